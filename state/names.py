@@ -1,0 +1,65 @@
+"""The rules for names, and how a name becomes a path.
+
+Owns: which user and server names there may be, the server's key `user/name`, and the path prefix at
+which a server is reached. Refuses to know where names come from.
+
+Sources: JupyterHub 6.1 (server names `^[a-z](-?[a-z0-9])*$`, at most 30), RFC 3986 section 2.3.
+"""
+
+import re
+import unicodedata
+from urllib.parse import quote
+
+from state.errors import NameRuleError
+
+SERVER_NAME = re.compile(r"[a-z](-?[a-z0-9])*")
+SERVER_NAME_MAX = 30
+USER_NAME = re.compile(r"[a-z0-9_][a-z0-9_.@+-]*")
+USER_NAME_MAX = 64
+
+
+def user_name(raw: str) -> str:
+    """Normalise a user's name once (NFKC, lower case) and check it.
+
+    Raises NameRuleError when it is empty, longer than 64, or needs escaping anywhere.
+    """
+    name = unicodedata.normalize("NFKC", raw).strip().lower()
+    if len(name) > USER_NAME_MAX or not USER_NAME.fullmatch(name):
+        raise NameRuleError(
+            "A user's name is 1 to 64 letters, digits, or the characters _ . @ + - ,"
+            " and begins with a letter, a digit or _."
+        )
+    return name
+
+
+def server_name(raw: str) -> str:
+    """Check a named server's name; `""` is the default server. Raises NameRuleError."""
+    if raw == "":
+        return raw
+    if len(raw) > SERVER_NAME_MAX or not SERVER_NAME.fullmatch(raw):
+        raise NameRuleError(
+            "A server's name is at most 30 small letters, digits and single dashes, and begins with a letter."
+        )
+    return raw
+
+
+def server_key(user: str, name: str) -> str:
+    """`user/name`: the key of a server in every index, log line and job comment."""
+    return f"{user}/{name}"
+
+
+def split_server_key(key: str) -> tuple[str, str]:
+    """The inverse of `server_key`."""
+    user, _, name = key.partition("/")
+    return user, name
+
+
+def escape(name: str) -> str:
+    """One path segment for a name: percent-encoded but for unreserved characters and `@` (as JupyterHub)."""
+    return quote(name, safe="@")
+
+
+def server_path(base_path: str, user: str, name: str) -> str:
+    """The path prefix of a server, with a slash at the end: `/user/alice/` or `/user/alice/lab/`."""
+    path = f"{base_path}user/{escape(user)}/"
+    return f"{path}{escape(name)}/" if name else path

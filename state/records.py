@@ -1,0 +1,158 @@
+"""The records: what a user, a server, a session, a token and a route are.
+
+Owns: their fields and their wire form (msgspec JSON). Refuses to know where they are stored and who reads
+them. Times are seconds since the epoch (float, UTC). A record is immutable: change it with
+`msgspec.structs.replace` and save it through the store that owns it.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class Status(StrEnum):
+    """Where a server stands. The table of transitions is `state.lifecycle`."""
+
+    REQUESTED = "requested"  # the intent is written; nothing is submitted yet
+    QUEUED = "queued"  # a job exists and waits; there is no time-out here
+    STARTING = "starting"  # the job runs; the app does not answer yet; the start window runs
+    READY = "ready"  # the app answered; a route leads to it
+    STOPPING = "stopping"  # the cancel is on its way
+    STOPPED = "stopped"  # ended as somebody wished
+    FAILED = "failed"  # ended otherwise: `reason` says why
+
+
+class Target(StrEnum):
+    """What somebody wants a server to be."""
+
+    READY = "ready"
+    STOPPED = "stopped"
+
+
+class User(Struct, frozen=True, kw_only=True):
+    """Who someone is. `last_activity` None: never seen."""
+
+    name: str
+    admin: bool = False
+    groups: tuple[str, ...] = ()
+    created: float
+    last_activity: float | None = None
+    revision: int = 0
+
+
+class JobRef(Struct, frozen=True, kw_only=True):
+    """Where a job is to be found: the cluster's name and the scheduler's own id (PSI/J: native id)."""
+
+    cluster: str
+    native_id: str
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """How a byte stream is opened to an app: `tcp` (host, port) or `unix` (path)."""
+
+    kind: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+
+class Reason(Struct, frozen=True, kw_only=True):
+    """Why a server is as it is, in plain words.
+
+    `code` is stable and for programs; `message` a sentence for the user; `hint` what to do; `log_tail` the
+    end of the app's log (text, at most a few KiB), `exit_code` the app's where there is one.
+    """
+
+    code: str
+    message: str
+    hint: str = ""
+    log_tail: str = ""
+    exit_code: int | None = None
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """One app of one user, running or not. Key: `user/name`; the default server's name is `""`.
+
+    Each start is a new `attempt` (32 hex digits): it names the job, so that a submit can be found again.
+    `choices` are the validated picks of the form. `credential` is the value of the Authorization header that
+    the gateway sends to the app (`""`: none). `report_hash` is the SHA-256 (hex) of the one-time token with
+    which the attempt's starter reports. `deadline` is when the scheduler will end it. `stale`: the scheduler
+    has not answered since the last change. `fence` is the highest fencing token that wrote this record.
+    """
+
+    user: str
+    name: str = ""
+    display_name: str = ""
+    target: Target
+    status: Status
+    attempt: str
+    profile: str
+    cluster: str
+    choices: dict[str, Any] = field(default_factory=dict)
+    job: JobRef | None = None
+    endpoint: Endpoint | None = None
+    credential: str = ""
+    report_hash: str = ""
+    reason: Reason | None = None
+    requested: float
+    running: float | None = None
+    ready: float | None = None
+    ended: float | None = None
+    deadline: float | None = None
+    stale: bool = False
+    revision: int = 0
+    fence: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything runs, or is on its way to run or to end."""
+        return self.status not in (Status.STOPPED, Status.FAILED)
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One line of a server's progress. `progress` is 0 to 100; `id` is the stream's, empty until stored."""
+
+    attempt: str
+    time: float
+    status: Status
+    message: str
+    progress: int
+    id: str = ""
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A signed-in browser. The cookie holds a ticket; the key of the record is the ticket's SHA-256.
+
+    `id` is public (shown in the API); `expires` slides while the session is used.
+    """
+
+    id: str
+    user: str
+    created: float
+    expires: float
+    address: str = ""
+    user_agent: str = ""
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """An API credential. Only its SHA-256 is stored. `expires` None: never. `scopes` are JupyterHub's."""
+
+    id: str
+    user: str
+    scopes: tuple[str, ...]
+    note: str = ""
+    created: float
+    expires: float | None = None
+    last_activity: float | None = None
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """A path prefix (see `names.server_path`) and where it leads, for one attempt of one server."""
+
+    prefix: str
+    user: str
+    name: str
+    attempt: str
+    endpoint: Endpoint
+    credential: str = ""

@@ -1,0 +1,31 @@
+"""All stores over one connection, as one value to hand down."""
+
+from state.redis import Redis
+from state.store.credentials import Links, Sessions, Tokens
+from state.store.feed import Feed
+from state.store.leases import Leases
+from state.store.servers import Servers
+from state.store.users import Users
+
+
+class Store:
+    """The stores. Made once per process: `await Store.open(url)`, then passed as an argument."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.users = Users(redis)
+        self.servers = Servers(redis)
+        self.sessions = Sessions(redis)
+        self.tokens = Tokens(redis)
+        self.links = Links(redis)
+        self.feed = Feed(redis)
+        self.leases = Leases(redis)
+
+    @classmethod
+    async def open(cls, url: str) -> "Store":
+        """Connect (redis://, rediss://, unix://, redis+cluster://). Raises StateUnavailableError."""
+        return cls(await Redis.open(url))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.redis.close()
