@@ -1,0 +1,92 @@
+# The one door. `make run` and `make test` need Debian 12 with git, make and Python 3.11; they fetch the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.PHONY: help run test check fix bench lock clean debian-run debian-test
+
+# The distribution's own interpreter comes first: jobs run as other users, who must be able to read it.
+PYTHON ?= $(firstword $(foreach p,/usr/bin/python3.11 /usr/bin/python3 python3.11 python3,$(shell command -v $(p))))
+UV := .venv-uv/bin/uv
+BIN := .venv/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
+VENV_ARGS := --quiet --python $(PYTHON)
+SYNC := UV_LINK_MODE=copy UV_NO_CONFIG=1 $(UV) pip sync --quiet --require-hashes
+ARGS ?=
+
+help:  ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ (ARGS="--port 9000" to change)
+	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" exec $(BIN)/towpath serve $(ARGS)
+
+test: check .venv-jupyter/.done debian-test  ## Install what the tests need, and run them all
+	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.test  ## Format, lint, types, import directions
+	@$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: .venv/.test  ## Format, and mend what can be mended
+	@$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-bench  ## Measure against the peers; writes docs/performance.md
+	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m tests.bench $(ARGS)
+
+lock: $(UV)  ## Write the locks anew from pyproject.toml
+	@compile="$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade"
+	$$compile pyproject.toml -o requirements/run.lock
+	$$compile pyproject.toml --group test -o requirements/test.lock
+	$$compile --group pyproject.toml:bench -o requirements/bench.lock
+	$$compile --group pyproject.toml:jupyter -o requirements/jupyter.lock
+
+clean:  ## Remove what make installed here
+	rm -rf .venv .venv-* build dist
+
+# --- environments: each is made whole from its lock; a stamp says which lock it has -------------------------
+$(UV): requirements/uv.lock
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends python3-venv; }
+	echo "Installing uv"
+	$(PYTHON) -m venv --clear .venv-uv
+	.venv-uv/bin/pip install --quiet --require-hashes -r requirements/uv.lock
+	touch $@
+
+.venv/.test: requirements/test.lock pyproject.toml | $(UV)
+	@echo "Installing Towpath and what its tests need"
+	[ -x $(BIN)/python ] || $(UV) venv $(VENV_ARGS) .venv
+	$(SYNC) --python $(BIN)/python requirements/test.lock
+	$(UV) pip install --quiet --no-deps --python $(BIN)/python -e .
+	touch .venv/.run $@
+
+.venv/.run: requirements/run.lock pyproject.toml | $(UV)
+	@echo "Installing Towpath"
+	[ -x $(BIN)/python ] || $(UV) venv $(VENV_ARGS) .venv
+	$(SYNC) --python $(BIN)/python requirements/run.lock
+	$(UV) pip install --quiet --no-deps --python $(BIN)/python -e .
+	rm -f .venv/.test
+	touch $@
+
+.venv-jupyter/.done: requirements/jupyter.lock | $(UV)
+	@echo "Installing JupyterLab"
+	$(UV) venv --clear $(VENV_ARGS) .venv-jupyter
+	$(SYNC) --python .venv-jupyter/bin/python requirements/jupyter.lock
+	touch $@
+
+.venv-bench/.done: requirements/bench.lock tests/bench/package.json | $(UV)
+	@echo "Installing the peers"
+	$(UV) venv --clear $(VENV_ARGS) .venv-bench
+	$(SYNC) --python .venv-bench/bin/python requirements/bench.lock
+	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm; }
+	npm ci --silent --prefix tests/bench
+	touch $@
+
+.PHONY: debian-test debian-bench
+debian-test:
+	@tests/debian.sh redis-server:redis-server chromium:chromium
+
+debian-bench:
+	@tests/debian.sh nginx:nginx wrk:wrk
