@@ -1,0 +1,55 @@
+"""The session cookie: its name, how it is read, how it is set.
+
+Owns: the ticket's way through the browser. Refuses to know what a ticket stands for.
+
+With https the name has the `__Host-` prefix, so that no neighbour subdomain and no path can set it (RFC 6265bis
+section 4.1.3.2). Two cookies of that name are one too many: somebody tossed one in, and neither is believed
+(CVE-2024-28233).
+"""
+
+from typing import Final
+
+PLAIN_NAME: Final = "towpath-session"
+HOST_NAME: Final = "__Host-towpath-session"
+HUB_COOKIES: Final = frozenset({PLAIN_NAME.encode(), HOST_NAME.encode()})
+"""What never reaches an app, and what no app may set."""
+
+TICKET_MAX: Final = 128
+
+
+class CookieJar:
+    """Reads and writes the session cookie of one hub."""
+
+    def __init__(self, *, secure: bool, base_path: str) -> None:
+        self.name = HOST_NAME if secure else PLAIN_NAME
+        self._needle = self.name.encode() + b"="
+        # __Host- demands Path=/
+        self._attributes = (
+            "; Path=/; Secure; HttpOnly; SameSite=Lax" if secure else f"; Path={base_path}; HttpOnly; SameSite=Lax"
+        )
+
+    def ticket(self, cookie_headers: list[bytes]) -> str:
+        """The ticket in the Cookie headers; `""` when there is none, or more than one."""
+        found = b""
+        needle = self._needle
+        for header in cookie_headers:
+            if needle not in header:
+                continue
+            for part in header.split(b";"):
+                pair = part.strip(b" \t")
+                if pair.startswith(needle):
+                    value = pair[len(needle) :]
+                    if found and found != value:
+                        return ""
+                    found = value
+        if not found or len(found) > TICKET_MAX or not found.isascii():
+            return ""
+        return found.decode("ascii")
+
+    def set(self, ticket: str, *, lifetime: int) -> str:
+        """The Set-Cookie value that gives the browser this ticket for `lifetime` seconds."""
+        return f"{self.name}={ticket}{self._attributes}; Max-Age={lifetime}"
+
+    def clear(self) -> str:
+        """The Set-Cookie value that takes it away."""
+        return f"{self.name}={self._attributes}; Max-Age=0"

@@ -1,0 +1,77 @@
+"""`towpath check`: whether the configuration is whole, the store answers, and every cluster can be used."""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+from typing import NamedTuple
+
+from state.settings import Settings, load
+
+from gateway.serve import valkey
+from state.errors import StateUnavailableError
+from state.store.all import Store
+
+PROBE_SECONDS = 60
+
+
+class Finding(NamedTuple):
+    """One row of the table."""
+
+    part: str
+    good: bool
+    text: str
+
+
+def run(given: argparse.Namespace) -> int:
+    """Print the table. Exit code 0: all good; 1: something is not (faults of the configuration too)."""
+    settings = load(given.config, given.data_dir)
+    source = str(settings.config_path) if settings.config_path is not None else "none: the one-machine defaults"
+    findings = [
+        Finding("configuration", good=True, text=source),
+        asyncio.run(_state(settings)),
+        *_clusters(settings),
+    ]
+    width = max(len(finding.part) for finding in findings)
+    for finding in findings:
+        print(f"{'ok  ' if finding.good else 'FAIL'}  {finding.part:<{width}}  {finding.text}")
+    return 0 if all(finding.good for finding in findings) else 1
+
+
+async def _state(settings: Settings) -> Finding:
+    embedded = not settings.redis_url
+    try:
+        store = await Store.open(settings.redis_url or valkey.url(settings.data_dir))
+    except StateUnavailableError as error:
+        if embedded:
+            return Finding("state", good=True, text="embedded Valkey; not running now: towpath serve starts it")
+        return Finding("state", good=False, text=str(error))
+    await store.close()
+    return Finding("state", good=True, text="embedded Valkey; running" if embedded else "answers")
+
+
+def _clusters(settings: Settings) -> list[Finding]:
+    """Ask the batch side, as a program: the web side has no right to speak to clusters."""
+    arguments = ["--data-dir", str(settings.data_dir)]
+    if settings.config_path is not None:
+        arguments += ["--config", str(settings.config_path)]
+    try:
+        probe = subprocess.run(  # noqa: S603 - our own interpreter and our own module
+            [sys.executable, "-m", "batch", "check", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROBE_SECONDS,
+            env=dict(settings.environment),
+        )
+    except subprocess.TimeoutExpired:
+        return [Finding("clusters", good=False, text=f"no answer within {PROBE_SECONDS} s")]
+    findings = []
+    for line in probe.stdout.splitlines():
+        row = json.loads(line)
+        findings.append(Finding(f"cluster {row['cluster']}", good=bool(row["ok"]), text=str(row["message"])))
+    if not findings:
+        said = probe.stderr.strip().splitlines()
+        findings.append(Finding("clusters", good=False, text=said[-1] if said else "the probe said nothing"))
+    return findings

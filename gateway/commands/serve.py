@@ -1,0 +1,110 @@
+"""`towpath serve` and `towpath gateway`: the settings, the supervised processes, the ready line."""
+
+import argparse
+import asyncio
+import getpass
+import ipaddress
+import os
+import time
+from dataclasses import replace as with_changes
+
+from msgspec.structs import replace
+from state.settings import Settings, load
+
+from gateway.auth.local import local_user
+from gateway.serve.supervisor import DataDirLock, ServeError, Supervisor, pick_port
+from state.records import User
+from state.store.all import Store
+
+LINK_LIFETIME = 24 * 3600.0
+WORKERS_MOST = 4
+
+
+def serve(given: argparse.Namespace) -> int:
+    """All of the hub. Returns when a signal ended it."""
+    return asyncio.run(_run(_settings(given), whole=True))
+
+
+def gateway(given: argparse.Namespace) -> int:
+    """The workers alone."""
+    settings = _settings(given)
+    if not settings.redis_url:
+        raise ServeError(
+            "towpath gateway needs the state store that the controller uses too:"
+            " set redis_url under [state], or run everything with: towpath serve"
+        )
+    return asyncio.run(_run(settings, whole=False))
+
+
+def _settings(given: argparse.Namespace) -> Settings:
+    """The settings with the command line's host, port and workers over the configuration's."""
+    settings = load(given.config, given.data_dir)
+    door = settings.config.gateway
+    changes = {key: value for key in ("host", "port", "workers") if (value := getattr(given, key)) is not None}
+    door = replace(door, **changes)
+    if door.workers == 0:
+        door = replace(door, workers=min(os.cpu_count() or 1, WORKERS_MOST))
+    if settings.config.auth is None and not _is_loopback(door.host):
+        raise ServeError(
+            f"Without [auth] in the configuration the hub is for the one person at this machine, and listens on"
+            f" 127.0.0.1 only; it refuses {door.host}. Describe in [auth] who may enter, or leave --host away."
+        )
+    return with_changes(settings, config=replace(settings.config, gateway=door))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _run(settings: Settings, *, whole: bool) -> int:
+    door = settings.config.gateway
+    host = "127.0.0.1" if door.host == "localhost" else door.host
+    lock = DataDirLock(settings.data_dir) if whole else None
+    port = pick_port(host, door.port)
+    arguments = ["--data-dir", str(settings.data_dir)]
+    if settings.config_path is not None:
+        arguments += ["--config", str(settings.config_path)]
+    supervisor = Supervisor(
+        data_dir=settings.data_dir,
+        redis_url=settings.redis_url,
+        workers=door.workers,
+        arguments=arguments,
+        environment={
+            **settings.environment,
+            "TOWPATH_GATEWAY_HOST": host,
+            "TOWPATH_GATEWAY_PORT": str(port),
+            "TOWPATH_GATEWAY_WORKERS": str(door.workers),
+        },
+        with_controller=whole,
+    )
+    supervisor.end_on_signals()
+    store = None
+    try:
+        store = await supervisor.start_state()
+        await supervisor.start_rest()
+        await supervisor.wait_ready(host, port, f"{door.base_path}hub/health")
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{port}{door.base_path}"
+        print(f"Towpath is ready at {url}", flush=True)
+        if whole and settings.config.auth is None:
+            print(f"Sign in once with: {url}hub/login?token={await _link(store)}", flush=True)
+        await supervisor.wait()
+    finally:
+        if store is not None:
+            await store.close()
+        await supervisor.end()
+    del lock
+    return 0
+
+
+async def _link(store: Store) -> str:
+    """A one-time sign-in link's secret for the person who runs the hub."""
+    name = local_user(getpass.getuser())
+    if await store.users.get(name) is None:
+        await store.users.add(User(name=name, admin=True, created=time.time()))
+    return await store.links.issue(name, lifetime=LINK_LIFETIME)

@@ -1,0 +1,50 @@
+"""What ends when a credential ends: open WebSockets and long streams, within a second, on every worker.
+
+Owns: the way from a `revoked` event of the feed to the connections that it concerns. Refuses to know why.
+"""
+
+import asyncio
+from typing import Final
+
+from gateway.tunnel import Caller, Tunnel
+from state.errors import StateUnavailableError
+from state.mirror import Mirror
+
+SIGNED_OUT: Final = 4401
+"""WebSocket close code: who opened this is signed out (private range, RFC 6455 section 7.4.2; as HTTP 401)."""
+
+
+class Revocation:
+    """The mirror's callback, for one worker."""
+
+    def __init__(self, mirror: Mirror, tunnel: Tunnel) -> None:
+        self._mirror = mirror
+        self._tunnel = tunnel
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, digests: frozenset[str], user: str) -> None:
+        """End what these credentials opened; what this user opened is checked anew."""
+        if digests:
+            self._tunnel.close_where(lambda caller: caller.digest in digests, SIGNED_OUT, "signed out")
+        if user:
+            task = asyncio.get_running_loop().create_task(self._check(user))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _check(self, user: str) -> None:
+        """End what is no longer proven. Without an answer nothing is ended: the next check will."""
+        held: set[str] = set()
+
+        def note(caller: Caller) -> bool:
+            if caller.user == user:
+                held.add(caller.digest)
+            return False
+
+        self._tunnel.close_where(note, SIGNED_OUT, "")
+        for digest in held:
+            try:
+                identity = await self._mirror.identify_session(digest) or await self._mirror.identify_token(digest)
+            except StateUnavailableError:
+                return
+            if identity is None:
+                self(frozenset({digest}), "")

@@ -1,0 +1,45 @@
+import pytest
+
+from gateway.origin import from_ourselves, own_origin
+
+OWN = b"https://hub.example"
+
+
+@pytest.mark.parametrize(
+    ("origin", "site", "allowed"),
+    [
+        (OWN, b"same-origin", True),
+        (OWN, None, True),
+        (None, b"same-origin", True),
+        (b"HTTPS://HUB.example", b"same-origin", True),
+        (None, None, False),
+        (None, b"none", False),
+        (None, b"same-site", False),
+        (None, b"cross-site", False),
+        (OWN, b"cross-site", False),
+        (OWN, b"same-site", False),
+        (b"null", None, False),
+        (b"null", b"same-origin", False),
+        (b"https://evil.example", None, False),
+        (b"https://hub.example.evil.org", None, False),
+        (b"https://hub.example:8443", None, False),
+        (b"http://hub.example", None, False),
+        (b"https://evil.example", b"same-origin", False),
+        (b"", None, False),
+    ],
+)
+def test_only_our_own_pages_may_send_unsafe_requests_with_a_cookie(origin, site, allowed):
+    assert from_ourselves(origin=origin, fetch_site=site, own=OWN) is allowed
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "origin"),
+    [
+        ("https", b"hub.example", b"https://hub.example"),
+        ("https", b"hub.example:443", b"https://hub.example"),
+        ("http", b"127.0.0.1:8000", b"http://127.0.0.1:8000"),
+        ("http", b"Hub.Example:80", b"http://hub.example"),
+    ],
+)
+def test_our_origin_is_written_as_a_browser_writes_it(scheme, host, origin):
+    assert own_origin(scheme, host) == origin
