@@ -147,7 +147,7 @@ class App:
     async def _admit(
         self, scope: Scope, brought: Brought, *, unsafe: bool
     ) -> tuple[Identity | None, bool, paths.UserPath | None]:
-        """Who asks (None: nobody), whether by a cookie, and for which user's path (None: a hub page). Raises Refusal."""
+        """Who asks (None: nobody), whether by a cookie, and for whose path (None: a hub page). Raises Refusal."""
         raw_path: bytes = scope["raw_path"]
         try:
             paths.check(raw_path)
@@ -179,26 +179,30 @@ class App:
     async def _who(self, brought: Brought) -> tuple[Identity | None, bool]:
         """Who is asking, and whether a cookie says so. A token in the header comes before a cookie."""
         if brought.authorization is not None:
-            secret = bearer(brought.authorization)
-            if secret is None:
-                return None, False
-            known = digest(secret)
-            identity = self._mirror.peek(known) or await self._mirror.identify_token(known)
-            if identity is not None and identity.token is None:
-                return None, False  # a ticket is no token
-            if identity is not None:
-                self._mirror.note_token_use(known)
-            return identity, False
-        if not brought.cookies:
-            return None, False
-        ticket = self._jar.ticket(brought.cookies)
-        if not ticket:
-            return None, False
+            return await self._by_token(brought.authorization), False
+        if brought.cookies:
+            ticket = self._jar.ticket(brought.cookies)
+            if ticket:
+                return await self._by_ticket(ticket), True
+        return None, False
+
+    async def _by_token(self, authorization: bytes) -> Identity | None:
+        secret = bearer(authorization)
+        if secret is None:
+            return None
+        known = digest(secret)
+        identity = self._mirror.peek(known) or await self._mirror.identify_token(known)
+        if identity is None or identity.token is None:  # a ticket is no token
+            return None
+        self._mirror.note_token_use(known)
+        return identity
+
+    async def _by_ticket(self, ticket: str) -> Identity | None:
         known = digest(ticket)
         identity = self._mirror.peek(known) or await self._mirror.identify_session(known)
-        if identity is not None and identity.session is None:
-            return None, False  # a token is no ticket
-        return identity, True
+        if identity is None or identity.session is None:  # a token is no ticket
+            return None
+        return identity
 
     def _from_ourselves(self, brought: Brought) -> bool:
         return from_ourselves(

@@ -53,8 +53,9 @@ class DataDirLock:
 
 
 def pick_port(host: str, port: int) -> int:
-    """The port to serve on (0: a free one). Workers share it by SO_REUSEPORT, which would hide that somebody
-    else has it: so it is bound once without. Raises ServeError when it is taken or not ours to take.
+    """The port to serve on (0: a free one). Raises ServeError when it is taken or not ours to take.
+
+    Workers share it by SO_REUSEPORT, which would hide that somebody else has it: so it is bound once without.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -102,8 +103,10 @@ class Supervisor:
         with_workers: bool = True,
         with_controller: bool = True,
     ) -> None:
-        """`redis_url` empty: an embedded Valkey. `arguments` (`--config`, `--data-dir`) and `environment` are
-        what each child of ours is given.
+        """Nothing is started yet.
+
+        `redis_url` empty: an embedded Valkey. `arguments` (`--config`, `--data-dir`) and `environment` are what each
+        child of ours is given.
         """
         self.redis_url = redis_url or valkey.url(data_dir)
         self._data_dir = data_dir

@@ -1,0 +1,243 @@
+"""A real hub for tests: `towpath serve` as a process of its own, in a folder of its own, on a free port."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60
+
+STUB_APP = '''
+import os, socket, sys
+# A small web app for tests: answers every request with its own pid and the path.
+path = sys.argv[1]
+server = socket.socket(socket.AF_UNIX)
+server.bind(path)
+os.chmod(path, 0o600)
+server.listen(64)
+print("stub app is up", flush=True)
+while True:
+    connection, _ = server.accept()
+    head = b""
+    while b"\\r\\n\\r\\n" not in head:
+        chunk = connection.recv(65536)
+        if not chunk:
+            break
+        head += chunk
+    line = head.split(b"\\r\\n", 1)[0].decode("latin-1")
+    body = ('{"pid": %d, "line": "%s"}' % (os.getpid(), line.replace('"', ""))).encode()
+    connection.sendall(
+        b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nConnection: close\\r\\nContent-Length: "
+        + str(len(body)).encode() + b"\\r\\n\\r\\n" + body
+    )
+    connection.close()
+'''
+
+
+def eventually(check, *, seconds=30, what="it"):
+    """Poll `check` until it returns something true; that is returned."""
+    deadline = time.monotonic() + seconds
+    last = None
+    while time.monotonic() < deadline:
+        try:
+            last = check()
+        except (httpx.HTTPError, OSError) as error:
+            last = error
+        else:
+            if last:
+                return last
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come true within {seconds} s; last: {last!r}")
+
+
+def children(pid):
+    """The pids of a process's children: (pid, command line)."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text()
+            if int(stat.rsplit(")", 1)[1].split()[1]) == pid:
+                found.append((int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()))
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+class Hub:
+    """One run of `towpath serve`."""
+
+    def __init__(self, folder: Path, *, config: str = "", workers: int = 1, path: str | None = None) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.config = folder / "towpath.toml"
+        self.workers = workers
+        self.path = path
+        self.port = 0
+        self.process: subprocess.Popen[str] | None = None
+        self.link = ""
+        self.output: list[str] = []
+        if config:
+            self.config.write_text(config)
+
+    def arguments(self):
+        given = ["--data-dir", str(self.data_dir)]
+        return [*given, "--config", str(self.config)] if self.config.exists() else given
+
+    def environment(self):
+        path = self.path or os.environ["PATH"]
+        return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+    def command(self, name, *more, check=True):
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", name, *self.arguments(), *more],
+            capture_output=True, text=True, cwd=self.folder, env=self.environment(), timeout=60,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    def start(self):
+        """Start, and wait for the ready line (and the sign-in link)."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "serve", *self.arguments(), "--port", str(self.port),
+             "--workers", str(self.workers)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=self.environment(),
+        )
+        ready = threading.Event()
+
+        def read():
+            for line in self.process.stdout:
+                self.output.append(line.rstrip())
+                if line.startswith("Towpath is ready at "):
+                    self.url = line.split()[-1]
+                    self.port = urlsplit(self.url).port
+                if line.startswith("Sign in once with: "):
+                    self.link = line.split()[-1]
+                    ready.set()
+            ready.set()
+
+        self._reader = threading.Thread(target=read, daemon=True)
+        self._reader.start()
+        assert ready.wait(START_SECONDS), "\n".join(self.output)
+        assert self.link, "\n".join(self.output)
+        return self
+
+    def child(self, part):
+        """The pid of a child whose command line contains `part`."""
+        return next(pid for pid, line in children(self.process.pid) if part in line)
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.send_signal(number)
+            self.process.wait(60)
+            self._reader.join(10)
+            self.process.stdout.close()
+            self.process = None
+
+    def kill_all(self):
+        """SIGKILL the supervisor and every child at once, as a machine's out-of-memory killer might."""
+        pids = [pid for pid, _ in children(self.process.pid)]
+        self.process.kill()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        self.stop()
+
+    @property
+    def origin(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def secret(self):
+        return parse_qs(urlsplit(self.link).query)["token"][0]
+
+    def browser(self):
+        """A client that has signed in by the link, as a browser would."""
+        client = httpx.Client(
+            base_url=self.origin, timeout=30, headers={"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
+        )
+        answer = client.get(self.link, follow_redirects=True)
+        if "/hub/home" not in str(answer.url):
+            answer = client.post("/hub/login", data={"token": self.secret()}, follow_redirects=True)
+        assert answer.status_code == 200, answer.text
+        return client
+
+    def api(self, user=None):
+        """A client with an API token."""
+        token = self.command("token", user or self.user()).stdout.strip()
+        return httpx.Client(base_url=f"{self.origin}/hub/api", timeout=30, headers={"Authorization": f"token {token}"})
+
+    def user(self):
+        import getpass
+
+        return getpass.getuser()
+
+    def start_server(self, api, name="", **body):
+        user = self.user()
+        where = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
+        answer = api.post(where, content=json.dumps(body) if body else b"")
+        assert answer.status_code in (201, 202), answer.text
+
+    def model(self, api, name=""):
+        return api.get(f"/users/{self.user()}").json()["servers"].get(name)
+
+    def wait_ready(self, api, name=""):
+        return eventually(lambda: (self.model(api, name) or {}).get("ready"), what="the server's readiness")
+
+    def stop_server(self, api, name=""):
+        user = self.user()
+        where = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
+        api.delete(where)
+        eventually(lambda: not (self.model(api, name) or {}).get("pending") and not self.ready(api, name),
+                   what="the server's end")
+
+    def ready(self, api, name=""):
+        return (self.model(api, name) or {}).get("ready")
+
+
+def stub_config(folder: Path, *, more: str = "") -> str:
+    """A configuration whose default app is the stub, with further profiles for what can go wrong."""
+    stub = folder / "stub.py"
+    stub.write_text(STUB_APP)
+    python = sys.executable
+    return f"""
+[[cluster]]
+name = "local"
+kind = "local"
+start_window = 3
+
+[[profile]]
+name = "stub"
+cluster = "local"
+app = "web"
+command = ["{python}", "-I", "-S", "{stub}", "{{socket}}"]
+default_path = "hello"
+
+[[profile]]
+name = "exits"
+cluster = "local"
+app = "web"
+command = ["/bin/sh", "-c", "echo the licence server is down; exit 3", "{{socket}}"]
+
+[[profile]]
+name = "silent"
+cluster = "local"
+app = "web"
+command = ["/bin/sh", "-c", "echo thinking; exec sleep 600", "{{socket}}"]
+
+[[profile]]
+name = "missing"
+cluster = "local"
+app = "web"
+command = ["/no/such/program", "{{socket}}"]
+{more}
+"""
