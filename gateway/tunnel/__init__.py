@@ -1,4 +1,7 @@
-"""The data plane: from a request under `/user/...` to an app, and back.
+"""The data plane: from a request under `/user/...` to an app, and back."""
 
-Owns: header rules, upstream connections, WebSocket splicing. Refuses to know pages, forms and profiles.
-"""
+from gateway.tunnel.errors import UpstreamError
+from gateway.tunnel.options import Caller, Stats, TunnelOptions
+from gateway.tunnel.tunnel import Tunnel
+
+__all__ = ["Caller", "Stats", "Tunnel", "TunnelOptions", "UpstreamError"]

@@ -1,0 +1,78 @@
+"""Which cookies cross the tunnel.
+
+Owns: hiding the hub's cookies from apps, and keeping an app's cookies under its own path. Pure functions over
+bytes. Refuses to know what the cookies mean.
+
+Sources: RFC 6265bis sections 4.1.3, 5.6 (name prefixes, nameless cookies), JupyterHub CVE-2024-28233.
+"""
+
+import re
+from collections.abc import Iterable
+
+_PREFIXES = (b"__host-", b"__secure-")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class Hidden:
+    """The names of the hub's cookies, in every form that a browser or a lax parser would take for them."""
+
+    __slots__ = ("_names", "_search")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        plain = [name.lower().encode("ascii") for name in names]
+        plain = [_bare(name) for name in plain]
+        self._names = frozenset(plain)
+        self._search = re.compile(b"|".join(map(re.escape, plain)), re.IGNORECASE).search if plain else None
+
+    def holds(self, name: bytes) -> bool:
+        """Whether this is a name of the hub's: whatever its case and prefix."""
+        return _bare(name.strip().strip(b'"').lower()) in self._names
+
+    def cut(self, value: bytes) -> bytes:
+        """A Cookie header's value without the hub's cookies, duplicates included; `b""`: nothing is left."""
+        if self._search is None or self._search(value) is None:
+            return value
+        kept = [part for part in value.split(b";") if not self._is_hub(part)]
+        return b";".join(kept).strip()
+
+    def _is_hub(self, part: bytes) -> bool:
+        # A nameless cookie `=name=value` reaches the server as `name=value` or `=name=value`: both are cut.
+        return self.holds(part.strip().lstrip(b"=").partition(b"=")[0])
+
+
+def _bare(name: bytes) -> bytes:
+    for prefix in _PREFIXES:
+        while name.startswith(prefix):
+            name = name[len(prefix) :]
+    return name
+
+
+def confine(value: bytes, path: bytes, hidden: Hidden) -> bytes | None:
+    """A Set-Cookie value bound to `path` (a route's prefix, with a slash at its end); None: refuse it.
+
+    Refused: the hub's names, `__Host-` (it demands the path `/`), and cookies without a name, which some browsers
+    send as if their value were `name=value`. Domain is dropped; a Path outside `path` becomes `path`.
+    """
+    if _CONTROL.search(value):
+        return None
+    pair, *attributes = value.split(b";")
+    name, equals, _ = pair.partition(b"=")
+    name = name.strip()
+    if not equals or not name or hidden.holds(name) or name.lower().startswith(b"__host-"):
+        return None
+    kept = [pair.strip()]
+    wanted = path
+    for attribute in attributes:
+        key, _, content = attribute.partition(b"=")
+        match key.strip().lower():
+            case b"domain" | b"":
+                continue
+            case b"path":
+                # The last one counts (RFC 6265bis section 5.6).
+                content = content.strip()
+                inside = (content + b"/").startswith(path) and b".." not in content and b"%" not in content
+                wanted = content if inside and content.isascii() else path
+            case _:
+                kept.append(attribute.strip())
+    kept.append(b"Path=" + wanted)
+    return b"; ".join(kept)

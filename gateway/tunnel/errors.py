@@ -1,0 +1,36 @@
+"""What can go wrong between here and the app.
+
+Owns: `UpstreamError` and its kinds. Refuses to know how an error is shown: the caller makes a page or JSON of it.
+"""
+
+from state.errors import TowpathError
+
+_KINDS: dict[str, tuple[int, str]] = {
+    "refused": (503, "The server does not answer: no connection could be made to it."),
+    "busy": (503, "The server has too many open requests. Try again in a moment."),
+    "before-headers": (502, "The server closed the connection before it answered."),
+    "bad-response": (502, "The server's answer is not valid HTTP."),
+    "timeout": (504, "The server took too long to answer."),
+    "bad-request": (400, "The request cannot be passed on: its head is not valid."),
+}
+
+
+class UpstreamError(TowpathError):
+    """Nothing was sent to the client yet: answer with `status` and this sentence.
+
+    `kind`: refused, busy, before-headers, bad-response, timeout or bad-request. `detail` is for the log.
+    """
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        self.status, sentence = _KINDS[kind]
+        super().__init__(sentence)
+        self.kind = kind
+        self.detail = detail
+
+
+class ClientGoneError(Exception):
+    """The client left: there is nobody to answer. Never leaves the tunnel."""
+
+
+class StaleConnectionError(Exception):
+    """A kept-alive connection ended without a byte of an answer. Never leaves the tunnel."""

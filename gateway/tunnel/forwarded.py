@@ -1,0 +1,105 @@
+"""Where a request came from, as an app is told: Forwarded (RFC 7239) and X-Forwarded-*.
+
+Owns: whom to believe, and the header lines. Inbound values are believed only when the peer is a trusted proxy, and
+only when they are well formed. Refuses to know sockets.
+"""
+
+import re
+from functools import lru_cache
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from gateway.tunnel.options import Network
+
+INBOUND = frozenset(
+    {
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-scheme",
+        b"x-forwarded-ssl",
+        b"x-forwarded-server",
+        b"x-forwarded-prefix",
+        b"x-forwarded-user",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"true-client-ip",
+        b"x-scheme",
+    }
+)
+"""Names that a client may not set: dropped, or read from a trusted proxy and written anew."""
+
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
+_FOR = re.compile(r"[0-9A-Fa-f:.]{2,45}")
+_PORT = re.compile(r":([0-9]{1,5})$")
+_CHAIN_MAX = 20
+
+
+@lru_cache(maxsize=4096)
+def trusted(peer: str, networks: tuple[Network, ...]) -> bool:
+    """Whether the connection's other end is one of the edge proxies."""
+    if not networks:
+        return False
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any(candidate in network for network in networks for candidate in (address, mapped) if candidate)
+
+
+def _last(value: bytes) -> str:
+    return value.rpartition(b",")[2].strip().decode("latin-1")
+
+
+def _chain(value: bytes) -> list[str]:
+    parts = [part.strip() for part in value.decode("latin-1").split(",")]
+    return [part for part in parts if _FOR.fullmatch(part)][-_CHAIN_MAX:]
+
+
+def _quote(node: str) -> str:
+    return f'"[{node}]"' if ":" in node else node
+
+
+@lru_cache(maxsize=4096)
+def lines(
+    peer: str,
+    scheme: str,
+    host: str,
+    public_origin: str,
+    inbound: tuple[tuple[bytes, bytes], ...] = (),
+) -> bytes:
+    """The header lines for one request, each ended by CRLF.
+
+    `scheme` and `host` are the request's own; `public_origin` overrides them; `inbound` (the headers named in
+    `INBOUND`, given only when the peer is trusted) overrides both.
+    """
+    chain: list[str] = []
+    if public_origin:
+        origin = urlsplit(public_origin)
+        scheme, host = origin.scheme, origin.netloc
+    for name, value in inbound:
+        last = _last(value)
+        if name == b"x-forwarded-for":
+            chain += _chain(value)
+        elif name == b"x-forwarded-proto" and last in ("http", "https"):
+            scheme = last
+        elif name == b"x-forwarded-host" and _HOST.fullmatch(last):
+            host = last
+    if not _HOST.fullmatch(host):
+        host = ""
+    peer = peer if _FOR.fullmatch(peer) else "unknown"
+    chain = [*chain, peer][-_CHAIN_MAX:]
+    found = _PORT.search(host)
+    port = found[1] if found else ("443" if scheme == "https" else "80")
+    forwarded = ", ".join(f"for={_quote(node)}" for node in chain)
+    forwarded += f";proto={scheme}" + (f';host="{host}"' if host else "")
+    text = (
+        f"Forwarded: {forwarded}\r\nX-Forwarded-For: {', '.join(chain)}\r\n"
+        f"X-Forwarded-Proto: {scheme}\r\nX-Forwarded-Port: {port}\r\nX-Real-IP: {chain[0]}\r\n"
+    )
+    if host:
+        text += f"X-Forwarded-Host: {host}\r\n"
+    return text.encode("ascii")

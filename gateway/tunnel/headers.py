@@ -1,0 +1,208 @@
+"""Which header fields cross the tunnel, and in what form. Pure functions over bytes.
+
+Owns: hop-by-hop rules, the framing that a head declares, the request head that an app gets, the response fields that
+a client gets. Message framing is always made anew, never copied. Refuses to know connections.
+
+Sources: RFC 9110 section 7.6.1 (Connection), RFC 9112 section 6 (framing), RFC 7239.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from gateway.tunnel import cookies, forwarded
+from gateway.tunnel.errors import UpstreamError
+from gateway.tunnel.options import Network
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+_REQUEST_SPECIAL = HOP_BY_HOP | forwarded.INBOUND | {b"content-length", b"cookie", b"authorization", b"expect", b"host"}
+_FROM_HANDSHAKE = frozenset(
+    {b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-accept"}
+)
+# What speaks for the whole origin, or to the edge proxy in front, is not an app's to say.
+_RESPONSE_REFUSED = HOP_BY_HOP | {
+    b"alt-svc",
+    b"clear-site-data",
+    b"strict-transport-security",
+    b"public-key-pins",
+    b"expect-ct",
+    b"nel",
+    b"report-to",
+    b"x-accel-redirect",
+    b"x-accel-expires",
+    b"x-accel-limit-rate",
+    b"x-sendfile",
+    b"x-lighttpd-send-file",
+    b"x-reproxy-url",
+}
+_RESPONSE_SPECIAL = _RESPONSE_REFUSED | {b"content-length", b"set-cookie", b"service-worker-allowed"}
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKENS = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+CHUNKED = -1
+"""A body of unknown length that says itself where it ends."""
+UNTIL_CLOSE = -2
+"""A response's body that ends with its connection."""
+
+
+def named_in_connection(values: Iterable[bytes]) -> frozenset[bytes]:
+    """The lower-case field names that a Connection header declares hop-by-hop; never Host."""
+    names = {name.strip().lower() for value in values for name in value.split(b",")}
+    return frozenset(names - {b"host", b""})
+
+
+def declared_length(lengths: Sequence[bytes], codings: Sequence[bytes], otherwise: int) -> int:
+    """A body's length in bytes, CHUNKED, or `otherwise` where the head declares nothing.
+
+    Raises ValueError for what two parsers could read differently: both kinds, several lengths, a length that is not
+    digits only, a coding other than one `chunked`.
+    """
+    if codings:
+        if lengths or len(codings) > 1 or codings[0].strip().lower() != b"chunked":
+            raise ValueError("ambiguous framing")
+        return CHUNKED
+    if not lengths:
+        return otherwise
+    if len(lengths) > 1 or not _DIGITS.fullmatch(lengths[0]):
+        raise ValueError("ambiguous length")
+    return int(lengths[0])
+
+
+class RequestHead(NamedTuple):
+    """The bytes for the app (without the blank line and framing), and the body's length as declared."""
+
+    block: bytes
+    length: int
+
+
+class RequestRules:
+    """The rules of one worker for requests."""
+
+    __slots__ = ("_hidden", "_networks", "_origin")
+
+    def __init__(self, hidden: cookies.Hidden, networks: tuple[Network, ...], public_origin: str) -> None:
+        self._hidden = hidden
+        self._networks = networks
+        self._origin = public_origin
+
+    def head(
+        self,
+        line: bytes,
+        fields: Fields,
+        *,
+        peer: str,
+        scheme: str,
+        credential: bytes,
+        websocket: bool = False,
+    ) -> RequestHead:
+        """The head for the app: request line, what may cross, and our own fields.
+
+        `line` is method, target and version without CRLF; `credential` a whole Authorization line with CRLF, or
+        empty. `fields` have lower-case names. Raises UpstreamError("bad-request").
+        """
+        out = [line]
+        host = b""
+        lengths: list[bytes] = []
+        codings: list[bytes] = []
+        inbound: list[tuple[bytes, bytes]] = []
+        named: frozenset[bytes] = frozenset()
+        for name, value in fields:
+            if name not in _REQUEST_SPECIAL:
+                if websocket and name in _FROM_HANDSHAKE:
+                    continue
+                # `X_Forwarded_For` reaches a WSGI or CGI app under the same name as `X-Forwarded-For`.
+                if b"_" in name and name.replace(b"_", b"-") in _REQUEST_SPECIAL:
+                    continue
+                out.append(name + b": " + value)
+            elif name == b"host":
+                if host and host != value:
+                    raise UpstreamError("bad-request", "several Host headers")
+                host = value
+            elif name == b"cookie":
+                kept = self._hidden.cut(value)
+                if kept:
+                    out.append(b"cookie: " + kept)
+            elif name == b"content-length":
+                lengths.append(value)
+            elif name == b"transfer-encoding":
+                codings.append(value)
+            elif name == b"connection":
+                if value not in (b"keep-alive", b"close", b"Upgrade", b"upgrade"):
+                    named = named | named_in_connection((value,))
+            elif name in forwarded.INBOUND:
+                inbound.append((name, value))
+        if named:
+            out = [out[0], *(entry for entry in out[1:] if entry.partition(b":")[0] not in named)]
+        try:
+            length = declared_length(lengths, codings, 0)
+        except ValueError as error:
+            raise UpstreamError("bad-request", str(error)) from error
+        out.insert(1, b"Host: " + (host or b"localhost"))
+        believed = tuple(inbound) if inbound and forwarded.trusted(peer, self._networks) else ()
+        lines = forwarded.lines(peer, scheme, host.decode("latin-1"), self._origin, believed)
+        block = b"\r\n".join(out)
+        if block.count(b"\n") != len(out) - 1 or block.count(b"\r") != len(out) - 1 or b"\0" in block:
+            raise UpstreamError("bad-request", "a line break inside the head")
+        return RequestHead(block + b"\r\n" + lines + credential, length)
+
+
+class ResponseHead(NamedTuple):
+    """What the client gets, and how the body from the app is framed (a length, CHUNKED or UNTIL_CLOSE)."""
+
+    fields: list[tuple[bytes, bytes]]
+    length: int
+
+
+def response_head(fields: Fields, prefix: bytes, hidden: cookies.Hidden) -> ResponseHead:
+    """The response's fields for the client. `prefix` is the route's path. Names may have any case.
+
+    Raises UpstreamError("bad-response") for ambiguous framing and for anything that could split a response.
+    """
+    out: list[tuple[bytes, bytes]] = []
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    named: frozenset[bytes] = frozenset()
+    for raw, value in fields:
+        name = raw.lower()
+        if name not in _RESPONSE_SPECIAL:
+            out.append((name, value))
+        elif name == b"content-length":
+            lengths.append(value)
+        elif name == b"set-cookie":
+            confined = cookies.confine(value, prefix, hidden)
+            if confined is not None:
+                out.append((name, confined))
+        elif name == b"transfer-encoding":
+            codings.append(value)
+        elif name == b"connection":
+            named = named | named_in_connection((value,))
+        elif name == b"service-worker-allowed" and value.startswith(prefix) and b".." not in value:
+            out.append((name, value))
+    if named:
+        out = [pair for pair in out if pair[0] not in named]
+    if out:
+        names, values = zip(*out, strict=True)
+        if _CONTROL.search(b"".join(values)) or not _TOKENS.fullmatch(b"".join(names)) or b"" in names:
+            raise UpstreamError("bad-response", "a header field is not valid")
+    try:
+        length = declared_length(lengths, codings, UNTIL_CLOSE)
+    except ValueError as error:
+        raise UpstreamError("bad-response", str(error)) from error
+    if length >= 0:
+        out.append((b"content-length", b"%d" % length))
+    return ResponseHead(out, length)

@@ -1,0 +1,90 @@
+"""What the tunnel is told once, who a caller is, and what it counts.
+
+Owns: limits and time-outs with their defaults, `Caller`, `Stats`. Refuses to know the configuration file:
+whoever starts the worker fills these in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+from state.records import Route
+
+Network = IPv4Network | IPv6Network
+Scope = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking: the user's name, the digest of the ticket or token that proves it, and which of the two."""
+
+    user: str
+    digest: str
+    by_cookie: bool
+
+
+def _ignore(_route: Route) -> None:
+    """Note nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelOptions:
+    """Times are seconds, sizes bytes.
+
+    `public_origin`: `https://hub.example.org`, or empty: what the request says. `hidden_cookies`: names of the
+    hub's cookies; each is hidden with `__Host-` and `__Secure-` in front as well. `on_activity` is called when
+    a request begins, and at most once a second for each open stream or WebSocket that moved data.
+    """
+
+    public_origin: str = ""
+    trusted_proxies: tuple[Network, ...] = ()
+    hidden_cookies: tuple[str, ...] = ()
+    on_activity: Callable[[Route], None] = field(default=_ignore)
+    connect_timeout: float = 10.0
+    head_timeout: float = 3600.0
+    """From the request being sent to the response's head; uploads have this long after the last byte sent."""
+    idle_timeout: float = 30.0
+    """How long an unused upstream connection is kept."""
+    pool_size: int = 256
+    """Upstream connections per route, in use and idle, WebSockets not counted."""
+    pool_wait: float = 10.0
+    head_limit: int = 128 * 1024
+    """Largest head of a response."""
+    buffer_limit: int = 256 * 1024
+    """Bytes that wait in memory for a slow reader, per direction, before reading stops."""
+    body_buffer: int = 64 * 1024
+    """A request's body of at most this size is read whole and sent with its head."""
+    message_limit: int = 128 * 1024 * 1024
+    """Largest WebSocket message, all fragments together, either way; more closes with 1009."""
+    ping_interval: float = 30.0
+    """After this long without a sign of life a WebSocket's peer is pinged; after as long again, dropped."""
+    close_wait: float = 2.0
+    """How long the peers of a WebSocket have to answer our close frame."""
+    refusal_limit: int = 64 * 1024
+    """Largest body of an app's refusal of a WebSocket that is passed on; more is cut."""
+
+
+class Stats:
+    """Counters of one worker since its start; `websockets` and `requests_open` are gauges."""
+
+    __slots__ = (
+        "bytes_down",
+        "bytes_up",
+        "requests",
+        "requests_open",
+        "takeover_failures",
+        "upstream_errors",
+        "websockets",
+        "websockets_total",
+    )
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.requests_open = 0
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self.websockets = 0
+        self.websockets_total = 0
+        self.upstream_errors = 0
+        self.takeover_failures = 0

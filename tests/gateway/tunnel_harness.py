@@ -1,0 +1,304 @@
+"""A real worker process (Granian, uvloop) with a Tunnel and fixed routes, and the raw sockets to try it with.
+
+Run as a program it is the worker; imported it starts and stops one. Control paths under `/_control/` stand for what
+the gateway's app does: look at counters, end callers, drop routes, drain.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from ipaddress import ip_network
+from pathlib import Path
+from urllib.parse import parse_qs
+from urllib.request import urlopen
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Worker:
+    """`with Worker({"/user/a/": ("tcp", port)}) as worker:`; values may also be ("unix", path)."""
+
+    def __init__(self, routes, *, credential="token secret", **options):
+        self.port = free_port()
+        self.origin = f"127.0.0.1:{self.port}"
+        self._plan = {
+            "port": self.port,
+            "routes": {prefix: list(endpoint) for prefix, endpoint in routes.items()},
+            "credential": credential,
+            "options": options,
+        }
+
+    def __enter__(self):
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, json.dumps(self._plan)], stdout=subprocess.PIPE, env=environment, text=True
+        )
+        line = self.process.stdout.readline()
+        assert line.strip() == "ready", line
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+    def control(self, path):
+        with urlopen(f"http://{self.origin}/_control/{path}", timeout=20) as response:
+            return json.load(response)
+
+    def rss(self):
+        """Resident bytes of the worker now."""
+        with open(f"/proc/{self.process.pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    async def connect(self):
+        return await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)
+
+    async def ask(self, data, *, timeout=20):
+        """Send `data`, and return all that comes until the worker closes."""
+        reader, writer = await self.connect()
+        writer.write(data)
+        try:
+            async with asyncio.timeout(timeout):
+                return await reader.read(-1)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def get(self, path="/user/a/", *, method="GET", headers="", body=b""):
+        """One request on a connection of its own: (status, {lower-case name: [values]}, body)."""
+        if body:
+            headers += f"Content-Length: {len(body)}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self.origin}\r\nConnection: close\r\n{headers}\r\n"
+        return parse(await self.ask(head.encode() + body))
+
+
+def parse(raw):
+    """(status, fields, body) of one response; a chunked body is joined and must be whole."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    fields = {}
+    for line in lines[1:]:
+        name, _, value = line.partition(":")
+        fields.setdefault(name.lower(), []).append(value.strip())
+    if "transfer-encoding" in fields:
+        joined = b""
+        while True:
+            size, _, body = body.partition(b"\r\n")
+            count = int(size, 16)
+            if count == 0:
+                break
+            joined += body[:count]
+            body = body[count + 2 :]
+        body = joined
+    return int(lines[0].split()[1]), fields, body
+
+
+class Upstream:
+    """An app whose every connection is a script: `async def script(reader, writer)`.
+
+    `async with Upstream(script) as app:`; `app.endpoint` leads to it; `app.seen` collects what scripts put there.
+    """
+
+    def __init__(self, script, *, path=None):
+        self.script = script
+        self.path = path
+        self.seen = []
+        self.connections = 0
+
+    async def __aenter__(self):
+        if self.path:
+            self.server = await asyncio.start_unix_server(self._serve, self.path, limit=2**20)
+            self.endpoint = ("unix", str(self.path))
+        else:
+            self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
+            self.endpoint = ("tcp", self.server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+
+    async def _serve(self, reader, writer):
+        self.connections += 1
+        try:
+            await self.script(reader, writer)
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def read_request(reader):
+    """(head bytes with the blank line, body bytes as framed on the wire and joined)."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    lower = head.lower()
+    body = b""
+    if b"\r\ntransfer-encoding: chunked" in lower:
+        while True:
+            size = int(await reader.readline(), 16)
+            body += (await reader.readexactly(size + 2))[:-2]
+            if size == 0:
+                break
+    else:
+        for line in lower.split(b"\r\n"):
+            if line.startswith(b"content-length:"):
+                body = await reader.readexactly(int(line.split(b":")[1]))
+    return head, body
+
+
+def answers(*raw):
+    """A script: each request is recorded in `seen` (through the returned script's attribute) and gets the next answer."""
+
+    async def script(reader, writer):
+        turn = 0
+        while True:
+            request = await read_request(reader)
+            script.seen.append(request)
+            writer.write(raw[min(turn, len(raw) - 1)])
+            await writer.drain()
+            turn += 1
+
+    script.seen = []
+    return script
+
+
+async def until(condition, *, timeout=20):
+    """Poll until `condition()` is true."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+# The worker process
+
+
+def _make_app(plan, server_holder):
+    from gateway.tunnel import Caller, Tunnel, TunnelOptions, UpstreamError
+    from state.records import Endpoint, Route
+
+    options = dict(plan["options"])
+    networks = tuple(ip_network(each) for each in options.pop("trusted_proxies", ()))
+    hidden = tuple(options.pop("hidden_cookies", ("towpath-session",)))
+    noted = []
+    tunnel = Tunnel(
+        TunnelOptions(
+            trusted_proxies=networks,
+            hidden_cookies=hidden,
+            on_activity=lambda route: noted.append(route.user),
+            **options,
+        )
+    )
+    routes = {}
+    for prefix, (kind, where) in plan["routes"].items():
+        endpoint = (
+            Endpoint(kind="unix", path=where) if kind == "unix" else Endpoint(kind="tcp", host="127.0.0.1", port=where)
+        )
+        user = prefix.split("/")[2]
+        routes[prefix] = Route(
+            prefix=prefix, user=user, name="", attempt="0" * 32, endpoint=endpoint, credential=plan["credential"]
+        )
+
+    async def answer(send, status, value):
+        body = json.dumps(value).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def control(scope, send):
+        what = scope["path"].rsplit("/", 1)[1]
+        query = {key: values[0] for key, values in parse_qs(scope["query_string"].decode()).items()}
+        if what == "stats":
+            await answer(
+                send,
+                200,
+                {name: getattr(tunnel.stats, name) for name in tunnel.stats.__slots__} | {"noted": len(noted)},
+            )
+        elif what == "close":
+            count = tunnel.close_where(
+                lambda caller: caller.user == query["user"], int(query["code"]), query.get("reason", "")
+            )
+            await answer(send, 200, count)
+        elif what == "drop":
+            tunnel.drop_route(query["prefix"])
+            await answer(send, 200, None)
+        elif what == "drain":
+            await tunnel.drain(float(query["deadline"]))
+            await answer(send, 200, None)
+
+    async def app(scope, receive, send):
+        path = scope["path"]
+        if path.startswith("/_control/"):
+            await control(scope, send)
+            return
+        segments = scope["raw_path"].decode("latin-1").split("/")
+        route = routes.get("/".join(segments[:3]) + "/")
+        caller = Caller(user=segments[2] if len(segments) > 2 else "", digest="d", by_cookie=True)
+        if route is None:
+            await answer(send, 404, "no route")
+            return
+        try:
+            if scope["type"] == "http":
+                await tunnel.http(scope, receive, send, route, caller=caller)
+            else:
+                await tunnel.websocket(scope, receive, send, route, caller=caller)
+        except UpstreamError as error:
+            if scope["type"] == "http":
+                await answer(send, error.status, {"kind": error.kind, "message": str(error)})
+            else:
+                body = error.kind.encode()
+                await send({"type": "websocket.http.response.start", "status": error.status, "headers": []})
+                await send({"type": "websocket.http.response.body", "body": body})
+
+    return app
+
+
+async def _serve(plan):
+    from granian.server.embed import Server
+
+    holder = []
+    server = Server(
+        _make_app(plan, holder),
+        address="127.0.0.1",
+        port=plan["port"],
+        interface="asginl",
+        backpressure=65536,
+        log_enabled=False,
+    )
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, server.stop)
+    serving = asyncio.create_task(server.serve())
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", plan["port"])).close()
+            break
+        except OSError:
+            await asyncio.sleep(0.02)
+    print("ready", flush=True)
+    await serving
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(_serve(json.loads(sys.argv[1])))
