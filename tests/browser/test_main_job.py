@@ -1,0 +1,117 @@
+"""The main job in a real Chromium: sign in by the link, work in JupyterLab, stop, sign out."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from hub import ROOT, Hub, eventually
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]
+SLOW = 90_000  # milliseconds: JupyterLab's first page on a small machine
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path, home):
+    lab = ROOT / ".venv-jupyter" / "bin"
+    assert (lab / "jupyter-lab").exists(), "make test installs JupyterLab"
+    hub = Hub(tmp_path, workers=2, path=f"{lab}:/usr/bin:/bin")
+    hub.start()
+    yield hub
+    with hub.api() as api:
+        hub.stop_server(api)
+    hub.stop()
+
+
+@pytest.fixture
+def page():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), headless=True, args=CHROMIUM_ARGUMENTS
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(SLOW)
+        yield page
+        browser.close()
+
+
+def test_a_person_signs_in_works_in_jupyterlab_and_leaves(hub, page, home, tmp_path):
+    # sign in by the link, which works once
+    page.goto(hub.link)
+    page.wait_for_url("**/hub/home")
+    assert "token=" not in page.url
+
+    # start, and watch it come
+    page.get_by_role("button", name="Start").first.click()
+    page.wait_for_url(f"**/user/{hub.user()}/lab**", timeout=SLOW)
+    expect(page.locator("#jp-main-dock-panel")).to_be_visible(timeout=SLOW)
+
+    # a notebook: 6*7 is 42
+    page.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
+    expect(page.locator(".jp-Notebook")).to_be_visible()
+    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first).to_be_attached(timeout=SLOW)
+    page.locator(".jp-Notebook .cm-content").first.click()
+    page.keyboard.type("6*7")
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator(".jp-OutputArea-executeResult pre").first).to_have_text("42", timeout=SLOW)
+
+    # a terminal: what is typed there is run there
+    page.evaluate("document.querySelector('[data-command=\"launcher:create\"]')?.click()")
+    page.keyboard.press("Control+Shift+L")
+    page.locator(".jp-LauncherCard[title='Start a new terminal session']").last.click()
+    expect(page.locator(".jp-Terminal .xterm-screen")).to_be_visible()
+    page.locator(".jp-Terminal .xterm-screen").click()
+    proof = home / "from-the-terminal"
+    eventually(lambda: (page.keyboard.type(f"echo $((40+2)) > {proof}\n"), page.wait_for_timeout(500), proof.exists())[-1],
+               what="the terminal's command")
+    assert proof.read_text().strip() == "42"
+
+    # a 50 MB file goes up whole
+    big = tmp_path / "big.bin"
+    big.write_bytes(bytes(range(256)) * (50 * 4096))
+    with page.expect_file_chooser() as chooser:
+        page.locator("jp-button[title^='Upload'], button[title^='Upload'], [data-command='filebrowser:upload'] button, "
+                     ".jp-FileBrowser-toolbar [title^='Upload']").first.click()
+    chooser.value.set_files(str(big))
+    dialog = page.locator(".jp-Dialog .jp-mod-accept")
+    dialog.or_(page.locator(f".jp-DirListing-item[title*='{big.name}']")).first.wait_for()
+    if dialog.count():
+        dialog.first.click()  # JupyterLab asks before it sends a large file
+    landed = home / big.name
+    eventually(lambda: landed.exists() and landed.stat().st_size == big.stat().st_size, seconds=120, what="the upload")
+    assert landed.read_bytes() == big.read_bytes()
+
+    # stop, on the home page
+    page.goto(f"{hub.origin}/hub/home")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Stop").first.click()
+    confirm = page.get_by_role("button", name="Stop").first
+    eventually(lambda: page.get_by_text("Stopped").count() or (confirm.count() and confirm.click() and False),
+               seconds=60, what="the stop")
+
+    # sign out: the way back leads to the sign-in page, and the used link does not work again
+    page.get_by_role("button", name="Sign out").or_(page.get_by_role("link", name="Sign out")).first.click()
+    if "/hub/logout" in page.url:
+        page.get_by_role("button", name="Sign out").first.click()
+    page.wait_for_url("**/hub/login**")
+    page.goto(f"{hub.origin}/user/{hub.user()}/lab")
+    assert "/hub/login" in page.url
+    page.goto(hub.link)
+    assert "/hub/home" not in page.url
