@@ -1,0 +1,57 @@
+"""The house: whose names these are, what the locks hold, what the project says of itself."""
+
+import re
+import subprocess
+import zipfile
+from importlib.metadata import distributions
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = {"batch", "gateway", "portal", "state"}
+
+
+def tracked():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_the_wheel_holds_the_four_rooms_with_their_templates_and_nothing_else(tmp_path):
+    subprocess.run(
+        [ROOT / ".venv-uv/bin/uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--python",
+         ROOT / ".venv/bin/python", "--out-dir", tmp_path],
+        cwd=ROOT, check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == ROOMS
+    assert "gateway/commands/towpath.toml" in names
+    assert any(name.startswith("portal/templates/") for name in names)
+    assert any(name.startswith("portal/static/") for name in names)
+
+
+def test_the_four_names_belong_to_us_alone_in_the_locked_environment():
+    for distribution in distributions():
+        if distribution.metadata["Name"] == "towpath":
+            continue
+        tops = {str(file).split("/")[0].removesuffix(".py") for file in distribution.files or []}
+        assert not tops & ROOMS, distribution.metadata["Name"]
+
+
+def test_no_file_names_a_registry_host_or_a_folder_of_the_machine_it_was_written_on():
+    hosts = re.compile(
+        r"(?:py" r"pi\.org|pythonhosted\.org|registry\.npm" r"js\.org|deb\.debian\.org|/work/" r"main|/root/\.py" r"env)"
+    )
+    for path in tracked():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found = hosts.search(text)
+        assert not found, f"{path.relative_to(ROOT)}: {found.group(0)}"
+
+
+def test_every_module_opens_with_what_it_is():
+    for room in sorted(ROOMS):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            first = path.read_text().lstrip()
+            assert first.startswith(('"""', "#!")), path.relative_to(ROOT)
