@@ -113,8 +113,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     auth: AuthConfig | None = None
     cluster: tuple[ClusterConfig, ...] = (ClusterConfig(name="local", kind="local"),)
     profile: tuple[ProfileConfig, ...] = (
-        ProfileConfig(name="jupyterlab", title="JupyterLab", cluster="local",
-                      description="Notebooks, terminals and files on this machine."),
+        ProfileConfig(
+            name="jupyterlab",
+            title="JupyterLab",
+            cluster="local",
+            description="Notebooks, terminals and files on this machine.",
+        ),
     )
 
     def profile_named(self, name: str) -> ProfileConfig | None:

@@ -16,8 +16,9 @@ from state.errors import TransitionError
 from state.records import Endpoint, JobRef, Reason, Server, Status, Target
 
 NEXT: Final[dict[Status, frozenset[Status]]] = {
-    Status.REQUESTED: frozenset({Status.QUEUED, Status.STARTING, Status.READY, Status.STOPPING,
-                                 Status.STOPPED, Status.FAILED}),
+    Status.REQUESTED: frozenset(
+        {Status.QUEUED, Status.STARTING, Status.READY, Status.STOPPING, Status.STOPPED, Status.FAILED}
+    ),
     Status.QUEUED: frozenset({Status.STARTING, Status.READY, Status.STOPPING, Status.STOPPED, Status.FAILED}),
     # back to queued: the scheduler requeued the job (preemption, node failure)
     Status.STARTING: frozenset({Status.QUEUED, Status.READY, Status.STOPPING, Status.STOPPED, Status.FAILED}),
@@ -60,20 +61,40 @@ def advance(
     if status is Status.READY:
         if endpoint is None:
             raise TransitionError("A server cannot be ready without an endpoint.")
-        return replace(server, status=status, job=job, endpoint=endpoint, reason=reason, ready=now,
-                       running=server.running or now, stale=False)
+        return replace(
+            server,
+            status=status,
+            job=job,
+            endpoint=endpoint,
+            reason=reason,
+            ready=now,
+            running=server.running or now,
+            stale=False,
+        )
     if status is Status.STARTING:
-        return replace(server, status=status, job=job, endpoint=None, reason=reason, running=now, ready=None,
-                       stale=False)
+        return replace(
+            server, status=status, job=job, endpoint=None, reason=reason, running=now, ready=None, stale=False
+        )
     if status is Status.QUEUED:
-        return replace(server, status=status, job=job, endpoint=None, reason=reason, running=None, ready=None,
-                       stale=False)
+        return replace(
+            server, status=status, job=job, endpoint=None, reason=reason, running=None, ready=None, stale=False
+        )
     if status is Status.STOPPING:
         return replace(server, status=status, job=job, target=Target.STOPPED, reason=reason)
     if status is Status.REQUESTED:
         raise TransitionError("A new attempt is a new record: use `renew`.")
-    return replace(server, status=status, job=job, target=Target.STOPPED, endpoint=None, credential="",
-                   report_hash="", reason=reason, ended=now, stale=False)
+    return replace(
+        server,
+        status=status,
+        job=job,
+        target=Target.STOPPED,
+        endpoint=None,
+        credential="",
+        report_hash="",
+        reason=reason,
+        ended=now,
+        stale=False,
+    )
 
 
 def renew(server: Server, fresh: Server) -> Server:

@@ -1,23 +1,305 @@
-"""The one door to Redis: connections, scripts, and the translation of redis-py's errors.
+"""The one door to Redis: URLs, connections, scripts, and the translation of errors.
 
-Owns: redis-py. Refuses to know keys, records and what a script means.
+Owns: redis-py (URLs, hash slots, the client for a Redis Cluster) and the lines to a single server
+(`state.wire`). Refuses to know keys, records and what a script means. Replies are RESP2, undecoded.
 """
 
-from typing import Any
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import redis.exceptions as errors
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from state.errors import ConflictError, FencedError, StateUnavailableError, TowpathError
+from state.wire import Address, Command, Line, ReplyError
+
+AWAY: Final = "The hub cannot reach its store right now. Please try again in a moment."
+WAIT_MARGIN: Final = 2.0
+"""Seconds past the end of a blocking command after which its connection is given up."""
+IDLE_WAITERS: Final = 32
+CLUSTER_SCHEME: Final = "redis+cluster://"
+
+_REFUSALS: Final[dict[str, tuple[type[TowpathError], str]]] = {
+    "CONFLICT": (ConflictError, "Somebody else changed this at the same time. Please look again."),
+    "FENCED": (FencedError, "Another controller has taken over."),
+}
 
 
-class Redis:
-    """A connection pool to one Redis, Valkey or Redis Cluster."""
+class Script:
+    """A Lua script. It answers a refusal with `redis.error_reply('CONFLICT …')` or `'FENCED …'`."""
 
-    @classmethod
-    async def open(cls, url: str) -> "Redis":
-        """Connect and ping. Raises StateUnavailableError."""
-        raise NotImplementedError
+    __slots__ = ("sha", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class _Transport(Protocol):
+    """What a single server and a cluster have in common. Raises OSError or redis-py's errors."""
+
+    losses: int
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies in order; error replies are values."""
+
+    async def wait(self, command: Command, seconds: float) -> Any:
+        """A blocking command, on a connection of its own."""
 
     async def close(self) -> None:
         """Close every connection."""
-        raise NotImplementedError
+
+
+class Redis:
+    """The connections of a process to one Redis, Valkey or Redis Cluster. They mend themselves."""
+
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+
+    @classmethod
+    async def open(cls, url: str) -> "Redis":
+        """Connect and ping. Raises StateUnavailableError, and ValueError for a URL that is none."""
+        opened = cls(_Cluster(url) if url.startswith(CLUSTER_SCHEME) else _Server(address_of(url)))
+        try:
+            await opened.call("GET", "towpath:{lease:controller}:holder")
+        except BaseException:
+            await opened.close()
+            raise
+        return opened
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._transport.close()
+
+    @property
+    def losses(self) -> int:
+        """How often a connection was lost so far: a reader of numbered events then reads all anew."""
+        return self._transport.losses
 
     async def call(self, *command: Any) -> Any:
         """One command. Raises StateUnavailableError."""
-        raise NotImplementedError
+        return (await self.pipeline((command,)))[0]
+
+    async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        """Several commands in one round trip, not atomic; the replies in order. Raises StateUnavailableError."""
+        if not commands:
+            return []
+        try:
+            replies = await self._transport.send(commands)
+        except (OSError, errors.RedisError) as error:
+            raise StateUnavailableError(AWAY) from error
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise _refusal(reply)
+        return replies
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+        """A script, atomically; all `keys` are under one hash tag.
+
+        Raises StateUnavailableError, or what the script refused: ConflictError, FencedError.
+        """
+        return (await self.run_many(script, ((keys, args),)))[0]
+
+    async def run_many(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """A script for several (keys, args), pipelined; each alone is atomic. Raises as `run`."""
+        if not calls:
+            return []
+        tails = [(len(keys), *keys, *args) for keys, args in calls]
+        try:
+            replies = await self._transport.send([("EVALSHA", script.sha, *tail) for tail in tails])
+            for at, reply in enumerate(replies):
+                if isinstance(reply, Exception) and _words(reply).startswith("NOSCRIPT"):
+                    replies[at] = (await self._transport.send((("EVAL", script.text, *tails[at]),)))[0]
+        except (OSError, errors.RedisError) as error:
+            raise StateUnavailableError(AWAY) from error
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise _refusal(reply)
+        return replies
+
+    async def wait(self, *command: Any, seconds: float) -> Any:
+        """A command that blocks for up to `seconds`, on a connection of its own. Raises StateUnavailableError."""
+        try:
+            reply = await self._transport.wait(command, seconds)
+        except (OSError, errors.RedisError) as error:
+            raise StateUnavailableError(AWAY) from error
+        if isinstance(reply, Exception):
+            raise _refusal(reply)
+        return reply
+
+
+class _Server:
+    """One server: one line that all share, and lines of their own for those that wait."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._line: Line | None = None
+        self._opening: asyncio.Task[Line] | None = None
+        self._idle: list[Line] = []
+        self._closed = False
+        self.losses = 0
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        line = self._line
+        if line is None or line.lost is not None:
+            line = await self._shared()
+        return await line.send(commands)
+
+    async def wait(self, command: Command, seconds: float) -> Any:
+        line = await self._own()
+        try:
+            async with asyncio.timeout(seconds + WAIT_MARGIN):
+                replies = await line.send((command,))
+        except BaseException:
+            if not self._closed:
+                self.losses += 1
+            line.close()
+            raise
+        if len(self._idle) < IDLE_WAITERS and not self._closed:
+            self._idle.append(line)
+        else:
+            line.close()
+        return replies[0]
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+        for line in (self._line, *self._idle):
+            if line is not None:
+                line.close()
+        self._idle.clear()
+        await asyncio.sleep(0)  # lets the loop close the sockets
+
+    async def _shared(self) -> Line:
+        """The line that all share, opened anew by one of those who find it lost; the others wait for that."""
+        if self._closed:
+            raise ConnectionError("closed")
+        if self._opening is None:
+            if self._line is not None:
+                self.losses += 1
+            self._opening = asyncio.get_running_loop().create_task(Line.open(self._address))
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    def _opened(self, task: asyncio.Task[Line]) -> None:
+        self._opening = None
+        if not task.cancelled() and task.exception() is None:
+            self._line = task.result()
+            if self._closed:
+                self._line.close()
+
+    async def _own(self) -> Line:
+        while self._idle:
+            line = self._idle.pop()
+            if line.lost is None:
+                return line
+            self.losses += 1
+        if self._closed:
+            raise ConnectionError("closed")
+        return await Line.open(self._address, patience=0)
+
+
+class _Cluster:
+    """A Redis Cluster, by redis-py's client: it follows the slots. A command is sent once, never again."""
+
+    def __init__(self, url: str) -> None:
+        self._quick = self._client(url, seconds=3.0)
+        self._slow = self._client(url, seconds=None)
+        self.losses = 0
+
+    @staticmethod
+    def _client(url: str, *, seconds: float | None) -> RedisCluster:
+        client = RedisCluster.from_url(
+            "redis://" + url.removeprefix(CLUSTER_SCHEME),
+            protocol=2,
+            socket_timeout=seconds,
+            socket_connect_timeout=1.5,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=4096,
+        )
+        for name in list(client.response_callbacks):
+            if not name.startswith(("CLUSTER", "COMMAND")):
+                del client.response_callbacks[name]  # replies as they are, like a single server's
+        return client
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        if len(commands) == 1:
+            return [await self._one(self._quick, commands[0])]
+        return await asyncio.gather(*[self._one(self._quick, command) for command in commands])
+
+    async def wait(self, command: Command, seconds: float) -> Any:
+        async with asyncio.timeout(seconds + WAIT_MARGIN):
+            return await self._one(self._slow, command)
+
+    async def close(self) -> None:
+        await self._quick.aclose()
+        await self._slow.aclose()
+
+    async def _one(self, client: RedisCluster, command: Command) -> Any:
+        try:
+            _ = await client.initialize()
+            node = client.nodes_manager.get_node_from_slot(client.keyslot(_key_of(command)))
+            return await client.execute_command(*command, target_nodes=node)
+        except errors.ResponseError as error:
+            return error
+        except (OSError, errors.RedisError):
+            self.losses += 1
+            raise
+
+
+def _key_of(command: Command) -> str:
+    """The key that decides the slot."""
+    match command[0]:
+        case "EVAL" | "EVALSHA":
+            return str(command[3])
+        case "XREAD":
+            return str(command[list(command).index("STREAMS") + 1])
+        case _:
+            return str(command[1])
+
+
+def address_of(url: str) -> Address:
+    """What a redis://, rediss:// or unix:// URL says. Raises ValueError."""
+    given: dict[str, Any] = {**parse_url(url)}
+    context = None
+    if url.startswith("rediss://"):
+        context = ssl.create_default_context(cafile=given.get("ssl_ca_certs"))
+        if given.get("ssl_cert_reqs") == "none":
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if given.get("ssl_certfile"):
+            context.load_cert_chain(given["ssl_certfile"], given.get("ssl_keyfile"))
+    return Address(
+        host=str(given.get("host") or "127.0.0.1"),
+        port=int(given.get("port") or 6379),
+        path=str(given.get("path") or ""),
+        username=str(given.get("username") or ""),
+        password=str(given.get("password") or ""),
+        database=int(given.get("db") or 0),
+        tls=context,
+    )
+
+
+def _words(error: Exception) -> str:
+    """An error reply's text as the server sent it; redis-py takes the first word off some."""
+    if isinstance(error, errors.NoScriptError):
+        return f"NOSCRIPT {error}"
+    return str(error)
+
+
+def _refusal(error: Exception) -> TowpathError:
+    """The error of ours for an error reply."""
+    kind, sentence = _REFUSALS.get(_words(error).partition(" ")[0], (StateUnavailableError, AWAY))
+    refused = kind(sentence)
+    refused.__cause__ = error
+    return refused
+
+
+__all__ = ["Redis", "ReplyError", "Script", "address_of"]

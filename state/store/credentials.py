@@ -4,13 +4,32 @@ Key layout: docs/state.md, tags `{s:…}`, `{t:…}`, `{l:…}`. A secret is 256
 is stored. Revoking is deleting, and a `revoked` entry in the feed for the workers' caches.
 """
 
+import hashlib
+import secrets
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
 from state.records import Session, Token
 from state.redis import Redis
+from state.store import keys
+from state.store.feed import Feed
+
+SECRET_BYTES: Final = 32
+SESSIONS_LISTED: Final = 32
+"""A user's list of sessions longer than this is freed of ended ones at the next sign-in."""
+
+_Record = TypeVar("_Record", Session, Token)
+_ENCODER: Final = msgspec.json.Encoder()
+_SESSION: Final = msgspec.json.Decoder(Session)
+_TOKEN: Final = msgspec.json.Decoder(Token)
 
 
 def digest(secret: str) -> str:
     """SHA-256 of a secret, in hex: what is stored, and the key of every cache."""
-    raise NotImplementedError
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class Sessions:
@@ -18,30 +37,64 @@ class Sessions:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._feed = Feed(redis)
 
     async def open(self, session: Session) -> str:
         """Store a new session and return its ticket (the secret for the cookie)."""
-        raise NotImplementedError
+        ticket = secrets.token_urlsafe(SECRET_BYTES)
+        key = digest(ticket)
+        listed = ("HSET", keys.sessions(session.user), session.id, key)
+        await self._redis.call(*listed)
+        await self._redis.call(
+            "SET", keys.session(key), _ENCODER.encode(session), "PXAT", _milliseconds(session.expires)
+        )
+        # once more: a sign-out everywhere between the two would have left it out of the list
+        _, length = await self._redis.pipeline((listed, ("HLEN", keys.sessions(session.user))))
+        if length > SESSIONS_LISTED:
+            await self.of_user(session.user)
+        return ticket
 
     async def get(self, ticket_digest: str) -> Session | None:
         """The session of a ticket's digest, or None when there is none or it has expired."""
-        raise NotImplementedError
+        found = await self._redis.call("GET", keys.session(ticket_digest))
+        return None if found is None else _SESSION.decode(found)
+
+    async def many(self, ticket_digests: list[str]) -> list[Session | None]:
+        """`get` for several digests, pipelined, in their order."""
+        found = await self._redis.pipeline([("GET", keys.session(key)) for key in ticket_digests])
+        return [None if record is None else _SESSION.decode(record) for record in found]
 
     async def extend(self, ticket_digest: str, expires: float) -> None:
         """Slide the expiry; no effect on a session that is gone."""
-        raise NotImplementedError
+        session = await self.get(ticket_digest)
+        if session is None or session.expires >= expires:
+            return
+        await self._redis.call(
+            "SET",
+            keys.session(ticket_digest),
+            _ENCODER.encode(replace(session, expires=expires)),
+            "XX",
+            "PXAT",
+            _milliseconds(expires),
+        )
 
     async def of_user(self, user: str) -> list[Session]:
-        """All live sessions of a user."""
-        raise NotImplementedError
+        """All live sessions of a user, oldest first."""
+        return await _listed(self._redis, keys.sessions(user), keys.session, _SESSION)
 
     async def close(self, ticket_digest: str) -> bool:
         """End one session everywhere; False when there was none."""
-        raise NotImplementedError
+        found = await self._redis.call("GETDEL", keys.session(ticket_digest))
+        if found is None:
+            return False
+        session = _SESSION.decode(found)
+        await self._redis.call("HDEL", keys.sessions(session.user), session.id)
+        await self._feed.revoke(digests=(ticket_digest,))
+        return True
 
     async def close_all(self, user: str) -> int:
         """End all sessions of a user; how many there were."""
-        raise NotImplementedError
+        return await _end_all(self._redis, self._feed, keys.sessions(user), keys.session)
 
 
 class Tokens:
@@ -49,30 +102,58 @@ class Tokens:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._feed = Feed(redis)
 
     async def issue(self, token: Token) -> str:
         """Store a new token and return its secret: the only time that it is known."""
-        raise NotImplementedError
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        key = digest(secret)
+        until = () if token.expires is None else ("PXAT", _milliseconds(token.expires))
+        listed = ("HSET", keys.tokens(token.user), token.id, key)
+        await self._redis.call(*listed)
+        await self._redis.call("SET", keys.token(key), _ENCODER.encode(token), *until)
+        await self._redis.call(*listed)  # as with sessions
+        return secret
 
     async def get(self, secret_digest: str) -> Token | None:
         """The token of a secret's digest, or None when there is none or it has expired."""
-        raise NotImplementedError
+        found = await self._redis.call("GET", keys.token(secret_digest))
+        return None if found is None else _TOKEN.decode(found)
+
+    async def many(self, secret_digests: list[str]) -> list[Token | None]:
+        """`get` for several digests, pipelined, in their order."""
+        found = await self._redis.pipeline([("GET", keys.token(key)) for key in secret_digests])
+        return [None if record is None else _TOKEN.decode(record) for record in found]
 
     async def of_user(self, user: str) -> list[Token]:
         """All live tokens of a user, oldest first."""
-        raise NotImplementedError
+        return await _listed(self._redis, keys.tokens(user), keys.token, _TOKEN)
 
     async def used(self, secret_digests: dict[str, float]) -> None:
         """Note last use (digest → seconds), in a batch; no effect on a token that is gone."""
-        raise NotImplementedError
+        order = list(secret_digests)
+        commands: list[tuple[Any, ...]] = []
+        for key, token in zip(order, await self.many(order), strict=True):
+            at = secret_digests[key]
+            if token is not None and (token.last_activity is None or token.last_activity < at):
+                record = _ENCODER.encode(replace(token, last_activity=at))
+                commands.append(("SET", keys.token(key), record, "XX", "KEEPTTL"))
+        await self._redis.pipeline(commands)
 
     async def revoke(self, user: str, token_id: str) -> bool:
         """End one token everywhere; False when there was none."""
-        raise NotImplementedError
+        found = await self._redis.call("HGET", keys.tokens(user), token_id)
+        if found is None:
+            return False
+        key = found.decode()
+        gone = await self._redis.call("DEL", keys.token(key))
+        await self._redis.call("HDEL", keys.tokens(user), token_id)
+        await self._feed.revoke(digests=(key,))
+        return bool(gone)
 
     async def revoke_all(self, user: str) -> int:
         """End all tokens of a user; how many there were."""
-        raise NotImplementedError
+        return await _end_all(self._redis, self._feed, keys.tokens(user), keys.token)
 
 
 class Links:
@@ -83,8 +164,40 @@ class Links:
 
     async def issue(self, user: str, *, lifetime: float) -> str:
         """A secret that signs `user` in once, within `lifetime` seconds."""
-        raise NotImplementedError
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        await self._redis.call("SET", keys.link(digest(secret)), user, "PX", _milliseconds(lifetime))
+        return secret
 
     async def take(self, secret: str) -> str | None:
         """The user of a link, which is used up by this; None when there is none."""
-        raise NotImplementedError
+        found = await self._redis.call("GETDEL", keys.link(digest(secret)))
+        return None if found is None else found.decode()
+
+
+async def _listed(
+    redis: Redis, index: str, key_of: Callable[[str], str], decoder: msgspec.json.Decoder[_Record]
+) -> list[_Record]:
+    """The live records of a user's list, oldest first; entries whose record has ended leave the list."""
+    pairs = await redis.call("HGETALL", index)
+    found = await redis.pipeline([("GET", key_of(key.decode())) for key in pairs[1::2]])
+    ended = [entry for entry, record in zip(pairs[0::2], found, strict=True) if record is None]
+    if ended:
+        await redis.call("HDEL", index, *ended)
+    live = [decoder.decode(record) for record in found if record is not None]
+    return sorted(live, key=lambda record: record.created)
+
+
+async def _end_all(redis: Redis, feed: Feed, index: str, key_of: Callable[[str], str]) -> int:
+    """Delete every record of a user's list, then the entries, then tell the workers."""
+    pairs = await redis.call("HGETALL", index)
+    if not pairs:
+        return 0
+    digests = tuple(key.decode() for key in pairs[1::2])
+    gone = await redis.pipeline([("DEL", key_of(key)) for key in digests])
+    await redis.call("HDEL", index, *pairs[0::2])
+    await feed.revoke(digests=digests)
+    return sum(gone)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

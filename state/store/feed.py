@@ -4,10 +4,59 @@ Key layout: docs/state.md, tag `{feed}`. Numbers have no gaps: a reader that mis
 reads the whole table again. Owns the numbering. Refuses to know what a worker does with an event.
 """
 
+import secrets
+from typing import Any, Final
+
+import msgspec
 from msgspec import Struct
 
 from state.records import Route
-from state.redis import Redis
+from state.redis import Redis, Script
+from state.store import keys
+
+LOG_LENGTH: Final = 10_000
+READ_LIMIT: Final = 1000
+
+# KEYS: epoch, number, routes, log. ARGV[1] is an epoch's name, should the feed begin now.
+_BEGIN: Final = f"""
+redis.call('SET', KEYS[1], ARGV[1], 'NX')
+local function tell(kind, what)
+  local number = redis.call('INCR', KEYS[2])
+  redis.call('XADD', KEYS[4], 'MAXLEN', '~', {LOG_LENGTH}, number .. '-0', kind, what)
+  return number
+end
+"""
+
+_SET: Final = Script(
+    _BEGIN
+    + """
+if redis.call('HGET', KEYS[3], ARGV[2]) == ARGV[3] then return 0 end
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+return tell('route', ARGV[3])
+"""
+)
+
+_DROP: Final = Script(
+    _BEGIN
+    + """
+local route = redis.call('HGET', KEYS[3], ARGV[2])
+if not route then return 0 end
+if ARGV[3] ~= '' and cjson.decode(route).attempt ~= ARGV[3] then return 0 end
+redis.call('HDEL', KEYS[3], ARGV[2])
+return tell('gone', ARGV[2])
+"""
+)
+
+_REVOKE: Final = Script(_BEGIN + "return tell('revoked', ARGV[2])")
+
+_SNAPSHOT: Final = Script(
+    _BEGIN
+    + """
+return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]) or '0', redis.call('HVALS', KEYS[3])}
+"""
+)
+
+_KEYS: Final = (keys.FEED_EPOCH, keys.FEED_NUMBER, keys.FEED_ROUTES, keys.FEED_LOG)
 
 
 class RouteSet(Struct, frozen=True, tag="route"):
@@ -47,6 +96,19 @@ class FeedGapError(Exception):
     """The reader is too far behind, or the feed began anew: take a snapshot."""
 
 
+class _Ended(Struct, frozen=True):
+    """The wire form of `Revoked`."""
+
+    digests: tuple[str, ...] = ()
+    user: str = ""
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_ROUTE: Final = msgspec.json.Decoder(Route)
+_ROUTES: Final = msgspec.json.Decoder(tuple[Route, ...])
+_ENDED: Final = msgspec.json.Decoder(_Ended)
+
+
 class Feed:
     """The feed. All verbs raise StateUnavailableError when Redis cannot serve."""
 
@@ -55,24 +117,74 @@ class Feed:
 
     async def set_route(self, route: Route) -> int:
         """Publish a route; the event's number. The same route again changes nothing and returns 0."""
-        raise NotImplementedError
+        return await self._run(_SET, route.prefix, _ENCODER.encode(route))
 
     async def drop_route(self, prefix: str, *, attempt: str = "") -> int:
         """Take a route away (only if it is of this attempt, where given); 0 when there was none."""
-        raise NotImplementedError
+        return await self._run(_DROP, prefix, attempt)
 
     async def revoke(self, *, digests: tuple[str, ...] = (), user: str = "") -> int:
         """Publish that credentials ended."""
-        raise NotImplementedError
+        return await self._run(_REVOKE, _ENCODER.encode(_Ended(digests, user)))
 
     async def route(self, prefix: str) -> Route | None:
         """One route, straight from the table."""
-        raise NotImplementedError
+        found = await self._redis.call("HGET", keys.FEED_ROUTES, prefix)
+        return None if found is None else _ROUTE.decode(found)
 
     async def snapshot(self) -> Snapshot:
         """The whole table."""
-        raise NotImplementedError
+        epoch, number, routes = await self._redis.run(_SNAPSHOT, _KEYS, (secrets.token_hex(8),))
+        return Snapshot(epoch.decode(), int(number), _ROUTES.decode(b"[" + b",".join(routes) + b"]"))
 
-    async def read(self, epoch: str, after: int, *, timeout: float) -> list[FeedEvent]:
+    async def read(self, epoch: str, after: int, *, timeout: float) -> list[FeedEvent]:  # noqa: ASYNC109
         """Events after `after`, waiting up to `timeout` seconds. Raises FeedGapError (see there)."""
-        raise NotImplementedError
+        events = await self._since(epoch, after)
+        if events or timeout <= 0:
+            return events
+        await self._redis.wait(
+            "XREAD",
+            "COUNT",
+            1,
+            "BLOCK",
+            max(1, int(timeout * 1000)),
+            "STREAMS",
+            keys.FEED_LOG,
+            f"{after}-0",
+            seconds=timeout,
+        )
+        return await self._since(epoch, after)  # what woke us says nothing of the epoch
+
+    async def _since(self, epoch: str, after: int) -> list[FeedEvent]:
+        now, number, entries = await self._redis.pipeline(
+            (
+                ("GET", keys.FEED_EPOCH),
+                ("GET", keys.FEED_NUMBER),
+                ("XRANGE", keys.FEED_LOG, f"{after + 1}-0", "+", "COUNT", READ_LIMIT),
+            )
+        )
+        if now is None or now.decode() != epoch or int(number or 0) < after:
+            raise FeedGapError("The feed began anew.")
+        events = [_event(entry) for entry in entries]
+        if events and events[0].number != after + 1:
+            raise FeedGapError("The feed has gone on too far.")
+        if not events and int(number or 0) > after:
+            raise FeedGapError("The feed has lost its log.")
+        return events
+
+    async def _run(self, script: Script, *args: Any) -> int:
+        number: int = await self._redis.run(script, _KEYS, (secrets.token_hex(8), *args))
+        return number
+
+
+def _event(entry: Any) -> FeedEvent:
+    position, (kind, what) = entry
+    number = int(position.partition(b"-")[0])
+    match kind:
+        case b"route":
+            return RouteSet(number, _ROUTE.decode(what))
+        case b"gone":
+            return RouteGone(number, what.decode())
+        case _:
+            ended = _ENDED.decode(what)
+            return Revoked(number, ended.digests, ended.user)

@@ -4,7 +4,30 @@ Key layout: docs/state.md, tag `{lease:NAME}`. Each taking raises the fencing to
 it, and a store refuses an older one. Refuses to know what the leader does.
 """
 
-from state.redis import Redis
+from typing import Final
+
+from state.redis import Redis, Script
+from state.store import keys
+
+_TAKE: Final = Script("""
+local held = redis.call('GET', KEYS[1])
+if held and string.sub(held, string.find(held, ':', 1, true) + 1) ~= ARGV[1] then
+  return 0
+end
+local fence = redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[1], fence .. ':' .. ARGV[1], 'PX', ARGV[2])
+return fence
+""")
+
+_RENEW: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+""")
+
+_RELEASE: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+""")
 
 
 class Leases:
@@ -18,12 +41,20 @@ class Leases:
 
         A holder that takes it again gets a higher token: its earlier process is fenced off.
         """
-        raise NotImplementedError
+        fence: int = await self._redis.run(
+            _TAKE, (keys.lease_holder(name), keys.lease_fence(name)), (holder, _milliseconds(seconds))
+        )
+        return fence or None
 
     async def renew(self, name: str, holder: str, fence: int, *, seconds: float) -> bool:
         """Prolong; False when the lease is no longer this holder's with this token."""
-        raise NotImplementedError
+        word = f"{fence}:{holder}"
+        return bool(await self._redis.run(_RENEW, (keys.lease_holder(name),), (word, _milliseconds(seconds))))
 
     async def release(self, name: str, holder: str, fence: int) -> bool:
         """Give it back at once; False when it was not this holder's with this token."""
-        raise NotImplementedError
+        return bool(await self._redis.run(_RELEASE, (keys.lease_holder(name),), (f"{fence}:{holder}",)))
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

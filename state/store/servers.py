@@ -3,10 +3,81 @@
 Key layout: docs/state.md, tags `{u:NAME}` and `{servers}`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+import msgspec
+from msgspec.structs import replace
+
+from state.names import server_key, split_server_key
 from state.records import Event, Server
-from state.redis import Redis
+from state.redis import Redis, Script
+from state.store import keys
+
+EVENTS_KEPT: Final = 500
+WORK_KEPT: Final = 10_000
+
+# KEYS: servers, events. ARGV: name, expected revision, fencing token, JSON, event JSON or nothing.
+_SAVE: Final = Script(f"""
+local now = redis.call('HGET', KEYS[1], ARGV[1])
+local revision, fence = 0, 0
+if now then
+  local record = cjson.decode(now)
+  revision, fence = record.revision, record.fence
+end
+local mine = tonumber(ARGV[3])
+if mine > 0 and mine < fence then return redis.error_reply('FENCED token') end
+if revision ~= tonumber(ARGV[2]) then return redis.error_reply('CONFLICT revision') end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
+if ARGV[5] ~= '' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', {EVENTS_KEPT}, '*', 'event', ARGV[5]) end
+return 1
+""")
+
+# KEYS: servers, events, activity. ARGV: name, expected revision.
+_REMOVE: Final = Script("""
+local now = redis.call('HGET', KEYS[1], ARGV[1])
+if not now or cjson.decode(now).revision ~= tonumber(ARGV[2]) then
+  return redis.error_reply('CONFLICT revision')
+end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('DEL', KEYS[2])
+return 1
+""")
+
+# KEYS: mark, active. ARGV: server key.
+_MARK: Final = Script("""
+return redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[1]), ARGV[1])
+""")
+
+# KEYS: active. ARGV: server key, mark.
+_SETTLE: Final = Script("""
+local mark = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not mark or tonumber(mark) ~= tonumber(ARGV[2]) then return 0 end
+return redis.call('ZREM', KEYS[1], ARGV[1])
+""")
+
+# KEYS: user, servers, activity. ARGV: field of the user, then server name and seconds, again and again.
+# What is gone stays gone: activity makes neither a user nor a server.
+_TOUCH: Final = Script("""
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local function later(field, seconds)
+  local before = redis.call('HGET', KEYS[3], field)
+  if not before or tonumber(before) < tonumber(seconds) then redis.call('HSET', KEYS[3], field, seconds) end
+end
+for at = 2, #ARGV, 2 do
+  if redis.call('HEXISTS', KEYS[2], ARGV[at]) == 1 then later(ARGV[at], ARGV[at + 1]) end
+  later(ARGV[1], ARGV[at + 1])
+end
+return 1
+""")
+
+_ENCODER: Final = msgspec.json.Encoder()
+_SERVER: Final = msgspec.json.Decoder(Server)
+_SERVERS: Final = msgspec.json.Decoder(list[Server])
+_EVENT: Final = msgspec.json.Decoder(Event)
+_STREAM_ID: Final = re.compile(r"[0-9]{1,18}(-[0-9]{1,18})?")
 
 
 class Servers:
@@ -17,11 +88,13 @@ class Servers:
 
     async def get(self, user: str, name: str) -> Server | None:
         """The record, or None."""
-        raise NotImplementedError
+        found = await self._redis.call("HGET", keys.servers(user), name)
+        return None if found is None else _SERVER.decode(found)
 
     async def of_user(self, user: str) -> list[Server]:
         """All servers of one user, by name."""
-        raise NotImplementedError
+        found = _SERVERS.decode(b"[" + b",".join(await self._redis.call("HVALS", keys.servers(user))) + b"]")
+        return sorted(found, key=lambda server: server.name)
 
     async def save(self, server: Server, *, event: Event | None = None, fence: int = 0) -> Server:
         """Compare-and-set by `revision` (0: there must be none), with its event, atomically.
@@ -30,49 +103,112 @@ class Servers:
         controller after, where `server.active`. `fence` is the caller's fencing token (0: not a leader's
         write). Raises ConflictError, or FencedError when the record has seen a higher token.
         """
-        raise NotImplementedError
+        saved = replace(server, revision=server.revision + 1, fence=max(server.fence, fence))
+        key = server_key(server.user, server.name)
+        if saved.active:
+            await self._redis.run(_MARK, (keys.SERVERS_MARK, keys.SERVERS_ACTIVE), (key,))
+        await self._redis.run(
+            _SAVE,
+            (keys.servers(server.user), keys.events(server.user, server.name)),
+            (
+                server.name,
+                server.revision,
+                fence,
+                _ENCODER.encode(saved),
+                b"" if event is None else _ENCODER.encode(event),
+            ),
+        )
+        if saved.active:
+            await self.wake(key)
+        return saved
 
     async def remove(self, server: Server) -> None:
         """Delete the record (compare-and-set by `revision`), its events and its activity. Raises ConflictError."""
-        raise NotImplementedError
+        await self._redis.run(
+            _REMOVE,
+            (keys.servers(server.user), keys.events(server.user, server.name), keys.activity(server.user)),
+            (server.name, server.revision),
+        )
 
     async def active(self) -> dict[str, int]:
         """Every server key that may want work, with its mark."""
-        raise NotImplementedError
+        found = await self._redis.call("ZRANGE", keys.SERVERS_ACTIVE, 0, -1, "WITHSCORES")
+        return {found[at].decode(): int(float(found[at + 1])) for at in range(0, len(found), 2)}
 
-    async def many(self, keys: list[str]) -> dict[str, Server]:
+    async def many(self, keys_: Sequence[str]) -> dict[str, Server]:
         """The records of several keys, pipelined; missing ones are left out."""
-        raise NotImplementedError
+        asked = [split_server_key(key) for key in keys_]
+        replies = await self._redis.pipeline([("HGET", keys.servers(user), name) for user, name in asked])
+        return {key: _SERVER.decode(reply) for key, reply in zip(keys_, replies, strict=True) if reply is not None}
 
     async def settle(self, key: str, mark: int) -> bool:
         """Take a key off the active list, if nobody marked it again since `active()`."""
-        raise NotImplementedError
+        return bool(await self._redis.run(_SETTLE, (keys.SERVERS_ACTIVE,), (key, mark)))
 
     async def wake(self, key: str) -> None:
         """Tell the controller to look at this server now."""
-        raise NotImplementedError
+        await self._redis.call("XADD", keys.SERVERS_WORK, "MAXLEN", "~", WORK_KEPT, "*", "key", key)
 
-    async def work(self, after: str, *, timeout: float) -> tuple[str, list[str]]:
+    async def work(self, after: str, *, timeout: float) -> tuple[str, list[str]]:  # noqa: ASYNC109
         """Wait up to `timeout` seconds for wake-ups after the given stream position (`"$"`: from now).
 
         Returns the new position and the keys (de-duplicated, may be empty).
         """
-        raise NotImplementedError
+        if after == "$":  # as a fixed place, so that nothing slips through between two calls
+            last = await self._redis.call("XREVRANGE", keys.SERVERS_WORK, "+", "-", "COUNT", 1)
+            after = last[0][0].decode() if last else "0-0"
+        entries = await self._after(keys.SERVERS_WORK, after, WORK_KEPT, timeout)
+        if not entries:
+            return after, []
+        woken = dict.fromkeys(fields[1].decode() for _, fields in entries)
+        return entries[-1][0].decode(), list(woken)
 
     async def events(
-        self, user: str, name: str, *, after: str = "0", timeout: float = 0, limit: int = 500
+        self,
+        user: str,
+        name: str,
+        *,
+        after: str = "0",
+        timeout: float = 0,  # noqa: ASYNC109
+        limit: int = 500,
     ) -> list[Event]:
-        """Events after the stream id `after`, oldest first; waits up to `timeout` seconds when there is none."""
-        raise NotImplementedError
+        """Events after the stream id `after`, oldest first; waits up to `timeout` seconds when there is none.
+
+        An `after` that is no stream id means from the beginning.
+        """
+        position = after if _STREAM_ID.fullmatch(after) else "0"
+        entries = await self._after(keys.events(user, name), position, limit, timeout)
+        return [replace(_EVENT.decode(fields[1]), id=entry.decode()) for entry, fields in entries]
 
     async def tell(self, user: str, name: str, event: Event) -> str:
         """Append an event without a change of the record; returns its id."""
-        raise NotImplementedError
+        entry = await self._redis.call(
+            "XADD", keys.events(user, name), "MAXLEN", "~", EVENTS_KEPT, "*", "event", _ENCODER.encode(event)
+        )
+        return str(entry.decode())
 
     async def touch(self, seen: Mapping[tuple[str, str], float]) -> None:
         """Note activity: (user, server name) → seconds; the later time wins. Also the user's last_activity."""
-        raise NotImplementedError
+        by_user: dict[str, list[Any]] = {}
+        for (user, name), seconds in seen.items():
+            by_user.setdefault(user, [keys.ACTIVITY_OF_USER]).extend((name, repr(float(seconds))))
+        await self._redis.run_many(
+            _TOUCH,
+            [((keys.user(user), keys.servers(user), keys.activity(user)), args) for user, args in by_user.items()],
+        )
 
     async def activity(self, user: str) -> dict[str, float]:
         """Last activity per server name."""
-        raise NotImplementedError
+        found = await self._redis.call("HGETALL", keys.activity(user))
+        seen = {found[at].decode(): float(found[at + 1]) for at in range(0, len(found), 2)}
+        seen.pop(keys.ACTIVITY_OF_USER, None)
+        return seen
+
+    async def _after(self, stream: str, after: str, limit: int, seconds: float) -> list[Any]:
+        """Entries of a stream after an id; waits when there is none."""
+        command = ("XREAD", "COUNT", limit)
+        found = await self._redis.call(*command, "STREAMS", stream, after)
+        if not found and seconds > 0:
+            milliseconds = max(1, int(seconds * 1000))
+            found = await self._redis.wait(*command, "BLOCK", milliseconds, "STREAMS", stream, after, seconds=seconds)
+        return list(found[0][1]) if found else []

