@@ -39,8 +39,8 @@ bench: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-bench  ## Measur
 
 lock: $(UV)  ## Write the locks anew from pyproject.toml
 	@compile="$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade"
-	$$compile pyproject.toml -o requirements/run.lock
-	$$compile pyproject.toml --group test -o requirements/test.lock
+	$$compile pyproject.toml --group build -o requirements/run.lock
+	$$compile pyproject.toml --group build --group test -o requirements/test.lock
 	$$compile --group pyproject.toml:bench -o requirements/bench.lock
 	$$compile --group pyproject.toml:jupyter -o requirements/jupyter.lock
 
@@ -59,14 +59,14 @@ $(UV): requirements/uv.lock
 	@echo "Installing Towpath and what its tests need"
 	[ -x $(BIN)/python ] || $(UV) venv $(VENV_ARGS) .venv
 	$(SYNC) --python $(BIN)/python requirements/test.lock
-	$(UV) pip install --quiet --no-deps --python $(BIN)/python -e .
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
 	touch .venv/.run $@
 
 .venv/.run: requirements/run.lock pyproject.toml | $(UV)
 	@echo "Installing Towpath"
 	[ -x $(BIN)/python ] || $(UV) venv $(VENV_ARGS) .venv
 	$(SYNC) --python $(BIN)/python requirements/run.lock
-	$(UV) pip install --quiet --no-deps --python $(BIN)/python -e .
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
 	rm -f .venv/.test
 	touch $@
 
