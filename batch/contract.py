@@ -1,0 +1,200 @@
+"""The contract between the controller and a kind of cluster.
+
+Owns: the words of both sides (PSI/J's vocabulary: JobSpec, Resources, JobState) and what each verb of a Launcher
+promises. Refuses to know servers' lifecycles and how any scheduler does it.
+
+A launcher for another kind of cluster is a function `open(cluster: ClusterConfig, data_dir: Path) -> Launcher`
+under the entry point group `towpath.launchers`, with the kind as its name. It must pass
+tests/contracts/test_launcher.py.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from state.records import Endpoint, JobRef, Server
+
+
+class JobState(StrEnum):
+    """Where a job stands (PSI/J). The last three are final."""
+
+    NEW = "new"  # accepted by the launcher, not yet by the scheduler: a submit again is safe and needed
+    QUEUED = "queued"
+    ACTIVE = "active"
+    COMPLETED = "completed"  # ended with exit code 0
+    FAILED = "failed"
+    CANCELED = "canceled"  # ended because somebody asked for it
+
+    @property
+    def final(self) -> bool:
+        """Whether the job has ended for good."""
+        return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
+
+
+class Resources(Struct, frozen=True, kw_only=True):
+    """What a job asks for; None: the cluster's default. `walltime` in seconds, `memory` in bytes."""
+
+    partition: str | None = None
+    cores: int | None = None
+    memory: int | None = None
+    gpus: int | None = None
+    walltime: int | None = None
+
+
+class JobSpec(Struct, frozen=True, kw_only=True):
+    """All that is needed to run one attempt of one server. Holds secrets: never logged, never in an argv.
+
+    `record` is the server as it was saved before the submit: a launcher keeps it with the job and gives it back
+    in `JobView.record`, so that servers can be rebuilt when Redis was lost. `secrets` are taken out of every log
+    tail. `start_window` and `grace` (between SIGTERM and SIGKILL) are seconds.
+    """
+
+    attempt: str
+    user: str
+    server: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    directory: str
+    base_path: str
+    hub_urls: tuple[str, ...]
+    report_token: str
+    secrets: tuple[str, ...]
+    start_window: float
+    record: Server
+    grace: float = 10.0
+    resources: Resources = Resources()
+
+    def __repr__(self) -> str:
+        return f"JobSpec(attempt={self.attempt!r}, user={self.user!r}, server={self.server!r})"
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """The starter's last word (docs/architecture.md). `kind`: ready, ended or failed-to-start."""
+
+    kind: str
+    attempt: str
+    time: float = 0.0
+    endpoint: Endpoint | None = None
+    exit_code: int | None = None
+    log_tail: str = ""
+    code: str = ""
+    message: str = ""
+
+
+class JobView(Struct, frozen=True, kw_only=True):
+    """One job as the cluster shows it. `reason`: the scheduler's own word on it (may be empty).
+
+    `started` and `deadline`: seconds since the epoch, None while not known. `report` and `record`: where the
+    launcher can see the job's folder.
+    """
+
+    attempt: str
+    user: str
+    server: str
+    state: JobState
+    native_id: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    started: float | None = None
+    deadline: float | None = None
+    report: Report | None = None
+    record: Server | None = None
+
+
+class LauncherError(Exception):
+    """A verb failed. `str` is a sentence for the user; `transient`: the same call may succeed later.
+
+    `code` is stable and for programs, `hint` says what the user may do.
+    """
+
+    def __init__(self, message: str, *, transient: bool, code: str = "cluster", hint: str = "") -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.code = code
+        self.hint = hint
+
+
+class Launcher(Protocol):
+    """The adapter to one cluster. Every verb may raise LauncherError and nothing else."""
+
+    async def submit(self, spec: JobSpec) -> JobRef:
+        """Run the job. Idempotent by `spec.attempt`: there is never a second job for one attempt.
+
+        When there is one already (running or ended), its JobRef is returned and `spec` is not looked at. Two
+        processes that submit the same attempt at once get the same job.
+        """
+        ...
+
+    async def poll(self) -> Mapping[str, JobView]:
+        """All jobs that carry an attempt id, in one call: attempt → view.
+
+        A job that a finished `submit` made before this call began is in the answer, and stays for at least an
+        hour after its end. So an attempt that is not in the answer has no job. What cannot be known (no answer
+        from the scheduler) raises; it never yields a smaller answer.
+        """
+        ...
+
+    async def cancel(self, ref: JobRef | None, attempt: str) -> None:
+        """Ask for the job's end: SIGTERM to the app, SIGKILL after its grace. Does not wait for the end.
+
+        Idempotent: no job of that attempt, or an ended one, is no error. `ref` None: not known (the answer to
+        the submit was lost); the job is found by its attempt.
+        """
+        ...
+
+    async def catalog(self) -> Mapping[str, Any]:
+        """What the cluster offers now, as a JSON object (for the form and for `check`)."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. Jobs run on."""
+        ...
+
+
+class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """The JSON that batch/starter.py reads."""
+
+    attempt: str
+    user: str
+    server: str
+    folder: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    directory: str
+    base_path: str
+    hub_urls: tuple[str, ...]
+    report_token: str
+    secrets: tuple[str, ...]
+    start_window: float
+    grace: float
+    record: Server | None = None
+    end_patience: float = 20.0
+    log_cap: int = 16 * 1024 * 1024
+    lock_fd: int = 0
+
+
+def starter_spec(spec: JobSpec, folder: str, *, lock_fd: int = 0, end_patience: float = 20.0) -> bytes:
+    """The starter's input for a job in `folder`. Holds the report token: give it by stdin or a 0600 file."""
+    return msgspec.json.encode(
+        StarterSpec(
+            attempt=spec.attempt,
+            user=spec.user,
+            server=spec.server,
+            folder=folder,
+            command=spec.command,
+            environment=spec.environment,
+            directory=spec.directory,
+            base_path=spec.base_path,
+            hub_urls=spec.hub_urls,
+            report_token=spec.report_token,
+            secrets=spec.secrets,
+            start_window=spec.start_window,
+            grace=spec.grace,
+            record=spec.record,
+            end_patience=end_patience,
+            lock_fd=lock_fd,
+        )
+    )

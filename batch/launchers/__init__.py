@@ -1,0 +1,37 @@
+"""The launchers: one module per kind of cluster, found by name.
+
+Owns: which kinds there are (our own, and those of the entry point group `towpath.launchers`). Refuses to know what
+a launcher does: that is `batch.contract`.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Final, cast
+
+from batch.contract import Launcher
+from state.config import ClusterConfig
+from state.errors import ConfigError, Fault
+
+GROUP: Final = "towpath.launchers"
+OWN: Final = {"local": "batch.launchers.local"}
+
+Opener = Callable[[ClusterConfig, Path], Launcher]
+
+
+def kinds() -> list[str]:
+    """Every kind of cluster that can be configured here."""
+    return sorted({*OWN, *(entry.name for entry in entry_points(group=GROUP))})
+
+
+def open_launcher(cluster: ClusterConfig, data_dir: Path) -> Launcher:
+    """The launcher of a configured cluster. Raises ConfigError for a kind that nobody brings."""
+    if cluster.kind in OWN:
+        make = cast("Opener", import_module(OWN[cluster.kind]).open_local)
+        return make(cluster, data_dir)
+    for entry in entry_points(group=GROUP):
+        if entry.name == cluster.kind:
+            return cast("Opener", entry.load())(cluster, data_dir)
+    fault = f"There is no kind of cluster named {cluster.kind!r}; there are: {', '.join(kinds())}."
+    raise ConfigError([Fault("", f"cluster.{cluster.name}.kind", fault)])

@@ -1,0 +1,297 @@
+"""The `local` cluster: each server is a session of processes on this machine.
+
+Owns: starting the starter so that it outlives us, finding it again by attempt, start time and boot, ending it.
+Refuses to know servers. There are no resource limits here; the machine's own rule.
+
+A submit is: folder, lock, spec.json, process, job.json, in this order. A crash after any of them leaves a folder
+from which the next submit goes on, and the lock, which the starter inherits, lets through one process only.
+"""
+
+import asyncio
+import errno
+import os
+import py_compile
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from batch.contract import JobSpec, JobView, LauncherError, starter_spec
+from batch.launchers.folder import JobFolder, Processes, boot_id, is_alive, native_id, try_lock
+from state.config import ClusterConfig
+from state.records import JobRef
+
+STARTER: Final = Path(__file__).parents[1] / "starter.py"
+LOCK_FD: Final = 3
+END_PATIENCE: Final = 3.0
+"""Seconds for which a starter reports an end: its word is read from the folder anyway."""
+KEEP_SECONDS: Final = 24 * 3600.0
+CLEAN_EVERY: Final = 3600.0
+KILL_MARGIN: Final = 5.0
+TRANSIENT: Final = frozenset({errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EIO})
+ATTEMPT: Final = re.compile(r"[0-9a-f]{32}")
+
+R = TypeVar("R")
+
+
+def open_local(cluster: ClusterConfig, data_dir: Path) -> "LocalLauncher":
+    """The launcher of this machine, with its jobs under the data directory."""
+    return LocalLauncher(cluster.name, data_dir.absolute() / "jobs")
+
+
+class LocalLauncher:
+    """See `batch.contract.Launcher`. File work and process creation happen in a thread."""
+
+    def __init__(self, cluster: str, jobs: Path) -> None:
+        self._cluster = cluster
+        self._jobs = jobs
+        self._boot = boot_id()
+        self._folders: dict[str, JobFolder] = {}
+        self._busy: set[str] = set()
+        self._children: set[int] = set()
+        self._guard = threading.Lock()
+        self._cleaned = 0.0
+        self._program = ""
+
+    async def submit(self, spec: JobSpec) -> JobRef:
+        """See the contract. About 2 ms: five small files and one process."""
+        return await self._in_thread(partial(self._submit, spec))
+
+    async def poll(self) -> dict[str, JobView]:
+        """See the contract. Two small reads of /proc or of the folder per job that runs, none per ended one."""
+        return await self._in_thread(self._poll)
+
+    async def cancel(self, ref: JobRef | None, attempt: str) -> None:  # noqa: ARG002  (the attempt says it all)
+        """See the contract. A call after the grace kills what is left."""
+        await self._in_thread(partial(self._cancel, attempt))
+
+    async def catalog(self) -> dict[str, Any]:
+        """This machine's cores and memory."""
+        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+        return {"kind": "local", "cores": os.cpu_count() or 1, "memory": pages * size, "partitions": []}
+
+    async def close(self) -> None:
+        """Nothing is held but ended children."""
+        self._reap()
+
+    async def _in_thread(self, work: Callable[[], R]) -> R:
+        try:
+            return await asyncio.to_thread(work)
+        except OSError as error:
+            words = f"The folder of the jobs cannot be used: {error.strerror or error}."
+            raise LauncherError(words, transient=error.errno in TRANSIENT, code="folder") from error
+
+    # --- submit
+
+    def _submit(self, spec: JobSpec) -> JobRef:
+        if not ATTEMPT.fullmatch(spec.attempt):
+            raise LauncherError("The attempt's id is not 32 hex digits.", transient=False, code="attempt")
+        folder = self._folder(spec.attempt)
+        self._busy.add(spec.attempt)
+        try:
+            self._private(self._jobs)
+            self._private(folder.path)
+            lock = try_lock(folder.path / "lock")
+            if lock is None:
+                return self._existing(folder, wait=True)
+            try:
+                if folder.processes() is not None or (folder.path / "canceled").exists():
+                    return self._existing(folder, wait=False)
+                return self._spawn(spec, folder, lock)
+            finally:
+                os.close(lock)
+        finally:
+            self._busy.discard(spec.attempt)
+
+    def _spawn(self, spec: JobSpec, folder: JobFolder, lock: int) -> JobRef:
+        path = folder.path
+        text = starter_spec(spec, str(path), lock_fd=LOCK_FD, end_patience=END_PATIENCE)
+        _write(path / "spec.json", text)
+        folder.forget()
+        out = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", self._compiled()],
+            {"LC_ALL": "C.UTF-8"},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, lock, LOCK_FD),
+                (os.POSIX_SPAWN_OPEN, 0, str(path / "spec.json"), os.O_RDONLY | os.O_NOFOLLOW, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(path / "starter.log"), out, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE],
+        )
+        with self._guard:
+            self._children.add(pid)
+        start = int(Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[19])
+        processes = Processes(attempt=spec.attempt, pid=pid, start=start, boot=self._boot, time=time.time())
+        _write(path / "job.json", msgspec.json.encode(processes), first=True)
+        return JobRef(cluster=self._cluster, native_id=native_id(processes))
+
+    def _existing(self, folder: JobFolder, *, wait: bool) -> JobRef:
+        """The job that is there. Another submit may just be between its process and its job.json."""
+        limit = time.monotonic() + 2
+        while (processes := folder.processes()) is None and wait and time.monotonic() < limit:
+            time.sleep(0.01)
+        return JobRef(cluster=self._cluster, native_id=native_id(processes) if processes else "")
+
+    def _compiled(self) -> str:
+        """The starter as bytecode of this interpreter: compiling it anew costs 8 ms at every start."""
+        if not self._program:
+            target = self._jobs / f"starter-{sys.implementation.cache_tag}-{STARTER.stat().st_mtime_ns}.pyc"
+            if not target.exists():
+                py_compile.compile(str(STARTER), cfile=str(target), doraise=True)
+            self._program = str(target)
+        return self._program
+
+    def _private(self, path: Path) -> None:
+        """Make the folder 0700, or check that the one there is ours alone."""
+        try:
+            path.mkdir(mode=0o700, parents=path == self._jobs)
+        except FileExistsError:
+            facts = path.lstat()
+            if not path.is_dir() or path.is_symlink() or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+                words = f"The folder {path} is not private to the hub's user."
+                raise LauncherError(words, transient=False, code="folder") from None
+
+    # --- poll
+
+    def _poll(self) -> dict[str, JobView]:
+        self._reap()
+        views: dict[str, JobView] = {}
+        now = time.time()
+        try:
+            names = [entry.name for entry in os.scandir(self._jobs)]
+        except FileNotFoundError:
+            return views
+        for name in names:
+            if ATTEMPT.fullmatch(name):
+                view = self._folder(name).view(boot=self._boot, now=now, busy=name in self._busy)
+                if view is not None:
+                    views[name] = view
+        if now - self._cleaned > CLEAN_EVERY:
+            self._cleaned = now
+            self._clean(names, views, now)
+        return views
+
+    def _clean(self, names: list[str], views: dict[str, JobView], now: float) -> None:
+        """Remove the folders of jobs that ended a day ago, and of what was cancelled before it was submitted."""
+        for name in names:
+            view = views.get(name)
+            path = self._jobs / name
+            if not ATTEMPT.fullmatch(name) or (view is not None and not view.state.final):
+                continue
+            try:
+                if now - path.stat().st_mtime > KEEP_SECONDS:
+                    shutil.rmtree(path)
+                    self._folders.pop(name, None)
+                    views.pop(name, None)
+            except OSError:  # looked at again in an hour
+                continue
+
+    def _reap(self) -> None:
+        with self._guard:
+            for pid in list(self._children):
+                try:
+                    if os.waitpid(pid, os.WNOHANG)[0]:
+                        self._children.discard(pid)
+                except ChildProcessError:
+                    self._children.discard(pid)
+
+    # --- cancel
+
+    def _cancel(self, attempt: str) -> None:
+        """Mark, then signal. The mark keeps a submit that is on its way from starting anything afterwards."""
+        if not ATTEMPT.fullmatch(attempt):
+            return
+        folder = self._folder(attempt)
+        self._private(self._jobs)
+        self._private(folder.path)
+        mark = folder.path / "canceled"
+        try:
+            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+            asked = 0.0
+        except FileExistsError:
+            asked = time.time() - mark.stat().st_mtime
+        processes, spec = folder.processes(), folder.spec()
+        if processes is None or spec is None or processes.boot != self._boot:
+            return
+        if asked > spec.grace + KILL_MARGIN:
+            self._kill(processes)
+        elif (asked == 0.0 or asked > spec.grace / 2) and not _signal(processes.pid, processes.start, signal.SIGTERM):
+            _signal(processes.app, processes.app_start, signal.SIGTERM, group=True)
+
+    def _kill(self, processes: Processes) -> None:
+        """The starter did not do it in its time: end the app's group, the starter, and all that bears the attempt."""
+        _signal(processes.app, processes.app_start, signal.SIGKILL, group=True)
+        _signal(processes.pid, processes.start, signal.SIGKILL)
+        mark = f"TOWPATH_ATTEMPT={processes.attempt}".encode()
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit():
+                try:
+                    environment = Path(f"/proc/{entry.name}/environ").read_bytes()
+                    if mark in environment.split(b"\0"):
+                        os.kill(int(entry.name), signal.SIGKILL)
+                except OSError:  # another user's, or gone meanwhile
+                    continue
+
+    def _folder(self, attempt: str) -> JobFolder:
+        with self._guard:
+            folder = self._folders.get(attempt)
+            if folder is None:
+                folder = self._folders[attempt] = JobFolder(self._jobs / attempt)
+            return folder
+
+
+def _signal(pid: int, start: int, number: signal.Signals, *, group: bool = False) -> bool:
+    """Signal this very process (or its group); False when it does not run any more.
+
+    The pidfd is opened before the start time is compared: the pid cannot become another process in between.
+    """
+    if not pid:
+        return False
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not is_alive(pid, start):
+            return False
+        if group:
+            os.killpg(pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _write(path: Path, text: bytes, *, first: bool = False) -> None:
+    """Write a 0600 file in one step. `first`: unless there is one; the starter may have been faster."""
+    temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(fd, text)
+    finally:
+        os.close(fd)
+    if not first:
+        temporary.rename(path)
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
