@@ -11,9 +11,6 @@ The hot path (a known session on a known route) awaits nothing but the tunnel.
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
-from urllib.parse import quote
-
-from state.scopes import may
 
 from gateway import paths
 from gateway.auth.cookies import CookieJar
@@ -23,6 +20,7 @@ from gateway.tunnel import Caller, Tunnel, UpstreamError
 from state.errors import StateUnavailableError
 from state.mirror import Identity, Mirror
 from state.records import Route
+from state.scopes import may
 from state.store.credentials import digest
 
 Scope = dict[str, Any]
@@ -51,6 +49,9 @@ class Answers(Protocol):
 
     async def refuse(self, scope: Scope, send: Send, status: int, message: str, *, page: bool) -> None:
         """An error. `message` is a sentence."""
+
+    async def sign_in(self, scope: Scope, send: Send, *, page: bool) -> None:
+        """Nobody is signed in: to the sign-in page and back, or JSON 403."""
 
     async def redirect(self, send: Send, location: str) -> None:
         """302 to a path of ours."""
@@ -117,8 +118,8 @@ class App:
                 caller = Caller(user=identity.user.name, digest=identity.digest, by_cookie=by_cookie)
                 await self._tunnel.http(scope, receive, send, route, caller=caller)
         except Refusal as refusal:
-            if refusal.sign_in and brought.wants_page and brought.authorization is None:
-                await self._answers.redirect(send, self._login(scope))
+            if refusal.sign_in and brought.authorization is None:
+                await self._answers.sign_in(scope, send, page=brought.wants_page)
             else:
                 await self._answers.refuse(scope, send, refusal.status, str(refusal), page=brought.wants_page)
         except UpstreamError as error:
@@ -215,10 +216,6 @@ class App:
         if identity.session is not None and identity.user.name == user:
             return True
         return may(identity.scopes, "access:servers", user=user, server=name)
-
-    def _login(self, scope: Scope) -> str:
-        here = _with_query(scope, scope["raw_path"].decode("ascii"))
-        return f"{self._base_path}hub/login?next={quote(here, safe='/')}"
 
 
 def _with_query(scope: Scope, path: str) -> str:

@@ -9,14 +9,16 @@ import time
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
-from portal.app import Services, create_portal
 from state.settings import Settings
 
+from gateway.answers import PortalAnswers
 from gateway.app import App
-from gateway.auth.cookies import HUB_COOKIES, CookieJar
+from gateway.auth.cookies import PLAIN_NAME, CookieJar
 from gateway.auth.local import LocalAuth, local_user
 from gateway.revocation import Revocation
 from gateway.tunnel import Tunnel, TunnelOptions
+from portal.app import Services, create_portal
+from portal.errors import ErrorPages
 from state.config import AuthConfig
 from state.mirror import Mirror
 from state.records import Route
@@ -50,9 +52,9 @@ class Gateway:
 
         tunnel = Tunnel(
             TunnelOptions(
-                public_scheme=scheme,
+                public_origin=f"{public.scheme}://{public.netloc}" if public.netloc else "",
                 trusted_proxies=tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies),
-                hidden_cookies=HUB_COOKIES,
+                hidden_cookies=(PLAIN_NAME,),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
             )
@@ -60,13 +62,14 @@ class Gateway:
 
         mirror.on_revoked(Revocation(mirror, tunnel))
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
+        release = version("towpath")
         auth = config.auth or AuthConfig()
         services = Services(
             config=config,
             store=store,
             mirror=mirror,
             clock=time.time,
-            version=version("towpath"),
+            version=release,
             auth=LocalAuth(store, jar, lifetime=auth.session_lifetime, user=local_user(getpass.getuser())),
         )
         await mirror.start()
@@ -74,7 +77,7 @@ class Gateway:
             mirror=mirror,
             tunnel=tunnel,
             portal=create_portal(services),
-            answers=PortalAnswers(services),
+            answers=PortalAnswers(ErrorPages(config, release, time.time), store),
             jar=jar,
             base_path=door.base_path,
             scheme=scheme,

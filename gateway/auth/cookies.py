@@ -11,8 +11,6 @@ from typing import Final
 
 PLAIN_NAME: Final = "towpath-session"
 HOST_NAME: Final = "__Host-towpath-session"
-HUB_COOKIES: Final = frozenset({PLAIN_NAME.encode(), HOST_NAME.encode()})
-"""What never reaches an app, and what no app may set."""
 
 TICKET_MAX: Final = 128
 

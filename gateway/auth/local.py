@@ -67,6 +67,10 @@ class LocalAuth:
         await self._end(request)
         return self._jar.clear()
 
+    async def close_open(self, *, digests: tuple[str, ...] = (), user: str = "") -> None:
+        """End what is open under these credentials (or have all of this user's checked anew), on every worker."""
+        await self._store.feed.revoke(digests=digests, user=user)
+
     async def _end(self, request: Any) -> None:
         identity: Identity | None = request.scope.get("state", {}).get("identity")
         if identity is not None and identity.session is not None:
