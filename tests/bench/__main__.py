@@ -1,0 +1,238 @@
+"""`python -m tests.bench`: the run. Owns: the arguments, and the order of its parts."""
+
+import argparse
+import asyncio
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.bench import hubs, loads, machine, memory, report
+from tests.bench.goals import ALL, HUB, ONE
+from tests.bench.jupyterhub import JupyterHub
+from tests.bench.process import BENCH_PYTHON, ROOT, BenchError
+from tests.bench.profile import profile
+from tests.bench.rounds import Run
+from tests.bench.scenarios import SCENARIOS, Scenario, measure
+from tests.bench.targets import Chp, Direct, Nginx, Target, Upstream
+from tests.bench.towpath import Towpath
+
+TARGETS = ("direct", "nginx", "chp", ONE, ALL, "jupyterhub", HUB)
+START = report.Line("start", "start to ready", {"time": "s"})
+USER = report.Line("api-user", "GET /hub/api/users/NAME", {"rate": "req/s", "p50": "ms", "p99": "ms"})
+
+
+def arguments() -> argparse.Namespace:
+    """What the run is to do."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure Towpath beside its peers.")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of everything but the starts (default 5)")
+    parser.add_argument("--seconds", type=float, default=3, help="length of one measurement (default 3)")
+    parser.add_argument("--spawn-rounds", type=int, default=3, help="rounds of the 200 starts (default 3)")
+    parser.add_argument("--servers", type=int, default=200, help="servers started at once (default 200)")
+    parser.add_argument("--quick", action="store_true", help="one round of one second; writes no page")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="scenarios whose name begins so; writes no page"
+    )
+    parser.add_argument("--targets", default=",".join(TARGETS), help=f"of {','.join(TARGETS)}; fewer write no page")
+    parser.add_argument(
+        "--publish", choices=("api", "store"), default="api", help="how Towpath comes by its routes: see towpath.py"
+    )
+    parser.add_argument(
+        "--steal", type=float, default=0.10, help="stolen share above which a round is repeated (default 0.10)"
+    )
+    parser.add_argument("--out", type=Path, help="the page (default docs/performance.md, when the run is whole)")
+    parser.add_argument("--json", type=Path, help="also write every sample here")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FOLDER", help="py-spy a worker of towpath-1 instead of measuring"
+    )
+    wanted = parser.parse_args()
+    if wanted.quick:
+        wanted.rounds = wanted.spawn_rounds = 1
+        wanted.seconds = 1.0
+    return wanted
+
+
+class Bench:
+    """One run."""
+
+    def __init__(self, wanted: argparse.Namespace, folder: Path) -> None:
+        self.wanted = wanted
+        self.folder = folder
+        self.run = Run(wanted.steal)
+        self.names = wanted.targets.split(",")
+        self.spawn = report.Line("spawn", f"{wanted.servers} servers at once", {"time": "s", "median": "s"})
+        self.memory: list[list[str]] = []
+
+    def asked(self, name: str) -> bool:
+        """Whether the scenario is part of this run."""
+        return not self.wanted.only or any(name.startswith(start) for start in self.wanted.only)
+
+    def room(self, name: str) -> Path:
+        """A folder for a target."""
+        made = self.folder / name
+        made.mkdir(exist_ok=True)
+        return made
+
+    async def up(self, candidates: Sequence[Target | hubs.Hub]) -> list:
+        """Those that came up."""
+        running = []
+        for one in candidates:
+            try:
+                await one.start()
+            except (BenchError, OSError, EOFError, ValueError, NotImplementedError) as fault:
+                self.run.note(f"{one.name} did not start: {fault!r}")
+                await self.down([one])
+            else:
+                running.append(one)
+        return running
+
+    async def down(self, running: Sequence[Target | hubs.Hub]) -> None:
+        """All end; one that ends badly is noted."""
+        for one in running:
+            try:
+                await one.stop()
+            except (BenchError, OSError, EOFError, ValueError) as fault:
+                self.run.note(f"{one.name} did not stop well: {fault!r}")
+
+    async def bytes(self) -> None:
+        """The data plane."""
+        scenarios = [scenario for scenario in SCENARIOS if self.asked(scenario.name)]
+        if not scenarios:
+            return
+        upstream = Upstream(self.folder)
+        await upstream.start()
+        made: dict[str, Target] = {kind.name: kind(upstream, self.room(kind.name)) for kind in (Direct, Nginx, Chp)}
+        for name, workers in ((ONE, 1), (ALL, machine.cores())):
+            made[name] = Towpath(name, self.room(name), workers=workers, upstream=upstream, publish=self.wanted.publish)
+        running: list[Target] = await self.up([made[name] for name in made if name in self.names])
+        try:
+            if self.wanted.profile:
+                self.wanted.profile.mkdir(parents=True, exist_ok=True)
+                for target in running:
+                    await profile(target, SCENARIOS, self.wanted.profile, max(5, self.wanted.seconds))
+                return
+            for number in range(self.wanted.rounds):
+                for scenario in scenarios:
+                    await self._round(scenario, number, running)
+                self.save()
+        finally:
+            await self.down(running)
+            await upstream.stop()
+
+    async def _round(self, scenario: Scenario, number: int, running: list[Target]) -> None:
+        async def work(target: Target) -> dict[str, float]:
+            return await measure(scenario, target, self.wanted.seconds)
+
+        await self.run.round(scenario.name, scenario.metrics, number, running, work)
+
+    def hubs(self, suffix: str) -> list:
+        """A fresh one of each hub that is asked for."""
+        made = [
+            JupyterHub(self.room(f"jupyterhub{suffix}")),
+            Towpath(HUB, self.room(f"towpath{suffix}"), workers=machine.cores()),
+        ]
+        return [hub for hub in made if hub.name in self.names]
+
+    async def hub(self) -> None:
+        """What is asked of a whole hub."""
+        if not (self.asked("api-user") or self.asked("spawn")):
+            return
+        running = await self.up(self.hubs(""))
+        try:
+            for hub in list(running):
+                try:
+                    await hubs.add_users(hub, self.wanted.servers)
+                except (BenchError, OSError, EOFError) as fault:
+                    self.run.note(f"{hub.name}: {fault}")
+                    running.remove(hub)
+                    await self.down([hub])
+
+            async def read(hub: hubs.Hub) -> dict[str, float]:
+                url = f"{hub.address}/hub/api/users/{hubs.names(1)[0]}"
+                return await loads.wrk(url, hub.authorization(), connections=32, seconds=self.wanted.seconds)
+
+            async def spawn(hub: hubs.Hub) -> dict[str, float]:
+                return await hubs.spawn(hub, self.wanted.servers)
+
+            for number in range(self.wanted.rounds if self.asked("api-user") else 0):
+                await self.run.round(USER.scenario, USER.metrics, number, running, read)
+            self.save()
+            for number in range(self.wanted.spawn_rounds if self.asked("spawn") else 0):
+                await self.run.round(self.spawn.scenario, self.spawn.metrics, number, running, spawn)
+                self.save()
+        finally:
+            await self.down(running)
+
+    async def starts(self) -> None:
+        """From the command to the ready line, with an empty data directory."""
+
+        async def start(hub: JupyterHub | Towpath) -> dict[str, float]:
+            try:
+                if isinstance(hub, Towpath):
+                    await hub.launch()
+                else:
+                    await hub.start()
+                return {"time": hub.took}
+            finally:
+                await hub.stop()
+
+        for number in range(self.wanted.rounds if self.asked("start") else 0):
+            threshold, self.run.threshold = self.run.threshold, 1.0  # a hub of this round starts once: no repeat
+            await self.run.round("start", START.metrics, number, self.hubs(f"-start-{number}"), start)
+            self.run.threshold = threshold
+
+    async def memories(self) -> None:
+        """Memory per worker."""
+        if not self.asked("memory"):
+            return
+        for name, work in (
+            ("chp", lambda: memory.of_chp(self.folder)),
+            (HUB, lambda: memory.of_towpath(self.room("towpath-memory"), machine.cores())),
+        ):
+            if name in self.names:
+                try:
+                    self.memory += await work()
+                except (BenchError, OSError, EOFError, NotImplementedError) as fault:
+                    self.run.note(f"{name}: memory was not measured: {fault!r}")
+        for row in self.memory:
+            print("  memory  " + "  ".join(row))
+
+    def page(self) -> str:
+        """The report as it stands."""
+        data = [report.Line(one.name, one.words, one.metrics) for one in SCENARIOS]
+        chosen = [argument for argument in sys.argv[1:] if not argument.startswith(("--json", "--out"))]
+        command = f'make bench ARGS="{shlex.join(chosen)}"' if chosen else "make bench"
+        return report.text(
+            self.run, machine.described(BENCH_PYTHON), data=data, hub=[USER, self.spawn, START], memory=self.memory,
+            rounds=self.wanted.rounds, seconds=self.wanted.seconds, command=command,
+        )  # fmt: skip
+
+    def save(self) -> None:
+        """Write what was asked for: nothing that was measured is lost when a later part fails."""
+        whole = not self.wanted.quick and not self.wanted.only and set(self.names) == set(TARGETS)
+        out = self.wanted.out or (ROOT / "docs/performance.md" if whole else None)
+        if out:
+            out.write_text(self.page())
+        if self.wanted.json:
+            self.wanted.json.write_text(json.dumps([asdict(sample) for sample in self.run.samples], indent=1))
+
+
+async def main() -> None:
+    """Everything, in order."""
+    wanted = arguments()
+    with tempfile.TemporaryDirectory(prefix="tb-", ignore_cleanup_errors=True) as folder:
+        bench = Bench(wanted, Path(folder))
+        print(", ".join(f"{key} {value}" for key, value in machine.described(BENCH_PYTHON).items()), flush=True)
+        await bench.bytes()
+        if not wanted.profile:
+            await bench.hub()
+            await bench.starts()
+            await bench.memories()
+            bench.save()
+            print("\n" + bench.page().partition("## How it was measured")[0])
+
+
+asyncio.run(main())

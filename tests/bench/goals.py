@@ -1,0 +1,74 @@
+"""What issue 2 wants, and whether a run reached it. Pure."""
+
+from dataclasses import dataclass
+
+from tests.bench.stats import Sample, Spread, by_target, ratios, spread
+
+ONE = "towpath-1"
+ALL = "towpath-all"
+HUB = "towpath"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound on the ratio of two targets, or (`against` empty) on the worst figure of one."""
+
+    words: str
+    scenario: str
+    metric: str
+    of: str
+    against: str
+    bound: float
+    at_least: bool
+
+    @property
+    def bound_words(self) -> str:
+        """As the issue has it."""
+        if not self.against:
+            return f"< {self.bound / 2**20:.0f} MB"
+        return f"{'>=' if self.at_least else '<='} {self.bound:.2f}x"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured: `found` None when the run lacks a side of it."""
+
+    goal: Goal
+    found: Spread | None
+    met: bool
+
+
+GOALS = (
+    Goal("small HTTP, 32 connections, against CHP", "http-32", "rate", ONE, "chp", 5.0, True),
+    Goal("small HTTP, 32 connections, against nginx", "http-32", "rate", ONE, "nginx", 0.5, True),
+    Goal("small HTTP, 32 connections, p99 against CHP", "http-32", "p99", ONE, "chp", 1 / 3, False),
+    Goal("1 MB bodies down, against CHP", "body-1m-down", "rate", ONE, "chp", 1.5, True),
+    Goal("1 MB bodies down, against nginx", "body-1m-down", "rate", ONE, "nginx", 1.3, True),
+    Goal("1 MB bodies up, against CHP", "body-1m-up", "rate", ONE, "chp", 1.5, True),
+    Goal("1 MB bodies up, against nginx", "body-1m-up", "rate", ONE, "nginx", 1.3, True),
+    Goal("WebSocket 200 B x 16, one worker, against CHP", "ws-200b-16", "rate", ONE, "chp", 0.7, True),
+    Goal("WebSocket 200 B x 16, one worker, p99 against CHP", "ws-200b-16", "p99", ONE, "chp", 1.0, False),
+    Goal("WebSocket 200 B x 16, all cores, against CHP", "ws-200b-16", "rate", ALL, "chp", 1.0, True),
+    Goal("WebSocket 200 B x 16, all cores, p99 against CHP", "ws-200b-16", "p99", ALL, "chp", 1.0, False),
+    Goal("WebSocket 1 MB x 4, one worker, against CHP", "ws-1m-4", "rate", ONE, "chp", 1.5, True),
+    Goal("200 servers at once, time against JupyterHub", "spawn", "time", HUB, "jupyterhub", 0.25, False),
+    Goal("GET /hub/api/users/x, against JupyterHub", "api-user", "rate", HUB, "jupyterhub", 15.0, True),
+    Goal("100 MB down, growth of a worker", "body-100m-down", "growth", ONE, "", 16 * 2**20, False),
+    Goal("100 MB up, growth of a worker", "body-100m-up", "growth", ONE, "", 16 * 2**20, False),
+)
+
+
+def verdict(goal: Goal, samples: list[Sample]) -> Verdict:
+    """A ratio is judged by the median of its rounds; a figure without a peer by its worst round."""
+    figures = by_target(samples, goal.scenario, goal.metric)
+    if goal.against:
+        values = ratios(figures, goal.of, goal.against)
+    else:
+        values = list(figures.get(goal.of, {}).values())
+    if not values:
+        return Verdict(goal, None, met=False)
+    found = spread(values)
+    if not goal.against:
+        return Verdict(goal, found, met=found.most < goal.bound)
+    met = found.middle >= goal.bound if goal.at_least else found.middle <= goal.bound
+    return Verdict(goal, found, met)

@@ -1,0 +1,114 @@
+"""What is asked of a whole hub, by the REST API that Towpath and JupyterHub share: 200 starts at once, one user read often.
+
+Owns: the requests. Refuses to know how each hub is started (`tests.bench.jupyterhub`, `tests.bench.towpath`).
+"""
+
+import asyncio
+import json
+import time
+from typing import Protocol
+
+from tests.bench import web
+from tests.bench.process import BenchError
+
+STUB_BODY = b"towpath bench stub\n"
+
+
+class Hub(Protocol):
+    """A running hub. `start` and `stop` as in Target."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Up. Raises BenchError."""
+
+    async def stop(self) -> None:
+        """Down, with all of its processes."""
+
+    @property
+    def address(self) -> str:
+        """`http://127.0.0.1:PORT`."""
+
+    def authorization(self) -> dict[str, str]:
+        """The header of an admin's token."""
+
+    def start_body(self) -> bytes:
+        """The JSON that starts the stub app."""
+
+
+def names(count: int) -> list[str]:
+    """The users of the benchmark."""
+    return [f"u{number:03d}" for number in range(count)]
+
+
+async def add_users(hub: Hub, count: int) -> None:
+    """Make the users."""
+    answer = await web.request(
+        "POST", f"{hub.address}/hub/api/users", hub.authorization(), json.dumps({"usernames": names(count)}).encode()
+    )
+    if answer.status not in (200, 201):
+        raise BenchError(f"{hub.name} did not add users: {answer.status} {answer.body[:300]!r}")
+
+
+async def _until_ready(hub: Hub, name: str) -> None:
+    """Follow the progress, as the page does, until the server is ready."""
+    url = f"{hub.address}/hub/api/users/{name}"
+    while True:
+        async for event in web.events(f"{url}/server/progress", hub.authorization()):
+            if event.get("ready"):
+                return
+            if event.get("failed"):
+                raise BenchError(f"{hub.name}: {name} failed: {event.get('message')}")
+        user = (await web.request("GET", url, hub.authorization())).json()
+        if user.get("server") and not user.get("pending"):
+            return
+        await asyncio.sleep(0.2)
+
+
+async def start_one(hub: Hub, name: str) -> float:
+    """Start one user's server and get the app's own answer through the proxy; when that was."""
+    url = f"{hub.address}/hub/api/users/{name}/server"
+    while True:
+        answer = await web.request("POST", url, hub.authorization(), hub.start_body())
+        if answer.status != 429:
+            break
+        await asyncio.sleep(0.5)
+    if answer.status not in (201, 202):
+        raise BenchError(f"{hub.name}: {name} was not started: {answer.status} {answer.body[:300]!r}")
+    if answer.status == 202:
+        await _until_ready(hub, name)
+    for _ in range(100):
+        app = await web.request("GET", f"{hub.address}/user/{name}/", hub.authorization())
+        if app.status == 200 and app.body == STUB_BODY:
+            return time.perf_counter()
+        await asyncio.sleep(0.05)
+    raise BenchError(f"{hub.name}: {name} is ready, but its app is not reached: {app.status} {app.body[:300]!r}")
+
+
+async def stop_one(hub: Hub, name: str) -> None:
+    """Stop one user's server and wait until it is gone."""
+    url = f"{hub.address}/hub/api/users/{name}"
+    await web.request("DELETE", f"{url}/server", hub.authorization())
+    while True:
+        user = (await web.request("GET", url, hub.authorization())).json()
+        if not user.get("server") and not user.get("pending"):
+            return
+        await asyncio.sleep(0.5)
+
+
+async def spawn(hub: Hub, count: int) -> dict[str, float]:
+    """Start all at once: `time` until the last app answered, `median` until the middle one did (seconds)."""
+    began = time.perf_counter()
+    done = await asyncio.gather(*(start_one(hub, name) for name in names(count)), return_exceptions=True)
+    gate = asyncio.Semaphore(8)
+
+    async def stop(name: str) -> None:
+        async with gate:
+            await stop_one(hub, name)
+
+    await asyncio.gather(*(stop(name) for name in names(count)))
+    faults = [fault for fault in done if isinstance(fault, BaseException)]
+    if faults:
+        raise BenchError(f"{len(faults)} of {count} did not start; the first: {faults[0]}")
+    took = sorted(end - began for end in done if isinstance(end, float))
+    return {"time": took[-1], "median": took[len(took) // 2]}

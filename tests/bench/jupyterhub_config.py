@@ -1,0 +1,43 @@
+"""JupyterHub 6.1 as the peer: SQLite, the simple local spawner, CHP, and our stub app. Read by `jupyterhub -f`.
+
+Generous where the harness must not be what is measured: no limit on concurrent starts, quiet logs.
+"""
+
+import os
+from pathlib import Path
+
+c = get_config()  # noqa: F821  (JupyterHub puts it there)
+folder = os.environ["BENCH_FOLDER"]
+
+c.JupyterHub.bind_url = f"http://127.0.0.1:{os.environ['BENCH_PORT']}/"
+c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ['BENCH_HUB_PORT']}"
+c.JupyterHub.db_url = f"sqlite:///{folder}/jupyterhub.sqlite"
+c.JupyterHub.cookie_secret_file = f"{folder}/cookie_secret"
+c.JupyterHub.concurrent_spawn_limit = 0
+c.JupyterHub.log_level = "WARN"
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.Authenticator.admin_users = {"admin"}
+
+c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ['BENCH_PROXY_API_PORT']}"
+c.ConfigurableHTTPProxy.pid_file = f"{folder}/proxy.pid"
+c.ConfigurableHTTPProxy.command = [
+    str(Path(os.environ["BENCH_CHP"])),
+    "--log-level",
+    "error",
+]
+
+c.JupyterHub.spawner_class = "simple"
+c.SimpleLocalProcessSpawner.home_dir_template = f"{folder}/home/{{username}}"
+c.Spawner.cmd = os.environ["BENCH_STUB"].split()
+c.Spawner.start_timeout = 600
+c.Spawner.http_timeout = 600
+
+c.JupyterHub.services = [{"name": "bench", "api_token": os.environ["BENCH_TOKEN"]}]
+c.JupyterHub.load_roles = [
+    {
+        "name": "bench",
+        "services": ["bench"],
+        "scopes": ["admin:users", "admin:servers", "read:users", "list:users", "access:servers"],
+    }
+]

@@ -1,0 +1,110 @@
+"""The machine: cores, memory, versions, stolen time, and what a process holds. Reads /proc; names no host."""
+
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def cpu_ticks() -> tuple[int, int]:
+    """Stolen and all CPU time so far, in ticks."""
+    first = Path("/proc/stat").read_text().splitlines()[0]
+    fields = [int(field) for field in first.split()[1:9]]
+    return fields[7], sum(fields)
+
+
+class StealMeter:
+    """The share of CPU time that the machine beneath took, since this was made."""
+
+    def __init__(self) -> None:
+        self.stolen, self.total = cpu_ticks()
+
+    def share(self) -> float:
+        """0 to 1."""
+        stolen, total = cpu_ticks()
+        return (stolen - self.stolen) / max(1, total - self.total)
+
+
+def status(pid: int, key: str) -> int:
+    """A size of /proc/PID/status (`VmRSS`, `VmHWM`) in bytes; 0 when the process is gone."""
+    try:
+        found = re.search(rf"^{key}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), flags=re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+def pss(pid: int) -> int:
+    """The proportional set size in bytes: shared pages count in parts."""
+    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), flags=re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def forget_peak(pid: int) -> None:
+    """Set the process's high-water mark (`VmHWM`) back to what it holds now (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def children(pid: int) -> list[int]:
+    """All descendants of a process."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            parents.setdefault(parent, []).append(int(entry.name))
+    found, waiting = [], [pid]
+    while waiting:
+        below = parents.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def command_line(pid: int) -> str:
+    """The process's arguments, joined by spaces; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _said(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip()
+
+
+def described(bench_python: str) -> dict[str, str]:
+    """What the figures were measured on, for the report."""
+    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), flags=re.MULTILINE)
+    peers = "import importlib.metadata as m; print(m.version('jupyterhub'), m.version('picows'))"
+    jupyterhub, picows = _said(bench_python, "-c", peers).split()[:2]
+    nginx = re.search(r"nginx/([0-9.]+)", _said("/usr/sbin/nginx", "-v"))
+    wrk = re.search(r"wrk \S*?([0-9]+\.[0-9.]+)", _said("wrk", "-v"))
+    return {
+        "cores": str(cores()),
+        "processor": model[1] if model else platform.machine(),
+        "memory": f"{int(memory[1]) / 2**20:.0f} GB" if memory else "unknown",
+        "kernel": platform.release().partition("-")[0],
+        "Python": platform.python_version(),
+        "Granian": version("granian"),
+        "uvloop": version("uvloop"),
+        "configurable-http-proxy": "5.3.0",
+        "Node": _said("node", "--version").lstrip("v"),
+        "nginx": nginx[1] if nginx else "unknown",
+        "JupyterHub": jupyterhub,
+        "picows": picows,
+        "wrk": wrk[1] if wrk else "unknown",
+    }

@@ -1,0 +1,132 @@
+"""Child processes: started, awaited, and ended by their id."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+BENCH_PYTHON = str(ROOT / ".venv-bench/bin/python")
+PATIENCE = 180.0  # seconds until a process that does not come up is a failure of the run
+
+
+class BenchError(Exception):
+    """The run cannot go on: a sentence for the person who started it."""
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Child:
+    """One process in a process group of its own; its output goes to a log file."""
+
+    def __init__(self, command: list[str], log: Path, *, environment: dict[str, str] | None = None,
+                 folder: Path | None = None) -> None:  # fmt: skip
+        self.log = log
+        self.started = time.perf_counter()
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                env={**os.environ, **(environment or {})}, cwd=folder or ROOT, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self.process.pid
+
+    def said(self) -> str:
+        """Its output so far."""
+        return self.log.read_text(errors="replace")
+
+    def check(self) -> None:
+        """Raise BenchError when it has ended."""
+        if self.process.poll() is not None:
+            raise BenchError(f"{self.process.args!r} ended with {self.process.returncode}:\n{self.said()[-2000:]}")
+
+    async def until_listening(self, port: int) -> None:
+        """Wait until a connection to the port is accepted."""
+        deadline = time.perf_counter() + PATIENCE
+        while True:
+            self.check()
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=5):
+                    return
+            except OSError:
+                if time.perf_counter() > deadline:
+                    raise BenchError(f"nothing listens on {port}:\n{self.said()[-2000:]}") from None
+            await asyncio.sleep(0.005)
+
+    async def until_said(self, words: str) -> float:
+        """Wait for words in its output; the seconds since it was started."""
+        while words not in self.said():
+            self.check()
+            if time.perf_counter() - self.started > PATIENCE:
+                raise BenchError(f"{words!r} was not said:\n{self.said()[-2000:]}")
+            await asyncio.sleep(0.002)
+        return time.perf_counter() - self.started
+
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.perf_counter() - self.started
+
+    async def pause(self) -> None:
+        """Let it go on for a moment."""
+        await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """SIGTERM, patience, then SIGKILL to its group."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            for _ in range(300):
+                if self.process.poll() is not None:
+                    break
+                await asyncio.sleep(0.1)
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+
+_uvloop_folder: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def bench_environment() -> dict[str, str]:
+    """What a load or upstream in .venv-bench needs: the uvloop of Towpath's own environment, the same for all peers."""
+    if not _uvloop_folder:
+        found = find_spec("uvloop")
+        if found is None or not found.submodule_search_locations:
+            raise BenchError("uvloop is missing in this environment")
+        folder = tempfile.TemporaryDirectory(prefix="tb-")
+        Path(folder.name, "uvloop").symlink_to(found.submodule_search_locations[0])
+        _uvloop_folder.append(folder)
+    return {"PYTHONPATH": _uvloop_folder[0].name}
+
+
+async def output_of(command: list[str], *, environment: dict[str, str] | None = None) -> str:
+    """Run to the end; standard output. Raises BenchError when it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environment or {})}, cwd=ROOT,
+    )  # fmt: skip
+    output, errors = await process.communicate()
+    if process.returncode:
+        raise BenchError(f"{command[0]} {command[1] if len(command) > 1 else ''} failed: {errors.decode()[-1500:]}")
+    return output.decode()
+
+
+def base_python() -> str:
+    """The interpreter beneath the virtual environment: it starts fastest."""
+    return str(Path(sys.executable).resolve())

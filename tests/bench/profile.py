@@ -1,0 +1,43 @@
+"""Where a worker's time goes: py-spy, where it is installed, beside the load. Not part of the measurement."""
+
+import asyncio
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from tests.bench.process import output_of
+from tests.bench.scenarios import Scenario, measure
+from tests.bench.targets import Target
+
+PROFILED = ("http-32", "ws-200b-16", "body-1m-down")
+
+
+def shares(raw: str, count: int) -> list[tuple[str, float]]:
+    """The functions that are most often innermost, with their share, from py-spy's `raw` lines (`a;b;c 12`)."""
+    leaves: Counter[str] = Counter()
+    for line in raw.splitlines():
+        stack, _, times = line.rpartition(" ")
+        if stack and times.isdigit():
+            leaves[stack.rpartition(";")[2]] += int(times)
+    total = sum(leaves.values()) or 1
+    return [(name, times / total) for name, times in leaves.most_common(count)]
+
+
+async def profile(target: Target, scenarios: tuple[Scenario, ...], folder: Path, seconds: float) -> None:
+    """Print the shares of each profiled scenario; the raw stacks stay in the folder."""
+    command = shutil.which("py-spy")
+    if command is None:
+        print("py-spy is not installed: no profile")
+        return
+    for scenario in scenarios:
+        if scenario.name not in PROFILED or not target.pids():
+            continue
+        output = folder / f"{scenario.name}.stacks"
+        spy = output_of([
+            command, "record", "--native", "--nonblocking", "--rate", "200", "--format", "raw", "--pid", str(target.pids()[0]),
+            "--duration", str(max(1, round(seconds))), "--output", str(output),
+        ])  # fmt: skip
+        await asyncio.gather(spy, measure(scenario, target, seconds + 1))
+        print(f"{target.name} in {scenario.name} (stacks: {output})")
+        for name, share in shares(output.read_text(), 25):
+            print(f"  {share:6.1%}  {name}")

@@ -1,0 +1,134 @@
+"""docs/performance.md: the goals, all figures, and how they were found. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from tests.bench.goals import ALL, GOALS, ONE, verdict
+from tests.bench.rounds import Run
+from tests.bench.stats import by_target, ratios, spread, table, written
+
+HEADING = """# Performance
+
+Written by `make bench`; the last run is below. It sends the same work through Towpath and through its peers, in one run, on one machine, and
+compares within each round. The ratios say something; the figures depend on the machine.
+
+"""
+
+METHOD = """## How it was measured
+
+- Every target in turn in every round (A B C, then B C A, ...). A ratio is taken within each round; the median of the rounds is reported. Figures are
+  medians, with the least and the greatest in brackets.
+- Towpath is `towpath serve` with a configuration file and nothing switched off: the session cookie is checked, the route looked up, activity noted. The app
+  behind it is a server started through the REST API. `towpath-1` has one worker, `towpath-all` one per core, `towpath` is the latter as a hub.
+- CHP {chp} has its routes set through its API; it checks nothing. nginx has one worker, kept-alive upstream connections, no access log, and bodies that
+  never go to disk; it checks nothing. `direct` is the app without a proxy: what the load itself can do.
+- Load: wrk with one thread for small HTTP (24 bytes of JSON); our own on uvloop for bodies, and on uvloop and picows for WebSocket echo (each connection sends
+  its next message when the last has come back). Load, proxy and app share the cores. All on loopback, without TLS.
+- MB/s are 10^6 bytes; bodies are 2^20 and 100 * 2^20 bytes. Growth is the high-water mark of resident memory during the transfers (VmHWM, reset before) over
+  what the process held before, for the process that grew most.
+- 200 starts: 200 users made before; then one `POST /hub/api/users/NAME/server` each, all at once, the progress stream followed until `ready`, and the app's own
+  answer fetched through the proxy. The app is `tests/bench/stub.py` for both. JupyterHub {jupyterhub} has SQLite, its simple local spawner, CHP, no limit on
+  concurrent starts, and warnings only in its log.
+- `GET /hub/api/users/NAME`: wrk, 32 connections, an admin's API token.
+- Stolen CPU time is read from /proc/stat around each measurement; a round with more than {threshold:.0%} of it is repeated,
+  at most twice (and twenty times in a run), and the best is kept.
+
+"""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One scenario of the report: its words, and metric → unit."""
+
+    scenario: str
+    words: str
+    metrics: dict[str, str]
+
+
+def _range(figures: Iterable[float], unit: str) -> str:
+    found = spread(figures)
+    return f"{written(found.middle, unit)} [{written(found.least, unit)}-{written(found.most, unit)}]"
+
+
+def goals_table(run: Run) -> str:
+    """The issue's table, with what was found."""
+    rows = []
+    for goal in GOALS:
+        judged = verdict(goal, run.samples)
+        unit = "x" if goal.against else "MB"
+        if judged.found is None:
+            rows.append([goal.words, goal.bound_words, "-", "-", "not measured"])
+            continue
+        found = judged.found
+        middle = found.middle if goal.against else found.most
+        between = f"{written(found.least, unit)} to {written(found.most, unit)}"
+        shown = f"{written(middle, unit)}{'x' if goal.against else ' MB'}"
+        rows.append([goal.words, goal.bound_words, shown, between, "yes" if judged.met else "no"])
+    return table(["goal (issue 2)", "wanted", "found", "rounds", "met"], rows)
+
+
+def figures_table(run: Run, lines: list[Line], names: list[str], pairs: list[tuple[str, str]]) -> str:
+    """One row per scenario and metric: a column per target, and one per pair with the median of the rounds' ratios."""
+    rows = []
+    for line in lines:
+        for metric, unit in line.metrics.items():
+            figures = by_target(run.samples, line.scenario, metric)
+            if not figures:
+                continue
+            row = [f"{line.words}, {metric} ({unit})"]
+            row += [_range(figures[name].values(), unit) if name in figures else "-" for name in names]
+            for of, against in pairs:
+                found = ratios(figures, of, against) if metric != "growth" else []
+                row.append(f"{written(median(found), 'x')}x" if found else "-")
+            rows.append(row)
+    return table(["", *names, *(f"{of} / {against}" for of, against in pairs)], rows)
+
+
+def noise_table(run: Run, lines: list[Line]) -> str:
+    """Per scenario: stolen time, and the widest span of a target's rates over its rounds."""
+    rows = []
+    for line in lines:
+        steals = [sample.steal for sample in run.samples if sample.scenario == line.scenario]
+        metric = next(iter(line.metrics))
+        figures = by_target(run.samples, line.scenario, metric)
+        if not steals or not figures:
+            continue
+        spans = [(spread(known.values()), name) for name, known in figures.items()]
+        widest, name = max(((s.most - s.least) / s.middle if s.middle else 0.0, name) for s, name in spans)
+        rows.append([line.words, f"{median(steals):.0%}", f"{max(steals):.0%}", f"{widest:.0%} ({name})"])
+    return table(["", "stolen, median", "stolen, most", "widest span of a target (first metric)"], rows)
+
+
+def text(
+    run: Run, machine: dict[str, str], *, data: list[Line], hub: list[Line], memory: list[list[str]], rounds: int,
+    seconds: float, command: str,
+) -> str:  # fmt: skip
+    """The whole page."""
+    names = [name for name in ("direct", "nginx", "chp", ONE, ALL) if any(s.target == name for s in run.samples)]
+    pairs = [(ONE, "chp"), (ONE, "nginx"), (ALL, "chp")]
+    parts = [
+        HEADING,
+        "## What it must reach\n\n",
+        goals_table(run),
+        "\n\n## The bytes\n\n",
+        figures_table(run, data, names, pairs if ONE in names else []),
+        "\n\n## The hub\n\n",
+        figures_table(run, hub, ["jupyterhub", "towpath"], [("towpath", "jupyterhub")]),
+        "\n\n",
+    ]
+    if memory:
+        parts += ["## Memory\n\n", table(["process", "routes", "PSS (MB)", "RSS (MB)"], memory), "\n\n"]
+    about = "\n".join(f"| {key} | {value} |" for key, value in machine.items())
+    threshold = run.threshold
+    parts += [
+        METHOD.format(chp=machine["configurable-http-proxy"], jupyterhub=machine["JupyterHub"], threshold=threshold),
+        f"## The machine\n\n| | |\n|---|---|\n{about}\n\n",
+        f"## The noise\n\n{rounds} rounds, {seconds:g} s for each measurement; {run.repeated} rounds repeated for stolen time.\n\n",
+        noise_table(run, [*data, *hub]),
+        "\n\n",
+    ]
+    if run.notes:
+        parts += ["## What failed\n\n", *(f"- {note}\n" for note in run.notes), "\n"]
+    parts.append(f"## Again\n\n    {command}\n")
+    return "".join(parts)

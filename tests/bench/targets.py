@@ -1,0 +1,189 @@
+"""What bytes are sent through: the app itself, CHP, nginx. Towpath is in `tests.bench.towpath`.
+
+Owns: how each peer is started and told of its routes. Each gets what a careful operator would give it.
+"""
+
+import json
+import secrets
+from pathlib import Path
+from typing import Protocol
+
+from tests.bench import web
+from tests.bench.process import BENCH_PYTHON, HERE, BenchError, Child, bench_environment, free_port
+
+PREFIX = "/user/bench/"
+
+
+class Target(Protocol):
+    """Something that carries HTTP and WebSocket to the app. `name` is its column in the report."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Up, with its routes. Raises BenchError."""
+
+    def url(self, kind: str, path: str) -> str:
+        """Where a request for the app's path goes; `kind` is `http` or `ws`."""
+
+    def headers(self) -> dict[str, str]:
+        """What every request carries."""
+
+    def pids(self) -> list[int]:
+        """The processes that carry the bytes."""
+
+    async def stop(self) -> None:
+        """Down, with all of its processes."""
+
+
+class Upstream:
+    """The app: one process for HTTP, one for WebSocket."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports: dict[str, int] = {}
+        self.children: list[Child] = []
+
+    async def start(self) -> None:
+        """Both listen."""
+        for kind in ("http", "ws"):
+            port = free_port()
+            command = [BENCH_PYTHON, str(HERE / "upstream.py"), kind, str(port)]
+            child = Child(command, self.folder / f"upstream-{kind}.log", environment=bench_environment())
+            self.children.append(child)
+            await child.until_listening(port)
+            self.ports[kind] = port
+
+    async def stop(self) -> None:
+        """Both end."""
+        for child in self.children:
+            await child.stop()
+
+
+class Base:
+    """What the peers have in common: one port, the headers, and one child."""
+
+    name = ""
+
+    def __init__(self, upstream: Upstream, folder: Path) -> None:
+        self.upstream = upstream
+        self.folder = folder
+        self.port = free_port()
+        self.child: Child | None = None
+        self.cookie = "towpath-session=" + secrets.token_urlsafe(32)
+
+    def url(self, kind: str, path: str) -> str:
+        """See Target."""
+        return f"{kind}://127.0.0.1:{self.port}{PREFIX}{kind}/{path}"
+
+    def headers(self) -> dict[str, str]:
+        """The same fields for every target: a cookie as long as Towpath's, and the page's origin."""
+        return {"Cookie": self.cookie, "Origin": f"http://127.0.0.1:{self.port}"}
+
+    def pids(self) -> list[int]:
+        """See Target."""
+        return [self.child.pid] if self.child else []
+
+    async def stop(self) -> None:
+        """See Target."""
+        if self.child:
+            await self.child.stop()
+
+
+class Direct(Base):
+    """No proxy: what the load and the app can do on this machine."""
+
+    name = "direct"
+
+    async def start(self) -> None:
+        """Nothing to do: the app is up."""
+
+    def url(self, kind: str, path: str) -> str:
+        """See Target."""
+        return f"{kind}://127.0.0.1:{self.upstream.ports[kind]}{PREFIX}{kind}/{path}"
+
+
+class Chp(Base):
+    """configurable-http-proxy, with its routes set through its API, as JupyterHub does it."""
+
+    name = "chp"
+
+    async def start(self) -> None:
+        """See Target."""
+        api, token = free_port(), secrets.token_hex(16)
+        command = [
+            str(HERE / "node_modules/.bin/configurable-http-proxy"), "--ip", "127.0.0.1", "--port", str(self.port),
+            "--api-ip", "127.0.0.1", "--api-port", str(api), "--log-level", "error",
+        ]  # fmt: skip
+        environment = {"CONFIGPROXY_AUTH_TOKEN": token, "NODE_ENV": "production"}
+        self.child = Child(command, self.folder / "chp.log", environment=environment)
+        await self.child.until_listening(self.port)
+        await self.child.until_listening(api)
+        for kind, port in self.upstream.ports.items():
+            answer = await web.request(
+                "POST", f"http://127.0.0.1:{api}/api/routes{PREFIX}{kind}", {"Authorization": f"token {token}"},
+                json.dumps({"target": f"http://127.0.0.1:{port}"}).encode(),
+            )  # fmt: skip
+            if answer.status != 201:
+                raise BenchError(f"CHP refused a route: {answer.status}")
+
+
+NGINX = """
+daemon off;
+user {user};
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx-error.log error;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_max_body_size 0;
+    client_body_temp_path {folder}/nginx-body;
+    proxy_temp_path {folder}/nginx-proxy;
+    fastcgi_temp_path {folder}/nginx-f; uwsgi_temp_path {folder}/nginx-u; scgi_temp_path {folder}/nginx-s;
+    tcp_nodelay on;
+    keepalive_requests 1000000;
+    proxy_http_version 1.1;
+    proxy_set_header Host $http_host;
+    proxy_request_buffering off;
+    proxy_buffer_size 64k;
+    proxy_buffers 16 64k;
+    proxy_busy_buffers_size 256k;
+    proxy_max_temp_file_size 0;
+    proxy_read_timeout 1h;
+    upstream app {{ server 127.0.0.1:{http}; keepalive 256; keepalive_requests 1000000; }}
+    upstream echo {{ server 127.0.0.1:{ws}; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=1024;
+        location {prefix}http/ {{ proxy_pass http://app; proxy_set_header Connection ""; }}
+        location {prefix}ws/ {{
+            proxy_pass http://echo;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+        }}
+    }}
+}}
+"""
+
+
+class Nginx(Base):
+    """nginx with one worker: kept-alive upstream connections, no access log, bodies never on disk."""
+
+    name = "nginx"
+
+    async def start(self) -> None:
+        """See Target."""
+        import getpass
+
+        text = NGINX.format(
+            folder=self.folder, port=self.port, prefix=PREFIX, user=getpass.getuser(), **self.upstream.ports
+        )
+        config = self.folder / "nginx.conf"
+        config.write_text(text)
+        self.child = Child(["/usr/sbin/nginx", "-p", str(self.folder), "-c", str(config)], self.folder / "nginx.log")
+        await self.child.until_listening(self.port)
+
+    def pids(self) -> list[int]:
+        """The worker, not the master."""
+        from tests.bench.machine import children
+
+        return children(self.child.pid) if self.child else []
