@@ -19,6 +19,7 @@ from gateway.origin import SAFE_METHODS, from_ourselves, own_origin
 from gateway.tunnel import Caller, Tunnel, UpstreamError
 from state.errors import StateUnavailableError
 from state.mirror import Identity, Mirror
+from state.names import server_key
 from state.records import Route
 from state.scopes import may
 from state.store.credentials import digest
@@ -26,6 +27,7 @@ from state.store.credentials import digest
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _SLASHLESS: Final = frozenset({"GET", "HEAD"})
 
@@ -70,7 +72,7 @@ class App:
         *,
         mirror: Mirror,
         tunnel: Tunnel,
-        portal: Callable[[Scope, Receive, Send], Awaitable[None]],
+        portal: Asgi,
         answers: Answers,
         jar: CookieJar,
         base_path: str,
@@ -215,7 +217,7 @@ class App:
     def _may_access(self, identity: Identity, user: str, name: str) -> bool:
         if identity.session is not None and identity.user.name == user:
             return True
-        return may(identity.scopes, "access:servers", user=user, server=name)
+        return may(identity.scopes, "access:servers", server=server_key(user, name))
 
 
 def _with_query(scope: Scope, path: str) -> str:

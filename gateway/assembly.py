@@ -7,12 +7,11 @@ import getpass
 import ipaddress
 import time
 from importlib.metadata import version
+from typing import cast
 from urllib.parse import urlsplit
 
-from state.settings import Settings
-
 from gateway.answers import PortalAnswers
-from gateway.app import App
+from gateway.app import App, Asgi
 from gateway.auth.cookies import PLAIN_NAME, CookieJar
 from gateway.auth.local import LocalAuth, local_user
 from gateway.revocation import Revocation
@@ -22,6 +21,7 @@ from portal.errors import ErrorPages
 from state.config import AuthConfig
 from state.mirror import Mirror
 from state.records import Route
+from state.settings import Settings
 from state.store.all import Store
 
 LOOPBACK_NAMES = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
@@ -42,7 +42,8 @@ class Gateway:
         config = settings.config
         door = config.gateway
         store = await Store.open(settings.redis_url)
-        mirror = Mirror(store, grace=door.outage_grace)
+        auth = config.auth or AuthConfig()
+        mirror = Mirror(store, grace=door.outage_grace, session_lifetime=auth.session_lifetime)
         public = urlsplit(door.public_url)
         scheme = public.scheme or "http"
         jar = CookieJar(secure=scheme == "https", base_path=door.base_path)
@@ -52,9 +53,9 @@ class Gateway:
 
         tunnel = Tunnel(
             TunnelOptions(
-                public_origin=f"{public.scheme}://{public.netloc}" if public.netloc else "",
+                public_scheme=public.scheme,
                 trusted_proxies=tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies),
-                hidden_cookies=(PLAIN_NAME,),
+                hidden_cookies=frozenset({PLAIN_NAME.encode()}),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
             )
@@ -63,7 +64,6 @@ class Gateway:
         mirror.on_revoked(Revocation(mirror, tunnel))
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
         release = version("towpath")
-        auth = config.auth or AuthConfig()
         services = Services(
             config=config,
             store=store,
@@ -76,7 +76,7 @@ class Gateway:
         app = App(
             mirror=mirror,
             tunnel=tunnel,
-            portal=create_portal(services),
+            portal=cast("Asgi", create_portal(services)),
             answers=PortalAnswers(ErrorPages(config, release, time.time), store),
             jar=jar,
             base_path=door.base_path,

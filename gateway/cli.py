@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.commands import check, controller, init, serve, token, version
+from gateway.commands import UsageError, check, controller, init, serve, token, version
 from state.errors import ConfigError, TowpathError
 
 
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1 if given.command == "check" else 2
     except TowpathError as error:
         print(f"towpath: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

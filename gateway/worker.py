@@ -15,10 +15,10 @@ import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
-from state.settings import Settings, load
 
 from gateway.assembly import Gateway
 from state.errors import TowpathError
+from state.settings import Settings, load
 
 MAX_OPEN = 1_000_000
 """Granian's backpressure counts every open WebSocket; a hub must not stop accepting because notebooks are open."""
@@ -51,7 +51,7 @@ async def serve(settings: Settings) -> None:
     if serving.done():
         await serving
         raise TowpathError("The web server ended by itself.")
-    server.stop()
+    server.stop()  # type: ignore[no-untyped-call]
     await gateway.drain(DRAIN_SECONDS)
     await asyncio.wait({serving}, timeout=DRAIN_SECONDS)
     await gateway.close()

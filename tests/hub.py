@@ -15,7 +15,7 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
 
-STUB_APP = '''
+STUB_APP = """
 import os, socket, sys
 # A small web app for tests: answers every request with its own pid and the path.
 path = sys.argv[1]
@@ -39,7 +39,7 @@ while True:
         + str(len(body)).encode() + b"\\r\\n\\r\\n" + body
     )
     connection.close()
-'''
+"""
 
 
 def eventually(check, *, seconds=30, what="it"):
@@ -100,7 +100,11 @@ class Hub:
     def command(self, name, *more, check=True):
         done = subprocess.run(
             [sys.executable, "-m", "gateway", name, *self.arguments(), *more],
-            capture_output=True, text=True, cwd=self.folder, env=self.environment(), timeout=60,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=self.environment(),
+            timeout=60,
         )
         if check:
             assert done.returncode == 0, done.stderr
@@ -109,9 +113,22 @@ class Hub:
     def start(self):
         """Start, and wait for the ready line (and the sign-in link)."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve", *self.arguments(), "--port", str(self.port),
-             "--workers", str(self.workers)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=self.environment(),
+            [
+                sys.executable,
+                "-m",
+                "gateway",
+                "serve",
+                *self.arguments(),
+                "--port",
+                str(self.port),
+                "--workers",
+                str(self.workers),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            env=self.environment(),
         )
         ready = threading.Event()
 
@@ -197,8 +214,10 @@ class Hub:
         user = self.user()
         where = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
         api.delete(where)
-        eventually(lambda: not (self.model(api, name) or {}).get("pending") and not self.ready(api, name),
-                   what="the server's end")
+        eventually(
+            lambda: not (self.model(api, name) or {}).get("pending") and not self.ready(api, name),
+            what="the server's end",
+        )
 
     def ready(self, api, name=""):
         return (self.model(api, name) or {}).get("ready")

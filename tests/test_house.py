@@ -17,9 +17,19 @@ def tracked():
 
 def test_the_wheel_holds_the_four_rooms_with_their_templates_and_nothing_else(tmp_path):
     subprocess.run(
-        [ROOT / ".venv-uv/bin/uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--python",
-         ROOT / ".venv/bin/python", "--out-dir", tmp_path],
-        cwd=ROOT, check=True,
+        [
+            ROOT / ".venv-uv/bin/uv",
+            "build",
+            "--quiet",
+            "--wheel",
+            "--no-build-isolation",
+            "--python",
+            ROOT / ".venv/bin/python",
+            "--out-dir",
+            tmp_path,
+        ],
+        cwd=ROOT,
+        check=True,
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
@@ -39,7 +49,11 @@ def test_the_four_names_belong_to_us_alone_in_the_locked_environment():
 
 def test_no_file_names_a_registry_host_or_a_folder_of_the_machine_it_was_written_on():
     hosts = re.compile(
-        r"(?:py" r"pi\.org|pythonhosted\.org|registry\.npm" r"js\.org|deb\.debian\.org|/work/" r"main|/root/\.py" r"env)"
+        r"(?:py"
+        r"pi\.org|pythonhosted\.org|registry\.npm"
+        r"js\.org|deb\.debian\.org|/work/"
+        r"main|/root/\.py"
+        r"env)"
     )
     for path in tracked():
         try:

@@ -9,11 +9,12 @@ import time
 from dataclasses import replace as with_changes
 
 from msgspec.structs import replace
-from state.settings import Settings, load
 
 from gateway.auth.local import local_user
-from gateway.serve.supervisor import DataDirLock, ServeError, Supervisor, pick_port
+from gateway.commands import UsageError
+from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
 from state.records import User
+from state.settings import Settings, load
 from state.store.all import Store
 
 LINK_LIFETIME = 24 * 3600.0
@@ -29,7 +30,7 @@ def gateway(given: argparse.Namespace) -> int:
     """The workers alone."""
     settings = _settings(given)
     if not settings.redis_url:
-        raise ServeError(
+        raise UsageError(
             "towpath gateway needs the state store that the controller uses too:"
             " set redis_url under [state], or run everything with: towpath serve"
         )
@@ -45,7 +46,7 @@ def _settings(given: argparse.Namespace) -> Settings:
     if door.workers == 0:
         door = replace(door, workers=min(os.cpu_count() or 1, WORKERS_MOST))
     if settings.config.auth is None and not _is_loopback(door.host):
-        raise ServeError(
+        raise UsageError(
             f"Without [auth] in the configuration the hub is for the one person at this machine, and listens on"
             f" 127.0.0.1 only; it refuses {door.host}. Describe in [auth] who may enter, or leave --host away."
         )

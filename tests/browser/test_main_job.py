@@ -12,8 +12,13 @@ from hub import ROOT, Hub, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 CHROMIUM_ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
 ]
 SLOW = 90_000  # milliseconds: JupyterLab's first page on a small machine
 
@@ -79,16 +84,20 @@ def test_a_person_signs_in_works_in_jupyterlab_and_leaves(hub, page, home, tmp_p
     expect(page.locator(".jp-Terminal .xterm-screen")).to_be_visible()
     page.locator(".jp-Terminal .xterm-screen").click()
     proof = home / "from-the-terminal"
-    eventually(lambda: (page.keyboard.type(f"echo $((40+2)) > {proof}\n"), page.wait_for_timeout(500), proof.exists())[-1],
-               what="the terminal's command")
+    eventually(
+        lambda: (page.keyboard.type(f"echo $((40+2)) > {proof}\n"), page.wait_for_timeout(500), proof.exists())[-1],
+        what="the terminal's command",
+    )
     assert proof.read_text().strip() == "42"
 
     # a 50 MB file goes up whole
     big = tmp_path / "big.bin"
     big.write_bytes(bytes(range(256)) * (50 * 4096))
     with page.expect_file_chooser() as chooser:
-        page.locator("jp-button[title^='Upload'], button[title^='Upload'], [data-command='filebrowser:upload'] button, "
-                     ".jp-FileBrowser-toolbar [title^='Upload']").first.click()
+        page.locator(
+            "jp-button[title^='Upload'], button[title^='Upload'], [data-command='filebrowser:upload'] button, "
+            ".jp-FileBrowser-toolbar [title^='Upload']"
+        ).first.click()
     chooser.value.set_files(str(big))
     dialog = page.locator(".jp-Dialog .jp-mod-accept")
     dialog.or_(page.locator(f".jp-DirListing-item[title*='{big.name}']")).first.wait_for()
@@ -103,8 +112,11 @@ def test_a_person_signs_in_works_in_jupyterlab_and_leaves(hub, page, home, tmp_p
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Stop").first.click()
     confirm = page.get_by_role("button", name="Stop").first
-    eventually(lambda: page.get_by_text("Stopped").count() or (confirm.count() and confirm.click() and False),
-               seconds=60, what="the stop")
+    eventually(
+        lambda: page.get_by_text("Stopped").count() or (confirm.count() and confirm.click() and False),
+        seconds=60,
+        what="the stop",
+    )
 
     # sign out: the way back leads to the sign-in page, and the used link does not work again
     page.get_by_role("button", name="Sign out").or_(page.get_by_role("link", name="Sign out")).first.click()

@@ -30,9 +30,19 @@ def text_noise(rng, most):
 
 def malformed(rng, user, origin):
     """One request with something wrong in its head, cookie, token or JSON."""
-    paths = [b"/", b"/hub/home", b"/hub/login", b"/hub/api/users", b"/hub/api/user", f"/user/{user}/".encode(),
-             f"/hub/api/users/{user}/server".encode(), b"/hub/api/towpath/report", f"/hub/spawn/{user}".encode(),
-             b"/hub/api/users/" + text_noise(rng, 30).replace(b" ", b"+"), b"/user/" + text_noise(rng, 30)]
+    paths = [
+        b"/",
+        b"/hub/home",
+        b"/hub/login",
+        b"/hub/api/users",
+        b"/hub/api/user",
+        f"/user/{user}/".encode(),
+        f"/hub/api/users/{user}/server".encode(),
+        b"/hub/api/towpath/report",
+        f"/hub/spawn/{user}".encode(),
+        b"/hub/api/users/" + text_noise(rng, 30).replace(b" ", b"+"),
+        b"/user/" + text_noise(rng, 30),
+    ]
     method = rng.choice([b"GET", b"POST", b"DELETE", b"PUT", b"PATCH", b"BREW", b"get", noise(rng, 8)])
     path = rng.choice(paths)
     headers = [b"Host: " + origin]

@@ -31,7 +31,7 @@ kind = "local"
 name = "echo"
 cluster = "local"
 app = "web"
-command = ["{sys.executable}", "{ROOT / 'tests/apps/echo.py'}", "{{socket}}"]
+command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
 default_path = ""
 """
     hub = Hub(folder, config=config, workers=2).start()
@@ -77,8 +77,12 @@ def cookie(client):
 def websocket(hub, client, path="", **headers):
     given = {"Cookie": cookie(client), "Origin": hub.origin, **headers}
     return connect(
-        f"ws://127.0.0.1:{hub.port}{hub.base}{path}", additional_headers=given, origin=None, max_size=None,
-        proxy=None, ping_interval=None,
+        f"ws://127.0.0.1:{hub.port}{hub.base}{path}",
+        additional_headers=given,
+        origin=None,
+        max_size=None,
+        proxy=None,
+        ping_interval=None,
     )
 
 
@@ -130,7 +134,9 @@ def test_another_users_server_and_an_unknown_one_get_the_same_answer(hub, browse
 def test_an_unsafe_request_from_another_page_is_refused(hub, browser, method, headers, content_type):
     for path in (hub.base + "api/x", "/hub/logout", f"/hub/api/users/{hub.user()}/server"):
         answer = httpx.request(
-            method, hub.origin + path, content=b"{}",
+            method,
+            hub.origin + path,
+            content=b"{}",
             headers={"Cookie": cookie(browser), "Content-Type": content_type, **headers},
         )
         assert answer.status_code == 403, path
@@ -144,7 +150,9 @@ def test_a_websocket_from_another_page_is_refused(hub, browser, headers):
 
 def test_a_host_name_that_is_not_ours_is_not_answered(hub, browser):
     """DNS rebinding: a foreign name that leads to loopback."""
-    answer = httpx.get(hub.origin + "/hub/home", headers={"Host": f"evil.example:{hub.port}", "Cookie": cookie(browser)})
+    answer = httpx.get(
+        hub.origin + "/hub/home", headers={"Host": f"evil.example:{hub.port}", "Cookie": cookie(browser)}
+    )
     assert answer.status_code == 421
 
 
@@ -256,7 +264,8 @@ def test_a_revoked_token_ends_its_websockets(hub):
         with hub.api() as api:
             made = api.post(f"/users/{hub.user()}/tokens", json={"note": "for a moment"}).json()
             async with connect(
-                f"ws://127.0.0.1:{hub.port}{hub.base}", proxy=None,
+                f"ws://127.0.0.1:{hub.port}{hub.base}",
+                proxy=None,
                 additional_headers={"Authorization": f"token {made['token']}"},
             ) as connection:
                 await connection.send("hello")
@@ -287,6 +296,7 @@ def test_sixty_four_megabytes_in_fragments_come_back_whole(hub, browser):
     async def main():
         message = os.urandom(1 << 20)
         async with websocket(hub, browser) as connection:
+
             async def fragments():
                 for _ in range(64):
                     yield message

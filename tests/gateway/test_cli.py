@@ -1,0 +1,120 @@
+"""The command line, as a process: its words, its exit codes, no traceback."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def towpath(tmp_path):
+    def run(*arguments, **environment):
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("TOWPATH_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
+            env={**clean, "PYTHONPATH": str(ROOT), "TOWPATH_DATA_DIR": str(tmp_path / "data"), **environment},
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return run
+
+
+def test_version_names_the_distribution(towpath):
+    assert towpath("version").stdout.startswith("towpath 0.")
+
+
+def test_init_writes_a_configuration_that_check_finds_good_and_keeps_an_existing_one(towpath, tmp_path):
+    assert towpath("init").returncode == 0
+    done = towpath("check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAIL" not in done.stdout
+    again = towpath("init")
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+
+
+def test_every_key_that_init_shows_is_a_key_at_its_default(towpath, tmp_path):
+    """Uncomment all of it: still valid, and the same configuration as none."""
+    import re
+
+    from state.settings import load
+
+    towpath("init", "all.toml")
+    text = (tmp_path / "all.toml").read_text()
+    shown = re.sub(
+        r"(?m)^# (\[?[a-z_.]+\]? ?=? ?.*)$",
+        lambda match: match.group(1) if re.match(r"(\[[a-z.]+\]|[a-z_]+ = )", match.group(1)) else match.group(0),
+        text,
+    )
+    shown = shown.replace("[auth]\n", "").replace("admins = []", "").replace("allowed_users = []", "")
+    shown = re.sub(r"(?m)^(allowed_groups|session_lifetime).*$", "", shown)
+    shown = re.sub(r"(?s)\[profile\.option\.threads\].*", "", shown)
+    tomllib.loads(shown)
+    (tmp_path / "shown.toml").write_text(shown)
+    (tmp_path / "none.toml").write_text("")
+    environment = {"XDG_STATE_HOME": str(tmp_path)}
+    given = load(tmp_path / "shown.toml", None, environment=environment).config
+    none = load(tmp_path / "none.toml", None, environment=environment).config
+    assert given.gateway == none.gateway
+    assert given.state == none.state
+    assert given.cluster == none.cluster
+    assert given.profile == none.profile
+
+
+def test_check_reports_all_faults_at_once_with_file_and_key(towpath, tmp_path):
+    (tmp_path / "towpath.toml").write_text(
+        '[gateway]\nprot = 1\nport = "x"\nbase_path = "x"\n[[profile]]\nname = "a"\ncluster = "nowhere"\n'
+    )
+    done = towpath("check")
+    assert done.returncode == 1
+    for key in ("gateway.prot", "gateway.port", "gateway.base_path", "nowhere"):
+        assert key in done.stderr, done.stderr
+    assert "towpath.toml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("serve", "--host", "0.0.0.0"), "[auth]"),
+        (("serve", "--host", "192.0.2.1"), "[auth]"),
+        (("serve", "--port", "70000"), "--port"),
+        (("serve", "--workers", "0"), "--workers"),
+        (("gateway",), "redis_url"),
+        (("token", "alice", "--expires-in", "0"), "--expires-in"),
+        (("nonsense",), "nonsense"),
+        ((), "COMMAND"),
+        (("serve", "--config", "missing.toml"), "missing.toml"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_with_what_to_do(towpath, arguments, words):
+    done = towpath(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+
+
+def test_a_token_without_a_running_hub_says_how_to_start_it(towpath):
+    done = towpath("token", "alice")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "towpath serve" in done.stderr
+
+
+def test_a_configuration_with_a_wrong_name_in_the_environment_is_said(towpath):
+    done = towpath("serve", TOWPATH_GATEWAY_PORT="no")
+    assert done.returncode == 2
+    assert "TOWPATH_GATEWAY_PORT" in done.stderr
+
+
+def test_a_redis_that_is_not_there_is_said(towpath):
+    done = towpath("serve", "--port", "0", TOWPATH_STATE_REDIS_URL="unix:///nonexistent/socket")
+    assert done.returncode == 1
+    assert "store" in done.stderr
