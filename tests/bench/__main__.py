@@ -3,8 +3,6 @@
 import argparse
 import asyncio
 import json
-import shlex
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,8 +23,8 @@ START = report.Line("start", "start to ready", {"time": "s"})
 USER = report.Line("api-user", "GET /hub/api/users/NAME", {"rate": "req/s", "p50": "ms", "p99": "ms"})
 
 
-def arguments() -> argparse.Namespace:
-    """What the run is to do."""
+def parser() -> argparse.ArgumentParser:
+    """What may be asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure Towpath beside its peers.")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of everything but the starts (default 5)")
     parser.add_argument("--seconds", type=float, default=3, help="length of one measurement (default 3)")
@@ -48,7 +46,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--profile", type=Path, metavar="FOLDER", help="py-spy a worker of towpath-1 instead of measuring"
     )
-    wanted = parser.parse_args()
+    return parser
+
+
+def arguments() -> argparse.Namespace:
+    """What the run is to do."""
+    wanted = parser().parse_args()
     if wanted.quick:
         wanted.rounds = wanted.spawn_rounds = 1
         wanted.seconds = 1.0
@@ -161,7 +164,7 @@ class Bench:
                 await self.run.round(USER.scenario, USER.metrics, number, running, read)
             self.save()
             for number in range(self.wanted.spawn_rounds if self.asked("spawn") else 0):
-                await self.run.round(self.spawn.scenario, self.spawn.metrics, number, running, spawn)
+                await self.run.round(self.spawn.scenario, self.spawn.metrics, number, running, spawn, again=1)
                 self.save()
         finally:
             await self.down(running)
@@ -180,9 +183,7 @@ class Bench:
                 await hub.stop()
 
         for number in range(self.wanted.rounds if self.asked("start") else 0):
-            threshold, self.run.threshold = self.run.threshold, 1.0  # a hub of this round starts once: no repeat
-            await self.run.round("start", START.metrics, number, self.hubs(f"-start-{number}"), start)
-            self.run.threshold = threshold
+            await self.run.round("start", START.metrics, number, self.hubs(f"-start-{number}"), start, again=0)
 
     async def memories(self) -> None:
         """Memory per worker."""
@@ -203,11 +204,17 @@ class Bench:
     def page(self) -> str:
         """The report as it stands."""
         data = [report.Line(one.name, one.words, one.metrics) for one in SCENARIOS]
-        chosen = [argument for argument in sys.argv[1:] if not argument.startswith(("--json", "--out"))]
-        command = f'make bench ARGS="{shlex.join(chosen)}"' if chosen else "make bench"
+        defaults = parser().parse_args([])
+        chosen = [
+            f"--{name.replace('_', '-')} {getattr(self.wanted, name)}"
+            for name in ("rounds", "seconds", "spawn_rounds", "servers", "publish", "steal")
+            if getattr(self.wanted, name) != getattr(defaults, name)
+        ]
+        command = f'make bench ARGS="{" ".join(chosen)}"' if chosen else "make bench"
         return report.text(
             self.run, machine.described(BENCH_PYTHON), data=data, hub=[USER, self.spawn, START], memory=self.memory,
             rounds=self.wanted.rounds, seconds=self.wanted.seconds, command=command,
+            publish=self.wanted.publish,
         )  # fmt: skip
 
     def save(self) -> None:

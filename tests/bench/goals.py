@@ -61,10 +61,8 @@ GOALS = (
 def verdict(goal: Goal, samples: list[Sample]) -> Verdict:
     """A ratio is judged by the median of its rounds; a figure without a peer by its worst round."""
     figures = by_target(samples, goal.scenario, goal.metric)
-    if goal.against:
-        values = ratios(figures, goal.of, goal.against)
-    else:
-        values = list(figures.get(goal.of, {}).values())
+    alone = list(figures.get(goal.of, {}).values())
+    values = ratios(figures, goal.of, goal.against) if goal.against else alone
     if not values:
         return Verdict(goal, None, met=False)
     found = spread(values)

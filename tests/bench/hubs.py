@@ -1,4 +1,4 @@
-"""What is asked of a whole hub, by the REST API that Towpath and JupyterHub share: 200 starts at once, one user read often.
+"""What is asked of a whole hub, by the REST API that Towpath and JupyterHub share: many starts, one user read often.
 
 Owns: the requests. Refuses to know how each hub is started (`tests.bench.jupyterhub`, `tests.bench.towpath`).
 """

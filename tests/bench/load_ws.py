@@ -1,6 +1,7 @@
 """WebSocket load: each connection sends a message, waits for its echo, sends the next. Runs in .venv-bench.
 
-One argument, JSON: url, headers (list of pairs), connections, size, seconds. Prints JSON: rate (messages/s) and p50, p99 (seconds).
+One argument, JSON: url, headers (list of pairs), connections, size, seconds.
+Prints JSON: rate (messages/s) and p50, p99 (seconds).
 """
 
 import asyncio

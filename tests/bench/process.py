@@ -1,6 +1,7 @@
 """Child processes: started, awaited, and ended by their id."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -93,10 +94,8 @@ class Child:
                 if self.process.poll() is not None:
                     break
                 await asyncio.sleep(0.1)
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
 

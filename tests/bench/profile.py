@@ -34,7 +34,8 @@ async def profile(target: Target, scenarios: tuple[Scenario, ...], folder: Path,
             continue
         output = folder / f"{scenario.name}.stacks"
         spy = output_of([
-            command, "record", "--native", "--nonblocking", "--rate", "200", "--format", "raw", "--pid", str(target.pids()[0]),
+            command, "record", "--native", "--nonblocking", "--rate", "200",
+            "--format", "raw", "--pid", str(target.pids()[0]),
             "--duration", str(max(1, round(seconds))), "--output", str(output),
         ])  # fmt: skip
         await asyncio.gather(spy, measure(scenario, target, seconds + 1))

@@ -10,31 +10,41 @@ from tests.bench.stats import by_target, ratios, spread, table, written
 
 HEADING = """# Performance
 
-Written by `make bench`; the last run is below. It sends the same work through Towpath and through its peers, in one run, on one machine, and
-compares within each round. The ratios say something; the figures depend on the machine.
+Written by `make bench`; this is the last run. It sends the same work through Towpath and through its peers, in one
+run, on one machine, and compares within each round. The ratios say something; the figures depend on the machine.
 
 """
 
 METHOD = """## How it was measured
 
-- Every target in turn in every round (A B C, then B C A, ...). A ratio is taken within each round; the median of the rounds is reported. Figures are
-  medians, with the least and the greatest in brackets.
-- Towpath is `towpath serve` with a configuration file and nothing switched off: the session cookie is checked, the route looked up, activity noted. The app
-  behind it is a server started through the REST API. `towpath-1` has one worker, `towpath-all` one per core, `towpath` is the latter as a hub.
-- CHP {chp} has its routes set through its API; it checks nothing. nginx has one worker, kept-alive upstream connections, no access log, and bodies that
-  never go to disk; it checks nothing. `direct` is the app without a proxy: what the load itself can do.
-- Load: wrk with one thread for small HTTP (24 bytes of JSON); our own on uvloop for bodies, and on uvloop and picows for WebSocket echo (each connection sends
-  its next message when the last has come back). Load, proxy and app share the cores. All on loopback, without TLS.
-- MB/s are 10^6 bytes; bodies are 2^20 and 100 * 2^20 bytes. Growth is the high-water mark of resident memory during the transfers (VmHWM, reset before) over
-  what the process held before, for the process that grew most.
-- 200 starts: 200 users made before; then one `POST /hub/api/users/NAME/server` each, all at once, the progress stream followed until `ready`, and the app's own
-  answer fetched through the proxy. The app is `tests/bench/stub.py` for both. JupyterHub {jupyterhub} has SQLite, its simple local spawner, CHP, no limit on
-  concurrent starts, and warnings only in its log.
+- Every target in turn in every round (A B C, then B C A, ...). A ratio is taken within each round; the median of the
+  rounds is reported. Figures are medians, with the least and the greatest in brackets.
+- Towpath is `towpath serve` with a configuration file and nothing switched off: the session cookie is checked, the
+  route looked up, activity noted. {publish} `towpath-1` has one worker, `towpath-all` one per core; `towpath` is the
+  latter, asked as a hub.
+- CHP {chp} has its routes set through its API; it checks nothing. nginx has one worker, kept-alive upstream
+  connections, no access log, and bodies that never go to disk; it checks nothing. `direct` is the app without a
+  proxy: what the load itself can do.
+- Load: wrk with one thread for small HTTP (24 bytes of JSON); our own on uvloop for bodies, and on uvloop and picows
+  for WebSocket echo (each connection sends its next message when the last has come back). Load, proxy and app share
+  the cores. All on loopback, without TLS.
+- MB/s are 10^6 bytes; bodies and large messages are 2^20 and 100 * 2^20 bytes. Growth is the high-water mark of
+  resident memory during the transfers (VmHWM, reset before) over what the process held before, for the process that
+  grew most; in MB of 2^20 bytes.
+- Starts at once: the users are made before; then one `POST /hub/api/users/NAME/server` each, all at once, the progress
+  stream followed until `ready`, and the app's own answer fetched through the proxy. The app is `tests/bench/stub.py`
+  for both. JupyterHub {jupyterhub} has SQLite, its simple local spawner, CHP, no limit on concurrent starts, and
+  warnings only in its log.
 - `GET /hub/api/users/NAME`: wrk, 32 connections, an admin's API token.
-- Stolen CPU time is read from /proc/stat around each measurement; a round with more than {threshold:.0%} of it is repeated,
-  at most twice (and twenty times in a run), and the best is kept.
+- Stolen CPU time is read from /proc/stat around each measurement; a round with more than {threshold:.0%} of it is
+  repeated, at most twice (and {budget} times in a run), and the best is kept.
 
 """
+
+PUBLISH = {
+    "api": "The app behind it is a server started through the REST API.",
+    "store": "The app behind it is the peers' own, its route put into the feed.",
+}
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ def noise_table(run: Run, lines: list[Line]) -> str:
 
 def text(
     run: Run, machine: dict[str, str], *, data: list[Line], hub: list[Line], memory: list[list[str]], rounds: int,
-    seconds: float, command: str,
+    seconds: float, command: str, publish: str,
 ) -> str:  # fmt: skip
     """The whole page."""
     names = [name for name in ("direct", "nginx", "chp", ONE, ALL) if any(s.target == name for s in run.samples)]
@@ -120,11 +130,16 @@ def text(
     if memory:
         parts += ["## Memory\n\n", table(["process", "routes", "PSS (MB)", "RSS (MB)"], memory), "\n\n"]
     about = "\n".join(f"| {key} | {value} |" for key, value in machine.items())
-    threshold = run.threshold
     parts += [
-        METHOD.format(chp=machine["configurable-http-proxy"], jupyterhub=machine["JupyterHub"], threshold=threshold),
+        METHOD.format(
+            chp=machine["configurable-http-proxy"],
+            jupyterhub=machine["JupyterHub"],
+            threshold=run.threshold,
+            budget=run.budget,
+            publish=PUBLISH[publish],
+        ),
         f"## The machine\n\n| | |\n|---|---|\n{about}\n\n",
-        f"## The noise\n\n{rounds} rounds, {seconds:g} s for each measurement; {run.repeated} rounds repeated for stolen time.\n\n",
+        f"## The noise\n\n{rounds} rounds, {seconds:g} s a measurement; {run.repeated} repeated for stolen time.\n\n",
         noise_table(run, [*data, *hub]),
         "\n\n",
     ]

@@ -34,18 +34,16 @@ class Run:
 
     async def round(
         self, scenario: str, metrics: dict[str, str], number: int, targets: Sequence[T],
-        work: Callable[[T], Awaitable[dict[str, float]]],
+        work: Callable[[T], Awaitable[dict[str, float]]], *, again: int = AGAIN,
     ) -> None:  # fmt: skip
         """One round of one scenario. A target that fails is noted and has no sample; the others go on."""
         best: list[Sample] = []
-        for attempt in range(1 + AGAIN):
+        for attempt in range(1 + again):
             found = [await self._one(scenario, number, target, work) for target in _turned(targets, number)]
             samples = [sample for sample in found if sample.values]
-            if attempt == 0 or _worst(samples) < _worst(best):
+            if len(samples) > len(best) or (len(samples) == len(best) and _worst(samples) < _worst(best)):
                 best = samples
-            if _worst(samples) <= self.threshold:
-                break
-            if attempt == AGAIN or self.repeated >= self.budget:
+            if not samples or _worst(samples) <= self.threshold or attempt == again or self.repeated >= self.budget:
                 break
             self.repeated += 1
         self.samples += best

@@ -39,7 +39,10 @@ SCENARIOS = (
 
 
 async def measure(scenario: Scenario, target: Target, seconds: float) -> dict[str, float]:
-    """Run it once. For 100 MB bodies also `growth`: the most that any process of the target grew, in bytes. Raises BenchError."""
+    """Run it once. Raises BenchError.
+
+    For 100 MB bodies also `growth`: the most that any process of the target grew, in bytes.
+    """
     if scenario.kind == "http":
         return await loads.wrk(
             target.url("http", "small"), target.headers(), connections=scenario.connections, seconds=seconds

@@ -59,7 +59,7 @@ def seconds(text: str) -> float:
 
 
 def wrk_result(text: str) -> dict[str, float]:
-    """Rate (requests/s), p50 and p99 (seconds) of `wrk --latency`. Raises ValueError when an answer was not as wanted."""
+    """Rate (requests/s), p50 and p99 (seconds) of `wrk --latency`. Raises ValueError when an answer was not wanted."""
     for fault in (r"Non-2xx or 3xx responses: \d+", r"Socket errors: .*"):
         if found := re.search(fault, text):
             raise ValueError(found[0])
@@ -71,7 +71,10 @@ def wrk_result(text: str) -> dict[str, float]:
 
 
 def written(figure: float, unit: str) -> str:
-    """A figure as people read it. Units: `req/s`, `msg/s`, `MB/s` (given bytes/s), `ms` (given seconds), `s`, `MB` (given bytes), `x`."""
+    """A figure as people read it.
+
+    Units: `req/s`, `msg/s`, `s`, `x`, `MB/s` (given bytes/s), `ms` (given seconds), `MB` (given bytes).
+    """
     if unit == "MB/s":
         return f"{figure / 1e6:.0f}"
     if unit == "MB":

@@ -7,7 +7,7 @@ JUPYTERHUB_SERVICE_URL says.
 import _socket
 import select
 import sys
-from posix import environ, unlink
+from posix import environ
 
 BODY = b"towpath bench stub\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -20,10 +20,6 @@ def listen():
     """A listening socket, where the arguments or the environment say."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["--socket"]:
-        try:
-            unlink(arguments[1])
-        except OSError:
-            pass
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         listener.bind(arguments[1])
     else:

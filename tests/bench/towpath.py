@@ -1,10 +1,11 @@
 """Towpath as a Target and as a Hub: `towpath serve` with a configuration file, nothing switched off.
 
-Owns: all that the benchmark takes for granted of Towpath beyond the REST API, each in one function: the ready line, where the embedded
-Valkey listens, the cookie's name, how a profile is asked for.
+Owns: all that the benchmark takes for granted of Towpath beyond the REST API, each in one place: the ready line, where
+the embedded Valkey listens, the cookie's name, how a profile is asked for.
 
-Routes come about in one of two ways. `api`: the benchmark's app runs as a server of the user, started through the REST API like any other.
-`store`: the routes to an app outside are put into the feed; the controller is held (SIGSTOP), since it would take away routes without a server.
+Routes come about in one of two ways. `api`: the benchmark's app runs as a server of the user, started through the REST
+API like any other. `store`: the routes to an app outside are put into the feed; the controller is held (SIGSTOP), since
+it would take away routes without a server.
 """
 
 import asyncio

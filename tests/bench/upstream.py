@@ -1,7 +1,7 @@
 """The app behind every proxy: HTTP on one port, WebSocket echo on another. Runs in .venv-bench.
 
-`upstream.py http PORT` and `upstream.py ws PORT`. HTTP understands just what the loads send: the last segment of the path says
-what is wanted (`small`: 24 bytes of JSON; `down-N`: N bytes; `up`: how many bytes came).
+`upstream.py http PORT` and `upstream.py ws PORT`. HTTP understands just what the loads send: the last
+segment of the path says what is wanted (`small`: 24 bytes of JSON; `down-N`: N bytes; `up`: how many bytes came).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client on asyncio: one request per connection. Enough for REST APIs and event streams on loopback."""
+"""A small HTTP/1.1 client on asyncio, one request per connection: for REST APIs and event streams on loopback."""
 
 import asyncio
 import json
