@@ -1,0 +1,306 @@
+"""What can be wrong with a configuration, found all at once.
+
+Owns: from a raw mapping to a `Config`, leaf by leaf, and the checks across tables. Refuses to know files and
+the environment: it is told where a value came from.
+"""
+
+import difflib
+import ipaddress
+import re
+import string
+from collections.abc import Callable, Iterable, Mapping
+from types import UnionType
+from typing import Any, Final, get_args, get_origin
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from state import choices
+from state.config import ClusterConfig, Config, OptionConfig, ProfileConfig, ProviderConfig
+from state.errors import Fault, NameRuleError
+from state.names import user_name
+
+CLUSTER_KINDS: Final = ("local",)
+APPS: Final = ("jupyter", "web")
+OPTION_KINDS: Final = ("text", "integer", "boolean", "choice")
+REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://")
+PLACEHOLDERS: Final = ("socket", "port", "base_path", "user")
+OPTION_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,29}")
+VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+Say = Callable[[str, str], None]
+"""Report a fault: key, message."""
+
+
+def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], faults: list[Fault]) -> Config | None:
+    """The configuration, or None when a value has no meaning; what is wrong is appended to `faults`.
+
+    `source`: the file's name. `origins`: key → variable, for values that the environment gave (as text).
+    """
+    before = len(faults)
+
+    def say(key: str, message: str) -> None:
+        variable = origins.get(key)
+        faults.append(Fault(f"environment variable {variable}" if variable else source, key, message))
+
+    config: Config = _struct(Config, raw, "", frozenset(origins), say)
+    for check in (_gateway, _state, _auth, _clusters, _profiles):
+        check(config, say)
+    return config if len(faults) == before else None
+
+
+# --- shapes: leaf by leaf ---------------------------------------------------------------------------------------
+def _struct(kind: type[Struct], raw: Any, at: str, textual: frozenset[str], say: Say) -> Any:
+    """A Struct of this kind from a mapping. What is faulty has its default, so that the rest is checked too.
+
+    None when a key without a default is faulty or missing.
+    """
+    if not isinstance(raw, Mapping):
+        say(at, "this must be a table.")
+        return kind() if kind is Config else None
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    found: dict[str, Any] = {}
+    whole = True
+    for key, value in raw.items():
+        where = f"{at}.{key}" if at else str(key)
+        if key not in fields:
+            say(where, _unknown(key, fields))
+            continue
+        try:
+            found[key] = _value(fields[key].type, value, where, textual, say)
+        except _FaultyError:
+            whole = whole and not fields[key].required
+    for key, field in fields.items():
+        if field.required and key not in raw:
+            say(f"{at}.{key}" if at else key, "this key is missing.")
+            whole = False
+    return kind(**found) if whole else None
+
+
+class _FaultyError(Exception):
+    """A value was wrong, and that has been said."""
+
+
+def _value(kind: Any, raw: Any, at: str, textual: frozenset[str], say: Say) -> Any:
+    inner = _inner(kind)
+    if isinstance(inner, type) and issubclass(inner, Struct):
+        return _whole(_struct(inner, raw, at, textual, say))
+    origin, args = get_origin(inner), get_args(inner)
+    if origin is tuple and isinstance(args[0], type) and issubclass(args[0], Struct):
+        if not isinstance(raw, list):
+            say(at, f"this must be a list of tables: [[{at}]].")
+            raise _FaultyError
+        items = [_struct(args[0], item, f"{at}[{number}]", textual, say) for number, item in enumerate(raw, 1)]
+        return tuple(item for item in items if item is not None)
+    if origin is dict and isinstance(args[1], type) and issubclass(args[1], Struct):
+        if not isinstance(raw, Mapping):
+            say(at, "this must be a table of tables.")
+            raise _FaultyError
+        tables = {key: _struct(args[1], item, f"{at}.{key}", textual, say) for key, item in raw.items()}
+        return {key: item for key, item in tables.items() if item is not None}
+    if at in textual and origin is tuple:
+        raw = [part.strip() for part in raw.split(",") if part.strip()]
+    try:
+        return msgspec.convert(raw, kind, strict=at not in textual)
+    except msgspec.ValidationError as error:
+        say(at, f"{_plain(str(error))}.")
+        raise _FaultyError from error
+
+
+def _inner(kind: Any) -> Any:
+    """The type without `| None`."""
+    if isinstance(kind, UnionType) or get_origin(kind) is not None:
+        rest = [one for one in get_args(kind) if one is not type(None)]
+        if isinstance(kind, UnionType) and len(rest) == 1:
+            return rest[0]
+    return kind
+
+
+def _whole(value: Any) -> Any:
+    if value is None:
+        raise _FaultyError
+    return value
+
+
+def _unknown(key: object, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(key), list(known), n=1)
+    return f"there is no such key; did you mean {near[0]}?" if near else "there is no such key."
+
+
+def _plain(message: str) -> str:
+    """A message of msgspec in plain words: it names types as Python does."""
+    words = {
+        "`int`": "a whole number",
+        "`float`": "a number",
+        "`str`": "a text",
+        "`bool`": "true or false",
+        "`array`": "a list",
+        "`object`": "a table",
+        "`null`": "nothing",
+    }
+    for word, plain in words.items():
+        message = message.replace(word, plain)
+    message = re.sub(r" - at `[^`]*`$", "", message).replace("`", "")
+    return message[:1].lower() + message[1:]
+
+
+# --- across tables ----------------------------------------------------------------------------------------------
+def _gateway(config: Config, say: Say) -> None:
+    gateway = config.gateway
+    base = gateway.base_path
+    if not re.fullmatch(r"/([A-Za-z0-9._~@-]+/)*", base) or "/./" in base or "/../" in base:
+        say("gateway.base_path", f"{base!r} must begin and end with / and be a plain path, such as /hub1/.")
+    for key, url in (("public_url", gateway.public_url), ("internal_url", gateway.internal_url)):
+        if url and not _is_web_url(url):
+            say(f"gateway.{key}", f"{url!r} is not a URL such as https://hub.example.org.")
+    for entry in gateway.trusted_proxies:
+        try:
+            ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            say("gateway.trusted_proxies", f"{entry!r} is neither an address nor a network such as 10.0.0.0/8.")
+    if config.auth is None and not is_loopback(gateway.host):
+        say(
+            "gateway.host",
+            f"{gateway.host!r} is not this machine alone, and without [auth] the hub is for the one person at this"
+            " machine: use 127.0.0.1, or say under [auth] who may enter.",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_web_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+
+
+def _state(config: Config, say: Say) -> None:
+    state = config.state
+    if state.redis_url and state.redis_url_file:
+        say("state.redis_url_file", "redis_url is given too: keep one of the two.")
+    if state.redis_url and not state.redis_url.startswith(REDIS_SCHEMES):
+        say("state.redis_url", f"the URL must begin with one of: {', '.join(REDIS_SCHEMES)}.")
+
+
+def _auth(config: Config, say: Say) -> None:
+    auth = config.auth
+    if auth is None:
+        return
+    _no_doubles("auth.provider", [provider.name for provider in auth.provider], say)
+    for number, provider in enumerate(auth.provider, 1):
+        _provider(provider, f"auth.provider[{number}].kind", say)
+    for key, users in (("admins", auth.admins), ("allowed_users", auth.allowed_users)):
+        for user in users:
+            try:
+                normal = user_name(user)
+            except NameRuleError as error:
+                say(f"auth.{key}", f"{user!r} cannot be a user: {error}")
+            else:
+                if normal != user:
+                    say(f"auth.{key}", f"write {normal!r} for {user!r}: that is the name's normal form.")
+
+
+def _provider(provider: ProviderConfig, key: str, say: Say) -> None:
+    say(
+        key,
+        f"{provider.kind!r}: this version has no sign-in providers yet; it signs in with one-time links and API"
+        " tokens. Leave [[auth.provider]] away.",
+    )
+
+
+def _clusters(config: Config, say: Say) -> None:
+    if not config.cluster:
+        say("cluster", "there must be at least one [[cluster]].")
+    _no_doubles("cluster", [cluster.name for cluster in config.cluster], say)
+    for number, cluster in enumerate(config.cluster, 1):
+        if cluster.kind not in CLUSTER_KINDS:
+            say(
+                f"cluster[{number}].kind",
+                f"{cluster.kind!r} is not a kind of cluster here; there is: {', '.join(CLUSTER_KINDS)}.",
+            )
+
+
+def _profiles(config: Config, say: Say) -> None:
+    if not config.profile:
+        say("profile", "there must be at least one [[profile]].")
+    _no_doubles("profile", [profile.name for profile in config.profile], say)
+    for number, profile in enumerate(config.profile, 1):
+        _profile(profile, config.cluster, f"profile[{number}]", say)
+
+
+def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str, say: Say) -> None:
+    names = [cluster.name for cluster in clusters]
+    if names and profile.cluster not in names:
+        say(
+            f"{at}.cluster",
+            f"there is no [[cluster]] named {profile.cluster!r}; there is: {', '.join(sorted(set(names)))}.",
+        )
+    if profile.app not in APPS:
+        say(f"{at}.app", f"{profile.app!r} is not a kind of app; there is: {', '.join(APPS)}.")
+    if profile.app == "web" and not profile.command:
+        say(f"{at}.command", "an app of kind web needs a command.")
+    for name in profile.environment:
+        if not VARIABLE_NAME.fullmatch(name):
+            say(f"{at}.environment", f"{name!r} cannot be the name of an environment variable.")
+    for name, option in profile.option.items():
+        _option(name, option, f"{at}.option.{name}", say)
+    _command(profile, f"{at}.command", say)
+
+
+def _command(profile: ProfileConfig, at: str, say: Say) -> None:
+    """Placeholders: known ones, and one way to reach the app."""
+    known = {*PLACEHOLDERS, *(f"option_{name}" for name in profile.option)}
+    used: set[str] = set()
+    for word in profile.command:
+        try:
+            named = {name for _, name, _, _ in string.Formatter().parse(word) if name is not None}
+        except ValueError:
+            say(at, f"{word!r} has a brace without its other; write {{{{ and }}}} for braces.")
+            continue
+        used |= named
+        for name in sorted(named - known):
+            say(at, f"{_unknown(name, known).replace('key', f'placeholder as {{{name}}}')}")
+    if profile.command and not used & {"socket", "port"}:
+        say(at, "the command must name {socket} or {port}, so that the hub knows where the app answers.")
+    if {"socket", "port"} <= used:
+        say(at, "the command names both {socket} and {port}: keep one of the two.")
+
+
+def _option(name: str, option: OptionConfig, at: str, say: Say) -> None:
+    if not OPTION_NAME.fullmatch(name):
+        say(at, "an option's name is at most 30 small letters, digits and _, and begins with a letter.")
+    if option.kind not in OPTION_KINDS:
+        say(f"{at}.kind", f"{option.kind!r} is not a kind of option; there is: {', '.join(OPTION_KINDS)}.")
+        return
+    if option.minimum is not None and option.maximum is not None and option.minimum > option.maximum:
+        say(f"{at}.minimum", f"{option.minimum} is above the maximum {option.maximum}.")
+        return
+    if option.kind == "choice" and not option.values:
+        say(f"{at}.values", "an option of kind choice needs values.")
+        return
+    if option.kind != "choice" and option.values:
+        say(f"{at}.values", "only an option of kind choice has values.")
+    if option.pattern:
+        try:
+            re.compile(option.pattern)
+        except re.error as error:
+            say(f"{at}.pattern", f"this is not a regular expression: {error}.")
+            return
+    if option.default is not None and (wrong := choices.fault_of(option, option.default)) is not None:
+        say(f"{at}.default", f"{option.default!r}: {wrong}")
+
+
+def _no_doubles(at: str, names: list[str], say: Say) -> None:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        say(at, f"the name {name!r} is there twice.")
