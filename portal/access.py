@@ -1,0 +1,97 @@
+"""May this caller do that? The one place of the portal that asks.
+
+Owns: from a request to an Identity, and the refusals: 403 not signed in or no such scope, 404 for what lies outside
+the caller's scopes (so that nobody learns what exists there). Refuses to know credentials: the gateway has
+checked them.
+"""
+
+from typing import Any, Protocol, cast
+
+from litestar import Request
+from litestar.exceptions import HTTPException
+
+from portal.site import Site
+from state import scopes
+from state.errors import NotFoundError
+from state.mirror import Identity
+from state.names import server_key
+from state.records import User
+
+
+class Sees(Protocol):
+    """Whether somebody may do `scope` to a user, or to one of the user's servers."""
+
+    def __call__(self, scope: str, user: User, server: str | None) -> bool:
+        """`server` None: the user as a whole."""
+        ...
+
+
+class View:
+    """What one caller may do. `itself`: the caller asks who they are, which any credential may."""
+
+    __slots__ = ("_itself", "_scopes")
+
+    def __init__(self, identity: Identity, *, itself: bool = False) -> None:
+        self._scopes = identity.scopes
+        self._itself = itself
+
+    def __call__(self, scope: str, user: User, server: str | None) -> bool:
+        """See `Sees`."""
+        if self._itself and scope in {"read:users:name", "read:users:groups"}:
+            return True
+        key = "" if server is None else server_key(user.name, server)
+        return scopes.may(self._scopes, scope, user=user.name, server=key, groups=user.groups)
+
+    def everywhere(self, scope: str) -> bool:
+        """Whether the caller has this scope without a filter."""
+        return scopes.may(self._scopes, scope)
+
+    def anywhere(self, scope: str) -> bool:
+        """Whether the caller has this scope for something, whatever that is."""
+        bare = frozenset(held.partition("!")[0] for held in self._scopes)
+        return scopes.may(bare, scope)
+
+
+def caller(request: Request[Any, Any, Any]) -> Identity | None:
+    """Who is asking, as the gateway found; None: nobody that is known."""
+    return cast("Identity | None", request.scope["state"].get("identity"))
+
+
+def signed_in(request: Request[Any, Any, Any]) -> Identity:
+    """The caller. Raises 403 when nobody is signed in."""
+    identity = caller(request)
+    if identity is None:
+        raise HTTPException(status_code=403, detail="Sign in, or send a valid API token.")
+    return identity
+
+
+def need(request: Request[Any, Any, Any], scope: str) -> Identity:
+    """The caller, who has this scope without a filter. Raises 403."""
+    identity = signed_in(request)
+    if not View(identity).everywhere(scope):
+        raise lacks(scope)
+    return identity
+
+
+def need_anywhere(request: Request[Any, Any, Any], scope: str) -> Identity:
+    """The caller, who has this scope at least for something. Raises 403."""
+    identity = signed_in(request)
+    if not View(identity).anywhere(scope):
+        raise lacks(scope)
+    return identity
+
+
+async def need_user(
+    site: Site, request: Request[Any, Any, Any], scope: str, name: str, server: str | None = None
+) -> tuple[Identity, User]:
+    """The caller, and the user whom they may do this to. Raises 403, or 404 (no such user, or not for this caller)."""
+    identity = need_anywhere(request, scope)
+    user = await site.store.users.get(name)
+    if user is None or not View(identity)(scope, user, server):
+        raise NotFoundError("There is no such user, or they are not yours to see.")
+    return identity, user
+
+
+def lacks(scope: str) -> HTTPException:
+    """The refusal of one who has not this scope at all."""
+    return HTTPException(status_code=403, detail=f"This needs the scope {scope}.")

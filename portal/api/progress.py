@@ -1,0 +1,38 @@
+"""`/users/{name}/server/progress` and its kin: the way to `portal.progress`.
+
+Owns: who may listen, and the first answer. Refuses to know what the events say.
+"""
+
+from typing import Any, Final
+
+from litestar import Request, get
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
+
+from portal.access import need_user
+from portal.progress import follow, resume_point
+from portal.replies import API_HEADERS
+from portal.site import Site
+from state.errors import NotFoundError
+from state.records import Status
+
+HEADERS: Final = {**API_HEADERS, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    @get(["/users/{name:str}/server/progress", "/users/{name:str}/servers/{server:str}/progress"])
+    async def progress(request: Request[Any, Any, Any], name: str, server: str = "") -> Stream:
+        """404: no such server. 400: it is neither on its way, nor ready, nor failed."""
+        _, user = await need_user(site, request, "read:servers", name, server)
+        record = await site.store.servers.get(user.name, server)
+        if record is None:
+            raise NotFoundError(f"{user.name} has no server named {server!r}.")
+        if record.status is Status.STOPPED:
+            raise HTTPException(status_code=400, detail=f"{user.name}/{server} is not starting.")
+        after = resume_point(request.headers.get("last-event-id"))
+        return Stream(follow(site, record, after=after), media_type="text/event-stream", headers=HEADERS)
+
+    return [progress]

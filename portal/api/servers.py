@@ -1,0 +1,158 @@
+"""Servers: look, create, start, change, stop, remove; the default one and named ones.
+
+Owns: `/users/{name}/server` and `/users/{name}/servers/{server}`. Refuses to know how a start is carried out.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post, put
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from msgspec.structs import replace
+
+from portal import intent
+from portal.access import View, need_user
+from portal.intent import Started
+from portal.models import server_model
+from portal.replies import empty, read_json, reply
+from portal.site import Site
+from state.choices import validate
+from state.errors import NotFoundError
+from state.records import Server, User
+
+REMOVE_SECONDS: Final = 10.0
+OWN: Final = frozenset({"display_name", "user_options", "profile"})
+
+
+class Wish(msgspec.Struct):
+    """What a start or a new server is asked to be. `options` None: not said."""
+
+    display_name: str = ""
+    profile: str | None = None
+    options: dict[str, Any] | None = None
+
+
+class Change(msgspec.Struct, forbid_unknown_fields=True):
+    """What may be changed of a server that is there."""
+
+    display_name: str | None = None
+    user_options: dict[str, Any] | None = None
+    name: str | None = None
+
+
+class Removal(msgspec.Struct):
+    """The body of a DELETE."""
+
+    remove: bool = False
+
+
+def wish(body: dict[str, Any] | None) -> Wish:
+    """Read a start's body. A body with neither `display_name` nor `user_options` is the options (JupyterHub's old form).
+
+    Raises 400. `profile` may stand beside the options or among them.
+    """
+    if not body:
+        return Wish()
+    display_name, profile, options = body.get("display_name", ""), body.get("profile"), body.get("user_options")
+    if "display_name" not in body and "user_options" not in body:
+        options = {key: value for key, value in body.items() if key != "profile"} or None
+    if not isinstance(display_name, str):
+        raise HTTPException(status_code=400, detail="display_name is a string.")
+    if options is not None and not isinstance(options, dict):
+        raise HTTPException(status_code=400, detail="user_options is an object, or null.")
+    if options is not None and "profile" in options:
+        options = dict(options)
+        profile = options.pop("profile")
+    if profile is not None and not isinstance(profile, str):
+        raise HTTPException(status_code=400, detail="profile is a string.")
+    if profile is not None and options is None:
+        options = {}
+    return Wish(display_name=display_name, profile=profile, options=options)
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+    store = site.store
+
+    async def model(view: View, user: User, server: Server) -> dict[str, Any]:
+        activity = await store.servers.activity(user.name)
+        return server_model(
+            server, base_path=site.base, public_url=site.public_url, last_activity=activity.get(server.name),
+            with_state=view("admin:server_state", user, server.name),
+        )
+
+    async def known(user: User, server: str) -> Server:
+        record = await store.servers.get(user.name, server)
+        if record is None:
+            raise NotFoundError(f"{user.name} has no server named {server!r}.")
+        return record
+
+    @get(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
+    async def look(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+        identity, user = await need_user(site, request, "read:servers", name, server)
+        return reply(await model(View(identity), user, await known(user, server)))
+
+    @post(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
+    async def start(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+        """202: it is on its way. 400 when it runs or is ending, and when what is asked for is not on offer."""
+        _, user = await need_user(site, request, "start:servers", name, server)
+        asked = wish(await read_json(request, dict[str, Any]))
+        outcome, record = await intent.start(
+            site, user, server, profile=asked.profile, picked=asked.options, display_name=asked.display_name
+        )
+        label = f"{record.user}/{record.name}"
+        if outcome is Started.READY:
+            raise HTTPException(status_code=400, detail=f"{label} is already running.")
+        if outcome is Started.STOPPING:
+            raise HTTPException(status_code=400, detail=f"{label} is pending stop.")
+        return empty(202)
+
+    @put("/users/{name:str}/servers/{server:str}", status_code=201)
+    async def create(request: Request[Any, Any, Any], name: str, server: str) -> Response[bytes]:
+        identity, user = await need_user(site, request, "start:servers", name, server)
+        asked = wish(await read_json(request, dict[str, Any]))
+        record = await intent.create(site, user, server, display_name=asked.display_name, profile=asked.profile,
+                                     picked=asked.options)
+        return reply(await model(View(identity), user, record), 201)
+
+    @patch(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
+    async def change(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+        """The display name at any time; the options of the next start while it is stopped."""
+        identity, user = await need_user(site, request, "start:servers", name, server)
+        asked = await read_json(request, Change)
+        if asked is None:
+            raise HTTPException(status_code=400, detail="Say what to change: display_name or user_options.")
+        record = await known(user, server)
+        if asked.name not in {None, server}:
+            raise HTTPException(status_code=400, detail="A server cannot be renamed: its display_name can be changed.")
+        if asked.display_name is not None:
+            intent.check_display_name(asked.display_name)
+            record = replace(record, display_name=asked.display_name)
+        if asked.user_options is not None:
+            if record.active:
+                raise HTTPException(status_code=400, detail="Stop the server before you change its options.")
+            options = wish({"user_options": asked.user_options})
+            chosen = validate(site.config, options.profile or record.profile, options.options or {}, user)
+            record = replace(record, profile=chosen.profile, cluster=chosen.cluster, choices=chosen.choices)
+        return reply(await model(View(identity), user, await store.servers.save(record)))
+
+    @delete(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"], status_code=200)
+    async def stop(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+        """204: it has ended (and is removed, where asked). 202: it is ending; ask again."""
+        _, user = await need_user(site, request, "delete:servers", name, server)
+        remove = (await read_json(request, Removal) or Removal()).remove
+        if remove and not server:
+            raise HTTPException(status_code=400, detail="The default server cannot be removed.")
+        record = await intent.stop(site, user.name, server)
+        if record is None and server:
+            raise NotFoundError(f"{user.name} has no server named {server!r}.")
+        if record is not None and record.active and remove:
+            record = await intent.ended(site, record, seconds=REMOVE_SECONDS)
+        if record is not None and record.active:
+            return empty(202)
+        if record is not None and remove:
+            await store.servers.remove(record)
+        return empty(204)
+
+    return [look, start, create, change, stop]

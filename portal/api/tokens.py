@@ -1,0 +1,70 @@
+"""API tokens: list, make, look at, revoke.
+
+Owns: `/users/{name}/tokens`. Refuses to know secrets: one is shown once, when it is made.
+"""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from portal.access import need_user
+from portal.models import token_model
+from portal.replies import empty, read_json, reply
+from portal.site import Site
+from portal.tokens import issue
+from state.errors import NotFoundError
+from state.records import Token
+
+
+class Wish(msgspec.Struct):
+    """What a new token is asked to be. `roles` is JupyterHub's old way: not offered."""
+
+    note: str | None = None
+    expires_in: int | None = None
+    scopes: list[str] | None = None
+    roles: list[str] | None = None
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+    store = site.store
+
+    async def known(user: str, token_id: str) -> Token:
+        for token in await store.tokens.of_user(user):
+            if token.id == token_id:
+                return token
+        raise NotFoundError(f"{user} has no token {token_id[:64]!r}.")
+
+    @get("/users/{name:str}/tokens")
+    async def every(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+        await need_user(site, request, "read:tokens", name)
+        tokens = await store.tokens.of_user(name)
+        return reply({"api_tokens": [token_model(token) for token in tokens]})
+
+    @post("/users/{name:str}/tokens")
+    async def make(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+        """201, with the secret in `token`."""
+        identity, user = await need_user(site, request, "tokens", name)
+        asked = await read_json(request, Wish) or Wish()
+        if asked.roles:
+            raise HTTPException(status_code=400, detail="Name scopes; roles are not offered for tokens.")
+        note = asked.note or "Requested via api"
+        token, secret = await issue(site, identity, user, note=note, expires_in=asked.expires_in, wanted=asked.scopes)
+        return reply({**token_model(token), "token": secret}, 201)
+
+    @get("/users/{name:str}/tokens/{token_id:str}")
+    async def look(request: Request[Any, Any, Any], name: str, token_id: str) -> Response[bytes]:
+        await need_user(site, request, "read:tokens", name)
+        return reply(token_model(await known(name, token_id)))
+
+    @delete("/users/{name:str}/tokens/{token_id:str}", status_code=200)
+    async def revoke(request: Request[Any, Any, Any], name: str, token_id: str) -> Response[bytes]:
+        await need_user(site, request, "tokens", name)
+        if not await store.tokens.revoke(name, token_id):
+            raise NotFoundError(f"{name} has no token {token_id[:64]!r}.")
+        return empty(204)
+
+    return [every, make, look, revoke]

@@ -1,0 +1,90 @@
+"""Towpath's own additions, under /hub/api/towpath: profiles, and the starter's reports.
+
+Owns: their URLs and their place in the OpenAPI page. Refuses to know what a report changes.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import MediaType, Request, Response, get, post
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+from portal import metrics
+from portal.access import signed_in
+from portal.replies import API_HEADERS, read_body, reply
+from portal.reports import REPORT_LIMIT, Report, fault, hear
+from portal.site import Site
+from state.config import ProfileConfig
+
+_report = msgspec.json.Decoder(Report)
+
+
+class OptionShown(Struct):
+    """A field of the form."""
+
+    title: str
+    help: str
+    kind: str
+    default: Any
+    minimum: int | None
+    maximum: int | None
+    values: tuple[str, ...]
+
+
+class ProfileShown(Struct):
+    """What the form offers, without the command and the environment."""
+
+    name: str
+    title: str
+    description: str
+    cluster: str
+    app: str
+    options: dict[str, OptionShown]
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+    offered = [_shown(profile) for profile in site.config.profile]
+
+    @get("/towpath/profiles", sync_to_thread=False, summary="What the form offers", media_type=MediaType.JSON)
+    def profiles(request: Request[Any, Any, Any]) -> list[ProfileShown]:
+        """Any signed-in caller may ask."""
+        signed_in(request)
+        return offered
+
+    @post("/towpath/report", status_code=200, summary="A starter's word", include_in_schema=True,
+          responses=None)
+    async def report(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """From a job: `{"user", "server", "attempt", "kind": "ready" | "ended" | "failed", ...}` with
+        `Authorization: token <report token>`. 200: heard (also the second time). 403: wrong token. 404: no such
+        server (`stop` false: try again). 409 with `stop` true: this attempt is over, end the app. 5xx: try again.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() not in {"token", "bearer"} or not token:
+            raise HTTPException(status_code=401, detail="Send the report token.")
+        try:
+            word = _report.decode(await read_body(request, REPORT_LIMIT))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise HTTPException(status_code=400, detail=f"This is no report: {error}") from error
+        wrong = fault(word)
+        if wrong:
+            raise HTTPException(status_code=400, detail=wrong)
+        heard = await hear(site, word, token.strip())
+        metrics.REPORTS.labels(metrics.WORKER, type(word).__name__.lower(), str(heard.status)).inc()
+        return reply(heard.body, heard.status)
+
+    return [profiles, report]
+
+
+def _shown(profile: ProfileConfig) -> ProfileShown:
+    return ProfileShown(
+        name=profile.name, title=profile.title or profile.name, description=profile.description,
+        cluster=profile.cluster, app=profile.app,
+        options={
+            name: OptionShown(title=option.title or name, help=option.help, kind=option.kind, default=option.default,
+                              minimum=option.minimum, maximum=option.maximum, values=option.values)
+            for name, option in profile.option.items()
+        },
+    )

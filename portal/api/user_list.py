@@ -1,0 +1,121 @@
+"""The list of users: filtered, sorted, paged; and adding several at once.
+
+Owns: `/users`. Refuses to know single users.
+"""
+
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from portal.access import View, need, need_anywhere
+from portal.api.users import shown
+from portal.models import is_ready
+from portal.replies import arguments, read_json, reply
+from portal.site import Site
+from state.names import user_name
+from state.records import Server, User
+
+PAGED: Final = "application/jupyterhub-pagination+json"
+LIMIT_DEFAULT: Final = 50
+LIMIT_MAX: Final = 200
+AT_ONCE: Final = 200
+
+Found = tuple[User, list[Server], dict[str, float]]
+
+
+class NewUsers(msgspec.Struct):
+    """Several users at once; `admin` holds for all of them."""
+
+    usernames: list[str]
+    admin: bool = False
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+    store = site.store
+
+    @get("/users")
+    async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """JupyterHub's list. Its order `id` is the order of names here."""
+        identity = need_anywhere(request, "list:users")
+        view = View(identity)
+        asked = arguments(request)
+        paged = PAGED in request.headers.get("accept", "")
+        offset, limit = _page(asked, paged=paged)
+        wanted, sort = asked.get("state", ""), asked.get("sort", "id")
+        if wanted not in {"", "active", "ready", "inactive"}:
+            raise HTTPException(status_code=400, detail="state is one of active, ready, inactive.")
+        if sort.removeprefix("-") not in {"id", "name", "last_activity"}:
+            raise HTTPException(status_code=400, detail="sort is one of id, name, last_activity, or - and one of them.")
+        part = asked.get("name_filter", "").lower()
+        if not wanted and not part and sort in {"id", "name"} and view.everywhere("list:users"):
+            total = await store.users.count()
+            found = await store.users.many(await store.users.names(offset=offset, limit=limit))
+        else:
+            chosen = await _choose(site, view, wanted, part)
+            if sort.endswith("last_activity"):
+                chosen.sort(key=lambda item: item[0].last_activity or 0)
+            if sort.startswith("-"):
+                chosen.reverse()
+            total, found = len(chosen), chosen[offset:offset + limit]
+        stopped = asked.get("include_stopped_servers", "0").lower() not in {"0", "false"}
+        items = [shown(site, item, view, include_stopped=stopped) for item in found]
+        items = [item for item in items if item]
+        if not paged:
+            return reply(items)
+        after = None
+        if offset + limit < total:
+            query = urlencode({**asked, "offset": offset + limit, "limit": limit})
+            after = {"offset": offset + limit, "limit": limit,
+                     "url": f"{site.public_url}{site.hub}api/users?{query}"}
+        return reply({"items": items,
+                      "_pagination": {"offset": offset, "limit": limit, "total": total, "next": after}})
+
+    @post("/users")
+    async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
+        identity = need(request, "admin:users")
+        wish = await read_json(request, NewUsers)
+        if wish is None or not wish.usernames:
+            raise HTTPException(status_code=400, detail="Name at least one user in usernames.")
+        if wish.admin and not identity.user.admin:
+            raise HTTPException(status_code=403, detail="Only admins make admins.")
+        users = [User(name=user_name(name), admin=wish.admin, created=site.clock()) for name in wish.usernames]
+        added = [user for user in users if await store.users.add(user)]
+        if not added:
+            raise HTTPException(status_code=409, detail="All of these users exist already.")
+        view = View(identity)
+        return reply([shown(site, (user, [], {}), view, include_stopped=False) for user in added], 201)
+
+    return [every, add]
+
+
+async def _choose(site: Site, view: View, wanted: str, part: str) -> list[Found]:
+    """All users that the filters and the caller's scopes leave, in the order of names."""
+    names = [name for name in await site.store.users.names() if part in name]
+    chosen: list[Found] = []
+    for start in range(0, len(names), AT_ONCE):
+        for item in await site.store.users.many(names[start:start + AT_ONCE]):
+            user, servers, _ = item
+            active = any(server.active for server in servers)
+            fits = (
+                not wanted
+                or (wanted == "active" and active)
+                or (wanted == "inactive" and not active)
+                or (wanted == "ready" and any(is_ready(server) for server in servers))
+            )
+            if fits and view("list:users", user, None):
+                chosen.append(item)
+    return chosen
+
+
+def _page(asked: dict[str, str], *, paged: bool) -> tuple[int, int]:
+    try:
+        offset = abs(int(asked.get("offset", "0")))
+        limit = abs(int(asked.get("limit", LIMIT_DEFAULT if paged else LIMIT_MAX)))
+    except ValueError as error:
+        raise HTTPException(status_code=400, detail="offset and limit are whole numbers.") from error
+    return min(offset, 2**31), max(1, min(limit, LIMIT_MAX))

@@ -1,0 +1,205 @@
+"""Users: who am I, who is there, adding, changing, deleting.
+
+Owns: `/user` and `/users/{name}` and its activity. Refuses to know servers beyond their models.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from msgspec.structs import replace
+
+from portal import intent
+from portal.access import Sees, View, lacks, need, need_user, signed_in
+from portal.models import user_model
+from portal.replies import arguments, empty, read_json, reply
+from portal.site import Site
+from state.errors import NotFoundError
+from state.mirror import Identity
+from state.names import user_name
+from state.records import Server, User
+
+FUTURE_MAX: Final = 59 * 60
+END_SECONDS: Final = 10.0
+
+
+class NewUser(msgspec.Struct):
+    """What may be said of a new user. `auth_state` and `roles` are JupyterHub's; they are not kept."""
+
+    admin: bool = False
+    groups: list[str] | None = None
+    roles: list[str] | None = None
+    auth_state: dict[str, Any] | None = None
+    name: str | None = None
+
+
+class Change(msgspec.Struct):
+    """What may be changed of a user."""
+
+    admin: bool | None = None
+    groups: list[str] | None = None
+    roles: list[str] | None = None
+    auth_state: dict[str, Any] | None = None
+    name: str | None = None
+
+
+class Seen(msgspec.Struct):
+    """One server's last activity."""
+
+    last_activity: str
+
+
+class Activity(msgspec.Struct):
+    """An app's word on when it was used."""
+
+    last_activity: str | None = None
+    servers: dict[str, Seen] | None = None
+
+
+def shown(
+    site: Site, found: tuple[User, list[Server], dict[str, float]], view: Sees, *, include_stopped: bool
+) -> dict[str, Any]:
+    """The model of a user as one caller sees it."""
+    user, servers, activity = found
+    return user_model(user, servers, activity, view, base_path=site.base, public_url=site.public_url,
+                      include_stopped=include_stopped)
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+    store = site.store
+
+    @get("/user")
+    async def whoami(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Any valid credential may ask."""
+        identity = signed_in(request)
+        found = await store.users.get_with_servers(identity.user.name) or (identity.user, [], {})
+        model = shown(site, found, View(identity, itself=True), include_stopped=_include_stopped(request))
+        model["token_id"] = identity.token.id if identity.token else None
+        model["session_id"] = identity.session.id if identity.session else None
+        model["scopes"] = sorted(identity.scopes)
+        return reply(model)
+
+    @get("/users/{name:str}")
+    async def one(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+        identity = signed_in(request)
+        found = await store.users.get_with_servers(name)
+        model = shown(site, found, View(identity), include_stopped=_include_stopped(request)) if found else {}
+        if not model:
+            _refuse_reader(identity)
+        return reply(model)
+
+    @post("/users/{name:str}")
+    async def add(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+        identity = need(request, "admin:users")
+        wish = await read_json(request, NewUser) or NewUser()
+        _only_admins_make_admins(identity, wish.admin)
+        user = User(name=user_name(name), admin=wish.admin, groups=tuple(wish.groups or ()), created=site.clock())
+        if not await store.users.add(user):
+            raise HTTPException(status_code=409, detail=f"User {user.name} already exists.")
+        return reply(shown(site, (user, [], {}), View(identity), include_stopped=False), 201)
+
+    @patch("/users/{name:str}")
+    async def change(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+        identity, user = await need_user(site, request, "admin:users", name)
+        wish = await read_json(request, Change)
+        if wish is None:
+            raise HTTPException(status_code=400, detail="Say what to change.")
+        if wish.name not in {None, user.name}:
+            raise HTTPException(status_code=400, detail="A user cannot be renamed: add a new one.")
+        if user.admin and not identity.user.admin:
+            raise HTTPException(status_code=403, detail="Only admins change admins.")
+        _only_admins_make_admins(identity, bool(wish.admin))
+        changed = replace(
+            user,
+            admin=user.admin if wish.admin is None else wish.admin,
+            groups=user.groups if wish.groups is None else tuple(wish.groups),
+        )
+        if changed != user:
+            changed = await store.users.save(changed)
+            await store.feed.revoke(user=user.name)
+        found = await store.users.get_with_servers(user.name) or (changed, [], {})
+        return reply(shown(site, found, View(identity), include_stopped=False))
+
+    @delete("/users/{name:str}", status_code=200)
+    async def remove(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+        """Stops the user's servers first, and waits a moment for their end; 400 while one has not ended."""
+        identity, user = await need_user(site, request, "delete:users", name)
+        if user.name == identity.user.name:
+            raise HTTPException(status_code=400, detail="You cannot delete yourself.")
+        if user.admin and not identity.user.admin:
+            raise HTTPException(status_code=403, detail="Only admins delete admins.")
+        running = [server for server in await store.servers.of_user(name) if server.active]
+        stopping = [await intent.stop(site, name, server.name) for server in running]
+        for server in stopping:
+            last = await intent.ended(site, server, seconds=END_SECONDS) if server else None
+            if last is not None and last.active:
+                raise HTTPException(status_code=400, detail=f"A server of {name} is stopping. Wait, then repeat this.")
+        await store.tokens.revoke_all(name)
+        await store.sessions.close_all(name)
+        await store.users.remove(name)
+        await store.feed.revoke(user=name)
+        return empty(204)
+
+    @post("/users/{name:str}/activity", status_code=200)
+    async def activity(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+        await need_user(site, request, "users:activity", name)
+        word = await read_json(request, Activity)
+        if word is None or (word.last_activity is None and not word.servers):
+            raise HTTPException(status_code=400, detail="Say last_activity, or servers, or both.")
+        now = site.clock()
+        known = {server.name for server in await store.servers.of_user(name)}
+        seen: dict[tuple[str, str], float] = {}
+        for server, said in (word.servers or {}).items():
+            if server not in known:
+                raise HTTPException(status_code=400, detail=f"{name} has no server named {server!r}.")
+            seen[name, server] = _moment(said.last_activity, now)
+        if word.last_activity is not None:
+            moment = _moment(word.last_activity, now)
+            if not seen:
+                await _user_seen(site, name, moment)
+        if seen:
+            await store.servers.touch(seen)
+        return empty(200)
+
+    return [whoami, one, add, change, remove, activity]
+
+
+def _include_stopped(request: Request[Any, Any, Any]) -> bool:
+    if not request.scope["query_string"]:
+        return False
+    return arguments(request).get("include_stopped_servers", "0").lower() not in {"0", "false"}
+
+
+def _refuse_reader(identity: Identity) -> None:
+    """Nothing to see: 404 for one who may read some user, else 403."""
+    for scope in ("read:users", "read:users:name", "read:servers", "read:users:groups", "read:users:activity",
+                  "read:roles:users"):
+        if View(identity).anywhere(scope):
+            raise NotFoundError("There is no such user.")
+    raise lacks("read:users")
+
+
+def _only_admins_make_admins(identity: Identity, admin: bool) -> None:  # noqa: FBT001
+    if admin and not identity.user.admin:
+        raise HTTPException(status_code=403, detail="Only admins make admins.")
+
+
+def _moment(said: str, now: float) -> float:
+    try:
+        moment = datetime.fromisoformat(said)
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise HTTPException(status_code=400, detail="Not a valid timestamp (ISO 8601).") from error
+    if seconds > now + FUTURE_MAX:
+        raise HTTPException(status_code=400, detail="That is more than an hour in the future.")
+    return seconds
+
+
+async def _user_seen(site: Site, name: str, moment: float) -> None:
+    user = await site.store.users.get(name)
+    if user is not None and (user.last_activity is None or moment > user.last_activity):
+        await site.store.users.save(replace(user, last_activity=moment))

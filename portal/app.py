@@ -1,0 +1,62 @@
+"""The portal as one ASGI app: every route, every refusal, nothing that is per request.
+
+Owns: which handlers there are and under which path. Refuses to know sign-in and bytes to apps: the gateway has put
+`scope["state"]["identity"]`, and has refused unsafe requests from other sites, before it calls this.
+"""
+
+from typing import Any
+
+from litestar import Litestar, Response, Router, get
+from litestar.exceptions import NotFoundException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from portal.api import hub, metrics, progress, servers, tokens, towpath, user_list, users
+from portal.faults import handlers
+from portal.pages import home, login, logout, moved, pending, spawn, stop
+from portal.pages import tokens as token_page
+from portal.replies import BODY_LIMIT
+from portal.site import Services, Site
+from portal.statics import FOREVER
+
+__all__ = ["Services", "create_portal"]
+
+API = (hub, users, user_list, servers, progress, tokens, metrics)
+PAGES = (login, logout, home, spawn, pending, stop, token_page, moved)
+
+
+def create_portal(services: Services) -> Litestar:
+    """The app. One per worker process; it holds nothing that another worker would miss."""
+    site = Site(services)
+
+    @get("/static/{digest:str}/{name:str}", sync_to_thread=False)
+    def static(digest: str, name: str) -> Response[bytes]:
+        """Public."""
+        file = site.statics.find(digest, name)
+        if file is None:
+            raise NotFoundException
+        headers = {"Cache-Control": FOREVER, "X-Content-Type-Options": "nosniff"}
+        return Response(file.body, media_type=file.media_type, headers=headers)
+
+    api: list[Any] = [handler for part in API for handler in part.routes(site)]
+    pages: list[Any] = [handler for part in PAGES for handler in part.routes(site)]
+    health = [handler for handler in [*hub.routes(site), *metrics.routes(site)]
+              if handler.paths & {"/health", "/metrics"}]
+    return Litestar(
+        path=services.config.gateway.base_path,
+        route_handlers=[
+            Router(path="/hub/api", route_handlers=api, include_in_schema=False),
+            Router(path="/hub/api", route_handlers=list(towpath.routes(site)), tags=["Towpath"]),
+            Router(path="/hub", route_handlers=[*pages, *health, static], include_in_schema=False),
+            *moved.at_the_root(site),
+        ],
+        exception_handlers=handlers(site),
+        request_max_body_size=BODY_LIMIT,
+        openapi_config=OpenAPIConfig(
+            title="Towpath's additions to JupyterHub's API",
+            version=services.version,
+            path="/hub/api/towpath",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        ),
+        logging_config=None,
+    )

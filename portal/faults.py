@@ -1,0 +1,69 @@
+"""From an exception to an answer: the portal's one table.
+
+Owns: which error of the state is which status, and whether the answer is a page or JSON. Refuses to know handlers.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from portal.errors import error_json, error_page
+from portal.nexturl import safe_next
+from portal.replies import API_HEADERS, JSON, go, raw_target, reply
+from portal.site import PAGE_HEADERS, Look
+from state.errors import (
+    ChoicesError,
+    ConflictError,
+    NameRuleError,
+    NotFoundError,
+    StateUnavailableError,
+    TowpathError,
+    TransitionError,
+)
+
+log = logging.getLogger("towpath.portal")
+
+STATUS: Final[dict[type[TowpathError], int]] = {
+    StateUnavailableError: 503,
+    NotFoundError: 404,
+    ConflictError: 409,
+    TransitionError: 409,
+    NameRuleError: 400,
+    ChoicesError: 400,
+}
+
+Handler = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
+
+
+def handlers(look: Look) -> dict[int | type[Exception], Handler]:
+    """The exception handlers of the app. What nobody expected is logged, and is a 500 in words."""
+    api = f"{look.hub}api"
+
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        status, message, headers = _judge(error)
+        path = request.scope["path"]
+        if path == api or path.startswith(f"{api}/"):
+            if isinstance(error, ChoicesError):
+                return reply({"status": status, "message": message, "fields": error.fields}, status)
+            return Response(error_json(status, message), status_code=status, media_type=JSON,
+                            headers={**API_HEADERS, **headers})
+        if status == 403 and request.scope["state"].get("identity") is None and request.method == "GET":  # noqa: PLR2004
+            return go(look.at("login", next=safe_next(raw_target(request), look.base)))
+        return Response(error_page(look, status, message=message), status_code=status, media_type="text/html",
+                        headers={**PAGE_HEADERS, **headers})
+
+    return {Exception: answer, HTTPException: answer}
+
+
+def _judge(error: Exception) -> tuple[int, str, dict[str, str]]:
+    if isinstance(error, HTTPException):
+        own = error.status_code not in {404, 405} or not error.detail.startswith(("Not Found", "Method Not"))
+        return error.status_code, error.detail if own else "", dict(error.headers or {})
+    status = STATUS.get(type(error))
+    if status is None:
+        log.error("A request failed in a way that nobody expected", exc_info=error)
+        return 500, "", {}
+    return status, str(error), {"Retry-After": "1"} if status == 503 else {}  # noqa: PLR2004

@@ -1,0 +1,134 @@
+"""Start and stop: what somebody wants, written down. The request ends there.
+
+Owns: the compare-and-set loops by which the form, the API and an URL all change a server's record. Refuses to know
+schedulers: the controller closes the gap between what is wanted and what is.
+"""
+
+import secrets
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from portal.models import is_ready, pending
+from portal.site import Site
+from state import lifecycle
+from state.choices import validate
+from state.errors import ConflictError, NameRuleError
+from state.names import server_name, server_path
+from state.records import Event, Server, Status, Target, User
+
+TRIES: Final = 8
+DISPLAY_NAME_MAX: Final = 255
+
+
+class Started(Enum):
+    """What came of asking for a start."""
+
+    NEW = "new"  # a new attempt begins
+    PENDING = "pending"  # one is on its way already
+    READY = "ready"  # it runs already
+    STOPPING = "stopping"  # it has to end first
+
+
+async def start(
+    site: Site,
+    user: User,
+    name: str,
+    *,
+    profile: str | None = None,
+    picked: Mapping[str, Any] | None = None,
+    display_name: str = "",
+) -> tuple[Started, Server]:
+    """Want a server to run. `picked` None: as the last time, or the profile's defaults.
+
+    Raises ChoicesError (with the fields at fault), NameRuleError, ConflictError and StateUnavailableError.
+    """
+    server_name(name)
+    check_display_name(display_name)
+    for _ in range(TRIES):
+        old = await site.store.servers.get(user.name, name)
+        if old is not None and old.active:
+            return (Started.READY if is_ready(old) else Started.STOPPING if pending(old) == "stop"
+                    else Started.PENDING), old
+        fresh = _fresh(site, user, name, old, profile, picked, display_name)
+        record = lifecycle.renew(old, fresh) if old else fresh
+        event = Event(attempt=fresh.attempt, time=fresh.requested, status=Status.REQUESTED,
+                      message="Asked for.", progress=lifecycle.PROGRESS[Status.REQUESTED])
+        try:
+            return Started.NEW, await site.store.servers.save(record, event=event)
+        except ConflictError:
+            continue
+    raise ConflictError("Others keep changing this server. Try again.")
+
+
+async def create(
+    site: Site, user: User, name: str, *, display_name: str, profile: str | None, picked: Mapping[str, Any] | None
+) -> Server:
+    """A named server that is not started. Raises ConflictError when there is one, and as `start`."""
+    server_name(name)
+    check_display_name(display_name)
+    fresh = _fresh(site, user, name, None, profile, picked, display_name)
+    record = replace(fresh, status=Status.STOPPED, target=Target.STOPPED, ended=fresh.requested)
+    try:
+        return await site.store.servers.save(record)
+    except ConflictError as error:
+        raise ConflictError(f"{user.name} already has a server named {name}.") from error
+
+
+async def stop(site: Site, user: str, name: str) -> Server | None:
+    """Want a server to end: valid in every state, idempotent. Its route is gone when this returns.
+
+    Returns the record (ended, or on its way there); None: there is no such server.
+    """
+    for _ in range(TRIES):
+        server = await site.store.servers.get(user, name)
+        if server is None or not server.active:
+            return server
+        if server.target is not Target.STOPPED:
+            event = Event(attempt=server.attempt, time=site.clock(), status=server.status, message="Stop asked for.",
+                          progress=lifecycle.PROGRESS[server.status])
+            try:
+                server = await site.store.servers.save(replace(server, target=Target.STOPPED), event=event)
+            except ConflictError:
+                continue
+        await site.store.feed.drop_route(server_path(site.base, user, name), attempt=server.attempt)
+        return server
+    raise ConflictError("Others keep changing this server. Try again.")
+
+
+async def ended(site: Site, server: Server, *, seconds: float) -> Server | None:
+    """Wait up to `seconds` for a stopping server's end; the record as it is then; None: it is gone."""
+    deadline = site.clock() + seconds
+    after = "0"
+    current: Server | None = server
+    while current is not None and current.active and current.attempt == server.attempt:
+        left = deadline - site.clock()
+        if left <= 0:
+            break
+        events = await site.store.servers.events(server.user, server.name, after=after, timeout=min(left, 1.0))
+        after = events[-1].id if events else after
+        current = await site.store.servers.get(server.user, server.name)
+    return current
+
+
+def check_display_name(display_name: str) -> None:
+    """Raises NameRuleError for one that is too long or not printable."""
+    if len(display_name) > DISPLAY_NAME_MAX or not display_name.isprintable():
+        raise NameRuleError(f"A display name is at most {DISPLAY_NAME_MAX} printable characters.")
+
+
+def _fresh(
+    site: Site, user: User, name: str, old: Server | None, profile: str | None, picked: Mapping[str, Any] | None,
+    display_name: str,
+) -> Server:
+    if profile is None and old is not None and site.config.profile_named(old.profile) is not None:
+        profile = old.profile
+        picked = old.choices if picked is None else picked
+    chosen = validate(site.config, profile or "", picked or {}, user)
+    return Server(
+        user=user.name, name=name, display_name=display_name or (old.display_name if old else ""),
+        target=Target.READY, status=Status.REQUESTED, attempt=secrets.token_hex(16), profile=chosen.profile,
+        cluster=chosen.cluster, choices=chosen.choices, requested=site.clock(),
+    )

@@ -1,0 +1,156 @@
+"""JupyterHub's JSON shapes of users, servers and tokens, made from our records.
+
+Pure. Owns: which field comes from where, and which scope shows it. Refuses to know requests.
+Source: JupyterHub 6.1 REST API (docs/api.md says where we differ).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from portal.access import Sees
+from portal.times import iso
+from state.names import escape, server_key, server_path
+from state.records import Server, Status, Target, Token, User
+
+SHOWN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("read:users:name", ("user_info", "admin")),
+    ("read:users:groups", ("groups",)),
+    ("read:users:activity", ("last_activity",)),
+    ("read:roles:users", ("roles", "admin")),
+)
+"""What each lesser scope shows of a user; `read:users` shows all but servers."""
+
+
+def pending(server: Server) -> str | None:
+    """JupyterHub's word for a server on its way: `spawn`, `stop`, or None."""
+    if not server.active:
+        return None
+    if server.target is Target.STOPPED or server.status is Status.STOPPING:
+        return "stop"
+    return None if server.status is Status.READY else "spawn"
+
+
+def is_ready(server: Server) -> bool:
+    """Whether requests reach the app: it answered, and nobody has asked it to stop."""
+    return server.status is Status.READY and server.target is Target.READY
+
+
+def progress_path(base_path: str, server: Server) -> str:
+    """The path of a server's progress."""
+    user = f"{base_path}hub/api/users/{escape(server.user)}"
+    return f"{user}/servers/{escape(server.name)}/progress" if server.name else f"{user}/server/progress"
+
+
+def server_model(
+    server: Server, *, base_path: str, public_url: str, last_activity: float | None, with_state: bool
+) -> dict[str, Any]:
+    """One server. `status`, `target` and `reason` are Towpath's own; `state` needs `admin:server_state`."""
+    url = server_path(base_path, server.user, server.name)
+    progress = progress_path(base_path, server)
+    reason = server.reason
+    model: dict[str, Any] = {
+        "name": server.name,
+        "display_name": server.display_name or server.name,
+        "full_name": server_key(server.user, server.name),
+        "last_activity": iso(last_activity),
+        "started": iso(server.requested) if server.active else None,
+        "pending": pending(server),
+        "ready": is_ready(server),
+        "stopped": not server.active,
+        "url": url,
+        "user_options": {"profile": server.profile, **server.choices},
+        "progress_url": progress,
+        "full_url": public_url + url if public_url else None,
+        "full_progress_url": public_url + progress if public_url else None,
+        "status": server.status,
+        "target": server.target,
+        "reason": None if reason is None else {
+            "code": reason.code, "message": reason.message, "hint": reason.hint, "log_tail": reason.log_tail,
+            "exit_code": reason.exit_code,
+        },
+    }
+    if with_state:
+        job = server.job
+        model["state"] = {
+            "attempt": server.attempt,
+            "cluster": server.cluster,
+            "job": None if job is None else {"cluster": job.cluster, "native_id": job.native_id},
+        }
+    return model
+
+
+def user_model(
+    user: User,
+    servers: Sequence[Server],
+    activity: Mapping[str, float],
+    sees: Sees,
+    *,
+    base_path: str,
+    public_url: str,
+    include_stopped: bool,
+) -> dict[str, Any]:
+    """One user, with the fields that the caller may see; empty when it may see none.
+
+    `sees(scope, user, server name or None)` answers for the caller.
+    """
+    model: dict[str, Any] = {"kind": "user", "name": user.name}
+    full = sees("read:users", user, None)
+    if full:
+        default = next((server for server in servers if server.name == ""), None)
+        model.update(
+            admin=user.admin,
+            roles=roles(user),
+            groups=list(user.groups),
+            server=server_path(base_path, user.name, "") if default and is_ready(default) else None,
+            pending=pending(default) if default else None,
+            created=iso(user.created),
+            last_activity=iso(user.last_activity),
+            user_info={},
+            auth_state=None,
+        )
+    else:
+        every = {
+            "admin": user.admin, "roles": roles(user), "groups": list(user.groups),
+            "last_activity": iso(user.last_activity), "user_info": {},
+        }
+        for scope, fields in SHOWN:
+            if sees(scope, user, None):
+                model.update({field: every[field] for field in fields})
+    shown = [
+        server for server in servers
+        if (server.active or include_stopped) and sees("read:servers", user, server.name)
+    ]
+    if shown or sees("read:servers", user, None):
+        model["servers"] = {
+            server.name: server_model(
+                server,
+                base_path=base_path,
+                public_url=public_url,
+                last_activity=activity.get(server.name),
+                with_state=sees("admin:server_state", user, server.name),
+            )
+            for server in shown
+        }
+    return model if len(model) > 2 or sees("read:users:name", user, None) else {}  # noqa: PLR2004 - kind, name
+
+
+def roles(user: User) -> list[str]:
+    """JupyterHub's default roles of a user."""
+    return ["admin", "user"] if user.admin else ["user"]
+
+
+def token_model(token: Token) -> dict[str, Any]:
+    """One token, without its secret, which nobody has."""
+    return {
+        "user": token.user,
+        "id": token.id,
+        "kind": "api_token",
+        "roles": [],
+        "scopes": list(token.scopes),
+        "created": iso(token.created),
+        "last_activity": iso(token.last_activity),
+        "expires_at": iso(token.expires),
+        "note": token.note,
+        "session_id": None,
+        "oauth_client": "JupyterHub",
+    }

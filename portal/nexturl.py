@@ -1,0 +1,32 @@
+"""Where a page may send a browser afterwards: never off this hub.
+
+Owns: one pure decision. Refuses to know requests and pages. The cases: CVE-2019-10255, CVE-2026-33709 and their kin
+(`//host`, `/\\host`, schemes, user info, control characters, dot segments).
+"""
+
+from urllib.parse import quote, unquote
+
+LONGEST = 2048
+
+
+def safe_next(raw: str | None, base_path: str) -> str:
+    """`raw` when it is a path under `base_path` on this host, as printable ASCII; else `""`.
+
+    Absolute URLs are refused even when they name this host: whether they do depends on headers that a stranger
+    may set. Whatever two parsers might read in two ways is refused, not repaired.
+    """
+    if not raw or len(raw) > LONGEST or not raw.startswith(base_path) or raw.startswith("//"):
+        return ""
+    if any(ord(character) <= 0x20 or ord(character) == 0x7F or character == "\\" for character in raw):  # noqa: PLR2004 - ASCII
+        return ""
+    path = raw.partition("?")[0].partition("#")[0]
+    for segment in path.split("/"):
+        plain = unquote(unquote(segment))
+        if plain.partition(";")[0] in {".", ".."} or "\\" in plain:
+            return ""
+    if unquote(path).startswith("//"):
+        return ""
+    try:
+        return quote(raw, safe="/?#[]@!$&'()*+,;=:%~-._")
+    except UnicodeEncodeError:  # a lone surrogate
+        return ""

@@ -1,0 +1,68 @@
+"""Signing in: the page, and the one-time link.
+
+Owns: `/hub/login`. Refuses to know sessions and cookies: `portal.auth` does them.
+"""
+
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from litestar import Request, Response, get, post
+from litestar.handlers import HTTPRouteHandler
+
+from portal.access import caller
+from portal.nexturl import safe_next
+from portal.replies import arguments, go, page, read_form
+from portal.site import Site
+
+SECRET_MAX: Final = 512
+USED: Final = "This sign-in link is not valid: it was used already, or its time is over."
+
+
+def secret_in(typed: str) -> str:
+    """The secret in what somebody pasted: the secret itself, or the whole link."""
+    text = typed.strip()
+    if "token=" in text:
+        try:
+            text = parse_qs(urlsplit(text).query).get("token", [""])[0]
+        except ValueError:
+            return ""
+    return text if len(text) <= SECRET_MAX else ""
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    def form(next_url: str, problem: str = "", status: int = 200) -> Response[bytes]:
+        return page(site, "login.html", status, user=None, links=site.auth.sign_in_links, next=next_url,
+                    problem=problem)
+
+    async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
+        user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
+        if user is None:
+            return form(next_url, USED, 403)
+        cookie = await site.auth.open_session(user, request)
+        return go(next_url or site.at("home"), cookie=cookie)
+
+    @get("/login")
+    async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """With `token`: signs in and redirects at once, so that the secret stays in no history and no Referer.
+
+        A browser that only looks ahead does not use the link up.
+        """
+        asked = arguments(request)
+        next_url = safe_next(asked.get("next"), site.base)
+        if caller(request) is not None:
+            return go(next_url or site.at("home"), status=302)
+        if "token" not in asked:
+            return form(next_url)
+        purpose = request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
+        if "prefetch" in purpose:
+            return form(next_url)
+        return await enter(request, secret_in(asked["token"]), next_url)
+
+    @post("/login")
+    async def sign_in(request: Request[Any, Any, Any]) -> Response[bytes]:
+        fields = await read_form(request)
+        return await enter(request, secret_in(fields.get("token", "")), safe_next(fields.get("next"), site.base))
+
+    return [show, sign_in]

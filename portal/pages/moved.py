@@ -1,0 +1,67 @@
+"""Addresses that lead on: `/`, `/hub`, `/hub/user/...`, `/hub/user-redirect/...`, and the error pages by number.
+
+Owns: JupyterHub's redirects. Refuses to send anybody off this hub.
+"""
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
+
+from portal.access import caller, signed_in
+from portal.errors import error_page, words
+from portal.models import is_ready
+from portal.nexturl import safe_next
+from portal.replies import go, raw_target
+from portal.site import PAGE_HEADERS, Site
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers under /hub."""
+
+    @get("/", sync_to_thread=False)
+    def start(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Home, or the way in."""
+        return go(site.at("home") if caller(request) else site.at("login"), status=302)
+
+    @get("/user/{rest:path}", sync_to_thread=False)
+    def user(request: Request[Any, Any, Any], rest: str) -> Response[bytes]:  # noqa: ARG001 - Litestar wants it
+        """JupyterHub's address of a server that does not run: the server's own address says what there is to say."""
+        signed_in(request)
+        onward = safe_next(site.base + raw_target(request).removeprefix(site.hub), site.base)
+        if not onward:
+            raise NotFoundException
+        return go(onward, status=302)
+
+    @get("/user-redirect/{rest:path}")
+    async def mine(request: Request[Any, Any, Any], rest: str) -> Response[bytes]:  # noqa: ARG001 - Litestar wants it
+        """The same address for everybody: each comes to their own server, and to the form when it does not run."""
+        me = signed_in(request).user
+        tail = raw_target(request).removeprefix(f"{site.hub}user-redirect/")
+        onward = safe_next(site.server(me.name, "") + tail, site.base)
+        if not onward:
+            raise NotFoundException
+        record = await site.store.servers.get(me.name, "")
+        if record is not None and is_ready(record):
+            return go(onward, status=302)
+        return go(site.at("spawn", me.name, next=onward), status=302)
+
+    @get("/error/{status:int}", sync_to_thread=False)
+    def error(status: int) -> Response[bytes]:
+        """Public: the page of an error, with that status."""
+        known = status if 400 <= status < 600 and words(status) else 404  # noqa: PLR2004 - HTTP
+        return Response(error_page(site, known), status_code=known, media_type="text/html", headers=PAGE_HEADERS)
+
+    return [start, user, mine, error]
+
+
+def at_the_root(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers at the base path itself."""
+
+    @get("/", sync_to_thread=False, include_in_schema=False)
+    def root() -> Response[bytes]:
+        """Public: on to the hub."""
+        return go(site.hub, status=302)
+
+    return [root]

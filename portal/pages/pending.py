@@ -1,0 +1,47 @@
+"""The way of a start, live; why it failed; and on, when it is ready.
+
+Owns: `/hub/spawn-pending/user[/server]`. Refuses to know the events' source: the script listens to the API's progress,
+and without a script the page looks again by itself.
+"""
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from portal.access import need_user
+from portal.models import is_ready, pending, progress_path
+from portal.nexturl import safe_next
+from portal.pages.forms import has_options, open_url
+from portal.replies import arguments, go, page
+from portal.site import Site
+from state.lifecycle import PROGRESS
+
+EVENTS_MAX = 100
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    @get(["/spawn-pending/{name:str}", "/spawn-pending/{name:str}/{server:str}"])
+    async def show(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+        identity, owner = await need_user(site, request, "read:servers", name, server)
+        next_url = safe_next(arguments(request).get("next"), site.base)
+        record = await site.store.servers.get(owner.name, server)
+        if record is None:
+            return go(site.at("spawn", owner.name, server, next=next_url), status=302)
+        ready_url = open_url(site, record, next_url)
+        if is_ready(record):
+            return go(ready_url, status=302)
+        way = pending(record)
+        told = await site.store.servers.events(owner.name, server, limit=EVENTS_MAX) if way == "spawn" else []
+        events = [event for event in told if event.attempt == record.attempt]
+        return page(
+            site, "pending.html", user=identity.user, server=record, waiting=way == "spawn", stopping=way == "stop",
+            events=events, message=events[-1].message if events else "Asked for.",
+            progress=events[-1].progress if events else PROGRESS[record.status],
+            progress_url=progress_path(site.base, record), ready_url=ready_url, next=next_url, now=site.clock(),
+            has_options=has_options(site),
+        )
+
+    return [show]

@@ -1,0 +1,57 @@
+"""Stop and remove: a page that asks, a form that does.
+
+Owns: `/hub/stop/...` and `/hub/remove/...`. Refuses to know how a stop is carried out.
+"""
+
+from typing import Any, Final
+
+from litestar import Request, Response, get, post
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from portal import intent
+from portal.access import need_user
+from portal.replies import go, page
+from portal.site import Site
+
+STOP_SECONDS: Final = 2.0
+"""How long the answer to a stop waits for the end, so that most people see `Stopped` at once."""
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    @get(["/stop/{name:str}", "/stop/{name:str}/{server:str}"])
+    async def ask_stop(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+        identity, owner = await need_user(site, request, "delete:servers", name, server)
+        record = await site.store.servers.get(owner.name, server)
+        if record is None or not record.active:
+            return go(site.at("home"), status=302)
+        return page(site, "stop.html", user=identity.user, owner=owner.name, name=server, verb="Stop")
+
+    @post(["/stop/{name:str}", "/stop/{name:str}/{server:str}"])
+    async def stop(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+        _, owner = await need_user(site, request, "delete:servers", name, server)
+        record = await intent.stop(site, owner.name, server)
+        if record is not None and record.active:
+            await intent.ended(site, record, seconds=STOP_SECONDS)
+        return go(site.at("home"))
+
+    @get("/remove/{name:str}/{server:str}")
+    async def ask_remove(request: Request[Any, Any, Any], name: str, server: str) -> Response[bytes]:
+        identity, owner = await need_user(site, request, "delete:servers", name, server)
+        if await site.store.servers.get(owner.name, server) is None:
+            return go(site.at("home"), status=302)
+        return page(site, "stop.html", user=identity.user, owner=owner.name, name=server, verb="Remove")
+
+    @post("/remove/{name:str}/{server:str}")
+    async def remove(request: Request[Any, Any, Any], name: str, server: str) -> Response[bytes]:
+        _, owner = await need_user(site, request, "delete:servers", name, server)
+        record = await site.store.servers.get(owner.name, server)
+        if record is not None and record.active:
+            raise HTTPException(status_code=409, detail="It has to be stopped before it is removed.")
+        if record is not None:
+            await site.store.servers.remove(record)
+        return go(site.at("home"))
+
+    return [ask_stop, stop, ask_remove, remove]

@@ -1,0 +1,63 @@
+"""A person's API tokens: make one, see them, revoke them.
+
+Owns: `/hub/token`. Refuses to know what a token may do: `portal.tokens`.
+"""
+
+from typing import Any, Final
+
+from litestar import Request, Response, get, post
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from portal.access import need_user, signed_in
+from portal.replies import go, page, read_form
+from portal.site import Site
+from portal.tokens import issue
+
+LIFETIMES: Final = (
+    ("3600", "1 hour"), ("86400", "1 day"), ("604800", "1 week"), ("2592000", "30 days"), ("31536000", "1 year"),
+    ("", "never"),
+)
+BLANK: Final = {"note": "", "expires_in": "2592000", "scopes": ""}
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    async def show(
+        request: Request[Any, Any, Any], *, typed: dict[str, str] = BLANK, problem: str = "", secret: str = ""
+    ) -> Response[bytes]:
+        identity, user = await need_user(site, request, "read:tokens", signed_in(request).user.name)
+        tokens = await site.store.tokens.of_user(user.name)
+        return page(site, "token.html", 400 if problem else 200, user=identity.user, tokens=tokens[::-1], typed=typed,
+                    problem=problem, secret=secret, lifetimes=LIFETIMES)
+
+    @get("/token")
+    async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await show(request)
+
+    @post("/token", status_code=200)
+    async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """The page with the new token, which is shown this one time."""
+        identity, user = await need_user(site, request, "tokens", signed_in(request).user.name)
+        fields = await read_form(request)
+        typed = {key: fields.get(key, usual)[:2000] for key, usual in BLANK.items()}
+        lifetime = typed["expires_in"]
+        if lifetime not in {seconds for seconds, _ in LIFETIMES}:
+            return await show(request, typed=typed, problem="Pick when it ends.")
+        try:
+            _, secret = await issue(
+                site, identity, user, note=typed["note"].strip(), expires_in=int(lifetime) if lifetime else None,
+                wanted=typed["scopes"].split() or None,
+            )
+        except HTTPException as error:
+            return await show(request, typed=typed, problem=error.detail)
+        return await show(request, secret=secret)
+
+    @post("/token/revoke")
+    async def revoke(request: Request[Any, Any, Any]) -> Response[bytes]:
+        _, user = await need_user(site, request, "tokens", signed_in(request).user.name)
+        await site.store.tokens.revoke(user.name, (await read_form(request)).get("id", "")[:100])
+        return go(site.at("token"))
+
+    return [every, make, revoke]

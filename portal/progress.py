@@ -1,0 +1,83 @@
+"""A server's progress as server-sent events, from the server's stream in Redis: any worker can serve it.
+
+Owns: JupyterHub's event keys, resuming after `Last-Event-ID`, and when the stream ends. Refuses to know who asks.
+Sources: JupyterHub 6.1 progress API; WHATWG HTML, section 9.2 (server-sent events).
+"""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+from markupsafe import Markup, escape
+
+from portal.models import is_ready, pending
+from portal.site import Site
+from state.lifecycle import PROGRESS
+from state.records import Event, Server, Status
+
+KEEPALIVE_SECONDS: Final = 8.0
+STREAM_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+KEEPALIVE: Final = b"\n\n"
+
+
+def resume_point(last_event_id: str | None) -> str:
+    """Where to go on: the id that the browser last saw, or `"0"`, the beginning."""
+    return last_event_id if last_event_id and STREAM_ID.fullmatch(last_event_id) else "0"
+
+
+def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
+    """The last event of an attempt's stream; None while it is on its way. Pure."""
+    if server.attempt != attempt:
+        return {"progress": 100, "failed": True, "message": "Spawn failed: it was started anew."}
+    if is_ready(server):
+        link = Markup('Server ready at <a href="{url}">{url}</a>').format(url=url)
+        return {"progress": 100, "ready": True, "message": f"Server ready at {url}", "html_message": str(link),
+                "url": url}
+    if pending(server) == "spawn":
+        return None
+    reason = server.reason
+    if server.status is Status.FAILED and reason is not None:
+        message = f"Spawn failed: {reason.message}"
+        told: dict[str, Any] = {
+            "code": reason.code, "message": reason.message, "hint": reason.hint, "log_tail": reason.log_tail,
+            "exit_code": reason.exit_code,
+        }
+    else:
+        message = "Spawn failed: The start was cancelled." if server.ready is None else "Spawn failed: It was stopped."
+        told = {"code": "stopped", "message": message.removeprefix("Spawn failed: ")}
+    return {"progress": 100, "failed": True, "message": message, "html_message": str(escape(message)), "reason": told}
+
+
+def line(event: Event) -> bytes:
+    """One event of the stream, with the id to resume after."""
+    told = {"progress": min(event.progress, 99), "message": event.message, "status": event.status}
+    return frame(told, event.id)
+
+
+def frame(told: dict[str, Any], stream_id: str = "") -> bytes:
+    """One server-sent event. JSON holds no raw line break, so one data line does."""
+    head = b"id: " + stream_id.encode() + b"\n" if stream_id else b""
+    return head + b"data: " + msgspec.json.encode(told) + b"\n\n"
+
+
+async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[bytes]:
+    """The events of this attempt after `after`, then the last word. Ends on ready and on failed."""
+    user, name, attempt = server.user, server.name, server.attempt
+    url = site.server(user, name)
+    current: Server | None = server
+    while True:
+        last = final(current, attempt, url) if current else {
+            "progress": 100, "failed": True, "message": "Spawn failed: The server was removed."}
+        wait = 0.0 if last else KEEPALIVE_SECONDS
+        events = await site.store.servers.events(user, name, after=after, timeout=wait)
+        for event in events:
+            after = event.id
+            if event.attempt == attempt and event.progress < PROGRESS[Status.READY]:
+                yield line(event)
+        if last and not events:
+            yield frame(last)
+            return
+        if not events:
+            yield KEEPALIVE
+        current = await site.store.servers.get(user, name)

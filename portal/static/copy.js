@@ -1,0 +1,11 @@
+// A button that copies the new token.
+"use strict";
+(() => {
+  const button = document.querySelector("[data-copy]");
+  if (!button || !navigator.clipboard) return;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.querySelector("[data-secret]").textContent.trim());
+    button.textContent = "Copied";
+  });
+})();

@@ -1,0 +1,44 @@
+"""Times for two readers: ISO 8601 for programs, plain words for people.
+
+Pure. Owns the wording. Refuses to know clocks: it is given `now`.
+"""
+
+from datetime import UTC, datetime
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def iso(seconds: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 with microseconds and `Z` (as JupyterHub), or None."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def absolute(seconds: float) -> str:
+    """A time for a tooltip: `23 November 2026, 09:14 UTC`."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def clock(seconds: float) -> str:
+    """A time of day: `09:14:02 UTC`."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%H:%M:%S} UTC"
+
+
+def ago(seconds: float, now: float) -> str:
+    """How long ago, in words: `just now`, `4 minutes ago`, `3 days ago`; a time to come: `in 2 hours`."""
+    gap = now - seconds
+    if abs(gap) < MINUTE:
+        return "just now" if gap >= 0 else "in less than a minute"
+    words = span(abs(gap))
+    return f"{words} ago" if gap > 0 else f"in {words}"
+
+
+def span(seconds: float) -> str:
+    """A length of time by its largest unit: `40 seconds`, `1 hour`, `12 days`."""
+    for size, word in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (1, "second")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {word}" if count == 1 else f"{count} {word}s"
+    return "a moment"
