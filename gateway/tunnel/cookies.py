@@ -18,9 +18,8 @@ class Hidden:
 
     __slots__ = ("_names", "_search")
 
-    def __init__(self, names: Iterable[str]) -> None:
-        plain = [name.lower().encode("ascii") for name in names]
-        plain = [_bare(name) for name in plain]
+    def __init__(self, names: Iterable[bytes]) -> None:
+        plain = [_bare(name.lower()) for name in names]
         self._names = frozenset(plain)
         self._search = re.compile(b"|".join(map(re.escape, plain)), re.IGNORECASE).search if plain else None
 

@@ -7,7 +7,6 @@ only when they are well formed. Refuses to know sockets.
 import re
 from functools import lru_cache
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from gateway.tunnel.options import Network
 
@@ -68,18 +67,14 @@ def lines(
     peer: str,
     scheme: str,
     host: str,
-    public_origin: str,
     inbound: tuple[tuple[bytes, bytes], ...] = (),
 ) -> bytes:
     """The header lines for one request, each ended by CRLF.
 
-    `scheme` and `host` are the request's own; `public_origin` overrides them; `inbound` (the headers named in
-    `INBOUND`, given only when the peer is trusted) overrides both.
+    `scheme` and `host` are the request's own; `inbound` (the headers named in `INBOUND`, given only when the peer is
+    trusted) overrides them.
     """
     chain: list[str] = []
-    if public_origin:
-        origin = urlsplit(public_origin)
-        scheme, host = origin.scheme, origin.netloc
     for name, value in inbound:
         last = _last(value)
         if name == b"x-forwarded-for":

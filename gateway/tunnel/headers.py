@@ -93,12 +93,12 @@ class RequestHead(NamedTuple):
 class RequestRules:
     """The rules of one worker for requests."""
 
-    __slots__ = ("_hidden", "_networks", "_origin")
+    __slots__ = ("_hidden", "_networks", "_scheme")
 
-    def __init__(self, hidden: cookies.Hidden, networks: tuple[Network, ...], public_origin: str) -> None:
+    def __init__(self, hidden: cookies.Hidden, networks: tuple[Network, ...], public_scheme: str) -> None:
         self._hidden = hidden
         self._networks = networks
-        self._origin = public_origin
+        self._scheme = public_scheme
 
     def head(
         self,
@@ -154,7 +154,7 @@ class RequestRules:
             raise UpstreamError("bad-request", str(error)) from error
         out.insert(1, b"Host: " + (host or b"localhost"))
         believed = tuple(inbound) if inbound and forwarded.trusted(peer, self._networks) else ()
-        lines = forwarded.lines(peer, scheme, host.decode("latin-1"), self._origin, believed)
+        lines = forwarded.lines(peer, self._scheme or scheme, host.decode("latin-1"), believed)
         block = b"\r\n".join(out)
         if block.count(b"\n") != len(out) - 1 or block.count(b"\r") != len(out) - 1 or b"\0" in block:
             raise UpstreamError("bad-request", "a line break inside the head")

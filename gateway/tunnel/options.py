@@ -32,14 +32,14 @@ def _ignore(_route: Route) -> None:
 class TunnelOptions:
     """Times are seconds, sizes bytes.
 
-    `public_origin`: `https://hub.example.org`, or empty: what the request says. `hidden_cookies`: names of the
-    hub's cookies; each is hidden with `__Host-` and `__Secure-` in front as well. `on_activity` is called when
+    `public_scheme`: `https` when an edge proxy ends TLS; empty: what the request says. `hidden_cookies`: names of
+    the hub's cookies; each is hidden with `__Host-` and `__Secure-` in front as well. `on_activity` is called when
     a request begins, and at most once a second for each open stream or WebSocket that moved data.
     """
 
-    public_origin: str = ""
+    public_scheme: str = ""
     trusted_proxies: tuple[Network, ...] = ()
-    hidden_cookies: tuple[str, ...] = ()
+    hidden_cookies: frozenset[bytes] = frozenset()
     on_activity: Callable[[Route], None] = field(default=_ignore)
     connect_timeout: float = 10.0
     head_timeout: float = 3600.0
@@ -61,6 +61,8 @@ class TunnelOptions:
     """After this long without a sign of life a WebSocket's peer is pinged; after as long again, dropped."""
     close_wait: float = 2.0
     """How long the peers of a WebSocket have to answer our close frame."""
+    handshake_timeout: float = 60.0
+    """How long an app has to answer a WebSocket's opening handshake."""
     refusal_limit: int = 64 * 1024
     """Largest body of an app's refusal of a WebSocket that is passed on; more is cut."""
 

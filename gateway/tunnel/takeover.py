@@ -12,7 +12,6 @@ import struct
 from gateway.tunnel.options import Scope
 
 _WILDCARDS = ("0.0.0.0", "::")
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 class TakeoverError(Exception):
@@ -20,54 +19,51 @@ class TakeoverError(Exception):
 
 
 def _find(scope: Scope) -> socket.socket:
+    """A duplicate of the connection's descriptor."""
     client = (scope["client"][0], int(scope["client"][1]))
     server = (scope["server"][0], int(scope["server"][1]))
-    found: list[socket.socket] = []
-    for entry in os.listdir("/proc/self/fd"):
-        sock = _duplicate_if(int(entry), client, server)
-        if sock is not None:
-            found.append(sock)
-    if len(found) == 1:
-        return found[0]
-    for sock in found:
-        sock.close()
-    raise TakeoverError(f"{len(found)} descriptors have the addresses of the connection from {client}")
+    # First look, then duplicate: a duplicate made on the way could be found again under a number still to come.
+    numbers = [int(entry.name) for entry in os.scandir("/proc/self/fd")]
+    numbers = [number for number in numbers if _connects(number, client, server)]
+    if len(numbers) != 1:
+        raise TakeoverError(f"{len(numbers)} descriptors have the addresses of the connection from {client}")
+    duplicate = socket.socket(fileno=os.dup(numbers[0]))
+    # The number may have been used anew by another thread meanwhile: the duplicate is what counts.
+    if not _connects(duplicate.fileno(), client, server):
+        duplicate.close()
+        raise TakeoverError(f"the connection from {client} closed")
+    return duplicate
 
 
-def _duplicate_if(number: int, client: tuple[str, int], server: tuple[str, int]) -> socket.socket | None:
-    """A duplicate of descriptor `number` when it is the connection between the two addresses."""
+def _connects(number: int, client: tuple[str, int], server: tuple[str, int]) -> bool:
+    """Whether a descriptor is the connection between the two addresses; a server's wildcard fits any of its own."""
     try:
         # Only borrowed: `detach` below. A family given spares the constructor's own system calls.
         borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=number)
     except OSError:
-        return None
+        return False
     try:
-        peer = borrowed.getpeername()
-        if not isinstance(peer, tuple) or not _same(peer, client):
-            return None
-        # The number may have been reused by another thread meanwhile: the duplicate is what is asked again.
-        own = socket.socket(fileno=os.dup(number))
+        if not _same(borrowed.getpeername(), client):
+            return False
+        own = borrowed.getsockname()
+        return own[1] == server[1] and (server[0] in _WILDCARDS or _same(own, server))
     except OSError:
-        return None
+        return False
     finally:
         borrowed.detach()
-    with contextlib.suppress(OSError):
-        if own.family in _FAMILIES and _same(own.getpeername(), client):
-            local = own.getsockname()
-            if local[1] == server[1] and (server[0] in _WILDCARDS or _same(local, server)):
-                return own
-    own.close()
-    return None
 
 
-def _same(address: tuple[object, ...], wanted: tuple[str, int]) -> bool:
+def _same(address: object, wanted: tuple[str, int]) -> bool:
+    # Unix sockets have a string or bytes here.
+    if not isinstance(address, tuple):
+        return False
     return address[1] == wanted[1] and (address[0] == wanted[0] or address[0] == f"::ffff:{wanted[0]}")
 
 
 def take(scope: Scope) -> socket.socket:
     """A non-blocking duplicate of the connection's socket. Raises TakeoverError."""
     sock = _find(scope)
-    sock.setblocking(False)
+    sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return sock
 
 

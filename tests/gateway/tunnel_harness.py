@@ -63,11 +63,11 @@ class Worker:
 
     def rss(self):
         """Resident bytes of the worker now."""
-        with open(f"/proc/{self.process.pid}/statm") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        statm = Path(f"/proc/{self.process.pid}/statm").read_text()
+        return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     async def connect(self):
         return await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)
@@ -168,7 +168,7 @@ async def read_request(reader):
 
 
 def answers(*raw):
-    """A script: each request is recorded in `seen` (through the returned script's attribute) and gets the next answer."""
+    """A script that records each request in its own `seen` and gives the next answer; the last one is repeated."""
 
     async def script(reader, writer):
         turn = 0
@@ -199,7 +199,7 @@ def _make_app(plan, server_holder):
 
     options = dict(plan["options"])
     networks = tuple(ip_network(each) for each in options.pop("trusted_proxies", ()))
-    hidden = tuple(options.pop("hidden_cookies", ("towpath-session",)))
+    hidden = frozenset(name.encode() for name in options.pop("hidden_cookies", ("towpath-session",)))
     noted = []
     tunnel = Tunnel(
         TunnelOptions(
@@ -266,9 +266,7 @@ def _make_app(plan, server_holder):
             if scope["type"] == "http":
                 await answer(send, error.status, {"kind": error.kind, "message": str(error)})
             else:
-                body = error.kind.encode()
-                await send({"type": "websocket.http.response.start", "status": error.status, "headers": []})
-                await send({"type": "websocket.http.response.body", "body": body})
+                raise
 
     return app
 

@@ -1,0 +1,240 @@
+"""Two sockets tied together: a WebSocket's client and its app, bytes passed as they come.
+
+Owns: the two protocols, pauses in both directions, our own close frames and pings between others' frames, the end.
+Refuses to know how the sockets came to be.
+
+Theory: a `Side` receives from its own socket and writes to its peer's. Its tracker says where frames end, so that we
+may say something of our own to the peer only when `tracker.left == 0`. Close frames of either side pass untouched.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from enum import Enum
+from typing import cast
+
+from gateway.tunnel import frames
+from gateway.tunnel.options import Caller, Stats, TunnelOptions
+from state.records import Route
+
+_FLUSH_SECONDS = 10.0
+
+
+class Phase(Enum):
+    """Where a splice stands."""
+
+    OPENING = "opening"  # the handshakes run
+    OPEN = "open"
+    ENDING = "ending"  # our close frame is out; we wait for the peers
+    CLOSED = "closed"
+
+
+class Side(asyncio.Protocol):
+    """One socket of the two."""
+
+    def __init__(self, splice: "Splice", *, client: bool) -> None:
+        self.splice = splice
+        self.client = client
+        self.mark = os.urandom(8)
+        self.tracker = frames.Tracker(masked=client, limit=splice.options.message_limit, mark=self.mark)
+        self._feed = self.tracker.feed
+        self.peer: Side = self
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.made = False
+        self.sock: socket.socket | None = None
+        self.heard = True
+        self.moved = 0
+        self.read_paused = False
+        self.quiet_since = 0.0
+        self.pinged_at: float | None = None
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.made = True
+        if self.client:
+            # Not earlier, for both are needed; not later, for its bytes may come with the next event.
+            self.splice.opened()
+        self.transport.set_write_buffer_limits(self.splice.options.buffer_limit)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on."""
+        self.heard = True
+        self.moved += len(data)
+        tracker = self.tracker
+        out = self._feed(data)
+        if self.splice.phase is not Phase.OPEN:
+            if tracker.closing:
+                self.transport.close()
+            return
+        if out:
+            self.peer.transport.write(out)
+        if tracker.fault is not None:
+            self.splice.end(*tracker.fault)
+
+    def pause_writing(self) -> None:
+        """This side reads slowly: stop reading the other."""
+        peer = self.peer
+        if not peer.lost and not peer.read_paused:
+            peer.read_paused = True
+            peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        peer = self.peer
+        if peer.read_paused:
+            peer.read_paused = False
+            if not peer.lost and not peer.transport.is_closing():
+                peer.transport.resume_reading()
+
+    def eof_received(self) -> None:
+        """Let the transport close."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """One side is gone: the other gets what was still on its way, then goes too."""
+        self.lost = True
+        if self.sock is not None:
+            # The descriptor has a twin in Granian: only a shutdown ends the connection for the client now.
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+            self.sock.close()
+        self.splice.side_lost(self.peer)
+
+    def say(self, opcode: int, payload: bytes) -> bool:
+        """Put a control frame between the peer's frames on the way to this side; False: not possible now."""
+        if self.peer.tracker.left or self.lost or self.transport.is_closing():
+            return False
+        self.transport.write(frames.control(opcode, payload, masked=not self.client))
+        return True
+
+
+class Splice:
+    """A WebSocket from its opening to its end."""
+
+    def __init__(self, *, route: Route, caller: Caller, options: TunnelOptions, stats: Stats) -> None:
+        self.route = route
+        self.caller = caller
+        self.options = options
+        self.phase = Phase.OPENING
+        self._stats = stats
+        self._loop = asyncio.get_running_loop()
+        self._client = Side(self, client=True)
+        self._app = Side(self, client=False)
+        self._client.peer = self._app
+        self._app.peer = self._client
+        self._early_end: tuple[int, str] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._done: asyncio.Future[None] = self._loop.create_future()
+
+    async def run(self, sock: socket.socket, app: asyncio.Transport, rest: bytes) -> None:
+        """Tie the client's `sock` (ours from now on) to the app's transport; returns when both are closed.
+
+        `rest`: what the app sent behind its handshake.
+        """
+        keeper = sock.dup()
+        self._client.sock = keeper
+        self._app.connection_made(app)
+        app.set_protocol(self._app)
+        try:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.connect_accepted_socket(lambda: self._client, sock)
+        except BaseException:
+            keeper.close()
+            sock.close()
+            app.abort()
+            raise
+        try:
+            if rest:
+                self._app.data_received(rest)
+            if app.is_closing():
+                self._app.lost = True
+                self.side_lost(self._client)
+            elif self._client.lost:
+                # It left while its socket was on the way here (granian #835).
+                self.side_lost(self._app)
+            else:
+                app.resume_reading()
+            if self._early_end is not None:
+                self.end(*self._early_end)
+            await self._done
+        finally:
+            self.phase = Phase.CLOSED
+            self._count()
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self.abort()
+
+    def opened(self) -> None:
+        """Both sides are there."""
+        self.phase = Phase.OPEN
+        self._client.quiet_since = self._app.quiet_since = self._loop.time()
+
+    def end(self, code: int, reason: str) -> None:
+        """Close with our own close frame to both sides, now; what they still send is dropped."""
+        if self.phase is Phase.OPENING:
+            self._early_end = (code, reason)
+        if self.phase is not Phase.OPEN:
+            return
+        self.phase = Phase.ENDING
+        for side in (self._client, self._app):
+            if side.lost:
+                continue
+            if side.peer.tracker.left and side.peer.tracker.fault is None:
+                # In the middle of a frame nothing can be said: the end of the connection must do.
+                side.transport.close()
+                continue
+            side.transport.write(frames.close(code, reason, masked=not side.client))
+            if side.tracker.closing:
+                side.transport.close()
+            elif side.read_paused:
+                side.read_paused = False
+                side.transport.resume_reading()
+        self._abort_in(self.options.close_wait)
+
+    def side_lost(self, other: Side) -> None:
+        """`other`'s peer is gone."""
+        if other.lost:
+            if not self._done.done():
+                self._done.set_result(None)
+            return
+        if other.made and self.phase is Phase.OPEN:
+            other.transport.close()
+            self._abort_in(_FLUSH_SECONDS)
+
+    def _abort_in(self, seconds: float) -> None:
+        if self._deadline is None:
+            self._deadline = self._loop.call_later(seconds, self.abort)
+
+    def abort(self) -> None:
+        """End both connections without another word."""
+        for side in (self._client, self._app):
+            if side.made and not side.lost:
+                side.transport.abort()
+
+    def _count(self) -> None:
+        self._stats.bytes_up += self._client.moved
+        self._stats.bytes_down += self._app.moved
+        self._client.moved = self._app.moved = 0
+
+    def tick(self, now: float) -> bool:
+        """Called about once a second: pings, half-dead peers; True when data frames moved since the last call."""
+        if self.phase is not Phase.OPEN:
+            return False
+        self._count()
+        active = False
+        for side in (self._client, self._app):
+            active = active or side.tracker.active
+            side.tracker.active = False
+            if side.heard or side.read_paused:
+                side.heard = False
+                side.quiet_since = now
+                side.pinged_at = None
+            elif side.pinged_at is not None:
+                if now - side.pinged_at >= self.options.ping_interval:
+                    self.abort()
+            elif now - side.quiet_since >= self.options.ping_interval and side.say(frames.PING, side.mark):
+                side.pinged_at = now
+        return active
