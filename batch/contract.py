@@ -72,7 +72,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """The starter's last word (docs/architecture.md). `kind`: ready, ended or failed-to-start."""
+    """The starter's last word (docs/architecture.md). `kind`: ready, ended or failed."""
 
     kind: str
     attempt: str

@@ -321,11 +321,11 @@ class Starter:
             if self.stop_signal:
                 self.last_word("ended", "", "The job was cancelled before the app answered.")
             else:
-                self.last_word("failed-to-start", failure.code, str(failure))
+                self.last_word("failed", failure.code, str(failure))
             return self.exit_code or 1
         except OSError as error:
             self.end_app()
-            self.last_word("failed-to-start", "folder", "The job's folder cannot be used: %s." % error)
+            self.last_word("failed", "folder", "The job's folder cannot be used: %s." % error)
             return 1
         self.stand_by()
         self.last_word("ended", "", "")
@@ -426,6 +426,7 @@ class Starter:
         if code:
             more["code"] = code
         if message:
+            message = message[:900]
             more["message"] = message
         report = dumps(self.report(kind, more))
         self.write_word(report)

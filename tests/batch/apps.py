@@ -77,6 +77,9 @@ class Hub:
         return found[0]
 
     def close(self) -> None:
+        """Stop listening; a second time is no error."""
+        if not self.thread.is_alive():
+            return
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()

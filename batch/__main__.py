@@ -1,0 +1,128 @@
+"""The batch side's two commands: `python -m batch controller` and `python -m batch check`.
+
+Owns: the command line, the log, signals, exit codes (0 done, 1 failed, 2 wrong usage or config). Refuses to know what a
+controller does.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from batch.contract import Launcher, LauncherError
+from batch.controller import lead
+from batch.hands import Place
+from batch.launchers import open_launcher
+from batch.leader import Means
+from state.errors import ConfigError, StateUnavailableError, TowpathError
+from state.settings import Settings, load
+from state.store.all import Store
+
+RETRY_SECONDS: Final = 0.5
+CHECK_SECONDS: Final = 30.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m batch", description="Towpath's batch side.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", default=None, metavar="FILE")
+    common.add_argument("--data-dir", default=None, metavar="DIR")
+    controller = commands.add_parser("controller", parents=[common], help="lead, or stand by")
+    controller.add_argument("--holder", default="", help="who takes the lease; the same name takes over at once")
+    commands.add_parser("check", parents=[common], help="probe every cluster; one JSON object per line")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    try:
+        settings = load(arguments.config, arguments.data_dir)
+        if arguments.command == "check":
+            return asyncio.run(check(settings))
+        holder = arguments.holder or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        return asyncio.run(control(settings, holder))
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except TowpathError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+async def control(settings: Settings, holder: str) -> int:
+    """Be a controller until SIGTERM or SIGINT. The lease is released, the jobs run on."""
+    launchers = {cluster.name: open_launcher(cluster, settings.data_dir) for cluster in settings.config.cluster}
+    task = asyncio.ensure_future(_control(settings, holder, launchers))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return 0
+
+
+async def _control(settings: Settings, holder: str, launchers: dict[str, Launcher]) -> None:
+    store = await _open_store(settings)
+    try:
+        place = Place(settings.environment, as_root=os.geteuid() == 0)
+        fault = fault_hook(settings.environment.get("TOWPATH_FAULT", ""))
+        means = Means(store=store, config=settings.config, launchers=launchers, place=place, fault=fault)
+        await lead(means, holder)
+    finally:
+        await store.close()
+        for launcher in launchers.values():
+            await launcher.close()
+
+
+async def _open_store(settings: Settings) -> Store:
+    url = settings.redis_url or f"unix://{settings.data_dir / 'valkey.sock'}"
+    while True:
+        try:
+            return await Store.open(url)
+        except StateUnavailableError as error:
+            logging.getLogger("towpath.controller").warning("%s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def check(settings: Settings) -> int:
+    """Probe every cluster; 1 when one does not answer."""
+    failed = False
+    for cluster in settings.config.cluster:
+        line: dict[str, object] = {"cluster": cluster.name, "kind": cluster.kind, "ok": True}
+        try:
+            launcher = open_launcher(cluster, settings.data_dir)
+            async with asyncio.timeout(CHECK_SECONDS):
+                line["catalog"] = dict(await launcher.catalog())
+                line["jobs"] = len(await launcher.poll())
+            await launcher.close()
+            line["message"] = "answers"
+        except (LauncherError, ConfigError) as error:
+            line |= {"ok": False, "message": str(error)}
+        except TimeoutError:
+            line |= {"ok": False, "message": f"No answer within {CHECK_SECONDS:.0f} seconds."}
+        failed = failed or not line["ok"]
+        sys.stdout.write(json.dumps(line) + "\n")
+    return int(failed)
+
+
+def fault_hook(name: str) -> Callable[[str], None]:
+    """For tests of crashes: end the process, as SIGKILL does, at the point of that name."""
+
+    def hook(point: str) -> None:
+        if point == name:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,286 @@
+"""What to do about one server, given its record and what its cluster shows. Pure decisions.
+
+Owns: the way from (record, job) to actions, and the words for why a server ended. Refuses to know Redis, launchers,
+tasks and time-outs of calls: `batch.leader` acts.
+
+The rules: intent is written before anything is done. Only positive evidence ends a server: its job's final state, or
+the starter's word. A cluster that does not answer makes it stale, and cancels nothing. Waiting in a queue has no
+limit; the start window begins when the job runs.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from batch.contract import JobState, JobView, Report
+from state.lifecycle import advance
+from state.records import JobRef, Reason, Server, Status, Target
+
+WINDOW_MARGIN: Final = 15.0
+"""Seconds over the start window that the starter has to say so itself, with the log's tail."""
+STALE_SECONDS: Final = 10.0
+LOST_SECONDS: Final = 5.0
+"""For so long must finished polls have shown no job before it counts as lost."""
+SEE_LOG: Final = "The end of its log is below. Start it again, or change what you asked for."
+
+HINTS: Final = {
+    "command": "The program is not installed where the job runs. Tell the hub's administrator.",
+    "exited": SEE_LOG,
+    "no-answer": "It may need longer than the hub waits, or it may be stuck. The end of its log is below.",
+    "folder": "The job's folder must belong to you, with room on its disk.",
+}
+
+
+class Sight(Struct, frozen=True, kw_only=True):
+    """What the cluster shows of one attempt.
+
+    `fresh`: a poll that began after the last submit of this attempt has finished, so that `view` None means that
+    there is no job. `absent_for`: seconds for which finished polls have not shown it. `down_for`: seconds for which
+    polls have failed.
+    """
+
+    view: JobView | None = None
+    fresh: bool = False
+    absent_for: float = 0.0
+    down_for: float = 0.0
+
+
+class Submit(Struct, frozen=True):
+    """Write the secrets into the record, submit, save the job."""
+
+
+class Cancel(Struct, frozen=True):
+    """Ask for the end of an attempt's job."""
+
+    cluster: str
+    attempt: str
+    job: JobRef | None = None
+
+
+class Save(Struct, frozen=True):
+    """Save the record, with an event where `message` says something."""
+
+    server: Server
+    message: str = ""
+
+
+class PublishRoute(Struct, frozen=True):
+    """Publish the route of a ready server."""
+
+    server: Server
+
+
+class DropRoute(Struct, frozen=True):
+    """Take away the attempt's route, should there be one."""
+
+    server: Server
+
+
+class Settle(Struct, frozen=True):
+    """Nothing is left to do: off the active list."""
+
+
+class Adopt(Struct, frozen=True):
+    """Save the record of a job that is running without one, and make sure of its user."""
+
+    server: Server
+    message: str
+
+
+Action = Submit | Cancel | Save | PublishRoute | DropRoute | Settle | Adopt
+
+
+def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> list[Action]:
+    """The next actions, in order; empty: nothing to do. `window`: the cluster's start window in seconds."""
+    if not server.active:
+        return _after_the_end(server, sight)
+    if server.target is Target.STOPPED or server.status is Status.STOPPING:
+        return _stopping(server, sight, now)
+    if sight.view is None:
+        return _without_a_job(server, sight, now)
+    return _with_a_job(server, sight.view, now, window)
+
+
+def _gone(sight: Sight) -> bool:
+    return sight.fresh if sight.view is None else sight.view.state.final
+
+
+def _cancel(server: Server, job: JobRef | None = None) -> Cancel:
+    return Cancel(server.cluster, server.attempt, job or server.job)
+
+
+def _after_the_end(server: Server, sight: Sight) -> list[Action]:
+    if _gone(sight):
+        return [DropRoute(server), Settle()]
+    if sight.view is None:  # not known yet
+        return []
+    return [DropRoute(server), _cancel(server)]
+
+
+def _stopping(server: Server, sight: Sight, now: float) -> list[Action]:
+    if not _gone(sight):
+        if server.status is Status.STOPPING:
+            return [_cancel(server)]
+        stopping = advance(server, Status.STOPPING, now=now)
+        return [DropRoute(server), Save(stopping, "Stopping."), _cancel(server)]
+    report = sight.view.report if sight.view else None
+    reason = Reason(code="stopped", message="It was stopped.", exit_code=report.exit_code if report else None)
+    stopped = advance(server, Status.STOPPED, now=now, reason=reason)
+    actions: list[Action] = [DropRoute(server), Save(stopped, reason.message), Settle()]
+    # The cancel makes sure of a submit that an earlier leader may still have on its way.
+    return [_cancel(server), *actions] if sight.view is None else actions
+
+
+def _without_a_job(server: Server, sight: Sight, now: float) -> list[Action]:
+    if server.status is Status.REQUESTED:
+        return [Submit()]
+    if sight.fresh and sight.absent_for >= LOST_SECONDS:
+        reason = Reason(
+            code="lost",
+            message=f"The job is not to be found on {server.cluster} any more.",
+            hint="Somebody may have removed it. Start the server again.",
+        )
+        return [
+            DropRoute(server),
+            Save(advance(server, Status.FAILED, now=now, reason=reason), reason.message),
+            Settle(),
+        ]
+    if sight.down_for >= STALE_SECONDS and not server.stale:
+        return [Save(replace(server, stale=True), f"{server.cluster} does not answer. Nothing is cancelled; waiting.")]
+    return []
+
+
+def _with_a_job(server: Server, view: JobView, now: float, window: float) -> list[Action]:
+    job = JobRef(cluster=server.cluster, native_id=view.native_id) if view.native_id else server.job
+    report = view.report
+    if view.state.final or (report is not None and report.kind != "ready"):
+        return _ended(server, view, job, now)
+    if view.state is JobState.NEW:
+        return [Submit()] if server.status is Status.REQUESTED else []
+    mended = _mended(server, view, job)
+    if report is not None and report.endpoint is not None and server.status is not Status.READY:
+        ready = advance(mended, Status.READY, now=now, job=job, endpoint=report.endpoint)
+        return [Save(ready, "It answers."), PublishRoute(ready)]
+    moved = _moved(server, mended, view, now)
+    if moved is not None:
+        return moved
+    if server.status is Status.STARTING and now - (server.running or now) > window + WINDOW_MARGIN:
+        return _too_slow(server, job, now, window)
+    return [Save(mended)] if mended != server else []
+
+
+def _moved(server: Server, mended: Server, view: JobView, now: float) -> list[Action] | None:
+    """The step that the scheduler has made with the job; None: none."""
+    if view.state is JobState.QUEUED and server.status is not Status.QUEUED:
+        queued = advance(mended, Status.QUEUED, now=now)
+        if server.status is Status.REQUESTED:
+            return [Save(queued, f"Waiting in the queue of {server.cluster}.")]
+        return [DropRoute(server), Save(queued, "The scheduler has put the job back into the queue.")]
+    if view.state is JobState.ACTIVE and server.status in (Status.REQUESTED, Status.QUEUED):
+        return [Save(advance(mended, Status.STARTING, now=now), "The job runs; waiting until the app answers.")]
+    return None
+
+
+def _too_slow(server: Server, job: JobRef | None, now: float, window: float) -> list[Action]:
+    reason = Reason(
+        code="no-answer",
+        message=f"The app did not answer within {window:.0f} seconds.",
+        hint="It may need longer than the hub waits, or it may be stuck.",
+    )
+    return [Save(advance(server, Status.FAILED, now=now, reason=reason), reason.message), _cancel(server, job)]
+
+
+def _mended(server: Server, view: JobView, job: JobRef | None) -> Server:
+    """The record with what the job knows better: its id, its deadline, and the secrets that it really has.
+
+    The secrets differ when a leader wrote new ones for a submit that an earlier one had already done.
+    """
+    mended = replace(server, job=job, stale=False, deadline=view.deadline or server.deadline)
+    record = view.record
+    if record is not None and record.attempt == server.attempt and record.report_hash:
+        mended = replace(mended, report_hash=record.report_hash, credential=record.credential)
+    return mended
+
+
+def _ended(server: Server, view: JobView, job: JobRef | None, now: float) -> list[Action]:
+    status, reason = why(server, view)
+    ended = advance(server, status, now=now, job=job, reason=reason)
+    actions: list[Action] = [DropRoute(server), Save(ended, reason.message)]
+    return [*actions, Settle()] if view.state.final else actions
+
+
+def why(server: Server, view: JobView) -> tuple[Status, Reason]:
+    """Stopped or failed, and why in plain words, for a job that has ended while its server was to be ready."""
+    report = view.report if view.report is not None and view.report.kind != "ready" else Report(kind="", attempt="")
+    code = report.exit_code if report.exit_code is not None else view.exit_code
+    tail = report.log_tail
+    was_ready = server.status is Status.READY
+    if report.kind == "failed":
+        word = report.code or "start-failed"
+        return Status.FAILED, Reason(
+            code=word, message=report.message, hint=HINTS.get(word, SEE_LOG), log_tail=tail, exit_code=code
+        )
+    if view.state is JobState.CANCELED:
+        return Status.FAILED, Reason(
+            code="cancelled",
+            message="The job was cancelled outside the hub.",
+            hint="Start the server again.",
+            log_tail=tail,
+            exit_code=code,
+        )
+    if was_ready and code == 0:
+        return Status.STOPPED, Reason(code="app-ended", message="The app ended by itself.", exit_code=0)
+    with_code = "" if code is None else f" (exit code {code})"
+    if not report.kind and view.reason:
+        return Status.FAILED, Reason(
+            code="job-ended", message=view.reason, hint="Start the server again.", exit_code=code
+        )
+    if was_ready:
+        return Status.FAILED, Reason(
+            code="app-died",
+            message=f"The app ended unexpectedly{with_code}.",
+            hint=SEE_LOG,
+            log_tail=tail,
+            exit_code=code,
+        )
+    return Status.FAILED, Reason(
+        code="app-exited",
+        message=f"The app ended before it was ready{with_code}.",
+        hint=SEE_LOG,
+        log_tail=tail,
+        exit_code=code,
+    )
+
+
+def orphan(view: JobView, server: Server | None, *, cluster: str, now: float) -> list[Action]:
+    """What to do about a job that is not the current attempt of its server's record. `server` None: no record.
+
+    It is cancelled only when the record says that its attempt is over, because a newer one is there. Where the
+    record was lost, or is older than the job, the job is adopted.
+    """
+    if view.state.final or (server is not None and server.attempt == view.attempt):
+        return []
+    record = view.record
+    if server is not None:
+        begun = record.requested if record is not None else view.started
+        if begun is not None and begun < server.requested:
+            return [Cancel(cluster, view.attempt, JobRef(cluster=cluster, native_id=view.native_id))]
+        if server.active or begun is None or begun == server.requested:
+            return []
+    if record is None or view.state is JobState.NEW or (view.report is not None and view.report.kind != "ready"):
+        return []
+    base = replace(
+        record,
+        cluster=cluster,
+        target=Target.READY,
+        revision=server.revision if server else 0,
+        fence=server.fence if server else 0,
+    )
+    job = JobRef(cluster=cluster, native_id=view.native_id)
+    words = "Found again: the job is running, and the hub had lost its record."
+    if view.report is not None and view.report.endpoint is not None:
+        ready = advance(base, Status.READY, now=now, job=job, endpoint=view.report.endpoint)
+        return [Adopt(ready, words), PublishRoute(ready)]
+    status = Status.STARTING if view.state is JobState.ACTIVE else Status.QUEUED
+    return [Adopt(advance(base, status, now=now, job=job), words)]

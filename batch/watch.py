@@ -1,0 +1,120 @@
+"""Watching one cluster: one poll for all of its jobs, as often as is worth it.
+
+Owns: when to poll, what the last finished poll showed, since when an attempt is absent and the cluster silent.
+Refuses to know records and what follows from a view.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from batch.contract import JobView, Launcher, LauncherError
+from batch.reconcile import Sight
+from state.config import ClusterConfig
+from state.names import server_key
+
+log = logging.getLogger("towpath.watch")
+
+HURRY_SECONDS: Final = 10.0
+CALM_TICKS: Final = 5
+IDLE_SECONDS: Final = 30.0
+LATENCY_SHARE: Final = 5
+"""A poll that takes a second is made every five seconds at most."""
+LONGEST_BACK_OFF: Final = 60.0
+
+
+class ClusterWatch:
+    """The view of one cluster. Times are the loop's."""
+
+    def __init__(self, config: ClusterConfig, launcher: Launcher, changed: Callable[[str], None]) -> None:
+        """`changed` is called with the key of each server whose job looks different than before."""
+        self.config = config
+        self.launcher = launcher
+        self._changed = changed
+        self._views: Mapping[str, JobView] = {}
+        self._by_key: dict[str, list[JobView]] = {}
+        self._began: float | None = None  # of the last finished poll
+        self._submitted: dict[str, float] = {}
+        self._present: dict[str, float] = {}  # attempt → when a poll last showed it, or it was first asked for
+        self._failing_since: float | None = None
+        self._failures = 0
+        self._latency = 0.0
+        self._hurry_until = 0.0
+        self._poke = asyncio.Event()
+
+    def sight(self, attempt: str) -> Sight:
+        """What is known of one attempt."""
+        now = asyncio.get_running_loop().time()
+        down = now - self._failing_since if self._failing_since is not None else 0.0
+        view = self._views.get(attempt)
+        fresh = self._began is not None and self._failing_since is None
+        fresh = fresh and (self._began or 0.0) > self._submitted.get(attempt, -1.0)
+        if view is not None or not fresh:
+            self._present.pop(attempt, None)
+            return Sight(view=view, fresh=fresh, down_for=down)
+        since = self._present.setdefault(attempt, now)
+        return Sight(fresh=True, absent_for=now - since)
+
+    def of_key(self, key: str) -> list[JobView]:
+        """All jobs of one server, of whatever attempt."""
+        return self._by_key.get(key, [])
+
+    def submitted(self, attempt: str) -> None:
+        """A submit has just been done: polls from before say nothing about it."""
+        self._submitted[attempt] = asyncio.get_running_loop().time()
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Something is on its way: poll at every tick for a while."""
+        self._hurry_until = asyncio.get_running_loop().time() + HURRY_SECONDS
+        self._poke.set()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            await self._poll(began)
+            self._latency = loop.time() - began
+            while (wait := began + self._pause(loop.time()) - loop.time()) > 0:
+                self._poke.clear()
+                try:
+                    async with asyncio.timeout(wait):
+                        await self._poke.wait()
+                except TimeoutError:
+                    break
+
+    def _pause(self, now: float) -> float:
+        least = max(self.config.tick, LATENCY_SHARE * self._latency)
+        if self._failures:
+            return min(least * 2.0**self._failures, LONGEST_BACK_OFF)
+        if now < self._hurry_until:
+            return least
+        busy = any(not view.state.final for view in self._views.values())
+        return max(least, CALM_TICKS * self.config.tick if busy else IDLE_SECONDS)
+
+    async def _poll(self, began: float) -> None:
+        try:
+            views = await self.launcher.poll()
+        except Exception as error:  # another's launcher may break its word
+            if not isinstance(error, LauncherError):
+                log.exception("The launcher of %s broke its contract.", self.config.name)
+            self._failures += 1
+            if self._failing_since is None:
+                self._failing_since = began
+            log.warning("%s does not answer: %s", self.config.name, error)
+            return
+        self._failures, self._failing_since, self._began = 0, None, began
+        self._submitted = {attempt: at for attempt, at in self._submitted.items() if at >= began}
+        before, self._views = self._views, views
+        self._by_key = {}
+        for view in views.values():
+            self._by_key.setdefault(server_key(view.user, view.server), []).append(view)
+        for attempt, view in views.items():
+            old = before.get(attempt)
+            if old is not view and old != view and not (old is None and view.state.final):
+                self._changed(server_key(view.user, view.server))
+        for attempt, view in before.items():
+            if attempt not in views:
+                self._changed(server_key(view.user, view.server))
