@@ -54,11 +54,12 @@ class StoreServer:
         self.port = port
         self.socket = folder / "store.sock"
         self.url = f"unix://{self.socket}"
+        self.bus = free_port() if cluster else 0
         self._argv = [
             binary,
             *("--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket)),
             *("--dir", str(folder), "--save", "", "--appendonly", "yes", "--appendfsync", "always"),
-            *(("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no") if cluster else ()),
+            *(("--cluster-enabled", "yes", "--cluster-port", str(self.bus)) if cluster else ()),
         ]
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -113,6 +114,33 @@ def make_store_server(short_folder: Path) -> Iterator[Callable[..., StoreServer]
     yield make
     for server in made:
         server.kill()
+
+
+class StoreCluster:
+    """A Redis Cluster of three masters."""
+
+    def __init__(self, servers: list[StoreServer]) -> None:
+        self.servers = servers
+        self.url = f"redis+cluster://127.0.0.1:{servers[0].port}"
+
+    @classmethod
+    def form(cls, make: Callable[..., StoreServer]) -> "StoreCluster":
+        servers = [make("valkey", port=free_port(), cluster=True) for _ in range(3)]
+        slots = ((0, 5460), (5461, 10922), (10923, 16383))
+        for server, (first, last) in zip(servers, slots, strict=True):
+            assert server.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last)) == b"+OK\r\n"
+            first_node = ("127.0.0.1", str(servers[0].port), str(servers[0].bus))
+            assert server.command("CLUSTER", "MEET", *first_node) == b"+OK\r\n"
+        end = time.monotonic() + DEADLINE
+        whole = (b"cluster_state:ok", b"cluster_slots_ok:16384", b"cluster_known_nodes:3")
+        while not all(word in server.command("CLUSTER", "INFO") for server in servers for word in whole):
+            assert time.monotonic() < end, servers[0].command("CLUSTER", "INFO")
+            time.sleep(0.05)
+        return cls(servers)
+
+    def command(self, *words: str) -> bytes:
+        """The same on every master; the last reply."""
+        return [server.command(*words) for server in self.servers][-1]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,540 @@
+"""What every store must do, on every server that we support: Valkey, Redis 7, and a cluster of three masters."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from state.errors import ConflictError, FencedError, StateUnavailableError
+from state.records import Endpoint, Event, JobRef, Route, Server, Session, Status, Target, Token, User
+from state.store.all import Store
+from state.store.credentials import digest
+from state.store.feed import FeedGapError, Revoked, RouteGone, RouteSet
+from tests.conftest import StoreCluster, StoreServer, run, until
+
+ATTEMPT = "a" * 32
+
+
+@pytest.fixture(scope="session", params=["valkey", "redis", "cluster"])
+def backend(request: pytest.FixtureRequest, make_store_server: Callable[..., StoreServer]) -> Any:
+    if request.param == "cluster":
+        return StoreCluster.form(make_store_server)
+    return make_store_server(request.param)
+
+
+@pytest.fixture
+def on_store(backend: Any) -> Callable[[Callable[[Store], Coroutine[Any, Any, None]]], None]:
+    """Run a test's body with a store on an empty server."""
+    backend.command("FLUSHALL")
+
+    def on(body: Callable[[Store], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            store = await Store.open(backend.url)
+            try:
+                await body(store)
+            finally:
+                await store.close()
+
+        run(main())
+
+    return on
+
+
+def server_of(user: str, name: str = "", **fields: Any) -> Server:
+    return Server(
+        **{
+            "user": user,
+            "name": name,
+            "target": Target.READY,
+            "status": Status.REQUESTED,
+            "attempt": ATTEMPT,
+            "profile": "jupyterlab",
+            "cluster": "local",
+            "requested": 1000.0,
+            **fields,
+        }
+    )
+
+
+def event_of(message: str) -> Event:
+    return Event(attempt=ATTEMPT, time=1000.0, status=Status.REQUESTED, message=message, progress=5)
+
+
+def route_of(user: str, name: str = "", *, port: int = 1, attempt: str = ATTEMPT) -> Route:
+    prefix = f"/user/{user}/{name}/" if name else f"/user/{user}/"
+    endpoint = Endpoint(kind="tcp", host="127.0.0.1", port=port)
+    return Route(prefix=prefix, user=user, name=name, attempt=attempt, endpoint=endpoint)
+
+
+def session_of(user: str, number: int = 1, *, lasts: float = 60.0) -> Session:
+    now = time.time()
+    return Session(id=f"s{number}", user=user, created=now + number, expires=now + lasts)
+
+
+def token_of(user: str, number: int = 1, *, lasts: float | None = None) -> Token:
+    now = time.time()
+    expires = None if lasts is None else now + lasts
+    return Token(id=f"t{number}", user=user, scopes=("self",), created=now + number, expires=expires)
+
+
+async def count(results: Any, kind: type[BaseException]) -> tuple[int, int]:
+    """How many succeeded, and how many raised `kind`; anything else is raised."""
+    done = await asyncio.gather(*results, return_exceptions=True)
+    for one in done:
+        if isinstance(one, BaseException) and not isinstance(one, kind):
+            raise one
+    return sum(not isinstance(one, kind) for one in done), sum(isinstance(one, kind) for one in done)
+
+
+# --- users ------------------------------------------------------------------------------------------------------
+def test_a_name_is_taken_once_even_under_a_race(on_store):
+    async def body(store):
+        added = await asyncio.gather(*[store.users.add(User(name="ann", created=float(n))) for n in range(30)])
+        assert added.count(True) == 1
+        assert await store.users.count() == 1
+        assert (await store.users.get("ann")).revision == 1
+
+    on_store(body)
+
+
+def test_of_many_who_change_a_user_at_once_one_wins(on_store):
+    async def body(store):
+        await store.users.add(User(name="ann", created=1.0))
+        user = await store.users.get("ann")
+        writes = [store.users.save(replace(user, groups=(f"g{n}",))) for n in range(30)]
+        assert await count(writes, ConflictError) == (1, 29)
+        assert (await store.users.get("ann")).revision == 2
+
+    on_store(body)
+
+
+def test_a_user_who_is_gone_is_not_saved_back(on_store):
+    async def body(store):
+        with pytest.raises(ConflictError):
+            await store.users.save(User(name="ann", created=1.0))
+
+    on_store(body)
+
+
+def test_users_are_listed_in_alphabetical_order_page_by_page(on_store):
+    async def body(store):
+        for name in ("carl", "ann", "bob", "dora"):
+            await store.users.add(User(name=name, created=1.0))
+        assert await store.users.names() == ["ann", "bob", "carl", "dora"]
+        assert await store.users.names(offset=1, limit=2) == ["bob", "carl"]
+        assert await store.users.names(offset=9) == []
+        assert await store.users.names(limit=0) == []
+
+    on_store(body)
+
+
+def test_a_user_comes_with_servers_in_order_and_activity_in_one_round_trip(on_store):
+    async def body(store):
+        await store.users.add(User(name="ann", created=1.0))
+        for name in ("zeta", "", "lab"):
+            await store.servers.save(server_of("ann", name))
+        await store.servers.touch({("ann", "lab"): 500.25, ("ann", ""): 400.5})
+        user, servers, activity = await store.users.get_with_servers("ann")
+        assert [server.name for server in servers] == ["", "lab", "zeta"]
+        assert activity == {"lab": 500.25, "": 400.5}
+        assert user.last_activity == 500.25
+        assert (await store.users.get("ann")).last_activity == 500.25
+        many = await store.users.many(["ann", "nobody"])
+        assert [(one[0].name, len(one[1])) for one in many] == [("ann", 3)]
+        assert await store.users.get_with_servers("nobody") is None
+
+    on_store(body)
+
+
+def test_a_removed_user_leaves_nothing_behind(on_store, backend):
+    async def body(store):
+        await store.users.add(User(name="ann", created=1.0))
+        await store.servers.save(
+            server_of("ann", "lab", status=Status.STOPPED, target=Target.STOPPED), event=event_of("x")
+        )
+        await store.servers.touch({("ann", "lab"): 5.0})
+        ticket = await store.sessions.open(session_of("ann"))
+        secret = await store.tokens.issue(token_of("ann"))
+        assert await store.users.remove("ann") is True
+        assert await store.users.remove("ann") is False
+        assert await store.sessions.get(digest(ticket)) is None
+        assert await store.tokens.get(digest(secret)) is None
+        assert await store.users.names() == []
+        servers = getattr(backend, "servers", [backend])
+        left = b"".join(server.command("KEYS", "towpath:{[ust]:*") for server in servers)
+        assert b"towpath" not in left
+
+    on_store(body)
+
+
+# --- servers ----------------------------------------------------------------------------------------------------
+def test_of_many_who_save_a_server_at_once_one_wins_and_leaves_one_event(on_store):
+    async def body(store):
+        saves = [store.servers.save(server_of("ann"), event=event_of(f"{n}")) for n in range(30)]
+        assert await count(saves, ConflictError) == (1, 29)
+        assert len(await store.servers.events("ann", "")) == 1
+        saved = await store.servers.get("ann", "")
+        assert saved.revision == 1
+        changes = [store.servers.save(replace(saved, display_name=f"{n}")) for n in range(30)]
+        assert await count(changes, ConflictError) == (1, 29)
+        assert (await store.servers.get("ann", "")).revision == 2
+
+    on_store(body)
+
+
+def test_a_record_comes_back_as_it_was_saved(on_store):
+    async def body(store):
+        server = server_of(
+            "a.b@c+d",
+            "lab-1",
+            choices={"gpu": True, "cores": 4, "text": 'ü"\\n', "none": None, "list": []},
+            job=JobRef(cluster="local", native_id="7"),
+            endpoint=Endpoint(kind="unix", path="/tmp/x y"),
+        )
+        saved = await store.servers.save(server)
+        assert await store.servers.get("a.b@c+d", "lab-1") == saved == replace(server, revision=1)
+        assert await store.servers.of_user("a.b@c+d") == [saved]
+        assert await store.servers.many(["a.b@c+d/lab-1", "no/body"]) == {"a.b@c+d/lab-1": saved}
+        assert await store.servers.many([]) == {}
+
+    on_store(body)
+
+
+def test_an_older_leader_is_fenced_off_and_other_writers_are_not(on_store):
+    async def body(store):
+        saved = await store.servers.save(server_of("ann"), fence=3)
+        assert saved.fence == 3
+        with pytest.raises(FencedError):
+            await store.servers.save(saved, fence=2)
+        saved = await store.servers.save(saved)
+        assert saved.fence == 3
+        saved = await store.servers.save(saved, fence=3)
+        assert (await store.servers.save(saved, fence=4)).fence == 4
+
+    on_store(body)
+
+
+def test_a_removed_server_takes_its_events_and_activity_along(on_store):
+    async def body(store):
+        await store.users.add(User(name="ann", created=1.0))
+        saved = await store.servers.save(server_of("ann", "lab"), event=event_of("x"))
+        await store.servers.touch({("ann", "lab"): 5.0})
+        with pytest.raises(ConflictError):
+            await store.servers.remove(replace(saved, revision=7))
+        await store.servers.remove(saved)
+        assert await store.servers.get("ann", "lab") is None
+        assert await store.servers.events("ann", "lab") == []
+        assert await store.servers.activity("ann") == {}
+        with pytest.raises(ConflictError):
+            await store.servers.remove(saved)
+
+    on_store(body)
+
+
+def test_a_mark_made_while_the_controller_works_is_not_settled(on_store):
+    async def body(store):
+        saved = await store.servers.save(server_of("ann"))
+        seen = await store.servers.active()
+        assert list(seen) == ["ann/"]
+        await store.servers.save(saved)
+        assert await store.servers.settle("ann/", seen["ann/"]) is False
+        again = await store.servers.active()
+        assert again["ann/"] > seen["ann/"]
+        settled = await asyncio.gather(*[store.servers.settle("ann/", again["ann/"]) for _ in range(10)])
+        assert settled.count(True) == 1
+        assert await store.servers.active() == {}
+
+    on_store(body)
+
+
+def test_an_ended_server_is_neither_marked_nor_a_reason_to_wake(on_store):
+    async def body(store):
+        position, _ = await store.servers.work("$", timeout=0)
+        await store.servers.save(server_of("ann", status=Status.FAILED, target=Target.STOPPED))
+        assert await store.servers.active() == {}
+        assert await store.servers.work(position, timeout=0) == (position, [])
+
+    on_store(body)
+
+
+def test_the_controller_is_woken_by_a_save_and_misses_none_between_two_waits(on_store):
+    async def body(store):
+        position, keys = await store.servers.work("$", timeout=0)
+        assert keys == []
+        waiting = asyncio.create_task(store.servers.work(position, timeout=20))
+        await asyncio.sleep(0)
+        await store.servers.save(server_of("ann"))
+        position, keys = await waiting
+        assert keys == ["ann/"]
+        for key in ("bob/", "carl/lab", "bob/"):
+            await store.servers.wake(key)
+        position, keys = await store.servers.work(position, timeout=0)
+        assert keys == ["bob/", "carl/lab"]
+        assert await store.servers.work(position, timeout=0.05) == (position, [])
+
+    on_store(body)
+
+
+def test_events_can_be_read_on_from_any_id_and_waited_for(on_store):
+    async def body(store):
+        first = await store.servers.tell("ann", "", event_of("one"))
+        waiting = asyncio.create_task(store.servers.events("ann", "", after=first, timeout=20))
+        await asyncio.sleep(0)
+        second = await store.servers.tell("ann", "", event_of("two"))
+        (event,) = await waiting
+        assert (event.id, event.message) == (second, "two")
+        everything = await store.servers.events("ann", "")
+        assert [one.message for one in everything] == ["one", "two"]
+        assert [one.id for one in await store.servers.events("ann", "", limit=1)] == [first]
+        assert await store.servers.events("ann", "", after=second, timeout=0.05) == []
+        for nonsense in ("", "x", "-", "$", ">", "9" * 40, "1-2-3", "0\r\n"):
+            assert await store.servers.events("ann", "", after=nonsense) == everything
+
+    on_store(body)
+
+
+def test_many_can_wait_at_once_without_hindering_others(on_store):
+    async def body(store):
+        waiters = [asyncio.create_task(store.servers.events("ann", "", timeout=20)) for _ in range(60)]
+        await store.users.add(User(name="ann", created=1.0))
+        assert await store.users.count() == 1
+        await store.servers.tell("ann", "", event_of("now"))
+        assert [len(events) for events in await asyncio.gather(*waiters)] == [1] * 60
+
+    on_store(body)
+
+
+def test_the_later_activity_wins_and_makes_neither_users_nor_servers(on_store):
+    async def body(store):
+        await store.users.add(User(name="ann", created=1.0))
+        await store.servers.save(server_of("ann"))
+        await store.servers.touch({("ann", ""): 100.125, ("ann", "gone"): 90.0, ("nobody", ""): 50.0})
+        await store.servers.touch({("ann", ""): 99.0})
+        assert await store.servers.activity("ann") == {"": 100.125}
+        assert await store.servers.activity("nobody") == {}
+        assert (await store.users.get("ann")).last_activity == 100.125
+        await store.servers.touch({})
+
+    on_store(body)
+
+
+# --- credentials ------------------------------------------------------------------------------------------------
+def test_a_session_ends_by_its_time_and_leaves_the_list(on_store):
+    async def body(store):
+        short = digest(await store.sessions.open(session_of("ann", 1, lasts=0.3)))
+        long = digest(await store.sessions.open(session_of("ann", 2)))
+        assert [one.id for one in await store.sessions.of_user("ann")] == ["s1", "s2"]
+
+        async def over():
+            return await store.sessions.get(short) is None
+
+        await until(over)
+        assert [one.id for one in await store.sessions.of_user("ann")] == ["s2"]
+        assert (await store.sessions.get(long)).id == "s2"
+
+    on_store(body)
+
+
+def test_a_session_slides_forward_only_and_never_comes_back(on_store):
+    async def body(store):
+        ticket = digest(await store.sessions.open(session_of("ann", lasts=50)))
+        before = await store.sessions.get(ticket)
+        await store.sessions.extend(ticket, before.expires + 100)
+        await store.sessions.extend(ticket, before.expires - 10)
+        assert (await store.sessions.get(ticket)).expires == before.expires + 100
+        assert await store.sessions.close(ticket) is True
+        assert await store.sessions.close(ticket) is False
+        await store.sessions.extend(ticket, before.expires + 500)
+        assert await store.sessions.get(ticket) is None
+
+    on_store(body)
+
+
+def test_signing_out_everywhere_ends_all_sessions_and_says_so_once(on_store):
+    async def body(store):
+        tickets = [digest(await store.sessions.open(session_of("ann", n))) for n in range(40)]
+        other = digest(await store.sessions.open(session_of("bob")))
+        before = await store.feed.snapshot()
+        assert await store.sessions.close_all("ann") == 40
+        assert await store.sessions.close_all("ann") == 0
+        assert await store.sessions.of_user("ann") == []
+        assert await store.sessions.get(other) is not None
+        (event,) = await store.feed.read(before.epoch, before.number, timeout=0)
+        assert set(event.digests) == set(tickets)
+
+    on_store(body)
+
+
+def test_tokens_expire_are_listed_revoked_and_noted_as_used(on_store):
+    async def body(store):
+        short = digest(await store.tokens.issue(token_of("ann", 1, lasts=0.3)))
+        secret = await store.tokens.issue(token_of("ann", 2))
+        third = digest(await store.tokens.issue(token_of("ann", 3, lasts=60)))
+
+        async def over():
+            return await store.tokens.get(short) is None
+
+        await until(over)
+        assert [one.id for one in await store.tokens.of_user("ann")] == ["t2", "t3"]
+        await store.tokens.used({digest(secret): 77.5, third: 78.0, "0" * 64: 1.0})
+        await store.tokens.used({digest(secret): 70.0})
+        assert [one.last_activity for one in await store.tokens.of_user("ann")] == [77.5, 78.0]
+        assert await store.tokens.revoke("bob", "t2") is False
+        assert await store.tokens.revoke("ann", "t2") is True
+        assert await store.tokens.revoke("ann", "t2") is False
+        assert await store.tokens.get(digest(secret)) is None
+        assert await store.tokens.revoke_all("ann") == 1
+
+    on_store(body)
+
+
+def test_noting_use_keeps_the_time_to_live(on_store):
+    async def body(store):
+        key = digest(await store.tokens.issue(token_of("ann", 1, lasts=60)))
+        await store.tokens.used({key: 5.0})
+        assert 0 < await store.redis.call("PTTL", f"towpath:{{t:{key}}}:token") <= 60_000
+
+    on_store(body)
+
+
+def test_a_link_is_taken_once_under_a_race_and_only_in_time(on_store):
+    async def body(store):
+        link = await store.links.issue("ann", lifetime=60)
+        taken = await asyncio.gather(*[store.links.take(link) for _ in range(30)])
+        assert sorted(taken, key=str) == [None] * 29 + ["ann"] or taken.count("ann") == 1
+        late = await store.links.issue("ann", lifetime=0.001)
+        await asyncio.sleep(0.05)
+        assert await store.links.take(late) is None
+        assert await store.links.take("") is None
+
+    on_store(body)
+
+
+def test_no_secret_is_stored(on_store, backend):
+    async def body(store):
+        ticket = await store.sessions.open(session_of("ann"))
+        secret = await store.tokens.issue(token_of("ann"))
+        link = await store.links.issue("ann", lifetime=60)
+        assert min(len(ticket), len(secret), len(link)) >= 43
+        for server in getattr(backend, "servers", [backend]):
+            for key in server.command("KEYS", "*").split(b"\r\n")[2::2]:
+                for reply in (server.command("GET", key.decode()), server.command("HGETALL", key.decode())):
+                    for word in (ticket, secret, link):
+                        assert word.encode() not in reply + key
+
+    on_store(body)
+
+
+# --- feed -------------------------------------------------------------------------------------------------------
+def test_changes_are_numbered_without_gaps_and_a_repetition_is_none(on_store):
+    async def body(store):
+        start = await store.feed.snapshot()
+        assert (start.number, start.routes) == (0, ())
+        numbers = await asyncio.gather(*[store.feed.set_route(route_of(f"u{n}")) for n in range(30)])
+        assert sorted(numbers) == list(range(1, 31))
+        assert await store.feed.set_route(route_of("u7")) == 0
+        assert await store.feed.drop_route("/user/u7/", attempt="b" * 32) == 0
+        assert await store.feed.drop_route("/user/u7/", attempt=ATTEMPT) == 31
+        assert await store.feed.drop_route("/user/u7/") == 0
+        assert await store.feed.revoke(digests=("d",), user="ann") == 32
+        events = await store.feed.read(start.epoch, 0, timeout=0)
+        assert [event.number for event in events] == list(range(1, 33))
+        assert isinstance(events[0], RouteSet)
+        assert events[30] == RouteGone(31, "/user/u7/")
+        assert events[31] == Revoked(32, ("d",), "ann")
+        now = await store.feed.snapshot()
+        assert (now.epoch, now.number, len(now.routes)) == (start.epoch, 32, 29)
+        assert await store.feed.route("/user/u7/") is None
+        assert await store.feed.route("/user/u8/") == route_of("u8")
+
+    on_store(body)
+
+
+def test_a_reader_waits_for_the_next_change(on_store):
+    async def body(store):
+        start = await store.feed.snapshot()
+        assert await store.feed.read(start.epoch, 0, timeout=0.05) == []
+        waiting = asyncio.create_task(store.feed.read(start.epoch, 0, timeout=20))
+        await asyncio.sleep(0)
+        await store.feed.set_route(route_of("ann"))
+        assert await waiting == [RouteSet(1, route_of("ann"))]
+
+    on_store(body)
+
+
+def test_a_reader_that_is_too_far_behind_or_of_another_epoch_is_told(on_store, backend):
+    async def body(store):
+        start = await store.feed.snapshot()
+        for n in range(5):
+            await store.feed.set_route(route_of("ann", port=n + 1))
+        await store.redis.call("XTRIM", "towpath:{feed}:log", "MAXLEN", 2)
+        with pytest.raises(FeedGapError):
+            await store.feed.read(start.epoch, 0, timeout=0)
+        assert len(await store.feed.read(start.epoch, 3, timeout=0)) == 2
+        with pytest.raises(FeedGapError):
+            await store.feed.read("another", 3, timeout=0)
+        await store.redis.call("DEL", "towpath:{feed}:log")
+        with pytest.raises(FeedGapError):
+            await store.feed.read(start.epoch, 3, timeout=0)
+        backend.command("FLUSHALL")
+        with pytest.raises(FeedGapError):
+            await store.feed.read(start.epoch, 5, timeout=0)
+        again = await store.feed.snapshot()
+        assert (again.number, again.epoch == start.epoch) == (0, False)
+
+    on_store(body)
+
+
+# --- leases -----------------------------------------------------------------------------------------------------
+def test_of_many_candidates_one_leads_and_each_taking_raises_the_token(on_store):
+    async def body(store):
+        takes = [store.leases.take("controller", f"c{n}", seconds=60) for n in range(20)]
+        fences = await asyncio.gather(*takes)
+        (leader,) = [n for n, fence in enumerate(fences) if fence is not None]
+        assert fences[leader] == 1
+        assert await store.leases.renew("controller", f"c{leader}", 1, seconds=60) is True
+        assert await store.leases.renew("controller", "other", 1, seconds=60) is False
+        assert await store.leases.take("controller", f"c{leader}", seconds=60) == 2
+        assert await store.leases.renew("controller", f"c{leader}", 1, seconds=60) is False
+        assert await store.leases.release("controller", f"c{leader}", 1) is False
+        assert await store.leases.release("controller", f"c{leader}", 2) is True
+        assert await store.leases.take("controller", "host:8:b", seconds=60) == 3
+        assert await store.leases.take("controller", "host:8:b", seconds=60) == 4
+
+    on_store(body)
+
+
+def test_a_lease_that_is_not_renewed_is_free_again(on_store):
+    async def body(store):
+        assert await store.leases.take("controller", "one", seconds=0.2) == 1
+
+        async def taken():
+            return await store.leases.take("controller", "two", seconds=60)
+
+        assert await until(taken) == 2
+        assert await store.leases.renew("controller", "one", 1, seconds=60) is False
+
+    on_store(body)
+
+
+def test_a_script_that_the_server_forgot_is_sent_again(on_store, backend):
+    async def body(store):
+        await store.feed.set_route(route_of("ann"))
+        backend.command("SCRIPT", "FLUSH")
+        assert await store.feed.set_route(route_of("bob")) == 2
+
+    on_store(body)
+
+
+def test_an_error_of_the_server_is_our_error(on_store):
+    async def body(store):
+        await store.redis.call("SET", "towpath:{x}", "1")
+        with pytest.raises(StateUnavailableError) as caught:
+            await store.redis.call("HGET", "towpath:{x}", "field")
+        assert "WRONGTYPE" in str(caught.value.__cause__)
+        assert "WRONGTYPE" not in str(caught.value)
+
+    on_store(body)
