@@ -6,7 +6,7 @@ Owns: which handlers there are and under which path. Refuses to know sign-in and
 
 from typing import Any
 
-from litestar import Litestar, Response, Router, get
+from litestar import Litestar, Request, Response, Router, get
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -30,8 +30,9 @@ def create_portal(services: Services) -> Litestar:
     site = Site(services)
 
     @get("/static/{digest:str}/{name:str}", sync_to_thread=False)
-    def static(digest: str, name: str) -> Response[bytes]:
+    def static(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Public."""
+        digest, name = request.path_params["digest"], request.path_params["name"]
         file = site.statics.find(digest, name)
         if file is None:
             raise NotFoundException
@@ -40,8 +41,9 @@ def create_portal(services: Services) -> Litestar:
 
     api: list[Any] = [handler for part in API for handler in part.routes(site)]
     pages: list[Any] = [handler for part in PAGES for handler in part.routes(site)]
-    health = [handler for handler in [*hub.routes(site), *metrics.routes(site)]
-              if handler.paths & {"/health", "/metrics"}]
+    health = [
+        handler for handler in [*hub.routes(site), *metrics.routes(site)] if handler.paths & {"/health", "/metrics"}
+    ]
     return Litestar(
         path=services.config.gateway.base_path,
         route_handlers=[

@@ -18,18 +18,35 @@ from state.records import Server
 
 WORDS: Final[dict[int, tuple[str, str, str]]] = {
     400: ("That request could not be understood", "Something in it is missing or malformed.", "Go back and try again."),
-    403: ("This is not open to you", "Your account may not do this, or you are not signed in.",
-          "Sign in with another account, or ask the owner or an admin."),
+    403: (
+        "This is not open to you",
+        "Your account may not do this, or you are not signed in.",
+        "Sign in with another account, or ask the owner or an admin.",
+    ),
     404: ("There is nothing here", "The address may be mistyped, or what was here is gone.", ""),
     405: ("That cannot be done here", "This address does not take that kind of request.", ""),
-    409: ("Somebody was quicker", "What you wanted to change has changed in the meantime.", "Look again, then repeat it."),
+    409: (
+        "Somebody was quicker",
+        "What you wanted to change has changed in the meantime.",
+        "Look again, then repeat it.",
+    ),
     413: ("That is too large", "The request is larger than the hub accepts.", ""),
     424: ("This server is not running", "Nothing answers here until it is started.", ""),
-    429: ("Too many requests", "The hub has had many requests from you in a short time.", "Wait a moment, then try again."),
-    500: ("The hub made a mistake", "This is a fault in the hub, not in what you did.",
-          "Try again; if it stays, tell the people who run it, with the time shown below."),
-    503: ("The hub cannot answer just now", "A part of it is being restarted or does not answer.",
-          "Running servers go on. Try again in a moment."),
+    429: (
+        "Too many requests",
+        "The hub has had many requests from you in a short time.",
+        "Wait a moment, then try again.",
+    ),
+    500: (
+        "The hub made a mistake",
+        "This is a fault in the hub, not in what you did.",
+        "Try again; if it stays, tell the people who run it, with the time shown below.",
+    ),
+    503: (
+        "The hub cannot answer just now",
+        "A part of it is being restarted or does not answer.",
+        "Running servers go on. Try again in a moment.",
+    ),
 }
 
 
@@ -55,8 +72,13 @@ def error_page(look: Look, status: int, *, message: str = "", title: str = "", h
     """The page of an error. Given words replace the usual ones."""
     usual = words(status)
     return look.render(
-        "error.html", user=None, status=status, title=title or usual[0], message=message or usual[1],
-        hint=hint or usual[2], now=look.clock(),
+        "error.html",
+        user=None,
+        status=status,
+        title=title or usual[0],
+        message=message or usual[1],
+        hint=hint or usual[2],
+        now=look.clock(),
     )
 
 
@@ -99,19 +121,35 @@ class ErrorPages:
         back = safe_next(path, look.base)
         if way == "spawn":
             return _redirect(look.at("spawn-pending", user, name, next=back))
-        return _page(424, look.render(
-            "stopped.html", user=None, owner=user, name=name, server=server, stopping=way == "stop",
-            start_url=look.at("spawn", user, name, next=back), retry_url=back,
-        ))
+        return _page(
+            424,
+            look.render(
+                "stopped.html",
+                user=None,
+                owner=user,
+                name=name,
+                server=server,
+                stopping=way == "stop",
+                start_url=look.at("spawn", user, name, next=back),
+                retry_url=back,
+            ),
+        )
 
     def unreachable(self, *, html: bool, user: str, name: str, path: str) -> Answer:
         """The server should be running, but its node does not answer: 503."""
         label = f"{user}/{name}" if name else user
         if not html:
             return _json(503, f"The server {label} does not answer.", retry=2)
-        return _page(503, self._look.render(
-            "unreachable.html", user=None, owner=user, name=name, retry_url=safe_next(path, self._look.base),
-        ))
+        return _page(
+            503,
+            self._look.render(
+                "unreachable.html",
+                user=None,
+                owner=user,
+                name=name,
+                retry_url=safe_next(path, self._look.base),
+            ),
+        )
 
 
 def _page(status: int, body: bytes) -> Answer:
@@ -123,8 +161,10 @@ def _page(status: int, body: bytes) -> Answer:
 def _json(status: int, message: str, retry: int = 0) -> Answer:
     body = error_json(status, message)
     headers = [
-        (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"), (b"x-jupyterhub-version", JUPYTERHUB_VERSION.encode()),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        (b"x-jupyterhub-version", JUPYTERHUB_VERSION.encode()),
     ]
     if retry:
         headers.append((b"retry-after", b"%d" % retry))

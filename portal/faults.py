@@ -20,13 +20,12 @@ from state.errors import (
     NameRuleError,
     NotFoundError,
     StateUnavailableError,
-    TowpathError,
     TransitionError,
 )
 
 log = logging.getLogger("towpath.portal")
 
-STATUS: Final[dict[type[TowpathError], int]] = {
+STATUS: Final[dict[type[Exception], int]] = {
     StateUnavailableError: 503,
     NotFoundError: 404,
     ConflictError: 409,
@@ -48,12 +47,17 @@ def handlers(look: Look) -> dict[int | type[Exception], Handler]:
         if path == api or path.startswith(f"{api}/"):
             if isinstance(error, ChoicesError):
                 return reply({"status": status, "message": message, "fields": error.fields}, status)
-            return Response(error_json(status, message), status_code=status, media_type=JSON,
-                            headers={**API_HEADERS, **headers})
+            return Response(
+                error_json(status, message), status_code=status, media_type=JSON, headers={**API_HEADERS, **headers}
+            )
         if status == 403 and request.scope["state"].get("identity") is None and request.method == "GET":  # noqa: PLR2004
             return go(look.at("login", next=safe_next(raw_target(request), look.base)))
-        return Response(error_page(look, status, message=message), status_code=status, media_type="text/html",
-                        headers={**PAGE_HEADERS, **headers})
+        return Response(
+            error_page(look, status, message=message),
+            status_code=status,
+            media_type="text/html",
+            headers={**PAGE_HEADERS, **headers},
+        )
 
     return {Exception: answer, HTTPException: answer}
 

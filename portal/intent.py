@@ -50,12 +50,18 @@ async def start(
     for _ in range(TRIES):
         old = await site.store.servers.get(user.name, name)
         if old is not None and old.active:
-            return (Started.READY if is_ready(old) else Started.STOPPING if pending(old) == "stop"
-                    else Started.PENDING), old
+            return (
+                Started.READY if is_ready(old) else Started.STOPPING if pending(old) == "stop" else Started.PENDING
+            ), old
         fresh = _fresh(site, user, name, old, profile, picked, display_name)
         record = lifecycle.renew(old, fresh) if old else fresh
-        event = Event(attempt=fresh.attempt, time=fresh.requested, status=Status.REQUESTED,
-                      message="Asked for.", progress=lifecycle.PROGRESS[Status.REQUESTED])
+        event = Event(
+            attempt=fresh.attempt,
+            time=fresh.requested,
+            status=Status.REQUESTED,
+            message="Asked for.",
+            progress=lifecycle.PROGRESS[Status.REQUESTED],
+        )
         try:
             return Started.NEW, await site.store.servers.save(record, event=event)
         except ConflictError:
@@ -87,8 +93,13 @@ async def stop(site: Site, user: str, name: str) -> Server | None:
         if server is None or not server.active:
             return server
         if server.target is not Target.STOPPED:
-            event = Event(attempt=server.attempt, time=site.clock(), status=server.status, message="Stop asked for.",
-                          progress=lifecycle.PROGRESS[server.status])
+            event = Event(
+                attempt=server.attempt,
+                time=site.clock(),
+                status=server.status,
+                message="Stop asked for.",
+                progress=lifecycle.PROGRESS[server.status],
+            )
             try:
                 server = await site.store.servers.save(replace(server, target=Target.STOPPED), event=event)
             except ConflictError:
@@ -120,7 +131,12 @@ def check_display_name(display_name: str) -> None:
 
 
 def _fresh(
-    site: Site, user: User, name: str, old: Server | None, profile: str | None, picked: Mapping[str, Any] | None,
+    site: Site,
+    user: User,
+    name: str,
+    old: Server | None,
+    profile: str | None,
+    picked: Mapping[str, Any] | None,
     display_name: str,
 ) -> Server:
     if profile is None and old is not None and site.config.profile_named(old.profile) is not None:
@@ -128,7 +144,14 @@ def _fresh(
         picked = old.choices if picked is None else picked
     chosen = validate(site.config, profile or "", picked or {}, user)
     return Server(
-        user=user.name, name=name, display_name=display_name or (old.display_name if old else ""),
-        target=Target.READY, status=Status.REQUESTED, attempt=secrets.token_hex(16), profile=chosen.profile,
-        cluster=chosen.cluster, choices=chosen.choices, requested=site.clock(),
+        user=user.name,
+        name=name,
+        display_name=display_name or (old.display_name if old else ""),
+        target=Target.READY,
+        status=Status.REQUESTED,
+        attempt=secrets.token_hex(16),
+        profile=chosen.profile,
+        cluster=chosen.cluster,
+        choices=chosen.choices,
+        requested=site.clock(),
     )

@@ -21,10 +21,15 @@ MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 STARTS: Final = Counter("towpath_starts_total", "Starts that were asked for", ["worker", "outcome"], registry=REGISTRY)
 STOPS: Final = Counter("towpath_stops_total", "Stops that were asked for", ["worker"], registry=REGISTRY)
-REPORTS: Final = Counter("towpath_reports_total", "Reports of starters", ["worker", "kind", "status"], registry=REGISTRY)
+REPORTS: Final = Counter(
+    "towpath_reports_total", "Reports of starters", ["worker", "kind", "status"], registry=REGISTRY
+)
 SPAWN: Final = Histogram(
-    "jupyterhub_server_spawn_duration_seconds", "From the request of a start to its end", ["worker", "status"],
-    buckets=[0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 3600, float("inf")], registry=REGISTRY,
+    "jupyterhub_server_spawn_duration_seconds",
+    "From the request of a start to its end",
+    ["worker", "status"],
+    buckets=[0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 3600, float("inf")],
+    registry=REGISTRY,
 )
 UP_SINCE: Final = Gauge("towpath_worker_start_time_seconds", "When this worker began", ["worker"], registry=REGISTRY)
 UP_SINCE.labels(WORKER).set(time.time())

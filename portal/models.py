@@ -64,8 +64,13 @@ def server_model(
         "full_progress_url": public_url + progress if public_url else None,
         "status": server.status,
         "target": server.target,
-        "reason": None if reason is None else {
-            "code": reason.code, "message": reason.message, "hint": reason.hint, "log_tail": reason.log_tail,
+        "reason": None
+        if reason is None
+        else {
+            "code": reason.code,
+            "message": reason.message,
+            "hint": reason.hint,
+            "log_tail": reason.log_tail,
             "exit_code": reason.exit_code,
         },
     }
@@ -110,15 +115,17 @@ def user_model(
         )
     else:
         every = {
-            "admin": user.admin, "roles": roles(user), "groups": list(user.groups),
-            "last_activity": iso(user.last_activity), "user_info": {},
+            "admin": user.admin,
+            "roles": roles(user),
+            "groups": list(user.groups),
+            "last_activity": iso(user.last_activity),
+            "user_info": {},
         }
         for scope, fields in SHOWN:
             if sees(scope, user, None):
                 model.update({field: every[field] for field in fields})
     shown = [
-        server for server in servers
-        if (server.active or include_stopped) and sees("read:servers", user, server.name)
+        server for server in servers if (server.active or include_stopped) and sees("read:servers", user, server.name)
     ]
     if shown or sees("read:servers", user, None):
         model["servers"] = {

@@ -32,15 +32,23 @@ def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
         return {"progress": 100, "failed": True, "message": "Spawn failed: it was started anew."}
     if is_ready(server):
         link = Markup('Server ready at <a href="{url}">{url}</a>').format(url=url)
-        return {"progress": 100, "ready": True, "message": f"Server ready at {url}", "html_message": str(link),
-                "url": url}
+        return {
+            "progress": 100,
+            "ready": True,
+            "message": f"Server ready at {url}",
+            "html_message": str(link),
+            "url": url,
+        }
     if pending(server) == "spawn":
         return None
     reason = server.reason
     if server.status is Status.FAILED and reason is not None:
         message = f"Spawn failed: {reason.message}"
         told: dict[str, Any] = {
-            "code": reason.code, "message": reason.message, "hint": reason.hint, "log_tail": reason.log_tail,
+            "code": reason.code,
+            "message": reason.message,
+            "hint": reason.hint,
+            "log_tail": reason.log_tail,
             "exit_code": reason.exit_code,
         }
     else:
@@ -67,8 +75,11 @@ async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[byt
     url = site.server(user, name)
     current: Server | None = server
     while True:
-        last = final(current, attempt, url) if current else {
-            "progress": 100, "failed": True, "message": "Spawn failed: The server was removed."}
+        last = (
+            final(current, attempt, url)
+            if current
+            else {"progress": 100, "failed": True, "message": "Spawn failed: The server was removed."}
+        )
         wait = 0.0 if last else KEEPALIVE_SECONDS
         events = await site.store.servers.events(user, name, after=after, timeout=wait)
         for event in events:

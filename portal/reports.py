@@ -164,8 +164,13 @@ async def _take(site: Site, server: Server, report: Report) -> None:
     now = site.clock()
     if isinstance(report, Ready):
         ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
-        event = Event(attempt=server.attempt, time=now, status=Status.READY, message="It answers.",
-                      progress=PROGRESS[Status.READY])
+        event = Event(
+            attempt=server.attempt,
+            time=now,
+            status=Status.READY,
+            message="It answers.",
+            progress=PROGRESS[Status.READY],
+        )
         await _publish(site, await site.store.servers.save(ready, event=event))
         return
     status, reason = reason_of(server, report)
@@ -178,8 +183,16 @@ async def _publish(site: Site, server: Server) -> None:
     """Set the route of a ready server; take it back when somebody asked for a stop in the meantime."""
     assert server.endpoint is not None  # ready records have one
     prefix = server_path(site.base, server.user, server.name)
-    await site.store.feed.set_route(Route(prefix=prefix, user=server.user, name=server.name, attempt=server.attempt,
-                                          endpoint=server.endpoint, credential=server.credential))
+    await site.store.feed.set_route(
+        Route(
+            prefix=prefix,
+            user=server.user,
+            name=server.name,
+            attempt=server.attempt,
+            endpoint=server.endpoint,
+            credential=server.credential,
+        )
+    )
     now = await site.store.servers.get(server.user, server.name)
     if now is None or now.attempt != server.attempt or now.target is Target.STOPPED or now.status is not Status.READY:
         await site.store.feed.drop_route(prefix, attempt=server.attempt)

@@ -68,10 +68,18 @@ class Look:
             lstrip_blocks=True,
         )
         self._templates.globals.update(
-            base=self.base, hub=self.hub, version=version, static=self.statics.url, at=self.at, server_path=self.server,
+            base=self.base,
+            hub=self.hub,
+            version=version,
+            static=self.statics.url,
+            at=self.at,
+            server_path=self.server,
         )
         self._templates.filters.update(
-            ago=lambda seconds: times.ago(seconds, clock()), absolute=times.absolute, iso=times.iso, clock=times.clock,
+            ago=lambda seconds: times.ago(seconds, clock()),
+            absolute=times.absolute,
+            iso=times.iso,
+            clock=times.clock,
         )
 
     def at(self, *segments: str, **query: str) -> str:

@@ -39,7 +39,11 @@ async def issue(
         raise HTTPException(status_code=400, detail="None of these scopes is to be had: check their names.")
     now = site.clock()
     token = Token(
-        id=secrets.token_hex(8), user=user.name, scopes=tuple(sorted(granted)), note=note, created=now,
+        id=secrets.token_hex(8),
+        user=user.name,
+        scopes=tuple(sorted(granted)),
+        note=note,
+        created=now,
         expires=None if expires_in is None else now + expires_in,
     )
     return token, await site.store.tokens.issue(token)

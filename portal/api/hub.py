@@ -26,14 +26,16 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @get("/info")
     async def info(request: Request[Any, Any, Any]) -> Response[bytes]:
         need(request, "read:hub")
-        return reply({
-            "version": JUPYTERHUB_VERSION,
-            "towpath": version,
-            "python": sys.version,
-            "sys_executable": sys.executable,
-            "spawner": {"class": "towpath", "version": version},
-            "authenticator": {"class": "towpath", "version": version},
-        })
+        return reply(
+            {
+                "version": JUPYTERHUB_VERSION,
+                "towpath": version,
+                "python": sys.version,
+                "sys_executable": sys.executable,
+                "spawner": {"class": "towpath", "version": version},
+                "authenticator": {"class": "towpath", "version": version},
+            }
+        )
 
     @get("/health")
     async def health() -> Response[bytes]:

@@ -24,8 +24,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
     @get(["/users/{name:str}/server/progress", "/users/{name:str}/servers/{server:str}/progress"])
-    async def progress(request: Request[Any, Any, Any], name: str, server: str = "") -> Stream:
+    async def progress(request: Request[Any, Any, Any]) -> Stream:
         """404: no such server. 400: it is neither on its way, nor ready, nor failed."""
+        name, server = request.path_params["name"], request.path_params.get("server", "")
         _, user = await need_user(site, request, "read:servers", name, server)
         record = await site.store.servers.get(user.name, server)
         if record is None:

@@ -78,7 +78,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def model(view: View, user: User, server: Server) -> dict[str, Any]:
         activity = await store.servers.activity(user.name)
         return server_model(
-            server, base_path=site.base, public_url=site.public_url, last_activity=activity.get(server.name),
+            server,
+            base_path=site.base,
+            public_url=site.public_url,
+            last_activity=activity.get(server.name),
             with_state=view("admin:server_state", user, server.name),
         )
 
@@ -89,13 +92,15 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return record
 
     @get(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
-    async def look(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+    async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name, server = request.path_params["name"], request.path_params.get("server", "")
         identity, user = await need_user(site, request, "read:servers", name, server)
         return reply(await model(View(identity), user, await known(user, server)))
 
     @post(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
-    async def start(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+    async def start(request: Request[Any, Any, Any]) -> Response[bytes]:
         """202: it is on its way. 400 when it runs or is ending, and when what is asked for is not on offer."""
+        name, server = request.path_params["name"], request.path_params.get("server", "")
         _, user = await need_user(site, request, "start:servers", name, server)
         asked = wish(await read_json(request, dict[str, Any]))
         outcome, record = await intent.start(
@@ -109,16 +114,19 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return empty(202)
 
     @put("/users/{name:str}/servers/{server:str}", status_code=201)
-    async def create(request: Request[Any, Any, Any], name: str, server: str) -> Response[bytes]:
+    async def create(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name, server = request.path_params["name"], request.path_params["server"]
         identity, user = await need_user(site, request, "start:servers", name, server)
         asked = wish(await read_json(request, dict[str, Any]))
-        record = await intent.create(site, user, server, display_name=asked.display_name, profile=asked.profile,
-                                     picked=asked.options)
+        record = await intent.create(
+            site, user, server, display_name=asked.display_name, profile=asked.profile, picked=asked.options
+        )
         return reply(await model(View(identity), user, record), 201)
 
     @patch(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
-    async def change(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+    async def change(request: Request[Any, Any, Any]) -> Response[bytes]:
         """The display name at any time; the options of the next start while it is stopped."""
+        name, server = request.path_params["name"], request.path_params.get("server", "")
         identity, user = await need_user(site, request, "start:servers", name, server)
         asked = await read_json(request, Change)
         if asked is None:
@@ -138,8 +146,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return reply(await model(View(identity), user, await store.servers.save(record)))
 
     @delete(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"], status_code=200)
-    async def stop(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+    async def stop(request: Request[Any, Any, Any]) -> Response[bytes]:
         """204: it has ended (and is removed, where asked). 202: it is ending; ask again."""
+        name, server = request.path_params["name"], request.path_params.get("server", "")
         _, user = await need_user(site, request, "delete:servers", name, server)
         remove = (await read_json(request, Removal) or Removal()).remove
         if remove and not server:

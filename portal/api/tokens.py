@@ -39,14 +39,16 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         raise NotFoundError(f"{user} has no token {token_id[:64]!r}.")
 
     @get("/users/{name:str}/tokens")
-    async def every(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name = request.path_params["name"]
         await need_user(site, request, "read:tokens", name)
         tokens = await store.tokens.of_user(name)
         return reply({"api_tokens": [token_model(token) for token in tokens]})
 
     @post("/users/{name:str}/tokens")
-    async def make(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
         """201, with the secret in `token`."""
+        name = request.path_params["name"]
         identity, user = await need_user(site, request, "tokens", name)
         asked = await read_json(request, Wish) or Wish()
         if asked.roles:
@@ -56,12 +58,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return reply({**token_model(token), "token": secret}, 201)
 
     @get("/users/{name:str}/tokens/{token_id:str}")
-    async def look(request: Request[Any, Any, Any], name: str, token_id: str) -> Response[bytes]:
+    async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name, token_id = request.path_params["name"], request.path_params["token_id"]
         await need_user(site, request, "read:tokens", name)
         return reply(token_model(await known(name, token_id)))
 
     @delete("/users/{name:str}/tokens/{token_id:str}", status_code=200)
-    async def revoke(request: Request[Any, Any, Any], name: str, token_id: str) -> Response[bytes]:
+    async def revoke(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name, token_id = request.path_params["name"], request.path_params["token_id"]
         await need_user(site, request, "tokens", name)
         if not await store.tokens.revoke(name, token_id):
             raise NotFoundError(f"{name} has no token {token_id[:64]!r}.")

@@ -3,7 +3,7 @@
 Owns: their URLs and their place in the OpenAPI page. Refuses to know what a report changes.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import MediaType, Request, Response, get, post
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from portal import metrics
 from portal.access import signed_in
-from portal.replies import API_HEADERS, read_body, reply
+from portal.replies import read_body, reply
 from portal.reports import REPORT_LIMIT, Report, fault, hear
 from portal.site import Site
 from state.config import ProfileConfig
@@ -54,8 +54,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         signed_in(request)
         return offered
 
-    @post("/towpath/report", status_code=200, summary="A starter's word", include_in_schema=True,
-          responses=None)
+    @post("/towpath/report", status_code=200, summary="A starter's word", include_in_schema=True, responses=None)
     async def report(request: Request[Any, Any, Any]) -> Response[bytes]:
         """From a job: `{"user", "server", "attempt", "kind": "ready" | "ended" | "failed", ...}` with
         `Authorization: token <report token>`. 200: heard (also the second time). 403: wrong token. 404: no such
@@ -80,11 +79,21 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
 def _shown(profile: ProfileConfig) -> ProfileShown:
     return ProfileShown(
-        name=profile.name, title=profile.title or profile.name, description=profile.description,
-        cluster=profile.cluster, app=profile.app,
+        name=profile.name,
+        title=profile.title or profile.name,
+        description=profile.description,
+        cluster=profile.cluster,
+        app=profile.app,
         options={
-            name: OptionShown(title=option.title or name, help=option.help, kind=option.kind, default=option.default,
-                              minimum=option.minimum, maximum=option.maximum, values=option.values)
+            name: OptionShown(
+                title=option.title or name,
+                help=option.help,
+                kind=option.kind,
+                default=option.default,
+                minimum=option.minimum,
+                maximum=option.maximum,
+                values=option.values,
+            )
             for name, option in profile.option.items()
         },
     )

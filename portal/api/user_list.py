@@ -61,7 +61,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
                 chosen.sort(key=lambda item: item[0].last_activity or 0)
             if sort.startswith("-"):
                 chosen.reverse()
-            total, found = len(chosen), chosen[offset:offset + limit]
+            total, found = len(chosen), chosen[offset : offset + limit]
         stopped = asked.get("include_stopped_servers", "0").lower() not in {"0", "false"}
         items = [shown(site, item, view, include_stopped=stopped) for item in found]
         items = [item for item in items if item]
@@ -70,10 +70,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         after = None
         if offset + limit < total:
             query = urlencode({**asked, "offset": offset + limit, "limit": limit})
-            after = {"offset": offset + limit, "limit": limit,
-                     "url": f"{site.public_url}{site.hub}api/users?{query}"}
-        return reply({"items": items,
-                      "_pagination": {"offset": offset, "limit": limit, "total": total, "next": after}})
+            after = {"offset": offset + limit, "limit": limit, "url": f"{site.public_url}{site.hub}api/users?{query}"}
+        return reply({"items": items, "_pagination": {"offset": offset, "limit": limit, "total": total, "next": after}})
 
     @post("/users")
     async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -98,7 +96,7 @@ async def _choose(site: Site, view: View, wanted: str, part: str) -> list[Found]
     names = [name for name in await site.store.users.names() if part in name]
     chosen: list[Found] = []
     for start in range(0, len(names), AT_ONCE):
-        for item in await site.store.users.many(names[start:start + AT_ONCE]):
+        for item in await site.store.users.many(names[start : start + AT_ONCE]):
             user, servers, _ = item
             active = any(server.active for server in servers)
             fits = (

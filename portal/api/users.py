@@ -64,8 +64,9 @@ def shown(
 ) -> dict[str, Any]:
     """The model of a user as one caller sees it."""
     user, servers, activity = found
-    return user_model(user, servers, activity, view, base_path=site.base, public_url=site.public_url,
-                      include_stopped=include_stopped)
+    return user_model(
+        user, servers, activity, view, base_path=site.base, public_url=site.public_url, include_stopped=include_stopped
+    )
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -84,7 +85,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return reply(model)
 
     @get("/users/{name:str}")
-    async def one(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    async def one(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name = request.path_params["name"]
         identity = signed_in(request)
         found = await store.users.get_with_servers(name)
         model = shown(site, found, View(identity), include_stopped=_include_stopped(request)) if found else {}
@@ -93,7 +95,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return reply(model)
 
     @post("/users/{name:str}")
-    async def add(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name = request.path_params["name"]
         identity = need(request, "admin:users")
         wish = await read_json(request, NewUser) or NewUser()
         _only_admins_make_admins(identity, wish.admin)
@@ -103,7 +106,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return reply(shown(site, (user, [], {}), View(identity), include_stopped=False), 201)
 
     @patch("/users/{name:str}")
-    async def change(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    async def change(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name = request.path_params["name"]
         identity, user = await need_user(site, request, "admin:users", name)
         wish = await read_json(request, Change)
         if wish is None:
@@ -125,8 +129,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return reply(shown(site, found, View(identity), include_stopped=False))
 
     @delete("/users/{name:str}", status_code=200)
-    async def remove(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Stops the user's servers first, and waits a moment for their end; 400 while one has not ended."""
+        name = request.path_params["name"]
         identity, user = await need_user(site, request, "delete:users", name)
         if user.name == identity.user.name:
             raise HTTPException(status_code=400, detail="You cannot delete yourself.")
@@ -145,7 +150,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return empty(204)
 
     @post("/users/{name:str}/activity", status_code=200)
-    async def activity(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    async def activity(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name = request.path_params["name"]
         await need_user(site, request, "users:activity", name)
         word = await read_json(request, Activity)
         if word is None or (word.last_activity is None and not word.servers):
@@ -176,8 +182,14 @@ def _include_stopped(request: Request[Any, Any, Any]) -> bool:
 
 def _refuse_reader(identity: Identity) -> None:
     """Nothing to see: 404 for one who may read some user, else 403."""
-    for scope in ("read:users", "read:users:name", "read:servers", "read:users:groups", "read:users:activity",
-                  "read:roles:users"):
+    for scope in (
+        "read:users",
+        "read:users:name",
+        "read:servers",
+        "read:users:groups",
+        "read:users:activity",
+        "read:roles:users",
+    ):
         if View(identity).anywhere(scope):
             raise NotFoundError("There is no such user.")
     raise lacks("read:users")

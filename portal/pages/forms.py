@@ -23,7 +23,7 @@ def picked_in(fields: Mapping[str, str], profile: str) -> dict[str, str]:
     """The raw values of one profile's options in a form or a query."""
     plain = {key[4:]: value for key, value in fields.items() if key.startswith("opt-") and len(key) > 4}  # noqa: PLR2004
     head = f"opt.{profile}."
-    return plain | {key[len(head):]: value for key, value in fields.items() if key.startswith(head)}
+    return plain | {key[len(head) :]: value for key, value in fields.items() if key.startswith(head)}
 
 
 def standing(site: Site, chosen: str, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

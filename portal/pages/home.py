@@ -25,15 +25,22 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         identity, user = await need_user(site, request, "read:servers", me.name)
         servers = await site.store.servers.of_user(user.name)
         return page(
-            site, "home.html", 400 if problem else 200,
+            site,
+            "home.html",
+            400 if problem else 200,
             user=identity.user,
             owner=user,
             default=next((server for server in servers if not server.name), None),
             named=[server for server in servers if server.name],
             titles={profile.name: profile.title or profile.name for profile in site.config.profile},
             one_click=not has_options(site),
-            moving=any(server.active and server.status is not Status.READY or server.status is Status.READY
-                       and server.target == "stopped" for server in servers),
+            moving=any(
+                (server.active
+                and server.status is not Status.READY)
+                or (server.status is Status.READY
+                and server.target == "stopped")
+                for server in servers
+            ),
             open_url=lambda server: open_url(site, server, ""),
             problem=problem,
             typed=typed,

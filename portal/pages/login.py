@@ -33,8 +33,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
     def form(next_url: str, problem: str = "", status: int = 200) -> Response[bytes]:
-        return page(site, "login.html", status, user=None, links=site.auth.sign_in_links, next=next_url,
-                    problem=problem)
+        return page(
+            site, "login.html", status, user=None, links=site.auth.sign_in_links, next=next_url, problem=problem
+        )
 
     async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
         user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None

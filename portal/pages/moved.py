@@ -26,7 +26,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return go(site.at("home") if caller(request) else site.at("login"), status=302)
 
     @get("/user/{rest:path}", sync_to_thread=False)
-    def user(request: Request[Any, Any, Any], rest: str) -> Response[bytes]:  # noqa: ARG001 - Litestar wants it
+    def user(request: Request[Any, Any, Any]) -> Response[bytes]:
         """JupyterHub's address of a server that does not run: the server's own address says what there is to say."""
         signed_in(request)
         onward = safe_next(site.base + raw_target(request).removeprefix(site.hub), site.base)
@@ -35,7 +35,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return go(onward, status=302)
 
     @get("/user-redirect/{rest:path}")
-    async def mine(request: Request[Any, Any, Any], rest: str) -> Response[bytes]:  # noqa: ARG001 - Litestar wants it
+    async def mine(request: Request[Any, Any, Any]) -> Response[bytes]:
         """The same address for everybody: each comes to their own server, and to the form when it does not run."""
         me = signed_in(request).user
         tail = raw_target(request).removeprefix(f"{site.hub}user-redirect/")
@@ -48,8 +48,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return go(site.at("spawn", me.name, next=onward), status=302)
 
     @get("/error/{status:int}", sync_to_thread=False)
-    def error(status: int) -> Response[bytes]:
+    def error(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Public: the page of an error, with that status."""
+        status = request.path_params["status"]
         known = status if 400 <= status < 600 and words(status) else 404  # noqa: PLR2004 - HTTP
         return Response(error_page(site, known), status_code=known, media_type="text/html", headers=PAGE_HEADERS)
 

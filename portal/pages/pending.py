@@ -24,7 +24,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
     @get(["/spawn-pending/{name:str}", "/spawn-pending/{name:str}/{server:str}"])
-    async def show(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+    async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name, server = request.path_params["name"], request.path_params.get("server", "")
         identity, owner = await need_user(site, request, "read:servers", name, server)
         next_url = safe_next(arguments(request).get("next"), site.base)
         record = await site.store.servers.get(owner.name, server)
@@ -37,10 +38,19 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         told = await site.store.servers.events(owner.name, server, limit=EVENTS_MAX) if way == "spawn" else []
         events = [event for event in told if event.attempt == record.attempt]
         return page(
-            site, "pending.html", user=identity.user, server=record, waiting=way == "spawn", stopping=way == "stop",
-            events=events, message=events[-1].message if events else "Asked for.",
+            site,
+            "pending.html",
+            user=identity.user,
+            server=record,
+            waiting=way == "spawn",
+            stopping=way == "stop",
+            events=events,
+            message=events[-1].message if events else "Asked for.",
             progress=events[-1].progress if events else PROGRESS[record.status],
-            progress_url=progress_path(site.base, record), ready_url=ready_url, next=next_url, now=site.clock(),
+            progress_url=progress_path(site.base, record),
+            ready_url=ready_url,
+            next=next_url,
+            now=site.clock(),
             has_options=has_options(site),
         )
 

@@ -32,7 +32,13 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return found
 
     def form(
-        identity: Identity, owner: User, server: str, *, chosen: str, given: dict[str, Any], next_url: str,
+        identity: Identity,
+        owner: User,
+        server: str,
+        *,
+        chosen: str,
+        given: dict[str, Any],
+        next_url: str,
         errors: dict[str, str] | None = None,
     ) -> Response[bytes]:
         errors = errors or {}
@@ -41,15 +47,24 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         elsewhere = [f"{field}: {message}" for field, message in errors.items() if field not in shown]
         problem = " ".join(elsewhere) or ("Some of this is not on offer: see below." if errors else "")
         return page(
-            site, "spawn.html", 400 if errors else 200, user=identity.user, owner=owner, name=server,
-            profiles=site.config.profile, chosen=profile.name if profile else "",
-            values=standing(site, profile.name if profile else "", given), errors=errors, problem=problem,
+            site,
+            "spawn.html",
+            400 if errors else 200,
+            user=identity.user,
+            owner=owner,
+            name=server,
+            profiles=site.config.profile,
+            chosen=profile.name if profile else "",
+            values=standing(site, profile.name if profile else "", given),
+            errors=errors,
+            problem=problem,
             next=next_url,
         )
 
     @get(PATHS)
-    async def show(request: Request[Any, Any, Any], name: str = "", server: str = "") -> Response[bytes]:
+    async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
         """The form, filled in from the URL (`profile`, `opt-NAME`), else as the last time."""
+        name, server = request.path_params.get("name", ""), request.path_params.get("server", "")
         identity, owner = await target(request, name, server)
         asked = arguments(request)
         next_url = safe_next(asked.get("next"), site.base)
@@ -66,8 +81,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return form(identity, owner, server, chosen=chosen, given=given | picked_in(asked, chosen), next_url=next_url)
 
     @post(PATHS)
-    async def start(request: Request[Any, Any, Any], name: str = "", server: str = "") -> Response[bytes]:
+    async def start(request: Request[Any, Any, Any]) -> Response[bytes]:
         """303 to the progress; the form again, with what was typed and what is wrong, when it does not fit."""
+        name, server = request.path_params.get("name", ""), request.path_params.get("server", "")
         identity, owner = await target(request, name, server)
         fields = await read_form(request)
         next_url = safe_next(fields.get("next"), site.base)
@@ -78,8 +94,15 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             _, record = await intent.start(site, owner, server, profile=profile, picked=picked)
         except (ChoicesError, NameRuleError) as error:
             errors = error.fields if isinstance(error, ChoicesError) else {"name": str(error)}
-            return form(identity, owner, server, chosen=profile or "", given=dict(picked or {}), next_url=next_url,
-                        errors=errors)
+            return form(
+                identity,
+                owner,
+                server,
+                chosen=profile or "",
+                given=dict(picked or {}),
+                next_url=next_url,
+                errors=errors,
+            )
         if is_ready(record):
             return go(open_url(site, record, next_url))
         return go(site.at("spawn-pending", owner.name, server, next=next_url))

@@ -22,7 +22,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
     @get(["/stop/{name:str}", "/stop/{name:str}/{server:str}"])
-    async def ask_stop(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+    async def ask_stop(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name, server = request.path_params["name"], request.path_params.get("server", "")
         identity, owner = await need_user(site, request, "delete:servers", name, server)
         record = await site.store.servers.get(owner.name, server)
         if record is None or not record.active:
@@ -30,7 +31,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return page(site, "stop.html", user=identity.user, owner=owner.name, name=server, verb="Stop")
 
     @post(["/stop/{name:str}", "/stop/{name:str}/{server:str}"])
-    async def stop(request: Request[Any, Any, Any], name: str, server: str = "") -> Response[bytes]:
+    async def stop(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name, server = request.path_params["name"], request.path_params.get("server", "")
         _, owner = await need_user(site, request, "delete:servers", name, server)
         record = await intent.stop(site, owner.name, server)
         if record is not None and record.active:
@@ -38,14 +40,16 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return go(site.at("home"))
 
     @get("/remove/{name:str}/{server:str}")
-    async def ask_remove(request: Request[Any, Any, Any], name: str, server: str) -> Response[bytes]:
+    async def ask_remove(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name, server = request.path_params["name"], request.path_params["server"]
         identity, owner = await need_user(site, request, "delete:servers", name, server)
         if await site.store.servers.get(owner.name, server) is None:
             return go(site.at("home"), status=302)
         return page(site, "stop.html", user=identity.user, owner=owner.name, name=server, verb="Remove")
 
     @post("/remove/{name:str}/{server:str}")
-    async def remove(request: Request[Any, Any, Any], name: str, server: str) -> Response[bytes]:
+    async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
+        name, server = request.path_params["name"], request.path_params["server"]
         _, owner = await need_user(site, request, "delete:servers", name, server)
         record = await site.store.servers.get(owner.name, server)
         if record is not None and record.active:

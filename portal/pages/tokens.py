@@ -15,7 +15,11 @@ from portal.site import Site
 from portal.tokens import issue
 
 LIFETIMES: Final = (
-    ("3600", "1 hour"), ("86400", "1 day"), ("604800", "1 week"), ("2592000", "30 days"), ("31536000", "1 year"),
+    ("3600", "1 hour"),
+    ("86400", "1 day"),
+    ("604800", "1 week"),
+    ("2592000", "30 days"),
+    ("31536000", "1 year"),
     ("", "never"),
 )
 BLANK: Final = {"note": "", "expires_in": "2592000", "scopes": ""}
@@ -29,8 +33,17 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     ) -> Response[bytes]:
         identity, user = await need_user(site, request, "read:tokens", signed_in(request).user.name)
         tokens = await site.store.tokens.of_user(user.name)
-        return page(site, "token.html", 400 if problem else 200, user=identity.user, tokens=tokens[::-1], typed=typed,
-                    problem=problem, secret=secret, lifetimes=LIFETIMES)
+        return page(
+            site,
+            "token.html",
+            400 if problem else 200,
+            user=identity.user,
+            tokens=tokens[::-1],
+            typed=typed,
+            problem=problem,
+            secret=secret,
+            lifetimes=LIFETIMES,
+        )
 
     @get("/token")
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -47,7 +60,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             return await show(request, typed=typed, problem="Pick when it ends.")
         try:
             _, secret = await issue(
-                site, identity, user, note=typed["note"].strip(), expires_in=int(lifetime) if lifetime else None,
+                site,
+                identity,
+                user,
+                note=typed["note"].strip(),
+                expires_in=int(lifetime) if lifetime else None,
                 wanted=typed["scopes"].split() or None,
             )
         except HTTPException as error:

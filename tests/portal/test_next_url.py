@@ -9,11 +9,32 @@ from hypothesis import strategies as st
 from portal.nexturl import safe_next
 
 HOSTILE = [
-    "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example",
-    "https:///evil.example", "http:evil.example", "https://hub.example@evil.example/", "javascript:alert(1)",
-    "/%0d%0aSet-Cookie: x", "/hub/home\r\nLocation: //evil.example", "/hub/\x00", " /hub/home", "/hub/home ",
-    "/../../evil", "/hub/%2e%2e/x", "/hub/%252e%252e/x", "/hub/..;/x", "/%2f/evil.example", "/%5cevil.example",
-    "/hub/%5c%5cevil", "hub/home", "", None, "/" + "a" * 4000, "/\ud800",
+    "//evil.example",
+    "///evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "/\t/evil.example",
+    "https:///evil.example",
+    "http:evil.example",
+    "https://hub.example@evil.example/",
+    "javascript:alert(1)",
+    "/%0d%0aSet-Cookie: x",
+    "/hub/home\r\nLocation: //evil.example",
+    "/hub/\x00",
+    " /hub/home",
+    "/hub/home ",
+    "/../../evil",
+    "/hub/%2e%2e/x",
+    "/hub/%252e%252e/x",
+    "/hub/..;/x",
+    "/%2f/evil.example",
+    "/%5cevil.example",
+    "/hub/%5c%5cevil",
+    "hub/home",
+    "",
+    None,
+    "/" + "a" * 4000,
+    "/\ud800",
 ]
 
 

@@ -1,0 +1,157 @@
+"""A portal over a real store: what the gateway's front does is done here in a few lines."""
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from portal.app import Services, create_portal
+from state import scopes
+from state.config import ClusterConfig, Config, OptionConfig, ProfileConfig
+from state.mirror import Identity
+from state.records import Session, Token, User
+from state.store.all import Store
+
+CONFIG = Config(
+    cluster=(ClusterConfig(name="local", kind="local"),),
+    profile=(
+        ProfileConfig(name="lab", title="JupyterLab", cluster="local", description="Notebooks."),
+        ProfileConfig(
+            name="gpu",
+            title="GPU",
+            cluster="local",
+            option={
+                "gpus": OptionConfig(title="GPUs", kind="integer", default=1, minimum=1, maximum=4),
+                "kind": OptionConfig(title="Type", kind="choice", values=("a100", "v100"), default="a100"),
+                "big": OptionConfig(title="Big memory", kind="boolean", default=False),
+                "note": OptionConfig(title="Note", kind="text", maximum=20, default=""),
+            },
+        ),
+    ),
+)
+
+
+class Clock:
+    """Time that moves when the test says so, on top of the real one."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def __call__(self):
+        return time.time() + self.ahead
+
+
+class Links:
+    """Sign-in by links, as the gateway does it."""
+
+    sign_in_links = True
+
+    def __init__(self, store):
+        self.store = store
+        self.closed = []
+
+    async def sign_in_with_link(self, secret):
+        name = await self.store.links.take(secret)
+        return None if name is None else await self.store.users.get(name)
+
+    async def open_session(self, user, request):
+        return f"towpath-session=ticket-of-{user.name}; HttpOnly; SameSite=Lax; Path=/"
+
+    async def close_session(self, request):
+        self.closed.append(request.scope["state"]["identity"].user.name)
+        return "towpath-session=; Max-Age=0; Path=/"
+
+    async def close_open(self, *, digests=(), user=""):
+        pass
+
+
+class Bench:
+    """The portal, its store, and clients who ask as somebody."""
+
+    def __init__(self, store, config):
+        self.store = store
+        self.clock = Clock()
+        self.auth = Links(store)
+        self.mirror = SimpleNamespace(fresh=True)
+        self.config = config
+        self.services = Services(
+            config=config, store=store, mirror=self.mirror, clock=self.clock, version="0.1.0", auth=self.auth
+        )
+        self.app = create_portal(self.services)
+
+    def client(self, identity=None, **headers):
+        async def front(scope, receive, send):
+            scope.setdefault("state", {})["identity"] = identity
+            await self.app(scope, receive, send)
+
+        transport = httpx.ASGITransport(app=front, raise_app_exceptions=True)
+        return httpx.AsyncClient(transport=transport, base_url="http://hub.test", headers=headers)
+
+    async def user(self, name="alice", *, admin=False):
+        await self.store.users.add(User(name=name, admin=admin, created=self.clock()))
+        return await self.store.users.get(name)
+
+    def session(self, user):
+        now = self.clock()
+        session = Session(id=f"s-{user.name}", user=user.name, created=now, expires=now + 3600)
+        return Identity(user, f"digest-{user.name}", scopes.of_user(user), session=session)
+
+    def token(self, user, *wanted):
+        granted = scopes.narrow(wanted, scopes.of_user(user))
+        token = Token(id="t", user=user.name, scopes=tuple(granted), created=self.clock())
+        return Identity(user, f"token-{user.name}", granted, token=token)
+
+    async def submitted(self, user="alice", name="", *, token="report-token"):
+        """What the controller does first: the report token's hash and the app's credential go into the record."""
+        from msgspec.structs import replace
+
+        server = await self.store.servers.get(user, name)
+        return await self.store.servers.save(
+            replace(server, report_hash=hashlib.sha256(token.encode()).hexdigest(), credential="token secret")
+        )
+
+    async def report(self, client, server, kind, *, token="report-token", **more):
+        word = {"user": server.user, "server": server.name, "attempt": server.attempt, "kind": kind, **more}
+        return await client.post("/hub/api/towpath/report", json=word, headers={"Authorization": f"token {token}"})
+
+    async def make_ready(self, client, user="alice", name=""):
+        server = await self.submitted(user, name)
+        answer = await self.report(client, server, "ready", endpoint={"kind": "unix", "path": "/tmp/a/app.sock"})
+        assert answer.status_code == 200, answer.text
+        return await self.store.servers.get(user, name)
+
+    async def end(self, user="alice", name=""):
+        """What the controller does at the end."""
+        from state.lifecycle import PROGRESS, advance
+        from state.records import Event, Reason, Status
+
+        server = await self.store.servers.get(user, name)
+        ended = advance(server, Status.STOPPED, now=self.clock(), reason=Reason(code="stopped", message="Stopped."))
+        event = Event(
+            attempt=server.attempt,
+            time=self.clock(),
+            status=Status.STOPPED,
+            message="Stopped.",
+            progress=PROGRESS[Status.STOPPED],
+        )
+        return await self.store.servers.save(ended, event=event)
+
+
+@pytest.fixture
+def bench(store_url):
+    """Run `async def main(bench)` on an empty store: `bench(main)`, or `bench(main, config=…)`."""
+
+    def runner(main, *, config=CONFIG):
+        async def whole():
+            store = await Store.open(store_url)
+            async with contextlib.AsyncExitStack() as stack:
+                stack.push_async_callback(store.close)
+                return await main(Bench(store, config))
+
+        return asyncio.run(whole())
+
+    return runner

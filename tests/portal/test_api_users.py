@@ -1,0 +1,162 @@
+"""Users in the API, in JupyterHub's shapes."""
+
+from datetime import UTC, datetime, timedelta
+
+
+def test_the_root_says_which_jupyterhub_it_speaks_to_anybody(bench):
+    async def main(bench):
+        answer = await bench.client().get("/hub/api/")
+        assert answer.json()["version"] == "6.1.1"
+        assert answer.headers["x-jupyterhub-version"] == "6.1.1"
+
+    bench(main)
+
+
+def test_a_user_reads_their_own_model(bench):
+    async def main(bench):
+        alice = await bench.user()
+        answer = await bench.client(bench.session(alice)).get("/hub/api/users/alice")
+        assert answer.status_code == 200
+        model = answer.json()
+        assert {
+            "kind",
+            "name",
+            "admin",
+            "roles",
+            "groups",
+            "server",
+            "pending",
+            "created",
+            "last_activity",
+            "servers",
+            "auth_state",
+            "user_info",
+        } >= set(model)
+        assert model["name"] == "alice"
+        assert model["servers"] == {}
+        assert model["server"] is None
+        assert model["created"].endswith("Z")
+
+    bench(main)
+
+
+def test_whoami_names_the_credential_and_its_scopes(bench):
+    async def main(bench):
+        alice = await bench.user()
+        model = (await bench.client(bench.token(alice, "read:users:name!user=alice")).get("/hub/api/user")).json()
+        assert (model["name"], model["kind"], model["token_id"], model["session_id"]) == ("alice", "user", "t", None)
+        assert model["scopes"] == ["read:users:name!user=alice"]
+        model = (await bench.client(bench.session(alice)).get("/hub/api/user")).json()
+        assert model["session_id"] == "s-alice"
+        assert (await bench.client().get("/hub/api/user")).status_code == 403
+
+    bench(main)
+
+
+def test_another_user_is_not_there_for_somebody_without_the_scope(bench):
+    async def main(bench):
+        alice, _ = await bench.user(), await bench.user("bob")
+        client = bench.client(bench.session(alice))
+        hidden, missing = await client.get("/hub/api/users/bob"), await client.get("/hub/api/users/nobody")
+        assert hidden.status_code == missing.status_code == 404
+        assert hidden.json() == missing.json()
+        assert (await client.get("/hub/api/users/bob/tokens")).status_code == 404
+        assert (await client.post("/hub/api/users/bob/server")).status_code == 404
+
+    bench(main)
+
+
+def test_admins_add_change_and_delete_users(bench):
+    async def main(bench):
+        admin = await bench.user("root", admin=True)
+        client = bench.client(bench.session(admin))
+        made = await client.post("/hub/api/users", json={"usernames": ["carol", "dave"]})
+        assert made.status_code == 201
+        assert [user["name"] for user in made.json()] == ["carol", "dave"]
+        assert (await client.post("/hub/api/users", json={"usernames": ["carol"]})).status_code == 409
+        assert (await client.post("/hub/api/users/erin")).status_code == 201
+        assert (await client.post("/hub/api/users/erin")).status_code == 409
+        changed = await client.patch("/hub/api/users/erin", json={"admin": True, "groups": ["bio"]})
+        assert (changed.json()["admin"], changed.json()["groups"]) == (True, ["bio"])
+        assert (await client.delete("/hub/api/users/erin")).status_code == 204
+        assert (await client.get("/hub/api/users/erin")).status_code == 404
+        assert (await client.delete("/hub/api/users/root")).status_code == 400
+
+    bench(main)
+
+
+def test_only_admins_make_or_change_admins(bench):
+    async def main(bench):
+        admin, alice = await bench.user("root", admin=True), await bench.user()
+        lent = bench.token(admin, "admin:users", "delete:users")
+        lent.user = alice  # a helper who was given the scopes, but is no admin
+        client = bench.client(lent)
+        assert (await client.post("/hub/api/users/x", json={"admin": True})).status_code == 403
+        assert (await client.post("/hub/api/users", json={"usernames": ["x"], "admin": True})).status_code == 403
+        assert (await client.patch("/hub/api/users/alice", json={"admin": True})).status_code == 403
+        assert (await client.patch("/hub/api/users/root", json={"admin": False})).status_code == 403
+        assert (await client.delete("/hub/api/users/root")).status_code == 403
+
+    bench(main)
+
+
+def test_the_list_is_paged_filtered_and_sorted(bench):
+    async def main(bench):
+        admin = await bench.user("root", admin=True)
+        client = bench.client(bench.session(admin))
+        for number in range(5):
+            await bench.user(f"user{number}")
+        await client.post("/hub/api/users/user3/server", json={})
+        paged = {"Accept": "application/jupyterhub-pagination+json"}
+        answer = (await client.get("/hub/api/users?offset=1&limit=2", headers=paged)).json()
+        assert [user["name"] for user in answer["items"]] == ["user0", "user1"]
+        assert answer["_pagination"]["total"] == 6
+        following = answer["_pagination"]["next"]
+        assert (following["offset"], following["limit"]) == (3, 2)
+        answer = (await client.get(following["url"], headers=paged)).json()
+        assert [user["name"] for user in answer["items"]] == ["user2", "user3"]
+        names = [user["name"] for user in (await client.get("/hub/api/users?sort=-name")).json()]
+        assert names == ["user4", "user3", "user2", "user1", "user0", "root"]
+        active = (await client.get("/hub/api/users?state=active")).json()
+        assert [user["name"] for user in active] == ["user3"]
+        assert active[0]["pending"] == "spawn"
+        assert (await client.get("/hub/api/users?state=ready")).json() == []
+        assert len((await client.get("/hub/api/users?state=inactive")).json()) == 5
+        assert [user["name"] for user in (await client.get("/hub/api/users?name_filter=ROO")).json()] == ["root"]
+        for bad in ("state=odd", "sort=odd", "limit=many", "offset=x"):
+            assert (await client.get(f"/hub/api/users?{bad}")).status_code == 400
+
+    bench(main)
+
+
+def test_a_filtered_list_scope_lists_only_those(bench):
+    async def main(bench):
+        admin = await bench.user("root", admin=True)
+        await bench.user("alice")
+        client = bench.client(bench.token(admin, "list:users!user=alice"))
+        assert [user["name"] for user in (await client.get("/hub/api/users")).json()] == ["alice"]
+
+    bench(main)
+
+
+def test_activity_is_noted_and_the_future_is_refused(bench):
+    async def main(bench):
+        alice = await bench.user()
+        client = bench.client(bench.session(alice))
+        await client.post("/hub/api/users/alice/server", json={})
+        now = datetime.now(UTC)
+        word = {"servers": {"": {"last_activity": now.isoformat()}}, "last_activity": now.isoformat()}
+        assert (await client.post("/hub/api/users/alice/activity", json=word)).status_code == 200
+        server = (await client.get("/hub/api/users/alice/server")).json()
+        assert server["last_activity"][:19] == now.isoformat()[:19]
+        for bad in (
+            {},
+            {"servers": {"nope": {"last_activity": now.isoformat()}}},
+            {"last_activity": "yesterday"},
+            {"last_activity": (now + timedelta(hours=2)).isoformat()},
+            {"servers": {"": {}}},
+            [],
+        ):
+            assert (await client.post("/hub/api/users/alice/activity", json=bad)).status_code == 400
+
+    bench(main)
