@@ -1,0 +1,373 @@
+"""The mirror on real servers: what a worker knows, how soon, and what it does while the store is away."""
+
+import asyncio
+import contextlib
+import signal
+import time
+
+import pytest
+from msgspec.structs import replace
+
+from state import identities
+from state.errors import StateUnavailableError
+from state.identities import Identities
+from state.mirror import Mirror
+from state.records import Endpoint, Route, Server, Session, Status, Target, Token, User
+from state.store.all import Store
+from state.store.credentials import digest
+from tests.conftest import run, until
+
+ATTEMPT = "a" * 32
+
+
+@contextlib.asynccontextmanager
+async def mirrored(url, **options):
+    """A store with one user, and a mirror that follows it."""
+    store = await Store.open(url)
+    await store.users.add(User(name="ann", created=1.0))
+    mirror = Mirror(store, **{"grace": 60, **options})
+    await mirror.start()
+    try:
+        yield store, mirror
+    finally:
+        await mirror.stop()
+        await store.close()
+
+
+def route_of(user, name="", *, port=1):
+    prefix = f"/user/{user}/{name}/" if name else f"/user/{user}/"
+    endpoint = Endpoint(kind="tcp", host="127.0.0.1", port=port)
+    return Route(prefix=prefix, user=user, name=name, attempt=ATTEMPT, endpoint=endpoint)
+
+
+def session_of(user, *, lasts=60.0):
+    return Session(id="s1", user=user, created=time.time(), expires=time.time() + lasts)
+
+
+def token_of(user, *scopes, lasts=None):
+    now = time.time()
+    expires = None if lasts is None else now + lasts
+    return Token(id="t1", user=user, scopes=scopes or ("inherit",), created=now, expires=expires)
+
+
+def test_a_route_is_known_at_once_changed_at_once_and_gone_at_once(store_url):
+    async def main():
+        async with mirrored(store_url) as (store, mirror):
+            changes = []
+            mirror.on_route_change(lambda prefix, route: changes.append((prefix, route)))
+            assert mirror.lookup("ann", "lab") is None
+            await store.feed.set_route(route_of("ann"))
+            await store.feed.set_route(route_of("ann", "lab"))
+            await until(lambda: len(changes) == 2)
+            assert mirror.lookup("ann", "lab") == route_of("ann", "lab")
+            assert mirror.lookup("ann", "") == mirror.lookup("ann", "tree") == route_of("ann")
+            assert mirror.lookup("bob", "") is None
+            await store.feed.set_route(route_of("ann", "lab", port=2))
+            await store.feed.drop_route("/user/ann/")
+            await until(lambda: len(changes) == 4)
+            assert mirror.lookup("ann", "lab").endpoint.port == 2
+            assert mirror.lookup("ann", "tree") is None
+            assert changes[2:] == [("/user/ann/lab/", route_of("ann", "lab", port=2)), ("/user/ann/", None)]
+
+    run(main())
+
+
+def test_a_mirror_that_starts_late_or_misses_events_has_the_whole_table(store_url):
+    async def main():
+        async with mirrored(store_url) as (store, mirror):
+            await store.feed.set_route(route_of("ann"))
+            await until(lambda: mirror.lookup("ann", ""))
+            late = Mirror(store, grace=60)
+            await late.start()
+            assert late.lookup("ann", "") == route_of("ann")
+            await late.stop()
+            # the log is cut while the reader is behind: it reads all anew
+            await store.redis.call(
+                "HSET", "towpath:{feed}:routes", "/user/bob/", await _encoded(store, route_of("bob"))
+            )
+            await store.redis.call("INCRBY", "towpath:{feed}:number", 5)
+            await store.feed.set_route(route_of("carl"))
+            await until(lambda: mirror.lookup("bob", "") and mirror.lookup("carl", ""))
+            # all is lost: a new epoch, and what is gone is gone here too
+            await store.redis.call("DEL", *[f"towpath:{{feed}}:{key}" for key in ("epoch", "number", "routes", "log")])
+            await store.feed.set_route(route_of("dora"))
+            await until(lambda: mirror.lookup("dora", "") and not mirror.lookup("ann", ""), seconds=30)
+
+    run(main())
+
+
+async def _encoded(store, route):
+    await store.feed.set_route(route)
+    found = await store.redis.call("HGET", "towpath:{feed}:routes", route.prefix)
+    await store.feed.drop_route(route.prefix)
+    return found
+
+
+def test_a_session_is_cached_and_signing_out_reaches_every_worker(store_url):
+    async def main():
+        async with mirrored(store_url) as (store, mirror), mirrored(store_url) as (_, other):
+            ended = []
+            other.on_revoked(lambda digests, user: ended.append((digests, user)))
+            ticket = digest(await store.sessions.open(session_of("ann")))
+            assert mirror.peek(ticket) is None
+            for one in (mirror, other):
+                identity = await one.identify_session(ticket)
+                assert (identity.user.name, identity.session.id, identity.token) == ("ann", "s1", None)
+                assert one.peek(ticket) is identity
+                assert await one.identify_token(ticket) is None
+            await store.sessions.close(ticket)
+            await until(lambda: ended)
+            assert ended == [(frozenset({ticket}), "")]
+            await until(lambda: mirror.peek(ticket) is None and other.peek(ticket) is None)
+            assert await other.identify_session(ticket) is None
+
+    run(main())
+
+
+def test_a_token_holds_what_it_was_given_and_never_more_than_its_user_has_now(store_url):
+    async def main():
+        async with mirrored(store_url) as (store, mirror):
+            await store.users.add(User(name="root", admin=True, created=1.0))
+            key = digest(await store.tokens.issue(token_of("root", "admin:users", "shutdown")))
+            identity = await mirror.identify_token(key)
+            assert {"shutdown", "delete:users"} <= identity.scopes
+            assert "proxy" not in identity.scopes
+            await store.users.save(replace(await store.users.get("root"), admin=False))
+            await until(lambda: mirror.peek(key) is None)
+            assert not {"shutdown", "delete:users"} & (await mirror.identify_token(key)).scopes
+            await store.users.remove("root")
+            await until(lambda: mirror.peek(key) is None)
+            assert await mirror.identify_token(key) is None
+
+    run(main())
+
+
+def test_an_expired_credential_is_refused_from_the_cache_too_and_its_end_is_told(store_url):
+    async def main():
+        async with mirrored(store_url) as (store, mirror):
+            ended = set()
+            mirror.on_revoked(lambda digests, user: ended.update(digests))
+            key = digest(await store.tokens.issue(token_of("ann", lasts=0.5)))
+            ticket = digest(await store.sessions.open(session_of("ann", lasts=0.5)))
+            assert await mirror.identify_token(key)
+            assert await mirror.identify_session(ticket)
+            await until(lambda: mirror.peek(key) is None and mirror.peek(ticket) is None)
+            assert await mirror.identify_token(key) is None
+            assert await mirror.identify_session(ticket) is None
+            await until(lambda: ended == {key, ticket})
+
+    run(main())
+
+
+def test_a_flood_of_unknown_credentials_is_not_a_flood_on_the_store(store_url, monkeypatch):
+    monkeypatch.setattr(identities, "UNKNOWN_LIMIT", 50)
+
+    async def main():
+        async with mirrored(store_url) as (store, mirror):
+            asked = []
+            real = store.sessions.get
+
+            async def counted(key):
+                asked.append(key)
+                return await real(key)
+
+            store.sessions.get = counted
+            for _ in range(20):
+                assert await mirror.identify_session("0" * 64) is None
+            assert len(asked) == 1
+            assert await asyncio.gather(*[mirror.identify_session("1" * 64) for _ in range(20)]) == [None] * 20
+            assert len(asked) == 2
+            for number in range(200):
+                await mirror.identify_session(f"{number:064x}")
+            assert len(mirror._identities._unknown) <= 50
+            assert len(mirror._identities._known) == 0
+
+    run(main())
+
+
+def test_the_cache_is_bounded_and_forgets_the_one_that_was_unused_longest(store_url, monkeypatch):
+    monkeypatch.setattr(identities, "KNOWN_LIMIT", 3)
+
+    async def main():
+        store = await Store.open(store_url)
+        await store.users.add(User(name="ann", created=1.0))
+        now = [time.time()]
+        cache = Identities(store, lambda digests, user: None, lifetime=3600, clock=lambda: now[0])
+        tickets = [digest(await store.sessions.open(session_of("ann"))) for _ in range(4)]
+        for ticket in tickets[:3]:
+            now[0] += 1
+            await cache.identify(ticket, session=True)
+        now[0] += 1
+        assert cache.peek(tickets[0])
+        await cache.identify(tickets[3], session=True)
+        assert [cache.peek(ticket) is not None for ticket in tickets] == [True, False, True, True]
+        await store.close()
+
+    run(main())
+
+
+def test_a_session_that_is_used_slides_and_one_that_was_lost_ends_within_the_interval(store_url):
+    async def main():
+        store = await Store.open(store_url)
+        await store.users.add(User(name="ann", created=1.0))
+        now = [time.time()]
+        ended = []
+        cache = Identities(store, lambda digests, user: ended.append(digests), lifetime=10_000, clock=lambda: now[0])
+        ticket = digest(await store.sessions.open(session_of("ann", lasts=10_000)))
+        first = (await cache.identify(ticket, session=True)).session.expires
+        now[0] += 31
+        assert cache.peek(ticket)
+        await cache.revalidate()
+        assert (await store.sessions.get(ticket)).expires == first  # too little to be worth a write
+        now[0] += 1000
+        assert cache.peek(ticket)
+        await cache.revalidate()
+        slid = (await store.sessions.get(ticket)).expires
+        assert slid == pytest.approx(first + 1031, abs=2)
+        assert cache.peek(ticket).session.expires == slid
+        now[0] += 1000
+        await cache.revalidate()
+        assert (await store.sessions.get(ticket)).expires == slid  # nobody used it since
+        await store.redis.call("DEL", f"towpath:{{s:{ticket}}}:session")  # an end of which nobody was told
+        now[0] += 31
+        assert cache.peek(ticket)
+        await cache.revalidate()
+        assert cache.peek(ticket) is None
+        assert ended == [frozenset({ticket})]
+        await store.close()
+
+    run(main())
+
+
+def test_an_answer_that_was_under_way_when_the_session_ended_is_not_kept(store_url):
+    async def main():
+        async with mirrored(store_url) as (store, mirror):
+            ticket = digest(await store.sessions.open(session_of("ann")))
+            real = store.users.get
+            reached, go_on = asyncio.Event(), asyncio.Event()
+
+            async def slow(name):
+                user = await real(name)
+                reached.set()
+                await go_on.wait()
+                return user
+
+            store.users.get = slow
+            asking = asyncio.create_task(mirror.identify_session(ticket))
+            await reached.wait()
+            ended = []
+            mirror.on_revoked(lambda digests, user: ended.append(digests))
+            await store.sessions.close(ticket)
+            await until(lambda: ended)
+            go_on.set()
+            assert await asking is None
+            assert mirror.peek(ticket) is None
+
+    run(main())
+
+
+def test_activity_and_token_use_are_written_at_stop(store_url):
+    async def main():
+        async with mirrored(store_url) as (store, mirror):
+            server = Server(
+                user="ann",
+                target=Target.READY,
+                status=Status.REQUESTED,
+                attempt=ATTEMPT,
+                profile="p",
+                cluster="c",
+                requested=1.0,
+            )
+            await store.servers.save(server)
+            key = digest(await store.tokens.issue(token_of("ann")))
+            before = time.time()
+            for _ in range(100):
+                mirror.note_activity("ann", "")
+                mirror.note_token_use(key)
+            await mirror.stop()
+            user, _, activity = await store.users.get_with_servers("ann")
+            assert activity[""] >= before
+            assert user.last_activity == activity[""]
+            assert (await store.tokens.get(key)).last_activity >= before
+
+    run(main())
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_what_is_known_is_served_while_the_store_is_away_and_all_is_fresh_when_it_is_back(make_store_server, kind, how):
+    server = make_store_server(kind)
+
+    async def main():
+        async with mirrored(server.url, grace=1.0) as (store, mirror):
+            await store.feed.set_route(route_of("ann"))
+            ticket = digest(await store.sessions.open(session_of("ann")))
+            unseen = digest(await store.sessions.open(session_of("ann")))
+            await mirror.identify_session(ticket)
+            await until(lambda: mirror.lookup("ann", ""))
+            assert mirror.fresh
+            assert not mirror.away
+            server.kill(how)
+            await until(lambda: mirror.away)
+            assert mirror.fresh
+            assert mirror.lookup("ann", "") == route_of("ann")
+            assert mirror.peek(ticket).user.name == "ann"
+            assert await mirror.identify_session(ticket) is mirror.peek(ticket)
+            with pytest.raises(StateUnavailableError):
+                await mirror.identify_session(unseen)
+            with pytest.raises(StateUnavailableError):
+                await store.users.get("ann")
+            await until(lambda: not mirror.fresh)
+            mirror.note_activity("ann", "")
+            server.start()
+            back = time.monotonic()
+            await until(lambda: mirror.fresh and not mirror.away)
+            assert (await mirror.identify_session(unseen)).user.name == "ann"
+            assert time.monotonic() - back < 2.0  # the contract, not a matter of speed
+            await store.feed.set_route(route_of("bob"))
+            await until(lambda: mirror.lookup("bob", ""))
+            assert mirror.lookup("ann", "") == route_of("ann")
+
+    run(main())
+
+
+@pytest.mark.faults
+def test_a_store_that_hangs_is_found_and_used_again(make_store_server):
+    server = make_store_server("valkey")
+
+    async def main():
+        async with mirrored(server.url) as (store, mirror):
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                with pytest.raises(StateUnavailableError):
+                    await store.users.get("ann")
+                await until(lambda: mirror.away)
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+            await until(lambda: not mirror.away)
+            assert (await store.users.get("ann")).name == "ann"
+
+    run(main())
+
+
+@pytest.mark.faults
+def test_a_worker_that_starts_while_the_store_is_away_is_not_fresh_until_it_is_there(make_store_server):
+    server = make_store_server("valkey")
+
+    async def main():
+        store = await Store.open(server.url)
+        await store.feed.set_route(route_of("ann"))
+        server.kill()
+        with pytest.raises(StateUnavailableError):
+            await Store.open(server.url)
+        mirror = Mirror(store, grace=600)
+        await mirror.start()
+        assert not mirror.fresh
+        server.start()
+        await until(lambda: mirror.fresh)
+        assert mirror.lookup("ann", "") == route_of("ann")
+        await mirror.stop()
+        await store.close()
+
+    run(main())
