@@ -15,10 +15,10 @@ from tests.bench.process import BENCH_PYTHON, ROOT, BenchError
 from tests.bench.profile import profile
 from tests.bench.rounds import Run
 from tests.bench.scenarios import SCENARIOS, Scenario, measure
-from tests.bench.targets import Chp, Direct, Nginx, Target, Upstream
+from tests.bench.targets import Chp, Direct, Nginx, NginxTuned, Target, Upstream
 from tests.bench.towpath import Towpath
 
-TARGETS = ("direct", "nginx", "chp", ONE, ALL, "jupyterhub", HUB)
+TARGETS = ("direct", "nginx", "nginx-tuned", "chp", ONE, ALL, "jupyterhub", HUB)
 START = report.Line("start", "start to ready", {"time": "s"})
 USER = report.Line("api-user", "GET /hub/api/users/NAME", {"rate": "req/s", "p50": "ms", "p99": "ms"})
 
@@ -107,7 +107,9 @@ class Bench:
             return
         upstream = Upstream(self.folder)
         await upstream.start()
-        made: dict[str, Target] = {kind.name: kind(upstream, self.room(kind.name)) for kind in (Direct, Nginx, Chp)}
+        made: dict[str, Target] = {
+            kind.name: kind(upstream, self.room(kind.name)) for kind in (Direct, Nginx, NginxTuned, Chp)
+        }
         for name, workers in ((ONE, 1), (ALL, machine.cores())):
             made[name] = Towpath(name, self.room(name), workers=workers, upstream=upstream, publish=self.wanted.publish)
         running: list[Target] = await self.up([made[name] for name in made if name in self.names])

@@ -3,12 +3,14 @@
 Owns: how each peer is started and told of its routes. Each gets what a careful operator would give it.
 """
 
+import getpass
 import json
 import secrets
 from pathlib import Path
 from typing import Protocol
 
 from tests.bench import web
+from tests.bench.machine import children
 from tests.bench.process import BENCH_PYTHON, HERE, BenchError, Child, bench_environment, free_port
 
 PREFIX = "/user/bench/"
@@ -144,12 +146,8 @@ http {{
     keepalive_requests 1000000;
     proxy_http_version 1.1;
     proxy_set_header Host $http_host;
-    proxy_request_buffering off;
-    proxy_buffer_size 64k;
-    proxy_buffers 16 64k;
-    proxy_busy_buffers_size 256k;
-    proxy_max_temp_file_size 0;
     proxy_read_timeout 1h;
+    {more}
     upstream app {{ server 127.0.0.1:{http}; keepalive 256; keepalive_requests 1000000; }}
     upstream echo {{ server 127.0.0.1:{ws}; }}
     server {{
@@ -166,16 +164,20 @@ http {{
 
 
 class Nginx(Base):
-    """nginx with one worker: kept-alive upstream connections, no access log, bodies never on disk."""
+    """nginx with one worker: kept-alive upstream connections, no access log; how bodies are buffered as it comes."""
 
     name = "nginx"
+    more = ""
 
     async def start(self) -> None:
         """See Target."""
-        import getpass
-
         text = NGINX.format(
-            folder=self.folder, port=self.port, prefix=PREFIX, user=getpass.getuser(), **self.upstream.ports
+            folder=self.folder,
+            port=self.port,
+            prefix=PREFIX,
+            user=getpass.getuser(),
+            more=self.more,
+            **self.upstream.ports,
         )
         config = self.folder / "nginx.conf"
         config.write_text(text)
@@ -184,6 +186,14 @@ class Nginx(Base):
 
     def pids(self) -> list[int]:
         """The worker, not the master."""
-        from tests.bench.machine import children
-
         return children(self.child.pid) if self.child else []
+
+
+class NginxTuned(Nginx):
+    """The same with large buffers: bodies stream both ways and never go to disk."""
+
+    name = "nginx-tuned"
+    more = (
+        "proxy_request_buffering off; proxy_buffer_size 64k; proxy_buffers 16 64k;"
+        " proxy_busy_buffers_size 256k; proxy_max_temp_file_size 0;"
+    )

@@ -9,6 +9,7 @@ it would take away routes without a server.
 """
 
 import asyncio
+import contextlib
 import getpass
 import json
 import os
@@ -141,9 +142,9 @@ class Towpath:
     async def start(self) -> None:
         """See Target: up, signed in, and with the routes that `publish` wants."""
         await self.launch()
+        await self._sign_in()
         where = ["--config", str(self.folder / "towpath.toml"), "--data-dir", str(self.data)]
         self.token = (await output_of([COMMAND, "token", self.user, *where])).strip()
-        await self._sign_in()
         if self.publish == "api":
             await self._start_apps()
         elif self.publish == "store":
@@ -196,8 +197,9 @@ class Towpath:
     def hold_controller(self) -> None:
         """Stop the controller for a while: routes without a server are to stay."""
         for pid in self._children("controller"):
-            os.kill(pid, signal.SIGSTOP)
-            self.held.append(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                self.held.append(pid)
 
     async def publish_many(self, count: int) -> None:
         """Fill the table with routes that lead nowhere."""
@@ -221,7 +223,8 @@ class Towpath:
         if not self.child:
             return
         for pid in self.held:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         if self.child.process.poll() is None:
             for url in self.started:
                 await web.request("DELETE", url, self.authorization())
