@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from state.config import Config
 from state.errors import ConfigError, Fault
-from state.faults import checked
+from state.faults import REDIS_SCHEMES, checked
 
 PREFIX: Final = "TOWPATH_"
 OWN_VARIABLES: Final = frozenset({"TOWPATH_DATA_DIR"})
@@ -114,11 +114,15 @@ def _redis_url(config: Config, path: Path | None, source: str, faults: list[Faul
     if not holder.is_absolute() and path is not None:
         holder = path.parent / holder
     try:
-        return holder.read_text(encoding="utf-8").strip()
+        url = holder.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         faults.append(Fault(source, "state.redis_url_file", f"{holder} cannot be read: {reason}."))
         return ""
+    if not url.startswith(REDIS_SCHEMES):  # the URL itself is a secret, and is not told
+        words = f"{holder} must hold a URL that begins with one of: {', '.join(REDIS_SCHEMES)}."
+        faults.append(Fault(source, "state.redis_url_file", words))
+    return url
 
 
 def _data_dir(argument: str | Path | None, given: Mapping[str, str]) -> Path:

@@ -1,0 +1,88 @@
+"""The rules for names: what passes needs no escaping in a key, a job's name or a path."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from state.errors import NameRuleError
+from state.names import (
+    SERVER_NAME,
+    SERVER_NAME_MAX,
+    USER_NAME,
+    USER_NAME_MAX,
+    escape,
+    server_key,
+    server_name,
+    server_path,
+    split_server_key,
+    user_name,
+)
+
+USERS = st.from_regex(USER_NAME, fullmatch=True).filter(lambda name: len(name) <= USER_NAME_MAX)
+SERVERS = st.one_of(
+    st.just(""), st.from_regex(SERVER_NAME, fullmatch=True).filter(lambda name: len(name) <= SERVER_NAME_MAX)
+)
+
+
+@given(st.text(max_size=80))
+@example("../x")
+@example("a/b")
+@example("{u}")
+@example("a\n")
+@example("ROOT")
+@example("ﬁne")
+@example("İ")
+@example("k\u212a")
+@example("a" * 65)
+def test_a_user_name_is_normal_or_refused(raw):
+    try:
+        name = user_name(raw)
+    except NameRuleError as error:
+        words = str(error)
+        assert words.startswith("A user's name")
+    else:
+        assert name == user_name(name)
+        assert USER_NAME.fullmatch(name)
+        assert 1 <= len(name) <= USER_NAME_MAX
+        assert not set(name) & set("/{}:*?#% \r\n\\")
+
+
+@pytest.mark.parametrize("raw", ["", ".", "..", "-x", "a b", "a/b", "a\x00", "ann!", "a" * 65, "é"])
+def test_these_are_no_user_names(raw):
+    with pytest.raises(NameRuleError):
+        user_name(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"), [("Ann", "ann"), (" ann ", "ann"), ("\uff41nn", "ann"), ("a.b@c+d-e_f", "a.b@c+d-e_f")]
+)
+def test_case_width_and_edges_are_made_normal(raw, name):
+    assert user_name(raw) == name
+
+
+@pytest.mark.parametrize("raw", ["1a", "A", "a--b", "a-", "-a", "a.b", "a" * 31, "a\n", "ä", "a/b"])
+def test_these_are_no_server_names(raw):
+    with pytest.raises(NameRuleError):
+        server_name(raw)
+
+
+@given(SERVERS)
+def test_a_server_name_passes_unchanged(name):
+    assert server_name(name) == name
+
+
+@given(USERS, SERVERS)
+def test_a_key_can_be_split_again(user, name):
+    assert split_server_key(server_key(user, name)) == (user, name)
+
+
+@given(USERS, SERVERS, USERS, SERVERS)
+def test_two_servers_never_share_a_path(user, name, other_user, other_name):
+    same = (user, name) == (other_user, other_name)
+    assert (server_path("/", user, name) == server_path("/", other_user, other_name)) is same
+
+
+def test_a_path_is_escaped_as_jupyterhub_does():
+    assert server_path("/hub1/", "a+b@c.d", "") == "/hub1/user/a%2Bb@c.d/"
+    assert server_path("/", "ann", "lab-1") == "/user/ann/lab-1/"
+    assert escape("a/b c") == "a%2Fb%20c"

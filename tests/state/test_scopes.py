@@ -1,0 +1,135 @@
+"""Scopes: JupyterHub's table, and that no token gains what its maker does not have."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state.records import User
+from state.scopes import ADMIN, CONTAINERS, SELF, SUBSCOPES, WITHIN, expand, known, may, narrow, of_user
+
+ANN = User(name="ann", created=1.0)
+ROOT = User(name="root", admin=True, created=1.0)
+NAMES = st.sampled_from(sorted(SUBSCOPES))
+PEOPLE = st.sampled_from(["ann", "bob"])
+FILTERS = st.one_of(
+    st.just(""),
+    st.builds("!user={}".format, PEOPLE),
+    st.builds("!server={}/{}".format, PEOPLE, st.sampled_from(["", "lab"])),
+    st.builds("!group={}".format, st.sampled_from(["g", "h"])),
+)
+SCOPES = st.frozensets(st.builds("{}{}".format, NAMES, FILTERS), max_size=6)
+TARGETS = st.fixed_dictionaries(
+    {},
+    optional={
+        "user": PEOPLE,
+        "server": st.builds("{}/{}".format, PEOPLE, st.sampled_from(["", "lab"])),
+        "groups": st.lists(st.sampled_from(["g", "h"]), max_size=2),
+    },
+).filter(lambda target: "server" not in target or target["server"].startswith(target.get("user", "") or ""))
+REQUESTS = st.lists(
+    st.one_of(
+        st.builds("{}{}".format, NAMES, FILTERS),
+        st.sampled_from(["self", "inherit", "servers!user", "nonsense", "servers!x=y", "!", "servers!user="]),
+    ),
+    max_size=6,
+)
+
+
+def test_every_scope_that_is_named_exists():
+    for inner in SUBSCOPES.values():
+        assert set(inner) <= set(SUBSCOPES)
+    assert set(SELF) | set(ADMIN) <= set(SUBSCOPES)
+
+
+def test_an_admin_has_every_scope_that_there_is():
+    assert set(SUBSCOPES) <= of_user(ROOT)
+
+
+def test_a_person_has_their_own_things_and_nobody_elses():
+    mine = of_user(ANN)
+    assert may(mine, "start:servers", user="ann", server="ann/lab")
+    assert may(mine, "access:servers", server="ann/")
+    assert may(mine, "read:tokens", user="ann")
+    assert not may(mine, "users", user="ann")
+    assert not may(mine, "delete:users", user="ann")
+    assert not may(mine, "read:users:name", user="bob")
+    assert not may(mine, "start:servers")
+    assert not may(mine, "access:servers", user="bob", server="bob/")
+    assert not may(mine, "list:users")
+    assert not may(mine, "no-such-scope", user="ann")
+
+
+def test_a_scope_contains_what_the_table_says_at_any_depth():
+    assert "read:users:name" in WITHIN["admin:servers"]
+    assert "admin:users" in CONTAINERS["read:users:name"]
+    assert may(frozenset({"admin:users"}), "read:users:activity", user="bob")
+
+
+def test_filters_hold_for_groups_servers_and_services():
+    group = frozenset({"servers!group=g"})
+    assert may(group, "read:servers", user="ann", groups=("g",))
+    assert not may(group, "read:servers", user="ann", groups=("h",))
+    one = frozenset({"access:servers!server=ann/lab"})
+    assert may(one, "access:servers", user="ann", server="ann/lab")
+    assert not may(one, "access:servers", user="ann", server="ann/")
+    assert not may(one, "access:servers", user="ann")
+    default = frozenset({"access:servers!server=ann/"})
+    assert may(default, "access:servers", server="ann/")
+    assert not may(default, "access:servers", server="ann/lab")
+    assert may(frozenset({"access:services!service=x"}), "access:services", service="x")
+
+
+@pytest.mark.parametrize(
+    ("requested", "granted", "refused"),
+    [
+        (["inherit"], "access:servers!user=ann", "shutdown"),
+        (["self"], "servers!user=ann", "users!user=ann"),
+        (["servers!user"], "start:servers!user=ann", "tokens!user=ann"),
+        (["servers"], "start:servers!user=ann", "start:servers"),
+        (["access:servers!server=ann/lab"], "access:servers!server=ann/lab", "access:servers!user=ann"),
+        (["access:servers!server=bob/lab", "read:servers"], "read:servers!user=ann", "access:servers!server=bob/lab"),
+    ],
+)
+def test_a_token_gets_the_part_that_its_maker_has(requested, granted, refused):
+    result = narrow(requested, of_user(ANN))
+    assert granted in result
+    assert refused not in result
+
+
+def test_a_token_of_an_admin_can_be_for_themselves_alone():
+    result = narrow(["self"], of_user(ROOT))
+    assert may(result, "servers", user="root")
+    assert not may(result, "servers", user="ann")
+
+
+@given(REQUESTS, SCOPES, st.sampled_from(["", "ann"]), NAMES, TARGETS)
+def test_a_token_never_may_what_its_maker_may_not(requested, owned, user, scope, target):
+    granted = narrow(requested, owned, user=user)
+    if may(granted, scope, **target):
+        assert may(owned, scope, **target)
+
+
+@given(SCOPES, NAMES, TARGETS)
+def test_expansion_changes_nothing_of_what_is_allowed(scopes, scope, target):
+    assert may(expand(scopes), scope, **target) is may(scopes, scope, **target)
+    assert expand(expand(scopes)) == expand(scopes)
+
+
+@given(SCOPES)
+def test_narrowing_to_all_that_one_has_loses_nothing(owned):
+    assert narrow(["inherit"], owned) == expand(owned) == narrow(owned, owned) == narrow(expand(owned), owned)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_scope_or_is_not(text):
+    assert isinstance(known(text), bool)
+    assert isinstance(may(frozenset({text}), text), bool)
+    narrow([text], of_user(ROOT))
+
+
+@pytest.mark.parametrize(
+    ("scope", "there"),
+    [("self", True), ("servers!user", True), ("servers!server=a/b", True), ("serves", False), ("servers!x=1", False)],
+)
+def test_known_tells_scopes_from_typing_errors(scope, there):
+    assert known(scope) is there

@@ -1,0 +1,208 @@
+"""Settings: where they are found, what overrides what, and that every fault is told at once."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from state.config import Config
+from state.errors import ConfigError
+from state.faults import checked
+from state.settings import load
+
+SHIPPED = Path(__file__).resolve().parents[2] / "gateway" / "commands" / "towpath.toml"
+
+BAD = """
+[gateway]
+prot = 8000
+port = "x"
+base_path = "hub"
+trusted_proxies = ["10.0.0.0/8", "proxy"]
+[auth]
+admins = ["Root"]
+[[auth.provider]]
+name = "g"
+kind = "github"
+[[cluster]]
+name = "a"
+kind = "slurm"
+[[cluster]]
+name = "a"
+kind = "local"
+tick = 0
+[[profile]]
+name = "p"
+cluster = "b"
+command = ["x", "{sokket}", "{"]
+[profile.option.n]
+kind = "integer"
+minimum = 3
+default = 1
+[profile.option.m]
+kind = "colour"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def faults(folder, text="", **environment):
+    path = folder / "towpath.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(None, folder / "data", environment=environment)
+    return {fault.key: fault for fault in caught.value.faults}, str(caught.value)
+
+
+def test_without_a_file_it_is_the_one_machine_mode(folder):
+    found = load(None, folder / "data", environment={})
+    if not Path("/etc/towpath/towpath.toml").exists():
+        assert found.config_path is None
+        assert found.config == Config()
+    assert found.redis_url == ""
+
+
+def test_the_file_of_the_argument_comes_before_the_one_of_the_folder(folder):
+    (folder / "towpath.toml").write_text("gateway.port = 1\n")
+    (folder / "other.toml").write_text("gateway.port = 2\n")
+    assert load(None, folder / "data", environment={}).config.gateway.port == 1
+    found = load("other.toml", folder / "data", environment={})
+    assert (found.config.gateway.port, found.config_path) == (2, folder / "other.toml")
+
+
+def test_the_environment_overrides_scalar_keys_and_is_told_by_its_own_name(folder):
+    (folder / "towpath.toml").write_text("[gateway]\nport = 1\nworkers = 2\n")
+    given_ = {"TOWPATH_GATEWAY_PORT": "9", "TOWPATH_STATE_REDIS_URL": "unix:///x", "TOWPATH_OTHER": "1", "PATH": "/"}
+    found = load(None, folder / "data", environment=given_)
+    assert (found.config.gateway.port, found.config.gateway.workers, found.redis_url) == (9, 2, "unix:///x")
+    assert found.environment == given_
+    by_key, text = faults(folder, TOWPATH_GATEWAY_PORT="nine", TOWPATH_GATEWAY_PROT="1")
+    assert set(by_key) == {"gateway.port", "gateway.prot"}
+    assert "environment variable TOWPATH_GATEWAY_PORT" in text
+
+
+def test_the_data_directory_is_found_and_made_for_its_owner_alone(folder):
+    (folder / "towpath.toml").write_text("")
+    given_ = {"TOWPATH_DATA_DIR": str(folder / "b"), "XDG_STATE_HOME": str(folder / "c")}
+    assert load(None, folder / "a", environment=given_).data_dir == folder / "a"
+    assert load(None, None, environment=given_).data_dir == folder / "b"
+    del given_["TOWPATH_DATA_DIR"]
+    made = load(None, None, environment=given_).data_dir
+    assert made == folder / "c" / "towpath"
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    (folder / "file").write_text("")
+    with pytest.raises(ConfigError, match="data directory"):
+        load(None, folder / "file" / "x", environment={})
+
+
+def test_a_secret_may_be_in_a_file_beside_the_configuration(folder):
+    (folder / "towpath.toml").write_text('[state]\nredis_url_file = "url"\n')
+    (folder / "url").write_text("redis://:secret@127.0.0.1/\n")
+    assert load(None, folder / "data", environment={}).redis_url == "redis://:secret@127.0.0.1/"
+    nearer = {"TOWPATH_STATE_REDIS_URL": "unix:///x"}
+    assert load(None, folder / "data", environment=nearer).redis_url == "unix:///x"
+    by_key, _ = faults(folder, '[state]\nredis_url_file = "none"\n')
+    assert set(by_key) == {"state.redis_url_file"}
+    (folder / "url").write_text("http://x\n")
+    by_key, text = faults(folder, '[state]\nredis_url_file = "url"\n')
+    assert set(by_key) == {"state.redis_url_file"}
+    assert "http://x" not in text
+
+
+def test_all_faults_are_told_at_once_each_with_file_and_key(folder):
+    by_key, text = faults(folder, BAD)
+    assert set(by_key) == {
+        "gateway.prot", "gateway.port", "gateway.base_path", "gateway.trusted_proxies", "auth.admins",
+        "auth.provider[1].kind", "cluster", "cluster[1].kind", "cluster[2].tick", "profile[1].cluster",
+        "profile[1].command", "profile[1].option.n.default", "profile[1].option.m.kind",
+    }  # fmt: skip
+    assert "did you mean port?" in text
+    assert all(line.startswith(f"{folder}/towpath.toml: ") for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("[gateway]\nhost = '0.0.0.0'\n", "gateway.host", "without [auth]"),
+        ("[gatewya]\n", "gatewya", "did you mean gateway?"),
+        ("gateway = 3\n", "gateway", "table"),
+        ("[gateway]\nport = 70000\n", "gateway.port", "65535"),
+        ("[gateway]\npublic_url = 'hub'\n", "gateway.public_url", "https://"),
+        ("[gateway]\nbase_path = '/a/../b/'\n", "gateway.base_path", "plain path"),
+        ("[state]\nredis_url = 'x'\n", "state.redis_url", "redis://"),
+        ("[state]\nredis_url = 'unix:///x'\nredis_url_file = 'y'\n", "state.redis_url_file", "one of the two"),
+        ("[[cluster]]\nkind = 'local'\n", "cluster[1].name", "missing"),
+        ("[cluster]\nkind = 'local'\n", "cluster", "[[cluster]]"),
+        ("[[profile]]\nname = 'p'\ncluster = 'local'\napp = 'web'\n", "profile[1].command", "needs a command"),
+        ("[[profile]]\nname = 'p'\ncluster = 'local'\ncommand = ['x']\n", "profile[1].command", "{socket}"),
+        ("[[profile]]\nname = 'p'\ncluster = 'local'\nenvironment = {'A=B' = 'x'}\n", "profile[1].environment", "A=B"),
+        ("[[profile]]\nname = 'P p'\ncluster = 'local'\n", "profile[1].name", "matching regex"),
+    ],
+)
+def test_a_fault_says_what_is_wrong_and_where(folder, text, key, words):
+    by_key, _ = faults(folder, text)
+    assert words in str(by_key[key])
+
+
+def test_an_option_whose_limits_contradict_each_other_is_a_fault(folder):
+    head = "[[profile]]\nname = 'p'\ncluster = 'local'\n[profile.option.x]\n"
+    for text, key in (
+        ("kind = 'integer'\nminimum = 3\nmaximum = 2\n", "minimum"),
+        ("kind = 'choice'\n", "values"),
+        ("kind = 'choice'\nvalues = ['a']\ndefault = 'b'\n", "default"),
+        ("pattern = '('\n", "pattern"),
+        ("values = ['a']\n", "values"),
+    ):
+        by_key, _ = faults(folder, head + text)
+        assert list(by_key) == [f"profile[1].option.x.{key}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"[gateway\nport = 1\n", "line 1, column 9"), (b"a = \xff", "not UTF-8"), (b"a = 1\na = 2\n", "line 2")],
+)
+def test_bad_toml_is_told_with_its_place_and_no_traceback(folder, content, words):
+    (folder / "towpath.toml").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load(None, folder / "data", environment={})
+    assert words in str(caught.value)
+    assert len(caught.value.faults) == 1
+
+
+def test_a_file_that_is_named_must_be_there(folder):
+    with pytest.raises(ConfigError, match="no such file"):
+        load("missing.toml", folder / "data", environment={})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(folder, folder / "data", environment={})
+
+
+def test_the_configuration_that_init_writes_is_the_default_one(folder):
+    assert load(SHIPPED, folder / "data", environment={}).config == Config()
+
+
+LEAVES = st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=10), st.dates())
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["gateway", "state", "auth", "cluster", "profile", "option", "name", "kind", "port", "x"]),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(st.sampled_from(["gateway", "state", "auth", "cluster", "profile", "x"]), TREES, max_size=4))
+def test_any_tree_is_a_configuration_or_a_list_of_faults(raw):
+    found = []
+    config = checked(raw, "f", {}, found)
+    assert (config is None) is bool(found)
