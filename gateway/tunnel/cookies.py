@@ -16,12 +16,15 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 class Hidden:
     """The names of the hub's cookies, in every form that a browser or a lax parser would take for them."""
 
-    __slots__ = ("_names", "_search")
+    __slots__ = ("_names", "_remove")
 
     def __init__(self, names: Iterable[bytes]) -> None:
-        plain = [_bare(name.lower()) for name in names]
+        plain = sorted({_bare(name.lower()) for name in names})
         self._names = frozenset(plain)
-        self._search = re.compile(b"|".join(map(re.escape, plain)), re.IGNORECASE).search if plain else None
+        either = b"|".join(map(re.escape, plain))
+        # A nameless cookie reaches the server as `name=value` or `=name=value`: both are cut, quoted names too.
+        pattern = rb'(?:^|;)[\s="]*(?:__host-|__secure-)*(?:%b)[\s"]*(?:=[^;]*)?(?=;|$)' % either
+        self._remove = re.compile(pattern, re.IGNORECASE).sub if plain else None
 
     def holds(self, name: bytes) -> bool:
         """Whether this is a name of the hub's: whatever its case and prefix."""
@@ -29,14 +32,9 @@ class Hidden:
 
     def cut(self, value: bytes) -> bytes:
         """A Cookie header's value without the hub's cookies, duplicates included; `b""`: nothing is left."""
-        if self._search is None or self._search(value) is None:
+        if self._remove is None:
             return value
-        kept = [part for part in value.split(b";") if not self._is_hub(part)]
-        return b";".join(kept).strip()
-
-    def _is_hub(self, part: bytes) -> bool:
-        # A nameless cookie `=name=value` reaches the server as `name=value` or `=name=value`: both are cut.
-        return self.holds(part.strip().lstrip(b"=").partition(b"=")[0])
+        return self._remove(b"", value).strip(b"; \t")
 
 
 def _bare(name: bytes) -> bytes:

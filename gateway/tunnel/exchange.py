@@ -189,8 +189,12 @@ class Exchange:
             fields = [pair for pair in fields if pair[0] != b"content-length"]
         send = self._send
         stats = self.way.stats
+        try:
+            await send({"type": "http.response.start", "status": connection.status, "headers": fields})
+        except RuntimeError as error:
+            # Granian refuses what is not a valid head: a name with a space, a status out of range.
+            raise UpstreamError("bad-response", repr(error)) from error
         self._started = True
-        await send({"type": "http.response.start", "status": connection.status, "headers": fields})
         if not connection.complete:
             self.watch()
         while True:
@@ -203,7 +207,7 @@ class Exchange:
                 self.way.pool.release(connection)
                 await send({"type": "http.response.body", "body": body})
                 return
-            if body or not self._started:
+            if body:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             if self._gone:
                 raise ClientGoneError

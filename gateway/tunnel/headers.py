@@ -51,8 +51,8 @@ _RESPONSE_REFUSED = HOP_BY_HOP | {
     b"x-reproxy-url",
 }
 _RESPONSE_SPECIAL = _RESPONSE_REFUSED | {b"content-length", b"set-cookie", b"service-worker-allowed"}
+_PLAIN_CONNECTION = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close", b"upgrade", b"Upgrade"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_TOKENS = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 CHUNKED = -1
 """A body of unknown length that says itself where it ends."""
@@ -142,7 +142,7 @@ class RequestRules:
             elif name == b"transfer-encoding":
                 codings.append(value)
             elif name == b"connection":
-                if value not in (b"keep-alive", b"close", b"Upgrade", b"upgrade"):
+                if value not in _PLAIN_CONNECTION:
                     named = named | named_in_connection((value,))
             elif name in forwarded.INBOUND:
                 inbound.append((name, value))
@@ -190,15 +190,15 @@ def response_head(fields: Fields, prefix: bytes, hidden: cookies.Hidden) -> Resp
         elif name == b"transfer-encoding":
             codings.append(value)
         elif name == b"connection":
-            named = named | named_in_connection((value,))
+            if value not in _PLAIN_CONNECTION:
+                named = named | named_in_connection((value,))
         elif name == b"service-worker-allowed" and value.startswith(prefix) and b".." not in value:
             out.append((name, value))
     if named:
         out = [pair for pair in out if pair[0] not in named]
-    if out:
-        names, values = zip(*out, strict=True)
-        if _CONTROL.search(b"".join(values)) or not _TOKENS.fullmatch(b"".join(names)) or b"" in names:
-            raise UpstreamError("bad-response", "a header field is not valid")
+    # llhttp and Granian check this too, and field names; a response must not be split if either one relents.
+    if _CONTROL.search(b"".join([value for _, value in out])):
+        raise UpstreamError("bad-response", "a header field has control characters")
     try:
         length = declared_length(lengths, codings, UNTIL_CLOSE)
     except ValueError as error:
