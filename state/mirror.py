@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from state.errors import StateUnavailableError
@@ -64,7 +64,11 @@ class Mirror:
             await self._take_snapshot()
         except StateUnavailableError:
             _log.warning("Redis is away: the mirror starts empty and goes on trying")
-        for work in (self._follow(), self._look_after_identities(), self._flush_notes()):
+        for work in (
+            self._follow(),
+            self._every(LOOK_SECONDS, self._identities.revalidate),
+            self._every(FLUSH_SECONDS, self._flush),
+        ):
             self._tasks.append(asyncio.create_task(work))
 
     async def stop(self) -> None:
@@ -146,6 +150,10 @@ class Mirror:
                 self._epoch = ""
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, BACK_OFF[1])
+            except Exception:  # noqa: BLE001  # a record that cannot be read must not end the following for good
+                _log.exception("The feed could not be read; the whole table is read again")
+                self._epoch = ""
+                await asyncio.sleep(BACK_OFF[1])
 
     async def _follow_on(self) -> None:
         """One read of the feed, or of the whole table where that is safer."""
@@ -187,24 +195,22 @@ class Mirror:
 
     def _tell_route(self, prefix: str, route: Route | None) -> None:
         for callback in self._route_callbacks:
-            callback(prefix, route)
+            _call(callback, prefix, route)
 
     def _tell_revoked(self, digests: frozenset[str], user: str) -> None:
         for callback in self._revoked_callbacks:
-            callback(digests, user)
+            _call(callback, digests, user)
 
     # --- in the background ----------------------------------------------------------------------------------
-    async def _look_after_identities(self) -> None:
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            with contextlib.suppress(StateUnavailableError):
-                await self._identities.revalidate()
-
-    async def _flush_notes(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            with contextlib.suppress(StateUnavailableError):
-                await self._flush()
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except StateUnavailableError:
+                pass  # the next time
+            except Exception:  # noqa: BLE001  # logged, and tried again
+                _log.exception("The mirror's work in the background failed")
 
     async def _flush(self) -> None:
         """Write what was noted; what cannot be written is kept for the next time, up to a limit."""
@@ -220,6 +226,14 @@ class Mirror:
                 self._activity = activity | self._activity
             if len(self._token_use) + len(token_use) < NOTES_LIMIT:
                 self._token_use = token_use | self._token_use
+
+
+def _call(callback: Callable[..., None], *args: object) -> None:
+    """One listener's fault is not the others'."""
+    try:
+        callback(*args)
+    except Exception:  # noqa: BLE001  # logged
+        _log.exception("A listener of the mirror failed")
 
 
 __all__ = ["REVALIDATE_SECONDS", "Identity", "Mirror"]

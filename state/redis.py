@@ -25,6 +25,9 @@ WAIT_MARGIN: Final = 2.0
 IDLE_WAITERS: Final = 32
 CLUSTER_SCHEME: Final = "redis+cluster://"
 
+_FAILURES: Final = (OSError, errors.RedisError, errors.RedisClusterException)
+"""All that redis-py raises: its cluster's errors are a family of their own."""
+
 _REFUSALS: Final[dict[str, tuple[type[TowpathError], str]]] = {
     "CONFLICT": (ConflictError, "Somebody else changed this at the same time. Please look again."),
     "FENCED": (FencedError, "Another controller has taken over."),
@@ -92,7 +95,7 @@ class Redis:
             return []
         try:
             replies = await self._transport.send(commands)
-        except (OSError, errors.RedisError) as error:
+        except _FAILURES as error:
             raise StateUnavailableError(AWAY) from error
         for reply in replies:
             if isinstance(reply, Exception):
@@ -116,7 +119,7 @@ class Redis:
             for at, reply in enumerate(replies):
                 if isinstance(reply, Exception) and _words(reply).startswith("NOSCRIPT"):
                     replies[at] = (await self._transport.send((("EVAL", script.text, *tails[at]),)))[0]
-        except (OSError, errors.RedisError) as error:
+        except _FAILURES as error:
             raise StateUnavailableError(AWAY) from error
         for reply in replies:
             if isinstance(reply, Exception):
@@ -127,7 +130,7 @@ class Redis:
         """A command that blocks for up to `seconds`, on a connection of its own. Raises StateUnavailableError."""
         try:
             reply = await self._transport.wait(command, seconds)
-        except (OSError, errors.RedisError) as error:
+        except _FAILURES as error:
             raise StateUnavailableError(AWAY) from error
         if isinstance(reply, Exception):
             raise _refusal(reply)
@@ -156,11 +159,13 @@ class _Server:
         try:
             async with asyncio.timeout(seconds + WAIT_MARGIN):
                 replies = await line.send((command,))
-        except BaseException:
+        except OSError:  # a time-out is one
             if not self._closed:
                 self.losses += 1
-            line.close()
             raise
+        finally:
+            if not line.quiet:  # the caller went away, or the server: its late answer is nobody's
+                line.close()
         if len(self._idle) < IDLE_WAITERS and not self._closed:
             self._idle.append(line)
         else:
@@ -249,7 +254,7 @@ class _Cluster:
             return await client.execute_command(*command, target_nodes=node)
         except errors.ResponseError as error:
             return error
-        except (OSError, errors.RedisError):
+        except _FAILURES:
             self.losses += 1
             raise
 

@@ -35,6 +35,10 @@ class Address(Struct, frozen=True, kw_only=True):
     database: int = 0
     tls: ssl.SSLContext | None = None
 
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Address({self.path or f'{self.host}:{self.port}'})"
+
     def greeting(self) -> list[Command]:
         """The commands that open a connection."""
         commands: list[Command] = []
@@ -101,6 +105,11 @@ class Line(asyncio.Protocol):
                 self._watch = self._loop.call_later(self._patience, self._look)
         self._due.append((future, len(commands)))
         return future
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the line is up and nothing is due on it."""
+        return self.lost is None and not self._due
 
     def close(self) -> None:
         """Close at once; callers that wait get ConnectionError."""

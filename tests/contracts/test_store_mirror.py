@@ -15,7 +15,7 @@ from state.mirror import Mirror
 from state.records import Endpoint, Route, Server, Session, Status, Target, Token, User
 from state.store.all import Store
 from state.store.credentials import digest
-from tests.conftest import run, until
+from tests.conftest import StoreCluster, run, until
 
 ATTEMPT = "a" * 32
 
@@ -369,5 +369,69 @@ def test_a_worker_that_starts_while_the_store_is_away_is_not_fresh_until_it_is_t
         assert mirror.lookup("ann", "") == route_of("ann")
         await mirror.stop()
         await store.close()
+
+    run(main())
+
+
+def test_a_listener_that_fails_and_a_record_that_cannot_be_read_do_not_stop_the_mirror(store_url, caplog):
+    async def main():
+        async with mirrored(store_url) as (store, mirror):
+
+            def fails(prefix, route):
+                raise ValueError(prefix)
+
+            mirror.on_route_change(fails)
+            await store.feed.set_route(route_of("ann"))
+            await until(lambda: mirror.lookup("ann", ""))
+            broken = "towpath:{feed}:routes", "/user/x/", "{"
+            await store.redis.call("HSET", *broken)
+            await store.redis.call("INCRBY", "towpath:{feed}:number", 5)
+            await store.feed.set_route(route_of("bob"))
+            await until(lambda: "could not be read" in caplog.text)
+            await store.redis.call("HDEL", *broken[:2])
+            await until(lambda: mirror.lookup("bob", ""))
+
+    run(main())
+
+
+def test_a_waiter_who_leaves_is_no_loss_of_the_connection(store_url):
+    async def main():
+        async with mirrored(store_url) as (store, _):
+            before = store.redis.losses
+            waiting = asyncio.create_task(store.servers.events("ann", "", timeout=20))
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert await store.servers.events("ann", "", timeout=0.01) == []
+            assert store.redis.losses == before
+
+    run(main())
+
+
+@pytest.mark.faults
+def test_a_cluster_that_was_away_is_used_again(make_store_server):
+    cluster = StoreCluster.form(make_store_server)
+
+    async def main():
+        async with mirrored(cluster.url, grace=1.0) as (store, mirror):
+            await store.feed.set_route(route_of("ann"))
+            await until(lambda: mirror.lookup("ann", ""))
+            for server in cluster.servers:
+                server.kill()
+            await until(lambda: mirror.away)
+            for user in ("ann", "bob", "carl", "dora"):
+                with pytest.raises(StateUnavailableError):
+                    await store.users.get(user)
+            for server in cluster.servers:
+                server.start()
+            await until(lambda: not mirror.away, seconds=60)
+
+            async def back():
+                with contextlib.suppress(StateUnavailableError):
+                    return await store.users.get("ann")
+
+            assert (await until(back)).name == "ann"
+            assert mirror.lookup("ann", "") == route_of("ann")
 
     run(main())

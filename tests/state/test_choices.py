@@ -64,7 +64,8 @@ def test_every_field_that_is_wrong_is_told_at_once():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("cores", True), ("cores", 2.0), ("cores", "2.0"), ("cores", "9" * 30), ("cores", 0), ("cores", [1, 2]), ("cores", {}),
+        ("cores", True), ("cores", 2.0), ("cores", "2.0"), ("cores", "9" * 30), ("cores", 0), ("cores", [1, 2]),
+        ("cores", {}),
         ("notify", 1), ("notify", []), ("queue", ""), ("queue", ["short", "long"]), ("account", "a\nb"),
         ("account", "abcdefghi"), ("account", 5), ("account", "a\x00"), ("account", "abc\n"), ("account", "x" * 5000),
     ],
