@@ -1,0 +1,76 @@
+"""A scripted cluster in memory: a queue that moves when it is told to. It obeys the launchers' contract."""
+
+import itertools
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from batch.contract import JobSpec, JobState, JobView, LauncherError, Report
+from state.records import Endpoint, JobRef
+
+
+class FakeLauncher:
+    """`down`: verbs raise; `lose_answers`: a submit is done, but its answer lost; `step` moves a job by hand."""
+
+    def __init__(self, name: str = "fake", *, running: bool = True) -> None:
+        self.name = name
+        self.down = False
+        self.lose_answers = False
+        self.refuse: LauncherError | None = None
+        self.running = running
+        self.jobs: dict[str, JobView] = {}
+        self.submits: list[str] = []
+        self.cancels: list[str] = []
+        self.polls = 0
+        self._numbers = itertools.count(1)
+
+    async def submit(self, spec: JobSpec) -> JobRef:
+        self._answer()
+        self.submits.append(spec.attempt)
+        if self.refuse is not None:
+            raise self.refuse
+        if spec.attempt not in self.jobs:
+            self.jobs[spec.attempt] = JobView(
+                attempt=spec.attempt,
+                user=spec.user,
+                server=spec.server,
+                native_id=str(next(self._numbers)),
+                state=JobState.ACTIVE if self.running else JobState.QUEUED,
+                record=spec.record,
+                started=time.time() if self.running else None,
+            )
+        if self.lose_answers:
+            raise LauncherError("The answer was lost.", transient=True)
+        return JobRef(cluster=self.name, native_id=self.jobs[spec.attempt].native_id)
+
+    async def poll(self) -> Mapping[str, JobView]:
+        self.polls += 1
+        self._answer()
+        return dict(self.jobs)
+
+    async def cancel(self, ref: JobRef | None, attempt: str) -> None:
+        self._answer()
+        self.cancels.append(attempt)
+        view = self.jobs.get(attempt)
+        if view is not None and not view.state.final:
+            self.jobs[attempt] = replace(view, state=JobState.CANCELED)
+
+    async def catalog(self) -> Mapping[str, Any]:
+        self._answer()
+        return {"kind": "fake"}
+
+    async def close(self) -> None:
+        pass
+
+    def step(self, attempt: str, state: JobState, **more: Any) -> None:
+        self.jobs[attempt] = replace(self.jobs[attempt], state=state, **more)
+
+    def report_ready(self, attempt: str, path: str = "/run/app.sock") -> None:
+        endpoint = Endpoint(kind="unix", path=path)
+        self.step(attempt, JobState.ACTIVE, report=Report(kind="ready", attempt=attempt, endpoint=endpoint))
+
+    def _answer(self) -> None:
+        if self.down:
+            raise LauncherError("The scheduler does not answer.", transient=True)

@@ -1,0 +1,191 @@
+"""What every launcher promises (batch/contract.py), run on each of them. A third party's runs this too."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+
+import pytest
+
+from batch.contract import JobSpec, JobState, Launcher, LauncherError
+from batch.launchers import kinds, open_launcher
+from batch.launchers.local import LocalLauncher
+from state.config import ClusterConfig
+from state.errors import ConfigError
+from state.records import JobRef
+from tests.batch.apps import app
+from tests.batch.rig import by_attempt, fresh
+from tests.contracts.fake_launcher import FakeLauncher
+from tests.conftest import run, until
+
+
+@pytest.fixture(params=["local", "fake"])
+def open_one(request, short_folder):
+    """Makes launchers of one cluster: a second one is another process's view of the same cluster."""
+    folder = short_folder / f"contract-{secrets.token_hex(4)}"
+    fake = FakeLauncher()
+
+    def make() -> Launcher:
+        return fake if request.param == "fake" else LocalLauncher("here", folder / "jobs")
+
+    return make
+
+
+def spec_of(**more) -> JobSpec:
+    server = fresh("alice", "lab")
+    values = dict(
+        attempt=server.attempt,
+        user="alice",
+        server="lab",
+        command=app(),
+        environment={"PATH": os.environ["PATH"]},
+        directory="/",
+        base_path="/user/alice/lab/",
+        hub_urls=("http://127.0.0.1:9/hub/api/towpath/report",),
+        report_token=secrets.token_hex(8),
+        secrets=(),
+        start_window=30.0,
+        record=server,
+        grace=2.0,
+    )
+    return JobSpec(**{**values, **more})
+
+
+@contextlib.asynccontextmanager
+async def job(launcher, spec):
+    """A submitted job, ended at the end."""
+    ref = await launcher.submit(spec)
+    try:
+        yield ref
+    finally:
+        await launcher.cancel(None, spec.attempt)
+
+        async def over():
+            view = (await launcher.poll()).get(spec.attempt)
+            return view is None or view.state.final
+
+        await until(over)
+
+
+def test_a_submitted_job_is_in_the_next_poll_with_its_record(open_one):
+    async def body():
+        launcher, spec = open_one(), spec_of()
+        async with job(launcher, spec) as ref:
+            view = (await launcher.poll())[spec.attempt]
+            assert (view.user, view.server, view.attempt) == ("alice", "lab", spec.attempt)
+            assert view.native_id == ref.native_id != ""
+            assert not view.state.final
+            assert view.record == spec.record
+        await launcher.close()
+
+    run(body())
+
+
+def test_a_second_submit_of_an_attempt_is_the_same_job(open_one):
+    async def body():
+        launcher, spec = open_one(), spec_of()
+        async with job(launcher, spec) as ref:
+            assert await launcher.submit(spec) == ref
+            assert await open_one().submit(spec) == ref
+            assert len(await launcher.poll()) == 1
+
+    run(body())
+
+
+def test_two_processes_that_submit_at_once_get_one_job(open_one):
+    async def body():
+        launchers, spec = [open_one() for _ in range(6)], spec_of()
+        async with job(launchers[0], spec):
+            refs = await asyncio.gather(*(launcher.submit(spec) for launcher in launchers))
+            assert len(set(map(repr, refs))) == 1
+            assert len(await launchers[0].poll()) == 1
+
+    run(body())
+
+
+def test_another_process_sees_the_same_jobs_in_one_call(open_one):
+    async def body():
+        launcher, specs = open_one(), [spec_of() for _ in range(3)]
+        async with contextlib.AsyncExitStack() as stack:
+            for spec in specs:
+                await stack.enter_async_context(job(launcher, spec))
+            assert set(await open_one().poll()) == {spec.attempt for spec in specs}
+
+    run(body())
+
+
+def test_a_cancel_ends_the_job_for_good_and_may_be_repeated(open_one):
+    async def body():
+        launcher, spec = open_one(), spec_of()
+        ref = await launcher.submit(spec)
+        await launcher.cancel(ref, spec.attempt)
+        await launcher.cancel(ref, spec.attempt)
+
+        async def ended():
+            view = (await launcher.poll())[spec.attempt]
+            return view.state.final and view.state
+
+        assert await until(ended) is JobState.CANCELED
+        await launcher.cancel(ref, spec.attempt)
+        await launcher.submit(spec)
+        assert (await launcher.poll())[spec.attempt].state is JobState.CANCELED  # no second job
+
+    run(body())
+
+
+def test_a_cancel_of_what_is_not_there_is_no_error(open_one):
+    async def body():
+        launcher = open_one()
+        await launcher.cancel(JobRef(cluster="here", native_id="1"), secrets.token_hex(16))
+        assert dict(await launcher.poll()) == {}
+
+    run(body())
+
+
+def test_a_job_is_found_by_its_attempt_alone(open_one):
+    async def body():
+        launcher, spec = open_one(), spec_of()
+        await launcher.submit(spec)
+        await open_one().cancel(None, spec.attempt)
+
+        async def ended():
+            return (await launcher.poll())[spec.attempt].state.final
+
+        await until(ended)
+
+    run(body())
+
+
+def test_the_catalog_is_a_json_object_that_names_its_kind(open_one):
+    assert run(open_one().catalog())["kind"]
+
+
+def test_errors_say_whether_to_try_again():
+    fake = FakeLauncher()
+    fake.down = True
+    with pytest.raises(LauncherError) as caught:
+        run(fake.poll())
+    assert caught.value.transient
+
+
+def test_kinds_are_found_by_name_and_an_unknown_one_is_a_fault_of_the_config(tmp_path):
+    assert "local" in kinds()
+    assert open_launcher(ClusterConfig(name="here", kind="local"), tmp_path)
+    with pytest.raises(ConfigError, match="no kind of cluster named 'nowhere'"):
+        open_launcher(ClusterConfig(name="x", kind="nowhere"), tmp_path)
+
+
+def test_no_secret_is_in_the_text_of_a_spec():
+    spec = spec_of(report_token="s3cret", environment={"JUPYTER_TOKEN": "s3cret"})
+    assert "s3cret" not in repr(spec)
+    assert "s3cret" not in str(spec)
+
+
+def test_an_ended_job_leaves_no_process(open_one):
+    async def body():
+        launcher, spec = open_one(), spec_of()
+        async with job(launcher, spec):
+            pass
+        assert not by_attempt().get(spec.attempt)
+
+    run(body())
