@@ -59,7 +59,7 @@ def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
 
 def line(event: Event) -> bytes:
     """One event of the stream, with the id to resume after."""
-    told = {"progress": min(event.progress, 99), "message": event.message, "status": event.status}
+    told = {"progress": min(event.progress, 99), "message": event.message, "status": event.status, "time": event.time}
     return frame(told, event.id)
 
 

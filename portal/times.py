@@ -31,7 +31,7 @@ def ago(seconds: float, now: float) -> str:
     gap = now - seconds
     if abs(gap) < MINUTE:
         return "just now" if gap >= 0 else "in less than a minute"
-    words = span(abs(gap))
+    words = span(gap if gap > 0 else -gap + MINUTE)  # what has just been set for 30 days ends in 30 days
     return f"{words} ago" if gap > 0 else f"in {words}"
 
 

@@ -13,6 +13,7 @@ from portal.access import need_user, signed_in
 from portal.replies import go, page, read_form
 from portal.site import Site
 from portal.tokens import issue
+from state import scopes
 
 LIFETIMES: Final = (
     ("3600", "1 hour"),
@@ -41,7 +42,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             tokens=tokens[::-1],
             typed=typed,
             problem=problem,
-            secret=secret,
+            secret=secret, everything=len(scopes.of_user(user)),
             lifetimes=LIFETIMES,
         )
 

@@ -12,6 +12,7 @@
   const skew = Date.now() - Number(root.dataset.clock) * 1000;
   const source = new EventSource(root.dataset.progressUrl);
   let started = false;
+  let last = "";
 
   const span = (seconds) => {
     if (seconds < 60) return `${seconds} s`;
@@ -20,7 +21,7 @@
   };
   const tick = () => {
     const seconds = Math.max(0, Math.round((Date.now() - skew - since) / 1000));
-    waited.textContent = `${span(seconds)} so far`;
+    waited.textContent = `Asked for ${span(seconds)} ago.`;
   };
   tick();
   setInterval(tick, 1000);
@@ -46,7 +47,8 @@
       return;
     }
     bar.value = event.progress;
-    if (event.message === now.textContent) return;
+    if (event.message === last) return;
+    last = event.message;
     now.textContent = event.message;
     const item = document.createElement("li");
     const time = document.createElement("time");
