@@ -49,7 +49,9 @@ def free_port() -> int:
 class StoreServer:
     """A Redis or Valkey server process of ours; `kill` and `start` as often as wanted (AOF is on)."""
 
-    def __init__(self, binary: str, folder: Path, *, port: int = 0, cluster: bool = False) -> None:
+    def __init__(
+        self, binary: str, folder: Path, *, port: int = 0, cluster: bool = False, options: tuple[str, ...] = ()
+    ) -> None:
         self.folder = folder
         self.port = port
         self.socket = folder / "store.sock"
@@ -60,6 +62,7 @@ class StoreServer:
             *("--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket)),
             *("--dir", str(folder), "--save", "", "--appendonly", "yes", "--appendfsync", "always"),
             *(("--cluster-enabled", "yes", "--cluster-port", str(self.bus)) if cluster else ()),
+            *options,
         ]
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -67,7 +70,7 @@ class StoreServer:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         end = time.monotonic() + DEADLINE
-        while self.command("PING") != b"+PONG\r\n":
+        while not self.command("PING").startswith((b"+PONG", b"-NOAUTH")):
             assert time.monotonic() < end, (self.folder / "log").read_text()
             time.sleep(0.02)
 

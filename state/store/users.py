@@ -22,7 +22,7 @@ local now = redis.call('GET', KEYS[1])
 local revision = now and cjson.decode(now).revision or 0
 if not now or revision ~= tonumber(ARGV[1]) then return redis.error_reply('CONFLICT revision') end
 redis.call('SET', KEYS[1], ARGV[2])
-return 1
+return now
 """)
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -79,11 +79,13 @@ class Users:
     async def save(self, user: User) -> User:
         """Compare-and-set by `revision`; returns the record with its new revision. Raises ConflictError.
 
-        What is cached of this user is checked anew everywhere (`Revoked` in the feed).
+        When admin or groups have changed, what is cached of this user is checked anew everywhere (`Revoked`).
         """
         saved = replace(user, revision=user.revision + 1)
-        await self._redis.run(_SAVE, (keys.user(user.name),), (user.revision, _ENCODER.encode(saved)))
-        await self._feed.revoke(user=user.name)
+        before = await self._redis.run(_SAVE, (keys.user(user.name),), (user.revision, _ENCODER.encode(saved)))
+        old = _USER.decode(before)
+        if (old.admin, old.groups) != (saved.admin, saved.groups):
+            await self._feed.revoke(user=user.name)
         return saved
 
     async def remove(self, name: str) -> bool:

@@ -111,6 +111,22 @@ def test_of_many_who_change_a_user_at_once_one_wins(on_store):
     on_store(body)
 
 
+def test_what_is_cached_of_a_user_is_checked_anew_only_when_their_rights_have_changed(on_store):
+    async def body(store):
+        await store.users.add(User(name="ann", created=1.0))
+        user = await store.users.get("ann")
+        start = await store.feed.snapshot()
+        user = await store.users.save(replace(user, last_activity=5.0))
+        assert await store.feed.read(start.epoch, start.number, timeout=0) == []
+        user = await store.users.save(replace(user, admin=True))
+        user = await store.users.save(replace(user, groups=("g",)))
+        await store.users.remove("ann")
+        events = await store.feed.read(start.epoch, start.number, timeout=0)
+        assert [event.user for event in events] == ["ann"] * 3
+
+    on_store(body)
+
+
 def test_a_user_who_is_gone_is_not_saved_back(on_store):
     async def body(store):
         with pytest.raises(ConflictError):

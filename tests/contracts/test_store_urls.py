@@ -1,0 +1,66 @@
+"""How a store is reached: each kind of URL on a real server, and what a wrong one says."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from state.errors import StateUnavailableError
+from state.records import User
+from state.redis import address_of
+from state.store.all import Store
+from tests.conftest import free_port, run
+
+PEM = str(Path(__file__).parent / "loopback.pem")
+
+
+async def use(url):
+    """Write and read with one connection and wait with another."""
+    store = await Store.open(url)
+    try:
+        await store.users.remove("ann")
+        await store.users.add(User(name="ann", created=1.0))
+        assert await store.servers.events("ann", "", timeout=0.01) == []
+        return await store.users.names()
+    finally:
+        await store.close()
+
+
+@pytest.fixture(scope="module")
+def locked(make_store_server):
+    """A server with a password."""
+    return make_store_server("valkey", port=free_port(), options=("--requirepass", "p/@:ss w"))
+
+
+def test_a_server_is_reached_by_tcp_and_by_unix_socket_with_a_password_and_a_database(locked):
+    secret = quote("p/@:ss w", safe="")
+    assert run(use(f"redis://:{secret}@127.0.0.1:{locked.port}/3")) == ["ann"]
+    assert run(use(f"redis://default:{secret}@localhost:{locked.port}")) == ["ann"]
+    assert run(use(f"unix://:{secret}@{locked.socket}?db=5")) == ["ann"]
+
+
+def test_a_wrong_password_is_told_in_words_and_the_secret_in_none(locked):
+    for url in (f"redis://127.0.0.1:{locked.port}", f"redis://:wr0ng@127.0.0.1:{locked.port}"):
+        with pytest.raises(StateUnavailableError) as caught:
+            run(Store.open(url))
+        told = f"{caught.value} {caught.value.__cause__}"
+        assert "NOAUTH" in told or "WRONGPASS" in told
+        assert "wr0ng" not in told
+    assert "wr0ng" not in repr(address_of("redis://:wr0ng@127.0.0.1:1"))
+
+
+def test_nobody_there_is_told_at_once():
+    for url in (f"redis://127.0.0.1:{free_port()}", "unix:///nowhere/x", f"redis+cluster://127.0.0.1:{free_port()}"):
+        with pytest.raises(StateUnavailableError):
+            run(Store.open(url))
+
+
+def test_tls_is_used_and_the_certificate_is_checked(make_store_server):
+    port = free_port()
+    tls = ("--tls-port", str(port), "--tls-cert-file", PEM, "--tls-key-file", PEM)
+    make_store_server("redis", options=(*tls, "--tls-ca-cert-file", PEM, "--tls-auth-clients", "no"))
+    assert run(use(f"rediss://127.0.0.1:{port}?ssl_ca_certs={PEM}")) == ["ann"]
+    assert run(use(f"rediss://127.0.0.1:{port}?ssl_cert_reqs=none")) == ["ann"]
+    with pytest.raises(StateUnavailableError) as caught:
+        run(Store.open(f"rediss://127.0.0.1:{port}"))
+    assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value.__cause__)
