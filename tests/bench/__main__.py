@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import json
+import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -81,10 +83,13 @@ class Bench:
 
     async def up(self, candidates: Sequence[Target | hubs.Hub]) -> list:
         """Those that came up."""
-        running = []
+        running: list = []
         for one in candidates:
             try:
                 await one.start()
+            except asyncio.CancelledError:
+                await self.down([*running, one])
+                raise
             except (BenchError, OSError, EOFError, ValueError, NotImplementedError) as fault:
                 self.run.note(f"{one.name} did not start: {fault!r}")
                 await self.down([one])
@@ -106,26 +111,34 @@ class Bench:
         if not scenarios:
             return
         upstream = Upstream(self.folder)
-        await upstream.start()
+        running: list[Target] = []
+        try:
+            await upstream.start()
+            running = await self.up(self.targets(upstream))
+            await self._all_rounds(scenarios, running)
+        finally:
+            await self.down(running)
+            await upstream.stop()
+
+    def targets(self, upstream: Upstream) -> list[Target]:
+        """Those that are asked for, in the order of the rounds."""
         made: dict[str, Target] = {
             kind.name: kind(upstream, self.room(kind.name)) for kind in (Direct, Nginx, NginxTuned, Chp)
         }
         for name, workers in ((ONE, 1), (ALL, machine.cores())):
             made[name] = Towpath(name, self.room(name), workers=workers, upstream=upstream, publish=self.wanted.publish)
-        running: list[Target] = await self.up([made[name] for name in made if name in self.names])
-        try:
-            if self.wanted.profile:
-                self.wanted.profile.mkdir(parents=True, exist_ok=True)
-                for target in running:
-                    await profile(target, SCENARIOS, self.wanted.profile, max(5, self.wanted.seconds))
-                return
-            for number in range(self.wanted.rounds):
-                for scenario in scenarios:
-                    await self._round(scenario, number, running)
-                self.save()
-        finally:
-            await self.down(running)
-            await upstream.stop()
+        return [made[name] for name in made if name in self.names]
+
+    async def _all_rounds(self, scenarios: list[Scenario], running: list[Target]) -> None:
+        if self.wanted.profile:
+            self.wanted.profile.mkdir(parents=True, exist_ok=True)
+            for target in running:
+                await profile(target, SCENARIOS, self.wanted.profile, max(5, self.wanted.seconds))
+            return
+        for number in range(self.wanted.rounds):
+            for scenario in scenarios:
+                await self._round(scenario, number, running)
+            self.save()
 
     async def _round(self, scenario: Scenario, number: int, running: list[Target]) -> None:
         async def work(target: Target) -> dict[str, float]:
@@ -232,6 +245,9 @@ class Bench:
 async def main() -> None:
     """Everything, in order."""
     wanted = arguments()
+    task = asyncio.current_task()
+    if task:  # every child is ended on the way out
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with tempfile.TemporaryDirectory(prefix="tb-", ignore_cleanup_errors=True) as folder:
         bench = Bench(wanted, Path(folder))
         print(", ".join(f"{key} {value}" for key, value in machine.described(BENCH_PYTHON).items()), flush=True)
@@ -244,4 +260,7 @@ async def main() -> None:
             print("\n" + bench.page().partition("## How it was measured")[0])
 
 
-asyncio.run(main())
+try:
+    asyncio.run(main())
+except (KeyboardInterrupt, asyncio.CancelledError):
+    sys.exit("ended before the run was whole")

@@ -120,7 +120,11 @@ async def output_of(command: list[str], *, environment: dict[str, str] | None = 
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **(environment or {})}, cwd=ROOT,
     )  # fmt: skip
-    output, errors = await process.communicate()
+    try:
+        output, errors = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
     if process.returncode:
         raise BenchError(f"{command[0]} {command[1] if len(command) > 1 else ''} failed: {errors.decode()[-1500:]}")
     return output.decode()
