@@ -1,0 +1,157 @@
+"""The shared line: whoever asks gets their own answer, whatever happens to the others and to the bytes."""
+
+import asyncio
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from state.errors import StateUnavailableError
+from state.redis import Redis, _Server
+from state.wire import Address, Line
+from tests.conftest import run
+
+
+@contextlib.asynccontextmanager
+async def server(answer):
+    """A server of our own making: `answer(reader, writer)`; the address to reach it."""
+
+    serving = set()
+
+    async def serve(reader, writer):
+        serving.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, EOFError, ValueError):
+            await answer(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listener:
+        yield Address(host="127.0.0.1", port=listener.sockets[0].getsockname()[1])
+        await asyncio.gather(*serving)
+
+
+async def read_word(reader):
+    """The last word of the next command."""
+    count = int((await reader.readline())[1:])
+    word = b""
+    for _ in range(count):
+        size = int((await reader.readline())[1:])
+        word = (await reader.readexactly(size + 2))[:-2]
+    return word
+
+
+async def echo(reader, writer):
+    while True:
+        word = await read_word(reader)
+        writer.write(b"$%d\r\n%b\r\n" % (len(word), word))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=1, max_size=30), st.integers(1, 7))
+def test_each_caller_gets_their_own_answers_though_others_leave_and_bytes_come_in_pieces(calls, piece):
+    async def in_pieces(reader, writer):
+        while True:
+            word = await read_word(reader)
+            reply = b"$%d\r\n%b\r\n" % (len(word), word)
+            for at in range(0, len(reply), piece):
+                writer.write(reply[at : at + piece])
+                await asyncio.sleep(0)
+
+    async def main():
+        async with server(in_pieces) as address:
+            line = await Line.open(address)
+            waiting = []
+            for number, (size, leaves) in enumerate(calls):
+                future = line.send([("ECHO", f"{number}.{part}") for part in range(size)])
+                if leaves:
+                    future.cancel()
+                else:
+                    waiting.append((future, [f"{number}.{part}".encode() for part in range(size)]))
+            for future, wanted in waiting:
+                assert await future == wanted
+            assert (await line.send([("ECHO", "end")])) == [b"end"]
+            assert line.quiet
+            line.close()
+
+    run(main())
+
+
+def test_a_line_that_is_lost_fails_those_who_wait_and_the_next_call_opens_another():
+    async def once(reader, writer):
+        for _ in range(3):
+            word = await read_word(reader)
+            writer.write(b"$%d\r\n%b\r\n" % (len(word), word))
+
+    async def main():
+        async with server(once) as address:
+            redis = Redis(_Server(address))
+            assert await redis.call("ECHO", "a") == b"a"  # the greeting's PING was the first of three
+            results = await asyncio.gather(*[redis.call("ECHO", word) for word in "bcd"], return_exceptions=True)
+            assert results[0] == b"b"
+            assert all(isinstance(result, StateUnavailableError) for result in results[1:])
+            assert redis.losses == 0
+            assert await redis.call("ECHO", "e") == b"e"
+            assert redis.losses == 1
+            await redis.close()
+            with pytest.raises(StateUnavailableError):
+                await redis.call("ECHO", "f")
+
+    run(main())
+
+
+def test_many_who_find_the_line_lost_open_one_together():
+    opened = []
+
+    async def counted(reader, writer):
+        opened.append(1)
+        await echo(reader, writer)
+
+    async def main():
+        async with server(counted) as address:
+            redis = Redis(_Server(address))
+            assert await asyncio.gather(*[redis.call("ECHO", f"{n}") for n in range(50)]) == [
+                f"{n}".encode() for n in range(50)
+            ]
+            assert len(opened) == 1
+            await redis.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\xff\x00", b"+OK\r\n+OK\r\n+more\r\n", b""]
+)
+def test_what_is_no_redis_server_is_told(greeting):
+    async def rude(reader, writer):
+        await reader.read(100)
+        writer.write(greeting)
+
+    async def main():
+        async with server(rude) as address:
+            redis = Redis(_Server(address))
+            with pytest.raises(StateUnavailableError):
+                await redis.pipeline([("GET", "a"), ("GET", "b")])
+            await redis.close()
+
+    run(main())
+
+
+def test_a_server_that_falls_silent_is_given_up():
+    async def silent(reader, writer):
+        await read_word(reader)
+        writer.write(b"+PONG\r\n")
+        await reader.read()
+
+    async def main():
+        async with server(silent) as address:
+            line = await Line.open(address, patience=0.05)
+            with pytest.raises(ConnectionAbortedError):
+                await line.send([("GET", "a")])
+            assert line.lost is not None
+            with pytest.raises(ConnectionResetError):
+                await line.send([("GET", "a")])
+
+    run(main())
