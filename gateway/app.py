@@ -75,16 +75,22 @@ class App:
         portal: Asgi,
         answers: Answers,
         jar: CookieJar,
+        find: Callable[[str, str], Awaitable[Route | None]],
         base_path: str,
         scheme: str,
         allowed_hosts: frozenset[bytes] | None,
     ) -> None:
-        """`scheme`: of the URL that browsers use. `allowed_hosts`: host names that we answer to; None: any."""
+        """Nothing is opened yet.
+
+        `find`: as the mirror's `lookup`, but in the store. `scheme`: of the URL that browsers use.
+        `allowed_hosts`: host names that we answer to; None: any.
+        """
         self._mirror = mirror
         self._tunnel = tunnel
         self._portal = portal
         self._answers = answers
         self._jar = jar
+        self._find = find
         self._base_path = base_path
         self._user_prefix = f"{base_path}user/".encode()
         self._api_prefix = f"{base_path}hub/api/".encode()
@@ -109,7 +115,7 @@ class App:
                 scope.setdefault("state", {})["identity"] = identity
                 await self._portal(scope, receive, send)
                 return
-            identity, route = self._authorise(identity, target)
+            identity, route = await self._authorise(identity, target)
             if not target.complete and scope["method"] in _SLASHLESS:
                 await self._answers.redirect(send, _with_query(scope, scope["raw_path"].decode("ascii") + "/"))
             elif route is None:
@@ -136,7 +142,7 @@ class App:
             identity, by_cookie, target = await self._admit(scope, brought, unsafe=True)
             if target is None:
                 raise Refusal(404, "There is no WebSocket here.")
-            identity, route = self._authorise(identity, target)
+            identity, route = await self._authorise(identity, target)
             if route is None:
                 raise Refusal(424, "This server is not running.")
         except Refusal as refusal:
@@ -167,12 +173,15 @@ class App:
             raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
         return identity, by_cookie, target
 
-    def _authorise(self, identity: Identity | None, target: paths.UserPath) -> tuple[Identity, Route | None]:
+    async def _authorise(self, identity: Identity | None, target: paths.UserPath) -> tuple[Identity, Route | None]:
         """The caller, and the route if there is one, when they may use it. Raises Refusal."""
         if identity is None:
             raise Refusal(403, "Sign in, or send a valid token.", sign_in=True)
-        route = self._mirror.lookup(target.user, target.segment)
-        if not self._may_access(identity, target.user, route.name if route is not None else ""):
+        user, segment = target.user, target.segment
+        route = self._mirror.lookup(user, segment)
+        if route is None and (self._may_access(identity, user, "") or self._may_access(identity, user, segment)):
+            route = await self._late(target)
+        if not self._may_access(identity, user, route.name if route is not None else ""):
             # The same answer whether or not there is such a server: who runs what is nobody else's business.
             raise Refusal(403, "You have no access to this server.")
         if not self._mirror.fresh:
@@ -213,6 +222,16 @@ class App:
             fetch_site=brought.fetch_site,
             own=own_origin(self._scheme, brought.host),
         )
+
+    async def _late(self, target: paths.UserPath) -> Route | None:
+        """A route that this worker's mirror has not heard of yet: whoever was told "ready" must not find nothing.
+
+        Asked only for somebody who may use it. Raises Refusal.
+        """
+        try:
+            return await self._find(target.user, target.segment)
+        except StateUnavailableError as error:
+            raise Refusal(503, _AWAY) from error
 
     def _may_access(self, identity: Identity, user: str, name: str) -> bool:
         if identity.session is not None and identity.user.name == user:

@@ -18,6 +18,7 @@ from gateway.revocation import Revocation
 from gateway.tunnel import Tunnel, TunnelOptions
 from portal.app import Services, create_portal
 from portal.errors import ErrorPages
+from state import names
 from state.config import AuthConfig
 from state.mirror import Mirror
 from state.records import Route
@@ -72,6 +73,14 @@ class Gateway:
             version=release,
             auth=LocalAuth(store, jar, lifetime=auth.session_lifetime, user=local_user(getpass.getuser())),
         )
+
+        async def find(user: str, segment: str) -> Route | None:
+            for name in (segment, "") if segment else ("",):
+                route = await store.feed.route(names.server_path(door.base_path, user, name))
+                if route is not None:
+                    return route
+            return None
+
         await mirror.start()
         app = App(
             mirror=mirror,
@@ -79,6 +88,7 @@ class Gateway:
             portal=cast("Asgi", create_portal(services)),
             answers=PortalAnswers(ErrorPages(config, release, time.time), store),
             jar=jar,
+            find=find,
             base_path=door.base_path,
             scheme=scheme,
             allowed_hosts=LOOPBACK_NAMES if config.auth is None and not door.public_url else None,

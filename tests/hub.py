@@ -1,5 +1,7 @@
 """A real hub for tests: `towpath serve` as a process of its own, in a folder of its own, on a free port."""
 
+import asyncio
+import getpass
 import json
 import os
 import signal
@@ -11,6 +13,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+
+from gateway.serve import valkey
+from state.store.all import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
@@ -71,6 +76,13 @@ def children(pid):
         except (OSError, IndexError):
             continue
     return found
+
+
+def listeners(port):
+    """How many sockets of this machine listen on a loopback port: one a worker, once it is up."""
+    wanted = f"0100007F:{port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1] == wanted and row[3] == "0A" for row in rows)
 
 
 class Hub:
@@ -177,15 +189,27 @@ class Hub:
     def secret(self):
         return parse_qs(urlsplit(self.link).query)["token"][0]
 
+    def fresh_link(self):
+        """A further one-time link, issued straight into the store (the printed one works once)."""
+
+        async def issue():
+            store = await Store.open(valkey.url(self.data_dir))
+            try:
+                return await store.links.issue(self.user(), lifetime=60)
+            finally:
+                await store.close()
+
+        self.link = f"{self.origin}/hub/login?token={asyncio.run(issue())}"
+        return self.link
+
     def browser(self):
-        """A client that has signed in by the link, as a browser would."""
+        """A client that has signed in by a link, as a browser would."""
         client = httpx.Client(
             base_url=self.origin, timeout=30, headers={"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
         )
-        answer = client.get(self.link, follow_redirects=True)
-        if "/hub/home" not in str(answer.url):
-            answer = client.post("/hub/login", data={"token": self.secret()}, follow_redirects=True)
+        answer = client.get(self.fresh_link(), follow_redirects=True)
         assert answer.status_code == 200, answer.text
+        assert "/hub/home" in str(answer.url), answer.text
         return client
 
     def api(self, user=None):
@@ -194,8 +218,6 @@ class Hub:
         return httpx.Client(base_url=f"{self.origin}/hub/api", timeout=30, headers={"Authorization": f"token {token}"})
 
     def user(self):
-        import getpass
-
         return getpass.getuser()
 
     def start_server(self, api, name="", **body):

@@ -1,14 +1,10 @@
 """The main job in a real Chromium: sign in by the link, work in JupyterLab, stop, sign out."""
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from hub import ROOT, Hub, eventually
+from playwright.sync_api import expect, sync_playwright
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 CHROMIUM_ARGUMENTS = [

@@ -3,12 +3,9 @@
 import os
 import random
 import socket
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from hub import Hub, stub_config
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]

@@ -1,11 +1,8 @@
 """A start that goes wrong says why, on the page and in the API, and the next start works."""
 
-import sys
-from pathlib import Path
+from contextlib import closing
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from hub import Hub, eventually, stub_config
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
@@ -29,7 +26,7 @@ def hub(tmp_path_factory):
 )
 def test_the_page_and_the_api_say_why_with_the_logs_tail(hub, profile, words):
     user = hub.user()
-    with hub.api() as api, hub.browser() as browser:
+    with hub.api() as api, closing(hub.browser()) as browser:
         hub.start_server(api, profile=profile)
         with api.stream("GET", f"/users/{user}/server/progress", timeout=60) as stream:
             last = [line for line in stream.iter_lines() if line.startswith("data:")][-1]

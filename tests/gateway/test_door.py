@@ -6,15 +6,13 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
+from contextlib import closing
 
 import httpx
 import pytest
+from hub import ROOT, Hub, children, eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from hub import ROOT, Hub, children, eventually
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -38,7 +36,7 @@ default_path = ""
     with hub.api() as api:
         hub.start_server(api)
         hub.wait_ready(api)
-        with hub.browser() as browser:
+        with closing(hub.browser()) as browser:
             hub.first_browser = browser
             hub.base = f"/user/{hub.user()}/"
             eventually(lambda: browser.get(hub.base).status_code == 200, what="the app")
@@ -50,24 +48,9 @@ default_path = ""
 @pytest.fixture
 def browser(hub):
     """A further signed-in browser, by a link issued straight into the store."""
-    client = fresh_browser(hub)
+    client = hub.browser()
     yield client
     client.close()
-
-
-def fresh_browser(hub):
-    from gateway.serve import valkey
-    from state.store.all import Store
-
-    async def issue():
-        store = await Store.open(valkey.url(hub.data_dir))
-        try:
-            return await store.links.issue(hub.user(), lifetime=60)
-        finally:
-            await store.close()
-
-    hub.link = f"{hub.origin}/hub/login?token={asyncio.run(issue())}"
-    return hub.browser()
 
 
 def cookie(client):
@@ -217,7 +200,7 @@ def test_a_missing_slash_is_added(hub, browser):
 
 
 def test_a_link_works_once(hub):
-    with fresh_browser(hub):
+    with closing(hub.browser()):
         answer = httpx.get(hub.link, follow_redirects=True)
         assert "/hub/home" not in str(answer.url)
         posted = httpx.post(hub.origin + "/hub/login", data={"token": hub.secret()}, headers={"Origin": hub.origin})
@@ -227,20 +210,17 @@ def test_a_link_works_once(hub):
 def test_signing_in_again_changes_the_session_and_ends_the_old_one(hub, browser):
     """Session fixation: whoever knew the old ticket has nothing."""
     old = cookie(browser)
-    from urllib.parse import parse_qs, urlsplit
-
-    with fresh_browser(hub):
-        pass
-    other = fresh_browser(hub)
-    before = cookie(other)
-    other.close()
-    assert before != old
-    del parse_qs, urlsplit
+    hub.fresh_link()
+    answer = browser.post("/hub/login", data={"token": hub.secret()})
+    assert answer.status_code in (302, 303), answer.text
+    assert cookie(browser) != old
+    assert browser.get(hub.base).status_code == 200
+    assert httpx.get(hub.origin + hub.base, headers={"Cookie": old}).status_code == 403
 
 
 def test_signing_out_ends_open_websockets_within_a_second_on_every_worker(hub):
     async def main():
-        client = fresh_browser(hub)
+        client = await asyncio.to_thread(hub.browser)
         opened = [await websocket(hub, client).__aenter__() for _ in range(8)]  # spread over both workers
         for connection in opened:
             await connection.send("hello")
