@@ -1,4 +1,4 @@
-"""Small apps that a job can run, and a hub that listens to reports. Each app is cheap to start: no imports of weight."""
+"""Small apps that a job can run, cheap to start, and a hub that listens to reports."""
 
 import http.server
 import json

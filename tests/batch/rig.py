@@ -20,14 +20,23 @@ ROOT = Path(__file__).parents[2]
 class Rig:
     """What a test of the controller needs."""
 
-    def __init__(self, folder: Path, url: str, *, commands: dict[str, tuple[str, ...]] | None = None,
-                 hub_url: str = "http://127.0.0.1:9", start_window: int = 30) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *,
+        commands: dict[str, tuple[str, ...]] | None = None,
+        hub_url: str = "http://127.0.0.1:9",
+        start_window: int = 30,
+    ) -> None:
         self.url = url
         self.data_dir = folder / "data"
         self.config = folder / "towpath.toml"
         profiles = {"stub": app(), **(commands or {})}
-        text = [f'[gateway]\ninternal_url = "{hub_url}"\n',
-                f'[[cluster]]\nname = "local"\nkind = "local"\ntick = 0.2\nstart_window = {start_window}\n']
+        text = [
+            f'[gateway]\ninternal_url = "{hub_url}"\n',
+            f'[[cluster]]\nname = "local"\nkind = "local"\ntick = 0.2\nstart_window = {start_window}\n',
+        ]
         for name, command in profiles.items():
             text.append(f'[[profile]]\nname = "{name}"\ncluster = "local"\ncommand = {json.dumps(list(command))}\n')
         self.config.write_text("\n".join(text))
@@ -38,9 +47,22 @@ class Rig:
         environment = {**os.environ, "TOWPATH_STATE_REDIS_URL": self.url, "TOWPATH_FAULT": fault}
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "batch", "controller", "--config", str(self.config), "--data-dir",
-                 str(self.data_dir), "--holder", holder],
-                cwd=ROOT, env=environment, stderr=log, stdout=log,
+                [
+                    sys.executable,
+                    "-m",
+                    "batch",
+                    "controller",
+                    "--config",
+                    str(self.config),
+                    "--data-dir",
+                    str(self.data_dir),
+                    "--holder",
+                    holder,
+                ],
+                cwd=ROOT,
+                env=environment,
+                stderr=log,
+                stdout=log,
             )
         self.processes.append(process)
         return process
@@ -82,14 +104,27 @@ def by_attempt() -> dict[str, list[int]]:
 
 
 def fresh(user: str = "alice", name: str = "", *, profile: str = "stub") -> Server:
-    return Server(user=user, name=name, target=Target.READY, status=Status.REQUESTED, attempt=secrets.token_hex(16),
-                  profile=profile, cluster="local", requested=time.time())
+    return Server(
+        user=user,
+        name=name,
+        target=Target.READY,
+        status=Status.REQUESTED,
+        attempt=secrets.token_hex(16),
+        profile=profile,
+        cluster="local",
+        requested=time.time(),
+    )
 
 
 async def ask(store: Store, server: Server) -> Server:
     """Save the intent, as the web side does."""
     old = await store.servers.get(server.user, server.name)
     record = renew(old, server) if old else server
-    event = Event(attempt=server.attempt, time=time.time(), status=Status.REQUESTED, message="Asked for.",
-                  progress=PROGRESS[Status.REQUESTED])
+    event = Event(
+        attempt=server.attempt,
+        time=time.time(),
+        status=Status.REQUESTED,
+        message="Asked for.",
+        progress=PROGRESS[Status.REQUESTED],
+    )
     return await store.servers.save(record, event=event)

@@ -11,7 +11,7 @@ from state.errors import ConflictError
 from state.names import server_path
 from state.records import Server, Status, Target
 from state.store.all import Store
-from tests.batch.apps import app, script
+from tests.batch.apps import script
 from tests.batch.rig import Rig, ask, by_attempt, fresh
 from tests.conftest import run, until
 

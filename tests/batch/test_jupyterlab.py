@@ -47,11 +47,27 @@ async def execute(path, base, token, kernel, code):
     headers = {"Authorization": f"token {token}", "Origin": "https://hub.example.org"}
     async with websockets.unix_connect(path, uri=uri, additional_headers=headers, max_size=None) as line:
         session = uuid.uuid4().hex
-        header = {"msg_id": uuid.uuid4().hex, "username": "", "session": session, "msg_type": "execute_request",
-                  "version": "5.3", "date": "2026-01-01T00:00:00Z"}
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "username": "",
+            "session": session,
+            "msg_type": "execute_request",
+            "version": "5.3",
+            "date": "2026-01-01T00:00:00Z",
+        }
         content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        await line.send(json.dumps({"header": header, "parent_header": {}, "metadata": {}, "content": content,
-                                    "channel": "shell", "buffers": []}))
+        await line.send(
+            json.dumps(
+                {
+                    "header": header,
+                    "parent_header": {},
+                    "metadata": {},
+                    "content": content,
+                    "channel": "shell",
+                    "buffers": [],
+                }
+            )
+        )
         async with asyncio.timeout(60):
             async for message in line:
                 answer = json.loads(message)
@@ -64,8 +80,14 @@ def test_stock_jupyterlab_serves_pages_kernels_and_websockets_on_its_socket(shor
     home = short_folder / "jupyter-home"
     home.mkdir()
     (home / "hello.txt").write_text("hello")
-    jupyter = next((path for path in (ROOT / ".venv-jupyter" / "bin", Path(sys.prefix).parent / ".venv-jupyter" / "bin")
-                    if (path / "jupyter").exists()), Path("/usr/bin"))
+    jupyter = next(
+        (
+            path
+            for path in (ROOT / ".venv-jupyter" / "bin", Path(sys.prefix).parent / ".venv-jupyter" / "bin")
+            if (path / "jupyter").exists()
+        ),
+        Path("/usr/bin"),
+    )
     own = {**os.environ, "HOME": str(home), "PATH": f"{jupyter}:{os.environ['PATH']}"}
     config = Config()
     profile = config.profile[0]
@@ -79,9 +101,13 @@ def test_stock_jupyterlab_serves_pages_kernels_and_websockets_on_its_socket(shor
         launcher = LocalLauncher("local", short_folder / "jupyter-jobs")
         await launcher.submit(spec)
         try:
+
             async def ready():
                 view = (await launcher.poll())[spec.attempt]
-                assert not view.state.final, (view, (short_folder / "jupyter-jobs" / spec.attempt / "app.log").read_text())
+                assert not view.state.final, (
+                    view,
+                    (short_folder / "jupyter-jobs" / spec.attempt / "app.log").read_text(),
+                )
                 return view.report and view.report.endpoint
 
             endpoint = await until(ready, seconds=90)
@@ -90,7 +116,7 @@ def test_stock_jupyterlab_serves_pages_kernels_and_websockets_on_its_socket(shor
             status, page, _ = await asyncio.to_thread(call, path, "GET", f"{base}lab", secret)
             assert status == 200
             assert b"JupyterLab" in page
-            status, _, headers = await asyncio.to_thread(call, path, "GET", f"{base}lab", "")
+            status, _, _ = await asyncio.to_thread(call, path, "GET", f"{base}lab", "")
             assert status in (302, 403)  # nobody gets in without the credential
             status, text, _ = await asyncio.to_thread(call, path, "GET", f"{base}api/contents/hello.txt", secret)
             assert status == 200

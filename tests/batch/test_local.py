@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,8 @@ from batch.launchers.folder import JobFolder, boot_id, is_alive, try_lock
 from batch.launchers.local import LocalLauncher
 from tests.batch.apps import app, script
 from tests.batch.rig import by_attempt
-from tests.contracts.test_launcher import spec_of
 from tests.conftest import run, until
+from tests.contracts.test_launcher import spec_of
 
 
 @pytest.fixture
@@ -65,8 +66,7 @@ def test_no_secret_is_in_an_argv_or_environment_of_the_starter(jobs):
         await ready(launcher, spec.attempt)
         pid = json.loads((jobs / spec.attempt / "job.json").read_text())["pid"]
         for name in ("cmdline", "environ"):
-            with open(f"/proc/{pid}/{name}", "rb") as file:
-                assert b"s3cret" not in file.read()
+            assert b"s3cret" not in Path(f"/proc/{pid}/{name}").read_bytes()
         await launcher.cancel(None, spec.attempt)
         await over(launcher, spec.attempt)
 
@@ -108,18 +108,15 @@ def test_a_pid_that_is_somebody_elses_now_is_neither_seen_as_the_job_nor_signall
         os.utime(jobs / spec.attempt / "canceled", (1, 1))
         await other.cancel(None, spec.attempt)
         assert bystander.returncode is None
-        assert is_alive(bystander.pid, JobStart.of(bystander.pid))
+        assert is_alive(bystander.pid, start_of(bystander.pid))
         bystander.kill()
         await bystander.wait()
 
     run(body())
 
 
-class JobStart:
-    @staticmethod
-    def of(pid):
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rsplit(b")", 1)[1].split()[19])
+def start_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[19])
 
 
 def test_another_boot_of_the_machine_ends_every_job(jobs):
@@ -220,7 +217,7 @@ def test_an_ended_starter_is_nobodys_zombie(jobs):
 
         async def gone():
             await launcher.poll()
-            return not os.path.exists(f"/proc/{pid}")
+            return not Path(f"/proc/{pid}").exists()
 
         await until(gone)
 

@@ -15,8 +15,8 @@ from state.errors import ConfigError
 from state.records import JobRef
 from tests.batch.apps import app
 from tests.batch.rig import by_attempt, fresh
-from tests.contracts.fake_launcher import FakeLauncher
 from tests.conftest import run, until
+from tests.contracts.fake_launcher import FakeLauncher
 
 
 @pytest.fixture(params=["local", "fake"])
@@ -33,21 +33,21 @@ def open_one(request, short_folder):
 
 def spec_of(**more) -> JobSpec:
     server = fresh("alice", "lab")
-    values = dict(
-        attempt=server.attempt,
-        user="alice",
-        server="lab",
-        command=app(),
-        environment={"PATH": os.environ["PATH"]},
-        directory="/",
-        base_path="/user/alice/lab/",
-        hub_urls=("http://127.0.0.1:9/hub/api/towpath/report",),
-        report_token=secrets.token_hex(8),
-        secrets=(),
-        start_window=30.0,
-        record=server,
-        grace=2.0,
-    )
+    values = {
+        "attempt": server.attempt,
+        "user": "alice",
+        "server": "lab",
+        "command": app(),
+        "environment": {"PATH": os.environ["PATH"]},
+        "directory": "/",
+        "base_path": "/user/alice/lab/",
+        "hub_urls": ("http://127.0.0.1:9/hub/api/towpath/report",),
+        "report_token": secrets.token_hex(8),
+        "secrets": (),
+        "start_window": 30.0,
+        "record": server,
+        "grace": 2.0,
+    }
     return JobSpec(**{**values, **more})
 
 

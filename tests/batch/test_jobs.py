@@ -1,0 +1,117 @@
+"""From a record to a job: command, environment, secrets."""
+
+import hashlib
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from batch.jobs import base_path, fill, job_spec, report_urls, with_secrets
+from state.config import Config, GatewayConfig, ProfileConfig
+from tests.batch.rig import fresh
+
+OWN = {
+    "PATH": "/bin",
+    "HOME": "/home/alice",
+    "LANG": "C",
+    "LC_ALL": "C.UTF-8",
+    "VIRTUAL_ENV": "/venv",
+    "HUB_PASSWORD": "x",
+    "TOWPATH_STATE_REDIS_URL": "redis://:pw@h",
+    "TZ": "UTC",
+}
+
+
+def spec(profile=None, server=None, config=None, **more):
+    profile = profile or ProfileConfig(name="lab", cluster="local")
+    record = with_secrets(server or fresh(), profile, token="report-token", secret="app-secret")
+    return job_spec(record, profile, config or Config(), token="report-token", own=OWN, **more), record
+
+
+def test_only_harmless_variables_of_the_hub_reach_the_job():
+    job, _ = spec()
+    assert {name for name in job.environment if name in OWN} == {"PATH", "HOME", "LANG", "LC_ALL", "TZ"}
+    assert "pw" not in repr(job.environment)
+
+
+def test_a_jupyter_app_gets_its_token_in_the_environment_only():
+    job, record = spec()
+    assert job.environment["JUPYTER_TOKEN"] == "app-secret"
+    assert record.credential == "token app-secret"
+    assert "app-secret" not in " ".join(job.command)
+    assert set(job.secrets) == {"report-token", "app-secret"}
+    assert record.report_hash == hashlib.sha256(b"report-token").hexdigest()
+
+
+def test_another_web_app_gets_no_credential():
+    job, record = spec(ProfileConfig(name="web", cluster="local", app="web", command=("serve", "{port}")))
+    assert record.credential == ""
+    assert "JUPYTER_TOKEN" not in job.environment
+    assert job.command == ("serve", "{port}")
+
+
+def test_a_credential_that_is_written_already_stays():
+    profile = ProfileConfig(name="lab", cluster="local")
+    record = replace(fresh(), credential="token first")
+    assert with_secrets(record, profile, token="t", secret="second").credential == "token first"
+
+
+def test_jupyterhubs_names_are_there_without_an_api_token():
+    config = Config(gateway=GatewayConfig(base_path="/jupyter/"))
+    job, _ = spec(server=fresh("a@b.org", "lab"), config=config)
+    assert job.environment["JUPYTERHUB_USER"] == "a@b.org"
+    assert job.environment["JUPYTERHUB_SERVER_NAME"] == "lab"
+    assert job.environment["JUPYTERHUB_BASE_URL"] == "/jupyter/"
+    assert job.environment["JUPYTERHUB_SERVICE_PREFIX"] == "/jupyter/user/a@b.org/lab/"
+    assert job.base_path == "/jupyter/user/a@b.org/lab/"
+    assert not any("API_TOKEN" in name for name in job.environment)
+
+
+def test_the_command_is_filled_in_once():
+    profile = ProfileConfig(
+        name="x",
+        cluster="local",
+        command=("run", "--as={user}", "{option_size}", "{socket}", "{what}"),
+        environment={"SIZE": "{option_size}"},
+    )
+    job, _ = spec(profile, replace(fresh(), choices={"size": "{user} {base_path}", "fast": True}))
+    assert job.command == ("run", "--as=alice", "{user} {base_path}", "{socket}", "{what}")
+    assert job.environment["SIZE"] == "{user} {base_path}"
+
+
+def test_a_profile_cannot_take_the_hubs_own_names():
+    profile = ProfileConfig(name="x", cluster="local", environment={"JUPYTERHUB_USER": "root", "TOWPATH_USER": "root"})
+    job, _ = spec(profile)
+    assert job.environment["JUPYTERHUB_USER"] == job.environment["TOWPATH_USER"] == "alice"
+
+
+def test_root_is_told_to_jupyterlab_only():
+    assert "--allow-root" in spec(as_root=True)[0].command
+    web = ProfileConfig(name="web", cluster="local", command=("serve",))
+    assert spec(web, as_root=True)[0].command == ("serve",)
+
+
+def test_jobs_report_to_the_address_that_they_can_reach():
+    def urls(**gateway):
+        return report_urls(Config(gateway=GatewayConfig(**gateway)))
+
+    assert urls() == ("http://127.0.0.1:8000/hub/api/towpath/report",)
+    assert urls(host="0.0.0.0", port=9) == ("http://127.0.0.1:9/hub/api/towpath/report",)
+    assert urls(host="::1") == ("http://[::1]:8000/hub/api/towpath/report",)
+    assert urls(internal_url="https://hub:1/", base_path="/j/") == ("https://hub:1/j/hub/api/towpath/report",)
+
+
+@settings(deadline=None)
+@given(st.text("/ab", max_size=8))
+def test_a_base_path_has_a_slash_at_both_ends(raw):
+    path = base_path(Config(gateway=GatewayConfig(base_path=raw)))
+    assert path.startswith("/")
+    assert path.endswith("/")
+    assert path.count("/") == 1 or path.strip("/")
+
+
+@settings(deadline=None)
+@given(st.text(), st.dictionaries(st.sampled_from(["user", "option_a"]), st.text()))
+def test_text_without_placeholders_is_left_exactly_as_it_is(text, values):
+    plain = text.replace("{", "(")
+    assert fill(plain, values) == plain

@@ -1,0 +1,137 @@
+"""Watching a cluster and the desk of work, on the scripted cluster."""
+
+import asyncio
+
+from batch.contract import JobState
+from batch.desk import Desk
+from batch.watch import ClusterWatch
+from state.config import ClusterConfig
+from tests.conftest import run, until
+from tests.contracts.fake_launcher import FakeLauncher
+from tests.contracts.test_launcher import spec_of
+
+
+def watching(body):
+    async def main():
+        launcher, changed = FakeLauncher(), []
+        watch = ClusterWatch(ClusterConfig(name="fake", kind="fake", tick=0.02), launcher, changed.append)
+        task = asyncio.create_task(watch.run())
+        try:
+            await body(launcher, watch, changed)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    run(main())
+
+
+async def polled(launcher, times=2):
+    before = launcher.polls
+    await until(lambda: launcher.polls >= before + times)
+
+
+def test_a_poll_from_before_the_submit_says_nothing_about_the_job():
+    async def body(launcher, watch, changed):
+        await polled(launcher, 0)
+        watch.submitted("x")
+        sight = watch.sight("x")
+        assert (sight.view, sight.fresh) == (None, False)
+        await polled(launcher)
+        assert watch.sight("x").fresh
+
+    watching(body)
+
+
+def test_what_changed_is_told_once():
+    async def body(launcher, watch, changed):
+        spec = spec_of()
+        await launcher.submit(spec)
+        watch.hurry()
+        await until(lambda: changed == ["alice/lab"])
+        await polled(launcher)
+        assert changed == ["alice/lab"]
+        launcher.step(spec.attempt, JobState.COMPLETED)
+        await until(lambda: changed == ["alice/lab", "alice/lab"])
+        assert watch.sight(spec.attempt).view.state is JobState.COMPLETED
+
+    watching(body)
+
+
+def test_a_cluster_that_does_not_answer_is_down_and_shows_what_it_last_showed():
+    async def body(launcher, watch, changed):
+        spec = spec_of()
+        await launcher.submit(spec)
+        watch.hurry()
+        await until(lambda: watch.sight(spec.attempt).view)
+        launcher.down = True
+        await until(lambda: watch.sight(spec.attempt).down_for > 0)
+        sight = watch.sight(spec.attempt)
+        assert not sight.fresh
+        assert sight.view is not None
+        launcher.down = False
+        await until(lambda: watch.sight(spec.attempt).fresh)
+
+    watching(body)
+
+
+def test_a_job_that_vanishes_is_absent_for_longer_and_longer():
+    async def body(launcher, watch, changed):
+        spec = spec_of()
+        await launcher.submit(spec)
+        watch.hurry()
+        await until(lambda: watch.sight(spec.attempt).view)
+        del launcher.jobs[spec.attempt]
+        await until(lambda: watch.sight(spec.attempt).view is None)
+        await until(lambda: watch.sight(spec.attempt).absent_for > 0.05)
+
+    watching(body)
+
+
+def test_nothing_active_is_polled_rarely():
+    async def body(launcher, watch, changed):
+        await until(lambda: launcher.polls == 1)
+        await asyncio.sleep(0.3)  # fifteen ticks
+        assert launcher.polls == 1
+
+    watching(body)
+
+
+def test_the_desk_gives_each_key_once_and_never_two_at_a_time():
+    async def main():
+        desk, now, most = Desk(at_once=4), {}, {}
+
+        async def look(key):
+            now[key] = now.get(key, 0) + 1
+            most[key] = max(most.get(key, 0), now[key])
+            desk.put(key)
+            await asyncio.sleep(0.001)
+            now[key] -= 1
+            return True
+
+        for key in ("a", "b", "a"):
+            desk.put(key)
+        assert await desk.take() == ["a", "b"]
+        for _ in range(5):
+            desk.put("a")
+            (key,) = await desk.take()
+            await desk.work(key, lambda: look("a"))
+        assert most == {"a": 1}
+
+    run(main())
+
+
+def test_what_failed_comes_back_later_and_is_not_hurried():
+    async def main():
+        desk = Desk(at_once=4)
+
+        async def fails():
+            return False
+
+        await desk.work("a", fails)
+        desk.put("a")
+        desk.put("b")
+        assert await desk.take() == ["b"]
+        assert await desk.take() == ["a"]
+        desk.close()
+
+    run(main())
