@@ -77,8 +77,8 @@ class Identities:
         self._lifetime = lifetime
         self._clock = clock
         self._known: dict[str, _Known] = {}
-        self._unknown: dict[str, float] = {}
-        self._asking: dict[str, asyncio.Task[Identity | None]] = {}
+        self._unknown: dict[tuple[str, bool], float] = {}  # a digest as a session's, or as a token's
+        self._asking: dict[tuple[str, bool], asyncio.Task[Identity | None]] = {}
         self._turn = 0  # goes up whenever something ends: an answer that was under way may be too old
 
     def peek(self, digest: str) -> Identity | None:
@@ -97,13 +97,14 @@ class Identities:
         known = self.peek(digest)
         if known is not None:
             return known if (known.session is not None) is session else None
-        if self._unknown.get(digest, 0.0) > self._clock():
+        question = (digest, session)
+        if self._unknown.get(question, 0.0) > self._clock():
             return None
-        asking = self._asking.get(digest)
+        asking = self._asking.get(question)
         if asking is None:
             asking = asyncio.create_task(self._ask(digest, session=session))
-            self._asking[digest] = asking
-            asking.add_done_callback(lambda task: self._asked(digest, task))
+            self._asking[question] = asking
+            asking.add_done_callback(lambda task: self._asked(question, task))
         return await asyncio.shield(asking)
 
     def revoked(self, digests: Iterable[str], user: str) -> None:
@@ -190,7 +191,7 @@ class Identities:
                 break
         now = self._clock()
         if record is None or user is None:
-            self._remember_unknown(digest, now)
+            self._remember_unknown((digest, session), now)
             return None
         identity = _identity(user, digest, record)
         if now >= _expires(identity):
@@ -200,17 +201,17 @@ class Identities:
         self._known[digest] = _Known(identity, now)
         return identity
 
-    def _asked(self, digest: str, task: asyncio.Task[Identity | None]) -> None:
-        self._asking.pop(digest, None)
+    def _asked(self, question: tuple[str, bool], task: asyncio.Task[Identity | None]) -> None:
+        self._asking.pop(question, None)
         if not task.cancelled():
             with contextlib.suppress(StateUnavailableError):
                 task.result()
 
-    def _remember_unknown(self, digest: str, now: float) -> None:
+    def _remember_unknown(self, question: tuple[str, bool], now: float) -> None:
         if len(self._unknown) >= UNKNOWN_LIMIT:
             for key in list(self._unknown)[: UNKNOWN_LIMIT // 2]:  # the oldest
                 del self._unknown[key]
-        self._unknown[digest] = now + UNKNOWN_SECONDS
+        self._unknown[question] = now + UNKNOWN_SECONDS
 
     def _end(self, digests: list[str]) -> None:
         self._turn += 1

@@ -185,6 +185,17 @@ def test_a_flood_of_unknown_credentials_is_not_a_flood_on_the_store(store_url, m
     run(main())
 
 
+def test_asking_for_a_token_as_a_session_does_not_hide_the_token(store_url):
+    async def main():
+        async with mirrored(store_url) as (store, mirror):
+            key = digest(await store.tokens.issue(token_of("ann")))
+            assert await mirror.identify_session(key) is None
+            assert (await mirror.identify_token(key)).token.id == "t1"
+            assert await mirror.identify_session(key) is None
+
+    run(main())
+
+
 def test_the_cache_is_bounded_and_forgets_the_one_that_was_unused_longest(store_url, monkeypatch):
     monkeypatch.setattr(identities, "KNOWN_LIMIT", 3)
 
