@@ -1,0 +1,220 @@
+"""A term of leadership on a real store and the scripted cluster: what a scheduler may do to us."""
+
+import asyncio
+import contextlib
+
+import pytest
+from msgspec.structs import replace
+
+from batch.contract import JobState, LauncherError
+from batch.controller import lead
+from batch.hands import Place
+from batch.leader import Means
+from state.config import ClusterConfig, Config, ProfileConfig
+from state.errors import ConflictError
+from state.names import server_path
+from state.records import Status, Target
+from state.store.all import Store
+from tests.batch.rig import ask, fresh
+from tests.conftest import run, until
+from tests.contracts.fake_launcher import FakeLauncher
+
+CONFIG = Config(
+    cluster=(ClusterConfig(name="local", kind="fake", tick=0.05, start_window=60),),
+    profile=(ProfileConfig(name="stub", cluster="local", command=("serve", "{socket}")),),
+)
+PREFIX = server_path("/", "alice", "")
+
+
+class Stage:
+    """A store, a scripted cluster, and controllers that lead or stand by."""
+
+    def __init__(self, url):
+        self.url = url
+        self.cluster = FakeLauncher("local", running=False)
+        self.tasks = []
+
+    async def __aenter__(self):
+        self.store = await Store.open(self.url)
+        return self
+
+    async def __aexit__(self, *_):
+        for task in self.tasks:
+            await self.end(task)
+        await self.store.close()
+
+    def controller(self, holder="one"):
+        means = Means(
+            store=self.store,
+            config=CONFIG,
+            launchers={"local": self.cluster},
+            place=Place({"HOME": "/", "PATH": "/bin"}, as_root=False),
+            fault=lambda _: None,
+        )
+        task = asyncio.create_task(lead(means, holder))
+        self.tasks.append(task)
+        return task
+
+    async def end(self, task):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def becomes(self, status, user="alice"):
+        async def there():
+            server = await self.store.servers.get(user, "")
+            return server if server and server.status is status else None
+
+        return await until(there, seconds=40)
+
+    async def stop(self):
+        while True:
+            server = await self.store.servers.get("alice", "")
+            with contextlib.suppress(ConflictError):
+                return await self.store.servers.save(replace(server, target=Target.STOPPED))
+
+
+@pytest.fixture
+def play(store_url):
+    def start(body):
+        async def main():
+            async with Stage(store_url) as stage:
+                await body(stage)
+
+        run(main())
+
+    return start
+
+
+def test_a_server_follows_its_job_through_the_queue(play):
+    async def body(stage):
+        stage.controller()
+        asked = await ask(stage.store, fresh())
+        queued = await stage.becomes(Status.QUEUED)
+        assert queued.job.native_id == "1"
+        await until(lambda: stage.cluster.polls > 5)
+        assert (await stage.store.servers.get("alice", "")).status is Status.QUEUED
+        stage.cluster.step(asked.attempt, JobState.ACTIVE)
+        assert (await stage.becomes(Status.STARTING)).running
+        stage.cluster.report_ready(asked.attempt)
+        await stage.becomes(Status.READY)
+        assert (await until(lambda: stage.store.feed.route(PREFIX))).endpoint.path == "/run/app.sock"
+        stage.cluster.step(asked.attempt, JobState.QUEUED, report=None)  # preempted
+        await stage.becomes(Status.QUEUED)
+        assert await stage.store.feed.route(PREFIX) is None
+
+    play(body)
+
+
+def test_a_refused_submit_fails_with_the_schedulers_words(play):
+    async def body(stage):
+        stage.cluster.refuse = LauncherError(
+            "Account x has no hours left.", transient=False, code="account", hint="Ask for more."
+        )
+        stage.controller()
+        await ask(stage.store, fresh())
+        failed = await stage.becomes(Status.FAILED)
+        assert (failed.reason.code, failed.reason.message) == ("account", "Account x has no hours left.")
+        assert failed.reason.hint == "Ask for more."
+        assert len(stage.cluster.submits) == 1
+
+    play(body)
+
+
+def test_a_submit_that_fails_for_now_is_tried_again(play):
+    async def body(stage):
+        stage.cluster.down = True
+        stage.controller()
+        await ask(stage.store, fresh())
+        await until(lambda: stage.cluster.polls >= 1)
+        assert (await stage.store.servers.get("alice", "")).status is Status.REQUESTED
+        stage.cluster.down = False
+        await stage.becomes(Status.QUEUED)
+
+    play(body)
+
+
+def test_a_submit_whose_answer_is_lost_is_found_again_and_not_doubled(play):
+    async def body(stage):
+        stage.cluster.lose_answers = True
+        stage.controller()
+        asked = await ask(stage.store, fresh())
+        queued = await stage.becomes(Status.QUEUED)
+        assert queued.job.native_id == "1"
+        assert list(stage.cluster.jobs) == [asked.attempt]
+        kept = stage.cluster.jobs[asked.attempt].record
+        assert (queued.report_hash, queued.credential) == (kept.report_hash, kept.credential)
+
+    play(body)
+
+
+def test_a_silent_cluster_cancels_nothing_and_ends_nothing(play):
+    async def body(stage):
+        stage.controller()
+        asked = await ask(stage.store, fresh())
+        await stage.becomes(Status.QUEUED)
+        stage.cluster.report_ready(asked.attempt)
+        await stage.becomes(Status.READY)
+        stage.cluster.down = True
+        polls = stage.cluster.polls
+        await until(lambda: stage.cluster.polls > polls + 3)
+        assert (await stage.store.servers.get("alice", "")).status is Status.READY
+        assert stage.cluster.cancels == []
+        assert await stage.store.feed.route(PREFIX)
+
+    play(body)
+
+
+def test_a_stop_reaches_a_job_that_waits_in_the_queue(play):
+    async def body(stage):
+        stage.controller()
+        asked = await ask(stage.store, fresh())
+        await stage.becomes(Status.QUEUED)
+        await stage.stop()
+        await stage.becomes(Status.STOPPED)
+        assert stage.cluster.jobs[asked.attempt].state is JobState.CANCELED
+
+    play(body)
+
+
+def test_a_standby_takes_over_when_the_leader_lets_go(play):
+    async def body(stage):
+        first = stage.controller("one")
+        await ask(stage.store, fresh())
+        await stage.becomes(Status.QUEUED)
+        stage.controller("two")
+        await stage.end(first)
+        await ask(stage.store, fresh("bob"))
+        assert (await stage.becomes(Status.QUEUED, "bob")).fence > 1
+
+    play(body)
+
+
+def test_a_profile_that_is_gone_fails_the_start_in_words(play):
+    async def body(stage):
+        stage.controller()
+        await ask(stage.store, fresh(profile="gone"))
+        failed = await stage.becomes(Status.FAILED)
+        assert "no profile 'gone'" in failed.reason.message
+
+    play(body)
+
+
+@pytest.mark.faults
+def test_the_leader_goes_on_when_its_store_comes_back(make_store_server):
+    async def body():
+        server = make_store_server("valkey")
+        async with Stage(server.url) as stage:
+            stage.controller()
+            asked = await ask(stage.store, fresh())
+            await stage.becomes(Status.QUEUED)
+            server.kill()
+            stage.cluster.report_ready(asked.attempt)
+            polls = stage.cluster.polls
+            await until(lambda: stage.cluster.polls > polls + 2)
+            await asyncio.to_thread(server.start)
+            await stage.becomes(Status.READY)
+            await until(lambda: stage.store.feed.route(PREFIX))
+            assert stage.cluster.cancels == []
+
+    run(body())
