@@ -6,7 +6,7 @@ Owns: which handlers there are and under which path. Refuses to know sign-in and
 
 from typing import Any
 
-from litestar import Litestar, Request, Response, Router, get
+from litestar import Litestar, Request, Response, Router
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -18,6 +18,7 @@ from portal.pages import tokens as token_page
 from portal.replies import BODY_LIMIT
 from portal.site import Services, Site
 from portal.statics import FOREVER
+from portal.verbs import read
 
 __all__ = ["Services", "create_portal"]
 
@@ -29,7 +30,7 @@ def create_portal(services: Services) -> Litestar:
     """The app. One per worker process; it holds nothing that another worker would miss."""
     site = Site(services)
 
-    @get("/static/{digest:str}/{name:str}", sync_to_thread=False)
+    @read("/static/{digest:str}/{name:str}", sync_to_thread=False)
     def static(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Public."""
         digest, name = request.path_params["digest"], request.path_params["name"]

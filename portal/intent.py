@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from portal import metrics
 from portal.models import is_ready, pending
 from portal.site import Site
 from state import lifecycle
@@ -53,7 +54,7 @@ async def start(
             return (
                 Started.READY if is_ready(old) else Started.STOPPING if pending(old) == "stop" else Started.PENDING
             ), old
-        fresh = _fresh(site, user, name, old, profile, picked, display_name)
+        fresh = _fresh(site, user, name, old, profile=profile, picked=picked, display_name=display_name)
         record = lifecycle.renew(old, fresh) if old else fresh
         event = Event(
             attempt=fresh.attempt,
@@ -63,9 +64,11 @@ async def start(
             progress=lifecycle.PROGRESS[Status.REQUESTED],
         )
         try:
-            return Started.NEW, await site.store.servers.save(record, event=event)
+            saved = await site.store.servers.save(record, event=event)
         except ConflictError:
             continue
+        metrics.STARTS.labels(metrics.WORKER, saved.profile).inc()
+        return Started.NEW, saved
     raise ConflictError("Others keep changing this server. Try again.")
 
 
@@ -75,7 +78,7 @@ async def create(
     """A named server that is not started. Raises ConflictError when there is one, and as `start`."""
     server_name(name)
     check_display_name(display_name)
-    fresh = _fresh(site, user, name, None, profile, picked, display_name)
+    fresh = _fresh(site, user, name, None, profile=profile, picked=picked, display_name=display_name)
     record = replace(fresh, status=Status.STOPPED, target=Target.STOPPED, ended=fresh.requested)
     try:
         return await site.store.servers.save(record)
@@ -104,6 +107,7 @@ async def stop(site: Site, user: str, name: str) -> Server | None:
                 server = await site.store.servers.save(replace(server, target=Target.STOPPED), event=event)
             except ConflictError:
                 continue
+            metrics.STOPS.labels(metrics.WORKER).inc()
         await site.store.feed.drop_route(server_path(site.base, user, name), attempt=server.attempt)
         return server
     raise ConflictError("Others keep changing this server. Try again.")
@@ -135,6 +139,7 @@ def _fresh(
     user: User,
     name: str,
     old: Server | None,
+    *,
     profile: str | None,
     picked: Mapping[str, Any] | None,
     display_name: str,

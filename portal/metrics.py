@@ -19,7 +19,7 @@ WORKER: Final = str(os.getpid())
 REGISTRY: Final = CollectorRegistry()
 MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-STARTS: Final = Counter("towpath_starts_total", "Starts that were asked for", ["worker", "outcome"], registry=REGISTRY)
+STARTS: Final = Counter("towpath_starts_total", "Starts that were asked for", ["worker", "profile"], registry=REGISTRY)
 STOPS: Final = Counter("towpath_stops_total", "Stops that were asked for", ["worker"], registry=REGISTRY)
 REPORTS: Final = Counter(
     "towpath_reports_total", "Reports of starters", ["worker", "kind", "status"], registry=REGISTRY

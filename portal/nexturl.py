@@ -1,7 +1,7 @@
-"""Where a page may send a browser afterwards: never off this hub.
+r"""Where a page may send a browser afterwards: never off this hub.
 
 Owns: one pure decision. Refuses to know requests and pages. The cases: CVE-2019-10255, CVE-2026-33709 and their kin
-(`//host`, `/\\host`, schemes, user info, control characters, dot segments).
+(`//host`, `/\host`, schemes, user info, control characters, dot segments).
 """
 
 from urllib.parse import quote, unquote

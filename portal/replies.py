@@ -42,14 +42,17 @@ def empty(status: int) -> Response[bytes]:
 async def read_json(request: Request[Any, Any, Any], kind: type[Wanted], *, limit: int = BODY_LIMIT) -> Wanted | None:
     """The body as `kind`; None when it is empty.
 
-    Raises 415 for a body that says it is something else, 413 for one over `limit` bytes, and 400 for what is not
-    JSON or not of that shape.
+    Raises 415 for a browser's body that says it is something else (a form from elsewhere; programs with a token may
+    leave it to their HTTP client, as with JupyterHub), 413 for one over `limit` bytes, and 400 for what is not JSON
+    or not of that shape.
     """
     body = await read_body(request, limit)
     if not body.strip():
         return None
-    content_type = request.headers.get("content-type", "")
-    if content_type and content_type.partition(";")[0].strip().lower() != JSON:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    identity = request.scope["state"].get("identity")
+    by_session = identity is not None and identity.session is not None
+    if by_session and content_type not in {"", JSON}:
         raise HTTPException(status_code=415, detail="Send the body as application/json.")
     try:
         return msgspec.json.decode(body, type=kind)

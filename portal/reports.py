@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from portal import metrics
 from portal.site import Site
 from state.errors import ConflictError
 from state.lifecycle import PROGRESS, advance
@@ -97,7 +98,7 @@ async def hear(site: Site, report: Report, token: str) -> Heard:
     raise ConflictError("This server's record keeps changing. Try again.")
 
 
-def judge(server: Server | None, report: Report, token: str) -> Heard | None:
+def judge(server: Server | None, report: Report, token: str) -> Heard | None:  # noqa: PLR0911 - a table in order
     """The answer, where the record is not to be changed; None: take it in. Pure.
 
     No record at all is not a reason to stop the app: after a loss of Redis the controller has yet to find the job.
@@ -172,11 +173,14 @@ async def _take(site: Site, server: Server, report: Report) -> None:
             progress=PROGRESS[Status.READY],
         )
         await _publish(site, await site.store.servers.save(ready, event=event))
+        metrics.SPAWN.labels(metrics.WORKER, "success").observe(now - server.requested)
         return
     status, reason = reason_of(server, report)
     await site.store.feed.drop_route(server_path(site.base, server.user, server.name), attempt=server.attempt)
     event = Event(attempt=server.attempt, time=now, status=status, message=reason.message, progress=PROGRESS[status])
     await site.store.servers.save(advance(server, status, now=now, reason=reason), event=event)
+    if server.ready is None:
+        metrics.SPAWN.labels(metrics.WORKER, "failure").observe(now - server.requested)
 
 
 async def _publish(site: Site, server: Server) -> None:

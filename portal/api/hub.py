@@ -6,24 +6,25 @@ Owns: `/`, `/info`, `/health`. Refuses to know users.
 import sys
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from portal.access import need
 from portal.replies import reply
 from portal.site import JUPYTERHUB_VERSION, Site
+from portal.verbs import read
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
     version = site.version
 
-    @get("/")
+    @read("/")
     async def root() -> Response[bytes]:
         """Public: clients compare the version."""
         return reply({"version": JUPYTERHUB_VERSION, "towpath": version}, headers={"Access-Control-Allow-Origin": "*"})
 
-    @get("/info")
+    @read("/info")
     async def info(request: Request[Any, Any, Any]) -> Response[bytes]:
         need(request, "read:hub")
         return reply(
@@ -37,7 +38,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             }
         )
 
-    @get("/health")
+    @read("/health")
     async def health() -> Response[bytes]:
         """Public: 200 while this worker knows the state, 503 once Redis has been away for too long."""
         return reply({}, 200 if site.mirror.fresh else 503)

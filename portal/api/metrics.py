@@ -5,19 +5,20 @@ Owns: who may scrape. Refuses to know what is measured.
 
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from portal import metrics
 from portal.access import need
 from portal.replies import API_HEADERS
 from portal.site import Site
+from portal.verbs import read
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers: under the API's path, and again under /hub."""
 
-    @get("/metrics")
+    @read("/metrics")
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
         need(request, "read:metrics")
         return Response(await metrics.scrape(site), media_type=metrics.MEDIA_TYPE, headers=API_HEADERS)

@@ -5,7 +5,7 @@ Owns: who may listen, and the first answer. Refuses to know what the events say.
 
 from typing import Any, Final
 
-from litestar import Request, get
+from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
@@ -14,6 +14,7 @@ from portal.access import need_user
 from portal.progress import follow, resume_point
 from portal.replies import API_HEADERS
 from portal.site import Site
+from portal.verbs import read
 from state.errors import NotFoundError
 from state.records import Status
 
@@ -23,7 +24,7 @@ HEADERS: Final = {**API_HEADERS, "Cache-Control": "no-cache", "X-Accel-Buffering
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
-    @get(["/users/{name:str}/server/progress", "/users/{name:str}/servers/{server:str}/progress"])
+    @read(["/users/{name:str}/server/progress", "/users/{name:str}/servers/{server:str}/progress"])
     async def progress(request: Request[Any, Any, Any]) -> Stream:
         """404: no such server. 400: it is neither on its way, nor ready, nor failed."""
         name, server = request.path_params["name"], request.path_params.get("server", "")

@@ -6,7 +6,7 @@ Owns: `/users/{name}/server` and `/users/{name}/servers/{server}`. Refuses to kn
 from typing import Any, Final
 
 import msgspec
-from litestar import Request, Response, delete, get, patch, post, put
+from litestar import Request, Response, delete, patch, post, put
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from portal.intent import Started
 from portal.models import server_model
 from portal.replies import empty, read_json, reply
 from portal.site import Site
+from portal.verbs import read
 from state.choices import validate
 from state.errors import NotFoundError
 from state.records import Server, User
@@ -48,7 +49,7 @@ class Removal(msgspec.Struct):
 
 
 def wish(body: dict[str, Any] | None) -> Wish:
-    """Read a start's body. A body with neither `display_name` nor `user_options` is the options (JupyterHub's old form).
+    """Read a start's body; one with neither `display_name` nor `user_options` is the options (the old form).
 
     Raises 400. `profile` may stand beside the options or among them.
     """
@@ -71,7 +72,7 @@ def wish(body: dict[str, Any] | None) -> Wish:
     return Wish(display_name=display_name, profile=profile, options=options)
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a list of handlers, each small
     """The handlers."""
     store = site.store
 
@@ -91,7 +92,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             raise NotFoundError(f"{user.name} has no server named {server!r}.")
         return record
 
-    @get(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
+    @read(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
     async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, server = request.path_params["name"], request.path_params.get("server", "")
         identity, user = await need_user(site, request, "read:servers", name, server)

@@ -6,7 +6,7 @@ Owns: `/users/{name}/tokens`. Refuses to know secrets: one is shown once, when i
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, delete, get, post
+from litestar import Request, Response, delete, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
@@ -15,6 +15,7 @@ from portal.models import token_model
 from portal.replies import empty, read_json, reply
 from portal.site import Site
 from portal.tokens import issue
+from portal.verbs import read
 from state.errors import NotFoundError
 from state.records import Token
 
@@ -38,7 +39,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
                 return token
         raise NotFoundError(f"{user} has no token {token_id[:64]!r}.")
 
-    @get("/users/{name:str}/tokens")
+    @read("/users/{name:str}/tokens")
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
         name = request.path_params["name"]
         await need_user(site, request, "read:tokens", name)
@@ -57,7 +58,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         token, secret = await issue(site, identity, user, note=note, expires_in=asked.expires_in, wanted=asked.scopes)
         return reply({**token_model(token), "token": secret}, 201)
 
-    @get("/users/{name:str}/tokens/{token_id:str}")
+    @read("/users/{name:str}/tokens/{token_id:str}")
     async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, token_id = request.path_params["name"], request.path_params["token_id"]
         await need_user(site, request, "read:tokens", name)

@@ -6,7 +6,7 @@ Owns: their URLs and their place in the OpenAPI page. Refuses to know what a rep
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Response, get, post
+from litestar import MediaType, Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
@@ -16,6 +16,7 @@ from portal.access import signed_in
 from portal.replies import read_body, reply
 from portal.reports import REPORT_LIMIT, Report, fault, hear
 from portal.site import Site
+from portal.verbs import read
 from state.config import ProfileConfig
 
 _report = msgspec.json.Decoder(Report)
@@ -48,7 +49,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
     offered = [_shown(profile) for profile in site.config.profile]
 
-    @get("/towpath/profiles", sync_to_thread=False, summary="What the form offers", media_type=MediaType.JSON)
+    @read("/towpath/profiles", sync_to_thread=False, summary="What the form offers", media_type=MediaType.JSON)
     def profiles(request: Request[Any, Any, Any]) -> list[ProfileShown]:
         """Any signed-in caller may ask."""
         signed_in(request)
@@ -56,7 +57,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post("/towpath/report", status_code=200, summary="A starter's word", include_in_schema=True, responses=None)
     async def report(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """From a job: `{"user", "server", "attempt", "kind": "ready" | "ended" | "failed", ...}` with
+        """Take a report in.
+
+        From a job: `{"user", "server", "attempt", "kind": "ready" | "ended" | "failed", ...}` with
         `Authorization: token <report token>`. 200: heard (also the second time). 403: wrong token. 404: no such
         server (`stop` false: try again). 409 with `stop` true: this attempt is over, end the app. 5xx: try again.
         """

@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
@@ -16,6 +16,7 @@ from portal.api.users import shown
 from portal.models import is_ready
 from portal.replies import arguments, read_json, reply
 from portal.site import Site
+from portal.verbs import read
 from state.names import user_name
 from state.records import Server, User
 
@@ -34,11 +35,11 @@ class NewUsers(msgspec.Struct):
     admin: bool = False
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
     """The handlers."""
     store = site.store
 
-    @get("/users")
+    @read("/users")
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
         """JupyterHub's list. Its order `id` is the order of names here."""
         identity = need_anywhere(request, "list:users")

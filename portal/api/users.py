@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from litestar import Request, Response, delete, get, patch, post
+from litestar import Request, Response, delete, patch, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from portal.access import Sees, View, lacks, need, need_user, signed_in
 from portal.models import user_model
 from portal.replies import arguments, empty, read_json, reply
 from portal.site import Site
+from portal.verbs import read
 from state.errors import NotFoundError
 from state.mirror import Identity
 from state.names import user_name
@@ -69,11 +70,11 @@ def shown(
     )
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a list of handlers, each small
     """The handlers."""
     store = site.store
 
-    @get("/user")
+    @read("/user")
     async def whoami(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Any valid credential may ask."""
         identity = signed_in(request)
@@ -84,7 +85,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         model["scopes"] = sorted(identity.scopes)
         return reply(model)
 
-    @get("/users/{name:str}")
+    @read("/users/{name:str}")
     async def one(request: Request[Any, Any, Any]) -> Response[bytes]:
         name = request.path_params["name"]
         identity = signed_in(request)

@@ -5,13 +5,14 @@ Owns: `/hub/home`. Refuses to know how anything starts or stops.
 
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.access import need_user, signed_in
 from portal.pages.forms import has_options, open_url
 from portal.replies import go, page, read_form
 from portal.site import Site
+from portal.verbs import read
 from state.errors import NameRuleError
 from state.names import server_name
 from state.records import Status
@@ -35,10 +36,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             titles={profile.name: profile.title or profile.name for profile in site.config.profile},
             one_click=not has_options(site),
             moving=any(
-                (server.active
-                and server.status is not Status.READY)
-                or (server.status is Status.READY
-                and server.target == "stopped")
+                (server.active and server.status is not Status.READY)
+                or (server.status is Status.READY and server.target == "stopped")
                 for server in servers
             ),
             open_url=lambda server: open_url(site, server, ""),
@@ -46,7 +45,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             typed=typed,
         )
 
-    @get("/home")
+    @read("/home")
     async def home(request: Request[Any, Any, Any]) -> Response[bytes]:
         return await show(request)
 

@@ -6,13 +6,14 @@ Owns: `/hub/login`. Refuses to know sessions and cookies: `portal.auth` does the
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.access import caller
 from portal.nexturl import safe_next
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
+from portal.verbs import read
 
 SECRET_MAX: Final = 512
 USED: Final = "This sign-in link is not valid: it was used already, or its time is over."
@@ -44,7 +45,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         cookie = await site.auth.open_session(user, request)
         return go(next_url or site.at("home"), cookie=cookie)
 
-    @get("/login")
+    @read("/login")
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
         """With `token`: signs in and redirects at once, so that the secret stays in no history and no Referer.
 

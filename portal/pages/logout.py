@@ -5,18 +5,19 @@ Owns: `/hub/logout`. Refuses to know sessions: `portal.auth` ends them.
 
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.access import caller
 from portal.replies import go, page
 from portal.site import Site
+from portal.verbs import read
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
-    @get("/logout")
+    @read("/logout")
     async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
         """A link must not sign anybody out: it asks first."""
         identity = caller(request)

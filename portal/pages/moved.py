@@ -5,7 +5,7 @@ Owns: JupyterHub's redirects. Refuses to send anybody off this hub.
 
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
@@ -15,17 +15,18 @@ from portal.models import is_ready
 from portal.nexturl import safe_next
 from portal.replies import go, raw_target
 from portal.site import PAGE_HEADERS, Site
+from portal.verbs import read
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers under /hub."""
 
-    @get("/", sync_to_thread=False)
+    @read("/", sync_to_thread=False)
     def start(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Home, or the way in."""
         return go(site.at("home") if caller(request) else site.at("login"), status=302)
 
-    @get("/user/{rest:path}", sync_to_thread=False)
+    @read("/user/{rest:path}", sync_to_thread=False)
     def user(request: Request[Any, Any, Any]) -> Response[bytes]:
         """JupyterHub's address of a server that does not run: the server's own address says what there is to say."""
         signed_in(request)
@@ -34,7 +35,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             raise NotFoundException
         return go(onward, status=302)
 
-    @get("/user-redirect/{rest:path}")
+    @read("/user-redirect/{rest:path}")
     async def mine(request: Request[Any, Any, Any]) -> Response[bytes]:
         """The same address for everybody: each comes to their own server, and to the form when it does not run."""
         me = signed_in(request).user
@@ -47,7 +48,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             return go(onward, status=302)
         return go(site.at("spawn", me.name, next=onward), status=302)
 
-    @get("/error/{status:int}", sync_to_thread=False)
+    @read("/error/{status:int}", sync_to_thread=False)
     def error(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Public: the page of an error, with that status."""
         status = request.path_params["status"]
@@ -60,7 +61,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 def at_the_root(site: Site) -> list[HTTPRouteHandler]:
     """The handlers at the base path itself."""
 
-    @get("/", sync_to_thread=False, include_in_schema=False)
+    @read("/", sync_to_thread=False, include_in_schema=False)
     def root() -> Response[bytes]:
         """Public: on to the hub."""
         return go(site.hub, status=302)

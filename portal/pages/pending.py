@@ -6,7 +6,7 @@ and without a script the page looks again by itself.
 
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from portal.access import need_user
@@ -15,6 +15,7 @@ from portal.nexturl import safe_next
 from portal.pages.forms import has_options, open_url
 from portal.replies import arguments, go, page
 from portal.site import Site
+from portal.verbs import read
 from state.lifecycle import PROGRESS
 
 EVENTS_MAX = 100
@@ -23,7 +24,7 @@ EVENTS_MAX = 100
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
-    @get(["/spawn-pending/{name:str}", "/spawn-pending/{name:str}/{server:str}"])
+    @read(["/spawn-pending/{name:str}", "/spawn-pending/{name:str}/{server:str}"])
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, server = request.path_params["name"], request.path_params.get("server", "")
         identity, owner = await need_user(site, request, "read:servers", name, server)

@@ -5,7 +5,7 @@ Owns: `/hub/spawn[/user[/server]]`. Refuses to validate (that is `state.choices`
 
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal import intent
@@ -15,6 +15,7 @@ from portal.nexturl import safe_next
 from portal.pages.forms import open_url, picked_in, standing
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
+from portal.verbs import read
 from state.errors import ChoicesError, NameRuleError
 from state.mirror import Identity
 from state.names import server_name
@@ -61,7 +62,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             next=next_url,
         )
 
-    @get(PATHS)
+    @read(PATHS)
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
         """The form, filled in from the URL (`profile`, `opt-NAME`), else as the last time."""
         name, server = request.path_params.get("name", ""), request.path_params.get("server", "")

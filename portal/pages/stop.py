@@ -5,7 +5,7 @@ Owns: `/hub/stop/...` and `/hub/remove/...`. Refuses to know how a stop is carri
 
 from typing import Any, Final
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
@@ -13,6 +13,7 @@ from portal import intent
 from portal.access import need_user
 from portal.replies import go, page
 from portal.site import Site
+from portal.verbs import read
 
 STOP_SECONDS: Final = 2.0
 """How long the answer to a stop waits for the end, so that most people see `Stopped` at once."""
@@ -21,7 +22,7 @@ STOP_SECONDS: Final = 2.0
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
-    @get(["/stop/{name:str}", "/stop/{name:str}/{server:str}"])
+    @read(["/stop/{name:str}", "/stop/{name:str}/{server:str}"])
     async def ask_stop(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, server = request.path_params["name"], request.path_params.get("server", "")
         identity, owner = await need_user(site, request, "delete:servers", name, server)
@@ -39,7 +40,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             await intent.ended(site, record, seconds=STOP_SECONDS)
         return go(site.at("home"))
 
-    @get("/remove/{name:str}/{server:str}")
+    @read("/remove/{name:str}/{server:str}")
     async def ask_remove(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, server = request.path_params["name"], request.path_params["server"]
         identity, owner = await need_user(site, request, "delete:servers", name, server)

@@ -5,7 +5,7 @@ Owns: `/hub/token`. Refuses to know what a token may do: `portal.tokens`.
 
 from typing import Any, Final
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
@@ -13,6 +13,7 @@ from portal.access import need_user, signed_in
 from portal.replies import go, page, read_form
 from portal.site import Site
 from portal.tokens import issue
+from portal.verbs import read
 from state import scopes
 
 LIFETIMES: Final = (
@@ -42,11 +43,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             tokens=tokens[::-1],
             typed=typed,
             problem=problem,
-            secret=secret, everything=len(scopes.of_user(user)),
+            secret=secret,
+            everything=len(scopes.of_user(user)),
             lifetimes=LIFETIMES,
         )
 
-    @get("/token")
+    @read("/token")
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
         return await show(request)
 

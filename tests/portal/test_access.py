@@ -1,0 +1,153 @@
+"""Nobody gets in by a route that somebody forgot."""
+
+import pytest
+
+PUBLIC = {
+    ("GET", "/"),
+    ("GET", "/hub"),
+    ("GET", "/hub/api"),
+    ("GET", "/hub/api/health"),
+    ("GET", "/hub/health"),
+    ("GET", "/hub/login"),
+    ("POST", "/hub/login"),
+    ("GET", "/hub/logout"),
+    ("POST", "/hub/logout"),
+    ("GET", "/hub/error/{status:int}"),
+    ("GET", "/hub/static/{digest:str}/{name:str}"),
+    ("GET", "/hub/api/towpath"),
+    ("GET", "/hub/api/towpath/openapi.json"),
+    ("GET", "/hub/api/towpath/{path:str}"),
+}
+ANY_CREDENTIAL = {
+    ("GET", "/hub/api/user"),
+    ("GET", "/hub/api/towpath/profiles"),
+    ("POST", "/hub/api/towpath/report"),  # has a token of its own
+    ("GET", "/hub/user/{rest:path}"),  # a redirect
+    ("GET", "/hub/user-redirect/{rest:path}"),  # a redirect to oneself
+}
+
+
+def every(app):
+    for route in app.routes:
+        for method in sorted(route.methods - {"OPTIONS"}):
+            yield ("GET" if method == "HEAD" else method), method, route.path
+
+
+def filled(path):
+    for parameter, value in (
+        ("{name:str}", "alice"),
+        ("{server:str}", "lab"),
+        ("{token_id:str}", "t1"),
+        ("{rest:path}", "alice/lab"),
+        ("{status:int}", "404"),
+    ):
+        path = path.replace(parameter, value)
+    return path
+
+
+def test_every_route_refuses_strangers_and_tokens_without_scopes(bench):
+    async def main(bench):
+        alice = await bench.user()
+        stranger, bare = bench.client(), bench.client(bench.token(alice))
+        seen = 0
+        for named, method, path in every(bench.app):
+            if (named, path) in PUBLIC:
+                continue
+            answer = await stranger.request(method, filled(path))
+            to_sign_in = answer.status_code == 303 and "/hub/login" in answer.headers["location"]
+            assert answer.status_code in {401, 403} or to_sign_in, (method, path, answer.status_code)
+            if (named, path) in ANY_CREDENTIAL:
+                continue
+            answer = await bare.request(method, filled(path))
+            assert answer.status_code == 403, (method, path, answer.status_code)
+            seen += 1
+        assert seen > 40
+
+    bench(main)
+
+
+def test_errors_have_jupyterhubs_shape_and_headers(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        for method, path, status in (
+            ("GET", "/hub/api/nothing", 404),
+            ("GET", "/hub/api/users/alice/servers/none", 404),
+            ("PUT", "/hub/api/users/alice", 405),
+            ("BREW", "/hub/api/users/alice", 405),
+            ("GET", "/hub/api/info", 403),
+        ):
+            answer = await client.request(method, path)
+            assert answer.status_code == status, (method, path)
+            assert answer.json()["status"] == status
+            assert answer.json()["message"]
+            assert answer.headers["x-jupyterhub-version"] == "6.1.1"
+            assert answer.headers["content-type"].startswith("application/json")
+
+    bench(main)
+
+
+def test_bad_bodies_are_refused_in_words(bench):
+    async def main(bench):
+        admin = await bench.user("root", admin=True)
+        client = bench.client(bench.session(admin))
+        paths = [
+            ("POST", "/hub/api/users"),
+            ("POST", "/hub/api/users/carol"),
+            ("PATCH", "/hub/api/users/root"),
+            ("POST", "/hub/api/users/root/server"),
+            ("PATCH", "/hub/api/users/root/server"),
+            ("DELETE", "/hub/api/users/root/server"),
+            ("PUT", "/hub/api/users/root/servers/x"),
+            ("POST", "/hub/api/users/root/tokens"),
+            ("POST", "/hub/api/users/root/activity"),
+        ]
+        for method, path in paths:
+            for raw in (b"{", b"[]", b'"x"', b"\xff\xfe{", b'{"a":' * 3000, b"nul", b'"\\ud800"', b"1e999"):
+                answer = await client.request(method, path, content=raw, headers={"Content-Type": "application/json"})
+                assert answer.status_code in {400, 404}, (method, path, raw[:20], answer.status_code)
+            form = await client.request(method, path, data={"admin": "true"})
+            assert form.status_code in {404, 415}, (method, path)
+        assert (await client.post("/hub/api/users", content=b"x" * 1_100_000)).status_code == 413
+
+    bench(main)
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "%00", "..", "%0d%0a", "x" * 300, "%ff", "é", "a b", "<script>"])
+def test_odd_names_are_refused_and_never_a_fault(bench, name):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user("root", admin=True)))
+        for method, path in (
+            ("GET", f"/hub/api/users/{name}"),
+            ("POST", f"/hub/api/users/{name}"),
+            ("POST", f"/hub/api/users/root/servers/{name}"),
+            ("GET", f"/hub/spawn/root/{name}"),
+            ("GET", f"/hub/spawn-pending/{name}"),
+            ("GET", f"/hub/user-redirect/{name}"),
+            ("GET", f"/hub/login?next=//{name}"),
+        ):
+            answer = await client.request(method, path)
+            assert answer.status_code < 500, (method, path)
+            assert "<script>" not in answer.text.replace("&lt;script&gt;", "")
+
+    bench(main)
+
+
+def test_a_hub_under_a_base_path_stays_there(bench):
+    from msgspec.structs import replace
+
+    from state.config import Config, GatewayConfig
+
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        assert (await client.get("/lab/hub/api/")).status_code == 200
+        assert (await client.get("/hub/api/")).status_code == 404
+        assert (await client.get("/lab/")).headers["location"] == "/lab/hub/"
+        page = (await client.get("/lab/hub/home")).text
+        assert 'href="/hub' not in page
+        assert 'action="/hub' not in page
+        assert 'src="/hub' not in page
+        await client.post("/lab/hub/api/users/alice/server")
+        model = (await client.get("/lab/hub/api/users/alice/server")).json()
+        assert model["url"] == "/lab/user/alice/"
+
+    bench(main, config=replace(Config(), gateway=GatewayConfig(base_path="/lab/")))
