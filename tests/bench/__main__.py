@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     """What may be asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure Towpath beside its peers.")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of everything but the starts (default 5)")
-    parser.add_argument("--seconds", type=float, default=3, help="length of one measurement (default 3)")
+    parser.add_argument("--seconds", type=float, default=2, help="length of one measurement (default 2)")
     parser.add_argument("--spawn-rounds", type=int, default=3, help="rounds of the 200 starts (default 3)")
     parser.add_argument("--servers", type=int, default=200, help="servers started at once (default 200)")
     parser.add_argument("--quick", action="store_true", help="one round of one second; writes no page")
@@ -133,7 +133,7 @@ class Bench:
         if self.wanted.profile:
             self.wanted.profile.mkdir(parents=True, exist_ok=True)
             for target in running:
-                await profile(target, SCENARIOS, self.wanted.profile, max(5, self.wanted.seconds))
+                await profile(target, tuple(scenarios), self.wanted.profile, max(5, self.wanted.seconds))
             return
         for number in range(self.wanted.rounds):
             for scenario in scenarios:
@@ -264,3 +264,5 @@ try:
     asyncio.run(main())
 except (KeyboardInterrupt, asyncio.CancelledError):
     sys.exit("ended before the run was whole")
+except BenchError as fault:
+    sys.exit(str(fault))

@@ -34,7 +34,7 @@ async def profile(target: Target, scenarios: tuple[Scenario, ...], folder: Path,
             continue
         output = folder / f"{scenario.name}.stacks"
         spy = output_of([
-            command, "record", "--native", "--nonblocking", "--rate", "200",
+            command, "record", "--native", "--rate", "200",
             "--format", "raw", "--pid", str(target.pids()[0]),
             "--duration", str(max(1, round(seconds))), "--output", str(output),
         ])  # fmt: skip
