@@ -17,12 +17,13 @@ def safe_next(raw: str | None, base_path: str) -> str:
     """
     if not raw or len(raw) > LONGEST or not raw.startswith(base_path) or raw.startswith("//"):
         return ""
-    if any(ord(character) <= 0x20 or ord(character) == 0x7F or character == "\\" for character in raw):  # noqa: PLR2004 - ASCII
+    if any(ord(character) < 0x20 or ord(character) == 0x7F or character == "\\" for character in raw):  # noqa: PLR2004 - ASCII
         return ""
     path = raw.partition("?")[0].partition("#")[0]
     for segment in path.split("/"):
         plain = unquote(unquote(segment))
-        if plain.partition(";")[0] in {".", ".."} or "\\" in plain:
+        odd = "\\" in plain or any(ord(character) < 0x20 for character in plain)  # noqa: PLR2004 - ASCII
+        if odd or plain.partition(";")[0] in {".", ".."}:
             return ""
     if unquote(path).startswith("//"):
         return ""
