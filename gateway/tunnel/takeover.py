@@ -23,7 +23,8 @@ def _find(scope: Scope) -> socket.socket:
     client = (scope["client"][0], int(scope["client"][1]))
     server = (scope["server"][0], int(scope["server"][1]))
     # First look, then duplicate: a duplicate made on the way could be found again under a number still to come.
-    numbers = [int(entry.name) for entry in os.scandir("/proc/self/fd")]
+    with os.scandir("/proc/self/fd") as entries:
+        numbers = [int(entry.name) for entry in entries]
     numbers = [number for number in numbers if _connects(number, client, server)]
     if len(numbers) != 1:
         raise TakeoverError(f"{len(numbers)} descriptors have the addresses of the connection from {client}")
@@ -38,8 +39,9 @@ def _find(scope: Scope) -> socket.socket:
 def _connects(number: int, client: tuple[str, int], server: tuple[str, int]) -> bool:
     """Whether a descriptor is the connection between the two addresses; a server's wildcard fits any of its own."""
     try:
-        # Only borrowed: `detach` below. A family given spares the constructor's own system calls.
-        borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=number)
+        # Only borrowed: `detach` below. A family given spares the constructor's own system calls; this one leaves room
+        # for the addresses of both.
+        borrowed = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=number)
     except OSError:
         return False
     try:

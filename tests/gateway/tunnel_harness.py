@@ -29,11 +29,14 @@ def free_port():
 class Worker:
     """`with Worker({"/user/a/": ("tcp", port)}) as worker:`; values may also be ("unix", path)."""
 
-    def __init__(self, routes, *, credential="token secret", **options):
+    def __init__(self, routes, *, credential="token secret", address="127.0.0.1", host="127.0.0.1", **options):
         self.port = free_port()
-        self.origin = f"127.0.0.1:{self.port}"
+        self.host = host
+        self.origin = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self._plan = {
             "port": self.port,
+            "address": address,
+            "host": host,
             "routes": {prefix: list(endpoint) for prefix, endpoint in routes.items()},
             "credential": credential,
             "options": options,
@@ -70,7 +73,7 @@ class Worker:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     async def connect(self):
-        return await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)
+        return await asyncio.open_connection(self.host, self.port, limit=2**20)
 
     async def ask(self, data, *, timeout=20):
         """Send `data`, and return all that comes until the worker closes."""
@@ -277,7 +280,7 @@ async def _serve(plan):
     holder = []
     server = Server(
         _make_app(plan, holder),
-        address="127.0.0.1",
+        address=plan["address"],
         port=plan["port"],
         interface="asginl",
         backpressure=65536,
@@ -288,7 +291,7 @@ async def _serve(plan):
     serving = asyncio.create_task(server.serve())
     while True:
         try:
-            socket.create_connection(("127.0.0.1", plan["port"])).close()
+            socket.create_connection((plan["host"], plan["port"])).close()
             break
         except OSError:
             await asyncio.sleep(0.02)
