@@ -100,7 +100,7 @@ class RequestRules:
         self._networks = networks
         self._scheme = public_scheme
 
-    def head(
+    def head(  # noqa: C901, PLR0912 - one pass over the fields, its cases side by side
         self,
         line: bytes,
         fields: Fields,
@@ -168,7 +168,9 @@ class ResponseHead(NamedTuple):
     length: int
 
 
-def response_head(fields: Fields, prefix: bytes, hidden: cookies.Hidden) -> ResponseHead:
+def response_head(  # noqa: C901, PLR0912 - one pass over the fields
+    fields: Fields, prefix: bytes, hidden: cookies.Hidden
+) -> ResponseHead:
     """The response's fields for the client. `prefix` is the route's path. Names may have any case.
 
     Raises UpstreamError("bad-response") for ambiguous framing and for anything that could split a response.

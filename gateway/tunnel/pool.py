@@ -33,7 +33,8 @@ class Pool:
     def take(self, *, retryable: bool) -> Connection | None:
         """An idle connection, at once; None: open one.
 
-        A request that cannot be sent twice only gets a connection used within the last second, unless no more may be opened:
+        A request that cannot be sent twice only gets a connection used within the last second,
+        unless no more may be opened:
         it is the one that would suffer from the app closing it at this moment (RFC 9112 section 9.5).
         """
         idle = self._idle

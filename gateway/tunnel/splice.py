@@ -92,7 +92,7 @@ class Side(asyncio.Protocol):
     def eof_received(self) -> None:
         """Let the transport close."""
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """One side is gone: the other gets what was still on its way, then goes too."""
         self.lost = True
         if self.sock is not None:

@@ -48,7 +48,7 @@ def _connects(number: int, client: tuple[str, int], server: tuple[str, int]) -> 
         if not _same(borrowed.getpeername(), client):
             return False
         own = borrowed.getsockname()
-        return own[1] == server[1] and (server[0] in _WILDCARDS or _same(own, server))
+        return bool(own[1] == server[1]) and (server[0] in _WILDCARDS or _same(own, server))
     except OSError:
         return False
     finally:

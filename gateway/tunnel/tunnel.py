@@ -101,7 +101,9 @@ class Tunnel:
             websocket=websocket,
         )
 
-    async def websocket(self, scope: Scope, receive: Receive, send: Send, route: Route, *, caller: Caller) -> None:
+    async def websocket(  # noqa: ARG002
+        self, scope: Scope, receive: Receive, send: Send, route: Route, *, caller: Caller
+    ) -> None:
         """Carry one WebSocket to the route's app, to its end. Refusals, the app's and ours, are answered here.
 
         `receive` is never called: Granian would read the socket that is taken from it (decision 0002).
