@@ -166,7 +166,7 @@ class App:
         if self._allowed_hosts is not None and _host_name(brought.host) not in self._allowed_hosts:
             raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
         try:
-            identity, by_cookie = await self._who(brought)
+            identity, by_cookie = await self._who(brought, at_app=target is not None)
         except StateUnavailableError as error:
             raise Refusal(503, _AWAY) from error
         if unsafe and (by_cookie or brought.authorization is None) and not self._from_ourselves(brought):
@@ -188,10 +188,16 @@ class App:
             raise Refusal(503, _AWAY)
         return identity, route
 
-    async def _who(self, brought: Brought) -> tuple[Identity | None, bool]:
-        """Who is asking, and whether a cookie says so. A token in the header comes before a cookie."""
+    async def _who(self, brought: Brought, *, at_app: bool) -> tuple[Identity | None, bool]:
+        """Who is asking, and whether a cookie says so. A token in the header comes before a cookie.
+
+        `at_app`: the request is for an app. An app's pages may send an Authorization header of the app's own
+        (JupyterLab sends its token); it proves nothing to us, and the cookie decides.
+        """
         if brought.authorization is not None:
-            return await self._by_token(brought.authorization), False
+            identity = await self._by_token(brought.authorization)
+            if identity is not None or not at_app:
+                return identity, False
         if brought.cookies:
             ticket = self._jar.ticket(brought.cookies)
             if ticket:

@@ -1,9 +1,11 @@
 """The data plane: from an authorised request under `/user/...` to an app, and back.
 
-Owns: header rules, upstream connections, WebSocket splicing. Refuses to know pages, forms, profiles and who may do what.
+Owns: header rules, upstream connections, WebSocket splicing. Refuses to know pages, forms, profiles and who may do
+what.
 
-`Tunnel(TunnelOptions)`, one per worker: `http` and `websocket` carry one of each (`http` raises `UpstreamError` while nothing was sent
-yet; `websocket` answers refusals itself), `drop_route` and `close_where` end what is open, `drain` shuts down, `stats` counts.
+`Tunnel(TunnelOptions)`, one per worker: `http` and `websocket` carry one of each (`http` raises `UpstreamError` while
+nothing was sent yet; `websocket` answers refusals itself), `drop_route` and `close_where` end what is open, `drain`
+shuts down, `stats` counts.
 """
 
 from gateway.tunnel.errors import UpstreamError

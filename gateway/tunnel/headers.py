@@ -161,6 +161,14 @@ class RequestRules:
         return RequestHead(block + b"\r\n" + lines + credential, length)
 
 
+def own_authorization(fields: Fields) -> bytes:
+    """The client's Authorization as a whole line with CRLF; empty when there is none, or not exactly one."""
+    values = [value for name, value in fields if name == b"authorization"]
+    if len(values) != 1 or any(byte in values[0] for byte in (b"\r", b"\n", b"\0")):
+        return b""
+    return b"Authorization: " + values[0] + b"\r\n"
+
+
 class ResponseHead(NamedTuple):
     """What the client gets, and how the body from the app is framed (a length, CHUNKED or UNTIL_CLOSE)."""
 

@@ -59,7 +59,7 @@ def _same(address: object, wanted: tuple[str, int]) -> bool:
     # Unix sockets have a string or bytes here.
     if not isinstance(address, tuple):
         return False
-    return address[1] == wanted[1] and (address[0] == wanted[0] or address[0] == f"::ffff:{wanted[0]}")
+    return bool(address[1] == wanted[1]) and address[0] in (wanted[0], f"::ffff:{wanted[0]}")
 
 
 def take(scope: Scope) -> socket.socket:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from gateway.tunnel.cookies import Hidden
 from gateway.tunnel.exchange import Exchange, Receive, Send
-from gateway.tunnel.headers import RequestHead, RequestRules
+from gateway.tunnel.headers import RequestHead, RequestRules, own_authorization
 from gateway.tunnel.options import Caller, Scope, Stats, TunnelOptions
 from gateway.tunnel.pool import Pool
 from gateway.tunnel.splice import Splice
@@ -74,7 +74,7 @@ class Tunnel:
         way = self._ways.get(route.prefix)
         if way is None or way.route is not route:
             way = self._way(route)
-        head = self._head(scope, way, scope["method"])
+        head = self._head(scope, way, scope["method"], caller)
         stats = self.stats
         stats.requests += 1
         stats.requests_open += 1
@@ -89,7 +89,7 @@ class Tunnel:
             if self._empty is not None:
                 self._note_end()
 
-    def _head(self, scope: Scope, way: Way, method: str, *, websocket: bool = False) -> RequestHead:
+    def _head(self, scope: Scope, way: Way, method: str, caller: Caller, *, websocket: bool = False) -> RequestHead:
         query = scope["query_string"]
         target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
         return self._rules.head(
@@ -97,12 +97,19 @@ class Tunnel:
             scope["headers"],
             peer=scope["client"][0],
             scheme="http" if websocket else scope["scheme"],
-            credential=way.credential,
+            # Where a cookie proves the caller, an Authorization header is not ours: it is the app's business.
+            credential=way.credential or (own_authorization(scope["headers"]) if caller.by_cookie else b""),
             websocket=websocket,
         )
 
-    async def websocket(  # noqa: ARG002
-        self, scope: Scope, receive: Receive, send: Send, route: Route, *, caller: Caller
+    async def websocket(
+        self,
+        scope: Scope,
+        receive: Receive,  # noqa: ARG002 - ASGI's three; see below
+        send: Send,
+        route: Route,
+        *,
+        caller: Caller,
     ) -> None:
         """Carry one WebSocket to the route's app, to its end. Refusals, the app's and ours, are answered here.
 
@@ -122,7 +129,7 @@ class Tunnel:
         self.options.on_activity(route)
         try:
             await carry(
-                scope, send, way=way, build=lambda: self._head(scope, way, "GET", websocket=True), splice=splice
+                scope, send, way=way, build=lambda: self._head(scope, way, "GET", caller, websocket=True), splice=splice
             )
         finally:
             self.stats.websockets -= 1

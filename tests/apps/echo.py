@@ -3,8 +3,8 @@
 import asyncio
 import http
 import json
-import os
 import sys
+from pathlib import Path
 
 from websockets.asyncio.server import unix_serve
 from websockets.datastructures import Headers
@@ -15,10 +15,15 @@ def answer(_connection, request):
     if request.headers.get("Upgrade", "").lower() == "websocket":
         return None
     body = json.dumps({"path": request.path, "headers": list(request.headers.raw_items())}).encode()
-    headers = Headers([
-        ("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close"),
-        ("Set-Cookie", "app=1; Path=/; Domain=example.org"), ("Set-Cookie", "towpath-session=stolen; Path=/"),
-    ])
+    headers = Headers(
+        [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+            ("Set-Cookie", "app=1; Path=/; Domain=example.org"),
+            ("Set-Cookie", "towpath-session=stolen; Path=/"),
+        ]
+    )
     return Response(http.HTTPStatus.OK, "OK", headers, body)
 
 
@@ -29,7 +34,7 @@ async def echo(connection):
 
 async def main():
     async with unix_serve(echo, sys.argv[1], process_request=answer, max_size=None) as server:
-        os.chmod(sys.argv[1], 0o600)
+        Path(sys.argv[1]).chmod(0o600)
         await server.serve_forever()
 
 
