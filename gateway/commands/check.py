@@ -7,10 +7,9 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from state.settings import Settings, load
-
 from gateway.serve import valkey
 from state.errors import StateUnavailableError
+from state.settings import Settings, load
 from state.store.all import Store
 
 PROBE_SECONDS = 60

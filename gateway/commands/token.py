@@ -5,12 +5,11 @@ import asyncio
 import secrets
 import time
 
-from state.settings import Settings, load
-
 from gateway.serve import valkey
 from state import names, scopes
 from state.errors import StateUnavailableError, TowpathError
 from state.records import Token, User
+from state.settings import Settings, load
 from state.store.all import Store
 
 LIFETIME_MOST = 100 * 365 * 24 * 3600
