@@ -88,12 +88,15 @@ def listeners(port):
 class Hub:
     """One run of `towpath serve`."""
 
-    def __init__(self, folder: Path, *, config: str = "", workers: int = 1, path: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, config: str = "", workers: int = 1, path: str | None = None, redis_url: str = ""
+    ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
         self.config = folder / "towpath.toml"
         self.workers = workers
         self.path = path
+        self.redis_url = redis_url
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
         self.link = ""
@@ -193,7 +196,7 @@ class Hub:
         """A further one-time link, issued straight into the store (the printed one works once)."""
 
         async def issue():
-            store = await Store.open(valkey.url(self.data_dir))
+            store = await Store.open(self.redis_url or valkey.url(self.data_dir))
             try:
                 return await store.links.issue(self.user(), lifetime=60)
             finally:

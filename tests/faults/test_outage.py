@@ -1,0 +1,42 @@
+"""The store away, for the real hub: what is known is served for the stated time, then 503 in words."""
+
+from contextlib import closing
+
+import pytest
+from hub import Hub, eventually, stub_config
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+GRACE = 4
+
+
+def test_known_servers_are_served_for_the_grace_then_503_in_words_and_then_again(tmp_path, make_store_server):
+    server = make_store_server("redis")
+    config = f'[gateway]\noutage_grace = {GRACE}\n[state]\nredis_url = "{server.url}"\n{stub_config(tmp_path)}'
+    hub = Hub(tmp_path, config=config, redis_url=server.url).start()
+    try:
+        with closing(hub.browser()) as browser, hub.api() as api:
+            hub.start_server(api)
+            hub.wait_ready(api)
+            path = f"/user/{hub.user()}/hello"
+            pid = browser.get(path).json()["pid"]
+
+            server.kill()
+            assert browser.get(path).json()["pid"] == pid
+            spoken = eventually(
+                lambda: (answer := browser.get(path)).status_code == 503 and answer, seconds=60, what="the 503"
+            )
+            assert "store is away" in spoken.json()["message"]
+            page = browser.get(path, headers={"Accept": "text/html"})
+            assert page.status_code == 503
+            assert "try again" in page.text
+            assert api.get("/users").status_code == 503
+
+            server.start()
+            answer = eventually(
+                lambda: (answer := browser.get(path)).status_code == 200 and answer, seconds=20, what="it"
+            )
+            assert answer.json()["pid"] == pid
+            eventually(lambda: hub.model(api)["ready"], what="the record")
+            hub.stop_server(api)
+    finally:
+        hub.stop()
