@@ -6,6 +6,7 @@ end. Refuses to know what a request means.
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -41,6 +42,10 @@ async def serve(settings: Settings) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=30_000),
         log_enabled=False,
     )
+    # What is here now stays: the collector need not walk it again, and runs less often (p99).
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

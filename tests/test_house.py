@@ -68,4 +68,4 @@ def test_every_module_opens_with_what_it_is():
     for room in sorted(ROOMS):
         for path in sorted((ROOT / room).rglob("*.py")):
             first = path.read_text().lstrip()
-            assert first.startswith(('"""', "#!")), path.relative_to(ROOT)
+            assert first.startswith(('"""', 'r"""', "#!")), path.relative_to(ROOT)

@@ -4,6 +4,7 @@ Owns: opening and closing sessions, and the rule that a sign-in gives a new sess
 fixation). Refuses to know pages.
 """
 
+import secrets
 import time
 from typing import Any
 
@@ -52,7 +53,7 @@ class LocalAuth:
         agent = request.headers.get("user-agent", "")
         ticket = await self._store.sessions.open(
             Session(
-                id="",
+                id=secrets.token_hex(8),
                 user=user.name,
                 created=now,
                 expires=now + self._lifetime,
