@@ -188,7 +188,7 @@ class Mirror:
         self._epoch, self._number, self._losses = snapshot.epoch, snapshot.number, losses
         self._snapshot_at = time.monotonic()
         if self._away_since is not None:
-            _log.info("The mirror has %d routes", len(snapshot.routes))
+            _log.debug("The mirror has %d routes", len(snapshot.routes))
         self._away_since = None
         for prefix, route in self._routes.replace(snapshot.routes):
             self._tell_route(prefix, route)
