@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from batch.contract import Launcher, LauncherError
 from batch.controller import lead
 from batch.hands import Place
@@ -101,7 +103,7 @@ async def check(settings: Settings) -> int:
         try:
             launcher = open_launcher(cluster, settings.data_dir)
             async with asyncio.timeout(CHECK_SECONDS):
-                line["catalog"] = dict(await launcher.catalog())
+                line["catalog"] = msgspec.to_builtins((await launcher.catalog()).catalog)
                 line["jobs"] = len(await launcher.poll())
             await launcher.close()
             line["message"] = "answers"

@@ -10,12 +10,13 @@ tests/contracts/test_launcher.py.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
-from state.records import Endpoint, JobRef, Server
+from state.catalog import Catalog, Grants
+from state.records import Endpoint, JobRef, Reason, Server, Waiting
 
 
 class JobState(StrEnum):
@@ -35,13 +36,52 @@ class JobState(StrEnum):
 
 
 class Resources(Struct, frozen=True, kw_only=True):
-    """What a job asks for; None: the cluster's default. `walltime` in seconds, `memory` in bytes."""
+    """What a job asks for; None and `""`: the cluster's default. `walltime` in seconds, `memory` in bytes per node.
 
-    partition: str | None = None
+    `gpus` are per node. `signal`: seconds before the walltime's end at which the starter gets SIGTERM; 0: no warning.
+    `more`: further options of the scheduler, by long name, from the launcher's allow-list.
+    """
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    reservation: str = ""
+    constraint: str = ""
+    gpu_type: str = ""
+    gpus: int | None = None
     cores: int | None = None
     memory: int | None = None
-    gpus: int | None = None
     walltime: int | None = None
+    nodes: int | None = None
+    signal: int = 0
+    more: tuple[tuple[str, str], ...] = ()
+
+
+class Setup(Struct, frozen=True, kw_only=True):
+    """What makes the app available on the node (see `state.config.SetupConfig`)."""
+
+    modules: tuple[str, ...] = ()
+    prologue: str = ""
+    conda: str = ""
+    venv: str = ""
+    image: str = ""
+    binds: tuple[str, ...] = ()
+
+
+class Passport(Struct, frozen=True, kw_only=True):
+    """What a job on another machine proves itself with, as PEM text: see `batch.authority`.
+
+    `certificate` and `key` are the server's own, for the name `name`; `authority` vouches for the gateway's client
+    certificate and for the hub's listener of reports.
+    """
+
+    name: str
+    certificate: str
+    key: str
+    authority: str
+
+    def __repr__(self) -> str:
+        return f"Passport(name={self.name!r})"
 
 
 class JobSpec(Struct, frozen=True, kw_only=True):
@@ -49,7 +89,9 @@ class JobSpec(Struct, frozen=True, kw_only=True):
 
     `record` is the server as it was saved before the submit: a launcher keeps it with the job and gives it back
     in `JobView.record`, so that servers can be rebuilt when Redis was lost. `secrets` are taken out of every log
-    tail. `start_window` and `grace` (between SIGTERM and SIGKILL) are seconds.
+    tail. `start_window` and `grace` (between SIGTERM and SIGKILL) are seconds. `environment` holds what the app is
+    told, without what depends on the account (HOME, USER, ...) where the job runs as its user. `passport`: for clusters
+    whose jobs run on other machines; the starter then lets in the gateway alone.
     """
 
     attempt: str
@@ -66,6 +108,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     record: Server
     grace: float = 10.0
     resources: Resources = Resources()
+    setup: Setup = Setup()
+    passport: Passport | None = None
 
     def __repr__(self) -> str:
         return f"JobSpec(attempt={self.attempt!r}, user={self.user!r}, server={self.server!r})"
@@ -87,8 +131,10 @@ class Report(Struct, frozen=True, kw_only=True):
 class JobView(Struct, frozen=True, kw_only=True):
     """One job as the cluster shows it. `reason`: the scheduler's own word on it (may be empty).
 
-    `started` and `deadline`: seconds since the epoch, None while not known. `report` and `record`: where the
-    launcher can see the job's folder.
+    `started` and `deadline`: seconds since the epoch, None while not known. `report`: where the launcher can see the
+    job's folder; `record`: where the job carries it. `waiting`: while it is queued, where the scheduler says why.
+    `node`: where it runs. `ending`: for an ended job, the cause in plain words, where the scheduler knows one (out of memory,
+    walltime, ...); it has no log tail.
     """
 
     attempt: str
@@ -102,19 +148,33 @@ class JobView(Struct, frozen=True, kw_only=True):
     deadline: float | None = None
     report: Report | None = None
     record: Server | None = None
+    waiting: Waiting | None = None
+    node: str = ""
+    ending: Reason | None = None
 
 
 class LauncherError(Exception):
     """A verb failed. `str` is a sentence for the user; `transient`: the same call may succeed later.
 
-    `code` is stable and for programs, `hint` says what the user may do.
+    `code` is stable and for programs, `hint` says what the user may do. `field`: the kind of option that it is about
+    (`partition`, `account`, ...), so that it can be shown beside it.
     """
 
-    def __init__(self, message: str, *, transient: bool, code: str = "cluster", hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, transient: bool, code: str = "cluster", hint: str = "", field: str = ""
+    ) -> None:
         super().__init__(message)
         self.transient = transient
         self.code = code
         self.hint = hint
+        self.field = field
+
+
+class Offer(Struct, frozen=True, kw_only=True):
+    """A catalog, and what each person may use of it: user → grants. A person who is not there may use nothing."""
+
+    catalog: Catalog
+    grants: dict[str, Grants]
 
 
 class Launcher(Protocol):
@@ -145,8 +205,8 @@ class Launcher(Protocol):
         """
         ...
 
-    async def catalog(self) -> Mapping[str, Any]:
-        """What the cluster offers now, as a JSON object (for the form and for `check`)."""
+    async def catalog(self) -> Offer:
+        """What the cluster offers now, and to whom (for the form and for `check`)."""
         ...
 
     async def close(self) -> None:

@@ -159,8 +159,10 @@ def _with_a_job(server: Server, view: JobView, now: float, window: float) -> lis
     if view.state is JobState.NEW:
         return [Submit()] if server.status is Status.REQUESTED else []
     mended = _mended(server, view, job)
-    if report is not None and report.endpoint is not None and server.status is not Status.READY:
-        ready = advance(mended, Status.READY, now=now, job=job, endpoint=report.endpoint)
+    # A job that was requeued may still show the word of its last run: only one that runs is ready.
+    endpoint = report.endpoint if report is not None and view.state is JobState.ACTIVE else None
+    if endpoint is not None and server.status is not Status.READY:
+        ready = advance(mended, Status.READY, now=now, job=job, endpoint=endpoint)
         return [Save(ready, "It answers."), PublishRoute(ready)]
     moved = _moved(server, mended, view, now)
     if moved is not None:

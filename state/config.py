@@ -25,7 +25,12 @@ class GatewayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Addresses or networks whose Forwarded / X-Forwarded-* headers are believed."""
     base_path: str = "/"
     internal_url: str = ""
-    """The URL that jobs use to reach the hub. Empty: http://host:port."""
+    """The URL that jobs use to reach the hub. Empty: https://report_host:report_port where that is set, else
+    http://host:port."""
+    report_host: str = ""
+    """Address of a listener for jobs' reports alone, with TLS by the hub's own authority. Empty: `host`."""
+    report_port: Port = 0
+    """Its port; 0: no such listener. Clusters whose jobs run on other machines need it, or an https internal_url."""
     outage_grace: Annotated[int, Meta(ge=0)] = 600
     """Seconds for which known routes and sessions are served while Redis is away; after that 503."""
     message_limit: Annotated[int, Meta(ge=1024)] = 128 * 1024 * 1024
@@ -43,7 +48,7 @@ class StateConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[auth.provider]]`: a way to sign in."""
+    """`[[auth.provider]]`: a way to sign in. `kind`: `test` (a name without a password; on loopback only)."""
 
     name: Name
     kind: str
@@ -60,8 +65,37 @@ class AuthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds after the last use at which a session ends."""
 
 
+class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[cluster.slurm]`: how the controller speaks to Slurm."""
+
+    client: str = "cli"
+    """`cli` (sbatch, squeue, ...), `rest` (slurmrestd) or `pyslurm` (the extra, in a process of its own)."""
+    submit_as: str = "setuid"
+    """How a job becomes its user's, with `cli`: `setuid` (the controller is root) or `sudo` (deploy/sudoers)."""
+    conf: str = ""
+    """slurm.conf for the clients (SLURM_CONF); empty: their own default."""
+    bin_dir: str = ""
+    """Folder of sbatch and its sisters; empty: found on the PATH."""
+    rest_url: str = ""
+    """slurmrestd: http://host:port, https://host:port or unix:///path."""
+    rest_key_file: str = ""
+    """Slurm's JWT key (jwt_hs256.key): a token per user is made with it, for a few minutes each."""
+    rest_token_file: str = ""
+    """Or the token of an operator (SlurmUser or root), who submits for others."""
+    rest_user: str = "root"
+    """Whose name goes with the operator's token, and asks for all jobs."""
+    timeout: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds that one call may take."""
+    catalog_seconds: Annotated[float, Meta(gt=0)] = 60.0
+    """Seconds between two looks at partitions, limits and associations."""
+    python: str = "/usr/bin/python3"
+    """The interpreter (3.6 or newer) that runs the starter on the nodes."""
+    node_folder: str = ""
+    """Where a job keeps its files, on the node. Empty: `.towpath/jobs` in the user's home."""
+
+
 class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[cluster]]`: somewhere jobs run."""
+    """`[[cluster]]`: somewhere jobs run. `kind`: `local` (this machine) or `slurm`."""
 
     name: Name
     kind: str
@@ -69,10 +103,17 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Seconds that a running job has until its app answers. Waiting in a queue has no limit."""
     tick: Annotated[float, Meta(gt=0)] = 1.0
     """Seconds between two looks at all jobs of the cluster."""
+    slurm: SlurmConfig = SlurmConfig()
 
 
 class OptionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[profile.option.NAME]`: a field of the form. `kind`: text, integer, boolean or choice."""
+    """`[profile.option.NAME]`: a field of the form.
+
+    `kind` is text, integer, boolean or choice, which fill in placeholders and nothing else; or what the field asks of
+    the scheduler: partition, account, qos, reservation, constraint, gpu (a type), gpus (how many), cores, memory,
+    walltime, nodes. Those offer what the cluster's catalog and the person's rights allow, `values` and `maximum` narrow
+    it further. `minimum` and `maximum` of memory are in MiB, of walltime in minutes. A kind is there once in a profile.
+    """
 
     title: str = ""
     help: str = ""
@@ -82,6 +123,46 @@ class OptionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     maximum: int | None = None
     values: tuple[str, ...] = ()
     pattern: str = ""
+
+
+class ResourcesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[profile.resources]`: what every job of the profile asks for, where no option asks for it.
+
+    `memory` as `4G` or `512M` per node, `walltime` as `[D-]HH:MM:SS`. `sbatch` holds further options of sbatch by their
+    long names, such as `{exclusive = "", licenses = "matlab:1"}`; only those of `batch.slurm.script.ALLOWED`.
+    """
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    reservation: str = ""
+    constraint: str = ""
+    gpu: str = ""
+    gpus: Annotated[int, Meta(ge=0)] | None = None
+    cores: Annotated[int, Meta(ge=1)] | None = None
+    memory: str = ""
+    walltime: str = ""
+    nodes: Annotated[int, Meta(ge=1)] | None = None
+    signal: Annotated[int, Meta(ge=0)] = 60
+    """Seconds before the walltime's end at which the app gets SIGTERM, so that it can save; 0: no warning."""
+    sbatch: dict[str, str] = field(default_factory=dict)
+
+
+class SetupConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[profile.setup]`: what makes the app available on the node, in this order."""
+
+    modules: tuple[str, ...] = ()
+    """`module load` these."""
+    prologue: str = ""
+    """Lines of shell by the admin."""
+    conda: str = ""
+    """An environment's name or path, activated."""
+    venv: str = ""
+    """A virtual environment's folder, put in front of the PATH."""
+    image: str = ""
+    """An Apptainer image (a .sif file), in which the app runs."""
+    binds: tuple[str, ...] = ()
+    """What of the node the image sees besides home, working folder and the job's own folder."""
 
 
 class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,6 +184,8 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     default_path: str = "lab"
     """Where a browser is sent under the server's path when it is ready."""
     option: dict[str, OptionConfig] = field(default_factory=dict)
+    resources: ResourcesConfig = ResourcesConfig()
+    setup: SetupConfig = SetupConfig()
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,7 +21,7 @@ from state.config import ClusterConfig, Config, OptionConfig, ProfileConfig, Pro
 from state.errors import Fault, NameRuleError
 from state.names import user_name
 
-CLUSTER_KINDS: Final = ("local",)
+CLUSTER_KINDS: Final = ("local", "slurm")
 APPS: Final = ("jupyter", "web")
 OPTION_KINDS: Final = ("text", "integer", "boolean", "choice")
 REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://")

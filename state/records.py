@@ -49,19 +49,25 @@ class JobRef(Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """How a byte stream is opened to an app: `tcp` (host, port) or `unix` (path)."""
+    """How a byte stream is opened to an app: `tcp` (host, port), `unix` (path), or `tls` (host, port, name).
+
+    `tls`: mutual TLS with certificates of the hub's authority. The node must prove to be `name`, which holds the
+    attempt's id, so that whoever reports another's address leads the gateway nowhere.
+    """
 
     kind: str
     host: str = ""
     port: int = 0
     path: str = ""
+    name: str = ""
 
 
 class Reason(Struct, frozen=True, kw_only=True):
     """Why a server is as it is, in plain words.
 
     `code` is stable and for programs; `message` a sentence for the user; `hint` what to do; `log_tail` the
-    end of the app's log (text, at most a few KiB), `exit_code` the app's where there is one.
+    end of the app's log (text, at most a few KiB), `exit_code` the app's where there is one. `field`: the kind of
+    option that it is about (`account`, `gpus`, ...), so that the form can say it there.
     """
 
     code: str
@@ -69,6 +75,24 @@ class Reason(Struct, frozen=True, kw_only=True):
     hint: str = ""
     log_tail: str = ""
     exit_code: int | None = None
+    field: str = ""
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """Why a job is still in the queue, in plain words.
+
+    `code` is the scheduler's own word (Slurm: `Resources`, `QOSMaxGRESPerUser`, ...); `message` a sentence, `hint` what
+    to do (may be empty). `start`: when the scheduler expects to start it (seconds since the epoch), None: it does not
+    say. `position`: place among the jobs that wait for the same partition, 1 is next; None: not known. `of`: how many
+    wait there.
+    """
+
+    code: str
+    message: str
+    hint: str = ""
+    start: float | None = None
+    position: int | None = None
+    of: int | None = None
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -79,6 +103,7 @@ class Server(Struct, frozen=True, kw_only=True):
     the gateway sends to the app (`""`: none). `report_hash` is the SHA-256 (hex) of the one-time token with
     which the attempt's starter reports. `deadline` is when the scheduler will end it. `stale`: the scheduler
     has not answered since the last change. `fence` is the highest fencing token that wrote this record.
+    `waiting`: why it waits, while it is queued. `node`: the host that the job runs on, where there is one to name.
     """
 
     user: str
@@ -101,6 +126,8 @@ class Server(Struct, frozen=True, kw_only=True):
     ended: float | None = None
     deadline: float | None = None
     stale: bool = False
+    waiting: Waiting | None = None
+    node: str = ""
     revision: int = 0
     fence: int = 0
 

@@ -20,12 +20,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from batch.contract import JobSpec, JobView, LauncherError, starter_spec
+from batch.contract import JobSpec, JobView, LauncherError, Offer, starter_spec
 from batch.launchers.folder import JobFolder, Processes, boot_id, is_alive, native_id, try_lock
+from state.catalog import Catalog
 from state.config import ClusterConfig
 from state.records import JobRef
 
@@ -73,10 +74,14 @@ class LocalLauncher:
         """See the contract. A call after the grace kills what is left."""
         await self._in_thread(partial(self._cancel, attempt))
 
-    async def catalog(self) -> dict[str, Any]:
+    async def catalog(self) -> Offer:
         """This machine's cores and memory."""
-        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-        return {"kind": "local", "cores": os.cpu_count() or 1, "memory": pages * size, "partitions": []}
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        cores = os.cpu_count() or 1
+        return Offer(
+            catalog=Catalog(cluster=self._cluster, kind="local", time=time.time(), cores=cores, memory=memory),
+            grants={},
+        )
 
     async def close(self) -> None:
         """Nothing is held but ended children."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from batch.contract import JobSpec, JobState, JobView, LauncherError, Report
+from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer, Report
+from state.catalog import Catalog
 from state.records import Endpoint, JobRef
 
 
@@ -57,9 +58,9 @@ class FakeLauncher:
         if view is not None and not view.state.final:
             self.jobs[attempt] = replace(view, state=JobState.CANCELED)
 
-    async def catalog(self) -> Mapping[str, Any]:
+    async def catalog(self) -> Offer:
         self._answer()
-        return {"kind": "fake"}
+        return Offer(catalog=Catalog(cluster="here", kind="fake", time=1.0), grants={})
 
     async def close(self) -> None:
         pass

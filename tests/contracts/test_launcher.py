@@ -156,8 +156,10 @@ def test_a_job_is_found_by_its_attempt_alone(open_one):
     run(body())
 
 
-def test_the_catalog_is_a_json_object_that_names_its_kind(open_one):
-    assert run(open_one().catalog())["kind"]
+def test_the_catalog_names_its_kind_and_its_time(open_one):
+    catalog = run(open_one().catalog()).catalog
+    assert catalog.kind
+    assert catalog.time > 0
 
 
 def test_errors_say_whether_to_try_again():

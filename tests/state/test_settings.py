@@ -27,7 +27,7 @@ name = "g"
 kind = "github"
 [[cluster]]
 name = "a"
-kind = "slurm"
+kind = "lsf"
 [[cluster]]
 name = "a"
 kind = "local"
