@@ -133,8 +133,8 @@ class JobView(Struct, frozen=True, kw_only=True):
 
     `started` and `deadline`: seconds since the epoch, None while not known. `report`: where the launcher can see the
     job's folder; `record`: where the job carries it. `waiting`: while it is queued, where the scheduler says why.
-    `node`: where it runs. `ending`: for an ended job, the cause in plain words, where the scheduler knows one (out of memory,
-    walltime, ...); it has no log tail.
+    `node`: where it runs. `ending`: for an ended job, the cause in plain words, where the scheduler knows one (out of
+    memory, walltime, ...); it has no log tail.
     """
 
     attempt: str
