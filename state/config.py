@@ -40,7 +40,8 @@ class GatewayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class StateConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[state]`: Redis. An empty URL: `towpath serve` starts an embedded Valkey in the data directory.
 
-    URLs: redis://, rediss://, unix://, and redis+cluster:// for a Redis Cluster.
+    URLs: redis://, rediss:// (TLS), unix://; redis+cluster:// for a Redis Cluster, redis+sentinel://HOSTS/MASTER for
+    servers under Sentinel (`state.sentinel`); rediss+... for either with TLS.
     """
 
     redis_url: str = ""

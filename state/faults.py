@@ -24,7 +24,10 @@ from state.names import user_name
 CLUSTER_KINDS: Final = ("local", "slurm")
 APPS: Final = ("jupyter", "web")
 OPTION_KINDS: Final = ("text", "integer", "boolean", "choice")
-REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://")
+REDIS_SCHEMES: Final = (
+    *("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://"),
+    *("redis+sentinel://", "rediss+sentinel://"),
+)
 PLACEHOLDERS: Final = ("socket", "port", "base_path", "user")
 OPTION_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,29}")
 VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -7,7 +7,7 @@ Owns: redis-py (URLs, hash slots, the client for a Redis Cluster) and the lines 
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 import redis.exceptions as errors
@@ -17,13 +17,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from state.errors import ConflictError, FencedError, StateUnavailableError, TowpathError
+from state.sentinel import SCHEMES as SENTINEL_SCHEMES
+from state.sentinel import sentinels_of
 from state.wire import Address, Command, Line, ReplyError
 
 AWAY: Final = "The hub cannot reach its store right now. Please try again in a moment."
 WAIT_MARGIN: Final = 2.0
 """Seconds past the end of a blocking command after which its connection is given up."""
 IDLE_WAITERS: Final = 32
-CLUSTER_SCHEME: Final = "redis+cluster://"
+CLUSTER_SCHEMES: Final = ("redis+cluster://", "rediss+cluster://")
 
 _FAILURES: Final = (OSError, errors.RedisError, errors.RedisClusterException)
 """All that redis-py raises: its cluster's errors are a family of their own."""
@@ -68,7 +70,7 @@ class Redis:
     @classmethod
     async def open(cls, url: str) -> "Redis":
         """Connect and ping. Raises StateUnavailableError, and ValueError for a URL that is none."""
-        opened = cls(_Cluster(url) if url.startswith(CLUSTER_SCHEME) else _Server(address_of(url)))
+        opened = cls(_Cluster(url) if url.startswith(CLUSTER_SCHEMES) else _Server(_finder(url)))
         try:
             await opened.call("GET", "towpath:{lease:controller}:holder")
         except BaseException:
@@ -138,10 +140,13 @@ class Redis:
 
 
 class _Server:
-    """One server: one line that all share, and lines of their own for those that wait."""
+    """One server: one line that all share, and lines of their own for those that wait.
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    Where it is, is asked anew for every line: a Sentinel may have made another the master.
+    """
+
+    def __init__(self, find: Callable[[], Awaitable[Address]]) -> None:
+        self._find = find
         self._line: Line | None = None
         self._opening: asyncio.Task[Line] | None = None
         self._idle: list[Line] = []
@@ -152,7 +157,12 @@ class _Server:
         line = self._line
         if line is None or line.lost is not None:
             line = await self._shared()
-        return await line.send(commands)
+        replies = await line.send(commands)
+        for reply in replies:
+            if isinstance(reply, ReplyError) and str(reply).startswith("READONLY"):
+                line.close()  # it is a replica now: whoever comes next looks for the master
+                break
+        return replies
 
     async def wait(self, command: Command, seconds: float) -> Any:
         line = await self._own()
@@ -189,7 +199,7 @@ class _Server:
         if self._opening is None:
             if self._line is not None:
                 self.losses += 1
-            self._opening = asyncio.get_running_loop().create_task(Line.open(self._address))
+            self._opening = asyncio.get_running_loop().create_task(self._open())
             self._opening.add_done_callback(self._opened)
         return await asyncio.shield(self._opening)
 
@@ -200,6 +210,9 @@ class _Server:
             if self._closed:
                 self._line.close()
 
+    async def _open(self) -> Line:
+        return await Line.open(await self._find())
+
     async def _own(self) -> Line:
         while self._idle:
             line = self._idle.pop()
@@ -208,7 +221,7 @@ class _Server:
             self.losses += 1
         if self._closed:
             raise ConnectionError("closed")
-        return await Line.open(self._address, patience=0)
+        return await Line.open(await self._find(), patience=0)
 
 
 class _Cluster:
@@ -222,7 +235,7 @@ class _Cluster:
     @staticmethod
     def _client(url: str, *, seconds: float | None) -> RedisCluster:
         client = RedisCluster.from_url(
-            "redis://" + url.removeprefix(CLUSTER_SCHEME),
+            url.replace("+cluster://", "://", 1),
             protocol=2,
             socket_timeout=seconds,
             socket_connect_timeout=1.5,
@@ -270,17 +283,35 @@ def _key_of(command: Command) -> str:
             return str(command[1])
 
 
+def _finder(url: str) -> Callable[[], Awaitable[Address]]:
+    """How the server of this URL is found. Raises ValueError."""
+    if url.startswith(SENTINEL_SCHEMES):
+        query = url.partition("?")[2]
+        tls = _context({**parse_url(f"rediss://any/?{query}")}) if url.startswith("rediss") else None
+        return sentinels_of(url, tls).find
+    address = address_of(url)
+
+    async def there() -> Address:
+        return address
+
+    return there
+
+
+def _context(given: dict[str, Any]) -> ssl.SSLContext:
+    """TLS as redis-py's ssl_... arguments ask for it."""
+    context = ssl.create_default_context(cafile=given.get("ssl_ca_certs"))
+    if given.get("ssl_cert_reqs") == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if given.get("ssl_certfile"):
+        context.load_cert_chain(given["ssl_certfile"], given.get("ssl_keyfile"))
+    return context
+
+
 def address_of(url: str) -> Address:
     """What a redis://, rediss:// or unix:// URL says. Raises ValueError."""
     given: dict[str, Any] = {**parse_url(url)}
-    context = None
-    if url.startswith("rediss://"):
-        context = ssl.create_default_context(cafile=given.get("ssl_ca_certs"))
-        if given.get("ssl_cert_reqs") == "none":
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if given.get("ssl_certfile"):
-            context.load_cert_chain(given["ssl_certfile"], given.get("ssl_keyfile"))
+    context = _context(given) if url.startswith("rediss://") else None
     return Address(
         host=str(given.get("host") or "127.0.0.1"),
         port=int(given.get("port") or 6379),

@@ -146,6 +146,52 @@ class StoreCluster:
         return [server.command(*words) for server in self.servers][-1]
 
 
+class Sentinel:
+    """A master, its replica, and a sentinel that makes the replica the master when the master is gone."""
+
+    def __init__(self, make: Callable[..., StoreServer], folder: Path) -> None:
+        self.master = make("redis", port=free_port())
+        follow = ("--replicaof", "127.0.0.1", str(self.master.port))
+        self.replica = make("redis", port=free_port(), options=follow)
+        port = free_port()
+        self.url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/hub"
+        config = folder / f"sentinel-{port}.conf"
+        config.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor hub 127.0.0.1 {self.master.port} 1\n"
+            "sentinel down-after-milliseconds hub 500\nsentinel failover-timeout hub 3000\n"
+        )
+        with (folder / f"sentinel-{port}.log").open("wb") as log:
+            argv = [shutil.which("redis-server") or "redis-server", str(config), "--sentinel"]
+            self._sentinel = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        end = time.monotonic() + DEADLINE
+        while b"slaves=1" not in self._info(port):
+            assert time.monotonic() < end, (folder / f"sentinel-{port}.log").read_text()
+            time.sleep(0.1)
+
+    @staticmethod
+    def _info(port: int) -> bytes:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as line:
+            line.sendall(b"INFO sentinel\r\n")
+            return line.recv(65536)
+        return b""
+
+    def command(self, *words: str) -> bytes:
+        """On the first master."""
+        return self.master.command(*words)
+
+    def stop(self) -> None:
+        self._sentinel.kill()
+        self._sentinel.wait(DEADLINE)
+
+
+@pytest.fixture(scope="session")
+def sentinel(make_store_server: Callable[..., StoreServer], short_folder: Path) -> Iterator[Sentinel]:
+    """Redis under Sentinel, for all tests of a run."""
+    made = Sentinel(make_store_server, short_folder)
+    yield made
+    made.stop()
+
+
 @pytest.fixture(scope="session")
 def valkey(make_store_server: Callable[..., StoreServer]) -> StoreServer:
     """An embedded Valkey for all tests of a run; flush what you use: `valkey.command("FLUSHALL")`."""

@@ -23,7 +23,7 @@ class Store:
 
     @classmethod
     async def open(cls, url: str) -> "Store":
-        """Connect (redis://, rediss://, unix://, redis+cluster://). Raises StateUnavailableError."""
+        """Connect (see `state.config.StateConfig`). Raises StateUnavailableError."""
         return cls(await Redis.open(url))
 
     async def close(self) -> None:

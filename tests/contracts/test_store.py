@@ -1,4 +1,4 @@
-"""What every store must do, on every server that we support: Valkey, Redis 7, and a cluster of three masters."""
+"""What every store must do, on all that we support: Valkey, Redis 7, a cluster of three masters, and Sentinel."""
 
 import asyncio
 import time
@@ -18,8 +18,10 @@ from tests.conftest import StoreCluster, StoreServer, run, until
 ATTEMPT = "a" * 32
 
 
-@pytest.fixture(scope="session", params=["valkey", "redis", "cluster"])
+@pytest.fixture(scope="session", params=["valkey", "redis", "cluster", "sentinel"])
 def backend(request: pytest.FixtureRequest, make_store_server: Callable[..., StoreServer]) -> Any:
+    if request.param == "sentinel":
+        return request.getfixturevalue("sentinel")
     if request.param == "cluster":
         return StoreCluster.form(make_store_server)
     return make_store_server(request.param)
