@@ -130,7 +130,7 @@ class ResourcesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`[profile.resources]`: what every job of the profile asks for, where no option asks for it.
 
     `memory` as `4G` or `512M` per node, `walltime` as `[D-]HH:MM:SS`. `sbatch` holds further options of sbatch by their
-    long names, such as `{exclusive = "", licenses = "matlab:1"}`; only those of `batch.slurm.script.ALLOWED`.
+    long names, such as `{exclusive = "", licenses = "matlab:1"}`; only those of `batch.slurm.grammar.ALLOWED`.
     """
 
     partition: str = ""

@@ -1,4 +1,4 @@
-"""Clusters of kind `slurm`: how a server becomes a batch job, and what Slurm says about it.
+"""Slurm: a server as a batch job of the person whose server it is. The design is docs/slurm.md.
 
-docs/slurm.md says who owns what.
+Owns: everything that knows Slurm's words. Refuses to know servers' lifecycles (`batch.reconcile`).
 """

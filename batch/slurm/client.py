@@ -1,0 +1,100 @@
+"""What the launcher asks of Slurm, whichever way it is spoken to: four verbs, and the rows that they answer with.
+
+Owns: the shape of a job in the queue and of one in the accounting, with Slurm's own words in them. Refuses to know how
+Slurm is reached (`cli`, `rest`, `pyslurm`), and which jobs are ours (`batch.slurm.view`).
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from batch.slurm.identity import Identity
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One job as slurmctld shows it. Times are seconds since the epoch, None while not known.
+
+    `state` is Slurm's base state in capitals (`PENDING`), without its flags; `completing`: its last processes are being
+    ended. `started` is when it began, `expected` when a pending one is thought to begin, `ends` when it ended or will be
+    ended. `exit_code` and `signal` are those of the script, for a job that has ended. `restarts`: how often it was
+    requeued. `node`: the first one, where the script runs.
+    """
+
+    id: int
+    user: str
+    name: str
+    comment: str
+    state: str
+    completing: bool = False
+    reason: str = ""
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    priority: int = 0
+    submitted: float | None = None
+    started: float | None = None
+    expected: float | None = None
+    ends: float | None = None
+    exit_code: int | None = None
+    signal: int = 0
+    restarts: int = 0
+    node: str = ""
+
+
+class Past(Struct, frozen=True, kw_only=True):
+    """One job as the accounting shows it, its steps taken together.
+
+    `state` as in `Job`; `canceled_by`: the uid that cancelled it. `step_states` are those of its steps (`OUT_OF_MEMORY`
+    is often seen there alone). `max_rss` and `memory` (asked for, of one node) in bytes, `walltime` in seconds; None: not known.
+    `comment` is empty where the site does not store it (AccountingStoreFlags=job_comment).
+    """
+
+    id: int
+    user: str
+    name: str
+    comment: str = ""
+    state: str
+    canceled_by: int | None = None
+    step_states: tuple[str, ...] = ()
+    reason: str = ""
+    exit_code: int | None = None
+    signal: int = 0
+    submitted: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    walltime: int | None = None
+    memory: int | None = None
+    max_rss: int | None = None
+    node: str = ""
+
+
+class AccountingDisabledError(Exception):
+    """There is no accounting on this cluster at all: what has left the queue is known no more."""
+
+
+class Client(Protocol):
+    """One way to speak to Slurm. Every verb is one request, and may raise LauncherError."""
+
+    async def submit(self, script: str, identity: Identity) -> int:
+        """Submit the script as that account, from its home; the job's id."""
+        ...
+
+    async def jobs(self, name: str = "") -> list[Job]:
+        """All jobs that slurmctld knows, of all users and states; with `name`: those of that very name."""
+        ...
+
+    async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float) -> list[Past]:
+        """What the accounting knows of these jobs, or of all, that were there after `since`.
+
+        Raises AccountingDisabledError where there is none.
+        """
+        ...
+
+    async def cancel(self, job: int, identity: Identity) -> None:
+        """End the job: SIGTERM to all of it, SIGKILL after Slurm's KillWait. One that is not there is no error."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and helpers."""
+        ...
