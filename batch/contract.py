@@ -91,7 +91,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     in `JobView.record`, so that servers can be rebuilt when Redis was lost. `secrets` are taken out of every log
     tail. `start_window` and `grace` (between SIGTERM and SIGKILL) are seconds. `environment` holds what the app is
     told, without what depends on the account (HOME, USER, ...) where the job runs as its user. `passport`: for clusters
-    whose jobs run on other machines; the starter then lets in the gateway alone.
+    whose jobs run on other machines; the starter then lets in the gateway alone. `again`: this attempt may have been
+    submitted before; False is a promise that it was not.
     """
 
     attempt: str
@@ -110,6 +111,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     resources: Resources = Resources()
     setup: Setup = Setup()
     passport: Passport | None = None
+    again: bool = True
 
     def __repr__(self) -> str:
         return f"JobSpec(attempt={self.attempt!r}, user={self.user!r}, server={self.server!r})"

@@ -91,8 +91,10 @@ class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Seconds between two looks at partitions, limits and associations."""
     python: str = "/usr/bin/python3"
     """The interpreter (3.6 or newer) that runs the starter on the nodes."""
+    least_uid: Annotated[int, Meta(ge=1000)] = 1000
+    """Accounts with a smaller user id are the system's, and have no jobs."""
     node_folder: str = ""
-    """Where a job keeps its files, on the node. Empty: `.towpath/jobs` in the user's home."""
+    """Where a job keeps its files, on the node. Empty: `~/.towpath/jobs`."""
 
 
 class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from state.config import ClusterConfig
 from state.errors import ConfigError, Fault
 
 GROUP: Final = "towpath.launchers"
-OWN: Final = {"local": "batch.launchers.local"}
+OWN: Final = {"local": ("batch.launchers.local", "open_local"), "slurm": ("batch.launchers.slurm", "open_slurm")}
 
 Opener = Callable[[ClusterConfig, Path], Launcher]
 
@@ -28,7 +28,8 @@ def kinds() -> list[str]:
 def open_launcher(cluster: ClusterConfig, data_dir: Path) -> Launcher:
     """The launcher of a configured cluster. Raises ConfigError for a kind that nobody brings."""
     if cluster.kind in OWN:
-        make = cast("Opener", import_module(OWN[cluster.kind]).open_local)
+        module, name = OWN[cluster.kind]
+        make = cast("Opener", getattr(import_module(module), name))
         return make(cluster, data_dir)
     for entry in entry_points(group=GROUP):
         if entry.name == cluster.kind:

@@ -9,16 +9,17 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from batch.slurm.ending import Ended
 from batch.slurm.identity import Identity
+from batch.slurm.script import Batch
 
 
 class Job(Struct, frozen=True, kw_only=True):
     """One job as slurmctld shows it. Times are seconds since the epoch, None while not known.
 
-    `state` is Slurm's base state in capitals (`PENDING`), without its flags; `completing`: its last processes are being
-    ended. `started` is when it began, `expected` when a pending one is thought to begin, `ends` when it ended or will be
-    ended. `exit_code` and `signal` are those of the script, for a job that has ended. `restarts`: how often it was
-    requeued. `node`: the first one, where the script runs.
+    `state` is Slurm's word in capitals (`PENDING`; a flag such as COMPLETING where it has one). `started` is when it
+    began, `expected` when a pending one is thought to begin, `ends` when it ended or will be ended. `exit_code` and
+    `signal` are those of the script, for a job that has ended. `restarts`: how often it was requeued. `node`: the first one, where the script runs.
     """
 
     id: int
@@ -26,7 +27,6 @@ class Job(Struct, frozen=True, kw_only=True):
     name: str
     comment: str
     state: str
-    completing: bool = False
     reason: str = ""
     partition: str = ""
     account: str = ""
@@ -43,11 +43,10 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Past(Struct, frozen=True, kw_only=True):
-    """One job as the accounting shows it, its steps taken together.
+    """One job as the accounting shows it, its steps taken together. `facts` None: it has not ended there.
 
-    `state` as in `Job`; `canceled_by`: the uid that cancelled it. `step_states` are those of its steps (`OUT_OF_MEMORY`
-    is often seen there alone). `max_rss` and `memory` (asked for, of one node) in bytes, `walltime` in seconds; None: not known.
-    `comment` is empty where the site does not store it (AccountingStoreFlags=job_comment).
+    `state` is Slurm's word in capitals, without what follows. `comment` is empty where the site does not store it
+    (AccountingStoreFlags=job_comment).
     """
 
     id: int
@@ -55,17 +54,10 @@ class Past(Struct, frozen=True, kw_only=True):
     name: str
     comment: str = ""
     state: str
-    canceled_by: int | None = None
-    step_states: tuple[str, ...] = ()
-    reason: str = ""
-    exit_code: int | None = None
-    signal: int = 0
+    facts: Ended | None = None
     submitted: float | None = None
     started: float | None = None
     ended: float | None = None
-    walltime: int | None = None
-    memory: int | None = None
-    max_rss: int | None = None
     node: str = ""
 
 
@@ -76,8 +68,8 @@ class AccountingDisabledError(Exception):
 class Client(Protocol):
     """One way to speak to Slurm. Every verb is one request, and may raise LauncherError."""
 
-    async def submit(self, script: str, identity: Identity) -> int:
-        """Submit the script as that account, from its home; the job's id."""
+    async def submit(self, batch: Batch, identity: Identity) -> int:
+        """Submit the job as that account; its id."""
         ...
 
     async def jobs(self, name: str = "") -> list[Job]:

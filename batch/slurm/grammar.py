@@ -1,7 +1,7 @@
 """What may stand after `#SBATCH`: each option with the form that its value must have.
 
-Owns: the names of the options that Towpath writes, the allow-list for an admin's further ones, and what each value looks
-like. Refuses to know where values come from and whether the cluster has them.
+Owns: the names of the options that Towpath writes, the allow-list for an admin's further ones, and what each value
+looks like. Refuses to know where values come from and whether the cluster has them.
 
 A value that passes holds no white space, no quote, no backslash and no `#`, and does not begin a line: so a line
 `#SBATCH --name=value` is read by sbatch as it was written, and says one thing only. Source: sbatch(1), Slurm 22.05.

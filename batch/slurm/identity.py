@@ -89,4 +89,4 @@ def _normal(name: str) -> str:
 
 
 def _refused(sentence: str) -> LauncherError:
-    return LauncherError(sentence, transient=False, code="account", hint="Ask the cluster's administrator.")
+    return LauncherError(sentence, transient=False, code="no-account", hint="Ask the cluster's administrator.")

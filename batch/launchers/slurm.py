@@ -1,0 +1,39 @@
+"""The `slurm` cluster, put together: a client for the way that Slurm is spoken to, the seal's key, the starter's text.
+
+Owns: which client a configuration means. Refuses to know what they do.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Final, cast
+
+from batch.authority import seal_key
+from batch.contract import LauncherError, Offer
+from batch.launchers.local import STARTER
+from batch.slurm.client import Client
+from batch.slurm.launcher import SlurmLauncher
+from state.config import ClusterConfig
+
+CLIENTS: Final = {"cli": "batch.slurm.cli", "rest": "batch.slurm.rest", "pyslurm": "batch.slurm.pyslurm"}
+
+
+def open_slurm(cluster: ClusterConfig, data_dir: Path) -> SlurmLauncher:
+    """The launcher of a Slurm cluster. Raises AuthorityError where the seal's key is missing."""
+
+    async def offer() -> Offer:
+        raise LauncherError("There is no catalog yet.", transient=True)
+
+    return SlurmLauncher(
+        cluster.name,
+        cluster.slurm,
+        open_client(cluster),
+        key=seal_key(data_dir),
+        starter=STARTER.read_text(),
+        offer=offer,
+    )
+
+
+def open_client(cluster: ClusterConfig) -> Client:
+    """The client that the configuration names."""
+    module = import_module(CLIENTS[cluster.slurm.client])
+    return cast("Client", module.open_client(cluster.slurm))

@@ -1,0 +1,214 @@
+"""Slurm by its commands: sbatch, squeue, sacct, scancel; text in, text out.
+
+Owns: their arguments and the reading of what they print. Refuses to know processes (`batch.slurm.commands`) and which
+jobs are ours.
+
+What people write into names and comments may hold anything, line ends too. So fields are parted by a mark that is drawn
+anew for every call: nobody can put a row into the answer that Slurm has not written. Sources: squeue(1), sacct(1).
+"""
+
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from batch.contract import JobState, LauncherError
+from batch.slurm import commands, states
+from batch.slurm.client import AccountingDisabledError, Job, Past
+from batch.slurm.commands import Output
+from batch.slurm.ending import FIELDS, from_sacct
+from batch.slurm.identity import Identity
+from batch.slurm.refusals import refused
+from batch.slurm.script import PATH, Batch
+from state.config import SlurmConfig
+
+QUEUE_FIELDS: Final = (
+    "JobID",
+    "UserName",
+    "State",
+    "exit_code",
+    "RestartCnt",
+    "PriorityLong",
+    "SubmitTime",
+    "StartTime",
+    "EndTime",
+    "Partition",
+    "Account",
+    "QOS",
+    "BatchHost",
+    "Reason",
+    "Name",
+    "Comment",
+)
+PAST_FIELDS: Final = (*FIELDS, "User", "Submit", "Start", "End", "JobName", "Comment")
+GONE: Final = ("invalid job id", "already completing or completed", "job/step already completing")
+DISABLED: Final = ("accounting storage is disabled", "slurmdbd is not in use")
+ENDED: Final = "BF,CA,CD,DL,F,NF,OOM,PR,TO,RV"
+NOTHING: Final = frozenset({"", "N/A", "(null)", "None", "Unknown", "NONE", "n/a"})
+
+
+def open_client(config: SlurmConfig) -> "CliClient":
+    """Finds the programs. Raises LauncherError where one is missing."""
+    return CliClient(config)
+
+
+class CliClient:
+    """See `batch.slurm.client.Client`."""
+
+    def __init__(self, config: SlurmConfig) -> None:
+        self._seconds = config.timeout
+        self._sudo = commands.find("sudo") if config.submit_as == "sudo" else ""
+        self._programs = {
+            name: commands.find(name, config.bin_dir) for name in ("sbatch", "squeue", "sacct", "scancel")
+        }
+        self._environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "SLURM_TIME_FORMAT": "%s"}
+        self._conf = {"SLURM_CONF": config.conf} if config.conf else {}
+
+    async def submit(self, batch: Batch, identity: Identity) -> int:
+        """See the Protocol. The argv is the same for every job: what differs is in the script, on standard input."""
+        answer = await self._as("sbatch", ["--parsable"], batch.environment, identity, given=batch.text)
+        number = answer.out.strip().split(";")[0]
+        if answer.code == 0 and number.isascii() and number.isdigit():
+            return int(number)
+        if answer.code == 0:
+            raise LauncherError("sbatch gave no job's number.", transient=True, code="no-answer")
+        raise refused(answer.err)
+
+    async def jobs(self, name: str = "") -> list[Job]:
+        """See the Protocol. 17 ms for a thousand."""
+        mark = f"|{secrets.token_hex(4)}|"
+        wanted = ",".join(f"{field}:{mark}" for field in QUEUE_FIELDS)
+        named = [f"--name={name}"] if name else []
+        argv = ["--noheader", "--all", "--local", "--states=all", *named, f"--Format={wanted}"]
+        answer = await self._ask("squeue", argv)
+        if answer.code != 0:
+            raise refused(answer.err)
+        return [_job(row) for row in rows(answer.out, mark, len(QUEUE_FIELDS))]
+
+    async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float) -> list[Past]:
+        """See the Protocol."""
+        mark = f"|{secrets.token_hex(4)}|"
+        which = [f"--jobs={','.join(map(str, ids))}"] if ids else [f"--name={name}"] if name else [f"--state={ENDED}"]
+        argv = [
+            "--noheader",
+            "--allusers",
+            "--local",
+            "--parsable",
+            "--noconvert",
+            f"--delimiter={mark}",
+            f"--starttime={_when(since)}",
+            "--endtime=now",
+            *which,
+            f"--format={','.join(PAST_FIELDS)}",
+        ]
+        answer = await self._ask("sacct", argv)
+        said = answer.err.lower()
+        if any(words in said for words in DISABLED):
+            raise AccountingDisabledError
+        if answer.code != 0:
+            raise refused(answer.err)
+        return _pasts(rows(answer.out, mark, len(PAST_FIELDS)))
+
+    async def cancel(self, job: int, identity: Identity) -> None:
+        """See the Protocol."""
+        answer = await self._as("scancel", [str(job)], identity.environment, identity)
+        if answer.code != 0 and not any(words in answer.err.lower() for words in GONE):
+            raise refused(answer.err)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def _ask(self, program: str, argv: list[str]) -> Output:
+        environment = {**self._environment, **self._conf}
+        return await commands.run([self._programs[program], *argv], environment=environment, seconds=self._seconds)
+
+    async def _as(
+        self, program: str, argv: list[str], environment: dict[str, str], identity: Identity, *, given: str = ""
+    ) -> Output:
+        if self._sudo:
+            become = None
+            argv = [self._sudo, "-n", "-u", identity.name, "--", self._programs[program], *argv]
+            environment = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
+        else:
+            become = identity
+            argv = [self._programs[program], *argv]
+        environment = {**environment, **self._conf}
+        return await commands.run(argv, environment=environment, seconds=self._seconds, given=given, become=become)
+
+
+def rows(text: str, mark: str, width: int) -> list[list[str]]:
+    """The rows of an answer in which every field ends with `mark`. Raises LauncherError when they come out uneven."""
+    fields = text.split(mark)
+    if fields.pop().strip() or len(fields) % width:
+        raise LauncherError("Slurm's answer was cut short.", transient=True, code="no-answer")
+    found = [fields[start : start + width] for start in range(0, len(fields), width)]
+    for row in found:
+        row[0] = row[0].removeprefix("\n")
+    return found
+
+
+def _job(row: list[str]) -> Job:
+    values = dict(zip(QUEUE_FIELDS, row, strict=True))
+    state = values["State"]
+    begins, ends = _time(values["StartTime"]), _time(values["EndTime"])
+    waits = states.job_state(state) is JobState.QUEUED
+    code, signal = states.exit_of(int(values["exit_code"] or 0))
+    return Job(
+        id=int(values["JobID"]),
+        user=values["UserName"],
+        name=values["Name"],
+        comment=_text(values["Comment"]),
+        state=state,
+        reason=_text(values["Reason"]),
+        partition=values["Partition"],
+        account=_text(values["Account"]),
+        qos=_text(values["QOS"]),
+        priority=int(values["PriorityLong"] or 0),
+        submitted=_time(values["SubmitTime"]),
+        started=None if waits else begins,
+        expected=begins if waits else None,
+        ends=None if waits else ends,
+        exit_code=code,
+        signal=signal,
+        restarts=int(values["RestartCnt"] or 0),
+        node=_text(values["BatchHost"]),
+    )
+
+
+def _pasts(lines: Iterable[list[str]]) -> list[Past]:
+    found = list(lines)
+    facts = from_sacct("\n".join("|".join(row[: len(FIELDS)]) for row in found))
+    pasts = []
+    for row in found:
+        values = dict(zip(PAST_FIELDS, row, strict=True))
+        job = values["JobIDRaw"]
+        if not job.isdigit():  # a step, or a part of an array
+            continue
+        pasts.append(
+            Past(
+                id=int(job),
+                user=values["User"],
+                name=values["JobName"],
+                comment=_text(values["Comment"]),
+                state=values["State"].split(" ")[0],
+                facts=facts.get(job),
+                submitted=_time(values["Submit"]),
+                started=_time(values["Start"]),
+                ended=_time(values["End"]),
+                node=_text(values["NodeList"]).split(",")[0],
+            )
+        )
+    return pasts
+
+
+def _when(since: float) -> str:
+    """A time as sacct reads it, whatever time zone it is in: so long ago."""
+    return f"now-{max(1, int(time.time() - since))}seconds"
+
+
+def _text(value: str) -> str:
+    return "" if value in NOTHING else value
+
+
+def _time(value: str) -> float | None:
+    return float(value) if value.isascii() and value.isdigit() and value != "0" else None

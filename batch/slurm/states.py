@@ -1,0 +1,67 @@
+"""Slurm's words for where a job stands, and what they are to us: one table.
+
+Owns: the table, and what the numbers of an exit mean. Refuses to know who says them.
+
+Sources: squeue(1), JOB STATE CODES; `job_state_string` in Slurm 22.05 to 26.05, which shows a flag (COMPLETING) in place
+of the state that it belongs to.
+"""
+
+from typing import Final
+
+from batch.contract import JobState
+
+STATES: Final[dict[str, JobState]] = {
+    # --- states
+    "PENDING": JobState.QUEUED,
+    "RUNNING": JobState.ACTIVE,
+    "SUSPENDED": JobState.ACTIVE,
+    "COMPLETED": JobState.COMPLETED,
+    "CANCELLED": JobState.CANCELED,
+    "FAILED": JobState.FAILED,
+    "TIMEOUT": JobState.FAILED,
+    "NODE_FAIL": JobState.FAILED,
+    "PREEMPTED": JobState.FAILED,
+    "BOOT_FAIL": JobState.FAILED,
+    "DEADLINE": JobState.FAILED,
+    "OUT_OF_MEMORY": JobState.FAILED,
+    # --- flags: it has nodes, but its script does not run yet
+    "CONFIGURING": JobState.QUEUED,
+    "POWER_UP_NODE": JobState.QUEUED,
+    # --- flags: put back into the queue
+    "REQUEUED": JobState.QUEUED,
+    "REQUEUE_FED": JobState.QUEUED,
+    "REQUEUE_HOLD": JobState.QUEUED,
+    "SPECIAL_EXIT": JobState.QUEUED,
+    "RESV_DEL_HOLD": JobState.QUEUED,
+    "EXPEDITING": JobState.QUEUED,
+    # --- flags: it runs, or its last processes do
+    "COMPLETING": JobState.ACTIVE,
+    "RESIZING": JobState.ACTIVE,
+    "SIGNALING": JobState.ACTIVE,
+    "STAGE_OUT": JobState.ACTIVE,
+    "STOPPED": JobState.ACTIVE,
+    "UPDATE_DB": JobState.ACTIVE,
+    # --- flags: what follows is not known yet: an end or another try
+    "LAUNCH_FAILED": JobState.ACTIVE,
+    "RECONFIG_FAIL": JobState.ACTIVE,
+    # --- flags: another cluster of the federation has it
+    "REVOKED": JobState.CANCELED,
+}
+
+FLAGS_FIRST: Final = tuple(STATES)[12:]
+"""The flags, where Slurm gives a list: the one that is shown in place of the state."""
+
+
+def job_state(word: str) -> JobState:
+    """What the word means. One that is not in the table ends nothing: the job is thought to run."""
+    return STATES.get(word, JobState.ACTIVE)
+
+
+def one_word(words: list[str]) -> str:
+    """What squeue would show for a state with its flags (`["RUNNING", "COMPLETING"]`), as newer REST gives them."""
+    return next((word for word in words if word in FLAGS_FIRST), words[0] if words else "")
+
+
+def exit_of(status: int) -> tuple[int, int]:
+    """Exit code and signal of a wait status (wait(2)), as `exit_code` of slurmctld is."""
+    return (status >> 8) & 0xFF, status & 0x7F
