@@ -224,7 +224,8 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """The JSON that batch/starter.py reads.
 
     `passport`: open a way in with TLS, for the gateway alone, at `address` (`""`: the node's own). `repeat`: seconds
-    between two words that it is ready; 0: once. `plain_reports`: whether a hub's http URL may be used.
+    between two words that it is ready; 0: once. `plain_reports`: whether a hub's http URL may be used. `inherit`: what
+    only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`.
     """
 
     attempt: str
@@ -250,6 +251,7 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     plain_reports: bool = True
     warning_seconds: int = 0
     warning_signal: str = ""
+    inherit: bool = False
 
 
 def starter_spec(
@@ -260,6 +262,7 @@ def starter_spec(
     end_patience: float = 20.0,
     repeat: float = 0.0,
     address: str = "",
+    inherit: bool = False,
 ) -> bytes:
     """The starter's input for a job in `folder`. Holds the report token: give it by stdin or a 0600 file.
 
@@ -289,6 +292,7 @@ def starter_spec(
             plain_reports=spec.passport is None or all(_stays_here(url) for url in spec.hub_urls),
             warning_seconds=spec.resources.signal,
             warning_signal=spec.resources.warning_signal,
+            inherit=inherit,
         )
     )
 

@@ -32,6 +32,7 @@ TAIL = 4096  # bytes of the log that a report carries
 PORT_TRIES = 3
 SUN_PATH = 100  # of 108 bytes: some apps append to the name
 STATUS_STOP = ("404", "409")
+SETUP_FAILURE = "TOWPATH_SETUP_FAILURE"  # why the job's script could not make the app available, in a sentence
 REPEAT_JITTER = 0.2
 FRONT_PAUSE = 1.0  # seconds before a way in that ended by itself is opened again
 
@@ -113,6 +114,25 @@ def read_spec(argv):
         return loads(read_all(fd).decode("utf-8"))
     finally:
         os.close(fd)
+
+
+def settle(spec):
+    """Fill in what only the node knows: the home of the job's user, and the environment that a job's setup has made.
+
+    `inherit`: the app gets our environment, and what the specification says on top. `~/` at the start of the two
+    folders and `{home}` in command and environment stand for the home.
+    """
+    if spec.get("inherit"):
+        own = {name: value for name, value in os.environ.items() if name != SETUP_FAILURE}
+        home = own.get("HOME") or "/"
+        for name in ("folder", "directory"):
+            if spec[name][:2] == "~/":
+                spec[name] = os.path.join(home, spec[name][2:])
+        spec["command"] = [part.replace("{home}", home) for part in spec["command"]]
+        for name, value in spec["environment"].items():
+            own[name] = value.replace("{home}", home)
+        spec["environment"] = own
+    return spec
 
 
 def make_private(folder):
@@ -856,6 +876,8 @@ class Starter:
             make_private(self.folder)
             self.note_job()
             self.open_log()
+            if os.environ.get(SETUP_FAILURE):
+                raise Failure("setup", os.environ[SETUP_FAILURE])
             self.come_up()
             if self.spec.get("passport"):
                 self.open_way_in()
@@ -1306,7 +1328,7 @@ class Starter:
 
 def main(argv):
     try:
-        spec = read_spec(argv)
+        spec = settle(read_spec(argv))
     except Failure as failure:
         sys.stderr.write("%s\n" % failure)
         return 2

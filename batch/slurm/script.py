@@ -31,6 +31,8 @@ MIB: Final = 1024 * 1024
 COUNTED_ALONE: Final = frozenset({"shard", "mps"})
 """Generic resources that are shares of a GPU, and not types of one: `--gres=shard:2`."""
 NODE_FOLDER: Final = "~/.towpath/jobs"
+REPEAT_SECONDS: Final = 30.0
+"""So often a job says again that it is ready: a hub that lost its memory learns it."""
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 END_OF_STARTER: Final = "TOWPATH_END_OF_STARTER"
 END_OF_SPEC: Final = "TOWPATH_END_OF_SPECIFICATION"
@@ -234,7 +236,7 @@ def _body(spec: JobSpec, *, starter: str, python: str, node_folder: str) -> str:
     folder = f"{(node_folder or NODE_FOLDER).rstrip('/')}/{spec.attempt}"
     if setup.image:
         spec = replace(spec, command=(*_in_image(setup), *spec.command))
-    document = starter_spec(spec, folder).decode()
+    document = starter_spec(spec, folder, repeat=REPEAT_SECONDS, inherit=True).decode()
     for text, end in ((starter, END_OF_STARTER), (document, END_OF_SPEC)):
         if end in text.splitlines():
             raise LauncherError("The job's script cannot be written.", transient=False, code="script")
