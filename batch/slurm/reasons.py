@@ -128,9 +128,7 @@ REASONS: Final[dict[str, Told]] = {
         "{Partition} is not open to {account}.", "Cancel it, and pick another account or partition.", "account"
     ),
     "InvalidQOS": Told("Slurm does not let you use {qos} any more.", "Cancel it, and pick another QOS.", "qos"),
-    "QOSNotAllowed": Told(
-        "{Partition} is not open to {qos}.", "Cancel it, and pick another QOS or partition.", "qos"
-    ),
+    "QOSNotAllowed": Told("{Partition} is not open to {qos}.", "Cancel it, and pick another QOS or partition.", "qos"),
     "QOSUsageThreshold": Told(
         "{Account} has used too much lately for {qos}.", "Pick another QOS, or wait until its share recovers.", "qos"
     ),

@@ -145,7 +145,11 @@ TABLE: Final[tuple[Refusal, ...]] = (
         hint="Ask for fewer cores.",
         field="cores",
         numbers=(2005, 2069, 2132),
-        texts=("more processors requested than permitted", "cpu count specification invalid", "cpu count per node can not"),
+        texts=(
+            "more processors requested than permitted",
+            "cpu count specification invalid",
+            "cpu count per node can not",
+        ),
     ),
     Refusal(
         code="nodes",
@@ -161,7 +165,11 @@ TABLE: Final[tuple[Refusal, ...]] = (
         hint="Ask for a shorter walltime, or pick another partition or QOS.",
         field="walltime",
         numbers=(2051, 2124, 8000),
-        texts=("requested time limit is invalid", "time limit specification required", "invalid time limit specification"),
+        texts=(
+            "requested time limit is invalid",
+            "time limit specification required",
+            "invalid time limit specification",
+        ),
     ),
     Refusal(
         code="constraint",
@@ -334,7 +342,9 @@ TABLE: Final[tuple[Refusal, ...]] = (
 
 _BY_NUMBER: Final = {number: row for row in TABLE for number in row.numbers}
 _BY_TEXT: Final = tuple((text, row) for row in TABLE for text in row.texts)
-_NOISE: Final = re.compile(r"^(?:sbatch|scancel|squeue|scontrol|sacct|sacctmgr|srun)?:?\s*(?:error|fatal):\s*", re.IGNORECASE)
+_NOISE: Final = re.compile(
+    r"^(?:sbatch|scancel|squeue|scontrol|sacct|sacctmgr|srun)?:?\s*(?:error|fatal):\s*", re.IGNORECASE
+)
 _NAME: Final = re.compile(r"\b(?:QOS|Assoc|Max)[A-Za-z]+\b")
 
 
