@@ -1,100 +1,103 @@
 """How a job ended: what Slurm knows of it, turned into a cause in plain words.
 
-Owns: the words for each cause that Slurm can know: memory, walltime, a cancel and whose, a failed node, preemption, a job
-that could not be started. Pure. Refuses to know how Slurm is asked, and the starter's word: `batch.reconcile` puts the
-two together.
+Owns: the facts of an ended job, how sacct and slurmdbd's REST tell them, and the words for each cause that Slurm can
+know: memory, walltime, a cancel and whose, a failed node, preemption, a job that could not be started. Pure. Refuses to
+know how Slurm is asked, and the starter's word: `batch.reconcile` puts the two together.
 
-A plain exit code or signal is no cause that Slurm knows: `cause` is None for it, and `exit_code` tells.
+A plain exit code or signal is no cause that Slurm knows: `cause` is None for it, and `Ended.exit_code` tells.
 
-Sources: sacct(1), JOB STATE CODES; 22.05 to 26.05. Seen on a real 22.05: the ExitCode is `0:125` after memory ran out
-and `0:53` when the job could not be started; the reason JobLaunchFailure also stands where a script was ended by a
-signal, so it alone proves nothing; a cancelled job's own line has `0:0`, whatever became of its script.
+Sources: sacct(1), JOB STATE CODES and the fields; 22.05 to 26.05. Seen on a real 22.05: the ExitCode is `0:125` after
+memory ran out and `0:53` when the job could not be started; the reason JobLaunchFailure also stands where a script was
+ended by a signal, so it alone proves nothing; a cancelled job's own line has `0:0`, whatever its script did.
 """
 
 import pwd
-from collections.abc import Callable
-from typing import Final, Protocol
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from batch.slurm.reasons import REASONS
 from state.records import Reason
 
-WARNING: Final = 130.0
-"""Seconds before the walltime's end at which a job that was warned may end by itself. sbatch(1): the signal may come up
-to a minute earlier than asked for."""
+FIELDS: Final = (
+    "JobIDRaw",
+    "State",
+    "ExitCode",
+    "Reason",
+    "AllocTRES",
+    "ReqTRES",
+    "MaxRSS",
+    "ElapsedRaw",
+    "TimelimitRaw",
+    "NodeList",
+    "NNodes",
+)
 OOM_SIGNAL, LAUNCH_SIGNAL = 125, 53
 LAST_SIGNAL: Final = 64
 NEARLY: Final = 0.8
-"""Slurm samples a job's memory: what it saw of one that ran out may be far too little, and is told only from here on."""
+"""Slurm samples a job's memory: of one that ran out it may have seen far too little, and less than this is not told."""
 KIB: Final = 1024
+UNITS: Final = {"K": KIB, "M": KIB**2, "G": KIB**3, "T": KIB**4, "P": KIB**5}
+_STATE: Final = re.compile(r"([A-Z_]+)(?: by ([0-9]+))?\+?")
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTP]?)[Bnc]?")
 
 START_AGAIN: Final = "Start the server again."
+ALWAYS: Final = {
+    "NODE_FAIL": Reason(
+        code="node-failed",
+        message="{where} failed while the job ran on it.",
+        hint="Start the server again: it will get another node. What was not saved is lost.",
+    ),
+    "BOOT_FAIL": Reason(code="node-failed", message="{where} could not be made ready for it.", hint=START_AGAIN),
+    "PREEMPTED": Reason(
+        code="preempted",
+        message="It had to make room for a job that goes first.",
+        hint="Start the server again, or pick a QOS or partition whose jobs are not pushed aside.",
+    ),
+    "DEADLINE": Reason(code="deadline", message="It could not have ended before its deadline.", hint=START_AGAIN),
+    "REVOKED": Reason(code="revoked", message="Another cluster has taken the job over.", hint=START_AGAIN),
+}
+"""States that say all: {where} is the node."""
 
 
-class Ended(Protocol):
-    """What Slurm knows of one ended job; None and `""`: not known. `batch.slurm.client.Past` has this shape."""
+class Ended(Struct, frozen=True, kw_only=True):
+    """What Slurm knows of one ended job; None and `""`: not known.
 
-    @property
-    def state(self) -> str:
-        """Slurm's word, in capitals, without what follows (`CANCELLED`)."""
+    `state`: its word, in capitals, without what follows (`CANCELLED`). `cancelled_by`: a user id or a name. `signal`: as
+    Slurm numbers it. `reason`: its word. `used`, `asked`: the most memory seen and what was asked for,
+    bytes per node. `elapsed`, `limit`: seconds. `nodes`: as Slurm writes them.
+    """
 
-    @property
-    def canceled_by(self) -> int | None:
-        """The user id of whoever cancelled it."""
-
-    @property
-    def step_states(self) -> tuple[str, ...]:
-        """The states of its steps: where a child ran out of memory, the job may go on, and end as it likes."""
-
-    @property
-    def reason(self) -> str:
-        """Slurm's reason."""
+    state: str
+    cancelled_by: int | str | None = None
+    code: int | None = None
+    signal: int = 0
+    reason: str = ""
+    used: int | None = None
+    asked: int | None = None
+    elapsed: float | None = None
+    limit: float | None = None
+    nodes: str = ""
 
     @property
     def exit_code(self) -> int | None:
-        """The script's."""
-
-    @property
-    def signal(self) -> int:
-        """What ended it, as Slurm numbers it; 0: none."""
-
-    @property
-    def started(self) -> float | None:
-        """When it began (seconds since the epoch); None: never."""
-
-    @property
-    def ended(self) -> float | None:
-        """When it ended."""
-
-    @property
-    def walltime(self) -> int | None:
-        """What it asked for, in seconds."""
-
-    @property
-    def memory(self) -> int | None:
-        """What it asked for, in bytes of one node."""
-
-    @property
-    def max_rss(self) -> int | None:
-        """The most that was seen, in bytes."""
-
-    @property
-    def node(self) -> str:
-        """Where it ran."""
+        """As a shell would say it: a signal's number and 128; None where it is not the job's own, or not known."""
+        if self.signal:
+            return 128 + self.signal if self.signal <= LAST_SIGNAL and self.signal != LAUNCH_SIGNAL else None
+        return self.code if self.code or self.state == "COMPLETED" else None
 
 
-def exit_code(ended: Ended) -> int | None:
-    """As a shell would say it: a signal's number and 128; None where it is not the job's own, or not known."""
-    if ended.signal:
-        return 128 + ended.signal if ended.signal <= LAST_SIGNAL and ended.signal != LAUNCH_SIGNAL else None
-    return ended.exit_code if ended.exit_code or ended.state == "COMPLETED" else None
+# --- the words
 
 
 def cause(ended: Ended, *, user: str = "", name_of: Callable[[int], str] | None = None) -> Reason | None:
-    """The cause that Slurm knows; None: it knows none beyond the exit code. It has no log tail.
+    """The cause that Slurm knows; None: it knows none beyond the exit code. It has neither log tail nor exit code.
 
     `user`: whose job it is. `name_of`: a user id's name, `""` where there is none (default: this machine's accounts).
     """
-    where = f"The node {ended.node}" if ended.node else "Its node"
     match ended.state:
         case "OUT_OF_MEMORY":
             return _out_of_memory(ended)
@@ -102,45 +105,23 @@ def cause(ended: Ended, *, user: str = "", name_of: Callable[[int], str] | None 
             return _walltime(ended)
         case "CANCELLED":
             return _cancelled(ended, user, name_of or account_name)
-        case "NODE_FAIL":
-            return Reason(
-                code="node-failed",
-                message=f"{where} failed while the job ran on it.",
-                hint="Start the server again: it will get another node. What was not saved is lost.",
-            )
-        case "BOOT_FAIL":
-            return Reason(code="node-failed", message=f"{where} could not be made ready for it.", hint=START_AGAIN)
-        case "PREEMPTED":
-            return Reason(
-                code="preempted",
-                message="It had to make room for a job that goes first.",
-                hint="Start the server again, or pick a QOS or partition whose jobs are not pushed aside.",
-            )
-        case "DEADLINE":
-            return Reason(code="deadline", message="It could not have ended before its deadline.", hint=START_AGAIN)
-        case "REVOKED":
-            return Reason(code="revoked", message="Another cluster has taken the job over.", hint=START_AGAIN)
-        case _:
-            return _otherwise(ended)
+    if (always := ALWAYS.get(ended.state)) is not None:
+        where = f"The node {ended.nodes}" if ended.nodes else "Its node"
+        return replace(always, message=always.message.replace("{where}", where))
+    return _otherwise(ended)
 
 
 def _otherwise(ended: Ended) -> Reason | None:
     """COMPLETED, FAILED, and what a later Slurm may say."""
-    if ended.signal == OOM_SIGNAL or (ended.state == "FAILED" and "OUT_OF_MEMORY" in ended.step_states):
+    if ended.signal == OOM_SIGNAL:
         return _out_of_memory(ended)
-    if ended.signal == LAUNCH_SIGNAL or (
-        ended.reason == "JobLaunchFailure" and not ended.signal and not ended.exit_code
-    ):
-        where = f" on {ended.node}" if ended.node else ""
+    if ended.signal == LAUNCH_SIGNAL or (ended.reason == "JobLaunchFailure" and not ended.signal and not ended.code):
+        where = f" on {ended.nodes}" if ended.nodes else ""
         return Reason(
             code="launch-failed",
             message=f"Slurm could not start the job{where}.",
             hint="Look whether your home folder is there on the nodes and has room, and tell the administrators.",
         )
-    if ended.walltime and ended.started is not None and ended.ended is not None:
-        left = ended.started + ended.walltime - ended.ended
-        if left <= min(WARNING, ended.walltime / 2):
-            return _walltime(ended)
     told = REASONS.get(ended.reason)
     if ended.state == "FAILED" and told is not None and ended.reason in {"BadConstraints", "SystemFailure"}:
         message = "No node fits what it asks for." if ended.reason == "BadConstraints" else "Something in Slurm failed."
@@ -149,9 +130,9 @@ def _otherwise(ended: Ended) -> Reason | None:
 
 
 def _out_of_memory(ended: Ended) -> Reason:
-    asked = f"the {size(ended.memory)} that it asked for" if ended.memory else ""
-    if asked and ended.max_rss and ended.memory and ended.max_rss >= NEARLY * ended.memory:
-        message = f"It ran out of memory: it used {size(ended.max_rss)} of {asked}."
+    asked = f"the {size(ended.asked)} that it asked for" if ended.asked else ""
+    if asked and ended.used and ended.asked and ended.used >= NEARLY * ended.asked:
+        message = f"It ran out of memory: it used {size(ended.used)} of {asked}."
     else:
         message = f"It ran out of memory: it needed more than {asked}." if asked else "It ran out of memory."
     return Reason(
@@ -163,7 +144,7 @@ def _out_of_memory(ended: Ended) -> Reason:
 
 
 def _walltime(ended: Ended) -> Reason:
-    limit = f" of {duration(ended.walltime)}" if ended.walltime else ""
+    limit = f" of {duration(ended.limit)}" if ended.limit else ""
     return Reason(
         code="walltime",
         message=f"It reached its walltime{limit}.",
@@ -173,12 +154,12 @@ def _walltime(ended: Ended) -> Reason:
 
 
 def _cancelled(ended: Ended, user: str, name_of: Callable[[int], str]) -> Reason:
-    by = ended.canceled_by
-    name = "" if by is None else name_of(by)
-    while_ = "" if ended.node else " while it waited in the queue"
+    by = ended.cancelled_by
+    name = name_of(by) if isinstance(by, int) else by or ""
+    while_ = " while it waited in the queue" if ended.elapsed == 0 and not ended.nodes else ""
     if name and name == user:
         return Reason(code="cancelled", message=f"You cancelled the job outside the hub{while_}.", hint=START_AGAIN)
-    if by == 0:
+    if by in (0, "root"):
         return Reason(
             code="cancelled",
             message=f"An administrator cancelled the job{while_}.",
@@ -219,3 +200,124 @@ def duration(seconds: float) -> str:
         if count:
             parts.append(f"{count} {name}" + ("s" if count > 1 else ""))
     return " ".join(parts[:2]) or "0 seconds"
+
+
+# --- what sacct says
+
+
+def sacct_arguments(jobs: Iterable[str]) -> tuple[str, ...]:
+    """The arguments of sacct that `from_sacct` reads the answer to; all jobs in one call."""
+    return ("--noheader", "--parsable2", "--noconvert", f"--format={','.join(FIELDS)}", f"--jobs={','.join(jobs)}")
+
+
+def from_sacct(text: str) -> dict[str, Ended]:
+    """Job id → facts, of the jobs that sacct shows as ended. Lines that are not understood are left out.
+
+    The memory that was used stands in the lines of the steps (`7.batch`), all else in the job's own.
+    """
+    jobs: dict[str, Ended] = {}
+    used: dict[str, int] = {}
+    for line in text.splitlines():
+        values = line.split("|")
+        if len(values) != len(FIELDS):
+            continue
+        row = dict(zip(FIELDS, values, strict=True))
+        job, _, step = row["JobIDRaw"].partition(".")
+        if not step:
+            if (ended := _job_of(row)) is not None:
+                jobs[job] = ended
+        elif (seen := bytes_of(row["MaxRSS"])) is not None:
+            used[job] = max(seen, used.get(job, 0))
+    return {job: replace(ended, used=used.get(job)) for job, ended in jobs.items()}
+
+
+def _job_of(row: Mapping[str, str]) -> Ended | None:
+    found = _STATE.fullmatch(row["State"].strip())
+    if found is None or found[1] in {"PENDING", "RUNNING", "SUSPENDED", "REQUEUED", "RESIZING", "COMPLETING"}:
+        return None
+    code, _, signal = row["ExitCode"].partition(":")
+    memory = bytes_of(tres(row["AllocTRES"]).get("mem", "") or tres(row["ReqTRES"]).get("mem", ""))
+    nodes = _number(row["NNodes"]) or 1
+    limit = _number(row["TimelimitRaw"])
+    return Ended(
+        state=found[1],
+        cancelled_by=None if found[2] is None else int(found[2]),
+        code=_number(code),
+        signal=_number(signal) or 0,
+        reason="" if row["Reason"] == "None" else row["Reason"],
+        asked=None if memory is None else memory // nodes,
+        elapsed=_number(row["ElapsedRaw"]),
+        limit=None if limit is None else limit * 60.0,
+        nodes="" if row["NodeList"] == "None assigned" else row["NodeList"],
+    )
+
+
+def tres(text: str) -> dict[str, str]:
+    """`cpu=1,mem=100M,gres/gpu:a100=2` as a dictionary."""
+    return dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+
+
+def bytes_of(text: str) -> int | None:
+    """A size as Slurm writes it (`212992`, `100M`, `1.5G`); None: it is none."""
+    found = _SIZE.fullmatch(text.strip())
+    return None if found is None else int(float(found[1]) * UNITS.get(found[2], 1))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None  # noqa: PLR2004 - 64 bits
+
+
+# --- what slurmrestd says
+
+
+def from_rest(job: Mapping[str, Any]) -> Ended | None:
+    """Facts of one entry of `jobs` in slurmdbd's answer (`/slurmdb/vX/job/ID`, `/jobs`); None: it has not ended.
+
+    The shapes of 0.0.38 (22.05) and of 0.0.40 and later are both read: a number may be `{"set": true, "number": 7}`,
+    a state a list.
+    """
+    state = _of(job, "state")
+    words = _of(state, "current")
+    word = str(words[0] if isinstance(words, list) and words else words or "").upper()
+    if word in {"", "PENDING", "RUNNING", "SUSPENDED", "REQUEUED", "RESIZING", "COMPLETING"}:
+        return None
+    times, exit_ = _of(job, "time"), _of(job, "exit_code")
+    reason = str(_of(state, "reason") or "")
+    signal = number(_of(_of(exit_, "signal"), "id")) or number(_of(_of(exit_, "signal"), "signal_id"))
+    memory = _memory(_of(_of(job, "tres"), "allocated")) or _memory(_of(_of(job, "tres"), "requested"))
+    nodes = str(_of(job, "nodes") or "")
+    count = number(_of(job, "allocation_nodes")) or 1
+    limit = number(_of(times, "limit"))
+    seen = [_memory(_of(_of(_of(step, "tres"), "requested"), "max")) for step in _of(job, "steps") or ()]
+    used = max((value for value in seen if value), default=None)
+    by = _of(job, "kill_request_user") if word == "CANCELLED" else None
+    return Ended(
+        state=word,
+        cancelled_by=by if isinstance(by, (int, str)) and by != "" else None,
+        code=number(_of(exit_, "return_code")),
+        signal=signal or 0,
+        reason="" if reason == "None" else reason,
+        used=used,
+        asked=None if memory is None else memory * UNITS["M"] // count,
+        elapsed=number(_of(times, "elapsed")),
+        limit=None if limit is None else limit * 60.0,
+        nodes="" if nodes == "None assigned" else nodes,
+    )
+
+
+def _of(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def number(value: Any) -> int | None:
+    """A number of slurmrestd's, which newer versions wrap: `7`, `{"set": true, "infinite": false, "number": 7}`."""
+    if isinstance(value, dict):
+        value = value.get("number") if value.get("set") and not value.get("infinite") else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _memory(entries: Any) -> int | None:
+    for entry in entries if isinstance(entries, list) else ():
+        if _of(entry, "type") == "mem":
+            return number(_of(entry, "count"))
+    return None

@@ -1,7 +1,7 @@
 """The catalog's facts by slurmrestd: which paths are asked, and how the answers are read.
 
-Owns: the shapes of its JSON, 0.0.38 (22.05) to 0.0.45 (26.05). Refuses to know tokens, versions of the API and HTTP, and what
-follows from the facts (`batch.slurm.gather`). What is not understood is left out.
+Owns: the shapes of its JSON, 0.0.38 (22.05) to 0.0.45 (26.05). Refuses to know tokens, versions of the API, HTTP, and
+what follows from the facts (`batch.slurm.gather`). What is not understood is left out.
 
 Newer versions wrap numbers (`{"set": true, "infinite": false, "number": 7}`), nest what was flat (a partition's limits)
 and make lists of states.
