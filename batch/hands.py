@@ -120,7 +120,7 @@ class Hands:
             if error.transient:
                 watch.hurry()
                 return False
-            await self._fail(server, error.code, str(error), error.hint)
+            await self._fail(server, error.code, str(error), error.hint, error.field)
             return True
         self._fault("after-submit")
         watch.submitted(server.attempt)
@@ -145,8 +145,8 @@ class Hands:
             else:
                 return
 
-    async def _fail(self, server: Server, code: str, message: str, hint: str) -> None:
-        reason = Reason(code=code, message=message, hint=hint)
+    async def _fail(self, server: Server, code: str, message: str, hint: str, field: str = "") -> None:
+        reason = Reason(code=code, message=message, hint=hint, field=field)
         await self._save(advance(server, Status.FAILED, now=time.time(), reason=reason), message)
 
     async def _cancel(self, action: Cancel) -> bool:

@@ -1,35 +1,34 @@
 """What to do about one server, given its record and what its cluster shows. Pure decisions.
 
-Owns: the way from (record, job) to actions, and the words for why a server ended. Refuses to know Redis, launchers,
-tasks and time-outs of calls: `batch.leader` acts.
+Owns: the way from (record, job) to actions. Refuses to know Redis, launchers, tasks and time-outs of calls:
+`batch.leader` acts. `batch.why` has the words for an end.
 
 The rules: intent is written before anything is done. Only positive evidence ends a server: its job's final state, or
 the starter's word. A cluster that does not answer makes it stale, and cancels nothing. Waiting in a queue has no
 limit; the start window begins when the job runs.
 """
 
-from typing import Final
+import math
+from typing import Final, TypedDict
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from batch.contract import JobState, JobView, Report
+from batch.contract import JobState, JobView
+from batch.why import better, why
 from state.lifecycle import advance
-from state.records import JobRef, Reason, Server, Status, Target
+from state.records import JobRef, Reason, Server, Status, Target, Waiting
 
 WINDOW_MARGIN: Final = 15.0
 """Seconds over the start window that the starter has to say so itself, with the log's tail."""
 STALE_SECONDS: Final = 10.0
 LOST_SECONDS: Final = 5.0
 """For so long must finished polls have shown no job before it counts as lost."""
-SEE_LOG: Final = "The end of its log is below. Start it again, or change what you asked for."
-
-HINTS: Final = {
-    "command": "The program is not installed where the job runs. Tell the hub's administrator.",
-    "exited": SEE_LOG,
-    "no-answer": "It may need longer than the hub waits, or it may be stuck. The end of its log is below.",
-    "folder": "The job's folder must belong to you, with room on its disk.",
-}
+RESTART_MARGIN: Final = 30.0
+"""A job that began so much later than its server was ready is another run of it: the polls missed the requeue."""
+MINUTE: Final = 60.0
+WARN_MINUTES: Final = (15, 5)
+"""Before the end of the walltime; only where it has been running for as long as that before."""
 
 
 class Sight(Struct, frozen=True, kw_only=True):
@@ -94,7 +93,7 @@ Action = Submit | Cancel | Save | PublishRoute | DropRoute | Settle | Adopt
 def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> list[Action]:
     """The next actions, in order; empty: nothing to do. `window`: the cluster's start window in seconds."""
     if not server.active:
-        return _after_the_end(server, sight)
+        return _after_the_end(server, sight, now)
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
         return _stopping(server, sight, now)
     if sight.view is None:
@@ -110,9 +109,13 @@ def _cancel(server: Server, job: JobRef | None = None) -> Cancel:
     return Cancel(server.cluster, server.attempt, job or server.job)
 
 
-def _after_the_end(server: Server, sight: Sight) -> list[Action]:
+def _after_the_end(server: Server, sight: Sight, now: float) -> list[Action]:
     if _gone(sight):
-        return [DropRoute(server), Settle()]
+        reason = better(server, sight.view, now=now)
+        if reason is None:
+            return [DropRoute(server), Settle()]
+        # No step of the lifecycle: it ended as it did, and now it is known how.
+        return [DropRoute(server), Save(replace(server, status=Status.FAILED, reason=reason), reason.message), Settle()]
     if sight.view is None:  # not known yet
         return []
     return [DropRoute(server), _cancel(server)]
@@ -169,7 +172,27 @@ def _with_a_job(server: Server, view: JobView, now: float, window: float) -> lis
         return moved
     if server.status is Status.STARTING and now - (server.running or now) > window + WINDOW_MARGIN:
         return _too_slow(server, job, now, window)
-    return [Save(mended)] if mended != server else []
+    mended, message = _told(server, mended, now)
+    return [Save(mended, message)] if mended != server else []
+
+
+def _told(server: Server, mended: Server, now: float) -> tuple[Server, str]:
+    """The record with what its user is told of now: why it waits, where that has changed, and that its end is near."""
+    if mended.waiting is not None and (server.waiting is None or server.waiting.message != mended.waiting.message):
+        return mended, mended.waiting.message
+    if mended.status is not Status.READY or mended.deadline is None:
+        return mended, ""
+    left = mended.deadline - now
+    reached = [minutes for minutes in WARN_MINUTES if left <= minutes * MINUTE]
+    due = reached[-1] if reached else 0
+    if due == mended.warned:
+        return mended, ""
+    told = replace(mended, warned=due)
+    lasts = mended.deadline - (mended.running or mended.requested)
+    if due == 0 or 0 < mended.warned < due or lasts < 2 * due * MINUTE or left <= 0:
+        return told, ""
+    minutes = max(1, round(left / MINUTE))
+    return told, f"Its walltime ends in {minutes} minute{'s' if minutes > 1 else ''}: save your work."
 
 
 def _moved(server: Server, mended: Server, view: JobView, now: float) -> list[Action] | None:
@@ -177,11 +200,24 @@ def _moved(server: Server, mended: Server, view: JobView, now: float) -> list[Ac
     if view.state is JobState.QUEUED and server.status is not Status.QUEUED:
         queued = advance(mended, Status.QUEUED, now=now)
         if server.status is Status.REQUESTED:
-            return [Save(queued, f"Waiting in the queue of {server.cluster}.")]
-        return [DropRoute(server), Save(queued, "The scheduler has put the job back into the queue.")]
-    if view.state is JobState.ACTIVE and server.status in (Status.REQUESTED, Status.QUEUED):
+            words = f" {mended.waiting.message}" if mended.waiting else ""
+            return [Save(queued, f"Waiting in the queue of {server.cluster}.{words}")]
+        because = f"{view.ending.message} " if view.ending else ""
+        return [DropRoute(server), Save(queued, f"{because}The scheduler has put the job back into the queue.")]
+    if view.state is not JobState.ACTIVE:
+        return None
+    if server.status in (Status.REQUESTED, Status.QUEUED):
         return [Save(advance(mended, Status.STARTING, now=now), "The job runs; waiting until the app answers.")]
+    if server.status is Status.READY and _begun_anew(server, view):
+        starting = advance(mended, Status.STARTING, now=now)
+        return [DropRoute(server), Save(starting, "The scheduler has started the job anew.")]
     return None
+
+
+def _begun_anew(server: Server, view: JobView) -> bool:
+    if server.ready is None or view.started is None:
+        return False
+    return view.started > server.ready + RESTART_MARGIN
 
 
 def _too_slow(server: Server, job: JobRef | None, now: float, window: float) -> list[Action]:
@@ -198,11 +234,34 @@ def _mended(server: Server, view: JobView, job: JobRef | None) -> Server:
 
     The secrets differ when a leader wrote new ones for a submit that an earlier one had already done.
     """
-    mended = replace(server, job=job, stale=False, deadline=view.deadline or server.deadline)
+    mended = replace(server, job=job, stale=False, **_place(server, view))
     record = view.record
     if record is not None and record.attempt == server.attempt and record.report_hash:
         mended = replace(mended, report_hash=record.report_hash, credential=record.credential)
     return mended
+
+
+class _Place(TypedDict):
+    deadline: float | None
+    node: str
+    waiting: Waiting | None
+
+
+def _place(server: Server, view: JobView) -> _Place:
+    """Where the job is: in the queue, with why; or on a node, until when."""
+    if view.state is JobState.QUEUED:
+        return {"deadline": None, "node": "", "waiting": _waiting(server.waiting, view.waiting)}
+    return {"deadline": view.deadline or server.deadline, "node": view.node or server.node, "waiting": None}
+
+
+def _waiting(before: Waiting | None, now: Waiting | None) -> Waiting | None:
+    """What is to be saved: the old one where nothing that matters has changed, down to the minute of the start."""
+    if now is None:
+        return None
+    if now.start is not None:
+        now = replace(now, start=math.ceil(now.start / MINUTE) * MINUTE)
+    same = before is not None and replace(before, of=now.of) == now
+    return before if same else now
 
 
 def _ended(server: Server, view: JobView, job: JobRef | None, now: float) -> list[Action]:
@@ -210,49 +269,6 @@ def _ended(server: Server, view: JobView, job: JobRef | None, now: float) -> lis
     ended = advance(server, status, now=now, job=job, reason=reason)
     actions: list[Action] = [DropRoute(server), Save(ended, reason.message)]
     return [*actions, Settle()] if view.state.final else actions
-
-
-def why(server: Server, view: JobView) -> tuple[Status, Reason]:
-    """Stopped or failed, and why in plain words, for a job that has ended while its server was to be ready."""
-    report = view.report if view.report is not None and view.report.kind != "ready" else Report(kind="", attempt="")
-    code = report.exit_code if report.exit_code is not None else view.exit_code
-    tail = report.log_tail
-    was_ready = server.status is Status.READY
-    if report.kind == "failed":
-        word = report.code or "start-failed"
-        return Status.FAILED, Reason(
-            code=word, message=report.message, hint=HINTS.get(word, SEE_LOG), log_tail=tail, exit_code=code
-        )
-    if view.state is JobState.CANCELED:
-        return Status.FAILED, Reason(
-            code="cancelled",
-            message="The job was cancelled outside the hub.",
-            hint="Start the server again.",
-            log_tail=tail,
-            exit_code=code,
-        )
-    if was_ready and code == 0:
-        return Status.STOPPED, Reason(code="app-ended", message="The app ended by itself.", exit_code=0)
-    with_code = "" if code is None else f" (exit code {code})"
-    if not report.kind and view.reason:
-        return Status.FAILED, Reason(
-            code="job-ended", message=view.reason, hint="Start the server again.", exit_code=code
-        )
-    if was_ready:
-        return Status.FAILED, Reason(
-            code="app-died",
-            message=f"The app ended unexpectedly{with_code}.",
-            hint=SEE_LOG,
-            log_tail=tail,
-            exit_code=code,
-        )
-    return Status.FAILED, Reason(
-        code="app-exited",
-        message=f"The app ended before it was ready{with_code}.",
-        hint=SEE_LOG,
-        log_tail=tail,
-        exit_code=code,
-    )
 
 
 def orphan(view: JobView, server: Server | None, *, cluster: str, now: float) -> list[Action]:
@@ -278,6 +294,7 @@ def orphan(view: JobView, server: Server | None, *, cluster: str, now: float) ->
         target=Target.READY,
         revision=server.revision if server else 0,
         fence=server.fence if server else 0,
+        **_place(record, view),
     )
     job = JobRef(cluster=cluster, native_id=view.native_id)
     words = "Found again: the job is running, and the hub had lost its record."

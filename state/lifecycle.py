@@ -70,17 +70,36 @@ def advance(
             ready=now,
             running=server.running or now,
             stale=False,
+            waiting=None,
         )
     if status is Status.STARTING:
         return replace(
-            server, status=status, job=job, endpoint=None, reason=reason, running=now, ready=None, stale=False
+            server,
+            status=status,
+            job=job,
+            endpoint=None,
+            reason=reason,
+            running=now,
+            ready=None,
+            stale=False,
+            waiting=None,
         )
     if status is Status.QUEUED:
         return replace(
-            server, status=status, job=job, endpoint=None, reason=reason, running=None, ready=None, stale=False
+            server,
+            status=status,
+            job=job,
+            endpoint=None,
+            reason=reason,
+            running=None,
+            ready=None,
+            stale=False,
+            deadline=None,
+            node="",
+            warned=0,
         )
     if status is Status.STOPPING:
-        return replace(server, status=status, job=job, target=Target.STOPPED, reason=reason)
+        return replace(server, status=status, job=job, target=Target.STOPPED, reason=reason, waiting=None)
     if status is Status.REQUESTED:
         raise TransitionError("A new attempt is a new record: use `renew`.")
     return replace(
@@ -94,6 +113,7 @@ def advance(
         reason=reason,
         ended=now,
         stale=False,
+        waiting=None,
     )
 
 

@@ -1,14 +1,14 @@
 """How a job ended: what Slurm knows of it, turned into a cause in plain words.
 
-Owns: the facts of an ended job, how sacct tells them, and the words for each cause that Slurm can know: memory, walltime,
-a cancel and whose, a failed node, preemption, a job that could not be started. Pure. Refuses to know how sacct is run,
-and the starter's word: `batch.reconcile` puts the two together.
+Owns: the facts of an ended job, how sacct and slurmdbd's REST tell them, and the words for each cause that Slurm can
+know: memory, walltime, a cancel and whose, a failed node, preemption, a job that could not be started. Pure. Refuses to
+know how Slurm is asked, and the starter's word: `batch.reconcile` puts the two together.
 
 A plain exit code or signal is no cause that Slurm knows: `cause` is None for it, and `Ended.exit_code` tells.
 
-Sources: sacct(1), JOB STATE CODES and the fields; 22.05 to 26.05. Seen on a real 22.05: the allocation's ExitCode is
-`0:125` after memory ran out and `0:53` when the job could not be started; the reason JobLaunchFailure also stands where
-a script was ended by a signal, so it alone proves nothing.
+Sources: sacct(1), JOB STATE CODES and the fields; 22.05 to 26.05. Seen on a real 22.05: the ExitCode is `0:125` after
+memory ran out and `0:53` when the job could not be started; the reason JobLaunchFailure also stands where a script was
+ended by a signal, so it alone proves nothing; a cancelled job's own line has `0:0`, whatever its script did.
 """
 
 import pwd
@@ -35,26 +35,39 @@ FIELDS: Final = (
     "NodeList",
     "NNodes",
 )
-WARNING: Final = 130.0
-"""Seconds before the walltime's end at which a job that was warned may end by itself. sbatch(1): the signal may come up
-to a minute earlier than asked for."""
 OOM_SIGNAL, LAUNCH_SIGNAL = 125, 53
 LAST_SIGNAL: Final = 64
 NEARLY: Final = 0.8
-"""Slurm samples a job's memory: what it saw of one that ran out may be far too little, and is told only from here on."""
+"""Slurm samples a job's memory: of one that ran out it may have seen far too little, and less than this is not told."""
 KIB: Final = 1024
 UNITS: Final = {"K": KIB, "M": KIB**2, "G": KIB**3, "T": KIB**4, "P": KIB**5}
 _STATE: Final = re.compile(r"([A-Z_]+)(?: by ([0-9]+))?\+?")
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTP]?)[Bnc]?")
 
 START_AGAIN: Final = "Start the server again."
+ALWAYS: Final = {
+    "NODE_FAIL": Reason(
+        code="node-failed",
+        message="{where} failed while the job ran on it.",
+        hint="Start the server again: it will get another node. What was not saved is lost.",
+    ),
+    "BOOT_FAIL": Reason(code="node-failed", message="{where} could not be made ready for it.", hint=START_AGAIN),
+    "PREEMPTED": Reason(
+        code="preempted",
+        message="It had to make room for a job that goes first.",
+        hint="Start the server again, or pick a QOS or partition whose jobs are not pushed aside.",
+    ),
+    "DEADLINE": Reason(code="deadline", message="It could not have ended before its deadline.", hint=START_AGAIN),
+    "REVOKED": Reason(code="revoked", message="Another cluster has taken the job over.", hint=START_AGAIN),
+}
+"""States that say all: {where} is the node."""
 
 
 class Ended(Struct, frozen=True, kw_only=True):
     """What Slurm knows of one ended job; None and `""`: not known.
 
-    `state`: its word, in capitals, without what follows (`CANCELLED`). `cancelled_by`: a user id, or a name. `signal`:
-    what ended it, as Slurm numbers it. `reason`: its word. `used`, `asked`: the most memory seen and what was asked for,
+    `state`: its word, in capitals, without what follows (`CANCELLED`). `cancelled_by`: a user id or a name. `signal`: as
+    Slurm numbers it. `reason`: its word. `used`, `asked`: the most memory seen and what was asked for,
     bytes per node. `elapsed`, `limit`: seconds. `nodes`: as Slurm writes them.
     """
 
@@ -85,7 +98,6 @@ def cause(ended: Ended, *, user: str = "", name_of: Callable[[int], str] | None 
 
     `user`: whose job it is. `name_of`: a user id's name, `""` where there is none (default: this machine's accounts).
     """
-    where = f"The node {ended.nodes}" if ended.nodes else "Its node"
     match ended.state:
         case "OUT_OF_MEMORY":
             return _out_of_memory(ended)
@@ -93,26 +105,10 @@ def cause(ended: Ended, *, user: str = "", name_of: Callable[[int], str] | None 
             return _walltime(ended)
         case "CANCELLED":
             return _cancelled(ended, user, name_of or account_name)
-        case "NODE_FAIL":
-            return Reason(
-                code="node-failed",
-                message=f"{where} failed while the job ran on it.",
-                hint="Start the server again: it will get another node. What was not saved is lost.",
-            )
-        case "BOOT_FAIL":
-            return Reason(code="node-failed", message=f"{where} could not be made ready for it.", hint=START_AGAIN)
-        case "PREEMPTED":
-            return Reason(
-                code="preempted",
-                message="It had to make room for a job that goes first.",
-                hint="Start the server again, or pick a QOS or partition whose jobs are not pushed aside.",
-            )
-        case "DEADLINE":
-            return Reason(code="deadline", message="It could not have ended before its deadline.", hint=START_AGAIN)
-        case "REVOKED":
-            return Reason(code="revoked", message="Another cluster has taken the job over.", hint=START_AGAIN)
-        case _:
-            return _otherwise(ended)
+    if (always := ALWAYS.get(ended.state)) is not None:
+        where = f"The node {ended.nodes}" if ended.nodes else "Its node"
+        return replace(always, message=always.message.replace("{where}", where))
+    return _otherwise(ended)
 
 
 def _otherwise(ended: Ended) -> Reason | None:
@@ -126,8 +122,6 @@ def _otherwise(ended: Ended) -> Reason | None:
             message=f"Slurm could not start the job{where}.",
             hint="Look whether your home folder is there on the nodes and has room, and tell the administrators.",
         )
-    if ended.limit and ended.elapsed is not None and ended.elapsed >= ended.limit - min(WARNING, ended.limit / 2):
-        return _walltime(ended)
     told = REASONS.get(ended.reason)
     if ended.state == "FAILED" and told is not None and ended.reason in {"BadConstraints", "SystemFailure"}:
         message = "No node fits what it asks for." if ended.reason == "BadConstraints" else "Something in Slurm failed."
@@ -164,9 +158,7 @@ def _cancelled(ended: Ended, user: str, name_of: Callable[[int], str]) -> Reason
     name = name_of(by) if isinstance(by, int) else by or ""
     while_ = " while it waited in the queue" if ended.elapsed == 0 and not ended.nodes else ""
     if name and name == user:
-        return Reason(
-            code="cancelled", message=f"You cancelled the job outside the hub{while_}.", hint=START_AGAIN
-        )
+        return Reason(code="cancelled", message=f"You cancelled the job outside the hub{while_}.", hint=START_AGAIN)
     if by in (0, "root"):
         return Reason(
             code="cancelled",

@@ -3,31 +3,20 @@
 Owns: the words for every reason of Slurm 22.05 to 26.05 that a person can meet. Pure. Refuses to know how a reason is
 asked for, and what a server is.
 
-Sources: squeue(1), JOB REASON CODES; the names that `slurm_job_state_reason_string` gives; resource_limits.html. The
-names of limits are made by a rule (owner, kind, thing, measure, scope), and so are our sentences for them: a limit on a
-resource that comes with a newer Slurm is told like the others.
+Sources: squeue(1), JOB REASON CODES; the names that `slurm_job_state_reason_string` gives; what slurmctld 22.05 writes
+out in a name's place. Limits are told by `batch.slurm.limits`.
 """
 
 import math
-import re
 from typing import Final
 
-from msgspec import Struct
-
+from batch.slurm.limits import Told, limit, named
 from state.records import Waiting
 
 MINUTE: Final = 60.0
 NOTHING_TO_DO: Final = "There is nothing to do: it starts by itself."
 ASK_ADMIN: Final = "Tell the cluster's administrators if it stays like this."
 START_AGAIN: Final = "Cancel it, and start again with another choice."
-
-
-class Told(Struct, frozen=True):
-    """A sentence, what to do, and the kind of option that it is about (`""`: none)."""
-
-    message: str
-    hint: str = ""
-    field: str = ""
 
 
 # Of what is said here, {partition}, {qos} and {account} are filled in: "the partition gpu", "its QOS", ...
@@ -100,7 +89,9 @@ REASONS: Final[dict[str, Told]] = {
         "walltime",
     ),
     "PartitionConfig": Told(
-        "{Partition} does not allow what it asks for.", "Cancel it, and pick another partition.", "partition"
+        "It asks for more than {partition} has or allows, so it will not start there.",
+        "Cancel it and ask for less, or pick another partition.",
+        "partition",
     ),
     "MaxMemPerLimit": Told(
         "It asks for more memory than {partition} allows.",
@@ -128,9 +119,7 @@ REASONS: Final[dict[str, Told]] = {
         "{Partition} is not open to {account}.", "Cancel it, and pick another account or partition.", "account"
     ),
     "InvalidQOS": Told("Slurm does not let you use {qos} any more.", "Cancel it, and pick another QOS.", "qos"),
-    "QOSNotAllowed": Told(
-        "{Partition} is not open to {qos}.", "Cancel it, and pick another QOS or partition.", "qos"
-    ),
+    "QOSNotAllowed": Told("{Partition} is not open to {qos}.", "Cancel it, and pick another QOS or partition.", "qos"),
     "QOSUsageThreshold": Told(
         "{Account} has used too much lately for {qos}.", "Pick another QOS, or wait until its share recovers.", "qos"
     ),
@@ -191,6 +180,12 @@ PHRASES: Final[tuple[tuple[str, str, Told], ...]] = (
         ),
     ),
     (
+        "job's account not",
+        "AccountNotAllowed",
+        REASONS["AccountNotAllowed"],
+    ),
+    ("job's qos not", "QOSNotAllowed", REASONS["QOSNotAllowed"]),
+    (
         "launch failed requeued held",
         "JobHeldAdmin",
         Told(
@@ -217,34 +212,6 @@ PHRASES: Final[tuple[tuple[str, str, Told], ...]] = (
         Told("It was put back into the queue and is on hold.", "Ask the cluster's administrators why."),
     ),
 )
-
-_LIMIT: Final = re.compile(
-    r"(?P<owner>QOS|Assoc)?(?P<kind>Grp|Max|Min)(?P<thing>SubmitJobs?|Jobs?|WallDuration|Wall|CPU|GRES|BB|[A-Z][a-z]+)"
-    r"(?P<measure>RunMinutes|Minutes)?(?:Per(?P<per>Job|Node|User|Account))?(?:Limit|NotSatisfied)?"
-)
-
-
-class Thing(Struct, frozen=True):
-    """What a limit counts: in a sentence, over time (the `Minutes` of its name), and the form's field."""
-
-    words: str
-    time: str
-    field: str = ""
-    countable: bool = True
-
-
-THINGS: Final = {
-    "cpu": Thing("cores", "core time", "cores"),
-    "node": Thing("nodes", "node time", "nodes"),
-    "mem": Thing("memory", "memory over time", "memory", countable=False),
-    "memory": Thing("memory", "memory over time", "memory", countable=False),
-    "gres": Thing("GPUs", "GPU time", "gpus"),
-    "license": Thing("software licences", "licence time"),
-    "bb": Thing("burst buffer space", "burst buffer space over time", countable=False),
-    "energy": Thing("energy", "energy over time", countable=False),
-    "billing": Thing("billed resources", "billed time"),
-    "unknown": Thing("resources", "computing time"),
-}
 
 
 def waiting(
@@ -297,121 +264,9 @@ def _with_nodes(told: Told, more: str) -> Told:
     return Told(f"Nodes that it could run on are not available now: {nodes}.", told.hint)
 
 
-def limit(name: str, *, qos: str = "", account: str = "") -> Told | None:
-    """What a limit means that a QOS or an association has (`QOSMaxGRESPerUser`, ...); None: the name is not of one.
-
-    The names are made of an owner (QOS, Assoc; none: a QOS's limit per account), a kind (Grp: all together, Max, Min),
-    a thing (Cpu, GRES, ...), a measure (Minutes: a budget; RunMinutes: what running jobs may still use) and a scope.
-    """
-    found = _LIMIT.fullmatch(name)
-    if found is None:
-        return None
-    what, kind, measure, per = found["thing"].lower(), found["kind"], found["measure"], found["per"]
-    if found["owner"] == "Assoc":
-        owner, other, own_field = _named("account", account), "another account", "account"
-    else:
-        owner, other, own_field = _named("QOS", qos), "another QOS", "qos"
-    if what.startswith(("job", "submit")):
-        return _limit_of_jobs(what, kind, per, owner=owner, other=other, field=own_field)
-    if what.startswith("wall"):
-        return _limit_of_walltime(kind, owner=owner, other=other, field=own_field)
-    thing = THINGS.get(what, THINGS["unknown"])
-    less = "fewer" if thing.countable else "less"
-    if kind == "Grp":
-        return _limit_of_all(thing, measure, owner=owner, other=other, field=own_field)
-    if kind == "Min":
-        return Told(
-            f"It asks for {less} {thing.words} than {owner} wants at least.",
-            f"Cancel it and ask for more, or pick {other}.",
-            thing.field,
-        )
-    if per == "User":
-        return Told(
-            f"With this one, you would use more {thing.words} than {owner} allows one person.",
-            f"It starts when you have stopped enough of your others. Or cancel it, and ask for {less} or pick {other}.",
-            own_field,
-        )
-    if per == "Account":
-        whose = f"the account {account}" if account else "your account"
-        return Told(
-            f"With this one, {whose} would use more {thing.words} than {owner} allows one account.",
-            "It starts when some of its jobs end. Another account or QOS may be quicker.",
-            "account",
-        )
-    where = " on one node" if per == "Node" else " one job"
-    if measure:
-        return Told(
-            f"It asks for more {thing.time} than {owner} allows one job: {thing.words} times walltime.",
-            f"Cancel it and ask for less or for a shorter walltime, or pick {other}.",
-            thing.field,
-        )
-    return Told(
-        f"It asks for more {thing.words} than {owner} allows{where}.",
-        f"Cancel it and ask for {less}, or pick {other}.",
-        thing.field,
-    )
-
-
-def _limit_of_all(thing: Thing, measure: str | None, *, owner: str, other: str, field: str) -> Told:
-    if measure == "Minutes":
-        return Told(
-            f"The budget of {thing.time} of {owner} is used up.",
-            f"Ask whoever manages it for more, or pick {other}.",
-            field,
-        )
-    if measure == "RunMinutes":
-        return Told(
-            f"The running jobs of {owner} have taken all the {thing.time} that it may promise at once.",
-            f"It starts when some of them end. A shorter walltime or {other} may be quicker.",
-            field,
-        )
-    return Told(
-        f"With this one, the people of {owner} would use more {thing.words} than it allows them together.",
-        f"It starts when some of their jobs end. {other.capitalize().replace('qos', 'QOS')} may be quicker.",
-        field,
-    )
-
-
-def _limit_of_jobs(what: str, kind: str, per: str | None, *, owner: str, other: str, field: str) -> Told:
-    has = "have as many jobs waiting and running" if what.startswith("submit") else "run as many jobs"
-    if kind == "Grp":
-        return Told(
-            f"The people of {owner} together already {has} as it allows.",
-            f"It starts when some of their jobs end. {other.capitalize().replace('qos', 'QOS')} may be quicker.",
-            field,
-        )
-    whom = "one account" if per == "Account" else "one person"
-    who = "The people of your account together" if per == "Account" else "You"
-    return Told(
-        f"{who} already {has} as {owner} allows {whom}.",
-        f"Stop another server or job first, or pick {other}.",
-        field,
-    )
-
-
-def _limit_of_walltime(kind: str, *, owner: str, other: str, field: str) -> Told:
-    if kind == "Grp":
-        return Told(
-            f"The budget of running time of {owner} is used up.",
-            f"Ask whoever manages it for more, or pick {other}.",
-            field,
-        )
-    word = "shorter" if kind == "Min" else "longer"
-    cure = "longer" if kind == "Min" else "shorter"
-    return Told(
-        f"Its walltime is {word} than {owner} allows.",
-        f"Cancel it and ask for a {cure} walltime, or pick {other}.",
-        "walltime",
-    )
-
-
-def _named(kind: str, name: str) -> str:
-    return f"the {kind} {name}" if name else f"its {kind}"
-
-
 def _fill(text: str, partition: str, qos: str, account: str) -> str:
-    names = {"partition": _named("partition", partition), "qos": _named("QOS", qos)}
-    names["account"] = _named("account", account)
+    names = {"partition": named("partition", partition), "qos": named("QOS", qos)}
+    names["account"] = named("account", account)
     for key, words in names.items():
         text = text.replace(f"{{{key}}}", words).replace(f"{{{key.capitalize()}}}", words[0].upper() + words[1:])
     return text

@@ -4,7 +4,7 @@ Owns: the words for the errors that submit, poll and cancel can meet, by number 
 its sisters), and which of them may pass. Pure. Refuses to know how a command is run.
 
 Sources: slurm/slurm_errno.h (numbers), `slurm_strerror` (texts), Slurm 22.05 to 26.05. A limit's name, which sbatch
-prints before the error, says more than the error: `batch.slurm.reasons` has the words.
+prints before the error, says more than the error: `batch.slurm.limits` has the words.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from batch.contract import LauncherError
-from batch.slurm.reasons import limit
+from batch.slurm.limits import limit
 
 PICK_ANOTHER: Final = "Pick another one, or ask the cluster's administrators."
 LESS: Final = "Ask for less, or pick another partition."
@@ -124,14 +124,6 @@ TABLE: Final[tuple[Refusal, ...]] = (
         ),
     ),
     Refusal(
-        code="nodes",
-        message="No node of this partition has what it asks for.",
-        hint="Ask for fewer GPUs or cores, less memory or another constraint, or pick another partition.",
-        field="partition",
-        numbers=(2014,),
-        texts=("requested node configuration is not available",),
-    ),
-    Refusal(
         code="memory",
         message="No node of this partition has so much memory.",
         hint="Ask for less memory, or pick another partition.",
@@ -140,12 +132,24 @@ TABLE: Final[tuple[Refusal, ...]] = (
         texts=("memory required by task is not available", "memory specification can not be satisfied"),
     ),
     Refusal(
+        code="nodes",
+        message="No node of this partition has what it asks for.",
+        hint="Ask for fewer GPUs or cores, less memory or another constraint, or pick another partition.",
+        field="partition",
+        numbers=(2014,),
+        texts=("requested node configuration is not available",),
+    ),
+    Refusal(
         code="cores",
         message="It asks for more cores than are allowed, or than there are.",
         hint="Ask for fewer cores.",
         field="cores",
         numbers=(2005, 2069, 2132),
-        texts=("more processors requested than permitted", "cpu count specification invalid", "cpu count per node can not"),
+        texts=(
+            "more processors requested than permitted",
+            "cpu count specification invalid",
+            "cpu count per node can not",
+        ),
     ),
     Refusal(
         code="nodes",
@@ -156,12 +160,23 @@ TABLE: Final[tuple[Refusal, ...]] = (
         texts=("node count specification invalid", "invalid node count", "requested nodes not in this partition"),
     ),
     Refusal(
+        code="nodes",
+        message="There is no such node.",
+        hint="Tell the hub's administrator.",
+        numbers=(2018,),
+        texts=("invalid node name specified",),
+    ),
+    Refusal(
         code="walltime",
         message="Its walltime is longer than allowed here.",
         hint="Ask for a shorter walltime, or pick another partition or QOS.",
         field="walltime",
         numbers=(2051, 2124, 8000),
-        texts=("requested time limit is invalid", "time limit specification required", "invalid time limit specification"),
+        texts=(
+            "requested time limit is invalid",
+            "time limit specification required",
+            "invalid time limit specification",
+        ),
     ),
     Refusal(
         code="constraint",
@@ -334,7 +349,9 @@ TABLE: Final[tuple[Refusal, ...]] = (
 
 _BY_NUMBER: Final = {number: row for row in TABLE for number in row.numbers}
 _BY_TEXT: Final = tuple((text, row) for row in TABLE for text in row.texts)
-_NOISE: Final = re.compile(r"^(?:sbatch|scancel|squeue|scontrol|sacct|sacctmgr|srun)?:?\s*(?:error|fatal):\s*", re.IGNORECASE)
+_NOISE: Final = re.compile(
+    r"^(?:sbatch|scancel|squeue|scontrol|sacct|sacctmgr|srun)?:?\s*(?:error|fatal):\s*", re.IGNORECASE
+)
 _NAME: Final = re.compile(r"\b(?:QOS|Assoc|Max)[A-Za-z]+\b")
 
 
@@ -365,7 +382,7 @@ def refused(text: str = "", *, number: int | None = None, qos: str = "", account
 
 
 def plain(text: str) -> str:
-    """The last line of an error's text that says something, without the command's name, cut to a few hundred letters."""
+    """The last line of an error's text that says something, without the command's name and cut."""
     lines = [_NOISE.sub("", line.strip()) for line in text.splitlines()]
     lines = [line.removeprefix("Batch job submission failed:").strip() for line in lines if line]
     said = "".join(letter for letter in (lines[-1] if lines else "") if letter.isprintable())
