@@ -13,6 +13,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 VENV_ARGS := --quiet --python $(PYTHON)
 SYNC := UV_LINK_MODE=copy UV_NO_CONFIG=1 $(UV) pip sync --quiet --require-hashes
+# Jobs run as the cluster's users, who cannot read every checkout.
+APPS ?= /var/tmp/towpath-apps
 ARGS ?=
 
 help:  ## Say what there is
@@ -43,6 +45,7 @@ lock: $(UV)  ## Write the locks anew from pyproject.toml
 	$$compile pyproject.toml --group build --group test -o requirements/test.lock
 	$$compile --group pyproject.toml:bench -o requirements/bench.lock
 	$$compile --group pyproject.toml:jupyter -o requirements/jupyter.lock
+	$$compile --group pyproject.toml:apps -o requirements/apps.lock
 
 clean:  ## Remove what make installed here
 	rm -rf .venv .venv-* build dist
@@ -83,6 +86,10 @@ $(UV): requirements/uv.lock
 	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm; }
 	npm ci --silent --prefix tests/bench
 	touch $@
+
+.PHONY: cluster-apps
+cluster-apps: $(UV)
+	@deploy/devcluster/apps/install.sh $(APPS) $(CURDIR)/requirements/apps.lock $(CURDIR)/$(UV)
 
 .PHONY: debian-test debian-bench
 debian-test:
