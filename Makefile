@@ -52,7 +52,7 @@ clean:  ## Remove what make installed here
 
 # --- environments: each is made whole from its lock; a stamp says which lock it has -------------------------
 $(UV): requirements/uv.lock
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends python3-venv; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Installing Debian packages: python3-venv"; $(APT) update; $(APT) install -y --no-install-recommends python3-venv >/dev/null; }
 	echo "Installing uv"
 	$(PYTHON) -m venv --clear .venv-uv
 	.venv-uv/bin/pip install --quiet --require-hashes -r requirements/uv.lock
@@ -83,7 +83,7 @@ $(UV): requirements/uv.lock
 	@echo "Installing the peers"
 	$(UV) venv --clear $(VENV_ARGS) .venv-bench
 	$(SYNC) --python .venv-bench/bin/python requirements/bench.lock
-	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm; }
+	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm >/dev/null; }
 	npm ci --silent --prefix tests/bench
 	touch $@
 
