@@ -1,6 +1,7 @@
 """All stores over one connection, as one value to hand down."""
 
 from state.redis import Redis
+from state.store.catalogs import Catalogs
 from state.store.credentials import Links, Sessions, Tokens
 from state.store.feed import Feed
 from state.store.leases import Leases
@@ -20,6 +21,7 @@ class Store:
         self.links = Links(redis)
         self.feed = Feed(redis)
         self.leases = Leases(redis)
+        self.catalogs = Catalogs(redis)
 
     @classmethod
     async def open(cls, url: str) -> "Store":

@@ -73,3 +73,18 @@ def lease_holder(name: str) -> str:
 def lease_fence(name: str) -> str:
     """The counter of fencing tokens."""
     return f"towpath:{{lease:{name}}}:fence"
+
+
+def catalog(cluster: str) -> str:
+    """JSON of a cluster's catalog."""
+    return f"towpath:{{catalog:{cluster}}}:catalog"
+
+
+def grants(cluster: str) -> str:
+    """Hash: user name to JSON of what they may use."""
+    return f"towpath:{{catalog:{cluster}}}:grants"
+
+
+def catalog_fence(cluster: str) -> str:
+    """The fencing token of the leader that wrote the two above."""
+    return f"towpath:{{catalog:{cluster}}}:fence"

@@ -1,0 +1,58 @@
+"""Catalogs: what each cluster has, and what each person may use of it, as the leading controller gathered it last.
+
+Key layout: docs/state.md, tag `{catalog:CLUSTER}`. A catalog and all its grants change together; an older leader's are
+refused. Refuses to know how they are gathered.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from state.catalog import Catalog, Grants
+from state.redis import Redis, Script
+from state.store import keys
+
+# KEYS: catalog, grants, fence. ARGV: fencing token, JSON, then user and JSON of their grants, again and again.
+_PUT: Final = Script("""
+local fence = tonumber(redis.call('GET', KEYS[3]) or '0')
+if tonumber(ARGV[1]) < fence then return redis.error_reply('FENCED token') end
+redis.call('SET', KEYS[3], ARGV[1])
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('DEL', KEYS[2])
+for at = 3, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1]) end
+return 1
+""")
+
+_ENCODER: Final = msgspec.json.Encoder()
+_CATALOG: Final = msgspec.json.Decoder(Catalog)
+_GRANTS: Final = msgspec.json.Decoder(Grants)
+
+
+class Catalogs:
+    """The catalogs. All verbs raise StateUnavailableError when Redis cannot serve."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def put(self, catalog: Catalog, grants: Mapping[str, Grants], *, fence: int) -> None:
+        """Replace a cluster's catalog and everybody's grants, at once. `fence`: the leader's fencing token.
+
+        A user who is not in `grants` has none from now on. Raises FencedError when a later leader has written here.
+        """
+        rest = [part for user, grant in grants.items() for part in (user, _ENCODER.encode(grant))]
+        await self._redis.run(
+            _PUT,
+            (keys.catalog(catalog.cluster), keys.grants(catalog.cluster), keys.catalog_fence(catalog.cluster)),
+            (fence, _ENCODER.encode(catalog), *rest),
+        )
+
+    async def catalog(self, cluster: str) -> Catalog | None:
+        """What the cluster has, as of its `time`; None: nobody has gathered it yet."""
+        found = await self._redis.call("GET", keys.catalog(cluster))
+        return None if found is None else _CATALOG.decode(found)
+
+    async def grants(self, cluster: str, user: str) -> Grants | None:
+        """What a person may use there; None: the accounting does not know them, or nothing was gathered yet."""
+        found = await self._redis.call("HGET", keys.grants(cluster), user)
+        return None if found is None else _GRANTS.decode(found)
