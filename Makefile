@@ -13,6 +13,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 VENV_ARGS := --quiet --python $(PYTHON)
 SYNC := UV_LINK_MODE=copy UV_NO_CONFIG=1 $(UV) pip sync --quiet --require-hashes
+# Jobs run as the cluster's users, who cannot read every checkout.
+APPS ?= /var/tmp/towpath-apps
 ARGS ?=
 
 help:  ## Say what there is
@@ -49,13 +51,14 @@ lock: $(UV)  ## Write the locks anew from pyproject.toml
 	$$compile pyproject.toml --group build --group test -o requirements/test.lock
 	$$compile --group pyproject.toml:bench -o requirements/bench.lock
 	$$compile --group pyproject.toml:jupyter -o requirements/jupyter.lock
+	$$compile --group pyproject.toml:apps -o requirements/apps.lock
 
 clean:  ## Remove what make installed here
 	rm -rf .venv .venv-* build dist
 
 # --- environments: each is made whole from its lock; a stamp says which lock it has -------------------------
 $(UV): requirements/uv.lock
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends python3-venv; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Installing Debian packages: python3-venv"; $(APT) update; $(APT) install -y --no-install-recommends python3-venv >/dev/null; }
 	echo "Installing uv"
 	$(PYTHON) -m venv --clear .venv-uv
 	.venv-uv/bin/pip install --quiet --require-hashes -r requirements/uv.lock
@@ -86,9 +89,13 @@ $(UV): requirements/uv.lock
 	@echo "Installing the peers"
 	$(UV) venv --clear $(VENV_ARGS) .venv-bench
 	$(SYNC) --python .venv-bench/bin/python requirements/bench.lock
-	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm; }
+	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm >/dev/null; }
 	npm ci --silent --prefix tests/bench
 	touch $@
+
+.PHONY: cluster-apps
+cluster-apps: $(UV)
+	@deploy/devcluster/apps/install.sh $(APPS) $(CURDIR)/requirements/apps.lock $(CURDIR)/$(UV)
 
 .PHONY: debian-test debian-bench debian-slurm
 # Plug-ins are files, not commands: one without which Slurm does not start stands for each of their packages.

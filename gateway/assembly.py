@@ -14,12 +14,14 @@ from gateway.answers import PortalAnswers
 from gateway.app import App, Asgi
 from gateway.auth.cookies import PLAIN_NAME, CookieJar
 from gateway.auth.local import LocalAuth, local_user
+from gateway.auth.shared import SharedAuth
 from gateway.revocation import Revocation
 from gateway.tunnel import Tunnel, TunnelOptions
 from portal.app import Services, create_portal
+from portal.auth import Auth
 from portal.errors import ErrorPages
 from state import names
-from state.config import AuthConfig
+from state.config import AuthConfig, Config
 from state.mirror import Mirror
 from state.records import Route
 from state.settings import Settings
@@ -71,7 +73,7 @@ class Gateway:
             mirror=mirror,
             clock=time.time,
             version=release,
-            auth=LocalAuth(store, jar, lifetime=auth.session_lifetime, user=local_user(getpass.getuser())),
+            auth=_auth(config, store, jar),
         )
 
         async def find(user: str, segment: str) -> Route | None:
@@ -91,7 +93,7 @@ class Gateway:
             find=find,
             base_path=door.base_path,
             scheme=scheme,
-            allowed_hosts=LOOPBACK_NAMES if config.auth is None and not door.public_url else None,
+            allowed_hosts=_hosts(config),
         )
         return cls(store, mirror, tunnel, app)
 
@@ -103,3 +105,24 @@ class Gateway:
         """Write what is noted, and close every connection."""
         await self._mirror.stop()
         await self._store.close()
+
+
+def _auth(config: Config, store: Store, jar: CookieJar) -> Auth:
+    """Sign-in for the people that [auth] names; without it, for the one at this machine."""
+    if config.auth is not None:
+        return SharedAuth(store, jar, config.auth)
+    return LocalAuth(store, jar, lifetime=AuthConfig().session_lifetime, user=local_user(getpass.getuser()))
+
+
+def _hosts(config: Config) -> frozenset[bytes] | None:
+    """Host names that are answered to; None: any.
+
+    Where nobody needs a password, a page from elsewhere must not reach the hub by a name of its own that it points at
+    this machine (DNS rebinding).
+    """
+    door = config.gateway
+    without_password = config.auth is None or any(provider.kind == "test" for provider in config.auth.provider)
+    if not without_password or (config.auth is None and door.public_url):
+        return None
+    own = {door.host, door.report_host, *(urlsplit(url).hostname or "" for url in (door.public_url, door.internal_url))}
+    return LOOPBACK_NAMES | {name.lower().encode() for name in own if name}

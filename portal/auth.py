@@ -1,13 +1,29 @@
 """What the portal asks of sign-in, and of nothing else: the gateway supplies it.
 
-Owns: the verbs. Refuses to know cookies' names, how a credential is checked, and which providers there are.
+Owns: the verbs, and a way to sign in as data for the page. Refuses to know cookies' names, how a credential is checked,
+and which kinds of provider there are.
 """
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from litestar import Request
+from msgspec import Struct
 
 from state.records import User
+
+
+class Provider(Struct, frozen=True, kw_only=True):
+    """A way to sign in, as the page shows it. `names`: one button each, and nothing to type."""
+
+    name: str
+    title: str
+    note: str = ""
+    names: tuple[str, ...] = ()
+
+
+class RefusedError(Exception):
+    """Somebody may not enter. `str` is a sentence for them."""
 
 
 class Auth(Protocol):
@@ -16,6 +32,15 @@ class Auth(Protocol):
     @property
     def sign_in_links(self) -> bool:
         """Whether one-time sign-in links are how people enter (the one-machine mode)."""
+        ...
+
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """The ways to sign in, in the order of the configuration."""
+        ...
+
+    async def sign_in(self, provider: str, fields: Mapping[str, str], request: Request[Any, Any, Any]) -> User:
+        """The user whom the fields of the sign-in form prove; made at the first sign-in. Raises RefusedError."""
         ...
 
     async def sign_in_with_link(self, secret: str) -> User | None:

@@ -17,19 +17,34 @@ import msgspec
 from msgspec import Struct
 
 from state import choices
-from state.config import ClusterConfig, Config, OptionConfig, ProfileConfig, ProviderConfig
+from state.config import (
+    AuthConfig,
+    ClusterConfig,
+    Config,
+    GatewayConfig,
+    OptionConfig,
+    ProfileConfig,
+    ProviderConfig,
+    ResourcesConfig,
+    SetupConfig,
+)
 from state.errors import Fault, NameRuleError
+from state.kinds import KINDS, fixed
 from state.names import user_name
 
 CLUSTER_KINDS: Final = ("local", "slurm")
 APPS: Final = ("jupyter", "web")
-OPTION_KINDS: Final = ("text", "integer", "boolean", "choice")
+PROVIDER_KINDS: Final = ("test",)
+UNSCHEDULED: Final = ("local",)
+"""Kinds of cluster that give every job the whole machine: there is nothing to ask for."""
+OPTION_KINDS: Final = ("text", "integer", "boolean", "choice", *KINDS)
 REDIS_SCHEMES: Final = (
     *("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://"),
     *("redis+sentinel://", "rediss+sentinel://"),
 )
 PLACEHOLDERS: Final = ("socket", "port", "base_path", "user")
 OPTION_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,29}")
+LONG_OPTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Say = Callable[[str, str], None]
@@ -202,7 +217,7 @@ def _auth(config: Config, say: Say) -> None:
         return
     _no_doubles("auth.provider", [provider.name for provider in auth.provider], say)
     for number, provider in enumerate(auth.provider, 1):
-        _provider(provider, f"auth.provider[{number}].kind", say)
+        _provider(provider, config, f"auth.provider[{number}].kind", say)
     for key, users in (("admins", auth.admins), ("allowed_users", auth.allowed_users)):
         for user in users:
             try:
@@ -214,12 +229,29 @@ def _auth(config: Config, say: Say) -> None:
                     say(f"auth.{key}", f"write {normal!r} for {user!r}: that is the name's normal form.")
 
 
-def _provider(provider: ProviderConfig, key: str, say: Say) -> None:
-    say(
-        key,
-        f"{provider.kind!r}: this version has no sign-in providers yet; it signs in with one-time links and API"
-        " tokens. Leave [[auth.provider]] away.",
-    )
+def _provider(provider: ProviderConfig, config: Config, key: str, say: Say) -> None:
+    if provider.kind not in PROVIDER_KINDS:
+        say(key, f"{provider.kind!r} is not a way to sign in here; there is: {', '.join(PROVIDER_KINDS)}.")
+        return
+    for fault in exposed(config):
+        say(key, fault)
+    auth = config.auth or AuthConfig()
+    if not auth.admins and not auth.allowed_users:
+        say(key, "the test sign-in shows the names under admins and allowed_users, and there are none.")
+
+
+def exposed(config: Config) -> list[str]:
+    """Why a sign-in without passwords would be open to others than this machine, in sentences; empty: it is not."""
+    door: GatewayConfig = config.gateway
+    refused = "the test sign-in has no passwords, and is for this machine alone: "
+    faults = []
+    if not is_loopback(door.host):
+        faults.append(f"{refused}gateway.host is {door.host!r}; use 127.0.0.1.")
+    if door.public_url and not is_loopback(urlsplit(door.public_url).hostname or ""):
+        faults.append(f"{refused}gateway.public_url is {door.public_url!r}; leave it away.")
+    if door.trusted_proxies:
+        faults.append(f"{refused}gateway.trusted_proxies names proxies, which bring strangers; leave it away.")
+    return faults
 
 
 def _clusters(config: Config, say: Say) -> None:
@@ -258,7 +290,49 @@ def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str,
             say(f"{at}.environment", f"{name!r} cannot be the name of an environment variable.")
     for name, option in profile.option.items():
         _option(name, option, f"{at}.option.{name}", say)
+    kinds = [option.kind for option in profile.option.values() if option.kind in KINDS]
+    for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        say(f"{at}.option", f"the kind {kind} is there twice: one field asks for it.")
+    _resources(profile.resources, f"{at}.resources", say)
+    _setup(profile.setup, f"{at}.setup", say)
+    if any(cluster.name == profile.cluster and cluster.kind in UNSCHEDULED for cluster in clusters):
+        asks = sorted(set(kinds)) or [kind for kind in KINDS if fixed(profile.resources, kind) is not None]
+        if asks or profile.resources.sbatch:
+            say(
+                f"{at}.{'option' if kinds else 'resources'}",
+                f"the cluster {profile.cluster} is of kind local, which gives every job the whole machine: there is"
+                f" no {(asks or ['sbatch'])[0]} to ask for.",
+            )
     _command(profile, f"{at}.command", say)
+
+
+def _resources(resources: ResourcesConfig, at: str, say: Say) -> None:
+    """The same rules as for a field of that kind."""
+    for kind in KINDS:
+        raw = getattr(resources, kind)
+        if raw in {"", None}:
+            continue
+        wrong = choices.fault_of(OptionConfig(kind=kind), raw)
+        if wrong is not None:
+            say(f"{at}.{kind}", f"{raw!r}: {wrong}")
+    for name, value in resources.sbatch.items():
+        if not LONG_OPTION.fullmatch(name):
+            say(f"{at}.sbatch", f"{name!r} is not the long name of an option of sbatch.")
+        elif not value.isprintable():
+            say(f"{at}.sbatch.{name}", "the value must be one line of printable text.")
+
+
+def _setup(setup: SetupConfig, at: str, say: Say) -> None:
+    """One line each, that no command takes for an option of its own; the prologue is the admin's own shell."""
+    lines = [("modules", one) for one in setup.modules] + [("binds", one) for one in setup.binds]
+    lines += [(key, one) for key in ("conda", "venv", "image") if (one := getattr(setup, key))]
+    for key, text in lines:
+        if not text or not text.isprintable() or text.startswith("-"):
+            say(f"{at}.{key}", f"{text!r} must be one line of printable text that does not begin with a dash.")
+    if "\0" in setup.prologue:
+        say(f"{at}.prologue", "a shell cannot read a NUL character.")
+    if setup.conda and setup.venv:
+        say(f"{at}.venv", "conda is given too: keep one of the two.")
 
 
 def _command(profile: ProfileConfig, at: str, say: Say) -> None:
@@ -292,8 +366,11 @@ def _option(name: str, option: OptionConfig, at: str, say: Say) -> None:
     if option.kind == "choice" and not option.values:
         say(f"{at}.values", "an option of kind choice needs values.")
         return
-    if option.kind != "choice" and option.values:
-        say(f"{at}.values", "only an option of kind choice has values.")
+    if option.kind in {"text", "integer", "boolean"} and option.values:
+        say(f"{at}.values", f"an option of kind {option.kind} has no values.")
+    if option.kind in KINDS and (wrong := _value_fault(option)) is not None:
+        say(f"{at}.values", wrong)
+        return
     if option.pattern:
         try:
             re.compile(option.pattern)
@@ -302,6 +379,17 @@ def _option(name: str, option: OptionConfig, at: str, say: Say) -> None:
             return
     if option.default is not None and (wrong := choices.fault_of(option, option.default)) is not None:
         say(f"{at}.default", f"{option.default!r}: {wrong}")
+
+
+def _value_fault(option: OptionConfig) -> str | None:
+    """What is wrong with a value that an option of the scheduler's lists."""
+    alone = OptionConfig(kind=option.kind)
+    for value in option.values:
+        if value == "" and option.kind in {"gpu", "reservation", "constraint"}:
+            continue
+        if (wrong := choices.fault_of(alone, value)) is not None or value == "":
+            return f"{value!r}: {wrong or 'a name is needed here.'}"
+    return None
 
 
 def _no_doubles(at: str, names: list[str], say: Say) -> None:

@@ -100,6 +100,8 @@ class Hub:
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
         self.link = ""
+        self.open = False
+        """Whether anybody may sign in as anybody ([[auth.provider]] kind = "test")."""
         self.output: list[str] = []
         if config:
             self.config.write_text(config)
@@ -156,12 +158,15 @@ class Hub:
                 if line.startswith("Sign in once with: "):
                     self.link = line.split()[-1]
                     ready.set()
+                if line.startswith("Test sign-in: "):
+                    self.open = True
+                    ready.set()
             ready.set()
 
         self._reader = threading.Thread(target=read, daemon=True)
         self._reader.start()
         assert ready.wait(START_SECONDS), "\n".join(self.output)
-        assert self.link, "\n".join(self.output)
+        assert self.link or self.open, "\n".join(self.output)
         return self
 
     def child(self, part):
@@ -211,6 +216,16 @@ class Hub:
             base_url=self.origin, timeout=30, headers={"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
         )
         answer = client.get(self.fresh_link(), follow_redirects=True)
+        assert answer.status_code == 200, answer.text
+        assert "/hub/home" in str(answer.url), answer.text
+        return client
+
+    def browser_of(self, name):
+        """A client that has signed in by the test sign-in."""
+        client = httpx.Client(
+            base_url=self.origin, timeout=30, headers={"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
+        )
+        answer = client.post("/hub/login", data={"provider": "test", "name": name}, follow_redirects=True)
         assert answer.status_code == 200, answer.text
         assert "/hub/home" in str(answer.url), answer.text
         return client

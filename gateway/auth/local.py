@@ -1,21 +1,18 @@
-"""Sign-in of the one-machine mode: a one-time link, and sessions in the store.
+"""Sign-in of the one-machine mode: a one-time link for the person at this machine.
 
-Owns: opening and closing sessions, and the rule that a sign-in gives a new session (the old one ends: session
-fixation). Refuses to know pages.
+Owns: whom a link lets in. Refuses to know sessions and pages.
 """
 
-import secrets
-import time
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.auth.cookies import CookieJar
+from gateway.auth.sessions import BrowserSessions
+from portal.auth import Provider, RefusedError
 from state.errors import NameRuleError
-from state.mirror import Identity
 from state.names import user_name
-from state.records import Session, User
+from state.records import User
 from state.store.all import Store
-
-_SHOWN_MAX = 200
 
 
 def local_user(account: str) -> str:
@@ -26,17 +23,20 @@ def local_user(account: str) -> str:
         return "me"
 
 
-class LocalAuth:
-    """What the portal needs of sign-in (`portal.auth.Auth`)."""
+class LocalAuth(BrowserSessions):
+    """What the portal needs of sign-in (`portal.auth.Auth`), for one person."""
 
     sign_in_links = True
+    providers: tuple[Provider, ...] = ()
 
     def __init__(self, store: Store, jar: CookieJar, *, lifetime: int, user: str) -> None:
         """`lifetime`: seconds after its last use at which a session ends. `user`: who may enter."""
-        self._store = store
-        self._jar = jar
-        self._lifetime = lifetime
+        super().__init__(store, jar, lifetime=lifetime)
         self._user = user
+
+    async def sign_in(self, provider: str, fields: Mapping[str, str], request: Any) -> User:  # noqa: ARG002
+        """There is no provider."""
+        raise RefusedError("This hub is for the one person at its machine: sign in with the link that it printed.")
 
     async def sign_in_with_link(self, secret: str) -> User | None:
         """The user of a one-time link, which is used up; None when it is none of ours."""
@@ -44,35 +44,3 @@ class LocalAuth:
         if name is None or name != self._user:
             return None
         return await self._store.users.get(name)
-
-    async def open_session(self, user: User, request: Any) -> str:
-        """A new session; the Set-Cookie value. A session that the request brought ends."""
-        await self._end(request)
-        now = time.time()
-        client = request.scope.get("client")
-        agent = request.headers.get("user-agent", "")
-        ticket = await self._store.sessions.open(
-            Session(
-                id=secrets.token_hex(8),
-                user=user.name,
-                created=now,
-                expires=now + self._lifetime,
-                address=str(client[0]) if client else "",
-                user_agent=agent[:_SHOWN_MAX],
-            )
-        )
-        return self._jar.set(ticket, lifetime=self._lifetime)
-
-    async def close_session(self, request: Any) -> str:
-        """End the request's session everywhere; the Set-Cookie value that takes the cookie away."""
-        await self._end(request)
-        return self._jar.clear()
-
-    async def close_open(self, *, digests: tuple[str, ...] = (), user: str = "") -> None:
-        """End what is open under these credentials (or have all of this user's checked anew), on every worker."""
-        await self._store.feed.revoke(digests=digests, user=user)
-
-    async def _end(self, request: Any) -> None:
-        identity: Identity | None = request.scope.get("state", {}).get("identity")
-        if identity is not None and identity.session is not None:
-            await self._store.sessions.close(identity.digest)

@@ -13,6 +13,8 @@ from msgspec.structs import replace
 from gateway.auth.local import local_user
 from gateway.commands import UsageError
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
+from state.config import Config
+from state.faults import exposed
 from state.records import User
 from state.settings import Settings, load
 from state.store.all import Store
@@ -50,7 +52,14 @@ def _settings(given: argparse.Namespace) -> Settings:
             f"Without [auth] in the configuration the hub is for the one person at this machine, and listens on"
             f" 127.0.0.1 only; it refuses {door.host}. Describe in [auth] who may enter, or leave --host away."
         )
-    return with_changes(settings, config=replace(settings.config, gateway=door))
+    config = replace(settings.config, gateway=door)
+    if _is_test(config) and (faults := exposed(config)):
+        raise UsageError(faults[0])
+    return with_changes(settings, config=config)
+
+
+def _is_test(config: Config) -> bool:
+    return config.auth is not None and any(provider.kind == "test" for provider in config.auth.provider)
 
 
 def _is_loopback(host: str) -> bool:
@@ -94,6 +103,8 @@ async def _run(settings: Settings, *, whole: bool) -> int:
         print(f"Towpath is ready at {url}", flush=True)
         if whole and settings.config.auth is None:
             print(f"Sign in once with: {url}hub/login?token={await _link(store)}", flush=True)
+        if _is_test(settings.config):
+            print("Test sign-in: anybody on this machine may sign in as anybody, without a password.", flush=True)
         await supervisor.wait()
     finally:
         if store is not None:

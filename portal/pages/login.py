@@ -1,4 +1,4 @@
-"""Signing in: the page, and the one-time link.
+"""Signing in: the page, the one-time link, and the providers' forms.
 
 Owns: `/hub/login`. Refuses to know sessions and cookies: `portal.auth` does them.
 """
@@ -10,13 +10,14 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.access import caller
+from portal.auth import RefusedError
 from portal.nexturl import safe_next
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
 from portal.verbs import read
 
 SECRET_MAX: Final = 512
-USED: Final = "This sign-in link is not valid: it was used already, or its time is over."
+USED: Final = "This sign-in link is not valid: it was used already, or its time is over. Make a new one."
 
 
 def secret_in(typed: str) -> str:
@@ -30,12 +31,19 @@ def secret_in(typed: str) -> str:
     return text if len(text) <= SECRET_MAX else ""
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
     """The handlers."""
 
     def form(next_url: str, problem: str = "", status: int = 200) -> Response[bytes]:
         return page(
-            site, "login.html", status, user=None, links=site.auth.sign_in_links, next=next_url, problem=problem
+            site,
+            "login.html",
+            status,
+            user=None,
+            links=site.auth.sign_in_links,
+            providers=site.auth.providers,
+            next=next_url,
+            problem=problem,
         )
 
     async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
@@ -64,7 +72,15 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post("/login")
     async def sign_in(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """By a link that was pasted, or by a provider: its name in `provider`, and what its form holds."""
         fields = await read_form(request)
-        return await enter(request, secret_in(fields.get("token", "")), safe_next(fields.get("next"), site.base))
+        next_url = safe_next(fields.get("next"), site.base)
+        if "provider" not in fields:
+            return await enter(request, secret_in(fields.get("token", "")), next_url)
+        try:
+            user = await site.auth.sign_in(fields["provider"], fields, request)
+        except RefusedError as error:
+            return form(next_url, str(error), 403)
+        return go(next_url or site.at("home"), cookie=await site.auth.open_session(user, request))
 
     return [show, sign_in]

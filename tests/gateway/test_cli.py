@@ -71,6 +71,28 @@ def test_every_key_that_init_shows_is_a_key_at_its_default(towpath, tmp_path):
     assert given.profile == none.profile
 
 
+def test_every_field_and_resource_that_init_shows_is_good_on_a_slurm_cluster(towpath, tmp_path):
+    import re
+
+    from state.settings import load
+
+    towpath("init", "all.toml")
+    text = (
+        (tmp_path / "all.toml").read_text().replace('name = "local"\nkind = "local"', 'name = "local"\nkind = "slurm"')
+    )
+    part = text.index("# [profile.option.partition]")
+    shown = re.sub(
+        r"(?m)^# (.*)$",
+        lambda match: match.group(1) if re.match(r"(\[[a-z.]+\]|[a-z_]+ = )", match.group(1)) else match.group(0),
+        text[part:],
+    )
+    (tmp_path / "shown.toml").write_text(text[:part] + shown)
+    profile = load(tmp_path / "shown.toml", None, environment={"XDG_STATE_HOME": str(tmp_path)}).config.profile[0]
+    assert profile.option["memory"].default == "4G"
+    assert profile.resources.cores == 2
+    assert profile.setup.modules == ()
+
+
 def test_check_reports_all_faults_at_once_with_file_and_key(towpath, tmp_path):
     (tmp_path / "towpath.toml").write_text(
         '[gateway]\nprot = 1\nport = "x"\nbase_path = "x"\n[[profile]]\nname = "a"\ncluster = "nowhere"\n'

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from portal.app import Services, create_portal
+from portal.auth import RefusedError
 from state import scopes
 from state.config import ClusterConfig, Config, OptionConfig, ProfileConfig
 from state.mirror import Identity
@@ -49,6 +50,7 @@ class Links:
     """Sign-in by links, as the gateway does it."""
 
     sign_in_links = True
+    providers = ()
 
     def __init__(self, store):
         self.store = store
@@ -57,6 +59,9 @@ class Links:
     async def sign_in_with_link(self, secret):
         name = await self.store.links.take(secret)
         return None if name is None else await self.store.users.get(name)
+
+    async def sign_in(self, provider, fields, request):
+        raise RefusedError("There is no such way to sign in.")
 
     async def open_session(self, user, request):
         return f"towpath-session=ticket-of-{user.name}; HttpOnly; SameSite=Lax; Path=/"

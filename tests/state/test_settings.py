@@ -149,6 +149,78 @@ def test_a_fault_says_what_is_wrong_and_where(folder, text, key, words):
     assert words in str(by_key[key])
 
 
+SIGN_IN = "[auth]\nallowed_users = ['ann']\n[[auth.provider]]\nname = 't'\nkind = 'test'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[gateway]\nhost = '0.0.0.0'\n", "gateway.host"),
+        ("[gateway]\nhost = '192.0.2.7'\n", "gateway.host"),
+        ("[gateway]\nhost = 'hub.example.org'\n", "gateway.host"),
+        ("[gateway]\npublic_url = 'https://hub.example.org'\n", "public_url"),
+        ("[gateway]\ntrusted_proxies = ['127.0.0.1']\n", "trusted_proxies"),
+    ],
+)
+def test_a_sign_in_without_passwords_is_refused_where_others_could_come(folder, text, words):
+    by_key, _ = faults(folder, text + SIGN_IN)
+    assert words in str(by_key["auth.provider[1].kind"])
+    assert "this machine alone" in str(by_key["auth.provider[1].kind"])
+
+
+def test_a_sign_in_without_passwords_is_for_named_people_on_loopback(folder):
+    for host in ("127.0.0.1", "localhost", "::1", "127.77.0.1"):
+        (folder / "towpath.toml").write_text(f"[gateway]\nhost = '{host}'\n{SIGN_IN}")
+        assert load(None, folder / "data", environment={}).config.auth.allowed_users == ("ann",)
+    (folder / "towpath.toml").write_text("[gateway]\npublic_url = 'http://127.0.0.1:8000'\n" + SIGN_IN)
+    assert load(None, folder / "data", environment={}).config.auth.provider[0].kind == "test"
+    by_key, _ = faults(folder, SIGN_IN.replace("allowed_users = ['ann']", ""))
+    assert "there are none" in str(by_key["auth.provider[1].kind"])
+    (folder / "towpath.toml").write_text(SIGN_IN)
+    with pytest.raises(ConfigError, match="this machine alone"):
+        load(None, folder / "data", environment={"TOWPATH_GATEWAY_HOST": "0.0.0.0"})
+
+
+SLURM = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[[profile]]\nname = 'p'\ncluster = 's'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("[profile.option.m]\nkind = 'memory'\ndefault = '4'\n", "option.m.default", "with its unit"),
+        ("[profile.option.m]\nkind = 'memory'\ndefault = 4096\n", "option.m.default", "with its unit"),
+        ("[profile.option.t]\nkind = 'walltime'\ndefault = '8:00'\n", "option.t.default", "08:00:00"),
+        ("[profile.option.t]\nkind = 'walltime'\ndefault = '8h'\nmaximum = 60\n", "option.t.default", "1 hour"),
+        ("[profile.option.t]\nkind = 'walltime'\nvalues = ['soon']\n", "option.t.values", "soon"),
+        ("[profile.option.a]\nkind = 'account'\nvalues = ['']\n", "option.a.values", "name"),
+        ("[profile.option.q]\nkind = 'qos'\ndefault = '--x'\n", "option.q.default", "letters"),
+        ("[profile.option.c]\nkind = 'cores'\ndefault = 0\n", "option.c.default", "At least 1"),
+        ("[profile.option.a]\nkind = 'gpus'\n[profile.option.b]\nkind = 'gpus'\n", "option", "twice"),
+        ("[profile.resources]\nmemory = 'lots'\n", "resources.memory", "lots"),
+        ("[profile.resources]\nwalltime = '90'\n", "resources.walltime", "90"),
+        ("[profile.resources]\naccount = '-x'\n", "resources.account", "letters"),
+        ('[profile.resources]\npartition = "a\\nb"\n', "resources.partition", "letters"),
+        ("[profile.resources.sbatch]\n'Wrap' = 'x'\n", "resources.sbatch", "long name"),
+        ('[profile.resources.sbatch]\nlicenses = "a\\nb"\n', "resources.sbatch.licenses", "one line"),
+        ("[profile.setup]\nmodules = ['-x']\n", "setup.modules", "dash"),
+        ('[profile.setup]\nvenv = "/a\\n/b"\n', "setup.venv", "one line"),
+        ("[profile.setup]\nconda = 'a'\nvenv = '/b'\n", "setup.venv", "one of the two"),
+    ],
+)
+def test_what_a_profile_asks_of_slurm_is_checked_before_anybody_starts_it(folder, text, key, words):
+    by_key, _ = faults(folder, SLURM + text)
+    assert words in str(by_key[f"profile[1].{key}"])
+
+
+def test_a_cluster_without_a_scheduler_is_asked_for_nothing(folder):
+    for text, key in (
+        ("[profile.option.g]\nkind = 'gpus'\n", "option"),
+        ("[profile.resources]\ncores = 2\n", "resources"),
+    ):
+        by_key, _ = faults(folder, "[[profile]]\nname = 'p'\ncluster = 'local'\n" + text)
+        assert "whole machine" in str(by_key[f"profile[1].{key}"])
+
+
 def test_an_option_whose_limits_contradict_each_other_is_a_fault(folder):
     head = "[[profile]]\nname = 'p'\ncluster = 'local'\n[profile.option.x]\n"
     for text, key in (

@@ -1,0 +1,58 @@
+"""Sessions of browsers, however somebody signed in.
+
+Owns: opening and closing them, and the rule that a sign-in gives a new session (the old one ends: session fixation).
+Refuses to know who may enter, and pages.
+"""
+
+import secrets
+import time
+from typing import Any
+
+from gateway.auth.cookies import CookieJar
+from state.mirror import Identity
+from state.records import Session, User
+from state.store.all import Store
+
+_SHOWN_MAX = 200
+
+
+class BrowserSessions:
+    """The sessions' side of `portal.auth.Auth`."""
+
+    def __init__(self, store: Store, jar: CookieJar, *, lifetime: int) -> None:
+        """`lifetime`: seconds after its last use at which a session ends."""
+        self._store = store
+        self._jar = jar
+        self._lifetime = lifetime
+
+    async def open_session(self, user: User, request: Any) -> str:
+        """A new session; the Set-Cookie value. A session that the request brought ends."""
+        await self._end(request)
+        now = time.time()
+        client = request.scope.get("client")
+        agent = request.headers.get("user-agent", "")
+        ticket = await self._store.sessions.open(
+            Session(
+                id=secrets.token_hex(8),
+                user=user.name,
+                created=now,
+                expires=now + self._lifetime,
+                address=str(client[0]) if client else "",
+                user_agent=agent[:_SHOWN_MAX],
+            )
+        )
+        return self._jar.set(ticket, lifetime=self._lifetime)
+
+    async def close_session(self, request: Any) -> str:
+        """End the request's session everywhere; the Set-Cookie value that takes the cookie away."""
+        await self._end(request)
+        return self._jar.clear()
+
+    async def close_open(self, *, digests: tuple[str, ...] = (), user: str = "") -> None:
+        """End what is open under these credentials (or have all of this user's checked anew), on every worker."""
+        await self._store.feed.revoke(digests=digests, user=user)
+
+    async def _end(self, request: Any) -> None:
+        identity: Identity | None = request.scope.get("state", {}).get("identity")
+        if identity is not None and identity.session is not None:
+            await self._store.sessions.close(identity.digest)

@@ -1,0 +1,161 @@
+"""Several people on one real hub: each has their own, nobody reaches another's, an admin sees all."""
+
+import asyncio
+import sys
+
+import httpx
+import pytest
+from hub import ROOT, Hub, eventually
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+pytestmark = pytest.mark.timeout(180)
+CONFIG = f"""
+[auth]
+admins = ["carol"]
+allowed_users = ["alice", "bob"]
+
+[[auth.provider]]
+name = "test"
+kind = "test"
+
+[[cluster]]
+name = "local"
+kind = "local"
+
+[[profile]]
+name = "echo"
+cluster = "local"
+app = "web"
+command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
+default_path = ""
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    hub = Hub(tmp_path_factory.mktemp("several"), config=CONFIG, workers=2).start()
+    hub.people = {name: hub.browser_of(name) for name in ("alice", "bob", "carol")}
+    alice = hub.people["alice"]
+    assert alice.post("/hub/spawn/alice", data={"profile": "echo"}).status_code == 303
+    eventually(lambda: alice.get("/hub/api/users/alice/server").json()["ready"], what="alice's server")
+    eventually(lambda: alice.get("/user/alice/").status_code == 200, what="alice's app")
+    yield hub
+    alice.delete("/hub/api/users/alice/server")
+    eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
+    for client in hub.people.values():
+        client.close()
+    hub.stop()
+
+
+def test_the_terminal_says_that_anybody_may_be_anybody(hub):
+    assert any("anybody on this machine may sign in as anybody" in line for line in hub.output)
+    assert not hub.link
+
+
+def test_the_page_shows_the_names_as_buttons_and_leads_back(hub):
+    page = httpx.get(f"{hub.origin}/hub/login?next=/hub/token").text
+    for name in ("alice", "bob", "carol"):
+        assert f'<button name="name" value="{name}">' in page
+    assert 'value="/hub/token"' in page
+    assert "password" in page
+    fields = {"provider": "test", "name": "bob", "next": "/hub/token"}
+    answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/hub/token")
+    assert "HttpOnly" in answer.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"X-Forwarded-For": "127.0.0.1"}, 403),
+        ({"Forwarded": "for=127.0.0.1"}, 403),
+        ({"Via": "1.1 edge"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 421),  # DNS rebinding
+    ],
+)
+def test_a_sign_in_that_came_from_elsewhere_is_refused(hub, headers, status):
+    fields = {"provider": "test", "name": "carol"}
+    answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin, **headers})
+    assert answer.status_code == status
+    assert "set-cookie" not in answer.headers
+
+
+def test_nobody_else_comes_in(hub):
+    for fields in ({"provider": "test", "name": "mallory"}, {"provider": "none", "name": "alice"}, {"name": "alice"}):
+        answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+
+
+def test_bob_reaches_nothing_of_alices(hub):
+    bob = hub.people["bob"]
+    for path in (
+        "/hub/spawn/alice",
+        "/hub/spawn-pending/alice",
+        "/hub/stop/alice",
+        "/hub/remove/alice/x",
+        "/hub/api/users/alice",
+        "/hub/api/users/alice/server",
+        "/hub/api/users/alice/server/progress",
+        "/hub/api/users/alice/tokens",
+        "/hub/api/users",
+        "/user/alice/",
+        "/user/alice/api/contents",
+        "/user/alice",
+    ):
+        answer = bob.get(path)
+        assert answer.status_code in {403, 404}, (path, answer.status_code)
+        assert "Your server" not in answer.text
+    for method, path in (
+        ("POST", "/hub/spawn/alice"),
+        ("POST", "/hub/stop/alice"),
+        ("POST", "/hub/api/users/alice/server"),
+        ("DELETE", "/hub/api/users/alice/server"),
+        ("POST", "/hub/api/users/alice/tokens"),
+        ("PATCH", "/hub/api/users/alice"),
+        ("POST", "/user/alice/api"),
+    ):
+        assert bob.request(method, path).status_code in {403, 404}, (method, path)
+    assert hub.people["alice"].get("/user/alice/").status_code == 200
+
+
+def test_bob_gets_no_websocket_of_alices(hub):
+    async def attempt(client):
+        cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+        address = f"ws://127.0.0.1:{hub.port}/user/alice/ws"
+        async with connect(
+            address, additional_headers={"Cookie": cookie, "Origin": hub.origin}, origin=None, proxy=None
+        ) as socket:
+            await socket.send("hello")
+            return await socket.recv()
+
+    with pytest.raises(InvalidStatus) as caught:
+        asyncio.run(attempt(hub.people["bob"]))
+    assert caught.value.response.status_code == 403
+    assert "hello" in str(asyncio.run(attempt(hub.people["alice"])))
+
+
+def test_an_admin_sees_all(hub):
+    carol = hub.people["carol"]
+    assert carol.get("/hub/api/user").json()["admin"] is True
+    assert {user["name"] for user in carol.get("/hub/api/users").json()} >= {"alice", "bob", "carol"}
+    assert carol.get("/hub/api/users/alice/server").json()["ready"] is True
+    assert carol.get("/hub/spawn-pending/alice").status_code == 302
+    assert carol.get("/user/alice/").status_code == 200
+
+
+def test_signing_out_ends_one_persons_session_alone(hub):
+    first, second = hub.browser_of("bob"), hub.browser_of("bob")
+    assert first.post("/hub/logout").status_code == 303
+    assert first.get("/hub/home").status_code in {302, 303}
+    assert second.get("/hub/home").status_code == 200
+    for client in (first, second):
+        client.close()
+
+
+def test_a_token_is_for_the_listed_alone(hub):
+    assert hub.command("token", "alice").stdout.strip()
+    assert hub.command("token", "mallory", check=False).returncode == 1
