@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from batch.contract import Launcher, LauncherError
+from batch.contract import Launcher, LauncherError, Passport
 from batch.controller import lead
 from batch.hands import Place
 from batch.launchers import open_launcher
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def control(settings: Settings, holder: str) -> int:
     """Be a controller until SIGTERM or SIGINT. The lease is released, the jobs run on."""
+    _prepare(settings)
     launchers = {cluster.name: open_launcher(cluster, settings.data_dir) for cluster in settings.config.cluster}
     task = asyncio.ensure_future(_control(settings, holder, launchers))
     loop = asyncio.get_running_loop()
@@ -78,7 +79,12 @@ async def control(settings: Settings, holder: str) -> int:
 async def _control(settings: Settings, holder: str, launchers: dict[str, Launcher]) -> None:
     store = await _open_store(settings)
     try:
-        place = Place(settings.environment, as_root=os.geteuid() == 0)
+        place = Place(
+            settings.environment,
+            as_root=os.geteuid() == 0,
+            hostname=socket.getfqdn(),
+            passport=_passports(settings) if _elsewhere(settings) else None,
+        )
         fault = fault_hook(settings.environment.get("TOWPATH_FAULT", ""))
         means = Means(store=store, config=settings.config, launchers=launchers, place=place, fault=fault)
         await lead(means, holder)
@@ -86,6 +92,27 @@ async def _control(settings: Settings, holder: str, launchers: dict[str, Launche
         await store.close()
         for launcher in launchers.values():
             await launcher.close()
+
+
+def _elsewhere(settings: Settings) -> bool:
+    """Whether there are clusters whose jobs run on other machines."""
+    return any(cluster.kind == "slurm" for cluster in settings.config.cluster)
+
+
+def _prepare(settings: Settings) -> None:
+    """Make the hub's own certificates and its seal, where they are needed and not there yet."""
+    if _elsewhere(settings):
+        from batch.authority import ensure  # noqa: PLC0415 - 80 ms that the controller of a local cluster saves
+
+        ensure(settings.data_dir, settings.config)
+
+
+def _passports(settings: Settings) -> Callable[[str, int], Passport]:
+    """What makes a job's certificate."""
+    from batch.authority import Authority  # noqa: PLC0415 - as above
+
+    authority = Authority.load(settings.data_dir)
+    return lambda attempt, walltime: authority.passport(attempt, walltime=walltime)
 
 
 async def _open_store(settings: Settings) -> Store:
@@ -101,6 +128,7 @@ async def _open_store(settings: Settings) -> Store:
 async def check(settings: Settings) -> int:
     """Probe every cluster; 1 when one does not answer."""
     failed = False
+    _prepare(settings)
     for cluster in settings.config.cluster:
         line: dict[str, object] = {"cluster": cluster.name, "kind": cluster.kind, "ok": True}
         try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
-from batch.contract import LauncherError
+from batch.contract import LauncherError, Passport
 from batch.jobs import base_path, job_spec, with_secrets
 from batch.reconcile import Action, Adopt, Cancel, DropRoute, PublishRoute, Save, Settle, Submit
 from batch.watch import ClusterWatch
@@ -28,13 +28,23 @@ SUBMIT_TRIES = 5
 
 
 class Place:
-    """What a job inherits of the hub: its environment, and whether it is root's."""
+    """What a job inherits of the hub: its environment, whether it is root's, what it is called, what it vouches for."""
 
-    __slots__ = ("as_root", "own")
+    __slots__ = ("as_root", "hostname", "own", "passport")
 
-    def __init__(self, own: Mapping[str, str], *, as_root: bool) -> None:
+    def __init__(
+        self,
+        own: Mapping[str, str],
+        *,
+        as_root: bool,
+        hostname: str = "",
+        passport: Callable[[str, int], Passport] | None = None,
+    ) -> None:
+        """`passport`: see `batch.jobs.job_spec`; None: there is no cluster whose jobs run elsewhere."""
         self.own = own
         self.as_root = as_root
+        self.hostname = hostname
+        self.passport = passport
 
 
 class Hands:
@@ -108,11 +118,23 @@ class Hands:
             missing = f"cluster {server.cluster!r}" if watch is None else f"profile {server.profile!r}"
             await self._fail(server, "config", f"There is no {missing} any more.", "Choose again what to start.")
             return True
+        # Only who has saved this secret, under the fencing token, submits: without one nobody has.
+        again = bool(server.report_hash)
         token = secrets.token_urlsafe(32)
         server = with_secrets(server, profile, token=token, secret=secrets.token_urlsafe(32))
         server = await self._save(server, "")
         self._fault("before-submit")
-        spec = job_spec(server, profile, self._config, token=token, own=self._place.own, as_root=self._place.as_root)
+        spec = job_spec(
+            server,
+            profile,
+            self._config,
+            token=token,
+            own=self._place.own,
+            as_root=self._place.as_root,
+            hostname=self._place.hostname,
+            passport=self._place.passport,
+            again=again,
+        )
         try:
             job = await watch.launcher.submit(spec)
         except LauncherError as error:

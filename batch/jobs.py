@@ -1,20 +1,21 @@
 """From a server's record to the job that runs it.
 
-Owns: the command, the environment and the secrets of a job. Pure: what the hub's own environment holds is an
-argument. Refuses to know launchers and Redis.
+Owns: the command, the environment, the secrets, the resources and the setup of a job. Pure: what the hub's own
+environment holds is an argument. Refuses to know launchers and Redis.
 
 Sources: JupyterHub 6.1 (names of variables, field.md C4), Jupyter Server 2 (`ServerApp.sock`, `JUPYTER_TOKEN`).
 """
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec.structs import replace
 
-from batch.contract import JobSpec
+from batch.contract import JobSpec, Passport, Resources, Setup
 from state.config import Config, ProfileConfig
+from state.kinds import COUNTED, KINDS, amount, asked, fixed
 from state.names import server_path
 from state.records import Server
 
@@ -31,6 +32,8 @@ JUPYTERLAB: Final = (
 )
 """Stock JupyterLab. Its token comes by JUPYTER_TOKEN: an argv is for everybody to read."""
 
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+"""Addresses that stand for all of a machine's → the one at which it finds itself."""
 INHERITED: Final = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"})
 REPORT_PATH: Final = "hub/api/towpath/report"
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -42,15 +45,67 @@ def base_path(config: Config) -> str:
     return f"/{inner}/" if inner else "/"
 
 
-def report_urls(config: Config) -> tuple[str, ...]:
-    """Where a job reports to: `internal_url`, or this machine's own address of the gateway."""
+def report_urls(config: Config, *, elsewhere: bool = False, hostname: str = "") -> tuple[str, ...]:
+    """Where a job reports to: `internal_url`, or this machine's own address of the gateway.
+
+    `elsewhere`: a job on another machine, which reports to the listener for reports where there is one. `hostname`:
+    what this machine is called there, should that listener be on all of its addresses.
+    """
     gateway = config.gateway
+    path = base_path(config) + REPORT_PATH
     if gateway.internal_url:
-        return (gateway.internal_url.rstrip("/") + base_path(config) + REPORT_PATH,)
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(gateway.host, gateway.host)
-    if ":" in host and not host.startswith("["):
-        host = f"[{host}]"
-    return (f"http://{host}:{gateway.port}{base_path(config)}{REPORT_PATH}",)
+        return (gateway.internal_url.rstrip("/") + path,)
+    if elsewhere and gateway.report_port:
+        host = gateway.report_host or gateway.host
+        host = hostname if hostname and host in EVERYWHERE else EVERYWHERE.get(host, host)
+        return (f"https://{_in_url(host)}:{gateway.report_port}{path}",)
+    host = EVERYWHERE.get(gateway.host, gateway.host)
+    return (f"http://{_in_url(host)}:{gateway.port}{path}",)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def resources(server: Server, profile: ProfileConfig) -> Resources:
+    """What the job asks for: what was picked, and where nothing was, what the profile says."""
+    values = {kind: fixed(profile.resources, kind) for kind in KINDS}
+    for kind, (name, _) in asked(profile).items():
+        picked = server.choices.get(name)
+        value = amount(kind, picked) if kind in COUNTED else picked or None
+        if value is not None:
+            values[kind] = value
+    if values["gpus"] == 0:
+        values["gpu"] = None
+    return Resources(
+        partition=values["partition"] or "",
+        account=values["account"] or "",
+        qos=values["qos"] or "",
+        reservation=values["reservation"] or "",
+        constraint=values["constraint"] or "",
+        gpu_type=values["gpu"] or "",
+        gpus=values["gpus"],
+        cores=values["cores"],
+        memory=values["memory"],
+        walltime=values["walltime"],
+        nodes=values["nodes"],
+        signal=profile.resources.signal,
+        warning_signal=profile.resources.warning_signal,
+        more=tuple(sorted(profile.resources.sbatch.items())),
+    )
+
+
+def _setup(profile: ProfileConfig, values: Mapping[str, str]) -> Setup:
+    """What makes the app available. The prologue is the admin's shell: nothing is filled into it."""
+    setup = profile.setup
+    return Setup(
+        modules=tuple(fill(module, values) for module in setup.modules),
+        prologue=setup.prologue,
+        conda=fill(setup.conda, values),
+        venv=fill(setup.venv, values),
+        image=fill(setup.image, values),
+        binds=tuple(fill(bind, values) for bind in setup.binds),
+    )
 
 
 def with_secrets(server: Server, profile: ProfileConfig, *, token: str, secret: str) -> Server:
@@ -73,23 +128,32 @@ def job_spec(
     token: str,
     own: Mapping[str, str],
     as_root: bool = False,
+    hostname: str = "",
+    passport: Callable[[str, int], Passport] | None = None,
+    again: bool = True,
 ) -> JobSpec:
     """The job of this attempt. `server` comes from `with_secrets` with the same `token`.
 
-    `own` is the hub's environment: PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_* and TZ of it go on, nothing else.
-    {socket} and {port} stay in the command: the starter fills them in on the node. `as_root`: the job runs as
-    root, which JupyterLab wants to be told.
+    `own` is the hub's environment: on a `local` cluster PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_* and TZ of it go
+    on, nothing else. On others the job runs elsewhere as its user, and nothing of it does: {home} stays as it is, and
+    so do {socket} and {port} everywhere: the starter fills them in on the node. `as_root`: the job runs as root, which
+    JupyterLab wants to be told. `passport`: attempt and walltime (seconds; 0: not known) → what a job elsewhere proves
+    itself with. `again`: it may have been submitted before.
     """
+    cluster = next((cluster for cluster in config.cluster if cluster.name == server.cluster), None)
+    elsewhere = cluster is not None and cluster.kind != "local"
     base = base_path(config)
     prefix = server_path(base, server.user, server.name)
     secret = server.credential.removeprefix("token ") if server.credential else ""
     home = own.get("HOME", "/")
     environment = {name: value for name, value in own.items() if name in INHERITED or name.startswith("LC_")}
+    if elsewhere:
+        environment = {}
     values = {
         "base_path": prefix,
         "user": server.user,
         "server": server.name,
-        "home": home,
+        **({} if elsewhere else {"home": home}),
         **{f"option_{name}": _text(value) for name, value in server.choices.items()},
     }
     environment |= {name: fill(value, values) for name, value in profile.environment.items()}
@@ -107,21 +171,25 @@ def job_spec(
     }
     if profile.app == "jupyter" and secret:
         environment["JUPYTER_TOKEN"] = secret
-    cluster = next((cluster for cluster in config.cluster if cluster.name == server.cluster), None)
-    command = profile.command or (*JUPYTERLAB, *(("--allow-root",) if as_root else ()))
+    command = profile.command or (*JUPYTERLAB, *(("--allow-root",) if as_root and not elsewhere else ()))
+    asks = resources(server, profile)
     return JobSpec(
         attempt=server.attempt,
         user=server.user,
         server=server.name,
         command=tuple(fill(part, values) for part in command),
         environment=environment,
-        directory=home,
+        directory="~/" if elsewhere else home,
         base_path=prefix,
-        hub_urls=report_urls(config),
+        hub_urls=report_urls(config, elsewhere=elsewhere, hostname=hostname),
         report_token=token,
         secrets=(token, secret) if secret else (token,),
         start_window=float(cluster.start_window if cluster else 300),
         record=server,
+        resources=asks,
+        setup=_setup(profile, values),
+        passport=passport(server.attempt, asks.walltime or 0) if passport is not None and elsewhere else None,
+        again=again,
     )
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final, cast
 
 from batch.authority import seal_key
-from batch.contract import LauncherError, Offer
 from batch.launchers.local import STARTER
 from batch.slurm.client import Client
+from batch.slurm.gather import Gatherer
 from batch.slurm.launcher import SlurmLauncher
 from state.config import ClusterConfig
 
@@ -19,21 +19,12 @@ CLIENTS: Final = {"cli": "batch.slurm.cli", "rest": "batch.slurm.rest", "pyslurm
 
 def open_slurm(cluster: ClusterConfig, data_dir: Path) -> SlurmLauncher:
     """The launcher of a Slurm cluster. Raises AuthorityError where the seal's key is missing."""
-
-    async def offer() -> Offer:
-        raise LauncherError("There is no catalog yet.", transient=True)
-
+    client = cast("Client", import_module(CLIENTS[cluster.slurm.client]).open_client(cluster.slurm))
     return SlurmLauncher(
         cluster.name,
         cluster.slurm,
-        open_client(cluster),
+        client,
         key=seal_key(data_dir),
         starter=STARTER.read_text(),
-        offer=offer,
+        offer=Gatherer(cluster.name, client.source()).gather,
     )
-
-
-def open_client(cluster: ClusterConfig) -> Client:
-    """The client that the configuration names."""
-    module = import_module(CLIENTS[cluster.slurm.client])
-    return cast("Client", module.open_client(cluster.slurm))

@@ -1,4 +1,4 @@
-"""What the launcher asks of Slurm, whichever way it is spoken to: four verbs, and the rows that they answer with.
+"""What the launcher asks of Slurm, whichever way it is spoken to: a few verbs, and the rows that they answer with.
 
 Owns: the shape of a job in the queue and of one in the accounting, with Slurm's own words in them. Refuses to know how
 Slurm is reached (`cli`, `rest`, `pyslurm`), and which jobs are ours (`batch.slurm.view`).
@@ -10,6 +10,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from batch.slurm.ending import Ended
+from batch.slurm.gather import Source
 from batch.slurm.identity import Identity
 from batch.slurm.script import Batch
 
@@ -85,6 +86,10 @@ class Client(Protocol):
 
     async def cancel(self, job: int, identity: Identity) -> None:
         """End the job: SIGTERM to all of it, SIGKILL after Slurm's KillWait. One that is not there is no error."""
+        ...
+
+    def source(self) -> Source:
+        """Where the catalog is gathered from."""
         ...
 
     async def close(self) -> None:
