@@ -17,11 +17,13 @@ from batch.slurm import commands, states
 from batch.slurm.client import AccountingDisabledError, Job, Past
 from batch.slurm.commands import Output
 from batch.slurm.ending import FIELDS, from_sacct
+from batch.slurm.gather_text import TextSource
 from batch.slurm.identity import Identity
 from batch.slurm.refusals import refused
 from batch.slurm.script import PATH, Batch
 from state.config import SlurmConfig
 
+PROGRAMS: Final = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr")
 QUEUE_FIELDS: Final = (
     "JobID",
     "UserName",
@@ -58,9 +60,7 @@ class CliClient:
     def __init__(self, config: SlurmConfig) -> None:
         self._seconds = config.timeout
         self._sudo = commands.find("sudo") if config.submit_as == "sudo" else ""
-        self._programs = {
-            name: commands.find(name, config.bin_dir) for name in ("sbatch", "squeue", "sacct", "scancel")
-        }
+        self._programs = {name: commands.find(name, config.bin_dir) for name in PROGRAMS}
         self._environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "SLURM_TIME_FORMAT": "%s"}
         self._conf = {"SLURM_CONF": config.conf} if config.conf else {}
 
@@ -114,6 +114,17 @@ class CliClient:
         answer = await self._as("scancel", [str(job)], identity.environment, identity)
         if answer.code != 0 and not any(words in answer.err.lower() for words in GONE):
             raise refused(answer.err)
+
+    def source(self) -> TextSource:
+        """See the Protocol."""
+        return TextSource(self._tell)
+
+    async def _tell(self, argv: Sequence[str]) -> str:
+        program, *arguments = argv
+        answer = await self._ask(program, arguments)
+        if answer.code != 0:
+            raise refused(answer.err)
+        return answer.out
 
     async def close(self) -> None:
         """Nothing is held."""
