@@ -12,14 +12,14 @@ from batch.launchers.local import STARTER
 from batch.slurm.client import Client
 from batch.slurm.gather import Gatherer
 from batch.slurm.launcher import SlurmLauncher
-from state.config import ClusterConfig
+from state.config import ClusterConfig, SlurmConfig
 
 CLIENTS: Final = {"cli": "batch.slurm.cli", "rest": "batch.slurm.rest", "pyslurm": "batch.slurm.pyslurm"}
 
 
 def open_slurm(cluster: ClusterConfig, data_dir: Path) -> SlurmLauncher:
     """The launcher of a Slurm cluster. Raises AuthorityError where the seal's key is missing."""
-    client = cast("Client", import_module(CLIENTS[cluster.slurm.client]).open_client(cluster.slurm))
+    client = open_client(cluster.slurm)
     return SlurmLauncher(
         cluster.name,
         cluster.slurm,
@@ -28,3 +28,8 @@ def open_slurm(cluster: ClusterConfig, data_dir: Path) -> SlurmLauncher:
         starter=STARTER.read_text(),
         offer=Gatherer(cluster.name, client.source()).gather,
     )
+
+
+def open_client(config: SlurmConfig) -> Client:
+    """The client that the configuration names."""
+    return cast("Client", import_module(CLIENTS[config.client]).open_client(config))

@@ -13,22 +13,40 @@ from batch.launchers.local import LocalLauncher
 from state.config import ClusterConfig
 from state.errors import ConfigError
 from state.records import JobRef
-from tests.batch.apps import app
+from tests.batch.apps import Hub, app
 from tests.batch.rig import by_attempt, fresh
+from tests.batch.slurm.making import slurm_config, slurm_maker
 from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 
 
-@pytest.fixture(params=["local", "fake"])
+@pytest.fixture(params=["local", "fake", "slurm-cli"])
 def open_one(request, short_folder):
     """Makes launchers of one cluster: a second one is another process's view of the same cluster."""
+    kind, _, client = request.param.partition("-")
+    if kind == "slurm":
+        config = slurm_config(request.getfixturevalue("slurm"), client)
+        return slurm_maker(config)
     folder = short_folder / f"contract-{secrets.token_hex(4)}"
     fake = FakeLauncher()
 
     def make() -> Launcher:
-        return fake if request.param == "fake" else LocalLauncher("here", folder / "jobs")
+        return fake if kind == "fake" else LocalLauncher("here", folder / "jobs")
 
     return make
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hub():
+    """Hears the jobs' last words, so that they need not wait with them."""
+    listener = Hub()
+    HUB_URLS.append(listener.url)
+    yield
+    HUB_URLS.clear()
+    listener.close()
+
+
+HUB_URLS: list[str] = []
 
 
 def spec_of(**more) -> JobSpec:
@@ -37,11 +55,11 @@ def spec_of(**more) -> JobSpec:
         "attempt": server.attempt,
         "user": "alice",
         "server": "lab",
-        "command": app(),
+        "command": ("/usr/bin/python3", *app()[1:]),
         "environment": {"PATH": os.environ["PATH"]},
         "directory": "/",
         "base_path": "/user/alice/lab/",
-        "hub_urls": ("http://127.0.0.1:9/hub/api/towpath/report",),
+        "hub_urls": tuple(HUB_URLS),
         "report_token": secrets.token_hex(8),
         "secrets": (),
         "start_window": 30.0,

@@ -1,0 +1,75 @@
+"""Launchers of a real Slurm for tests, and the values that go into scripts."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from batch.contract import JobSpec
+from batch.launchers.local import STARTER
+from batch.launchers.slurm import open_client
+from batch.slurm.client import Client
+from batch.slurm.gather import Gatherer
+from batch.slurm.identity import Identity
+from batch.slurm.launcher import SlurmLauncher
+from state.config import SlurmConfig
+from state.records import Server, Status, Target
+
+ALICE = Identity(name="alice", uid=1001, gid=1001, groups=(1001,), home="/home/alice", shell="/bin/bash")
+
+
+def slurm_config(slurm: Any, client: str, **more: Any) -> SlurmConfig:
+    """How to speak to a cluster of the tests."""
+    return SlurmConfig(**{"client": client, "conf": str(slurm.slurm_conf), **more})
+
+
+def slurm_maker(config: SlurmConfig, client: Client | None = None) -> Callable[[], SlurmLauncher]:
+    """Makes launchers of one hub: they share a key, and nothing else."""
+    key = os.urandom(32)
+
+    def make() -> SlurmLauncher:
+        speaks = client or open_client(config)
+        offer = Gatherer("slurm", speaks.source()).gather
+        return SlurmLauncher("slurm", config, speaks, key=key, starter=STARTER.read_text(), offer=offer)
+
+    return make
+
+
+def record(user: str = "alice", name: str = "lab", **more: Any) -> Server:
+    """A record as it is saved before a submit."""
+    values = {
+        "user": user,
+        "name": name,
+        "target": Target.READY,
+        "status": Status.REQUESTED,
+        "attempt": secrets.token_hex(16),
+        "profile": "jupyterlab",
+        "cluster": "slurm",
+        "requested": time.time(),
+        "credential": f"token {secrets.token_urlsafe(32)}",
+        "report_hash": secrets.token_hex(32),
+    }
+    return Server(**{**values, **more})
+
+
+def job(**more: Any) -> JobSpec:
+    """A job that waits to be asked to end."""
+    server = more.pop("record", None) or record(more.pop("user", "alice"))
+    values = {
+        "attempt": server.attempt,
+        "user": server.user,
+        "server": server.name,
+        "command": ("/bin/sleep", "300", "{socket}"),
+        "environment": {},
+        "directory": "~/",
+        "base_path": f"/user/{server.user}/{server.name}/",
+        "hub_urls": ("http://127.0.0.1:9/hub/api/towpath/report",),
+        "report_token": secrets.token_hex(8),
+        "secrets": (),
+        "start_window": 30.0,
+        "record": server,
+        "grace": 2.0,
+        "again": False,
+    }
+    return JobSpec(**{**values, **more})
