@@ -73,6 +73,7 @@ class Gateway:
             mirror=mirror,
             clock=time.time,
             version=release,
+            data_dir=settings.data_dir,
             auth=LocalAuth(store, jar, lifetime=auth.session_lifetime, user=local_user(getpass.getuser())),
         )
 
