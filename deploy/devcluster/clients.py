@@ -1,0 +1,47 @@
+"""Slurm's commands, run against one cluster.
+
+Owns: the environment they get, and a time limit on each. Refuses to know: what is asked.
+"""
+
+import os
+import subprocess
+from collections.abc import Sequence
+
+from deploy.devcluster.errors import DevclusterError
+from deploy.devcluster.layout import Layout
+
+SECONDS = 30
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """An explicit one: nothing of the caller's reaches a daemon, or a job that a daemon starts."""
+    return {"PATH": PATH, "LANG": "C.UTF-8", **layout.environment}
+
+
+def attempt(
+    layout: Layout, argv: Sequence[str], *, given: str = "", seconds: float = SECONDS
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command; the answer may be a failure. A command that does not end in time counts as failed (rc 124)."""
+    try:
+        return subprocess.run(
+            argv,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+            env=environment(layout),
+            cwd=os.sep,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(argv, 124, "", f"no answer within {seconds} s")
+
+
+def run(layout: Layout, argv: Sequence[str], *, given: str = "", seconds: float = SECONDS) -> str:
+    """What the command prints. Raises DevclusterError with its words when it fails."""
+    done = attempt(layout, argv, given=given, seconds=seconds)
+    if done.returncode:
+        words = (done.stderr or done.stdout).strip()
+        raise DevclusterError(f"{' '.join(argv)} failed ({done.returncode}): {words}")
+    return done.stdout

@@ -1,0 +1,156 @@
+"""The whole cluster: up, down, and how it stands.
+
+Owns: the order in which things are made and unmade. Refuses to know: how each is done, and who asked.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from deploy.devcluster import accounts, cgroups, clients, daemons, files, processes, users
+from deploy.devcluster.daemons import Daemon
+from deploy.devcluster.errors import DevclusterError, UsageError
+from deploy.devcluster.layout import NODES, Layout
+from deploy.devcluster.slurm_conf import Shape
+
+# Commands that must be there, and the Debian package that each comes with.
+COMMANDS = {
+    "munged": "munge",
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "slurmdbd": "slurmdbd",
+    "slurmrestd": "slurmrestd",
+    "sbatch": "slurm-client",
+    "mariadbd": "mariadb-server",
+}
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster; what it is made of is found from its folder alone, so any process may speak of it."""
+
+    layout: Layout
+    shape: Shape = Shape()
+
+    @cached_property
+    def daemons(self) -> dict[str, Daemon]:
+        """Every daemon by name; a slurmd goes by its node's name."""
+        binds: dict[Path, Path] = {}
+        if self.shape.cgroups:
+            binds = {hierarchy / self.layout.cgroup: hierarchy for hierarchy in cgroups.hierarchies()}
+        return daemons.all_of(self.layout, binds)
+
+    def up(self, say: Say) -> None:
+        """From nothing (or from what a crash left) to three idle nodes. On failure all of it is undone.
+
+        Raises UsageError when this machine or this user cannot have it, DevclusterError when something does not start.
+        """
+        check_machine()
+        if files.is_cluster(self.layout.folder):
+            say("Removing what an earlier cluster left")
+            self.down(say)
+        check_ports(self.layout)
+        files.claim(self.layout)
+        try:
+            self._build(say)
+        except BaseException:
+            with contextlib.suppress(DevclusterError):
+                self.down(say, keep_logs=True)
+            raise
+
+    def _build(self, say: Say) -> None:
+        say("Unix accounts")
+        users.provide(self.layout)
+        if self.shape.cgroups:
+            cgroups.make(self.layout.cgroup)
+        files.write(self.layout, self.shape)
+        named = self.daemons
+        say("munge and MariaDB")
+        named["munged"].launch()
+        self._make_database()
+        named["munged"].wait()
+        say("slurmdbd")
+        named["slurmdbd"].start()
+        self._sacctmgr(accounts.cluster_command(self.layout))
+        say("slurmctld, slurmrestd and the nodes")
+        for name in ("slurmctld", *NODES, "slurmrestd"):
+            named[name].launch()
+        named["slurmctld"].wait()
+        self._sacctmgr(accounts.qos_commands())
+        self._sacctmgr(accounts.association_commands())
+        for name in (*NODES, "slurmrestd"):
+            named[name].wait()
+
+    def _make_database(self) -> None:
+        clients.run(
+            self.layout,
+            (
+                *("mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={self.layout.state}/mysql"),
+                *("--skip-test-db", "--auth-root-authentication-method=socket", "--skip-name-resolve"),
+            ),
+            seconds=120,
+        )
+        self.daemons["mariadbd"].start()
+        statements = (
+            "create database slurm_acct_db;"
+            "create user slurm@localhost identified via unix_socket;"
+            "grant all on slurm_acct_db.* to slurm@localhost;"
+        )
+        clients.run(self.layout, (*daemons.sql(self.layout), "-e", statements))
+
+    def _sacctmgr(self, commands: str) -> None:
+        """Run commands in one sacctmgr. It ends with 0 whatever happens, so its words are looked at."""
+        done = clients.attempt(self.layout, ("sacctmgr", "--immediate", "--quiet"), given=commands)
+        words = done.stdout + done.stderr
+        (self.layout.log / "sacctmgr.out").open("a").write(words)
+
+    def down(self, say: Say, *, keep_logs: bool = False) -> None:
+        """End all that `up` started and remove all that it made; idempotent. `keep_logs` leaves the log folder."""
+        layout = self.layout
+        if not files.is_cluster(layout.folder):
+            return
+        for daemon in reversed(self.daemons.values()):
+            if daemon.record.exists():
+                say(f"Ending {daemon.name}")
+            if daemon.name in NODES:
+                daemon.stop()
+        for process in list(processes.marked(layout.hosts)):
+            if process.pid not in self._recorded():
+                process.end(seconds=0)
+        for daemon in reversed(self.daemons.values()):
+            daemon.stop()
+        cgroups.remove(layout.cgroup)
+        users.release(layout)
+        files.remove(layout)
+
+    def _recorded(self) -> set[int]:
+        return {daemon.process.pid for daemon in self.daemons.values() if daemon.process is not None}
+
+
+def check_machine() -> None:
+    """Raises UsageError when this is not root, or something is not installed."""
+    if os.geteuid() != 0:
+        raise UsageError("The cluster needs root: it starts daemons and makes users.")
+    missing = {package for command, package in COMMANDS.items() if shutil.which(command, path=clients.PATH) is None}
+    if missing:
+        raise UsageError(f"Not installed: {', '.join(sorted(missing))}. `make cluster` installs what is needed.")
+
+
+def check_ports(layout: Layout) -> None:
+    """Raises UsageError that names the first port which something else has."""
+    for daemon, (address, port) in layout.listeners.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                raise UsageError(
+                    f"Port {port} on {address}, for {daemon}, is taken ({error.strerror}): choose another --number."
+                ) from None

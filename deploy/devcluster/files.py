@@ -1,0 +1,87 @@
+"""The cluster's folder: what is written there before anything starts.
+
+Owns: files, owners and modes. Refuses to know: processes.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+
+from deploy.devcluster import slurm_conf
+from deploy.devcluster.errors import UsageError
+from deploy.devcluster.layout import GPUS, Layout
+from deploy.devcluster.slurm_conf import Shape
+from deploy.devcluster.users import RESTD
+
+FAKE_MAJOR = 195  # NVIDIA's; a node that nobody drives
+MARK = "towpath-devcluster"  # a file by which the folder is known as one that may be removed whole
+
+
+def claim(layout: Layout) -> None:
+    """Make the folder. Raises UsageError when it holds something else, or is not root's."""
+    folder = layout.folder
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o755, parents=True)
+    if folder.is_symlink() or folder.stat().st_uid != 0:
+        raise UsageError(f"{folder} is not root's own folder: name another with --folder.")
+    if any(folder.iterdir()) and not (folder / MARK).exists():
+        raise UsageError(f"{folder} holds something else: name another with --folder.")
+    folder.chmod(0o755)
+    (folder / MARK).write_text(f"{layout.number}\n")
+
+
+def is_cluster(folder: Path) -> bool:
+    """Whether `up` made this folder."""
+    return (folder / MARK).exists() and (folder / MARK).stat().st_uid == 0
+
+
+def number_of(folder: Path) -> int:
+    """The number of the cluster in this folder."""
+    return int((folder / MARK).read_text())
+
+
+def remove(layout: Layout) -> None:
+    """Remove the folder."""
+    shutil.rmtree(layout.folder)
+
+
+def write(layout: Layout, shape: Shape) -> None:
+    """Write the configuration, the keys and the folders that the daemons need."""
+    for folder in (layout.etc, layout.log, layout.run, layout.state, layout.dev):
+        _folder(folder, "root", 0o755)
+    # slurmctld and slurmdbd write their own pid files and logs, as slurm.
+    for folder in (layout.log, layout.run):
+        _folder(folder, "slurm", 0o755)
+    _folder(layout.state / "slurmctld", "slurm", 0o700)
+    _folder(layout.state / "mysql", "mysql", 0o700)
+    _folder(layout.mysql_socket.parent, "mysql", 0o755)
+    _folder(layout.munge_folder, "munge", 0o755)
+    _folder(layout.restd_socket.parent, RESTD, 0o755)
+    _file(layout.slurm_conf, slurm_conf.slurm_conf(layout, shape))
+    _file(layout.etc / "gres.conf", slurm_conf.gres_conf(layout))
+    _file(layout.etc / "cgroup.conf", slurm_conf.cgroup_conf(shape))
+    _file(layout.etc / "slurmdbd.conf", slurm_conf.slurmdbd_conf(layout), "slurm", 0o600)
+    _file(layout.hosts, slurm_conf.hosts(layout))
+    _file(layout.jwt_key, secrets.token_bytes(32), "slurm", 0o600)
+    _file(layout.munge_folder / "key", secrets.token_bytes(128), "munge", 0o400)
+    for minor, path in enumerate(file for files in slurm_conf.gpu_files(layout).values() for file in files):
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(FAKE_MAJOR, minor))
+        Path(path).chmod(0o666)
+    assert minor + 1 == sum(GPUS.values())
+
+
+def _folder(path: Path, owner: str, mode: int) -> None:
+    path.mkdir(exist_ok=True)
+    shutil.chown(path, owner)
+    path.chmod(mode)
+
+
+def _file(path: Path, content: str | bytes, owner: str = "root", mode: int = 0o644) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        shutil.chown(path, owner)
+        file.write(content.encode() if isinstance(content, str) else content)

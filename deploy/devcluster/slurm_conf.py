@@ -1,0 +1,171 @@
+"""The text of Slurm's configuration files.
+
+Owns: every setting, with the reason where it is not plain. Refuses to know: files and processes.
+
+Facts: slurm.conf(5), gres.conf(5), cgroup.conf(5), slurmdbd.conf(5) of Slurm 22.05.
+"""
+
+from dataclasses import dataclass
+
+from deploy.devcluster.layout import GPUS, HUB, NODES, Layout
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How big the cluster pretends to be, and whether control groups hold its jobs."""
+
+    cpus: int = 8  # per node, whatever the machine has
+    cgroups: bool = True
+
+    @property
+    def memory_mb(self) -> int:
+        """RealMemory of a node."""
+        return 1000 * self.cpus
+
+
+def slurm_conf(layout: Layout, shape: Shape) -> str:
+    """slurm.conf: one file for daemons and clients."""
+    tracking = (
+        ("ProctrackType=proctrack/cgroup", "TaskPlugin=task/cgroup", "JobAcctGatherType=jobacct_gather/cgroup")
+        if shape.cgroups
+        else (
+            "ProctrackType=proctrack/linuxproc",
+            "TaskPlugin=task/none",
+            "JobAcctGatherType=jobacct_gather/linux",
+            # Without control groups the sampling is all that can hold a job to its memory.
+            "JobAcctGatherParams=OverMemoryKill",
+        )
+    )
+    return _lines(
+        f"ClusterName={layout.cluster}",
+        f"SlurmctldHost={HUB}({layout.address(HUB)})",
+        f"SlurmctldPort={layout.port('slurmctld')}",
+        "SlurmUser=slurm",
+        "AuthType=auth/munge",
+        f"AuthInfo=socket={layout.munge_socket}",
+        "CredType=cred/munge",
+        "AuthAltTypes=auth/jwt",
+        f"AuthAltParameters=jwt_key={layout.jwt_key}",
+        f"StateSaveLocation={layout.state}/slurmctld",
+        f"SlurmdSpoolDir={layout.state}/slurmd-%n",
+        f"SlurmctldPidFile={layout.run}/slurmctld.slurm-pid",
+        f"SlurmdPidFile={layout.run}/slurmd-%n.slurm-pid",
+        f"SlurmctldLogFile={layout.log}/slurmctld.log",
+        f"SlurmdLogFile={layout.log}/slurmd-%n.log",
+        "SlurmctldDebug=info",
+        "SlurmdDebug=info",
+        "MailProg=/bin/true",
+        # slurmctld listens on loopback. NoInAddrAny would do the same for slurmd, but also for srun on a node, and
+        # slurmd answers that at the address that its connection came from: 127.0.0.1.
+        "CommunicationParameters=NoCtldInAddrAny",
+        *tracking,
+        "JobAcctGatherFrequency=task=2",
+        # A node that was away comes back by itself; nobody is there to say `scontrol update`.
+        "ReturnToService=2",
+        # Nodes have more CPUs and memory than the machine: what jobs ask for is bookkeeping here.
+        "SlurmdParameters=config_overrides",
+        "SelectType=select/cons_tres",
+        "SelectTypeParameters=CR_CPU_Memory",
+        "GresTypes=gpu",
+        # A job starts within half a second; with the defaults it is 2.3 s.
+        "SchedulerType=sched/backfill",
+        "SchedulerParameters=batch_sched_delay=0,sched_interval=5,sched_min_interval=0,bf_interval=5,bf_resolution=60",
+        "PriorityType=priority/multifactor",
+        "PriorityWeightQOS=1000",
+        # Jobs of QOS scavenger give way, and come back to the queue.
+        "PreemptType=preempt/qos",
+        "PreemptMode=REQUEUE",
+        "JobRequeue=1",
+        "KillWait=5",
+        "UnkillableStepTimeout=30",
+        # A finished job is forgotten by squeue after this; sacct keeps it.
+        "MinJobAge=60",
+        "MaxJobCount=20000",
+        "InactiveLimit=0",
+        "SlurmctldTimeout=30",
+        "SlurmdTimeout=30",
+        "AccountingStorageType=accounting_storage/slurmdbd",
+        f"AccountingStorageHost={layout.address(HUB)}",
+        f"AccountingStoragePort={layout.port('slurmdbd')}",
+        f"AccountingStoragePass={layout.munge_socket}",
+        "AccountingStorageEnforce=associations,limits,qos",
+        "AccountingStorageTRES=gres/gpu," + ",".join(f"gres/gpu:{kind}" for kind in GPUS),
+        "AccountingStoreFlags=job_comment,job_script",
+        *(_node(layout, shape, name) for name in NODES),
+        "PartitionName=cpu Nodes=cn[1-2] Default=YES MaxTime=1-00:00:00 DefaultTime=30 DefMemPerCPU=500 State=UP",
+        "PartitionName=gpu Nodes=gn1 MaxTime=8:00:00 DefaultTime=30 DefMemPerCPU=500 State=UP",
+    )
+
+
+def _node(layout: Layout, shape: Shape, name: str) -> str:
+    gres = " Gres=" + ",".join(f"gpu:{kind}:{count}" for kind, count in GPUS.items()) if name == "gn1" else ""
+    return (
+        f"NodeName={name} NodeHostname={name} NodeAddr={layout.address(name)} Port={layout.port(name)}"
+        f" CPUs={shape.cpus} RealMemory={shape.memory_mb}{gres} State=UNKNOWN"
+    )
+
+
+def gpu_files(layout: Layout) -> dict[str, list[str]]:
+    """The device files of each kind of GPU, in the order of their indexes."""
+    files: dict[str, list[str]] = {}
+    index = 0
+    for kind, count in GPUS.items():
+        files[kind] = [f"{layout.dev}/gpu{number}" for number in range(index, index + count)]
+        index += count
+    return files
+
+
+def gres_conf(layout: Layout) -> str:
+    """gres.conf: the GPUs of gn1."""
+    return _lines(
+        *(
+            f"NodeName=gn1 Name=gpu Type={kind} File={file}"
+            for kind, files in gpu_files(layout).items()
+            for file in files
+        )
+    )
+
+
+def cgroup_conf(shape: Shape) -> str:
+    """cgroup.conf: memory and devices really bind; cores do not, since nodes have more than the machine."""
+    if not shape.cgroups:
+        return ""
+    return _lines(
+        "CgroupPlugin=cgroup/v1",
+        "CgroupAutomount=no",
+        "ConstrainCores=no",
+        "ConstrainRAMSpace=yes",
+        "ConstrainSwapSpace=no",
+        "ConstrainDevices=yes",
+    )
+
+
+def slurmdbd_conf(layout: Layout) -> str:
+    """slurmdbd.conf: slurmdbd reads it beside SLURM_CONF and insists that only its user can."""
+    return _lines(
+        f"DbdHost={HUB}",
+        f"DbdAddr={layout.address(HUB)}",
+        f"DbdPort={layout.port('slurmdbd')}",
+        "SlurmUser=slurm",
+        "AuthType=auth/munge",
+        f"AuthInfo=socket={layout.munge_socket}",
+        "AuthAltTypes=auth/jwt",
+        f"AuthAltParameters=jwt_key={layout.jwt_key}",
+        "StorageType=accounting_storage/mysql",
+        "StorageHost=localhost",
+        "StorageUser=slurm",  # proved by the socket's peer (unix_socket): there is no password
+        "StorageLoc=slurm_acct_db",
+        f"LogFile={layout.log}/slurmdbd.log",
+        f"PidFile={layout.run}/slurmdbd.slurm-pid",
+        "DebugLevel=info",
+        "CommunicationParameters=NoInAddrAny",
+    )
+
+
+def hosts(layout: Layout) -> str:
+    """/etc/hosts as the cluster's processes see it."""
+    return _lines("127.0.0.1 localhost", *(f"{layout.address(name)} {name}" for name in (HUB, *NODES)))
+
+
+def _lines(*lines: str) -> str:
+    return "\n".join(lines) + "\n"
