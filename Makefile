@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: help run test check fix bench lock clean debian-run debian-test
+.PHONY: help run test check fix bench cluster cluster-down lock clean debian-run debian-test debian-slurm
 
 # The distribution's own interpreter comes first: jobs run as other users, who must be able to read it.
 PYTHON ?= $(firstword $(foreach p,/usr/bin/python3.11 /usr/bin/python3 python3.11 python3,$(shell command -v $(p))))
@@ -38,6 +38,12 @@ fix: .venv/.test  ## Format, and mend what can be mended
 
 bench: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-bench  ## Measure against the peers; writes docs/performance.md
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m tests.bench $(ARGS)
+
+cluster: debian-slurm  ## Start a real Slurm on this machine (root; ARGS="--number 1 --folder DIR" for another)
+	@$(SUDO) $(PYTHON) -m deploy.devcluster up $(ARGS)
+
+cluster-down:  ## End it, and remove all that it made
+	@$(SUDO) $(PYTHON) -m deploy.devcluster down $(ARGS)
 
 lock: $(UV)  ## Write the locks anew from pyproject.toml
 	@compile="$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade"
@@ -91,9 +97,19 @@ $(UV): requirements/uv.lock
 cluster-apps: $(UV)
 	@deploy/devcluster/apps/install.sh $(APPS) $(CURDIR)/requirements/apps.lock $(CURDIR)/$(UV)
 
-.PHONY: debian-test debian-bench
-debian-test:
+.PHONY: debian-test debian-bench debian-slurm
+# Plug-ins are files, not commands: one without which Slurm does not start stands for each of their packages.
+SLURM_PLUGINS := /usr/lib/*/slurm-wlm
+SLURM_PACKAGES := munged:munge mariadbd:mariadb-server slurmctld:slurmctld slurmd:slurmd slurmdbd:slurmdbd \
+	slurmrestd:slurmrestd sbatch:slurm-client "$(SLURM_PLUGINS)/select_cons_tres.so:slurm-wlm-basic-plugins" \
+	"$(SLURM_PLUGINS)/auth_jwt.so:slurm-wlm-jwt-plugin" \
+	"$(SLURM_PLUGINS)/accounting_storage_mysql.so:slurm-wlm-mysql-plugin"
+
+debian-test: debian-slurm
 	@tests/debian.sh redis-server:redis-server chromium:chromium
+
+debian-slurm:
+	@tests/debian.sh $(SLURM_PACKAGES)
 
 debian-bench:
 	@tests/debian.sh nginx:nginx wrk:wrk

@@ -4,6 +4,7 @@ Owns: the environment they get, and a time limit on each. Refuses to know: what 
 """
 
 import os
+import pwd
 import subprocess
 from collections.abc import Sequence
 
@@ -20,9 +21,14 @@ def environment(layout: Layout) -> dict[str, str]:
 
 
 def attempt(
-    layout: Layout, argv: Sequence[str], *, given: str = "", seconds: float = SECONDS
+    layout: Layout, argv: Sequence[str], *, user: str = "", given: str = "", seconds: float = SECONDS
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command; the answer may be a failure. A command that does not end in time counts as failed (rc 124)."""
+    """Run a command; the answer may be a failure. A command that does not end in time counts as failed (rc 124).
+
+    With `user` it runs as that account, in its home, with no environment but its own.
+    """
+    account = pwd.getpwnam(user) if user else None
+    own = {"HOME": account.pw_dir, "USER": user, "LOGNAME": user, "SHELL": account.pw_shell} if account else {}
     try:
         return subprocess.run(
             argv,
@@ -31,16 +37,19 @@ def attempt(
             text=True,
             check=False,
             timeout=seconds,
-            env=environment(layout),
-            cwd=os.sep,
+            env={**environment(layout), **own},
+            cwd=account.pw_dir if account else os.sep,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=os.getgrouplist(user, account.pw_gid) if account else None,
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(argv, 124, "", f"no answer within {seconds} s")
 
 
-def run(layout: Layout, argv: Sequence[str], *, given: str = "", seconds: float = SECONDS) -> str:
+def run(layout: Layout, argv: Sequence[str], *, user: str = "", given: str = "", seconds: float = SECONDS) -> str:
     """What the command prints. Raises DevclusterError with its words when it fails."""
-    done = attempt(layout, argv, given=given, seconds=seconds)
+    done = attempt(layout, argv, user=user, given=given, seconds=seconds)
     if done.returncode:
         words = (done.stderr or done.stdout).strip()
         raise DevclusterError(f"{' '.join(argv)} failed ({done.returncode}): {words}")

@@ -29,6 +29,8 @@ COMMANDS = {
     "mariadbd": "mariadb-server",
 }
 
+SACCTMGR_FAILS = ("error:", "Unknown option", "doesn't exist", "Nothing new added", "Problem")
+
 Say = Callable[[str], None]
 
 
@@ -109,29 +111,26 @@ class Cluster:
         """Run commands in one sacctmgr. It ends with 0 whatever happens, so its words are looked at."""
         done = clients.attempt(self.layout, ("sacctmgr", "--immediate", "--quiet"), given=commands)
         words = done.stdout + done.stderr
-        (self.layout.log / "sacctmgr.out").open("a").write(words)
+        with (self.layout.log / "sacctmgr.out").open("a") as log:
+            log.write(words)
+        if done.returncode or any(sign in words for sign in SACCTMGR_FAILS):
+            raise DevclusterError(f"sacctmgr did not do as it was told: {words}")
 
     def down(self, say: Say, *, keep_logs: bool = False) -> None:
         """End all that `up` started and remove all that it made; idempotent. `keep_logs` leaves the log folder."""
         layout = self.layout
         if not files.is_cluster(layout.folder):
             return
-        for daemon in reversed(self.daemons.values()):
-            if daemon.record.exists():
-                say(f"Ending {daemon.name}")
-            if daemon.name in NODES:
-                daemon.stop()
-        for process in list(processes.marked(layout.hosts)):
-            if process.pid not in self._recorded():
+        say("Ending the daemons and the jobs")
+        # At once, all of them: what they would write down is about to be removed. Nodes first, so that no job begins.
+        for name in (*NODES, *reversed(self.daemons)):
+            self.daemons[name].kill()
+        while left := list(processes.marked(layout.hosts)):
+            for process in left:
                 process.end(seconds=0)
-        for daemon in reversed(self.daemons.values()):
-            daemon.stop()
         cgroups.remove(layout.cgroup)
         users.release(layout)
         files.remove(layout)
-
-    def _recorded(self) -> set[int]:
-        return {daemon.process.pid for daemon in self.daemons.values() if daemon.process is not None}
 
 
 def check_machine() -> None:

@@ -76,9 +76,16 @@ class Daemon:
 
     def stop(self) -> None:
         """End it, with time to write down what it knows; nothing happens when it does not run."""
+        self._end(self.stop_seconds)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would (SIGKILL)."""
+        self._end(0)
+
+    def _end(self, seconds: float) -> None:
         process = self.process
         if process is not None:
-            process.end(seconds=self.stop_seconds)
+            process.end(seconds=seconds)
         self.record.unlink(missing_ok=True)
 
     @property

@@ -33,10 +33,14 @@ class Process(NamedTuple):
                 os.kill(self.pid, number)
 
     def end(self, *, seconds: float) -> None:
-        """SIGTERM, and SIGKILL after `seconds`; returns when it has ended. A stopped process is woken to hear it."""
-        self.signal(signal.SIGTERM)
-        self.signal(signal.SIGCONT)
-        if not self._gone_within(seconds):
+        """SIGTERM, and SIGKILL after `seconds` (0: at once); returns when it has ended.
+
+        A process that is stopped is woken to hear it.
+        """
+        if seconds:
+            self.signal(signal.SIGTERM)
+            self.signal(signal.SIGCONT)
+        if not seconds or not self._gone_within(seconds):
             self.signal(signal.SIGKILL)
             self._gone_within(10)
 
@@ -70,7 +74,9 @@ def launch(record: Path, argv: Sequence[str], *, environment: Mapping[str, str],
         (os.POSIX_SPAWN_OPEN, 1, str(output), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    pid = os.posix_spawnp(argv[0], argv, environment, file_actions=files, setsid=True)
+    # Python ignores these two, and what is ignored would stay so in the child.
+    heard = [signal.SIGPIPE, signal.SIGXFSZ]
+    pid = os.posix_spawnp(argv[0], argv, environment, file_actions=files, setsid=True, setsigdef=heard)
     process = Process.of(pid) or Process(pid, 0)
     record.write_text(f"{process.pid} {process.start}\n")
     return process

@@ -1,0 +1,202 @@
+"""A real Slurm for tests: a cluster of its own (deploy/devcluster), with its daemons to stop, kill and start."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy.devcluster import cgroups, clients, processes, tokens
+from deploy.devcluster.cluster import Cluster, check_ports
+from deploy.devcluster.errors import DevclusterError, UsageError
+from deploy.devcluster.layout import NODES, Layout
+from deploy.devcluster.slurm_conf import Shape
+from deploy.devcluster.users import PEOPLE
+
+NUMBERS = range(20, 200)  # those below are for people
+
+
+class Slurm:
+    """A cluster that runs."""
+
+    users = PEOPLE
+    nodes = NODES
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.layout = cluster.layout
+        self.folder = cluster.layout.folder
+        self.env = clients.environment(cluster.layout)
+        self.slurm_conf = cluster.layout.slurm_conf
+        self.restd_url = cluster.layout.restd_url
+        self.restd_socket = cluster.layout.restd_socket
+
+    def address(self, node: str) -> str:
+        """The loopback address of a node."""
+        return self.layout.address(node)
+
+    def run(self, *argv: str, user: str = "", given: str = "", seconds: float = 30) -> str:
+        """What a command prints (as root, or as `user` in its home); a failure is an AssertionError with its words."""
+        try:
+            return clients.run(self.layout, argv, user=user, given=given, seconds=seconds)
+        except DevclusterError as error:
+            raise AssertionError(str(error)) from None
+
+    def attempt(self, *argv: str, user: str = "", given: str = "", seconds: float = 30):
+        """The same, but the answer is the finished process, whether it failed or not."""
+        return clients.attempt(self.layout, argv, user=user, given=given, seconds=seconds)
+
+    def sbatch(self, *options: str, script: str, user: str = "alice") -> str:
+        """Submit a script as a user; the job's id."""
+        return self.run("sbatch", "--parsable", "--output=/dev/null", *options, user=user, given=script).strip()
+
+    def state(self, job: str) -> str:
+        """The state of a job by scontrol, in capitals (RUNNING); empty when Slurm has forgotten it."""
+        return self.field(job, "JobState")
+
+    def field(self, job: str, name: str) -> str:
+        """One field of `scontrol show job`; empty when it is not there."""
+        words = self.attempt("scontrol", "--oneliner", "show", "job", job).stdout.split()
+        return next((word.partition("=")[2] for word in words if word.startswith(f"{name}=")), "")
+
+    def jwt(self, user: str, seconds: int = 3600) -> str:
+        """A token for slurmrestd."""
+        return tokens.mint(self.layout.jwt_key.read_bytes(), user, now=int(time.time()), seconds=seconds)
+
+    def daemon(self, name: str) -> "FaultyDaemon":
+        """munged, mariadbd, slurmdbd, slurmctld, slurmrestd; a slurmd goes by its node's name."""
+        return FaultyDaemon(self, name)
+
+    def reset(self) -> None:
+        """Mend what a test did: all daemons run, no job, no reservation, every node idle and every partition up."""
+        for name, daemon in self.cluster.daemons.items():
+            self.daemon(name).sigcont()
+            if not daemon.alive:
+                daemon.start()
+        for reservation in self.run("scontrol", "--oneliner", "show", "reservation").split():
+            if reservation.startswith("ReservationName="):
+                self.run("scontrol", "delete", reservation)
+        for partition in ("cpu", "gpu"):
+            self.run("scontrol", "update", f"PartitionName={partition}", "State=UP")
+        if self.run("squeue", "--noheader", "--states=all", "--format=%T").strip():
+            self.attempt("scancel", *(f"--user={user}" for user in self.users[:1]))
+            for user in self.users:
+                self.run("scancel", f"--user={user}")
+        self._until_idle()
+
+    def _until_idle(self) -> None:
+        end = time.monotonic() + 60
+        while True:
+            states = self.run("sinfo", "--noheader", "--Node", "--format=%N %t").split("\n")
+            bad = {line.split()[0] for line in states if line and line.split()[1] != "idle"}
+            waiting = self.run("squeue", "--noheader", "--format=%i %T").strip()
+            if not bad and not waiting:
+                return
+            for node in bad:
+                if any(line.startswith(f"{node} d") for line in states):
+                    self.attempt("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            assert time.monotonic() < end, f"the cluster does not come to rest: {states} {waiting}"
+            time.sleep(0.1)
+
+
+class FaultyDaemon:
+    """A daemon for fault tests."""
+
+    def __init__(self, slurm: Slurm, name: str) -> None:
+        self._daemon = slurm.cluster.daemons[name]
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs (also while it is stopped by a signal)."""
+        return self._daemon.alive
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        process = self._daemon.process
+        assert process is not None, f"{self._daemon.name} does not run"
+        return process.pid
+
+    def stop(self) -> None:
+        """End it as an operator does."""
+        self._daemon.stop()
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._daemon.kill()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._daemon.start()
+
+    def sigstop(self) -> None:
+        """Let it hang."""
+        self._signal(signal.SIGSTOP)
+
+    def sigcont(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        process = self._daemon.process
+        if process is not None:
+            process.signal(number)
+
+
+@contextlib.contextmanager
+def running(*, cpus: int = 8) -> Iterator[Slurm]:
+    """A cluster in a folder and with a number of its own; gone afterwards."""
+    _bury_the_dead()
+    with _place() as layout:
+        cluster = Cluster(layout, Shape(cpus=cpus, cgroups=cgroups.usable()))
+        try:
+            cluster.up(lambda _: None)
+        except DevclusterError as error:
+            raise AssertionError(f"These tests need a Slurm on this machine. {error}") from None
+        try:
+            yield Slurm(cluster)
+        finally:
+            cluster.down(lambda _: None)
+
+
+def _folder(number: int) -> Path:
+    return Path(f"/tmp/towpath-c{number}")
+
+
+def _owner(folder: Path) -> Path:
+    return folder.with_suffix(".owner")
+
+
+@contextlib.contextmanager
+def _place() -> Iterator[Layout]:
+    """A number that nobody has, held by a file that only one can make."""
+    me = processes.Process.of(os.getpid())
+    assert me is not None
+    for number in NUMBERS:
+        layout = Layout(_folder(number), number)
+        try:
+            with _owner(layout.folder).open("x") as owner:
+                owner.write(f"{me.pid} {me.start}\n")
+        except FileExistsError:
+            continue
+        try:
+            try:
+                check_ports(layout)
+            except UsageError:
+                continue
+            yield layout
+        finally:
+            _owner(layout.folder).unlink()
+        return
+    raise AssertionError("no number is free for a cluster")
+
+
+def _bury_the_dead() -> None:
+    """Remove the clusters of test runs that were killed."""
+    for number in NUMBERS:
+        record = _owner(_folder(number))
+        owner = processes.recorded(record)
+        if owner is not None and not owner.alive:
+            Cluster(Layout(_folder(number), number)).down(lambda _: None)
+            record.unlink(missing_ok=True)
