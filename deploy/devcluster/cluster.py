@@ -3,12 +3,11 @@
 Owns: the order in which things are made and unmade. Refuses to know: how each is done, and who asked.
 """
 
-import contextlib
 import os
 import shutil
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -39,7 +38,7 @@ class Cluster:
     """One cluster; what it is made of is found from its folder alone, so any process may speak of it."""
 
     layout: Layout
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
 
     @cached_property
     def daemons(self) -> dict[str, Daemon]:
@@ -55,7 +54,7 @@ class Cluster:
         Raises UsageError when this machine or this user cannot have it, DevclusterError when something does not start.
         """
         check_machine()
-        if files.is_cluster(self.layout.folder):
+        if files.number_of(self.layout.folder) is not None:
             say("Removing what an earlier cluster left")
             self.down(say)
         check_ports(self.layout)
@@ -63,8 +62,7 @@ class Cluster:
         try:
             self._build(say)
         except BaseException:
-            with contextlib.suppress(DevclusterError):
-                self.down(say, keep_logs=True)
+            self.down(say)
             raise
 
     def _build(self, say: Say) -> None:
@@ -80,13 +78,11 @@ class Cluster:
         named["munged"].wait()
         say("slurmdbd")
         named["slurmdbd"].start()
-        self._sacctmgr(accounts.cluster_command(self.layout))
         say("slurmctld, slurmrestd and the nodes")
         for name in ("slurmctld", *NODES, "slurmrestd"):
             named[name].launch()
         named["slurmctld"].wait()
-        self._sacctmgr(accounts.qos_commands())
-        self._sacctmgr(accounts.association_commands())
+        self._sacctmgr(accounts.commands(self.layout))
         for name in (*NODES, "slurmrestd"):
             named[name].wait()
 
@@ -116,10 +112,11 @@ class Cluster:
         if done.returncode or any(sign in words for sign in SACCTMGR_FAILS):
             raise DevclusterError(f"sacctmgr did not do as it was told: {words}")
 
-    def down(self, say: Say, *, keep_logs: bool = False) -> None:
-        """End all that `up` started and remove all that it made; idempotent. `keep_logs` leaves the log folder."""
+    def down(self, say: Say) -> None:
+        """End all that `up` started, and remove all that it made; idempotent. Raises UsageError where it may not."""
         layout = self.layout
-        if not files.is_cluster(layout.folder):
+        check_root()
+        if files.number_of(layout.folder) is None:
             return
         say("Ending the daemons and the jobs")
         # At once, all of them: what they would write down is about to be removed. Nodes first, so that no job begins.
@@ -128,15 +125,26 @@ class Cluster:
         while left := list(processes.marked(layout.hosts)):
             for process in left:
                 process.end(seconds=0)
+        say("Removing control groups, accounts and files")
         cgroups.remove(layout.cgroup)
         users.release(layout)
         files.remove(layout)
 
+    @property
+    def whole(self) -> bool:
+        """Whether every daemon runs."""
+        return all(daemon.alive for daemon in self.daemons.values())
+
+
+def check_root() -> None:
+    """Raises UsageError when this is not root."""
+    if os.geteuid() != 0:
+        raise UsageError("The cluster needs root: it starts daemons as several users, and makes accounts.")
+
 
 def check_machine() -> None:
     """Raises UsageError when this is not root, or something is not installed."""
-    if os.geteuid() != 0:
-        raise UsageError("The cluster needs root: it starts daemons and makes users.")
+    check_root()
     missing = {package for command, package in COMMANDS.items() if shutil.which(command, path=clients.PATH) is None}
     if missing:
         raise UsageError(f"Not installed: {', '.join(sorted(missing))}. `make cluster` installs what is needed.")
