@@ -59,7 +59,9 @@ def _up(given: argparse.Namespace) -> int:
 
 
 def _down(given: argparse.Namespace) -> int:
+    there = files.number_of(given.folder.absolute()) is not None
     _existing(given).down(_say)
+    print(f"The cluster in {given.folder} is gone." if there else f"There is no cluster in {given.folder}.")
     return 0
 
 

@@ -3,10 +3,11 @@
 Owns: the order in which things are made and unmade. Refuses to know: how each is done, and who asked.
 """
 
+import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -54,16 +55,17 @@ class Cluster:
         Raises UsageError when this machine or this user cannot have it, DevclusterError when something does not start.
         """
         check_machine()
-        if files.number_of(self.layout.folder) is not None:
-            say("Removing what an earlier cluster left")
-            self.down(say)
-        check_ports(self.layout)
-        files.claim(self.layout)
-        try:
-            self._build(say)
-        except BaseException:
-            self.down(say)
-            raise
+        with _alone(self.layout):
+            if files.number_of(self.layout.folder) is not None:
+                say("Removing what an earlier cluster left")
+                self._remove(say)
+            check_ports(self.layout)
+            files.claim(self.layout)
+            try:
+                self._build(say)
+            except BaseException:
+                self._remove(say)
+                raise
 
     def _build(self, say: Say) -> None:
         say("Unix accounts")
@@ -114,10 +116,13 @@ class Cluster:
 
     def down(self, say: Say) -> None:
         """End all that `up` started, and remove all that it made; idempotent. Raises UsageError where it may not."""
-        layout = self.layout
         check_root()
-        if files.number_of(layout.folder) is None:
-            return
+        with _alone(self.layout):
+            if files.number_of(self.layout.folder) is not None:
+                self._remove(say)
+
+    def _remove(self, say: Say) -> None:
+        layout = self.layout
         say("Ending the daemons and the jobs")
         # At once, all of them: what they would write down is about to be removed. Nodes first, so that no job begins.
         for name in (*NODES, *reversed(self.daemons)):
@@ -134,6 +139,17 @@ class Cluster:
     def whole(self) -> bool:
         """Whether every daemon runs."""
         return all(daemon.alive for daemon in self.daemons.values())
+
+
+@contextlib.contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """One at a time in a folder. The lock is an abstract socket (unix(7)): it is no file, and ends with its process."""
+    with socket.socket(socket.AF_UNIX) as lock:
+        try:
+            lock.bind(f"\0towpath-devcluster:{layout.folder}")
+        except OSError:
+            raise UsageError(f"Somebody is at work on the cluster in {layout.folder} right now.") from None
+        yield
 
 
 def check_root() -> None:

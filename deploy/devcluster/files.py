@@ -69,7 +69,7 @@ def write(layout: Layout, shape: Shape) -> None:
     _file(layout.etc / "cgroup.conf", slurm_conf.cgroup_conf(shape))
     _file(layout.etc / "slurmdbd.conf", slurm_conf.slurmdbd_conf(layout), "slurm", 0o600)
     _file(layout.associations, accounts.associations(layout))
-    _file(layout.hosts, slurm_conf.hosts(layout))
+    _file(layout.hosts, slurm_conf.hosts(layout, Path("/etc/hosts").read_text()))
     _file(layout.jwt_key, secrets.token_bytes(32), "slurm", 0o600)
     _file(layout.munge_folder / "key", secrets.token_bytes(128), "munge", 0o400)
     for minor, path in enumerate(file for files in slurm_conf.gpu_files(layout).values() for file in files):
