@@ -40,10 +40,10 @@ bench: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-bench  ## Measur
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m tests.bench $(ARGS)
 
 cluster: debian-slurm  ## Start a real Slurm on this machine (root; ARGS="--number 1 --folder DIR" for another)
-	@$(SUDO) $(PYTHON) -m deploy.devcluster up $(ARGS)
+	@$(SUDO) $(PYTHON) -B -m deploy.devcluster up $(ARGS)
 
 cluster-down:  ## End it, and remove all that it made
-	@$(SUDO) $(PYTHON) -m deploy.devcluster down $(ARGS)
+	@$(SUDO) $(PYTHON) -B -m deploy.devcluster down $(ARGS)
 
 lock: $(UV)  ## Write the locks anew from pyproject.toml
 	@compile="$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade"

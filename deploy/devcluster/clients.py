@@ -30,7 +30,7 @@ def attempt(
     account = pwd.getpwnam(user) if user else None
     own = {"HOME": account.pw_dir, "USER": user, "LOGNAME": user, "SHELL": account.pw_shell} if account else {}
     try:
-        return subprocess.run(
+        return subprocess.run(  # noqa: S603 - our own command lines
             argv,
             input=given,
             capture_output=True,

@@ -166,7 +166,7 @@ def slurmd(layout: Layout, node: str, binds: Mapping[Path, Path]) -> Daemon:
         ("slurmd", "-D", "-N", node, "-f", str(layout.slurm_conf)),
         host=node,
         binds=binds,
-        answers=lambda: _node_state(layout, node).rstrip("*~#") in ("idle", "mixed", "allocated", "drained"),
+        answers=lambda: _node_serves(layout, node),
     )
 
 
@@ -196,8 +196,14 @@ def _succeeds(layout: Layout, *argv: str) -> bool:
     return clients.attempt(layout, argv, seconds=10).returncode == 0
 
 
-def _node_state(layout: Layout, node: str) -> str:
-    return clients.attempt(layout, ("sinfo", "-h", "-n", node, "-o", "%t"), seconds=5).stdout.split("\n")[0].strip()
+def _node_serves(layout: Layout, node: str) -> bool:
+    """Whether it listens, and slurmctld has heard of it: a star after its state says that it has not (sinfo(1))."""
+    try:
+        socket.create_connection(layout.listeners[node], timeout=5).close()
+    except OSError:
+        return False
+    state = clients.attempt(layout, ("sinfo", "-h", "-n", node, "-o", "%t"), seconds=5).stdout.split("\n")[0].strip()
+    return bool(state) and not state.endswith("*") and not state.startswith(("down", "unk"))
 
 
 def _http_answers(address: str, port: int) -> bool:
@@ -205,7 +211,7 @@ def _http_answers(address: str, port: int) -> bool:
     try:
         connection.request("GET", "/openapi/v3")
         return connection.getresponse().status > 0
-    except (OSError, http.client.HTTPException, socket.timeout):
+    except (TimeoutError, OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()

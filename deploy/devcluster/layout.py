@@ -21,11 +21,10 @@ GPUS = {"a100": 2, "v100": 2}  # on gn1
 
 @dataclass(frozen=True)
 class Layout:
-    """One cluster's place on the machine. `root` is where its Slurm is installed: `/`, or a Debian of its own."""
+    """One cluster's place on the machine."""
 
     folder: Path = DEFAULT_FOLDER
     number: int = 0
-    root: Path = Path("/")
 
     def address(self, host: str) -> str:
         """The loopback address of `hub` (all daemons but slurmd) or of a node.
@@ -42,9 +41,7 @@ class Layout:
     @property
     def listeners(self) -> dict[str, tuple[str, int]]:
         """Everything that will listen, by daemon: (address, port)."""
-        return {
-            name: (self.address(name if name in NODES else HUB), self.port(name)) for name in PORT_OFFSETS
-        }
+        return {name: (self.address(name if name in NODES else HUB), self.port(name)) for name in PORT_OFFSETS}
 
     @property
     def cluster(self) -> str:
@@ -55,6 +52,11 @@ class Layout:
     def cgroup(self) -> str:
         """The name of this cluster's folder in every cgroup hierarchy."""
         return f"towpath-devcluster-{self.number}"
+
+    @property
+    def mark(self) -> Path:
+        """A file by which the folder is known as a cluster's, to be removed whole; it holds the number."""
+        return self.folder / "towpath-devcluster"
 
     @property
     def etc(self) -> Path:
@@ -70,6 +72,11 @@ class Layout:
     def hosts(self) -> Path:
         """The /etc/hosts of every process of the cluster; also the mark by which they are known as its own."""
         return self.etc / "hosts"
+
+    @property
+    def associations(self) -> Path:
+        """The accounts and users that Slurm is given."""
+        return self.etc / "associations.cfg"
 
     @property
     def jwt_key(self) -> Path:
@@ -113,12 +120,12 @@ class Layout:
 
     @property
     def restd_socket(self) -> Path:
-        """slurmrestd's unix socket."""
+        """Slurmrestd's unix socket."""
         return self.folder / "restd" / "socket"
 
     @property
     def restd_url(self) -> str:
-        """slurmrestd's TCP side."""
+        """Slurmrestd's TCP side."""
         return f"http://{self.address(HUB)}:{self.port('slurmrestd')}"
 
     @property

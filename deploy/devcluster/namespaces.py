@@ -14,9 +14,7 @@ from pathlib import Path
 from deploy.devcluster.layout import Layout
 
 
-def inside(
-    layout: Layout, host: str, argv: Sequence[str], *, binds: Mapping[Path, Path], user: str = ""
-) -> list[str]:
+def inside(layout: Layout, host: str, argv: Sequence[str], *, binds: Mapping[Path, Path], user: str = "") -> list[str]:
     """`argv` as a process on `host`; `binds` maps folders to the places where the process is to see them."""
     steps = ["set -e", "cd /", f"hostname {shlex.quote(host)}"]
     for source, target in {layout.hosts: Path("/etc/hosts"), **binds}.items():

@@ -26,7 +26,12 @@ class Shape:
 def slurm_conf(layout: Layout, shape: Shape) -> str:
     """slurm.conf: one file for daemons and clients."""
     tracking = (
-        ("ProctrackType=proctrack/cgroup", "TaskPlugin=task/cgroup", "JobAcctGatherType=jobacct_gather/cgroup")
+        (
+            "ProctrackType=proctrack/cgroup",
+            "TaskPlugin=task/cgroup",
+            "JobAcctGatherType=jobacct_gather/cgroup",
+            "JobAcctGatherFrequency=task=5",
+        )
         if shape.cgroups
         else (
             "ProctrackType=proctrack/linuxproc",
@@ -34,6 +39,7 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
             "JobAcctGatherType=jobacct_gather/linux",
             # Without control groups the sampling is all that can hold a job to its memory.
             "JobAcctGatherParams=OverMemoryKill",
+            "JobAcctGatherFrequency=task=2",
         )
     )
     return _lines(
@@ -59,7 +65,6 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
         # slurmd answers that at the address that its connection came from: 127.0.0.1.
         "CommunicationParameters=NoCtldInAddrAny",
         *tracking,
-        "JobAcctGatherFrequency=task=2",
         # A node that was away comes back by itself; nobody is there to say `scontrol update`.
         "ReturnToService=2",
         # Nodes have more CPUs and memory than the machine: what jobs ask for is bookkeeping here.
@@ -162,9 +167,9 @@ def slurmdbd_conf(layout: Layout) -> str:
     )
 
 
-def hosts(layout: Layout) -> str:
-    """/etc/hosts as the cluster's processes see it."""
-    return _lines("127.0.0.1 localhost", *(f"{layout.address(name)} {name}" for name in (HUB, *NODES)))
+def hosts(layout: Layout, machine: str) -> str:
+    """/etc/hosts as the cluster's processes see it: its own lines, then the machine's; the first match counts."""
+    return _lines("127.0.0.1 localhost", *(f"{layout.address(name)} {name}" for name in (HUB, *NODES)), machine)
 
 
 def _lines(*lines: str) -> str:

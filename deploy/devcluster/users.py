@@ -50,7 +50,16 @@ def release(layout: Layout) -> None:
 
 def _make(name: str) -> None:
     if name == RESTD:
-        _run("useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name)
+        _run(
+            "useradd",
+            "--system",
+            "--no-create-home",
+            "--home-dir",
+            "/nonexistent",
+            "--shell",
+            "/usr/sbin/nologin",
+            name,
+        )
         return
     home = FOLDER / "home" / name
     # A password of '*' rather than '!': sshd without PAM takes the second for a locked account and refuses its keys.
@@ -62,7 +71,7 @@ def _make(name: str) -> None:
 
 def _in_use(note: Path) -> bool:
     folder = Path(note.read_text().strip())
-    return Layout(folder).hosts.exists()
+    return Layout(folder).mark.exists()
 
 
 def _exists(name: str) -> bool:
@@ -72,7 +81,7 @@ def _exists(name: str) -> bool:
 
 
 def _run(*argv: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603 - our own command lines
     if done.returncode:
         raise DevclusterError(f"{argv[0]} {argv[-1]} failed: {done.stderr.strip()}")
 
