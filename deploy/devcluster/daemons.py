@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.devcluster import clients
+from deploy.devcluster import another, clients
 from deploy.devcluster.errors import DevclusterError
 from deploy.devcluster.layout import HUB, NODES, Layout
 from deploy.devcluster.namespaces import inside
@@ -36,6 +36,7 @@ class Daemon:
     environment: Mapping[str, str] = field(default_factory=dict)
     binds: Mapping[Path, Path] = field(default_factory=dict)
     stop_seconds: float = STOP_SECONDS
+    slurm: bool = True  # whether it is a part of Slurm, and comes from where that comes from
 
     @property
     def record(self) -> Path:
@@ -55,7 +56,8 @@ class Daemon:
 
     def launch(self) -> None:
         """Start it, and do not wait."""
-        argv = inside(self.layout, self.host, self.argv, binds=self.binds, user=self.user)
+        binds = {**self.binds, **(another.binds(self.layout.debian) if self.slurm and self.layout.debian else {})}
+        argv = inside(self.layout, self.host, self.argv, binds=binds, user=self.user)
         environment = {**clients.environment(self.layout), **self.environment}
         launch(self.record, argv, environment=environment, output=self.output)
 
@@ -112,6 +114,7 @@ def munged(layout: Layout) -> Daemon:
             *("--num-threads=4",),
         ),
         user="munge",
+        slurm=False,
         answers=lambda: _succeeds(layout, "munge", "--no-input", f"--socket={layout.munge_socket}"),
     )
 
@@ -127,6 +130,7 @@ def mariadbd(layout: Layout) -> Daemon:
             *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=900"),
             *("--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"),
         ),
+        slurm=False,
         answers=lambda: _succeeds(layout, *sql(layout), "-e", "select 1"),
     )
 
@@ -153,19 +157,20 @@ def slurmctld(layout: Layout) -> Daemon:
     return Daemon(
         layout,
         "slurmctld",
-        ("slurmctld", "-D", "-f", str(layout.slurm_conf)),
+        # -i: Slurm 26.05 would not start again after a crash in its first minutes, when not all has been saved once.
+        ("slurmctld", "-D", "-i", "-f", str(layout.slurm_conf)),
         answers=lambda: "is UP" in clients.attempt(layout, ("scontrol", "ping"), seconds=5).stdout,
     )
 
 
-def slurmd(layout: Layout, node: str, binds: Mapping[Path, Path]) -> Daemon:
-    """A node: `binds` are its control groups."""
+def slurmd(layout: Layout, node: str, groups: Mapping[Path, Path]) -> Daemon:
+    """A node: `groups` are its control groups."""
     return Daemon(
         layout,
         node,
         ("slurmd", "-D", "-N", node, "-f", str(layout.slurm_conf)),
         host=node,
-        binds=binds,
+        binds=groups,
         answers=lambda: _node_serves(layout, node),
     )
 
@@ -184,10 +189,10 @@ def slurmrestd(layout: Layout) -> Daemon:
     )
 
 
-def all_of(layout: Layout, binds: Mapping[Path, Path]) -> dict[str, Daemon]:
+def all_of(layout: Layout, groups: Mapping[Path, Path]) -> dict[str, Daemon]:
     """Every daemon by name, in the order in which each finds what it needs; a slurmd goes by its node's name."""
     every = [munged(layout), mariadbd(layout), slurmdbd(layout), slurmctld(layout)]
-    every += [slurmd(layout, node, binds) for node in NODES]
+    every += [slurmd(layout, node, groups) for node in NODES]
     every.append(slurmrestd(layout))
     return {daemon.name: daemon for daemon in every}
 
