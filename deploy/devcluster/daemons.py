@@ -36,7 +36,7 @@ class Daemon:
     environment: Mapping[str, str] = field(default_factory=dict)
     binds: Mapping[Path, Path] = field(default_factory=dict)
     stop_seconds: float = STOP_SECONDS
-    slurm: bool = True  # whether it is a part of Slurm, and comes from where that comes from
+    slurm: bool = False  # whether it is a part of Slurm, and comes from where that comes from
 
     @property
     def record(self) -> Path:
@@ -114,7 +114,6 @@ def munged(layout: Layout) -> Daemon:
             *("--num-threads=4",),
         ),
         user="munge",
-        slurm=False,
         answers=lambda: _succeeds(layout, "munge", "--no-input", f"--socket={layout.munge_socket}"),
     )
 
@@ -130,7 +129,6 @@ def mariadbd(layout: Layout) -> Daemon:
             *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=900"),
             *("--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"),
         ),
-        slurm=False,
         answers=lambda: _succeeds(layout, *sql(layout), "-e", "select 1"),
     )
 
@@ -146,6 +144,7 @@ def slurmdbd(layout: Layout) -> Daemon:
         layout,
         "slurmdbd",
         ("slurmdbd", "-D"),
+        slurm=True,
         # The client library takes the socket's place from here; slurmdbd.conf has no setting for it.
         environment={"MYSQL_UNIX_PORT": str(layout.mysql_socket), "MARIADB_UNIX_PORT": str(layout.mysql_socket)},
         answers=lambda: _succeeds(layout, "sacctmgr", "--noheader", "show", "cluster"),
@@ -159,6 +158,7 @@ def slurmctld(layout: Layout) -> Daemon:
         "slurmctld",
         # -i: Slurm 26.05 would not start again after a crash in its first minutes, when not all has been saved once.
         ("slurmctld", "-D", "-i", "-f", str(layout.slurm_conf)),
+        slurm=True,
         answers=lambda: "is UP" in clients.attempt(layout, ("scontrol", "ping"), seconds=5).stdout,
     )
 
@@ -169,6 +169,7 @@ def slurmd(layout: Layout, node: str, groups: Mapping[Path, Path]) -> Daemon:
         layout,
         node,
         ("slurmd", "-D", "-N", node, "-f", str(layout.slurm_conf)),
+        slurm=True,
         host=node,
         binds=groups,
         answers=lambda: _node_serves(layout, node),
@@ -182,6 +183,7 @@ def slurmrestd(layout: Layout) -> Daemon:
         layout,
         "slurmrestd",
         ("slurmrestd", "-a", "rest_auth/jwt", "-t", "4", f"{address}:{port}", f"unix:{layout.restd_socket}"),
+        slurm=True,
         user=RESTD,
         environment={"SLURM_JWT": "daemon"},
         answers=lambda: _http_answers(address, port),
