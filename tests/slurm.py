@@ -1,14 +1,15 @@
 """A real Slurm for tests: a cluster of its own (deploy/devcluster), with its daemons to stop, kill and start."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy.devcluster import cgroups, clients, processes
-from deploy.devcluster.cluster import Cluster, check_ports
+from deploy.devcluster import clients, processes
+from deploy.devcluster.cluster import Cluster, check_ports, has_cgroups
 from deploy.devcluster.errors import DevclusterError, UsageError
 from deploy.devcluster.layout import NODES, Layout
 from deploy.devcluster.slurm_conf import Shape
@@ -163,10 +164,15 @@ class FaultyDaemon:
 
 @contextlib.contextmanager
 def running(*, cpus: int = 8) -> Iterator[Slurm]:
-    """A cluster in a folder and with a number of its own; gone afterwards."""
+    """A cluster in a folder and with a number of its own; gone afterwards.
+
+    Its Slurm is this machine's, or that of the folder which TOWPATH_TEST_DEBIAN names (`make test-slurm-versions`).
+    """
+    debian = os.environ.get("TOWPATH_TEST_DEBIAN")
     _bury_the_dead()
-    with _place() as layout:
-        cluster = Cluster(layout, Shape(cpus=cpus, cgroups=cgroups.usable()))
+    with _place() as place:
+        layout = dataclasses.replace(place, debian=Path(debian) if debian else None)
+        cluster = Cluster(layout, Shape(cpus=cpus, cgroups=has_cgroups(layout)))
         try:
             cluster.up(lambda _: None)
         except DevclusterError as error:

@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from deploy.devcluster import cgroups, files
-from deploy.devcluster.cluster import Cluster
+from deploy.devcluster import files
+from deploy.devcluster.cluster import Cluster, has_cgroups
 from deploy.devcluster.errors import DevclusterError, UsageError
 from deploy.devcluster.layout import DEFAULT_FOLDER, NUMBERS, Layout
 from deploy.devcluster.slurm_conf import Shape
@@ -37,8 +37,9 @@ def _up(given: argparse.Namespace) -> int:
     if number is not None and Cluster(Layout(folder, number)).whole:
         print(f"It is up already, in {folder}.")
         return 0
-    shape = Shape(cpus=given.cpus, cgroups=not given.no_cgroups and cgroups.usable())
-    cluster = Cluster(Layout(folder, given.number), shape)
+    layout = Layout(folder, given.number, given.debian and given.debian.absolute())
+    shape = Shape(cpus=given.cpus, cgroups=not given.no_cgroups and has_cgroups(layout))
+    cluster = Cluster(layout, shape)
     begun = time.monotonic()
     print(f"Starting Slurm in {folder}", flush=True)
     cluster.up(_say)
@@ -74,8 +75,10 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _env(given: argparse.Namespace) -> int:
-    for key, value in _existing(given).layout.environment.items():
-        print(f"export {key}={value}")
+    layout = _existing(given).layout
+    print(f"export SLURM_CONF={layout.slurm_conf}")
+    if layout.bin.exists():
+        print(f'export PATH="{layout.bin}:$PATH"')
     return 0
 
 
@@ -106,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "up":
             command.add_argument("--number", type=int, default=0, choices=NUMBERS, metavar="N", help="0 to 255")
             command.add_argument("--cpus", type=int, default=8, metavar="N", help="of each node, real or not")
+            command.add_argument("--debian", type=Path, help="a folder with another Debian's Slurm (another-debian.sh)")
             command.add_argument("--no-cgroups", action="store_true", help="do without control groups")
     return parser
 

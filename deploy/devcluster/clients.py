@@ -12,12 +12,11 @@ from deploy.devcluster.errors import DevclusterError
 from deploy.devcluster.layout import Layout
 
 SECONDS = 30
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def environment(layout: Layout) -> dict[str, str]:
     """An explicit one: nothing of the caller's reaches a daemon, or a job that a daemon starts."""
-    return {"PATH": PATH, "LANG": "C.UTF-8", **layout.environment}
+    return {"LANG": "C.UTF-8", **layout.environment}
 
 
 def attempt(

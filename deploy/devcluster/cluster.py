@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from deploy.devcluster import accounts, cgroups, clients, daemons, files, processes, users
+from deploy.devcluster import accounts, another, cgroups, clients, daemons, files, processes, users
 from deploy.devcluster.daemons import Daemon
 from deploy.devcluster.errors import DevclusterError, UsageError
-from deploy.devcluster.layout import NODES, Layout
+from deploy.devcluster.layout import NODES, PATH, Layout
 from deploy.devcluster.slurm_conf import Shape
 
 # Commands that must be there, and the Debian package that each comes with.
@@ -44,10 +44,10 @@ class Cluster:
     @cached_property
     def daemons(self) -> dict[str, Daemon]:
         """Every daemon by name; a slurmd goes by its node's name."""
-        binds: dict[Path, Path] = {}
+        groups: dict[Path, Path] = {}
         if self.shape.cgroups:
-            binds = {hierarchy / self.layout.cgroup: hierarchy for hierarchy in cgroups.hierarchies()}
-        return daemons.all_of(self.layout, binds)
+            groups = {hierarchy / self.layout.cgroup: hierarchy for hierarchy in cgroups.hierarchies()}
+        return daemons.all_of(self.layout, groups)
 
     def up(self, say: Say) -> None:
         """From nothing (or from what a crash left) to three idle nodes. On failure all of it is undone.
@@ -141,6 +141,11 @@ class Cluster:
         return all(daemon.alive for daemon in self.daemons.values())
 
 
+def has_cgroups(layout: Layout) -> bool:
+    """Whether this machine and this Slurm can have control groups for jobs; newer Slurms know only version 2."""
+    return cgroups.usable() and (layout.debian is None or (another.plugins(layout.debian) / "cgroup_v1.so").exists())
+
+
 @contextlib.contextmanager
 def _alone(layout: Layout) -> Iterator[None]:
     """One at a time in a folder. The lock is an abstract socket (unix(7)): it is no file, and ends with its process."""
@@ -161,7 +166,7 @@ def check_root() -> None:
 def check_machine() -> None:
     """Raises UsageError when this is not root, or something is not installed."""
     check_root()
-    missing = {package for command, package in COMMANDS.items() if shutil.which(command, path=clients.PATH) is None}
+    missing = {package for command, package in COMMANDS.items() if shutil.which(command, path=PATH) is None}
     if missing:
         raise UsageError(f"Not installed: {', '.join(sorted(missing))}. `make cluster` installs what is needed.")
 

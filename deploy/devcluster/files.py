@@ -10,7 +10,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from deploy.devcluster import accounts, slurm_conf
+from deploy.devcluster import accounts, another, slurm_conf
 from deploy.devcluster.errors import UsageError
 from deploy.devcluster.layout import Layout
 from deploy.devcluster.slurm_conf import Shape
@@ -72,6 +72,10 @@ def write(layout: Layout, shape: Shape) -> None:
     _file(layout.hosts, slurm_conf.hosts(layout, Path("/etc/hosts").read_text()))
     _file(layout.jwt_key, secrets.token_bytes(32), "slurm", 0o600)
     _file(layout.munge_folder / "key", secrets.token_bytes(128), "munge", 0o400)
+    if layout.debian:
+        _folder(layout.bin, "root", 0o755)
+        for command in another.COMMANDS:
+            _file(layout.bin / command, another.script(layout.debian, command), mode=0o755)
     for minor, path in enumerate(file for files in slurm_conf.gpu_files(layout).values() for file in files):
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(FAKE_MAJOR, minor))
         Path(path).chmod(0o666)

@@ -12,6 +12,7 @@ DEFAULT_FOLDER = Path("/tmp/towpath-cluster")  # noqa: S108 - short, for unix so
 NUMBERS = range(256)
 FIRST_PORT, PORTS_EACH = 17000, 50  # the last one is 29749: below the range that Linux gives to clients
 
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 HUB = "hub"
 PORT_OFFSETS = {"slurmctld": 1, "slurmdbd": 2, "slurmrestd": 3, "cn1": 11, "cn2": 12, "gn1": 21}
 NODE_NUMBERS = {"cn1": 11, "cn2": 12, "gn1": 21}
@@ -25,6 +26,7 @@ class Layout:
 
     folder: Path = DEFAULT_FOLDER
     number: int = 0
+    debian: Path | None = None  # where its Slurm is from; None: from this machine
 
     def address(self, host: str) -> str:
         """The loopback address of `hub` (all daemons but slurmd) or of a node.
@@ -84,6 +86,11 @@ class Layout:
         return self.etc / "jwt_hs256.key"
 
     @property
+    def bin(self) -> Path:
+        """Slurm's commands, where they are not this machine's."""
+        return self.folder / "bin"
+
+    @property
     def log(self) -> Path:
         """One file per daemon, and one more for what it says before it has opened that."""
         return self.folder / "log"
@@ -131,4 +138,5 @@ class Layout:
     @property
     def environment(self) -> dict[str, str]:
         """What a client of this cluster needs in its environment."""
-        return {"SLURM_CONF": str(self.slurm_conf)}
+        path = f"{self.bin}:{PATH}" if self.debian else PATH
+        return {"SLURM_CONF": str(self.slurm_conf), "PATH": path}

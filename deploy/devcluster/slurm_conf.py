@@ -7,6 +7,7 @@ Facts: slurm.conf(5), gres.conf(5), cgroup.conf(5), slurmdbd.conf(5) of Slurm 22
 
 from dataclasses import dataclass
 
+from deploy.devcluster.another import plugins
 from deploy.devcluster.layout import GPUS, HUB, NODES, Layout
 
 
@@ -46,6 +47,7 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
         f"ClusterName={layout.cluster}",
         f"SlurmctldHost={HUB}({layout.address(HUB)})",
         f"SlurmctldPort={layout.port('slurmctld')}",
+        *([f"PluginDir={plugins(layout.debian)}"] if layout.debian else []),
         "SlurmUser=slurm",
         "AuthType=auth/munge",
         f"AuthInfo=socket={layout.munge_socket}",
@@ -82,7 +84,7 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
         "PreemptMode=REQUEUE",
         "JobRequeue=1",
         "KillWait=5",
-        "UnkillableStepTimeout=30",
+        "UnkillableStepTimeout=60",
         # A finished job is forgotten by squeue after this; sacct keeps it.
         "MinJobAge=60",
         "MaxJobCount=20000",
@@ -134,10 +136,9 @@ def gres_conf(layout: Layout) -> str:
 def cgroup_conf(shape: Shape) -> str:
     """cgroup.conf: memory and devices really bind; cores do not, since nodes have more than the machine."""
     if not shape.cgroups:
-        return ""
+        return _lines("CgroupPlugin=disabled")
     return _lines(
         "CgroupPlugin=cgroup/v1",
-        "CgroupAutomount=no",
         "ConstrainCores=no",
         "ConstrainRAMSpace=yes",
         "ConstrainSwapSpace=no",
@@ -151,6 +152,7 @@ def slurmdbd_conf(layout: Layout) -> str:
         f"DbdHost={HUB}",
         f"DbdAddr={layout.address(HUB)}",
         f"DbdPort={layout.port('slurmdbd')}",
+        *([f"PluginDir={plugins(layout.debian)}"] if layout.debian else []),
         "SlurmUser=slurm",
         "AuthType=auth/munge",
         f"AuthInfo=socket={layout.munge_socket}",

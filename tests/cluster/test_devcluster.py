@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import signal
 import subprocess
 import urllib.request
@@ -41,6 +42,12 @@ def test_three_nodes_are_idle_each_at_an_address_of_its_own(slurm):
         f"cn2 cpu* idle {slurm.address('cn2')} (null)",
         f"gn1 gpu idle {slurm.address('gn1')} gpu:a100:2,gpu:v100:2",
     ]
+
+
+def test_commands_and_controller_are_of_one_version(slurm):
+    config = slurm.run("scontrol", "show", "config")
+    version = re.search(r"SLURM_VERSION\s+= (\S+)", config).group(1)
+    assert slurm.run("sinfo", "--version").strip() == f"slurm {version}"
 
 
 @pytest.mark.parametrize(("partition", "node"), [("cpu", "cn2"), ("gpu", "gn1")])
@@ -143,18 +150,26 @@ def test_a_reservation_holds_a_node_for_its_user(slurm):
 
 
 def test_slurmrestd_takes_a_token_and_nobody_without(slurm):
-    def status_of(headers):
-        request = urllib.request.Request(f"{slurm.restd_url}/slurm/v0.0.38/diag", headers=headers)
+    def answer(path, headers):
+        request = urllib.request.Request(f"{slurm.restd_url}{path}", headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=20) as reply:
-                return reply.status, json.load(reply)["errors"]
+                return reply.status, json.load(reply)
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, None
+                return error.code, {}
 
-    assert status_of({"X-SLURM-USER-NAME": "alice", "X-SLURM-USER-TOKEN": slurm.jwt("alice")}) == (200, [])
-    assert status_of({"X-SLURM-USER-NAME": "alice", "X-SLURM-USER-TOKEN": "x"})[0] in (401, 500)
-    assert status_of({})[0] == 401
+    alice = {"X-SLURM-USER-NAME": "alice", "X-SLURM-USER-TOKEN": slurm.jwt("alice")}
+    status, paths = answer("/openapi/v3", alice)
+    assert status == 200
+    version = max(re.findall(r"/slurm/(v[0-9.]+)/diag", json.dumps(paths)))
+    status, diag = answer(f"/slurm/{version}/diag/", alice)
+    assert (status, diag["errors"]) == (200, [])
+    status, associations = answer(f"/slurmdb/{version}/associations/", alice)
+    assert (status, associations["errors"]) == (200, [])
+    assert {entry["user"] for entry in associations["associations"]} >= {"alice"}
+    for headers in ({}, {**alice, "X-SLURM-USER-TOKEN": "x"}):
+        assert answer(f"/slurm/{version}/diag/", headers)[0] >= 400
 
 
 def test_no_key_can_be_read_by_users(slurm):
