@@ -47,8 +47,8 @@ fix: .venv/.test  ## Format, and mend what can be mended
 bench: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-bench  ## Measure against the peers; writes docs/performance.md
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m tests.bench $(ARGS)
 
-cluster: debian-slurm  ## Start a real Slurm on this machine (root; ARGS="--number 1 --folder DIR" for another)
-	@$(SUDO) $(PYTHON) -B -m deploy.devcluster up $(ARGS)
+cluster: debian-slurm .venv/.run cluster-apps  ## Start a real Slurm on this machine and a hub on it (root)
+	@$(SUDO) $(PYTHON) -B -m deploy.devcluster up --hub $(BIN)/towpath --apps $(APPS) $(ARGS)
 
 cluster-down:  ## End it, and remove all that it made
 	@$(SUDO) $(PYTHON) -B -m deploy.devcluster down $(ARGS)

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from deploy.devcluster import files
+from deploy.devcluster import files, hub
 from deploy.devcluster.cluster import Cluster, has_cgroups
 from deploy.devcluster.errors import DevclusterError, UsageError
 from deploy.devcluster.layout import DEFAULT_FOLDER, NUMBERS, Layout
@@ -32,11 +32,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _up(given: argparse.Namespace) -> int:
+    layout = _start_slurm(given)
+    if given.hub:
+        _start_hub(layout, program=given.hub, apps=given.apps, port=given.port)
+    return 0
+
+
+def _start_slurm(given: argparse.Namespace) -> Layout:
+    """The cluster, where it is not up yet."""
     folder = given.folder.absolute()
     number = files.number_of(folder)
     if number is not None and Cluster(Layout(folder, number)).whole:
-        print(f"It is up already, in {folder}.")
-        return 0
+        print(f"Slurm is up already, in {folder}.")
+        return Layout(folder, number)
     layout = Layout(folder, given.number, given.debian and given.debian.absolute())
     shape = Shape(cpus=given.cpus, cgroups=not given.no_cgroups and has_cgroups(layout))
     cluster = Cluster(layout, shape)
@@ -56,7 +64,7 @@ def _up(given: argparse.Namespace) -> int:
         f"Logs: {cluster.layout.log}\n"
         "To end it and remove all of it: make cluster-down" + (f' ARGS="{option.strip()}"' if option else "")
     )
-    return 0
+    return layout
 
 
 def _down(given: argparse.Namespace) -> int:
@@ -80,6 +88,22 @@ def _env(given: argparse.Namespace) -> int:
     if layout.bin.exists():
         print(f'export PATH="{layout.bin}:$PATH"')
     return 0
+
+
+def _start_hub(layout: Layout, *, program: Path, apps: Path, port: int) -> None:
+    """The hub, where it does not run yet."""
+    daemon = hub.daemon(layout, program=program.absolute(), port=port)
+    begun = time.monotonic()
+    if not daemon.alive:
+        print("\nStarting the hub", flush=True)
+        hub.write(layout, apps=apps.absolute(), port=port)
+        daemon.start()
+        print(f"The hub is up after {time.monotonic() - begun:.1f} s.")
+    print(
+        f"\nTowpath is ready at http://127.0.0.1:{port}/\n"
+        "Sign in as alice, bob or carol (an admin): without a password, from this machine alone.\n"
+        f"Configuration and data: {hub.folder(layout)}. Log: {daemon.output}"
+    )
 
 
 COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env}
@@ -110,6 +134,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--number", type=int, default=0, choices=NUMBERS, metavar="N", help="0 to 255")
             command.add_argument("--cpus", type=int, default=8, metavar="N", help="of each node, real or not")
             command.add_argument("--debian", type=Path, help="a folder with another Debian's Slurm (another-debian.sh)")
+            command.add_argument("--hub", type=Path, metavar="TOWPATH", help="start a hub too, with this program")
+            command.add_argument("--apps", type=Path, default=hub.APPS, help=f"what apps/install.sh made ({hub.APPS})")
+            command.add_argument("--port", type=int, default=hub.PORT, help=f"of the hub ({hub.PORT})")
             command.add_argument("--no-cgroups", action="store_true", help="do without control groups")
     return parser
 

@@ -4,14 +4,17 @@ Owns: what the hub of a dev cluster offers, and to whom. Refuses to know: how Sl
 """
 
 import http.client
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from deploy.devcluster.daemons import Daemon
 from deploy.devcluster.layout import Layout
 
 NAME = "towpath"
 PORT, REPORT_OFFSET = 8000, 31
+APPS = Path("/var/tmp/towpath-apps")  # noqa: S108 - root's own, made by apps/install.sh
 PEOPLE = ("alice", "bob")
 ADMINS = ("carol",)
 
@@ -71,35 +74,73 @@ title = "QOS"
 kind = "qos"
 """
 
+
+class Profile(NamedTuple):
+    """One app: `{apps}` in its command is the folder of the programs."""
+
+    name: str
+    title: str
+    about: str
+    app: str
+    default_path: str
+    command: tuple[str, ...]
+
+    def text(self, apps: Path) -> str:
+        """Its [[profile]]. JSON's strings and lists are TOML's too."""
+        command = [part.replace("{apps}", str(apps / "bin")) for part in self.command]
+        lines = {"name": self.name, "title": self.title, "description": self.about, "cluster": "devcluster"}
+        lines |= {"app": self.app, "default_path": self.default_path}
+        told = [f"{key} = {json.dumps(value)}" for key, value in lines.items()]
+        return "\n".join(["[[profile]]", *told, f"command = {json.dumps(command)}", FIELDS])
+
+
+JUPYTER_OPTIONS = (
+    "--no-browser",
+    "--ServerApp.sock={socket}",
+    "--ServerApp.sock_mode=0600",
+    "--ServerApp.base_url={base_path}",
+    "--ServerApp.allow_remote_access=True",
+)
+CODE_SERVER_OPTIONS = (
+    *("--socket", "{socket}", "--socket-mode", "600", "--auth", "none"),
+    *("--disable-telemetry", "--disable-update-check"),
+)
+TENSORBOARD_OPTIONS = (
+    *("--logdir", "tensorboard", "--host", "127.0.0.1", "--port", "{port}", "--path_prefix", "{base_path}"),
+)
+
 PROFILES = (
-    (
-        "jupyterlab",
-        "JupyterLab",
-        "Notebooks, terminals and files.",
-        'app = "jupyter"\ncommand = ["{apps}/jupyter", "lab", "--no-browser", "--ServerApp.sock={{socket}}",'
-        ' "--ServerApp.sock_mode=0600", "--ServerApp.base_url={{base_path}}", "--ServerApp.allow_remote_access=True"]',
+    Profile(
+        name="jupyterlab",
+        title="JupyterLab",
+        about="Notebooks, terminals and files.",
+        app="jupyter",
+        default_path="lab",
+        command=("{apps}/jupyter", "lab", *JUPYTER_OPTIONS),
     ),
-    (
-        "notebook",
-        "Notebook",
-        "The classic notebook.",
-        'app = "jupyter"\ndefault_path = "tree"\ncommand = ["{apps}/jupyter", "notebook", "--no-browser",'
-        ' "--ServerApp.sock={{socket}}", "--ServerApp.sock_mode=0600", "--ServerApp.base_url={{base_path}}",'
-        ' "--ServerApp.allow_remote_access=True"]',
+    Profile(
+        name="notebook",
+        title="Notebook",
+        about="The classic notebook.",
+        app="jupyter",
+        default_path="tree",
+        command=("{apps}/jupyter", "notebook", *JUPYTER_OPTIONS),
     ),
-    (
-        "code-server",
-        "VS Code",
-        "An editor with terminals.",
-        'app = "web"\ndefault_path = ""\ncommand = ["{apps}/code-server", "--socket", "{{socket}}", "--socket-mode",'
-        ' "600", "--auth", "none", "--disable-telemetry", "--disable-update-check"]',
+    Profile(
+        name="code-server",
+        title="VS Code",
+        about="An editor with terminals.",
+        app="web",
+        default_path="",
+        command=("{apps}/code-server", *CODE_SERVER_OPTIONS),
     ),
-    (
-        "tensorboard",
-        "TensorBoard",
-        "Curves of training runs, from the folder tensorboard in your home.",
-        'app = "web"\ndefault_path = ""\ncommand = ["{apps}/tensorboard", "--logdir", "tensorboard", "--host",'
-        ' "127.0.0.1", "--port", "{{port}}", "--path_prefix", "{{base_path}}"]',
+    Profile(
+        name="tensorboard",
+        title="TensorBoard",
+        about="Curves of training runs, from the folder tensorboard in your home.",
+        app="web",
+        default_path="",
+        command=("{apps}/tensorboard", *TENSORBOARD_OPTIONS),
     ),
 )
 
@@ -124,12 +165,14 @@ def config(
         conf=layout.slurm_conf,
         more=more,
     )
-    profiles = [
-        f'[[profile]]\nname = "{name}"\ntitle = "{title}"\ndescription = "{about}"\ncluster = "devcluster"\n'
-        f"{lines.format(apps=apps / 'bin')}\n{FIELDS}"
-        for name, title, about, lines in PROFILES
-    ]
-    return "\n".join([head, *profiles])
+    return "\n".join([head, *(profile.text(apps) for profile in PROFILES)])
+
+
+def write(layout: Layout, *, apps: Path, port: int = PORT) -> None:
+    """Write the configuration, for root's eyes."""
+    home = folder(layout)
+    home.mkdir(mode=0o700, exist_ok=True)
+    (home / "towpath.toml").write_text(config(layout, apps=apps, port=port))
 
 
 def folder(layout: Layout) -> Path:
