@@ -1,4 +1,4 @@
-"""The door: the ASGI app, sign-in, sessions, authorisation, the tunnel, the command line.
+"""The door: the HTTP server, sign-in, sessions, authorisation, the tunnel, the command line.
 
 Owns: everything that faces the internet. Refuses to know clusters: it holds no cluster credential, and never calls
 a scheduler. Keeps nothing that it could lose: any worker may be killed at any time.

@@ -1,11 +1,8 @@
-"""What is said instead of an app's answer, sent as raw ASGI.
+"""What is said instead of an app's answer.
 
-Owns: which of the portal's answers fits, and how it is sent. Refuses to know what they look like.
+Owns: which of the portal's answers fits. Refuses to know what they look like.
 """
 
-from typing import Any
-
-from gateway.app import Scope, Send
 from portal.errors import Answer, ErrorPages
 from state import names
 from state.errors import NameRuleError, StateUnavailableError
@@ -21,35 +18,24 @@ class PortalAnswers:
         self._pages = pages
         self._store = store
 
-    async def refuse(self, scope: Scope, send: Send, status: int, message: str, *, page: bool) -> None:
+    def refuse(self, status: int, message: str, *, page: bool) -> Answer:
         """An error. `message` is a sentence."""
-        await _send(scope, send, self._pages.error(status, html=page, message=message))
+        return self._pages.error(status, html=page, message=message)
 
-    async def sign_in(self, scope: Scope, send: Send, *, page: bool) -> None:
+    def sign_in(self, target: str, *, page: bool) -> Answer:
         """Nobody is signed in."""
-        await _send(scope, send, self._pages.sign_in_first(html=page, path=_here(scope)))
+        return self._pages.sign_in_first(html=page, path=target)
 
-    async def redirect(self, send: Send, location: str) -> None:
-        """302 to a path of ours."""
-        headers = [(b"location", location.encode("latin-1")), (b"content-length", b"0")]
-        await send({"type": "http.response.start", "status": 302, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def not_running(
-        self, scope: Scope, send: Send, identity: Identity, user: str, segment: str, *, page: bool
-    ) -> None:
+    async def not_running(self, target: str, identity: Identity, user: str, segment: str, *, page: bool) -> Answer:
         """There is no route: the start or pending page, or JSON 424; 404 for a user that there is not."""
         try:
             name, server = await self._which(user, segment)
             known = user == identity.user.name or await self._store.users.get(user) is not None
         except StateUnavailableError as error:
-            await self.refuse(scope, send, 503, str(error), page=page)
-            return
+            return self.refuse(503, str(error), page=page)
         if not known:
-            await self.refuse(scope, send, 404, "There is no such user.", page=page)
-            return
-        answer = self._pages.stopped_page(html=page, user=user, name=name, server=server, path=_here(scope))
-        await _send(scope, send, answer)
+            return self.refuse(404, "There is no such user.", page=page)
+        return self._pages.stopped_page(html=page, user=user, name=name, server=server, path=target)
 
     async def _which(self, user: str, segment: str) -> tuple[str, Server | None]:
         """The server that the path means: the named one if there is one of that name, else the default one."""
@@ -60,15 +46,3 @@ class PortalAnswers:
         if named is not None:
             return segment, named
         return "", await self._store.servers.get(user, "")
-
-
-def _here(scope: Scope) -> str:
-    query: bytes = scope["query_string"]
-    path: str = scope["raw_path"].decode("latin-1")
-    return f"{path}?{query.decode('latin-1')}" if query else path
-
-
-async def _send(scope: Scope, send: Send, answer: Answer) -> None:
-    start: dict[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
-    await send(start)
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})

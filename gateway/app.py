@@ -1,22 +1,32 @@
-"""The ASGI entry: every request and every WebSocket passes here, is authorised, and only then goes on.
+"""The door's decisions: every request and every WebSocket passes here, is authorised, and only then goes on.
 
-Owns: the order of the checks. Refuses to know how bytes reach an app (`gateway.tunnel`), what a page looks like
-(`portal`) and where sessions are kept (`state`).
+Owns: the order of the checks. Refuses to know how bytes come (`gateway.wire`) and how they reach an app
+(`gateway.tunnel`), what a page looks like (`portal`) and where sessions are kept (`state`).
 
     path -> who is asking -> sent by our own page? -> hub page or API: the portal
                                                    -> /user/...: may they? -> is there a route? -> the tunnel
 
-The hot path (a known session on a known route) awaits nothing but the tunnel.
+The checks are one plain function over what this worker knows (`_decide`). Where it does not know enough (a session or
+a route that the mirror has not heard of) it raises `_Ask`; a task then asks the store, and the checks begin anew with
+the answer. So the hot path is a chain of calls, and there is no second version of the checks.
+
+What follows from a head alone is worked out once for all requests that repeat it (`_Proof`, kept in `Head.memo`);
+whether it holds is asked at every request.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import lru_cache
+from typing import Final, Protocol
 
 from gateway import paths
 from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought, bearer
 from gateway.origin import SAFE_METHODS, from_ourselves, own_origin
 from gateway.tunnel import Caller, Tunnel, UpstreamError
+from gateway.wire import Request
+from portal.errors import Answer
 from state.errors import StateUnavailableError
 from state.mirror import Identity, Mirror
 from state.names import server_key
@@ -24,13 +34,12 @@ from state.records import Route
 from state.scopes import may
 from state.store.credentials import digest
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+log = logging.getLogger("towpath.door")
 
-_SLASHLESS: Final = frozenset({"GET", "HEAD"})
-
+_SAFE: Final = frozenset(method.encode() for method in SAFE_METHODS)
+_SLASHLESS: Final = frozenset({b"GET", b"HEAD"})
+_PATHS: Final = 4096
+_PATH_MAX: Final = 256
 
 _AWAY: Final = (
     "The hub's store is away, so nobody's right can be checked now. Running servers go on; try again in a minute."
@@ -49,30 +58,67 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
 class Answers(Protocol):
     """What is said instead of an app's answer: pages for people, JSON for programs."""
 
-    async def refuse(self, scope: Scope, send: Send, status: int, message: str, *, page: bool) -> None:
+    def refuse(self, status: int, message: str, *, page: bool) -> Answer:
         """An error. `message` is a sentence."""
 
-    async def sign_in(self, scope: Scope, send: Send, *, page: bool) -> None:
-        """Nobody is signed in: to the sign-in page and back, or JSON 403."""
+    def sign_in(self, target: str, *, page: bool) -> Answer:
+        """Nobody is signed in: to the sign-in page and back to `target`, or JSON 403."""
 
-    async def redirect(self, send: Send, location: str) -> None:
-        """302 to a path of ours."""
-
-    async def not_running(
-        self, scope: Scope, send: Send, identity: Identity, user: str, segment: str, *, page: bool
-    ) -> None:
+    async def not_running(self, target: str, identity: Identity, user: str, segment: str, *, page: bool) -> Answer:
         """There is no route: the start or pending page, or JSON 424."""
 
 
+class Portal(Protocol):
+    """The hub's own pages and API."""
+
+    def handle(self, request: Request, identity: Identity | None) -> None:
+        """Answer a request, asked by `identity` (None: nobody)."""
+
+
+Found = dict[str, Identity | Route | None]
+
+
+class _Ask(Exception):  # noqa: N818 - it is a question
+    """This worker does not know enough: the answer of `ask` is to be found under `key`."""
+
+    def __init__(self, key: str, ask: Callable[[], Awaitable[Identity | Route | None]]) -> None:
+        super().__init__(key)
+        self.key = key
+        self.ask = ask
+
+
+class _Proof:
+    """What a head brings, worked out once: the digests of its credentials, and whether our own page sent it."""
+
+    __slots__ = ("brought", "caller", "host_is_ours", "identity", "ours", "ticket", "token")
+
+    def __init__(self, brought: Brought, *, token: str, ticket: str, ours: bool, host_is_ours: bool) -> None:
+        self.brought = brought
+        self.token = token
+        self.ticket = ticket
+        self.ours = ours
+        self.host_is_ours = host_is_ours
+        self.identity: Identity | None = None
+        self.caller: Caller | None = None
+
+    def caller_of(self, identity: Identity, *, by_cookie: bool) -> Caller:
+        """The same as last time, if it is the same."""
+        caller = self.caller
+        if caller is None or self.identity is not identity or caller.by_cookie is not by_cookie:
+            caller = Caller(user=identity.user.name, digest=identity.digest, by_cookie=by_cookie)
+            self.identity, self.caller = identity, caller
+        return caller
+
+
 class App:
-    """The ASGI application of one worker."""
+    """The handler of one worker's requests."""
 
     def __init__(
         self,
         *,
         mirror: Mirror,
         tunnel: Tunnel,
-        portal: Asgi,
+        portal: Portal,
         answers: Answers,
         jar: CookieJar,
         find: Callable[[str, str], Awaitable[Route | None]],
@@ -91,163 +137,205 @@ class App:
         self._answers = answers
         self._jar = jar
         self._find = find
-        self._base_path = base_path
-        self._user_prefix = f"{base_path}user/".encode()
-        self._api_prefix = f"{base_path}hub/api/".encode()
         self._scheme = scheme
         self._allowed_hosts = allowed_hosts
+        self._tasks: set[asyncio.Task[None]] = set()
+        prefix = f"{base_path}user/".encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request or WebSocket."""
-        kind = scope["type"]
-        if kind == "http":
-            await self._http(scope, receive, send)
-        elif kind == "websocket":
-            await self._websocket(scope, receive, send)
+        def read(path: bytes) -> paths.UserPath | None:
+            paths.check(path)
+            return paths.user_path(path, prefix)
 
-    # --- HTTP ----------------------------------------------------------------------------------------------
+        self._read = read
+        self._read_short = lru_cache(_PATHS)(read)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        brought = Brought(scope["headers"])
+    def handle(self, request: Request) -> None:
+        """One request or WebSocket. See `gateway.wire.request.Handler`."""
         try:
-            identity, by_cookie, target = await self._admit(scope, brought, unsafe=scope["method"] not in SAFE_METHODS)
-            if target is None:
-                scope.setdefault("state", {})["identity"] = identity
-                await self._portal(scope, receive, send)
-                return
-            identity, route = await self._authorise(identity, target)
-            if not target.complete and scope["method"] in _SLASHLESS:
-                await self._answers.redirect(send, _with_query(scope, scope["raw_path"].decode("ascii") + "/"))
-            elif route is None:
-                await self._answers.not_running(
-                    scope, send, identity, target.user, target.segment, page=brought.wants_page
-                )
-            else:
-                caller = Caller(user=identity.user.name, digest=identity.digest, by_cookie=by_cookie)
-                await self._tunnel.http(scope, receive, send, route, caller=caller)
+            self._decide(request, {})
         except Refusal as refusal:
-            if refusal.sign_in and brought.authorization is None:
-                await self._answers.sign_in(scope, send, page=brought.wants_page)
-            else:
-                await self._answers.refuse(scope, send, refusal.status, str(refusal), page=brought.wants_page)
-        except UpstreamError as error:
-            await self._answers.refuse(scope, send, error.status, str(error), page=brought.wants_page)
+            self._refuse(request, refusal)
+        except _Ask as question:
+            self._spawn(request, self._find_out(request, question))
 
-    # --- WebSocket -----------------------------------------------------------------------------------------
-
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refused before anything is opened upstream, unless every check holds."""
-        brought = Brought(scope["headers"])
-        try:
-            identity, by_cookie, target = await self._admit(scope, brought, unsafe=True)
-            if target is None:
-                raise Refusal(404, "There is no WebSocket here.")
-            identity, route = await self._authorise(identity, target)
-            if route is None:
-                raise Refusal(424, "This server is not running.")
-        except Refusal as refusal:
-            await _deny(receive, send, refusal)
+    async def _find_out(self, request: Request, question: _Ask) -> None:
+        """Ask the store what the checks need to know, and let them begin anew."""
+        found: Found = {}
+        while True:
+            try:
+                found[question.key] = await question.ask()
+                if request.open:
+                    self._decide(request, found)
+            except StateUnavailableError:
+                self._refuse(request, Refusal(503, _AWAY))
+            except Refusal as refusal:
+                self._refuse(request, refusal)
+            except _Ask as next_question:
+                question = next_question
+                continue
             return
-        caller = Caller(user=identity.user.name, digest=identity.digest, by_cookie=by_cookie)
-        await self._tunnel.websocket(scope, receive, send, route, caller=caller)
+
+    def _spawn(self, request: Request, work: Coroutine[None, None, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("A request could not be handled")
+                self._refuse(request, Refusal(500, "The hub made a mistake."))
+
+        task = asyncio.get_running_loop().create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # --- the checks ----------------------------------------------------------------------------------------
 
-    async def _admit(
-        self, scope: Scope, brought: Brought, *, unsafe: bool
-    ) -> tuple[Identity | None, bool, paths.UserPath | None]:
-        """Who asks (None: nobody), whether by a cookie, and for whose path (None: a hub page). Raises Refusal."""
-        raw_path: bytes = scope["raw_path"]
+    def _decide(self, request: Request, found: Found) -> None:
+        """All checks, in order, then on to where it goes. Raises Refusal and _Ask.
+
+        `found` is what the store has answered to earlier questions of this request.
+        """
+        path = request.target.partition(b"?")[0]
         try:
-            paths.check(raw_path)
-            target = paths.user_path(raw_path, self._user_prefix)
+            target = self._read_short(path) if len(path) < _PATH_MAX else self._read(path)
         except paths.BadPathError as error:
             raise Refusal(400, str(error)) from error
-        if self._allowed_hosts is not None and _host_name(brought.host) not in self._allowed_hosts:
+        head = request.head
+        proof: _Proof | None = head.memo
+        if proof is None:
+            proof = head.memo = self._proof(Brought(head.fields))
+        if not proof.host_is_ours:
             raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
-        try:
-            identity, by_cookie = await self._who(brought, at_app=target is not None)
-        except StateUnavailableError as error:
-            raise Refusal(503, _AWAY) from error
-        if unsafe and (by_cookie or brought.authorization is None) and not self._from_ourselves(brought):
+        identity, by_cookie = self._who(proof, found, at_app=target is not None)
+        unsafe = head.websocket or request.method not in _SAFE
+        if unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None):
             raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
-        return identity, by_cookie, target
-
-    async def _authorise(self, identity: Identity | None, target: paths.UserPath) -> tuple[Identity, Route | None]:
-        """The caller, and the route if there is one, when they may use it. Raises Refusal."""
+        if target is None:
+            if head.websocket:
+                raise Refusal(404, "There is no WebSocket here.")
+            self._portal.handle(request, identity)
+            return
         if identity is None:
             raise Refusal(403, "Sign in, or send a valid token.", sign_in=True)
+        route = self._authorise(identity, target, found)
+        if route is not None and (target.complete or head.websocket or request.method not in _SLASHLESS):
+            carry = self._tunnel.websocket if head.websocket else self._tunnel.http
+            carry(request, route, caller=proof.caller_of(identity, by_cookie=by_cookie), refuse=self._refuse_upstream)
+        else:
+            self._elsewhere(request, identity, target, page=proof.brought.wants_page)
+
+    def _elsewhere(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
+        """What may be used, but is not there, or not by this path. Raises Refusal."""
+        if request.head.websocket:
+            raise Refusal(424, "This server is not running.")
+        if not target.complete and request.method in _SLASHLESS:
+            path, mark, query = request.target.partition(b"?")
+            request.respond(302, [(b"location", path + b"/" + mark + query)])
+        else:
+            self._spawn(request, self._not_running(request, identity, target, page=page))
+
+    def _authorise(self, identity: Identity, target: paths.UserPath, found: Found) -> Route | None:
+        """The route if there is one, when the caller may use it. Raises Refusal and _Ask."""
         user, segment = target.user, target.segment
         route = self._mirror.lookup(user, segment)
         if route is None and (self._may_access(identity, user, "") or self._may_access(identity, user, segment)):
-            route = await self._late(target)
+            # This worker's mirror may be late: whoever was told "ready" must not find nothing.
+            late = self._known("route", found, lambda: self._find(user, segment))
+            assert late is None or isinstance(late, Route)
+            route = late
         if not self._may_access(identity, user, route.name if route is not None else ""):
             # The same answer whether or not there is such a server: who runs what is nobody else's business.
             raise Refusal(403, "You have no access to this server.")
         if not self._mirror.fresh:
             raise Refusal(503, _AWAY)
-        return identity, route
+        return route
 
-    async def _who(self, brought: Brought, *, at_app: bool) -> tuple[Identity | None, bool]:
-        """Who is asking, and whether a cookie says so. A token in the header comes before a cookie.
+    def _who(self, proof: _Proof, found: Found, *, at_app: bool) -> tuple[Identity | None, bool]:
+        """Who is asking, and whether a cookie says so. A token in the header comes before a cookie. Raises _Ask.
 
         `at_app`: the request is for an app. An app's pages may send an Authorization header of the app's own
         (JupyterLab sends its token); it proves nothing to us, and the cookie decides.
         """
-        if brought.authorization is not None:
-            identity = await self._by_token(brought.authorization)
+        if proof.brought.authorization is not None:
+            identity = self._by_token(proof.token, found) if proof.token else None
             if identity is not None or not at_app:
                 return identity, False
-        if brought.cookies:
-            ticket = self._jar.ticket(brought.cookies)
-            if ticket:
-                return await self._by_ticket(ticket), True
+        if proof.ticket:
+            return self._by_ticket(proof.ticket, found), True
         return None, False
 
-    async def _by_token(self, authorization: bytes) -> Identity | None:
-        secret = bearer(authorization)
-        if secret is None:
-            return None
-        known = digest(secret)
-        identity = self._mirror.peek(known) or await self._mirror.identify_token(known)
+    def _by_token(self, known: str, found: Found) -> Identity | None:
+        identity = self._mirror.peek(known)
+        if identity is None:
+            asked = self._known(f"token {known}", found, lambda: self._mirror.identify_token(known))
+            assert asked is None or isinstance(asked, Identity)
+            identity = asked
         if identity is None or identity.token is None:  # a ticket is no token
             return None
         self._mirror.note_token_use(known)
         return identity
 
-    async def _by_ticket(self, ticket: str) -> Identity | None:
-        known = digest(ticket)
-        identity = self._mirror.peek(known) or await self._mirror.identify_session(known)
+    def _by_ticket(self, known: str, found: Found) -> Identity | None:
+        identity = self._mirror.peek(known)
+        if identity is None:
+            asked = self._known(f"ticket {known}", found, lambda: self._mirror.identify_session(known))
+            assert asked is None or isinstance(asked, Identity)
+            identity = asked
         if identity is None or identity.session is None:  # a token is no ticket
             return None
         return identity
 
-    def _from_ourselves(self, brought: Brought) -> bool:
-        return from_ourselves(
-            origin=brought.origin,
-            fetch_site=brought.fetch_site,
-            own=own_origin(self._scheme, brought.host),
+    @staticmethod
+    def _known(
+        key: str, found: Found, ask: Callable[[], Awaitable[Identity | Route | None]]
+    ) -> Identity | Route | None:
+        if key not in found:
+            raise _Ask(key, ask)
+        return found[key]
+
+    def _proof(self, brought: Brought) -> _Proof:
+        """What follows from a head alone."""
+        secret = bearer(brought.authorization) if brought.authorization is not None else None
+        ticket = self._jar.ticket(brought.cookies) if brought.cookies else ""
+        return _Proof(
+            brought,
+            token=digest(secret) if secret is not None else "",
+            ticket=digest(ticket) if ticket else "",
+            ours=from_ourselves(
+                origin=brought.origin,
+                fetch_site=brought.fetch_site,
+                own=own_origin(self._scheme, brought.host),
+            ),
+            host_is_ours=self._allowed_hosts is None or _host_name(brought.host) in self._allowed_hosts,
         )
-
-    async def _late(self, target: paths.UserPath) -> Route | None:
-        """A route that this worker's mirror has not heard of yet: whoever was told "ready" must not find nothing.
-
-        Asked only for somebody who may use it. Raises Refusal.
-        """
-        try:
-            return await self._find(target.user, target.segment)
-        except StateUnavailableError as error:
-            raise Refusal(503, _AWAY) from error
 
     def _may_access(self, identity: Identity, user: str, name: str) -> bool:
         if identity.session is not None and identity.user.name == user:
             return True
         return may(identity.scopes, "access:servers", server=server_key(user, name))
 
+    # --- answers of our own --------------------------------------------------------------------------------
 
-def _with_query(scope: Scope, path: str) -> str:
-    query: bytes = scope["query_string"]
-    return f"{path}?{query.decode('latin-1')}" if query else path
+    def _refuse(self, request: Request, refusal: Refusal) -> None:
+        proof: _Proof | None = request.head.memo
+        if request.head.websocket:
+            # Nobody reads it but a developer (RFC 6455 section 4.2.2: any HTTP answer refuses).
+            fields = [(b"content-type", b"text/plain; charset=utf-8")]
+            request.respond(refusal.status, fields, str(refusal).encode())
+            return
+        brought = proof.brought if proof is not None else Brought(request.head.fields)
+        if refusal.sign_in and brought.authorization is None:
+            answer = self._answers.sign_in(request.target.decode("latin-1"), page=brought.wants_page)
+        else:
+            answer = self._answers.refuse(refusal.status, str(refusal), page=brought.wants_page)
+        request.respond(*answer)
+
+    def _refuse_upstream(self, request: Request, error: UpstreamError) -> None:
+        self._refuse(request, Refusal(error.status, str(error)))
+
+    async def _not_running(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
+        where = request.target.decode("latin-1")
+        answer = await self._answers.not_running(where, identity, target.user, target.segment, page=page)
+        request.respond(*answer)
 
 
 def _host_name(host: bytes) -> bytes:
@@ -256,12 +344,3 @@ def _host_name(host: bytes) -> bytes:
     if host.startswith(b"["):
         return host[: host.find(b"]") + 1]
     return host.partition(b":")[0]
-
-
-async def _deny(receive: Receive, send: Send, refusal: Refusal) -> None:
-    """Refuse a WebSocket's handshake with a status of its own (ASGI extension `websocket.http.response`)."""
-    await receive()
-    body = str(refusal).encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})

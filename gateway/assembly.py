@@ -1,4 +1,4 @@
-"""One worker's parts, put together: store, mirror, tunnel, portal, app.
+"""One worker's parts, put together: store, mirror, tunnel, portal, door.
 
 Owns: who is handed what. Refuses to decide anything about a request.
 """
@@ -7,17 +7,21 @@ import getpass
 import ipaddress
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
 from gateway.answers import PortalAnswers
-from gateway.app import App, Asgi
+from gateway.app import App
 from gateway.auth.cookies import PLAIN_NAME, CookieJar
+from gateway.auth.credentials import Brought
 from gateway.auth.local import LocalAuth, local_user
 from gateway.auth.shared import SharedAuth
+from gateway.handover import Asgi, Handover, remove_socket, socket_path
 from gateway.revocation import Revocation
-from gateway.tunnel import Tunnel, TunnelOptions
+from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
+from gateway.wire import Request
 from portal.app import Services, create_portal
 from portal.auth import Auth
 from portal.errors import ErrorPages
@@ -32,10 +36,15 @@ LOOPBACK_NAMES = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
 
 class Gateway:
-    """Everything that one worker holds open."""
+    """Everything that one worker holds open.
 
-    def __init__(self, store: Store, mirror: Mirror, tunnel: Tunnel, app: App) -> None:
+    `app` is the door's handler; `portal` is the ASGI app to be served on the unix socket at `portal_path`.
+    """
+
+    def __init__(self, store: Store, mirror: Mirror, tunnel: Tunnel, *, app: App, portal: Asgi, path: Path) -> None:
         self.app = app
+        self.portal = portal
+        self.portal_path = path
         self._store = store
         self._mirror = mirror
         self._tunnel = tunnel
@@ -86,19 +95,27 @@ class Gateway:
                     return route
             return None
 
+        answers = PortalAnswers(ErrorPages(config, release, time.time), store)
+
+        def refuse(request: Request, error: UpstreamError) -> None:
+            page = Brought(request.head.fields).wants_page
+            request.respond(*answers.refuse(503, f"The hub's pages do not answer just now. {error}", page=page))
+
+        portal_path = socket_path(settings.data_dir)
+        handover = Handover(cast("Asgi", create_portal(services)), tunnel, portal_path, refuse)
         await mirror.start()
         app = App(
             mirror=mirror,
             tunnel=tunnel,
-            portal=cast("Asgi", create_portal(services)),
-            answers=PortalAnswers(ErrorPages(config, release, time.time), store),
+            portal=handover,
+            answers=answers,
             jar=jar,
             find=find,
             base_path=door.base_path,
             scheme=scheme,
             allowed_hosts=_hosts(config),
         )
-        return cls(store, mirror, tunnel, app)
+        return cls(store, mirror, tunnel, app=app, portal=handover.asgi, path=portal_path)
 
     async def drain(self, seconds: float) -> None:
         """Close WebSockets with 1012 and let requests finish, for at most `seconds`."""
@@ -106,6 +123,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Write what is noted, and close every connection."""
+        remove_socket(self.portal_path)
         await self._mirror.stop()
         await self._store.close()
 

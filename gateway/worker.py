@@ -1,7 +1,6 @@
-"""One gateway worker: `python -m gateway.worker`. Granian, embedded, with one ASGI app on uvloop.
+"""One gateway worker: `python -m gateway.worker`. The door on the public port, Granian with the portal behind it.
 
-Owns: the process: its event loop, its listening socket (shared with the other workers by SO_REUSEPORT), its graceful
-end. Refuses to know what a request means.
+Owns: the process: its event loop, its two servers, its graceful end. Refuses to know what a request means.
 """
 
 import argparse
@@ -15,14 +14,15 @@ from pathlib import Path
 import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
-from granian.server.embed import Server
+from granian.server.embed import Server as Granian
 
 from gateway.assembly import Gateway
+from gateway.wire import Server
 from state.errors import TowpathError
 from state.settings import Settings, load
 
 MAX_OPEN = 1_000_000
-"""Granian's backpressure counts every open WebSocket; a hub must not stop accepting because notebooks are open."""
+"""Granian's backpressure counts open requests; it must not stop accepting because progress is being watched."""
 DRAIN_SECONDS = 10.0
 BACKLOG = 4096
 
@@ -30,18 +30,26 @@ BACKLOG = 4096
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain: no new connections, WebSockets closed with 1012, requests finished."""
     gateway = await Gateway.open(settings)
-    server = Server(
-        gateway.app,
-        address=settings.config.gateway.host,
-        port=settings.config.gateway.port,
+    try:
+        await _serve(gateway, settings)
+    finally:
+        await gateway.close()
+
+
+async def _serve(gateway: Gateway, settings: Settings) -> None:
+    portal = Granian(
+        gateway.portal,
+        uds=gateway.portal_path,
         interface=Interfaces.ASGINL,
-        # HTTP/2 ends at the edge proxy: one framing less to disagree about, and WebSockets need HTTP/1.1 anyway
         http=HTTPModes.http1,
+        websockets=False,
         backlog=BACKLOG,
         backpressure=MAX_OPEN,
-        http1_settings=HTTP1Settings(header_read_timeout=30_000),
+        http1_settings=HTTP1Settings(header_read_timeout=60_000),
         log_enabled=False,
     )
+    portal.uds_permissions = 0o600
+    door = Server(gateway.app)
     # What is here now stays: the collector need not walk it again, and runs less often (p99).
     gc.collect()
     gc.freeze()
@@ -50,16 +58,32 @@ async def serve(settings: Settings) -> None:
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(portal.serve())
+    await _until_there(gateway.portal_path, serving)
+    try:
+        await door.listen(settings.config.gateway.host, settings.config.gateway.port)
+    except OSError as error:
+        raise TowpathError(f"Cannot listen: {error.strerror or error}") from error
     waiting = asyncio.create_task(ending.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         await serving
         raise TowpathError("The web server ended by itself.")
-    server.stop()  # type: ignore[no-untyped-call]
+    door.stop_accepting()
     await gateway.drain(DRAIN_SECONDS)
+    door.close()
+    portal.stop()  # type: ignore[no-untyped-call]
     await asyncio.wait({serving}, timeout=DRAIN_SECONDS)
-    await gateway.close()
+
+
+async def _until_there(path: Path, serving: "asyncio.Task[None]") -> None:
+    """Wait until the portal's socket listens. Raises TowpathError when its server ends instead."""
+    while not serving.done():
+        if path.exists():  # noqa: ASYNC240 - a moment, before anybody is served
+            return
+        await asyncio.sleep(0.005)
+    await serving
+    raise TowpathError("The web server ended by itself.")
 
 
 def main() -> int:

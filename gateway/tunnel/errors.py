@@ -29,8 +29,8 @@ class UpstreamError(TowpathError):
         self.detail = detail
 
 
-class ClientGoneError(Exception):
-    """The client left: there is nobody to answer. Never leaves the tunnel."""
+class TruncatedError(Exception):
+    """The app's response ended before its body was whole. Never leaves the tunnel."""
 
 
 class StaleConnectionError(Exception):

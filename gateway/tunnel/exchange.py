@@ -1,251 +1,307 @@
-"""One HTTP request of a client, carried to an app and its response back.
+"""One HTTP request of a client, carried to an app and its response back, in callbacks: no task where none must wait.
 
 Owns: the order of things (request body, head, response body), retry on a stale connection, what happens when either
-side leaves. Refuses to know header rules and sockets.
+side leaves or is slow. Refuses to know header rules and how bytes are framed on arrival.
 
-Granian facts relied on (2.8, checked in its source): `send` after a disconnect succeeds silently, so a response that
-is not whole with its head is watched through `receive`; a response of unknown length whose coroutine returns early
-is ended as if it were whole, so the connection is cut instead.
+It stands between two connections and writes what one gets to the other: `gateway.wire.client` calls `body` and
+`client_...`, `gateway.tunnel.upstream` calls `head`, `content`, `whole`, `over`, `failed` and `app_...`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
-from gateway.tunnel.errors import ClientGoneError, StaleConnectionError, UpstreamError
-from gateway.tunnel.headers import CHUNKED, RequestHead
-from gateway.tunnel.options import Caller, Scope
-from gateway.tunnel.takeover import cut
-from gateway.tunnel.upstream import Connection, TruncatedError
+from gateway.tunnel.answers import AnswerHead
+from gateway.tunnel.errors import StaleConnectionError, UpstreamError
+from gateway.tunnel.options import Caller
+from gateway.tunnel.upstream import Connection
+from gateway.wire.chunks import LAST, chunk
+from gateway.wire.framing import CHUNKED, UNTIL_CLOSE
+from gateway.wire.request import Request
 
 if TYPE_CHECKING:
-    from gateway.tunnel.tunnel import Way
+    from gateway.tunnel.way import Way
 
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+_WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+_ONE_WRITE: Final = 16 * 1024
 
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-_NO_CONTENT = 204
+Refuse = Callable[[Request, UpstreamError], None]
+"""Answers a request that could not be carried; nothing was sent to the client yet."""
 
 
 class Exchange:
-    """One request and its response. `run` once."""
+    """One request and its response. `start` once."""
 
     __slots__ = (
-        "_body",
+        "_block",
+        "_buffered",
+        "_chunked_down",
+        "_client",
         "_connection",
-        "_gone",
-        "_head",
-        "_pump",
-        "_receive",
+        "_opening",
+        "_refuse",
         "_reported",
-        "_scope",
-        "_send",
+        "_request",
+        "_retryable",
+        "_since",
         "_started",
+        "_streamed",
         "_unsent",
-        "_waiting_since",
+        "_when_over",
         "caller",
+        "events",
+        "moved",
         "way",
     )
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, *, way: "Way", caller: Caller, head: RequestHead
+        self,
+        request: Request,
+        block: bytes,
+        *,
+        way: "Way",
+        caller: Caller | None,
+        refuse: Refuse,
+        when_over: Callable[[], object] | None = None,
     ) -> None:
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self._head = head
-        self._body = b""
+        """`block`: the head for the app, without framing and blank line. `caller` None: not ended by `close_where`."""
+        self._request = request
+        self._client = request.client
+        self._block = block
+        self._refuse = refuse
         self._connection: Connection | None = None
-        self._pump: asyncio.Task[None] | None = None
-        self._gone = False
-        self._started = False
-        self._waiting_since = 0.0
+        self._when_over = when_over
+        self._opening: asyncio.Task[None] | None = None
+        self._buffered: list[bytes] | None = None  # of a small body, until it is whole
+        self._unsent = False  # a part of the request's body is still to be sent
+        self._streamed = False
+        self._started = False  # something was sent to the client
+        self._chunked_down = False
+        self._since = 0.0
         self._reported = 0
-        self._unsent = False
+        self._retryable = False
+        self.events = False  # the response is a stream of events, and has begun
+        self.moved = 0  # bytes that came from the app, and of a streamed body to it
         self.way = way
         self.caller = caller
 
-    async def run(self, now: float) -> None:
-        """Carry it. Raises UpstreamError when nothing was sent to the client; returns when all is done or it left."""
-        self._waiting_since = now
-        try:
-            if self._head.length:
-                await self._prepare_body()
-            connection = await self._answered()
-            await self._respond(connection)
-        except ClientGoneError:
-            pass
-        except (UpstreamError, TruncatedError) as error:
-            if self._gone:
-                return
-            self.way.stats.upstream_errors += 1
-            if not self._started:
-                raise
-            self.way.log_truncated(error)
-            cut(self._scope)
-        finally:
-            if self._pump is not None:
-                self._pump.cancel()
-            if self._connection is not None:
-                self.way.pool.release(self._connection)
-
-    # The request
-
-    async def _prepare_body(self) -> None:
-        """Read a small body whole: one write to the app, and a connection is not held by a slow client."""
-        length = self._head.length
-        if 0 < length <= self.way.options.body_buffer:
-            body = b""
-            while len(body) < length:
-                message = await self._receive()
-                if message["type"] != "http.request":
-                    raise ClientGoneError
-                body += message.get("body", b"")
-                if not message.get("more_body", False):
-                    break
-            if len(body) != length:
-                raise ClientGoneError
-            self._body = body
-
-    async def _answered(self) -> Connection:
-        """Send the request until an app's head is there."""
-        method = self._scope["method"]
-        length = self._head.length
-        streamed = length == CHUNKED or length > self.way.options.body_buffer
-        data = self._head.block
-        if length == CHUNKED:
-            data += b"Transfer-Encoding: chunked\r\n\r\n"
-        elif length or method in ("POST", "PUT", "PATCH"):
-            data += b"Content-Length: %d\r\n\r\n" % length + self._body
+    def start(self) -> None:
+        """Carry it."""
+        request = self._request
+        length = request.head.length
+        self._client.attach(self)
+        if not length:
+            method = request.method
+            self._retryable = method in _IDEMPOTENT
+            self._send(self._block + (b"content-length: 0\r\n\r\n" if method in _WITH_BODY else b"\r\n"))
+        elif 0 < length <= self.way.options.body_buffer:
+            # Read whole first: one write to the app, and a connection is not held by a slow client.
+            self._buffered = []
+            self._since = self.way.loop.time()
+            self._client.want_body()
         else:
-            data += b"\r\n"
-        self.way.stats.bytes_up += len(self._body)
-        retryable = length == 0 and method in _IDEMPOTENT
-        pool = self.way.pool
-        while True:
-            connection = pool.take(retryable=retryable) or await pool.open()
-            self._connection = connection
-            answered = connection.send(data, bodiless=method == "HEAD")
-            if streamed:
-                self._unsent = True
-                self._pump = asyncio.create_task(self._upload(connection, length))
-            await answered
-            if connection.head is not None:
-                return connection
-            error = connection.error
-            if self._gone:
-                raise ClientGoneError
-            if isinstance(error, StaleConnectionError):
-                if retryable:
-                    self._connection = None
-                    pool.release(connection)
-                    continue
-                error = UpstreamError("before-headers", "a kept connection was closed")
-            raise error or UpstreamError("before-headers")
+            self._streamed = self._unsent = True
+            framing = b"transfer-encoding: chunked" if length == CHUNKED else b"content-length: %d" % length
+            self._send(self._block + framing + b"\r\n\r\n")
 
-    async def _upload(self, connection: Connection, length: int) -> None:
-        """Pass the body on as it comes, then watch for the client leaving."""
-        left = length
-        more = True
-        while more:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                self._leave()
-                return
-            body = message.get("body", b"")
-            more = message.get("more_body", False)
-            if body:
-                self.way.stats.bytes_up += len(body)
-                if length == CHUNKED:
-                    body = b"%x\r\n%b\r\n" % (len(body), body)
-                else:
-                    left -= len(body)
-                    if left < 0:
-                        self._leave()
-                        return
-                if connection.lost:
-                    return
-                connection.moved += len(body)
-                self._waiting_since = asyncio.get_running_loop().time()
-                connection.transport.write(body)
-                await connection.drain()
-        if length == CHUNKED:
-            connection.transport.write(b"0\r\n\r\n")
-        elif left:
-            self._leave()
+    # --- to the app -----------------------------------------------------------------------------------------
+
+    def _send(self, data: bytes) -> None:
+        """The head, and a body that is whole, on a kept connection if there is one."""
+        self._block = data  # it may have to be sent again
+        connection = self.way.pool.take(retryable=self._retryable)
+        if connection is None:
+            self._opening = self.way.loop.create_task(self._open())
+        else:
+            self._sent(connection, data)
+
+    async def _open(self) -> None:
+        try:
+            connection = await self.way.pool.open()
+        except UpstreamError as error:
+            if self._request.open:
+                self.failed(error)
+            return
+        finally:
+            self._opening = None
+        if self._request.open:
+            self._sent(connection, self._block)
+        else:
+            self.way.pool.release(connection)
+
+    def _sent(self, connection: Connection, data: bytes) -> None:
+        self._connection = connection
+        connection.begin(self, data, bodiless=self._request.method == b"HEAD")
+        if self._client.write_paused:
+            connection.pause()
+        if self._streamed:
+            self._client.want_body()
+
+    def body(self, data: bytes) -> None:
+        """From the client: a part of the request's body."""
+        size = len(data)
+        self.way.stats.bytes_up += size
+        if self._buffered is not None:
+            self._buffered.append(data)
+            self._since = self.way.loop.time()
+            return
+        connection = self._connection
+        if connection is None or connection.lost:
+            return
+        self.moved += size
+        self._since = self.way.loop.time()
+        if self._request.head.length == CHUNKED:
+            connection.transport.writelines(chunk(data))
+        else:
+            connection.transport.write(data)
+
+    def body_end(self) -> None:
+        """From the client: the request's body is whole."""
+        if self._buffered is not None:
+            body, self._buffered = b"".join(self._buffered), None
+            self._send(b"%bcontent-length: %d\r\n\r\n%b" % (self._block, len(body), body))
             return
         self._unsent = False
-        await self._watch()
+        self._client.unhold()
+        connection = self._connection
+        if connection is not None and not connection.lost and self._request.head.length == CHUNKED:
+            connection.transport.write(LAST)
 
-    # The response
+    def app_paused(self) -> None:
+        """The app reads slowly."""
+        if self._unsent:
+            self._client.hold()
 
-    async def _respond(self, connection: Connection) -> None:
-        head = connection.head
-        assert head is not None
-        fields = head.fields
-        if connection.status == _NO_CONTENT:
-            fields = [pair for pair in fields if pair[0] != b"content-length"]
-        send = self._send
-        stats = self.way.stats
-        try:
-            await send({"type": "http.response.start", "status": connection.status, "headers": fields})
-        except RuntimeError as error:
-            # Granian refuses what is not a valid head: a name with a space, a status out of range.
-            raise UpstreamError("bad-response", repr(error)) from error
+    def app_resumed(self) -> None:
+        """Go on."""
+        if self._unsent:
+            self._client.unhold()
+
+    # --- to the client --------------------------------------------------------------------------------------
+
+    def whole(self, head: AnswerHead, body: bytes) -> None:
+        """From the app: a head with all of its body."""
+        client = self._client
+        self.way.stats.bytes_down += len(body)
+        self._release()
+        first = self._first(head, close=client.ends)
+        if len(body) < _ONE_WRITE:
+            client.transport.write(first + body)
+        else:
+            client.transport.writelines((first, body))
+        self._ended()
+        client.done()
+
+    def _first(self, head: AnswerHead, *, close: bool) -> bytes:
+        request = self._request
+        if not close and request.method != b"HEAD":
+            return head.usual()
+        return head.special(close=close, bodiless=request.method == b"HEAD", modern=request.head.modern)
+
+    def head(self, head: AnswerHead, body: bytes) -> None:
+        """From the app: a head, and the beginning of a body of which more is to come."""
         self._started = True
-        if not connection.complete:
-            self.watch()
-        while True:
-            body = connection.take()
-            stats.bytes_down += len(body)
-            if connection.complete:
-                self._connection = None
-                if self._unsent:
-                    connection.keep = False
-                self.way.pool.release(connection)
-                await send({"type": "http.response.body", "body": body})
-                return
-            if body:
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-            if self._gone:
-                raise ClientGoneError
-            await connection.wait()
+        self.events = head.events
+        self._chunked_down = self._request.head.modern and head.length in (CHUNKED, UNTIL_CLOSE)
+        # A request's body that is still to come does not end the connection yet: it may be whole by the end.
+        first = self._first(head, close=self._client.ends and not self._unsent)
+        self.way.stats.bytes_down += len(body)
+        if body:
+            self._client.transport.writelines((first, body))
+        else:
+            self._client.transport.write(first)
 
-    # Both sides
+    def content(self, data: bytes) -> None:
+        """From the app: more of the body."""
+        self.way.stats.bytes_down += len(data)
+        if self._chunked_down:
+            self._client.transport.writelines(chunk(data))
+        else:
+            self._client.transport.write(data)
 
-    def watch(self) -> None:
-        """Watch for the client leaving, if nobody does yet."""
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._watch())
+    def over(self, data: bytes) -> None:
+        """From the app: the end of the body."""
+        if data:
+            self.content(data)
+        self._release()
+        if self._chunked_down:
+            self._client.transport.write(LAST)
+        self._ended()
+        self._client.done()
 
-    async def _watch(self) -> None:
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                self._leave()
-                return
-
-    def _leave(self) -> None:
-        self._gone = True
+    def client_paused(self) -> None:
+        """The client reads slowly."""
         if self._connection is not None:
-            self._connection.fail(ClientGoneError())
+            self._connection.pause()
+
+    def client_resumed(self) -> None:
+        """Go on."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    # --- ends -----------------------------------------------------------------------------------------------
+
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        if self._unsent:
+            connection.keep = False
+        self.way.pool.release(connection)
+
+    def _ended(self) -> None:
+        self.way.ended(self)
+        if self._when_over is not None:
+            self._when_over()
+            self._when_over = None
+
+    def failed(self, error: Exception) -> None:
+        """From the app: there will be no more."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self.way.pool.release(connection)
+        if isinstance(error, StaleConnectionError):
+            if self._retryable:
+                self._send(self._block)
+                return
+            error = UpstreamError("before-headers", "a kept connection was closed")
+        self.way.stats.upstream_errors += 1
+        self._ended()
+        client = self._client
+        if not self._started and isinstance(error, UpstreamError):
+            self._refuse(self._request, error)
+            return
+        self.way.log_truncated(error)
+        # HTTP/1.0 ends a body by closing: only a reset tells an end from a break.
+        if self._request.head.modern:
+            client.break_off()
+        else:
+            client.cut(reset=True)
+
+    def client_gone(self) -> None:
+        """From the client: it left."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.leave()
+            self.way.pool.release(connection)
+        self._ended()
 
     def end(self) -> None:
         """End it now, for the client too: access was taken away."""
-        cut(self._scope)
-        self._leave()
+        self._client.cut(reset=not self._request.head.modern)
 
     def tick(self, now: float) -> None:
-        """Called about twice a second: watch slow requests, enforce the time-out, note activity."""
+        """Called about twice a second: enforce the time-out, note activity."""
         connection = self._connection
         if connection is None:
+            if self._buffered is not None and now - self._since > self.way.options.body_timeout:
+                self._client.cut()
             return
         if connection.head is None:
-            self.watch()
-            if now - self._waiting_since > self.way.options.head_timeout:
+            if not self._since:
+                self._since = now
+            if now - self._since > self.way.options.head_timeout:
                 connection.fail(UpstreamError("timeout"))
-        if connection.moved != self._reported:
-            self._reported = connection.moved
-            self.way.options.on_activity(self.way.route)
+        if self.moved != self._reported:
+            self._reported = self.moved
+            self.way.active()

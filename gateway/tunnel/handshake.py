@@ -1,14 +1,15 @@
-"""The opening handshake with an app, as its WebSocket client.
+"""A WebSocket's opening handshakes: the client's with us, and ours with the app.
 
-Owns: our key and its check, the app's refusal with a bounded body, the bytes that come behind the 101. Refuses to
-know the browser's side.
+Owns: what a client's request must have and what it is answered; our key and its check, the app's refusal with a bounded
+body, the bytes that come behind its 101. Refuses to know the client's connection.
 
-Source: RFC 6455 section 4.1. No extension is ever offered: Granian's 101 could not tell the client which one was
-taken.
+Source: RFC 6455 section 4. No extension is ever offered to the app: with one in use, frames could not be told apart
+by their headers alone (`gateway.tunnel.frames`).
 """
 
 import asyncio
 import base64
+import binascii
 import hashlib
 import os
 from typing import NamedTuple, cast
@@ -19,6 +20,8 @@ from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.headers import Fields
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY_BYTES = 16
+_OURS = frozenset({b"content-length", b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions"})
 _SWITCHING = 101
 _FIRST_FINAL = 200
 
@@ -30,6 +33,48 @@ class Answer(NamedTuple):
     fields: Fields
     subprotocol: str | None
     body: bytes
+
+
+class VersionError(Exception):
+    """The client speaks another version of the protocol: answer 426 with ours."""
+
+
+def asked(fields: Fields, method: bytes, length: int) -> tuple[bytes, list[str]]:
+    """The key of a client's request and the subprotocols that it offers. Raises VersionError and UpstreamError."""
+    versions = [value for name, value in fields if name == b"sec-websocket-version"]
+    keys = [value for name, value in fields if name == b"sec-websocket-key"]
+    if versions != [b"13"]:
+        raise VersionError
+    if method != b"GET" or length or len(keys) != 1 or not _is_key(keys[0]):
+        raise UpstreamError("bad-request", "a WebSocket's request is not as RFC 6455 wants it")
+    offers = [value for name, value in fields if name == b"sec-websocket-protocol"]
+    names = [part.strip().decode("latin-1") for value in offers for part in value.split(b",")]
+    return keys[0], [name for name in names if name]
+
+
+def _is_key(value: bytes) -> bool:
+    """Whether this is a Sec-WebSocket-Key: 16 bytes in base64."""
+    try:
+        return len(base64.b64decode(value, validate=True)) == _KEY_BYTES
+    except binascii.Error:
+        return False
+
+
+def accept_block(key: bytes, subprotocol: str | None, fields: Fields) -> bytes:
+    """The 101 for the client, whole. `fields`: those of the app's 101 that may cross."""
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n",
+        b"sec-websocket-accept: %b\r\n" % _accept(key),
+    ]
+    if subprotocol is not None:
+        lines.append(b"sec-websocket-protocol: %b\r\n" % subprotocol.encode("latin-1"))
+    lines += [b"%b: %b\r\n" % pair for pair in fields if pair[0] not in _OURS]
+    return b"".join(lines) + b"\r\n"
+
+
+def _accept(key: bytes) -> bytes:
+    # SHA-1 is what the protocol says; nothing is kept secret by it.
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
 def upgrade_block(key: bytes) -> bytes:
@@ -51,9 +96,7 @@ def check(fields: Fields, key: bytes, offered: list[str]) -> str | None:
     values: dict[bytes, list[bytes]] = {}
     for field, value in fields:
         values.setdefault(field.lower(), []).append(value.strip())
-    # SHA-1 is what the protocol says; nothing is kept secret by it.
-    expected = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-    if values.get(b"sec-websocket-accept") != [expected]:
+    if values.get(b"sec-websocket-accept") != [_accept(key)]:
         raise UpstreamError("bad-response", "Sec-WebSocket-Accept does not fit the key")
     if [value.lower() for value in values.get(b"upgrade", [])] != [b"websocket"]:
         raise UpstreamError("bad-response", "101 without Upgrade: websocket")

@@ -6,13 +6,13 @@ a client gets. Message framing is always made anew, never copied. Refuses to kno
 Sources: RFC 9110 section 7.6.1 (Connection), RFC 9112 section 6 (framing), RFC 7239.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gateway.tunnel import cookies, forwarded
 from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.options import Network
+from gateway.wire.framing import CONTROL, UNTIL_CLOSE, declared_length
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -52,35 +52,12 @@ _RESPONSE_REFUSED = HOP_BY_HOP | {
 }
 _RESPONSE_SPECIAL = _RESPONSE_REFUSED | {b"content-length", b"set-cookie", b"service-worker-allowed"}
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close", b"upgrade", b"Upgrade"})
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_DIGITS = re.compile(rb"[0-9]{1,18}")
-CHUNKED = -1
-"""A body of unknown length that says itself where it ends."""
-UNTIL_CLOSE = -2
-"""A response's body that ends with its connection."""
 
 
 def named_in_connection(values: Iterable[bytes]) -> frozenset[bytes]:
     """The lower-case field names that a Connection header declares hop-by-hop; never Host."""
     names = {name.strip().lower() for value in values for name in value.split(b",")}
     return frozenset(names - {b"host", b""})
-
-
-def declared_length(lengths: Sequence[bytes], codings: Sequence[bytes], otherwise: int) -> int:
-    """A body's length in bytes, CHUNKED, or `otherwise` where the head declares nothing.
-
-    Raises ValueError for what two parsers could read differently: both kinds, several lengths, a length that is not
-    digits only, a coding other than one `chunked`.
-    """
-    if codings:
-        if lengths or len(codings) > 1 or codings[0].strip().lower() != b"chunked":
-            raise ValueError("ambiguous framing")
-        return CHUNKED
-    if not lengths:
-        return otherwise
-    if len(lengths) > 1 or not _DIGITS.fullmatch(lengths[0]):
-        raise ValueError("ambiguous length")
-    return int(lengths[0])
 
 
 class RequestHead(NamedTuple):
@@ -206,8 +183,8 @@ def response_head(  # noqa: C901, PLR0912 - one pass over the fields
             out.append((name, value))
     if named:
         out = [pair for pair in out if pair[0] not in named]
-    # llhttp and Granian check this too, and field names; a response must not be split if either one relents.
-    if _CONTROL.search(b"".join([value for _, value in out])):
+    # `answers` checks this too, and field names; a response must not be split if one of them relents.
+    if CONTROL.search(b"".join([value for _, value in out])):
         raise UpstreamError("bad-response", "a header field has control characters")
     try:
         length = declared_length(lengths, codings, UNTIL_CLOSE)

@@ -7,13 +7,11 @@ whoever starts the worker fills these in.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
 
 from gateway.tunnel.identity import GatewayIdentity
 from state.records import Route
 
 Network = IPv4Network | IPv6Network
-Scope = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,8 @@ class TunnelOptions:
     """Bytes that wait in memory for a slow reader, per direction, before reading stops."""
     body_buffer: int = 64 * 1024
     """A request's body of at most this size is read whole and sent with its head."""
+    body_timeout: float = 60.0
+    """How long a client may be silent within such a body."""
     message_limit: int = 128 * 1024 * 1024
     """Largest WebSocket message, all fragments together, either way; more closes with 1009."""
     ping_interval: float = 30.0
@@ -71,14 +71,12 @@ class TunnelOptions:
 
 
 class Stats:
-    """Counters of one worker since its start; `websockets` and `requests_open` are gauges."""
+    """Counters of one worker since its start; `websockets` is a gauge."""
 
     __slots__ = (
         "bytes_down",
         "bytes_up",
         "requests",
-        "requests_open",
-        "takeover_failures",
         "upstream_errors",
         "websockets",
         "websockets_total",
@@ -86,10 +84,8 @@ class Stats:
 
     def __init__(self) -> None:
         self.requests = 0
-        self.requests_open = 0
         self.bytes_up = 0
         self.bytes_down = 0
         self.websockets = 0
         self.websockets_total = 0
         self.upstream_errors = 0
-        self.takeover_failures = 0

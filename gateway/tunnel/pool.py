@@ -1,12 +1,13 @@
 """The connections to one route's endpoint: bounded, kept alive, handed out last-in first-out.
 
-Owns: how many there are, who waits for one, when an idle one is too old. Refuses to know requests.
+Owns: how many there are, who waits for one, when an idle one is too old, and the heads that its app repeats. Refuses to
+know requests.
 """
 
 import asyncio
 from collections import deque
 
-from gateway.tunnel.cookies import Hidden
+from gateway.tunnel.answers import AnswerHead, Rules, read_head
 from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.opening import open_stream
 from gateway.tunnel.options import TunnelOptions
@@ -14,21 +15,33 @@ from gateway.tunnel.upstream import Connection
 from state.records import Endpoint
 
 _FRESH = 1.0
+_HEADS = 64
+_HEAD_MAX = 4096
 
 
 class Pool:
     """`take` or `open` a connection, use it, `release` it whatever happened."""
 
-    def __init__(self, endpoint: Endpoint, prefix: bytes, hidden: Hidden, options: TunnelOptions) -> None:
+    def __init__(self, endpoint: Endpoint, rules: Rules, options: TunnelOptions) -> None:
+        """`rules`: which fields of a response cross."""
         self.endpoint = endpoint
-        self.prefix = prefix
-        self.hidden = hidden
         self.options = options
+        self.heads: dict[bytes, AnswerHead] = {}  # by their bytes
+        self._rules = rules
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._size = 0
         self._closed = False
+
+    def read(self, raw: bytes) -> AnswerHead:
+        """A response's head that is not among `heads`. Raises UpstreamError."""
+        head = read_head(raw, self._rules)
+        if len(raw) <= _HEAD_MAX:
+            if len(self.heads) >= _HEADS:
+                self.heads.clear()
+            self.heads[raw] = head
+        return head
 
     def take(self, *, retryable: bool) -> Connection | None:
         """An idle connection, at once; None: open one.
@@ -62,6 +75,8 @@ class Pool:
                 async with asyncio.timeout(self.options.pool_wait):
                     freed = await waiter
             except TimeoutError:
+                if waiter.done() and not waiter.cancelled() and (late := waiter.result()) is not None:
+                    self.release(late)  # it came free in the same moment
                 raise UpstreamError("busy") from None
             if freed is not None and not freed.lost:
                 return freed
@@ -80,11 +95,14 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Give a connection back: it is kept if it can be used again, else closed."""
-        if not connection.ready_again() or self._closed:
-            connection.busy = False
-            connection.transport.abort()
+        if not connection.keep or connection.lost or self._closed:
+            if not connection.lost:
+                connection.transport.abort()
             return
-        if not self._wake(connection):
+        connection.used = True
+        if connection.read_paused:
+            connection.resume()
+        if not self._waiting or not self._wake(connection):
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
 

@@ -8,9 +8,8 @@ may say something of our own to the peer only when `tracker.left == 0`. Close fr
 """
 
 import asyncio
-import contextlib
 import os
-import socket
+from collections.abc import Callable
 from enum import Enum
 from typing import cast
 
@@ -41,23 +40,12 @@ class Side(asyncio.Protocol):
         self._feed = self.tracker.feed
         self.peer: Side = self
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.made = False
-        self.sock: socket.socket | None = None
         self.heard = True
         self.moved = 0
         self.read_paused = False
         self.quiet_since = 0.0
         self.pinged_at: float | None = None
         self.lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self.transport = cast("asyncio.Transport", transport)
-        self.made = True
-        if self.client:
-            # Not earlier, for both are needed; not later, for its bytes may come with the next event.
-            self.splice.opened()
-        self.transport.set_write_buffer_limits(self.splice.options.buffer_limit)
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on."""
@@ -94,12 +82,9 @@ class Side(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """One side is gone: the other gets what was still on its way, then goes too."""
+        if self.lost:
+            return
         self.lost = True
-        if self.sock is not None:
-            # The descriptor has a twin in Granian: only a shutdown ends the connection for the client now.
-            with contextlib.suppress(OSError):
-                self.sock.shutdown(socket.SHUT_RDWR)
-            self.sock.close()
         self.splice.side_lost(self.peer)
 
     def say(self, opcode: int, payload: bytes) -> bool:
@@ -113,7 +98,10 @@ class Side(asyncio.Protocol):
 class Splice:
     """A WebSocket from its opening to its end."""
 
-    def __init__(self, *, route: Route, caller: Caller, options: TunnelOptions, stats: Stats) -> None:
+    def __init__(
+        self, *, route: Route, caller: Caller, options: TunnelOptions, stats: Stats, ended: "Callable[[Splice], None]"
+    ) -> None:
+        """`ended` is called once, when both connections are gone or the opening failed."""
         self.route = route
         self.caller = caller
         self.options = options
@@ -126,51 +114,42 @@ class Splice:
         self._app.peer = self._client
         self._early_end: tuple[int, str] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._ended = ended
 
-    async def run(self, sock: socket.socket, app: asyncio.Transport, rest: bytes) -> None:
-        """Tie the client's `sock` (ours from now on) to the app's transport; returns when both are closed.
+    def open(self, client: asyncio.Transport, early: bytes, app: asyncio.Transport, rest: bytes) -> None:
+        """Tie the two connections together; both are ours from now on.
 
-        `rest`: what the app sent behind its handshake.
+        `early`: what the client sent behind its handshake; `rest`: what the app sent behind its own.
         """
-        keeper = sock.dup()
-        self._client.sock = keeper
-        self._app.connection_made(app)
-        app.set_protocol(self._app)
-        try:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.connect_accepted_socket(lambda: self._client, sock)
-        except BaseException:
-            keeper.close()
-            sock.close()
-            app.abort()
-            raise
-        try:
-            if rest:
-                self._app.data_received(rest)
-            if app.is_closing():
-                self._app.lost = True
-                self.side_lost(self._client)
-            elif self._client.lost:
-                # It left while its socket was on the way here (granian #835).
-                self.side_lost(self._app)
-            else:
-                app.resume_reading()
-            if self._early_end is not None:
-                self.end(*self._early_end)
-            await self._done
-        finally:
-            self.phase = Phase.CLOSED
-            self._count()
-            if self._deadline is not None:
-                self._deadline.cancel()
-            self.abort()
-
-    def opened(self) -> None:
-        """Both sides are there."""
+        for side, transport in ((self._app, app), (self._client, client)):
+            side.transport = transport
+            transport.set_write_buffer_limits(self.options.buffer_limit)
+            transport.set_protocol(side)
         self.phase = Phase.OPEN
         self._client.quiet_since = self._app.quiet_since = self._loop.time()
+        if rest:
+            self._app.data_received(rest)
+        if early:
+            self._client.data_received(early)
+        if app.is_closing():
+            self._app.connection_lost(None)
+        else:
+            app.resume_reading()
+        if self._early_end is not None:
+            self.end(*self._early_end)
+
+    def never_opened(self) -> None:
+        """The opening failed."""
+        self._over()
+
+    def _over(self) -> None:
+        if self.phase is Phase.CLOSED:
+            return
+        self.phase = Phase.CLOSED
+        self._count()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._ended(self)
 
     def end(self, code: int, reason: str) -> None:
         """Close with our own close frame to both sides, now; what they still send is dropped."""
@@ -197,10 +176,8 @@ class Splice:
     def side_lost(self, other: Side) -> None:
         """`other`'s peer is gone."""
         if other.lost:
-            if not self._done.done():
-                self._done.set_result(None)
-            return
-        if other.made and self.phase is Phase.OPEN:
+            self._over()
+        elif self.phase is Phase.OPEN:
             other.transport.close()
             self._abort_in(_FLUSH_SECONDS)
 
@@ -211,7 +188,7 @@ class Splice:
     def abort(self) -> None:
         """End both connections without another word."""
         for side in (self._client, self._app):
-            if side.made and not side.lost:
+            if self.phase is not Phase.OPENING and not side.lost:
                 side.transport.abort()
 
     def _count(self) -> None:

@@ -6,44 +6,37 @@ Refuses to know who may do what: the caller has decided before it calls.
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable
+from dataclasses import replace
 
+from gateway.tunnel.answers import Rules
 from gateway.tunnel.cookies import Hidden
-from gateway.tunnel.exchange import Exchange, Receive, Send
-from gateway.tunnel.headers import RequestHead, RequestRules, own_authorization
-from gateway.tunnel.options import Caller, Scope, Stats, TunnelOptions
-from gateway.tunnel.pool import Pool
+from gateway.tunnel.errors import UpstreamError
+from gateway.tunnel.exchange import Exchange, Refuse
+from gateway.tunnel.headers import RequestRules, own_authorization, response_head
+from gateway.tunnel.options import Caller, Stats, TunnelOptions
 from gateway.tunnel.splice import Splice
-from gateway.tunnel.websocket import carry
-from state.records import Route
-
-log = logging.getLogger("towpath.tunnel")
+from gateway.tunnel.way import Way
+from gateway.tunnel.websocket import Opening
+from gateway.wire import Request
+from state.records import Endpoint, Route
 
 _TICK = 0.5
 _RESTART = (1012, "The server restarts")
 _SWEEP_EVERY = 10  # ticks
+_NO_LIMIT = 1_000_000
 
 
-class Way:
-    """A route in use: its pool, and what is the same for every request on it."""
+class _Carried:
+    """A head as it goes to an app, for one caller on one way: kept with the client's head that it was made of."""
 
-    __slots__ = ("credential", "options", "pool", "prefix", "route", "stats")
+    __slots__ = ("block", "caller", "peer", "way")
 
-    def __init__(self, route: Route, hidden: Hidden, options: TunnelOptions, stats: Stats) -> None:
-        self.route = route
-        self.options = options
-        self.stats = stats
-        self.prefix = route.prefix.encode("ascii")
-        credential = route.credential.encode("latin-1")
-        if b"\r" in credential or b"\n" in credential or b"\0" in credential:
-            raise ValueError("a route's credential has a line break")
-        self.credential = b"Authorization: " + credential + b"\r\n" if credential else b""
-        self.pool = Pool(route.endpoint, self.prefix, hidden, options)
-
-    def log_truncated(self, error: Exception) -> None:
-        """A response that began could not be ended: the client's connection was cut."""
-        log.info("%s: the response ended early: %r", self.route.prefix, error)
+    def __init__(self, way: Way, caller: Caller, peer: str, block: bytes) -> None:
+        self.way = way
+        self.caller = caller
+        self.peer = peer
+        self.block = block
 
 
 class Tunnel:
@@ -55,86 +48,96 @@ class Tunnel:
         self._hidden = Hidden(options.hidden_cookies)
         self._rules = RequestRules(self._hidden, options.trusted_proxies, options.public_scheme)
         self._ways: dict[str, Way] = {}
+        self._others: list[Way] = []
         self._exchanges: set[Exchange] = set()
         self._splices: set[Splice] = set()
         self._draining = False
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
-        self._empty: asyncio.Event | None = None
 
-    async def http(self, scope: Scope, receive: Receive, send: Send, route: Route, *, caller: Caller) -> None:
-        """Carry one HTTP request to the route's app. Raises UpstreamError when nothing was sent to the client yet.
+    def http(self, request: Request, route: Route, *, caller: Caller, refuse: Refuse) -> None:
+        """Carry one HTTP request to the route's app. `refuse` answers it when nothing was sent to the client yet.
 
-        The request goes on with its path and query as they came (`raw_path`, `query_string`).
+        The request goes on with its path and query as they came.
         """
-        loop = self._loop
-        if loop is None:
-            loop = self._start()
         way = self._ways.get(route.prefix)
         if way is None or way.route is not route:
             way = self._way(route)
-        head = self._head(scope, way, scope["method"], caller)
-        stats = self.stats
-        stats.requests += 1
-        stats.requests_open += 1
+        carried: _Carried | None = request.head.carried
+        peer = request.client.peer
+        if carried is None or carried.way is not way or carried.caller is not caller or carried.peer != peer:
+            try:
+                carried = _Carried(way, caller, peer, self._block(request, way, caller))
+            except UpstreamError as error:
+                refuse(request, error)
+                return
+            request.head.carried = carried
         self.options.on_activity(route)
-        exchange = Exchange(scope, receive, send, way=way, caller=caller, head=head)
-        self._exchanges.add(exchange)
-        try:
-            await exchange.run(loop.time())
-        finally:
-            stats.requests_open -= 1
-            self._exchanges.discard(exchange)
-            if self._empty is not None:
-                self._note_end()
+        line = request.method + b" " + request.target + b" HTTP/1.1"
+        self._carry(Exchange(request, line + carried.block, way=way, caller=caller, refuse=refuse))
 
-    def _head(self, scope: Scope, way: Way, method: str, caller: Caller, *, websocket: bool = False) -> RequestHead:
-        query = scope["query_string"]
-        target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
-        return self._rules.head(
-            method.encode("ascii") + b" " + target + b" HTTP/1.1",
-            scope["headers"],
-            peer=scope["client"][0],
-            scheme="http" if websocket else scope["scheme"],
+    def way_to(self, endpoint: Endpoint, rules: Rules, *, name: str) -> Way:
+        """A way that is no route: for `carry`. `rules` say which fields of a response cross."""
+        options = replace(self.options, pool_size=_NO_LIMIT)
+        way = Way(endpoint, rules, name=name, route=None, options=options, stats=self.stats, exchanges=self._exchanges)
+        self._others.append(way)
+        return way
+
+    def carry(
+        self, request: Request, way: Way, block: bytes, *, refuse: Refuse, when_over: Callable[[], object]
+    ) -> None:
+        """Carry a request with a head that is made already: `block` lacks only framing and blank line.
+
+        `when_over` is called once, when the exchange is over.
+        """
+        self._carry(Exchange(request, block, way=way, caller=None, refuse=refuse, when_over=when_over))
+
+    def _carry(self, exchange: Exchange) -> None:
+        if self._timer is None:
+            self._start()
+        self.stats.requests += 1
+        self._exchanges.add(exchange)
+        exchange.start()
+
+    def _block(self, request: Request, way: Way, caller: Caller, *, websocket: bool = False) -> bytes:
+        """All of the head for the app but its first line. Raises UpstreamError."""
+        fields = request.head.fields
+        head = self._rules.head(
+            b"",
+            fields,
+            peer=request.client.peer,
+            scheme="http",
             # Where a cookie proves the caller, an Authorization header is not ours: it is the app's business.
-            credential=way.credential or (own_authorization(scope["headers"]) if caller.by_cookie else b""),
+            credential=way.credential or (own_authorization(fields) if caller.by_cookie else b""),
             websocket=websocket,
         )
+        return head.block
 
-    async def websocket(
-        self,
-        scope: Scope,
-        receive: Receive,  # noqa: ARG002 - ASGI's three; see below
-        send: Send,
-        route: Route,
-        *,
-        caller: Caller,
-    ) -> None:
-        """Carry one WebSocket to the route's app, to its end. Refusals, the app's and ours, are answered here.
-
-        `receive` is never called: Granian would read the socket that is taken from it (decision 0002).
-        """
-        if self._loop is None:
+    def websocket(self, request: Request, route: Route, *, caller: Caller, refuse: Refuse) -> None:
+        """Carry one WebSocket to the route's app, to its end. `refuse` answers it where we refuse it ourselves."""
+        if self._timer is None:
             self._start()
         way = self._ways.get(route.prefix)
         if way is None or way.route is not route:
             way = self._way(route)
-        splice = Splice(route=route, caller=caller, options=self.options, stats=self.stats)
+        try:
+            block = self._block(request, way, caller, websocket=True)
+        except UpstreamError as error:
+            refuse(request, error)
+            return
+        splice = Splice(route=route, caller=caller, options=self.options, stats=self.stats, ended=self._splice_ended)
         if self._draining:
             splice.end(*_RESTART)
         self._splices.add(splice)
         self.stats.websockets += 1
         self.stats.websockets_total += 1
         self.options.on_activity(route)
-        try:
-            await carry(
-                scope, send, way=way, build=lambda: self._head(scope, way, "GET", caller, websocket=True), splice=splice
-            )
-        finally:
-            self.stats.websockets -= 1
-            self._splices.discard(splice)
-            self._note_end()
+        line = b"GET " + request.target + b" HTTP/1.1"
+        Opening(request, line + block, way=way, splice=splice, refuse=refuse).start()
+
+    def _splice_ended(self, splice: Splice) -> None:
+        self.stats.websockets -= 1
+        self._splices.discard(splice)
 
     def close_where(self, predicate: Callable[[Caller], bool], code: int, reason: str) -> int:
         """End what these callers have open, now, and say how many: WebSockets with `code`, requests by being cut."""
@@ -142,34 +145,39 @@ class Tunnel:
         for splice in [each for each in self._splices if predicate(each.caller)]:
             splice.end(code, reason)
             count += 1
-        for exchange in [each for each in self._exchanges if predicate(each.caller)]:
+        for exchange in [each for each in self._exchanges if each.caller is not None and predicate(each.caller)]:
             exchange.end()
             count += 1
         return count
 
+    @property
+    def requests_open(self) -> int:
+        """How many requests are under way; of WebSockets `stats` knows."""
+        return len(self._exchanges)
+
     async def drain(self, deadline: float) -> None:
-        """Shut down within `deadline` seconds: WebSockets close with 1012, requests may finish, then all is cut."""
+        """Shut down within `deadline` seconds: WebSockets close with 1012, requests may finish, then all is cut.
+
+        The portal's streams of events are cut at once: they would not end, and browsers resume them elsewhere.
+        """
         self._draining = True
+        for exchange in [each for each in self._exchanges if each.events and each.way.route is None]:
+            exchange.end()
         for splice in list(self._splices):
             splice.end(*_RESTART)
-        if self._splices or self._exchanges:
-            self._empty = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(deadline):
-                    await self._empty.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                while self._exchanges or self._splices:  # noqa: ASYNC110 - once in a worker's life
+                    await asyncio.sleep(0.02)
         for splice in list(self._splices):
             splice.abort()
         for exchange in list(self._exchanges):
             exchange.end()
-        for way in self._ways.values():
+        for way in [*self._ways.values(), *self._others]:
             way.pool.close()
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = self._loop = None
-
-    def _note_end(self) -> None:
-        if self._empty is not None and not self._splices and not self._exchanges:
-            self._empty.set()
+            self._timer = None
 
     def drop_route(self, prefix: str) -> None:
         """A route is gone or leads elsewhere: its idle connections close; running requests finish.
@@ -189,18 +197,25 @@ class Tunnel:
                 old.route = route
                 return old
             self.drop_route(route.prefix)
-        self._ways[route.prefix] = way = Way(route, self._hidden, self.options, self.stats)
+        prefix = route.prefix.encode("ascii")
+        self._ways[route.prefix] = way = Way(
+            route.endpoint,
+            lambda fields: response_head(fields, prefix, self._hidden),
+            name=route.prefix,
+            route=route,
+            options=self.options,
+            stats=self.stats,
+            exchanges=self._exchanges,
+        )
         return way
 
-    def _start(self) -> asyncio.AbstractEventLoop:
-        self._loop = loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_TICK, self._tick)
-        return loop
+    def _start(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
     def _tick(self) -> None:
-        assert self._loop is not None
-        self._timer = self._loop.call_later(_TICK, self._tick)
-        now = self._loop.time()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_TICK, self._tick)
+        now = loop.time()
         self._ticks += 1
         for exchange in list(self._exchanges):
             exchange.tick(now)
@@ -210,5 +225,7 @@ class Tunnel:
                     self.options.on_activity(splice.route)
         if self._ticks % _SWEEP_EVERY == 0:
             for way in list(self._ways.values()):
-                if way.pool.sweep(now):
+                if way.pool.sweep(now) and way.route is not None:
                     self._ways.pop(way.route.prefix, None)
+            for way in self._others:
+                way.pool.sweep(now)

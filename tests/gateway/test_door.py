@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from contextlib import closing
+from http.client import HTTPConnection
 
 import httpx
 import pytest
@@ -237,6 +238,41 @@ def test_signing_out_ends_open_websockets_within_a_second_on_every_worker(hub):
         client.close()
 
     asyncio.run(main())
+
+
+def ask_again(connection, path, headers):
+    """The same request, to the byte, on the same connection."""
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def test_a_head_that_is_repeated_is_authorised_anew_each_time(hub):
+    """What is remembered of a head is what it brings, never that it was let in."""
+    client = hub.browser()
+    with hub.api() as api:
+        made = api.post(f"/users/{hub.user()}/tokens", json={"note": "for a moment"}).json()
+        kept = [HTTPConnection("127.0.0.1", hub.port) for _ in range(6)]  # spread over both workers
+        proofs = [{"Cookie": cookie(client)}, {"Authorization": f"token {made['token']}"}] * 3
+        for connection, proof in zip(kept, proofs, strict=True):
+            assert [ask_again(connection, hub.base, proof) for _ in range(3)] == [200] * 3
+        client.post("/hub/logout")
+        api.delete(f"/users/{hub.user()}/tokens/{made['id']}")
+        for connection, proof in zip(kept, proofs, strict=True):
+            eventually(lambda c=connection, p=proof: ask_again(c, hub.base, p) == 403, what="the refusal")
+            assert [ask_again(connection, hub.base, proof) for _ in range(3)] == [403] * 3
+            connection.close()
+    client.close()
+
+
+def test_two_people_on_one_connection_are_two_people(hub, browser):
+    """An edge proxy sends everybody's requests over the same connections."""
+    with closing(HTTPConnection("127.0.0.1", hub.port)) as connection:
+        for _ in range(5):
+            assert ask_again(connection, hub.base, {"Cookie": cookie(browser)}) == 200
+            assert ask_again(connection, hub.base, {"Cookie": "towpath-session=somebody"}) == 403
+            assert ask_again(connection, hub.base, {}) == 403
 
 
 def test_a_revoked_token_ends_its_websockets(hub):

@@ -1,4 +1,4 @@
-"""A real worker process (Granian, uvloop) with a Tunnel and fixed routes, and the raw sockets to try it with.
+"""A real worker process (the door's server on uvloop) with a Tunnel and fixed routes, and the raw sockets to try it with.
 
 Run as a program it is the worker; imported it starts and stops one. Control paths under `/_control/` stand for what
 the gateway's app does: look at counters, end callers, drop routes, drain.
@@ -196,112 +196,98 @@ async def until(condition, *, timeout=20):
 # The worker process
 
 
-def _make_app(plan, server_holder):
-    from gateway.tunnel import Caller, Tunnel, TunnelOptions, UpstreamError
-    from gateway.tunnel.identity import GatewayIdentity
-    from state.records import Endpoint, Route
+class Gate:
+    """The handler: routes are known, everybody may use them."""
 
-    options = dict(plan["options"])
-    networks = tuple(ip_network(each) for each in options.pop("trusted_proxies", ()))
-    hidden = frozenset(name.encode() for name in options.pop("hidden_cookies", ("towpath-session",)))
-    if "identity" in options:
-        options["identity"] = GatewayIdentity(Path(options["identity"]))
-    noted = []
-    tunnel = Tunnel(
-        TunnelOptions(
-            trusted_proxies=networks,
-            hidden_cookies=hidden,
-            on_activity=lambda route: noted.append(route.user),
-            **options,
-        )
-    )
-    routes = {}
-    for prefix, (kind, where) in plan["routes"].items():
-        endpoint = {
-            "unix": lambda where: Endpoint(kind="unix", path=where),
-            "tcp": lambda where: Endpoint(kind="tcp", host="127.0.0.1", port=where),
-            "tls": lambda where: Endpoint(kind="tls", host=where[0], port=where[1], name=where[2]),
-        }[kind](where)
-        user = prefix.split("/")[2]
-        routes[prefix] = Route(
-            prefix=prefix, user=user, name="", attempt="0" * 32, endpoint=endpoint, credential=plan["credential"]
-        )
+    def __init__(self, plan):
+        from gateway.tunnel import Tunnel, TunnelOptions
+        from gateway.tunnel.identity import GatewayIdentity
+        from state.records import Endpoint, Route
 
-    async def answer(send, status, value):
-        body = json.dumps(value).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    async def control(scope, send):
-        what = scope["path"].rsplit("/", 1)[1]
-        query = {key: values[0] for key, values in parse_qs(scope["query_string"].decode()).items()}
-        if what == "stats":
-            await answer(
-                send,
-                200,
-                {name: getattr(tunnel.stats, name) for name in tunnel.stats.__slots__} | {"noted": len(noted)},
+        options = dict(plan["options"])
+        networks = tuple(ip_network(each) for each in options.pop("trusted_proxies", ()))
+        hidden = frozenset(name.encode() for name in options.pop("hidden_cookies", ("towpath-session",)))
+        self.limits = options.pop("limits", {})
+        if "identity" in options:
+            options["identity"] = GatewayIdentity(Path(options["identity"]))
+        self.noted = []
+        self.tunnel = Tunnel(
+            TunnelOptions(
+                trusted_proxies=networks,
+                hidden_cookies=hidden,
+                on_activity=lambda route: self.noted.append(route.user),
+                **options,
             )
-        elif what == "close":
-            count = tunnel.close_where(
-                lambda caller: caller.user == query["user"], int(query["code"]), query.get("reason", "")
+        )
+        self.routes = {}
+        for prefix, (kind, where) in plan["routes"].items():
+            endpoint = {
+                "unix": lambda where: Endpoint(kind="unix", path=where),
+                "tcp": lambda where: Endpoint(kind="tcp", host="127.0.0.1", port=where),
+                "tls": lambda where: Endpoint(kind="tls", host=where[0], port=where[1], name=where[2]),
+            }[kind](where)
+            user = prefix.split("/")[2]
+            self.routes[prefix] = Route(
+                prefix=prefix, user=user, name="", attempt="0" * 32, endpoint=endpoint, credential=plan["credential"]
             )
-            await answer(send, 200, count)
-        elif what == "drop":
-            tunnel.drop_route(query["prefix"])
-            await answer(send, 200, None)
-        elif what == "drain":
-            await tunnel.drain(float(query["deadline"]))
-            await answer(send, 200, None)
+        self.tasks = set()
 
-    async def app(scope, receive, send):
-        path = scope["path"]
-        if path.startswith("/_control/"):
-            await control(scope, send)
+    def handle(self, request):
+        from gateway.tunnel import Caller
+
+        if request.path.startswith(b"/_control/"):
+            task = asyncio.ensure_future(self.control(request))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
             return
-        segments = scope["raw_path"].decode("latin-1").split("/")
-        route = routes.get("/".join(segments[:3]) + "/")
+        segments = request.path.decode("latin-1").split("/")
+        route = self.routes.get("/".join(segments[:3]) + "/")
         caller = Caller(user=segments[2] if len(segments) > 2 else "", digest="d", by_cookie=True)
         if route is None:
-            await answer(send, 404, "no route")
-            return
-        try:
-            if scope["type"] == "http":
-                await tunnel.http(scope, receive, send, route, caller=caller)
-            else:
-                await tunnel.websocket(scope, receive, send, route, caller=caller)
-        except UpstreamError as error:
-            if scope["type"] == "http":
-                await answer(send, error.status, {"kind": error.kind, "message": str(error)})
-            else:
-                raise
+            answer(request, 404, "no route")
+        elif request.head.websocket:
+            self.tunnel.websocket(request, route, caller=caller, refuse=refuse)
+        else:
+            self.tunnel.http(request, route, caller=caller, refuse=refuse)
 
-    return app
+    async def control(self, request):
+        tunnel = self.tunnel
+        path, _, query = request.target.decode().partition("?")
+        query = {key: values[0] for key, values in parse_qs(query).items()}
+        what = path.rsplit("/", 1)[1]
+        if what == "stats":
+            stats = {name: getattr(tunnel.stats, name) for name in tunnel.stats.__slots__}
+            answer(request, 200, stats | {"requests_open": tunnel.requests_open, "noted": len(self.noted)})
+        elif what == "close":
+            code, reason = int(query["code"]), query.get("reason", "")
+            answer(request, 200, tunnel.close_where(lambda caller: caller.user == query["user"], code, reason))
+        elif what == "drop":
+            tunnel.drop_route(query["prefix"])
+            answer(request, 200, None)
+        elif what == "drain":
+            await tunnel.drain(float(query["deadline"]))
+            answer(request, 200, None)
+
+
+def answer(request, status, value):
+    request.respond(status, [(b"content-type", b"application/json")], json.dumps(value).encode())
+
+
+def refuse(request, error):
+    answer(request, error.status, {"kind": error.kind, "message": str(error)})
 
 
 async def _serve(plan):
-    from granian.server.embed import Server
+    from gateway.wire import Limits, Server
 
-    holder = []
-    server = Server(
-        _make_app(plan, holder),
-        address=plan["address"],
-        port=plan["port"],
-        interface="asginl",
-        backpressure=65536,
-        log_enabled=False,
-    )
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, server.stop)
-    serving = asyncio.create_task(server.serve())
-    while True:
-        try:
-            socket.create_connection((plan["host"], plan["port"])).close()
-            break
-        except OSError:
-            await asyncio.sleep(0.02)
+    gate = Gate(plan)
+    server = Server(gate, limits=Limits(**gate.limits))
+    await server.listen(plan["address"], plan["port"])
+    ending = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     print("ready", flush=True)
-    await serving
+    await ending.wait()
+    server.close()
 
 
 if __name__ == "__main__":

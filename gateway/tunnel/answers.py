@@ -1,0 +1,116 @@
+"""An app's response head: from its bytes to what the client gets. Pure.
+
+Owns: what a response's head must be to be passed on. It is read twice, by a strict grammar of our own and by llhttp
+(strict); both must agree. Refuses to know connections, and which fields cross: `rules` says that.
+
+Source: RFC 9112 sections 4, 5, 6.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from gateway.tunnel.errors import UpstreamError
+from gateway.tunnel.headers import Fields, ResponseHead
+from gateway.wire.framing import CHUNKED, UNTIL_CLOSE, date_line, fields_of, status_line
+
+_NO_BODY: Final = (204, 304)
+_LEAST, _MOST = 100, 599
+_FIRST_FINAL: Final = 200
+_SWITCHING: Final = 101
+_NO_CONTENT: Final = 204
+_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+
+Rules = Callable[[Fields], ResponseHead]
+"""Which fields the client gets. Raises UpstreamError."""
+
+
+class AnswerHead:
+    """What the client gets: `block` is the status line and the fields, without framing and blank line.
+
+    `length`: of the body, or CHUNKED or UNTIL_CLOSE, as the app declares it; `bodiless`: none comes, whatever is
+    declared. `keep`: the app's connection can be used again. `events`: the body is a stream of events.
+    """
+
+    __slots__ = ("_dated", "_usual", "block", "bodiless", "events", "keep", "length", "status")
+
+    def __init__(self, status: int, fields: Fields, length: int, *, keep: bool) -> None:
+        block = status_line(status) + b"".join([b"%b: %b\r\n" % pair for pair in fields])
+        self.status = status
+        self.block = block
+        self.length = length
+        self.bodiless = status in _NO_BODY
+        self.keep = keep and (length != UNTIL_CLOSE or self.bodiless)
+        self.events = any(pair[0] == b"content-type" and pair[1].startswith(b"text/event-stream") for pair in fields)
+        # A recipient with a clock must add a Date where there is none (RFC 9110 section 6.6.1).
+        self._dated = any(pair[0] == b"date" for pair in fields)
+        self._usual = self._framed(close=False, bodiless=False, modern=True) + (b"\r\n" if self._dated else b"")
+
+    def usual(self) -> bytes:
+        """The head for a client of HTTP/1.1 that stays, after a request that was no HEAD."""
+        return self._usual if self._dated else self._usual + date_line() + b"\r\n"
+
+    def special(self, *, close: bool, bodiless: bool, modern: bool) -> bytes:
+        """Any other. `bodiless`: the request was a HEAD. `modern`: the client speaks HTTP/1.1."""
+        out = self._framed(close=close, bodiless=bodiless, modern=modern)
+        return out + b"\r\n" if self._dated else out + date_line() + b"\r\n"
+
+    def _framed(self, *, close: bool, bodiless: bool, modern: bool) -> bytes:
+        chunked = modern and not bodiless and not self.bodiless and self.length in (CHUNKED, UNTIL_CLOSE)
+        out = self.block
+        if chunked:
+            out += b"transfer-encoding: chunked\r\n"
+        if close:
+            out += b"connection: close\r\n"
+        return out
+
+
+class _Watch:
+    """What llhttp says of a head."""
+
+    def __init__(self) -> None:
+        self.complete = False
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def read_head(raw: bytes, rules: Rules) -> AnswerHead:
+    """Read `raw`, which ends with its first blank line. Raises UpstreamError("bad-response")."""
+    line = _LINE.match(raw)
+    status = int(line[2]) if line else 0
+    if line is None or not _LEAST <= status <= _MOST:
+        raise UpstreamError("bad-response", repr(raw[:40]))
+    fields = _fields(raw, line.end(), status)
+    if status == _SWITCHING:
+        raise UpstreamError("bad-response", "101 to a request that asked for no upgrade")
+    if status < _FIRST_FINAL:
+        return AnswerHead(status, (), 0, keep=True)
+    head = rules(fields)
+    passed = head.fields
+    if status == _NO_CONTENT:
+        passed = [pair for pair in passed if pair[0] != b"content-length"]
+    # An app of HTTP/1.0 is not asked a second time on a connection.
+    keep = line[1] == b"1" and not any(name == b"connection" and b"close" in value.lower() for name, value in fields)
+    return AnswerHead(status, passed, head.length, keep=keep)
+
+
+def _fields(raw: bytes, at: int, status: int) -> list[tuple[bytes, bytes]]:
+    """The fields, when llhttp finds the same head in `raw`. `at`: where the first line ends."""
+    try:
+        fields = fields_of(raw, at)
+    except ValueError as error:
+        raise UpstreamError("bad-response", str(error)) from error
+    watch = _Watch()
+    parser = HttpResponseParser(watch)
+    try:
+        parser.feed_data(raw)
+    except HttpParserUpgrade:
+        pass
+    except HttpParserError as error:
+        raise UpstreamError("bad-response", repr(error)) from error
+    if not watch.complete or parser.get_status_code() != status:
+        raise UpstreamError("bad-response", "the head is not valid")
+    return fields

@@ -1,0 +1,95 @@
+"""What a head says about its body, and the fixed parts of a response's head. Pure.
+
+Owns: the one reading of Content-Length and Transfer-Encoding, for requests and responses. Refuses to know connections.
+
+Source: RFC 9112 section 6.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+CHUNKED: Final = -1
+"""A body of unknown length that says itself where it ends."""
+UNTIL_CLOSE: Final = -2
+"""A response's body that ends with its connection."""
+
+CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no field value may hold (RFC 9110 section 5.5)."""
+_TEXT: Final = bytes(byte for byte in range(256) if (byte >= 0x20 and byte != 0x7F) or byte in b"\t\r\n")  # noqa: PLR2004
+_TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+"""What a field's name consists of (RFC 9110 section 5.6.2)."""
+
+_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+_PHRASES: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+def fields_of(raw: bytes, at: int) -> list[tuple[bytes, bytes]]:
+    """The fields of a head, whose first line ends at `at`; names in lower case. Raises ValueError.
+
+    Strict: each line is a name, a colon and a value without control characters, ended by CRLF (RFC 9112 section 5):
+    no folding, no bare line end, no space before the colon. What matches can be read in one way only.
+    """
+    lines = raw[at:-4].split(b"\r\n") if len(raw) > at + 2 else []
+    ends = len(lines) + 2
+    if raw.count(b"\r") != ends or raw.count(b"\n") != ends or raw.translate(None, _TEXT):
+        raise ValueError("a control character")
+    pairs = [line.partition(b":") for line in lines]
+    names = [name for name, _, _ in pairs]
+    if not all(names) or b"".join(names).translate(None, _TOKEN) or not all(colon for _, colon, _ in pairs):
+        raise ValueError("a field's name is not valid")
+    return [(name.lower(), value.strip(b" \t")) for name, _, value in pairs]
+
+
+def declared_length(lengths: Sequence[bytes], codings: Sequence[bytes], otherwise: int) -> int:
+    """A body's length in bytes, CHUNKED, or `otherwise` where the head declares nothing.
+
+    Raises ValueError for what two parsers could read differently: both kinds, several lengths, a length that is not
+    digits only, a coding other than one `chunked`.
+    """
+    if codings:
+        if lengths or len(codings) > 1 or codings[0].strip().lower() != b"chunked":
+            raise ValueError("ambiguous framing")
+        return CHUNKED
+    if not lengths:
+        return otherwise
+    if len(lengths) > 1 or not _DIGITS.fullmatch(lengths[0]):
+        raise ValueError("ambiguous length")
+    return int(lengths[0])
+
+
+def status_line(status: int) -> bytes:
+    """With CRLF. The phrase is the standard's: an app's own says nothing to anybody (RFC 9112 section 4)."""
+    return b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b""))
+
+
+class _Clock:
+    """The Date field of this second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = b""
+
+    def line(self) -> bytes:
+        """With CRLF (RFC 9110 section 6.6.1)."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._line = b"date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._line
+
+
+date_line: Final = _Clock().line
+
+
+def response(status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes, *, close: bool, bodiless: bool) -> bytes:
+    """A whole response of our own. `bodiless`: to a HEAD request."""
+    lines = [status_line(status), date_line()]
+    lines += [b"%b: %b\r\n" % pair for pair in fields if pair[0] != b"content-length"]
+    lines.append(b"content-length: %d\r\n%b\r\n" % (len(body), b"connection: close\r\n" if close else b""))
+    if not bodiless:
+        lines.append(body)
+    return b"".join(lines)

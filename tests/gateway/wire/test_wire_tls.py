@@ -1,0 +1,124 @@
+"""A listener with TLS that answers one thing only."""
+
+import asyncio
+import contextlib
+import ssl
+import subprocess
+
+import pytest
+
+from gateway.wire import Server
+from tests.gateway.tunnel_harness import free_port, parse
+
+ONLY = (b"POST", b"/hub/api/towpath/report")
+
+
+class Handler:
+    def __init__(self):
+        self.seen = []
+        self.body = b""
+
+    def handle(self, request):
+        self.seen.append((request.method, request.target))
+        self.request = request
+        request.client.attach(self)
+        request.client.want_body()
+
+    def body_end(self):
+        self.request.respond(200, [(b"content-type", b"application/json")], b"{}")
+
+    def client_gone(self):
+        pass
+
+
+class Collecting(Handler):
+    def __init__(self):
+        super().__init__()
+        self.got = b""
+        self.body = self.take
+
+    def take(self, data):
+        self.got += data
+
+
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory):
+    """(the server's, the client's) with a throw-away certificate for 127.0.0.1."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(cert, key)
+    return server, ssl.create_default_context(cafile=str(cert))
+
+
+def served(contexts, check):
+    async def main():
+        handler = Collecting()
+        server = Server(handler, tls=contexts[0], only=ONLY)
+        port = free_port()
+        await server.listen("127.0.0.1", port)
+
+        async def ask(data):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=contexts[1])
+            writer.write(data)
+            async with asyncio.timeout(10):
+                raw = await reader.read()
+            writer.close()
+            return raw
+
+        try:
+            await check(handler, ask, port)
+        finally:
+            server.close()
+            await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+
+
+def test_a_report_is_taken_over_tls(contexts):
+    async def check(handler, ask, port):
+        body = b'{"kind": "ready"}'
+        head = b"POST /hub/api/towpath/report HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        assert parse(await ask(head % len(body) + body))[::2] == (200, b"{}")
+        assert handler.got == body
+
+    served(contexts, check)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /hub/api/towpath/report",
+        b"POST /hub/api/towpath/report/",
+        b"POST /hub/api/towpath/report?x=1",
+        b"POST /hub/api/users",
+        b"POST /hub/api/towpath/../towpath/report",
+        b"GET /user/a/",
+        b"GET /hub/login",
+    ],
+)
+def test_nothing_else_is_answered_there(contexts, line):
+    async def check(handler, ask, port):
+        raw = await ask(line + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        assert parse(raw)[0] == 404
+        assert handler.seen == []
+
+    served(contexts, check)
+
+
+def test_what_is_no_tls_is_not_answered(contexts):
+    async def check(handler, ask, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /hub/api/towpath/report HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+        async with asyncio.timeout(10):
+            with contextlib.suppress(ConnectionResetError):
+                assert b"HTTP" not in await reader.read()
+        assert handler.seen == []
+        writer.close()
+
+    served(contexts, check)
