@@ -1,6 +1,6 @@
 """One gateway worker: `python -m gateway.worker`. The door on the public port, Granian with the portal behind it.
 
-Owns: the process: its event loop, its two servers, its graceful end. Refuses to know what a request means.
+Owns: the process: its event loop, its servers, its graceful end. Refuses to know what a request means.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as Granian
 
 from gateway.assembly import Gateway
+from gateway.reports import ReportListener
 from gateway.wire import Server
 from state.errors import TowpathError
 from state.settings import Settings, load
@@ -64,16 +65,31 @@ async def _serve(gateway: Gateway, settings: Settings) -> None:
         await door.listen(settings.config.gateway.host, settings.config.gateway.port)
     except OSError as error:
         raise TowpathError(f"Cannot listen: {error.strerror or error}") from error
+    reports = await _listen_for_reports(gateway, settings)
     waiting = asyncio.create_task(ending.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         await serving
         raise TowpathError("The web server ended by itself.")
-    door.stop_accepting()
+    listeners: list[Server | ReportListener] = [door] if reports is None else [door, reports]
+    for each in listeners:
+        each.stop_accepting()
     await gateway.drain(DRAIN_SECONDS)
-    door.close()
+    for each in listeners:
+        each.close()
     portal.stop()  # type: ignore[no-untyped-call]
     await asyncio.wait({serving}, timeout=DRAIN_SECONDS)
+
+
+async def _listen_for_reports(gateway: Gateway, settings: Settings) -> ReportListener | None:
+    """The listener for reports alone, where the configuration asks for one. Raises TowpathError."""
+    given = settings.config.gateway
+    if not given.report_port:
+        return None
+    file = settings.data_dir / "tls" / "reports.pem"
+    reports = ReportListener(gateway.app, certificate=file, base_path=given.base_path)
+    await reports.open(given.report_host or given.host, given.report_port)
+    return reports
 
 
 async def _until_there(path: Path, serving: "asyncio.Task[None]") -> None:

@@ -6,7 +6,7 @@ Refuses to know who may do what, pages, and apps: a `Handler` is given each `Req
 Why it is not left to Granian: docs/decisions/0006.
 """
 
-from gateway.wire.request import Request
+from gateway.wire.request import Handler, Request
 from gateway.wire.server import Limits, Server
 
-__all__ = ["Limits", "Request", "Server"]
+__all__ = ["Handler", "Limits", "Request", "Server"]

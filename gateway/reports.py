@@ -1,0 +1,67 @@
+"""The worker's second listener: starters' reports over TLS, and nothing else.
+
+Owns: which file it proves itself with, and that a renewed one is used. Refuses to know what a report is: the door's
+handler takes it, as if it had come by the public port. `python -m batch tls` makes the file.
+"""
+
+import asyncio
+import logging
+import ssl
+from pathlib import Path
+from typing import Final
+
+from gateway.wire import Handler, Server
+from state.errors import TowpathError
+
+log = logging.getLogger("towpath.gateway")
+
+LOOK_SECONDS: Final = 3600.0
+PATH: Final = b"hub/api/towpath/report"
+
+
+class ReportListener:
+    """`open` once, `close` once."""
+
+    def __init__(self, handler: Handler, *, certificate: Path, base_path: str) -> None:
+        """`certificate`: the file with certificate and key (PEM)."""
+        self._file = certificate
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._server = Server(handler, tls=self._context, only=(b"POST", base_path.encode() + PATH))
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def open(self, host: str, port: int) -> None:
+        """Listen. Raises TowpathError when it cannot, in words."""
+        await self._load()
+        try:
+            await self._server.listen(host, port)
+        except OSError as error:
+            words = f"Cannot listen for jobs' reports on {host}, port {port}: {error.strerror or error}"
+            raise TowpathError(words) from error
+        self._renewing = asyncio.create_task(self._renew())
+
+    async def _load(self) -> None:
+        try:
+            await asyncio.to_thread(self._context.load_cert_chain, self._file)
+        except OSError as error:  # ssl.SSLError is one
+            words = f"{self._file} cannot be used ({error.strerror or error}). `python -m batch tls` makes it."
+            raise TowpathError(words) from error
+
+    async def _renew(self) -> None:
+        """Load the file again now and then: new connections see the renewed certificate."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._load()
+            except TowpathError as error:
+                log.error("%s", error)  # noqa: TRY400 - the sentence is all there is to say
+
+    def stop_accepting(self) -> None:
+        """No new connections."""
+        self._server.stop_accepting()
+
+    def close(self) -> None:
+        """Cut what is left."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+        self._server.close()
