@@ -20,7 +20,7 @@ from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 
 
-@pytest.fixture(params=["local", "fake", "slurm-cli"])
+@pytest.fixture(params=["local", "fake", "slurm-cli", "slurm-rest"])
 def open_one(request, short_folder):
     """Makes launchers of one cluster: a second one is another process's view of the same cluster."""
     kind, _, client = request.param.partition("-")

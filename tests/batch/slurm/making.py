@@ -21,7 +21,11 @@ ALICE = Identity(name="alice", uid=1001, gid=1001, groups=(1001,), home="/home/a
 
 def slurm_config(slurm: Any, client: str, **more: Any) -> SlurmConfig:
     """How to speak to a cluster of the tests."""
-    return SlurmConfig(**{"client": client, "conf": str(slurm.slurm_conf), **more})
+    ways = {
+        "cli": {"conf": str(slurm.slurm_conf)},
+        "rest": {"rest_url": slurm.restd_url, "rest_key_file": str(slurm.layout.jwt_key)},
+    }
+    return SlurmConfig(**{"client": client, **ways[client], **more})
 
 
 def slurm_maker(config: SlurmConfig, client: Client | None = None) -> Callable[[], SlurmLauncher]:
