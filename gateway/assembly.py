@@ -17,6 +17,7 @@ from gateway.auth.local import LocalAuth, local_user
 from gateway.auth.shared import SharedAuth
 from gateway.revocation import Revocation
 from gateway.tunnel import Tunnel, TunnelOptions
+from gateway.tunnel.identity import GatewayIdentity
 from portal.app import Services, create_portal
 from portal.auth import Auth
 from portal.errors import ErrorPages
@@ -61,6 +62,7 @@ class Gateway:
                 hidden_cookies=frozenset({PLAIN_NAME.encode()}),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
+                identity=GatewayIdentity(settings.data_dir / "tls"),
             )
         )
 
@@ -73,6 +75,7 @@ class Gateway:
             mirror=mirror,
             clock=time.time,
             version=release,
+            data_dir=settings.data_dir,
             auth=_auth(config, store, jar),
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.way_in import ATTEMPT, PYTHON, Node, drain, echo
+from tests.batch.way_in import ATTEMPT, Node, drain, echo
 
 
 @pytest.fixture
@@ -293,7 +293,3 @@ def test_reports_go_over_https_to_the_hubs_own_listener_and_to_no_other(node):
         assert len(node.hub.reports) == 1
     finally:
         other.close()
-
-
-def test_python_is_the_distributions_own():
-    assert os.access(PYTHON, os.X_OK)
