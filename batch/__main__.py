@@ -30,6 +30,7 @@ from state.store.all import Store
 
 RETRY_SECONDS: Final = 0.5
 CHECK_SECONDS: Final = 30.0
+RENEW_SECONDS: Final = 24 * 3600.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,11 +69,13 @@ async def control(settings: Settings, holder: str) -> int:
     _prepare(settings)
     launchers = {cluster.name: open_launcher(cluster, settings.data_dir) for cluster in settings.config.cluster}
     task = asyncio.ensure_future(_control(settings, holder, launchers))
+    keeper = asyncio.ensure_future(_renew(settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    keeper.cancel()
     return 0
 
 
@@ -96,7 +99,7 @@ async def _control(settings: Settings, holder: str, launchers: dict[str, Launche
 
 def _elsewhere(settings: Settings) -> bool:
     """Whether there are clusters whose jobs run on other machines."""
-    return any(cluster.kind == "slurm" for cluster in settings.config.cluster)
+    return any(cluster.kind != "local" for cluster in settings.config.cluster)
 
 
 def _prepare(settings: Settings) -> None:
@@ -113,6 +116,16 @@ def _passports(settings: Settings) -> Callable[[str, int], Passport]:
 
     authority = Authority.load(settings.data_dir)
     return lambda attempt, walltime: authority.passport(attempt, walltime=walltime)
+
+
+async def _renew(settings: Settings) -> None:
+    """Make certificates anew while the hub runs, too: they live a year, and so may a hub."""
+    while _elsewhere(settings):
+        await asyncio.sleep(RENEW_SECONDS)
+        try:
+            await asyncio.to_thread(make_certificates, settings)
+        except (TowpathError, OSError) as error:
+            logging.getLogger("towpath.controller").error("%s", error)  # noqa: TRY400 - a sentence for the admin
 
 
 async def _open_store(settings: Settings) -> Store:

@@ -84,8 +84,8 @@ class Gateway:
             mirror=mirror,
             clock=time.time,
             version=release,
-            auth=_auth(config, store, jar),
             data_dir=settings.data_dir,
+            auth=_auth(config, store, jar),
         )
 
         async def find(user: str, segment: str) -> Route | None:

@@ -7,6 +7,7 @@ What people write into names and comments may hold anything, line ends too. So f
 anew for every call: nobody can put a row into the answer that Slurm has not written. Sources: squeue(1), sacct(1).
 """
 
+import logging
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ from batch.slurm.identity import Identity
 from batch.slurm.refusals import refused
 from batch.slurm.script import PATH, Batch
 from state.config import SlurmConfig
+
+log = logging.getLogger("towpath.slurm")
 
 PROGRAMS: Final = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr")
 QUEUE_FIELDS: Final = (
@@ -139,12 +142,21 @@ class CliClient:
         if self._sudo:
             become = None
             argv = [self._sudo, "-n", "-u", identity.name, "--", self._programs[program], *argv]
-            environment = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
+            environment = {"PATH": PATH, "LANG": "C.UTF-8"}  # sudo makes the person's own
         else:
             become = identity
             argv = [self._programs[program], *argv]
         environment = {**environment, **self._conf}
-        return await commands.run(argv, environment=environment, seconds=self._seconds, given=given, become=become)
+        answer = await commands.run(argv, environment=environment, seconds=self._seconds, given=given, become=become)
+        if self._sudo and answer.code != 0 and answer.err.startswith("sudo:"):
+            log.error("%s", answer.err.strip())
+            raise LauncherError(
+                f"The hub may not have jobs as {identity.name}: sudo says no.",
+                transient=False,
+                code="config",
+                hint="Tell the hub's administrator: deploy/sudoers/towpath says whom it may be.",
+            )
+        return answer
 
 
 def rows(text: str, mark: str, width: int) -> list[list[str]]:

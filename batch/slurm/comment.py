@@ -43,9 +43,10 @@ def write(key: bytes, record: Server) -> str:
     fields = {name: value for name, value in msgspec.to_builtins(record).items() if value != _DEFAULTS.get(name)}
     for name in LEFT_OUT:
         fields.pop(name, None)
-    text = head + _sealed(key, record.attempt, fields)
+    bound = _bound(record.attempt, record.user, record.name)
+    text = head + _sealed(key, bound, fields)
     if len(text) > MAX_COMMENT:
-        text = head + _sealed(key, record.attempt, {**fields, "choices": {}})
+        text = head + _sealed(key, bound, {**fields, "choices": {}})
     return text
 
 
@@ -56,7 +57,7 @@ def read(key: bytes, attempt: str, comment: str) -> Owner | None:
     whose, _, sealed = comment.removeprefix(PREFIX).partition(":")
     user, slash, server = whose.partition("/")
     try:
-        packed = unseal(key, attempt, base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4)))
+        packed = unseal(key, _bound(attempt, user, server), base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4)))
         unpack = zlib.decompressobj(zdict=COMMON)
         fields = msgspec.json.decode(unpack.decompress(packed, 1 << 20), type=dict[str, Any])
         record = msgspec.convert({**fields, "user": user, "name": server, "attempt": attempt}, Server)
@@ -73,10 +74,15 @@ def attempt_of(name: str) -> str:
     return ""
 
 
-def _sealed(key: bytes, attempt: str, fields: Mapping[str, Any]) -> str:
+def _bound(attempt: str, user: str, server: str) -> str:
+    """What the seal holds together: who copies a comment can change no part of it."""
+    return f"{attempt} {user}/{server}"
+
+
+def _sealed(key: bytes, bound: str, fields: Mapping[str, Any]) -> str:
     pack = zlib.compressobj(9, zdict=COMMON)
     packed = pack.compress(msgspec.json.encode(fields)) + pack.flush()
-    return base64.urlsafe_b64encode(seal(key, attempt, packed)).decode().rstrip("=")
+    return base64.urlsafe_b64encode(seal(key, bound, packed)).decode().rstrip("=")
 
 
 _DEFAULTS: Final[Mapping[str, Any]] = {

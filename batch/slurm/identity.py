@@ -78,7 +78,7 @@ def identity_of(
 
 def same_person(account: str, user: str) -> bool:
     """Whether a job of that account may be that hub user's."""
-    return _normal(account) == user
+    return user != "" and _normal(account) == user
 
 
 def _normal(name: str) -> str:

@@ -151,7 +151,7 @@ class SlurmLauncher:
         """See the contract. One request to slurmctld; one to the accounting when jobs have ended since the last."""
         before = dict(self._known)
         rows = await self._client.jobs()
-        mine = ours(rows, self._seals)
+        mine = ours(rows, self._seals, {attempt: known.id for attempt, known in before.items()})
         self._seals.keep(mine.values())
         now = self._clock()
         where = places(rows)

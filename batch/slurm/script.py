@@ -170,7 +170,7 @@ def _is_plain_path(path: str) -> bool:
 HEAD: Final = """\
 # Written by Towpath for one start of one server. Its secrets are this job's alone, and end with it.
 trap '' USR1
-unset SUDO_COMMAND SUDO_USER SUDO_UID SUDO_GID
+[ -z "$SUDO_COMMAND" ] || {{ export PATH={path}; unset SUDO_COMMAND SUDO_USER SUDO_UID SUDO_GID MAIL TERM; }}
 towpath_folder={folder}
 towpath_python={python}
 ( umask 077; mkdir -p -- "$towpath_folder" && chmod 700 -- "$towpath_folder" ) 2>/dev/null
@@ -247,6 +247,7 @@ def _body(spec: JobSpec, *, starter: str, python: str, node_folder: str) -> str:
         HEAD.format(
             folder=_path(folder),
             python=shlex.quote(python),
+            path=PATH,
             loader=shlex.quote(LOADER),
             starter=starter.rstrip("\n"),
             spec=document,

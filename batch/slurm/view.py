@@ -55,13 +55,17 @@ class Seals:
         self._read = {at: owner for at, owner in self._read.items() if at in wanted}
 
 
-def ours(rows: Iterable[Job], seals: Seals) -> dict[str, Mine]:
-    """Attempt → its job. Of several, the one that was first: a number is never given twice at a time."""
+def ours(rows: Iterable[Job], seals: Seals, known: Mapping[str, int] | None = None) -> dict[str, Mine]:
+    """Attempt → its job. Of several, the one that was first: a number is never given twice at a time.
+
+    `known`: attempt → number of a job that was found to be ours before; its account's name may be gone for a while.
+    """
+    known = known or {}
     found: dict[str, list[tuple[Job, Owner]]] = {}
     for row in rows:
         attempt = attempt_of(row.name)
         owner = seals.owner(attempt, row.comment) if attempt else None
-        if owner is not None and same_person(row.user, owner.user):
+        if owner is not None and (same_person(row.user, owner.user) or known.get(attempt) == row.id):
             found.setdefault(attempt, []).append((row, owner))
     mine = {}
     for attempt, jobs in found.items():

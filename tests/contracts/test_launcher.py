@@ -15,18 +15,18 @@ from state.errors import ConfigError
 from state.records import JobRef
 from tests.batch.apps import Hub, app
 from tests.batch.rig import by_attempt, fresh
-from tests.batch.slurm.making import slurm_config, slurm_maker
+from tests.batch.slurm.making import fake_pyslurm, slurm_config, slurm_maker
 from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 
 
-@pytest.fixture(params=["local", "fake", "slurm-cli"])
-def open_one(request, short_folder):
+@pytest.fixture(params=["local", "fake", "slurm-cli", "slurm-rest", "slurm-pyslurm"])
+def open_one(request, short_folder, tmp_path):
     """Makes launchers of one cluster: a second one is another process's view of the same cluster."""
     kind, _, client = request.param.partition("-")
     if kind == "slurm":
-        config = slurm_config(request.getfixturevalue("slurm"), client)
-        return slurm_maker(config)
+        slurm = request.getfixturevalue("slurm")  # also for its accounts, where pyslurm is a fake
+        return slurm_maker(slurm_config(slurm, client), speaks=fake_pyslurm(tmp_path) if client == "pyslurm" else None)
     folder = short_folder / f"contract-{secrets.token_hex(4)}"
     fake = FakeLauncher()
 

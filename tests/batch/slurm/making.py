@@ -4,6 +4,8 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from batch.contract import JobSpec
@@ -13,6 +15,7 @@ from batch.slurm.client import Client
 from batch.slurm.gather import Gatherer
 from batch.slurm.identity import Identity
 from batch.slurm.launcher import SlurmLauncher
+from batch.slurm.pyslurm import PyslurmClient
 from state.config import SlurmConfig
 from state.records import Server, Status, Target
 
@@ -21,17 +24,34 @@ ALICE = Identity(name="alice", uid=1001, gid=1001, groups=(1001,), home="/home/a
 
 def slurm_config(slurm: Any, client: str, **more: Any) -> SlurmConfig:
     """How to speak to a cluster of the tests."""
-    return SlurmConfig(**{"client": client, "conf": str(slurm.slurm_conf), **more})
+    ways = {
+        "cli": {"conf": str(slurm.slurm_conf)},
+        "pyslurm": {"conf": str(slurm.slurm_conf)},
+        "rest": {"rest_url": slurm.restd_url, "rest_key_file": str(slurm.layout.jwt_key)},
+    }
+    return SlurmConfig(**{"client": client, **ways[client], **more})
 
 
-def slurm_maker(config: SlurmConfig, client: Client | None = None) -> Callable[[], SlurmLauncher]:
+def fake_pyslurm(folder: Path, trick: str = "") -> Callable[[SlurmConfig], PyslurmClient]:
+    """Makes clients whose helpers import the fake, on one cluster that is a file."""
+    environment = {
+        "PYTHONPATH": str(Path(__file__).parents[2] / "contracts/fake_pyslurm"),
+        "FAKE_PYSLURM": str(folder / "cluster.json"),
+        "FAKE_PYSLURM_TRICK": trick,
+    }
+    return partial(PyslurmClient, environment=environment)
+
+
+def slurm_maker(
+    config: SlurmConfig, speaks: Callable[[SlurmConfig], Client] | None = None
+) -> Callable[[], SlurmLauncher]:
     """Makes launchers of one hub: they share a key, and nothing else."""
     key = os.urandom(32)
 
     def make() -> SlurmLauncher:
-        speaks = client or open_client(config)
-        offer = Gatherer("slurm", speaks.source()).gather
-        return SlurmLauncher("slurm", config, speaks, key=key, starter=STARTER.read_text(), offer=offer)
+        client = (speaks or open_client)(config)
+        offer = Gatherer("slurm", client.source()).gather
+        return SlurmLauncher("slurm", config, client, key=key, starter=STARTER.read_text(), offer=offer)
 
     return make
 

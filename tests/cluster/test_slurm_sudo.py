@@ -1,0 +1,134 @@
+"""Submitting by sudo: the ready file, real sudo, and a hub that is not root."""
+
+import os
+import pwd
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from batch.contract import LauncherError
+from batch.slurm import commands
+from batch.slurm.identity import Identity
+from tests.batch.slurm.making import job, slurm_config, slurm_maker
+from tests.conftest import run, until
+
+READY = Path(__file__).parents[2] / "deploy/sudoers/towpath"
+HUB = "towpath-restd"  # an account of the cluster's with no rights of its own
+
+
+@pytest.fixture
+def sudoers(slurm):
+    """The ready file for this machine: the hub's account and the people are others here."""
+    text = READY.read_text().replace("TOWPATH_HUB = towpath", f"TOWPATH_HUB = {HUB}").replace("%users", "alice, bob")
+    path = Path(f"/etc/sudoers.d/towpath-tests-{os.getpid()}")
+    path.touch(mode=0o440)
+    try:
+        path.write_text(text)
+        yield path
+    finally:
+        path.unlink()
+
+
+def hub() -> Identity:
+    account = pwd.getpwnam(HUB)
+    return Identity(
+        name=HUB, uid=account.pw_uid, gid=account.pw_gid, groups=(account.pw_gid,), home="/", shell="/bin/false"
+    )
+
+
+@pytest.fixture
+def as_hub(monkeypatch):
+    """Everything that the launcher runs, it runs as the hub's account."""
+    monkeypatch.setattr(commands, "run", partial(_as_hub, commands.run, hub()))
+
+
+async def _as_hub(real, account, argv, *, become=None, **more):
+    assert become is None
+    return await real(argv, become=account, **more)
+
+
+def sudo(*argv: str, conf: str = "") -> subprocess.CompletedProcess:
+    account = hub()
+    return subprocess.run(
+        ["sudo", "-n", *argv],
+        user=account.uid,
+        group=account.gid,
+        extra_groups=[],
+        env={"PATH": "/usr/bin:/bin", "SLURM_CONF": conf},
+        cwd="/",
+        input="",
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_ready_file_is_one_that_sudo_reads():
+    done = subprocess.run(["visudo", "-c", "-f", READY], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in done.stderr.lower()
+
+
+def test_a_hub_without_root_submits_and_cancels_as_the_person(slurm, sudoers, as_hub):
+    async def body():
+        launcher = slurm_maker(slurm_config(slurm, "cli", submit_as="sudo"))()
+        spec = job(command=("/bin/sh", "-c", "env >env.txt; sleep 300", "{socket}"))
+        ref = await launcher.submit(spec)
+        assert slurm.field(ref.native_id, "UserId").startswith("alice(")
+        home = Path(pwd.getpwnam("alice").pw_dir)
+        assert slurm.field(ref.native_id, "WorkDir") == str(home)
+        await until(lambda: (home / "env.txt").exists() and (home / "env.txt").read_text().endswith("\n"))
+        environment = dict(line.partition("=")[::2] for line in (home / "env.txt").read_text().splitlines())
+        (home / "env.txt").unlink()
+        assert not [name for name in environment if name.startswith("SUDO_")]
+        assert (environment["HOME"], environment["USER"], environment["LOGNAME"]) == (str(home), "alice", "alice")
+        assert environment["PATH"] == "/usr/local/bin:/usr/bin:/bin"
+        await launcher.cancel(ref, spec.attempt)
+
+        async def ended():
+            return (await launcher.poll())[spec.attempt].state.final
+
+        await until(ended)
+
+    run(body())
+
+
+def test_sudo_refuses_everything_else(sudoers, slurm):
+    conf = str(slurm.slurm_conf)
+    refused = [
+        ("-u", "root", "--", "/usr/bin/sbatch", "--parsable"),
+        ("-u", "#0", "--", "/usr/bin/sbatch", "--parsable"),
+        ("-u", "#-1", "--", "/usr/bin/sbatch", "--parsable"),
+        ("-u", "carol", "--", "/usr/bin/sbatch", "--parsable"),  # not in the list
+        ("-u", "slurm", "--", "/usr/bin/sbatch", "--parsable"),
+        ("-u", "alice", "-g", "root", "--", "/usr/bin/sbatch", "--parsable"),
+        ("-u", "alice", "--", "/usr/bin/sbatch"),
+        ("-u", "alice", "--", "/usr/bin/sbatch", "--parsable", "--uid=root"),
+        ("-u", "alice", "--", "/usr/bin/sbatch", "--parsable", "--wrap=id"),
+        ("-u", "alice", "--", "/usr/bin/scancel", "--user=alice"),
+        ("-u", "alice", "--", "/usr/bin/scancel", "1", "2"),
+        ("-u", "alice", "--", "/usr/bin/scancel", "1 --user=alice"),
+        ("-u", "alice", "--", "/usr/bin/scancel", "x"),
+        ("-u", "alice", "--", "/usr/bin/scancel"),
+        ("-u", "alice", "--", "/bin/sh"),
+        ("-u", "alice", "-s"),
+        ("-u", "alice", "-E", "--", "/usr/bin/sbatch", "--parsable"),
+        ("-u", "alice", "--", "LD_PRELOAD=/tmp/x", "/usr/bin/sbatch", "--parsable"),
+    ]
+    for argv in refused:
+        done = sudo(*argv, conf=conf)
+        assert done.returncode == 1, (argv, done)
+        assert "sbatch" not in done.stderr.lower().split("sudo:")[0], (argv, done.stderr)
+
+
+def test_without_the_file_the_refusal_is_told_in_words(slurm, as_hub):
+    async def body():
+        launcher = slurm_maker(slurm_config(slurm, "cli", submit_as="sudo"))()
+        with pytest.raises(LauncherError) as caught:
+            await launcher.submit(job())
+        return caught.value
+
+    error = run(body())
+    assert "sudo" in str(error)
+    assert not error.transient
