@@ -79,7 +79,10 @@ def test_every_reason_can_be_told_without_knowing_the_jobs_names(name):
 def test_the_reasons_that_people_meet_most():
     assert told("Resources").message == "It waits until enough of the partition gpu is free."
     assert told("Priority").message == "Other jobs are ahead of it in the partition gpu."
-    assert told("QOSMaxGRESPerUser").message == "With this one, you would use more GPUs than the QOS gpuq allows one person."
+    assert (
+        told("QOSMaxGRESPerUser").message
+        == "With this one, you would use more GPUs than the QOS gpuq allows one person."
+    )
     assert "stopped enough of your others" in told("QOSMaxGRESPerUser").hint
     assert told("AssocGrpCPUMinutesLimit").message == "The budget of core time of the account physics is used up."
     assert told("QOSMaxWallDurationPerJobLimit").message == "Its walltime is longer than the QOS gpuq allows."
@@ -130,7 +133,10 @@ def test_a_reason_that_nobody_knows_is_told_honestly_with_its_code():
 
 
 def test_a_limit_on_a_resource_that_comes_later_is_told_like_the_others():
-    assert limit("QOSMaxTapePerUser", qos="q").message == "With this one, you would use more resources than the QOS q allows one person."
+    assert (
+        limit("QOSMaxTapePerUser", qos="q").message
+        == "With this one, you would use more resources than the QOS q allows one person."
+    )
     assert limit("Resources") is None
     assert limit("MaxMemPerLimit") is None
 
