@@ -1,7 +1,7 @@
 """One term of leadership: from the lease to its loss.
 
-Owns: the tasks of a term (renewing, wake-ups, scans, polls, catalogs, the dispatch of work) and the comparison of routes
-with ready servers. Refuses to decide about a server (`batch.reconcile`) and to act (`batch.hands`).
+Owns: the tasks of a term (renewing, wake-ups, scans, polls, catalogs, the dispatch of work) and the comparison of
+routes with ready servers. Refuses to decide about a server (`batch.reconcile`) and to act (`batch.hands`).
 """
 
 import asyncio

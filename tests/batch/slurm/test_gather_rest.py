@@ -143,10 +143,37 @@ def test_numbers_wrapped_or_not(value, wanted):
     assert rest.number({"key": value}, "key") == wanted
 
 
-WORDS = (
-    "nodes partitions reservations qos QOS associations users name state flags partition maximums time limits max tres per user job"
-    " account default number set count type active_features gres start_time end_time jobs"
-).split()
+WORDS = [
+    *(
+        "nodes",
+        "partitions",
+        "reservations",
+        "qos",
+        "QOS",
+        "associations",
+        "users",
+        "name",
+        "state",
+        "flags",
+        "partition",
+    ),
+    *(
+        "maximums",
+        "time",
+        "limits",
+        "max",
+        "tres",
+        "per",
+        "user",
+        "job",
+        "account",
+        "default",
+        "number",
+        "set",
+        "count",
+    ),
+    *("type", "active_features", "gres", "start_time", "end_time", "jobs"),
+]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=5),

@@ -295,7 +295,10 @@ def test_no_text_breaks_the_parsers(given_):
     gpus_of(given_)
 
 
-KEYS = "NodeName PartitionName ReservationName State Gres GresUsed CPUTot CPUAlloc RealMemory MaxTime StartTime EndTime Users Partitions".split()
+KEYS = [
+    *("NodeName", "PartitionName", "ReservationName", "State", "Gres", "GresUsed", "CPUTot", "CPUAlloc", "RealMemory"),
+    *("MaxTime", "StartTime", "EndTime", "Users", "Partitions"),
+]
 lines = st.lists(st.tuples(st.sampled_from(KEYS), st.text(max_size=20)), max_size=10).map(
     lambda pairs: " ".join(f"{key}={value}" for key, value in pairs)
 )
