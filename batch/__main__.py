@@ -1,4 +1,4 @@
-"""The batch side's two commands: `python -m batch controller` and `python -m batch check`.
+"""The batch side's commands: `python -m batch controller`, `python -m batch check` and `python -m batch tls`.
 
 Owns: the command line, the log, signals, exit codes (0 done, 1 failed, 2 wrong usage or config). Refuses to know what a
 controller does.
@@ -42,12 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     controller = commands.add_parser("controller", parents=[common], help="lead, or stand by")
     controller.add_argument("--holder", default="", help="who takes the lease; the same name takes over at once")
     commands.add_parser("check", parents=[common], help="probe every cluster; one JSON object per line")
+    commands.add_parser("tls", parents=[common], help="make the hub's own certificates, or those that grow old anew")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         settings = load(arguments.config, arguments.data_dir)
         if arguments.command == "check":
             return asyncio.run(check(settings))
+        if arguments.command == "tls":
+            return make_certificates(settings)
         holder = arguments.holder or f"{socket.gethostname()}-{secrets.token_hex(4)}"
         return asyncio.run(control(settings, holder))
     except ConfigError as error:
@@ -114,6 +117,16 @@ async def check(settings: Settings) -> int:
         failed = failed or not line["ok"]
         sys.stdout.write(json.dumps(line) + "\n")
     return int(failed)
+
+
+def make_certificates(settings: Settings) -> int:
+    """Make what is missing of the hub's own certificates; says what was made."""
+    from batch.authority import ensure  # noqa: PLC0415 - 80 ms that the controller of a local cluster has no use for
+
+    made = ensure(settings.data_dir, settings.config)
+    if made:
+        sys.stdout.write(f"Made in {settings.data_dir / 'tls'}: {', '.join(made)}.\n")
+    return 0
 
 
 def fault_hook(name: str) -> Callable[[str], None]:

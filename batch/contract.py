@@ -8,9 +8,11 @@ under the entry point group `towpath.launchers`, with the kind as its name. It m
 tests/contracts/test_launcher.py.
 """
 
+import ipaddress
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -38,7 +40,8 @@ class JobState(StrEnum):
 class Resources(Struct, frozen=True, kw_only=True):
     """What a job asks for; None and `""`: the cluster's default. `walltime` in seconds, `memory` in bytes per node.
 
-    `gpus` are per node. `signal`: seconds before the walltime's end at which the starter gets SIGTERM; 0: no warning.
+    `gpus` are per node. `signal`: seconds before the walltime's end at which the starter gets SIGUSR1 (sbatch:
+    `--signal=B:USR1@SECONDS`); 0: no warning. `warning_signal`: what the app gets then, such as `USR1`; `""`: nothing.
     `more`: further options of the scheduler, by long name, from the launcher's allow-list.
     """
 
@@ -54,6 +57,7 @@ class Resources(Struct, frozen=True, kw_only=True):
     walltime: int | None = None
     nodes: int | None = None
     signal: int = 0
+    warning_signal: str = ""
     more: tuple[tuple[str, str], ...] = ()
 
 
@@ -215,7 +219,11 @@ class Launcher(Protocol):
 
 
 class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """The JSON that batch/starter.py reads."""
+    """The JSON that batch/starter.py reads.
+
+    `passport`: open a way in with TLS, for the gateway alone, at `address` (`""`: the node's own). `repeat`: seconds
+    between two words that it is ready; 0: once. `plain_reports`: whether a hub's http URL may be used.
+    """
 
     attempt: str
     user: str
@@ -234,10 +242,27 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     end_patience: float = 20.0
     log_cap: int = 16 * 1024 * 1024
     lock_fd: int = 0
+    passport: Passport | None = None
+    address: str = ""
+    repeat: float = 0.0
+    plain_reports: bool = True
+    warning_seconds: int = 0
+    warning_signal: str = ""
 
 
-def starter_spec(spec: JobSpec, folder: str, *, lock_fd: int = 0, end_patience: float = 20.0) -> bytes:
-    """The starter's input for a job in `folder`. Holds the report token: give it by stdin or a 0600 file."""
+def starter_spec(
+    spec: JobSpec,
+    folder: str,
+    *,
+    lock_fd: int = 0,
+    end_patience: float = 20.0,
+    repeat: float = 0.0,
+    address: str = "",
+) -> bytes:
+    """The starter's input for a job in `folder`. Holds the report token: give it by stdin or a 0600 file.
+
+    A job with a passport runs on another machine: its token goes over http to a loopback address only.
+    """
     return msgspec.json.encode(
         StarterSpec(
             attempt=spec.attempt,
@@ -256,5 +281,20 @@ def starter_spec(spec: JobSpec, folder: str, *, lock_fd: int = 0, end_patience: 
             record=spec.record,
             end_patience=end_patience,
             lock_fd=lock_fd,
+            passport=spec.passport,
+            address=address,
+            repeat=repeat,
+            plain_reports=spec.passport is None or all(_stays_here(url) for url in spec.hub_urls),
+            warning_seconds=spec.resources.signal,
+            warning_signal=spec.resources.warning_signal,
         )
     )
+
+
+def _stays_here(url: str) -> bool:
+    """Whether what is said to this URL leaves no machine, or is encrypted."""
+    parts = urlsplit(url)
+    try:
+        return parts.scheme == "https" or ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return parts.hostname == "localhost"

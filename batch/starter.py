@@ -6,8 +6,8 @@ Refuses to know: schedulers, users' records, routes. It needs nothing but a Pyth
 so that no secret is in an argv. The specification is JSON; `batch.contract.starter_spec` writes it.
 
 What it imports it pays for at every start: `json`, `socket`, `signal` and `subprocess` cost more than the
-interpreter itself (10 to 16 ms each where it takes 8), so their C halves are used directly. ssl is
-imported only for an https hub.
+interpreter itself (10 to 16 ms each where it takes 8), so their C halves are used directly. ssl and socket are
+imported only for an https hub and for the way in (a specification with a `passport`), while the app starts.
 
 Files in the folder: `job.json` (who runs it), `report.json` (its last word), `app.log`, `app.sock`.
 The protocol of the reports is in docs/architecture.md.
@@ -32,6 +32,14 @@ TAIL = 4096  # bytes of the log that a report carries
 PORT_TRIES = 3
 SUN_PATH = 100  # of 108 bytes: some apps append to the name
 STATUS_STOP = ("404", "409")
+REPEAT_JITTER = 0.2
+FRONT_PAUSE = 1.0  # seconds before a way in that ended by itself is opened again
+
+GATEWAY_NAME = "gateway.towpath.internal"
+HANDSHAKE_TIMEOUT = 10.0
+MOST_STRANGERS = 128  # connections that have not shown the gateway's certificate yet
+ACCEPT_AT_ONCE = 32
+PIECE = 65536  # bytes that are taken from one connection before the next has its turn
 
 
 class Failure(Exception):
@@ -225,14 +233,28 @@ def answers(endpoint, base_path):
         sock.close()
 
 
-def connect(secure, host, port, ca_file):
+HUB_CONTEXTS = {}
+
+
+def hub_context(authority):
+    """TLS towards the hub: the system's authorities, and the hub's own (PEM text, or `""`). Made once: 20 ms."""
+    context = HUB_CONTEXTS.get(authority)
+    if context is None:
+        import ssl
+
+        context = HUB_CONTEXTS[authority] = ssl.create_default_context()
+        if authority:
+            context.load_verify_locations(cadata=authority)
+    return context
+
+
+def connect(secure, host, port, authority):
     if secure:
         import socket
-        import ssl
 
         plain = socket.create_connection((host, port), HUB_TIMEOUT)
         try:
-            return ssl.create_default_context(cafile=ca_file or None).wrap_socket(plain, server_hostname=host)
+            return hub_context(authority).wrap_socket(plain, server_hostname=host)
         except BaseException:
             plain.close()
             raise
@@ -249,23 +271,23 @@ def connect(secure, host, port, ca_file):
     raise last
 
 
-def post(url, token, text, ca_file):
+def post(url, token, text, authority):
     """POST the JSON; (status as text, body). Raises OSError or ValueError when there is no answer."""
     scheme, _, rest = url.partition("://")
     if scheme not in ("http", "https"):
         raise ValueError("a hub URL is http or https")
-    authority, _, path = rest.partition("/")
-    host, colon, number = authority.rpartition(":")
+    place, _, path = rest.partition("/")
+    host, colon, number = place.rpartition(":")
     if not colon or number.endswith("]"):
-        host, number = authority, "443" if scheme == "https" else "80"
+        host, number = place, "443" if scheme == "https" else "80"
     body = text.encode("utf-8")
     head = (
         "POST /%s HTTP/1.1\r\nHost: %s\r\nAuthorization: token %s\r\nContent-Type: application/json\r\n"
         "Content-Length: %d\r\nUser-Agent: towpath-starter\r\nConnection: close\r\n\r\n"
     )
-    sock = connect(scheme == "https", host.strip("[]"), int(number), ca_file)
+    sock = connect(scheme == "https", host.strip("[]"), int(number), authority)
     try:
-        sock.sendall((head % (path, authority, token, len(body))).encode("ascii") + body)
+        sock.sendall((head % (path, place, token, len(body))).encode("ascii") + body)
         got = b""
         while len(got) < 65536:
             part = sock.recv(16384)
@@ -281,7 +303,517 @@ def post(url, token, text, ca_file):
     return words[1].decode("ascii", "replace"), body
 
 
+# --- the way in: TLS on the node's own address, for the gateway alone ------------------------------------
+
+
+def every_host(address):
+    """Whether each machine has this address for itself: nobody is reached by it from elsewhere."""
+    return address in ("127.0.0.1", "127.0.1.1", "::1", "0.0.0.0", "::")
+
+
+def addresses_of(host):
+    """What the name stands for, IPv4 first; no link-local ones (they lead nowhere without an interface)."""
+    try:
+        found = [entry[4][0] for entry in _socket.getaddrinfo(host, None, 0, _socket.SOCK_STREAM)]
+    except (OSError, UnicodeError):
+        return []
+    return sorted((one for one in found if not one.startswith("fe80")), key=lambda one: ":" in one)
+
+
+def source_towards(url):
+    """The address that this machine speaks to the hub from; nothing is sent. `""`: there is no way."""
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    host = host[: host.index("]")] if "]" in host else host.partition(":")[0]
+    for address in addresses_of(host.strip("[]")):
+        sock = _socket.socket(_socket.AF_INET6 if ":" in address else _socket.AF_INET, _socket.SOCK_DGRAM)
+        try:
+            sock.connect((address, 9))
+            return sock.getsockname()[0]
+        except OSError:
+            continue
+        finally:
+            sock.close()
+    return ""
+
+
+def listen_on(address):
+    """A listening socket there, on a port of the kernel's choice. Raises OSError where the address is not ours."""
+    sock = _socket.socket(_socket.AF_INET6 if ":" in address else _socket.AF_INET, _socket.SOCK_STREAM)
+    try:
+        sock.bind((address, 0))
+        sock.listen(1024)
+        sock.setblocking(False)
+        return sock
+    except OSError:
+        sock.close()
+        raise
+
+
+def listen_on_node(named, hub_urls):
+    """Listen on the address by which others know this node.
+
+    That is the one which was `named`, or what the node's name stands for; where that is an address that every
+    machine has (Debian's 127.0.1.1), the one towards the hub.
+    """
+    if named:
+        return listen_on(named)
+    known = []
+    for name in (os.environ.get("SLURMD_NODENAME"), os.uname().nodename):
+        known += addresses_of(name) if name else []
+    better = [one for one in known + [source_towards(url) for url in hub_urls] if one and not every_host(one)]
+    for address in better + known:
+        try:
+            return listen_on(address)
+        except OSError:
+            continue
+    return listen_on("127.0.0.1")
+
+
+def load_pem(load, *texts):
+    """Give PEM texts to a call that wants paths. A pipe has one, and nothing is written to a disk."""
+    ends = []
+    try:
+        for text in texts:
+            read, write = os.pipe()
+            ends.append(read)
+            try:
+                os.write(write, text.encode("ascii"))  # a few KiB: it fits
+            finally:
+                os.close(write)
+        load(*["/proc/self/fd/%d" % end for end in ends])
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def front_context(passport):
+    """TLS as the server of this attempt, for clients of the hub's authority."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if hasattr(ssl, "PROTOCOL_TLS_SERVER") else ssl.PROTOCOL_TLS)
+    if hasattr(ssl, "TLSVersion"):
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    else:
+        context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
+    for option in ("OP_NO_TICKET", "OP_NO_RENEGOTIATION", "OP_NO_COMPRESSION", "OP_CIPHER_SERVER_PREFERENCE"):
+        context.options |= getattr(ssl, option, 0)
+    if hasattr(context, "num_tickets"):
+        context.num_tickets = 0  # each connection shows its certificate
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=passport["authority"])
+    load_pem(context.load_cert_chain, passport["certificate"], passport["key"])
+    return context
+
+
+class Front:
+    """Lets in the gateway and carries bytes between it and the app, both ways, unparsed. One process, one loop.
+
+    TLS runs over memory, so that a read of it never waits for a write, and the app may end its side first.
+    """
+
+    def __init__(self, listener, context, target, lifeline):
+        import ssl
+
+        self.ssl = ssl
+        self.context = context
+        self.listener = listener
+        self.target = target  # family and address of the app
+        self.lifeline = lifeline
+        self.epoll = select.epoll()
+        self.handlers = {}
+        self.strangers = {}  # Passage -> when it must have shown who it is; the oldest is first
+        self.waiting = []  # passages whose app had no room for one more connection
+        self.resting = 0.0  # no accept before: there were no descriptors left
+        self.raw = memoryview(bytearray(PIECE))
+        self.plain = memoryview(bytearray(2 * PIECE))
+
+    def run(self):
+        """Until the starter's end of the lifeline closes."""
+        self.epoll.register(self.lifeline, select.EPOLLIN)
+        self.watch_listener()
+        lifeline = self.lifeline
+        handlers = self.handlers
+        while True:
+            if self.strangers or self.waiting or self.resting:
+                events = self.epoll.poll(0.01 if self.waiting else 0.25)
+                self.tick(time.monotonic())
+            else:
+                events = self.epoll.poll()
+            for fd, what in events:
+                handler = handlers.get(fd)
+                if handler is not None:
+                    handler(what)
+                elif fd == lifeline:
+                    return
+
+    def watch_listener(self):
+        fd = self.listener.fileno()
+        self.handlers[fd] = self.accept
+        self.epoll.register(fd, select.EPOLLIN)
+
+    def tick(self, now):
+        """Send away who has not said in time who they are; try again what had to wait."""
+        late = [passage for passage, limit in self.strangers.items() if limit <= now]
+        for passage in late:
+            passage.close()
+        waiting, self.waiting = self.waiting, []
+        for passage in waiting:
+            passage.reach_app()
+        if self.resting and now >= self.resting:
+            self.resting = 0.0
+            self.watch_listener()
+
+    def accept(self, what):
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                fd, peer = self.listener._accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self.resting = time.monotonic() + 0.1
+                    del self.handlers[self.listener.fileno()]
+                    self.epoll.unregister(self.listener.fileno())
+                return
+            if len(self.strangers) >= MOST_STRANGERS:
+                self.make_room()
+            sock = _socket.socket(self.listener.family, self.listener.type, self.listener.proto, fd)
+            try:
+                passage = Passage(self, sock, peer[0])
+            except OSError:
+                sock.close()
+                continue
+            self.strangers[passage] = time.monotonic() + HANDSHAKE_TIMEOUT
+
+    def make_room(self):
+        """Send away a stranger: the oldest of those from the address that most of them come from."""
+        counts = {}
+        for passage in self.strangers:
+            counts[passage.peer] = counts.get(passage.peer, 0) + 1
+        busiest = max(counts, key=counts.get)
+        next(passage for passage in self.strangers if passage.peer == busiest).close()
+
+
+class Passage:
+    """One connection of the gateway's, and the one to the app that belongs to it."""
+
+    __slots__ = (
+        "front", "sock", "peer", "tls", "coming", "going", "app", "open", "up", "down", "sock_mask", "app_mask",
+        "sock_over", "app_over", "app_deaf", "app_broke",
+    )
+
+    def __init__(self, front, sock, peer):
+        self.front = front
+        self.sock = sock
+        self.peer = peer
+        self.app = None
+        self.open = False
+        self.up = b""  # plain bytes that the app has not taken yet
+        self.down = b""  # encrypted bytes that the client has not taken yet
+        self.sock_mask = self.app_mask = 0
+        self.sock_over = self.app_over = False  # nothing more will come from there
+        self.app_deaf = False  # it takes nothing more
+        self.app_broke = False  # it ended in another way than by its last word
+        self.coming = front.ssl.MemoryBIO()
+        self.going = front.ssl.MemoryBIO()
+        self.tls = front.context.wrap_bio(self.coming, self.going, server_side=True)
+        sock.setblocking(False)
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)  # a host that is gone without a word
+        for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+            sock.setsockopt(_socket.IPPROTO_TCP, getattr(_socket, name), value)
+        front.handlers[sock.fileno()] = self.on_sock
+        self.watch_sock(select.EPOLLIN)
+
+    # what to be woken for; a socket that we want nothing of is not watched at all, or its end would be told for ever
+
+    def watch_sock(self, mask):
+        if mask != self.sock_mask and self.sock is not None:
+            change(self.front.epoll, self.sock, self.sock_mask, mask)
+            self.sock_mask = mask
+
+    def watch_app(self, mask):
+        if mask != self.app_mask and self.app is not None:
+            change(self.front.epoll, self.app, self.app_mask, mask)
+            self.app_mask = mask
+
+    def on_sock(self, what):
+        try:
+            if what & select.EPOLLOUT:
+                self.send_down()
+            if self.sock is None:
+                return
+            if what & select.EPOLLIN:
+                self.take_up()
+            elif what & (select.EPOLLHUP | select.EPOLLERR):
+                self.close()
+        except (OSError, ValueError):  # ssl.SSLError is an OSError
+            self.close()
+
+    def on_app(self, what):
+        try:
+            if not self.open:
+                self.reached(self.app.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR))
+                return
+            if what & select.EPOLLOUT:
+                self.send_up()
+            if self.app_mask & select.EPOLLIN and what & ~select.EPOLLOUT:  # its end, too, is told by a read
+                self.take_down()
+        except (OSError, ValueError):
+            self.close()
+
+    # from the gateway to the app
+
+    def take_up(self):
+        front = self.front
+        try:
+            size = self.sock.recv_into(front.raw)
+        except BlockingIOError:
+            return
+        if size:
+            self.coming.write(front.raw[:size])
+        else:
+            self.coming.write_eof()
+        if self.open:
+            self.decrypt()
+        else:
+            self.shake_hands()
+
+    def shake_hands(self):
+        ssl = self.front.ssl
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self.send_down()
+            return
+        except ssl.SSLError:
+            self.send_down()  # the alert that says why
+            self.close()
+            return
+        # The authority has also signed other jobs' certificates: only this name is the gateway.
+        if ("DNS", GATEWAY_NAME) not in self.tls.getpeercert().get("subjectAltName", ()):
+            self.close()
+            return
+        self.front.strangers.pop(self, None)
+        self.send_down()
+        self.reach_app()
+
+    def reach_app(self):
+        """Connect to the app; what the gateway says meanwhile waits in the kernel."""
+        if self.sock is None:
+            return
+        self.watch_sock(0)
+        if self.app is None:
+            family, address = self.front.target
+            self.app = _socket.socket(family, _socket.SOCK_STREAM)
+            self.app.setblocking(False)
+        error = self.app.connect_ex(self.front.target[1])
+        if error == errno.EAGAIN:  # its queue of connections is full (unix(7))
+            self.front.waiting.append(self)
+        elif error == errno.EINPROGRESS:
+            self.front.handlers[self.app.fileno()] = self.on_app
+            self.watch_app(select.EPOLLOUT)
+        else:
+            self.reached(error)
+
+    def reached(self, error):
+        if error:
+            self.close()
+            return
+        if self.app.family != _socket.AF_UNIX:
+            self.app.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        self.open = True
+        self.front.handlers[self.app.fileno()] = self.on_app
+        self.watch_app(select.EPOLLIN)
+        self.watch_sock(select.EPOLLIN)
+        self.decrypt()
+
+    def decrypt(self):
+        """Give the app what has come whole; a slow app stops the reading."""
+        ssl = self.front.ssl
+        plain = self.front.plain
+        tls = self.tls
+        more = True
+        while more and not self.up and not self.sock_over:
+            size = 0
+            try:
+                while more and size < PIECE:
+                    got = tls.read(PIECE, plain[size:])
+                    if not got:
+                        self.sock_over = True
+                        break
+                    size += got
+                    more = self.coming.pending or tls.pending()
+            except ssl.SSLWantReadError:
+                more = False
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                self.sock_over = True
+            if size:
+                self.to_app(plain[:size])
+            if self.going.pending:  # TLS had something to say of its own
+                self.send_down()
+        if self.sock_over:
+            self.watch_sock(self.sock_mask & ~select.EPOLLIN)
+            if not self.up:
+                self.end_up()
+
+    def to_app(self, data):
+        if self.app_deaf:
+            return
+        try:
+            sent = self.app.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.app_deaf = True  # it may have answered before it closed: that still goes down
+            return
+        if sent < len(data):
+            self.up = bytes(data[sent:])
+            self.watch_sock(self.sock_mask & ~select.EPOLLIN)
+            self.watch_app(self.app_mask | select.EPOLLOUT)
+
+    def send_up(self):
+        """The app takes bytes again."""
+        try:
+            sent = self.app.send(self.up)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.app_deaf = True
+            sent = len(self.up)
+        self.up = self.up[sent:]
+        if self.up:
+            return
+        self.watch_app(self.app_mask & ~select.EPOLLOUT)
+        if self.sock_over:
+            self.end_up()
+        else:
+            self.watch_sock(self.sock_mask | select.EPOLLIN)
+            self.decrypt()
+
+    def end_up(self):
+        """The gateway said its last word: so do we to the app, which may still answer."""
+        if self.sock is None:
+            return
+        if self.app_over:
+            if not self.down:
+                self.close()
+            return
+        try:
+            self.app.shutdown(_socket.SHUT_WR)
+        except OSError:
+            pass
+
+    # from the app to the gateway
+
+    def take_down(self):
+        plain = self.front.plain
+        try:
+            size = self.app.recv_into(plain, PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.app_broke = True
+            size = 0
+        if not size:
+            self.end_down()
+            return
+        tls = self.tls
+        at = tls.write(plain[:size])
+        while at < size:  # a record at a time
+            at += tls.write(plain[at:size])
+        self.send_down()
+
+    def send_down(self):
+        """Send what is encrypted; a slow client stops the reading from the app."""
+        data = self.down or self.going.read()
+        while data:
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(data):
+                self.down = data[sent:]
+                self.watch_sock(self.sock_mask | select.EPOLLOUT)
+                if self.open:
+                    self.watch_app(self.app_mask & ~select.EPOLLIN)
+                return
+            data = self.going.read() if self.going.pending else b""
+        if self.down:
+            self.down = b""
+            self.watch_sock(self.sock_mask & ~select.EPOLLOUT)
+            if self.open and not self.app_over:
+                self.watch_app(self.app_mask | select.EPOLLIN)
+        if self.app_over:
+            self.finish()
+
+    def end_down(self):
+        """The app said its last word: so do we to the gateway (close_notify). Of a broken one it hears no such word."""
+        self.app_over = True
+        self.watch_app(self.app_mask & ~select.EPOLLIN)
+        if not self.app_broke:
+            try:
+                self.tls.unwrap()
+            except OSError:  # the gateway has not answered it yet
+                pass
+        self.send_down()
+
+    def finish(self):
+        """All is sent. The gateway may still have something for the app."""
+        if self.sock_over or self.app_broke:
+            self.close()
+            return
+        try:
+            self.sock.shutdown(_socket.SHUT_WR)
+        except OSError:
+            self.close()
+
+    def close(self):
+        """Both sides, at once."""
+        front = self.front
+        front.strangers.pop(self, None)
+        for sock in (self.sock, self.app):
+            if sock is not None:
+                front.handlers.pop(sock.fileno(), None)
+                sock.close()  # which takes it out of the epoll, too
+        self.sock = self.app = None
+        self.sock_over = self.app_over = True
+
+
+def run_front(listener, passport, endpoint, lifeline, tell):
+    """Carry bytes until the lifeline's other end closes. `tell` is closed when connections would be let in."""
+    context = front_context(passport)
+    if endpoint["kind"] == "unix":
+        target = (_socket.AF_UNIX, endpoint["path"])
+    else:
+        target = (_socket.AF_INET, (endpoint["host"], endpoint["port"]))
+    try:
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two for each connection
+    except (ImportError, ValueError, OSError):
+        pass
+    front = Front(listener, context, target, lifeline)
+    os.close(tell)
+    front.run()
+
+
+def change(epoll, sock, before, after):
+    if not before:
+        epoll.register(sock.fileno(), after)
+    elif after:
+        epoll.modify(sock.fileno(), after)
+    else:
+        epoll.unregister(sock.fileno())
+
+
 # --- the app ---------------------------------------------------------------------------------------------
+
+
+def jittered(seconds):
+    """About so many, so that a thousand jobs do not knock at the same moment."""
+    return seconds * (1 + REPEAT_JITTER * (os.urandom(1)[0] / 127.5 - 1))
 
 
 class Starter:
@@ -294,6 +826,14 @@ class Starter:
         self.exit_code = None
         self.log = -1
         self.endpoint = None
+        self.reached_at = None  # where the gateway finds it, where that is not the app's own socket
+        self.listener = None
+        self.front = 0  # the pid of the way in
+        self.front_again = 0.0
+        self.lifeline = -1
+        self.messenger = 0
+        self.warned = False
+        self.hub_said_stop = False
         self.stop_signal = 0
         self.stop_since = None
         self.killed = False
@@ -310,12 +850,15 @@ class Starter:
         _signal.set_wakeup_fd(self.wake_write)
         for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
             _signal.signal(number, self.on_signal)
+        _signal.signal(_signal.SIGUSR1, self.on_warning)
         _signal.signal(_signal.SIGCHLD, lambda number, frame: None)
         try:
             make_private(self.folder)
             self.note_job()
             self.open_log()
             self.come_up()
+            if self.spec.get("passport"):
+                self.open_way_in()
         except Failure as failure:
             self.end_app()
             if self.stop_signal:
@@ -329,6 +872,7 @@ class Starter:
             return 1
         self.stand_by()
         self.last_word("ended", "", "")
+        self.close_way_in()
         return self.exit_code or 0
 
     def come_up(self):
@@ -336,6 +880,10 @@ class Starter:
         for attempt in range(PORT_TRIES):
             command = self.fill_in()
             self.launch(command)
+            if self.spec.get("repeat") and not self.messenger:
+                self.send_messenger()
+            if self.spec.get("passport"):
+                hub_context(self.authority())  # loads ssl, while the app loads what it needs
             if self.wait_until_it_answers():
                 return
             self.end_app()
@@ -403,26 +951,42 @@ class Starter:
             sock.close()
 
     def stand_by(self):
-        """Report ready until it is heard, keep the log within its size, until the app ends."""
-        report = dumps(self.report("ready", {"endpoint": self.endpoint}))
-        self.write_word(report)
-        heard = False
+        """Report ready until it is heard (and again, where that is asked for) and keep the log within its size, until
+        the app ends."""
+        ready = dumps(self.report("ready", {"endpoint": self.reached_at or self.endpoint}))
+        self.write_word(ready)
+        to_say = [ready]
+        repeat = self.spec.get("repeat") or 0
         next_try = 0.0
         next_look = time.monotonic() + 2
         while self.reap() is None:
             now = time.monotonic()
-            if not heard and now >= next_try:
-                heard = self.tell(report)
-                next_try = time.monotonic() + self.back_off()
+            if self.warned:
+                to_say.append(self.warn())
+                next_try = 0.0
+            self.look_after_children(now)
+            if to_say and now >= next_try:
+                if self.tell(to_say[0]):
+                    del to_say[0]
+                    self.retry = FIRST_RETRY
+                    next_try = 0.0 if to_say else time.monotonic() + jittered(repeat)
+                else:
+                    next_try = time.monotonic() + self.back_off()
+                continue
+            if repeat and now >= next_try:
+                to_say.append(ready)
                 continue
             if now >= next_look:
                 next_look = now + (2 if self.cap_log() else 15)
-            self.sleep(max(0.0, (next_look if heard else min(next_try, next_look)) - now))
+            limits = [next_look, next_try] if to_say or repeat else [next_look]
+            self.sleep(max(0.0, min(limits + [self.front_again] if self.front_again else limits) - now))
         self.sweep()
 
     def last_word(self, kind, code, message):
         """Write the end down, and report it for as long as the job may be held for that."""
         more = {"exit_code": self.exit_code, "log_tail": self.tail()}
+        if self.stop_signal and not self.hub_said_stop:
+            more["told"] = True  # by the scheduler: it may mean to run the job again, and knows why
         if code:
             more["code"] = code
         if message:
@@ -444,6 +1008,9 @@ class Starter:
         spec = self.spec
         word = {"user": spec["user"], "server": spec["server"], "attempt": spec["attempt"], "kind": kind,
                 "time": time.time()}
+        restart = os.environ.get("SLURM_RESTART_COUNT", "")
+        if restart.isdigit() and restart != "0":
+            word["restart"] = int(restart)
         word.update(more)
         return word
 
@@ -456,13 +1023,16 @@ class Starter:
     def tell(self, report):
         """One round over the hub's addresses; whether it was heard, or need not be said any more."""
         for url in self.spec["hub_urls"]:
+            if url[:8] != "https://" and not self.spec.get("plain_reports", True):
+                continue  # the token would be for everybody on the way to read
             try:
-                status, body = post(url, self.spec["report_token"], report, self.spec.get("ca_file"))
+                status, body = post(url, self.spec["report_token"], report, self.authority())
             except (OSError, ValueError):
                 continue
             if status[:1] == "2":
                 return True
             if status in STATUS_STOP and b'"stop":true' in b"".join(body.split()):
+                self.hub_said_stop = True
                 self.begin_stop(_signal.SIGTERM)
                 return True
             if status == "409":
@@ -474,6 +1044,107 @@ class Starter:
         pause = self.retry * (0.5 + os.urandom(1)[0] / 255.0)
         self.retry = min(self.retry * 2, LONGEST_RETRY)
         return pause
+
+    def authority(self):
+        return (self.spec.get("passport") or {}).get("authority", "")
+
+    def send_messenger(self):
+        """Say that the job runs, once and in a process of its own: a hub that is slow must not delay the app."""
+        word = {"node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
+                "native_id": os.environ.get("SLURM_JOB_ID", "")}
+        report = dumps(self.report("running", word))
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.leave_signals()
+                self.app = 0  # which is not ours to end, whatever the hub answers
+                self.tell(report)
+            finally:
+                os._exit(0)
+        self.messenger = pid
+
+    def on_warning(self, number, frame):
+        self.warned = True
+
+    def warn(self):
+        """The scheduler says that the end of the walltime is near: the log, the app where it wants to know, the hub."""
+        self.warned = False
+        end = os.environ.get("SLURM_JOB_END_TIME", "")
+        seconds = int(end) - int(time.time()) if end.isdigit() else self.spec.get("warning_seconds") or 0
+        seconds = max(0, seconds)
+        self.note("The job's time is over in about %d seconds." % seconds)
+        number = getattr(_signal, "SIG" + (self.spec.get("warning_signal") or ""), None)
+        if number:
+            self.signal_app(number)
+        return dumps(self.report("warning", {"seconds": seconds}))
+
+    # --- the way in
+
+    def open_way_in(self):
+        """Listen with TLS on the node's own address; the socket is kept here, so that its port stays ours."""
+        try:
+            self.listener = listen_on_node(self.spec.get("address"), self.spec["hub_urls"])
+        except OSError as error:
+            where = self.spec.get("address") or "of its own"
+            raise Failure("address", "The node has no address %s to listen on: %s." % (where, error))
+        self.start_front()
+        host, port = self.listener.getsockname()[:2]
+        self.reached_at = {"kind": "tls", "host": host, "port": port}
+
+    def start_front(self):
+        """Fork the process that carries the bytes. It ends when our end of its lifeline closes, however we end."""
+        held, self.lifeline = os.pipe()
+        told, tell = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.leave_signals()
+                os.close(self.lifeline)
+                os.close(told)
+                run_front(self.listener, self.spec["passport"], self.endpoint, held, tell)
+            except BaseException as error:
+                os.write(tell, str(error).encode("utf-8", "replace") or b"?")
+                self.note("The way in has ended: %s" % error)
+            finally:
+                os._exit(1)
+        os.close(held)
+        os.close(tell)
+        why = read_all(told)
+        os.close(told)
+        self.front = pid
+        if why:
+            raise Failure("certificate", "The way in cannot be opened: %s." % why.decode("utf-8", "replace"))
+
+    def leave_signals(self):
+        """In a child of ours that is not the app: what the scheduler says to the whole job is not for it."""
+        _signal.set_wakeup_fd(-1)
+        os.close(self.wake_read)
+        os.close(self.wake_write)
+        for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
+            _signal.signal(getattr(_signal, name), _signal.SIG_IGN)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+
+    def look_after_children(self, now):
+        """Reap them; a way in that ended is opened again, on the same port."""
+        for name in ("messenger", "front"):
+            pid = getattr(self, name)
+            if pid > 0 and os.waitpid(pid, os.WNOHANG)[0]:
+                setattr(self, name, -1)
+                if name == "front":
+                    os.close(self.lifeline)
+                    self.front_again = now + FRONT_PAUSE
+        if self.front_again and now >= self.front_again:
+            self.front_again = 0.0
+            try:
+                self.start_front()
+            except (Failure, OSError) as failure:
+                self.note(str(failure))
+                self.front_again = now + LONGEST_RETRY
+
+    def close_way_in(self):
+        if self.front > 0:
+            os.close(self.lifeline)
+            os.waitpid(self.front, 0)
 
     # --- processes and signals
 
@@ -500,7 +1171,7 @@ class Starter:
         if pid == 0:
             try:
                 _signal.set_wakeup_fd(-1)
-                for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGPIPE", "SIGXFSZ"):
+                for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGCHLD", "SIGPIPE", "SIGXFSZ"):
                     _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
                 os.setsid()
                 os.dup2(null, 0)

@@ -16,6 +16,7 @@ from gateway.auth.cookies import PLAIN_NAME, CookieJar
 from gateway.auth.local import LocalAuth, local_user
 from gateway.revocation import Revocation
 from gateway.tunnel import Tunnel, TunnelOptions
+from gateway.tunnel.identity import GatewayIdentity
 from portal.app import Services, create_portal
 from portal.errors import ErrorPages
 from state import names
@@ -59,6 +60,7 @@ class Gateway:
                 hidden_cookies=frozenset({PLAIN_NAME.encode()}),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
+                identity=GatewayIdentity(settings.data_dir / "tls"),
             )
         )
 
@@ -71,6 +73,7 @@ class Gateway:
             mirror=mirror,
             clock=time.time,
             version=release,
+            data_dir=settings.data_dir,
             auth=LocalAuth(store, jar, lifetime=auth.session_lifetime, user=local_user(getpass.getuser())),
         )
 

@@ -1,69 +1,28 @@
-"""The starter's word: ready, or ended. From the report to the record, the event and the route.
+"""Reports: from a starter's word to the record, the event and the route.
 
-Owns: the one typed message that a job may send, and what each does. Refuses to know launchers, and any other field
-than these: nothing that is posted is set on anything by its name.
+Owns: who is believed, and what each word changes. Refuses to know launchers. Whatever a job says is believed about its
+own attempt alone: the name that its node must prove is made here, and a job's id is the scheduler's to tell.
 """
 
 import hmac
+import os
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
-from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from portal import metrics
 from portal.site import Site
+from portal.words import Ended, Ready, Report, Running, Warned, endpoint_of, reason_of, refusal
 from state.errors import ConflictError
 from state.lifecycle import PROGRESS, advance
 from state.names import server_path
-from state.records import Endpoint, Event, Reason, Route, Server, Status, Target
+from state.records import Event, Route, Server, Status, Target
 
 REPORT_LIMIT: Final = 128 * 1024
 """Largest report in bytes."""
-LOG_TAIL_MAX: Final = 16 * 1024
 TRIES: Final = 8
-
-ShortText = Annotated[str, Meta(max_length=1000)]
-Name = Annotated[str, Meta(max_length=64)]
-Attempt = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
-
-
-class ReportedEndpoint(Struct, frozen=True):
-    """Where the app listens."""
-
-    kind: Literal["unix", "tcp"]
-    path: Annotated[str, Meta(max_length=107)] = ""
-    host: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9.:_-]*$")] = ""
-    port: Annotated[int, Meta(ge=0, le=65535)] = 0
-
-
-class Ready(Struct, frozen=True, kw_only=True, tag_field="kind", tag="ready"):
-    """The app answers at `endpoint`."""
-
-    user: Name
-    server: Name
-    attempt: Attempt
-    endpoint: ReportedEndpoint
-
-
-class Ended(Struct, frozen=True, kw_only=True, tag_field="kind", tag="ended"):
-    """The app is gone, or never came up. `exit_code` None: it never ran, or was killed before it could say."""
-
-    user: Name
-    server: Name
-    attempt: Attempt
-    exit_code: Annotated[int, Meta(ge=-255, le=65535)] | None = None
-    log_tail: str = ""
-    message: ShortText = ""
-    code: Annotated[str, Meta(max_length=40)] = ""
-    hint: ShortText = ""
-
-
-class Failed(Ended, frozen=True, kw_only=True, tag_field="kind", tag="failed"):
-    """The starter gave up: the app was not to be had, or never answered."""
-
-
-Report = Ready | Ended | Failed
 
 
 @dataclass(frozen=True)
@@ -85,6 +44,9 @@ async def hear(site: Site, report: Report, token: str) -> Heard:
     for _ in range(TRIES):
         server = await site.store.servers.get(report.user, report.server)
         refused = judge(server, report, token)
+        if refused is None and isinstance(report, Ready):
+            assert server is not None  # judge refuses None
+            refused = site_refusal(site, server, report)
         if refused is not None:
             if refused is HEARD and server is not None and isinstance(report, Ready):
                 await _publish(site, server)
@@ -103,84 +65,125 @@ def judge(server: Server | None, report: Report, token: str) -> Heard | None:  #
 
     No record at all is not a reason to stop the app: after a loss of Redis the controller has yet to find the job.
     """
+    lives = isinstance(report, Running | Ready)
     if server is None:
         return UNKNOWN
     if server.attempt != report.attempt:
         return OUTDATED
     if not server.active:
-        return OUTDATED if isinstance(report, Ready) else HEARD
+        return OUTDATED if lives else HEARD
     if not server.report_hash or not hmac.compare_digest(sha256(token.encode()).hexdigest(), server.report_hash):
         return WRONG_TOKEN
-    if not isinstance(report, Ready):
+    if report.restart < server.restart:  # a run of the job that is over
+        return OUTDATED if lives else HEARD
+    if isinstance(report, Ended):
         return None
+    return _news(server, report)
+
+
+def _news(server: Server, report: Running | Ready | Warned) -> Heard | None:
+    """The answer to what a job says while it lives, where it is no news."""
+    lives = not isinstance(report, Warned)
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
-        return OUTDATED
+        return OUTDATED if lives else HEARD
+    if report.restart > server.restart or isinstance(report, Warned):
+        return None
+    if isinstance(report, Running):
+        return HEARD if server.status in (Status.STARTING, Status.READY) and server.node == report.node else None
     if server.status is Status.READY:
         return HEARD if server.endpoint == endpoint_of(report) else OUTDATED
     return None
 
 
-def endpoint_of(report: Ready) -> Endpoint:
-    """The endpoint as the record holds it."""
-    said = report.endpoint
-    if said.kind == "unix":
-        return Endpoint(kind="unix", path=said.path)
-    return Endpoint(kind="tcp", host=said.host, port=said.port)
-
-
-def fault(report: Report) -> str:
-    """What is wrong with a report that has the right shape; `""`: nothing. Pure."""
-    if not isinstance(report, Ready):
-        return ""
-    said = report.endpoint
-    if said.kind == "unix" and (not said.path.startswith("/") or "\0" in said.path or "/../" in said.path):
-        return "A unix endpoint has an absolute path."
-    if said.kind == "tcp" and (not said.host or said.port == 0):
-        return "A tcp endpoint has a host and a port."
-    return ""
-
-
-def reason_of(server: Server, report: Ended) -> tuple[Status, Reason]:
-    """Stopped or failed, and why in plain words. Pure."""
-    tail, code = report.log_tail[-LOG_TAIL_MAX:], report.exit_code
-    if server.target is Target.STOPPED:
-        return Status.STOPPED, Reason(code="stopped", message="It was stopped.", exit_code=code)
-    if server.status is Status.READY and code == 0 and not isinstance(report, Failed):
-        return Status.STOPPED, Reason(code="app-ended", message="The app ended by itself.", exit_code=0)
-    if report.message:
-        message, word = report.message, report.code or "start-failed"
-    elif server.status is Status.READY:
-        message, word = f"The app ended unexpectedly{_with(code)}.", "app-died"
-    else:
-        message, word = f"The app ended before it was ready{_with(code)}.", "app-exited"
-    hint = report.hint or "The end of its log is below. Start it again, or change what you asked for."
-    return Status.FAILED, Reason(code=word, message=message, hint=hint, log_tail=tail, exit_code=code)
-
-
-def _with(exit_code: int | None) -> str:
-    return "" if exit_code is None else f" (exit code {exit_code})"
+def site_refusal(site: Site, server: Server, report: Ready) -> Heard | None:
+    """The answer to an endpoint that is not taken from the server's cluster; None: it is."""
+    folders = (f"{site.data_dir}/jobs/{server.attempt}", f"/tmp/towpath-{os.geteuid()}-{server.attempt}")  # noqa: S108 - the starter's, for sockets whose path is too long
+    words = refusal(endpoint_of(report), _kind(site, server), folders)
+    return Heard(400, {"status": 400, "message": words, "stop": False}) if words else None
 
 
 async def _take(site: Site, server: Server, report: Report) -> None:
+    match report:
+        case Running():
+            await _take_running(site, server, report)
+        case Ready():
+            await _take_ready(site, server, report)
+        case Warned():
+            await site.store.servers.tell(
+                server.user, server.name, _event(site, server, f"Its time is over in {_span(report.seconds)}.")
+            )
+        case Ended():
+            await _take_end(site, server, report)
+
+
+async def _take_running(site: Site, server: Server, report: Running) -> None:
+    """The job runs: its start window begins. Run again, it has nothing any more that a route could lead to."""
     now = site.clock()
-    if isinstance(report, Ready):
-        ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
-        event = Event(
-            attempt=server.attempt,
-            time=now,
-            status=Status.READY,
-            message="It answers.",
-            progress=PROGRESS[Status.READY],
-        )
-        await _publish(site, await site.store.servers.save(ready, event=event))
-        metrics.SPAWN.labels(metrics.WORKER, "success").observe(now - server.requested)
+    again = report.restart > server.restart
+    server = replace(server, node=report.node, restart=report.restart)
+    if again and server.ready is not None:
+        await _drop_route(site, server)
+    if not again and server.status in (Status.STARTING, Status.READY):  # said before it: then it tells the node alone
+        await site.store.servers.save(server)
         return
+    saved = replace(advance(server, Status.STARTING, now=now), running=now)
+    where = f" on {report.node}" if report.node else ""
+    words = "The job runs again" if again else "The job runs"
+    event = _event(site, saved, f"{words}{where}; waiting until the app answers.")
+    await site.store.servers.save(saved, event=event)
+
+
+async def _take_ready(site: Site, server: Server, report: Ready) -> None:
+    now = site.clock()
+    server = replace(server, restart=report.restart)
+    first = server.status is not Status.READY
+    if not first:  # the job was run again, elsewhere: the same URL leads to the new node
+        server = advance(server, Status.STARTING, now=now)
+    ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
+    event = _event(site, ready, "It answers." if first else "It answers, on the node that it moved to.")
+    await _publish(site, await site.store.servers.save(ready, event=event))
+    if first:
+        metrics.SPAWN.labels(metrics.WORKER, "success").observe(now - server.requested)
+
+
+async def _take_end(site: Site, server: Server, report: Ended) -> None:
+    """An end by itself is the end. One that the scheduler asked for is noted until that says what it means."""
+    now = site.clock()
     status, reason = reason_of(server, report)
-    await site.store.feed.drop_route(server_path(site.base, server.user, server.name), attempt=server.attempt)
-    event = Event(attempt=server.attempt, time=now, status=status, message=reason.message, progress=PROGRESS[status])
-    await site.store.servers.save(advance(server, status, now=now, reason=reason), event=event)
+    await _drop_route(site, server)
+    if report.told and server.target is not Target.STOPPED and _kind(site, server) != "local":
+        noted = replace(server, reason=replace(reason, code="told", message="The scheduler told the job to end."))
+        await site.store.servers.save(noted, event=_event(site, noted, "The scheduler told the job to end."))
+        return
+    ended = advance(server, status, now=now, reason=reason)
+    await site.store.servers.save(ended, event=_event(site, ended, reason.message))
     if server.ready is None:
         metrics.SPAWN.labels(metrics.WORKER, "failure").observe(now - server.requested)
+
+
+def _event(site: Site, server: Server, message: str) -> Event:
+    return Event(
+        attempt=server.attempt,
+        time=site.clock(),
+        status=server.status,
+        message=message,
+        progress=PROGRESS[server.status],
+    )
+
+
+def _span(seconds: int) -> str:
+    if seconds >= 2 * 60:
+        return f"{seconds // 60} minutes"
+    return "a minute" if seconds >= 60 else f"{seconds} seconds"  # noqa: PLR2004 - of a minute
+
+
+def _kind(site: Site, server: Server) -> str:
+    """The kind of the server's cluster; `""`: it is not configured any more."""
+    return next((cluster.kind for cluster in site.config.cluster if cluster.name == server.cluster), "")
+
+
+async def _drop_route(site: Site, server: Server) -> None:
+    await site.store.feed.drop_route(server_path(site.base, server.user, server.name), attempt=server.attempt)
 
 
 async def _publish(site: Site, server: Server) -> None:

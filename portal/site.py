@@ -39,7 +39,10 @@ PAGE_HEADERS: Final = {
 
 @dataclass(frozen=True)
 class Services:
-    """What the portal is given: the configuration, the state, the time and sign-in."""
+    """What the portal is given: the configuration, the state, the time and sign-in.
+
+    `data_dir`: where jobs of this machine have their folders.
+    """
 
     config: Config
     store: Store
@@ -47,6 +50,7 @@ class Services:
     clock: Callable[[], float]
     version: str
     auth: Auth
+    data_dir: Path
 
 
 class Look:
@@ -107,3 +111,4 @@ class Site(Look):
         self.store = services.store
         self.mirror = services.mirror
         self.auth = services.auth
+        self.data_dir = services.data_dir

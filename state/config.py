@@ -145,7 +145,9 @@ class ResourcesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     walltime: str = ""
     nodes: Annotated[int, Meta(ge=1)] | None = None
     signal: Annotated[int, Meta(ge=0)] = 60
-    """Seconds before the walltime's end at which the app gets SIGTERM, so that it can save; 0: no warning."""
+    """Seconds before the walltime's end at which the server's page and log say so; 0: no warning."""
+    warning_signal: Annotated[str, Meta(pattern="^[A-Z0-9]*$")] = ""
+    """What the app gets then, such as `USR1`, so that it can save. Empty: nothing (Jupyter ends at `TERM`)."""
     sbatch: dict[str, str] = field(default_factory=dict)
 
 

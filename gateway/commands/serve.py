@@ -86,6 +86,8 @@ async def _run(settings: Settings, *, whole: bool) -> int:
     supervisor.end_on_signals()
     store = None
     try:
+        if whole and any(cluster.kind != "local" for cluster in settings.config.cluster):
+            await supervisor.make_certificates()  # jobs on other machines know us by them
         store = await supervisor.start_state()
         await supervisor.start_rest()
         await supervisor.wait_ready(host, port, f"{door.base_path}hub/health")

@@ -134,6 +134,22 @@ class Supervisor:
                     raise ServeError(f"The state store does not answer: {error}") from error
                 await asyncio.sleep(0.02)
 
+    async def make_certificates(self) -> None:
+        """Have the batch side make the hub's own certificates, or those that grow old anew. Raises ServeError."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "batch",
+            "tls",
+            *self._arguments,
+            env=self._environment,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+        if process.returncode:
+            raise ServeError(said.decode(errors="replace").strip())
+
     async def start_rest(self) -> None:
         """Workers and controller."""
         python = [sys.executable, "-m"]

@@ -4,12 +4,19 @@ Owns: `open_stream`. A new kind (ssh, reverse) is one more case here. Refuses to
 """
 
 import asyncio
+import logging
+import os
 import socket
+import ssl
+import struct
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from gateway.tunnel.errors import UpstreamError
+from gateway.tunnel.identity import GatewayIdentity
 from state.records import Endpoint
+
+log = logging.getLogger("towpath.tunnel")
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -19,23 +26,64 @@ _KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
 )
+_CREDENTIALS: Final = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
 
-async def open_stream(endpoint: Endpoint, protocol: Callable[[], P], *, timeout: float) -> P:  # noqa: ASYNC109 - seconds from the options; asyncio.timeout is used inside
-    """Connect to `endpoint` within `timeout` seconds. Raises UpstreamError("refused")."""
+async def open_stream(
+    endpoint: Endpoint,
+    protocol: Callable[[], P],
+    *,
+    timeout: float,  # noqa: ASYNC109 - seconds from the options; asyncio.timeout is used inside
+    identity: GatewayIdentity | None = None,
+) -> P:
+    """Connect to `endpoint` within `timeout` seconds. `identity`: for endpoints of kind `tls`.
+
+    Raises UpstreamError: "identity" where we have nothing to show a node, else "refused".
+    """
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
             if endpoint.kind == "unix":
-                _, made = await loop.create_unix_connection(protocol, endpoint.path)
+                local, made = await loop.create_unix_connection(protocol, endpoint.path)
+                if (uid := _owner(local)) != os.geteuid():
+                    local.abort()
+                    raise PermissionError(f"the socket belongs to the user with id {uid}")
                 return made
             if endpoint.kind == "tcp":
                 transport, made = await loop.create_connection(protocol, endpoint.host, endpoint.port)
                 keep_alive(transport)
                 return made
+            if endpoint.kind == "tls" and endpoint.name:
+                context = await _known(identity).context()
+                transport, made = await loop.create_connection(
+                    protocol,
+                    endpoint.host,
+                    endpoint.port,
+                    ssl=context,
+                    server_hostname=endpoint.name,
+                    ssl_shutdown_timeout=timeout,
+                )
+                keep_alive(transport)
+                return made
+    except ssl.SSLCertVerificationError as error:
+        log.warning("%s does not prove to be %s: %s", endpoint.host, endpoint.name, error.verify_message)
+        raise UpstreamError("refused", f"{endpoint}: {error!r}") from error
     except (OSError, TimeoutError, ValueError) as error:
         raise UpstreamError("refused", f"{endpoint}: {error!r}") from error
     raise UpstreamError("refused", f"no way to open an endpoint of kind {endpoint.kind!r}")
+
+
+def _known(identity: GatewayIdentity | None) -> GatewayIdentity:
+    if identity is None:
+        raise UpstreamError("identity", "this gateway was given no certificates")
+    return identity
+
+
+def _owner(transport: asyncio.BaseTransport) -> int:
+    """Whose socket it is: another user who put one there would be told the app's secret."""
+    sock = transport.get_extra_info("socket")
+    _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(uid)
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:

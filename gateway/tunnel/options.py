@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
+from gateway.tunnel.identity import GatewayIdentity
 from state.records import Route
 
 Network = IPv4Network | IPv6Network
@@ -41,6 +42,8 @@ class TunnelOptions:
     trusted_proxies: tuple[Network, ...] = ()
     hidden_cookies: frozenset[bytes] = frozenset()
     on_activity: Callable[[Route], None] = field(default=_ignore)
+    identity: GatewayIdentity | None = None
+    """What we show to nodes on other machines; None: there are none."""
     connect_timeout: float = 10.0
     head_timeout: float = 3600.0
     """From the request being sent to the response's head; uploads have this long after the last byte sent."""

@@ -67,7 +67,12 @@ class Pool:
                 return freed
         self._size += 1
         try:
-            return await open_stream(self.endpoint, lambda: Connection(self), timeout=self.options.connect_timeout)
+            return await open_stream(
+                self.endpoint,
+                lambda: Connection(self),
+                timeout=self.options.connect_timeout,
+                identity=self.options.identity,
+            )
         except BaseException:
             self._size -= 1
             self._wake(None)

@@ -67,6 +67,7 @@ async def _ask(scope: Scope, way: "Way", head: RequestHead) -> tuple[handshake.H
         way.route.endpoint,
         lambda: handshake.Handshake(head_limit=options.head_limit, body_limit=options.refusal_limit),
         timeout=options.connect_timeout,
+        identity=options.identity,
     )
     key = handshake.new_key()
     try:

@@ -14,9 +14,10 @@ from msgspec import Struct
 from portal import metrics
 from portal.access import signed_in
 from portal.replies import read_body, reply
-from portal.reports import REPORT_LIMIT, Report, fault, hear
+from portal.reports import REPORT_LIMIT, hear
 from portal.site import Site
 from portal.verbs import read
+from portal.words import Report, fault
 from state.config import ProfileConfig
 
 _report = msgspec.json.Decoder(Report)
@@ -59,9 +60,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def report(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Take a report in.
 
-        From a job: `{"user", "server", "attempt", "kind": "ready" | "ended" | "failed", ...}` with
-        `Authorization: token <report token>`. 200: heard (also the second time). 403: wrong token. 404: no such
-        server (`stop` false: try again). 409 with `stop` true: this attempt is over, end the app. 5xx: try again.
+        From a job: `{"user", "server", "attempt", "kind": "running" | "ready" | "warning" | "ended" | "failed", ...}`
+        with `Authorization: token <report token>`. 200: heard (also the second time). 400: not taken. 403: wrong
+        token. 404: no such server (`stop` false: try again). 409 with `stop` true: this attempt is over, end the
+        app. 5xx: try again.
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() not in {"token", "bearer"} or not token:

@@ -328,6 +328,7 @@ def test_the_starter_is_python_3_6():
         "_json",
         "errno",
         "os",
+        "resource",
         "select",
         "stat",
         "sys",

@@ -198,11 +198,14 @@ async def until(condition, *, timeout=20):
 
 def _make_app(plan, server_holder):
     from gateway.tunnel import Caller, Tunnel, TunnelOptions, UpstreamError
+    from gateway.tunnel.identity import GatewayIdentity
     from state.records import Endpoint, Route
 
     options = dict(plan["options"])
     networks = tuple(ip_network(each) for each in options.pop("trusted_proxies", ()))
     hidden = frozenset(name.encode() for name in options.pop("hidden_cookies", ("towpath-session",)))
+    if "identity" in options:
+        options["identity"] = GatewayIdentity(Path(options["identity"]))
     noted = []
     tunnel = Tunnel(
         TunnelOptions(
@@ -214,9 +217,11 @@ def _make_app(plan, server_holder):
     )
     routes = {}
     for prefix, (kind, where) in plan["routes"].items():
-        endpoint = (
-            Endpoint(kind="unix", path=where) if kind == "unix" else Endpoint(kind="tcp", host="127.0.0.1", port=where)
-        )
+        endpoint = {
+            "unix": lambda where: Endpoint(kind="unix", path=where),
+            "tcp": lambda where: Endpoint(kind="tcp", host="127.0.0.1", port=where),
+            "tls": lambda where: Endpoint(kind="tls", host=where[0], port=where[1], name=where[2]),
+        }[kind](where)
         user = prefix.split("/")[2]
         routes[prefix] = Route(
             prefix=prefix, user=user, name="", attempt="0" * 32, endpoint=endpoint, credential=plan["credential"]

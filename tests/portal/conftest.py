@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -15,6 +16,14 @@ from state.config import ClusterConfig, Config, OptionConfig, ProfileConfig
 from state.mirror import Identity
 from state.records import Session, Token, User
 from state.store.all import Store
+
+DATA_DIR = Path("/srv/towpath")
+
+
+def socket_of(server):
+    """The endpoint that a local job's starter reports."""
+    return {"kind": "unix", "path": f"{DATA_DIR}/jobs/{server.attempt}/app.sock"}
+
 
 CONFIG = Config(
     cluster=(ClusterConfig(name="local", kind="local"),),
@@ -79,7 +88,13 @@ class Bench:
         self.mirror = SimpleNamespace(fresh=True)
         self.config = config
         self.services = Services(
-            config=config, store=store, mirror=self.mirror, clock=self.clock, version="0.1.0", auth=self.auth
+            config=config,
+            store=store,
+            mirror=self.mirror,
+            clock=self.clock,
+            version="0.1.0",
+            auth=self.auth,
+            data_dir=DATA_DIR,
         )
         self.app = create_portal(self.services)
 
@@ -120,7 +135,7 @@ class Bench:
 
     async def make_ready(self, client, user="alice", name=""):
         server = await self.submitted(user, name)
-        answer = await self.report(client, server, "ready", endpoint={"kind": "unix", "path": "/tmp/a/app.sock"})
+        answer = await self.report(client, server, "ready", endpoint=socket_of(server))
         assert answer.status_code == 200, answer.text
         return await self.store.servers.get(user, name)
 

@@ -37,7 +37,7 @@ def test_the_whole_life_of_a_server(bench, path):
         route = await bench.store.feed.route(model["url"])
         assert (route.attempt, route.endpoint.path, route.credential) == (
             server.attempt,
-            "/tmp/a/app.sock",
+            f"/srv/towpath/jobs/{server.attempt}/app.sock",
             "token secret",
         )
         model = (await client.get(base)).json()

@@ -1,13 +1,29 @@
 """The starter's word: who is believed, and what it changes."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from portal.reports import OUTDATED, Ended, Failed, Ready, ReportedEndpoint, judge, reason_of
-from state.records import Server, Status, Target
+from batch.authority import DOMAIN
+from portal.reports import OUTDATED, WRONG_TOKEN, judge
+from portal.words import NODE_DOMAIN, Ended, Failed, Ready, ReportedEndpoint, Running, endpoint_of, reason_of, refusal
+from state.config import ClusterConfig, Config, ProfileConfig
+from state.records import Endpoint, Server, Status, Target
 
 UNIX = {"kind": "unix", "path": "/tmp/a/app.sock"}
+CONFIG = Config(
+    cluster=(ClusterConfig(name="local", kind="local"),),
+    profile=(ProfileConfig(name="lab", title="JupyterLab", cluster="local"),),
+)
+SLURM = Config(
+    cluster=(ClusterConfig(name="slurm", kind="slurm"),),
+    profile=(ProfileConfig(name="lab", title="JupyterLab", cluster="slurm"),),
+)
+
+
+def tls(host="10.0.0.11", port=40001, **more):
+    return {"kind": "tls", "host": host, "port": port, **more}
 
 
 def test_ready_is_heard_twice_and_another_endpoint_is_not(bench):
@@ -16,9 +32,10 @@ def test_ready_is_heard_twice_and_another_endpoint_is_not(bench):
         await client.post("/hub/api/users/alice/server")
         server = await bench.submitted()
         stranger = bench.client()
-        assert (await bench.report(stranger, server, "ready", endpoint=UNIX)).json() == {}
+        mine = {"kind": "unix", "path": f"/srv/towpath/jobs/{server.attempt}/app.sock"}
+        assert (await bench.report(stranger, server, "ready", endpoint=mine)).json() == {}
         told = len(await bench.store.servers.events("alice", ""))
-        assert (await bench.report(stranger, server, "ready", endpoint=UNIX)).status_code == 200
+        assert (await bench.report(stranger, server, "ready", endpoint=mine)).status_code == 200
         assert len(await bench.store.servers.events("alice", "")) == told
         other = await bench.report(stranger, server, "ready", endpoint={"kind": "unix", "path": "/tmp/b"})
         assert (other.status_code, other.json()["stop"]) == (409, True)
@@ -96,6 +113,12 @@ def test_what_is_no_report_is_refused(bench):
             {**good, "kind": "ready", "endpoint": {"kind": "unix", "path": "relative"}},
             {**good, "kind": "ready", "endpoint": {"kind": "tcp", "host": "a b", "port": 1}},
             {**good, "kind": "ready", "endpoint": {"kind": "tcp", "host": "h", "port": 0}},
+            {**good, "kind": "ready", "endpoint": {"kind": "tls", "host": "", "port": 1}},
+            {**good, "kind": "ready", "endpoint": {"kind": "tls", "host": "h", "port": 70000}},
+            {**good, "kind": "ready", "endpoint": {"kind": "unix", "path": "/srv/towpath/jobs/a/../b/app.sock"}},
+            {**good, "kind": "running", "node": "cn1; rm -rf /"},
+            {**good, "kind": "running", "restart": -1},
+            {**good, "kind": "warning"},
             {**good, "kind": "ended", "attempt": "../../x"},
             {**good, "kind": "ended", "exit_code": "zero"},
         ):
@@ -108,6 +131,141 @@ def test_what_is_no_report_is_refused(bench):
             assert (await client.post(url, content=raw, headers=headers)).status_code == 400
 
     bench(main)
+
+
+def test_a_job_that_runs_is_shown_so_at_once_with_its_node(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.submitted()
+        said = {"node": "cn1", "native_id": "4711"}
+        assert (await bench.report(bench.client(), server, "running", **said)).status_code == 200
+        now = await bench.store.servers.get("alice", "")
+        assert (now.status, now.node) == (Status.STARTING, "cn1")
+        assert now.job is None  # whose job has which id is for the scheduler to say: the hub cancels by it
+        assert "on cn1" in (await bench.store.servers.events("alice", ""))[-1].message
+        assert (await bench.report(bench.client(), server, "running", **said)).status_code == 200
+        assert (await bench.store.servers.get("alice", "")).revision == now.revision
+
+    bench(main, config=SLURM)
+
+
+def test_a_word_that_it_runs_which_comes_after_ready_tells_the_node_alone(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.submitted()
+        await bench.report(bench.client(), server, "ready", endpoint=tls())
+        await bench.report(bench.client(), server, "running", node="cn1")
+        now = await bench.store.servers.get("alice", "")
+        assert (now.status, now.node) == (Status.READY, "cn1")
+        assert await bench.store.feed.route("/user/alice/") is not None
+
+    bench(main, config=SLURM)
+
+
+def test_the_name_that_a_node_must_prove_is_the_hubs_to_give(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.submitted()
+        said = tls(name="b" * 32 + ".towpath.internal", path="/etc")
+        assert (await bench.report(bench.client(), server, "ready", endpoint=said)).status_code == 200
+        expected = Endpoint(kind="tls", host="10.0.0.11", port=40001, name=f"{server.attempt}.towpath.internal")
+        assert (await bench.store.servers.get("alice", "")).endpoint == expected
+        assert (await bench.store.feed.route("/user/alice/")).endpoint == expected
+
+    bench(main, config=SLURM)
+
+
+LOOPBACK = {"kind": "tcp", "host": "127.0.0.1", "port": 8888}
+ELSEWHERE = {"kind": "tcp", "host": "10.0.0.1", "port": 8888}
+ANOTHERS = {"kind": "unix", "path": f"/srv/towpath/jobs/{'b' * 32}/app.sock"}
+
+
+@pytest.mark.parametrize(
+    ("config", "good", "bad"),
+    [(CONFIG, LOOPBACK, (UNIX, ANOTHERS, ELSEWHERE, tls())), (SLURM, tls(), (UNIX, ANOTHERS, LOOPBACK))],
+    ids=["local", "slurm"],
+)
+def test_each_kind_of_cluster_has_its_kinds_of_endpoints(bench, config, good, bad):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.submitted()
+        for said in bad:
+            answer = await bench.report(bench.client(), server, "ready", endpoint=said)
+            assert (answer.status_code, answer.json()["stop"]) == (400, False), said
+        assert (await bench.store.servers.get("alice", "")).status is Status.REQUESTED
+        assert (await bench.report(bench.client(), server, "ready", endpoint=good)).status_code == 200
+
+    bench(main, config=config)
+
+
+def test_a_job_that_is_run_again_on_another_node_keeps_its_url(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.submitted()
+        job = bench.client()
+
+        async def says(kind, **more):
+            return (await bench.report(job, server, kind, **more)).status_code
+
+        await says("running", node="cn1")
+        await says("ready", endpoint=tls("10.0.0.11"))
+        # the scheduler takes the node away: the old run says its last word, and it is not the end
+        await says("ended", told=True, exit_code=143, log_tail="saving")
+        now = await bench.store.servers.get("alice", "")
+        assert (now.status, now.reason.code, now.reason.log_tail) == (Status.READY, "told", "saving")
+        assert await bench.store.feed.route("/user/alice/") is None
+        await says("running", node="cn2", restart=1)
+        now = await bench.store.servers.get("alice", "")
+        assert (now.status, now.node, now.restart, now.endpoint) == (Status.STARTING, "cn2", 1, None)
+        # a late word of the first run
+        assert await says("ready", endpoint=tls("10.0.0.11")) == 409
+        assert await says("ended", exit_code=1) == 200
+        assert (await bench.store.servers.get("alice", "")).status is Status.STARTING
+        await says("ready", endpoint=tls("10.0.0.12"), restart=1)
+        assert (await bench.store.feed.route("/user/alice/")).endpoint.host == "10.0.0.12"
+        # and again, where nobody noticed the time between
+        await says("ready", endpoint=tls("10.0.0.13"), restart=2)
+        assert (await bench.store.feed.route("/user/alice/")).endpoint.host == "10.0.0.13"
+        now = await bench.store.servers.get("alice", "")
+        assert (now.status, now.restart, now.reason) == (Status.READY, 2, None)
+        # the same run does not move
+        assert await says("ready", endpoint=tls("10.0.0.99"), restart=2) == 409
+        assert await says("ended", exit_code=1, restart=2) == 200
+        assert (await bench.store.servers.get("alice", "")).status is Status.FAILED
+
+    bench(main, config=SLURM)
+
+
+def test_on_this_machine_an_end_that_was_asked_for_is_the_end(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.make_ready(bench.client())
+        await bench.report(bench.client(), server, "ended", told=True, exit_code=143)
+        assert (await bench.store.servers.get("alice", "")).status is Status.FAILED
+
+    bench(main)
+
+
+def test_the_walltimes_end_is_an_event_and_changes_nothing(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.submitted()
+        await bench.report(bench.client(), server, "ready", endpoint=tls())
+        before = await bench.store.servers.get("alice", "")
+        for seconds, words in ((60, "in a minute"), (300, "in 5 minutes"), (20, "in 20 seconds")):
+            assert (await bench.report(bench.client(), server, "warning", seconds=seconds)).status_code == 200
+            assert words in (await bench.store.servers.events("alice", ""))[-1].message
+        assert await bench.store.servers.get("alice", "") == before
+        assert (await bench.report(bench.client(), server, "warning", token="x", seconds=1)).status_code == 403
+
+    bench(main, config=SLURM)
 
 
 ATTEMPT = "a" * 32
@@ -131,6 +289,8 @@ def test_no_other_token_ever_changes_a_record(status, target, token):
     assert judge(replace(server, report_hash=""), word, "") is not None
     assert judge(None, word, token) is not None
     assert judge(server, replace(word, attempt="b" * 32), token) is OUTDATED
+    running = Running(user="alice", server="", attempt=ATTEMPT, node="cn1", restart=9)
+    assert judge(server, running, token) in (WRONG_TOKEN, OUTDATED)
 
 
 def test_the_reason_fits_what_was_wished_and_what_happened():
@@ -143,3 +303,18 @@ def test_the_reason_fits_what_was_wished_and_what_happened():
     failed = Failed(user="alice", server="", attempt=ATTEMPT, code="no-program", message="There is no jupyter.")
     assert reason_of(SERVER, failed)[1].message == "There is no jupyter."
     assert reason_of(SERVER, failed)[1].code == "no-program"
+
+
+@given(st.sampled_from(["unix", "tcp", "tls"]), st.text(max_size=30), st.sampled_from(["local", "slurm", "", "other"]))
+def test_a_socket_outside_the_jobs_folder_is_never_taken(kind, text, cluster):
+    folder = f"/srv/jobs/{ATTEMPT}"
+    endpoint = Endpoint(kind=kind, host=text, port=1, path=f"{folder}/{text}" if text.startswith(".") else text)
+    taken = not refusal(endpoint, cluster, (folder,))
+    assert taken <= (kind == "tls" if cluster != "local" else kind != "tls")
+    if taken and kind == "unix":
+        assert "/" not in endpoint.path.removeprefix(f"{folder}/")
+
+
+def test_an_endpoints_name_follows_from_the_attempt():
+    said = Ready(user="alice", server="", attempt=ATTEMPT, endpoint=ReportedEndpoint(kind="tls", host="h", port=1))
+    assert endpoint_of(said).name == f"{ATTEMPT}.{NODE_DOMAIN}" == f"{ATTEMPT}.{DOMAIN}"

@@ -1,0 +1,72 @@
+"""What the gateway proves itself with to a node, and by what it knows one: mutual TLS by the hub's own authority.
+
+Owns: the one client context, made anew when its files change. Refuses to know the machine's authorities: no other than
+the hub's own may vouch for a node. `python -m batch tls` makes the files.
+"""
+
+import asyncio
+import logging
+import os
+import ssl
+import time
+from pathlib import Path
+from typing import Final
+
+from gateway.tunnel.errors import UpstreamError
+
+log = logging.getLogger("towpath.tunnel")
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the files, at most."""
+
+Mark = tuple[tuple[int, int, int], ...]
+
+
+class GatewayIdentity:
+    """The files `authority.pem` and `gateway.pem` (certificate and key) of `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = (folder / "authority.pem", folder / "gateway.pem")
+        self._context: ssl.SSLContext | None = None
+        self._mark: Mark | None = None
+        self._looked = -LOOK_EVERY
+        self._fault = ""
+
+    async def context(self) -> ssl.SSLContext:
+        """The context for a connection to a node. Raises UpstreamError("identity") where there are no files to use."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_EVERY:
+            self._looked = now
+            fault = await asyncio.to_thread(self._look)
+            if fault and fault != self._fault:
+                log.error("%s", fault)
+            self._fault = fault
+        if self._context is None:
+            raise UpstreamError("identity", self._fault)
+        return self._context
+
+    def _look(self) -> str:
+        """Load the files if they changed; what is wrong with them. What was good stays in use."""
+        try:
+            facts = [path.stat() for path in self._files]
+            mark = tuple((each.st_ino, each.st_mtime_ns, each.st_size) for each in facts)
+            if mark == self._mark:
+                return ""
+            if facts[1].st_mode & 0o077 or facts[1].st_uid not in {0, os.geteuid()}:
+                return f"{self._files[1]} must be the hub's own and have mode 0600: it holds the gateway's key."
+            self._context = client_context(*self._files)
+        except FileNotFoundError as error:
+            return f"There is no {error.filename}. `python -m batch tls` makes the hub's certificates."
+        except OSError as error:  # ssl.SSLError is one
+            return f"The gateway's certificate cannot be used ({self._files[1]}): {error.strerror or error}."
+        self._mark = mark
+        return ""
+
+
+def client_context(authority: Path, own: Path) -> ssl.SSLContext:
+    """TLS 1.2 or newer, with our certificate, for servers that the authority vouches for by name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks name and certificate
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(authority)
+    context.load_cert_chain(own)
+    return context
