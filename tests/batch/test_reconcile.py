@@ -512,3 +512,26 @@ def test_what_the_hub_did_itself_or_the_starter_explained_stays(code):
 def test_a_cause_that_comes_too_late_changes_nothing():
     actions = decide(ended("app-died", ago=LATE_SECONDS + 1), seen(JobState.FAILED, ending=OOM))
     assert shape(actions) == ["DropRoute", "Settle"]
+
+
+# --- an end that the scheduler asked for, as the gateway has noted it
+
+NOTED = Reason(code="told", message="The scheduler told the job to end.", log_tail="bye", exit_code=0)
+
+
+def test_an_end_that_was_asked_for_is_explained_by_the_scheduler_with_the_noted_log():
+    saved = decide(server(Status.READY, reason=NOTED), seen(JobState.FAILED, ending=OOM))[1].server
+    assert saved.reason == replace(OOM, log_tail="bye", exit_code=0)
+    saved = decide(server(Status.READY, reason=NOTED), seen(JobState.CANCELED))[1].server
+    assert (saved.reason.code, saved.reason.log_tail) == ("cancelled", "bye")
+
+
+def test_an_end_that_was_asked_for_may_be_a_requeue():
+    saved = decide(server(Status.READY, reason=NOTED), seen(JobState.QUEUED))[1].server
+    assert (saved.status, saved.reason) == (Status.QUEUED, None)
+
+
+def test_the_route_of_an_app_that_has_ended_is_not_mended():
+    ready = server(Status.READY, reason=NOTED)
+    assert mend([ready], [], "/") == ([], [])
+    assert mend([ready], [route_of(ready, "/")], "/") == ([], [route_of(ready, "/")])
