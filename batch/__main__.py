@@ -30,6 +30,7 @@ from state.store.all import Store
 
 RETRY_SECONDS: Final = 0.5
 CHECK_SECONDS: Final = 30.0
+RENEW_SECONDS: Final = 24 * 3600.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,11 +68,13 @@ async def control(settings: Settings, holder: str) -> int:
     """Be a controller until SIGTERM or SIGINT. The lease is released, the jobs run on."""
     launchers = {cluster.name: open_launcher(cluster, settings.data_dir) for cluster in settings.config.cluster}
     task = asyncio.ensure_future(_control(settings, holder, launchers))
+    keeper = asyncio.ensure_future(_renew(settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    keeper.cancel()
     return 0
 
 
@@ -86,6 +89,16 @@ async def _control(settings: Settings, holder: str, launchers: dict[str, Launche
         await store.close()
         for launcher in launchers.values():
             await launcher.close()
+
+
+async def _renew(settings: Settings) -> None:
+    """Make certificates anew while the hub runs, too: they live a year, and so may a hub."""
+    while any(cluster.kind != "local" for cluster in settings.config.cluster):
+        await asyncio.sleep(RENEW_SECONDS)
+        try:
+            await asyncio.to_thread(make_certificates, settings)
+        except (TowpathError, OSError) as error:
+            logging.getLogger("towpath.controller").error("%s", error)  # noqa: TRY400 - a sentence for the admin
 
 
 async def _open_store(settings: Settings) -> Store:

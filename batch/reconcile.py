@@ -23,6 +23,8 @@ WINDOW_MARGIN: Final = 15.0
 """Seconds over the start window that the starter has to say so itself, with the log's tail."""
 STALE_SECONDS: Final = 10.0
 LOST_SECONDS: Final = 5.0
+CLOCKS_APART: Final = 5.0
+"""So far apart may the clocks of gateway and controller be."""
 """For so long must finished polls have shown no job before it counts as lost."""
 RESTART_MARGIN: Final = 30.0
 """A job that began so much later than its server was ready is another run of it: the polls missed the requeue."""
@@ -36,13 +38,14 @@ class Sight(Struct, frozen=True, kw_only=True):
 
     `fresh`: a poll that began after the last submit of this attempt has finished, so that `view` None means that
     there is no job. `absent_for`: seconds for which finished polls have not shown it. `down_for`: seconds for which
-    polls have failed.
+    polls have failed. `as_of`: when the poll that showed the view began (seconds since the epoch).
     """
 
     view: JobView | None = None
     fresh: bool = False
     absent_for: float = 0.0
     down_for: float = 0.0
+    as_of: float = float("inf")
 
 
 class Submit(Struct, frozen=True):
@@ -98,7 +101,15 @@ def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> lis
         return _stopping(server, sight, now)
     if sight.view is None:
         return _without_a_job(server, sight, now)
+    if _is_past(server, sight):
+        return []
     return _with_a_job(server, sight.view, now, window)
+
+
+def _is_past(server: Server, sight: Sight) -> bool:
+    """Whether the job has said that it runs since it was seen in the queue: the next poll shows more."""
+    queued = sight.view is not None and sight.view.state is JobState.QUEUED
+    return queued and server.running is not None and sight.as_of < server.running + CLOCKS_APART
 
 
 def _gone(sight: Sight) -> bool:

@@ -39,7 +39,7 @@ GATEWAY_NAME = "gateway.towpath.internal"
 HANDSHAKE_TIMEOUT = 10.0
 MOST_STRANGERS = 128  # connections that have not shown the gateway's certificate yet
 ACCEPT_AT_ONCE = 32
-PIECE = 65536  # bytes that are taken from one connection before the next has its turn
+PIECE = 131072  # bytes that are taken from one connection before the next has its turn
 
 
 class Failure(Exception):

@@ -6,6 +6,7 @@ Refuses to know records and what follows from a view.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -35,6 +36,7 @@ class ClusterWatch:
         self._views: Mapping[str, JobView] = {}
         self._by_key: dict[str, list[JobView]] = {}
         self._began: float | None = None  # of the last finished poll
+        self._as_of = 0.0  # the same, by the calendar
         self._submitted: dict[str, float] = {}
         self._present: dict[str, float] = {}  # attempt → when a poll last showed it, or it was first asked for
         self._failing_since: float | None = None
@@ -52,7 +54,7 @@ class ClusterWatch:
         fresh = fresh and (self._began or 0.0) > self._submitted.get(attempt, -1.0)
         if view is not None or not fresh:
             self._present.pop(attempt, None)
-            return Sight(view=view, fresh=fresh, down_for=down)
+            return Sight(view=view, fresh=fresh, down_for=down, as_of=self._as_of)
         since = self._present.setdefault(attempt, now)
         return Sight(fresh=True, absent_for=now - since)
 
@@ -95,6 +97,7 @@ class ClusterWatch:
         return max(least, CALM_TICKS * self.config.tick if busy else IDLE_SECONDS)
 
     async def _poll(self, began: float) -> None:
+        as_of = time.time()
         try:
             views = await self.launcher.poll()
         except Exception as error:  # another's launcher may break its word
@@ -105,7 +108,7 @@ class ClusterWatch:
                 self._failing_since = began
             log.warning("%s does not answer: %s", self.config.name, error)
             return
-        self._failures, self._failing_since, self._began = 0, None, began
+        self._failures, self._failing_since, self._began, self._as_of = 0, None, began, as_of
         self._submitted = {attempt: at for attempt, at in self._submitted.items() if at >= began}
         before, self._views = self._views, views
         self._by_key = {}

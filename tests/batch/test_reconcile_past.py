@@ -1,0 +1,50 @@
+"""A job's own word is faster than the next poll: an older view of it in the queue changes nothing."""
+
+import pytest
+
+from batch.contract import JobState, JobView
+from batch.reconcile import CLOCKS_APART, DropRoute, Save, Sight, reconcile
+from state.records import Endpoint, Server, Status, Target
+
+NOW = 1000.0
+ATTEMPT = "a" * 32
+ENDPOINT = Endpoint(kind="tls", host="10.0.0.11", port=40001, name=f"{ATTEMPT}.towpath.internal")
+
+
+def server(status):
+    return Server(
+        user="alice",
+        target=Target.READY,
+        status=status,
+        attempt=ATTEMPT,
+        profile="lab",
+        cluster="slurm",
+        requested=900.0,
+        running=990.0,
+        endpoint=ENDPOINT if status is Status.READY else None,
+        ready=991.0 if status is Status.READY else None,
+    )
+
+
+def seen(state, as_of):
+    view = JobView(attempt=ATTEMPT, user="alice", server="", state=state, native_id="7")
+    return Sight(view=view, fresh=True, as_of=as_of)
+
+
+@pytest.mark.parametrize("status", [Status.STARTING, Status.READY])
+def test_a_server_that_has_reported_is_not_put_back_by_what_was_seen_before(status):
+    for as_of in (0.0, 985.0, 990.0 + CLOCKS_APART / 2):
+        assert reconcile(server(status), seen(JobState.QUEUED, as_of), now=NOW, window=300) == []
+
+
+@pytest.mark.parametrize("status", [Status.STARTING, Status.READY])
+def test_a_job_that_is_seen_in_the_queue_afterwards_was_put_back(status):
+    actions = reconcile(server(status), seen(JobState.QUEUED, 996.0), now=NOW, window=300)
+    assert isinstance(actions[0], DropRoute)
+    assert isinstance(actions[1], Save)
+    assert actions[1].server.status is Status.QUEUED
+
+
+def test_an_end_is_believed_whenever_it_was_seen():
+    actions = reconcile(server(Status.READY), seen(JobState.FAILED, 985.0), now=NOW, window=300)
+    assert actions[1].server.status is Status.FAILED
