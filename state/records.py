@@ -104,8 +104,8 @@ class Server(Struct, frozen=True, kw_only=True):
     which the attempt's starter reports. `deadline` is when the scheduler will end it. `stale`: the scheduler
     has not answered since the last change. `fence` is the highest fencing token that wrote this record.
     `waiting`: why it waits, while it is queued. `node`: the host that the job runs on, where there is one to name.
-    `warned`: how many minutes before its deadline somebody was last told of it (15, 5; 0: not yet).
     `restart`: how often the scheduler has run the job again; the word of an earlier run is not believed.
+    `warned`: how many minutes before its deadline somebody was last told of it (15, 5; 0: not yet).
     """
 
     user: str
@@ -130,8 +130,8 @@ class Server(Struct, frozen=True, kw_only=True):
     stale: bool = False
     waiting: Waiting | None = None
     node: str = ""
-    warned: int = 0
     restart: int = 0
+    warned: int = 0
     revision: int = 0
     fence: int = 0
 
