@@ -1,7 +1,7 @@
 """One term of leadership: from the lease to its loss.
 
-Owns: the tasks of a term (renewing, wake-ups, scans, polls, catalogs, the dispatch of work) and the comparison of routes
-with ready servers. Refuses to decide about a server (`batch.reconcile`) and to act (`batch.hands`).
+Owns: the tasks of a term (renewing, wake-ups, scans, polls, catalogs, the dispatch of work) and the comparison of
+routes with ready servers. Refuses to decide about a server (`batch.reconcile`) and to act (`batch.hands`).
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from batch.jobs import base_path
 from batch.reconcile import Action, Sight, orphan, reconcile
 from batch.refresh import refresh
 from batch.watch import ClusterWatch
+from batch.why import told
 from state.config import Config
 from state.errors import ConflictError, FencedError, StateUnavailableError
 from state.names import server_key
@@ -222,7 +223,7 @@ def mend(servers: Iterable[Server], routes: Iterable[Route], base: str) -> tuple
     ready = {
         route_of(server, base).prefix: server
         for server in servers
-        if server.status is Status.READY and server.target is Target.READY
+        if server.status is Status.READY and server.target is Target.READY and not told(server)
     }
     table = {route.prefix: route for route in routes}
     missing = [server for prefix, server in ready.items() if table.get(prefix) != route_of(server, base)]

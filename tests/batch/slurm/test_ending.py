@@ -60,7 +60,12 @@ def test_sacct_and_slurmrestd_give_the_same_facts():
     by_text = from_sacct(text("sacct.txt"))
     for job in answer("jobs.json")["jobs"]:
         one, other = from_rest(job), by_text[str(job["job_id"])]
-        assert (one.state, one.signal, one.used or 0, one.asked) == (other.state, other.signal, other.used or 0, other.asked)
+        assert (one.state, one.signal, one.used or 0, one.asked) == (
+            other.state,
+            other.signal,
+            other.used or 0,
+            other.asked,
+        )
         assert (one.elapsed, one.limit, one.nodes) == (other.elapsed, other.limit, other.nodes)
 
 
@@ -165,7 +170,10 @@ def test_memory_is_told_per_node_and_the_largest_step_counts():
         (
             {
                 "state": {"current": ["FAILED"], "reason": "RaisedSignal:9(Killed)"},
-                "exit_code": {"return_code": {"set": False}, "signal": {"id": {"set": True, "number": 9}, "name": "KILL"}},
+                "exit_code": {
+                    "return_code": {"set": False},
+                    "signal": {"id": {"set": True, "number": 9}, "name": "KILL"},
+                },
                 "time": {"limit": {"set": False, "infinite": True, "number": 0}},
             },
             Ended(state="FAILED", signal=9, reason="RaisedSignal:9(Killed)"),
@@ -189,14 +197,21 @@ def test_sizes_are_written_for_people(count, words):
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 seconds"), (60, "1 minute"), (5400, "1 hour 30 minutes"), (93600, "1 day 2 hours"), (86461, "1 day 1 minute")],
+    [
+        (0, "0 seconds"),
+        (60, "1 minute"),
+        (5400, "1 hour 30 minutes"),
+        (93600, "1 day 2 hours"),
+        (86461, "1 day 1 minute"),
+    ],
 )
 def test_durations_are_written_for_people(seconds, words):
     assert duration(seconds) == words
 
 
 @pytest.mark.parametrize(
-    ("text_", "count"), [("212992", 212992), ("100M", 104857600), ("1.5G", 1610612736), ("", None), ("x", None), ("1Z", None)]
+    ("text_", "count"),
+    [("212992", 212992), ("100M", 104857600), ("1.5G", 1610612736), ("", None), ("x", None), ("1Z", None)],
 )
 def test_sizes_are_read_as_slurm_writes_them(text_, count):
     assert bytes_of(text_) == count
@@ -223,7 +238,14 @@ def test_no_answer_of_slurmrestd_breaks_the_reading(job):
         _ = cause(ended, user="alice")
 
 
-@given(st.lists(st.one_of(st.text(), st.lists(st.text(alphabet="ABC0129:.|=_ byCANELD+", max_size=12), min_size=11, max_size=11).map("|".join))))
+@given(
+    st.lists(
+        st.one_of(
+            st.text(),
+            st.lists(st.text(alphabet="ABC0129:.|=_ byCANELD+", max_size=12), min_size=11, max_size=11).map("|".join),
+        )
+    )
+)
 def test_no_line_breaks_the_reading_of_sacct(lines):
     for ended in from_sacct("\n".join(lines)).values():
         reason = cause(ended, user="alice")

@@ -7,48 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.slurm.limits import limit
-from batch.slurm.reasons import PHRASES, REASONS, waiting
+from batch.slurm.reasons import PHRASES, waiting
+from tests.batch.slurm.seen import text
 
 # What slurm_job_state_reason_string gives in 22.05 to 26.05, without those of systems that are no more (BlueGene).
-NAMES = """
-AccountNotAllowed AccountingPolicy AssocGrpBB AssocGrpBBMinutes AssocGrpBBRunMinutes AssocGrpBilling 
-AssocGrpBillingMinutes AssocGrpBillingRunMinutes AssocGrpCPUMinutesLimit AssocGrpCPURunMinutesLimit 
-AssocGrpCpuLimit AssocGrpEnergy AssocGrpEnergyMinutes AssocGrpEnergyRunMinutes AssocGrpGRES AssocGrpGRESMinutes 
-AssocGrpGRESRunMinutes AssocGrpJobsLimit AssocGrpLicense AssocGrpLicenseMinutes AssocGrpLicenseRunMinutes 
-AssocGrpMemLimit AssocGrpMemMinutes AssocGrpMemRunMinutes AssocGrpNodeLimit AssocGrpNodeMinutes 
-AssocGrpNodeRunMinutes AssocGrpSubmitJobsLimit AssocGrpUnknown AssocGrpUnknownMinutes AssocGrpUnknownRunMinutes 
-AssocGrpWallLimit AssocMaxBBMinutesPerJob AssocMaxBBPerJob AssocMaxBBPerNode AssocMaxBillingMinutesPerJob 
-AssocMaxBillingPerJob AssocMaxBillingPerNode AssocMaxCpuMinutesPerJobLimit AssocMaxCpuPerJobLimit 
-AssocMaxCpuPerNode AssocMaxEnergyMinutesPerJob AssocMaxEnergyPerJob AssocMaxEnergyPerNode 
-AssocMaxGRESMinutesPerJob AssocMaxGRESPerJob AssocMaxGRESPerNode AssocMaxJobsLimit AssocMaxLicenseMinutesPerJob 
-AssocMaxLicensePerJob AssocMaxMemMinutesPerJob AssocMaxMemPerJob AssocMaxMemPerNode AssocMaxNodeMinutesPerJob 
-AssocMaxNodePerJobLimit AssocMaxSubmitJobLimit AssocMaxUnknownMinutesPerJob AssocMaxUnknownPerJob 
-AssocMaxUnknownPerNode AssocMaxWallDurationPerJobLimit AssociationJobLimit AssociationResourceLimit 
-AssociationTimeLimit BadConstraints BeginTime BurstBufferOperation BurstBufferResources BurstBufferStageIn 
-Cleaning Constraints DeadLine Dependency DependencyNeverSatisfied FedJobLock FrontEndDown InactiveLimit 
-InvalidAccount InvalidQOS JobArrayTaskLimit JobHeldAdmin JobHeldUser JobHoldMaxRequeue JobLaunchFailure 
-Licenses MaxBBPerAccount MaxBillingPerAccount MaxCpuPerAccount MaxEnergyPerAccount MaxGRESPerAccount 
-MaxJobsPerAccount MaxLicensePerAccount MaxMemPerLimit MaxMemoryPerAccount MaxNodePerAccount 
-MaxSubmitJobsPerAccount MaxUnknownPerAccount NodeDown NonZeroExitCode None OutOfMemory PartitionConfig 
-PartitionDown PartitionInactive PartitionNodeLimit PartitionTimeLimit PowerNotAvail PowerReserved Priority 
-Prolog QOSGrpBB QOSGrpBBMinutes QOSGrpBBRunMinutes QOSGrpBilling QOSGrpBillingMinutes QOSGrpBillingRunMinutes 
-QOSGrpCPUMinutesLimit QOSGrpCPURunMinutesLimit QOSGrpCpuLimit QOSGrpEnergy QOSGrpEnergyMinutes 
-QOSGrpEnergyRunMinutes QOSGrpGRES QOSGrpGRESMinutes QOSGrpGRESRunMinutes QOSGrpJobsLimit QOSGrpLicense 
-QOSGrpLicenseMinutes QOSGrpLicenseRunMinutes QOSGrpMemLimit QOSGrpMemoryMinutes QOSGrpMemoryRunMinutes 
-QOSGrpNodeLimit QOSGrpNodeMinutes QOSGrpNodeRunMinutes QOSGrpSubmitJobsLimit QOSGrpUnknown QOSGrpUnknownMinutes 
-QOSGrpUnknownRunMinutes QOSGrpWallLimit QOSJobLimit QOSMaxBBMinutesPerJob QOSMaxBBPerJob QOSMaxBBPerNode 
-QOSMaxBBPerUser QOSMaxBillingMinutesPerJob QOSMaxBillingPerJob QOSMaxBillingPerNode QOSMaxBillingPerUser 
-QOSMaxCpuMinutesPerJobLimit QOSMaxCpuPerJobLimit QOSMaxCpuPerNode QOSMaxCpuPerUserLimit 
-QOSMaxEnergyMinutesPerJob QOSMaxEnergyPerJob QOSMaxEnergyPerNode QOSMaxEnergyPerUser QOSMaxGRESMinutesPerJob 
-QOSMaxGRESPerJob QOSMaxGRESPerNode QOSMaxGRESPerUser QOSMaxJobsPerUserLimit QOSMaxLicenseMinutesPerJob 
-QOSMaxLicensePerJob QOSMaxLicensePerUser QOSMaxMemoryMinutesPerJob QOSMaxMemoryPerJob QOSMaxMemoryPerNode 
-QOSMaxMemoryPerUser QOSMaxNodeMinutesPerJob QOSMaxNodePerJobLimit QOSMaxNodePerUserLimit 
-QOSMaxSubmitJobPerUserLimit QOSMaxUnknownMinutesPerJob QOSMaxUnknownPerJob QOSMaxUnknownPerNode 
-QOSMaxUnknownPerUser QOSMaxWallDurationPerJobLimit QOSMinBB QOSMinBilling QOSMinCpuNotSatisfied QOSMinEnergy 
-QOSMinGRES QOSMinLicense QOSMinMemory QOSMinNode QOSMinUnknown QOSNotAllowed QOSResourceLimit QOSTimeLimit 
-QOSUsageThreshold RaisedSignal ReqNodeNotAvail Reservation ReservationDeleted ReservationInvalid Resources 
-SchedDefer SystemFailure TimeLimit
-""".split()
+NAMES = text("reasons.txt").split()
 JARGON = re.compile(r"TRES|GRES|[a-z][A-Z]|_|\bAssoc|\bGrp|PerUser|\{|\}")
 
 
@@ -79,7 +42,10 @@ def test_every_reason_can_be_told_without_knowing_the_jobs_names(name):
 def test_the_reasons_that_people_meet_most():
     assert told("Resources").message == "It waits until enough of the partition gpu is free."
     assert told("Priority").message == "Other jobs are ahead of it in the partition gpu."
-    assert told("QOSMaxGRESPerUser").message == "With this one, you would use more GPUs than the QOS gpuq allows one person."
+    assert (
+        told("QOSMaxGRESPerUser").message
+        == "With this one, you would use more GPUs than the QOS gpuq allows one person."
+    )
     assert "stopped enough of your others" in told("QOSMaxGRESPerUser").hint
     assert told("AssocGrpCPUMinutesLimit").message == "The budget of core time of the account physics is used up."
     assert told("QOSMaxWallDurationPerJobLimit").message == "Its walltime is longer than the QOS gpuq allows."
@@ -88,7 +54,7 @@ def test_the_reasons_that_people_meet_most():
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "part"),
+    ("written", "code", "part"),
     [
         # as squeue's %r of 22.05.8 printed them
         ("ReqNodeNotAvail, UnavailableNodes:cn1", "ReqNodeNotAvail", "not available now: cn1."),
@@ -116,8 +82,8 @@ def test_the_reasons_that_people_meet_most():
         ("None", "None", "has not looked at the job yet"),
     ],
 )
-def test_what_slurm_writes_out_is_understood(text, code, part):
-    said = told(text)
+def test_what_slurm_writes_out_is_understood(written, code, part):
+    said = told(written)
     assert said.code == code
     assert part in said.message
 
@@ -130,7 +96,10 @@ def test_a_reason_that_nobody_knows_is_told_honestly_with_its_code():
 
 
 def test_a_limit_on_a_resource_that_comes_later_is_told_like_the_others():
-    assert limit("QOSMaxTapePerUser", qos="q").message == "With this one, you would use more resources than the QOS q allows one person."
+    assert (
+        limit("QOSMaxTapePerUser", qos="q").message
+        == "With this one, you would use more resources than the QOS q allows one person."
+    )
     assert limit("Resources") is None
     assert limit("MaxMemPerLimit") is None
 

@@ -22,7 +22,9 @@ SEEN = [
     ),
     (FAILED + "Requested node configuration is not available", "nodes", "partition", False),
     (
-        "sbatch: error: Memory specification can not be satisfied\n" + FAILED + "Requested node configuration is not available",
+        "sbatch: error: Memory specification can not be satisfied\n"
+        + FAILED
+        + "Requested node configuration is not available",
         "memory",
         "memory",
         False,
