@@ -64,8 +64,8 @@ def words(kind: str, number: int) -> str:
 
 def least(kind: str, option: OptionConfig) -> int:
     """The least amount that the option takes."""
-    floor = 0 if kind == "gpus" else 1
-    return floor if option.minimum is None else max(floor, option.minimum) * unit(kind)
+    floor = {"gpus": 0, "memory": MEBIBYTE}.get(kind, 1)
+    return floor if option.minimum is None else max(floor, option.minimum * unit(kind))
 
 
 def of_entry(kind: str, entry: str) -> Any:

@@ -17,7 +17,7 @@ from state.kinds import NAMED, Asked, amount, asked, fixed, least, of_entry, uni
 from state.limits import Way, limit
 from state.quantities import DAY, HOUR, MINUTE, walltime_text, walltime_words
 from state.settling import Settled, settle
-from state.ways import Facts, has_type, names_of, values_of, why_nothing
+from state.ways import Facts, has_type, names_of, unlike, values_of, why_nothing
 
 TIMES: Final = (
     15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY, 7 * DAY,
@@ -128,9 +128,9 @@ def _unknown(kind: str, option: OptionConfig, picked: Any) -> Field:
 
 # --- names ------------------------------------------------------------------------------------------------------
 def _named(scene: _Scene, kind: str, name: str, option: OptionConfig) -> Field:
-    way, facts, every = scene.way, scene.facts, scene.settled.every
+    way, facts, every = scene.way, scene.facts, unlike(kind, scene.settled.every)
     value, usual = scene.settled.values[name], scene.settled.usual[name]
-    among = [one for one in every if not scene.narrow or _before(kind, one, way)] or [way]
+    among = unlike(kind, (one for one in scene.settled.every if not scene.narrow or _before(kind, one, way))) or [way]
     there = [
         one
         for one in names_of(found for each in among for found in values_of(kind, each, facts))
