@@ -136,12 +136,15 @@ def _named(scene: _Scene, kind: str, name: str, option: OptionConfig) -> Field:
         for one in names_of(found for each in among for found in values_of(kind, each, facts))
         if not option.values or one in option.values
     ]
-    says = _says(kind, value, way, facts)
+    says = (
+        "" if kind == "gpu" and "gpus" in scene.options and not way.partition.gpus else _says(kind, value, way, facts)
+    )
     if kind == "constraint" and not option.values:
         return Field(kind=kind, value=value, usual=usual, suggestions=tuple(there), says=says)
     entries = [Entry(value=one, label=_label(kind, one, among, facts)) for one in there]
     if kind in {"gpu", "reservation", "constraint"} and (not option.values or "" in option.values):
-        entries.insert(0, Entry(value="", label=NONE_OF.get(kind, "Any, or none")))
+        none = "Any, or none" if there else "None"
+        entries.insert(0, Entry(value="", label=NONE_OF.get(kind, none)))
     return Field(
         kind=kind,
         value=value,
@@ -222,7 +225,8 @@ def _says(kind: str, value: str, way: Way, facts: Facts) -> str:
 
 def _of_partition(partition: Partition, facts: Facts) -> str:
     catalog: Catalog | None = facts.catalog
-    parts = [f"{partition.nodes_up} of {partition.nodes} nodes up"] if partition.nodes else []
+    nodes = "node" if partition.nodes == 1 else "nodes"
+    parts = [f"{partition.nodes_up} of {partition.nodes} {nodes} up"] if partition.nodes else []
     if partition.cores:
         parts.append(f"{partition.cores_free} of {partition.cores} cores free")
     parts += [_gpus_free(one) for one in partition.gpus]
@@ -271,7 +275,7 @@ def _counted(scene: _Scene, kind: str, name: str, option: OptionConfig) -> Field
     own = None if option.maximum is None else option.maximum * unit(kind)
     most = min((one for one in (own, bound.most if bound else None) if one is not None), default=None)
     says = []
-    if kind in {"cores", "gpus", "nodes"} and most is not None:
+    if kind in {"cores", "gpus", "nodes"} and most:
         says.append(f"{least(kind, option)} to {most}." if most > least(kind, option) else f"{most}.")
     elif own is not None and own == most and (bound is None or own < bound.most):
         says.append(f"At most {words(kind, own)}.")

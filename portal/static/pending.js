@@ -99,5 +99,7 @@
     item.append(time, event.message);
     steps.append(item);
   };
+  // a reload at the word of the end would take the place of the form's own answer
+  document.addEventListener("submit", () => source.close());
   addEventListener("pagehide", () => source.close());
 })();

@@ -4,7 +4,8 @@
   const form = document.querySelector("form[data-offer-url]");
   if (!form) return;
   let asking = null;
-  const touched = new WeakSet();
+  // what a person has typed is never changed under their hands
+  const touched = new WeakSet([...form.querySelectorAll(".wrong input")]);
 
   const control = (field) => field.matches("input[type=hidden]") ? field : field.querySelector("select, input:not([type=hidden])");
 
@@ -15,7 +16,7 @@
     const says = field.querySelector("[data-says]");
     if (says) {
       says.textContent = offered.says;
-      says.hidden = !offered.says;
+      says.hidden = !offered.says || offered.says === error;
     }
     if (input.tagName === "SELECT" && offered.entries) {
       input.replaceChildren(...offered.entries.map((entry) => new Option(entry.label, entry.value)));
@@ -29,7 +30,7 @@
         if (limit === null) input.removeAttribute(name); else input.setAttribute(name, limit);
       }
     }
-    if (error && !keep && input.tagName === "INPUT" && !touched.has(input)) {
+    if (error && !keep && input.tagName === "INPUT" && !touched.has(input) && document.activeElement !== input) {
       input.value = String(offered.usual);
       error = "";
     }
@@ -44,7 +45,7 @@
       line.className = "error";
       line.id = `${input.id}.error`;
       input.setAttribute("aria-describedby", `${line.id} ${input.getAttribute("aria-describedby") || ""}`);
-      (field.querySelector("[data-says]") || input).before(line);
+      field.querySelector(".help").before(line);
     }
     if (line) {
       line.textContent = error || "";
@@ -84,11 +85,10 @@
     }
   };
 
+  form.addEventListener("input", (event) => touched.add(event.target));
   form.addEventListener("change", (event) => {
     const block = event.target.closest("[data-profile]");
-    if (!block || !event.target.closest("[data-field]")) return;
-    touched.add(event.target);
-    ask(block, false);
+    if (block && event.target.closest("[data-field]")) ask(block, false);
   });
   for (const block of form.querySelectorAll("[data-profile]")) {
     const radio = block.querySelector("input[type=radio]");
