@@ -29,14 +29,12 @@ from state.config import (
     SetupConfig,
 )
 from state.errors import Fault, NameRuleError
-from state.kinds import KINDS, fixed
+from state.kinds import KINDS, UNSCHEDULED, fixed
 from state.names import user_name
 
 CLUSTER_KINDS: Final = ("local", "slurm")
 APPS: Final = ("jupyter", "web")
 PROVIDER_KINDS: Final = ("test",)
-UNSCHEDULED: Final = ("local",)
-"""Kinds of cluster that give every job the whole machine: there is nothing to ask for."""
 OPTION_KINDS: Final = ("text", "integer", "boolean", "choice", *KINDS)
 REDIS_SCHEMES: Final = (
     *("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://"),
