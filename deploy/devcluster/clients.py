@@ -53,3 +53,9 @@ def run(layout: Layout, argv: Sequence[str], *, user: str = "", given: str = "",
         words = (done.stderr or done.stdout).strip()
         raise DevclusterError(f"{' '.join(argv)} failed ({done.returncode}): {words}")
     return done.stdout
+
+
+def version(layout: Layout) -> tuple[int, int]:
+    """Slurm's version, such as (22, 5)."""
+    major, minor = run(layout, ("sinfo", "--version")).split()[1].split(".")[:2]
+    return int(major), int(minor)

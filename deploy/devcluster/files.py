@@ -10,7 +10,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from deploy.devcluster import accounts, another, slurm_conf
+from deploy.devcluster import accounts, another, clients, slurm_conf
 from deploy.devcluster.errors import UsageError
 from deploy.devcluster.layout import Layout
 from deploy.devcluster.slurm_conf import Shape
@@ -66,7 +66,6 @@ def write(layout: Layout, shape: Shape) -> None:
     _folder(layout.restd_socket.parent, RESTD, 0o755)
     _file(layout.slurm_conf, slurm_conf.slurm_conf(layout, shape))
     _file(layout.etc / "gres.conf", slurm_conf.gres_conf(layout))
-    _file(layout.etc / "cgroup.conf", slurm_conf.cgroup_conf(shape))
     _file(layout.etc / "slurmdbd.conf", slurm_conf.slurmdbd_conf(layout), "slurm", 0o600)
     _file(layout.associations, accounts.associations(layout))
     _file(layout.hosts, slurm_conf.hosts(layout, Path("/etc/hosts").read_text()))
@@ -76,6 +75,7 @@ def write(layout: Layout, shape: Shape) -> None:
         _folder(layout.bin, "root", 0o755)
         for command in another.COMMANDS:
             _file(layout.bin / command, another.script(layout.debian, command), mode=0o755)
+    _file(layout.etc / "cgroup.conf", slurm_conf.cgroup_conf(shape, clients.version(layout)))
     for minor, path in enumerate(file for files in slurm_conf.gpu_files(layout).values() for file in files):
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(FAKE_MAJOR, minor))
         Path(path).chmod(0o666)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from deploy.devcluster.another import plugins
 from deploy.devcluster.layout import GPUS, HUB, NODES, Layout
 
+CAN_DISABLE = (23, 11)
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -133,10 +135,12 @@ def gres_conf(layout: Layout) -> str:
     )
 
 
-def cgroup_conf(shape: Shape) -> str:
+def cgroup_conf(shape: Shape, version: tuple[int, int]) -> str:
     """cgroup.conf: memory and devices really bind; cores do not, since nodes have more than the machine."""
     if not shape.cgroups:
-        return _lines("CgroupPlugin=disabled")
+        # slurmd loads a plug-in all the same. That for version 1 asks nothing of the machine until it is used; newer
+        # Slurms can do without any.
+        return _lines("CgroupPlugin=disabled" if version >= CAN_DISABLE else "CgroupPlugin=cgroup/v1")
     return _lines(
         "CgroupPlugin=cgroup/v1",
         "ConstrainCores=no",

@@ -30,7 +30,7 @@ def provide(layout: Layout) -> None:
             folder.mkdir(mode=0o755, exist_ok=True)
         (FOLDER / "uses" / layout.cluster).write_text(f"{layout.folder}\n")
         for name in (*PEOPLE, RESTD):
-            if not _exists(name):
+            if not exists(name):
                 (FOLDER / "made" / name).touch()
                 _make(name)
 
@@ -42,7 +42,7 @@ def release(layout: Layout) -> None:
         if not FOLDER.is_dir() or any(_in_use(note) for note in (FOLDER / "uses").glob("*")):
             return
         for made in (FOLDER / "made").glob("*"):
-            if _exists(made.name):
+            if exists(made.name):
                 # --force: a process that somebody left running as this user is no reason to keep the account.
                 _run("userdel", "--force", made.name)
         shutil.rmtree(FOLDER)
@@ -74,7 +74,8 @@ def _in_use(note: Path) -> bool:
     return Layout(folder).mark.exists()
 
 
-def _exists(name: str) -> bool:
+def exists(name: str) -> bool:
+    """Whether there is an account of this name."""
     with contextlib.suppress(KeyError):
         return bool(pwd.getpwnam(name))
     return False
