@@ -209,4 +209,5 @@ def route_of(server: Server, base: str) -> Route:
         attempt=server.attempt,
         endpoint=server.endpoint,
         credential=server.credential,
+        strip=server.strip_prefix,
     )

@@ -170,5 +170,6 @@ async def _fresh(
         profile=found.profile,
         cluster=found.cluster,
         choices=found.choices,
+        strip_prefix=found.strip_prefix,
         requested=site.clock(),
     )

@@ -198,6 +198,7 @@ async def _publish(site: Site, server: Server) -> None:
             attempt=server.attempt,
             endpoint=server.endpoint,
             credential=server.credential,
+            strip=server.strip_prefix,
         )
     )
     now = await site.store.servers.get(server.user, server.name)

@@ -37,6 +37,7 @@ class Chosen(Struct, frozen=True, kw_only=True):
     profile: str
     cluster: str
     choices: dict[str, Any]
+    strip_prefix: bool = False
 
 
 class _WrongError(Exception):
@@ -55,7 +56,8 @@ def validate(
     if found is None:
         raise ChoicesError({"profile": "There is no such profile on this hub."})
     assert facts.user in {"", user.name}  # another's rights would decide
-    return Chosen(profile=found.name, cluster=found.cluster, choices=choose(found, picked, facts))
+    choices = choose(found, picked, facts)
+    return Chosen(profile=found.name, cluster=found.cluster, choices=choices, strip_prefix=found.strip_prefix)
 
 
 def choose(profile: ProfileConfig, picked: Mapping[str, Any], facts: Facts = NOTHING_KNOWN) -> dict[str, Any]:

@@ -188,6 +188,9 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     environment: dict[str, str] = field(default_factory=dict)
     default_path: str = "lab"
     """Where a browser is sent under the server's path when it is ready."""
+    strip_prefix: bool = False
+    """For an app that knows no base path: the server's path is taken off what it is asked, and put back in front of
+    what it redirects to; it is told in X-Forwarded-Prefix."""
     option: dict[str, OptionConfig] = field(default_factory=dict)
     resources: ResourcesConfig = ResourcesConfig()
     setup: SetupConfig = SetupConfig()

@@ -104,6 +104,7 @@ class Server(Struct, frozen=True, kw_only=True):
     which the attempt's starter reports. `deadline` is when the scheduler will end it. `stale`: the scheduler
     has not answered since the last change. `fence` is the highest fencing token that wrote this record.
     `waiting`: why it waits, while it is queued. `node`: the host that the job runs on, where there is one to name.
+    `strip_prefix`: as the profile said when it was started.
     `restart`: how often the scheduler has run the job again; the word of an earlier run is not believed.
     `warned`: how many minutes before its deadline somebody was last told of it (15, 5; 0: not yet).
     """
@@ -130,6 +131,7 @@ class Server(Struct, frozen=True, kw_only=True):
     stale: bool = False
     waiting: Waiting | None = None
     node: str = ""
+    strip_prefix: bool = False
     restart: int = 0
     warned: int = 0
     revision: int = 0
@@ -179,7 +181,10 @@ class Token(Struct, frozen=True, kw_only=True):
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """A path prefix (see `names.server_path`) and where it leads, for one attempt of one server."""
+    """A path prefix (see `names.server_path`) and where it leads, for one attempt of one server.
+
+    `strip`: the app knows no base path, so the prefix is taken off on the way to it.
+    """
 
     prefix: str
     user: str
@@ -187,3 +192,4 @@ class Route(Struct, frozen=True, kw_only=True):
     attempt: str
     endpoint: Endpoint
     credential: str = ""
+    strip: bool = False

@@ -84,6 +84,7 @@ class Profile(NamedTuple):
     app: str
     default_path: str
     command: tuple[str, ...]
+    strip_prefix: bool = False
 
     def text(self, apps: Path) -> str:
         """Its [[profile]]. JSON's strings and lists are TOML's too."""
@@ -91,6 +92,7 @@ class Profile(NamedTuple):
         lines = {"name": self.name, "title": self.title, "description": self.about, "cluster": "devcluster"}
         lines |= {"app": self.app, "default_path": self.default_path}
         told = [f"{key} = {json.dumps(value)}" for key, value in lines.items()]
+        told.append(f"strip_prefix = {json.dumps(self.strip_prefix)}")
         return "\n".join(["[[profile]]", *told, f"command = {json.dumps(command)}", FIELDS])
 
 
@@ -133,6 +135,7 @@ PROFILES = (
         app="web",
         default_path="",
         command=("{apps}/code-server", *CODE_SERVER_OPTIONS),
+        strip_prefix=True,
     ),
     Profile(
         name="tensorboard",

@@ -13,8 +13,9 @@ from gateway.tunnel.answers import Rules
 from gateway.tunnel.cookies import Hidden
 from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.exchange import Exchange, Refuse
-from gateway.tunnel.headers import RequestRules, own_authorization, response_head
+from gateway.tunnel.headers import Fields, RequestRules, ResponseHead, own_authorization, response_head
 from gateway.tunnel.options import Caller, Stats, TunnelOptions
+from gateway.tunnel.prefix import restored
 from gateway.tunnel.splice import Splice
 from gateway.tunnel.way import Way
 from gateway.tunnel.websocket import Opening
@@ -73,7 +74,7 @@ class Tunnel:
                 return
             request.head.carried = carried
         self.options.on_activity(route)
-        line = request.method + b" " + request.target + b" HTTP/1.1"
+        line = request.method + b" " + way.target(request.target) + b" HTTP/1.1"
         self._carry(Exchange(request, line + carried.block, way=way, caller=caller, refuse=refuse))
 
     def way_to(self, endpoint: Endpoint, rules: Rules, *, name: str) -> Way:
@@ -111,7 +112,7 @@ class Tunnel:
             credential=way.credential or (own_authorization(fields) if caller.by_cookie else b""),
             websocket=websocket,
         )
-        return head.block
+        return head.block + way.told
 
     def websocket(self, request: Request, route: Route, *, caller: Caller, refuse: Refuse) -> None:
         """Carry one WebSocket to the route's app, to its end. `refuse` answers it where we refuse it ourselves."""
@@ -132,7 +133,7 @@ class Tunnel:
         self.stats.websockets += 1
         self.stats.websockets_total += 1
         self.options.on_activity(route)
-        line = b"GET " + request.target + b" HTTP/1.1"
+        line = b"GET " + way.target(request.target) + b" HTTP/1.1"
         Opening(request, line + block, way=way, splice=splice, refuse=refuse).start()
 
     def _splice_ended(self, splice: Splice) -> None:
@@ -198,9 +199,14 @@ class Tunnel:
                 return old
             self.drop_route(route.prefix)
         prefix = route.prefix.encode("ascii")
+
+        def rules(fields: Fields) -> ResponseHead:
+            head = response_head(fields, prefix, self._hidden)
+            return head._replace(fields=restored(head.fields, prefix)) if route.strip else head
+
         self._ways[route.prefix] = way = Way(
             route.endpoint,
-            lambda fields: response_head(fields, prefix, self._hidden),
+            rules,
             name=route.prefix,
             route=route,
             options=self.options,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.tunnel.answers import Rules
 from gateway.tunnel.options import Stats, TunnelOptions
 from gateway.tunnel.pool import Pool
+from gateway.tunnel.prefix import HEADER, stripped
 from state.records import Endpoint, Route
 
 if TYPE_CHECKING:
@@ -22,7 +23,19 @@ log = logging.getLogger("towpath.tunnel")
 class Way:
     """`route` None: the portal."""
 
-    __slots__ = ("credential", "exchanges", "loop", "name", "options", "pool", "route", "rules", "stats")
+    __slots__ = (
+        "credential",
+        "cut",
+        "exchanges",
+        "loop",
+        "name",
+        "options",
+        "pool",
+        "route",
+        "rules",
+        "stats",
+        "told",
+    )
 
     def __init__(
         self,
@@ -47,7 +60,16 @@ class Way:
         if b"\r" in credential or b"\n" in credential or b"\0" in credential:
             raise ValueError("a route's credential has a line break")
         self.credential = b"Authorization: " + credential + b"\r\n" if credential else b""
+        # An app that knows no base path: how many slashes its prefix has, and what it is told of it.
+        self.cut = route.prefix.count("/") if route is not None and route.strip else 0
+        self.told = b""
+        if route is not None and route.strip:
+            self.told = HEADER + b": " + route.prefix.rstrip("/").encode("ascii") + b"\r\n"
         self.pool = Pool(endpoint, rules, options)
+
+    def target(self, target: bytes) -> bytes:
+        """A request's target (path and query) as the app gets it."""
+        return stripped(target, self.cut) if self.cut else target
 
     def active(self) -> None:
         """Note that it is used."""

@@ -111,7 +111,11 @@ def test_alice_works_on_a_gpu_node_and_bob_sees_nothing_of_it(hub, browser):
 def test_each_profile_opens_and_works(hub, browser, profile, path, look):
     alice = person(browser, hub, "alice")
     failures = []
-    alice.on("websocket", lambda socket: socket.on("socketerror", failures.append))
+
+    def failed(error):
+        failures.append(error)
+
+    alice.on("websocket", lambda socket: socket.on("socketerror", failed))
     alice.goto(f"{hub.origin}/hub/spawn")
     alice.locator(f"[name='profile'][value='{profile}']").check()
     alice.get_by_role("button", name="Start").click()
