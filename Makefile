@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: help run test check fix bench cluster cluster-down lock clean debian-run debian-test debian-slurm
+.PHONY: help run test test-slurm-versions check fix bench cluster cluster-down lock clean debian-run debian-test debian-slurm
 
 # The distribution's own interpreter comes first: jobs run as other users, who must be able to read it.
 PYTHON ?= $(firstword $(foreach p,/usr/bin/python3.11 /usr/bin/python3 python3.11 python3,$(shell command -v $(p))))
@@ -13,6 +13,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 VENV_ARGS := --quiet --python $(PYTHON)
 SYNC := UV_LINK_MODE=copy UV_NO_CONFIG=1 $(UV) pip sync --quiet --require-hashes
+# Jobs run as the cluster's users, who cannot read every checkout.
+APPS ?= /var/tmp/towpath-apps
+DEBIANS ?= /var/tmp/towpath-debian
 ARGS ?=
 
 help:  ## Say what there is
@@ -23,6 +26,13 @@ run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ 
 
 test: check .venv-jupyter/.done debian-test  ## Install what the tests need, and run them all
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+test-slurm-versions: .venv/.test debian-slurm  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
+	@for release in trixie forky; do
+	    $(SUDO) deploy/devcluster/another-debian.sh $$release $(DEBIANS)-$$release
+	    echo "Slurm of Debian $$release"
+	    TOWPATH_TEST_DEBIAN=$(DEBIANS)-$$release $(BIN)/python -m pytest tests/cluster $(ARGS)
+	done
 
 check: .venv/.test  ## Format, lint, types, import directions
 	@$(BIN)/ruff format --check --quiet .
@@ -38,10 +48,10 @@ bench: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-bench  ## Measur
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m tests.bench $(ARGS)
 
 cluster: debian-slurm  ## Start a real Slurm on this machine (root; ARGS="--number 1 --folder DIR" for another)
-	@$(SUDO) $(PYTHON) -m deploy.devcluster up $(ARGS)
+	@$(SUDO) $(PYTHON) -B -m deploy.devcluster up $(ARGS)
 
 cluster-down:  ## End it, and remove all that it made
-	@$(SUDO) $(PYTHON) -m deploy.devcluster down $(ARGS)
+	@$(SUDO) $(PYTHON) -B -m deploy.devcluster down $(ARGS)
 
 lock: $(UV)  ## Write the locks anew from pyproject.toml
 	@compile="$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade"
@@ -49,13 +59,14 @@ lock: $(UV)  ## Write the locks anew from pyproject.toml
 	$$compile pyproject.toml --group build --group test -o requirements/test.lock
 	$$compile --group pyproject.toml:bench -o requirements/bench.lock
 	$$compile --group pyproject.toml:jupyter -o requirements/jupyter.lock
+	$$compile --group pyproject.toml:apps -o requirements/apps.lock
 
 clean:  ## Remove what make installed here
 	rm -rf .venv .venv-* build dist
 
 # --- environments: each is made whole from its lock; a stamp says which lock it has -------------------------
 $(UV): requirements/uv.lock
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends python3-venv; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Installing Debian packages: python3-venv"; $(APT) update; $(APT) install -y --no-install-recommends python3-venv >/dev/null; }
 	echo "Installing uv"
 	$(PYTHON) -m venv --clear .venv-uv
 	.venv-uv/bin/pip install --quiet --require-hashes -r requirements/uv.lock
@@ -86,9 +97,13 @@ $(UV): requirements/uv.lock
 	@echo "Installing the peers"
 	$(UV) venv --clear $(VENV_ARGS) .venv-bench
 	$(SYNC) --python .venv-bench/bin/python requirements/bench.lock
-	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm; }
+	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm >/dev/null; }
 	npm ci --silent --prefix tests/bench
 	touch $@
+
+.PHONY: cluster-apps
+cluster-apps: $(UV)
+	@deploy/devcluster/apps/install.sh $(APPS) $(CURDIR)/requirements/apps.lock $(CURDIR)/$(UV)
 
 .PHONY: debian-test debian-bench debian-slurm
 # Plug-ins are files, not commands: one without which Slurm does not start stands for each of their packages.
