@@ -235,7 +235,7 @@ def test_the_command_brings_a_cluster_up_and_takes_it_down_with_jobs_on_it(tmp_p
         up = command("up", *folder, "--number", "210")
         assert up.returncode == 0, up.stderr
         assert "Slurm is up" in up.stdout
-        assert command("up", *folder).stdout == f"It is up already, in {layout.folder}.\n"
+        assert f"up already, in {layout.folder}.\n" in command("up", *folder).stdout
         assert command("status", *folder).stdout.count("runs, process") == 8
         processes.recorded(layout.run / "slurmctld.process").signal(signal.SIGKILL)
         eventually(lambda: command("status", *folder).returncode == 1)
