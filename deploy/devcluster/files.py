@@ -60,6 +60,7 @@ def write(layout: Layout, shape: Shape) -> None:
     _folder(layout.log, "slurm", 0o755)
     _folder(layout.state / "slurmctld", "slurm", 0o700)
     _folder(layout.state / "mysql", "mysql", 0o700)
+    _folder(layout.mysql_temporary, "mysql", 0o700)
     _folder(layout.mysql_socket.parent, "mysql", 0o755)
     _folder(layout.munge_folder, "munge", 0o755)
     _folder(layout.restd_socket.parent, RESTD, 0o755)
