@@ -2,4 +2,8 @@
 
 
 def test_all_nodes_are_idle(slurm):
-    assert sorted(slurm.run("sinfo", "-h", "-N", "-o", "%N %P %t").split("\n")[:3]) == ["cn1 cpu* idle", "cn2 cpu* idle", "gn1 gpu idle"]
+    assert sorted(slurm.run("sinfo", "-h", "-N", "-o", "%N %P %t").split("\n")[:3]) == [
+        "cn1 cpu* idle",
+        "cn2 cpu* idle",
+        "gn1 gpu idle",
+    ]
