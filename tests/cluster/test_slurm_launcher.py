@@ -65,11 +65,9 @@ def home() -> Path:
         (Resources(qos="nope"), "qos"),
         (Resources(reservation="nope"), "reservation"),
         (Resources(constraint="nope"), "constraint"),
-        (Resources(cores=500), "cores"),
         (Resources(memory=2**50), "memory"),
         (Resources(partition="gpu", gpu_type="h100", gpus=1), "gpus"),
         (Resources(partition="gpu", gpu_type="a100", gpus=9), "gpus"),
-        (Resources(walltime=30 * 86400), "walltime"),
         (Resources(qos="debug", walltime=7200), "walltime"),
     ],
 )
@@ -230,6 +228,22 @@ def test_the_scheduler_warns_the_script_before_the_end(slurm, make_cli, hub):
     run(body())
 
 
+def test_what_a_partition_does_not_allow_may_wait_there_and_says_so(slurm, make):
+    """EnforcePartLimits=NO, Slurm's default: it is taken, with a warning."""
+
+    async def body():
+        launcher = make()
+        spec = job(resources=Resources(walltime=30 * 86400))
+        ref = await launcher.submit(spec)
+        view = await shown(launcher, spec, JobState.QUEUED)
+        assert view.native_id == ref.native_id
+        assert view.waiting.code in ("PartitionTimeLimit", "PartitionConfig")
+        await launcher.cancel(ref, spec.attempt)
+        await over(launcher, spec)
+
+    run(body())
+
+
 # --- cancel and end
 
 
@@ -350,6 +364,8 @@ def test_a_killed_slurmctld_loses_nothing(slurm, make_cli):
         spec = job()
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
+        began, saved = time.time(), slurm.folder / "state/slurmctld/job_state"
+        await until(lambda: saved.exists() and saved.stat().st_mtime > began)  # it writes its state now and then
         slurm.daemon("slurmctld").kill()
         with pytest.raises(LauncherError) as caught:
             await launcher.poll()
