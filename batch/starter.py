@@ -334,7 +334,8 @@ def every_host(address):
 def addresses_of(host):
     """What the name stands for, IPv4 first; no link-local ones (they lead nowhere without an interface)."""
     try:
-        found = [entry[4][0] for entry in _socket.getaddrinfo(host, None, 0, _socket.SOCK_STREAM)]
+        # as bytes: a str would import the codec for international names
+        found = [entry[4][0] for entry in _socket.getaddrinfo(host.encode("ascii"), None, 0, _socket.SOCK_STREAM)]
     except (OSError, UnicodeError):
         return []
     return sorted((one for one in found if not one.startswith("fe80")), key=lambda one: ":" in one)
@@ -478,7 +479,10 @@ class Front:
             passage.close()
         waiting, self.waiting = self.waiting, []
         for passage in waiting:
-            passage.reach_app()
+            try:
+                passage.reach_app()
+            except OSError:
+                passage.close()
         if self.resting and now >= self.resting:
             self.resting = 0.0
             self.watch_listener()
@@ -879,7 +883,7 @@ class Starter:
             if os.environ.get(SETUP_FAILURE):
                 raise Failure("setup", os.environ[SETUP_FAILURE])
             self.come_up()
-            if self.spec.get("passport"):
+            if self.spec.get("passport") and not self.reached_at:
                 self.open_way_in()
         except Failure as failure:
             self.end_app()
@@ -906,6 +910,8 @@ class Starter:
                 self.send_messenger()
             if self.spec.get("passport"):
                 hub_context(self.authority())  # loads ssl, while the app loads what it needs
+                if self.endpoint["kind"] == "unix":  # a port may yet turn out to be another's
+                    self.open_way_in()
             if self.wait_until_it_answers():
                 return
             self.end_app()

@@ -264,6 +264,20 @@ def _clusters(config: Config, say: Say) -> None:
                 f"cluster[{number}].kind",
                 f"{cluster.kind!r} is not a kind of cluster here; there is: {', '.join(CLUSTER_KINDS)}.",
             )
+        elif cluster.kind != "local" and not _private_reports(config.gateway):
+            say(
+                "gateway.report_port",
+                f"jobs of {cluster.name!r} report over the network, and not in plain http: set report_host and"
+                " report_port, or an internal_url that begins with https://.",
+            )
+
+
+def _private_reports(gateway: GatewayConfig) -> bool:
+    """Whether a job's report token is read by nobody on its way: over https, or within this machine."""
+    if not gateway.internal_url and gateway.report_port:
+        return True
+    parts = urlsplit(gateway.internal_url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or gateway.host)
 
 
 def _profiles(config: Config, say: Say) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import runpy
 import select
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.way_in import ATTEMPT, Node, drain, echo
+from tests.batch.way_in import ATTEMPT, STARTER, Node, drain, echo
 
 
 @pytest.fixture
@@ -224,6 +225,33 @@ def test_the_nodes_own_name_gives_the_address(node):
     host, port = node.ready()
     assert host == "127.77.3.11"
     assert node.ask((host, port)).endswith(b"xx")
+
+
+@pytest.mark.parametrize(
+    ("known", "towards", "chosen"),
+    [
+        (["127.0.1.1", "127.77.3.13"], "", "127.77.3.13"),
+        (["127.0.1.1"], "127.77.3.14", "127.77.3.14"),
+        (["127.0.1.1"], "127.0.0.1", "127.0.1.1"),
+        (["192.0.2.7", "127.77.3.15"], "", "127.77.3.15"),  # the first one is not this machine's
+        ([], "", "127.0.0.1"),
+    ],
+)
+def test_an_address_that_every_machine_has_is_taken_last(known, towards, chosen, monkeypatch):
+    starter = runpy.run_path(str(STARTER), run_name="starter")
+    choose = starter["listen_on_node"]
+    monkeypatch.setitem(choose.__globals__, "addresses_of", lambda host: known if host == os.uname().nodename else [])
+    monkeypatch.setitem(choose.__globals__, "source_towards", lambda url: towards)
+    listener = choose("", ["https://hub.example.org/"])
+    assert listener.getsockname()[0] == chosen
+    listener.close()
+
+
+def test_the_way_to_the_hub_has_an_address():
+    starter = runpy.run_path(str(STARTER), run_name="starter")
+    for url in ("https://127.0.0.1:8443/x", "http://localhost/x"):
+        assert starter["source_towards"](url) == "127.0.0.1"
+    assert starter["source_towards"]("https://no-such-name.invalid/") == ""
 
 
 def test_the_starter_says_that_it_runs_and_says_ready_again_and_again(node):
