@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: help run test check fix bench cluster cluster-down lock clean debian-run debian-test debian-slurm
+.PHONY: help run test test-slurm-versions check fix bench cluster cluster-down lock clean debian-run debian-test debian-slurm
 
 # The distribution's own interpreter comes first: jobs run as other users, who must be able to read it.
 PYTHON ?= $(firstword $(foreach p,/usr/bin/python3.11 /usr/bin/python3 python3.11 python3,$(shell command -v $(p))))
@@ -15,6 +15,7 @@ VENV_ARGS := --quiet --python $(PYTHON)
 SYNC := UV_LINK_MODE=copy UV_NO_CONFIG=1 $(UV) pip sync --quiet --require-hashes
 # Jobs run as the cluster's users, who cannot read every checkout.
 APPS ?= /var/tmp/towpath-apps
+DEBIANS ?= /var/tmp/towpath-debian
 ARGS ?=
 
 help:  ## Say what there is
@@ -25,6 +26,13 @@ run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ 
 
 test: check .venv-jupyter/.done debian-test  ## Install what the tests need, and run them all
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+test-slurm-versions: .venv/.test debian-slurm  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
+	@for release in trixie forky; do
+	    $(SUDO) deploy/devcluster/another-debian.sh $$release $(DEBIANS)-$$release
+	    echo "Slurm of Debian $$release"
+	    TOWPATH_TEST_DEBIAN=$(DEBIANS)-$$release $(BIN)/python -m pytest tests/cluster $(ARGS)
+	done
 
 check: .venv/.test  ## Format, lint, types, import directions
 	@$(BIN)/ruff format --check --quiet .
@@ -40,10 +48,10 @@ bench: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-bench  ## Measur
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m tests.bench $(ARGS)
 
 cluster: debian-slurm  ## Start a real Slurm on this machine (root; ARGS="--number 1 --folder DIR" for another)
-	@$(SUDO) $(PYTHON) -m deploy.devcluster up $(ARGS)
+	@$(SUDO) $(PYTHON) -B -m deploy.devcluster up $(ARGS)
 
 cluster-down:  ## End it, and remove all that it made
-	@$(SUDO) $(PYTHON) -m deploy.devcluster down $(ARGS)
+	@$(SUDO) $(PYTHON) -B -m deploy.devcluster down $(ARGS)
 
 lock: $(UV)  ## Write the locks anew from pyproject.toml
 	@compile="$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade"

@@ -1,7 +1,7 @@
 """One term of leadership: from the lease to its loss.
 
-Owns: the tasks of a term (renewing, wake-ups, scans, polls, the dispatch of work) and the comparison of routes with
-ready servers. Refuses to decide about a server (`batch.reconcile`) and to act (`batch.hands`).
+Owns: the tasks of a term (renewing, wake-ups, scans, polls, catalogs, the dispatch of work) and the comparison of
+routes with ready servers. Refuses to decide about a server (`batch.reconcile`) and to act (`batch.hands`).
 """
 
 import asyncio
@@ -17,7 +17,9 @@ from batch.desk import Desk
 from batch.hands import Hands, Place, route_of
 from batch.jobs import base_path
 from batch.reconcile import Action, Sight, orphan, reconcile
+from batch.refresh import refresh
 from batch.watch import ClusterWatch
+from batch.why import told
 from state.config import Config
 from state.errors import ConflictError, FencedError, StateUnavailableError
 from state.names import server_key
@@ -81,6 +83,7 @@ class Term:
                 group.create_task(self._dispatch())
                 for watch in self._watches.values():
                     group.create_task(watch.run())
+                    group.create_task(refresh(self._store.catalogs, watch.config, watch.launcher, fence=self._fence))
         except BaseExceptionGroup as group:
             if group.split((FencedError, LeaseLostError))[1] is None:
                 raise LeaseLostError("Another controller leads.") from group
@@ -220,7 +223,7 @@ def mend(servers: Iterable[Server], routes: Iterable[Route], base: str) -> tuple
     ready = {
         route_of(server, base).prefix: server
         for server in servers
-        if server.status is Status.READY and server.target is Target.READY
+        if server.status is Status.READY and server.target is Target.READY and not told(server)
     }
     table = {route.prefix: route for route in routes}
     missing = [server for prefix, server in ready.items() if table.get(prefix) != route_of(server, base)]

@@ -26,6 +26,8 @@ HINTS: Final = {
     "no-answer": "It may need longer than the hub waits, or it may be stuck. The end of its log is below.",
     "folder": "The job's folder must belong to you, with room on its disk.",
 }
+TOLD: Final = "told"
+"""The code of what the gateway notes when a starter ends because the scheduler said so; what for is not known yet."""
 GUESSES: Final = frozenset(
     {"app-ended", "app-died", "app-exited", "start-failed", "exited", "job-ended", "cancelled", "lost"}
 )
@@ -34,7 +36,7 @@ GUESSES: Final = frozenset(
 
 def why(server: Server, view: JobView) -> tuple[Status, Reason]:
     """Stopped or failed, and why, for a job that has ended while its server was to be ready."""
-    report = view.report if view.report is not None and view.report.kind != "ready" else Report(kind="", attempt="")
+    report = _last_word(server, view)
     code = report.exit_code if report.exit_code is not None else view.exit_code
     if view.ending is not None:
         return Status.FAILED, replace(view.ending, log_tail=report.log_tail, exit_code=code)
@@ -67,6 +69,21 @@ def why(server: Server, view: JobView) -> tuple[Status, Reason]:
         log_tail=report.log_tail,
         exit_code=code,
     )
+
+
+def _last_word(server: Server, view: JobView) -> Report:
+    """What the starter said last: where the launcher sees it, or as the gateway noted it when the end was asked for."""
+    if view.report is not None and view.report.kind != "ready":
+        return view.report
+    noted = server.reason
+    if noted is not None and told(server):
+        return Report(kind="ended", attempt=server.attempt, exit_code=noted.exit_code, log_tail=noted.log_tail)
+    return Report(kind="", attempt=server.attempt)
+
+
+def told(server: Server) -> bool:
+    """Whether its app has ended because the scheduler said so, while the job's end is still to be seen."""
+    return server.reason is not None and server.reason.code == TOLD
 
 
 def better(server: Server, view: JobView | None, *, now: float) -> Reason | None:

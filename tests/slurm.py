@@ -1,14 +1,15 @@
 """A real Slurm for tests: a cluster of its own (deploy/devcluster), with its daemons to stop, kill and start."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy.devcluster import cgroups, clients, processes, tokens
-from deploy.devcluster.cluster import Cluster, check_ports
+from deploy.devcluster import clients, processes
+from deploy.devcluster.cluster import Cluster, check_ports, has_cgroups
 from deploy.devcluster.errors import DevclusterError, UsageError
 from deploy.devcluster.layout import NODES, Layout
 from deploy.devcluster.slurm_conf import Shape
@@ -62,7 +63,21 @@ class Slurm:
 
     def jwt(self, user: str, seconds: int = 3600) -> str:
         """A token for slurmrestd."""
-        return tokens.mint(self.layout.jwt_key.read_bytes(), user, now=int(time.time()), seconds=seconds)
+        return self.run("scontrol", "token", f"username={user}", f"lifespan={seconds}").strip().partition("=")[2]
+
+    def sacct(self, job: str, field: str) -> str:
+        """One field of the job itself (not of its steps) in the database; empty while it is not there."""
+        return self.run("sacct", "-nPX", "--jobs", job, f"--format={field}").strip()
+
+    def save(self) -> None:
+        """Return when slurmctld has written down all that it knows; it does so every few seconds, a crash forgets the rest."""
+        state = self.layout.state / "slurmctld" / "part_state"  # written in the same round as the jobs, after them
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        self.run("scontrol", "update", "PartitionName=cpu", "State=UP")
+        end = time.monotonic() + 30
+        while not state.exists() or state.stat().st_mtime_ns == before:
+            assert time.monotonic() < end, "slurmctld does not save its state"
+            time.sleep(0.05)
 
     def daemon(self, name: str) -> "FaultyDaemon":
         """munged, mariadbd, slurmdbd, slurmctld, slurmrestd; a slurmd goes by its node's name."""
@@ -74,30 +89,33 @@ class Slurm:
             self.daemon(name).sigcont()
             if not daemon.alive:
                 daemon.start()
-        for reservation in self.run("scontrol", "--oneliner", "show", "reservation").split():
-            if reservation.startswith("ReservationName="):
-                self.run("scontrol", "delete", reservation)
         for partition in ("cpu", "gpu"):
             self.run("scontrol", "update", f"PartitionName={partition}", "State=UP")
-        if self.run("squeue", "--noheader", "--states=all", "--format=%T").strip():
-            self.attempt("scancel", *(f"--user={user}" for user in self.users[:1]))
+        if self.run("squeue", "--noheader"):
             for user in self.users:
                 self.run("scancel", f"--user={user}")
-        self._until_idle()
-
-    def _until_idle(self) -> None:
         end = time.monotonic() + 60
-        while True:
-            states = self.run("sinfo", "--noheader", "--Node", "--format=%N %t").split("\n")
-            bad = {line.split()[0] for line in states if line and line.split()[1] != "idle"}
-            waiting = self.run("squeue", "--noheader", "--format=%i %T").strip()
-            if not bad and not waiting:
-                return
-            for node in bad:
-                if any(line.startswith(f"{node} d") for line in states):
-                    self.attempt("scontrol", "update", f"NodeName={node}", "State=RESUME")
-            assert time.monotonic() < end, f"the cluster does not come to rest: {states} {waiting}"
+        while unrest := self._unrest():
+            assert time.monotonic() < end, f"the cluster does not come to rest: {unrest}"
             time.sleep(0.1)
+
+    def _unrest(self) -> list[str]:
+        """What is not as it was at first; what can be done about it is done on the way."""
+        jobs = self.run("squeue", "--noheader", "--format=job %i %T").splitlines()
+        reservations = [
+            line.split()[0]
+            for line in self.run("scontrol", "--oneliner", "show", "reservation").splitlines()
+            if line.startswith("ReservationName=")
+        ]
+        for reservation in reservations:  # refused while a job is in it
+            self.attempt("scontrol", "delete", reservation)
+        nodes = [
+            line for line in self.run("sinfo", "-h", "-N", "-o", "%N %t").splitlines() if not line.endswith(" idle")
+        ]
+        for node, state in (line.split() for line in nodes):
+            if state.startswith(("drain", "drng", "down")):
+                self.attempt("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        return jobs + reservations + nodes
 
 
 class FaultyDaemon:
@@ -146,10 +164,15 @@ class FaultyDaemon:
 
 @contextlib.contextmanager
 def running(*, cpus: int = 8) -> Iterator[Slurm]:
-    """A cluster in a folder and with a number of its own; gone afterwards."""
+    """A cluster in a folder and with a number of its own; gone afterwards.
+
+    Its Slurm is this machine's, or that of the folder which TOWPATH_TEST_DEBIAN names (`make test-slurm-versions`).
+    """
+    debian = os.environ.get("TOWPATH_TEST_DEBIAN")
     _bury_the_dead()
-    with _place() as layout:
-        cluster = Cluster(layout, Shape(cpus=cpus, cgroups=cgroups.usable()))
+    with _place() as place:
+        layout = dataclasses.replace(place, debian=Path(debian) if debian else None)
+        cluster = Cluster(layout, Shape(cpus=cpus, cgroups=has_cgroups(layout)))
         try:
             cluster.up(lambda _: None)
         except DevclusterError as error:

@@ -66,7 +66,7 @@ ALWAYS: Final = {
 class Ended(Struct, frozen=True, kw_only=True):
     """What Slurm knows of one ended job; None and `""`: not known.
 
-    `state`: its word, in capitals, without what follows (`CANCELLED`). `cancelled_by`: a user id or a name. `signal`: as
+    `state`: its word, in capitals, without what follows (`CANCELLED`). `cancelled_by`: a user id or name. `signal`: as
     Slurm numbers it. `reason`: its word. `used`, `asked`: the most memory seen and what was asked for,
     bytes per node. `elapsed`, `limit`: seconds. `nodes`: as Slurm writes them.
     """

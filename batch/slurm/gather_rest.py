@@ -4,7 +4,7 @@ Owns: the shapes of its JSON, 0.0.38 (22.05) to 0.0.45 (26.05). Refuses to know 
 what follows from the facts (`batch.slurm.gather`). What is not understood is left out.
 
 Newer versions wrap numbers (`{"set": true, "infinite": false, "number": 7}`), nest what was flat (a partition's limits)
-and make lists of states.
+and make lists of states. 0.0.40 to 0.0.44 tell neither which partition is the default nor which are root's alone.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

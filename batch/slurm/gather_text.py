@@ -78,9 +78,9 @@ def fields(line: str) -> dict[str, str]:
     What people write (a node's reason or comment) comes last, so it cannot take the place of what Slurm says.
     """
     marks = list(_FIELD.finditer(line))
-    ends = [mark.start() for mark in marks[1:]] + [len(line)]
     found: dict[str, str] = {}
-    for mark, end in zip(marks, ends, strict=True):
+    for at, mark in enumerate(marks):
+        end = marks[at + 1].start() if at + 1 < len(marks) else len(line)
         found.setdefault(mark[1], line[mark.end() : end].strip())
     return found
 

@@ -14,6 +14,7 @@ from batch.slurm.limits import Told, limit, named
 from state.records import Waiting
 
 MINUTE: Final = 60.0
+TEXT_MAX: Final = 300
 NOTHING_TO_DO: Final = "There is nothing to do: it starts by itself."
 ASK_ADMIN: Final = "Tell the cluster's administrators if it stays like this."
 START_AGAIN: Final = "Cancel it, and start again with another choice."
@@ -230,7 +231,7 @@ def waiting(
     `start`: when Slurm expects to start it (seconds since the epoch); one that has passed says nothing, and it is
     rounded up to a minute. `partition`, `qos`, `account`: the job's own, `""` where not known.
     """
-    word, told = _told(code.strip().strip("()").replace("_", " "), qos=qos, account=account)
+    word, told = _told(code.replace("_", " ").strip().strip("()").strip()[:TEXT_MAX], qos=qos, account=account)
     return Waiting(
         code=word,
         message=_fill(told.message, partition, qos, account),

@@ -289,6 +289,19 @@ TABLE: Final[tuple[Refusal, ...]] = (
         ),
     ),
     Refusal(
+        code="accounting-away",
+        message="Slurm's accounting does not answer.",
+        hint=WAITS,
+        transient=True,
+        numbers=(7000, 7008),
+        texts=(
+            "unable to connect to database",
+            "slurm_persist_conn_open",
+            "talking to the database",
+            "database connection reference is invalid",
+        ),
+    ),
+    Refusal(
         code="authentication",
         message="Slurm does not accept the hub's word: its authentication (munge or a token) does not work now.",
         hint="Tell the hub's administrator. " + WAITS,
@@ -322,14 +335,6 @@ TABLE: Final[tuple[Refusal, ...]] = (
             "is shutting down",
             "header lengths are longer",
         ),
-    ),
-    Refusal(
-        code="accounting-away",
-        message="Slurm's accounting does not answer.",
-        hint=WAITS,
-        transient=True,
-        numbers=(7000, 7008),
-        texts=("unable to connect to database", "slurm_persist_conn_open", "database connection reference is invalid"),
     ),
     Refusal(
         code="configuration",

@@ -16,15 +16,11 @@ CPU_QOS = "normal,debug,scavenger"
 GPU_QOS = "normal,debug,gpuq,scavenger"
 
 
-def cluster_command(layout: Layout) -> str:
-    """Makes the cluster known; to be done before slurmctld starts."""
-    return f"add cluster {layout.cluster}\n"
+def commands(layout: Layout) -> str:
+    """What is given to sacctmgr, after slurmctld has registered; the file of `associations` is part of it.
 
-
-def qos_commands() -> str:
-    """Makes the QOS; to be done after slurmctld has registered.
-
-    Before that the database does not know gres/gpu, and drops a limit on it without a word.
+    Before that the database does not know gres/gpu, and drops a limit on it without a word. Few commands, since each
+    costs a third of a second: sacctmgr writes a message in two pieces, and the second waits for an acknowledgement.
     """
     return _lines(
         "add qos scavenger set Priority=1",
@@ -32,21 +28,27 @@ def qos_commands() -> str:
         "add qos debug set Priority=100 MaxWall=00:30:00 MaxJobsPerUser=2 Flags=DenyOnLimit",
         # A third GPU waits with the reason QOSMaxGRESPerUser.
         "add qos gpuq set Priority=50 MaxTRESPerUser=gres/gpu=2",
+        f"load file={layout.associations}",
+        # Last: sacctmgr reads the list of QOS once, when one is first referred to.
+        "modify qos normal set Priority=10 Preempt=scavenger MaxWall=1-00:00:00",
+        "modify qos debug,gpuq set Preempt=scavenger",
     )
 
 
-def association_commands() -> str:
-    """Makes all else; for another sacctmgr than the QOS, since one reads the list of QOS once."""
+def associations(layout: Layout) -> str:
+    """A file for `sacctmgr load`."""
     return _lines(
-        "modify qos normal set Priority=10 Preempt=scavenger MaxWall=1-00:00:00",
-        "modify qos debug set Preempt=scavenger",
-        "modify qos gpuq set Preempt=scavenger",
-        f"add account physics Description=physics Organization=lab QosLevel={GPU_QOS} DefaultQOS=normal",
-        f"add account bio Description=bio Organization=lab QosLevel={CPU_QOS} DefaultQOS=normal",
-        "add user alice Account=physics DefaultAccount=physics",
-        "add user alice Account=bio Partition=cpu",
-        "add user bob Account=bio Partition=cpu DefaultAccount=bio",
-        "add user carol Account=physics DefaultAccount=physics",
+        f"Cluster - '{layout.cluster}':Fairshare=1:QOS='normal'",
+        "Parent - 'root'",
+        "User - 'root':DefaultAccount='root':AdminLevel='Administrator':Fairshare=1",
+        f"Account - 'physics':Description='physics':Organization='lab':DefaultQOS='normal':QOS='{GPU_QOS}'",
+        f"Account - 'bio':Description='bio':Organization='lab':DefaultQOS='normal':QOS='{CPU_QOS}'",
+        "Parent - 'physics'",
+        "User - 'alice':DefaultAccount='physics'",
+        "User - 'carol':DefaultAccount='physics'",
+        "Parent - 'bio'",
+        "User - 'alice':DefaultAccount='physics':Partition='cpu'",
+        "User - 'bob':DefaultAccount='bio':Partition='cpu'",
     )
 
 

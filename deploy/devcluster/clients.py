@@ -12,12 +12,11 @@ from deploy.devcluster.errors import DevclusterError
 from deploy.devcluster.layout import Layout
 
 SECONDS = 30
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def environment(layout: Layout) -> dict[str, str]:
     """An explicit one: nothing of the caller's reaches a daemon, or a job that a daemon starts."""
-    return {"PATH": PATH, "LANG": "C.UTF-8", **layout.environment}
+    return {"LANG": "C.UTF-8", **layout.environment}
 
 
 def attempt(
@@ -30,7 +29,7 @@ def attempt(
     account = pwd.getpwnam(user) if user else None
     own = {"HOME": account.pw_dir, "USER": user, "LOGNAME": user, "SHELL": account.pw_shell} if account else {}
     try:
-        return subprocess.run(
+        return subprocess.run(  # noqa: S603 - our own command lines
             argv,
             input=given,
             capture_output=True,
@@ -54,3 +53,9 @@ def run(layout: Layout, argv: Sequence[str], *, user: str = "", given: str = "",
         words = (done.stderr or done.stdout).strip()
         raise DevclusterError(f"{' '.join(argv)} failed ({done.returncode}): {words}")
     return done.stdout
+
+
+def version(layout: Layout) -> tuple[int, int]:
+    """Slurm's version, such as (22, 5)."""
+    major, minor = run(layout, ("sinfo", "--version")).split()[1].split(".")[:2]
+    return int(major), int(minor)

@@ -7,15 +7,15 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from deploy.devcluster import accounts, cgroups, clients, daemons, files, processes, users
+from deploy.devcluster import accounts, another, cgroups, clients, daemons, files, processes, users
 from deploy.devcluster.daemons import Daemon
 from deploy.devcluster.errors import DevclusterError, UsageError
-from deploy.devcluster.layout import NODES, Layout
+from deploy.devcluster.layout import NODES, PATH, Layout
 from deploy.devcluster.slurm_conf import Shape
 
 # Commands that must be there, and the Debian package that each comes with.
@@ -39,15 +39,15 @@ class Cluster:
     """One cluster; what it is made of is found from its folder alone, so any process may speak of it."""
 
     layout: Layout
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
 
     @cached_property
     def daemons(self) -> dict[str, Daemon]:
         """Every daemon by name; a slurmd goes by its node's name."""
-        binds: dict[Path, Path] = {}
+        groups: dict[Path, Path] = {}
         if self.shape.cgroups:
-            binds = {hierarchy / self.layout.cgroup: hierarchy for hierarchy in cgroups.hierarchies()}
-        return daemons.all_of(self.layout, binds)
+            groups = {hierarchy / self.layout.cgroup: hierarchy for hierarchy in cgroups.hierarchies()}
+        return daemons.all_of(self.layout, groups)
 
     def up(self, say: Say) -> None:
         """From nothing (or from what a crash left) to three idle nodes. On failure all of it is undone.
@@ -55,17 +55,17 @@ class Cluster:
         Raises UsageError when this machine or this user cannot have it, DevclusterError when something does not start.
         """
         check_machine()
-        if files.is_cluster(self.layout.folder):
-            say("Removing what an earlier cluster left")
-            self.down(say)
-        check_ports(self.layout)
-        files.claim(self.layout)
-        try:
-            self._build(say)
-        except BaseException:
-            with contextlib.suppress(DevclusterError):
-                self.down(say, keep_logs=True)
-            raise
+        with _alone(self.layout):
+            if files.number_of(self.layout.folder) is not None:
+                say("Removing what an earlier cluster left")
+                self._remove(say)
+            check_ports(self.layout)
+            files.claim(self.layout)
+            try:
+                self._build(say)
+            except BaseException:
+                self._remove(say)
+                raise
 
     def _build(self, say: Say) -> None:
         say("Unix accounts")
@@ -80,13 +80,11 @@ class Cluster:
         named["munged"].wait()
         say("slurmdbd")
         named["slurmdbd"].start()
-        self._sacctmgr(accounts.cluster_command(self.layout))
         say("slurmctld, slurmrestd and the nodes")
         for name in ("slurmctld", *NODES, "slurmrestd"):
             named[name].launch()
         named["slurmctld"].wait()
-        self._sacctmgr(accounts.qos_commands())
-        self._sacctmgr(accounts.association_commands())
+        self._sacctmgr(accounts.commands(self.layout))
         for name in (*NODES, "slurmrestd"):
             named[name].wait()
 
@@ -116,11 +114,15 @@ class Cluster:
         if done.returncode or any(sign in words for sign in SACCTMGR_FAILS):
             raise DevclusterError(f"sacctmgr did not do as it was told: {words}")
 
-    def down(self, say: Say, *, keep_logs: bool = False) -> None:
-        """End all that `up` started and remove all that it made; idempotent. `keep_logs` leaves the log folder."""
+    def down(self, say: Say) -> None:
+        """End all that `up` started, and remove all that it made; idempotent. Raises UsageError where it may not."""
+        check_root()
+        with _alone(self.layout):
+            if files.number_of(self.layout.folder) is not None:
+                self._remove(say)
+
+    def _remove(self, say: Say) -> None:
         layout = self.layout
-        if not files.is_cluster(layout.folder):
-            return
         say("Ending the daemons and the jobs")
         # At once, all of them: what they would write down is about to be removed. Nodes first, so that no job begins.
         for name in (*NODES, *reversed(self.daemons)):
@@ -128,16 +130,43 @@ class Cluster:
         while left := list(processes.marked(layout.hosts)):
             for process in left:
                 process.end(seconds=0)
+        say("Removing control groups, accounts and files")
         cgroups.remove(layout.cgroup)
         users.release(layout)
         files.remove(layout)
 
+    @property
+    def whole(self) -> bool:
+        """Whether every daemon runs."""
+        return all(daemon.alive for daemon in self.daemons.values())
+
+
+def has_cgroups(layout: Layout) -> bool:
+    """Whether this machine and this Slurm can have control groups for jobs; newer Slurms know only version 2."""
+    return cgroups.usable() and (layout.debian is None or (another.plugins(layout.debian) / "cgroup_v1.so").exists())
+
+
+@contextlib.contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """One at a time in a folder. The lock is an abstract socket (unix(7)): it is no file, and ends with its process."""
+    with socket.socket(socket.AF_UNIX) as lock:
+        try:
+            lock.bind(f"\0towpath-devcluster:{layout.folder}")
+        except OSError:
+            raise UsageError(f"Somebody is at work on the cluster in {layout.folder} right now.") from None
+        yield
+
+
+def check_root() -> None:
+    """Raises UsageError when this is not root."""
+    if os.geteuid() != 0:
+        raise UsageError("The cluster needs root: it starts daemons as several users, and makes accounts.")
+
 
 def check_machine() -> None:
     """Raises UsageError when this is not root, or something is not installed."""
-    if os.geteuid() != 0:
-        raise UsageError("The cluster needs root: it starts daemons and makes users.")
-    missing = {package for command, package in COMMANDS.items() if shutil.which(command, path=clients.PATH) is None}
+    check_root()
+    missing = {package for command, package in COMMANDS.items() if shutil.which(command, path=PATH) is None}
     if missing:
         raise UsageError(f"Not installed: {', '.join(sorted(missing))}. `make cluster` installs what is needed.")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.devcluster import clients
+from deploy.devcluster import another, clients
 from deploy.devcluster.errors import DevclusterError
 from deploy.devcluster.layout import HUB, NODES, Layout
 from deploy.devcluster.namespaces import inside
@@ -36,6 +36,7 @@ class Daemon:
     environment: Mapping[str, str] = field(default_factory=dict)
     binds: Mapping[Path, Path] = field(default_factory=dict)
     stop_seconds: float = STOP_SECONDS
+    slurm: bool = False  # whether it is a part of Slurm, and comes from where that comes from
 
     @property
     def record(self) -> Path:
@@ -55,7 +56,8 @@ class Daemon:
 
     def launch(self) -> None:
         """Start it, and do not wait."""
-        argv = inside(self.layout, self.host, self.argv, binds=self.binds, user=self.user)
+        binds = {**self.binds, **(another.binds(self.layout.debian) if self.slurm and self.layout.debian else {})}
+        argv = inside(self.layout, self.host, self.argv, binds=binds, user=self.user)
         environment = {**clients.environment(self.layout), **self.environment}
         launch(self.record, argv, environment=environment, output=self.output)
 
@@ -142,6 +144,7 @@ def slurmdbd(layout: Layout) -> Daemon:
         layout,
         "slurmdbd",
         ("slurmdbd", "-D"),
+        slurm=True,
         # The client library takes the socket's place from here; slurmdbd.conf has no setting for it.
         environment={"MYSQL_UNIX_PORT": str(layout.mysql_socket), "MARIADB_UNIX_PORT": str(layout.mysql_socket)},
         answers=lambda: _succeeds(layout, "sacctmgr", "--noheader", "show", "cluster"),
@@ -153,20 +156,23 @@ def slurmctld(layout: Layout) -> Daemon:
     return Daemon(
         layout,
         "slurmctld",
-        ("slurmctld", "-D", "-f", str(layout.slurm_conf)),
+        # -i: Slurm 26.05 would not start again after a crash in its first minutes, when not all has been saved once.
+        ("slurmctld", "-D", "-i", "-f", str(layout.slurm_conf)),
+        slurm=True,
         answers=lambda: "is UP" in clients.attempt(layout, ("scontrol", "ping"), seconds=5).stdout,
     )
 
 
-def slurmd(layout: Layout, node: str, binds: Mapping[Path, Path]) -> Daemon:
-    """A node: `binds` are its control groups."""
+def slurmd(layout: Layout, node: str, groups: Mapping[Path, Path]) -> Daemon:
+    """A node: `groups` are its control groups."""
     return Daemon(
         layout,
         node,
         ("slurmd", "-D", "-N", node, "-f", str(layout.slurm_conf)),
+        slurm=True,
         host=node,
-        binds=binds,
-        answers=lambda: _node_state(layout, node).rstrip("*~#") in ("idle", "mixed", "allocated", "drained"),
+        binds=groups,
+        answers=lambda: _node_serves(layout, node),
     )
 
 
@@ -177,6 +183,7 @@ def slurmrestd(layout: Layout) -> Daemon:
         layout,
         "slurmrestd",
         ("slurmrestd", "-a", "rest_auth/jwt", "-t", "4", f"{address}:{port}", f"unix:{layout.restd_socket}"),
+        slurm=True,
         user=RESTD,
         environment={"SLURM_JWT": "daemon"},
         answers=lambda: _http_answers(address, port),
@@ -184,10 +191,10 @@ def slurmrestd(layout: Layout) -> Daemon:
     )
 
 
-def all_of(layout: Layout, binds: Mapping[Path, Path]) -> dict[str, Daemon]:
+def all_of(layout: Layout, groups: Mapping[Path, Path]) -> dict[str, Daemon]:
     """Every daemon by name, in the order in which each finds what it needs; a slurmd goes by its node's name."""
     every = [munged(layout), mariadbd(layout), slurmdbd(layout), slurmctld(layout)]
-    every += [slurmd(layout, node, binds) for node in NODES]
+    every += [slurmd(layout, node, groups) for node in NODES]
     every.append(slurmrestd(layout))
     return {daemon.name: daemon for daemon in every}
 
@@ -196,8 +203,14 @@ def _succeeds(layout: Layout, *argv: str) -> bool:
     return clients.attempt(layout, argv, seconds=10).returncode == 0
 
 
-def _node_state(layout: Layout, node: str) -> str:
-    return clients.attempt(layout, ("sinfo", "-h", "-n", node, "-o", "%t"), seconds=5).stdout.split("\n")[0].strip()
+def _node_serves(layout: Layout, node: str) -> bool:
+    """Whether it listens, and slurmctld has heard of it: a star after its state says that it has not (sinfo(1))."""
+    try:
+        socket.create_connection(layout.listeners[node], timeout=5).close()
+    except OSError:
+        return False
+    state = clients.attempt(layout, ("sinfo", "-h", "-n", node, "-o", "%t"), seconds=5).stdout.split("\n")[0].strip()
+    return bool(state) and not state.endswith("*") and not state.startswith(("down", "unk"))
 
 
 def _http_answers(address: str, port: int) -> bool:
@@ -205,7 +218,7 @@ def _http_answers(address: str, port: int) -> bool:
     try:
         connection.request("GET", "/openapi/v3")
         return connection.getresponse().status > 0
-    except (OSError, http.client.HTTPException, socket.timeout):
+    except (TimeoutError, OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()

@@ -10,41 +10,45 @@ import shutil
 import stat
 from pathlib import Path
 
-from deploy.devcluster import slurm_conf
+from deploy.devcluster import accounts, another, clients, slurm_conf
 from deploy.devcluster.errors import UsageError
-from deploy.devcluster.layout import GPUS, Layout
+from deploy.devcluster.layout import Layout
 from deploy.devcluster.slurm_conf import Shape
 from deploy.devcluster.users import RESTD
 
 FAKE_MAJOR = 195  # NVIDIA's; a node that nobody drives
-MARK = "towpath-devcluster"  # a file by which the folder is known as one that may be removed whole
+MAX_PATH = 60  # a unix socket's path has at most 107 characters (unix(7)); slurmd's are 40 below the folder
 
 
 def claim(layout: Layout) -> None:
-    """Make the folder. Raises UsageError when it holds something else, or is not root's."""
+    """Make the folder. Raises UsageError when it holds something else, is not root's, or is too deep for sockets."""
     folder = layout.folder
+    if len(str(folder)) > MAX_PATH:
+        raise UsageError(f"{folder} is too long a path for unix sockets: name one of at most {MAX_PATH} characters.")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o755, parents=True)
-    if folder.is_symlink() or folder.stat().st_uid != 0:
+    if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != 0:
         raise UsageError(f"{folder} is not root's own folder: name another with --folder.")
-    if any(folder.iterdir()) and not (folder / MARK).exists():
+    if any(folder.iterdir()):
         raise UsageError(f"{folder} holds something else: name another with --folder.")
     folder.chmod(0o755)
-    (folder / MARK).write_text(f"{layout.number}\n")
+    layout.mark.write_text(f"{layout.number}\n")
 
 
-def is_cluster(folder: Path) -> bool:
-    """Whether `up` made this folder."""
-    return (folder / MARK).exists() and (folder / MARK).stat().st_uid == 0
-
-
-def number_of(folder: Path) -> int:
-    """The number of the cluster in this folder."""
-    return int((folder / MARK).read_text())
+def number_of(folder: Path) -> int | None:
+    """The number of the cluster in this folder; None: there is none that `up` made."""
+    mark = Layout(folder).mark
+    try:
+        return int(mark.read_text()) if mark.stat().st_uid == 0 else None
+    except (OSError, ValueError):
+        return None
 
 
 def remove(layout: Layout) -> None:
-    """Remove the folder."""
+    """Remove the folder. The mark goes last: what is left of a removal that was cut short is known for what it is."""
+    for path in layout.folder.iterdir():
+        if path != layout.mark:
+            shutil.rmtree(path)
     shutil.rmtree(layout.folder)
 
 
@@ -62,15 +66,19 @@ def write(layout: Layout, shape: Shape) -> None:
     _folder(layout.restd_socket.parent, RESTD, 0o755)
     _file(layout.slurm_conf, slurm_conf.slurm_conf(layout, shape))
     _file(layout.etc / "gres.conf", slurm_conf.gres_conf(layout))
-    _file(layout.etc / "cgroup.conf", slurm_conf.cgroup_conf(shape))
     _file(layout.etc / "slurmdbd.conf", slurm_conf.slurmdbd_conf(layout), "slurm", 0o600)
-    _file(layout.hosts, slurm_conf.hosts(layout))
+    _file(layout.associations, accounts.associations(layout))
+    _file(layout.hosts, slurm_conf.hosts(layout, Path("/etc/hosts").read_text()))
     _file(layout.jwt_key, secrets.token_bytes(32), "slurm", 0o600)
     _file(layout.munge_folder / "key", secrets.token_bytes(128), "munge", 0o400)
+    if layout.debian:
+        _folder(layout.bin, "root", 0o755)
+        for command in another.COMMANDS:
+            _file(layout.bin / command, another.script(layout.debian, command), mode=0o755)
+    _file(layout.etc / "cgroup.conf", slurm_conf.cgroup_conf(shape, clients.version(layout)))
     for minor, path in enumerate(file for files in slurm_conf.gpu_files(layout).values() for file in files):
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(FAKE_MAJOR, minor))
         Path(path).chmod(0o666)
-    assert minor + 1 == sum(GPUS.values())
 
 
 def _folder(path: Path, owner: str, mode: int) -> None:
@@ -81,7 +89,7 @@ def _folder(path: Path, owner: str, mode: int) -> None:
 
 def _file(path: Path, content: str | bytes, owner: str = "root", mode: int = 0o644) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-    with open(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)
         shutil.chown(path, owner)
         file.write(content.encode() if isinstance(content, str) else content)

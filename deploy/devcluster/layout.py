@@ -12,6 +12,7 @@ DEFAULT_FOLDER = Path("/tmp/towpath-cluster")  # noqa: S108 - short, for unix so
 NUMBERS = range(256)
 FIRST_PORT, PORTS_EACH = 17000, 50  # the last one is 29749: below the range that Linux gives to clients
 
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 HUB = "hub"
 PORT_OFFSETS = {"slurmctld": 1, "slurmdbd": 2, "slurmrestd": 3, "cn1": 11, "cn2": 12, "gn1": 21}
 NODE_NUMBERS = {"cn1": 11, "cn2": 12, "gn1": 21}
@@ -21,11 +22,11 @@ GPUS = {"a100": 2, "v100": 2}  # on gn1
 
 @dataclass(frozen=True)
 class Layout:
-    """One cluster's place on the machine. `root` is where its Slurm is installed: `/`, or a Debian of its own."""
+    """One cluster's place on the machine."""
 
     folder: Path = DEFAULT_FOLDER
     number: int = 0
-    root: Path = Path("/")
+    debian: Path | None = None  # where its Slurm is from; None: from this machine
 
     def address(self, host: str) -> str:
         """The loopback address of `hub` (all daemons but slurmd) or of a node.
@@ -42,9 +43,7 @@ class Layout:
     @property
     def listeners(self) -> dict[str, tuple[str, int]]:
         """Everything that will listen, by daemon: (address, port)."""
-        return {
-            name: (self.address(name if name in NODES else HUB), self.port(name)) for name in PORT_OFFSETS
-        }
+        return {name: (self.address(name if name in NODES else HUB), self.port(name)) for name in PORT_OFFSETS}
 
     @property
     def cluster(self) -> str:
@@ -55,6 +54,11 @@ class Layout:
     def cgroup(self) -> str:
         """The name of this cluster's folder in every cgroup hierarchy."""
         return f"towpath-devcluster-{self.number}"
+
+    @property
+    def mark(self) -> Path:
+        """A file by which the folder is known as a cluster's, to be removed whole; it holds the number."""
+        return self.folder / "towpath-devcluster"
 
     @property
     def etc(self) -> Path:
@@ -72,9 +76,19 @@ class Layout:
         return self.etc / "hosts"
 
     @property
+    def associations(self) -> Path:
+        """The accounts and users that Slurm is given."""
+        return self.etc / "associations.cfg"
+
+    @property
     def jwt_key(self) -> Path:
         """32 random bytes, for slurm's eyes only."""
         return self.etc / "jwt_hs256.key"
+
+    @property
+    def bin(self) -> Path:
+        """Slurm's commands, where they are not this machine's."""
+        return self.folder / "bin"
 
     @property
     def log(self) -> Path:
@@ -113,15 +127,16 @@ class Layout:
 
     @property
     def restd_socket(self) -> Path:
-        """slurmrestd's unix socket."""
+        """Slurmrestd's unix socket."""
         return self.folder / "restd" / "socket"
 
     @property
     def restd_url(self) -> str:
-        """slurmrestd's TCP side."""
+        """Slurmrestd's TCP side."""
         return f"http://{self.address(HUB)}:{self.port('slurmrestd')}"
 
     @property
     def environment(self) -> dict[str, str]:
         """What a client of this cluster needs in its environment."""
-        return {"SLURM_CONF": str(self.slurm_conf)}
+        path = f"{self.bin}:{PATH}" if self.debian else PATH
+        return {"SLURM_CONF": str(self.slurm_conf), "PATH": path}

@@ -76,7 +76,7 @@ def launch(record: Path, argv: Sequence[str], *, environment: Mapping[str, str],
     ]
     # Python ignores these two, and what is ignored would stay so in the child.
     heard = [signal.SIGPIPE, signal.SIGXFSZ]
-    pid = os.posix_spawnp(argv[0], argv, environment, file_actions=files, setsid=True, setsigdef=heard)
+    pid = os.posix_spawnp(argv[0], list(argv), environment, file_actions=files, setsid=True, setsigdef=heard)
     process = Process.of(pid) or Process(pid, 0)
     record.write_text(f"{process.pid} {process.start}\n")
     return process

@@ -7,7 +7,10 @@ Facts: slurm.conf(5), gres.conf(5), cgroup.conf(5), slurmdbd.conf(5) of Slurm 22
 
 from dataclasses import dataclass
 
+from deploy.devcluster.another import plugins
 from deploy.devcluster.layout import GPUS, HUB, NODES, Layout
+
+CAN_DISABLE = (23, 11)
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,12 @@ class Shape:
 def slurm_conf(layout: Layout, shape: Shape) -> str:
     """slurm.conf: one file for daemons and clients."""
     tracking = (
-        ("ProctrackType=proctrack/cgroup", "TaskPlugin=task/cgroup", "JobAcctGatherType=jobacct_gather/cgroup")
+        (
+            "ProctrackType=proctrack/cgroup",
+            "TaskPlugin=task/cgroup",
+            "JobAcctGatherType=jobacct_gather/cgroup",
+            "JobAcctGatherFrequency=task=5",
+        )
         if shape.cgroups
         else (
             "ProctrackType=proctrack/linuxproc",
@@ -34,12 +42,14 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
             "JobAcctGatherType=jobacct_gather/linux",
             # Without control groups the sampling is all that can hold a job to its memory.
             "JobAcctGatherParams=OverMemoryKill",
+            "JobAcctGatherFrequency=task=2",
         )
     )
     return _lines(
         f"ClusterName={layout.cluster}",
         f"SlurmctldHost={HUB}({layout.address(HUB)})",
         f"SlurmctldPort={layout.port('slurmctld')}",
+        *([f"PluginDir={plugins(layout.debian)}"] if layout.debian else []),
         "SlurmUser=slurm",
         "AuthType=auth/munge",
         f"AuthInfo=socket={layout.munge_socket}",
@@ -59,7 +69,6 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
         # slurmd answers that at the address that its connection came from: 127.0.0.1.
         "CommunicationParameters=NoCtldInAddrAny",
         *tracking,
-        "JobAcctGatherFrequency=task=2",
         # A node that was away comes back by itself; nobody is there to say `scontrol update`.
         "ReturnToService=2",
         # Nodes have more CPUs and memory than the machine: what jobs ask for is bookkeeping here.
@@ -77,7 +86,7 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
         "PreemptMode=REQUEUE",
         "JobRequeue=1",
         "KillWait=5",
-        "UnkillableStepTimeout=30",
+        "UnkillableStepTimeout=60",
         # A finished job is forgotten by squeue after this; sacct keeps it.
         "MinJobAge=60",
         "MaxJobCount=20000",
@@ -126,13 +135,14 @@ def gres_conf(layout: Layout) -> str:
     )
 
 
-def cgroup_conf(shape: Shape) -> str:
+def cgroup_conf(shape: Shape, version: tuple[int, int]) -> str:
     """cgroup.conf: memory and devices really bind; cores do not, since nodes have more than the machine."""
     if not shape.cgroups:
-        return ""
+        # slurmd loads a plug-in all the same. That for version 1 asks nothing of the machine until it is used; newer
+        # Slurms can do without any.
+        return _lines("CgroupPlugin=disabled" if version >= CAN_DISABLE else "CgroupPlugin=cgroup/v1")
     return _lines(
         "CgroupPlugin=cgroup/v1",
-        "CgroupAutomount=no",
         "ConstrainCores=no",
         "ConstrainRAMSpace=yes",
         "ConstrainSwapSpace=no",
@@ -146,6 +156,7 @@ def slurmdbd_conf(layout: Layout) -> str:
         f"DbdHost={HUB}",
         f"DbdAddr={layout.address(HUB)}",
         f"DbdPort={layout.port('slurmdbd')}",
+        *([f"PluginDir={plugins(layout.debian)}"] if layout.debian else []),
         "SlurmUser=slurm",
         "AuthType=auth/munge",
         f"AuthInfo=socket={layout.munge_socket}",
@@ -162,9 +173,9 @@ def slurmdbd_conf(layout: Layout) -> str:
     )
 
 
-def hosts(layout: Layout) -> str:
-    """/etc/hosts as the cluster's processes see it."""
-    return _lines("127.0.0.1 localhost", *(f"{layout.address(name)} {name}" for name in (HUB, *NODES)))
+def hosts(layout: Layout, machine: str) -> str:
+    """/etc/hosts as the cluster's processes see it: its own lines, then the machine's; the first match counts."""
+    return _lines("127.0.0.1 localhost", *(f"{layout.address(name)} {name}" for name in (HUB, *NODES)), machine)
 
 
 def _lines(*lines: str) -> str:

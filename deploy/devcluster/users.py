@@ -30,7 +30,7 @@ def provide(layout: Layout) -> None:
             folder.mkdir(mode=0o755, exist_ok=True)
         (FOLDER / "uses" / layout.cluster).write_text(f"{layout.folder}\n")
         for name in (*PEOPLE, RESTD):
-            if not _exists(name):
+            if not exists(name):
                 (FOLDER / "made" / name).touch()
                 _make(name)
 
@@ -42,7 +42,7 @@ def release(layout: Layout) -> None:
         if not FOLDER.is_dir() or any(_in_use(note) for note in (FOLDER / "uses").glob("*")):
             return
         for made in (FOLDER / "made").glob("*"):
-            if _exists(made.name):
+            if exists(made.name):
                 # --force: a process that somebody left running as this user is no reason to keep the account.
                 _run("userdel", "--force", made.name)
         shutil.rmtree(FOLDER)
@@ -50,7 +50,16 @@ def release(layout: Layout) -> None:
 
 def _make(name: str) -> None:
     if name == RESTD:
-        _run("useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name)
+        _run(
+            "useradd",
+            "--system",
+            "--no-create-home",
+            "--home-dir",
+            "/nonexistent",
+            "--shell",
+            "/usr/sbin/nologin",
+            name,
+        )
         return
     home = FOLDER / "home" / name
     # A password of '*' rather than '!': sshd without PAM takes the second for a locked account and refuses its keys.
@@ -62,17 +71,18 @@ def _make(name: str) -> None:
 
 def _in_use(note: Path) -> bool:
     folder = Path(note.read_text().strip())
-    return Layout(folder).hosts.exists()
+    return Layout(folder).mark.exists()
 
 
-def _exists(name: str) -> bool:
+def exists(name: str) -> bool:
+    """Whether there is an account of this name."""
     with contextlib.suppress(KeyError):
         return bool(pwd.getpwnam(name))
     return False
 
 
 def _run(*argv: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603 - our own command lines
     if done.returncode:
         raise DevclusterError(f"{argv[0]} {argv[-1]} failed: {done.stderr.strip()}")
 

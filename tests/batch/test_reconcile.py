@@ -10,6 +10,7 @@ from batch.hands import route_of
 from batch.leader import mend
 from batch.reconcile import (
     LOST_SECONDS,
+    RESTART_MARGIN,
     STALE_SECONDS,
     WINDOW_MARGIN,
     Adopt,
@@ -23,7 +24,8 @@ from batch.reconcile import (
     orphan,
     reconcile,
 )
-from state.records import Endpoint, JobRef, Server, Status, Target
+from batch.why import LATE_SECONDS, how
+from state.records import Endpoint, JobRef, Reason, Server, Status, Target, Waiting
 
 NOW = 1000.0
 WINDOW = 60.0
@@ -146,6 +148,20 @@ views = st.builds(
     exit_code=st.one_of(st.none(), st.integers(0, 255)),
     native_id=st.sampled_from(["", "7"]),
     reason=st.sampled_from(["", "Out of memory."]),
+    started=st.sampled_from([None, 900.0, NOW]),
+    deadline=st.one_of(st.none(), st.floats(NOW - 100, NOW + 4000)),
+    node=st.sampled_from(["", "cn1"]),
+    waiting=st.one_of(
+        st.none(),
+        st.builds(
+            Waiting,
+            code=st.sampled_from(["Resources", "Priority"]),
+            message=st.sampled_from(["It waits.", "Others are ahead."]),
+            start=st.one_of(st.none(), st.floats(0, 9999)),
+            position=st.one_of(st.none(), st.integers(1, 3)),
+        ),
+    ),
+    ending=st.one_of(st.none(), st.just(Reason(code="walltime", message="It reached its walltime."))),
 )
 records = st.builds(
     server,
@@ -154,6 +170,11 @@ records = st.builds(
     stale=st.booleans(),
     running=st.one_of(st.none(), st.floats(0, NOW)),
     job=st.one_of(st.none(), st.just(JOB)),
+    deadline=st.one_of(st.none(), st.floats(NOW - 100, NOW + 4000)),
+    warned=st.sampled_from([0, 5, 15]),
+    waiting=st.sampled_from([None, Waiting(code="None", message="It waits.")]),
+    reason=st.sampled_from([None, Reason(code="app-died", message="It died."), Reason(code="stopped", message="So.")]),
+    ended=st.sampled_from([None, NOW - 1, 0.0]),
 ).map(lambda record: record if record.active else replace(record, target=Target.STOPPED))
 sights = st.one_of(
     st.builds(lambda view: Sight(view=view, fresh=True), views),
@@ -284,3 +305,234 @@ def test_routes_are_compared_with_ready_servers():
     assert mend([ready], [replace(route, attempt=OTHER)], "/") == ([ready], [])
     stray = replace(route, prefix="/user/bob/", user="bob")
     assert mend([ready, queued], [route, stray], "/") == ([], [stray])
+
+
+# --- why it waits, where it runs, until when
+
+BUSY = Waiting(code="Resources", message="It waits until enough is free.", start=1260.0, position=2, of=5)
+HELD = Waiting(code="JobHeldAdmin", message="An administrator has put it on hold.")
+NEAR = 10_000.0
+
+
+def test_why_it_waits_is_saved_with_its_sentence_as_an_event_once():
+    (save,) = decide(server(Status.QUEUED), seen(JobState.QUEUED, waiting=BUSY))
+    assert (save.server.waiting, save.message) == (BUSY, BUSY.message)
+    assert decide(save.server, seen(JobState.QUEUED, waiting=BUSY)) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "saved", "message"),
+    [
+        (replace(BUSY, position=1), True, ""),
+        (replace(BUSY, start=1320.0), True, ""),
+        (replace(BUSY, start=1230.0), False, ""),  # the same minute, rounded up
+        (replace(BUSY, start=1200.5), False, ""),
+        (replace(BUSY, of=9), False, ""),  # who joins behind it is no news
+        (HELD, True, HELD.message),
+        (Waiting(code="None", message="Slurm has not looked at the job yet."), True, ""),
+        (None, True, ""),
+    ],
+)
+def test_what_counts_as_news_in_the_queue(now, saved, message):
+    actions = decide(server(Status.QUEUED, waiting=BUSY), seen(JobState.QUEUED, waiting=now))
+    assert [action.message for action in actions] == ([message] if saved else [])
+
+
+def test_a_job_that_is_found_waiting_says_why_at_once():
+    (save,) = decide(server(), seen(JobState.QUEUED, waiting=BUSY))
+    assert save.message == "Waiting in the queue of here. It waits until enough is free."
+    assert save.server.waiting == BUSY
+
+
+@pytest.mark.parametrize("state", [JobState.ACTIVE, JobState.COMPLETED, JobState.FAILED])
+def test_what_does_not_wait_any_more_has_no_reason_to_wait(state):
+    actions = decide(server(Status.QUEUED, waiting=BUSY), seen(state, node="cn1", deadline=NEAR))
+    (saved,) = [action.server for action in actions if isinstance(action, Save)]
+    assert saved.waiting is None
+    if state is JobState.ACTIVE:
+        assert (saved.node, saved.deadline) == ("cn1", NEAR)
+
+
+def test_a_stop_in_the_queue_forgets_why_it_waited():
+    saved = decide(server(Status.QUEUED, Target.STOPPED, waiting=BUSY), seen(JobState.QUEUED, waiting=BUSY))[1].server
+    assert (saved.status, saved.waiting) == (Status.STOPPING, None)
+
+
+def test_a_deadline_that_an_admin_moves_is_kept_up_to_date_without_an_event():
+    (save,) = decide(server(Status.READY, deadline=NEAR), seen(JobState.ACTIVE, deadline=NEAR + 3600))
+    assert (save.server.deadline, save.message) == (NEAR + 3600, "")
+
+
+def test_an_adopted_job_has_its_node_its_deadline_and_why_it_waits():
+    running = job(JobState.ACTIVE, record=server(), node="cn1", deadline=NEAR)
+    (adopt,) = orphan(running, None, cluster="here", now=NOW)
+    assert (adopt.server.node, adopt.server.deadline, adopt.server.waiting) == ("cn1", NEAR, None)
+    (adopt,) = orphan(job(JobState.QUEUED, record=server(), waiting=BUSY), None, cluster="here", now=NOW)
+    assert adopt.server.waiting == BUSY
+
+
+# --- back to the queue
+
+NODE_FAILED = Reason(code="node-failed", message="The node cn1 failed while the job ran on it.", hint="Start again.")
+
+
+@pytest.mark.parametrize("status", [Status.STARTING, Status.READY])
+def test_a_requeued_job_loses_its_route_and_says_why(status):
+    drop, save = decide(
+        server(status, node="cn1", deadline=NEAR, warned=15), seen(JobState.QUEUED, ending=NODE_FAILED, waiting=HELD)
+    )
+    assert isinstance(drop, DropRoute)
+    assert save.message == "The scheduler has put the job back into the queue. " + NODE_FAILED.message
+    saved = save.server
+    assert (saved.status, saved.endpoint, saved.node, saved.deadline, saved.warned) == (
+        Status.QUEUED,
+        None,
+        "",
+        None,
+        0,
+    )
+    assert saved.waiting == HELD
+
+
+def test_after_a_requeue_the_same_server_gets_ready_on_another_node():
+    record = server(Status.READY, node="cn1", deadline=NEAR)
+    record = decide(record, seen(JobState.QUEUED))[-1].server
+    record = decide(record, seen(JobState.ACTIVE, node="cn2", deadline=NEAR + 60))[-1].server
+    assert (record.status, record.node, record.running) == (Status.STARTING, "cn2", NOW)
+    elsewhere = Endpoint(kind="tls", host="127.77.0.12", port=4711, name="x")
+    word = Report(kind="ready", attempt=ATTEMPT, endpoint=elsewhere)
+    save, publish = decide(record, seen(JobState.ACTIVE, node="cn2", report=word))
+    assert (save.server.status, save.server.endpoint, save.server.node) == (Status.READY, elsewhere, "cn2")
+    assert publish == PublishRoute(save.server)
+    assert save.server.attempt == ATTEMPT
+
+
+def test_a_requeue_between_two_polls_is_seen_by_the_new_start():
+    drop, save = decide(server(Status.READY), seen(JobState.ACTIVE, started=960.0 + RESTART_MARGIN + 1))
+    assert isinstance(drop, DropRoute)
+    assert save.server.status is Status.STARTING
+    assert decide(server(Status.READY), seen(JobState.ACTIVE, started=955.0)) == []
+    assert decide(server(Status.READY), seen(JobState.ACTIVE, started=970.0)) == []  # clocks differ a little
+
+
+# --- the walltime's end
+
+
+@pytest.mark.parametrize(
+    ("left", "warned", "then", "words"),
+    [
+        (901.0, 0, 0, ""),
+        (900.0, 0, 15, "Its walltime ends in 15 minutes: save your work."),
+        (850.0, 0, 15, "Its walltime ends in 14 minutes: save your work."),
+        (700.0, 15, 15, ""),
+        (300.0, 15, 5, "Its walltime ends in 5 minutes: save your work."),
+        (61.0, 0, 5, "Its walltime ends in 1 minute: save your work."),
+        (299.0, 5, 5, ""),
+        (-5.0, 0, 5, ""),  # it has passed
+        (3600.0, 5, 0, ""),  # an admin has extended it
+        (800.0, 5, 15, ""),  # a little: no second word
+    ],
+)
+def test_the_end_of_the_walltime_is_told_15_and_5_minutes_before(left, warned, then, words):
+    record = server(Status.READY, deadline=NOW + left, warned=warned, running=NOW - 7200, ready=NOW - 7100)
+    actions = decide(record, seen(JobState.ACTIVE))
+    if then == warned:
+        assert actions == []
+    else:
+        assert [(action.server.warned, action.message) for action in actions] == [(then, words)]
+
+
+def test_a_short_job_is_not_told_at_its_start_that_it_is_short():
+    record = server(Status.READY, running=NOW - 10, ready=NOW, deadline=NOW + 590)
+    assert [action.message for action in decide(record, seen(JobState.ACTIVE))] == [""]
+    later = decide(record, seen(JobState.ACTIVE), now=NOW + 300)
+    assert [action.message for action in later] == ["Its walltime ends in 5 minutes: save your work."]
+
+
+# --- why it ended
+
+OOM = Reason(code="out-of-memory", message="It ran out of memory.", hint="Ask for more memory.", field="memory")
+KILLED = Report(kind="ended", attempt=ATTEMPT, exit_code=-9, log_tail="Killed")
+
+
+def test_the_schedulers_cause_goes_first_and_the_starters_log_is_kept():
+    saved = decide(server(Status.READY), seen(JobState.FAILED, ending=OOM, report=KILLED))[1].server
+    assert saved.reason == replace(OOM, log_tail="Killed", exit_code=-9)
+    saved = decide(server(Status.STARTING), seen(JobState.FAILED, ending=OOM, exit_code=137))[1].server
+    assert saved.reason == replace(OOM, exit_code=137)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (1, " (exit code 1)"),
+        (0, " (exit code 0)"),
+        (137, " (exit code 137: SIGKILL)"),
+        (139, " (exit code 139: SIGSEGV)"),
+        (-15, " (ended by SIGTERM)"),
+        (255, " (exit code 255)"),
+        (128, " (exit code 128)"),
+        (None, ""),
+    ],
+)
+def test_exit_codes_are_told_with_the_name_of_the_signal(code, words):
+    assert how(code) == words
+
+
+def test_an_app_that_was_killed_hints_at_memory():
+    saved = decide(server(Status.READY), seen(JobState.FAILED, report=KILLED))[1].server
+    assert saved.reason.message == "The app ended unexpectedly (ended by SIGKILL)."
+    assert "memory ran out" in saved.reason.hint
+
+
+def ended(code, *, status=Status.FAILED, ago=5.0, tail="the log"):
+    reason = Reason(code=code, message="The app ended unexpectedly (exit code 137).", log_tail=tail, exit_code=137)
+    return server(status, Target.STOPPED, reason=reason, ended=NOW - ago)
+
+
+@pytest.mark.parametrize("code", ["app-died", "app-exited", "start-failed", "cancelled", "lost"])
+def test_a_guess_gives_way_to_the_cause_that_accounting_tells_later(code):
+    drop, save, settle = decide(ended(code), seen(JobState.FAILED, ending=OOM))
+    assert save.server.reason == replace(OOM, log_tail="the log", exit_code=137)
+    assert save.message == OOM.message
+    assert (isinstance(drop, DropRoute), isinstance(settle, Settle)) == (True, True)
+    assert shape(decide(save.server, seen(JobState.FAILED, ending=OOM))) == ["DropRoute", "Settle"]
+
+
+def test_an_app_that_seemed_to_end_by_itself_was_cancelled():
+    by_root = Reason(code="cancelled", message="An administrator cancelled the job.", hint="Ask why.")
+    save = decide(ended("app-ended", status=Status.STOPPED), seen(JobState.CANCELED, ending=by_root))[1]
+    assert (save.server.status, save.server.reason.message) == (Status.FAILED, by_root.message)
+
+
+@pytest.mark.parametrize("code", ["stopped", "no-answer", "command", "folder", "config"])
+def test_what_the_hub_did_itself_or_the_starter_explained_stays(code):
+    assert shape(decide(ended(code), seen(JobState.CANCELED, ending=OOM))) == ["DropRoute", "Settle"]
+
+
+def test_a_cause_that_comes_too_late_changes_nothing():
+    actions = decide(ended("app-died", ago=LATE_SECONDS + 1), seen(JobState.FAILED, ending=OOM))
+    assert shape(actions) == ["DropRoute", "Settle"]
+
+
+# --- an end that the scheduler asked for, as the gateway has noted it
+
+NOTED = Reason(code="told", message="The scheduler told the job to end.", log_tail="bye", exit_code=0)
+
+
+def test_an_end_that_was_asked_for_is_explained_by_the_scheduler_with_the_noted_log():
+    saved = decide(server(Status.READY, reason=NOTED), seen(JobState.FAILED, ending=OOM))[1].server
+    assert saved.reason == replace(OOM, log_tail="bye", exit_code=0)
+    saved = decide(server(Status.READY, reason=NOTED), seen(JobState.CANCELED))[1].server
+    assert (saved.reason.code, saved.reason.log_tail) == ("cancelled", "bye")
+
+
+def test_an_end_that_was_asked_for_may_be_a_requeue():
+    saved = decide(server(Status.READY, reason=NOTED), seen(JobState.QUEUED))[1].server
+    assert (saved.status, saved.reason) == (Status.QUEUED, None)
+
+
+def test_the_route_of_an_app_that_has_ended_is_not_mended():
+    ready = server(Status.READY, reason=NOTED)
+    assert mend([ready], [], "/") == ([], [])
+    assert mend([ready], [route_of(ready, "/")], "/") == ([], [route_of(ready, "/")])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from state.catalog import Association, Catalog, GpuCount, Grants, Partition
 from state.errors import ConflictError, FencedError, StateUnavailableError
 from state.records import Endpoint, Event, JobRef, Route, Server, Session, Status, Target, Token, User
 from state.store.all import Store
@@ -554,5 +555,76 @@ def test_an_error_of_the_server_is_our_error(on_store):
             await store.redis.call("HGET", "towpath:{x}", "field")
         assert "WRONGTYPE" in str(caught.value.__cause__)
         assert "WRONGTYPE" not in str(caught.value)
+
+    on_store(body)
+
+
+# --- catalogs -----------------------------------------------------------------------------------------------------
+def catalog_of(cluster: str = "hpc", **fields: Any) -> Catalog:
+    return Catalog(**{"cluster": cluster, "kind": "slurm", "time": 1000.0, **fields})
+
+
+def grants_of(account: str) -> Grants:
+    return Grants(default_account=account, associations=(Association(account=account, qos=("normal",)),))
+
+
+def test_nothing_is_known_of_a_cluster_that_nobody_has_gathered(on_store):
+    async def body(store):
+        assert await store.catalogs.catalog("hpc") is None
+        assert await store.catalogs.grants("hpc", "ann") is None
+
+    on_store(body)
+
+
+def test_a_catalog_and_its_grants_come_back_as_they_were_put(on_store):
+    async def body(store):
+        gpus = (GpuCount(type="a100_1g.5gb", total=7, free=3, per_node=7),)
+        catalog = catalog_of(enforced=True, partitions=(Partition(name="gpu", gpus=gpus, qos=()),), notes=("A note.",))
+        await store.catalogs.put(catalog, {"ann": grants_of("physics"), "bob": grants_of("bio")}, fence=3)
+        assert await store.catalogs.catalog("hpc") == catalog
+        assert await store.catalogs.grants("hpc", "ann") == grants_of("physics")
+        assert await store.catalogs.grants("hpc", "carl") is None
+
+    on_store(body)
+
+
+def test_who_is_no_longer_granted_anything_is_forgotten(on_store):
+    async def body(store):
+        await store.catalogs.put(catalog_of(), {"ann": grants_of("a"), "bob": grants_of("b")}, fence=1)
+        await store.catalogs.put(catalog_of(), {"bob": grants_of("c")}, fence=1)
+        assert await store.catalogs.grants("hpc", "ann") is None
+        assert await store.catalogs.grants("hpc", "bob") == grants_of("c")
+        await store.catalogs.put(catalog_of(), {}, fence=1)
+        assert await store.catalogs.grants("hpc", "bob") is None
+
+    on_store(body)
+
+
+def test_an_older_leader_changes_neither_catalog_nor_grants(on_store):
+    async def body(store):
+        await store.catalogs.put(catalog_of(time=2.0), {"ann": grants_of("new")}, fence=10)
+        with pytest.raises(FencedError):
+            await store.catalogs.put(catalog_of(time=9.0), {"ann": grants_of("old")}, fence=9)
+        assert (await store.catalogs.catalog("hpc")).time == 2.0
+        assert await store.catalogs.grants("hpc", "ann") == grants_of("new")
+
+    on_store(body)
+
+
+def test_clusters_do_not_see_each_other(on_store):
+    async def body(store):
+        await store.catalogs.put(catalog_of("one"), {"ann": grants_of("a")}, fence=5)
+        await store.catalogs.put(catalog_of("two"), {}, fence=1)
+        assert (await store.catalogs.catalog("two")).cluster == "two"
+        assert await store.catalogs.grants("two", "ann") is None
+        assert await store.catalogs.grants("one", "ann") == grants_of("a")
+
+    on_store(body)
+
+
+def test_thousands_of_people_are_put_at_once(on_store):
+    async def body(store):
+        await store.catalogs.put(catalog_of(), {f"u{n}": grants_of(f"a{n}") for n in range(12_000)}, fence=1)
+        assert await store.catalogs.grants("hpc", "u11999") == grants_of("a11999")
 
     on_store(body)

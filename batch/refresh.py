@@ -1,0 +1,46 @@
+"""The catalogs' refresh: what each cluster has is asked for now and then, and kept in Redis for all gateways.
+
+Owns: how often, and what a failure means. Refuses to know what a catalog holds. It runs beside the polls, in the
+leader's term, under its fencing token; a cluster that does not answer keeps the catalog it had, whose `time` tells.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from msgspec.structs import replace
+
+from batch.contract import Launcher, LauncherError
+from state.config import ClusterConfig
+from state.errors import FencedError, StateUnavailableError
+from state.store.catalogs import Catalogs
+
+log = logging.getLogger("towpath.catalog")
+
+FIRST_BACK_OFF: Final = 5.0
+LONGEST_BACK_OFF: Final = 300.0
+
+
+async def refresh(store: Catalogs, cluster: ClusterConfig, launcher: Launcher, *, fence: int) -> None:
+    """Gather one cluster's catalog again and again, until cancelled. Raises FencedError for an older leader."""
+    failures = 0
+    while True:
+        try:
+            offer = await launcher.catalog()
+            await store.put(replace(offer.catalog, cluster=cluster.name), offer.grants, fence=fence)
+        except FencedError:
+            raise
+        except Exception as error:  # another's launcher may break its word
+            failures += 1
+            if isinstance(error, (LauncherError, StateUnavailableError)):
+                log.warning("The catalog of %s was not refreshed: %s", cluster.name, error)
+            else:
+                log.exception("The launcher of %s broke its contract.", cluster.name)
+        else:
+            failures = 0
+        await asyncio.sleep(pause(failures, cluster.slurm.catalog_seconds))
+
+
+def pause(failures: int, every: float) -> float:
+    """Seconds until the next try: sooner after the first failures, so that a new hub's form does not stay empty."""
+    return every if failures == 0 else min(FIRST_BACK_OFF * 2.0 ** (failures - 1), max(every, LONGEST_BACK_OFF))

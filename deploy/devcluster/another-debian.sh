@@ -1,0 +1,27 @@
+#!/bin/sh
+# Put the Slurm of another Debian release into a folder. Arguments: RELEASE FOLDER. A stamp says that it is whole.
+# It comes from the mirror that this machine's apt uses.
+set -eu
+release=$1
+target=$2
+here=$(cd "$(dirname "$0")" && pwd)
+packages=slurmctld,slurmd,slurm-client,slurmdbd,slurmrestd,slurm-wlm-basic-plugins,slurm-wlm-jwt-plugin,slurm-wlm-mysql-plugin,python3
+[ "$(cat "$target/stamp" 2>/dev/null)" != "$packages" ] || exit 0
+
+"$here/../../tests/debian.sh" debootstrap:debootstrap
+mirror=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n 's/^Debian //p' | grep -v -- '-security/$' | head -n 1)
+[ -n "$mirror" ] || { echo "apt has no Debian mirror: see /etc/apt/sources.list" >&2; exit 1; }
+# A release that is younger than debootstrap is made as sid is.
+recipe=/usr/share/debootstrap/scripts/$release
+[ -e "$recipe" ] || recipe=/usr/share/debootstrap/scripts/sid
+
+echo "Installing Slurm of Debian $release in $target (about two minutes, once)"
+rm -rf "$target"
+mkdir -p "$(dirname "$target")"
+if ! debootstrap --variant=minbase --include="$packages" "$release" "$target" "$mirror" "$recipe" >"$target.log" 2>&1; then
+    tail -n 5 "$target.log" >&2
+    echo "debootstrap failed: the whole of it is in $target.log" >&2
+    exit 1
+fi
+rm -rf "$target/var/cache/apt" "$target/var/lib/apt/lists" "$target.log"
+echo "$packages" >"$target/stamp"

@@ -1,0 +1,43 @@
+"""Slurm of another Debian, from a folder that `another-debian.sh` filled.
+
+Owns: how its daemons and its commands run on this machine. Refuses to know: which release it is.
+
+Daemons and jobs get the folder's /usr in their mount namespace, and all else of this machine, so that addresses,
+accounts and paths are the same inside and outside. Commands must run without privileges and outside of any namespace:
+each is started by the dynamic loader of its own Debian, ld.so(8).
+"""
+
+import shlex
+from pathlib import Path
+
+from deploy.devcluster.errors import UsageError
+
+COMMANDS = (
+    *("sacct", "sacctmgr", "salloc", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "sdiag", "sinfo"),
+    *("sprio", "squeue", "sreport", "srun", "sshare", "sstat"),
+)
+
+
+def binds(debian: Path) -> dict[Path, Path]:
+    """What a daemon's namespace has from there."""
+    return {debian / "usr": Path("/usr")}
+
+
+def plugins(debian: Path) -> Path:
+    """Slurm's plug-ins, at a path that is the same inside and outside. Raises UsageError when there are none."""
+    return _only(debian, "usr/lib/*/slurm-wlm")
+
+
+def script(debian: Path, command: str) -> str:
+    """A shell script that runs the command of that Debian."""
+    libraries = plugins(debian).parent
+    loader = _only(debian, "usr/lib/*/ld-linux*.so.*")
+    words = (str(loader), "--library-path", f"{libraries}:{plugins(debian)}", f"{debian}/usr/bin/{command}")
+    return f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'
+
+
+def _only(debian: Path, pattern: str) -> Path:
+    found = sorted(debian.glob(pattern))
+    if not found:
+        raise UsageError(f"{debian} holds no Slurm: fill it with deploy/devcluster/another-debian.sh.")
+    return found[0]

@@ -1,0 +1,99 @@
+"""The catalogs' refresh: what reaches Redis when clusters answer, fail, and break their word."""
+
+import asyncio
+import contextlib
+
+import pytest
+from msgspec.structs import replace
+
+from batch import refresh as module
+from batch.contract import LauncherError, Offer
+from batch.refresh import FIRST_BACK_OFF, LONGEST_BACK_OFF, pause, refresh
+from state.catalog import Catalog, Grants
+from state.config import ClusterConfig, SlurmConfig
+from state.errors import FencedError, StateUnavailableError
+from tests.conftest import run
+
+CLUSTER = ClusterConfig(name="hpc", kind="slurm", slurm=SlurmConfig(catalog_seconds=0.01))
+OFFER = Offer(catalog=Catalog(cluster="whatever", kind="slurm", time=1.0), grants={"ann": Grants(default_account="a")})
+
+
+class Script:
+    """A launcher whose catalog is the next of a list of answers; a store that keeps what it is given."""
+
+    def __init__(self, *answers, refuse=()) -> None:
+        self.answers = list(answers)
+        self.refuse = list(refuse)
+        self.kept = []
+        self.done = asyncio.Event()
+
+    async def catalog(self):
+        answer = self.answers.pop(0)
+        if not self.answers:
+            self.done.set()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def put(self, catalog, grants, *, fence):
+        if self.refuse and (error := self.refuse.pop(0)) is not None:
+            raise error
+        self.kept.append((catalog, dict(grants), fence))
+
+
+async def play(script: Script) -> None:
+    task = asyncio.ensure_future(refresh(script, CLUSTER, script, fence=7))
+    _ = await asyncio.wait({task, asyncio.ensure_future(script.done.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_BACK_OFF", 0.01)
+
+
+def test_a_catalog_is_kept_under_its_clusters_name_and_the_leaders_token():
+    async def main():
+        script = Script(OFFER, OFFER)
+        await play(script)
+        assert script.kept[0] == (replace(OFFER.catalog, cluster="hpc"), OFFER.grants, 7)
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [LauncherError("Slurm does not answer.", transient=True), ValueError("a bug")])
+def test_a_cluster_that_fails_keeps_what_it_had_and_is_asked_again(error):
+    async def main():
+        script = Script(OFFER, error, error, replace(OFFER, grants={}), OFFER)
+        await play(script)
+        assert [grants for _, grants, _ in script.kept[:2]] == [OFFER.grants, {}]
+
+    run(main())
+
+
+def test_a_store_that_is_away_is_tried_again():
+    async def main():
+        script = Script(OFFER, OFFER, OFFER, refuse=[StateUnavailableError("away")])
+        await play(script)
+        assert script.kept
+
+    run(main())
+
+
+def test_an_older_leader_ends_its_term():
+    async def main():
+        script = Script(OFFER, OFFER, refuse=[FencedError("old")])
+        with pytest.raises(FencedError):
+            await refresh(script, CLUSTER, script, fence=1)
+
+    run(main())
+
+
+def test_the_first_tries_after_a_failure_come_soon_and_later_ones_seldom():
+    assert pause(0, 60.0) == 60.0
+    assert pause(1, 60.0) == module.FIRST_BACK_OFF
+    assert pause(30, 60.0) == LONGEST_BACK_OFF
+    assert pause(30, 900.0) == 900.0
+    assert FIRST_BACK_OFF == 5.0

@@ -1,0 +1,142 @@
+"""The catalog of a real cluster: by commands and by slurmrestd, with parts of Slurm away."""
+
+import asyncio
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+from msgspec.structs import replace
+
+from batch.contract import LauncherError
+from batch.slurm.gather import Gatherer
+from batch.slurm.gather_rest import RestSource
+from batch.slurm.gather_text import TextSource
+from batch.slurm.refusals import refused
+from state.catalog import GpuCount, Limits
+
+SLEEP = "#!/bin/sh\nsleep 120\n"
+
+
+def by_text(slurm):
+    async def run(argv):
+        done = await asyncio.to_thread(
+            subprocess.run, argv, capture_output=True, text=True, env=slurm.env, timeout=30, check=False
+        )
+        if done.returncode:
+            raise refused(done.stderr)
+        return done.stdout
+
+    return TextSource(run)
+
+
+def by_rest(slurm):
+    def ask(kind, path):
+        request = urllib.request.Request(
+            f"{slurm.restd_url}/{kind}/v0.0.38/{path}",
+            headers={"X-SLURM-USER-NAME": "root", "X-SLURM-USER-TOKEN": slurm.jwt("root")},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise LauncherError("slurmrestd refuses.", transient=True) from error
+
+    async def get(kind, path):
+        return await asyncio.to_thread(ask, kind, path)
+
+    return RestSource(get)
+
+
+def gathered(source):
+    return asyncio.run(Gatherer("hpc", source).gather())
+
+
+def test_partitions_gpus_and_who_may_use_what(slurm):
+    offer = gathered(by_text(slurm))
+    catalog = offer.catalog
+    assert catalog.enforced
+    assert catalog.notes == ()
+    assert [(one.name, one.default, one.nodes, one.nodes_up, one.nodes_idle) for one in catalog.partitions] == [
+        ("cpu", True, 2, 2, 2),
+        ("gpu", False, 1, 1, 1),
+    ]
+    assert catalog.partition("gpu").gpus == (
+        GpuCount(type="a100", total=2, free=2, per_node=2),
+        GpuCount(type="v100", total=2, free=2, per_node=2),
+    )
+    assert catalog.qos_named("gpuq").per_user == Limits(gpus=2)
+    assert catalog.qos_named("debug").per_user == Limits(running_jobs=2)
+    alice = offer.grants["alice"]
+    assert alice.default_account == "physics"
+    assert [(one.account, one.partition) for one in alice.associations] == [("physics", ""), ("bio", "cpu")]
+    assert "gpuq" not in offer.grants["bob"].associations[0].qos
+
+
+def test_slurmrestd_gathers_the_same_catalog_while_jobs_run_and_nodes_are_drained(slurm):
+    job = slurm.sbatch("--partition=gpu", "--gres=gpu:a100:1", "--cpus-per-task=2", script=SLEEP)
+    slurm.run("scontrol", "update", "NodeName=cn2", "State=DRAIN", "Reason=State=IDLE Gres=gpu:h100:8")
+    slurm.run(
+        *("scontrol", "create", "reservation", "ReservationName=course", "Users=alice,bob", "Nodes=cn1"),
+        *("StartTime=now+3600", "Duration=60", "PartitionName=cpu"),
+    )
+    end = time.monotonic() + 30
+    while slurm.state(job) != "RUNNING":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    text, rest = gathered(by_text(slurm)), gathered(by_rest(slurm))
+    assert replace(rest, catalog=replace(rest.catalog, time=text.catalog.time)) == text
+    cpu, gpu = text.catalog.partitions
+    assert (cpu.nodes_up, cpu.nodes_idle, cpu.cores_free, cpu.gpus) == (1, 1, 8, ())
+    assert gpu.gpus[0] == GpuCount(type="a100", total=2, free=1, per_node=2)
+    assert gpu.cores_free == 6
+    (course,) = text.catalog.reservations
+    assert (course.users, course.partition, course.nodes) == (("alice", "bob"), "cpu", 1)
+    assert abs(course.start - time.time() - 3600) < 300
+
+
+def test_while_slurmdbd_is_away_what_it_told_last_stands(slurm):
+    async def main():
+        gatherer = Gatherer("hpc", by_text(slurm))
+        before = await gatherer.gather()
+        slurm.daemon("slurmdbd").stop()
+        try:
+            after = await gatherer.gather()
+        finally:
+            slurm.daemon("slurmdbd").start()
+        assert after.grants == before.grants
+        assert after.catalog.qos == before.catalog.qos
+        assert "told last" in after.catalog.notes[0]
+
+    asyncio.run(main())
+
+
+def test_while_slurmctld_is_away_there_is_an_error_that_may_pass(slurm):
+    slurm.daemon("slurmctld").stop()
+    try:
+        gathered(by_text(slurm))
+    except LauncherError as error:
+        assert error.transient
+    else:
+        raise AssertionError("there was a catalog")
+    finally:
+        slurm.daemon("slurmctld").start()
+
+
+def test_a_refresh_costs_slurmctld_at_most_eight_requests(slurm):
+    def requests():
+        lines = slurm.run("sdiag").splitlines()
+        at = next(
+            at for at, line in enumerate(lines) if line.startswith("Remote Procedure Call statistics by message type")
+        )
+        counts = (
+            line.split("count:")[1].split()[0] for line in lines[at + 1 :] if "count:" in line and "REQUEST_" in line
+        )
+        return sum(int(count) for count in counts)
+
+    before = requests()
+    cost_of_asking = requests() - before
+    before = requests()
+    gathered(by_text(slurm))
+    assert requests() - before - cost_of_asking <= 8

@@ -1,0 +1,124 @@
+"""How real jobs end, all at once: what sacct and slurmrestd make of each is told as the cause that it was."""
+
+import json
+import time
+import urllib.request
+
+import pytest
+
+from batch.slurm.ending import cause, from_rest, from_sacct, sacct_arguments
+
+FILL = "exec /usr/bin/python3 -c 'x = bytearray(400 * 2**20); import time; time.sleep(30)'"
+FILL_SLOWLY = 'exec /usr/bin/python3 -c "import time\nx = []\nwhile True: x.append(bytearray(2**20)); time.sleep(0.06)"'
+
+
+def script(body):
+    return f"#!/bin/sh\n{body}\n"
+
+
+def until(ready, seconds, what):
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, what()
+        time.sleep(0.25)
+
+
+def ends(slurm, jobs, *, seconds):
+    """Job → facts by sacct, once it shows them all as ended: slurmdbd lags behind."""
+    found = {}
+
+    def look():
+        found.update(from_sacct(slurm.run("sacct", *sacct_arguments(jobs))))
+        return set(jobs) <= found.keys()
+
+    until(look, seconds, lambda: f"{jobs}: {found}")
+    return found
+
+
+def told(ended):
+    reason = cause(ended, user="alice")
+    return reason.code if reason else None
+
+
+def by_rest(slurm, job):
+    request = urllib.request.Request(
+        f"{slurm.restd_url}/slurmdb/v0.0.38/job/{job}",
+        headers={"X-SLURM-USER-NAME": "root", "X-SLURM-USER-TOKEN": slurm.jwt("root")},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return from_rest(json.load(answer)["jobs"][-1])
+
+
+@pytest.mark.timeout(240)
+def test_every_end_is_told_as_what_it_was(slurm):
+    jobs = {
+        "ok": slurm.sbatch(script=script("exit 0")),
+        "exit": slurm.sbatch(script=script("exit 3")),
+        "signal": slurm.sbatch(script=script("kill -SEGV $$")),
+        "memory": slurm.sbatch("--mem=100M", script=script(FILL)),
+        "child": slurm.sbatch("--mem=100M", script=script(FILL.removeprefix("exec ") + "; exit 0")),
+        "slowly": slurm.sbatch("--mem=200M", script=script(FILL_SLOWLY)),
+        "walltime": slurm.sbatch("--time=1", script=script("sleep 300")),
+        "launch": slurm.sbatch("--chdir=/nonexistent", "--output=/nonexistent/log", script=script("sleep 1")),
+        "mine": slurm.sbatch(script=script("sleep 300")),
+        "theirs": slurm.sbatch(script=script("sleep 300")),
+        "queued": slurm.sbatch("--hold", script=script("sleep 300")),
+        "node": slurm.sbatch("--partition=gpu", "--no-requeue", script=script("sleep 300")),
+    }
+    again = slurm.sbatch("--partition=gpu", script=script("sleep 300"))
+    for name in ("mine", "theirs", "node"):
+        until(lambda name=name: slurm.state(jobs[name]) == "RUNNING", 30, lambda name=name: slurm.state(jobs[name]))
+    until(lambda: slurm.state(again) == "RUNNING", 30, lambda: slurm.state(again))
+    slurm.run("scancel", jobs["mine"], user="alice")
+    slurm.run("scancel", jobs["theirs"], jobs["queued"])
+    slurm.daemon("gn1").kill()
+    facts = ends(slurm, list(jobs.values()), seconds=180)
+    ended = {name: facts[job] for name, job in jobs.items()}
+    assert {name: told(one) for name, one in ended.items()} == {
+        "ok": None,
+        "exit": None,
+        "signal": None,
+        "memory": "out-of-memory",
+        "child": "out-of-memory",
+        "slowly": "out-of-memory",
+        "walltime": "walltime",
+        "launch": "launch-failed",
+        "mine": "cancelled",
+        "theirs": "cancelled",
+        "queued": "cancelled",
+        "node": "node-failed",
+    }
+    words = {name: cause(one, user="alice").message for name, one in ended.items() if told(one)}
+    assert words["mine"] == "You cancelled the job outside the hub."
+    assert words["theirs"] == "An administrator cancelled the job."
+    assert words["queued"] == "An administrator cancelled the job while it waited in the queue."
+    assert words["walltime"] == "It reached its walltime of 1 minute."
+    assert words["memory"].endswith("100 MB that it asked for.")
+    assert "of the 200 MB that it asked for" in words["slowly"], words["slowly"]
+    assert words["node"] == "The node gn1 failed while the job ran on it."
+    assert [ended[name].exit_code for name in ("ok", "exit", "signal")] == [0, 3, 139]
+    for name, job in jobs.items():
+        assert told(by_rest(slurm, job)) == told(ended[name]), name
+    # The other job of the node that failed waits again, and accounting still tells of its first run.
+    until(lambda: slurm.state(again) == "PENDING", 60, lambda: slurm.state(again))
+    first = from_sacct(slurm.run("sacct", "--duplicates", *sacct_arguments([again])))[again]
+    assert told(first) == "node-failed"
+
+
+@pytest.mark.timeout(120)
+def test_a_job_that_makes_room_is_requeued_and_its_first_run_was_preempted(slurm):
+    low = slurm.sbatch("--qos=scavenger", "--cpus-per-task=8", "--nodelist=cn1", script=script("sleep 300"), user="bob")
+    until(lambda: slurm.state(low) == "RUNNING", 30, lambda: slurm.state(low))
+    high = slurm.sbatch("--qos=normal", "--cpus-per-task=8", "--nodelist=cn1", script=script("sleep 300"))
+    until(lambda: slurm.state(high) == "RUNNING", 60, lambda: slurm.state(high))
+    assert slurm.state(low) == "PENDING"
+    assert slurm.field(low, "Restarts") == "1"
+    found = {}
+
+    def look():
+        found.update(from_sacct(slurm.run("sacct", "--duplicates", *sacct_arguments([low]))))
+        return low in found
+
+    until(look, 30, lambda: found)
+    assert told(found[low]) == "preempted"
+    assert cause(found[low]).message == "It had to make room for a job that goes first."
