@@ -108,8 +108,10 @@ def test_a_job_is_its_users_in_its_home_with_an_environment_of_its_own(slurm, ma
     command = (
         "/usr/bin/python3",
         "-c",
-        "import json, os; json.dump([dict(os.environ), os.getcwd(), os.getuid(), "
-        "os.getgroups(), os.umask(0)], open('seen.json', 'w')); import time; time.sleep(300)",
+        (
+            "import json, os; json.dump([dict(os.environ), os.getcwd(), os.getuid(), "
+            "os.getgroups(), os.umask(0)], open('seen.json', 'w')); import time; time.sleep(300)"
+        ),
         "{socket}",
     )
 
@@ -146,7 +148,7 @@ def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
         spec = job(environment={"JUPYTER_TOKEN": secret}, report_token=secret, hub_urls=(hub.url,))
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
-        await until(lambda: (home() / ".towpath/jobs" / spec.attempt / "job.json").exists())
+        await until((home() / ".towpath/jobs" / spec.attempt / "job.json").exists)
         argv = slurm.run("ps", "-e", "-o", "args")
         assert "towpath-starter" in argv
         assert secret not in argv
