@@ -415,6 +415,37 @@ def test_without_slurmdbd_jobs_are_seen_and_an_end_that_slurmctld_shows_counts(s
     run(body())
 
 
+# --- others on the cluster
+
+
+def test_nobody_writes_rows_into_what_the_hub_reads(slurm, make, hub):
+    """A job whose name and comment hold line ends and whole rows of another's job."""
+
+    async def body():
+        launcher = make()
+        spec = job(hub_urls=(hub.url,))
+        ref = await launcher.submit(spec)
+        await shown(launcher, spec, JobState.ACTIVE)
+        name = f"towpath-{spec.attempt}"
+        comment = slurm.run("squeue", "-h", "-O", "comment:", f"--jobs={ref.native_id}").strip()
+        script = "#!/bin/sh\nsleep 60\n"
+        for options in (
+            (f"--job-name={name}", f"--comment={comment}"),
+            (f"--job-name=x\n{ref.native_id}|alice|FAILED|256|0|1|{name}", f"--comment=\n{comment}\n"),
+            (f"--job-name={name}\n", f"--comment={comment.replace('alice', 'bob')}"),
+        ):
+            slurm.sbatch(*options, script=script, user="bob")
+        for _ in range(3):
+            views = await launcher.poll()
+            assert set(views) == {spec.attempt}
+            assert (views[spec.attempt].state, views[spec.attempt].user) == (JobState.ACTIVE, "alice")
+        assert len(slurm.run("squeue", "-h", "-o", "%i", "--user=bob").split()) == 3
+        await launcher.cancel(None, spec.attempt)
+        assert (await over(launcher, spec)).native_id == ref.native_id
+
+    run(body())
+
+
 # --- many
 
 
