@@ -4,9 +4,9 @@ Owns: the order of questions that keeps an attempt from having two jobs, what is
 what follows when the accounting does not answer. Refuses to know how Slurm is spoken to (`batch.slurm.client`), and
 servers.
 
-Never two jobs. A first submit asks nothing (its record was saved before, under the leader's fencing token). A second one,
-after a lost answer or a crash, asks first whether there is a job of that name, and after its own submit once more: of
-two that do so at the same time both see the same oldest one. Should a fenced-off leader's submit arrive late all the
+Never two jobs. A first submit asks nothing (its record was saved before, under the leader's fencing token). A second
+one, after a lost answer or a crash, asks first whether there is a job of that name, and after its own submit once more:
+of two that do so at the same time both see the same oldest one. Should a fenced-off leader's submit arrive late all the
 same, the younger job does not begin (`--dependency=singleton`), and the next poll cancels it.
 """
 
@@ -212,7 +212,9 @@ class SlurmLauncher:
             since = (known.since if known is not None else 0.0) or now
             if past is not None and past.id == number and past.facts is not None:
                 told = past_view(past, attempt, mine.owner)
-                seen = replace(seen, exit_code=told.exit_code, ending=told.ending)
+                # slurmdbd's REST answer of 22.05 has no exit codes; slurmctld has them.
+                code = seen.exit_code if told.exit_code is None else told.exit_code
+                seen = replace(seen, exit_code=code, ending=told.ending or seen.ending)
             elif word.answered and not word.disabled and now - since < LATE_SECONDS:
                 seen = replace(seen, state=JobState.ACTIVE, exit_code=None, ending=None)
                 self._known[attempt] = Known(
