@@ -237,7 +237,11 @@ def connect(secure, host, port, ca_file):
             plain.close()
             raise
     last = OSError(errno.EHOSTUNREACH, "no address")
-    for family, kind, proto, _, address in _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM):
+    try:
+        name = host.encode("ascii")  # bytes: a str would import the codec for international names, 10 ms
+    except UnicodeError:
+        name = host
+    for family, kind, proto, _, address in _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM):
         sock = _socket.socket(family, kind, proto)
         try:
             sock.settimeout(HUB_TIMEOUT)
