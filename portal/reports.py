@@ -172,7 +172,7 @@ async def _take(site: Site, server: Server, report: Report) -> None:
             message="It answers.",
             progress=PROGRESS[Status.READY],
         )
-        await _publish(site, await site.store.servers.save(ready, event=event))
+        await _publish(site, await site.store.servers.save(ready, event=event, marked=True))
         metrics.SPAWN.labels(metrics.WORKER, "success").observe(now - server.requested)
         return
     status, reason = reason_of(server, report)
