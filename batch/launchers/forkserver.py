@@ -12,6 +12,7 @@ and goes on: they become init's.
 import _signal  # type: ignore[import-not-found]  # signal itself would bring enum
 import _socket
 import array
+import errno
 import gc
 import marshal
 import os
@@ -34,6 +35,46 @@ def program(path: str) -> ModuleType:
     return starter
 
 
+def forked(starter: ModuleType) -> type:
+    """The starter as it is in a fork: on the hub's Python, which has more than the oldest that it must run on."""
+    defaults = [getattr(_signal, name) for name in starter.SIGNALS]
+
+    class Forked(starter.Starter):  # type: ignore[misc, name-defined]
+        def note_job(self) -> None:
+            if self.app:  # the launcher has written down who we are
+                super().note_job()
+
+        def execute(self, command: list[str], environment: dict[str, str]) -> str:
+            """By vfork: no page of ours is copied, or faulted in anew afterwards."""
+            paths = [command[0]]
+            if "/" not in command[0]:
+                paths = [f"{part or '.'}/{command[0]}" for part in environment.get("PATH", os.defpath).split(":")]
+            output = [(os.POSIX_SPAWN_DUP2, self.log, 1), (os.POSIX_SPAWN_DUP2, self.log, 2)]
+            directory = self.spec.get("directory") or "/"
+            number = errno.ENOENT
+            try:
+                os.chdir(directory)
+                for path in paths:
+                    try:
+                        self.app = os.posix_spawn(
+                            path, command, environment,
+                            file_actions=output, setsid=True, setsigmask=[], setsigdef=defaults,
+                        )  # fmt: skip
+                    except OSError as error:  # as execvp(3): the one that is not for us counts, not the ones not there
+                        if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+                            number = error.errno or number
+                    else:
+                        return ""
+            except OSError as error:
+                number = error.errno or number
+            finally:
+                os.chdir("/")
+            self.exit_code = 127
+            return f"{command[0]}: {os.strerror(number)}"
+
+    return Forked
+
+
 def reap(number: int = 0, frame: object = None) -> None:  # noqa: ARG001  (a signal handler)
     """Take note of what has ended: nobody is a zombie."""
     try:
@@ -43,7 +84,7 @@ def reap(number: int = 0, frame: object = None) -> None:  # noqa: ARG001  (a sig
         pass
 
 
-def job(starter: ModuleType, descriptors: list[int]) -> int:
+def job(starter: ModuleType, kind: type, descriptors: list[int]) -> int:
     """In the child: what `posix_spawn` of the starter would have set up, and then the starter."""
     os.setsid()
     for number in DEFAULTS:
@@ -54,13 +95,16 @@ def job(starter: ModuleType, descriptors: list[int]) -> int:
         os.dup2(source, target)
     for number in descriptors:
         os.close(number)
-    return int(starter.main(["starter"]))
+    return int(starter.main(["starter"], kind))
 
 
 def serve(line: _socket.socket, starter: ModuleType) -> None:
     """Fork for each request until the other end is closed."""
+    kind = forked(starter)
     room = _socket.CMSG_SPACE(DESCRIPTORS * 4)
     _signal.signal(_signal.SIGCHLD, reap)
+    gc.collect()
+    gc.freeze()  # what is there now is never looked at again: its pages stay shared
     while True:
         request, ancillary, _, _ = line.recvmsg(1, room)
         descriptors = array.array("i")
@@ -78,7 +122,7 @@ def serve(line: _socket.socket, starter: ModuleType) -> None:
             if pid == 0:
                 code = 1
                 try:
-                    code = job(starter, descriptors.tolist())
+                    code = job(starter, kind, descriptors.tolist())
                 except BaseException:  # noqa: BLE001  (the job's log shall have it)
                     sys.excepthook(*sys.exc_info())
                 finally:
@@ -95,7 +139,4 @@ def serve(line: _socket.socket, starter: ModuleType) -> None:
 
 if __name__ == "__main__":
     os.closerange(LINE + 1, os.sysconf("SC_OPEN_MAX"))  # what the hub was started with is not the jobs' to keep open
-    shared = program(sys.argv[1])
-    gc.collect()
-    gc.freeze()  # what is there now is never looked at again: its pages stay shared
-    serve(_socket.socket(fileno=LINE), shared)
+    serve(_socket.socket(fileno=LINE), program(sys.argv[1]))

@@ -264,3 +264,50 @@ asyncio.run(main())
         await over(launcher, spec.attempt)
 
     run(body())
+
+
+@pytest.mark.parametrize(
+    ("command", "directory", "words"),
+    [
+        (("towpath-no-such-program",), "/", "towpath-no-such-program: No such file or directory"),
+        (("/proc/self/mounts",), "/", "/proc/self/mounts: Permission denied"),
+        (app(), "/no/such/place", "No such file or directory"),
+    ],
+)
+def test_a_fork_says_why_an_app_cannot_be_executed(jobs, command, directory, words):
+    async def body():
+        launcher, spec = LocalLauncher("here", jobs), spec_of(command=command, directory=directory)
+        await launcher.submit(spec)
+        report = (await over(launcher, spec.attempt)).report
+        assert (report.kind, report.code, report.exit_code) == ("failed", "command", 127)
+        assert words in report.message
+        await launcher.close()
+
+    run(body())
+
+
+SHOW = """
+import json, os, signal, sys
+print(json.dumps([
+    os.getpid() == os.getsid(0), os.getcwd(), sorted(map(int, os.listdir("/proc/self/fd")))[:-1],
+    signal.getsignal(signal.SIGHUP) == signal.SIG_DFL, len(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+    sorted(os.environ),
+]))
+sys.exit(3)
+"""
+
+
+def test_an_app_of_a_fork_has_its_own_session_folder_environment_and_signals_and_nothing_of_ours(jobs, tmp_path):
+    async def body():
+        launcher = LocalLauncher("here", jobs)
+        (tmp_path / "show").symlink_to(sys.executable)
+        environment = {"PATH": f"/no/such:{tmp_path}", "LC_CTYPE": "C.UTF-8"}
+        spec = spec_of(command=("show", "-I", "-c", SHOW, "{socket}"), directory=str(tmp_path), environment=environment)
+        await launcher.submit(spec)
+        report = (await over(launcher, spec.attempt)).report
+        assert report.exit_code == 3
+        names = ["LC_CTYPE", "PATH", "TOWPATH_ATTEMPT", "TOWPATH_SOCKET"]
+        assert json.loads(report.log_tail) == [True, str(tmp_path), [0, 1, 2], True, 0, names]
+        await launcher.close()
+
+    run(body())
