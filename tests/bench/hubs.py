@@ -9,7 +9,7 @@ import time
 from typing import Protocol
 
 from tests.bench import web
-from tests.bench.process import BenchError
+from tests.bench.process import BenchError, Child
 
 STUB_BODY = b"towpath bench stub\n"
 
@@ -18,6 +18,7 @@ class Hub(Protocol):
     """A running hub. `start` and `stop` as in Target."""
 
     name: str
+    child: Child | None
 
     async def start(self) -> None:
         """Up. Raises BenchError."""
@@ -96,10 +97,13 @@ async def stop_one(hub: Hub, name: str) -> None:
         await asyncio.sleep(0.5)
 
 
-async def spawn(hub: Hub, count: int) -> dict[str, float]:
-    """Start all at once: `time` until the last app answered, `median` until the middle one did (seconds)."""
-    began = time.perf_counter()
-    done = await asyncio.gather(*(start_one(hub, name) for name in names(count)), return_exceptions=True)
+async def start_all(hub: Hub, count: int) -> list[float | BaseException]:
+    """Start all at once; when each app answered, or what went wrong."""
+    return await asyncio.gather(*(start_one(hub, name) for name in names(count)), return_exceptions=True)
+
+
+async def stop_all(hub: Hub, count: int) -> None:
+    """Stop all, a few at a time."""
     gate = asyncio.Semaphore(8)
 
     async def stop(name: str) -> None:
@@ -107,6 +111,13 @@ async def spawn(hub: Hub, count: int) -> dict[str, float]:
             await stop_one(hub, name)
 
     await asyncio.gather(*(stop(name) for name in names(count)))
+
+
+async def spawn(hub: Hub, count: int) -> dict[str, float]:
+    """Start all at once: `time` until the last app answered, `median` until the middle one did (seconds)."""
+    began = time.perf_counter()
+    done = await start_all(hub, count)
+    await stop_all(hub, count)
     faults = [fault for fault in done if isinstance(fault, BaseException)]
     if faults:
         raise BenchError(f"{len(faults)} of {count} did not start; the first: {faults[0]}")
