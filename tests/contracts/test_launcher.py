@@ -20,7 +20,6 @@ from tests.batch.slurm.making import fake_pyslurm, slurm_config, slurm_maker
 from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 
-
 KINDS = ["local", "fake", "slurm-cli", "slurm-rest", "slurm-fake_pyslurm"]
 if importlib.util.find_spec("pyslurm"):  # it is compiled for one version of Slurm
     KINDS.append("slurm-pyslurm")
