@@ -11,7 +11,7 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from portal.api import hub, metrics, progress, servers, tokens, towpath, user_list, users
+from portal.api import clusters, hub, metrics, progress, servers, tokens, towpath, user_list, users
 from portal.faults import handlers
 from portal.pages import home, login, logout, moved, pending, spawn, stop
 from portal.pages import tokens as token_page
@@ -49,7 +49,7 @@ def create_portal(services: Services) -> Litestar:
         path=services.config.gateway.base_path,
         route_handlers=[
             Router(path="/hub/api", route_handlers=api, include_in_schema=False),
-            Router(path="/hub/api", route_handlers=list(towpath.routes(site)), tags=["Towpath"]),
+            Router(path="/hub/api", route_handlers=[*towpath.routes(site), *clusters.routes(site)], tags=["Towpath"]),
             Router(path="/hub", route_handlers=[*pages, *health, static], include_in_schema=False),
             *moved.at_the_root(site),
         ],

@@ -13,12 +13,14 @@ from msgspec.structs import replace
 
 from portal import metrics
 from portal.models import is_ready, pending
+from portal.offering import facts_of
 from portal.site import Site
 from state import lifecycle
-from state.choices import validate
+from state.choices import Chosen, validate
 from state.errors import ConflictError, NameRuleError
 from state.names import server_name, server_path
 from state.records import Event, Server, Status, Target, User
+from state.ways import NOTHING_KNOWN
 
 TRIES: Final = 8
 DISPLAY_NAME_MAX: Final = 255
@@ -54,7 +56,7 @@ async def start(
             return (
                 Started.READY if is_ready(old) else Started.STOPPING if pending(old) == "stop" else Started.PENDING
             ), old
-        fresh = _fresh(site, user, name, old, profile=profile, picked=picked, display_name=display_name)
+        fresh = await _fresh(site, user, name, old, profile=profile, picked=picked, display_name=display_name)
         record = lifecycle.renew(old, fresh) if old else fresh
         event = Event(
             attempt=fresh.attempt,
@@ -78,7 +80,7 @@ async def create(
     """A named server that is not started. Raises ConflictError when there is one, and as `start`."""
     server_name(name)
     check_display_name(display_name)
-    fresh = _fresh(site, user, name, None, profile=profile, picked=picked, display_name=display_name)
+    fresh = await _fresh(site, user, name, None, profile=profile, picked=picked, display_name=display_name)
     record = replace(fresh, status=Status.STOPPED, target=Target.STOPPED, ended=fresh.requested)
     try:
         return await site.store.servers.save(record)
@@ -134,7 +136,14 @@ def check_display_name(display_name: str) -> None:
         raise NameRuleError(f"A display name is at most {DISPLAY_NAME_MAX} printable characters.")
 
 
-def _fresh(
+async def chosen(site: Site, user: User, profile: str, picked: Mapping[str, Any]) -> Chosen:
+    """The one validator, with what is known of the profile's cluster for this user. Raises ChoicesError."""
+    found = site.config.profile_named(profile)
+    facts = NOTHING_KNOWN if found is None else await facts_of(site, found.cluster, user)
+    return validate(site.config, profile, picked, user, facts)
+
+
+async def _fresh(
     site: Site,
     user: User,
     name: str,
@@ -144,10 +153,13 @@ def _fresh(
     picked: Mapping[str, Any] | None,
     display_name: str,
 ) -> Server:
-    if profile is None and old is not None and site.config.profile_named(old.profile) is not None:
-        profile = old.profile
-        picked = old.choices if picked is None else picked
-    chosen = validate(site.config, profile or "", picked or {}, user)
+    before = site.config.profile_named(old.profile) if old is not None and profile is None else None
+    if old is not None and before is not None:
+        profile = before.name
+        # an option that the profile no longer has was not asked for by anybody
+        remembered = {key: value for key, value in old.choices.items() if key in before.option}
+        picked = remembered if picked is None else picked
+    found = await chosen(site, user, profile or "", picked or {})
     return Server(
         user=user.name,
         name=name,
@@ -155,8 +167,8 @@ def _fresh(
         target=Target.READY,
         status=Status.REQUESTED,
         attempt=secrets.token_hex(16),
-        profile=chosen.profile,
-        cluster=chosen.cluster,
-        choices=chosen.choices,
+        profile=found.profile,
+        cluster=found.cluster,
+        choices=found.choices,
         requested=site.clock(),
     )

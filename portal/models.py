@@ -10,7 +10,7 @@ from typing import Any, Final
 from portal.access import Sees
 from portal.times import iso
 from state.names import escape, server_key, server_path
-from state.records import Server, Status, Target, Token, User
+from state.records import Reason, Server, Status, Target, Token, User
 
 SHOWN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("read:users:name", ("user_info", "admin")),
@@ -44,7 +44,7 @@ def progress_path(base_path: str, server: Server) -> str:
 def server_model(
     server: Server, *, base_path: str, public_url: str, last_activity: float | None, with_state: bool
 ) -> dict[str, Any]:
-    """One server. `status`, `target` and `reason` are Towpath's own; `state` needs `admin:server_state`."""
+    """One server. From `status` on the fields are Towpath's own; `state` needs `admin:server_state`."""
     url = server_path(base_path, server.user, server.name)
     progress = progress_path(base_path, server)
     reason = server.reason
@@ -64,15 +64,10 @@ def server_model(
         "full_progress_url": public_url + progress if public_url else None,
         "status": server.status,
         "target": server.target,
-        "reason": None
-        if reason is None
-        else {
-            "code": reason.code,
-            "message": reason.message,
-            "hint": reason.hint,
-            "log_tail": reason.log_tail,
-            "exit_code": reason.exit_code,
-        },
+        "profile": server.profile,
+        "cluster": server.cluster,
+        "reason": None if reason is None else reason_model(reason),
+        **facts_model(server),
     }
     if with_state:
         job = server.job
@@ -82,6 +77,38 @@ def server_model(
             "job": None if job is None else {"cluster": job.cluster, "native_id": job.native_id},
         }
     return model
+
+
+def reason_model(reason: Reason) -> dict[str, Any]:
+    """Why a server ended."""
+    return {
+        "code": reason.code,
+        "message": reason.message,
+        "hint": reason.hint,
+        "log_tail": reason.log_tail,
+        "exit_code": reason.exit_code,
+        "field": reason.field,
+    }
+
+
+def facts_model(server: Server) -> dict[str, Any]:
+    """Where a server that has not ended stands with its cluster: why it waits, where it runs, until when."""
+    waiting = server.waiting if server.status is Status.QUEUED else None
+    return {
+        "waiting": None
+        if waiting is None
+        else {
+            "code": waiting.code,
+            "message": waiting.message,
+            "hint": waiting.hint,
+            "start": iso(waiting.start),
+            "position": waiting.position,
+            "of": waiting.of,
+        },
+        "stale": server.stale and server.active,
+        "node": server.node,
+        "deadline": iso(server.deadline) if server.active else None,
+    }
 
 
 def user_model(

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import msgspec
 from markupsafe import Markup, escape
+from msgspec.structs import replace
 
-from portal.models import is_ready, pending
+from portal.models import facts_model, is_ready, pending, reason_model
 from portal.site import Site
 from state.lifecycle import PROGRESS
 from state.records import Event, Server, Status
@@ -44,23 +45,17 @@ def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
     reason = server.reason
     if server.status is Status.FAILED and reason is not None:
         message = f"Spawn failed: {reason.message}"
-        told: dict[str, Any] = {
-            "code": reason.code,
-            "message": reason.message,
-            "hint": reason.hint,
-            "log_tail": reason.log_tail,
-            "exit_code": reason.exit_code,
-        }
+        told = reason_model(reason)
     else:
         message = "Spawn failed: The start was cancelled." if server.ready is None else "Spawn failed: It was stopped."
         told = {"code": "stopped", "message": message.removeprefix("Spawn failed: ")}
     return {"progress": 100, "failed": True, "message": message, "html_message": str(escape(message)), "reason": told}
 
 
-def line(event: Event) -> bytes:
-    """One event of the stream, with the id to resume after."""
+def line(event: Event, server: Server | None) -> bytes:
+    """One event of the stream, with the id to resume after, and where the server stands with its cluster now."""
     told = {"progress": min(event.progress, 99), "message": event.message, "status": event.status, "time": event.time}
-    return frame(told, event.id)
+    return frame(told | (facts_model(server) if server else {}), event.id)
 
 
 def frame(told: dict[str, Any], stream_id: str = "") -> bytes:
@@ -70,10 +65,14 @@ def frame(told: dict[str, Any], stream_id: str = "") -> bytes:
 
 
 async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[bytes]:
-    """The events of this attempt after `after`, then the last word. Ends on ready and on failed."""
+    """The events of this attempt after `after`, then the last word. Ends on ready and on failed.
+
+    A record that has changed without an event (another place in the queue) repeats the last event, without an id.
+    """
     user, name, attempt = server.user, server.name, server.attempt
     url = site.server(user, name)
     current: Server | None = server
+    told: dict[str, Any] | None = None  # a browser that resumes may know an older place in the queue
     while True:
         last = (
             final(current, attempt, url)
@@ -82,13 +81,27 @@ async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[byt
         )
         wait = 0.0 if last else KEEPALIVE_SECONDS
         events = await site.store.servers.events(user, name, after=after, timeout=wait)
-        for event in events:
-            after = event.id
-            if event.attempt == attempt and event.progress < PROGRESS[Status.READY]:
-                yield line(event)
         if last and not events:
             yield frame(last)
             return
-        if not events:
-            yield KEEPALIVE
         current = await site.store.servers.get(user, name)
+        for event in events:
+            after = event.id
+            if event.attempt == attempt and event.progress < PROGRESS[Status.READY]:
+                told = facts_model(current) if current else {}
+                yield line(event, current)
+        again = await _again(site, current, attempt, told)
+        if again is not None and current is not None:
+            told = facts_model(current)
+            yield line(again, current)
+        elif not events:
+            yield KEEPALIVE
+
+
+async def _again(site: Site, server: Server | None, attempt: str, told: dict[str, Any] | None) -> Event | None:
+    """The attempt's last event, without its id, when the record says more than was told; None: there is nothing new."""
+    if server is None or server.attempt != attempt or pending(server) != "spawn" or facts_model(server) == told:
+        return None
+    events = await site.store.servers.events(server.user, server.name)
+    mine = [event for event in events if event.attempt == attempt and event.progress < PROGRESS[Status.READY]]
+    return replace(mine[-1], id="") if mine else None

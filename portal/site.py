@@ -84,6 +84,9 @@ class Look:
             absolute=times.absolute,
             iso=times.iso,
             clock=times.clock,
+            until=lambda seconds: times.until(seconds, clock()),
+            short=lambda seconds: times.short(seconds, clock()),
+            ordinal=times.ordinal,
         )
 
     def at(self, *segments: str, **query: str) -> str:

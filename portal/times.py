@@ -35,6 +35,31 @@ def ago(seconds: float, now: float) -> str:
     return f"{words} ago" if gap > 0 else f"in {words}"
 
 
+def until(seconds: float, now: float) -> str:
+    """How long until a time, to the minute: `1 h 20 min`, `3 days 4 h`. Never more than is left."""
+    minutes = int(max(0.0, seconds - now) // MINUTE)
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} day{'s' if days > 1 else ''}" + (f" {hours} h" if hours else "")
+    if hours:
+        return f"{hours} h" + (f" {minutes} min" if minutes else "")
+    return f"{minutes} min" if minutes else "less than a minute"
+
+
+def short(seconds: float, now: float) -> str:
+    """A time that is near, with its day when it is not today: `14:30 UTC`, `24 November, 14:30 UTC`."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    if moment.date() == datetime.fromtimestamp(now, UTC).date():
+        return f"{moment:%H:%M} UTC"
+    return f"{moment.day} {moment:%B, %H:%M} UTC"
+
+
+def ordinal(number: int) -> str:
+    """`1st`, `2nd`, `3rd`, `11th`, `22nd`."""
+    tens, ones = number // 10 % 10, number % 10
+    return f"{number}{'th' if tens == 1 else {1: 'st', 2: 'nd', 3: 'rd'}.get(ones, 'th')}"
+
+
 def span(seconds: float) -> str:
     """A length of time by its largest unit: `40 seconds`, `1 hour`, `12 days`."""
     for size, word in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (1, "second")):

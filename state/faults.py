@@ -30,7 +30,7 @@ from state.config import (
     SlurmConfig,
 )
 from state.errors import Fault, NameRuleError
-from state.kinds import KINDS, fixed
+from state.kinds import KINDS, UNSCHEDULED, fixed
 from state.names import user_name
 
 CLUSTER_KINDS: Final = ("local", "slurm")
@@ -39,8 +39,6 @@ SUBMIT_AS: Final = ("setuid", "sudo")
 PLAIN_PATH: Final = re.compile(r"/[^\0\n]*")
 APPS: Final = ("jupyter", "web")
 PROVIDER_KINDS: Final = ("test",)
-UNSCHEDULED: Final = ("local",)
-"""Kinds of cluster that give every job the whole machine: there is nothing to ask for."""
 OPTION_KINDS: Final = ("text", "integer", "boolean", "choice", *KINDS)
 REDIS_SCHEMES: Final = (
     *("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://"),

@@ -14,6 +14,9 @@ NAMED: Final = ("partition", "account", "qos", "reservation", "gpu", "constraint
 COUNTED: Final = ("nodes", "gpus", "cores", "memory", "walltime")
 """Kinds of option whose value is an amount. Memory is in bytes here, walltime in seconds."""
 KINDS: Final = (*NAMED, *COUNTED)
+UNSCHEDULED: Final = ("local",)
+"""Kinds of cluster that give every job the whole machine: there is nothing to ask for."""
+
 Asked = dict[str, tuple[str, OptionConfig]]
 """Kind → the option of that kind: its name and itself."""
 
@@ -61,8 +64,8 @@ def words(kind: str, number: int) -> str:
 
 def least(kind: str, option: OptionConfig) -> int:
     """The least amount that the option takes."""
-    floor = 0 if kind == "gpus" else 1
-    return floor if option.minimum is None else max(floor, option.minimum) * unit(kind)
+    floor = {"gpus": 0, "memory": MEBIBYTE}.get(kind, 1)
+    return floor if option.minimum is None else max(floor, option.minimum * unit(kind))
 
 
 def of_entry(kind: str, entry: str) -> Any:

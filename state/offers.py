@@ -11,12 +11,13 @@ from typing import Any, Final
 from msgspec import Struct
 
 from state.catalog import Catalog, GpuCount, Limits, Partition, Qos
+from state.choices import default_of
 from state.config import OptionConfig, ProfileConfig
 from state.kinds import NAMED, Asked, amount, asked, fixed, least, of_entry, unit, words
 from state.limits import Way, limit
 from state.quantities import DAY, HOUR, MINUTE, walltime_text, walltime_words
 from state.settling import Settled, settle
-from state.ways import Facts, has_type, names_of, values_of, why_nothing
+from state.ways import Facts, has_type, names_of, unlike, values_of, why_nothing
 
 TIMES: Final = (
     15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY, 7 * DAY,
@@ -35,12 +36,13 @@ class Entry(Struct, frozen=True, kw_only=True):
 class Field(Struct, frozen=True, kw_only=True):
     """One field. `entries` None: typed in, with `suggestions`. `hidden`: there is nothing to choose.
 
-    `value` is what stands there; `minimum` and `maximum` are of whole numbers; `says` is what there is and which limit
-    binds, in sentences.
+    `value` is what stands there, `usual` what would stand there had it been left alone; `minimum` and `maximum` are of
+    whole numbers; `says` is what there is and which limit binds, in sentences.
     """
 
     kind: str
     value: Any = ""
+    usual: Any = ""
     entries: tuple[Entry, ...] | None = None
     suggestions: tuple[str, ...] = ()
     minimum: int | None = None
@@ -114,10 +116,10 @@ def offer(profile: ProfileConfig, facts: Facts, picks: Mapping[str, Any], *, nar
 
 def _unknown(kind: str, option: OptionConfig, picked: Any) -> Field:
     """A field while nothing is known of the cluster: the profile's own rules."""
-    value = option.default if picked is None else picked
     return Field(
         kind=kind,
-        value=("" if value is None else value) if value is not None or kind not in {"cores", "nodes"} else 1,
+        value=default_of(option) if picked is None else picked,
+        usual=default_of(option),
         entries=tuple(Entry(value=one, label=one or "None") for one in option.values) if option.values else None,
         minimum=least(kind, option) if kind in {"cores", "gpus", "nodes"} else None,
         maximum=option.maximum if kind in {"cores", "gpus", "nodes"} else None,
@@ -126,23 +128,27 @@ def _unknown(kind: str, option: OptionConfig, picked: Any) -> Field:
 
 # --- names ------------------------------------------------------------------------------------------------------
 def _named(scene: _Scene, kind: str, name: str, option: OptionConfig) -> Field:
-    way, facts, every = scene.way, scene.facts, scene.settled.every
-    value = scene.settled.values[name]
-    among = [one for one in every if not scene.narrow or _before(kind, one, way)] or [way]
+    way, facts, every = scene.way, scene.facts, unlike(kind, scene.settled.every)
+    value, usual = scene.settled.values[name], scene.settled.usual[name]
+    among = unlike(kind, (one for one in scene.settled.every if not scene.narrow or _before(kind, one, way))) or [way]
     there = [
         one
         for one in names_of(found for each in among for found in values_of(kind, each, facts))
         if not option.values or one in option.values
     ]
-    says = _says(kind, value, way, facts)
+    says = (
+        "" if kind == "gpu" and "gpus" in scene.options and not way.partition.gpus else _says(kind, value, way, facts)
+    )
     if kind == "constraint" and not option.values:
-        return Field(kind=kind, value=value, suggestions=tuple(there), says=says)
+        return Field(kind=kind, value=value, usual=usual, suggestions=tuple(there), says=says)
     entries = [Entry(value=one, label=_label(kind, one, among, facts)) for one in there]
     if kind in {"gpu", "reservation", "constraint"} and (not option.values or "" in option.values):
-        entries.insert(0, Entry(value="", label=NONE_OF.get(kind, "Any, or none")))
+        none = "Any, or none" if there else "None"
+        entries.insert(0, Entry(value="", label=NONE_OF.get(kind, none)))
     return Field(
         kind=kind,
         value=value,
+        usual=usual,
         entries=tuple(entries),
         says=says,
         hidden=len(names_of(found for each in every for found in values_of(kind, each, facts)))
@@ -219,7 +225,8 @@ def _says(kind: str, value: str, way: Way, facts: Facts) -> str:
 
 def _of_partition(partition: Partition, facts: Facts) -> str:
     catalog: Catalog | None = facts.catalog
-    parts = [f"{partition.nodes_up} of {partition.nodes} nodes up"] if partition.nodes else []
+    nodes = "node" if partition.nodes == 1 else "nodes"
+    parts = [f"{partition.nodes_up} of {partition.nodes} {nodes} up"] if partition.nodes else []
     if partition.cores:
         parts.append(f"{partition.cores_free} of {partition.cores} cores free")
     parts += [_gpus_free(one) for one in partition.gpus]
@@ -268,7 +275,7 @@ def _counted(scene: _Scene, kind: str, name: str, option: OptionConfig) -> Field
     own = None if option.maximum is None else option.maximum * unit(kind)
     most = min((one for one in (own, bound.most if bound else None) if one is not None), default=None)
     says = []
-    if kind in {"cores", "gpus", "nodes"} and most is not None:
+    if kind in {"cores", "gpus", "nodes"} and most:
         says.append(f"{least(kind, option)} to {most}." if most > least(kind, option) else f"{most}.")
     elif own is not None and own == most and (bound is None or own < bound.most):
         says.append(f"At most {words(kind, own)}.")
@@ -283,6 +290,7 @@ def _counted(scene: _Scene, kind: str, name: str, option: OptionConfig) -> Field
     return Field(
         kind=kind,
         value=settled.values[name],
+        usual=settled.usual[name],
         entries=entries,
         suggestions=_times(option, most) if kind == "walltime" else (),
         minimum=least(kind, option) if whole else None,

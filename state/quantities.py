@@ -17,7 +17,7 @@ LONGEST: Final = 3650 * DAY
 LARGEST: Final = 1024**5
 
 _UNITS: Final = {"m": MEBIBYTE, "g": GIBIBYTE, "t": 1024**4}
-_MEMORY: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))? ?([mgtMGT])(?:i?[bB])?", re.ASCII)
+_MEMORY: Final = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,3}))? ?([mgtMGT])(?:i?[bB])?", re.ASCII)
 _CLOCK: Final = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,5}):([0-9]{1,2}):([0-9]{1,2})", re.ASCII)
 _DAYS: Final = re.compile(r"([0-9]{1,4})-([0-9]{1,2})(?::([0-9]{1,2}))?", re.ASCII)
 _WORDS: Final = re.compile(

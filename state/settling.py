@@ -16,11 +16,15 @@ from state.ways import Facts, goes, names_of, values_of, ways, why_nothing
 
 
 class Settled(Struct, frozen=True, kw_only=True):
-    """What picks come to. `way` None: there is none at all. `wrong`: option → sentence. `every`: all ways there are."""
+    """What picks come to. `way` None: there is none at all. `wrong`: option → sentence. `every`: all ways there are.
+
+    `usual`: what every option would have this way, had it been left alone.
+    """
 
     way: Way | None
     every: tuple[Way, ...]
     values: dict[str, Any]
+    usual: dict[str, Any]
     wrong: dict[str, str]
 
 
@@ -37,21 +41,40 @@ def settle(profile: ProfileConfig, facts: Facts, picks: Mapping[str, Any]) -> Se
     """A value for every option that asks something of the scheduler, and what is wrong with the picks, all at once.
 
     `picks`: option → canonical value, without those that were left alone. What was left alone is chosen so that it goes
-    with the rest: the profile's default where that works, else the person's, else the cluster's.
+    with the rest: the profile's default where that works, else the person's, else the cluster's. A name that is wrong
+    has what it would have, had it been left alone.
     """
     scene = _Scene(profile, asked(profile), facts, ways(profile, facts))
     options = scene.options
     if not scene.every:
         where = next((options[kind][0] for kind in ("partition", "account", "gpu") if kind in options), "profile")
-        return Settled(way=None, every=(), values={}, wrong={where: why_nothing(profile, facts)})
+        return Settled(way=None, every=(), values={}, usual={}, wrong={where: why_nothing(profile, facts)})
     picked = {kind: picks[name] for kind, (name, _) in options.items() if name in picks}
-    way, values, wrong = _names(scene, picked)
-    counts, too_many = _counts(scene, picked, way, values)
-    return Settled(way=way, every=scene.every, values=values | counts, wrong=wrong | too_many)
+    way, wrong = _way(scene, picked)
+    usual: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for kind, (name, option) in options.items():
+        if kind in NAMED:
+            usual[name] = _usual_name(scene, kind, option, way)
+            values[name] = picked[kind] if kind in picked and name not in wrong else usual[name]
+    gpu = values[options["gpu"][0]] if "gpu" in options else fixed(profile.resources, "gpu") or ""
+    nodes = 1 if "nodes" in options else fixed(profile.resources, "nodes") or 1
+    for kind in COUNTED:  # nodes first: the others are per node
+        if kind not in options:
+            continue
+        name, option = options[kind]
+        bound = limit(kind, way, gpu=gpu, nodes=nodes)
+        usual[name] = _usual_amount(kind, option, bound, _preferred(scene, kind, option, way, gpu))
+        values[name] = picked.get(kind, usual[name])
+        said = _too_many(kind, values[name], bound, gpu) if kind in picked else None
+        if said is not None:
+            wrong[name] = said
+        nodes = values[name] if kind == "nodes" and said is None else nodes
+    return Settled(way=way, every=scene.every, values=values, usual=usual, wrong=wrong)
 
 
 # --- names: one after the other, each among what the ones before it leave --------------------------------------------
-def _names(scene: _Scene, picked: Mapping[str, Any]) -> tuple[Way, dict[str, Any], dict[str, str]]:
+def _way(scene: _Scene, picked: Mapping[str, Any]) -> tuple[Way, dict[str, str]]:
     left = scene.every
     wrong: dict[str, str] = {}
     for kind in NAMED:
@@ -62,13 +85,7 @@ def _names(scene: _Scene, picked: Mapping[str, Any]) -> tuple[Way, dict[str, Any
         if not fitting:
             wrong[scene.options[kind][0]] = _why_not(scene, kind, value, left)
         left = fitting or left
-    way = min(left, key=lambda one: _liking(scene, one))
-    values = {
-        name: picked[kind] if kind in picked else _usual_name(scene, kind, option, way)
-        for kind, (name, option) in scene.options.items()
-        if kind in NAMED
-    }
-    return way, values, wrong
+    return min(left, key=lambda one: _liking(scene, one)), wrong
 
 
 def _why_not(scene: _Scene, kind: str, value: str, left: tuple[Way, ...]) -> str:
@@ -131,29 +148,6 @@ def _usual_name(scene: _Scene, kind: str, option: OptionConfig, way: Way) -> str
 
 
 # --- amounts: each within what binds this way -------------------------------------------------------------------
-def _counts(
-    scene: _Scene, picked: Mapping[str, Any], way: Way, names: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    options, resources = scene.options, scene.profile.resources
-    gpu = names[options["gpu"][0]] if "gpu" in options else fixed(resources, "gpu") or ""
-    nodes = 1 if "nodes" in options else fixed(resources, "nodes") or 1
-    values: dict[str, Any] = {}
-    wrong: dict[str, str] = {}
-    for kind in COUNTED:  # nodes first: the others are per node
-        if kind not in options:
-            continue
-        name, option = options[kind]
-        bound = limit(kind, way, gpu=gpu, nodes=nodes)
-        if kind in picked:
-            values[name] = picked[kind]
-            if (said := _too_many(kind, picked[kind], bound, gpu)) is not None:
-                wrong[name] = said
-        else:
-            values[name] = _usual_amount(kind, option, bound, _preferred(scene, kind, option, way, gpu))
-        nodes = values[name] if kind == "nodes" and name not in wrong else nodes
-    return values, wrong
-
-
 def _too_many(kind: str, value: Any, bound: Limit | None, gpu: str) -> str | None:
     number = amount(kind, value)
     if number is not None and bound is not None and number > bound.most:

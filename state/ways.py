@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from state.catalog import Association, Catalog, Grants, Partition, Qos, Reservation
+from state.catalog import Association, Catalog, Grants, Limits, Partition, Qos, Reservation
 from state.config import ProfileConfig
 from state.kinds import COUNTED, Asked, asked, fixed, least
 from state.limits import Way, limit
@@ -31,6 +31,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 NOTHING_KNOWN: Final = Facts()
+NO_LIMITS: Final = Limits()
 
 
 def ways(profile: ProfileConfig, facts: Facts) -> tuple[Way, ...]:
@@ -38,12 +39,19 @@ def ways(profile: ProfileConfig, facts: Facts) -> tuple[Way, ...]:
     if facts.catalog is None:
         return ()
     options = asked(profile)
-    return tuple(
-        way
-        for partition in _partitions(profile, options, facts.catalog)
-        for way in _of_partition(partition, profile, options, facts)
-        if _has_room(way, profile, options, facts)
-    )
+    found = []
+    rooms: dict[tuple[str, str, str], bool] = {}
+    for partition in _partitions(profile, options, facts.catalog):
+        for way in _of_partition(partition, profile, options, facts):
+            limited = way.association is not None and way.association.limits != NO_LIMITS
+            # accounts differ by their limits and by the reservation that a profile may need
+            account = way.account if limited or profile.resources.reservation else ""
+            alike = (partition.name, way.qos.name, account)
+            if alike not in rooms:
+                rooms[alike] = _has_room(way, profile, options, facts)
+            if rooms[alike]:
+                found.append(way)
+    return tuple(found)
 
 
 def _wanted(profile: ProfileConfig, options: Asked, kind: str) -> tuple[str, ...] | None:
@@ -170,6 +178,27 @@ def goes(kind: str, value: str, way: Way, facts: Facts) -> bool:
 def names_of(names: Iterable[str]) -> list[str]:
     """Each once, in order, without empty ones."""
     return [name for name in dict.fromkeys(names) if name]
+
+
+def unlike(kind: str, some: Iterable[Way]) -> list[Way]:
+    """One of those ways for each that differs in what it has for a kind: there may be thousands."""
+    found: dict[tuple[str, ...], Way] = {}
+    for way in some:
+        partition, account = way.partition.name, way.account
+        match kind:
+            case "partition" | "constraint":
+                key: tuple[str, ...] = (partition,)
+            case "account":
+                key = (account,)
+            case "qos":
+                key = (way.qos.name,)
+            case "reservation":
+                key = (partition, account)
+            case _:
+                limited = way.association is not None and way.association.limits != NO_LIMITS
+                key = (partition, way.qos.name, account if limited else "")
+        found.setdefault(key, way)
+    return list(found.values())
 
 
 def values_of(kind: str, way: Way, facts: Facts) -> Iterable[str]:

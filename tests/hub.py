@@ -127,14 +127,14 @@ class Hub:
             assert done.returncode == 0, done.stderr
         return done
 
-    def start(self):
+    def start(self, command="serve"):
         """Start, and wait for the ready line (and the sign-in link)."""
         self.process = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
                 "gateway",
-                "serve",
+                command,
                 *self.arguments(),
                 "--port",
                 str(self.port),

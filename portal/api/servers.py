@@ -18,7 +18,6 @@ from portal.models import server_model
 from portal.replies import empty, read_json, reply
 from portal.site import Site
 from portal.verbs import read
-from state.choices import validate
 from state.errors import NotFoundError
 from state.records import Server, User
 
@@ -142,7 +141,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             if record.active:
                 raise HTTPException(status_code=400, detail="Stop the server before you change its options.")
             options = wish({"user_options": asked.user_options})
-            chosen = validate(site.config, options.profile or record.profile, options.options or {}, user)
+            chosen = await intent.chosen(site, user, options.profile or record.profile, options.options or {})
             record = replace(record, profile=chosen.profile, cluster=chosen.cluster, choices=chosen.choices)
         return reply(await model(View(identity), user, await store.servers.save(record)))
 

@@ -1,17 +1,58 @@
 """What the pages share about profiles: which fields there are, what stands in them, where a ready server is opened.
 
-Owns: the names of the form's fields (`opt.PROFILE.NAME`, and JupyterHub's `opt-NAME` in an URL). Refuses to validate:
-that is `state.choices`.
+Owns: the names of the form's fields (`opt.PROFILE.NAME`, and JupyterHub's `opt-NAME` in an URL), and each field as the
+template draws it. Refuses to validate: that is `state.choices`.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from portal.nexturl import safe_next
+from portal.offering import is_old
 from portal.site import Site
-from state.choices import default_of
+from state.choices import default_of, read
+from state.config import OptionConfig, ProfileConfig
+from state.kinds import UNSCHEDULED, asked, canonical, fixed
 from state.names import server_path
+from state.offers import Field, offer
 from state.records import Server
+from state.ways import Facts
+
+
+class Drawn(Struct, frozen=True, kw_only=True):
+    """One field as it is drawn. `control`: select, number, text, check or hidden. `entries`: value, label, chosen."""
+
+    id: str
+    name: str
+    kind: str
+    title: str
+    control: str
+    value: Any = ""
+    entries: tuple[tuple[str, str, bool], ...] = ()
+    suggestions: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    help: str = ""
+    says: str = ""
+    error: str = ""
+    placeholder: str = ""
+
+
+class Sheet(Struct, frozen=True, kw_only=True):
+    """One profile as the form shows it. `problem`: why it cannot be started by this person, `""`: it can.
+
+    `known`: whether the cluster's catalog was there to be asked; None: this cluster has nothing to ask.
+    """
+
+    profile: ProfileConfig
+    fields: tuple[Drawn, ...]
+    problem: str = ""
+    known: bool | None = None
+    time: float | None = None
+    old: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def has_options(site: Site) -> bool:
@@ -26,15 +67,124 @@ def picked_in(fields: Mapping[str, str], profile: str) -> dict[str, str]:
     return plain | {key[len(head) :]: value for key, value in fields.items() if key.startswith(head)}
 
 
-def standing(site: Site, chosen: str, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What stands in every field of every profile: what was given for the chosen one, defaults elsewhere."""
-    return {
-        profile.name: {
-            name: given.get(name, default_of(option)) if profile.name == chosen else default_of(option)
+def still_good(profile: ProfileConfig, facts: Facts, remembered: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what was picked the last time, what is still on offer."""
+    known = {name: value for name, value in remembered.items() if name in profile.option}
+    picks, wrong = read(profile, known)
+    wrong = wrong | offer(profile, facts, picks, narrow=False).wrong
+    return {name: value for name, value in known.items() if name not in wrong}
+
+
+def sheet(
+    site: Site, profile: ProfileConfig, facts: Facts, given: Mapping[str, Any], errors: Mapping[str, str]
+) -> Sheet:
+    """The profile with what was given in its fields, and defaults that work elsewhere. `errors`: field → sentence."""
+    mine = {name: value for name, value in given.items() if name in profile.option}
+    picks, unread = read(profile, mine)
+    made = offer(profile, facts, picks, narrow=False)
+    unscheduled = any(one.name == profile.cluster and one.kind in UNSCHEDULED for one in site.config.cluster)
+    return Sheet(
+        profile=profile,
+        fields=()
+        if made.problem
+        else tuple(
+            _drawn(
+                f"opt.{profile.name}.{name}",
+                option,
+                made.fields.get(name),
+                mine.get(name) if name in unread else picks.get(name),
+                errors.get(name, ""),
+            )
             for name, option in profile.option.items()
-        }
-        for profile in site.config.profile
+        ),
+        problem=made.problem,
+        known=None if unscheduled else facts.catalog is not None,
+        time=made.time,
+        old=made.time is not None and is_old(site, profile.cluster, made.time),
+        notes=made.notes,
+    )
+
+
+def _drawn(element: str, option: OptionConfig, field: Field | None, given: Any, error: str) -> Drawn:
+    """The one place where an option's kind becomes a control. `field`: where it asks something of the scheduler."""
+    name = element.rpartition(".")[2]
+    common: dict[str, Any] = {
+        "id": element,
+        "name": name,
+        "kind": option.kind,
+        "title": option.title or name,
+        "help": option.help,
+        "error": error,
     }
+    if field is not None:
+        return _asking(common, field, given)
+    value = default_of(option) if given is None else given
+    match option.kind:
+        case "boolean":
+            return Drawn(control="check", value=str(value).strip().lower() in {"true", "on", "yes", "1"}, **common)
+        case "choice":
+            entries = tuple((one, one, one == str(value)) for one in option.values)
+            return Drawn(control="select", entries=entries, **common)
+        case "integer":
+            common |= {"minimum": option.minimum, "maximum": option.maximum}
+            return Drawn(control="number", value=value, says=_range(option), **common)
+        case _:
+            return Drawn(control="text", value=value, **common)
+
+
+def _asking(common: dict[str, Any], field: Field, given: Any) -> Drawn:
+    """A field that asks something of the scheduler."""
+    value = given if given is not None and field.entries is None else field.value
+    if field.hidden:
+        return Drawn(control="hidden", value=field.value, **common)
+    if field.entries is not None:
+        entries = tuple((one.value, one.label, one.value == str(field.value)) for one in field.entries)
+        return Drawn(control="select", value=field.value, entries=entries, says=field.says, **common)
+    if field.kind in {"cores", "gpus", "nodes"}:
+        common |= {"minimum": field.minimum, "maximum": field.maximum}
+        return Drawn(control="number", value=value, says=field.says, **common)
+    return Drawn(
+        control="text",
+        value=value,
+        suggestions=field.suggestions,
+        says=field.says,
+        placeholder={"memory": "such as 4G", "walltime": "such as 02:00:00"}.get(field.kind, ""),
+        **common,
+    )
+
+
+def _range(option: OptionConfig) -> str:
+    if option.help or (option.minimum is None and option.maximum is None):
+        return ""
+    if option.minimum is None:
+        return f"At most {option.maximum}."
+    return f"At least {option.minimum}." if option.maximum is None else f"{option.minimum} to {option.maximum}."
+
+
+def asks_for(site: Site, server: Server) -> list[str]:
+    """What a server was started with, for a line of facts: `partition gpu`, `1 a100`, `4 cores`, `16G`."""
+    profile = site.config.profile_named(server.profile)
+    if profile is None:
+        return []
+    options = asked(profile)
+
+    def chosen(kind: str) -> Any:
+        if kind in options:
+            return server.choices.get(options[kind][0])
+        raw = fixed(profile.resources, kind)
+        return canonical(kind, raw) if isinstance(raw, int) else raw
+
+    told = [f"{kind} {name}" for kind in ("partition",) if (name := chosen(kind))]
+    gpu, gpus = chosen("gpu"), chosen("gpus")
+    if gpu or gpus:
+        told.append(f"{gpus or 1} {gpu or ('GPU' if gpus == 1 else 'GPUs')}")
+    if cores := chosen("cores"):
+        told.append(f"{cores} core" if cores == 1 else f"{cores} cores")
+    if memory := chosen("memory"):
+        told.append(str(memory))
+    if (nodes := chosen("nodes")) and nodes != 1:
+        told.append(f"{nodes} nodes")
+    return told
 
 
 def open_url(site: Site, server: Server, next_url: str) -> str:

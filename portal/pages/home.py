@@ -9,7 +9,7 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.access import need_user, signed_in
-from portal.pages.forms import has_options, open_url
+from portal.pages.forms import asks_for, has_options, open_url
 from portal.replies import go, page, read_form
 from portal.site import Site
 from portal.verbs import read
@@ -40,6 +40,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
                 or (server.status is Status.READY and server.target == "stopped")
                 for server in servers
             ),
+            ending=any(server.active and server.deadline for server in servers),
+            asks_for=lambda server: asks_for(site, server),
             open_url=lambda server: open_url(site, server, ""),
             problem=problem,
             typed=typed,

@@ -12,11 +12,12 @@ from litestar.handlers import HTTPRouteHandler
 from portal.access import need_user
 from portal.models import is_ready, pending, progress_path
 from portal.nexturl import safe_next
-from portal.pages.forms import has_options, open_url
+from portal.pages.forms import asks_for, has_options, open_url
 from portal.replies import arguments, go, page
 from portal.site import Site
 from portal.verbs import read
 from state.lifecycle import PROGRESS
+from state.records import Status
 
 EVENTS_MAX = 100
 
@@ -38,12 +39,17 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         way = pending(record)
         told = await site.store.servers.events(owner.name, server, limit=EVENTS_MAX) if way == "spawn" else []
         events = [event for event in told if event.attempt == record.attempt]
+        queued = record.status is Status.QUEUED
         return page(
             site,
             "pending.html",
             user=identity.user,
             server=record,
-            waiting=way == "spawn",
+            coming=way == "spawn",
+            queued=queued,
+            waiting=record.waiting if queued else None,
+            stale_since=events[-1].time if events else None,
+            asks=asks_for(site, record),
             stopping=way == "stop",
             events=events,
             message=events[-1].message if events else "Asked for.",

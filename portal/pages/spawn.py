@@ -12,19 +12,23 @@ from portal import intent
 from portal.access import need_user, signed_in
 from portal.models import is_ready, pending
 from portal.nexturl import safe_next
-from portal.pages.forms import open_url, picked_in, standing
+from portal.offering import facts_for_all, facts_of
+from portal.pages.forms import open_url, picked_in, sheet, still_good
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
 from portal.verbs import read
+from state.config import ProfileConfig
 from state.errors import ChoicesError, NameRuleError
 from state.mirror import Identity
 from state.names import server_name
-from state.records import User
+from state.records import Server, Status, User
 
+WHOLE = frozenset({"profile", "name"})
+"""Errors that are about no field: they are told as they are."""
 PATHS = ["/spawn", "/spawn/{name:str}", "/spawn/{name:str}/{server:str}"]
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
     """The handlers."""
 
     async def target(request: Request[Any, Any, Any], name: str, server: str) -> tuple[Identity, User]:
@@ -32,7 +36,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         server_name(server)
         return found
 
-    def form(
+    async def form(
         identity: Identity,
         owner: User,
         server: str,
@@ -41,25 +45,40 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         given: dict[str, Any],
         next_url: str,
         errors: dict[str, str] | None = None,
+        problem: str = "",
+        status: int = 200,
     ) -> Response[bytes]:
         errors = errors or {}
-        profile = site.config.profile_named(chosen)
-        shown = profile.option if profile else {}
-        elsewhere = [f"{field}: {message}" for field, message in errors.items() if field not in shown]
-        problem = " ".join(elsewhere) or ("Some of this is not on offer: see below." if errors else "")
+        known = await facts_for_all(site, owner)
+        picked = site.config.profile_named(chosen)
+        told = " ".join(
+            message if field in WHOLE else f"{field}: {message}"
+            for field, message in errors.items()
+            if not picked or field not in picked.option
+        )
+        told = told or problem or ("Some of this is not on offer: see below." if errors else "")
         return page(
             site,
             "spawn.html",
-            400 if errors else 200,
+            status,
             user=identity.user,
             owner=owner,
             name=server,
-            profiles=site.config.profile,
-            chosen=profile.name if profile else "",
-            values=standing(site, profile.name if profile else "", given),
-            errors=errors,
-            problem=problem,
+            sheets=[
+                sheet(
+                    site,
+                    profile,
+                    known[profile.cluster],
+                    given if profile is picked else {},
+                    errors if profile is picked else {},
+                )
+                for profile in site.config.profile
+            ],
+            chosen=picked.name if picked else "",
+            clusters=len(site.config.cluster),
+            problem=told,
             next=next_url,
+            offer_url=site.at("api", "towpath", "offer", user=owner.name),
         )
 
     @read(PATHS)
@@ -78,24 +97,43 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         chosen = asked.get("profile") or (record.profile if record and last else "")
         found = site.config.profile_named(chosen) or site.config.profile_named("")
         chosen = found.name if found else ""
-        given: dict[str, Any] = dict(record.choices) if record and record.profile == chosen else {}
-        return form(identity, owner, server, chosen=chosen, given=given | picked_in(asked, chosen), next_url=next_url)
+        given: dict[str, Any] = {}
+        errors: dict[str, str] = {}
+        if record and found and record.profile == chosen:
+            given = still_good(found, await facts_of(site, found.cluster, owner), record.choices)
+            errors = _said_last_time(found, record)
+        return await form(
+            identity,
+            owner,
+            server,
+            chosen=chosen,
+            given=given | picked_in(asked, chosen),
+            next_url=next_url,
+            errors=errors,
+            problem="The last start was refused: see below." if errors else "",
+        )
 
     @post(PATHS)
     async def start(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """303 to the progress; the form again, with what was typed and what is wrong, when it does not fit."""
+        """303 to the progress; the form again, with what was typed and what is wrong, when it does not fit.
+
+        `look`: nothing is started; the form again, with what is to be had with these picks.
+        """
         name, server = request.path_params.get("name", ""), request.path_params.get("server", "")
         identity, owner = await target(request, name, server)
         fields = await read_form(request)
         next_url = safe_next(fields.get("next"), site.base)
-        again = "again" in fields
+        again, look = "again" in fields, "look" in fields
         profile = None if again else fields.get("profile")
         picked = None if again else picked_in(fields, profile or "")
+        if look:
+            given = dict(picked or {})
+            return await form(identity, owner, server, chosen=profile or "", given=given, next_url=next_url)
         try:
             _, record = await intent.start(site, owner, server, profile=profile, picked=picked)
         except (ChoicesError, NameRuleError) as error:
             errors = error.fields if isinstance(error, ChoicesError) else {"name": str(error)}
-            return form(
+            return await form(
                 identity,
                 owner,
                 server,
@@ -103,9 +141,20 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
                 given=dict(picked or {}),
                 next_url=next_url,
                 errors=errors,
+                status=400,
             )
         if is_ready(record):
             return go(open_url(site, record, next_url))
         return go(site.at("spawn-pending", owner.name, server, next=next_url))
 
     return [show, start]
+
+
+def _said_last_time(profile: ProfileConfig, record: Server) -> dict[str, str]:
+    """What the scheduler said of the last attempt, beside the field that it is about."""
+    reason = record.reason
+    if record.status is not Status.FAILED or reason is None or not reason.field:
+        return {}
+    told = f"{reason.message} {reason.hint}".strip()
+    name = next((name for name, option in profile.option.items() if option.kind == reason.field), reason.field)
+    return {name: told}

@@ -7,6 +7,8 @@
   const now = root.querySelector("[data-now]");
   const steps = root.querySelector("[data-steps]");
   const line = document.querySelector("[data-connection]");
+  const title = document.querySelector("[data-title]");
+  const stale = document.querySelector("[data-stale]");
   const since = Number(root.dataset.since) * 1000;
   const waited = root.querySelector("[data-waited]");
   const skew = Date.now() - Number(root.dataset.clock) * 1000;
@@ -21,7 +23,44 @@
   };
   const tick = () => {
     const seconds = Math.max(0, Math.round((Date.now() - skew - since) / 1000));
-    waited.textContent = `Asked for ${span(seconds)} ago.`;
+    waited.textContent = `${span(seconds)} ago`;
+    soon("start");
+    soon("deadline");
+  };
+
+  const put = (name, text) => {
+    root.querySelector(`[data-row="${name}"]`).hidden = !text;
+    root.querySelector(`[data-${name}]`).textContent = text || "";
+  };
+  const ordinal = (number) => {
+    const teen = Math.floor(number / 10) % 10 === 1;
+    return number + (teen ? "th" : ["th", "st", "nd", "rd"][number % 10] || "th");
+  };
+  const at = { start: null, deadline: null };
+  const soon = (name) => {
+    if (!at[name]) return;
+    const moment = new Date(at[name]);
+    const seconds = Math.round((moment - Date.now() + skew) / 1000);
+    const today = moment.toDateString() === new Date().toDateString();
+    const shown = today ? moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
+      : moment.toLocaleString([], { day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" });
+    put(name, seconds > 0 ? `in ${seconds < 60 ? "less than a minute" : span(seconds - seconds % 60).replace(/ 0 s$/, "")}, at ${shown}` : "at any moment");
+  };
+  // why it waits, where it stands in the queue, where it runs, until when
+  const facts = (event) => {
+    if (!("waiting" in event)) return;
+    const waiting = event.waiting;
+    const hint = root.querySelector("[data-hint]");
+    hint.hidden = !(waiting && waiting.hint);
+    hint.textContent = waiting ? waiting.hint : "";
+    if (title) title.textContent = event.status === "queued" ? title.dataset.waits : title.dataset.starts;
+    put("place", waiting && waiting.position ? `${ordinal(waiting.position)}${waiting.of ? ` of ${waiting.of}` : ""} in the queue` : "");
+    put("node", event.node);
+    at.start = waiting && waiting.start;
+    at.deadline = event.deadline;
+    for (const name of ["start", "deadline"]) if (at[name]) soon(name); else put(name, "");
+    stale.hidden = !event.stale;
+    if (event.stale && event.time) stale.querySelector("[data-stale-since]").textContent = new Date(event.time * 1000).toLocaleTimeString();
   };
   tick();
   setInterval(tick, 1000);
@@ -47,9 +86,11 @@
       return;
     }
     bar.value = event.progress;
+    facts(event);
+    const said = event.waiting ? event.waiting.message : event.message;
+    if (said !== now.textContent) now.textContent = said;
     if (event.message === last) return;
     last = event.message;
-    now.textContent = event.message;
     const item = document.createElement("li");
     const time = document.createElement("time");
     const at = event.time ? new Date(event.time * 1000) : new Date();
@@ -58,5 +99,7 @@
     item.append(time, event.message);
     steps.append(item);
   };
+  // a reload at the word of the end would take the place of the form's own answer
+  document.addEventListener("submit", () => source.close());
   addEventListener("pagehide", () => source.close());
 })();

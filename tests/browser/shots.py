@@ -3,12 +3,18 @@
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hub import Hub, eventually, stub_config
+from stage import Stage
+
+from state.catalog import Grants
+from state.records import Endpoint, Event, JobRef, Reason, Status, Waiting
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -122,9 +128,136 @@ def tour(browser: Browser, hub: Hub, folder: Path) -> None:
     context.close()
 
 
-def main(folder: Path) -> None:
-    """Start a hub in a folder of its own, take the pictures, end it."""
+FAILED = Reason(
+    code="walltime",
+    message="The job reached its walltime of 1 hour and was ended.",
+    hint="Ask for a longer walltime; what was saved is safe.",
+    log_tail="[I 14:02:11 ServerApp] Kernel started: 7d1f\n[W 14:59:58 ServerApp] SIGTERM received\nslurmstepd: error: *** JOB 4711 ON cn3 CANCELLED DUE TO TIME LIMIT ***\n",
+    exit_code=143,
+)
+REFUSED = Reason(
+    code="account",
+    message="Slurm refuses the account physics: it has no time left.",
+    hint="Pick another account, or ask its owner.",
+    field="account",
+)
+
+
+def event(status: Status, message: str, progress: int) -> Event:
+    return Event(attempt="", time=time.time(), status=status, message=message, progress=progress)
+
+
+def lake(browser: Browser, stage: Stage, folder: Path) -> None:
+    """What a person sees of a cluster of Slurm."""
+    context = browser.new_context()
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(f"{stage.origin}/hub/login")
+    shoot(page, folder, "lake-login")
+    page.get_by_role("button", name="alice").click()
+    page.wait_for_url("**/hub/home")
+    page.goto(f"{stage.origin}/hub/spawn/alice")
+    shoot(page, folder, "lake-unknown")
+    stage.catalog(bob=Grants())
+    page.reload()
+    shoot(page, folder, "lake-nothing")
+    stage.catalog(age=1900)
+    page.reload()
+    shoot(page, folder, "lake-old")
+    stage.catalog()
+    page.reload()
+    page.get_by_label("Partition").wait_for()
+    shoot(page, folder, "lake-spawn")
+    page.get_by_label("Partition").select_option("gpu")
+    page.get_by_label("Type of GPU").select_option("a100")
+    page.get_by_label("GPUs").fill("3")
+    page.get_by_label("Walltime").fill("9h")
+    page.get_by_label("Walltime").press("Tab")
+    page.get_by_text("At most 8 hours").first.wait_for()
+    shoot(page, folder, "lake-narrowed")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("alert").wait_for()
+    shoot(page, folder, "lake-wrong")
+    page.get_by_label("GPUs").fill("1")
+    page.get_by_label("Walltime").fill("2h")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/hub/spawn-pending/**")
+    waiting = Waiting(
+        code="Resources",
+        message="It waits until a node with a free a100 is there.",
+        hint="A shorter walltime may start sooner; the v100 are free.",
+        start=time.time() + 1520,
+        position=3,
+        of=12,
+    )
+    job = JobRef(cluster="lake", native_id="4711")
+    told = event(Status.QUEUED, "It is in the queue as job 4711.", 20)
+    stage.put(status=Status.QUEUED, job=job, waiting=waiting, event=told)
+    page.get_by_text("3rd of 12").wait_for()
+    shoot(page, folder, "lake-queued")
+    page.goto(f"{stage.origin}/hub/home")
+    shoot(page, folder, "lake-home-queued")
+    page.goto(f"{stage.origin}/hub/spawn-pending/alice")
+    stage.put(stale=True, event=event(Status.QUEUED, "lake does not answer. Nothing is cancelled; waiting.", 20))
+    page.get_by_text("The scheduler has not answered").wait_for()
+    shoot(page, folder, "lake-stale")
+    told = event(Status.STARTING, "It runs on cn3; the app is starting.", 60)
+    stage.put(
+        status=Status.STARTING,
+        stale=False,
+        waiting=None,
+        node="cn3",
+        running=time.time(),
+        deadline=time.time() + 7100,
+        event=told,
+    )
+    page.get_by_text("cn3", exact=True).wait_for()
+    shoot(page, folder, "lake-starting")
+    endpoint = Endpoint(kind="unix", path="/nowhere")
+    stage.put(status=Status.READY, endpoint=endpoint, ready=time.time(), deadline=time.time() + 4830)
+    page.goto(f"{stage.origin}/hub/home")
+    shoot(page, folder, "lake-home")
+    stage.put(status=Status.FAILED, endpoint=None, ended=time.time(), reason=FAILED)
+    page.goto(f"{stage.origin}/hub/spawn-pending/alice")
+    shoot(page, folder, "lake-failed")
+    stage.put(status=Status.FAILED, node="", ready=None, reason=REFUSED)
+    page.reload()
+    shoot(page, folder, "lake-refused")
+    page.get_by_role("link", name="Change what you asked for").click()
+    page.get_by_text("it has no time left").wait_for()
+    page.wait_for_timeout(500)
+    shoot(page, folder, "lake-change")
+    print("\n".join(faults))
+    context.close()
+
+
+def main(folder: Path, which: str = "") -> None:
+    """Start hubs in folders of their own, take the pictures, end them. `which`: `hub` or `lake` alone."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name, part in (("hub", local), ("lake", slurm)):
+        if which in {"", name}:
+            part(folder)
+
+
+def slurm(folder: Path) -> None:
+    """The pages of a cluster of Slurm, on records put there by hand."""
+    place = Path(tempfile.mkdtemp(prefix="towpath-shots-"))
+    stage = Stage(place)
+    try:
+        stage.start()
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+            lake(browser, stage, folder)
+            browser.close()
+    finally:
+        stage.stop()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def local(folder: Path) -> None:
+    """The pages of the one-machine mode, on a whole hub."""
     place = Path(tempfile.mkdtemp(prefix="towpath-shots-"))
     config = stub_config(place, more=MORE)
     for old, new in CONFIG_WORDS:
@@ -142,4 +275,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:3])

@@ -21,6 +21,7 @@ PUBLIC = {
 ANY_CREDENTIAL = {
     ("GET", "/hub/api/user"),
     ("GET", "/hub/api/towpath/profiles"),
+    ("GET", "/hub/api/towpath/clusters"),
     ("POST", "/hub/api/towpath/report"),  # has a token of its own
     ("GET", "/hub/user/{rest:path}"),  # a redirect
     ("GET", "/hub/user-redirect/{rest:path}"),  # a redirect to oneself
@@ -39,6 +40,7 @@ def filled(path):
         ("{server:str}", "lab"),
         ("{token_id:str}", "t1"),
         ("{rest:path}", "alice/lab"),
+        ("{cluster:str}", "local"),
         ("{status:int}", "404"),
     ):
         path = path.replace(parameter, value)

@@ -1,19 +1,9 @@
 """Servers in the API: start, report, progress, stop, remove."""
 
 import asyncio
-import json
 
 import pytest
-
-
-def events(text):
-    """The data of every server-sent event, and its id."""
-    found = []
-    for block in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.strip().splitlines())
-        if "data" in fields:
-            found.append((fields.get("id", ""), json.loads(fields["data"])))
-    return found
+from sse import events
 
 
 @pytest.mark.parametrize("path", ["server", "servers/lab-2"])

@@ -99,7 +99,9 @@ def test_profiles_and_openapi_tell_what_is_offered_and_no_command(bench):
         assert offered[1]["options"]["gpus"]["maximum"] == 4
         assert "command" not in offered[0]
         document = (await bench.client().get("/hub/api/towpath/openapi.json")).json()
-        assert set(document["paths"]) == {"/hub/api/towpath/profiles", "/hub/api/towpath/report"}
+        assert set(document["paths"]) == {
+            f"/hub/api/towpath/{name}" for name in ("profiles", "report", "clusters", "catalog/{cluster}", "offer")
+        }
 
     bench(main)
 

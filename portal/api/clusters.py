@@ -1,0 +1,186 @@
+"""The clusters, what each has for the caller, and what a profile offers with some picks.
+
+Owns: `/towpath/clusters`, `/towpath/catalog/{cluster}`, `/towpath/offer` and their shapes. Refuses to know what goes
+together (`state.ways`), and who gathers a catalog.
+"""
+
+from typing import Any
+
+from litestar import MediaType, Request
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+from msgspec.structs import replace
+
+from portal.access import need_user, signed_in
+from portal.offering import facts_of, is_old
+from portal.pages.forms import picked_in
+from portal.replies import arguments
+from portal.site import Site
+from portal.verbs import read
+from state.catalog import GpuCount, Limits, Reservation
+from state.choices import read as read_picks
+from state.config import OptionConfig, ProfileConfig
+from state.errors import NotFoundError
+from state.kinds import NAMED
+from state.limits import Way
+from state.offers import Offer, offer
+from state.ways import Facts, names_of, reservations, ways
+
+
+class ClusterShown(Struct):
+    """A cluster. `time`: when its catalog was gathered (seconds since the epoch); null: nothing is known of it yet."""
+
+    name: str
+    kind: str
+    time: float | None = None
+    old: bool = False
+    partitions: int = 0
+    cores: int = 0
+    memory: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class PartitionShown(Struct):
+    """A partition that the caller may use, with which accounts and QOS. Memory in bytes, times in seconds."""
+
+    name: str
+    up: bool
+    default: bool
+    nodes: int
+    nodes_up: int
+    nodes_idle: int
+    cores: int
+    cores_free: int
+    cores_per_node: int
+    memory_per_node: int
+    gpus: tuple[GpuCount, ...]
+    max_walltime: int | None
+    default_walltime: int | None
+    max_nodes: int | None
+    features: tuple[str, ...]
+    accounts: list[str]
+    qos: list[str]
+
+
+class QosShown(Struct):
+    """A quality of service, and what it allows."""
+
+    name: str
+    priority: int
+    per_job: Limits
+    per_user: Limits
+
+
+class CatalogShown(Struct):
+    """What a cluster has for one person. `enforced`: whether accounts and QOS are to be chosen at all."""
+
+    cluster: str
+    kind: str
+    user: str
+    time: float | None = None
+    old: bool = False
+    enforced: bool = False
+    default_account: str = ""
+    partitions: tuple[PartitionShown, ...] = ()
+    qos: tuple[QosShown, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    @read("/towpath/clusters", summary="The clusters of this hub", media_type=MediaType.JSON)
+    async def clusters(request: Request[Any, Any, Any]) -> list[ClusterShown]:
+        """Any signed-in caller may ask."""
+        signed_in(request)
+        return [await _cluster(site, one.name, one.kind) for one in site.config.cluster]
+
+    @read("/towpath/catalog/{cluster:str}", summary="What a cluster has for a person", media_type=MediaType.JSON)
+    async def catalog(request: Request[Any, Any, Any]) -> CatalogShown:
+        """For the caller, or for `user`, whose servers the caller may start. 404: there is no such cluster."""
+        cluster = request.path_params["cluster"]
+        name = arguments(request).get("user") or signed_in(request).user.name
+        _, user = await need_user(site, request, "start:servers", name)
+        kind = next((one.kind for one in site.config.cluster if one.name == cluster), None)
+        if kind is None:
+            raise NotFoundError("There is no such cluster on this hub.")
+        facts = await facts_of(site, cluster, user)
+        return _catalog(site, cluster, kind, facts, user.name)
+
+    @read("/towpath/offer", summary="What goes together with some picks", media_type=MediaType.JSON)
+    async def offered(request: Request[Any, Any, Any]) -> Offer:
+        """The fields of `profile` that ask something of the scheduler, for the caller or for `user`.
+
+        `opt-NAME` are the picks so far: each field shows what goes with those before it, and which limit binds.
+        """
+        asked = arguments(request)
+        name = asked.get("user") or signed_in(request).user.name
+        _, user = await need_user(site, request, "start:servers", name)
+        profile = site.config.profile_named(asked.get("profile", ""))
+        if profile is None:
+            raise NotFoundError("There is no such profile on this hub.")
+        facts = await facts_of(site, profile.cluster, user)
+        known = {key: raw for key, raw in picked_in(asked, profile.name).items() if key in profile.option}
+        picks, unread = read_picks(profile, known)
+        made = offer(profile, facts, picks, narrow=True)
+        return replace(made, wrong=made.wrong | unread)
+
+    return [clusters, catalog, offered]
+
+
+async def _cluster(site: Site, name: str, kind: str) -> ClusterShown:
+    found = await site.store.catalogs.catalog(name)
+    if found is None:
+        return ClusterShown(name=name, kind=kind)
+    return ClusterShown(
+        name=name,
+        kind=kind,
+        time=found.time,
+        old=is_old(site, name, found.time),
+        partitions=len(found.partitions),
+        cores=found.cores,
+        memory=found.memory,
+        notes=found.notes,
+    )
+
+
+def _catalog(site: Site, cluster: str, kind: str, facts: Facts, user: str) -> CatalogShown:
+    found = facts.catalog
+    if found is None:
+        return CatalogShown(cluster=cluster, kind=kind, user=user)
+    everything = ProfileConfig(name="all", cluster=cluster, option={name: OptionConfig(kind=name) for name in NAMED})
+    every = ways(everything, facts)
+    used = set(names_of(way.qos.name for way in every))
+    return CatalogShown(
+        cluster=cluster,
+        kind=found.kind,
+        user=user,
+        time=found.time,
+        old=is_old(site, cluster, found.time),
+        enforced=found.enforced,
+        default_account=facts.grants.default_account,
+        partitions=tuple(
+            _partition([way for way in every if way.partition.name == name])
+            for name in names_of(way.partition.name for way in every)
+        ),
+        qos=tuple(
+            QosShown(name=one.name, priority=one.priority, per_job=one.per_job, per_user=one.per_user)
+            for one in found.qos
+            if one.name in used
+        ),
+        reservations=tuple(dict.fromkeys(one for way in every for one in reservations(way, facts))),
+        notes=found.notes,
+    )
+
+
+def _partition(mine: list[Way]) -> PartitionShown:
+    partition = mine[0].partition
+    own = {
+        field: getattr(partition, field)
+        for field in PartitionShown.__struct_fields__
+        if field not in {"accounts", "qos"}
+    }
+    return PartitionShown(
+        **own, accounts=names_of(way.account for way in mine), qos=names_of(way.qos.name for way in mine)
+    )

@@ -1,0 +1,157 @@
+"""A hub's front without a controller: Valkey and a real worker, and records that a test puts there itself.
+
+For what a person sees of a cluster: no scheduler is there to change it.
+"""
+
+import asyncio
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from catalogs import ALICE, CATALOG
+from hub import Hub, eventually
+from msgspec.structs import replace
+
+from gateway.serve import valkey
+from state.errors import StateUnavailableError
+from state.store.all import Store
+
+CONFIG = """
+[auth]
+admins = ["carol"]
+allowed_users = ["alice", "bob"]
+
+[[auth.provider]]
+name = "test"
+kind = "test"
+
+[[cluster]]
+name = "lake"
+kind = "slurm"
+
+[[profile]]
+name = "jupyterlab"
+title = "JupyterLab"
+description = "Notebooks, terminals and files, on a node of the cluster."
+cluster = "lake"
+
+[profile.option.partition]
+title = "Partition"
+kind = "partition"
+
+[profile.option.account]
+title = "Account"
+kind = "account"
+
+[profile.option.qos]
+title = "Quality of service"
+kind = "qos"
+
+[profile.option.gpu]
+title = "Type of GPU"
+kind = "gpu"
+
+[profile.option.gpus]
+title = "GPUs"
+kind = "gpus"
+
+[profile.option.cores]
+title = "Cores"
+kind = "cores"
+default = 2
+
+[profile.option.memory]
+title = "Memory"
+kind = "memory"
+default = "4G"
+
+[profile.option.time]
+title = "Walltime"
+kind = "walltime"
+help = "When it is over, the server ends: save in time."
+
+[profile.option.reservation]
+title = "Reservation"
+kind = "reservation"
+
+[[profile]]
+name = "tensorboard"
+title = "TensorBoard"
+description = "Curves of a training, read from your home."
+cluster = "lake"
+app = "web"
+command = ["tensorboard", "--port={port}"]
+
+[profile.resources]
+cores = 1
+memory = "2G"
+walltime = "04:00:00"
+"""
+
+
+class Stage(Hub):
+    """One worker on a store of its own."""
+
+    def __init__(self, folder: Path, *, config: str = CONFIG) -> None:
+        super().__init__(folder, config=config)
+        self.data_dir.mkdir(mode=0o700)
+        self.redis_url = valkey.url(self.data_dir)
+        self._valkey: subprocess.Popen[bytes] | None = None
+
+    def environment(self):
+        return {**super().environment(), "TOWPATH_STATE_REDIS_URL": self.redis_url}
+
+    def start(self):
+        self._valkey = subprocess.Popen(valkey.command(self.data_dir))
+        eventually(self._answers, what="Valkey")
+        return super().start("gateway")
+
+    def stop(self, *args):
+        super().stop(*args)
+        if self._valkey is not None:
+            self._valkey.terminate()
+            self._valkey.wait(30)
+            self._valkey = None
+
+    def _answers(self):
+        async def ask(store):
+            return True
+
+        with suppress(StateUnavailableError):
+            return self.run(ask)
+        return False
+
+    def run(self, work):
+        """`await work(store)`."""
+
+        async def whole():
+            store = await Store.open(self.redis_url)
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+
+        # in a thread of its own: a browser's driver may have this one's loop
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, whole()).result()
+
+    def catalog(self, catalog=CATALOG, *, age=20.0, **grants):
+        """Put a catalog there, gathered `age` seconds ago; by default alice may use it."""
+        now = time.time()
+        moved = tuple(
+            replace(one, start=now - 60, end=now + 3600) for one in catalog.reservations if one.end > catalog.time
+        )
+        fresh = replace(catalog, time=now - age, reservations=moved)
+        self.run(lambda store: store.catalogs.put(fresh, grants or {"alice": ALICE}, fence=1))
+
+    def put(self, user="alice", name="", *, event=None, **changes):
+        """Change a record as the controller would."""
+
+        async def change(store):
+            server = await store.servers.get(user, name)
+            told = None if event is None else replace(event, attempt=server.attempt)
+            return await store.servers.save(replace(server, **changes), event=told)
+
+        return self.run(change)

@@ -1,0 +1,121 @@
+"""What the form shows: entries with what is free, limits in sentences, and what it says when there is nothing."""
+
+from catalogs import ALICE, ALL, CATALOG, CPU, FIXED, GPU
+from msgspec.structs import replace
+
+from state.catalog import Grants
+from state.config import OptionConfig
+from state.offers import offer
+from state.ways import Facts
+
+FACTS = Facts(catalog=CATALOG, grants=ALICE, user="alice")
+
+
+def fields(picks=None, *, narrow=True, profile=ALL, facts=FACTS):
+    return offer(profile, facts, picks or {}, narrow=narrow).fields
+
+
+def values(field):
+    return [entry.value for entry in field.entries]
+
+
+def labels(field):
+    return [entry.label for entry in field.entries]
+
+
+def test_partitions_are_shown_with_what_is_free():
+    shown = fields()["partition"]
+    assert labels(shown) == [
+        "cpu: 12 of 16 cores free",
+        "gpu: 3 of 4 a100 free, 2 of 2 v100 free",
+        "old: starts no jobs just now",
+    ]
+    assert shown.value == "cpu"
+    assert shown.says == "2 of 2 nodes up, 12 of 16 cores free."
+    assert fields({"partition": "old"})["partition"].says.startswith(
+        "Partition old starts no jobs just now: yours would wait"
+    )
+
+
+def test_a_partition_whose_nodes_are_all_down_or_that_is_for_a_group_says_so():
+    catalog = replace(CATALOG, partitions=(replace(CPU, nodes_up=0, groups=("chem", "bio")),))
+    said = fields(facts=replace(FACTS, catalog=catalog))["partition"].says
+    assert "All nodes of partition cpu are down" in said
+    assert "For members of chem or bio only." in said
+
+
+def test_a_page_without_scripts_shows_every_choice_and_one_with_them_what_goes_together():
+    everything, narrowed = fields(narrow=False), fields(narrow=True)
+    assert values(everything["gpu"]) == ["", "a100", "v100"]
+    assert values(everything["account"]) == ["bio", "physics"]
+    assert values(everything["qos"]) == ["normal", "long", "gpuq"]
+    assert values(narrowed["gpu"]) == [""]
+    assert values(narrowed["qos"]) == ["normal", "long"]
+    on_gpu = fields({"partition": "gpu"})
+    assert labels(on_gpu["gpu"]) == ["Any, or none", "a100: 3 of 4 free", "v100: 2 of 2 free"]
+    assert values(on_gpu["account"]) == ["physics"]
+    assert values(on_gpu["qos"]) == ["normal", "gpuq"]
+    assert values(on_gpu["reservation"]) == ["", "course"]
+
+
+def test_a_type_that_is_in_two_partitions_says_where():
+    other = replace(GPU, name="big", accounts=None)
+    facts = replace(FACTS, catalog=replace(CATALOG, partitions=(*CATALOG.partitions, other)))
+    assert "a100: 3 of 4 free in gpu, 3 of 4 free in big" in labels(fields(facts=facts, narrow=False)["gpu"])
+
+
+def test_limits_are_told_with_what_sets_them():
+    shown = fields({"partition": "gpu", "gpu": "a100"})
+    assert shown["time"].says == "At most 8 hours in partition gpu."
+    assert shown["time"].suggestions[-1] == "08:00:00"
+    assert shown["gpus"].says == "0 to 2. QOS gpuq allows one person 2 GPUs."
+    assert (shown["gpus"].minimum, shown["gpus"].maximum) == (0, 2)
+    assert shown["cores"].says == "1 to 8. A node of partition gpu has 8 cores."
+    assert shown["qos"].says == "QOS gpuq: at most 2 GPUs for one person."
+    assert shown["gpu"].says == "Partition gpu: 3 of 4 a100 free."
+    assert (
+        fields(
+            {"partition": "gpu"},
+            profile=replace(ALL, option={**ALL.option, "cores": OptionConfig(kind="cores", maximum=4)}),
+        )["cores"].says
+        == "1 to 4."
+    )
+
+
+def test_values_that_the_profile_lists_are_all_there_is_and_only_those_that_fit():
+    profile = replace(ALL, option={**ALL.option, "time": OptionConfig(kind="walltime", values=("1h", "4h", "2d"))})
+    assert labels(fields(profile=profile, narrow=False)["time"]) == ["1 hour", "4 hours", "2 days"]
+    assert values(fields(profile=profile)["time"]) == ["01:00:00", "04:00:00"]
+
+
+def test_what_there_is_nothing_to_choose_of_is_hidden():
+    shown = fields()
+    assert not shown["account"].hidden
+    alone = replace(ALICE, associations=ALICE.associations[:1])
+    shown = fields(facts=replace(FACTS, grants=alone))
+    assert shown["account"].hidden
+    assert shown["gpus"].hidden
+    assert shown["gpu"].hidden
+    assert fields(facts=replace(FACTS, catalog=replace(CATALOG, enforced=False)))["qos"].hidden
+
+
+def test_a_pick_that_does_not_go_shows_what_would_stand_there():
+    made = offer(ALL, FACTS, {"partition": "cpu", "gpu": "a100", "gpus": 2}, narrow=True)
+    assert set(made.wrong) == {"gpu", "gpus"}
+    assert made.fields["gpu"].value == ""
+    assert (made.fields["gpus"].value, made.fields["gpus"].usual) == (2, 0)
+
+
+def test_an_empty_offer_says_why_and_shows_no_field():
+    made = offer(ALL, replace(FACTS, grants=Grants()), {}, narrow=False)
+    assert made.fields == {}
+    assert "Ask the people who run it" in made.problem
+    assert offer(FIXED, FACTS, {}, narrow=False).problem == ""
+
+
+def test_while_nothing_is_known_the_profiles_own_values_are_shown():
+    made = offer(ALL, Facts(), {"cores": 3}, narrow=False)
+    assert made.time is None
+    assert made.fields["cores"].value == 3
+    assert made.fields["memory"].value == "4G"
+    assert made.fields["partition"].entries is None
