@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.bench import costs, hubs, loads, machine, memory, report
+from tests.bench.chapters import with_first
 from tests.bench.goals import ALL, HUB, ONE
 from tests.bench.jupyterhub import JupyterHub
 from tests.bench.process import BENCH_PYTHON, ROOT, BenchError
@@ -167,7 +168,7 @@ class Bench:
         try:
             for hub in list(running):
                 try:
-                    await hubs.add_users(hub, self.wanted.servers)
+                    await hubs.add_users(hub, hubs.names(self.wanted.servers))
                 except (BenchError, OSError, EOFError) as fault:
                     self.run.note(f"{hub.name}: {fault}")
                     running.remove(hub)
@@ -247,7 +248,7 @@ class Bench:
         whole = not self.wanted.quick and not self.wanted.only and set(self.names) == set(TARGETS)
         out = self.wanted.out or (ROOT / "docs/performance.md" if whole else None)
         if out:
-            out.write_text(self.page())
+            out.write_text(with_first(out.read_text() if out.exists() else "", self.page()))
         if self.wanted.json:
             self.wanted.json.write_text(json.dumps([asdict(sample) for sample in self.run.samples], indent=1))
 
