@@ -103,10 +103,13 @@ def _elsewhere(settings: Settings) -> bool:
 
 
 def _prepare(settings: Settings) -> None:
-    """Make the hub's own certificates and its seal, where they are needed and not there yet."""
+    """Make the hub's own certificates and its seal, where they are needed and not there yet; check what only we can."""
     if _elsewhere(settings):
         from batch.authority import ensure  # noqa: PLC0415 - 80 ms that the controller of a local cluster saves
+        from batch.launchers.slurm import option_faults  # noqa: PLC0415
 
+        if faults := option_faults(settings.config):
+            raise ConfigError(faults)
         ensure(settings.data_dir, settings.config)
 
 

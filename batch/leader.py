@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from batch.contract import Launcher
+from batch.contract import JobState, JobView, Launcher
 from batch.desk import Desk
 from batch.hands import Hands, Place, route_of
 from batch.jobs import base_path
@@ -190,6 +190,8 @@ class Term:
             # A cluster that is no longer configured has no jobs that we could speak of: a stop there is done.
             gone = Sight(fresh=server.target is Target.STOPPED)
             sight = watch.sight(server.attempt) if watch else gone
+            if watch and sight.view is not None and ahead(server, sight.view):
+                watch.heard(server.attempt, server.status)
             actions = reconcile(server, sight, now=now, window=self._windows.get(server.cluster, 0.0))
             if server.active and (server.status is not Status.READY or server.target is Target.STOPPED):
                 self._moving.add(key)
@@ -216,6 +218,13 @@ class Term:
                 return False
 
         return task
+
+
+def ahead(server: Server, view: JobView) -> bool:
+    """Whether the job itself has told more than the scheduler has shown: it runs, or it has ended. Pure."""
+    if not server.active or told(server):
+        return not view.state.final
+    return server.status in (Status.STARTING, Status.READY) and view.state is JobState.QUEUED
 
 
 def mend(servers: Iterable[Server], routes: Iterable[Route], base: str) -> tuple[list[Server], list[Route]]:

@@ -28,6 +28,8 @@ CLOCKS_APART: Final = 5.0
 """For so long must finished polls have shown no job before it counts as lost."""
 RESTART_MARGIN: Final = 30.0
 """A job that began so much later than its server was ready is another run of it: the polls missed the requeue."""
+REQUEUED_BY: Final = "Its node failed, it had to make room for a job that goes first, or an administrator did it."
+"""What may have requeued a job, where the scheduler does not say."""
 MINUTE: Final = 60.0
 WARN_MINUTES: Final = (15, 5)
 """Before the end of the walltime; only where it has been running for as long as that before."""
@@ -189,7 +191,7 @@ def _with_a_job(server: Server, view: JobView, now: float, window: float) -> lis
 
 def _told(server: Server, mended: Server, now: float) -> tuple[Server, str]:
     """The record with what its user is told of now: why it waits, where that has changed, and that its end is near."""
-    if mended.waiting is not None and (server.waiting is None or server.waiting.message != mended.waiting.message):
+    if mended.waiting is not None and _is_news(server.waiting, mended.waiting):
         return mended, mended.waiting.message
     if mended.status is not Status.READY or mended.deadline is None:
         return mended, ""
@@ -206,15 +208,20 @@ def _told(server: Server, mended: Server, now: float) -> tuple[Server, str]:
     return told, f"Its walltime ends in {minutes} minute{'s' if minutes > 1 else ''}: save your work."
 
 
+def _is_news(before: Waiting | None, now: Waiting) -> bool:
+    """Whether the sentence is another one. That the scheduler has not looked yet (no code, `None`) is none to tell."""
+    return now.code not in ("", "None") and (before is None or before.message != now.message)
+
+
 def _moved(server: Server, mended: Server, view: JobView, now: float) -> list[Action] | None:
     """The step that the scheduler has made with the job; None: none."""
     if view.state is JobState.QUEUED and server.status is not Status.QUEUED:
         queued = advance(mended, Status.QUEUED, now=now)
         if server.status is Status.REQUESTED:
-            words = f" {mended.waiting.message}" if mended.waiting else ""
+            words = f" {mended.waiting.message}" if mended.waiting and _is_news(None, mended.waiting) else ""
             return [Save(queued, f"Waiting in the queue of {server.cluster}.{words}")]
-        because = f"{view.ending.message} " if view.ending else ""
-        return [DropRoute(server), Save(queued, f"{because}The scheduler has put the job back into the queue.")]
+        because = view.ending.message if view.ending else REQUEUED_BY
+        return [DropRoute(server), Save(queued, f"The scheduler has put the job back into the queue. {because}")]
     if view.state is not JobState.ACTIVE:
         return None
     if server.status in (Status.REQUESTED, Status.QUEUED):

@@ -22,6 +22,8 @@ CALM_TICKS: Final = 5
 IDLE_SECONDS: Final = 30.0
 LATENCY_SHARE: Final = 5
 """A poll that takes a second is made every five seconds at most."""
+AT_ONCE_SECONDS: Final = 0.1
+"""Reports that come within so long of each other are one reason to poll."""
 LONGEST_BACK_OFF: Final = 60.0
 
 
@@ -43,6 +45,8 @@ class ClusterWatch:
         self._failures = 0
         self._latency = 0.0
         self._hurry_until = 0.0
+        self._heard: dict[str, str] = {}
+        self._woken = False
         self._poke = asyncio.Event()
 
     def sight(self, attempt: str) -> Sight:
@@ -67,6 +71,13 @@ class ClusterWatch:
         self._submitted[attempt] = asyncio.get_running_loop().time()
         self.hurry()
 
+    def heard(self, attempt: str, word: str) -> None:
+        """A job has reported what the last poll does not show: poll at once, once for each word of it."""
+        if self._heard.get(attempt) != word:
+            self._heard[attempt] = word
+            self._woken = True
+            self._poke.set()
+
     def hurry(self) -> None:
         """Something is on its way: poll at every tick for a while."""
         self._hurry_until = asyncio.get_running_loop().time() + HURRY_SECONDS
@@ -89,6 +100,8 @@ class ClusterWatch:
 
     def _pause(self, now: float) -> float:
         least = max(self.config.tick, LATENCY_SHARE * self._latency)
+        if self._woken and not self._failures:
+            return max(AT_ONCE_SECONDS, LATENCY_SHARE * self._latency)
         if self._failures:
             return min(least * 2.0**self._failures, LONGEST_BACK_OFF)
         if now < self._hurry_until:
@@ -98,6 +111,7 @@ class ClusterWatch:
 
     async def _poll(self, began: float) -> None:
         as_of = time.time()
+        self._woken = False
         try:
             views = await self.launcher.poll()
         except Exception as error:  # another's launcher may break its word
@@ -111,6 +125,7 @@ class ClusterWatch:
         self._failures, self._failing_since, self._began, self._as_of = 0, None, began, as_of
         self._submitted = {attempt: at for attempt, at in self._submitted.items() if at >= began}
         before, self._views = self._views, views
+        self._heard = {attempt: word for attempt, word in self._heard.items() if attempt in views}
         self._by_key = {}
         for view in views.values():
             self._by_key.setdefault(server_key(view.user, view.server), []).append(view)

@@ -27,12 +27,16 @@ from state.config import (
     ProviderConfig,
     ResourcesConfig,
     SetupConfig,
+    SlurmConfig,
 )
 from state.errors import Fault, NameRuleError
 from state.kinds import KINDS, UNSCHEDULED, fixed
 from state.names import user_name
 
 CLUSTER_KINDS: Final = ("local", "slurm")
+SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
+SUBMIT_AS: Final = ("setuid", "sudo")
+PLAIN_PATH: Final = re.compile(r"/[^\0\n]*")
 APPS: Final = ("jupyter", "web")
 PROVIDER_KINDS: Final = ("test",)
 OPTION_KINDS: Final = ("text", "integer", "boolean", "choice", *KINDS)
@@ -268,6 +272,50 @@ def _clusters(config: Config, say: Say) -> None:
                 f"jobs of {cluster.name!r} report over the network, and not in plain http: set report_host and"
                 " report_port, or an internal_url that begins with https://.",
             )
+        if cluster.kind == "slurm":
+            _slurm(cluster.slurm, f"cluster[{number}].slurm", say)
+        elif cluster.slurm != SlurmConfig():
+            say(f"cluster[{number}].slurm", f"a cluster of kind {cluster.kind} has no table [cluster.slurm].")
+
+
+def _slurm(slurm: SlurmConfig, at: str, say: Say) -> None:
+    """How Slurm is spoken to: whether the ways go together, and whether what they need is there."""
+    if slurm.client not in SLURM_CLIENTS:
+        say(f"{at}.client", f"{slurm.client!r} is not a way to speak to Slurm; there is: {', '.join(SLURM_CLIENTS)}.")
+        return
+    if slurm.submit_as not in SUBMIT_AS:
+        say(f"{at}.submit_as", f"{slurm.submit_as!r} is not a way to submit; there is: {', '.join(SUBMIT_AS)}.")
+    elif slurm.submit_as != "setuid" and slurm.client != "cli":
+        say(f"{at}.submit_as", f"only the client cli submits by {slurm.submit_as}.")
+    if slurm.client == "rest":
+        _rest(slurm, at, say)
+    for key in ("rest_url", "rest_key_file", "rest_token_file"):
+        if slurm.client != "rest" and getattr(slurm, key):
+            say(f"{at}.{key}", f"the client {slurm.client} has no use for this.")
+    for key in ("conf", "bin_dir", "python", "rest_key_file", "rest_token_file"):
+        value = getattr(slurm, key)
+        if (value or key == "python") and not PLAIN_PATH.fullmatch(value):
+            say(f"{at}.{key}", f"{value!r} is not a whole path: it begins with /.")
+    if slurm.node_folder and not PLAIN_PATH.fullmatch(slurm.node_folder.removeprefix("~")):
+        say(f"{at}.node_folder", "this is a whole path, or begins with ~/ (the home of the job's user).")
+
+
+def _rest(slurm: SlurmConfig, at: str, say: Say) -> None:
+    parts = urlsplit(slurm.rest_url)
+    if not slurm.rest_url:
+        say(f"{at}.rest_url", "the client rest needs the URL of slurmrestd.")
+    elif parts.scheme == "unix":
+        if not parts.path.startswith("/") or parts.netloc:
+            say(f"{at}.rest_url", "a socket is written as unix:///path.")
+    elif parts.scheme not in ("http", "https") or not parts.hostname:
+        say(f"{at}.rest_url", "this is http://host:port, https://host:port or unix:///path.")
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
+        say(
+            f"{at}.rest_url",
+            "over plain http others on the way could read the tokens, and submit as anybody: use https or a socket.",
+        )
+    if bool(slurm.rest_key_file) == bool(slurm.rest_token_file):
+        say(f"{at}.rest_key_file", "the client rest needs one of rest_key_file and rest_token_file.")
 
 
 def _private_reports(gateway: GatewayConfig) -> bool:

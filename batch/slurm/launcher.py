@@ -212,7 +212,9 @@ class SlurmLauncher:
             since = (known.since if known is not None else 0.0) or now
             if past is not None and past.id == number and past.facts is not None:
                 told = past_view(past, attempt, mine.owner)
-                seen = replace(seen, exit_code=told.exit_code, ending=told.ending)
+                # slurmdbd's REST answer of 22.05 has no exit codes; slurmctld has them.
+                code = seen.exit_code if told.exit_code is None else told.exit_code
+                seen = replace(seen, exit_code=code, ending=told.ending or seen.ending)
             elif word.answered and not word.disabled and now - since < LATE_SECONDS:
                 seen = replace(seen, state=JobState.ACTIVE, exit_code=None, ending=None)
                 self._known[attempt] = Known(

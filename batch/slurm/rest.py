@@ -53,8 +53,8 @@ class RestClient:
         """See the Protocol."""
         body = described(batch, await self._api())
         answer = await self._ask("POST", "slurm", "job/submit", user=identity.name, body=body)
-        number = answer.get("job_id")
-        if not isinstance(number, int) or number <= 0:
+        number = _submitted(answer)
+        if not number:
             raise LauncherError("Slurm gave no job's number.", transient=True, code="no-answer")
         return number
 
@@ -126,7 +126,7 @@ class RestClient:
         status, answer = await self._http.ask(method, whole, self._tokens.headers(user or self._own), body)
         errors = [one for one in answer.get("errors") or () if isinstance(one, dict)]
         numbers = [one.get("error_number", one.get("error_code")) for one in errors]
-        if errors and not fine & {number for number in numbers if isinstance(number, int)}:
+        if errors and not _submitted(answer) and not fine & {one for one in numbers if isinstance(one, int)}:
             raise _error(errors, numbers)
         if status in DENIED and not errors:
             raise _denied()
@@ -137,6 +137,12 @@ class RestClient:
             words = f"Slurm's REST service gave no answer (HTTP {status}, after {seconds:.1f} seconds)."
             raise LauncherError(words, transient=True, code="no-answer")
         return answer
+
+
+def _submitted(answer: Mapping[str, Any]) -> int:
+    """The number of the job that was made, 0: none was. Beside it an error is a warning, such as that it must wait."""
+    number = answer.get("job_id")
+    return number if isinstance(number, int) and not isinstance(number, bool) else 0
 
 
 def newest(paths: Mapping[str, Any]) -> int:

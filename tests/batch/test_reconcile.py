@@ -329,6 +329,7 @@ def test_why_it_waits_is_saved_with_its_sentence_as_an_event_once():
         (replace(BUSY, start=1200.5), False, ""),
         (replace(BUSY, of=9), False, ""),  # who joins behind it is no news
         (HELD, True, HELD.message),
+        (Waiting(code="None", message="Slurm has not looked at the job yet."), True, ""),
         (None, True, ""),
     ],
 )
@@ -381,7 +382,7 @@ def test_a_requeued_job_loses_its_route_and_says_why(status):
         server(status, node="cn1", deadline=NEAR, warned=15), seen(JobState.QUEUED, ending=NODE_FAILED, waiting=HELD)
     )
     assert isinstance(drop, DropRoute)
-    assert save.message == NODE_FAILED.message + " The scheduler has put the job back into the queue."
+    assert save.message == "The scheduler has put the job back into the queue. " + NODE_FAILED.message
     saved = save.server
     assert (saved.status, saved.endpoint, saved.node, saved.deadline, saved.warned) == (
         Status.QUEUED,

@@ -2,10 +2,15 @@
 
 import asyncio
 
-from batch.contract import JobState
+from msgspec.structs import replace
+
+from batch.contract import JobState, JobView
 from batch.desk import Desk
+from batch.leader import ahead
 from batch.watch import ClusterWatch
 from state.config import ClusterConfig
+from state.records import Status
+from tests.batch.rig import fresh
 from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 from tests.contracts.test_launcher import spec_of
@@ -94,6 +99,59 @@ def test_nothing_active_is_polled_rarely():
         assert launcher.polls == 1
 
     watching(body)
+
+
+def test_a_word_of_a_job_that_the_last_poll_does_not_show_is_a_poll_at_once_but_once():
+    async def main():
+        launcher, spec = FakeLauncher(), spec_of()
+        await launcher.submit(spec)
+        watch = ClusterWatch(ClusterConfig(name="fake", kind="fake", tick=600.0), launcher, lambda key: None)
+        task = asyncio.create_task(watch.run())
+        await until(lambda: launcher.polls == 1)
+        watch.heard(spec.attempt, "starting")
+        watch.heard(spec.attempt, "starting")
+        await until(lambda: launcher.polls == 2)
+        watch.heard(spec.attempt, "starting")
+        await asyncio.sleep(0.3)
+        assert launcher.polls == 2
+        watch.heard(spec.attempt, "ready")
+        await until(lambda: launcher.polls == 3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(main())
+
+
+def test_a_report_does_not_shorten_the_back_off():
+    async def main():
+        launcher = FakeLauncher()
+        launcher.down = True
+        watch = ClusterWatch(ClusterConfig(name="fake", kind="fake", tick=600.0), launcher, lambda key: None)
+        task = asyncio.create_task(watch.run())
+        await until(lambda: launcher.polls == 1)
+        watch.heard("x", "ready")
+        await asyncio.sleep(0.3)
+        assert launcher.polls == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(main())
+
+
+def test_the_record_is_ahead_when_the_job_has_told_more_than_the_scheduler_shows():
+    view = JobView(attempt="a", user="alice", server="", state=JobState.QUEUED)
+    runs = replace(view, state=JobState.ACTIVE)
+    over = replace(view, state=JobState.FAILED)
+    record = fresh()
+    for status, expected in {
+        Status.REQUESTED: (False, False, False),
+        Status.QUEUED: (False, False, False),
+        Status.STARTING: (True, False, False),
+        Status.READY: (True, False, False),
+        Status.FAILED: (True, True, False),
+        Status.STOPPED: (True, True, False),
+    }.items():
+        assert tuple(ahead(replace(record, status=status), one) for one in (view, runs, over)) == expected
 
 
 def test_the_desk_gives_each_key_once_and_never_two_at_a_time():

@@ -212,6 +212,63 @@ def test_what_a_profile_asks_of_slurm_is_checked_before_anybody_starts_it(folder
     assert words in str(by_key[f"profile[1].{key}"])
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("client = 'ssh'", "client", "cli, rest, pyslurm"),
+        ("submit_as = 'su'", "submit_as", "setuid, sudo"),
+        (
+            "client = 'rest'\nsubmit_as = 'sudo'\nrest_url = 'unix:///s'\nrest_key_file = '/k'",
+            "submit_as",
+            "only the client cli",
+        ),
+        ("client = 'rest'\nrest_key_file = '/k'", "rest_url", "needs the URL"),
+        ("client = 'rest'\nrest_key_file = '/k'\nrest_url = 'ftp://x'", "rest_url", "unix:///path"),
+        ("client = 'rest'\nrest_key_file = '/k'\nrest_url = 'unix://x'", "rest_url", "unix:///path"),
+        (
+            "client = 'rest'\nrest_key_file = '/k'\nrest_url = 'http://slurm.example:6820'",
+            "rest_url",
+            "read the tokens",
+        ),
+        ("client = 'rest'\nrest_url = 'https://slurm.example'", "rest_key_file", "one of"),
+        (
+            "client = 'rest'\nrest_url = 'unix:///s'\nrest_key_file = '/k'\nrest_token_file = '/t'",
+            "rest_key_file",
+            "one of",
+        ),
+        ("rest_url = 'unix:///s'", "rest_url", "no use"),
+        ("conf = 'slurm.conf'", "conf", "whole path"),
+        ("python = 'python3'", "python", "whole path"),
+        ("python = ''", "python", "whole path"),
+        ("node_folder = 'jobs'", "node_folder", "~/"),
+        ("least_uid = 500", "least_uid", ""),
+    ],
+)
+def test_how_slurm_is_spoken_to_is_checked(folder, text, key, words):
+    head = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[cluster.slurm]\n"
+    by_key, _ = faults(folder, f"{head}{text}\n[[profile]]\nname = 'p'\ncluster = 's'\n")
+    assert words in str(by_key[f"cluster[1].slurm.{key}"])
+
+
+def test_every_way_to_speak_to_slurm_can_be_configured(folder):
+    for text in (
+        "",
+        "submit_as = 'sudo'\nconf = '/etc/slurm/slurm.conf'\nnode_folder = '/scratch/towpath'",
+        "client = 'rest'\nrest_url = 'unix:///run/restd'\nrest_token_file = '/etc/towpath/token'",
+        "client = 'rest'\nrest_url = 'https://slurm.example:6820'\nrest_key_file = '/etc/towpath/jwt.key'",
+        "client = 'rest'\nrest_url = 'http://127.0.0.1:6820'\nrest_key_file = '/etc/towpath/jwt.key'",
+        "client = 'pyslurm'\nnode_folder = '~/jobs'\nleast_uid = 5000",
+    ):
+        head = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[cluster.slurm]\n"
+        (folder / "towpath.toml").write_text(f"{head}{text}\n[[profile]]\nname = 'p'\ncluster = 's'\n")
+        assert load(None, folder / "data", environment={}).config.cluster[0].kind == "slurm"
+
+
+def test_a_table_for_slurm_on_another_kind_of_cluster_is_a_fault(folder):
+    by_key, _ = faults(folder, "[[cluster]]\nname = 'l'\nkind = 'local'\n[cluster.slurm]\nclient = 'rest'\n")
+    assert "no table" in str(by_key["cluster[1].slurm"])
+
+
 def test_a_cluster_without_a_scheduler_is_asked_for_nothing(folder):
     for text, key in (
         ("[profile.option.g]\nkind = 'gpus'\n", "option"),

@@ -1,0 +1,188 @@
+"""Servers of a real hub on a real cluster: why they wait, where they move to, how they end, as the API tells it."""
+
+import contextlib
+import json
+import time
+
+import pytest
+
+from tests.hub import Hub, eventually
+
+APP = """
+import os, socket, sys, time
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen(16)
+print("the app is up", flush=True)
+while True:
+    connection, _ = server.accept()
+    head = connection.recv(65536)
+    if b"/fill" in head:
+        print("filling", flush=True)
+        held = bytearray(400 * 2**20)
+    if b"/crash" in head:
+        print("crashing", flush=True)
+        os._exit(7)
+    body = os.environ["SLURMD_NODENAME"].encode()
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body))
+    connection.close()
+"""
+
+CONFIG = """
+[auth]
+allowed_users = ["alice", "bob"]
+[[auth.provider]]
+name = "test"
+kind = "test"
+[[cluster]]
+name = "hpc"
+kind = "slurm"
+tick = 0.5
+[cluster.slurm]
+conf = "{conf}"
+catalog_seconds = 5
+[[profile]]
+name = "app"
+cluster = "hpc"
+app = "web"
+command = {command}
+[profile.resources]
+memory = "200M"
+[profile.option.gpus]
+kind = "gpus"
+default = 0
+minimum = 0
+maximum = 4
+[profile.option.partition]
+kind = "partition"
+default = "cpu"
+[profile.option.qos]
+kind = "qos"
+default = "normal"
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(slurm_session, tmp_path_factory):
+    command = json.dumps(["/usr/bin/python3", "-I", "-S", "-c", APP, "{socket}"])
+    config = CONFIG.format(conf=slurm_session.slurm_conf, command=command)
+    hub = Hub(tmp_path_factory.mktemp("hub"), config=config).start()
+    try:
+        yield hub
+    finally:
+        hub.stop()
+
+
+class Alice:
+    """Her server, by API and browser."""
+
+    def __init__(self, hub):
+        self.hub = hub
+        self.api = hub.api("alice")
+        self.browser = hub.browser_of("alice")
+
+    def start(self, **choices):
+        answer = self.api.post("/users/alice/server", content=json.dumps({"profile": "app", **choices}))
+        assert answer.status_code in (201, 202), answer.text
+
+    def model(self):
+        return self.api.get("/users/alice", params={"include_stopped_servers": "1"}).json()["servers"].get("", {})
+
+    def until(self, status, seconds=60):
+        def there():
+            model = self.model()
+            return model if model.get("status") == status else None
+
+        try:
+            return eventually(there, seconds=seconds, what=status)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.model()}\n" + "\n".join(self.hub.output[-20:])) from None
+
+    def job(self, slurm):
+        lines = slurm.run("squeue", "--noheader", "--user=alice", "--format=%i").split()
+        assert len(lines) == 1, lines
+        return lines[0]
+
+    def node(self):
+        answer = self.browser.get("/user/alice/")
+        return answer.text if answer.status_code == 200 else ""
+
+
+@pytest.fixture
+def alice(slurm, hub):
+    her = Alice(hub)
+    with contextlib.closing(her.api), contextlib.closing(her.browser):
+        yield her
+        her.api.delete("/users/alice/server")
+        eventually(lambda: her.model().get("stopped", True), what="the end of her server")
+
+
+@pytest.mark.timeout(200)
+def test_after_a_requeue_the_same_url_leads_to_the_new_node(slurm, alice):
+    alice.start()
+    first = alice.until("ready", 20)
+    assert (alice.node(), first["node"]) == ("cn1", "cn1")
+    job = alice.job(slurm)
+    slurm.run("scontrol", "update", "NodeName=cn1", "State=DRAIN", "Reason=fans")
+    slurm.run("scontrol", "requeue", job)
+    queued = alice.until("queued")
+    assert (queued["node"], queued["deadline"]) == ("", None)
+    eventually(lambda: alice.model()["waiting"], what="why it waits")
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    second = alice.until("ready", 90)
+    assert (eventually(alice.node, what="the way to the new node"), second["node"]) == ("cn2", "cn2")
+    assert second["deadline"] != first["deadline"]
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [("", "An administrator cancelled the job."), ("alice", "You cancelled the job outside the hub.")],
+)
+def test_a_scancel_is_seen_and_told_with_who_did_it(slurm, alice, by, words):
+    alice.start()
+    alice.until("ready", 20)
+    slurm.run("scancel", alice.job(slurm), user=by)
+    eventually(lambda: alice.model()["reason"], seconds=10, what="a reason")
+    eventually(lambda: (alice.model()["reason"] or {}).get("message") == words, seconds=60, what=words)
+    model = alice.model()
+    assert model["status"] == "failed"
+    assert "the app is up" in model["reason"]["log_tail"]
+
+
+@pytest.mark.timeout(200)
+def test_memory_that_ran_out_is_told_with_the_log(slurm, alice):
+    alice.start()
+    alice.until("ready", 20)
+    alice.browser.get("/user/alice/fill")
+    eventually(lambda: (alice.model()["reason"] or {}).get("code") == "out-of-memory", seconds=60, what="the cause")
+    reason = alice.model()["reason"]
+    assert "of memory" in reason["message"]
+    assert "200 MB" in reason["message"]
+
+
+@pytest.mark.timeout(200)
+def test_an_app_that_crashes_is_told_with_its_exit_code_and_log(slurm, alice):
+    alice.start()
+    alice.until("ready", 20)
+    alice.browser.get("/user/alice/crash")
+    reason = alice.until("failed")["reason"]
+    assert (reason["code"], reason["exit_code"]) == ("app-died", 7)
+    assert "crashing" in reason["log_tail"]
+    time.sleep(8)  # nothing that comes later takes its place
+    assert alice.model()["reason"] == reason
+
+
+@pytest.mark.timeout(200)
+def test_a_gpu_too_many_waits_with_slurms_reason_in_words(slurm, alice):
+    slurm.sbatch("--partition=gpu", "--qos=gpuq", "--gres=gpu:2", script="#!/bin/sh\nsleep 300\n")
+    alice.start(partition="gpu", qos="gpuq", gpus=1)
+    waiting = eventually(
+        lambda: (
+            (model := alice.model()).get("waiting")
+            and model["waiting"]["code"] == "QOSMaxGRESPerUser"
+            and model["waiting"]
+        ),
+        what="the reason",
+    )
+    assert waiting["message"] == "With this one, you would use more GPUs than the QOS gpuq allows one person."

@@ -1,0 +1,438 @@
+"""The launcher on a real Slurm: what it refuses, what it survives, what a job is on the node."""
+
+import asyncio
+import contextlib
+import json
+import os
+import pwd
+import time
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from batch.contract import JobState, LauncherError, Resources, Setup
+from tests.batch.apps import Hub
+from tests.batch.slurm.making import job, slurm_config, slurm_maker
+from tests.conftest import run, until
+
+CLIENTS = ("cli", "rest")
+
+
+@pytest.fixture
+def hub():
+    listener = Hub()
+    yield listener
+    listener.close()
+
+
+@pytest.fixture(params=CLIENTS)
+def make(request, slurm):
+    """Makes launchers of one hub, by commands and by REST."""
+    return slurm_maker(slurm_config(slurm, request.param))
+
+
+@pytest.fixture
+def make_cli(slurm):
+    return slurm_maker(slurm_config(slurm, "cli", timeout=5.0))
+
+
+async def shown(launcher, spec, *states):
+    async def there():
+        view = (await launcher.poll()).get(spec.attempt)
+        return view is not None and view.state in states and view
+
+    return await until(there, seconds=40)
+
+
+async def over(launcher, spec):
+    return await shown(launcher, spec, JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
+
+
+def home() -> Path:
+    return Path(pwd.getpwnam("alice").pw_dir)
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("resources", "field"),
+    [
+        (Resources(partition="nope"), "partition"),
+        (Resources(account="nope"), "account"),
+        (Resources(account="bio", partition="gpu"), "account"),
+        (Resources(qos="nope"), "qos"),
+        (Resources(reservation="nope"), "reservation"),
+        (Resources(constraint="nope"), "constraint"),
+        (Resources(memory=2**50), "memory"),
+        (Resources(partition="gpu", gpu_type="h100", gpus=1), "gpus"),
+        (Resources(partition="gpu", gpu_type="a100", gpus=9), "gpus"),
+        (Resources(qos="debug", walltime=7200), "walltime"),
+    ],
+)
+def test_what_slurm_refuses_is_told_in_words_at_once_and_beside_a_field(make, resources, field):
+    async def body():
+        with pytest.raises(LauncherError) as caught:
+            await make().submit(job(resources=resources))
+        return caught.value
+
+    error = run(body())
+    assert not error.transient, error
+    assert error.field, (field, str(error), error.code)
+    assert str(error).endswith(".")
+
+
+def test_bob_may_not_use_what_is_alices(make):
+    async def body():
+        with pytest.raises(LauncherError) as caught:
+            await make().submit(job(user="bob", resources=Resources(account="physics")))
+        assert caught.value.field == "account"
+
+    run(body())
+
+
+@pytest.mark.parametrize("user", ["root", "daemon", "nobody", "no-such-person"])
+def test_root_the_systems_accounts_and_strangers_are_refused_before_slurm_is_asked(slurm, make, user):
+    before = slurm.run("squeue", "-h", "-t", "all")
+    with pytest.raises(LauncherError) as caught:
+        run(make().submit(job(user=user)))
+    assert caught.value.code == "no-account"
+    assert slurm.run("squeue", "-h", "-t", "all") == before
+
+
+# --- on the node
+
+
+def test_a_job_is_its_users_in_its_home_with_an_environment_of_its_own(slurm, make, hub):
+    command = (
+        "/usr/bin/python3",
+        "-c",
+        "import json, os; json.dump([dict(os.environ), os.getcwd(), os.getuid(), "
+        "os.getgroups(), os.umask(0)], open('seen.json', 'w')); import time; time.sleep(300)",
+        "{socket}",
+    )
+
+    async def body():
+        launcher = make()
+        spec = job(command=command, environment={"A": "{home}/a", "B": "$(id) 'x'\n\"y\""}, hub_urls=(hub.url,))
+        await launcher.submit(spec)
+        seen = home() / "seen.json"
+        await until(lambda: seen.exists() and seen.read_text().endswith("]"))
+        environment, folder, uid, groups, umask = json.loads(seen.read_text())
+        seen.unlink()
+        await launcher.cancel(None, spec.attempt)
+        await over(launcher, spec)
+        account = pwd.getpwnam("alice")
+        assert (folder, uid, umask) == (str(home()), account.pw_uid, 0o022)
+        assert set(groups) == set(os.getgrouplist("alice", account.pw_gid))
+        assert environment["A"] == f"{home()}/a"
+        assert environment["B"] == "$(id) 'x'\n\"y\""
+        assert (environment["HOME"], environment["USER"]) == (str(home()), "alice")
+        ours = {name for name in environment if not name.startswith(("SLURM", "TOWPATH_"))}
+        assert ours <= {
+            *("A", "B", "HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "PWD", "SHLVL", "HOSTNAME", "TMPDIR"),
+            *("ENVIRONMENT", "_", "OLDPWD"),
+        }
+
+    run(body())
+
+
+def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
+    secret = "s3cret-of-alice"
+
+    async def body():
+        launcher = make()
+        spec = job(environment={"JUPYTER_TOKEN": secret}, report_token=secret, hub_urls=(hub.url,))
+        ref = await launcher.submit(spec)
+        await shown(launcher, spec, JobState.ACTIVE)
+        await until(lambda: (home() / ".towpath/jobs" / spec.attempt / "job.json").exists())
+        argv = slurm.run("ps", "-e", "-o", "args")
+        assert "towpath-starter" in argv
+        assert secret not in argv
+        for command in (
+            ("scontrol", "show", "job", ref.native_id),
+            ("squeue", "-h", "-t", "all", "-O", "comment:,name:,command:"),
+        ):
+            assert secret not in slurm.run(*command, user="bob")
+        denied = slurm.attempt("scontrol", "write", "batch_script", ref.native_id, "-", user="bob")
+        assert secret not in denied.stdout
+        found = slurm.attempt("grep", "-rls", secret, str(home()), "/tmp", "/dev/shm", user="bob")
+        assert found.stdout == ""
+        await launcher.cancel(None, spec.attempt)
+        await over(launcher, spec)
+        left = slurm.attempt("grep", "-rls", secret, str(home()), "/tmp", "/dev/shm", str(slurm.folder / "state"))
+        assert left.stdout == "", left.stdout
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    ("setup", "words"),
+    [
+        (Setup(prologue="echo what happened >&2; exit 4"), "ended the script (exit code 4)"),
+        (Setup(modules=("gone/1",)), "module"),
+        (Setup(venv="~/no-such-env"), "no-such-env"),
+    ],
+)
+def test_a_setup_that_fails_is_reported_in_words(slurm, make_cli, hub, setup, words):
+    async def body():
+        launcher = make_cli()
+        spec = job(setup=setup, hub_urls=(hub.url,))
+        await launcher.submit(spec)
+        report = await asyncio.to_thread(hub.wait, "failed")
+        assert report["code"] == "setup"
+        assert words in report["message"]
+        if setup.prologue:
+            assert "what happened" in report["log_tail"]
+        assert (await over(launcher, spec)).state is JobState.FAILED
+
+    run(body())
+
+
+def test_gpus_cores_memory_and_time_are_what_was_asked_for(slurm, make):
+    asked = Resources(
+        partition="gpu", gpu_type="v100", gpus=2, cores=3, memory=700 * 2**20, walltime=1800, account="physics"
+    )
+
+    async def body():
+        launcher = make()
+        spec = job(resources=asked)
+        ref = await launcher.submit(spec)
+        view = await shown(launcher, spec, JobState.ACTIVE)
+        shows = slurm.run("scontrol", "show", "job", ref.native_id)
+        assert "gpu:v100:2" in shows
+        assert "cpu=3,mem=700M" in shows
+        assert slurm.field(ref.native_id, "TimeLimit") == "00:30:00"
+        assert slurm.field(ref.native_id, "Requeue") == "1"
+        assert view.node == "gn1"
+        assert abs(view.deadline - view.started - 1800) < 2
+        await launcher.cancel(ref, spec.attempt)
+        await over(launcher, spec)
+
+    run(body())
+
+
+def test_the_scheduler_warns_the_script_before_the_end(slurm, make_cli, hub):
+    """sbatch sends the signal up to a minute early: the shortest walltime that can be seen to work is two minutes."""
+
+    async def body():
+        launcher = make_cli()
+        spec = job(resources=Resources(walltime=60, signal=55), hub_urls=(hub.url,))
+        ref = await launcher.submit(spec)
+        assert "B:USR1@55" in slurm.run("scontrol", "write", "batch_script", ref.native_id, "-")
+        await shown(launcher, spec, JobState.ACTIVE)
+        await launcher.cancel(ref, spec.attempt)
+        await over(launcher, spec)
+
+    run(body())
+
+
+def test_what_a_partition_does_not_allow_may_wait_there_and_says_so(slurm, make):
+    """EnforcePartLimits=NO, Slurm's default: it is taken, with a warning."""
+
+    async def body():
+        launcher = make()
+        spec = job(resources=Resources(walltime=30 * 86400))
+        ref = await launcher.submit(spec)
+        view = await shown(launcher, spec, JobState.QUEUED)
+        assert view.native_id == ref.native_id
+        assert view.waiting.code in ("PartitionTimeLimit", "PartitionConfig")
+        await launcher.cancel(ref, spec.attempt)
+        await over(launcher, spec)
+
+    run(body())
+
+
+# --- cancel and end
+
+
+def test_a_cancel_of_a_waiting_job_and_of_a_running_one(slurm, make):
+    async def body():
+        launcher = make()
+        waits, runs = (
+            job(resources=Resources(cores=8, partition="gpu")),
+            job(resources=Resources(cores=8, partition="gpu")),
+        )
+        await launcher.submit(runs)
+        await shown(launcher, runs, JobState.ACTIVE)
+        await launcher.submit(waits)
+        view = await shown(launcher, waits, JobState.QUEUED)
+        for spec in (waits, runs):
+            await launcher.cancel(None, spec.attempt)
+            assert (await over(launcher, spec)).state is JobState.CANCELED
+        assert view.waiting.message
+
+    run(body())
+
+
+def test_somebody_elses_scancel_is_seen_with_the_name(slurm, make):
+    async def body():
+        launcher = make()
+        spec = job()
+        ref = await launcher.submit(spec)
+        await shown(launcher, spec, JobState.ACTIVE)
+        slurm.run("scancel", ref.native_id)
+        view = await over(launcher, spec)
+        assert (view.state, view.ending.code) == (JobState.CANCELED, "cancelled")
+        assert "administrator" in view.ending.message
+
+    run(body())
+
+
+def test_a_requeued_job_runs_again_under_the_same_attempt(slurm, make):
+    async def body():
+        launcher = make()
+        spec = job()
+        ref = await launcher.submit(spec)
+        await shown(launcher, spec, JobState.ACTIVE)
+        slurm.run("scontrol", "requeue", ref.native_id)
+        await shown(launcher, spec, JobState.QUEUED)
+        slurm.run("scontrol", "update", f"JobId={ref.native_id}", "StartTime=now")
+        view = await shown(launcher, spec, JobState.ACTIVE)
+        assert view.native_id == ref.native_id
+        await launcher.cancel(ref, spec.attempt)
+        await over(launcher, spec)
+
+    run(body())
+
+
+def test_a_script_that_exits_shows_its_code(slurm, make, hub):
+    async def body():
+        launcher = make()
+        spec = job(command=("/bin/sh", "-c", "exit 7", "{socket}"), hub_urls=(hub.url,))
+        await launcher.submit(spec)
+        view = await over(launcher, spec)
+        assert (view.state, view.exit_code, view.ending) == (JobState.FAILED, 7, None)
+        assert (await make().poll())[spec.attempt].exit_code == 7
+
+    run(body())
+
+
+# --- faults
+
+
+def test_a_stopped_slurmctld_is_transient_and_a_submit_during_it_is_one_job(slurm, make_cli):
+    async def body():
+        launcher = make_cli()
+        spec = job(again=False)
+        slurm.daemon("slurmctld").sigstop()
+        try:
+            for verb in (launcher.poll(), launcher.submit(spec)):
+                with pytest.raises(LauncherError) as caught:
+                    await verb
+                assert caught.value.transient
+        finally:
+            slurm.daemon("slurmctld").sigcont()
+        ref = await launcher.submit(replace(spec, again=True))
+        await asyncio.sleep(2)
+        await launcher.poll()
+        rows = slurm.run("squeue", "-h", "-o", "%i", f"--name=towpath-{spec.attempt}").split()
+        assert rows == [ref.native_id]
+        await launcher.cancel(ref, spec.attempt)
+        await over(launcher, spec)
+
+    run(body())
+
+
+def test_no_process_of_a_command_that_hung_is_left(slurm, make_cli):
+    async def body():
+        launcher = make_cli()
+        slurm.daemon("slurmctld").sigstop()
+        try:
+            with pytest.raises(LauncherError):
+                await launcher.poll()
+            assert str(slurm.slurm_conf) not in _environments("squeue")
+        finally:
+            slurm.daemon("slurmctld").sigcont()
+
+    run(body())
+
+
+def _environments(name: str) -> str:
+    found = ""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "comm").read_text().strip() == name:
+                found += (entry / "environ").read_text()
+    return found
+
+
+def test_a_killed_slurmctld_loses_nothing(slurm, make_cli):
+    async def body():
+        launcher = make_cli()
+        spec = job()
+        ref = await launcher.submit(spec)
+        await shown(launcher, spec, JobState.ACTIVE)
+        began, saved = time.time(), slurm.folder / "state/slurmctld/job_state"
+        await until(lambda: saved.exists() and saved.stat().st_mtime > began)  # it writes its state now and then
+        slurm.daemon("slurmctld").kill()
+        with pytest.raises(LauncherError) as caught:
+            await launcher.poll()
+        assert caught.value.transient
+        await asyncio.to_thread(slurm.daemon("slurmctld").start)
+        assert (await shown(launcher, spec, JobState.ACTIVE)).native_id == ref.native_id
+        await launcher.cancel(ref, spec.attempt)
+        await over(launcher, spec)
+
+    run(body())
+
+
+def test_without_munge_everything_is_transient(slurm, make_cli):
+    async def body():
+        launcher = make_cli()
+        slurm.daemon("munged").kill()
+        try:
+            for verb in (launcher.poll(), launcher.submit(job())):
+                with pytest.raises(LauncherError) as caught:
+                    await verb
+                assert caught.value.transient, str(caught.value)
+        finally:
+            await asyncio.to_thread(slurm.daemon("munged").start)
+        await launcher.poll()
+
+    run(body())
+
+
+def test_without_slurmdbd_jobs_are_seen_and_an_end_that_slurmctld_shows_counts(slurm, make_cli, hub):
+    async def body():
+        launcher = make_cli()
+        spec = job(hub_urls=(hub.url,))
+        ref = await launcher.submit(spec)
+        await shown(launcher, spec, JobState.ACTIVE)
+        slurm.daemon("slurmdbd").kill()
+        try:
+            began = time.monotonic()
+            assert (await launcher.poll())[spec.attempt].state is JobState.ACTIVE
+            slurm.run("scancel", ref.native_id)
+            assert (await over(launcher, spec)).state is JobState.CANCELED
+            assert time.monotonic() - began < 30
+        finally:
+            await asyncio.to_thread(slurm.daemon("slurmdbd").start)
+
+    run(body())
+
+
+# --- many
+
+
+def test_two_hundred_jobs_at_once_are_each_there_once(slurm, make_cli):
+    async def body():
+        launcher = make_cli()
+        specs = [job(resources=Resources(memory=100 * 2**20), again=False) for _ in range(200)]
+        refs = await asyncio.gather(*(launcher.submit(spec) for spec in specs))
+        assert len({ref.native_id for ref in refs}) == 200
+        views = await launcher.poll()
+        assert {spec.attempt for spec in specs} <= views.keys()
+        names = slurm.run("squeue", "-h", "-o", "%j").split()
+        assert sorted(names) == sorted(f"towpath-{spec.attempt}" for spec in specs)
+        waits = [view.waiting for view in views.values() if view.waiting]
+        assert all(wait.of == len(waits) for wait in waits if wait.position)
+
+    run(body())
+
+
+def test_the_catalog_is_gathered_by_the_same_client(slurm, make):
+    offer = run(make().catalog())
+    assert {partition.name for partition in offer.catalog.partitions} == {"cpu", "gpu"}
+    assert {"alice", "bob"} <= offer.grants.keys()
