@@ -93,6 +93,17 @@ def test_every_field_and_resource_that_init_shows_is_good_on_a_slurm_cluster(tow
     assert profile.setup.modules == ()
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "hub.example.org"])
+def test_a_sign_in_without_passwords_is_served_on_loopback_alone(towpath, tmp_path, host):
+    (tmp_path / "towpath.toml").write_text(
+        "[auth]\nallowed_users = ['ann']\n[[auth.provider]]\nname = 'test'\nkind = 'test'\n"
+    )
+    done = towpath("serve", "--host", host)
+    assert done.returncode == 2
+    assert "for this machine alone" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_check_reports_all_faults_at_once_with_file_and_key(towpath, tmp_path):
     (tmp_path / "towpath.toml").write_text(
         '[gateway]\nprot = 1\nport = "x"\nbase_path = "x"\n[[profile]]\nname = "a"\ncluster = "nowhere"\n'

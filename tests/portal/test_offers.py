@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from sse import events
 
 from state.catalog import Grants
-from state.records import JobRef, Reason, Status, Waiting
+from state.records import Endpoint, JobRef, Reason, Status, Waiting
 
 
 async def alice(bench, *, grants=ALICE, age=20.0):
@@ -265,8 +265,9 @@ def test_a_running_server_says_where_until_when_and_with_what(bench):
     async def main(bench):
         client = await alice(bench)
         await client.post("/hub/spawn/alice", data={"profile": "all", "opt.all.gpu": "a100"})
-        await bench.make_ready(bench.client())
-        await put(bench, node="cn3", deadline=bench.clock() + 4830)
+        endpoint = Endpoint(kind="tls", host="127.77.0.21", port=9, name="x.towpath.internal")
+        ready = bench.clock()
+        await put(bench, status=Status.READY, endpoint=endpoint, ready=ready, node="cn3", deadline=bench.clock() + 4830)
         home = (await client.get("/hub/home")).text
         assert "ends in 1 h 20 min" in home
         assert "On cn3: partition gpu, 1 a100, 2 cores, 4G" in home
