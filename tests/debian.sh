@@ -29,4 +29,7 @@ if [ ! -e "$policy" ]; then
     $sudo chmod 755 "$policy"
 fi
 # shellcheck disable=SC2086
-$sudo env RUNLEVEL=1 apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing >/dev/null
+said=$($sudo env RUNLEVEL=1 apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing 2>&1) || {
+    printf '%s\n' "$said" >&2
+    exit 1
+}

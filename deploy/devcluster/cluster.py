@@ -164,11 +164,15 @@ def check_root() -> None:
 
 
 def check_machine() -> None:
-    """Raises UsageError when this is not root, or something is not installed."""
+    """Raises UsageError when this is not root, or something is not there that is needed."""
     check_root()
     missing = {package for command, package in COMMANDS.items() if shutil.which(command, path=PATH) is None}
     if missing:
         raise UsageError(f"Not installed: {', '.join(sorted(missing))}. `make cluster` installs what is needed.")
+    if not Path("/etc/hosts").exists():
+        raise UsageError(
+            "There is no /etc/hosts, in the place of which nodes see one of their own: an empty one will do."
+        )
 
 
 def check_ports(layout: Layout) -> None:
