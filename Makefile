@@ -19,7 +19,7 @@ DEBIANS ?= /var/tmp/towpath-debian
 ARGS ?=
 
 help:  ## Say what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
 
 run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ (ARGS="--port 9000" to change)
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" exec $(BIN)/towpath serve $(ARGS)
@@ -114,7 +114,7 @@ SLURM_PACKAGES := munged:munge mariadbd:mariadb-server slurmctld:slurmctld slurm
 	"$(SLURM_PLUGINS)/accounting_storage_mysql.so:slurm-wlm-mysql-plugin"
 
 debian-test: debian-slurm
-	@tests/debian.sh redis-server:redis-server chromium:chromium
+	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo
 
 debian-slurm:
 	@tests/debian.sh $(SLURM_PACKAGES)

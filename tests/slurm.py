@@ -174,8 +174,8 @@ def running(*, cpus: int = 8) -> Iterator[Slurm]:
     """
     debian = os.environ.get("TOWPATH_TEST_DEBIAN")
     _bury_the_dead()
-    with _place() as place:
-        layout = dataclasses.replace(place, debian=Path(debian) if debian else None)
+    with place() as found:
+        layout = dataclasses.replace(found, debian=Path(debian) if debian else None)
         cluster = Cluster(layout, Shape(cpus=cpus, cgroups=has_cgroups(layout)))
         try:
             cluster.up(lambda _: None)
@@ -196,7 +196,7 @@ def _owner(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _place() -> Iterator[Layout]:
+def place() -> Iterator[Layout]:
     """A number that nobody has, held by a file that only one can make."""
     me = processes.Process.of(os.getpid())
     assert me is not None

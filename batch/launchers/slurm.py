@@ -22,7 +22,7 @@ CLIENTS: Final = {"cli": "batch.slurm.cli", "rest": "batch.slurm.rest", "pyslurm
 
 
 def open_slurm(cluster: ClusterConfig, data_dir: Path) -> SlurmLauncher:
-    """The launcher of a Slurm cluster. Raises ConfigError for what this machine has not, AuthorityError without a seal."""
+    """The launcher of a Slurm cluster. Raises ConfigError for what this machine lacks."""
     at = f"cluster.{cluster.name}.slurm"
     if cluster.slurm.client == "cli" and cluster.slurm.submit_as == "setuid" and os.geteuid() != 0:
         words = "setuid needs a controller that runs as root; or set submit_as = sudo, or client = rest."

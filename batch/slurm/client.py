@@ -20,7 +20,8 @@ class Job(Struct, frozen=True, kw_only=True):
 
     `state` is Slurm's word in capitals (`PENDING`; a flag such as COMPLETING where it has one). `started` is when it
     began, `expected` when a pending one is thought to begin, `ends` when it ended or will be ended. `exit_code` and
-    `signal` are those of the script, for a job that has ended. `restarts`: how often it was requeued. `node`: the first one, where the script runs.
+    `signal` are those of the script, for a job that has ended. `restarts`: how often it was requeued. `node`: the first
+    one, where the script runs.
     """
 
     id: int

@@ -4,9 +4,9 @@ Owns: the order of questions that keeps an attempt from having two jobs, what is
 what follows when the accounting does not answer. Refuses to know how Slurm is spoken to (`batch.slurm.client`), and
 servers.
 
-Never two jobs. A first submit asks nothing (its record was saved before, under the leader's fencing token). A second one,
-after a lost answer or a crash, asks first whether there is a job of that name, and after its own submit once more: of
-two that do so at the same time both see the same oldest one. Should a fenced-off leader's submit arrive late all the
+Never two jobs. A first submit asks nothing (its record was saved before, under the leader's fencing token). A second
+one, after a lost answer or a crash, asks first whether there is a job of that name, and after its own submit once more:
+of two that do so at the same time both see the same oldest one. Should a fenced-off leader's submit arrive late all the
 same, the younger job does not begin (`--dependency=singleton`), and the next poll cancels it.
 """
 

@@ -3,7 +3,7 @@
 Owns: that process (start, time-outs, its end and the next one), and what a job is called there. Refuses to know
 pyslurm's calls (`batch.slurm.pyslurm_helper`). The hub must be root or SlurmUser: jobs are submitted with `user_id`.
 
-What a limited process cannot do, another does: a request that takes too long ends the helper, and the next one starts it.
+A request that takes too long ends the helper, and the next one starts it again.
 """
 
 import asyncio
@@ -185,7 +185,7 @@ class PyslurmClient:
                 "pyslurm is not installed where the hub runs.",
                 transient=False,
                 code="config",
-                hint=f"Install towpath[pyslurm], in the version of this Slurm, or choose another client. ({first['missing']})",
+                hint=f"Install towpath[pyslurm] for this Slurm, or use another client: {first['missing']}.",
             )
         log.info("The helper speaks pyslurm %s.", first.get("ready"))
         return process

@@ -174,7 +174,8 @@ trap '' USR1
 towpath_folder={folder}
 towpath_python={python}
 ( umask 077; mkdir -p -- "$towpath_folder" && chmod 700 -- "$towpath_folder" ) 2>/dev/null
-[ -O "$towpath_folder" ] && ( umask 077; : >>"$towpath_folder/app.log" ) 2>/dev/null && exec >>"$towpath_folder/app.log" 2>&1
+towpath_log=$towpath_folder/app.log
+[ -O "$towpath_folder" ] && ( umask 077; : >>"$towpath_log" ) 2>/dev/null && exec >>"$towpath_log" 2>&1
 towpath_failed() {{ trap - EXIT; export TOWPATH_SETUP_FAILURE="$1"; towpath_start; }}
 towpath_start() {{
 exec "$towpath_python" -I -S -c {loader} 3<<'{end_of_starter}' <<'{end_of_spec}'
@@ -208,7 +209,7 @@ for towpath_conda in "$CONDA_EXE" conda "$MAMBA_EXE" mamba micromamba; do
 command -v -- "${{towpath_conda:-/}}" >/dev/null 2>&1 && ! [ -d "$towpath_conda" ] && break
 towpath_conda=
 done
-[ -n "$towpath_conda" ] || towpath_failed 'This node has no conda. The profile may need a module or a prologue that brings it.'
+[ -n "$towpath_conda" ] || towpath_failed 'This node has no conda, or a module or a prologue must bring it first.'
 case "${{towpath_conda##*/}}" in
 micromamba) eval "$("$towpath_conda" shell hook --shell bash)" && micromamba activate "$towpath_env" ;;
 *) eval "$("$towpath_conda" shell.bash hook)" && "${{towpath_conda##*/}}" activate "$towpath_env" ;;
@@ -240,21 +241,25 @@ def _body(spec: JobSpec, *, starter: str, python: str, node_folder: str) -> str:
     for text, end in ((starter, END_OF_STARTER), (document, END_OF_SPEC)):
         if end in text.splitlines():
             raise LauncherError("The job's script cannot be written.", transient=False, code="script")
+    head = HEAD.format(
+        folder=_path(folder),
+        python=shlex.quote(python),
+        path=PATH,
+        loader=shlex.quote(LOADER),
+        starter=starter.rstrip("\n"),
+        spec=document,
+        end_of_starter=END_OF_STARTER,
+        end_of_spec=END_OF_SPEC,
+    )
+    return "".join([head, *_setup(setup), "towpath_start\n"])
+
+
+def _setup(setup: Setup) -> list[str]:
+    """What makes the app available, in the order in which one may build on the other."""
     for name in (*setup.modules, setup.conda):
         if name.startswith("-"):
             raise LauncherError(f"{name!r} is not a name of an environment.", transient=False, code="option")
-    parts = [
-        HEAD.format(
-            folder=_path(folder),
-            python=shlex.quote(python),
-            path=PATH,
-            loader=shlex.quote(LOADER),
-            starter=starter.rstrip("\n"),
-            spec=document,
-            end_of_starter=END_OF_STARTER,
-            end_of_spec=END_OF_SPEC,
-        )
-    ]
+    parts = []
     if setup.modules:
         parts.append(MODULES.format(modules=" ".join(map(shlex.quote, setup.modules))))
     if setup.prologue.strip():
@@ -265,7 +270,7 @@ def _body(spec: JobSpec, *, starter: str, python: str, node_folder: str) -> str:
         parts.append(VENV.format(venv=_path(setup.venv)))
     if setup.image:
         parts.append(IMAGE.format(image=_path(setup.image)))
-    return "".join([*parts, "towpath_start\n"])
+    return parts
 
 
 def _path(path: str) -> str:

@@ -2,8 +2,8 @@
 
 Owns: the table, and what the numbers of an exit mean. Refuses to know who says them.
 
-Sources: squeue(1), JOB STATE CODES; `job_state_string` in Slurm 22.05 to 26.05, which shows a flag (COMPLETING) in place
-of the state that it belongs to.
+Sources: squeue(1), JOB STATE CODES; `job_state_string` in Slurm 22.05 to 26.05, which shows a flag (COMPLETING) in
+place of the state that it belongs to.
 """
 
 from typing import Final

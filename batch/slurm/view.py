@@ -4,11 +4,10 @@ Owns: the reading of rows. Pure: the time and the seal's key are arguments. Refu
 what follows from a view.
 
 A row is ours when its name holds an attempt, its comment was sealed by this hub for that attempt, and the account that
-Slurm says it runs as is the user's whom the comment names. Anybody may copy a name and a comment, into a job of their own.
+Slurm says it runs as is the user's whom the comment names. Anybody may copy name and comment into a job of their own.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from msgspec import Struct
 
@@ -20,7 +19,6 @@ from batch.slurm.identity import same_person
 from batch.slurm.reasons import waiting
 from batch.slurm.states import job_state
 from state.records import Reason, Waiting
-
 
 Places = Mapping[int, tuple[int, int]]
 """Job's id → its place among those that wait for its partition, and how many those are."""

@@ -4,6 +4,7 @@ Owns: the order in which things are made and unmade. Refuses to know: how each i
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import socket
@@ -56,15 +57,16 @@ class Cluster:
         """
         check_machine()
         with _alone(self.layout):
-            if files.number_of(self.layout.folder) is not None:
+            number = files.number_of(self.layout.folder)
+            if number is not None:
                 say("Removing what an earlier cluster left")
-                self._remove(say)
+                _remove(Cluster(dataclasses.replace(self.layout, number=number)), say)
             check_ports(self.layout)
             files.claim(self.layout)
             try:
                 self._build(say)
             except BaseException:
-                self._remove(say)
+                _remove(self, say)
                 raise
 
     def _build(self, say: Say) -> None:
@@ -94,6 +96,7 @@ class Cluster:
             (
                 *("mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={self.layout.state}/mysql"),
                 *("--skip-test-db", "--auth-root-authentication-method=socket", "--skip-name-resolve"),
+                f"--tmpdir={self.layout.mysql_temporary}",
             ),
             seconds=120,
         )
@@ -119,26 +122,27 @@ class Cluster:
         check_root()
         with _alone(self.layout):
             if files.number_of(self.layout.folder) is not None:
-                self._remove(say)
-
-    def _remove(self, say: Say) -> None:
-        layout = self.layout
-        say("Ending the daemons and the jobs")
-        # At once, all of them: what they would write down is about to be removed. Nodes first, so that no job begins.
-        for name in (*NODES, *reversed(self.daemons)):
-            self.daemons[name].kill()
-        while left := list(processes.marked(layout.hosts)):
-            for process in left:
-                process.end(seconds=0)
-        say("Removing control groups, accounts and files")
-        cgroups.remove(layout.cgroup)
-        users.release(layout)
-        files.remove(layout)
+                _remove(self, say)
 
     @property
     def whole(self) -> bool:
         """Whether every daemon runs."""
         return all(daemon.alive for daemon in self.daemons.values())
+
+
+def _remove(cluster: Cluster, say: Say) -> None:
+    layout = cluster.layout
+    say("Ending the daemons and the jobs")
+    # At once, all of them: what they would write down is about to be removed. Nodes first, so that no job begins.
+    for name in (*NODES, *reversed(cluster.daemons)):
+        cluster.daemons[name].kill()
+    while left := list(processes.marked(layout.hosts)):
+        for process in left:
+            process.end(seconds=0)
+    say("Removing control groups, accounts and files")
+    cgroups.remove(layout.cgroup)
+    users.release(layout)
+    files.remove(layout)
 
 
 def has_cgroups(layout: Layout) -> bool:
@@ -148,12 +152,18 @@ def has_cgroups(layout: Layout) -> bool:
 
 @contextlib.contextmanager
 def _alone(layout: Layout) -> Iterator[None]:
-    """One at a time in a folder. The lock is an abstract socket (unix(7)): it is no file, and ends with its process."""
-    with socket.socket(socket.AF_UNIX) as lock:
+    """One at a time on a folder and on a number.
+
+    The locks are abstract sockets (unix(7)): they are no files, and end with their process.
+    """
+    with socket.socket(socket.AF_UNIX) as folder, socket.socket(socket.AF_UNIX) as number:
         try:
-            lock.bind(f"\0towpath-devcluster:{layout.folder}")
+            folder.bind(f"\0towpath-devcluster:{layout.folder}")
+            number.bind(f"\0towpath-devcluster:{layout.number}")
         except OSError:
-            raise UsageError(f"Somebody is at work on the cluster in {layout.folder} right now.") from None
+            raise UsageError(
+                f"Somebody is at work on the cluster in {layout.folder}, or on another with the number {layout.number}."
+            ) from None
         yield
 
 

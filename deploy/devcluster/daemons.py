@@ -127,7 +127,7 @@ def mariadbd(layout: Layout) -> Daemon:
             *("mariadbd", "--no-defaults", "--user=mysql", f"--datadir={layout.state}/mysql"),
             *(f"--socket={layout.mysql_socket}", f"--pid-file={layout.mysql_socket.parent}/pid", "--skip-networking"),
             *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=900"),
-            *("--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"),
+            *("--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", f"--tmpdir={layout.mysql_temporary}"),
         ),
         answers=lambda: _succeeds(layout, *sql(layout), "-e", "select 1"),
     )

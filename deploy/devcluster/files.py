@@ -39,7 +39,8 @@ def number_of(folder: Path) -> int | None:
     """The number of the cluster in this folder; None: there is none that `up` made."""
     mark = Layout(folder).mark
     try:
-        return int(mark.read_text()) if mark.stat().st_uid == 0 else None
+        ours = all(path.lstat().st_uid == 0 and not path.is_symlink() for path in (folder, mark))
+        return int(mark.read_text()) if ours else None
     except (OSError, ValueError):
         return None
 
@@ -56,11 +57,10 @@ def write(layout: Layout, shape: Shape) -> None:
     """Write the configuration, the keys and the folders that the daemons need."""
     for folder in (layout.etc, layout.log, layout.run, layout.state, layout.dev):
         _folder(folder, "root", 0o755)
-    # slurmctld and slurmdbd write their own pid files and logs, as slurm.
-    for folder in (layout.log, layout.run):
-        _folder(folder, "slurm", 0o755)
+    _folder(layout.log, "slurm", 0o755)
     _folder(layout.state / "slurmctld", "slurm", 0o700)
     _folder(layout.state / "mysql", "mysql", 0o700)
+    _folder(layout.mysql_temporary, "mysql", 0o700)
     _folder(layout.mysql_socket.parent, "mysql", 0o755)
     _folder(layout.munge_folder, "munge", 0o755)
     _folder(layout.restd_socket.parent, RESTD, 0o755)

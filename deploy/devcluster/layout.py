@@ -126,6 +126,11 @@ class Layout:
         return self.folder / "mysql" / "socket"
 
     @property
+    def mysql_temporary(self) -> Path:
+        """MariaDB's own temporary folder: one that starts removes what it takes for its own leavings there."""
+        return self.state / "mysql-temporary"
+
+    @property
     def restd_socket(self) -> Path:
         """Slurmrestd's unix socket."""
         return self.folder / "restd" / "socket"

@@ -58,8 +58,8 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
         f"AuthAltParameters=jwt_key={layout.jwt_key}",
         f"StateSaveLocation={layout.state}/slurmctld",
         f"SlurmdSpoolDir={layout.state}/slurmd-%n",
-        f"SlurmctldPidFile={layout.run}/slurmctld.slurm-pid",
-        f"SlurmdPidFile={layout.run}/slurmd-%n.slurm-pid",
+        f"SlurmctldPidFile={layout.state}/slurmctld/slurmctld.pid",
+        f"SlurmdPidFile={layout.run}/slurmd-%n.pid",
         f"SlurmctldLogFile={layout.log}/slurmctld.log",
         f"SlurmdLogFile={layout.log}/slurmd-%n.log",
         "SlurmctldDebug=info",
@@ -167,7 +167,7 @@ def slurmdbd_conf(layout: Layout) -> str:
         "StorageUser=slurm",  # proved by the socket's peer (unix_socket): there is no password
         "StorageLoc=slurm_acct_db",
         f"LogFile={layout.log}/slurmdbd.log",
-        f"PidFile={layout.run}/slurmdbd.slurm-pid",
+        f"PidFile={layout.state}/slurmctld/slurmdbd.pid",
         "DebugLevel=info",
         "CommunicationParameters=NoInAddrAny",
     )

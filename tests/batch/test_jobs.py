@@ -6,8 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from batch.contract import Passport, Resources, Setup
 from batch.jobs import base_path, fill, job_spec, report_urls, with_secrets
-from state.config import Config, GatewayConfig, ProfileConfig
+from state.config import (
+    ClusterConfig,
+    Config,
+    GatewayConfig,
+    OptionConfig,
+    ProfileConfig,
+    ResourcesConfig,
+    SetupConfig,
+)
 from tests.batch.rig import fresh
 
 OWN = {
@@ -115,3 +124,127 @@ def test_a_base_path_has_a_slash_at_both_ends(raw):
 def test_text_without_placeholders_is_left_exactly_as_it_is(text, values):
     plain = text.replace("{", "(")
     assert fill(plain, values) == plain
+
+
+# --- on a cluster
+
+
+CLUSTER = Config(
+    gateway=GatewayConfig(host="10.0.0.1", report_host="10.0.0.2", report_port=8443, base_path="/j/"),
+    cluster=(ClusterConfig(name="local", kind="local"), ClusterConfig(name="hpc", kind="slurm")),
+)
+
+
+def elsewhere(profile=None, choices=None, **more):
+    record = replace(fresh(), cluster="hpc", choices=choices or {})
+    return spec(profile or ProfileConfig(name="lab", cluster="hpc"), record, CLUSTER, **more)[0]
+
+
+def test_a_job_elsewhere_gets_nothing_of_the_hubs_environment():
+    job = elsewhere(as_root=True)
+    assert not set(job.environment) & set(OWN)
+    assert "--allow-root" not in job.command
+    assert "--ServerApp.root_dir={home}" in job.command
+    assert job.directory == "~/"
+    assert job.environment["JUPYTER_TOKEN"] == "app-secret"
+
+
+def test_a_job_elsewhere_reports_to_the_listener_for_reports():
+    assert elsewhere().hub_urls == ("https://10.0.0.2:8443/j/hub/api/towpath/report",)
+
+    def urls(**gateway):
+        return report_urls(Config(gateway=GatewayConfig(**gateway)), elsewhere=True, hostname="hub.example")
+
+    assert urls(host="0.0.0.0", report_port=1) == ("https://hub.example:1/hub/api/towpath/report",)
+    assert urls(report_host="::", report_port=1) == ("https://hub.example:1/hub/api/towpath/report",)
+    assert urls(report_host="fd00::1", report_port=1) == ("https://[fd00::1]:1/hub/api/towpath/report",)
+    assert urls(internal_url="https://h", report_port=1) == ("https://h/hub/api/towpath/report",)
+    assert urls() == ("http://127.0.0.1:8000/hub/api/towpath/report",)
+
+
+def test_a_job_elsewhere_has_a_passport_for_its_walltime_and_a_local_one_none():
+    asked = []
+
+    def passport(attempt, walltime):
+        asked.append((attempt, walltime))
+        return Passport(name=attempt, certificate="", key="", authority="")
+
+    profile = ProfileConfig(name="lab", cluster="hpc", resources=ResourcesConfig(walltime="01:00:00"))
+    job = elsewhere(profile, passport=passport)
+    assert asked == [(job.attempt, 3600)]
+    assert job.passport.name == job.attempt
+    assert spec(passport=passport)[0].passport is None
+
+
+def test_what_was_picked_goes_before_what_the_profile_says():
+    kinds = (
+        "partition",
+        "account",
+        "qos",
+        "reservation",
+        "constraint",
+        "gpu",
+        "gpus",
+        "cores",
+        "memory",
+        "walltime",
+        "nodes",
+    )
+    profile = ProfileConfig(
+        name="lab",
+        cluster="hpc",
+        resources=ResourcesConfig(
+            partition="cpu", cores=1, memory="1G", walltime="00:10:00", signal=30, sbatch={"tmp": "1G", "exclusive": ""}
+        ),
+        option={f"my_{kind}": OptionConfig(kind=kind) for kind in kinds},
+    )
+    picked = {
+        "my_partition": "gpu",
+        "my_account": "physics",
+        "my_qos": "gpuq",
+        "my_reservation": "class",
+        "my_constraint": "fast",
+        "my_gpu": "a100",
+        "my_gpus": 2,
+        "my_cores": 8,
+        "my_memory": "16G",
+        "my_walltime": "1-02:00:00",
+        "my_nodes": 2,
+    }
+    assert elsewhere(profile, picked).resources == Resources(
+        partition="gpu",
+        account="physics",
+        qos="gpuq",
+        reservation="class",
+        constraint="fast",
+        gpu_type="a100",
+        gpus=2,
+        cores=8,
+        memory=16 * 2**30,
+        walltime=26 * 3600,
+        nodes=2,
+        signal=30,
+        more=(("exclusive", ""), ("tmp", "1G")),
+    )
+    left = elsewhere(profile, dict.fromkeys(picked, ""))
+    assert (left.resources.partition, left.resources.cores, left.resources.memory) == ("cpu", 1, 2**30)
+    assert elsewhere(profile, {**picked, "my_gpus": 0}).resources.gpu_type == ""
+
+
+def test_placeholders_are_filled_into_names_and_paths_but_never_into_the_admins_shell():
+    setup = SetupConfig(
+        modules=("python/{option_v}",),
+        prologue="echo {option_v}",
+        venv="/envs/{user}",
+        image="",
+        binds=("/d/{option_v}",),
+    )
+    profile = ProfileConfig(name="lab", cluster="hpc", setup=setup, option={"v": OptionConfig()})
+    assert elsewhere(profile, {"v": "$(id)"}).setup == Setup(
+        modules=("python/$(id)",), prologue="echo {option_v}", venv="/envs/alice", binds=("/d/$(id)",)
+    )
+
+
+def test_a_submit_says_whether_it_may_be_a_second_one():
+    assert elsewhere().again
+    assert not elsewhere(again=False).again

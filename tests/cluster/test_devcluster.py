@@ -15,6 +15,7 @@ from hub import eventually
 from deploy.devcluster import cgroups, files, processes, users
 from deploy.devcluster.__main__ import main
 from deploy.devcluster.layout import Layout
+from tests import slurm as rig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ENDED = ("COMPLETED", "FAILED", "OUT_OF_MEMORY", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
@@ -228,23 +229,29 @@ def command(*arguments, user=None):
     )
 
 
-def test_the_command_brings_a_cluster_up_and_takes_it_down_with_jobs_on_it(tmp_path):
-    layout = Layout(Path(f"/tmp/towpath-c{os.getpid()}"), 210)
-    folder = ("--folder", str(layout.folder))
+@pytest.fixture
+def layout():
+    """A place for a cluster that nobody else has."""
+    with rig.place() as found:
+        yield found
+
+
+def test_the_command_brings_a_cluster_up_and_takes_it_down_with_jobs_on_it(layout):
+    folder, number = ("--folder", str(layout.folder)), ("--number", str(layout.number))
     try:
-        up = command("up", *folder, "--number", "210")
+        up = command("up", *folder, *number)
         assert up.returncode == 0, up.stderr
         assert "Slurm is up" in up.stdout
-        assert command("up", *folder).stdout == f"It is up already, in {layout.folder}.\n"
+        assert f"up already, in {layout.folder}.\n" in command("up", *folder).stdout
         assert command("status", *folder).stdout.count("runs, process") == 8
         processes.recorded(layout.run / "slurmctld.process").signal(signal.SIGKILL)
         eventually(lambda: command("status", *folder).returncode == 1)
-        again = command("up", *folder, "--number", "210", "--no-cgroups")
+        again = command("up", *folder, *number, "--no-cgroups")
         assert again.returncode == 0, again.stderr
         assert "Removing what an earlier cluster left" in again.stdout
         assert command("status", *folder).returncode == 0
         assert command("env", *folder).stdout == f"export SLURM_CONF={layout.slurm_conf}\n"
-        taken = command("up", "--folder", f"{layout.folder}b", "--number", "210")
+        taken = command("up", "--folder", f"{layout.folder}b", *number)
         assert (taken.returncode, taken.stderr) == (
             2,
             f"Port {layout.port('slurmctld')} on 127.0.0.1, for slurmctld, is taken (Address already in use): choose another --number.\n",

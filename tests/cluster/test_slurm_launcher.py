@@ -108,8 +108,10 @@ def test_a_job_is_its_users_in_its_home_with_an_environment_of_its_own(slurm, ma
     command = (
         "/usr/bin/python3",
         "-c",
-        "import json, os; json.dump([dict(os.environ), os.getcwd(), os.getuid(), "
-        "os.getgroups(), os.umask(0)], open('seen.json', 'w')); import time; time.sleep(300)",
+        (
+            "import json, os; json.dump([dict(os.environ), os.getcwd(), os.getuid(), "
+            "os.getgroups(), os.umask(0)], open('seen.json', 'w')); import time; time.sleep(300)"
+        ),
         "{socket}",
     )
 
@@ -146,7 +148,7 @@ def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
         spec = job(environment={"JUPYTER_TOKEN": secret}, report_token=secret, hub_urls=(hub.url,))
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
-        await until(lambda: (home() / ".towpath/jobs" / spec.attempt / "job.json").exists())
+        await until((home() / ".towpath/jobs" / spec.attempt / "job.json").exists)
         argv = slurm.run("ps", "-e", "-o", "args")
         assert "towpath-starter" in argv
         assert secret not in argv
@@ -213,16 +215,18 @@ def test_gpus_cores_memory_and_time_are_what_was_asked_for(slurm, make):
     run(body())
 
 
-def test_the_scheduler_warns_the_script_before_the_end(slurm, make_cli, hub):
-    """sbatch sends the signal up to a minute early: the shortest walltime that can be seen to work is two minutes."""
+def test_the_scheduler_warns_the_starter_before_the_end_of_the_walltime(make_cli, hub):
+    """An app that answers, a minute of walltime, and a warning 45 seconds before its end (sbatch: or a little sooner)."""
 
     async def body():
         launcher = make_cli()
-        spec = job(resources=Resources(walltime=60, signal=55), hub_urls=(hub.url,))
-        ref = await launcher.submit(spec)
-        assert "B:USR1@55" in slurm.run("scontrol", "write", "batch_script", ref.native_id, "-")
-        await shown(launcher, spec, JobState.ACTIVE)
-        await launcher.cancel(ref, spec.attempt)
+        command = ("/usr/bin/python3", "-m", "http.server", "--bind", "127.0.0.1", "{port}")
+        spec = job(command=command, resources=Resources(walltime=60, signal=45), hub_urls=(hub.url,))
+        await launcher.submit(spec)
+        report = await asyncio.to_thread(hub.wait, "warning", 60)
+        assert report["attempt"] == spec.attempt
+        assert (await shown(launcher, spec, JobState.ACTIVE)).deadline is not None  # it goes on
+        await launcher.cancel(None, spec.attempt)
         await over(launcher, spec)
 
     run(body())
@@ -409,6 +413,37 @@ def test_without_slurmdbd_jobs_are_seen_and_an_end_that_slurmctld_shows_counts(s
             assert time.monotonic() - began < 30
         finally:
             await asyncio.to_thread(slurm.daemon("slurmdbd").start)
+
+    run(body())
+
+
+# --- others on the cluster
+
+
+def test_nobody_writes_rows_into_what_the_hub_reads(slurm, make, hub):
+    """A job whose name and comment hold line ends and whole rows of another's job."""
+
+    async def body():
+        launcher = make()
+        spec = job(hub_urls=(hub.url,))
+        ref = await launcher.submit(spec)
+        await shown(launcher, spec, JobState.ACTIVE)
+        name = f"towpath-{spec.attempt}"
+        comment = slurm.run("squeue", "-h", "-O", "comment:", f"--jobs={ref.native_id}").strip()
+        script = "#!/bin/sh\nsleep 60\n"
+        for options in (
+            (f"--job-name={name}", f"--comment={comment}"),
+            (f"--job-name=x\n{ref.native_id}|alice|FAILED|256|0|1|{name}", f"--comment=\n{comment}\n"),
+            (f"--job-name={name}\n", f"--comment={comment.replace('alice', 'bob')}"),
+        ):
+            slurm.sbatch(*options, script=script, user="bob")
+        for _ in range(3):
+            views = await launcher.poll()
+            assert set(views) == {spec.attempt}
+            assert (views[spec.attempt].state, views[spec.attempt].user) == (JobState.ACTIVE, "alice")
+        assert len(slurm.run("squeue", "-h", "-o", "%i", "--user=bob").split()) == 3
+        await launcher.cancel(None, spec.attempt)
+        assert (await over(launcher, spec)).native_id == ref.native_id
 
     run(body())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import secrets
 
@@ -19,14 +20,19 @@ from tests.batch.slurm.making import fake_pyslurm, slurm_config, slurm_maker
 from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 
+KINDS = ["local", "fake", "slurm-cli", "slurm-rest", "slurm-fake_pyslurm"]
+if importlib.util.find_spec("pyslurm"):  # it is compiled for one version of Slurm
+    KINDS.append("slurm-pyslurm")
 
-@pytest.fixture(params=["local", "fake", "slurm-cli", "slurm-rest", "slurm-pyslurm"])
+
+@pytest.fixture(params=KINDS)
 def open_one(request, short_folder, tmp_path):
     """Makes launchers of one cluster: a second one is another process's view of the same cluster."""
     kind, _, client = request.param.partition("-")
     if kind == "slurm":
         slurm = request.getfixturevalue("slurm")  # also for its accounts, where pyslurm is a fake
-        return slurm_maker(slurm_config(slurm, client), speaks=fake_pyslurm(tmp_path) if client == "pyslurm" else None)
+        fake = fake_pyslurm(tmp_path) if client == "fake_pyslurm" else None
+        return slurm_maker(slurm_config(slurm, client.removeprefix("fake_")), fake)
     folder = short_folder / f"contract-{secrets.token_hex(4)}"
     fake = FakeLauncher()
 

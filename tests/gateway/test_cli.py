@@ -71,6 +71,19 @@ def test_every_key_that_init_shows_is_a_key_at_its_default(towpath, tmp_path):
     assert given.profile == none.profile
 
 
+def test_the_slurm_cluster_that_init_shows_has_every_key_at_its_default(towpath, tmp_path):
+    from msgspec.structs import fields
+
+    from state.config import SlurmConfig
+
+    towpath("init", "all.toml")
+    text = (tmp_path / "all.toml").read_text()
+    block = text[text.index("#   [[cluster]]") : text.index("\n\n", text.index("#   [[cluster]]"))]
+    shown = tomllib.loads(block.replace("#   ", ""))["cluster"][0]
+    assert shown["kind"] == "slurm"
+    assert shown["slurm"] == {field.name: field.default for field in fields(SlurmConfig)}
+
+
 def test_every_field_and_resource_that_init_shows_is_good_on_a_slurm_cluster(towpath, tmp_path):
     import re
 

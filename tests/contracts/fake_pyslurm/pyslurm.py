@@ -12,6 +12,7 @@ import os
 import pwd
 import re
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 __version__ = "25.11.2"
@@ -27,25 +28,26 @@ class PyslurmError(Exception):
     """The base."""
 
 
+TEXTS = {
+    2000: "Invalid partition name specified",
+    2017: "Invalid job id specified",
+    2021: "Job/step already completing or completed",
+    2045: "Invalid account or account/partition combination specified",
+}
+
+
 class RPCError(PyslurmError):
     """As the real one: `errno` and `msg`."""
 
-    TEXTS = {
-        2000: "Invalid partition name specified",
-        2017: "Invalid job id specified",
-        2021: "Job/step already completing or completed",
-        2045: "Invalid account or account/partition combination specified",
-    }
-
     def __init__(self, errno=-1, msg=None):
         self.errno = errno
-        self.msg = msg or self.TEXTS[errno]
+        self.msg = msg or TEXTS[errno]
         super().__init__(self.msg)
 
 
 @contextlib.contextmanager
 def _cluster():
-    with open(os.environ["FAKE_PYSLURM"], "a+") as file:
+    with Path(os.environ["FAKE_PYSLURM"]).open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         jobs = json.loads(file.read() or "[]")
