@@ -115,7 +115,7 @@ class FaultyHub(SlurmHub):
 
     def controller(self) -> int:
         """The pid of the controller, once there is one."""
-        return eventually(lambda: self._controller(), what="a controller")
+        return eventually(self._controller, what="a controller")
 
     def _controller(self) -> int:
         try:
@@ -135,6 +135,7 @@ class PartedHub(FaultyHub):
         super().__init__(folder, slurm, redis_url=store.url)
         self.config.write_text(self.config.read_text().replace("[auth]", f'[state]\nredis_url = "{store.url}"\n[auth]'))
         self._process: subprocess.Popen[bytes] | None = None
+        self._began = 0
 
     def begin(self) -> "PartedHub":
         """Certificates first, then the workers."""
@@ -153,6 +154,7 @@ class PartedHub(FaultyHub):
         """Start a controller; with `fault` one that kills itself there."""
         more = {"TOWPATH_FAULT": fault} if fault else {}
         with (self.folder / "controller.log").open("ab") as log:
+            self._began = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "batch", "controller", *self.arguments(), "--holder", "test"],
                 cwd=self.folder,
@@ -162,11 +164,25 @@ class PartedHub(FaultyHub):
             )
         return self._process
 
-    def end(self) -> None:
-        """End the controller, then the workers."""
+    @property
+    def leads(self) -> bool:
+        """Whether a controller runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait_leading(self) -> None:
+        """Wait until the controller that was started last leads."""
+        log = self.folder / "controller.log"
+        eventually(lambda: "Leading" in log.read_text()[self._began :], what="a leader")
+
+    def kill_leader(self) -> None:
+        """SIGKILL to the controller."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(30)
+
+    def end(self) -> None:
+        """End the controller, then the workers."""
+        self.kill_leader()
         self.stop()
 
 

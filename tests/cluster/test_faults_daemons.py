@@ -107,9 +107,9 @@ def test_slurmctld_away_loses_nothing_cancels_nothing_and_is_told(slurm, hub, al
     assert alice.app("runs")["pid"] == pid
     alice.answers("later")
     assert "has not answered" not in alice.words("/hub/home")
-    for name in before:
-        assert alice.attempt(name) == before[name]
-        assert len(jobs_of(slurm, before[name])) == 1, name
+    for name, attempt in before.items():
+        assert alice.attempt(name) == attempt
+        assert len(jobs_of(slurm, attempt)) == 1, name
     running = [state for state in jobs_of(slurm, later).values() if not state.startswith("CANCELLED")]
     assert running == ["RUNNING"]
     assert sorted(state for _, _, state in hub.jobs()) == ["RUNNING"] * 3
