@@ -2,9 +2,7 @@
 
 import html
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +12,7 @@ import httpx
 from deploy.devcluster import hub as offered
 from tests.cluster.slurm_hub import SlurmHub, short
 from tests.conftest import StoreServer
-from tests.hub import eventually
+from tests.hub import children, eventually
 from tests.slurm import Slurm
 
 APP = """
@@ -94,15 +92,16 @@ FIELDS = offered.FIELDS.replace('default = "1G"', 'default = "300M"')
 class FaultyHub(SlurmHub):
     """`towpath serve` with those apps; impatient with Slurm, so that its silences are short to wait for."""
 
-    def __init__(self, folder: Path, slurm: Slurm, *, window: int = 60, **more) -> None:
+    def __init__(self, folder: Path, slurm: Slurm, *, window: int = 60, catalog_seconds: int = 2, **more) -> None:
         super().__init__(folder, slurm, **more)
         text = self.config.read_text()
         head = text[: text.index("[[profile]]")].replace("start_window = 60", f"start_window = {window}\ntick = 0.5")
-        head = head.replace("catalog_seconds = 10", "catalog_seconds = 2\ntimeout = 4.0")
+        head = head.replace("catalog_seconds = 10", f"catalog_seconds = {catalog_seconds}\ntimeout = 4.0")
         for name, command in COMMANDS.items():
             lines = f'name = "{name}"\ncluster = "devcluster"\napp = "web"\ncommand = {json.dumps(command)}'
             head += f'[[profile]]\n{lines}\ndefault_path = "hello"\n{FIELDS}\n'
         self.config.write_text(head)
+        self._admin: httpx.Client | None = None
 
     def person(self, name: str) -> "Person":
         """Somebody, signed in anew."""
@@ -115,17 +114,33 @@ class FaultyHub(SlurmHub):
 
     def controller(self) -> int:
         """The pid of the controller, once there is one."""
-        return eventually(self._controller, what="a controller")
+        return eventually(lambda: self.pid_of("batch controller"), what="a controller")
 
-    def _controller(self) -> int:
-        try:
-            return self.child("batch controller")
-        except StopIteration:
-            return 0
+    def _let_go(self) -> None:
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
 
-    def kill_controller(self) -> None:
-        """As the out-of-memory killer would; the supervisor starts another."""
-        os.kill(self.controller(), signal.SIGKILL)
+    def stop(self, *args) -> None:
+        """See Hub."""
+        self._let_go()
+        super().stop(*args)
+
+    def pid_of(self, part: str) -> int:
+        """The pid of a child whose command line contains `part`; 0 while there is none."""
+        return next((pid for pid, line in children(self.process.pid) if part in line), 0)
+
+    def attempts(self) -> dict[tuple[str, str], str]:
+        """(user, server) → the id of its attempt, which an admin sees."""
+        if self._admin is None or self._admin.get("/user").status_code != 200:  # its token went with the store
+            self._let_go()
+            self._admin = self.as_user("carol")
+        users = self._admin.get("/users?include_stopped_servers=1&limit=200").json()
+        return {
+            (user["name"], name): server["state"]["attempt"]
+            for user in users
+            for name, server in user["servers"].items()
+        }
 
 
 class PartedHub(FaultyHub):
