@@ -47,6 +47,11 @@ fix: .venv/.test  ## Format, and mend what can be mended
 bench: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-bench  ## Measure against the peers; writes docs/performance.md
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m tests.bench $(ARGS)
 
+.PHONY: bench-slurm
+bench-slurm: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-slurm  ## The same on a real Slurm (root): its part of the page
+	@tests/debian.sh sudo:sudo
+	$(SUDO) $(BIN)/python -m tests.bench_slurm $(ARGS)
+
 cluster: debian-slurm .venv/.run cluster-apps  ## Start a real Slurm on this machine and a hub on it (root)
 	@$(SUDO) $(PYTHON) -B -m deploy.devcluster up --hub $(BIN)/towpath --apps $(APPS) $(ARGS)
 

@@ -90,7 +90,7 @@ class Hands:
                     await self._store.feed.drop_route(self._prefix(record), attempt=record.attempt)
                 case Adopt(server=record, message=message):
                     await self._store.users.add(User(name=record.user, created=time.time()))
-                    await self._save(record, message)
+                    await self._save(record, message, marked=False)
                 case Settle():
                     assert server is not None  # only a record is settled
                     self.settled.add(server_key(server.user, server.name))
@@ -98,7 +98,11 @@ class Hands:
                 return False
         return True
 
-    async def _save(self, server: Server, message: str) -> Server:
+    async def _save(self, server: Server, message: str, *, marked: bool = True) -> Server:
+        """Save. What is marked already is looked at again at every tick and change of its job: no need to wake us.
+
+        `marked` False: the record that is replaced may have ended, or there is none.
+        """
         event = None
         if message:
             event = Event(
@@ -109,7 +113,7 @@ class Hands:
                 progress=PROGRESS[server.status],
             )
             log.info("%s is %s: %s", server_key(server.user, server.name), server.status, message)
-        return await self._store.servers.save(server, event=event, fence=self._fence)
+        return await self._store.servers.save(server, event=event, fence=self._fence, marked=marked, wake=not marked)
 
     async def _submit(self, server: Server) -> bool:
         watch = self._watches.get(server.cluster)

@@ -41,6 +41,7 @@ HANDSHAKE_TIMEOUT = 10.0
 MOST_STRANGERS = 128  # connections that have not shown the gateway's certificate yet
 ACCEPT_AT_ONCE = 32
 PIECE = 131072  # bytes that are taken from one connection before the next has its turn
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGCHLD", "SIGPIPE", "SIGXFSZ")  # the app finds them at their defaults
 
 
 class Failure(Exception):
@@ -279,7 +280,11 @@ def connect(secure, host, port, authority):
             plain.close()
             raise
     last = OSError(errno.EHOSTUNREACH, "no address")
-    for family, kind, proto, _, address in _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM):
+    try:
+        name = host.encode("ascii")  # bytes: a str would import the codec for international names, 10 ms
+    except UnicodeError:
+        name = host
+    for family, kind, proto, _, address in _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM):
         sock = _socket.socket(family, kind, proto)
         try:
             sock.settimeout(HUB_TIMEOUT)
@@ -1191,21 +1196,31 @@ class Starter:
             environment["TOWPATH_SOCKET"] = self.endpoint["path"]
         else:
             environment["TOWPATH_PORT"] = str(self.endpoint["port"])
-        null = os.open(os.devnull, os.O_RDONLY)
-        told, tell = os.pipe()  # closed by the exec; else it says why there was none
         if self.stop_signal:
             raise Failure("stopped", "The job was cancelled before the app was started.")
+        why = self.execute(command, environment)
+        if why:
+            self.end_app()
+            raise Failure("command", "The app cannot be started: %s." % why)
+        self.note_job()
+        if self.stop_signal:
+            self.signal_app(self.stop_signal)
+
+    def execute(self, command, environment):
+        """Fork and exec the app; why it could not be executed, if so."""
+        null = os.open(os.devnull, os.O_RDONLY)
+        told, tell = os.pipe()  # closed by the exec; else it says why there was none
         pid = os.fork()
         if pid == 0:
             try:
                 _signal.set_wakeup_fd(-1)
-                for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGCHLD", "SIGPIPE", "SIGXFSZ"):
+                for name in SIGNALS:
                     _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
                 os.setsid()
                 os.dup2(null, 0)
                 os.dup2(self.log, 1)
                 os.dup2(self.log, 2)
-                os.chdir(spec.get("directory") or "/")
+                os.chdir(self.spec.get("directory") or "/")
                 os.execvpe(command[0], command, environment)
             except BaseException as error:
                 os.write(tell, ("%s: %s" % (command[0], getattr(error, "strerror", None) or error)).encode("utf-8", "replace"))
@@ -1214,14 +1229,9 @@ class Starter:
         self.app = pid
         os.close(null)
         os.close(tell)
-        why = read_all(told)
+        why = read_all(told).decode("utf-8", "replace")
         os.close(told)
-        if why:
-            self.end_app()
-            raise Failure("command", "The app cannot be started: %s." % why.decode("utf-8", "replace"))
-        self.note_job()
-        if self.stop_signal:
-            self.signal_app(self.stop_signal)
+        return why
 
     def on_signal(self, number, frame):
         self.begin_stop(_signal.SIGTERM if number == _signal.SIGHUP else number)
@@ -1332,7 +1342,7 @@ class Starter:
         return text[-TAIL:].decode("utf-8", "replace")
 
 
-def main(argv):
+def main(argv, kind=Starter):
     try:
         spec = settle(read_spec(argv))
     except Failure as failure:
@@ -1344,7 +1354,7 @@ def main(argv):
         os.close(null)
     if spec.get("lock_fd"):
         os.set_inheritable(spec["lock_fd"], False)  # held for as long as this process lives, not the app
-    return Starter(spec).run()
+    return kind(spec).run()
 
 
 if __name__ == "__main__":

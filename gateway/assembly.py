@@ -3,6 +3,7 @@
 Owns: who is handed what. Refuses to decide anything about a request.
 """
 
+import asyncio
 import getpass
 import ipaddress
 import time
@@ -28,11 +29,42 @@ from portal.errors import ErrorPages
 from state import names
 from state.config import AuthConfig, Config
 from state.mirror import Mirror
-from state.records import Route
+from state.records import Route, Status, Target
 from state.settings import Settings
 from state.store.all import Store
 
+LATE_TRIES = 20
+LATE_SECONDS = 0.05
 LOOPBACK_NAMES = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
+
+
+class Finder:
+    """A route that a worker's mirror has not heard of yet, out of the store. Raises StateUnavailableError."""
+
+    def __init__(self, store: Store, base_path: str) -> None:
+        self._store = store
+        self._base_path = base_path
+
+    async def __call__(self, user: str, segment: str) -> Route | None:
+        """As the mirror's `lookup`."""
+        tries = LATE_TRIES
+        while True:
+            for name in (segment, "") if segment else ("",):
+                route = await self._store.feed.route(names.server_path(self._base_path, user, name))
+                if route is not None:
+                    return route
+            tries -= 1
+            if not tries or not await self._ready(user, segment):
+                return None
+            await asyncio.sleep(LATE_SECONDS)
+
+    async def _ready(self, user: str, segment: str) -> bool:
+        """Whether a record says ready: it does so a moment before its route is there (`portal.reports`)."""
+        for name in (segment, "") if segment else ("",):
+            server = await self._store.servers.get(user, name)
+            if server is not None:
+                return server.status is Status.READY and server.target is Target.READY
+        return False
 
 
 class Gateway:
@@ -88,13 +120,6 @@ class Gateway:
             auth=_auth(config, store, jar),
         )
 
-        async def find(user: str, segment: str) -> Route | None:
-            for name in (segment, "") if segment else ("",):
-                route = await store.feed.route(names.server_path(door.base_path, user, name))
-                if route is not None:
-                    return route
-            return None
-
         answers = PortalAnswers(ErrorPages(config, release, time.time), store)
 
         def refuse(request: Request, error: UpstreamError) -> None:
@@ -110,7 +135,7 @@ class Gateway:
             portal=handover,
             answers=answers,
             jar=jar,
-            find=find,
+            find=Finder(store, door.base_path),
             base_path=door.base_path,
             scheme=scheme,
             allowed_hosts=_hosts(config),

@@ -38,6 +38,8 @@ LATE_SECONDS: Final = 3.0
 """So far may the accounting be behind with an end that slurmctld shows already."""
 LOST_SECONDS: Final = 120.0
 """A job that neither the queue nor a working accounting has known for so long is gone."""
+PATIENCE_SECONDS: Final = 2.0
+"""For so long a poll waits for the accounting."""
 REST_SECONDS: Final = 30.0
 """After the accounting has not answered, it is left alone for so long."""
 MARGIN: Final = 60.0
@@ -92,6 +94,7 @@ class SlurmLauncher:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._identities: dict[str, tuple[float, Identity]] = {}
         self._caught_up = False
+        self._asking: asyncio.Future[Word] | None = None
         self._rest_until = 0.0
 
     # --- submit
@@ -174,32 +177,47 @@ class SlurmLauncher:
         return attempt in self._asked or (known is not None and known.view.state.final)
 
     async def _word(self, attempts: Sequence[str], mine: Mapping[str, Mine], before: Mapping[str, Known]) -> "Word":
-        """What the accounting says of these jobs, and at first of all that have ended lately; one request or none."""
-        now = self._clock()
-        if self._rest_until > now or (self._caught_up and not attempts):
-            return Word(answered=False)
+        """What the accounting says of these jobs, and at first of all that have ended lately; one request or none.
+
+        It is waited for a little only: a database that thinks for long holds up nobody's view of the queue, and its
+        answer is read in a later poll.
+        """
+        now, patience = self._clock(), 0.0
+        if self._asking is None:
+            patience = PATIENCE_SECONDS
+            if self._rest_until > now or (self._caught_up and not attempts):
+                return Word()
+            known = {one: (mine[one].job.id, mine[one].owner.record.requested) for one in attempts if one in mine}
+            known |= {one: (before[one].id, before[one].asked) for one in attempts if one not in mine}
+            self._asking = asyncio.ensure_future(self._ask_accounting(known if self._caught_up else None))
+        await asyncio.wait([self._asking], timeout=patience)
+        if not self._asking.done():
+            return Word(pending=True)
+        asking, self._asking = self._asking, None
         try:
-            if not self._caught_up:
-                pasts = await self._client.past(since=now - KEEP_SECONDS)
-            else:
-                known = [(mine[one].job.id, mine[one].owner.record.requested) for one in attempts if one in mine]
-                known += [(before[one].id, before[one].asked) for one in attempts if one not in mine]
-                ids = [number for number, _ in known]
-                pasts = await self._client.past(ids=ids, since=min(at for _, at in known) - MARGIN)
-        except AccountingDisabledError:
-            self._caught_up = True
-            return Word(answered=True, disabled=True)
+            word = asking.result()
         except LauncherError as error:
             log.warning("The accounting of %s does not answer: %s", self._cluster, error)
-            self._rest_until = now + REST_SECONDS
-            return Word(answered=False)
+            self._rest_until = self._clock() + REST_SECONDS
+            return Word()
+        self._caught_up = True
+        return word
+
+    async def _ask_accounting(self, known: Mapping[str, tuple[int, float]] | None) -> "Word":
+        """`known`: attempt → number, and when it was asked for; None: all that have ended lately."""
+        try:
+            if known is None:
+                pasts = await self._client.past(since=self._clock() - KEEP_SECONDS)
+            else:
+                since = min(at for _, at in known.values()) - MARGIN
+                pasts = await self._client.past(ids=[number for number, _ in known.values()], since=since)
+        except AccountingDisabledError:
+            return Word(about=None, disabled=True)
         found: dict[str, Past] = {}
         for past in sorted(pasts, key=lambda past: past.id, reverse=True):
             if attempt := attempt_of(past.name):
                 found[attempt] = past
-        word = Word(answered=True, pasts=found, whole=not self._caught_up)
-        self._caught_up = True
-        return word
+        return Word(pasts=found, about=None if known is None else frozenset(known), whole=known is None)
 
     def _note(self, attempt: str, mine: Mine, seen: JobView, word: "Word", now: float) -> None:
         """A job that is in the queue's list."""
@@ -215,7 +233,7 @@ class SlurmLauncher:
                 # slurmdbd's REST answer of 22.05 has no exit codes; slurmctld has them.
                 code = seen.exit_code if told.exit_code is None else told.exit_code
                 seen = replace(seen, exit_code=code, ending=told.ending or seen.ending)
-            elif word.answered and not word.disabled and now - since < LATE_SECONDS:
+            elif word.may_come(attempt) and now - since < LATE_SECONDS:
                 seen = replace(seen, state=JobState.ACTIVE, exit_code=None, ending=None)
                 self._known[attempt] = Known(
                     id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=since
@@ -234,7 +252,7 @@ class SlurmLauncher:
         elif word.disabled:
             told = replace(known.view, state=JobState.FAILED, waiting=None, ending=UNTOLD)
             self._known[attempt] = Known(id=known.id, view=told, asked=known.asked, seen=True, since=now)
-        elif word.answered:
+        elif word.answers(attempt):
             since = known.since or now
             if not known.seen and now - since > LATE_SECONDS:
                 raise LauncherError(
@@ -305,6 +323,9 @@ class SlurmLauncher:
 
     async def close(self) -> None:
         """See the contract."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
         await self._client.close()
 
     # --- small things
@@ -322,9 +343,21 @@ class SlurmLauncher:
 
 
 class Word(Struct, kw_only=True):
-    """What the accounting said. `whole`: of all jobs that ended lately, and not of some only."""
+    """What the accounting said. `about`: of which attempts, None: of all; `whole`: of all that ended lately.
 
-    answered: bool
-    disabled: bool = False
-    whole: bool = False
+    `pending`: it is still thinking. `disabled`: there is none on this cluster.
+    """
+
     pasts: dict[str, Past] = {}
+    about: frozenset[str] | None = frozenset()
+    whole: bool = False
+    pending: bool = False
+    disabled: bool = False
+
+    def answers(self, attempt: str) -> bool:
+        """Whether it has spoken of this attempt, if only by leaving it out."""
+        return self.about is None or attempt in self.about
+
+    def may_come(self, attempt: str) -> bool:
+        """Whether it may still tell of the attempt's end, a little later."""
+        return not self.disabled and (self.pending or self.answers(attempt))

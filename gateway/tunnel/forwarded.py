@@ -90,7 +90,9 @@ def lines(
     found = _PORT.search(host)
     port = found[1] if found else ("443" if scheme == "https" else "80")
     forwarded = ", ".join(f"for={_quote(node)}" for node in chain)
-    forwarded += f";proto={scheme}" + (f';host="{host}"' if host else "")
+    # Without `host`: a port makes it a quoted string (RFC 7239 section 4), which apps (code-server's Origin check)
+    # compare with its quotes on. Host goes on as it came, and X-Forwarded-Host says the same in plain.
+    forwarded += f";proto={scheme}"
     text = (
         f"Forwarded: {forwarded}\r\nX-Forwarded-For: {', '.join(chain)}\r\n"
         f"X-Forwarded-Proto: {scheme}\r\nX-Forwarded-Port: {port}\r\nX-Real-IP: {chain[0]}\r\n"

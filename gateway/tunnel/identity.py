@@ -31,19 +31,24 @@ class GatewayIdentity:
         self._mark: Mark | None = None
         self._looked = -LOOK_EVERY
         self._fault = ""
+        self._looking = asyncio.Lock()
 
     async def context(self) -> ssl.SSLContext:
         """The context for a connection to a node. Raises UpstreamError("identity") where there are no files to use."""
-        now = time.monotonic()
-        if now - self._looked >= LOOK_EVERY:
-            self._looked = now
-            fault = await asyncio.to_thread(self._look)
-            if fault and fault != self._fault:
-                log.error("%s", fault)
-            self._fault = fault
+        if self._due():
+            async with self._looking:  # a page opens many connections at once: all wait for the first look
+                if self._due():
+                    fault = await asyncio.to_thread(self._look)
+                    if fault and fault != self._fault:
+                        log.error("%s", fault)
+                    self._fault = fault
+                    self._looked = time.monotonic()
         if self._context is None:
             raise UpstreamError("identity", self._fault)
         return self._context
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._looked >= LOOK_EVERY
 
     def _look(self) -> str:
         """Load the files if they changed; what is wrong with them. What was good stays in use."""

@@ -8,8 +8,10 @@ and what decided whose server it is has read the same segments. What follows sta
 
 from typing import Final
 
+from gateway.tunnel.headers import Fields
+
 HEADER: Final = b"X-Forwarded-Prefix"
-_LOCATIONS: Final = (b"location", b"content-location")
+_PATHS: Final = (b"location", b"content-location", b"service-worker-allowed")
 
 
 def stripped(target: bytes, slashes: int) -> bytes:
@@ -22,11 +24,11 @@ def stripped(target: bytes, slashes: int) -> bytes:
     return target[at:]
 
 
-def restored(fields: list[tuple[bytes, bytes]], prefix: bytes) -> list[tuple[bytes, bytes]]:
-    """A response's fields (names in small letters) whose absolute paths lie under `prefix` again."""
+def restored(fields: Fields, prefix: bytes) -> list[tuple[bytes, bytes]]:
+    """A response's fields, whose absolute paths lie under `prefix` again."""
     return [
         (name, prefix + value[1:])
-        if name in _LOCATIONS and value.startswith(b"/") and not value.startswith((b"//", prefix))
+        if name.lower() in _PATHS and value.startswith(b"/") and not value.startswith((b"//", prefix))
         else (name, value)
         for name, value in fields
     ]

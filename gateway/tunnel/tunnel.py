@@ -201,8 +201,7 @@ class Tunnel:
         prefix = route.prefix.encode("ascii")
 
         def rules(fields: Fields) -> ResponseHead:
-            head = response_head(fields, prefix, self._hidden)
-            return head._replace(fields=restored(head.fields, prefix)) if route.strip else head
+            return response_head(restored(fields, prefix) if route.strip else fields, prefix, self._hidden)
 
         self._ways[route.prefix] = way = Way(
             route.endpoint,

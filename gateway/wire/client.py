@@ -32,7 +32,10 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Client(asyncio.Protocol):
-    """One connection. `request` is the one under way; its sink is told of its body and of the client's ways."""
+    """One connection. `request` is the one under way; its sink is told of its body and of the client's ways.
+
+    `write_paused`: the client is to be sent nothing more just now.
+    """
 
     __slots__ = (
         "_ahead",
@@ -47,13 +50,13 @@ class Client(asyncio.Protocol):
         "_seen",
         "_server",
         "_sink",
-        "_write_paused",
         "closing_since",
         "lost",
         "peer",
         "request",
         "since",
         "transport",
+        "write_paused",
     )
 
     def __init__(self, server: "Server") -> None:
@@ -69,7 +72,7 @@ class Client(asyncio.Protocol):
         self._held = False  # the sink wants no more just now
         self._partial = False  # a head has begun
         self._read_paused = False
-        self._write_paused = False
+        self.write_paused = False
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.peer = ""
         self.request: Request | None = None
@@ -90,7 +93,7 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
-        if self.request is None and not self._ahead and not self._left and not self._write_paused:
+        if self.request is None and not self._ahead and not self._left and not self.write_paused:
             at = data.find(b"\r\n")
             head = self._seen.get(data[at:])
             if head is not None:
@@ -111,7 +114,7 @@ class Client(asyncio.Protocol):
         if self._flowing:
             self._body(data)
         elif self.request is None:
-            if self._write_paused:
+            if self.write_paused:
                 self._keep(data)
             else:
                 self._begin(data)
@@ -275,7 +278,7 @@ class Client(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Read the next request, when there is one and its answer can be sent."""
-        if self.request is None and self._ahead and not self._write_paused and not self.lost and not self.closing_since:
+        if self.request is None and self._ahead and not self.write_paused and not self.lost and not self.closing_since:
             data, self._ahead = self._ahead, b""
             self.since = self._server.now()
             self._resume()
@@ -334,7 +337,7 @@ class Client(asyncio.Protocol):
 
     def waited(self, seconds: float, limits: "Limits") -> None:
         """Told now and then for how long no request is under way: end what takes too long."""
-        if self._ahead and not self._write_paused:
+        if self._ahead and not self.write_paused:
             if seconds > limits.head_time:
                 self._refuse(408, "The request did not come in time.")
         elif seconds > (limits.idle_time if self._answered else limits.head_time):
@@ -354,19 +357,14 @@ class Client(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads slower than it is sent to."""
-        self._write_paused = True
+        self.write_paused = True
         if self._sink is not None:
             self._sink.client_paused()
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._write_paused = False
+        self.write_paused = False
         if self._sink is not None:
             self._sink.client_resumed()
         elif self._ahead:
             self._go_on()
-
-    @property
-    def write_paused(self) -> bool:
-        """Whether the client is to be sent nothing more just now."""
-        return self._write_paused

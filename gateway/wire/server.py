@@ -15,6 +15,13 @@ from gateway.wire.heads import Head
 from gateway.wire.request import Handler, Request
 
 BACKLOG: Final = 4096
+_KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
+"""The kernel finds a client that is gone without a word within two minutes; connections have it of their listener."""
 _TICKS: Final = 20
 _REMEMBERED: Final = 1024
 _REMEMBER_SECONDS: Final = 60.0
@@ -72,6 +79,8 @@ class Server:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            for level, option, value in _KEEPALIVE:
+                sock.setsockopt(level, option, value)
             sock.bind(address)
             sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
             self._server = await self.loop.create_server(
@@ -85,7 +94,7 @@ class Server:
     def remember(self, block: bytes, head: Head) -> None:
         """Put a head among those that need not be read again."""
         if len(self.seen) >= _REMEMBERED:
-            del self.seen[next(iter(self.seen))]  # the oldest
+            self.seen.clear()  # to find the oldest costs more than to read a head again
         self.seen[block] = head
 
     def _handle_only(self, request: Request) -> None:

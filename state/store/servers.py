@@ -96,16 +96,21 @@ class Servers:
         found = _SERVERS.decode(b"[" + b",".join(await self._redis.call("HVALS", keys.servers(user))) + b"]")
         return sorted(found, key=lambda server: server.name)
 
-    async def save(self, server: Server, *, event: Event | None = None, fence: int = 0) -> Server:
+    async def save(
+        self, server: Server, *, event: Event | None = None, fence: int = 0, marked: bool = False, wake: bool = True
+    ) -> Server:
         """Compare-and-set by `revision` (0: there must be none), with its event, atomically.
 
         Returns the record with its new revision (and fence). Marks it active before, and wakes the
         controller after, where `server.active`. `fence` is the caller's fencing token (0: not a leader's
         write). Raises ConflictError, or FencedError when the record has seen a higher token.
+
+        `marked`: the record that is replaced was active, so that its mark is there. `wake` False: the caller is the
+        controller, and looks again by itself. Each saves a write and a round trip.
         """
         saved = replace(server, revision=server.revision + 1, fence=max(server.fence, fence))
         key = server_key(server.user, server.name)
-        if saved.active:
+        if saved.active and not marked:
             await self._redis.run(_MARK, (keys.SERVERS_MARK, keys.SERVERS_ACTIVE), (key,))
         await self._redis.run(
             _SAVE,
@@ -118,7 +123,7 @@ class Servers:
                 b"" if event is None else _ENCODER.encode(event),
             ),
         )
-        if saved.active:
+        if saved.active and wake:
             await self.wake(key)
         return saved
 

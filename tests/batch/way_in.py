@@ -52,7 +52,7 @@ def serve(peer):
         import time
         while not os.path.exists(os.environ["GATE"]): time.sleep(0.02)
         size = len(first)
-        while size < 8192000:
+        while size < 65536000:
             size += len(peer.recv(65536))
         peer.sendall(b"%d" % size)
     else:

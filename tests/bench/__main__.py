@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import hubs, loads, machine, memory, report
+from tests.bench import costs, hubs, loads, machine, memory, report
+from tests.bench.chapters import with_first
 from tests.bench.goals import ALL, HUB, ONE
 from tests.bench.jupyterhub import JupyterHub
 from tests.bench.process import BENCH_PYTHON, ROOT, BenchError
-from tests.bench.profile import profile
+from tests.bench.profile import PY_SPY, profile
 from tests.bench.rounds import Run
 from tests.bench.scenarios import SCENARIOS, Scenario, measure
 from tests.bench.targets import Chp, Direct, Nginx, NginxTuned, Target, Upstream
@@ -46,14 +47,19 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="the page (default docs/performance.md, when the run is whole)")
     parser.add_argument("--json", type=Path, help="also write every sample here")
     parser.add_argument(
-        "--profile", type=Path, metavar="FOLDER", help="py-spy a worker of towpath-1 instead of measuring"
-    )
+        "--profile", type=Path, nargs="?", const=ROOT / "build/profile", metavar="FOLDER",
+        help="instead of measuring, say where the time goes: a worker's by py-spy, a start's by process "
+        "(stacks go to FOLDER; default build/profile)",
+    )  # fmt: skip
     return parser
 
 
 def arguments() -> argparse.Namespace:
     """What the run is to do."""
-    wanted = parser().parse_args()
+    asked = parser()
+    wanted = asked.parse_args()
+    if wanted.profile and not PY_SPY.exists():
+        asked.error(f"--profile needs {PY_SPY.relative_to(ROOT)}, which `make bench` installs.")
     if wanted.quick:
         wanted.rounds = wanted.spawn_rounds = 1
         wanted.seconds = 1.0
@@ -156,13 +162,13 @@ class Bench:
 
     async def hub(self) -> None:
         """What is asked of a whole hub."""
-        if not (self.asked("api-user") or self.asked("spawn")):
+        if not self.asked("spawn") and (self.wanted.profile or not self.asked("api-user")):
             return
         running = await self.up(self.hubs(""))
         try:
             for hub in list(running):
                 try:
-                    await hubs.add_users(hub, self.wanted.servers)
+                    await hubs.add_users(hub, hubs.names(self.wanted.servers))
                 except (BenchError, OSError, EOFError) as fault:
                     self.run.note(f"{hub.name}: {fault}")
                     running.remove(hub)
@@ -171,6 +177,11 @@ class Bench:
             async def read(hub: hubs.Hub) -> dict[str, float]:
                 url = f"{hub.address}/hub/api/users/{hubs.names(1)[0]}"
                 return await loads.wrk(url, hub.authorization(), connections=32, seconds=self.wanted.seconds)
+
+            if self.wanted.profile:
+                for hub in running * self.wanted.spawn_rounds:
+                    await costs.of_starts(hub, self.wanted.servers)
+                return
 
             async def spawn(hub: hubs.Hub) -> dict[str, float]:
                 return await hubs.spawn(hub, self.wanted.servers)
@@ -237,7 +248,7 @@ class Bench:
         whole = not self.wanted.quick and not self.wanted.only and set(self.names) == set(TARGETS)
         out = self.wanted.out or (ROOT / "docs/performance.md" if whole else None)
         if out:
-            out.write_text(self.page())
+            out.write_text(with_first(out.read_text() if out.exists() else "", self.page()))
         if self.wanted.json:
             self.wanted.json.write_text(json.dumps([asdict(sample) for sample in self.run.samples], indent=1))
 
@@ -252,8 +263,8 @@ async def main() -> None:
         bench = Bench(wanted, Path(folder))
         print(", ".join(f"{key} {value}" for key, value in machine.described(BENCH_PYTHON).items()), flush=True)
         await bench.bytes()
+        await bench.hub()
         if not wanted.profile:
-            await bench.hub()
             await bench.starts()
             await bench.memories()
             bench.save()

@@ -1,8 +1,8 @@
-"""What issue 2 wants, and whether a run reached it. Pure."""
+"""What issue 2 wants, and whether a run reached what it should. Pure."""
 
 from dataclasses import dataclass
 
-from tests.bench.stats import Sample, Spread, by_target, ratios, spread
+from tests.bench.stats import Sample, Spread, by_target, ratios, spread, written
 
 ONE = "towpath-1"
 ALL = "towpath-all"
@@ -20,13 +20,18 @@ class Goal:
     against: str
     bound: float
     at_least: bool
+    unit: str = "x"
+    """Of the figure that is judged: a ratio's is `x`."""
 
     @property
     def bound_words(self) -> str:
         """As the issue has it."""
-        if not self.against:
-            return f"< {self.bound / 2**20:.0f} MB"
-        return f"{'>=' if self.at_least else '<='} {self.bound:.2f}x"
+        sign = ">=" if self.at_least else "<=" if self.against else "<"
+        return f"{sign} {self.shown(self.bound)}"
+
+    def shown(self, figure: float) -> str:
+        """A figure with its unit."""
+        return f"{written(figure, self.unit)}{'' if self.unit == 'x' else ' '}{self.unit}"
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,8 @@ GOALS = (
     Goal("WebSocket 1 MB x 4, one worker, against CHP", "ws-1m-4", "rate", ONE, "chp", 1.5, True),
     Goal("200 servers at once, time against JupyterHub", "spawn", "time", HUB, "jupyterhub", 0.25, False),
     Goal("GET /hub/api/users/x, against JupyterHub", "api-user", "rate", HUB, "jupyterhub", 15.0, True),
-    Goal("100 MB down, growth of a worker", "body-100m-down", "growth", ONE, "", 16 * 2**20, False),
-    Goal("100 MB up, growth of a worker", "body-100m-up", "growth", ONE, "", 16 * 2**20, False),
+    Goal("100 MB down, growth of a worker", "body-100m-down", "growth", ONE, "", 16 * 2**20, False, "MB"),
+    Goal("100 MB up, growth of a worker", "body-100m-up", "growth", ONE, "", 16 * 2**20, False, "MB"),
 )
 
 

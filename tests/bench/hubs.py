@@ -6,10 +6,11 @@ Owns: the requests. Refuses to know how each hub is started (`tests.bench.jupyte
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from tests.bench import web
-from tests.bench.process import BenchError
+from tests.bench.process import BenchError, Child
 
 STUB_BODY = b"towpath bench stub\n"
 
@@ -18,6 +19,7 @@ class Hub(Protocol):
     """A running hub. `start` and `stop` as in Target."""
 
     name: str
+    child: Child | None
 
     async def start(self) -> None:
         """Up. Raises BenchError."""
@@ -41,20 +43,25 @@ def names(count: int) -> list[str]:
     return [f"u{number:03d}" for number in range(count)]
 
 
-async def add_users(hub: Hub, count: int) -> None:
-    """Make the users."""
+async def add_users(hub: Hub, people: Sequence[str]) -> None:
+    """Make the users; those that are there already are left as they are."""
     answer = await web.request(
-        "POST", f"{hub.address}/hub/api/users", hub.authorization(), json.dumps({"usernames": names(count)}).encode()
+        "POST", f"{hub.address}/hub/api/users", hub.authorization(), json.dumps({"usernames": people}).encode()
     )
-    if answer.status not in (200, 201):
+    if answer.status not in (200, 201, 409):
         raise BenchError(f"{hub.name} did not add users: {answer.status} {answer.body[:300]!r}")
 
 
-async def _until_ready(hub: Hub, name: str) -> None:
+def progress_url(hub: Hub, name: str) -> str:
+    """The event stream that the pending page of a user's server listens to."""
+    return f"{hub.address}/hub/api/users/{name}/server/progress"
+
+
+async def until_ready(hub: Hub, name: str) -> None:
     """Follow the progress, as the page does, until the server is ready."""
     url = f"{hub.address}/hub/api/users/{name}"
     while True:
-        async for event in web.events(f"{url}/server/progress", hub.authorization()):
+        async for event in web.events(progress_url(hub, name), hub.authorization()):
             if event.get("ready"):
                 return
             if event.get("failed"):
@@ -65,18 +72,23 @@ async def _until_ready(hub: Hub, name: str) -> None:
         await asyncio.sleep(0.2)
 
 
-async def start_one(hub: Hub, name: str) -> float:
-    """Start one user's server and get the app's own answer through the proxy; when that was."""
+async def ask(hub: Hub, name: str, body: bytes) -> bool:
+    """Ask for one user's server, as a click on Start does; whether it is ready already."""
     url = f"{hub.address}/hub/api/users/{name}/server"
     while True:
-        answer = await web.request("POST", url, hub.authorization(), hub.start_body())
+        answer = await web.request("POST", url, hub.authorization(), body)
         if answer.status != 429:
             break
         await asyncio.sleep(0.5)
     if answer.status not in (201, 202):
         raise BenchError(f"{hub.name}: {name} was not started: {answer.status} {answer.body[:300]!r}")
-    if answer.status == 202:
-        await _until_ready(hub, name)
+    return answer.status == 201
+
+
+async def start_one(hub: Hub, name: str) -> float:
+    """Start one user's server and get the app's own answer through the proxy; when that was."""
+    if not await ask(hub, name, hub.start_body()):
+        await until_ready(hub, name)
     for _ in range(100):
         app = await web.request("GET", f"{hub.address}/user/{name}/", hub.authorization())
         if app.status == 200 and app.body == STUB_BODY:
@@ -96,10 +108,13 @@ async def stop_one(hub: Hub, name: str) -> None:
         await asyncio.sleep(0.5)
 
 
-async def spawn(hub: Hub, count: int) -> dict[str, float]:
-    """Start all at once: `time` until the last app answered, `median` until the middle one did (seconds)."""
-    began = time.perf_counter()
-    done = await asyncio.gather(*(start_one(hub, name) for name in names(count)), return_exceptions=True)
+async def start_all(hub: Hub, count: int) -> list[float | BaseException]:
+    """Start all at once; when each app answered, or what went wrong."""
+    return await asyncio.gather(*(start_one(hub, name) for name in names(count)), return_exceptions=True)
+
+
+async def stop_all(hub: Hub, count: int) -> None:
+    """Stop all, a few at a time."""
     gate = asyncio.Semaphore(8)
 
     async def stop(name: str) -> None:
@@ -107,6 +122,13 @@ async def spawn(hub: Hub, count: int) -> dict[str, float]:
             await stop_one(hub, name)
 
     await asyncio.gather(*(stop(name) for name in names(count)))
+
+
+async def spawn(hub: Hub, count: int) -> dict[str, float]:
+    """Start all at once: `time` until the last app answered, `median` until the middle one did (seconds)."""
+    began = time.perf_counter()
+    done = await start_all(hub, count)
+    await stop_all(hub, count)
     faults = [fault for fault in done if isinstance(fault, BaseException)]
     if faults:
         raise BenchError(f"{len(faults)} of {count} did not start; the first: {faults[0]}")

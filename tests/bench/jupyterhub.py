@@ -35,17 +35,9 @@ class JupyterHub:
     async def start(self) -> None:
         """Up when the hub answers through its proxy; `took` says after how many seconds."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        environment = {
-            "BENCH_FOLDER": str(self.folder),
-            "BENCH_PORT": str(self.port),
-            "BENCH_HUB_PORT": str(free_port()),
-            "BENCH_PROXY_API_PORT": str(free_port()),
-            "BENCH_CHP": str(HERE / "node_modules/.bin/configurable-http-proxy"),
-            "BENCH_STUB": f"{base_python()} -I -S {HERE / 'stub.py'}",
-            "BENCH_TOKEN": self.token,
-        }
-        command = [BENCH_PYTHON, "-m", "jupyterhub", "-f", str(HERE / "jupyterhub_config.py")]
-        self.child = Child(command, self.folder / "jupyterhub.log", environment=environment, folder=self.folder)
+        self.child = Child(
+            self.command(), self.folder / "jupyterhub.log", environment=self.environment(), folder=self.folder
+        )
         await self.child.until_listening(self.port)
         for _ in range(20000):
             self.child.check()
@@ -54,6 +46,22 @@ class JupyterHub:
                 return
             await self.child.pause()
         raise BenchError("JupyterHub does not answer")
+
+    def command(self) -> list[str]:
+        """Its argv."""
+        return [BENCH_PYTHON, "-m", "jupyterhub", "-f", str(HERE / "jupyterhub_config.py")]
+
+    def environment(self) -> dict[str, str]:
+        """What its configuration reads."""
+        return {
+            "BENCH_FOLDER": str(self.folder),
+            "BENCH_PORT": str(self.port),
+            "BENCH_HUB_PORT": str(free_port()),
+            "BENCH_PROXY_API_PORT": str(free_port()),
+            "BENCH_CHP": str(HERE / "node_modules/.bin/configurable-http-proxy"),
+            "BENCH_STUB": f"{base_python()} -I -S {HERE / 'stub.py'}",
+            "BENCH_TOKEN": self.token,
+        }
 
     async def stop(self) -> None:
         """See Hub: JupyterHub ends its proxy and its users' servers itself."""

@@ -85,12 +85,17 @@ def _said(*command: str) -> str:
     return (done.stdout + done.stderr).strip()
 
 
+def versions(python: str, *packages: str) -> list[str]:
+    """Of packages in that interpreter's environment."""
+    script = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
+    return _said(python, "-c", script, *packages).split()[: len(packages)]
+
+
 def described(bench_python: str) -> dict[str, str]:
     """What the figures were measured on, for the report."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), flags=re.MULTILINE)
-    peers = "import importlib.metadata as m; print(m.version('jupyterhub'), m.version('picows'))"
-    jupyterhub, picows = _said(bench_python, "-c", peers).split()[:2]
+    jupyterhub, picows = versions(bench_python, "jupyterhub", "picows")
     nginx = re.search(r"nginx/([0-9.]+)", _said("/usr/sbin/nginx", "-v"))
     wrk = re.search(r"wrk \S*?([0-9]+\.[0-9.]+)", _said("wrk", "-v"))
     return {

@@ -1,14 +1,14 @@
-"""Where a worker's time goes: py-spy, where it is installed, beside the load. Not part of the measurement."""
+"""Where a worker's time goes: py-spy, from the peers' environment, beside the load. Not part of the measurement."""
 
 import asyncio
-import shutil
 from collections import Counter
 from pathlib import Path
 
-from tests.bench.process import output_of
+from tests.bench.process import BENCH_PYTHON, output_of
 from tests.bench.scenarios import Scenario, measure
 from tests.bench.targets import Target
 
+PY_SPY = Path(BENCH_PYTHON).with_name("py-spy")
 PROFILED = ("http-32", "ws-200b-16", "body-1m-down")
 
 
@@ -25,16 +25,12 @@ def shares(raw: str, count: int) -> list[tuple[str, float]]:
 
 async def profile(target: Target, scenarios: tuple[Scenario, ...], folder: Path, seconds: float) -> None:
     """Print the shares of each profiled scenario; the raw stacks stay in the folder."""
-    command = shutil.which("py-spy")
-    if command is None:
-        print("py-spy is not installed: no profile")
-        return
     for scenario in scenarios:
         if scenario.name not in PROFILED or not target.pids():
             continue
         output = folder / f"{scenario.name}.stacks"
         spy = output_of([
-            command, "record", "--native", "--rate", "200",
+            str(PY_SPY), "record", "--native", "--rate", "200",
             "--format", "raw", "--pid", str(target.pids()[0]),
             "--duration", str(max(1, round(seconds))), "--output", str(output),
         ])  # fmt: skip

@@ -1,10 +1,10 @@
 """docs/performance.md: the goals, all figures, and how they were found. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tests.bench.goals import ALL, GOALS, ONE, verdict
+from tests.bench.goals import ALL, GOALS, ONE, Goal, verdict
 from tests.bench.rounds import Run
 from tests.bench.stats import by_target, ratios, spread, table, written
 
@@ -62,21 +62,19 @@ def _range(figures: Iterable[float], unit: str) -> str:
     return f"{written(found.middle, unit)} [{written(found.least, unit)}-{written(found.most, unit)}]"
 
 
-def goals_table(run: Run) -> str:
+def goals_table(run: Run, goals: Sequence[Goal] = GOALS, issue: int = 2) -> str:
     """The issue's table, with what was found."""
     rows = []
-    for goal in GOALS:
+    for goal in goals:
         judged = verdict(goal, run.samples)
-        unit = "x" if goal.against else "MB"
         if judged.found is None:
             rows.append([goal.words, goal.bound_words, "-", "-", "not measured"])
             continue
         found = judged.found
         middle = found.middle if goal.against else found.most
-        between = f"{written(found.least, unit)} to {written(found.most, unit)}"
-        shown = f"{written(middle, unit)}{'x' if goal.against else ' MB'}"
-        rows.append([goal.words, goal.bound_words, shown, between, "yes" if judged.met else "no"])
-    return table(["goal (issue 2)", "wanted", "found", "rounds", "met"], rows)
+        between = f"{written(found.least, goal.unit)} to {written(found.most, goal.unit)}"
+        rows.append([goal.words, goal.bound_words, goal.shown(middle), between, "yes" if judged.met else "no"])
+    return table([f"goal (issue {issue})", "wanted", "found", "rounds", "met"], rows)
 
 
 def figures_table(run: Run, lines: list[Line], names: list[str], pairs: list[tuple[str, str]]) -> str:

@@ -131,13 +131,20 @@ class Towpath:
         """Run `towpath serve`; `took` says after how many seconds it was ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "towpath.toml"
-        config.write_text(configuration())
-        command = [
+        config.write_text(self.configuration())
+        self.child = Child(self.command(config), self.folder / "serve.log")
+        self.took = await self.child.until_said(READY)
+
+    def configuration(self) -> str:
+        """Its towpath.toml."""
+        return configuration()
+
+    def command(self, config: Path) -> list[str]:
+        """Its argv."""
+        return [
             COMMAND, "serve", "--config", str(config), "--data-dir", str(self.data), "--port", str(self.port),
             "--workers", str(self.workers),
         ]  # fmt: skip
-        self.child = Child(command, self.folder / "serve.log")
-        self.took = await self.child.until_said(READY)
 
     async def start(self) -> None:
         """See Target: up, signed in, and with the routes that `publish` wants."""

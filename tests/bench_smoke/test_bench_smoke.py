@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.bench.costs import kind_of
 from tests.bench.goals import GOALS, ONE, verdict
 from tests.bench.profile import shares
 from tests.bench.report import Line, figures_table, goals_table
@@ -99,3 +100,11 @@ def test_a_figure_is_written_for_people(figure, unit, words):
 
 def test_a_profile_counts_the_innermost_functions():
     assert shares("a;b 3\na;c 1\n", 5) == [("b", 0.75), ("c", 0.25)]
+
+
+def test_a_process_is_told_by_its_command_line_and_a_starter_by_the_app_beneath_it():
+    fork = "python -I -S /data/jobs/forkserver-cpython-311-1.pyc /data/jobs/starter-cpython-311-1.pyc"
+    assert kind_of(fork, starts_apps=False) == "fork server"
+    assert kind_of(fork, starts_apps=True) == "starters"
+    assert kind_of("python -I -S /bench/stub.py --socket /x", starts_apps=False) == "the stub app"
+    assert kind_of("python -m batch controller --config x", starts_apps=True) == "controller"

@@ -66,6 +66,8 @@ def test_alice_works_on_a_gpu_node_and_bob_sees_nothing_of_it(hub, browser):
     alice.wait_for_url("**/user/alice/lab**", timeout=SLOW)
     expect(alice.locator("#jp-main-dock-panel")).to_be_visible(timeout=SLOW)
 
+    # her home outlives the test: what JupyterLab had open last time is not wanted here
+    alice.goto(f"{hub.origin}/user/alice/lab?reset")
     alice.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
     expect(alice.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=SLOW)
     cell = alice.locator(".jp-Notebook .cm-content").first

@@ -417,6 +417,34 @@ def test_without_slurmdbd_jobs_are_seen_and_an_end_that_slurmctld_shows_counts(s
     run(body())
 
 
+def test_a_slurmdbd_that_hangs_holds_up_no_poll(slurm, make_cli):
+    """sacct waits 45 seconds for it."""
+
+    async def body():
+        launcher = make_cli()
+        spec = job()
+        ref = await launcher.submit(spec)
+        await shown(launcher, spec, JobState.ACTIVE)
+        slurm.daemon("slurmdbd").sigstop()
+        try:
+            slurm.run("scancel", ref.native_id)
+            slowest = 0.0
+            while True:
+                began = time.monotonic()
+                view = (await launcher.poll())[spec.attempt]
+                slowest = max(slowest, time.monotonic() - began)
+                if view.state.final:
+                    break
+                await asyncio.sleep(0.2)
+            assert slowest < 4.0
+            assert view.state is JobState.CANCELED
+        finally:
+            slurm.daemon("slurmdbd").sigcont()
+            await launcher.close()
+
+    run(body())
+
+
 # --- others on the cluster
 
 

@@ -279,6 +279,21 @@ def test_an_ended_server_is_neither_marked_nor_a_reason_to_wake(on_store):
     on_store(body)
 
 
+def test_a_save_over_an_active_record_may_leave_the_mark_and_the_controller_alone(on_store):
+    async def body(store):
+        saved = await store.servers.save(server_of("ann"))
+        seen = await store.servers.active()
+        position, _ = await store.servers.work("$", timeout=0)
+        saved = await store.servers.save(saved, event=event_of("x"), marked=True, wake=False)
+        assert await store.servers.active() == seen
+        assert await store.servers.work(position, timeout=0) == (position, [])
+        await store.servers.save(saved, marked=True)
+        assert await store.servers.active() == seen
+        assert (await store.servers.work(position, timeout=0))[1] == ["ann/"]
+
+    on_store(body)
+
+
 def test_the_controller_is_woken_by_a_save_and_misses_none_between_two_waits(on_store):
     async def body(store):
         position, keys = await store.servers.work("$", timeout=0)

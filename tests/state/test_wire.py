@@ -13,6 +13,15 @@ from state.wire import Address, Line
 from tests.conftest import run
 
 
+def at(address):
+    """A finder: the server is always here."""
+
+    async def find():
+        return address
+
+    return find
+
+
 @contextlib.asynccontextmanager
 async def server(answer):
     """A server of our own making: `answer(reader, writer)`; the address to reach it."""
@@ -87,7 +96,7 @@ def test_a_line_that_is_lost_fails_those_who_wait_and_the_next_call_opens_anothe
 
     async def main():
         async with server(once) as address:
-            redis = Redis(_Server(address))
+            redis = Redis(_Server(at(address)))
             assert await redis.call("ECHO", "a") == b"a"  # the greeting's PING was the first of three
             results = await asyncio.gather(*[redis.call("ECHO", word) for word in "bcd"], return_exceptions=True)
             assert results[0] == b"b"
@@ -111,7 +120,7 @@ def test_many_who_find_the_line_lost_open_one_together():
 
     async def main():
         async with server(counted) as address:
-            redis = Redis(_Server(address))
+            redis = Redis(_Server(at(address)))
             assert await asyncio.gather(*[redis.call("ECHO", f"{n}") for n in range(50)]) == [
                 f"{n}".encode() for n in range(50)
             ]
@@ -131,7 +140,7 @@ def test_what_is_no_redis_server_is_told(greeting):
 
     async def main():
         async with server(rude) as address:
-            redis = Redis(_Server(address))
+            redis = Redis(_Server(at(address)))
             with pytest.raises(StateUnavailableError):
                 await redis.pipeline([("GET", "a"), ("GET", "b")])
             await redis.close()

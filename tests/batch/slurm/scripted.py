@@ -1,12 +1,10 @@
 """A Slurm in memory that does what it is told to, one request at a time; and a clock to turn."""
 
 import itertools
-import pwd
 
 from msgspec.structs import replace
 
 from batch.contract import LauncherError
-from batch.slurm import comment, launcher
 from batch.slurm.client import AccountingDisabledError, Job, Past
 from batch.slurm.ending import Ended
 from batch.slurm.launcher import SlurmLauncher
@@ -121,15 +119,8 @@ class Scripted:
         return made
 
 
-def account(name: str) -> pwd.struct_passwd:
-    return pwd.struct_passwd((name, "x", 2000, 2000, "", f"/home/{name}", "/bin/bash"))
-
-
 def make(client: Scripted, clock: Clock, **more) -> SlurmLauncher:
     async def offer():
         raise NotImplementedError
 
     return SlurmLauncher("slurm", SlurmConfig(**more), client, key=KEY, starter="pass", offer=offer, clock=clock)
-
-
-__all__ = ["DOWN", "KEY", "Clock", "Scripted", "account", "comment", "launcher", "make"]

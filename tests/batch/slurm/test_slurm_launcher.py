@@ -238,6 +238,38 @@ def test_an_accounting_that_does_not_answer_is_left_alone_for_a_while(one, slurm
     run(body())
 
 
+def test_an_accounting_that_thinks_for_long_holds_up_no_poll_and_is_heard_later(one, slurm, clock, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.01)
+
+    async def body():
+        specs = [job(again=False) for _ in range(2)]
+        for number, spec in enumerate(specs, 1):
+            await one.submit(spec)
+            slurm.step(number, "RUNNING", started=clock.now)
+        await one.poll()
+        real, thought = slurm.past, asyncio.Event()
+
+        async def slow(**asked):
+            await thought.wait()
+            return await real(**asked)
+
+        slurm.past = slow
+        slurm.end(1, "TIMEOUT")
+        assert (await one.poll())[specs[0].attempt].state is JobState.ACTIVE
+        slurm.end(2, "TIMEOUT")  # nobody has asked about this one yet
+        clock.now += LOST_SECONDS * 2
+        views = await one.poll()
+        assert [views[spec.attempt].state for spec in specs] == [JobState.ACTIVE, JobState.ACTIVE]
+        thought.set()
+        await asyncio.sleep(0)
+        views = await one.poll()
+        assert views[specs[0].attempt].ending.code == "walltime"
+        assert (await one.poll())[specs[1].attempt].ending.code == "walltime"
+        await one.close()
+
+    run(body())
+
+
 def test_an_end_that_slurmctld_shows_counts_with_the_accounting_away(one, slurm, clock):
     async def body():
         spec = job(again=False)

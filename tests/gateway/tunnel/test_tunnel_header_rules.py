@@ -102,7 +102,7 @@ def test_forwarded_fields_of_strangers_are_replaced():
     assert found[b"x-forwarded-proto"] == [b"http"]
     assert found[b"x-forwarded-host"] == [b"hub.example"]
     assert found[b"x-real-ip"] == [b"192.0.2.1"]
-    assert found[b"forwarded"] == [b'for=192.0.2.1;proto=http;host="hub.example"']
+    assert found[b"forwarded"] == [b"for=192.0.2.1;proto=http"]
 
 
 def test_forwarded_fields_of_a_trusted_proxy_are_kept_and_its_address_added():
@@ -118,7 +118,7 @@ def test_forwarded_fields_of_a_trusted_proxy_are_kept_and_its_address_added():
     assert found[b"x-forwarded-for"] == [b"2001:db8::1, 192.0.2.1"]
     assert found[b"x-forwarded-proto"] == [b"https"]
     assert found[b"x-forwarded-port"] == [b"443"]
-    assert found[b"forwarded"] == [b'for="[2001:db8::1]", for=192.0.2.1;proto=https;host="hub.example"']
+    assert found[b"forwarded"] == [b'for="[2001:db8::1]", for=192.0.2.1;proto=https']
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60), st.text(max_size=30))

@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from batch.authority import ensure
+from gateway.tunnel.identity import GatewayIdentity
 from state.config import Config
 from tests.batch.way_in import ATTEMPT, OTHER, Node
 from tests.gateway.tunnel_harness import Upstream, Worker, answers, free_port
@@ -149,3 +150,11 @@ def test_a_unix_socket_of_another_user_is_not_spoken_to():
         with Worker({"/user/a/": ("unix", path)}) as worker:
             assert asyncio.run(worker.get("/user/a/"))[0] == 503
         assert thief.communicate(timeout=20)[0] == b"b''\n"
+
+
+def test_many_first_connections_at_once_all_wait_for_the_certificates(node):
+    async def body():
+        identity = GatewayIdentity(node.hub_dir / "tls")
+        return await asyncio.gather(*[identity.context() for _ in range(16)])
+
+    assert len(set(asyncio.run(body()))) == 1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.wire import heads
+from gateway.wire import client, heads
 
 TOKENS = st.from_regex(rb"[A-Za-z][A-Za-z0-9-]{0,15}", fullmatch=True)
 VALUES = (
@@ -130,3 +130,25 @@ def test_only_a_head_that_says_nothing_but_its_fields_is_plain():
         b"Expect: 100-continue\r\n",
     ):
         assert not plain(fields)
+
+
+@given(st.binary(max_size=30))
+@example(b"/a b")
+@example(b"/#")
+@example(b"http://h/")
+@example(b'/\\"<>^`{|}')
+def test_the_quick_reading_of_a_first_line_takes_nothing_that_the_full_one_refuses(target):
+    """`wire.client` reads only the first line anew when the rest of a head is remembered."""
+    line = b"GET " + target + b" HTTP/1.1"
+    if client._LINE.fullmatch(line):
+        assert read(line + b"\r\nHost: h\r\n\r\n")[:2] == (b"GET", target)
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_both_readings_of_a_target_agree_on_every_byte(byte):
+    line = b"GET /a" + bytes((byte,)) + b"z HTTP/1.1"
+    try:
+        full = read(line + b"\r\nHost: h\r\n\r\n")[1] == line[4:-9]
+    except heads.BadHeadError:
+        full = False
+    assert (client._LINE.fullmatch(line) is not None) is full

@@ -3,26 +3,32 @@
 import asyncio
 import contextlib
 import ssl
-import subprocess
+from pathlib import Path
 
 import pytest
 
 from gateway.wire import Server
 from tests.gateway.tunnel_harness import free_port, parse
 
+PEM = str(Path(__file__).parents[2] / "contracts/loopback.pem")
 ONLY = (b"POST", b"/hub/api/towpath/report")
 
 
-class Handler:
+class Collecting:
+    """Takes every request's body in, and answers."""
+
     def __init__(self):
         self.seen = []
-        self.body = b""
+        self.got = b""
 
     def handle(self, request):
         self.seen.append((request.method, request.target))
         self.request = request
         request.client.attach(self)
         request.client.want_body()
+
+    def body(self, data):
+        self.got += data
 
     def body_end(self):
         self.request.respond(200, [(b"content-type", b"application/json")], b"{}")
@@ -31,29 +37,12 @@ class Handler:
         pass
 
 
-class Collecting(Handler):
-    def __init__(self):
-        super().__init__()
-        self.got = b""
-        self.body = self.take
-
-    def take(self, data):
-        self.got += data
-
-
-@pytest.fixture(scope="module")
-def contexts(tmp_path_factory):
-    """(the server's, the client's) with a throw-away certificate for 127.0.0.1."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
-        check=True, capture_output=True,
-    )  # fmt: skip
+@pytest.fixture
+def contexts():
+    """(the server's, the client's) with a certificate for loopback that nothing else uses."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(cert, key)
-    return server, ssl.create_default_context(cafile=str(cert))
+    server.load_cert_chain(PEM)
+    return server, ssl.create_default_context(cafile=PEM)
 
 
 def served(contexts, check):

@@ -1,0 +1,76 @@
+"""How long open WebSockets outlive a sign-out: `python -m tests.bench.signout [ROUNDS]`, on a hub of its own.
+
+Owns: the measurement and its one line. Every round signs in anew, opens WebSockets until both workers hold some, signs out, and
+waits for the last of them to close; the time counts from the sign-out's request. Refuses to judge.
+"""
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.hub import ROOT, Hub
+
+ROUNDS, SOCKETS = 20, 8
+PROFILE = """
+[[profile]]
+name = "echo"
+cluster = "local"
+app = "web"
+command = {command}
+"""
+
+
+async def round_of(hub: Hub, browser) -> float:
+    """Seconds from the sign-out's request to the end of the last WebSocket."""
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    url = f"ws://127.0.0.1:{hub.port}/user/{hub.user()}/echo"
+    headers = {"Cookie": cookie, "Origin": hub.origin}
+    sockets = [await connect(url, additional_headers=headers, compression=None) for _ in range(SOCKETS)]
+    for socket in sockets:
+        await socket.send("there?")
+        await socket.recv()
+    begun = time.perf_counter()
+    leaving = asyncio.create_task(asyncio.to_thread(browser.post, "/hub/logout"))
+
+    async def closed(socket) -> float:
+        try:
+            await socket.recv()
+        except ConnectionClosed:
+            return time.perf_counter() - begun
+        raise AssertionError("a WebSocket spoke after the sign-out")
+
+    times = await asyncio.gather(*[closed(socket) for socket in sockets])
+    await leaving
+    return max(times)
+
+
+def main(arguments: list[str]) -> None:
+    """Measure and print."""
+    rounds = int(arguments[0]) if arguments else ROUNDS
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        command = json.dumps([sys.executable, str(ROOT / "tests/apps/echo.py"), "{socket}"])
+        hub = Hub(folder, config=PROFILE.format(command=command), workers=2).start()
+        try:
+            with hub.api() as api:
+                hub.start_server(api)
+                hub.wait_ready(api)
+                times = sorted(asyncio.run(round_of(hub, hub.browser())) for _ in range(rounds))
+                hub.stop_server(api)
+        finally:
+            hub.stop()
+    print(
+        f"sign-out to the end of the last of {SOCKETS} WebSockets on 2 workers: median {statistics.median(times) * 1000:.0f} ms,"
+        f" most {times[-1] * 1000:.0f} ms, {rounds} rounds"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

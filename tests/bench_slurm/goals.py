@@ -1,0 +1,15 @@
+"""What issue 3 wants of the figures. Data."""
+
+from tests.bench.goals import Goal
+from tests.bench_slurm.hubs import PEER, TOWPATH
+
+SAME = 1.1
+"""Two counts of one minute that differ by less are the same: a look more or less may fall into a minute."""
+
+GOALS = (
+    Goal("messages to slurmctld, 200 users watching, against 1", "watch", "ratio", TOWPATH, "", SAME, False),
+    Goal("messages, 50 users start and work, against JupyterHub", "work", "rpcs", TOWPATH, PEER, 1 / 20, False),
+    Goal("click on Start to JupyterLab, against JupyterHub", "lab", "time", TOWPATH, PEER, 0.7, False),
+    Goal("app answers to the browser's redirect, p95", "ready", "p95", TOWPATH, "", 0.3, False, "ms"),
+    Goal("200 jobs asked for in one second, all queued, none twice", "flood", "time", TOWPATH, "", 10.0, False, "s"),
+)

@@ -1,0 +1,100 @@
+"""The two hubs on the cluster. Owns: how each is told of it, and how each is asked for the apps.
+
+Three apps: `stub` (the benchmark's own, on the CPU nodes), `wait` (the same, where nothing starts), `lab` (JupyterLab).
+"""
+
+import json
+from pathlib import Path
+from typing import Protocol
+
+from tests.bench import machine
+from tests.bench.hubs import Hub
+from tests.bench.jupyterhub import JupyterHub
+from tests.bench.process import BENCH_PYTHON, HERE, ROOT
+from tests.bench.towpath import Towpath, options
+from tests.bench_slurm.cluster import WAIT, BenchCluster
+from tests.bench_slurm.people import NOTE, People
+
+PYTHON = "/usr/bin/python3"
+JUPYTER = ROOT / ".venv-jupyter"
+TOWPATH, PEER = "towpath", "jupyterhub"
+
+
+class SlurmHub(Hub, Protocol):
+    """A hub whose servers are jobs."""
+
+    def body(self, app: str) -> bytes:
+        """The JSON of a start of that app."""
+
+
+def stub(people: People, *where: str) -> list[str]:
+    """The stub's argv."""
+    return [PYTHON, "-I", "-S", str(people.stub), "--note", NOTE, *where]
+
+
+class Batchspawner(JupyterHub):
+    """JupyterHub, as root on the login host; see `batchspawner_config`."""
+
+    def __init__(self, folder: Path, cluster: BenchCluster) -> None:
+        super().__init__(folder)
+        self.cluster = cluster
+
+    def command(self) -> list[str]:
+        """See JupyterHub."""
+        config = Path(__file__).with_name("batchspawner_config.py")
+        return self.cluster.inside([BENCH_PYTHON, "-m", "jupyterhub", "-f", str(config)])
+
+    def environment(self) -> dict[str, str]:
+        """See JupyterHub."""
+        return {
+            **super().environment(),
+            **self.cluster.layout.environment,
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "BENCH_BASE_CONFIG": str(HERE / "jupyterhub_config.py"),
+            "BENCH_BIN": str(Path(BENCH_PYTHON).parent),
+        }
+
+    def body(self, app: str) -> bytes:
+        """See SlurmHub. batchspawner lets a user's options replace whatever its script's template names."""
+        chosen = {} if app == "lab" else {"cmd": " ".join(stub(self.cluster.people, "--batchspawner"))}
+        return json.dumps({**chosen, "partition": WAIT} if app == "wait" else chosen).encode()
+
+    def start_body(self) -> bytes:
+        """See Hub."""
+        return self.body("stub")
+
+
+class SlurmTowpath(Towpath):
+    """Towpath, as root on the login host: jobs are submitted by setuid."""
+
+    def __init__(self, folder: Path, cluster: BenchCluster) -> None:
+        super().__init__(TOWPATH, folder, workers=machine.cores())
+        self.cluster = cluster
+
+    def command(self, config: Path) -> list[str]:
+        """See Towpath."""
+        return self.cluster.inside(super().command(config))
+
+    def configuration(self) -> str:
+        """See Towpath."""
+
+        def profile(name: str, partition: str, more: str) -> str:
+            asks = f'{{ partition = "{partition}", cores = 1, walltime = "1:00:00" }}'
+            return f'[[profile]]\nname = "{name}"\ncluster = "slurm"\nresources = {asks}\n{more}\n'
+
+        app = f'app = "web"\ncommand = {json.dumps(stub(self.cluster.people, "--socket", "{socket}"))}'
+        return "\n".join([
+            '[[cluster]]\nname = "slurm"\nkind = "slurm"\n',
+            f'[cluster.slurm]\nconf = "{self.cluster.layout.slurm_conf}"\n',
+            profile("stub", "cpu", app),
+            profile("wait", WAIT, app),
+            profile("lab", "cpu", f'setup = {{ venv = "{JUPYTER}" }}'),
+        ])  # fmt: skip
+
+    def body(self, app: str) -> bytes:
+        """See SlurmHub."""
+        return options(app)
+
+    def start_body(self) -> bytes:
+        """See Hub."""
+        return self.body("stub")
