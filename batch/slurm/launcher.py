@@ -34,7 +34,7 @@ log = logging.getLogger("towpath.slurm")
 
 KEEP_SECONDS: Final = 3600.0
 """For so long an ended job stays in the answer."""
-LATE_SECONDS: Final = 3.0
+LATE_SECONDS: Final = 10.0
 """So far may the accounting be behind with an end that slurmctld shows already."""
 LOST_SECONDS: Final = 120.0
 """A job that neither the queue nor a working accounting has known for so long is gone."""

@@ -308,7 +308,7 @@ def test_a_script_that_exits_shows_its_code(slurm, make, hub):
         await launcher.submit(spec)
         view = await over(launcher, spec)
         assert (view.state, view.exit_code, view.ending) == (JobState.FAILED, 7, None)
-        assert (await make().poll())[spec.attempt].exit_code == 7
+        assert (await over(make(), spec)).exit_code == 7
 
     run(body())
 
