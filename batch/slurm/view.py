@@ -129,6 +129,18 @@ def past_view(past: Past, attempt: str, owner: Owner | None, before: JobView | N
     )
 
 
+def run_before(runs: Iterable[Past], before: JobView) -> Past | None:
+    """The run that a job which waits again was seen in (`before`), as it ended; None: it is not written down yet."""
+    number, began = int(before.native_id or 0), (before.started or 0.0) - 1.0
+    over = [run for run in runs if run.id == number and run.ended and run.started and run.started >= began]
+    return max(over, key=lambda run: run.started or 0.0, default=None)
+
+
+def interruption(run: Past, *, user: str) -> Reason | None:
+    """Why a run ended that is followed by another; None: somebody wished it so (`scontrol requeue`)."""
+    return cause(Ended(state=run.state, nodes=run.node), user=user)
+
+
 def facts_of(job: Job) -> Ended:
     """What slurmctld itself knows of a job's end: less than the accounting."""
     elapsed = job.ends - job.started if job.ends is not None and job.started is not None else None

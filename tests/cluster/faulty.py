@@ -252,11 +252,17 @@ class Person:
     def reason(self, code: str, server: str = "", *, seconds: float = 90) -> dict:
         """Wait for why it ended; the reason."""
         self.until("failed", server, seconds=seconds)
-        return eventually(
-            lambda: (found := self.model(server)["reason"]) and found["code"] == code and found,
-            seconds=seconds,
-            what=f"{self.name}/{server}: {code}",
-        )
+        seen = {}
+
+        def there():
+            seen.update(self.model(server)["reason"] or {})
+            return seen.get("code") == code
+
+        try:
+            eventually(there, seconds=30, what=f"{self.name}/{server}: {code}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{seen}\n" + "\n".join(self.hub.output[-15:])) from None
+        return seen
 
     def app(self, server: str = "", path: str = "hello") -> dict:
         """What the app answers at the server's URL."""

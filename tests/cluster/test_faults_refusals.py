@@ -19,11 +19,16 @@ def hub(slurm_session, short_folder):
     hub.stop()
 
 
-@pytest.fixture
-def alice(slurm, hub):
+@pytest.fixture(scope="module")
+def her(hub):
     with closing(hub.person("alice")) as alice:
         yield alice
-        clear(hub, alice)
+
+
+@pytest.fixture
+def alice(slurm, hub, her):
+    yield her
+    clear(hub, her)
 
 
 def beside(page, field):
