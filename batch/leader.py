@@ -209,9 +209,9 @@ class Term:
             gone = Sight(fresh=server.target is Target.STOPPED)
             sight = watch.sight(server.attempt) if watch else gone
             if watch and sight.view is not None and ahead(server, sight.view):
-                watch.heard(server.attempt, server.status)
+                watch.heard(server.attempt, f"{server.status} told" if told(server) else server.status)
             actions = reconcile(server, sight, now=now, window=self._windows.get(server.cluster, 0.0))
-            if server.active and (server.status is not Status.READY or server.target is Target.STOPPED):
+            if server.active and (server.status is not Status.READY or server.target is Target.STOPPED or told(server)):
                 self._moving.add(key)
                 if watch:
                     watch.hurry()

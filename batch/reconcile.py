@@ -124,8 +124,10 @@ def _unanswered(server: Server) -> list[Action]:
 
 def _is_past(server: Server, sight: Sight) -> bool:
     """Whether the job has said that it runs since it was seen in the queue: the next poll shows more."""
-    queued = sight.view is not None and sight.view.state is JobState.QUEUED
-    return queued and server.running is not None and sight.as_of < server.running + CLOCKS_APART
+    view = sight.view
+    if view is None or view.state is not JobState.QUEUED or view.restarts > server.restart:
+        return False
+    return server.running is not None and sight.as_of < server.running + CLOCKS_APART
 
 
 def _gone(sight: Sight) -> bool:

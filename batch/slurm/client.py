@@ -81,8 +81,8 @@ class Client(Protocol):
     async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float, runs: bool = False) -> list[Past]:
         """What the accounting knows of these jobs, or of all, that were there after `since`.
 
-        `runs`: of a job that was requeued also its earlier runs, each in a row of its own. Raises AccountingDisabledError
-        where there is none.
+        `runs`: of a job that was requeued its earlier runs, too, each in a row of its own. Raises
+        AccountingDisabledError where there is none.
         """
         ...
 

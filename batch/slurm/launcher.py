@@ -26,7 +26,7 @@ from batch.slurm.comment import attempt_of
 from batch.slurm.identity import Identity, identity_of, same_person
 from batch.slurm.script import NAME_PREFIX, batch
 from batch.slurm.states import job_state
-from batch.slurm.view import Mine, Seals, interruption, ours, past_view, places, run_before, view
+from batch.slurm.view import Mine, Seals, interruption, last_run, ours, past_view, places, view
 from state.config import SlurmConfig
 from state.records import JobRef, Reason
 
@@ -93,7 +93,8 @@ class SlurmLauncher:
         self._seals = Seals(key)
         self._known: dict[str, Known] = {}
         self._asked: set[str] = set()
-        self._held: dict[str, float] = {}  # attempt → since when it waits again and is shown as running
+        self._held: dict[str, float] = {}  # attempt → since when it waits again and is shown as before
+        self._explained: dict[str, int] = {}  # attempt → of how many restarts it is known why, or will not be
         self._room = asyncio.Semaphore(AT_ONCE)
         self._identities: dict[str, tuple[float, Identity]] = {}
         self._caught_up = False
@@ -180,27 +181,30 @@ class SlurmLauncher:
         again = {
             attempt: before[attempt]
             for attempt, one in seen.items()
-            if one.state is JobState.QUEUED and attempt in before and before[attempt].view.state is JobState.ACTIVE
+            if one.state is JobState.QUEUED and attempt in before and one.restarts > self._explained.get(attempt, 0)
         }
         now = self._clock()
         self._held = {attempt: self._held.get(attempt, now) for attempt in again}
-        if not again or self._rest_until > now:
-            return {}
-        ids = [known.id for known in again.values()]
-        since = min(known.asked for known in again.values()) - MARGIN
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                runs = await self._client.past(ids=ids, since=since, runs=True)
-        except (LauncherError, AccountingDisabledError, TimeoutError):
-            return {}
+        runs = await self._runs(again.values()) if again and self._rest_until <= now else None
         views = {}
         for attempt, known in again.items():
-            run = run_before(runs, known.view)
+            run = last_run(runs or (), known.id, seen[attempt].restarts)
+            if run is None and runs is not None and now - self._held[attempt] < AGAIN_SECONDS:
+                views[attempt] = known.view
+                continue
+            self._explained[attempt] = seen[attempt].restarts
             if run is not None:
                 views[attempt] = replace(seen[attempt], ending=interruption(run, user=known.view.user))
-            elif now - self._held[attempt] < AGAIN_SECONDS:
-                views[attempt] = known.view
         return views
+
+    async def _runs(self, jobs: Iterable[Known]) -> list[Past] | None:
+        """All runs of these jobs; None: the accounting does not answer, or soon enough."""
+        asked = {known.id: known.asked for known in jobs}
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._client.past(ids=list(asked), since=min(asked.values()) - MARGIN, runs=True)
+        except (LauncherError, AccountingDisabledError, TimeoutError):
+            return None
 
     def _has_word(self, attempt: str) -> bool:
         """Whether its end needs no accounting: it is told already, or we asked for it ourselves."""
@@ -317,6 +321,7 @@ class SlurmLauncher:
             if attempt not in present and known.view.state.final and now - known.since > KEEP_SECONDS:
                 del self._known[attempt]
         self._asked &= self._known.keys()
+        self._explained = {attempt: count for attempt, count in self._explained.items() if attempt in self._known}
 
     async def _cancel_doubles(self, mine: Iterable[Mine]) -> None:
         for one in mine:

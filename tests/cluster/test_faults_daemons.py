@@ -170,7 +170,7 @@ def test_a_node_that_is_lost_leads_to_another_and_the_old_run_is_not_believed(sl
         slurm.run("scontrol", "update", "NodeName=cn1", "State=DOWN", "Reason=lost")
         back = alice.until("queued", "runs")
         assert (back["node"], back["deadline"]) == ("", None)
-        eventually(lambda: "back into the queue" in alice.pending("runs"), what="the words")
+        eventually(lambda: "back into the queue. The node cn1 failed" in alice.pending("runs"), what="the words")
         slurm.run("scontrol", "update", f"JobId={first['job']}", "StartTime=now")
         alice.until("ready", "runs")
         second = eventually(lambda: (now := alice.answers("runs"))["node"] == "cn2" and now, what="the way to cn2")

@@ -406,7 +406,7 @@ def test_a_run_that_is_not_written_down_yet_is_waited_for_a_little(one, slurm, c
         assert (await one.poll())[spec.attempt].state is JobState.ACTIVE
         over("REQUEUED")
         view = (await one.poll())[spec.attempt]
-        assert (view.state, view.ending) == (JobState.QUEUED, None)
+        assert (view.state, view.ending.code, view.restarts) == (JobState.QUEUED, "requeued", 1)
 
     run(body())
 
