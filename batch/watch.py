@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from batch.contract import JobView, Launcher, LauncherError
+from batch.contract import JobState, JobView, Launcher, LauncherError
 from batch.reconcile import Sight
 from state.config import ClusterConfig
 from state.names import server_key
@@ -19,6 +19,9 @@ log = logging.getLogger("towpath.watch")
 
 HURRY_SECONDS: Final = 10.0
 CALM_TICKS: Final = 5
+RUNNING_TICKS: Final = 20
+"""Between two polls where jobs only run: a job's start and its end are told by its starter, and are looked at when they
+are. What is left to be found is an end without a word (the node's, or of a starter that was killed)."""
 IDLE_SECONDS: Final = 30.0
 LATENCY_SHARE: Final = 5
 """A poll that takes a second is made every five seconds at most."""
@@ -56,6 +59,8 @@ class ClusterWatch:
         self._failures = 0
         self._latency = 0.0
         self._hurry_until = 0.0
+        # On this machine a look costs a read of /proc; elsewhere a message to everybody's scheduler.
+        self._running_ticks = CALM_TICKS if config.kind == "local" else RUNNING_TICKS
         self._heard: dict[str, str] = {}
         self._woken = False
         self._poke = asyncio.Event()
@@ -117,8 +122,10 @@ class ClusterWatch:
             return self._latency + max(self.config.tick, min(self.config.tick * 2.0**self._failures, LONGEST_BACK_OFF))
         if now < self._hurry_until:
             return least
-        busy = any(not view.state.final for view in self._views.values())
-        return max(least, CALM_TICKS * self.config.tick if busy else IDLE_SECONDS)
+        live = [view.state for view in self._views.values() if not view.state.final]
+        if not live:
+            return max(least, IDLE_SECONDS)
+        return max(least, (self._running_ticks if set(live) == {JobState.ACTIVE} else CALM_TICKS) * self.config.tick)
 
     async def _poll(self, began: float) -> None:
         as_of = time.time()

@@ -141,7 +141,7 @@ async def _take_ready(site: Site, server: Server, report: Ready) -> None:
         server = advance(server, Status.STARTING, now=now)
     ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
     event = _event(site, ready, "It answers." if first else "It answers, on the node that it moved to.")
-    await _publish(site, await site.store.servers.save(ready, event=event, marked=True))
+    await _publish(site, await site.store.servers.save(ready, event=event, marked=True, wake=False))
     if first:
         metrics.SPAWN.labels(metrics.WORKER, "success").observe(now - server.requested)
 

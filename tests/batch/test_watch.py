@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView
@@ -99,6 +100,34 @@ def test_nothing_active_is_polled_rarely():
         assert launcher.polls == 1
 
     watching(body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "seconds"),
+    [
+        ("slurm", JobState.QUEUED, 5.0),
+        ("slurm", JobState.ACTIVE, 20.0),
+        ("local", JobState.ACTIVE, 5.0),
+        ("slurm", JobState.COMPLETED, 30.0),
+    ],
+)
+def test_a_scheduler_is_asked_less_often_where_jobs_only_run(kind, state, seconds):
+    launcher = FakeLauncher()
+    watch = ClusterWatch(ClusterConfig(name="fake", kind=kind, tick=1.0), launcher, lambda _: None)
+
+    async def body():
+        spec = spec_of()
+        await launcher.submit(spec)
+        launcher.step(spec.attempt, state)
+        await watch._poll(0.0)
+        assert watch._pause(0.0) == seconds
+        other = spec_of()
+        await launcher.submit(other)
+        launcher.step(other.attempt, JobState.QUEUED)
+        await watch._poll(0.0)
+        assert watch._pause(0.0) == 5.0
+
+    run(body())
 
 
 def test_a_word_of_a_job_that_the_last_poll_does_not_show_is_a_poll_at_once_but_once():
