@@ -140,7 +140,8 @@ class JobView(Struct, frozen=True, kw_only=True):
     `started` and `deadline`: seconds since the epoch, None while not known. `report`: where the launcher can see the
     job's folder; `record`: where the job carries it. `waiting`: while it is queued, where the scheduler says why.
     `node`: where it runs. `ending`: for an ended job, the cause in plain words, where the scheduler knows one (out of
-    memory, walltime, ...); it has no log tail.
+    memory, walltime, ...), for one that waits again that of its last run; it has no log tail. `restarts`: how
+    often the scheduler has put it back into the queue.
     """
 
     attempt: str
@@ -157,6 +158,7 @@ class JobView(Struct, frozen=True, kw_only=True):
     waiting: Waiting | None = None
     node: str = ""
     ending: Reason | None = None
+    restarts: int = 0
 
 
 class LauncherError(Exception):

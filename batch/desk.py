@@ -65,6 +65,12 @@ class Desk:
         del self._timers[key]
         self.put(key)
 
+    def retry(self) -> None:
+        """What most keys wait for has come: end their back-offs, all at once."""
+        for key, timer in list(self._timers.items()):
+            timer.cancel()
+            self._again(key)
+
     def close(self) -> None:
         """Forget the timers."""
         for timer in self._timers.values():

@@ -62,8 +62,9 @@ class Term:
         self._windows = {cluster.name: float(cluster.start_window) for cluster in means.config.cluster}
         self._tick = min((cluster.tick for cluster in means.config.cluster), default=1.0)
         self._desk = Desk(at_once=AT_ONCE)
+        self._again = {cluster.name: asyncio.Event() for cluster in means.config.cluster}
         self._watches = {
-            cluster.name: ClusterWatch(cluster, means.launchers[cluster.name], self._desk.put)
+            cluster.name: ClusterWatch(cluster, means.launchers[cluster.name], self._desk.put, self._back(cluster.name))
             for cluster in means.config.cluster
             if cluster.name in means.launchers
         }
@@ -83,13 +84,30 @@ class Term:
                 group.create_task(self._dispatch())
                 for watch in self._watches.values():
                     group.create_task(watch.run())
-                    group.create_task(refresh(self._store.catalogs, watch.config, watch.launcher, fence=self._fence))
+                    group.create_task(
+                        refresh(
+                            self._store.catalogs,
+                            watch.config,
+                            watch.launcher,
+                            fence=self._fence,
+                            again=self._again[watch.config.name],
+                        )
+                    )
         except BaseExceptionGroup as group:
             if group.split((FencedError, LeaseLostError))[1] is None:
                 raise LeaseLostError("Another controller leads.") from group
             raise
         finally:
             self._desk.close()
+
+    def _back(self, cluster: str) -> Callable[[], None]:
+        """What to do when a cluster answers again: everything that waited for it."""
+
+        def back() -> None:
+            self._desk.retry()
+            self._again[cluster].set()
+
+        return back
 
     async def _renew(self) -> None:
         loop = asyncio.get_running_loop()
@@ -191,9 +209,9 @@ class Term:
             gone = Sight(fresh=server.target is Target.STOPPED)
             sight = watch.sight(server.attempt) if watch else gone
             if watch and sight.view is not None and ahead(server, sight.view):
-                watch.heard(server.attempt, server.status)
+                watch.heard(server.attempt, f"{server.status} told" if told(server) else server.status)
             actions = reconcile(server, sight, now=now, window=self._windows.get(server.cluster, 0.0))
-            if server.active and (server.status is not Status.READY or server.target is Target.STOPPED):
+            if server.active and (server.status is not Status.READY or server.target is Target.STOPPED or told(server)):
                 self._moving.add(key)
                 if watch:
                     watch.hurry()

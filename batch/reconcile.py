@@ -101,6 +101,8 @@ def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> lis
         return _after_the_end(server, sight, now)
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
         return _stopping(server, sight, now)
+    if sight.down_for >= STALE_SECONDS and not _over(sight.view):
+        return _unanswered(server)
     if sight.view is None:
         return _without_a_job(server, sight, now)
     if _is_past(server, sight):
@@ -108,10 +110,24 @@ def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> lis
     return _with_a_job(server, sight.view, now, window)
 
 
+def _over(view: JobView | None) -> bool:
+    """Whether the job has ended, by the scheduler's word or the starter's: that stays true, however old the view is."""
+    return view is not None and (view.state.final or (view.report is not None and view.report.kind != "ready"))
+
+
+def _unanswered(server: Server) -> list[Action]:
+    """What was last seen of the job may not be so any more: nothing follows from it, and from time passing neither."""
+    if not server.stale:
+        return [Save(replace(server, stale=True), f"{server.cluster} does not answer. Nothing is cancelled; waiting.")]
+    return [Submit()] if server.status is Status.REQUESTED else []
+
+
 def _is_past(server: Server, sight: Sight) -> bool:
     """Whether the job has said that it runs since it was seen in the queue: the next poll shows more."""
-    queued = sight.view is not None and sight.view.state is JobState.QUEUED
-    return queued and server.running is not None and sight.as_of < server.running + CLOCKS_APART
+    view = sight.view
+    if view is None or view.state is not JobState.QUEUED or view.restarts > server.restart:
+        return False
+    return server.running is not None and sight.as_of < server.running + CLOCKS_APART
 
 
 def _gone(sight: Sight) -> bool:
@@ -162,15 +178,13 @@ def _without_a_job(server: Server, sight: Sight, now: float) -> list[Action]:
             Save(advance(server, Status.FAILED, now=now, reason=reason), reason.message),
             Settle(),
         ]
-    if sight.down_for >= STALE_SECONDS and not server.stale:
-        return [Save(replace(server, stale=True), f"{server.cluster} does not answer. Nothing is cancelled; waiting.")]
     return []
 
 
 def _with_a_job(server: Server, view: JobView, now: float, window: float) -> list[Action]:
     job = JobRef(cluster=server.cluster, native_id=view.native_id) if view.native_id else server.job
     report = view.report
-    if view.state.final or (report is not None and report.kind != "ready"):
+    if _over(view):
         return _ended(server, view, job, now)
     if view.state is JobState.NEW:
         return [Submit()] if server.status is Status.REQUESTED else []
@@ -193,6 +207,8 @@ def _told(server: Server, mended: Server, now: float) -> tuple[Server, str]:
     """The record with what its user is told of now: why it waits, where that has changed, and that its end is near."""
     if mended.waiting is not None and _is_news(server.waiting, mended.waiting):
         return mended, mended.waiting.message
+    if server.stale:
+        return mended, f"{server.cluster} answers again."
     if mended.status is not Status.READY or mended.deadline is None:
         return mended, ""
     left = mended.deadline - now

@@ -5,6 +5,7 @@ leader's term, under its fencing token; a cluster that does not answer keeps the
 """
 
 import asyncio
+import contextlib
 import logging
 from typing import Final
 
@@ -21,10 +22,17 @@ FIRST_BACK_OFF: Final = 5.0
 LONGEST_BACK_OFF: Final = 300.0
 
 
-async def refresh(store: Catalogs, cluster: ClusterConfig, launcher: Launcher, *, fence: int) -> None:
-    """Gather one cluster's catalog again and again, until cancelled. Raises FencedError for an older leader."""
+async def refresh(
+    store: Catalogs, cluster: ClusterConfig, launcher: Launcher, *, fence: int, again: asyncio.Event | None = None
+) -> None:
+    """Gather one cluster's catalog again and again, until cancelled. Raises FencedError for an older leader.
+
+    `again` is set when the cluster answers after it did not: then it is looked at without waiting longer.
+    """
+    again = again or asyncio.Event()
     failures = 0
     while True:
+        again.clear()
         try:
             offer = await launcher.catalog()
             await store.put(replace(offer.catalog, cluster=cluster.name), offer.grants, fence=fence)
@@ -38,7 +46,9 @@ async def refresh(store: Catalogs, cluster: ClusterConfig, launcher: Launcher, *
                 log.exception("The launcher of %s broke its contract.", cluster.name)
         else:
             failures = 0
-        await asyncio.sleep(pause(failures, cluster.slurm.catalog_seconds))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause(failures, cluster.slurm.catalog_seconds)):
+                await again.wait()
 
 
 def pause(failures: int, every: float) -> float:

@@ -27,17 +27,28 @@ LATENCY_SHARE: Final = 5
 """A poll that takes a second is made every five seconds at most."""
 AT_ONCE_SECONDS: Final = 0.1
 """Reports that come within so long of each other are one reason to poll."""
-LONGEST_BACK_OFF: Final = 60.0
+LONGEST_BACK_OFF: Final = 15.0
+"""One request in so long is no burden on a scheduler that comes back, and people wait for it."""
 
 
 class ClusterWatch:
     """The view of one cluster. Times are the loop's."""
 
-    def __init__(self, config: ClusterConfig, launcher: Launcher, changed: Callable[[str], None]) -> None:
-        """`changed` is called with the key of each server whose job looks different than before."""
+    def __init__(
+        self,
+        config: ClusterConfig,
+        launcher: Launcher,
+        changed: Callable[[str], None],
+        recovered: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`changed` is called with the key of each server whose job looks different than before.
+
+        `recovered` is called when the cluster answers again after it did not.
+        """
         self.config = config
         self.launcher = launcher
         self._changed = changed
+        self._recovered = recovered
         self._views: Mapping[str, JobView] = {}
         self._by_key: dict[str, list[JobView]] = {}
         self._began: float | None = None  # of the last finished poll
@@ -108,7 +119,7 @@ class ClusterWatch:
         if self._woken and not self._failures:
             return max(AT_ONCE_SECONDS, LATENCY_SHARE * self._latency)
         if self._failures:
-            return min(least * 2.0**self._failures, LONGEST_BACK_OFF)
+            return self._latency + max(self.config.tick, min(self.config.tick * 2.0**self._failures, LONGEST_BACK_OFF))
         if now < self._hurry_until:
             return least
         live = [view.state for view in self._views.values() if not view.state.final]
@@ -129,6 +140,8 @@ class ClusterWatch:
                 self._failing_since = began
             log.warning("%s does not answer: %s", self.config.name, error)
             return
+        if self._failures:
+            self._recovered()
         self._failures, self._failing_since, self._began, self._as_of = 0, None, began, as_of
         self._submitted = {attempt: at for attempt, at in self._submitted.items() if at >= began}
         before, self._views = self._views, views

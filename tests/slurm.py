@@ -83,12 +83,16 @@ class Slurm:
         """munged, mariadbd, slurmdbd, slurmctld, slurmrestd; a slurmd goes by its node's name."""
         return FaultyDaemon(self, name)
 
-    def reset(self) -> None:
-        """Mend what a test did: all daemons run, no job, no reservation, every node idle and every partition up."""
+    def mend(self) -> None:
+        """Every daemon runs."""
         for name, daemon in self.cluster.daemons.items():
             self.daemon(name).sigcont()
             if not daemon.alive:
                 daemon.start()
+
+    def reset(self) -> None:
+        """Mend what a test did: all daemons run, no job, no reservation, every node idle and every partition up."""
+        self.mend()
         for partition in ("cpu", "gpu"):
             self.run("scontrol", "update", f"PartitionName={partition}", "State=UP")
         if self.run("squeue", "--noheader"):

@@ -88,7 +88,7 @@ class CliClient:
             raise refused(answer.err)
         return [_job(row) for row in rows(answer.out, mark, len(QUEUE_FIELDS))]
 
-    async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float) -> list[Past]:
+    async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float, runs: bool = False) -> list[Past]:
         """See the Protocol."""
         mark = f"|{secrets.token_hex(4)}|"
         which = [f"--jobs={','.join(map(str, ids))}"] if ids else [f"--name={name}"] if name else [f"--state={ENDED}"]
@@ -101,6 +101,7 @@ class CliClient:
             f"--delimiter={mark}",
             f"--starttime={_when(since)}",
             "--endtime=now",
+            *(["--duplicates"] if runs else []),
             *which,
             f"--format={','.join(PAST_FIELDS)}",
         ]

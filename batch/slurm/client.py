@@ -78,10 +78,11 @@ class Client(Protocol):
         """All jobs that slurmctld knows, of all users and states; with `name`: those of that very name."""
         ...
 
-    async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float) -> list[Past]:
+    async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float, runs: bool = False) -> list[Past]:
         """What the accounting knows of these jobs, or of all, that were there after `since`.
 
-        Raises AccountingDisabledError where there is none.
+        `runs`: of a job that was requeued its earlier runs, too, each in a row of its own. Raises
+        AccountingDisabledError where there is none.
         """
         ...
 

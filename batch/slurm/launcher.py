@@ -26,7 +26,7 @@ from batch.slurm.comment import attempt_of
 from batch.slurm.identity import Identity, identity_of, same_person
 from batch.slurm.script import NAME_PREFIX, batch
 from batch.slurm.states import job_state
-from batch.slurm.view import Mine, Seals, ours, past_view, places, view
+from batch.slurm.view import Mine, Seals, interruption, last_run, ours, past_view, places, view
 from state.config import SlurmConfig
 from state.records import JobRef, Reason
 
@@ -38,6 +38,8 @@ LATE_SECONDS: Final = 10.0
 """So far may the accounting be behind with an end that slurmctld shows already."""
 LOST_SECONDS: Final = 120.0
 """A job that neither the queue nor a working accounting has known for so long is gone."""
+AGAIN_SECONDS: Final = 3.0
+"""So long the run that is over may be missing there, before a job that waits again is shown as one without why."""
 PATIENCE_SECONDS: Final = 2.0
 """For so long a poll waits for the accounting."""
 REST_SECONDS: Final = 30.0
@@ -91,6 +93,8 @@ class SlurmLauncher:
         self._seals = Seals(key)
         self._known: dict[str, Known] = {}
         self._asked: set[str] = set()
+        self._held: dict[str, float] = {}  # attempt → since when it waits again and is shown as before
+        self._explained: dict[str, int] = {}  # attempt → of how many restarts it is known why, or will not be
         self._room = asyncio.Semaphore(AT_ONCE)
         self._identities: dict[str, tuple[float, Identity]] = {}
         self._caught_up = False
@@ -162,6 +166,7 @@ class SlurmLauncher:
         missing = [attempt for attempt, known in before.items() if attempt not in mine and not known.view.state.final]
         ended = [attempt for attempt, one in seen.items() if one.state.final and not self._has_word(attempt)]
         word = await self._word([*missing, *ended], mine, before)
+        seen |= await self._interrupted(seen, before)
         for attempt, one in seen.items():
             self._note(attempt, mine[attempt], one, word, now)
         for attempt in missing:
@@ -170,6 +175,36 @@ class SlurmLauncher:
         self._forget(mine.keys(), now)
         await self._cancel_doubles(mine.values())
         return {attempt: known.view for attempt, known in self._known.items()}
+
+    async def _interrupted(self, seen: Mapping[str, JobView], before: Mapping[str, Known]) -> dict[str, JobView]:
+        """The views of jobs that ran and wait again, with why; while that is not written down yet, as they were."""
+        again = {
+            attempt: before[attempt]
+            for attempt, one in seen.items()
+            if one.state is JobState.QUEUED and attempt in before and one.restarts > self._explained.get(attempt, 0)
+        }
+        now = self._clock()
+        self._held = {attempt: self._held.get(attempt, now) for attempt in again}
+        runs = await self._runs(again.values()) if again and self._rest_until <= now else None
+        views = {}
+        for attempt, known in again.items():
+            run = last_run(runs or (), known.id, seen[attempt].restarts)
+            if run is None and runs is not None and now - self._held[attempt] < AGAIN_SECONDS:
+                views[attempt] = known.view
+                continue
+            self._explained[attempt] = seen[attempt].restarts
+            if run is not None:
+                views[attempt] = replace(seen[attempt], ending=interruption(run, user=known.view.user))
+        return views
+
+    async def _runs(self, jobs: Iterable[Known]) -> list[Past] | None:
+        """All runs of these jobs; None: the accounting does not answer, or soon enough."""
+        asked = {known.id: known.asked for known in jobs}
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._client.past(ids=list(asked), since=min(asked.values()) - MARGIN, runs=True)
+        except (LauncherError, AccountingDisabledError, TimeoutError):
+            return None
 
     def _has_word(self, attempt: str) -> bool:
         """Whether its end needs no accounting: it is told already, or we asked for it ourselves."""
@@ -286,6 +321,7 @@ class SlurmLauncher:
             if attempt not in present and known.view.state.final and now - known.since > KEEP_SECONDS:
                 del self._known[attempt]
         self._asked &= self._known.keys()
+        self._explained = {attempt: count for attempt, count in self._explained.items() if attempt in self._known}
 
     async def _cancel_doubles(self, mine: Iterable[Mine]) -> None:
         for one in mine:

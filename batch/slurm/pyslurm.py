@@ -112,7 +112,14 @@ class PyslurmClient:
         """See the Protocol. 10 ms for a thousand."""
         return [job_of(row) for row in await self._ask("jobs") if not name or row["name"] == name]
 
-    async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float) -> list[Past]:
+    async def past(
+        self,
+        *,
+        ids: Sequence[int] = (),
+        name: str = "",
+        since: float,
+        runs: bool = False,  # noqa: ARG002 - pyslurm shows the last run alone
+    ) -> list[Past]:
         """See the Protocol."""
         names = [name] if name else []
         rows = await self._ask("past", ids=list(ids), names=names, start_time=int(since))

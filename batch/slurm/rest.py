@@ -63,7 +63,14 @@ class RestClient:
         found = jobs_of(await self._ask("GET", "slurm", "jobs"))
         return [job for job in found if not name or job.name == name]
 
-    async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float) -> list[Past]:
+    async def past(
+        self,
+        *,
+        ids: Sequence[int] = (),
+        name: str = "",
+        since: float,
+        runs: bool = False,  # noqa: ARG002 - slurmrestd always has them
+    ) -> list[Past]:
         """See the Protocol; of a few jobs each is asked for."""
         if 0 < len(ids) <= FEW:
             answers = await asyncio.gather(*(self._past(f"job/{number}") for number in ids))

@@ -109,6 +109,7 @@ def view(mine: Mine, places: Places, *, now: float, ending: Reason | None = None
         waiting=_waiting(job, places, now) if state is JobState.QUEUED else None,
         node=job.node if state is JobState.ACTIVE else "",
         ending=ending or cause(facts_of(job), user=owner.user) if state.final else None,
+        restarts=job.restarts,
     )
 
 
@@ -127,6 +128,19 @@ def past_view(past: Past, attempt: str, owner: Owner | None, before: JobView | N
         record=owner.record if owner else before.record if before else None,
         ending=cause(facts, user=user),
     )
+
+
+def last_run(runs: Iterable[Past], number: int, restarts: int) -> Past | None:
+    """The last run of a job that waits again after so many; None: it is not written down yet that it is over."""
+    over = [run for run in runs if run.id == number and run.started and run.ended]
+    return max(over, key=lambda run: run.started or 0.0) if len(over) >= restarts else None
+
+
+def interruption(run: Past, *, user: str) -> Reason | None:
+    """Why a run ended that is followed by another; None: not known."""
+    if run.state == "REQUEUED":
+        return Reason(code="requeued", message="An administrator wished it so, or you did.")
+    return cause(Ended(state=run.state, nodes=run.node), user=user)
 
 
 def facts_of(job: Job) -> Ended:

@@ -35,10 +35,11 @@ def _end_with(parent: int) -> Callable[[], None]:
 class Child:
     """One supervised process."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, command: Callable[[], Sequence[str]], environment: Mapping[str, str]) -> None:
+        """`command` gives the argv; it is asked before each start, to make what the process needs to be there."""
         self.name = name
         self.process: Process | None = None
-        self._command = list(command)
+        self._command = command
         self._environment = dict(environment)
         self._ending = False
         self._task: asyncio.Task[None] | None = None
@@ -55,7 +56,7 @@ class Child:
         while not self._ending:
             begun = loop.time()
             self.process = await asyncio.create_subprocess_exec(
-                *self._command,
+                *self._command(),
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),

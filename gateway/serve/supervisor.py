@@ -123,7 +123,7 @@ class Supervisor:
     async def start_state(self) -> Store:
         """Valkey first, where it is ours; returns the open store. Raises ServeError."""
         if self._embedded:
-            self._valkey = Child("valkey", valkey.command(self._data_dir), self._environment)
+            self._valkey = Child("valkey", lambda: valkey.command(self._data_dir), self._environment)
             await self._valkey.start()
         deadline = asyncio.get_running_loop().time() + START_LIMIT
         while True:
@@ -155,14 +155,12 @@ class Supervisor:
         python = [sys.executable, "-m"]
         if self._with_controller:
             holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-            self._controller = Child(
-                "controller",
-                [*python, "batch", "controller", *self._arguments, "--holder", holder],
-                self._environment,
-            )
+            controller = [*python, "batch", "controller", *self._arguments, "--holder", holder]
+            self._controller = Child("controller", lambda: controller, self._environment)
             await self._controller.start()
+        worker = [*python, "gateway.worker", *self._arguments]
         for number in range(self._workers):
-            child = Child(f"worker {number + 1}", [*python, "gateway.worker", *self._arguments], self._environment)
+            child = Child(f"worker {number + 1}", lambda: worker, self._environment)
             self._worker_children.append(child)
             await child.start()
 

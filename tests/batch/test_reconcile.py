@@ -92,6 +92,23 @@ TABLE = [
     (server(Status.QUEUED), Sight(down_for=STALE_SECONDS), ["save queued"]),
     (server(Status.QUEUED, stale=True), Sight(down_for=9999.0), []),
     (server(Status.READY), Sight(down_for=9999.0), ["save ready"]),
+    (server(), Sight(down_for=STALE_SECONDS), ["save requested"]),
+    (server(stale=True), Sight(down_for=STALE_SECONDS), ["Submit"]),
+    # What polls showed before they failed is old: nothing follows from it but an end, which stays one.
+    (server(Status.READY), Sight(view=job(JobState.ACTIVE), down_for=STALE_SECONDS - 1), []),
+    (server(Status.READY), Sight(view=job(JobState.ACTIVE), down_for=STALE_SECONDS), ["save ready"]),
+    (server(Status.READY, stale=True), Sight(view=job(JobState.ACTIVE), down_for=9999.0), []),
+    (server(Status.QUEUED), Sight(view=job(JobState.QUEUED), down_for=STALE_SECONDS), ["save queued"]),
+    (
+        server(Status.STARTING, running=NOW - 9999, stale=True),
+        Sight(view=job(JobState.ACTIVE), down_for=STALE_SECONDS),
+        [],
+    ),
+    (
+        server(Status.READY),
+        Sight(view=job(JobState.FAILED), down_for=STALE_SECONDS),
+        ["DropRoute", "save failed", "Settle"],
+    ),
     (server(Status.READY), UNKNOWN, []),
     (server(Status.READY), seen(JobState.ACTIVE), []),
     (server(Status.READY, stale=True), seen(JobState.ACTIVE), ["save ready"]),
@@ -123,6 +140,11 @@ TABLE = [
     (server(Status.STOPPED, Target.STOPPED), FRESH_NOTHING, ["DropRoute", "Settle"]),
     (server(Status.STOPPED, Target.STOPPED), UNKNOWN, []),
 ]
+
+
+def test_a_cluster_that_answers_again_is_told():
+    (save,) = decide(server(Status.READY, stale=True), seen(JobState.ACTIVE))
+    assert (save.message, save.server.stale) == ("here answers again.", False)
 
 
 @pytest.mark.parametrize(("record", "sight", "wanted"), TABLE)

@@ -1,6 +1,7 @@
 """A job's own word is faster than the next poll: an older view of it in the queue changes nothing."""
 
 import pytest
+from msgspec.structs import replace
 
 from batch.contract import JobState, JobView
 from batch.reconcile import CLOCKS_APART, DropRoute, Save, Sight, reconcile
@@ -26,8 +27,8 @@ def server(status):
     )
 
 
-def seen(state, as_of):
-    view = JobView(attempt=ATTEMPT, user="alice", server="", state=state, native_id="7")
+def seen(state, as_of, **more):
+    view = JobView(attempt=ATTEMPT, user="alice", server="", state=state, native_id="7", **more)
     return Sight(view=view, fresh=True, as_of=as_of)
 
 
@@ -43,6 +44,15 @@ def test_a_job_that_is_seen_in_the_queue_afterwards_was_put_back(status):
     assert isinstance(actions[0], DropRoute)
     assert isinstance(actions[1], Save)
     assert actions[1].server.status is Status.QUEUED
+
+
+def test_a_job_that_has_been_put_back_since_it_spoke_is_believed_to_wait_at_once():
+    ready = server(Status.READY)
+    assert reconcile(ready, seen(JobState.QUEUED, 991.0, restarts=0), now=NOW, window=300) == []
+    actions = reconcile(ready, seen(JobState.QUEUED, 991.0, restarts=1), now=NOW, window=300)
+    assert actions[1].server.status is Status.QUEUED
+    again = replace(server(Status.STARTING), restart=1)  # it has reported from its second run
+    assert reconcile(again, seen(JobState.QUEUED, 991.0, restarts=1), now=NOW, window=300) == []
 
 
 def test_an_end_is_believed_whenever_it_was_seen():

@@ -97,3 +97,21 @@ def test_the_first_tries_after_a_failure_come_soon_and_later_ones_seldom():
     assert pause(30, 60.0) == LONGEST_BACK_OFF
     assert pause(30, 900.0) == 900.0
     assert FIRST_BACK_OFF == 5.0
+
+
+def test_a_cluster_that_is_back_is_looked_at_without_waiting_longer(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_BACK_OFF", 600.0)
+
+    async def main():
+        script, back = Script(LauncherError("away", transient=True), OFFER), asyncio.Event()
+        task = asyncio.ensure_future(refresh(script, CLUSTER, script, fence=7, again=back))
+        await asyncio.sleep(0.05)
+        assert script.kept == []
+        back.set()
+        await asyncio.wait_for(script.done.wait(), 5)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert len(script.kept) == 1
+
+    run(main())

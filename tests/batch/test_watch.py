@@ -151,6 +151,42 @@ def test_a_word_of_a_job_that_the_last_poll_does_not_show_is_a_poll_at_once_but_
     run(main())
 
 
+def test_a_cluster_that_answers_again_is_told_once():
+    async def main():
+        launcher, back = FakeLauncher(), []
+        watch = ClusterWatch(
+            ClusterConfig(name="fake", kind="fake", tick=0.02), launcher, lambda key: None, lambda: back.append(1)
+        )
+        await launcher.submit(spec_of())
+        launcher.down = True
+        task = asyncio.create_task(watch.run())
+        await until(lambda: watch.sight("x").down_for > 0)
+        assert back == []
+        launcher.down = False
+        await polled(launcher, 3)
+        assert back == [1]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(main())
+
+
+def test_what_waits_out_its_back_off_is_looked_at_when_there_is_reason_to():
+    async def main():
+        desk = Desk(at_once=1)
+
+        async def fails():
+            return False
+
+        for _ in range(8):  # the pause after the last is half a minute
+            await desk.work("a/", fails)
+            desk.retry()
+            assert await asyncio.wait_for(desk.take(), 5) == ["a/"]
+        desk.close()
+
+    run(main())
+
+
 def test_a_report_does_not_shorten_the_back_off():
     async def main():
         launcher = FakeLauncher()

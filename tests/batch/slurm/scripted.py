@@ -29,6 +29,7 @@ class Scripted:
         self.clock = clock
         self.rows: dict[int, Job] = {}
         self.pasts: dict[int, Past] = {}
+        self.runs: list[Past] = []
         self.calls: list[str] = []
         self.canceled: list[int] = []
         self.down = self.db_down = self.db_disabled = self.lose = self.hide = False
@@ -61,15 +62,16 @@ class Scripted:
             raise DOWN
         return [] if self.hide else [row for row in self.rows.values() if not name or row.name == name]
 
-    async def past(self, *, ids=(), name="", since) -> list[Past]:
-        self.calls.append("past")
+    async def past(self, *, ids=(), name="", since, runs=False) -> list[Past]:
+        self.calls.append("runs" if runs else "past")
         if self.db_down:
             raise DOWN
         if self.db_disabled:
             raise AccountingDisabledError
+        rows = [*(self.runs if runs else ()), *self.pasts.values()]
         return [
             one
-            for one in self.pasts.values()
+            for one in rows
             if (not ids or one.id in ids) and (not name or one.name == name) and (one.submitted or 0) >= since - 10**6
         ]
 

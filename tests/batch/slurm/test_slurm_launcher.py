@@ -7,8 +7,9 @@ from msgspec.structs import replace
 
 from batch.contract import JobState, LauncherError
 from batch.slurm import launcher as module
+from batch.slurm.client import Past
 from batch.slurm.identity import Identity
-from batch.slurm.launcher import KEEP_SECONDS, LATE_SECONDS, LOST_SECONDS, REST_SECONDS
+from batch.slurm.launcher import AGAIN_SECONDS, KEEP_SECONDS, LATE_SECONDS, LOST_SECONDS, REST_SECONDS
 from tests.batch.slurm.making import job
 from tests.batch.slurm.scripted import Clock, Scripted, make
 from tests.conftest import run
@@ -367,6 +368,60 @@ def test_a_requeued_job_waits_again(one, slurm, clock):
         assert view.state is JobState.FAILED
         slurm.step(1, "PENDING", reason="BeginTime", restarts=1, started=None, ends=None)
         assert (await one.poll())[spec.attempt].state is JobState.QUEUED
+
+    run(body())
+
+
+async def requeued(one, slurm, clock):
+    """A job that ran, and waits again."""
+    spec = job(again=False)
+    await one.submit(spec)
+    slurm.step(1, "RUNNING", started=clock(), node="cn1")
+    await one.poll()
+    slurm.step(1, "PENDING", reason="BeginTime", restarts=1, started=None, ends=None, node="")
+    began = clock.now
+
+    def over(state):
+        times = {"submitted": began, "started": began, "ended": began + 1}
+        slurm.runs.append(Past(id=1, user="alice", name=f"towpath-{spec.attempt}", state=state, **times))
+
+    return spec, over
+
+
+def test_a_job_that_waits_again_is_told_with_why_its_last_run_ended(one, slurm, clock):
+    async def body():
+        spec, over = await requeued(one, slurm, clock)
+        over("PREEMPTED")
+        view = (await one.poll())[spec.attempt]
+        assert (view.state, view.ending.code) == (JobState.QUEUED, "preempted")
+        assert (await one.poll())[spec.attempt].state is JobState.QUEUED
+        assert slurm.calls.count("runs") == 1
+
+    run(body())
+
+
+def test_a_run_that_is_not_written_down_yet_is_waited_for_a_little(one, slurm, clock):
+    async def body():
+        spec, over = await requeued(one, slurm, clock)
+        assert (await one.poll())[spec.attempt].state is JobState.ACTIVE
+        over("REQUEUED")
+        view = (await one.poll())[spec.attempt]
+        assert (view.state, view.ending.code, view.restarts) == (JobState.QUEUED, "requeued", 1)
+
+    run(body())
+
+
+@pytest.mark.parametrize("away", ["late", "db_down", "db_disabled"])
+def test_a_job_that_waits_again_is_shown_so_whether_or_not_it_is_known_why(one, slurm, clock, away):
+    async def body():
+        spec, _ = await requeued(one, slurm, clock)
+        if away == "late":
+            await one.poll()
+            clock.now += AGAIN_SECONDS
+        else:
+            setattr(slurm, away, True)
+        view = (await one.poll())[spec.attempt]
+        assert (view.state, view.ending) == (JobState.QUEUED, None)
 
     run(body())
 

@@ -1,0 +1,184 @@
+"""Slurm's daemons hung, killed and started again under a real hub: nothing is lost, nothing is doubled, and it is said."""
+
+import os
+import pwd
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.faulty import FaultyHub, clear, jobs_of, short
+from tests.hub import eventually
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def hub(slurm_session, short_folder):
+    hub = FaultyHub(short(short_folder), slurm_session).start()
+    hub.settled()
+    yield hub
+    hub.stop()
+
+
+@pytest.fixture
+def alice(slurm, hub):
+    with closing(hub.person("alice")) as alice:
+        yield alice
+        slurm.mend()
+        clear(hub, alice)
+
+
+@pytest.fixture
+def hold():
+    """Keeps an app from coming up: `hold("name")` until `hold.go("name")`."""
+    held = []
+    account = pwd.getpwnam("alice")
+
+    def path(server):
+        return Path(account.pw_dir) / f"towpath-hold-{server}"
+
+    class Hold:
+        def __call__(self, server):
+            path(server).touch()
+            os.chown(path(server), account.pw_uid, account.pw_gid)
+            held.append(server)
+
+        def go(self, server):
+            path(server).unlink(missing_ok=True)
+
+    yield Hold()
+    for server in held:
+        path(server).unlink(missing_ok=True)
+
+
+def drain(slurm, *nodes):
+    slurm.run("scontrol", "update", f"NodeName={','.join(nodes)}", "State=DRAIN", "Reason=fans")
+
+
+@pytest.mark.parametrize("how", ["hangs", "is-killed"])
+def test_slurmctld_away_loses_nothing_cancels_nothing_and_is_told(slurm, hub, alice, hold, how):
+    daemon = slurm.daemon("slurmctld")
+    drain(slurm, "gn1")
+    hold("starts")
+    alice.start("runs")
+    alice.start("starts")
+    alice.start("waits", partition="gpu")
+    alice.until("ready", "runs")
+    alice.until("starting", "starts")
+    eventually(lambda: alice.model("waits")["waiting"], what="why it waits")
+    pid = alice.answers("runs")["pid"]
+    before = {name: alice.attempt(name) for name in ("runs", "starts", "waits")}
+    slurm.save()
+    if how == "hangs":
+        daemon.sigstop()
+    else:
+        daemon.kill()
+    alice.start("later")
+    later = alice.attempt("later")
+
+    # Everybody is told in words, and what runs goes on.
+    for name in before:
+        eventually(lambda name=name: alice.model(name)["stale"], seconds=60, what=f"{name} is stale")
+    eventually(lambda: "devcluster does not answer" in alice.pending("later"), seconds=60, what="the page's words")
+    for name in ("starts", "waits", "later"):
+        assert "The scheduler has not answered since" in alice.pending(name)
+        assert "nothing is cancelled" in alice.pending(name)
+    assert "Where it runs has not answered for a while" in alice.words("/hub/home")
+    assert [alice.model(name)["status"] for name in (*before, "later")] == ["ready", "starting", "queued", "requested"]
+    assert alice.app("runs")["pid"] == pid
+    # An app that comes up needs no scheduler for it.
+    hold.go("starts")
+    alice.until("ready", "starts")
+    alice.answers("starts")
+    # Somebody stops one meanwhile: it is on its way, and not said to be gone.
+    alice.stop("waits")
+    time.sleep(2)
+    assert alice.model("waits")["pending"] == "stop"
+
+    if how == "hangs":
+        daemon.sigcont()
+    else:
+        daemon.start()
+    alice.until("ready", "later")
+    alice.until("stopped", "waits")
+    eventually(lambda: not any(model["stale"] for model in alice.models().values()), seconds=90, what="no word of it")
+    assert alice.app("runs")["pid"] == pid
+    alice.answers("later")
+    assert "has not answered" not in alice.words("/hub/home")
+    for name, attempt in before.items():
+        assert alice.attempt(name) == attempt
+        assert len(jobs_of(slurm, attempt)) == 1, name
+    running = [state for state in jobs_of(slurm, later).values() if not state.startswith("CANCELLED")]
+    assert running == ["RUNNING"]
+    assert sorted(state for _, _, state in hub.jobs()) == ["RUNNING"] * 3
+
+
+def test_without_munge_a_start_waits_for_it_and_happens_once(slurm, hub, alice):
+    alice.start("runs")
+    alice.until("ready", "runs")
+    slurm.daemon("munged").kill()
+    try:
+        alice.start("later")
+        eventually(lambda: alice.model("later")["stale"], seconds=60, what="that it is stale")
+        assert alice.model("later")["status"] == "requested"
+        assert "nothing is cancelled" in alice.pending("later")
+        alice.app("runs")
+    finally:
+        slurm.daemon("munged").start()
+    alice.until("ready", "later")
+    alice.answers("later")
+    assert list(jobs_of(slurm, alice.attempt("later")).values()) == ["RUNNING"]
+
+
+def test_without_slurmdbd_servers_start_and_end_with_what_is_known_and_the_form_says_so(slurm, hub, alice):
+    alice.start("runs")
+    alice.until("ready", "runs")
+    slurm.daemon("slurmdbd").kill()
+    try:
+        note = "Slurm's accounting does not answer: accounts and limits are those that it told last."
+        eventually(lambda: note in alice.words("/hub/spawn/alice/other"), seconds=60, what="the form's note")
+        assert alice.api.get("/towpath/catalog/devcluster").json()["default_account"] == "physics"
+        assert note in alice.api.get("/towpath/catalog/devcluster").json()["notes"]
+        alice.start("new", account="physics")
+        alice.until("ready", "new")
+        alice.answers("new")
+        alice.browser.get(alice.url("new") + "exit")
+        reason = alice.reason("app-died", "new")
+        assert "exit code 7" in reason["message"]
+        assert "told to exit" in reason["log_tail"]
+        assert alice.stop("runs").status_code in (202, 204)
+        alice.until("stopped", "runs")
+        alice.start("third")
+        alice.until("ready", "third")
+        slurm.run("scancel", f"--name=towpath-{alice.attempt('third')}")
+        assert "cancelled" in alice.reason("cancelled", "third")["message"]
+    finally:
+        slurm.daemon("slurmdbd").start()
+    eventually(lambda: note not in alice.words("/hub/spawn/alice/other"), seconds=60, what="the end of the note")
+
+
+def test_a_node_that_is_lost_leads_to_another_and_the_old_run_is_not_believed(slurm, hub, alice):
+    alice.start("runs")
+    alice.until("ready", "runs")
+    first = alice.answers("runs")
+    assert first["node"] == "cn1"
+    slurm.daemon("cn1").kill()
+    try:
+        # What slurmctld does by itself after SlurmdTimeout.
+        slurm.run("scontrol", "update", "NodeName=cn1", "State=DOWN", "Reason=lost")
+        back = alice.until("queued", "runs")
+        assert (back["node"], back["deadline"]) == ("", None)
+        eventually(lambda: "back into the queue. The node cn1 failed" in alice.pending("runs"), what="the words")
+        slurm.run("scontrol", "update", f"JobId={first['job']}", "StartTime=now")
+        alice.until("ready", "runs")
+        second = eventually(lambda: (now := alice.answers("runs"))["node"] == "cn2" and now, what="the way to cn2")
+        assert (second["job"], second["pid"] != first["pid"]) == (first["job"], True)
+    finally:
+        slurm.daemon("cn1").start()
+    # The first run, which nobody had told, ends when its node is back, and takes nothing with it.
+    eventually(lambda: not Path(f"/proc/{first['pid']}").exists(), seconds=60, what="the end of the first run")
+    assert alice.app("runs") == second
+    assert alice.model("runs")["status"] == "ready"
+    assert [state for _, _, state in hub.jobs()] == ["RUNNING"]

@@ -1,0 +1,100 @@
+"""Every way in which a server comes to its end on a real cluster, all at once: it is seen, told in words, and over."""
+
+from contextlib import closing
+
+import pytest
+
+from tests.cluster.faulty import FaultyHub, clear, jobs_of, short
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+SMALL = {"memory": "200M"}
+
+
+@pytest.fixture
+def hub(slurm, short_folder):
+    hub = FaultyHub(short(short_folder), slurm, window=8).start()
+    hub.settled()
+    yield hub
+    hub.stop()
+
+
+def test_each_end_is_told_with_who_or_what_brought_it_and_the_next_start_works(slurm, hub):
+    with closing(hub.person("alice")) as alice:
+        alice.start("walltime", **SMALL, walltime="00:01:00")
+        alice.start("exits", **SMALL, profile="exits")
+        alice.start("silent", **SMALL, profile="silent")
+        for name in ("memory", "root", "mine", "crash"):
+            alice.start(name, **SMALL)
+        for name in ("walltime", "memory", "root", "mine", "crash"):
+            alice.until("ready", name)
+            alice.answers(name)
+        deadline = alice.model("walltime")["deadline"]
+        assert deadline
+        slurm.run("scancel", f"--name=towpath-{alice.attempt('root')}")
+        slurm.run("scancel", f"--name=towpath-{alice.attempt('mine')}", user="alice")
+        alice.browser.get(alice.url("memory") + "fill")
+        alice.browser.get(alice.url("crash") + "exit")
+
+        reasons = {
+            "root": alice.reason("cancelled", "root"),
+            "mine": alice.reason("cancelled", "mine"),
+            "memory": alice.reason("out-of-memory", "memory"),
+            "crash": alice.reason("app-died", "crash"),
+            "exits": alice.reason("exited", "exits"),
+            "silent": alice.reason("no-answer", "silent"),
+            "walltime": alice.reason("walltime", "walltime", seconds=240),
+        }
+        said = {name: reason["message"] for name, reason in reasons.items()}
+        assert said["root"] == "An administrator cancelled the job."
+        assert said["mine"] == "You cancelled the job outside the hub."
+        assert "200 MB" in said["memory"]
+        assert "exit code 7" in said["crash"]
+        assert "exit code 3" in said["exits"]
+        assert "8 seconds" in said["silent"]
+        assert said["walltime"] == "It reached its walltime of 1 minute."
+        assert "the licence server is down" in reasons["exits"]["log_tail"]
+        assert "thinking" in reasons["silent"]["log_tail"]
+        assert "filling memory" in reasons["memory"]["log_tail"]
+        assert "told to exit" in reasons["crash"]["log_tail"]
+        home = alice.words("/hub/home")
+        for name, reason in reasons.items():
+            assert reason["hint"], name
+            page = alice.pending(name)
+            assert reason["message"] in page, name
+            assert reason["hint"] in page, name
+            assert reason["message"] in home, name
+            left = alice.browser.get(alice.url(name) + "hello", headers={"Accept": "text/html"})
+            assert left.status_code == 424, name
+            assert reason["message"] in alice.words(alice.url(name) + "hello"), name
+            assert alice.browser.get(alice.url(name) + "hello").status_code == 424
+        assert any("Its time is over in" in event for event in history(hub, alice, "walltime"))
+        assert not hub.jobs()
+        before = {name: alice.attempt(name) for name in reasons}
+        for attempt in before.values():
+            assert len(jobs_of(slurm, attempt)) == 1
+
+        for name in ("root", "memory", "walltime"):  # the page's "Start again"
+            answer = alice.browser.post(f"/hub/spawn/alice/{name}", data={"again": "1"})
+            assert answer.status_code in (302, 303), answer.text
+        for name in ("root", "memory", "walltime"):
+            alice.until("ready", name)
+            alice.answers(name)
+            assert alice.attempt(name) != before[name]
+        clear(hub, alice)
+
+
+def history(hub, person, server):
+    """All events that the store has of a server, also those after it was ready."""
+    import asyncio
+
+    from gateway.serve import valkey
+    from state.store.all import Store
+
+    async def main():
+        store = await Store.open(valkey.url(hub.data_dir))
+        try:
+            return [event.message for event in await store.servers.events(person.name, server)]
+        finally:
+            await store.close()
+
+    return asyncio.run(main())

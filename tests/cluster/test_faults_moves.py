@@ -1,0 +1,79 @@
+"""Jobs that Slurm takes away and runs again: the same URL leads to the new node, nothing hangs, nothing is doubled."""
+
+import asyncio
+from contextlib import closing
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.cluster.faulty import FaultyHub, clear, jobs_of, short
+from tests.hub import eventually
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+SLEEP = "#!/bin/sh\nexec sleep 300\n"
+
+
+@pytest.fixture(scope="module")
+def hub(slurm_session, short_folder):
+    hub = FaultyHub(short(short_folder), slurm_session).start()
+    hub.settled()
+    yield hub
+    hub.stop()
+
+
+@pytest.fixture
+def alice(slurm, hub):
+    with closing(hub.person("alice")) as alice:
+        yield alice
+        clear(hub, alice)
+
+
+def requeue(slurm, job, node):
+    """An operator does it, and wants the node for something else."""
+    slurm.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=fans")
+    slurm.run("scontrol", "requeue", job)
+    return "The scheduler has put the job back into the queue. An administrator wished it so, or you did."
+
+
+def preempt(slurm, job, node):
+    """Somebody whose job goes first needs the node."""
+    slurm.sbatch("--qos=normal", "--cpus-per-task=8", f"--nodelist={node}", script=SLEEP, user="bob")
+    return "The scheduler has put the job back into the queue. It had to make room for a job that goes first."
+
+
+@pytest.mark.parametrize("take_away", [requeue, preempt])
+def test_a_job_that_is_run_again_is_found_at_its_url_and_what_was_open_is_closed(slurm, hub, alice, take_away):
+    alice.start(qos="scavenger", cores=8)
+    alice.until("ready")
+    first = alice.answers()
+    attempt = alice.attempt()
+    cookie = "; ".join(f"{name}={value}" for name, value in alice.browser.cookies.items())
+
+    async def main():
+        where = f"ws://127.0.0.1:{hub.port}{alice.url()}ws"
+        async with connect(
+            where, proxy=None, origin=hub.origin, additional_headers={"Cookie": cookie}, ping_interval=None
+        ) as open_one:
+            await open_one.send("hello")
+            assert await open_one.recv() == "hello"
+            said = await asyncio.to_thread(take_away, slurm, first["job"], first["node"])
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(open_one.recv(), 60)
+            return said
+
+    said = asyncio.run(main())
+    alice.until("queued")
+    page = eventually(lambda: said in (text := alice.pending()) and text, what=said)
+    assert "waits in the queue" in page
+    # Nobody is led to where it was.
+    assert alice.browser.get(alice.url() + "hello").status_code == 424
+    slurm.run("scontrol", "update", f"JobId={first['job']}", "StartTime=now")
+    alice.until("ready")
+    second = alice.answers()
+    assert second["job"] == first["job"]
+    assert second["node"] != first["node"]
+    assert alice.model()["node"] == second["node"]
+    assert alice.attempt() == attempt
+    assert list(jobs_of(slurm, attempt)) == [first["job"]]
+    assert [state for _, _, state in hub.jobs()] == ["RUNNING"]
