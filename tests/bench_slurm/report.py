@@ -49,7 +49,8 @@ the benchmark's own sdiag.
 - To JupyterLab: `POST /hub/api/users/NAME/server`, the event stream until `ready`, and `/user/NAME/lab` until it is
   there (200); nothing else runs. Judged by the median of the rounds' ratios.
 - App answers to redirect: the app writes down when it first answered anybody; the event stream's `ready` is what sends
-  the browser on. {starts} starts a round, one by one.
+  the browser on. {starts} starts a round, one by one. How long a hub lets an app that is up wait for its first question
+  is not in it.
 - Asked for in one second: {people} `POST`s spread over it, with {others:,} jobs of others queued; until squeue shows a job
   for each, and 5 s later still one job each.
 
