@@ -244,6 +244,7 @@ def waiting(
 
 def _told(text: str, *, qos: str, account: str) -> tuple[str, Told]:
     word, _, more = text.partition(",")
+    word = word.strip()
     if told := REASONS.get(word):
         return word, _with_nodes(told, more) if word == "ReqNodeNotAvail" else told
     if told := limit(word, qos=qos, account=account):

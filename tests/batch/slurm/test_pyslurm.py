@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from batch.contract import LauncherError, Resources
+from batch.slurm.identity import Identity
 from batch.slurm.pyslurm import PyslurmClient, described, past_of
 from batch.slurm.script import batch
 from state.config import SlurmConfig
@@ -15,6 +16,8 @@ from tests.batch.slurm.making import ALICE, fake_pyslurm, job
 from tests.conftest import run
 
 CONFIG = SlurmConfig(client="pyslurm", timeout=10.0)
+NOBODY = Identity(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/nonexistent", shell="/bin/sh")
+"""An account that every Debian has: pyslurm looks the job's user up."""
 
 
 def made(**more):
@@ -31,7 +34,7 @@ async def tried(verb, *, transient=True):
 def test_a_helper_that_is_killed_is_started_again(tmp_path):
     async def body():
         client = fake_pyslurm(tmp_path)(CONFIG)
-        number = await client.submit(made(), ALICE)
+        number = await client.submit(made(), NOBODY)
         os.kill(client._process.pid, signal.SIGKILL)
         assert "ended" in await tried(client.jobs())
         assert [one.id for one in await client.jobs()] == [number]

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch.slurm.limits import limit
@@ -120,6 +120,7 @@ def test_every_phrase_is_met_before_it_is_taken_for_a_name():
 
 
 @given(st.text(), st.text(), st.text())
+@example("0\r,", "", "")
 def test_whatever_slurm_writes_there_is_a_sentence(code, partition, qos):
     said = waiting(code, partition=partition, qos=qos, now=0.0)
     assert said.message
