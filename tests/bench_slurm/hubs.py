@@ -10,7 +10,7 @@ from typing import Protocol
 from tests.bench import machine
 from tests.bench.hubs import Hub
 from tests.bench.jupyterhub import JupyterHub
-from tests.bench.process import BENCH_PYTHON, HERE, ROOT
+from tests.bench.process import BENCH_PYTHON, HERE, ROOT, free_port
 from tests.bench.towpath import Towpath, options
 from tests.bench_slurm.cluster import WAIT, BenchCluster
 from tests.bench_slurm.people import NOTE, People
@@ -70,6 +70,7 @@ class SlurmTowpath(Towpath):
     def __init__(self, folder: Path, cluster: BenchCluster) -> None:
         super().__init__(TOWPATH, folder, workers=machine.cores())
         self.cluster = cluster
+        self.report_port = free_port()
 
     def command(self, config: Path) -> list[str]:
         """See Towpath."""
@@ -84,6 +85,7 @@ class SlurmTowpath(Towpath):
 
         app = f'app = "web"\ncommand = {json.dumps(stub(self.cluster.people, "--socket", "{socket}"))}'
         return "\n".join([
+            f'[gateway]\nreport_host = "127.0.0.1"\nreport_port = {self.report_port}\n',
             '[[cluster]]\nname = "slurm"\nkind = "slurm"\n',
             f'[cluster.slurm]\nconf = "{self.cluster.layout.slurm_conf}"\n',
             profile("stub", "cpu", app),

@@ -39,7 +39,8 @@ the benchmark's own sdiag.
   comes: `sudo -E -u NAME` before each command, its own job script (with `srun`), a look at each job every 0.5 s while
   it starts (`startup_poll_interval`) and every 30 s after that (`Spawner.poll_interval`). Set: partition, one core,
   walltime, and that jobs listen on their node's own address.
-- Towpath is `towpath serve` with the client `cli`, submitting by setuid; nothing else is set but one profile per app.
+- Towpath is `towpath serve` with the client `cli`, submitting by setuid; jobs report to its listener
+  for reports, by TLS. Nothing else is set but one profile per app.
 - The app is `tests/bench/stub.py`, except for the way to JupyterLab, which is {jupyterlab} for both. For JupyterHub it
   tells its port as `batchspawner-singleuser` does, without that program's second of imports.
 - Watching: {people} servers wait in a partition where nothing starts, {jobs:,} jobs are known in all; a page is its
