@@ -4,7 +4,9 @@ import asyncio
 import getpass
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -189,6 +191,22 @@ class Hub:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         self.stop()
+
+    def ask_store(self, *words):
+        """One inline command to the embedded Valkey; the start of its reply."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(10)
+            line.connect(str(self.data_dir / "valkey.sock"))
+            line.sendall(" ".join(words).encode() + b"\r\n")
+            return line.recv(65536)
+
+    def lose_store(self):
+        """Kill the embedded Valkey, remove all that it had, and wait until there is another."""
+        pid = self.child("valkey-server")
+        os.kill(pid, signal.SIGSTOP)  # so that it is not started again too early
+        shutil.rmtree(self.data_dir / "valkey")
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: self.ask_store("PING").startswith(b"+PONG"), seconds=60, what="a new Valkey")
 
     @property
     def origin(self):

@@ -119,6 +119,9 @@ async def _run(settings: Settings, *, whole: bool) -> int:
 async def _link(store: Store) -> str:
     """A one-time sign-in link's secret for the person who runs the hub."""
     name = local_user(getpass.getuser())
-    if await store.users.get(name) is None:
+    user = await store.users.get(name)
+    if user is None:
         await store.users.add(User(name=name, admin=True, created=time.time()))
+    elif not user.admin:  # a store that was lost: of the person, a running job had no more than the name
+        await store.users.save(replace(user, admin=True))
     return await store.links.issue(name, lifetime=LINK_LIFETIME)

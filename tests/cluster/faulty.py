@@ -233,8 +233,8 @@ class Person:
         return self.models().get(server, {})
 
     def models(self) -> dict:
-        """What the API says of all."""
-        return self.api.get(f"/users/{self.name}?include_stopped_servers=1").json()["servers"]
+        """What the API says of all. Raises httpx.HTTPError while the hub cannot say."""
+        return self.api.get(f"/users/{self.name}?include_stopped_servers=1").raise_for_status().json()["servers"]
 
     def until(self, status: str, server: str = "", *, seconds: float = 90) -> dict:
         """Wait for a status; the model."""
@@ -282,8 +282,11 @@ class Person:
         return f"/user/{self.name}/{server}/" if server else f"/user/{self.name}/"
 
     def words(self, path: str) -> str:
-        """What a person reads on a page: no tags, nothing that is hidden."""
-        return words(self.browser.get(path, headers={"Accept": "text/html"}).text)
+        """What a person reads on a page: no tags, nothing that is hidden. Raises httpx.HTTPError for a 5xx."""
+        answer = self.browser.get(path, headers={"Accept": "text/html"})
+        if answer.is_server_error:
+            answer.raise_for_status()
+        return words(answer.text)
 
     def pending(self, server: str = "") -> str:
         """What the page of its start says."""

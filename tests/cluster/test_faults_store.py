@@ -1,9 +1,7 @@
 """The hub's memory lost, and the hub itself, while jobs run and wait: all is found again, and nothing is started twice."""
 
 import os
-import shutil
 import signal
-import socket
 import time
 
 import pytest
@@ -17,30 +15,14 @@ KEPT = ("profile", "user_options", "cluster", "node", "url", "status", "ready", 
 """What of a server's model is as it was."""
 
 
-def stores(hub):
-    """The words of the store: one inline command at a time."""
-
-    def command(*words):
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(10)
-            line.connect(str(hub.data_dir / "valkey.sock"))
-            line.sendall(" ".join(words).encode() + b"\r\n")
-            return line.recv(65536)
-
-    return command
+def flush(hub):
+    """Somebody empties it."""
+    assert hub.ask_store("FLUSHALL").startswith(b"+OK")
 
 
-def lose_by_flushing(hub):
-    assert stores(hub)("FLUSHALL").startswith(b"+OK")
-
-
-def lose_by_deleting(hub):
-    """The machine's disk is new: Valkey is killed, and all that it had is gone."""
-    pid = hub.child("valkey-server")
-    os.kill(pid, signal.SIGSTOP)  # so that it is not started again too early
-    shutil.rmtree(hub.data_dir / "valkey")
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: stores(hub)("PING").startswith(b"+PONG"), seconds=60, what="a new Valkey")
+def delete(hub):
+    """The disk is new."""
+    hub.lose_store()
 
 
 def pids(person, names):
@@ -75,7 +57,7 @@ def test_with_the_store_emptied_twenty_running_servers_are_found_again(slurm, sh
         ids = sorted(number for number, _, _ in hub.jobs())
         assert len(ids) == 20
 
-        for lose in (lose_by_flushing, lose_by_deleting):
+        for lose in (flush, delete):
             lose(hub)
             sign_in()  # sessions and tokens went with it
             for who, person in people.items():

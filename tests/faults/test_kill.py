@@ -70,6 +70,20 @@ def test_a_killed_valkey_comes_back_with_every_session_and_route(hub, running):
     assert answer.json()["pid"] == pid
 
 
+def test_a_valkey_whose_folder_was_removed_comes_back_and_what_runs_is_found_again(hub, running):
+    _, _, path, pid = running
+    hub.lose_store()
+    eventually(lambda: any("Found again" in line for line in hub.output), seconds=60, what="the record, from the job")
+    with closing(hub.browser()) as browser, hub.api() as api:
+        eventually(lambda: hub.ready(api), seconds=60, what="a ready server")
+        assert eventually(lambda: browser.get(path), what="the answer").json()["pid"] == pid
+    hub.stop()
+    hub.start()
+    with hub.api() as api:
+        assert api.get("/user").json()["admin"], "the one person at this machine"
+        hub.stop_server(api)
+
+
 def test_the_whole_hub_killed_finds_everything_again(hub, running):
     browser, api, path, pid = running
     hub.kill_all()
