@@ -854,6 +854,7 @@ class Starter:
         self.app = 0  # the app's pid, which is also its session and its group
         self.exit_code = None
         self.log = -1
+        self.short = ""  # a folder for the socket alone, where the job's own has too long a path
         self.endpoint = None
         self.reached_at = None  # where the gateway finds it, where that is not the app's own socket
         self.listener = None
@@ -876,6 +877,24 @@ class Starter:
 
     def run(self):
         """Start, report, wait, report the end; the exit code of the job."""
+        try:
+            return self.carry_out()
+        finally:
+            self.tidy_up()
+
+    def tidy_up(self):
+        """The socket's folder of its own goes with the job, empty as it is but for the socket."""
+        if self.short:
+            try:
+                os.unlink(os.path.join(self.short, "app.sock"))
+            except OSError:
+                pass
+            try:
+                os.rmdir(self.short)
+            except OSError:
+                pass
+
+    def carry_out(self):
         _signal.set_wakeup_fd(self.wake_write)
         for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
             _signal.signal(number, self.on_signal)
@@ -942,9 +961,9 @@ class Starter:
         """A path in the folder, or in a private one of its own where that is too long for a socket (unix(7))."""
         path = os.path.join(self.folder, "app.sock")
         if len(os.fsencode(path)) > SUN_PATH:
-            short = "/tmp/towpath-%d-%s" % (os.geteuid(), self.spec["attempt"])
-            make_private(short)
-            path = os.path.join(short, "app.sock")
+            self.short = "/tmp/towpath-%d-%s" % (os.geteuid(), self.spec["attempt"])
+            make_private(self.short)
+            path = os.path.join(self.short, "app.sock")
         try:
             os.unlink(path)
         except FileNotFoundError:

@@ -207,6 +207,8 @@ class LocalLauncher:
             try:
                 if now - path.stat().st_mtime > KEEP_SECONDS:
                     shutil.rmtree(path)
+                    # a starter that was killed leaves its socket's folder
+                    shutil.rmtree(f"/tmp/towpath-{os.geteuid()}-{name}", ignore_errors=True)  # noqa: S108
                     self._folders.pop(name, None)
                     views.pop(name, None)
             except OSError:  # looked at again in an hour

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -128,11 +127,13 @@ if not os.path.exists({str(tmp_path / "stolen")!r}):
 
 def test_a_job_folder_too_deep_for_a_socket_gets_a_short_private_one(start, hub, tmp_path):
     deep = tmp_path / ("d" * 90)
-    start(app(), folder=deep)
+    job = start(app(), folder=deep)
     path = Path(hub.wait("ready")["endpoint"]["path"])
     assert len(os.fsencode(path)) < 100
     assert path.parent.lstat().st_mode & 0o777 == 0o700
-    shutil.rmtree(path.parent)
+    job.terminate()
+    job.wait(20)
+    assert not path.parent.exists()  # it goes with the job
 
 
 def test_an_app_that_ends_at_once_is_told_with_its_exit_code_and_log(start, hub, tmp_path):
