@@ -24,7 +24,7 @@ help:  ## Say what there is
 run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ (ARGS="--port 9000" to change)
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" exec $(BIN)/towpath serve $(ARGS)
 
-test: check .venv-jupyter/.done .venv-bench/.done debian-test cluster-apps  ## Install what the tests need, and run them all
+test: check .venv-jupyter/.done debian-test cluster-apps  ## Install what the tests need, and run them all
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(ARGS)
 
 test-slurm-versions: .venv/.test debian-slurm  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
