@@ -120,7 +120,7 @@ def alice(slurm, hub):
 @pytest.mark.timeout(200)
 def test_after_a_requeue_the_same_url_leads_to_the_new_node(slurm, alice):
     alice.start()
-    first = alice.until("ready", 20)
+    first = alice.until("ready")
     assert (alice.node(), first["node"]) == ("cn1", "cn1")
     job = alice.job(slurm)
     slurm.run("scontrol", "update", "NodeName=cn1", "State=DRAIN", "Reason=fans")
@@ -141,7 +141,7 @@ def test_after_a_requeue_the_same_url_leads_to_the_new_node(slurm, alice):
 )
 def test_a_scancel_is_seen_and_told_with_who_did_it(slurm, alice, by, words):
     alice.start()
-    alice.until("ready", 20)
+    alice.until("ready")
     slurm.run("scancel", alice.job(slurm), user=by)
     eventually(lambda: alice.model()["reason"], seconds=10, what="a reason")
     eventually(lambda: (alice.model()["reason"] or {}).get("message") == words, seconds=60, what=words)
@@ -153,7 +153,7 @@ def test_a_scancel_is_seen_and_told_with_who_did_it(slurm, alice, by, words):
 @pytest.mark.timeout(200)
 def test_memory_that_ran_out_is_told_with_the_log(slurm, alice):
     alice.start()
-    alice.until("ready", 20)
+    alice.until("ready")
     alice.browser.get("/user/alice/fill")
     eventually(lambda: (alice.model()["reason"] or {}).get("code") == "out-of-memory", seconds=60, what="the cause")
     assert "of memory" in alice.model()["reason"]["message"]
@@ -164,7 +164,7 @@ def test_memory_that_ran_out_is_told_with_the_log(slurm, alice):
 @pytest.mark.timeout(200)
 def test_an_app_that_crashes_is_told_with_its_exit_code_and_log(slurm, alice):
     alice.start()
-    alice.until("ready", 20)
+    alice.until("ready")
     alice.browser.get("/user/alice/crash")
     reason = alice.until("failed")["reason"]
     assert (reason["code"], reason["exit_code"]) == ("app-died", 7)
