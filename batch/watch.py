@@ -23,6 +23,8 @@ RUNNING_TICKS: Final = 20
 """Between two polls where jobs only run: a job's start and its end are told by its starter, and are looked at when they
 are. What is left to be found is an end without a word (the node's, or of a starter that was killed)."""
 IDLE_SECONDS: Final = 30.0
+SETTLE_SECONDS: Final = 30.0
+"""For so long after an end the polls stay CALM_TICKS apart: the accounting tells its figures a little later."""
 LATENCY_SHARE: Final = 5
 """A poll that takes a second is made every five seconds at most."""
 AT_ONCE_SECONDS: Final = 0.1
@@ -59,6 +61,7 @@ class ClusterWatch:
         self._failures = 0
         self._latency = 0.0
         self._hurry_until = 0.0
+        self._settled_at = 0.0
         # On this machine a look costs a read of /proc; elsewhere a message to everybody's scheduler.
         self._running_ticks = CALM_TICKS if config.kind == "local" else RUNNING_TICKS
         self._heard: dict[str, str] = {}
@@ -123,6 +126,8 @@ class ClusterWatch:
         if now < self._hurry_until:
             return least
         live = [view.state for view in self._views.values() if not view.state.final]
+        if now < self._settled_at:
+            return max(least, CALM_TICKS * self.config.tick)
         if not live:
             return max(least, IDLE_SECONDS)
         return max(least, (self._running_ticks if set(live) == {JobState.ACTIVE} else CALM_TICKS) * self.config.tick)
@@ -144,6 +149,10 @@ class ClusterWatch:
             self._recovered()
         self._failures, self._failing_since, self._began, self._as_of = 0, None, began, as_of
         self._submitted = {attempt: at for attempt, at in self._submitted.items() if at >= began}
+        self._take(views)
+
+    def _take(self, views: Mapping[str, JobView]) -> None:
+        """Keep what was shown, and tell what differs from before."""
         before, self._views = self._views, views
         self._heard = {attempt: word for attempt, word in self._heard.items() if attempt in views}
         self._by_key = {}
@@ -151,6 +160,8 @@ class ClusterWatch:
             self._by_key.setdefault(server_key(view.user, view.server), []).append(view)
         for attempt, view in views.items():
             old = before.get(attempt)
+            if view.state.final and old is not None and not old.state.final:
+                self._settled_at = asyncio.get_running_loop().time() + SETTLE_SECONDS
             if old is not view and old != view and not (old is None and view.state.final):
                 self._changed(server_key(view.user, view.server))
         for attempt, view in before.items():

@@ -130,6 +130,24 @@ def test_a_scheduler_is_asked_less_often_where_jobs_only_run(kind, state, second
     run(body())
 
 
+def test_after_an_end_the_accounting_is_asked_again_soon():
+    launcher = FakeLauncher()
+    watch = ClusterWatch(ClusterConfig(name="fake", kind="slurm", tick=1.0), launcher, lambda _: None)
+
+    async def body():
+        spec = spec_of()
+        await launcher.submit(spec)
+        launcher.step(spec.attempt, JobState.ACTIVE)
+        await watch._poll(0.0)
+        launcher.step(spec.attempt, JobState.FAILED)
+        await watch._poll(0.0)
+        now = asyncio.get_running_loop().time()
+        assert watch._pause(now) == 5.0
+        assert watch._pause(now + 60.0) == 30.0
+
+    run(body())
+
+
 def test_a_word_of_a_job_that_the_last_poll_does_not_show_is_a_poll_at_once_but_once():
     async def main():
         launcher, spec = FakeLauncher(), spec_of()
