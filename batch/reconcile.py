@@ -249,6 +249,8 @@ def _moved(server: Server, mended: Server, view: JobView, now: float) -> list[Ac
 
 
 def _begun_anew(server: Server, view: JobView) -> bool:
+    if view.restarts > server.restart:
+        return True
     if server.ready is None or view.started is None:
         return False
     return view.started > server.ready + RESTART_MARGIN
@@ -266,9 +268,11 @@ def _too_slow(server: Server, job: JobRef | None, now: float, window: float) -> 
 def _mended(server: Server, view: JobView, job: JobRef | None) -> Server:
     """The record with what the job knows better: its id, its deadline, and the secrets that it really has.
 
-    The secrets differ when a leader wrote new ones for a submit that an earlier one had already done.
+    The secrets differ when a leader wrote new ones for a submit that an earlier one had already done. A run that the
+    scheduler has given up may live on, on a node that it cannot reach: its word counts no more.
     """
-    mended = replace(server, job=job, stale=False, **_place(server, view))
+    restart = max(server.restart, view.restarts)
+    mended = replace(server, job=job, stale=False, restart=restart, **_place(server, view))
     record = view.record
     if record is not None and record.attempt == server.attempt and record.report_hash:
         mended = replace(mended, report_hash=record.report_hash, credential=record.credential)
@@ -328,6 +332,7 @@ def orphan(view: JobView, server: Server | None, *, cluster: str, now: float) ->
         target=Target.READY,
         revision=server.revision if server else 0,
         fence=server.fence if server else 0,
+        restart=view.restarts,
         **_place(record, view),
     )
     job = JobRef(cluster=cluster, native_id=view.native_id)

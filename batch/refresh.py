@@ -49,6 +49,7 @@ async def refresh(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause(failures, cluster.slurm.catalog_seconds)):
                 await again.wait()
+                failures = 0
 
 
 def pause(failures: int, every: float) -> float:

@@ -142,6 +142,15 @@ TABLE = [
 ]
 
 
+def test_the_word_of_a_run_that_the_scheduler_has_given_up_counts_no_more():
+    _, save = decide(server(Status.READY), seen(JobState.QUEUED, restarts=1))
+    assert (save.server.status, save.server.restart) == (Status.QUEUED, 1)
+    _, save = decide(server(Status.READY), seen(JobState.ACTIVE, restarts=1))
+    assert (save.server.status, save.server.restart) == (Status.STARTING, 1)
+    assert decide(server(Status.READY, restart=1), seen(JobState.ACTIVE, restarts=1)) == []
+    assert decide(server(Status.READY, restart=2), seen(JobState.ACTIVE, restarts=1)) == []
+
+
 def test_a_cluster_that_answers_again_is_told():
     (save,) = decide(server(Status.READY, stale=True), seen(JobState.ACTIVE))
     assert (save.message, save.server.stale) == ("here answers again.", False)

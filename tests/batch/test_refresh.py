@@ -103,10 +103,12 @@ def test_a_cluster_that_is_back_is_looked_at_without_waiting_longer(monkeypatch)
     monkeypatch.setattr(module, "FIRST_BACK_OFF", 600.0)
 
     async def main():
-        script, back = Script(LauncherError("away", transient=True), OFFER), asyncio.Event()
+        away = LauncherError("away", transient=True)
+        script, back = Script(away, away, OFFER), asyncio.Event()
         task = asyncio.ensure_future(refresh(script, CLUSTER, script, fence=7, again=back))
         await asyncio.sleep(0.05)
         assert script.kept == []
+        monkeypatch.setattr(module, "FIRST_BACK_OFF", 0.05)  # should it fail once more, that is the first failure again
         back.set()
         await asyncio.wait_for(script.done.wait(), 5)
         task.cancel()

@@ -288,15 +288,28 @@ class Person:
             answer.raise_for_status()
         return words(answer.text)
 
+    def reads(self, what: str, path: str, *, seconds: float = 60) -> str:
+        """Wait until a page says something; all that it says."""
+        seen = ""
+
+        def there() -> bool:
+            nonlocal seen
+            seen = self.words(path)
+            return what in seen
+
+        try:
+            eventually(there, seconds=seconds, what=what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{seen}\n" + "\n".join(self.hub.output[-25:])) from None
+        return seen
+
     def pending(self, server: str = "") -> str:
         """What the page of its start says."""
-        return self.words(f"/hub/spawn-pending/{self.name}/{server}".rstrip("/"))
+        return self.words(self.pending_path(server))
 
-    def events(self, server: str = "") -> list[str]:
-        """What its progress told, up to the end of the start."""
-        where = self._where(server)
-        text = self.api.get(f"{where}/progress", timeout=60).text
-        return [json.loads(line[6:])["message"] for line in text.splitlines() if line.startswith("data: ")]
+    def pending_path(self, server: str = "") -> str:
+        """Where that page is."""
+        return f"/hub/spawn-pending/{self.name}/{server}".rstrip("/")
 
     def attempt(self, server: str = "") -> str:
         """The id of its attempt, which an admin sees."""

@@ -81,7 +81,7 @@ def test_slurmctld_away_loses_nothing_cancels_nothing_and_is_told(slurm, hub, al
     # Everybody is told in words, and what runs goes on.
     for name in before:
         eventually(lambda name=name: alice.model(name)["stale"], seconds=60, what=f"{name} is stale")
-    eventually(lambda: "devcluster does not answer" in alice.pending("later"), seconds=60, what="the page's words")
+    alice.reads("devcluster does not answer", alice.pending_path("later"))
     for name in ("starts", "waits", "later"):
         assert "The scheduler has not answered since" in alice.pending(name)
         assert "nothing is cancelled" in alice.pending(name)
@@ -132,13 +132,41 @@ def test_without_munge_a_start_waits_for_it_and_happens_once(slurm, hub, alice):
     assert list(jobs_of(slurm, alice.attempt("later")).values()) == ["RUNNING"]
 
 
+def test_a_node_that_is_lost_leads_to_another_and_the_old_run_is_not_believed(slurm, hub, alice):
+    alice.start("runs")
+    alice.until("ready", "runs")
+    first = alice.answers("runs")
+    assert first["node"] == "cn1"
+    slurm.daemon("cn1").kill()
+    try:
+        # What slurmctld does by itself after SlurmdTimeout.
+        slurm.run("scontrol", "update", "NodeName=cn1", "State=DOWN", "Reason=lost")
+        back = alice.until("queued", "runs")
+        assert (back["node"], back["deadline"]) == ("", None)
+        alice.reads("back into the queue. The node cn1 failed", alice.pending_path("runs"))
+        # The first run lives on, says that it answers, and hears that it is over.
+        eventually(lambda: not Path(f"/proc/{first['pid']}").exists(), seconds=90, what="the end of the first run")
+        assert alice.model("runs")["status"] == "queued"
+        slurm.run("scontrol", "update", f"JobId={first['job']}", "StartTime=now")
+        alice.until("ready", "runs")
+        second = eventually(lambda: (now := alice.answers("runs"))["node"] == "cn2" and now, what="the way to cn2")
+        assert (second["job"], second["pid"] != first["pid"]) == (first["job"], True)
+    finally:
+        slurm.daemon("cn1").start()
+    # Its node is back, and takes nothing with it.
+    eventually(lambda: slurm.run("sinfo", "-h", "-n", "cn1", "-o", "%t").strip() == "idle", seconds=60, what="the node")
+    assert alice.app("runs") == second
+    assert alice.model("runs")["status"] == "ready"
+    assert [state for _, _, state in hub.jobs()] == ["RUNNING"]
+
+
 def test_without_slurmdbd_servers_start_and_end_with_what_is_known_and_the_form_says_so(slurm, hub, alice):
     alice.start("runs")
     alice.until("ready", "runs")
     slurm.daemon("slurmdbd").kill()
     try:
         note = "Slurm's accounting does not answer: accounts and limits are those that it told last."
-        eventually(lambda: note in alice.words("/hub/spawn/alice/other"), seconds=60, what="the form's note")
+        alice.reads(note, "/hub/spawn/alice/other")
         assert alice.api.get("/towpath/catalog/devcluster").json()["default_account"] == "physics"
         assert note in alice.api.get("/towpath/catalog/devcluster").json()["notes"]
         alice.start("new", account="physics")
@@ -157,28 +185,3 @@ def test_without_slurmdbd_servers_start_and_end_with_what_is_known_and_the_form_
     finally:
         slurm.daemon("slurmdbd").start()
     eventually(lambda: note not in alice.words("/hub/spawn/alice/other"), seconds=60, what="the end of the note")
-
-
-def test_a_node_that_is_lost_leads_to_another_and_the_old_run_is_not_believed(slurm, hub, alice):
-    alice.start("runs")
-    alice.until("ready", "runs")
-    first = alice.answers("runs")
-    assert first["node"] == "cn1"
-    slurm.daemon("cn1").kill()
-    try:
-        # What slurmctld does by itself after SlurmdTimeout.
-        slurm.run("scontrol", "update", "NodeName=cn1", "State=DOWN", "Reason=lost")
-        back = alice.until("queued", "runs")
-        assert (back["node"], back["deadline"]) == ("", None)
-        eventually(lambda: "back into the queue. The node cn1 failed" in alice.pending("runs"), what="the words")
-        slurm.run("scontrol", "update", f"JobId={first['job']}", "StartTime=now")
-        alice.until("ready", "runs")
-        second = eventually(lambda: (now := alice.answers("runs"))["node"] == "cn2" and now, what="the way to cn2")
-        assert (second["job"], second["pid"] != first["pid"]) == (first["job"], True)
-    finally:
-        slurm.daemon("cn1").start()
-    # The first run, which nobody had told, ends when its node is back, and takes nothing with it.
-    eventually(lambda: not Path(f"/proc/{first['pid']}").exists(), seconds=60, what="the end of the first run")
-    assert alice.app("runs") == second
-    assert alice.model("runs")["status"] == "ready"
-    assert [state for _, _, state in hub.jobs()] == ["RUNNING"]

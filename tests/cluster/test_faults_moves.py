@@ -8,7 +8,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.cluster.faulty import FaultyHub, clear, jobs_of, short
-from tests.hub import eventually
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 SLEEP = "#!/bin/sh\nexec sleep 300\n"
@@ -64,7 +63,7 @@ def test_a_job_that_is_run_again_is_found_at_its_url_and_what_was_open_is_closed
 
     said = asyncio.run(main())
     alice.until("queued")
-    page = eventually(lambda: said in (text := alice.pending()) and text, what=said)
+    page = alice.reads(said, alice.pending_path())
     assert "waits in the queue" in page
     # Nobody is led to where it was.
     assert alice.browser.get(alice.url() + "hello").status_code == 424
