@@ -33,6 +33,10 @@ GUESSES: Final = frozenset(
 )
 """Codes of reasons that were given without the scheduler's own, and give way to it."""
 
+ITS_OWN: Final = range(1, 128)
+"""Exit codes by which an app says itself that it failed. A cancel that is seen afterwards is the hub's own, which cleans
+up behind it; one that came first ends an app with 0 or by a signal."""
+
 
 def why(server: Server, view: JobView) -> tuple[Status, Reason]:
     """Stopped or failed, and why, for a job that has ended while its server was to be ready."""
@@ -94,6 +98,8 @@ def better(server: Server, view: JobView | None, *, now: float) -> Reason | None
     if view is None or not view.state.final or view.ending is None or server.reason is None:
         return None
     if server.reason.code not in GUESSES or server.ended is None or now - server.ended > LATE_SECONDS:
+        return None
+    if view.state is JobState.CANCELED and server.reason.exit_code in ITS_OWN:
         return None
     reason = replace(view.ending, log_tail=server.reason.log_tail, exit_code=server.reason.exit_code)
     return None if reason == server.reason else reason

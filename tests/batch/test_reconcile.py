@@ -536,6 +536,13 @@ def test_an_app_that_seemed_to_end_by_itself_was_cancelled():
     assert (save.server.status, save.server.reason.message) == (Status.FAILED, by_root.message)
 
 
+def test_an_app_that_failed_by_itself_was_not_cancelled_by_the_hub_that_cleaned_up():
+    by_root = Reason(code="cancelled", message="An administrator cancelled the job.")
+    failed = ended("exited")
+    failed = replace(failed, reason=replace(failed.reason, exit_code=3))
+    assert shape(decide(failed, seen(JobState.CANCELED, ending=by_root))) == ["DropRoute", "Settle"]
+
+
 @pytest.mark.parametrize("code", ["stopped", "no-answer", "command", "folder", "config"])
 def test_what_the_hub_did_itself_or_the_starter_explained_stays(code):
     assert shape(decide(ended(code), seen(JobState.CANCELED, ending=OOM))) == ["DropRoute", "Settle"]
