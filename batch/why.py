@@ -34,8 +34,8 @@ GUESSES: Final = frozenset(
 """Codes of reasons that were given without the scheduler's own, and give way to it."""
 
 ITS_OWN: Final = range(1, 128)
-"""Exit codes by which an app says itself that it failed. A cancel that is seen afterwards is the hub's own, which cleans
-up behind it; one that came first ends an app with 0 or by a signal."""
+"""Exit codes by which an app says itself that it failed. A cancel that is seen afterwards is the hub's own, which
+cleans up behind it; one that came first ends an app with 0 or by a signal."""
 
 
 def why(server: Server, view: JobView) -> tuple[Status, Reason]:
