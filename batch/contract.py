@@ -141,7 +141,7 @@ class JobView(Struct, frozen=True, kw_only=True):
     job's folder; `record`: where the job carries it. `waiting`: while it is queued, where the scheduler says why.
     `node`: where it runs. `ending`: for an ended job, the cause in plain words, where the scheduler knows one (out of
     memory, walltime, ...), for one that waits again that of its last run; it has no log tail. `restarts`: how
-    often the scheduler has put it back into the queue.
+    often the scheduler has put it back into the queue; 0 while that is not to be told.
     """
 
     attempt: str

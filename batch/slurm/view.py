@@ -109,7 +109,8 @@ def view(mine: Mine, places: Places, *, now: float, ending: Reason | None = None
         waiting=_waiting(job, places, now) if state is JobState.QUEUED else None,
         node=job.node if state is JobState.ACTIVE else "",
         ending=ending or cause(facts_of(job), user=owner.user) if state.final else None,
-        restarts=job.restarts,
+        # One that is put back counts the run to come already, while its last one still ends (COMPLETING).
+        restarts=job.restarts if job.state in ("PENDING", "RUNNING") else 0,
     )
 
 

@@ -378,6 +378,9 @@ async def requeued(one, slurm, clock):
     await one.submit(spec)
     slurm.step(1, "RUNNING", started=clock(), node="cn1")
     await one.poll()
+    slurm.step(1, "COMPLETING", restarts=1)  # its run ends, and the next is counted
+    view = (await one.poll())[spec.attempt]
+    assert (view.state, view.restarts) == (JobState.ACTIVE, 0)
     slurm.step(1, "PENDING", reason="BeginTime", restarts=1, started=None, ends=None, node="")
     began = clock.now
 
