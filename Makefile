@@ -49,7 +49,7 @@ bench: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-bench  ## Measur
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: bench-slurm
-bench-slurm: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-slurm  ## The same on a real Slurm (root): its part of the page
+bench-slurm: .venv/.test .venv-bench/.done debian-slurm cluster-apps  ## The same on a real Slurm (root): its part of the page
 	@tests/debian.sh sudo:sudo
 	$(SUDO) $(BIN)/python -m tests.bench_slurm $(ARGS)
 

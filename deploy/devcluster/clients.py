@@ -7,6 +7,7 @@ import os
 import pwd
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from deploy.devcluster.errors import DevclusterError
 from deploy.devcluster.layout import Layout
@@ -37,7 +38,7 @@ def attempt(
             check=False,
             timeout=seconds,
             env={**environment(layout), **own},
-            cwd=account.pw_dir if account else os.sep,
+            cwd=account.pw_dir if account and Path(account.pw_dir).is_dir() else os.sep,
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
             extra_groups=os.getgrouplist(user, account.pw_gid) if account else None,

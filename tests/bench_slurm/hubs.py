@@ -7,16 +7,17 @@ import json
 from pathlib import Path
 from typing import Protocol
 
+from deploy.devcluster.hub import APPS
 from tests.bench import machine
 from tests.bench.hubs import Hub
 from tests.bench.jupyterhub import JupyterHub
-from tests.bench.process import BENCH_PYTHON, HERE, ROOT, free_port
+from tests.bench.process import BENCH_PYTHON, HERE, free_port
 from tests.bench.towpath import Towpath, options
 from tests.bench_slurm.cluster import WAIT, BenchCluster
 from tests.bench_slurm.people import NOTE, People
 
 PYTHON = "/usr/bin/python3"
-JUPYTER = ROOT / ".venv-jupyter"
+JUPYTER = APPS / "python"  # a checkout may lie where its jobs' users cannot enter
 TOWPATH, PEER = "towpath", "jupyterhub"
 
 
