@@ -140,7 +140,7 @@ async def _take_ready(site: Site, server: Server, report: Ready) -> None:
     if not first:  # the job was run again, elsewhere: the same URL leads to the new node
         server = advance(server, Status.STARTING, now=now)
     ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
-    # The controller learns nothing from it but, on a scheduler's cluster, that a look is worth while (the walltime's end).
+    # On a scheduler's cluster a look is worth while now: it shows the walltime's end.
     wake = _kind(site, server) != "local"
     event = _event(site, ready, "It answers." if first else "It answers, on the node that it moved to.")
     await _publish(site, await site.store.servers.save(ready, event=event, marked=True, wake=wake))
