@@ -51,19 +51,20 @@ for pid in asked["pids"]:
         path = "/proc/%d/%s" % (pid, what)
         try:
             if what == "fd":
-                os.listdir(path)
+                got = os.listdir(path)
             elif what in ("cwd", "exe"):
-                os.readlink(path)
+                got = os.readlink(path)
             else:
-                open(path, "rb").read(1)
-            told["read"].append(path)
+                got = open(path, "rb").read(1)
+            if got:  # what has just ended has nothing to hide
+                told["read"].append(path)
         except OSError:
             pass
-    told["seen"] += open("/proc/%d/cmdline" % pid).read()
     try:
+        told["seen"] += open("/proc/%d/cmdline" % pid).read()
         os.kill(pid, 0)
         told["signalled"].append(pid)
-    except PermissionError:
+    except OSError:
         pass
 for path in asked["files"]:
     try:
