@@ -9,6 +9,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.auth.proof import Proven
 from portal.auth import Provider, RefusedError
 
 BROUGHT_ALONG: Final = ("forwarded", "via", "x-real-ip", "x-client-ip", "x-original-host")
@@ -16,7 +17,7 @@ BROUGHT_ALONG: Final = ("forwarded", "via", "x-real-ip", "x-client-ip", "x-origi
 
 
 class NameAlone:
-    """The provider of kind `test` (`gateway.auth.shared.Proof`)."""
+    """The provider of kind `test` (`gateway.auth.proof.Proof`)."""
 
     def __init__(self, name: str, names: tuple[str, ...]) -> None:
         """`names`: who may be picked."""
@@ -28,14 +29,14 @@ class NameAlone:
             names=names,
         )
 
-    async def prove(self, fields: Mapping[str, str], request: Any) -> str:
+    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
         """The name that was picked. Raises RefusedError for any other, and for a request from elsewhere."""
         if not from_here(request.scope.get("client"), [name.lower() for name in request.headers]):
             raise RefusedError("The test sign-in is only for people at the hub's own machine.")
         name = fields.get("name", "")
         if name not in self._names:
             raise RefusedError("Pick one of the names.")
-        return name
+        return Proven(name=name)
 
 
 def from_here(client: tuple[str, int] | None, headers: list[str]) -> bool:

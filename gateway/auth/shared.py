@@ -6,31 +6,19 @@ One-time links are for the one-machine mode alone: here they are no way in, and 
 
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec.structs import replace
 
 from gateway.auth.cookies import CookieJar
 from gateway.auth.named import NameAlone
+from gateway.auth.proof import Proof
 from gateway.auth.sessions import BrowserSessions
 from portal.auth import Provider, RefusedError
 from state.config import AuthConfig
 from state.errors import ConflictError
 from state.records import User
 from state.store.all import Store
-
-
-class Proof(Protocol):
-    """One provider: how it is shown, and how it proves a name."""
-
-    @property
-    def shown(self) -> Provider:
-        """For the sign-in page."""
-        ...
-
-    async def prove(self, fields: Mapping[str, str], request: Any) -> str:
-        """The name of whoever sent this form. Raises RefusedError."""
-        ...
 
 
 def proofs(config: AuthConfig) -> tuple[Proof, ...]:
@@ -59,11 +47,11 @@ class SharedAuth(BrowserSessions):
         proof = self._proofs.get(provider)
         if proof is None:
             raise RefusedError("There is no such way to sign in.")
-        name = await proof.prove(fields, request)
-        config = self._config
+        proven = await proof.prove(fields, request)
+        config, name = self._config, proven.name
         if name not in config.allowed_users and name not in config.admins:
             raise RefusedError(f"{name} may not enter this hub. Ask the people who run it.")
-        return await self._admitted(name, admin=name in config.admins)
+        return await self._admitted(name, admin=proven.admin or name in config.admins)
 
     async def sign_in_with_link(self, secret: str) -> User | None:  # noqa: ARG002
         """No link lets anybody in."""

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.auth.cookies import CookieJar
 from gateway.auth.named import NameAlone, from_here
+from gateway.auth.proof import Proven
 from gateway.auth.shared import SharedAuth
 from portal.auth import RefusedError
 from state.config import AuthConfig, ProviderConfig
@@ -48,7 +49,7 @@ def test_only_the_names_of_the_configuration_may_be_picked(name):
     proof = NameAlone("names", ("alice", "bob"))
     with pytest.raises(RefusedError, match="Pick one"):
         asyncio.run(proof.prove({"name": name}, request()))
-    assert asyncio.run(proof.prove({"name": "alice"}, request())) == "alice"
+    assert asyncio.run(proof.prove({"name": "alice"}, request())) == Proven(name="alice")
 
 
 def test_users_are_made_at_their_first_sign_in_and_admins_are_flagged(store_url):
