@@ -149,7 +149,7 @@ def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
         await until((home() / ".towpath/jobs" / spec.attempt / "job.json").exists)
-        argv = slurm.run("ps", "-e", "-o", "args")
+        argv = slurm.run("ps", "-ww", "-e", "-o", "args")
         assert "towpath-starter" in argv
         assert secret not in argv
         for command in (
