@@ -1,6 +1,7 @@
 """What a way to sign in is: how it is shown, and what it proves of somebody.
 
-Owns: the seam between providers and admission (`gateway.auth.shared`). Refuses to know any provider, sessions and pages.
+Owns: the seam between providers and admission (`gateway.auth.shared`).
+Refuses to know any provider, sessions and pages.
 """
 
 from collections.abc import Mapping
