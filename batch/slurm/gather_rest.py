@@ -94,6 +94,7 @@ def partitions_of(answer: Mapping[str, Any]) -> list[Partition]:
                 qos=who(_text(one, "allowed_qos") or _text(_map(one, "qos"), "allowed")),
                 denied_qos=names(_text(one, "denied_qos") or _text(_map(one, "qos"), "deny")),
                 groups=who(_text(one, "allowed_groups") or _text(_map(one, "groups"), "allowed")),
+                own_qos="".join(names(_text(one, "qos") or _text(_map(one, "qos"), "assigned"))[:1]),
             )
         )
     return found
@@ -134,6 +135,7 @@ def _qos(one: Mapping[str, Any]) -> Qos:
     return Qos(
         name=_text(one, "name"),
         priority=number(one, "priority") or 0,
+        over_partition=bool(_words(one, "flags") & {"OVERRIDE_PARTITION_QOS", "OVERPARTQOS"}),
         per_job=_limits(_list(per_user, "job"), _list(tres, "total"), walltime=wall),
         per_user=_limits(
             _list(per_user, "user"),

@@ -96,6 +96,20 @@ def test_slurmrestd_gathers_the_same_catalog_while_jobs_run_and_nodes_are_draine
     assert abs(course.start - time.time() - 3600) < 300
 
 
+def test_a_partitions_groups_and_its_own_qos_are_known(slurm):
+    slurm.run("scontrol", "update", "PartitionName=gpu", "AllowGroups=bob", "QoS=gpuq")
+    try:
+        text, rest = gathered(by_text(slurm)), gathered(by_rest(slurm))
+    finally:
+        slurm.run("scontrol", "update", "PartitionName=gpu", "AllowGroups=ALL", "QoS=")
+    for offer in (text, rest):
+        gpu = offer.catalog.partition("gpu")
+        assert (gpu.groups, gpu.own_qos) == (("bob",), "gpuq")
+        assert (offer.grants["bob"].groups, offer.grants["alice"].groups) == (("bob",), ())
+    gpu = gathered(by_text(slurm)).catalog.partition("gpu")
+    assert (gpu.groups, gpu.own_qos) == (None, "")
+
+
 def test_while_slurmdbd_is_away_what_it_told_last_stands(slurm):
     async def main():
         gatherer = Gatherer("hpc", by_text(slurm))
