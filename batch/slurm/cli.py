@@ -176,7 +176,7 @@ def _job(row: list[str]) -> Job:
     state = values["State"]
     begins, ends = _time(values["StartTime"]), _time(values["EndTime"])
     waits = states.job_state(state) is JobState.QUEUED
-    code, signal = states.exit_of(int(values["exit_code"] or 0))
+    code, signal = states.exit_text(values["exit_code"])
     return Job(
         id=int(values["JobID"]),
         user=values["UserName"],

@@ -40,6 +40,7 @@ kind = "slurm"
 tick = 0.5
 [cluster.slurm]
 conf = "{conf}"
+bin_dir = "{bin_dir}"
 catalog_seconds = 5
 [[profile]]
 name = "app"
@@ -65,7 +66,8 @@ default = "normal"
 @pytest.fixture(scope="module")
 def hub(slurm_session, tmp_path_factory):
     command = json.dumps(["/usr/bin/python3", "-I", "-S", "-c", APP, "{socket}"])
-    config = CONFIG.format(conf=slurm_session.slurm_conf, command=command)
+    layout = slurm_session.layout
+    config = CONFIG.format(conf=layout.slurm_conf, bin_dir=layout.bin_dir, command=command)
     hub = Hub(tmp_path_factory.mktemp("hub"), config=config).start()
     try:
         yield hub

@@ -327,9 +327,26 @@ def test_a_job_that_is_not_there_is_no_error_of_a_cancel_nor_of_the_accounting(r
         gone = {"errors": [{"error_number": 2017, "error": "Invalid job id specified"}]}
         restd.tell("/slurm/v0.0.38/job/9", gone, 500)
         await client.cancel(9, ALICE)
+        newer = {"status": [{"error": {"code": 2021, "message": "Job/step already completing or completed"}}]}
+        restd.tell("/slurm/v0.0.38/job/9", {**newer, "errors": []})
+        await client.cancel(9, ALICE)
         nothing = {"errors": [{"error_number": 9003, "error": "Nothing found with query"}], "jobs": []}
         restd.tell("/slurmdb/v0.0.38/job/9", nothing)
         assert await client.past(ids=[9], since=0) == []
+        await client.close()
+
+    run(body())
+
+
+def test_a_cancel_that_newer_versions_refuse_beside_empty_errors_is_refused(restd, client):
+    async def body():
+        told = {"error": {"code": 2002, "message": "Access/permission denied"}, "step_id": "9"}
+        restd.tell("/slurm/v0.0.38/job/9", {"status": [told], "errors": [], "warnings": []})
+        with pytest.raises(LauncherError) as caught:
+            await client.cancel(9, ALICE)
+        assert caught.value.code == "denied"
+        restd.tell("/slurm/v0.0.38/job/9", {"status": [], "errors": [], "warnings": []})
+        await client.cancel(9, ALICE)
         await client.close()
 
     run(body())
