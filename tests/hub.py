@@ -18,6 +18,7 @@ import httpx
 
 from gateway.serve import valkey
 from state.store.all import Store
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
@@ -99,7 +100,7 @@ class Hub:
         self.workers = workers
         self.path = path
         self.redis_url = redis_url
-        self.port = 0
+        self.port = free_port()
         self.process: subprocess.Popen[str] | None = None
         self.link = ""
         self.open = False

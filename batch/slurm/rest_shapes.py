@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from batch.contract import JobState, LauncherError
 from batch.slurm.client import Job, Past
-from batch.slurm.ending import from_rest, number
+from batch.slurm.ending import from_rest, memory_of, number
 from batch.slurm.script import Batch
 from batch.slurm.states import exit_of, job_state, one_word
 
@@ -160,6 +160,7 @@ def _job(job: Mapping[str, Any]) -> Job:
     waits = job_state(word) is JobState.QUEUED
     begins, ends = _time(job, "start_time"), _time(job, "end_time")
     code, signal = _exit(job.get("exit_code"))
+    limit = number(job.get("time_limit"))
     return Job(
         id=int(job["job_id"]),
         user=_text(job, "user_name"),
@@ -179,6 +180,8 @@ def _job(job: Mapping[str, Any]) -> Job:
         signal=signal,
         restarts=number(job.get("restart_cnt")) or 0,
         node=_text(job, "batch_host"),
+        memory=memory_of(_text(job, "tres_alloc_str") or _text(job, "tres_req_str"), number(job.get("node_count"))),
+        limit=None if limit is None else limit * 60.0,
     )
 
 

@@ -86,6 +86,9 @@ OLD = {
     "exit_code": 1792,
     "restart_cnt": 1,
     "batch_host": "cn1",
+    "tres_alloc_str": "cpu=2,mem=400M,node=2,billing=2",
+    "node_count": 2,
+    "time_limit": 30,
 }
 
 
@@ -97,6 +100,7 @@ NEW = {
     **OLD,
     "job_state": ["RUNNING"],
     **{name: wrapped(OLD[name]) for name in ("priority", "submit_time", "start_time", "end_time")},
+    **{name: wrapped(OLD[name]) for name in ("node_count", "time_limit")},
     "exit_code": {
         "status": ["ERROR"],
         "return_code": wrapped(7),
@@ -109,6 +113,7 @@ def test_both_generations_tell_the_same_job():
     (old,), (new,) = jobs_of({"jobs": [OLD]}), jobs_of({"jobs": [NEW]})
     assert old == new
     assert (old.id, old.started, old.ends, old.exit_code, old.signal, old.reason) == (7, 20.0, 30.0, 7, 0, "")
+    assert (old.memory, old.limit) == (200 << 20, 1800.0)
 
 
 def test_flags_of_a_state_are_shown_in_its_place():
