@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from gateway.answers import PortalAnswers
 from gateway.app import App
+from gateway.auth.account import local_user
 from gateway.auth.cookies import PLAIN_NAME, CookieJar
 from gateway.auth.credentials import Brought
-from gateway.auth.local import LocalAuth, local_user
+from gateway.auth.local import LocalAuth
 from gateway.auth.shared import SharedAuth
 from gateway.handover import Asgi, Handover, remove_socket, socket_path
 from gateway.revocation import Revocation

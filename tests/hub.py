@@ -16,7 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from gateway.commands.token import issue
 from gateway.serve import valkey
+from state.settings import load
 from state.store.all import Store
 from tests.ports import free_port
 
@@ -250,8 +252,9 @@ class Hub:
         return client
 
     def api(self, user=None):
-        """A client with an API token."""
-        token = self.command("token", user or self.user()).stdout.strip()
+        """A client with an API token: `towpath token` without a process of its own, which would take a second."""
+        settings = load(self.config if self.config.exists() else None, self.data_dir)
+        token = asyncio.run(issue(settings, user or self.user()))
         return httpx.Client(base_url=f"{self.origin}/hub/api", timeout=30, headers={"Authorization": f"token {token}"})
 
     def user(self):

@@ -9,18 +9,8 @@ from typing import Any
 from gateway.auth.cookies import CookieJar
 from gateway.auth.sessions import BrowserSessions
 from portal.auth import Provider, RefusedError
-from state.errors import NameRuleError
-from state.names import user_name
 from state.records import User
 from state.store.all import Store
-
-
-def local_user(account: str) -> str:
-    """The hub's name for the Unix account that runs it: itself, or `me` when the name rules do not allow it."""
-    try:
-        return user_name(account)
-    except NameRuleError:
-        return "me"
 
 
 class LocalAuth(BrowserSessions):

@@ -10,7 +10,7 @@ from dataclasses import replace as with_changes
 
 from msgspec.structs import replace
 
-from gateway.auth.local import local_user
+from gateway.auth.account import local_user
 from gateway.commands import UsageError
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
 from state.config import Config
