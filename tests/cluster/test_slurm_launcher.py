@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pwd
+import secrets
 import time
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def test_a_job_is_its_users_in_its_home_with_an_environment_of_its_own(slurm, ma
 
 
 def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
-    secret = "s3cret-of-alice"
+    secret = f"of-alice-{secrets.token_hex(8)}"
 
     async def body():
         launcher = make()
