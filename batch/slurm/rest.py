@@ -147,7 +147,7 @@ class RestClient:
 
 
 def errors_of(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What the answer says has failed. From 24.11 on a cancel that failed is in `status`, beside empty `errors`."""
+    """What the answer says has failed. Newer versions tell of a cancel in `status`, by job, beside empty `errors`."""
     errors: list[Mapping[str, Any]] = [one for one in answer.get("errors") or () if isinstance(one, dict)]
     for one in answer.get("status") or ():
         error = one.get("error") if isinstance(one, dict) else None

@@ -65,23 +65,24 @@ def test_a_partition_that_starts_nothing(slurm, change, undo, code):
 
 
 @pytest.mark.parametrize(
-    ("change", "undo", "options", "refusal", "codes"),
+    ("groups", "nodes", "refusal", "codes"),
     [
-        ("AllowGroups=bob", "AllowGroups=ALL", (), "partition-groups", ("AccountNotAllowed",)),
-        ("State=UP", "State=UP", ("--nodes=5",), "nodes", ("PartitionConfig", "PartitionNodeLimit")),
+        ("bob", 1, "partition-groups", ("AccountNotAllowed",)),
+        ("ALL", 5, "nodes", ("PartitionConfig", "PartitionNodeLimit")),
     ],
 )
-def test_what_one_version_refuses_and_another_keeps_waiting(slurm, change, undo, options, refusal, codes):
-    slurm.run("scontrol", "update", "PartitionName=cpu", change)
+def test_what_one_version_refuses_another_keeps_waiting(slurm, groups, nodes, refusal, codes):
+    slurm.run("scontrol", "update", "PartitionName=cpu", f"AllowGroups={groups}")
+    argv = ("sbatch", "--parsable", "--output=/dev/null", f"--nodes={nodes}")
     try:
-        done = slurm.attempt("sbatch", "--parsable", "--output=/dev/null", *options, user="alice", given=SLEEP)
+        done = slurm.attempt(*argv, user="alice", given=SLEEP)
         if done.returncode:
             error = refused(done.stderr)
             assert (error.code, error.transient) == (refusal, False)
         else:
             assert "partition cpu" in told(slurm, done.stdout.strip(), until=codes).message.lower()
     finally:
-        slurm.run("scontrol", "update", "PartitionName=cpu", undo)
+        slurm.run("scontrol", "update", "PartitionName=cpu", "AllowGroups=ALL")
 
 
 @pytest.mark.parametrize(
