@@ -9,6 +9,7 @@ from gateway.serve import valkey
 from state import names, scopes
 from state.errors import StateUnavailableError, TowpathError
 from state.records import Token, User
+from state.roles import Roles
 from state.settings import Settings, load
 from state.store.all import Store
 
@@ -44,7 +45,7 @@ async def _issue(settings: Settings, given: argparse.Namespace) -> str:
         ) from error
     try:
         user = await _user(store, settings, name)
-        owned = scopes.of_user(user)
+        owned = Roles.of(settings.config).scopes_of_user(user)
         granted = scopes.narrow(given.scope or ["inherit"], owned, user=user.name)
         now = time.time()
         return await store.tokens.issue(
