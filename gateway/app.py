@@ -28,7 +28,8 @@ from gateway.tunnel import Caller, Tunnel, UpstreamError
 from gateway.wire import Request
 from portal.errors import Answer
 from state.errors import StateUnavailableError
-from state.mirror import Identity, Mirror
+from state.identity import Identity
+from state.mirror import Mirror
 from state.names import server_key
 from state.records import Route
 from state.scopes import may
@@ -105,7 +106,7 @@ class _Proof:
         """The same as last time, if it is the same."""
         caller = self.caller
         if caller is None or self.identity is not identity or caller.by_cookie is not by_cookie:
-            caller = Caller(user=identity.user.name, digest=identity.digest, by_cookie=by_cookie)
+            caller = Caller(user=identity.key, digest=identity.digest, by_cookie=by_cookie)
             self.identity, self.caller = identity, caller
         return caller
 
@@ -309,9 +310,9 @@ class App:
         )
 
     def _may_access(self, identity: Identity, user: str, name: str) -> bool:
-        if identity.session is not None and identity.user.name == user:
+        if identity.session is not None and identity.is_user(user):
             return True
-        return may(identity.scopes, "access:servers", server=server_key(user, name))
+        return may(identity.access, "access:servers", server=server_key(user, name))
 
     # --- answers of our own --------------------------------------------------------------------------------
 

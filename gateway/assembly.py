@@ -31,6 +31,7 @@ from state import names
 from state.config import AuthConfig, Config
 from state.mirror import Mirror
 from state.records import Route, Status, Target
+from state.roles import Roles
 from state.settings import Settings
 from state.store.all import Store
 
@@ -89,7 +90,13 @@ class Gateway:
         door = config.gateway
         store = await Store.open(settings.redis_url)
         auth = config.auth or AuthConfig()
-        mirror = Mirror(store, grace=door.outage_grace, session_lifetime=auth.session_lifetime)
+        mirror = Mirror(
+            store,
+            grace=door.outage_grace,
+            session_lifetime=auth.session_lifetime,
+            roles=Roles.of(config),
+            service_digests=settings.service_digests,
+        )
         public = urlsplit(door.public_url)
         scheme = public.scheme or "http"
         jar = CookieJar(secure=scheme == "https", base_path=door.base_path)

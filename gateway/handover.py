@@ -21,7 +21,7 @@ from gateway.tunnel import Tunnel, UpstreamError
 from gateway.tunnel.headers import HOP_BY_HOP, Fields, ResponseHead, named_in_connection
 from gateway.wire import Request
 from gateway.wire.framing import UNTIL_CLOSE, declared_length
-from state.mirror import Identity
+from state.identity import Identity
 from state.records import Endpoint
 
 Scope = dict[str, Any]

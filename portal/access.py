@@ -13,9 +13,9 @@ from litestar.exceptions import HTTPException
 from portal.site import Site
 from state import scopes
 from state.errors import NotFoundError
-from state.mirror import Identity
+from state.identity import Identity
 from state.names import server_key
-from state.records import User
+from state.records import Service, User
 
 
 class Sees(Protocol):
@@ -41,6 +41,16 @@ class View:
             return True
         key = "" if server is None else server_key(user.name, server)
         return scopes.may(self._scopes, scope, user=user.name, server=key, groups=user.groups)
+
+    def group(self, scope: str, name: str) -> bool:
+        """Whether the caller may do this to a group."""
+        return scopes.may(self._scopes, scope, groups=(name,))
+
+    def service(self, scope: str, service: Service) -> bool:
+        """Whether the caller may do this to a service."""
+        if self._itself and scope == "read:services:name":
+            return True
+        return scopes.may(self._scopes, scope, service=service.name)
 
     def everywhere(self, scope: str) -> bool:
         """Whether the caller has this scope without a filter."""

@@ -18,6 +18,7 @@ from state.errors import (
     ChoicesError,
     ConflictError,
     NameRuleError,
+    NotAPersonError,
     NotFoundError,
     StateUnavailableError,
     TransitionError,
@@ -30,6 +31,7 @@ STATUS: Final[dict[type[Exception], int]] = {
     NotFoundError: 404,
     ConflictError: 409,
     TransitionError: 409,
+    NotAPersonError: 403,
     NameRuleError: 400,
     ChoicesError: 400,
 }

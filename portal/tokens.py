@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 
 from portal.site import Site
 from state import scopes
-from state.mirror import Identity
+from state.identity import Identity
 from state.records import Token, User
 
 NOTE_MAX: Final = 200
@@ -32,7 +32,7 @@ async def issue(
         raise HTTPException(status_code=400, detail="expires_in is a number of seconds from now, at least 1.")
     if wanted is not None and len(wanted) > SCOPES_MAX:
         raise HTTPException(status_code=400, detail=f"At most {SCOPES_MAX} scopes.")
-    owners = scopes.of_user(user)
+    owners = site.roles.scopes_of_user(user)
     granted = owners if wanted is None else scopes.narrow(wanted, owners)
     granted = scopes.narrow(granted, identity.scopes)
     if wanted and not granted:

@@ -64,6 +64,41 @@ class AuthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: tuple[ProviderConfig, ...] = ()
     session_lifetime: Annotated[int, Meta(ge=60)] = 14 * 24 * 3600
     """Seconds after the last use at which a session ends."""
+    token_lifetime_max: Annotated[int, Meta(ge=0)] = 0
+    """Seconds that an API token may live at most; one without an expiry gets this. 0: no limit."""
+
+
+class RoleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[role]]`: scopes by a name, and who has them. `user` and `server` change what every user and server has."""
+
+    name: Name
+    description: str = ""
+    scopes: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+class ServiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[service]]`: a program that calls the API in its own name, or signs people in by the hub."""
+
+    name: Name
+    url: str = ""
+    """Where it answers: then it is reached at /services/NAME/. Empty: it only calls."""
+    api_token_file: str = ""
+    """The file with its API token, which is also its OAuth client's secret: 32 characters or more."""
+    admin: bool = False
+    """Whether it may do all that an admin may."""
+    scopes: tuple[str, ...] = ()
+    oauth_redirect_uris: tuple[str, ...] = ()
+    """Where people may be sent back to after they have signed in to it by the hub."""
+    oauth_scopes: tuple[str, ...] = ()
+    """What the tokens that it gets of people may hold at most, beside who they are."""
+    oauth_no_confirm: bool = False
+    """People are not asked whether they want to sign in to it."""
+    info: dict[str, Any] = field(default_factory=dict)
+    display: bool = True
+    """Whether people see it in a menu."""
 
 
 class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -202,6 +237,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gateway: GatewayConfig = GatewayConfig()
     state: StateConfig = StateConfig()
     auth: AuthConfig | None = None
+    role: tuple[RoleConfig, ...] = ()
+    service: tuple[ServiceConfig, ...] = ()
     cluster: tuple[ClusterConfig, ...] = (ClusterConfig(name="local", kind="local"),)
     profile: tuple[ProfileConfig, ...] = (
         ProfileConfig(

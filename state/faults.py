@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from state import choices
+from state import choices, faults_rights
 from state.config import (
     AuthConfig,
     ClusterConfig,
@@ -65,7 +65,7 @@ def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], fau
         faults.append(Fault(f"environment variable {variable}" if variable else source, key, message))
 
     config: Config = _struct(Config, raw, "", frozenset(origins), say)
-    for check in (_gateway, _state, _auth, _clusters, _profiles):
+    for check in (_gateway, _state, _auth, faults_rights.check, _clusters, _profiles):
         check(config, say)
     return config if len(faults) == before else None
 

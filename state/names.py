@@ -16,6 +16,7 @@ SERVER_NAME = re.compile(r"[a-z](-?[a-z0-9])*")
 SERVER_NAME_MAX = 30
 USER_NAME = re.compile(r"[a-z0-9_][a-z0-9_.@+-]*")
 USER_NAME_MAX = 64
+GROUP_NAME_MAX = 255
 
 
 def user_name(raw: str) -> str:
@@ -41,6 +42,17 @@ def server_name(raw: str) -> str:
             "A server's name is at most 30 small letters, digits and single dashes, and begins with a letter."
         )
     return raw
+
+
+def group_name(raw: str) -> str:
+    """Normalise a group's name once (NFKC) and check it. Raises NameRuleError.
+
+    Providers name groups as they like (spaces, paths, capitals): whatever is printable may stand in one.
+    """
+    name = unicodedata.normalize("NFKC", raw).strip()
+    if not name or len(name) > GROUP_NAME_MAX or not name.isprintable():
+        raise NameRuleError(f"A group's name is 1 to {GROUP_NAME_MAX} printable characters.")
+    return name
 
 
 def server_key(user: str, name: str) -> str:

@@ -41,6 +41,51 @@ class User(Struct, frozen=True, kw_only=True):
     revision: int = 0
 
 
+class Group(Struct, frozen=True, kw_only=True):
+    """A group of users. Who is in it stands in the users' own records; `properties` are the site's, of any shape."""
+
+    name: str
+    properties: dict[str, Any] = field(default_factory=dict)
+    revision: int = 0
+
+
+class Role(Struct, frozen=True, kw_only=True):
+    """Scopes by a name, and who has them. `scopes` as written: `self`, `!user` and the like are not resolved."""
+
+    name: str
+    description: str = ""
+    scopes: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """A program that calls the API in its own name, or signs people in by the hub, or both.
+
+    `url`: where it answers (empty: it only calls). `scopes`: what it may do, beside its roles. `oauth_redirect_uris`:
+    where people may be sent back to (empty: it signs nobody in); `oauth_scopes`: what the tokens that it gets of them
+    may hold at most; `oauth_no_confirm`: people are not asked. `display`: whether people see it in a menu.
+    `configured`: it stands in the configuration, and is not the API's to remove.
+    """
+
+    name: str
+    url: str = ""
+    admin: bool = False
+    scopes: tuple[str, ...] = ()
+    oauth_redirect_uris: tuple[str, ...] = ()
+    oauth_scopes: tuple[str, ...] = ()
+    oauth_no_confirm: bool = False
+    info: dict[str, Any] = field(default_factory=dict)
+    display: bool = True
+    configured: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name among those who own tokens; no user can have it."""
+        return f"service:{self.name}"
+
+
 class JobRef(Struct, frozen=True, kw_only=True):
     """Where a job is to be found: the cluster's name and the scheduler's own id (PSI/J: native id)."""
 
@@ -169,15 +214,24 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 class Token(Struct, frozen=True, kw_only=True):
-    """An API credential. Only its SHA-256 is stored. `expires` None: never. `scopes` are JupyterHub's."""
+    """An API credential of a user's or (`user` empty) a service's. Only its SHA-256 is stored.
+
+    `expires` None: never. `scopes` are JupyterHub's.
+    """
 
     id: str
-    user: str
+    user: str = ""
+    service: str = ""
     scopes: tuple[str, ...]
     note: str = ""
     created: float
     expires: float | None = None
     last_activity: float | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose it is: a user's name, or a service's key."""
+        return self.user or f"service:{self.service}"
 
 
 class Route(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from gateway.auth.cookies import CookieJar
-from state.mirror import Identity
+from state.identity import Identity
 from state.records import Session, User
 from state.store.all import Store
 

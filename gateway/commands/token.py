@@ -10,6 +10,7 @@ from gateway.serve import valkey
 from state import names, scopes
 from state.errors import StateUnavailableError, TowpathError
 from state.records import Token, User
+from state.roles import Roles
 from state.settings import Settings, load
 from state.store.all import Store
 
@@ -48,7 +49,7 @@ async def issue(
         ) from error
     try:
         owner = await _user(store, settings, name)
-        owned = scopes.of_user(owner)
+        owned = Roles.of(settings.config).scopes_of_user(owner)
         granted = scopes.narrow(scope or ["inherit"], owned, user=owner.name)
         now = time.time()
         return await store.tokens.issue(

@@ -16,7 +16,10 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking: the user's name, the digest of the ticket or token that proves it, and which of the two."""
+    """Who is asking: the user's name or the service's key, and what proves it.
+
+    `digest`: of the ticket (`by_cookie`) or of the token.
+    """
 
     user: str
     digest: str

@@ -80,7 +80,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         wish = await read_json(request, NewUsers)
         if wish is None or not wish.usernames:
             raise HTTPException(status_code=400, detail="Name at least one user in usernames.")
-        if wish.admin and not identity.user.admin:
+        if wish.admin and not identity.admin:
             raise HTTPException(status_code=403, detail="Only admins make admins.")
         users = [User(name=user_name(name), admin=wish.admin, created=site.clock()) for name in wish.usernames]
         added = [user for user in users if await store.users.add(user)]

@@ -19,7 +19,7 @@ from portal.site import Site
 from portal.verbs import read
 from state.config import ProfileConfig
 from state.errors import ChoicesError, NameRuleError
-from state.mirror import Identity
+from state.identity import Identity
 from state.names import server_name
 from state.records import Server, Status, User
 

@@ -14,7 +14,6 @@ from portal.replies import go, page, read_form
 from portal.site import Site
 from portal.tokens import issue
 from portal.verbs import read
-from state import scopes
 
 LIFETIMES: Final = (
     ("3600", "1 hour"),
@@ -44,7 +43,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             typed=typed,
             problem=problem,
             secret=secret,
-            everything=len(scopes.of_user(user)),
+            everything=len(site.roles.scopes_of_user(user)),
             lifetimes=LIFETIMES,
         )
 

@@ -4,8 +4,10 @@ from state.redis import Redis
 from state.store.catalogs import Catalogs
 from state.store.credentials import Links, Sessions, Tokens
 from state.store.feed import Feed
+from state.store.groups import Groups
 from state.store.leases import Leases
 from state.store.servers import Servers
+from state.store.services import Services
 from state.store.users import Users
 
 
@@ -15,6 +17,8 @@ class Store:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.users = Users(redis)
+        self.groups = Groups(redis)
+        self.services = Services(redis)
         self.servers = Servers(redis)
         self.sessions = Sessions(redis)
         self.tokens = Tokens(redis)

@@ -98,7 +98,10 @@ class Sessions:
 
 
 class Tokens:
-    """API tokens. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """API tokens. All verbs raise StateUnavailableError when Redis cannot serve.
+
+    `owner`: a user's name, or a service's key.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -109,7 +112,7 @@ class Tokens:
         secret = secrets.token_urlsafe(SECRET_BYTES)
         key = digest(secret)
         until = () if token.expires is None else ("PXAT", _milliseconds(token.expires))
-        listed = ("HSET", keys.tokens(token.user), token.id, key)
+        listed = ("HSET", keys.tokens(token.owner), token.id, key)
         await self._redis.call(*listed)
         await self._redis.call("SET", keys.token(key), _ENCODER.encode(token), *until)
         await self._redis.call(*listed)  # as with sessions
@@ -125,9 +128,9 @@ class Tokens:
         found = await self._redis.pipeline([("GET", keys.token(key)) for key in secret_digests])
         return [None if record is None else _TOKEN.decode(record) for record in found]
 
-    async def of_user(self, user: str) -> list[Token]:
-        """All live tokens of a user, oldest first."""
-        return await _listed(self._redis, keys.tokens(user), keys.token, _TOKEN)
+    async def of_user(self, owner: str) -> list[Token]:
+        """All live tokens of a user or (by its key) a service, oldest first."""
+        return await _listed(self._redis, keys.tokens(owner), keys.token, _TOKEN)
 
     async def used(self, secret_digests: dict[str, float]) -> None:
         """Note last use (digest → seconds), in a batch; no effect on a token that is gone."""
@@ -140,20 +143,20 @@ class Tokens:
                 commands.append(("SET", keys.token(key), record, "XX", "KEEPTTL"))
         await self._redis.pipeline(commands)
 
-    async def revoke(self, user: str, token_id: str) -> bool:
+    async def revoke(self, owner: str, token_id: str) -> bool:
         """End one token everywhere; False when there was none."""
-        found = await self._redis.call("HGET", keys.tokens(user), token_id)
+        found = await self._redis.call("HGET", keys.tokens(owner), token_id)
         if found is None:
             return False
         key = found.decode()
         gone = await self._redis.call("DEL", keys.token(key))
-        await self._redis.call("HDEL", keys.tokens(user), token_id)
+        await self._redis.call("HDEL", keys.tokens(owner), token_id)
         await self._feed.revoke(digests=(key,))
         return bool(gone)
 
-    async def revoke_all(self, user: str) -> int:
-        """End all tokens of a user; how many there were."""
-        return await _end_all(self._redis, self._feed, keys.tokens(user), keys.token)
+    async def revoke_all(self, owner: str) -> int:
+        """End all tokens of a user or service; how many there were."""
+        return await _end_all(self._redis, self._feed, keys.tokens(owner), keys.token)
 
 
 class Links:

@@ -7,6 +7,9 @@ from typing import Final
 
 USERS_NAMES: Final = "towpath:{users}:names"
 
+GROUPS_NAMES: Final = "towpath:{groups}:names"
+SERVICES_ALL: Final = "towpath:{services}:all"
+
 SERVERS_ACTIVE: Final = "towpath:{servers}:active"
 SERVERS_MARK: Final = "towpath:{servers}:mark"
 SERVERS_WORK: Final = "towpath:{servers}:work"
@@ -40,9 +43,19 @@ def activity(user_name: str) -> str:
     return f"towpath:{{u:{user_name}}}:activity"
 
 
-def tokens(user_name: str) -> str:
-    """Hash: token id to digest."""
-    return f"towpath:{{u:{user_name}}}:tokens"
+def group(name: str) -> str:
+    """JSON of the group."""
+    return f"towpath:{{g:{name}}}:group"
+
+
+def members(group_name: str) -> str:
+    """Set of the names of who is in it."""
+    return f"towpath:{{g:{group_name}}}:members"
+
+
+def tokens(owner: str) -> str:
+    """Hash: token id to digest. `owner`: a user's name, or a service's key."""
+    return f"towpath:{{u:{owner}}}:tokens"
 
 
 def sessions(user_name: str) -> str:
