@@ -66,6 +66,19 @@ class AuthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds after the last use at which a session ends."""
 
 
+class AuditConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[audit]`: how long what people did is kept in the store, and where else the leading controller writes it."""
+
+    entries: Annotated[int, Meta(ge=1000, le=1_000_000)] = 200_000
+    """How many are kept at most."""
+    days: Annotated[int, Meta(ge=1)] = 365
+    """How long they are kept at most."""
+    file: str = ""
+    """A file to which each is appended as a line of JSON; empty: none."""
+    syslog: str = ""
+    """Where each is sent as an RFC 5424 message: unix:///dev/log or udp://host:514; empty: nowhere."""
+
+
 class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[cluster.slurm]`: how the controller speaks to Slurm."""
 
@@ -202,6 +215,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gateway: GatewayConfig = GatewayConfig()
     state: StateConfig = StateConfig()
     auth: AuthConfig | None = None
+    audit: AuditConfig = AuditConfig()
     cluster: tuple[ClusterConfig, ...] = (ClusterConfig(name="local", kind="local"),)
     profile: tuple[ProfileConfig, ...] = (
         ProfileConfig(

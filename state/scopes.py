@@ -58,8 +58,9 @@ SUBSCOPES: Final[dict[str, tuple[str, ...]]] = {
     "proxy": (),
     "shutdown": (),
     "read:metrics": (),
+    "read:audit": (),
 }
-"""Every scope but the metascopes `self` and `inherit`, with what it contains."""
+"""Every scope but the metascopes `self` and `inherit`, with what it contains. `read:audit` is our own."""
 
 SELF: Final = (
     "read:users",
@@ -69,6 +70,7 @@ SELF: Final = (
     "servers",
     "tokens",
     "access:servers",
+    "read:audit",
 )
 """What `self` means, each filtered to the owner. The role `user` has `self` and nothing else."""
 
@@ -88,6 +90,7 @@ ADMIN: Final = (
     "access:servers",
     "read:roles",
     "read:metrics",
+    "read:audit",
     "shares",
 )
 """What the role `admin` has, without a filter."""

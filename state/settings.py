@@ -17,7 +17,7 @@ from state.faults import REDIS_SCHEMES, checked
 
 PREFIX: Final = "TOWPATH_"
 OWN_VARIABLES: Final = frozenset({"TOWPATH_DATA_DIR"})
-TABLES: Final = ("gateway", "state", "auth")
+TABLES: Final = ("gateway", "state", "auth", "audit")
 """The tables whose scalar keys the environment may override."""
 
 

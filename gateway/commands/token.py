@@ -2,11 +2,14 @@
 
 import argparse
 import asyncio
+import getpass
 import secrets
 import time
 
 from gateway.serve import valkey
+from portal.tokens import told
 from state import names, scopes
+from state.audit import Act, Entry
 from state.errors import StateUnavailableError, TowpathError
 from state.records import Token, User
 from state.settings import Settings, load
@@ -47,16 +50,20 @@ async def _issue(settings: Settings, given: argparse.Namespace) -> str:
         owned = scopes.of_user(user)
         granted = scopes.narrow(given.scope or ["inherit"], owned, user=user.name)
         now = time.time()
-        return await store.tokens.issue(
-            Token(
-                id=secrets.token_hex(8),
-                user=user.name,
-                scopes=tuple(sorted(granted)),
-                note=given.note,
-                created=now,
-                expires=now + given.expires_in if given.expires_in else None,
-            )
+        token = Token(
+            id=secrets.token_hex(8),
+            user=user.name,
+            scopes=tuple(sorted(granted)),
+            note=given.note,
+            created=now,
+            expires=now + given.expires_in if given.expires_in else None,
         )
+        secret = await store.tokens.issue(token)
+        who, what = getpass.getuser(), told(token)
+        await store.audit.note(
+            Entry(time=now, act=Act.TOKEN_MADE, who=who, by="command line", user=user.name, what=what)
+        )
+        return secret
     finally:
         await store.close()
 
