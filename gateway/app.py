@@ -76,6 +76,13 @@ class Portal(Protocol):
         """Answer a request, asked by `identity` (None: nobody)."""
 
 
+class Visits(Protocol):
+    """Told when somebody uses, or tries to use, a server that is not theirs. Must not wait."""
+
+    def __call__(self, request: Request, identity: Identity, user: str, name: str, *, refused: bool) -> None:
+        """`name`: of `user`'s server, as far as it is known."""
+
+
 Found = dict[str, Identity | Route | None]
 
 
@@ -123,6 +130,7 @@ class App:
         answers: Answers,
         jar: CookieJar,
         find: Callable[[str, str], Awaitable[Route | None]],
+        visits: Visits,
         base_path: str,
         scheme: str,
         allowed_hosts: frozenset[bytes] | None,
@@ -138,6 +146,7 @@ class App:
         self._answers = answers
         self._jar = jar
         self._find = find
+        self._visits = visits
         self._scheme = scheme
         self._allowed_hosts = allowed_hosts
         self._tasks: set[asyncio.Task[None]] = set()
@@ -217,7 +226,7 @@ class App:
             return
         if identity is None:
             raise Refusal(403, "Sign in, or send a valid token.", sign_in=True)
-        route = self._authorise(identity, target, found)
+        route = self._authorise(request, identity, target, found)
         if route is not None and (target.complete or head.websocket or request.method not in _SLASHLESS):
             carry = self._tunnel.websocket if head.websocket else self._tunnel.http
             carry(request, route, caller=proof.caller_of(identity, by_cookie=by_cookie), refuse=self._refuse_upstream)
@@ -234,7 +243,7 @@ class App:
         else:
             self._spawn(request, self._not_running(request, identity, target, page=page))
 
-    def _authorise(self, identity: Identity, target: paths.UserPath, found: Found) -> Route | None:
+    def _authorise(self, request: Request, identity: Identity, target: paths.UserPath, found: Found) -> Route | None:
         """The route if there is one, when the caller may use it. Raises Refusal and _Ask."""
         user, segment = target.user, target.segment
         route = self._mirror.lookup(user, segment)
@@ -243,11 +252,15 @@ class App:
             late = self._known("route", found, lambda: self._find(user, segment))
             assert late is None or isinstance(late, Route)
             route = late
-        if not self._may_access(identity, user, route.name if route is not None else ""):
+        name = route.name if route is not None else ""
+        if not self._may_access(identity, user, name):
+            self._visits(request, identity, user, name, refused=True)
             # The same answer whether or not there is such a server: who runs what is nobody else's business.
             raise Refusal(403, "You have no access to this server.")
         if not self._mirror.fresh:
             raise Refusal(503, _AWAY)
+        if route is not None and identity.user.name != user:
+            self._visits(request, identity, user, name, refused=False)
         return route
 
     def _who(self, proof: _Proof, found: Found, *, at_app: bool) -> tuple[Identity | None, bool]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
+from gateway.address import client_address
 from gateway.answers import PortalAnswers
 from gateway.app import App
 from gateway.auth.account import local_user
@@ -23,6 +24,7 @@ from gateway.handover import Asgi, Handover, remove_socket, socket_path
 from gateway.revocation import Revocation
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
+from gateway.visits import ForeignVisits
 from gateway.wire import Request
 from portal.app import Services, create_portal
 from portal.auth import Auth
@@ -101,13 +103,18 @@ class Gateway:
         scheme = public.scheme or "http"
         jar = CookieJar(secure=scheme == "https", base_path=door.base_path)
 
+        proxies = tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies)
+
+        def address(request: Request) -> str:
+            return client_address(request.client.peer, request.head.fields, proxies)
+
         def on_activity(route: Route) -> None:
             mirror.note_activity(route.user, route.name)
 
         tunnel = Tunnel(
             TunnelOptions(
                 public_scheme=public.scheme,
-                trusted_proxies=tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies),
+                trusted_proxies=proxies,
                 hidden_cookies=frozenset({PLAIN_NAME.encode()}),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
@@ -135,7 +142,7 @@ class Gateway:
             request.respond(*answers.refuse(503, f"The hub's pages do not answer just now. {error}", page=page))
 
         portal_path = socket_path(settings.data_dir)
-        handover = Handover(cast("Asgi", create_portal(services)), tunnel, portal_path, refuse)
+        handover = Handover(cast("Asgi", create_portal(services)), tunnel, portal_path, refuse, address)
         await mirror.start()
         app = App(
             mirror=mirror,
@@ -144,6 +151,7 @@ class Gateway:
             answers=answers,
             jar=jar,
             find=Finder(store, door.base_path),
+            visits=ForeignVisits(store, address),
             base_path=door.base_path,
             scheme=scheme,
             allowed_hosts=_hosts(config),

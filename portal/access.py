@@ -5,7 +5,7 @@ the caller's scopes (so that nobody learns what exists there). Refuses to know c
 checked them.
 """
 
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from litestar import Request
 from litestar.exceptions import HTTPException
@@ -16,6 +16,12 @@ from state.errors import NotFoundError
 from state.identity import Identity
 from state.names import server_key
 from state.records import Service, User
+
+NOT_YOURS: Final = "There is no such user, or they are not yours to see."
+
+
+class HiddenError(NotFoundError):
+    """It is there, but not for this caller, who is told that it is not. The audit is told the truth."""
 
 
 class Sees(Protocol):
@@ -97,8 +103,10 @@ async def need_user(
     """The caller, and the user whom they may do this to. Raises 403, or 404 (no such user, or not for this caller)."""
     identity = need_anywhere(request, scope)
     user = await site.store.users.get(name)
-    if user is None or not View(identity)(scope, user, server):
-        raise NotFoundError("There is no such user, or they are not yours to see.")
+    if user is None:
+        raise NotFoundError(NOT_YOURS)
+    if not View(identity)(scope, user, server):
+        raise HiddenError(NOT_YOURS)
     return identity, user
 
 

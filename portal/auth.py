@@ -47,8 +47,11 @@ class Auth(Protocol):
         """The user of a one-time link, which is used up by this; None when it is not valid (any more)."""
         ...
 
-    async def open_session(self, user: User, request: Request[Any, Any, Any]) -> str:
-        """A new session with a new id, whatever the browser sent; the value of its Set-Cookie header."""
+    async def open_session(self, user: User, request: Request[Any, Any, Any], *, way: str = "") -> str:
+        """A new session with a new id, whatever the browser sent; the value of its Set-Cookie header.
+
+        `way`: how they signed in, for the audit.
+        """
         ...
 
     async def close_session(self, request: Request[Any, Any, Any]) -> str:

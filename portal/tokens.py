@@ -16,6 +16,7 @@ from state.records import Token, User
 NOTE_MAX: Final = 200
 LONGEST: Final = 100 * 365 * 24 * 3600
 SCOPES_MAX: Final = 100
+SCOPES_TOLD: Final = 8
 
 
 async def issue(
@@ -47,3 +48,10 @@ async def issue(
         expires=None if expires_in is None else now + expires_in,
     )
     return token, await site.store.tokens.issue(token)
+
+
+def told(token: Token) -> str:
+    """A token in words, for the audit: its public id, what it is for, what it may do at most."""
+    many = len(token.scopes) > SCOPES_TOLD
+    may = f"{len(token.scopes)} scopes" if many else " ".join(token.scopes) or "nothing"
+    return f"token {token.id} ({token.note or 'no note'}): {may}; {'ends' if token.expires else 'never ends'}"

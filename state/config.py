@@ -101,6 +101,19 @@ class ServiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Whether people see it in a menu."""
 
 
+class AuditConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[audit]`: how long what people did is kept in the store, and where else the leading controller writes it."""
+
+    entries: Annotated[int, Meta(ge=1000, le=1_000_000)] = 200_000
+    """How many are kept at most."""
+    days: Annotated[int, Meta(ge=1)] = 365
+    """How long they are kept at most."""
+    file: str = ""
+    """A file to which each is appended as a line of JSON; empty: none."""
+    syslog: str = ""
+    """Where each is sent as an RFC 5424 message: unix:///dev/log or udp://host:514; empty: nowhere."""
+
+
 class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[cluster.slurm]`: how the controller speaks to Slurm."""
 
@@ -239,6 +252,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     auth: AuthConfig | None = None
     role: tuple[RoleConfig, ...] = ()
     service: tuple[ServiceConfig, ...] = ()
+    audit: AuditConfig = AuditConfig()
     cluster: tuple[ClusterConfig, ...] = (ClusterConfig(name="local", kind="local"),)
     profile: tuple[ProfileConfig, ...] = (
         ProfileConfig(

@@ -65,7 +65,7 @@ def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], fau
         faults.append(Fault(f"environment variable {variable}" if variable else source, key, message))
 
     config: Config = _struct(Config, raw, "", frozenset(origins), say)
-    for check in (_gateway, _state, _auth, faults_rights.check, _clusters, _profiles):
+    for check in (_gateway, _state, _auth, _audit, faults_rights.check, _clusters, _profiles):
         check(config, say)
     return config if len(faults) == before else None
 
@@ -211,6 +211,27 @@ def _state(config: Config, say: Say) -> None:
         say("state.redis_url_file", "redis_url is given too: keep one of the two.")
     if state.redis_url and not state.redis_url.startswith(REDIS_SCHEMES):
         say("state.redis_url", f"the URL must begin with one of: {', '.join(REDIS_SCHEMES)}.")
+
+
+def _audit(config: Config, say: Say) -> None:
+    audit = config.audit
+    if audit.file and not PLAIN_PATH.fullmatch(audit.file):
+        say("audit.file", f"{audit.file!r} is not a whole path: it begins with /.")
+    if audit.syslog and not is_syslog(audit.syslog):
+        say("audit.syslog", f"{audit.syslog!r} is neither unix:///dev/log nor udp://host:514.")
+
+
+def is_syslog(url: str) -> bool:
+    """Whether this says where syslog messages go."""
+    try:
+        parts = urlsplit(url)
+        if parts.query or parts.fragment or parts.username:
+            return False
+        if parts.scheme == "unix":
+            return not parts.netloc and bool(PLAIN_PATH.fullmatch(parts.path)) and len(parts.path) > 1
+        return parts.scheme == "udp" and bool(parts.hostname) and parts.path in {"", "/"} and (parts.port or 1) > 0
+    except ValueError:
+        return False
 
 
 def _auth(config: Config, say: Say) -> None:

@@ -57,10 +57,11 @@ SUBSCOPES: Final[dict[str, tuple[str, ...]]] = {
     "proxy": (),
     "shutdown": (),
     "read:metrics": (),
+    "read:audit": (),
 }
 """Every scope but the metascopes `self` and `inherit`, with what it contains.
 
-`read:access:servers` is Towpath's own: to look at what a server shows, and no more (docs/sharing.md).
+Towpath's own: `read:access:servers`, to look at what a server shows, and no more (docs/sharing.md); `read:audit`.
 """
 
 SELF: Final = (
@@ -71,6 +72,7 @@ SELF: Final = (
     "servers",
     "tokens",
     "access:servers",
+    "read:audit",
 )
 """What `self` means, each filtered to the owner. The role `user` has `self` and nothing else."""
 
@@ -90,6 +92,7 @@ ADMIN: Final = (
     "access:servers",
     "read:roles",
     "read:metrics",
+    "read:audit",
     "shares",
 )
 """What the role `admin` has, without a filter."""

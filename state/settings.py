@@ -20,7 +20,7 @@ PREFIX: Final = "TOWPATH_"
 OWN_VARIABLES: Final = frozenset({"TOWPATH_DATA_DIR"})
 SECRET_LEAST: Final = 32
 """Characters of a service's token, at least."""
-TABLES: Final = ("gateway", "state", "auth")
+TABLES: Final = ("gateway", "state", "auth", "audit")
 """The tables whose scalar keys the environment may override."""
 
 

@@ -2,12 +2,15 @@
 
 import argparse
 import asyncio
+import getpass
 import secrets
 import time
 from collections.abc import Sequence
 
 from gateway.serve import valkey
+from portal.tokens import told
 from state import names, scopes
+from state.audit import Act, Entry
 from state.errors import StateUnavailableError, TowpathError
 from state.records import Token, User
 from state.roles import Roles
@@ -52,16 +55,20 @@ async def issue(
         owned = Roles.of(settings.config).scopes_of_user(owner)
         granted = scopes.narrow(scope or ["inherit"], owned, user=owner.name)
         now = time.time()
-        return await store.tokens.issue(
-            Token(
-                id=secrets.token_hex(8),
-                user=owner.name,
-                scopes=tuple(sorted(granted)),
-                note=note,
-                created=now,
-                expires=now + expires_in if expires_in else None,
-            )
+        token = Token(
+            id=secrets.token_hex(8),
+            user=owner.name,
+            scopes=tuple(sorted(granted)),
+            note=note,
+            created=now,
+            expires=now + expires_in if expires_in else None,
         )
+        secret = await store.tokens.issue(token)
+        who, what = getpass.getuser(), told(token)
+        await store.audit.note(
+            Entry(time=now, act=Act.TOKEN_MADE, who=who, by="command line", user=owner.name, what=what)
+        )
+        return secret
     finally:
         await store.close()
 

@@ -11,12 +11,14 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
+from portal import audit
 from portal.access import View, need, need_anywhere
 from portal.api.users import shown
 from portal.models import is_ready
 from portal.replies import arguments, read_json, reply
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 from state.names import user_name
 from state.records import Server, User
 
@@ -86,6 +88,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         added = [user for user in users if await store.users.add(user)]
         if not added:
             raise HTTPException(status_code=409, detail="All of these users exist already.")
+        for user in added:
+            await audit.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
         view = View(identity)
         return reply([shown(site, (user, [], {}), view, include_stopped=False) for user in added], 201)
 

@@ -12,12 +12,13 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from portal import intent
+from portal import audit, intent
 from portal.access import Sees, View, lacks, need, need_user, signed_in
 from portal.models import service_model, user_model
 from portal.replies import arguments, empty, read_json, reply
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 from state.errors import NotFoundError
 from state.identity import Identity
 from state.names import escape, user_name
@@ -121,6 +122,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         user = User(name=user_name(name), admin=wish.admin, groups=tuple(wish.groups or ()), created=site.clock())
         if not await store.users.add(user):
             raise HTTPException(status_code=409, detail=f"User {user.name} already exists.")
+        await audit.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
         return reply(shown(site, (user, [], {}), View(identity), include_stopped=False), 201)
 
     @patch("/users/{name:str}")
@@ -143,6 +145,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if changed != user:
             changed = await store.users.save(changed)
             await store.feed.revoke(user=user.name)
+            await audit.note(store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))
         found = await store.users.get_with_servers(user.name) or (changed, [], {})
         return reply(shown(site, found, View(identity), include_stopped=False))
 
@@ -165,6 +168,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         await store.sessions.close_all(name)
         await store.users.remove(name)
         await store.feed.revoke(user=name)
+        await audit.note(store, request, Act.USER_REMOVED, user=name)
         return empty(204)
 
     @post("/users/{name:str}/activity", status_code=200)
@@ -216,6 +220,16 @@ def _refuse_reader(identity: Identity) -> None:
 def _only_admins_make_admins(identity: Identity, admin: bool) -> None:  # noqa: FBT001
     if admin and not identity.admin:
         raise HTTPException(status_code=403, detail="Only admins make admins.")
+
+
+def _difference(old: User, new: User) -> str:
+    """What has changed, in words, for the audit."""
+    words = []
+    if old.admin != new.admin:
+        words.append("is an admin now" if new.admin else "is no admin any more")
+    if old.groups != new.groups:
+        words.append(f"groups: {' '.join(new.groups) or 'none'}")
+    return ", ".join(words)
 
 
 def _moment(said: str, now: float) -> float:

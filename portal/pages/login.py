@@ -9,12 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
+from portal import audit
 from portal.access import caller
 from portal.auth import RefusedError
 from portal.nexturl import safe_next
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 
 SECRET_MAX: Final = 512
 USED: Final = "This sign-in link is not valid: it was used already, or its time is over. Make a new one."
@@ -49,8 +51,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
     async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
         user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
         if user is None:
+            await audit.refused(site.store, request, Act.SIGN_IN, who="", what="link", why=USED)
             return form(next_url, USED, 403)
-        cookie = await site.auth.open_session(user, request)
+        cookie = await site.auth.open_session(user, request, way="link")
         return go(next_url or site.at("home"), cookie=cookie)
 
     @read("/login")
@@ -80,7 +83,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         try:
             user = await site.auth.sign_in(fields["provider"], fields, request)
         except RefusedError as error:
+            who, way = fields.get("name", ""), fields["provider"]
+            await audit.refused(site.store, request, Act.SIGN_IN, who=who, what=way, why=str(error))
             return form(next_url, str(error), 403)
-        return go(next_url or site.at("home"), cookie=await site.auth.open_session(user, request))
+        cookie = await site.auth.open_session(user, request, way=fields["provider"])
+        return go(next_url or site.at("home"), cookie=cookie)
 
     return [show, sign_in]

@@ -1,6 +1,7 @@
 """All stores over one connection, as one value to hand down."""
 
 from state.redis import Redis
+from state.store.audit import Audit
 from state.store.catalogs import Catalogs
 from state.store.credentials import Links, Sessions, Tokens
 from state.store.feed import Feed
@@ -26,6 +27,7 @@ class Store:
         self.feed = Feed(redis)
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)
+        self.audit = Audit(redis)
 
     @classmethod
     async def open(cls, url: str) -> "Store":

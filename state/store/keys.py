@@ -19,6 +19,9 @@ FEED_NUMBER: Final = "towpath:{feed}:number"
 FEED_ROUTES: Final = "towpath:{feed}:routes"
 FEED_LOG: Final = "towpath:{feed}:log"
 
+AUDIT_LOG: Final = "towpath:{audit}:log"
+AUDIT_CURSORS: Final = "towpath:{audit}:cursors"
+
 ACTIVITY_OF_USER: Final = "*"
 """The field of a user's own last activity in `activity`; no server can have this name."""
 
@@ -61,6 +64,16 @@ def tokens(owner: str) -> str:
 def sessions(user_name: str) -> str:
     """Hash: session id to digest."""
     return f"towpath:{{u:{user_name}}}:sessions"
+
+
+def audit(user_name: str) -> str:
+    """Stream of what was done to a user."""
+    return f"towpath:{{u:{user_name}}}:audit"
+
+
+def audit_seen(what: str) -> str:
+    """That something has just been noted, with TTL."""
+    return f"towpath:{{audit}}:seen:{what}"
 
 
 def session(digest: str) -> str:

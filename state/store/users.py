@@ -118,6 +118,7 @@ class Users:
             keys.activity(name),
             keys.tokens(name),
             keys.sessions(name),
+            keys.audit(name),
             *[keys.events(name, server.decode()) for server in servers],
         )
         await list_out(self._redis, name, groups)

@@ -73,7 +73,7 @@ class Links:
     async def sign_in(self, provider, fields, request):
         raise RefusedError("There is no such way to sign in.")
 
-    async def open_session(self, user, request):
+    async def open_session(self, user, request, *, way=""):
         return f"towpath-session=ticket-of-{user.name}; HttpOnly; SameSite=Lax; Path=/"
 
     async def close_session(self, request):
