@@ -16,8 +16,8 @@ from state.records import User
 class Provider(Struct, frozen=True, kw_only=True):
     """A way to sign in, as the page shows it.
 
-    `form`: `names` (a button for each of `names`, and nothing to type) or `link` (a button that leads to the provider by
-    way of `/hub/login/NAME`). `logo`: the URL of its picture.
+    `form`: `names` (a button for each of `names`, and nothing to type) or `link` (a button that leads to the provider
+    by way of `/hub/login/NAME`). `logo`: the URL of its picture.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Arrival(Struct, frozen=True, kw_only=True):
 
 
 class RefusedError(Exception):
-    """Somebody may not enter. `str` is a sentence for them; `hint` says what they can do; `next` where they wanted to go."""
+    """Somebody may not enter. `str` is a sentence for them, `hint` what they can do, `next` where they wanted to go."""
 
     def __init__(self, message: str, *, hint: str = "", next_url: str = "") -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ class Auth(Protocol):
         ...
 
     async def depart(self, provider: str, next_url: str, request: Request[Any, Any, Any]) -> Departure:
-        """Begin to sign in at a provider of form `link`; `next_url` is where it leads in the end. Raises RefusedError."""
+        """Begin to sign in at a provider of form `link`; it leads to `next_url` in the end. Raises RefusedError."""
         ...
 
     async def arrive(self, provider: str, answer: Mapping[str, str], request: Request[Any, Any, Any]) -> Arrival:

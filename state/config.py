@@ -98,8 +98,8 @@ class OidcConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[auth.provider]]`: a way to sign in, and who may enter by it.
 
-    `kind`: `oidc`, or `test` (a name without a password; on loopback only). Names in these lists are the hub's: what the
-    provider says, put through `strip_domain`, `names` and `prefix` (`gateway.auth.naming`).
+    `kind`: `oidc`, or `test` (a name without a password; on loopback only). Names in these lists are the hub's: what
+    the provider says, put through `strip_domain`, `names` and `prefix` (`gateway.auth.naming`).
     """
 
     name: Name

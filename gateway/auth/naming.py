@@ -43,7 +43,7 @@ def hub_name(raw: str, provider: ProviderConfig, providers: Iterable[ProviderCon
         raise RefusedError(f"“{name}” is the name of a system account, and nobody may enter by it.")
     if mapped is None and (other := owner_of(name, provider, providers)) is not None:
         raise RefusedError(
-            f"“{name}” is a name of those who sign in with {other.title or other.name}: you cannot have it by this way.",
+            f"“{name}” is a name of those who sign in with {other.title or other.name}: this way it is not yours.",
             hint="Sign in there, or tell the people who run this hub.",
         )
     return name

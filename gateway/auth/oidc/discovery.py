@@ -7,17 +7,16 @@ OpenID Connect Core section 10.1.1 (a key that is not known: fetch the keys agai
 """
 
 import asyncio
-import ipaddress
 import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from gateway.auth.oidc.door import ALGORITHMS, Client, PublicKey, public_keys
 from gateway.auth.oidc.errors import AwayError, UnbelievableError
+from state.urls import is_private
 
 log = logging.getLogger("towpath.sign-in")
 
@@ -118,7 +117,7 @@ def facts_in(found: Any, issuer: str) -> Facts:
         value = found.get(name)
         if value is None and not needed:
             return ""
-        if not isinstance(value, str) or not safe_url(value):
+        if not isinstance(value, str) or len(value) > URL_MAX or not is_private(value):
             raise UnbelievableError(f"{name} in the discovery document is no https URL", claim=name)
         return value
 
@@ -139,26 +138,3 @@ def facts_in(found: Any, issuer: str) -> Facts:
         auth_methods=names("token_endpoint_auth_methods_supported"),
         says_issuer=found.get("authorization_response_iss_parameter_supported") is True,
     )
-
-
-def safe_url(url: str) -> bool:
-    """Whether an URL is https without a fragment; plain http only on this machine's loopback."""
-    if len(url) > URL_MAX or "#" in url or not url.isascii() or any(character <= " " for character in url):
-        return False
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    if not host or parts.username is not None:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

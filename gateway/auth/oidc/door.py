@@ -186,7 +186,7 @@ class Client:
 
 
 def _basic(client: Any, method: str, uri: str, headers: Any, body: Any) -> tuple[str, Any, Any]:  # noqa: ARG001
-    """RFC 6749 section 2.3.1: both parts are form-encoded first, which strict providers insist on and Authlib leaves."""
+    """RFC 6749 section 2.3.1: both parts are form-encoded first; strict providers insist on it, Authlib leaves it."""
     pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
     headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     return uri, headers, body

@@ -39,18 +39,20 @@ _CODES: Final = frozenset(
         "insufficient_scope",
     }
 )
-_CLAIMS: Final[dict[str, tuple[str, str]]] = {
-    claim: (
-        "The clocks of {title} and of this hub differ, so its answer cannot be believed.",
-        "Try again; if it stays, tell the people who run this hub that a clock is wrong.",
-    )
-    for claim in ("exp", "iat", "nbf")
-}
-_CLAIMS["nonce"] = ("The answer of {title} belongs to another sign-in.", "Begin again here.")
-_CLAIMS["iss"] = (
-    "The answer is not from {title}, though it says so.",
-    "Begin again here, and tell the people who run this hub.",
+_CLOCKS: Final = (
+    "The clocks of {title} and of this hub differ, so its answer cannot be believed.",
+    "Try again; if it stays, tell the people who run this hub that a clock is wrong.",
 )
+_CLAIMS: Final[dict[str, tuple[str, str]]] = {
+    "exp": _CLOCKS,
+    "iat": _CLOCKS,
+    "nbf": _CLOCKS,
+    "nonce": ("The answer of {title} belongs to another sign-in.", "Begin again here."),
+    "iss": (
+        "The answer is not from {title}, though it says so.",
+        "Begin again here, and tell the people who run this hub.",
+    ),
+}
 _UNBELIEVABLE: Final = ("The answer of {title} cannot be believed, so nobody is signed in.", TELL)
 _AWAY: Final = ("{title} does not answer just now.", "Try again in a few minutes, or sign in another way.")
 
