@@ -14,16 +14,41 @@ from state.records import User
 
 
 class Provider(Struct, frozen=True, kw_only=True):
-    """A way to sign in, as the page shows it. `names`: one button each, and nothing to type."""
+    """A way to sign in, as the page shows it.
+
+    `form`: `names` (a button for each of `names`, and nothing to type) or `link` (a button that leads to the provider
+    by way of `/hub/login/NAME`). `logo`: the URL of its picture.
+    """
 
     name: str
     title: str
     note: str = ""
+    form: str = "names"
     names: tuple[str, ...] = ()
+    logo: str = ""
+
+
+class Departure(Struct, frozen=True, kw_only=True):
+    """Where the browser goes to sign in, and the Set-Cookie value that it takes along (`""`: it has one)."""
+
+    url: str
+    cookie: str = ""
+
+
+class Arrival(Struct, frozen=True, kw_only=True):
+    """Somebody has come back signed in: where they wanted to go (`""`: nowhere), and the session's Set-Cookie value."""
+
+    next: str
+    cookie: str
 
 
 class RefusedError(Exception):
-    """Somebody may not enter. `str` is a sentence for them."""
+    """Somebody may not enter. `str` is a sentence for them, `hint` what they can do, `next` where they wanted to go."""
+
+    def __init__(self, message: str, *, hint: str = "", next_url: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.next = next_url
 
 
 class Auth(Protocol):
@@ -41,6 +66,17 @@ class Auth(Protocol):
 
     async def sign_in(self, provider: str, fields: Mapping[str, str], request: Request[Any, Any, Any]) -> User:
         """The user whom the fields of the sign-in form prove; made at the first sign-in. Raises RefusedError."""
+        ...
+
+    async def depart(self, provider: str, next_url: str, request: Request[Any, Any, Any]) -> Departure:
+        """Begin to sign in at a provider of form `link`; it leads to `next_url` in the end. Raises RefusedError."""
+        ...
+
+    async def arrive(self, provider: str, answer: Mapping[str, str], request: Request[Any, Any, Any]) -> Arrival:
+        """What a provider has sent the browser back with. `provider` empty: the one that it set out for.
+
+        A session that the browser had ends. Raises RefusedError.
+        """
         ...
 
     async def sign_in_with_link(self, secret: str) -> User | None:

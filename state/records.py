@@ -213,6 +213,21 @@ class Session(Struct, frozen=True, kw_only=True):
     user_agent: str = ""
 
 
+class Flow(Struct, frozen=True, kw_only=True):
+    """A sign-in that is under way at a provider: what the answer must match. The key is the SHA-256 of its `state`.
+
+    `browser` is the SHA-256 of the cookie of the browser that began it, `redirect_uri` where the answer must come in.
+    """
+
+    provider: str
+    browser: str
+    nonce: str
+    verifier: str
+    redirect_uri: str
+    created: float
+    next: str = ""
+
+
 class Token(Struct, frozen=True, kw_only=True):
     """An API credential of a user's or (`user` empty) a service's. Only its SHA-256 is stored.
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from state.config import Config
 from state.errors import ConfigError, Fault
 from state.faults import REDIS_SCHEMES, checked
+from state.files import filled
 
 PREFIX: Final = "TOWPATH_"
 OWN_VARIABLES: Final = frozenset({"TOWPATH_DATA_DIR"})
@@ -57,8 +58,12 @@ def load(
     raw = {} if path is None else _read(path, faults)
     origins = _override(raw, given)
     value = checked(raw, source, origins, faults)
-    url = _redis_url(value, path, source, faults) if value is not None else ""
-    digests = _service_digests(value, path, source, faults) if value is not None else {}
+    url, digests = "", {}
+    if value is not None:
+        url = _redis_url(value, path, source, faults)
+        digests = _service_digests(value, path, source, faults)
+        folder = path.parent if path is not None else None
+        value = filled(value, folder, lambda key, message: faults.append(Fault(source, key, message)))
     if faults or value is None:
         raise ConfigError(faults)
     return Settings(

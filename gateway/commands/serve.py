@@ -14,7 +14,7 @@ from gateway.auth.account import local_user
 from gateway.commands import UsageError
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
 from state.config import Config
-from state.faults import exposed
+from state.faults_auth import exposed
 from state.records import User
 from state.settings import Settings, load
 from state.store.all import Store

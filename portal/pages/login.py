@@ -1,6 +1,6 @@
-"""Signing in: the page, the one-time link, and the providers' forms.
+"""Signing in: the page, the one-time link, the providers' forms, and the way to a provider and back.
 
-Owns: `/hub/login`. Refuses to know sessions and cookies: `portal.auth` does them.
+Owns: `/hub/login` and `/hub/oauth_callback`. Refuses to know sessions and cookies: `portal.auth` does them.
 """
 
 from typing import Any, Final
@@ -36,7 +36,7 @@ def secret_in(typed: str) -> str:
 def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
     """The handlers."""
 
-    def form(next_url: str, problem: str = "", status: int = 200) -> Response[bytes]:
+    def form(next_url: str, problem: str = "", status: int = 200, *, hint: str = "") -> Response[bytes]:
         return page(
             site,
             "login.html",
@@ -46,7 +46,19 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             providers=site.auth.providers,
             next=next_url,
             problem=problem,
+            hint=hint,
         )
+
+    def refused(error: RefusedError) -> Response[bytes]:
+        return form(safe_next(error.next, site.base), str(error), 403, hint=error.hint)
+
+    async def away(request: Request[Any, Any, Any], provider: str, next_url: str) -> Response[bytes]:
+        try:
+            departure = await site.auth.depart(provider, next_url, request)
+        except RefusedError as error:
+            error.next = next_url
+            return refused(error)
+        return go(departure.url, status=302, cookie=departure.cookie)
 
     async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
         user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
@@ -89,4 +101,19 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         cookie = await site.auth.open_session(user, request, way=fields["provider"])
         return go(next_url or site.at("home"), cookie=cookie)
 
-    return [show, sign_in]
+    @read("/login/{provider:str}")
+    async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """To a provider that signs people in on pages of its own."""
+        next_url = safe_next(arguments(request).get("next"), site.base)
+        return await away(request, request.path_params["provider"], next_url)
+
+    @read(["/oauth_callback", "/oauth_callback/{provider:str}"])
+    async def come_back(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """From there."""
+        try:
+            arrival = await site.auth.arrive(request.path_params.get("provider", ""), arguments(request), request)
+        except RefusedError as error:
+            return refused(error)
+        return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
+
+    return [show, sign_in, leave, come_back]

@@ -5,6 +5,7 @@ from state.store.audit import Audit
 from state.store.catalogs import Catalogs
 from state.store.credentials import Links, Sessions, Tokens
 from state.store.feed import Feed
+from state.store.flows import Flows
 from state.store.groups import Groups
 from state.store.leases import Leases
 from state.store.servers import Servers
@@ -24,6 +25,7 @@ class Store:
         self.sessions = Sessions(redis)
         self.tokens = Tokens(redis)
         self.links = Links(redis)
+        self.flows = Flows(redis)
         self.feed = Feed(redis)
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)

@@ -91,6 +91,11 @@ def link(digest: str) -> str:
     return f"towpath:{{l:{digest}}}:link"
 
 
+def flow(digest: str) -> str:
+    """JSON of a sign-in under way, with TTL."""
+    return f"towpath:{{f:{digest}}}:flow"
+
+
 def lease_holder(name: str) -> str:
     """`FENCE:HOLDER`, with TTL."""
     return f"towpath:{{lease:{name}}}:holder"
