@@ -6,6 +6,7 @@ from state.store.credentials import Links, Sessions, Tokens
 from state.store.feed import Feed
 from state.store.leases import Leases
 from state.store.servers import Servers
+from state.store.tries import Tries
 from state.store.users import Users
 
 
@@ -22,6 +23,7 @@ class Store:
         self.feed = Feed(redis)
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)
+        self.tries = Tries(redis)
 
     @classmethod
     async def open(cls, url: str) -> "Store":
