@@ -93,13 +93,15 @@ class Gateway:
         scheme = public.scheme or "http"
         jar = CookieJar(secure=scheme == "https", base_path=door.base_path)
 
+        proxies = tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies)
+
         def on_activity(route: Route) -> None:
             mirror.note_activity(route.user, route.name)
 
         tunnel = Tunnel(
             TunnelOptions(
                 public_scheme=public.scheme,
-                trusted_proxies=tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies),
+                trusted_proxies=proxies,
                 hidden_cookies=frozenset({PLAIN_NAME.encode()}),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
@@ -127,7 +129,7 @@ class Gateway:
             request.respond(*answers.refuse(503, f"The hub's pages do not answer just now. {error}", page=page))
 
         portal_path = socket_path(settings.data_dir)
-        handover = Handover(cast("Asgi", create_portal(services)), tunnel, portal_path, refuse)
+        handover = Handover(cast("Asgi", create_portal(services)), tunnel, portal_path, refuse, proxies)
         await mirror.start()
         app = App(
             mirror=mirror,

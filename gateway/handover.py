@@ -17,8 +17,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.auth.address import client_address
 from gateway.tunnel import Tunnel, UpstreamError
 from gateway.tunnel.headers import HOP_BY_HOP, Fields, ResponseHead, named_in_connection
+from gateway.tunnel.options import Network
 from gateway.wire import Request
 from gateway.wire.framing import UNTIL_CLOSE, declared_length
 from state.mirror import Identity
@@ -51,11 +53,14 @@ class Asked:
 class Handover:
     """`handle` on the door's side, `asgi` on Granian's."""
 
-    def __init__(self, portal: Asgi, tunnel: Tunnel, path: Path, refuse: Refuse) -> None:
-        """`path`: of the socket. `refuse` answers where the portal does not."""
+    def __init__(
+        self, portal: Asgi, tunnel: Tunnel, path: Path, refuse: Refuse, proxies: tuple[Network, ...] = ()
+    ) -> None:
+        """`path`: of the socket. `refuse` answers where the portal does not. `proxies`: those that are believed."""
         self._portal = portal
         self._tunnel = tunnel
         self._refuse = refuse
+        self._proxies = proxies
         self._way = tunnel.way_to(Endpoint(kind="unix", path=str(path)), response_fields, name="the portal")
         self._asked: dict[bytes, Asked] = {}
 
@@ -84,7 +89,9 @@ class Handover:
             return
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != TICKET]
         scope["client"] = (asked.peer, 0)
-        scope.setdefault("state", {})["identity"] = asked.identity
+        state = scope.setdefault("state", {})
+        state["identity"] = asked.identity
+        state["address"] = client_address(asked.peer, scope["headers"], self._proxies)
         await self._portal(scope, receive, send)
 
 

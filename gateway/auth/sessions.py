@@ -29,7 +29,6 @@ class BrowserSessions:
         """A new session; the Set-Cookie value. A session that the request brought ends."""
         await self._end(request)
         now = time.time()
-        client = request.scope.get("client")
         agent = request.headers.get("user-agent", "")
         ticket = await self._store.sessions.open(
             Session(
@@ -37,7 +36,7 @@ class BrowserSessions:
                 user=user.name,
                 created=now,
                 expires=now + self._lifetime,
-                address=str(client[0]) if client else "",
+                address=request.scope["state"]["address"],
                 user_agent=agent[:_SHOWN_MAX],
             )
         )
