@@ -48,11 +48,42 @@ class StateConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     redis_url_file: str = ""
 
 
+class PamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth.provider.pam]`: accounts of the hub's machine, by PAM."""
+
+    service: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = "login"
+    """The file in /etc/pam.d: its phases auth and account are asked."""
+    groups: bool = True
+    """Whether the account's Unix groups are the person's groups here."""
+    sudo: bool = False
+    """Run the helper by sudo (deploy/sudoers/towpath-pam): without root, PAM checks no other account's password."""
+    timeout: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds that PAM may take."""
+    least_uid: Annotated[int, Meta(ge=1)] = 1000
+    """Accounts with a smaller user id are the system's, and do not sign in."""
+
+
 class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[auth.provider]]`: a way to sign in. `kind`: `test` (a name without a password; on loopback only)."""
+    """`[[auth.provider]]`: a way to sign in.
+
+    `kind`: `pam`, or `test` (a name without a password; on loopback only). The table of the kind's own name says more.
+    """
 
     name: Name
     kind: str
+    title: str = ""
+    pam: PamConfig = PamConfig()
+
+
+class ThrottleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth.throttle]`: failed sign-ins that cost no waiting, until some are forgotten again (docs/sign-in.md)."""
+
+    tries: Annotated[int, Meta(ge=1)] = 5
+    """At one name from one address."""
+    tries_per_name: Annotated[int, Meta(ge=10)] = 30
+    """At one name from all addresses together."""
+    tries_per_address: Annotated[int, Meta(ge=1)] = 30
+    """From one address, at all names together."""
 
 
 class AuthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +95,7 @@ class AuthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: tuple[ProviderConfig, ...] = ()
     session_lifetime: Annotated[int, Meta(ge=60)] = 14 * 24 * 3600
     """Seconds after the last use at which a session ends."""
+    throttle: ThrottleConfig = ThrottleConfig()
 
 
 class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

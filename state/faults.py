@@ -38,7 +38,7 @@ SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
 SUBMIT_AS: Final = ("setuid", "sudo")
 PLAIN_PATH: Final = re.compile(r"/[^\0\n]*")
 APPS: Final = ("jupyter", "web")
-PROVIDER_KINDS: Final = ("test",)
+PROVIDER_KINDS: Final = ("pam", "test")
 OPTION_KINDS: Final = ("text", "integer", "boolean", "choice", *KINDS)
 REDIS_SCHEMES: Final = (
     *("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://"),
@@ -234,6 +234,8 @@ def _auth(config: Config, say: Say) -> None:
 def _provider(provider: ProviderConfig, config: Config, key: str, say: Say) -> None:
     if provider.kind not in PROVIDER_KINDS:
         say(key, f"{provider.kind!r} is not a way to sign in here; there is: {', '.join(PROVIDER_KINDS)}.")
+        return
+    if provider.kind != "test":
         return
     for fault in exposed(config):
         say(key, fault)

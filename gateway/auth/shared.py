@@ -6,25 +6,36 @@ One-time links are for the one-machine mode alone: here they are no way in, and 
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from gateway.auth.cookies import CookieJar
 from gateway.auth.named import NameAlone
+from gateway.auth.pam import PamProof
 from gateway.auth.proof import Proof
 from gateway.auth.sessions import BrowserSessions
+from gateway.auth.throttle import Limits, Throttled
 from portal.auth import Provider, RefusedError
-from state.config import AuthConfig
+from state.config import AuthConfig, ProviderConfig
 from state.errors import ConflictError
 from state.records import User
 from state.store.all import Store
 
+TITLES: Final = {"pam": "Sign in with your account"}
+"""What a way to sign in is called, where the site gives it no title."""
 
-def proofs(config: AuthConfig) -> tuple[Proof, ...]:
+
+def proofs(config: AuthConfig, store: Store) -> tuple[Proof, ...]:
     """A provider for each [[auth.provider]]; `state.faults` has checked their kinds."""
-    names = tuple(dict.fromkeys((*config.allowed_users, *config.admins)))
-    return tuple(NameAlone(provider.name, names) for provider in config.provider if provider.kind == "test")
+    return tuple(_proof(provider, config, store) for provider in config.provider)
+
+
+def _proof(provider: ProviderConfig, config: AuthConfig, store: Store) -> Proof:
+    if provider.kind == "test":
+        return NameAlone(provider.name, tuple(dict.fromkeys((*config.allowed_users, *config.admins))))
+    shown = Provider(name=provider.name, title=provider.title or TITLES[provider.kind], password=True)
+    return Throttled(PamProof(shown, provider.pam), store.tries, Limits(config.throttle))
 
 
 class SharedAuth(BrowserSessions):
@@ -35,7 +46,7 @@ class SharedAuth(BrowserSessions):
     def __init__(self, store: Store, jar: CookieJar, config: AuthConfig) -> None:
         super().__init__(store, jar, lifetime=config.session_lifetime)
         self._config = config
-        self._proofs = {proof.shown.name: proof for proof in proofs(config)}
+        self._proofs = {proof.shown.name: proof for proof in proofs(config, store)}
 
     @property
     def providers(self) -> tuple[Provider, ...]:

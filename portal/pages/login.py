@@ -3,6 +3,7 @@
 Owns: `/hub/login`. Refuses to know sessions and cookies: `portal.auth` does them.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,13 +11,16 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.access import caller
-from portal.auth import RefusedError
+from portal.auth import RefusedError, TooOftenError, UnansweredError
 from portal.nexturl import safe_next
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
 from portal.verbs import read
 
 SECRET_MAX: Final = 512
+NAME_SHOWN: Final = 256
+"""Of a name that was typed, so many characters stand in the form again."""
+RETRY_SECONDS: Final = 10
 USED: Final = "This sign-in link is not valid: it was used already, or its time is over. Make a new one."
 
 
@@ -34,8 +38,12 @@ def secret_in(typed: str) -> str:
 def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
     """The handlers."""
 
-    def form(next_url: str, problem: str = "", status: int = 200) -> Response[bytes]:
-        return page(
+    def form(
+        next_url: str, problem: str = "", status: int = 200, *, tried: Mapping[str, str] | None = None, wait: int = 0
+    ) -> Response[bytes]:
+        """`tried`: the fields of a form that did not let anybody in. Of those, the name is shown again."""
+        given = tried or {}
+        answer = page(
             site,
             "login.html",
             status,
@@ -44,7 +52,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             providers=site.auth.providers,
             next=next_url,
             problem=problem,
+            tried=given.get("provider", ""),
+            name=given.get("name", "")[:NAME_SHOWN],
         )
+        if wait:
+            answer.headers["Retry-After"] = str(wait)
+        return answer
 
     async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
         user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
@@ -79,8 +92,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             return await enter(request, secret_in(fields.get("token", "")), next_url)
         try:
             user = await site.auth.sign_in(fields["provider"], fields, request)
+        except TooOftenError as error:
+            return form(next_url, str(error), 429, tried=fields, wait=error.seconds)
         except RefusedError as error:
-            return form(next_url, str(error), 403)
+            return form(next_url, str(error), 403, tried=fields)
+        except UnansweredError as error:
+            return form(next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
         return go(next_url or site.at("home"), cookie=await site.auth.open_session(user, request))
 
     return [show, sign_in]
