@@ -4,6 +4,7 @@ Owns: the verbs, and a way to sign in as data for the page. Refuses to know cook
 and which kinds of provider there are.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -16,8 +17,8 @@ from state.records import User
 class Provider(Struct, frozen=True, kw_only=True):
     """A way to sign in, as the page shows it.
 
-    `form`: `names` (a button for each of `names`, and nothing to type) or `link` (a button that leads to the provider
-    by way of `/hub/login/NAME`). `logo`: the URL of its picture.
+    `form`: `names` (a button for each of `names`, and nothing to type), `password` (fields for both) or `link` (a
+    button that leads to the provider by way of `/hub/login/NAME`). `logo`: the URL of its picture.
     """
 
     name: str
@@ -51,6 +52,34 @@ class RefusedError(Exception):
         self.next = next_url
 
 
+class TooOftenError(RefusedError):
+    """They have tried too often, and may try again in so many `seconds` (at least 1)."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = max(1, math.ceil(seconds))
+        super().__init__(
+            f"There were too many failed attempts to sign in. Wait {_words(self.seconds)}, then try again."
+        )
+
+
+class UnansweredError(Exception):
+    """Whoever could say whether they may enter does not answer. `str` is a sentence for them.
+
+    `untried`: nobody has seen the password. Otherwise it may have been judged in part (a stack of two PAM modules, of
+    which one is down), and counts as a failed try.
+    """
+
+    def __init__(self, sentence: str, *, untried: bool = False) -> None:
+        super().__init__(sentence)
+        self.untried = untried
+
+
+def _words(seconds: int) -> str:
+    if seconds < 100:  # noqa: PLR2004 - above it, minutes read better
+        return "1 second" if seconds == 1 else f"{seconds} seconds"
+    return f"{math.ceil(seconds / 60)} minutes"
+
+
 class Auth(Protocol):
     """Sign-in and sign-out, as the gateway does them. Every verb may raise StateUnavailableError."""
 
@@ -65,7 +94,10 @@ class Auth(Protocol):
         ...
 
     async def sign_in(self, provider: str, fields: Mapping[str, str], request: Request[Any, Any, Any]) -> User:
-        """The user whom the fields of the sign-in form prove; made at the first sign-in. Raises RefusedError."""
+        """The user whom the fields of the sign-in form prove; made at the first sign-in.
+
+        Raises RefusedError, TooOftenError and UnansweredError.
+        """
         ...
 
     async def depart(self, provider: str, next_url: str, request: Request[Any, Any, Any]) -> Departure:

@@ -95,11 +95,26 @@ class OidcConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Left away: yes where it is the only provider of its kind."""
 
 
+class PamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth.provider.pam]`: accounts of the hub's machine, by PAM."""
+
+    service: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = "login"
+    """The file in /etc/pam.d: its phases auth and account are asked."""
+    groups: bool = True
+    """Whether the account's Unix groups are the person's groups here."""
+    sudo: bool = False
+    """Run the helper by sudo (deploy/sudoers/towpath-pam): without root, PAM checks no other account's password."""
+    timeout: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds that PAM may take."""
+    least_uid: Annotated[int, Meta(ge=1)] = 1000
+    """Accounts with a smaller user id are the system's, and do not sign in."""
+
+
 class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[auth.provider]]`: a way to sign in, and who may enter by it.
 
-    `kind`: `oidc`, or `test` (a name without a password; on loopback only). Names in these lists are the hub's: what
-    the provider says, put through `strip_domain`, `names` and `prefix` (`gateway.auth.naming`).
+    `kind`: `oidc`, `pam`, or `test` (a name without a password; on loopback only). Names in these lists are the
+    hub's: what the provider says, put through `strip_domain`, `names` and `prefix` (`gateway.auth.naming`).
     """
 
     name: Name
@@ -129,6 +144,18 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     end_tokens: bool = True
     """Whether the API tokens of somebody end when the provider vouches for them no more."""
     oidc: OidcConfig | None = None
+    pam: PamConfig | None = None
+
+
+class ThrottleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth.throttle]`: failed sign-ins that cost no waiting, until some are forgotten again (docs/sign-in.md)."""
+
+    tries: Annotated[int, Meta(ge=1)] = 5
+    """At one name from one address."""
+    tries_per_name: Annotated[int, Meta(ge=10)] = 30
+    """At one name from all addresses together."""
+    tries_per_address: Annotated[int, Meta(ge=1)] = 30
+    """From one address, at all names together."""
 
 
 class AuthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,6 +169,7 @@ class AuthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds after the last use at which a session ends."""
     token_lifetime_max: Annotated[int, Meta(ge=0)] = 0
     """Seconds that an API token may live at most; one without an expiry gets this. 0: no limit."""
+    throttle: ThrottleConfig = ThrottleConfig()
 
 
 class RoleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,9 +15,11 @@ from state.errors import NameRuleError
 from state.names import is_system, user_name
 from state.urls import is_loopback, is_private, is_web_url
 
-PROVIDER_KINDS: Final = ("oidc", "test")
-TABLES: Final = ("oidc",)
+PROVIDER_KINDS: Final = ("oidc", "pam", "test")
+TABLES: Final = ("oidc", "pam")
 """The kinds that have a table of their own, `[auth.provider.KIND]`."""
+NEEDED: Final = ("oidc",)
+"""Those that say nothing without it."""
 PRESETS: Final[dict[str, tuple[str, ...]]] = {
     "oidc": (),
     "github": (),
@@ -107,7 +109,7 @@ def _provider(provider: ProviderConfig, config: Config, auth: AuthConfig, at: st
         given = getattr(provider, table) is not None
         if given and table != kind:
             say(f"{at}.{table}", f"a provider of kind {kind} has no table [auth.provider.{table}].")
-        if not given and table == kind:
+        if not given and table == kind and kind in NEEDED:
             say(f"{at}.{table}", f"a provider of kind {kind} needs its table [auth.provider.{table}].")
     _names(provider, at, say)
     if kind == "test":

@@ -36,5 +36,5 @@ class Proof(Protocol):
         ...
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
-        """Who sent this form. Raises RefusedError."""
+        """Who sent this form. Raises RefusedError, or UnansweredError where nobody could tell."""
         ...

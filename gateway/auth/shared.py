@@ -7,7 +7,7 @@ One-time links are for the one-machine mode alone: here they are no way in, and 
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -16,29 +16,41 @@ from gateway.auth.cookies import FLOW_NAME, CookieJar
 from gateway.auth.named import NameAlone
 from gateway.auth.oidc.flow import Flows
 from gateway.auth.oidc.provider import OidcProvider
+from gateway.auth.pam import PamProof
 from gateway.auth.proof import Proof, Proven
 from gateway.auth.sessions import BrowserSessions
+from gateway.auth.throttle import Limits, Throttled
 from portal.auth import Arrival, Departure, Provider, RefusedError
-from state.config import AuthConfig, ProviderConfig
+from state.config import AuthConfig, PamConfig, ProviderConfig
 from state.errors import ConflictError
 from state.records import User
 from state.store.all import Store
 
 TRIES = 5
 CALLBACK = "oauth_callback"
+TITLES: Final = {"pam": "Sign in with your account"}
+"""What a way to sign in is called, where the site gives it no title."""
 
 
-def proofs(config: AuthConfig, hub_url: str) -> tuple[Proof, ...]:
+def proofs(config: AuthConfig, hub_url: str, store: Store) -> tuple[Proof, ...]:
     """A provider for each [[auth.provider]]; `state.faults` has checked their kinds. `hub_url`: as browsers see it."""
-    names = tuple(dict.fromkeys((*config.allowed_users, *config.admins)))
-    made: list[Proof] = []
-    for provider in config.provider:
-        match provider.kind:
-            case "oidc":
-                made.append(OidcProvider(provider, config.provider, callback(config, provider, hub_url)))
-            case _:
-                made.append(NameAlone(provider.name, names))
-    return tuple(made)
+    return tuple(_proof(provider, config, hub_url, store) for provider in config.provider)
+
+
+def _proof(provider: ProviderConfig, config: AuthConfig, hub_url: str, store: Store) -> Proof:
+    match provider.kind:
+        case "oidc":
+            return OidcProvider(provider, config.provider, callback(config, provider, hub_url))
+        case "pam":
+            shown = Provider(
+                name=provider.name,
+                title=provider.title or TITLES[provider.kind],
+                note=provider.note,
+                form="password",
+            )
+            return Throttled(PamProof(shown, provider.pam or PamConfig()), store.tries, Limits(config.throttle))
+        case _:
+            return NameAlone(provider.name, tuple(dict.fromkeys((*config.allowed_users, *config.admins))))
 
 
 def callback(config: AuthConfig, provider: ProviderConfig, hub_url: str) -> str:
@@ -61,7 +73,7 @@ class SharedAuth(BrowserSessions):
         super().__init__(store, jar, lifetime=config.session_lifetime)
         self._config = config
         self._of = {provider.name: provider for provider in config.provider}
-        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url)}
+        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store)}
         path = "/" + hub_url.partition("://")[2].partition("/")[2]
         flow_jar = CookieJar(secure=hub_url.startswith("https:"), base_path=path, name=FLOW_NAME)
         self._flows = Flows(store, flow_jar)

@@ -3,6 +3,7 @@
 Owns: `/hub/login` and `/hub/oauth_callback`. Refuses to know sessions and cookies: `portal.auth` does them.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from portal import audit
 from portal.access import caller
-from portal.auth import RefusedError
+from portal.auth import RefusedError, TooOftenError, UnansweredError
 from portal.nexturl import safe_next
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
@@ -19,6 +20,9 @@ from portal.verbs import read
 from state.audit import Act
 
 SECRET_MAX: Final = 512
+NAME_SHOWN: Final = 256
+"""Of a name that was typed, so many characters stand in the form again."""
+RETRY_SECONDS: Final = 10
 USED: Final = "This sign-in link is not valid: it was used already, or its time is over. Make a new one."
 
 
@@ -36,8 +40,18 @@ def secret_in(typed: str) -> str:
 def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
     """The handlers."""
 
-    def form(next_url: str, problem: str = "", status: int = 200, *, hint: str = "") -> Response[bytes]:
-        return page(
+    def form(
+        next_url: str,
+        problem: str = "",
+        status: int = 200,
+        *,
+        hint: str = "",
+        tried: Mapping[str, str] | None = None,
+        wait: int = 0,
+    ) -> Response[bytes]:
+        """`tried`: the fields of a form that did not let anybody in. Of those, the name is shown again."""
+        given = tried or {}
+        answer = page(
             site,
             "login.html",
             status,
@@ -47,7 +61,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             next=next_url,
             problem=problem,
             hint=hint,
+            tried=given.get("provider", ""),
+            name=given.get("name", "")[:NAME_SHOWN],
         )
+        if wait:
+            answer.headers["Retry-After"] = str(wait)
+        return answer
 
     def refused(error: RefusedError) -> Response[bytes]:
         return form(safe_next(error.next, site.base), str(error), 403, hint=error.hint)
@@ -94,10 +113,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             return await enter(request, secret_in(fields.get("token", "")), next_url)
         try:
             user = await site.auth.sign_in(fields["provider"], fields, request)
+        except TooOftenError as error:
+            return form(next_url, str(error), 429, tried=fields, wait=error.seconds)
         except RefusedError as error:
             who, way = fields.get("name", ""), fields["provider"]
             await audit.refused(site.store, request, Act.SIGN_IN, who=who, what=way, why=str(error))
-            return form(next_url, str(error), 403)
+            return form(next_url, str(error), 403, hint=error.hint, tried=fields)
+        except UnansweredError as error:
+            return form(next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
         cookie = await site.auth.open_session(user, request, way=fields["provider"])
         return go(next_url or site.at("home"), cookie=cookie)
 

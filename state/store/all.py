@@ -10,6 +10,7 @@ from state.store.groups import Groups
 from state.store.leases import Leases
 from state.store.servers import Servers
 from state.store.services import Services
+from state.store.tries import Tries
 from state.store.users import Users
 
 
@@ -30,6 +31,7 @@ class Store:
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)
         self.audit = Audit(redis)
+        self.tries = Tries(redis)
 
     @classmethod
     async def open(cls, url: str) -> "Store":

@@ -119,3 +119,18 @@ def grants(cluster: str) -> str:
 def catalog_fence(cluster: str) -> str:
     """The fencing token of the leader that wrote the two above."""
     return f"towpath:{{catalog:{cluster}}}:fence"
+
+
+def tries_from(address: str) -> str:
+    """Hash: the sign-ins that failed from one address (its digest), with TTL."""
+    return f"towpath:{{try:a:{address}}}:count"
+
+
+def tries_at(name: str, whence: str = "") -> str:
+    """Hash: the sign-ins that failed at one name (its digest), with TTL; `whence`: those of one place alone."""
+    return f"towpath:{{try:n:{name}}}:count:{whence}"
+
+
+def familiar(name: str) -> str:
+    """Sorted set: the places from which this name (its digest) has signed in, by when each is forgotten."""
+    return f"towpath:{{try:n:{name}}}:familiar"
