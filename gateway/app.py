@@ -141,6 +141,7 @@ class App:
         self._allowed_hosts = allowed_hosts
         self._tasks: set[asyncio.Task[None]] = set()
         prefix = f"{base_path}user/".encode()
+        self._open_to_all = f"{base_path}hub/api/oauth2/token".encode()
 
         def read(path: bytes) -> paths.UserPath | None:
             paths.check(path)
@@ -207,7 +208,8 @@ class App:
             raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
         identity, by_cookie = self._who(proof, found, at_app=target is not None)
         unsafe = head.websocket or request.method not in _SAFE
-        if unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None):
+        from_elsewhere = unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None)
+        if from_elsewhere and path != self._open_to_all:  # there a client proves itself by what it sends
             raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
         if target is None:
             if head.websocket:

@@ -19,6 +19,7 @@ from gateway.auth.credentials import Brought
 from gateway.auth.local import LocalAuth, local_user
 from gateway.auth.shared import SharedAuth
 from gateway.handover import Asgi, Handover, remove_socket, socket_path
+from gateway.oauth.provider import OAuthProvider
 from gateway.revocation import Revocation
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
@@ -118,6 +119,7 @@ class Gateway:
             version=release,
             data_dir=settings.data_dir,
             auth=_auth(config, store, jar),
+            oauth=OAuthProvider(store, config, lifetime=auth.session_lifetime),
         )
 
         answers = PortalAnswers(ErrorPages(config, release, time.time), store)

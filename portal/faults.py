@@ -40,11 +40,12 @@ Handler = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
 def handlers(look: Look) -> dict[int | type[Exception], Handler]:
     """The exception handlers of the app. What nobody expected is logged, and is a 500 in words."""
     api = f"{look.hub}api"
+    page = f"{api}/oauth2/authorize"
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         status, message, headers = _judge(error)
         path = request.scope["path"]
-        if path == api or path.startswith(f"{api}/"):
+        if path != page and (path == api or path.startswith(f"{api}/")):
             if isinstance(error, ChoicesError):
                 return reply({"status": status, "message": message, "fields": error.fields}, status)
             return Response(

@@ -107,6 +107,7 @@ class Server(Struct, frozen=True, kw_only=True):
     `strip_prefix`: as the profile said when it was started.
     `restart`: how often the scheduler has run the job again; the word of an earlier run is not believed.
     `warned`: how many minutes before its deadline somebody was last told of it (15, 5; 0: not yet).
+    `token_hash` is the SHA-256 (hex) of the API token that its app has, where that is JupyterHub's own (`""`: none).
     """
 
     user: str
@@ -134,6 +135,7 @@ class Server(Struct, frozen=True, kw_only=True):
     strip_prefix: bool = False
     restart: int = 0
     warned: int = 0
+    token_hash: str = ""
     revision: int = 0
     fence: int = 0
 
@@ -169,7 +171,12 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 class Token(Struct, frozen=True, kw_only=True):
-    """An API credential. Only its SHA-256 is stored. `expires` None: never. `scopes` are JupyterHub's."""
+    """An API credential. Only its SHA-256 is stored. `expires` None: never. `scopes` are JupyterHub's.
+
+    A token that was issued by OAuth is for one `client` (its id) and one sign-in: it ends with the session whose ticket
+    has the digest `session` (`session_id` is that session's public id). A server's own token is for one `attempt`, and
+    ends with it. Both are empty for a token that somebody made.
+    """
 
     id: str
     user: str
@@ -178,12 +185,32 @@ class Token(Struct, frozen=True, kw_only=True):
     created: float
     expires: float | None = None
     last_activity: float | None = None
+    client: str = ""
+    session: str = ""
+    session_id: str = ""
+    attempt: str = ""
+
+
+class OAuthCode(Struct, frozen=True, kw_only=True):
+    """What an authorisation code stands for (RFC 6749 section 4.1.2): who, for which client, where to, which session.
+
+    `challenge` is PKCE's, by S256 (RFC 7636); `""`: the client sent none.
+    """
+
+    client: str
+    redirect_uri: str
+    user: str
+    scopes: tuple[str, ...]
+    challenge: str
+    session: str
+    session_id: str
 
 
 class Route(Struct, frozen=True, kw_only=True):
     """A path prefix (see `names.server_path`) and where it leads, for one attempt of one server.
 
-    `strip`: the app knows no base path, so the prefix is taken off on the way to it.
+    `strip`: the app knows no base path, so the prefix is taken off on the way to it. `hub_app`: it signs people in
+    by the hub's OAuth, as jupyterhub-singleuser does.
     """
 
     prefix: str
@@ -193,3 +220,4 @@ class Route(Struct, frozen=True, kw_only=True):
     endpoint: Endpoint
     credential: str = ""
     strip: bool = False
+    hub_app: bool = False

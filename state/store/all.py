@@ -5,6 +5,7 @@ from state.store.catalogs import Catalogs
 from state.store.credentials import Links, Sessions, Tokens
 from state.store.feed import Feed
 from state.store.leases import Leases
+from state.store.oauth import Codes
 from state.store.servers import Servers
 from state.store.users import Users
 
@@ -19,6 +20,7 @@ class Store:
         self.sessions = Sessions(redis)
         self.tokens = Tokens(redis)
         self.links = Links(redis)
+        self.codes = Codes(redis)
         self.feed = Feed(redis)
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)

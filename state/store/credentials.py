@@ -107,13 +107,17 @@ class Tokens:
     async def issue(self, token: Token) -> str:
         """Store a new token and return its secret: the only time that it is known."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        key = digest(secret)
+        await self.keep(token, digest(secret))
+        return secret
+
+    async def keep(self, token: Token, secret_digest: str) -> None:
+        """Store a token whose secret somebody has already, by its digest."""
+        key = secret_digest
         until = () if token.expires is None else ("PXAT", _milliseconds(token.expires))
         listed = ("HSET", keys.tokens(token.user), token.id, key)
         await self._redis.call(*listed)
         await self._redis.call("SET", keys.token(key), _ENCODER.encode(token), *until)
         await self._redis.call(*listed)  # as with sessions
-        return secret
 
     async def get(self, secret_digest: str) -> Token | None:
         """The token of a secret's digest, or None when there is none or it has expired."""
