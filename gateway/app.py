@@ -23,6 +23,7 @@ from typing import Final, Protocol
 from gateway import paths
 from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought, bearer
+from gateway.hub_apps import NOTHING, HubApps, Told
 from gateway.origin import SAFE_METHODS, from_ourselves, own_origin
 from gateway.tunnel import Caller, Tunnel, UpstreamError
 from gateway.wire import Request
@@ -101,11 +102,23 @@ class _Proof:
         self.identity: Identity | None = None
         self.caller: Caller | None = None
 
-    def caller_of(self, identity: Identity, *, by_cookie: bool) -> Caller:
+    def caller_of(self, identity: Identity, *, by_cookie: bool, told: Told) -> Caller:
         """The same as last time, if it is the same."""
         caller = self.caller
-        if caller is None or self.identity is not identity or caller.by_cookie is not by_cookie:
-            caller = Caller(user=identity.user.name, digest=identity.digest, by_cookie=by_cookie)
+        if (
+            caller is None
+            or self.identity is not identity
+            or caller.by_cookie is not by_cookie
+            or (caller.authorization, caller.cookie) != told
+        ):
+            authorization, cookie = told
+            caller = Caller(
+                user=identity.user.name,
+                digest=identity.digest,
+                by_cookie=by_cookie,
+                authorization=authorization,
+                cookie=cookie,
+            )
             self.identity, self.caller = identity, caller
         return caller
 
@@ -122,6 +135,7 @@ class App:
         answers: Answers,
         jar: CookieJar,
         find: Callable[[str, str], Awaitable[Route | None]],
+        hub_apps: HubApps,
         base_path: str,
         scheme: str,
         allowed_hosts: frozenset[bytes] | None,
@@ -137,6 +151,7 @@ class App:
         self._answers = answers
         self._jar = jar
         self._find = find
+        self._hub_apps = hub_apps
         self._scheme = scheme
         self._allowed_hosts = allowed_hosts
         self._tasks: set[asyncio.Task[None]] = set()
@@ -221,9 +236,20 @@ class App:
         route = self._authorise(identity, target, found)
         if route is not None and (target.complete or head.websocket or request.method not in _SLASHLESS):
             carry = self._tunnel.websocket if head.websocket else self._tunnel.http
-            carry(request, route, caller=proof.caller_of(identity, by_cookie=by_cookie), refuse=self._refuse_upstream)
+            told = self._told(proof, identity, route, found, by_cookie=by_cookie) if route.hub_app else NOTHING
+            caller = proof.caller_of(identity, by_cookie=by_cookie, told=told)
+            carry(request, route, caller=caller, refuse=self._refuse_upstream)
         else:
             self._elsewhere(request, identity, target, page=proof.brought.wants_page)
+
+    def _told(self, proof: _Proof, identity: Identity, route: Route, found: Found, *, by_cookie: bool) -> Told:
+        """What an app that asks the hub who is there is told of the caller. Raises _Ask."""
+        brought = b"" if by_cookie else proof.brought.authorization or b""
+        told = self._hub_apps.told(identity, route, brought)
+        if told is None:
+            self._known(f"told {route.prefix}", found, lambda: self._hub_apps.prepare(identity, route, brought))
+            told = self._hub_apps.told(identity, route, brought)
+        return told or NOTHING
 
     def _elsewhere(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
         """What may be used, but is not there, or not by this path. Raises Refusal."""

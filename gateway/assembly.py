@@ -19,6 +19,7 @@ from gateway.auth.credentials import Brought
 from gateway.auth.local import LocalAuth, local_user
 from gateway.auth.shared import SharedAuth
 from gateway.handover import Asgi, Handover, remove_socket, socket_path
+from gateway.hub_apps import SESSION_ID, HubApps
 from gateway.oauth.provider import OAuthProvider
 from gateway.revocation import Revocation
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
@@ -101,7 +102,7 @@ class Gateway:
             TunnelOptions(
                 public_scheme=public.scheme,
                 trusted_proxies=tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies),
-                hidden_cookies=frozenset({PLAIN_NAME.encode()}),
+                hidden_cookies=frozenset({PLAIN_NAME.encode(), SESSION_ID}),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
                 identity=GatewayIdentity(settings.data_dir / "tls"),
@@ -109,6 +110,8 @@ class Gateway:
         )
 
         mirror.on_revoked(Revocation(mirror, tunnel))
+        hub_apps = HubApps(store)
+        mirror.on_revoked(hub_apps.revoked)
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
         release = version("towpath")
         services = Services(
@@ -138,6 +141,7 @@ class Gateway:
             answers=answers,
             jar=jar,
             find=Finder(store, door.base_path),
+            hub_apps=hub_apps,
             base_path=door.base_path,
             scheme=scheme,
             allowed_hosts=_hosts(config),

@@ -173,9 +173,9 @@ class Session(Struct, frozen=True, kw_only=True):
 class Token(Struct, frozen=True, kw_only=True):
     """An API credential. Only its SHA-256 is stored. `expires` None: never. `scopes` are JupyterHub's.
 
-    A token that was issued by OAuth is for one `client` (its id) and one sign-in: it ends with the session whose ticket
-    has the digest `session` (`session_id` is that session's public id). A server's own token is for one `attempt`, and
-    ends with it. Both are empty for a token that somebody made.
+    A token that was issued by OAuth is for one `client` (its id) and one sign-in, whose public id is `session_id`. It
+    ends with the credential that has the digest `under`. A server's own token is for one `attempt`, and ends with it.
+    All are empty for a token that somebody made.
     """
 
     id: str
@@ -186,7 +186,7 @@ class Token(Struct, frozen=True, kw_only=True):
     expires: float | None = None
     last_activity: float | None = None
     client: str = ""
-    session: str = ""
+    under: str = ""
     session_id: str = ""
     attempt: str = ""
 

@@ -69,10 +69,12 @@ class OAuthProvider:
                 created=now,
                 expires=now + self._lifetime,
                 client=client.id,
-                session=code.session,
+                under=code.session,
                 session_id=code.session_id,
             )
             await self._store.tokens.keep(token, digest(made.secret))
+            if await self._store.sessions.get(code.session) is None:  # a sign-out in between did not see it
+                await self._store.tokens.revoke(token.user, token.id)
             await self._store.codes.exchanged(told, user=token.user, token_id=token.id, lifetime=grant.CODE_SECONDS)
         return made.answer
 

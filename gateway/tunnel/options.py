@@ -16,11 +16,17 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking: the user's name, the digest of the ticket or token that proves it, and which of the two."""
+    """Who is asking: the user's name, the digest of the ticket or token that proves it, and which of the two.
+
+    What the app is told of them, where it is one that asks the hub who they are: `authorization` is a header's value,
+    `cookie` a cookie as `name=value`. Empty: nothing.
+    """
 
     user: str
     digest: str
     by_cookie: bool
+    authorization: bytes = b""
+    cookie: bytes = b""
 
 
 def _ignore(_route: Route) -> None:
