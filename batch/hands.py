@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from msgspec.structs import replace
 
 from batch.contract import LauncherError, Passport
-from batch.jobs import base_path, job_spec, with_secrets
+from batch.hub_app import app_token
+from batch.jobs import job_spec, with_secrets
+from batch.places import base_path
 from batch.reconcile import Action, Adopt, Cancel, DropRoute, PublishRoute, Save, Settle, Submit
 from batch.watch import ClusterWatch
 from state.audit import of_end
@@ -90,14 +92,20 @@ class Hands:
                 case DropRoute(server=record):
                     await self._store.feed.drop_route(self._prefix(record), attempt=record.attempt)
                 case Adopt(server=record, message=message):
-                    await self._store.users.add(User(name=record.user, created=time.time()))
-                    await self._save(record, message, marked=False)
+                    await self._adopt(record, message)
                 case Settle():
                     assert server is not None  # only a record is settled
+                    await self._end_tokens(server)
                     self.settled.add(server_key(server.user, server.name))
             if not done:
                 return False
         return True
+
+    async def _adopt(self, record: Server, message: str) -> None:
+        await self._store.users.add(User(name=record.user, created=time.time()))
+        if record.token_hash:  # its app goes on with the token that it has
+            await self._store.tokens.keep(app_token(record, now=time.time()), record.token_hash)
+        await self._save(record, message, marked=False)
 
     async def _save(self, server: Server, message: str, *, marked: bool = True) -> Server:
         """Save. What is marked already is looked at again at every tick and change of its job: no need to wake us.
@@ -135,7 +143,8 @@ class Hands:
         # Only who has saved this secret, under the fencing token, submits: without one nobody has.
         again = bool(server.report_hash)
         token = secrets.token_urlsafe(32)
-        server = with_secrets(server, profile, token=token, secret=secrets.token_urlsafe(32))
+        api_token = await self._api_token(server) if profile.app == "jupyterhub" else ""
+        server = with_secrets(server, profile, token=token, secret=secrets.token_urlsafe(32), api_token=api_token)
         server = await self._save(server, "")
         self._fault("before-submit")
         spec = job_spec(
@@ -143,6 +152,7 @@ class Hands:
             profile,
             self._config,
             token=token,
+            api_token=api_token,
             own=self._place.own,
             as_root=self._place.as_root,
             hostname=self._place.hostname,
@@ -164,6 +174,10 @@ class Hands:
         self._fault("after-save")
         return True
 
+    async def _api_token(self, server: Server) -> str:
+        """A fresh API token for the app of this attempt (JupyterHub's role `server`); it ends with the attempt."""
+        return await self._store.tokens.issue(app_token(server, now=time.time()))
+
     async def _note_job(self, server: Server, job: JobRef) -> None:
         """Save where the job is. The record may have moved on meanwhile: a quick app, an impatient user."""
         now: Server | None = server
@@ -180,6 +194,13 @@ class Hands:
                 now = await self._store.servers.get(server.user, server.name)
             else:
                 return
+
+    async def _end_tokens(self, server: Server) -> None:
+        """The app is gone, and so are its API tokens: one for each time that this attempt was submitted."""
+        if server.token_hash:
+            for token in await self._store.tokens.of_user(server.user):
+                if token.attempt == server.attempt:
+                    await self._store.tokens.revoke(token.user, token.id)
 
     async def _fail(self, server: Server, code: str, message: str, hint: str, field: str = "") -> None:
         reason = Reason(code=code, message=message, hint=hint, field=field)
@@ -224,4 +245,5 @@ def route_of(server: Server, base: str) -> Route:
         endpoint=server.endpoint,
         credential=server.credential,
         strip=server.strip_prefix,
+        hub_app=bool(server.token_hash),
     )

@@ -14,6 +14,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from batch.contract import JobSpec, Passport, Resources, Setup
+from batch.hub_app import SINGLEUSER, hub_environment
+from batch.places import EVERYWHERE, base_path, in_url, own_url
 from state.config import Config, ProfileConfig
 from state.kinds import COUNTED, KINDS, amount, asked, fixed
 from state.names import server_path
@@ -32,17 +34,9 @@ JUPYTERLAB: Final = (
 )
 """Stock JupyterLab. Its token comes by JUPYTER_TOKEN: an argv is for everybody to read."""
 
-EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
-"""Addresses that stand for all of a machine's → the one at which it finds itself."""
 INHERITED: Final = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"})
 REPORT_PATH: Final = "hub/api/towpath/report"
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-def base_path(config: Config) -> str:
-    """The hub's base path with a slash at both ends."""
-    inner = config.gateway.base_path.strip("/")
-    return f"/{inner}/" if inner else "/"
 
 
 def report_urls(config: Config, *, elsewhere: bool = False, hostname: str = "") -> tuple[str, ...]:
@@ -58,13 +52,8 @@ def report_urls(config: Config, *, elsewhere: bool = False, hostname: str = "") 
     if elsewhere and gateway.report_port:
         host = gateway.report_host or gateway.host
         host = hostname if hostname and host in EVERYWHERE else EVERYWHERE.get(host, host)
-        return (f"https://{_in_url(host)}:{gateway.report_port}{path}",)
-    host = EVERYWHERE.get(gateway.host, gateway.host)
-    return (f"http://{_in_url(host)}:{gateway.port}{path}",)
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+        return (f"https://{in_url(host)}:{gateway.report_port}{path}",)
+    return (own_url(config) + path,)
 
 
 def resources(server: Server, profile: ProfileConfig) -> Resources:
@@ -108,16 +97,20 @@ def _setup(profile: ProfileConfig, values: Mapping[str, str]) -> Setup:
     )
 
 
-def with_secrets(server: Server, profile: ProfileConfig, *, token: str, secret: str) -> Server:
+def with_secrets(server: Server, profile: ProfileConfig, *, token: str, secret: str, api_token: str = "") -> Server:
     """The record as it is saved before a submit.
 
     `token`: the fresh report token, kept as its SHA-256. `secret`: the app's fresh secret; one that is already in
-    the record stays, because a submit whose answer was lost may have used it.
+    the record stays, because a submit whose answer was lost may have used it. `api_token`: of an app of JupyterHub's.
     """
     credential = server.credential
     if profile.app == "jupyter" and not credential:
         credential = f"token {secret}"
-    return replace(server, report_hash=hashlib.sha256(token.encode()).hexdigest(), credential=credential)
+    return replace(server, report_hash=_sha256(token), credential=credential, token_hash=_sha256(api_token))
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest() if secret else ""
 
 
 def job_spec(
@@ -127,6 +120,7 @@ def job_spec(
     *,
     token: str,
     own: Mapping[str, str],
+    api_token: str = "",
     as_root: bool = False,
     hostname: str = "",
     passport: Callable[[str, int], Passport] | None = None,
@@ -136,7 +130,8 @@ def job_spec(
 
     `own` is the hub's environment: on a `local` cluster PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_* and TZ of it go
     on, nothing else. On others the job runs elsewhere as its user, and nothing of it does: {home} stays as it is, and
-    so do {socket} and {port} everywhere: the starter fills them in on the node. `as_root`: the job runs as root, which
+    so do {socket} and {port} everywhere: the starter fills them in on the node. `api_token`: of `with_secrets`.
+    `as_root`: the job runs as root, which
     JupyterLab wants to be told. `passport`: attempt and walltime (seconds; 0: not known) → what a job elsewhere proves
     itself with. `again`: it may have been submitted before.
     """
@@ -171,8 +166,11 @@ def job_spec(
     }
     if profile.app == "jupyter" and secret:
         environment["JUPYTER_TOKEN"] = secret
-    command = profile.command or (*JUPYTERLAB, *(("--allow-root",) if as_root and not elsewhere else ()))
     asks = resources(server, profile)
+    if profile.app == "jupyterhub":
+        environment |= hub_environment(server, profile, config, asks, api_token=api_token, elsewhere=elsewhere)
+    usual = SINGLEUSER if profile.app == "jupyterhub" else JUPYTERLAB
+    command = profile.command or (*usual, *(("--allow-root",) if as_root and not elsewhere else ()))
     return JobSpec(
         attempt=server.attempt,
         user=server.user,
@@ -183,7 +181,7 @@ def job_spec(
         base_path=prefix,
         hub_urls=report_urls(config, elsewhere=elsewhere, hostname=hostname),
         report_token=token,
-        secrets=(token, secret) if secret else (token,),
+        secrets=tuple(one for one in (token, secret, api_token) if one),
         start_window=float(cluster.start_window if cluster else 300),
         record=server,
         resources=asks,

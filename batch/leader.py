@@ -15,8 +15,8 @@ from msgspec import Struct
 from batch.contract import JobState, JobView, Launcher
 from batch.desk import Desk
 from batch.hands import Hands, Place, route_of
-from batch.jobs import base_path
 from batch.ledger import export, keep, sinks
+from batch.places import base_path
 from batch.reconcile import Action, Sight, orphan, reconcile
 from batch.refresh import refresh
 from batch.watch import ClusterWatch

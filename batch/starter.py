@@ -91,6 +91,12 @@ def dumps(value):
     return "[" + ", ".join(dumps(item) for item in value) + "]"
 
 
+def quoted(text):
+    """Percent-encoded, all but what RFC 3986 leaves as it is."""
+    plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+    return "".join(chr(byte) if byte in plain else "%%%02X" % byte for byte in os.fsencode(text))
+
+
 # --- files -----------------------------------------------------------------------------------------------
 
 
@@ -1213,8 +1219,12 @@ class Starter:
         environment["TOWPATH_ATTEMPT"] = spec["attempt"]
         if self.endpoint["kind"] == "unix":
             environment["TOWPATH_SOCKET"] = self.endpoint["path"]
+            place = "http+unix://" + quoted(self.endpoint["path"])
         else:
             environment["TOWPATH_PORT"] = str(self.endpoint["port"])
+            place = "http://127.0.0.1:%d" % self.endpoint["port"]
+        if "JUPYTERHUB_SERVICE_URL" in environment:  # where an app of JupyterHub's is to listen
+            environment["JUPYTERHUB_SERVICE_URL"] = place + spec["base_path"]
         if self.stop_signal:
             raise Failure("stopped", "The job was cancelled before the app was started.")
         why = self.execute(command, environment)

@@ -23,6 +23,7 @@ from typing import Final, Protocol
 from gateway import paths
 from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought, bearer
+from gateway.hub_apps import NOTHING, HubApps, Told
 from gateway.origin import SAFE_METHODS, from_ourselves, own_origin
 from gateway.tunnel import Caller, Tunnel, UpstreamError
 from gateway.wire import Request
@@ -109,11 +110,23 @@ class _Proof:
         self.identity: Identity | None = None
         self.caller: Caller | None = None
 
-    def caller_of(self, identity: Identity, *, by_cookie: bool) -> Caller:
+    def caller_of(self, identity: Identity, *, by_cookie: bool, told: Told) -> Caller:
         """The same as last time, if it is the same."""
         caller = self.caller
-        if caller is None or self.identity is not identity or caller.by_cookie is not by_cookie:
-            caller = Caller(user=identity.key, digest=identity.digest, by_cookie=by_cookie)
+        if (
+            caller is None
+            or self.identity is not identity
+            or caller.by_cookie is not by_cookie
+            or (caller.authorization, caller.cookie) != told
+        ):
+            authorization, cookie = told
+            caller = Caller(
+                user=identity.key,
+                digest=identity.digest,
+                by_cookie=by_cookie,
+                authorization=authorization,
+                cookie=cookie,
+            )
             self.identity, self.caller = identity, caller
         return caller
 
@@ -131,6 +144,7 @@ class App:
         jar: CookieJar,
         find: Callable[[str, str], Awaitable[Route | None]],
         visits: Visits,
+        hub_apps: HubApps,
         base_path: str,
         scheme: str,
         allowed_hosts: frozenset[bytes] | None,
@@ -147,10 +161,12 @@ class App:
         self._jar = jar
         self._find = find
         self._visits = visits
+        self._hub_apps = hub_apps
         self._scheme = scheme
         self._allowed_hosts = allowed_hosts
         self._tasks: set[asyncio.Task[None]] = set()
         prefix = f"{base_path}user/".encode()
+        self._open_to_all = f"{base_path}hub/api/oauth2/token".encode()
 
         def read(path: bytes) -> paths.UserPath | None:
             paths.check(path)
@@ -217,7 +233,8 @@ class App:
             raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
         identity, by_cookie = self._who(proof, found, at_app=target is not None)
         unsafe = head.websocket or request.method not in _SAFE
-        if unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None):
+        from_elsewhere = unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None)
+        if from_elsewhere and path != self._open_to_all:  # there a client proves itself by what it sends
             raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
         if target is None:
             if head.websocket:
@@ -229,9 +246,20 @@ class App:
         route = self._authorise(request, identity, target, found)
         if route is not None and (target.complete or head.websocket or request.method not in _SLASHLESS):
             carry = self._tunnel.websocket if head.websocket else self._tunnel.http
-            carry(request, route, caller=proof.caller_of(identity, by_cookie=by_cookie), refuse=self._refuse_upstream)
+            told = self._told(proof, identity, route, found, by_cookie=by_cookie) if route.hub_app else NOTHING
+            caller = proof.caller_of(identity, by_cookie=by_cookie, told=told)
+            carry(request, route, caller=caller, refuse=self._refuse_upstream)
         else:
             self._elsewhere(request, identity, target, page=proof.brought.wants_page)
+
+    def _told(self, proof: _Proof, identity: Identity, route: Route, found: Found, *, by_cookie: bool) -> Told:
+        """What an app that asks the hub who is there is told of the caller. Raises _Ask."""
+        brought = b"" if by_cookie else proof.brought.authorization or b""
+        told = self._hub_apps.told(identity, route, brought)
+        if told is None:
+            self._known(f"told {route.prefix}", found, lambda: self._hub_apps.prepare(identity, route, brought))
+            told = self._hub_apps.told(identity, route, brought)
+        return told or NOTHING
 
     def _elsewhere(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
         """What may be used, but is not there, or not by this path. Raises Refusal."""

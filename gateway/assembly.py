@@ -21,6 +21,8 @@ from gateway.auth.credentials import Brought
 from gateway.auth.local import LocalAuth
 from gateway.auth.shared import SharedAuth
 from gateway.handover import Asgi, Handover, remove_socket, socket_path
+from gateway.hub_apps import SESSION_ID, HubApps
+from gateway.oauth.provider import OAuthProvider
 from gateway.revocation import Revocation
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
@@ -115,7 +117,7 @@ class Gateway:
             TunnelOptions(
                 public_scheme=public.scheme,
                 trusted_proxies=proxies,
-                hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode()}),
+                hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), SESSION_ID}),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
                 identity=GatewayIdentity(settings.data_dir / "tls"),
@@ -123,6 +125,8 @@ class Gateway:
         )
 
         mirror.on_revoked(Revocation(mirror, tunnel))
+        hub_apps = HubApps(store)
+        mirror.on_revoked(hub_apps.revoked)
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
         release = version("towpath")
         services = Services(
@@ -133,6 +137,7 @@ class Gateway:
             version=release,
             data_dir=settings.data_dir,
             auth=_auth(config, store, jar),
+            oauth=OAuthProvider(store, config, lifetime=auth.session_lifetime),
         )
 
         answers = PortalAnswers(ErrorPages(config, release, time.time), store)
@@ -152,6 +157,7 @@ class Gateway:
             jar=jar,
             find=Finder(store, door.base_path),
             visits=ForeignVisits(store, address),
+            hub_apps=hub_apps,
             base_path=door.base_path,
             scheme=scheme,
             allowed_hosts=_hosts(config),

@@ -14,7 +14,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from portal.api import audit, clusters, hub, metrics, progress, servers, tokens, towpath, user_list, users
 from portal.faults import handlers
 from portal.pages import audit as audit_page
-from portal.pages import home, login, logout, moved, pending, spawn, stop
+from portal.pages import authorize, home, login, logout, moved, pending, spawn, stop
 from portal.pages import tokens as token_page
 from portal.replies import BODY_LIMIT
 from portal.site import Services, Site
@@ -23,7 +23,7 @@ from portal.verbs import read
 
 __all__ = ["Services", "create_portal"]
 
-API = (hub, users, user_list, servers, progress, tokens, metrics)
+API = (hub, users, user_list, servers, progress, tokens, metrics, authorize)
 PAGES = (login, logout, home, spawn, pending, stop, token_page, audit_page, moved)
 
 

@@ -68,11 +68,12 @@ async def _note(site: Site, request: Request[Any, Any, Any], message: str) -> No
 def _pages(look: Site) -> Handler:
     """An error as a page or as JSON."""
     api = f"{look.hub}api"
+    page = f"{api}/oauth2/authorize"
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         status, message, headers = _judge(error)
         path = request.scope["path"]
-        if path == api or path.startswith(f"{api}/"):
+        if path != page and (path == api or path.startswith(f"{api}/")):
             if isinstance(error, ChoicesError):
                 return reply({"status": status, "message": message, "fields": error.fields}, status)
             return Response(

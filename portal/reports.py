@@ -203,6 +203,7 @@ async def _publish(site: Site, server: Server) -> None:
             endpoint=server.endpoint,
             credential=server.credential,
             strip=server.strip_prefix,
+            hub_app=bool(server.token_hash),
         )
     )
     now = await site.store.servers.get(server.user, server.name)

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from portal import times
 from portal.auth import Auth
+from portal.oauth import Provider
 from portal.statics import Statics
 from state.config import Config
 from state.mirror import Mirror
@@ -51,6 +52,7 @@ class Services:
     clock: Callable[[], float]
     version: str
     auth: Auth
+    oauth: Provider
     data_dir: Path
 
 
@@ -116,4 +118,5 @@ class Site(Look):
         self.store = services.store
         self.mirror = services.mirror
         self.auth = services.auth
+        self.oauth = services.oauth
         self.data_dir = services.data_dir

@@ -35,7 +35,7 @@ CLUSTER_KINDS: Final = ("local", "slurm")
 SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
 SUBMIT_AS: Final = ("setuid", "sudo")
 PLAIN_PATH: Final = re.compile(r"/[^\0\n]*")
-APPS: Final = ("jupyter", "web")
+APPS: Final = ("jupyter", "jupyterhub", "web")
 OPTION_KINDS: Final = ("text", "integer", "boolean", "choice", *KINDS)
 REDIS_SCHEMES: Final = (
     *("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://"),
@@ -365,7 +365,8 @@ def _command(profile: ProfileConfig, at: str, say: Say) -> None:
         used |= named
         for name in sorted(named - known):
             say(at, f"{_unknown(name, known).replace('key', f'placeholder as {{{name}}}')}")
-    if profile.command and not used & {"socket", "port"}:
+    told = profile.app == "jupyterhub"  # by JUPYTERHUB_SERVICE_URL
+    if profile.command and not told and not used & {"socket", "port"}:
         say(at, "the command must name {socket} or {port}, so that the hub knows where the app answers.")
     if {"socket", "port"} <= used:
         say(at, "the command names both {socket} and {port}: keep one of the two.")

@@ -152,6 +152,7 @@ class Server(Struct, frozen=True, kw_only=True):
     `strip_prefix`: as the profile said when it was started.
     `restart`: how often the scheduler has run the job again; the word of an earlier run is not believed.
     `warned`: how many minutes before its deadline somebody was last told of it (15, 5; 0: not yet).
+    `token_hash` is the SHA-256 (hex) of the API token that its app has, where that is JupyterHub's own (`""`: none).
     """
 
     user: str
@@ -179,6 +180,7 @@ class Server(Struct, frozen=True, kw_only=True):
     strip_prefix: bool = False
     restart: int = 0
     warned: int = 0
+    token_hash: str = ""
     revision: int = 0
     fence: int = 0
 
@@ -232,6 +234,9 @@ class Token(Struct, frozen=True, kw_only=True):
     """An API credential of a user's or (`user` empty) a service's. Only its SHA-256 is stored.
 
     `expires` None: never. `scopes` are JupyterHub's.
+    A token that was issued by OAuth is for one `client` (its id) and one sign-in, whose public id is `session_id`. It
+    ends with the credential that has the digest `under`. A server's own token is for one `attempt`, and ends with it.
+    All are empty for a token that somebody made.
     """
 
     id: str
@@ -242,6 +247,10 @@ class Token(Struct, frozen=True, kw_only=True):
     created: float
     expires: float | None = None
     last_activity: float | None = None
+    client: str = ""
+    under: str = ""
+    session_id: str = ""
+    attempt: str = ""
 
     @property
     def owner(self) -> str:
@@ -249,10 +258,26 @@ class Token(Struct, frozen=True, kw_only=True):
         return self.user or f"service:{self.service}"
 
 
+class OAuthCode(Struct, frozen=True, kw_only=True):
+    """What an authorisation code stands for (RFC 6749 section 4.1.2): who, for which client, where to, which session.
+
+    `challenge` is PKCE's, by S256 (RFC 7636); `""`: the client sent none.
+    """
+
+    client: str
+    redirect_uri: str
+    user: str
+    scopes: tuple[str, ...]
+    challenge: str
+    session: str
+    session_id: str
+
+
 class Route(Struct, frozen=True, kw_only=True):
     """A path prefix (see `names.server_path`) and where it leads, for one attempt of one server.
 
-    `strip`: the app knows no base path, so the prefix is taken off on the way to it.
+    `strip`: the app knows no base path, so the prefix is taken off on the way to it. `hub_app`: it signs people in
+    by the hub's OAuth, as jupyterhub-singleuser does.
     """
 
     prefix: str
@@ -262,3 +287,4 @@ class Route(Struct, frozen=True, kw_only=True):
     endpoint: Endpoint
     credential: str = ""
     strip: bool = False
+    hub_app: bool = False

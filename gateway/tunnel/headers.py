@@ -85,12 +85,14 @@ class RequestRules:
         peer: str,
         scheme: str,
         credential: bytes,
+        cookie: bytes = b"",
         websocket: bool = False,
     ) -> RequestHead:
         """The head for the app: request line, what may cross, and our own fields.
 
         `line` is method, target and version without CRLF; `credential` a whole Authorization line with CRLF, or
-        empty. `fields` have lower-case names. Raises UpstreamError("bad-request").
+        empty; `cookie` one more cookie for the app, or empty. `fields` have lower-case names.
+        Raises UpstreamError("bad-request").
         """
         out = [line]
         host = b""
@@ -129,6 +131,10 @@ class RequestRules:
             length = declared_length(lengths, codings, 0)
         except ValueError as error:
             raise UpstreamError("bad-request", str(error)) from error
+        if cookie:
+            others = [entry[8:] for entry in out if entry.startswith(b"cookie: ")]
+            out = [entry for entry in out if not entry.startswith(b"cookie: ")]
+            out.append(b"cookie: " + b"; ".join([*others, cookie]))
         out.insert(1, b"Host: " + (host or b"localhost"))
         believed = tuple(inbound) if inbound and forwarded.trusted(peer, self._networks) else ()
         lines = forwarded.lines(peer, self._scheme or scheme, host.decode("latin-1"), believed)

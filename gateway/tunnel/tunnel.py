@@ -103,13 +103,15 @@ class Tunnel:
     def _block(self, request: Request, way: Way, caller: Caller, *, websocket: bool = False) -> bytes:
         """All of the head for the app but its first line. Raises UpstreamError."""
         fields = request.head.fields
+        told = b"Authorization: " + caller.authorization + b"\r\n" if caller.authorization else b""
         head = self._rules.head(
             b"",
             fields,
             peer=request.client.peer,
             scheme="http",
             # Where a cookie proves the caller, an Authorization header is not ours: it is the app's business.
-            credential=way.credential or (own_authorization(fields) if caller.by_cookie else b""),
+            credential=way.credential or told or (own_authorization(fields) if caller.by_cookie else b""),
+            cookie=caller.cookie,
             websocket=websocket,
         )
         return head.block + way.told

@@ -8,6 +8,7 @@ from state.store.feed import Feed
 from state.store.flows import Flows
 from state.store.groups import Groups
 from state.store.leases import Leases
+from state.store.oauth import Codes
 from state.store.servers import Servers
 from state.store.services import Services
 from state.store.tries import Tries
@@ -27,6 +28,7 @@ class Store:
         self.tokens = Tokens(redis)
         self.links = Links(redis)
         self.flows = Flows(redis)
+        self.codes = Codes(redis)
         self.feed = Feed(redis)
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)

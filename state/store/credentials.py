@@ -89,12 +89,17 @@ class Sessions:
             return False
         session = _SESSION.decode(found)
         await self._redis.call("HDEL", keys.sessions(session.user), session.id)
-        await self._feed.revoke(digests=(ticket_digest,))
+        issued = await _end_under(self._redis, session.user, {ticket_digest})
+        await self._feed.revoke(digests=(ticket_digest, *issued))
         return True
 
     async def close_all(self, user: str) -> int:
         """End all sessions of a user; how many there were."""
-        return await _end_all(self._redis, self._feed, keys.sessions(user), keys.session)
+        digests, gone = await _end_all(self._redis, keys.sessions(user), keys.session)
+        if digests:
+            issued = await _end_under(self._redis, user, set(digests))
+            await self._feed.revoke(digests=(*digests, *issued))
+        return gone
 
 
 class Tokens:
@@ -110,13 +115,17 @@ class Tokens:
     async def issue(self, token: Token) -> str:
         """Store a new token and return its secret: the only time that it is known."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        key = digest(secret)
+        await self.keep(token, digest(secret))
+        return secret
+
+    async def keep(self, token: Token, secret_digest: str) -> None:
+        """Store a token whose secret somebody has already, by its digest."""
+        key = secret_digest
         until = () if token.expires is None else ("PXAT", _milliseconds(token.expires))
         listed = ("HSET", keys.tokens(token.owner), token.id, key)
         await self._redis.call(*listed)
         await self._redis.call("SET", keys.token(key), _ENCODER.encode(token), *until)
         await self._redis.call(*listed)  # as with sessions
-        return secret
 
     async def get(self, secret_digest: str) -> Token | None:
         """The token of a secret's digest, or None when there is none or it has expired."""
@@ -151,12 +160,16 @@ class Tokens:
         key = found.decode()
         gone = await self._redis.call("DEL", keys.token(key))
         await self._redis.call("HDEL", keys.tokens(owner), token_id)
-        await self._feed.revoke(digests=(key,))
+        issued = await _end_under(self._redis, owner, {key})
+        await self._feed.revoke(digests=(key, *issued))
         return bool(gone)
 
     async def revoke_all(self, owner: str) -> int:
         """End all tokens of a user or service; how many there were."""
-        return await _end_all(self._redis, self._feed, keys.tokens(owner), keys.token)
+        digests, gone = await _end_all(self._redis, keys.tokens(owner), keys.token)
+        if digests:
+            await self._feed.revoke(digests=digests)
+        return gone
 
 
 class Links:
@@ -190,16 +203,33 @@ async def _listed(
     return sorted(live, key=lambda record: record.created)
 
 
-async def _end_all(redis: Redis, feed: Feed, index: str, key_of: Callable[[str], str]) -> int:
-    """Delete every record of a user's list, then the entries, then tell the workers."""
+async def _end_all(redis: Redis, index: str, key_of: Callable[[str], str]) -> tuple[tuple[str, ...], int]:
+    """Delete every record of a user's list, then the entries: their digests, and how many there still were."""
     pairs = await redis.call("HGETALL", index)
     if not pairs:
-        return 0
+        return (), 0
     digests = tuple(key.decode() for key in pairs[1::2])
     gone = await redis.pipeline([("DEL", key_of(key)) for key in digests])
     await redis.call("HDEL", index, *pairs[0::2])
-    await feed.revoke(digests=digests)
-    return sum(gone)
+    return digests, sum(gone)
+
+
+async def _end_under(redis: Redis, user: str, digests: set[str]) -> tuple[str, ...]:
+    """Delete the tokens that were issued under these credentials of a user: their digests, for the workers to hear."""
+    pairs = await redis.call("HGETALL", keys.tokens(user))
+    if not pairs:
+        return ()
+    entries = [(entry, key.decode()) for entry, key in zip(pairs[0::2], pairs[1::2], strict=True)]
+    records = await redis.pipeline([("GET", keys.token(key)) for _, key in entries])
+    ended = [
+        (entry, key)
+        for (entry, key), record in zip(entries, records, strict=True)
+        if record is not None and _TOKEN.decode(record).under in digests
+    ]
+    if ended:
+        await redis.pipeline([("DEL", keys.token(key)) for _, key in ended])
+        await redis.call("HDEL", keys.tokens(user), *(entry for entry, _ in ended))
+    return tuple(key for _, key in ended)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -96,6 +96,16 @@ def flow(digest: str) -> str:
     return f"towpath:{{f:{digest}}}:flow"
 
 
+def code(digest: str) -> str:
+    """JSON of what an OAuth code stands for, with TTL."""
+    return f"towpath:{{o:{digest}}}:code"
+
+
+def spent(digest: str) -> str:
+    """`USER/TOKEN`: the token that an OAuth code was exchanged for, with TTL."""
+    return f"towpath:{{o:{digest}}}:spent"
+
+
 def lease_holder(name: str) -> str:
     """`FENCE:HOLDER`, with TTL."""
     return f"towpath:{{lease:{name}}}:holder"

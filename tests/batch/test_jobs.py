@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from batch.contract import Passport, Resources, Setup
-from batch.jobs import base_path, fill, job_spec, report_urls, with_secrets
+from batch.jobs import fill, job_spec, report_urls, with_secrets
+from batch.places import base_path
 from state.config import (
     ClusterConfig,
     Config,

@@ -1,0 +1,101 @@
+"""Signing in to a server or a service by the hub: the page that asks, and the endpoint for its client.
+
+Owns: `/hub/api/oauth2/authorize` and `/hub/api/oauth2/token`, JupyterHub's addresses: the first is a page for all that.
+Refuses to know OAuth: `portal.oauth` answers.
+"""
+
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from litestar import Request, Response, post
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from portal.access import caller
+from portal.describe import in_words
+from portal.errors import error_page
+from portal.nexturl import safe_next
+from portal.oauth import Fields, OAuthRefusedError, Onward
+from portal.replies import FORM_LIMIT, go, page, raw_target, read_body, reply
+from portal.site import PAGE_HEADERS, Site
+from portal.verbs import read
+from state.identity import Identity
+
+MOST_FIELDS: Final = 50
+DECISION: Final = "towpath_decision"
+"""The confirm page's own field, beside those of the request."""
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
+    """The handlers."""
+
+    def refusal(error: OAuthRefusedError) -> Response[bytes]:
+        body = error_page(site, error.status, message=str(error), title="You cannot be signed in there")
+        return Response(body, status_code=error.status, media_type="text/html", headers=PAGE_HEADERS)
+
+    def browser(request: Request[Any, Any, Any]) -> Identity | None:
+        """Who has signed in in this browser: a token opens no session elsewhere."""
+        identity = caller(request)
+        return identity if identity is not None and identity.session is not None else None
+
+    @read("/oauth2/authorize")
+    async def authorize(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """On to the client with a code, or the page that asks."""
+        identity = browser(request)
+        if identity is None:
+            return go(site.at("login", next=safe_next(raw_target(request), site.base)), status=302)
+        fields = _fields(request.scope["query_string"].decode("latin-1"))
+        try:
+            answer = await site.oauth.ask(fields, identity)
+        except OAuthRefusedError as error:
+            return refusal(error)
+        if isinstance(answer, Onward):
+            return go(answer.url, status=302)
+        return page(
+            site,
+            "authorize.html",
+            user=identity.user,
+            client=answer.client,
+            wishes=in_words(answer.scopes, identity.user.name),
+            fields=fields,
+            decision=DECISION,
+            action=f"{site.hub}api/oauth2/authorize",
+        )
+
+    @post("/oauth2/authorize", status_code=200)
+    async def decide(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """What the person has decided: the request's own fields, and the decision."""
+        identity = browser(request)
+        if identity is None:
+            raise HTTPException(status_code=403, detail="Sign in first.")
+        fields = await _form(request)
+        request_fields = [(name, value) for name, value in fields if name != DECISION]
+        granted = [value for name, value in fields if name == DECISION] == ["allow"]
+        try:
+            answer = await site.oauth.decide(request_fields, identity, granted=granted)
+        except OAuthRefusedError as error:
+            return refusal(error)
+        return go(answer.url)
+
+    @post("/oauth2/token", status_code=200)
+    async def token(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Public: the client proves itself in the request."""
+        answer = await site.oauth.exchange(await _form(request), request.headers.get("authorization", ""))
+        return reply(answer.body, answer.status, answer.headers)
+
+    return [authorize, decide, token]
+
+
+def _fields(text: str) -> Fields:
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+    except ValueError as error:
+        raise HTTPException(status_code=400, detail="The request could not be read.") from error
+
+
+async def _form(request: Request[Any, Any, Any]) -> Fields:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await read_body(request, FORM_LIMIT)
+    if content_type != "application/x-www-form-urlencoded":
+        raise HTTPException(status_code=415, detail="Send the form as application/x-www-form-urlencoded.")
+    return _fields(body.decode("latin-1"))

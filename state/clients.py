@@ -1,0 +1,88 @@
+"""Who may ask the hub to sign people in: the OAuth clients that there are by right, and what they are called.
+
+Owns: the ids of servers' and services' clients, where each is answered, and what a token of theirs may do at most.
+Refuses to know OAuth's requests, and secrets. Pure.
+
+Sources: JupyterHub 6.1 (`Spawner.oauth_client_id`, `Service.oauth_client_id`, `scopes.access_scopes`).
+"""
+
+from typing import Final
+from urllib.parse import quote, unquote
+
+from msgspec import Struct
+
+from state.names import server_key, server_path
+
+SERVER: Final = "jupyterhub-user-"
+SERVICE: Final = "service-"
+IDENTIFY: Final = ("read:users:name", "read:users:groups")
+"""What every client may know of the person who signs in by it."""
+
+
+class Client(Struct, frozen=True, kw_only=True):
+    """An OAuth client. `server`: the key `user/name` of the server that it is; `service`: the service's name.
+
+    `secrets` are the SHA-256 (hex) of what it may prove itself with. `allowed`: the scopes that it may ask for beside
+    access to itself and the person's name and groups. `title` is for people.
+    """
+
+    id: str
+    title: str
+    redirect_uris: tuple[str, ...]
+    secrets: frozenset[str] = frozenset()
+    server: str | None = None
+    service: str = ""
+    allowed: tuple[str, ...] = ()
+    no_confirm: bool = False
+
+    @property
+    def access(self) -> str:
+        """The scope of those who may use it at all."""
+        if self.server is not None:
+            return f"access:servers!server={self.server}"
+        return f"access:services!service={self.service}"
+
+
+def of_server(user: str, name: str) -> str:
+    """The client id of a server.
+
+    JupyterHub leaves a dash in a user's name as it is, so that `a-b` and `b` of `a` have the same id. Here it is
+    escaped, and each id is of one server.
+    """
+    quoted = quote(user, safe="").replace("-", "%2D")
+    return f"{SERVER}{quoted}-{name}" if name else SERVER + quoted
+
+
+def server_of(client_id: str) -> tuple[str, str] | None:
+    """User and name of the server whose client id this is; None: it is none."""
+    if not client_id.startswith(SERVER):
+        return None
+    quoted, _, name = client_id[len(SERVER) :].partition("-")
+    user = unquote(quoted)
+    return (user, name) if of_server(user, name) == client_id else None
+
+
+def of_service(name: str) -> str:
+    """The client id of a service."""
+    return SERVICE + name
+
+
+def server_client(base_path: str, user: str, name: str, secrets: frozenset[str]) -> Client:
+    """The client that a running server is."""
+    return Client(
+        id=of_server(user, name),
+        title=f"{user}'s server {name}" if name else f"{user}'s server",
+        redirect_uris=(callback(server_path(base_path, user, name)),),
+        secrets=secrets,
+        server=server_key(user, name),
+    )
+
+
+def callback(prefix: str) -> str:
+    """Where a client under this path is answered."""
+    return f"{prefix}oauth_callback"
+
+
+def most(client: Client, user: str) -> tuple[str, ...]:
+    """The scopes that a token of this client's can have for a person, before what the person may do narrows them."""
+    return (client.access, *(f"{scope}!user={user}" for scope in IDENTIFY), *client.allowed)

@@ -1,0 +1,48 @@
+"""OAuth authorisation codes: each is good once, for a few minutes.
+
+Owns: that a code is used up by whoever takes it first, and what a second use is told. Refuses to know clients and
+grants. Key layout: docs/state.md, tag `{o:…}`. As with every credential, only the SHA-256 of a code is stored.
+"""
+
+import secrets
+from typing import Final
+
+import msgspec
+
+from state.records import OAuthCode
+from state.redis import Redis
+from state.store import keys
+from state.store.credentials import SECRET_BYTES, digest
+
+_ENCODER: Final = msgspec.json.Encoder()
+_CODE: Final = msgspec.json.Decoder(OAuthCode)
+
+
+class Codes:
+    """All verbs raise StateUnavailableError when Redis cannot serve."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def issue(self, code: OAuthCode, *, lifetime: float) -> str:
+        """A new code that stands for this, good once and for `lifetime` seconds."""
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        await self._redis.call("SET", keys.code(digest(secret)), _ENCODER.encode(code), "PX", int(lifetime * 1000))
+        return secret
+
+    async def take(self, secret: str) -> OAuthCode | None:
+        """What a code stands for, and nobody gets it again; None: there is none (any more)."""
+        found = await self._redis.call("GETDEL", keys.code(digest(secret)))
+        return None if found is None else _CODE.decode(found)
+
+    async def exchanged(self, secret: str, *, user: str, token_id: str, lifetime: float) -> None:
+        """Remember for `lifetime` seconds which token was given for it: see `token_of`."""
+        await self._redis.call("SET", keys.spent(digest(secret)), f"{user}/{token_id}", "PX", int(lifetime * 1000))
+
+    async def token_of(self, secret: str) -> tuple[str, str] | None:
+        """User and id of the token that was given for a code before; None: none was."""
+        found = await self._redis.call("GET", keys.spent(digest(secret)))
+        if found is None:
+            return None
+        user, _, token = found.decode().partition("/")
+        return user, token

@@ -1,0 +1,8 @@
+"""Where JupyterHub's own programs are for these tests: the environment of the dev cluster's apps."""
+
+import os
+from pathlib import Path
+
+BIN = Path(os.environ.get("TOWPATH_TEST_APPS", "/var/tmp/towpath-apps")) / "python" / "bin"
+SINGLEUSER = BIN / "jupyterhub-singleuser"
+CULLER = BIN / "jupyterhub-idle-culler"

@@ -1,0 +1,217 @@
+"""JupyterHub's own single-user server, unmodified, behind this hub."""
+
+import asyncio
+import json
+import re
+from contextlib import closing, suppress
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from conftest import Running, run_cell
+from hub import eventually
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+pytestmark = pytest.mark.timeout(240)
+NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
+
+
+def visit(browser, path):
+    return browser.get(path, headers=NAVIGATE, follow_redirects=True)
+
+
+def page_token(page):
+    """The OAuth token that the server hands to its own page."""
+    return re.search(r'"token": "([^"]+)"', page.text)[1]
+
+
+def cookies(browser):
+    return "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+
+
+def test_a_browser_is_signed_in_by_the_oauth_dance(hub, alices):
+    with closing(hub.browser_of("alice")) as browser:
+        page = visit(browser, "/user/alice/lab")
+        assert page.status_code == 200, page.text
+        assert '"hubUser": "alice"' in page.text
+        assert "jupyterhub-user-alice" in browser.cookies
+        asked = [hop.url for hop in page.history if hop.url.path == "/hub/api/oauth2/authorize"]
+        assert len(asked) == 1
+        assert asked[0].params["code_challenge_method"] == "S256"
+
+
+def test_a_kernel_runs_for_the_cookie_that_the_dance_gave(hub, alices):
+    with closing(hub.browser_of("alice")) as browser:
+        token = page_token(visit(browser, "/user/alice/lab"))
+        kernel = browser.post("/user/alice/api/kernels", json={}, headers={"Authorization": f"token {token}"})
+        assert kernel.status_code == 201, kernel.text
+        url = f"ws://127.0.0.1:{hub.port}/user/alice/api/kernels/{kernel.json()['id']}/channels"
+        headers = {"Cookie": cookies(browser), "Origin": hub.origin, "Sec-Fetch-Mode": "websocket"}
+        assert asyncio.run(run_cell(url, "6*7", headers)) == "42"
+
+
+def test_signing_out_ends_its_tokens_and_its_websockets(hub, alices):
+    async def watch(browser, url):
+        headers = {"Cookie": cookies(browser), "Origin": hub.origin, "Sec-Fetch-Mode": "websocket"}
+        async with connect(url, additional_headers=headers) as line:
+            assert (await asyncio.to_thread(browser.post, "/hub/logout")).status_code == 303
+            async with asyncio.timeout(2):
+                with suppress(ConnectionClosed):
+                    while await line.recv():
+                        pass
+            assert line.close_code == 4401
+
+    with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as stranger:
+        token = page_token(visit(browser, "/user/alice/lab"))
+        bearer = {"Authorization": f"token {token}"}
+        me = stranger.get("/hub/api/user", headers=bearer).json()
+        assert (me["name"], me["kind"]) == ("alice", "user")
+        assert "access:servers!server=alice/" in me["scopes"]
+        assert not [scope for scope in me["scopes"] if scope.startswith(("tokens", "servers", "users:"))]
+        kernel = browser.post("/user/alice/api/kernels", json={}, headers=bearer).json()["id"]
+        asyncio.run(watch(browser, f"ws://127.0.0.1:{hub.port}/user/alice/api/kernels/{kernel}/channels"))
+        assert stranger.get("/hub/api/user", headers=bearer).status_code == 403
+        assert stranger.get("/user/alice/api/status", headers=bearer).status_code == 403
+        left = browser.get("/user/alice/lab", headers=NAVIGATE)
+        assert (left.status_code, urlsplit(left.headers["location"]).path) == (302, "/hub/login")
+        # who signs in again is signed in to the server anew, whatever it remembers of the old token
+        browser.post("/hub/login", data={"provider": "test", "name": "alice"})
+        again = page_token(visit(browser, "/user/alice/lab"))
+        assert again != token
+        assert browser.get("/user/alice/api/status", headers={"Authorization": f"token {again}"}).status_code == 200
+
+
+def test_another_user_is_refused_at_the_door_and_by_the_provider(hub, alices):
+    with closing(hub.browser_of("bob")) as browser:
+        assert visit(browser, "/user/alice/lab").status_code == 403
+        asked = {
+            "client_id": "jupyterhub-user-alice",
+            "redirect_uri": "/user/alice/oauth_callback",
+            "response_type": "code",
+        }
+        answer = browser.get("/hub/api/oauth2/authorize", params=asked)
+        assert answer.status_code == 403
+        assert "You have no access to alice" in answer.text
+
+
+def test_an_admin_is_asked_first_and_comes_in_as_themselves(hub, alices):
+    with closing(hub.browser_of("carol")) as browser:
+        asks = visit(browser, "/user/alice/lab")
+        assert asks.status_code == 200
+        assert "Sign in to alice" in asks.text
+        fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asks.text))
+        fields = {name: value.replace("&amp;", "&") for name, value in fields.items()}
+        denied = browser.post("/hub/api/oauth2/authorize", data={**fields, "towpath_decision": "deny"})
+        assert httpx.URL(denied.headers["location"]).params["error"] == "access_denied"
+        page = browser.post(
+            "/hub/api/oauth2/authorize",
+            data={**fields, "towpath_decision": "allow"},
+            headers=NAVIGATE,
+            follow_redirects=True,
+        )
+        assert page.status_code == 200, page.text
+        assert '"hubUser": "carol"' in page.text
+        assert '"hubServerUser": "alice"' in page.text
+        # once allowed, allowed until she signs out
+        browser.cookies.delete("jupyterhub-user-alice", path="/user/alice/")
+        assert '"hubUser": "carol"' in visit(browser, "/user/alice/lab").text
+
+
+def test_a_programs_token_works_as_with_jupyterhub(hub, alices):
+    with hub.api("alice") as mine, hub.api("carol") as admins, hub.api("bob") as strangers:
+        for api, name in ((mine, "alice"), (admins, "carol")):
+            told = api.get(f"{hub.origin}/user/alice/api/me")
+            assert told.status_code == 200, told.text
+            assert told.json()["identity"]["username"] == name
+        assert strangers.get(f"{hub.origin}/user/alice/api/me").status_code == 403
+        made = mine.post(f"{hub.origin}/user/alice/api/kernels", json={})
+        assert made.status_code == 201, made.text
+
+
+def test_the_app_never_sees_a_token_that_does_more_than_show_who_it_is(hub, echo):
+    with hub.api("carol") as admin, httpx.Client(base_url=hub.origin) as thief:
+        sent = admin.headers["authorization"]
+        headers = {"Cookie": "jupyterhub-session-id=tossed"}
+        told = dict(admin.get(f"{hub.origin}/user/alice/echo/", headers=headers).json()["headers"])
+        told = {name.lower(): value for name, value in told.items()}
+        assert told["authorization"] != sent
+        assert "cookie" not in told
+        shown = {"Authorization": told["authorization"]}
+        me = thief.get("/hub/api/user", headers=shown).json()
+        assert (me["name"], me["kind"]) == ("carol", "user")
+        assert {scope.partition("!")[0] for scope in me["scopes"]} <= {
+            "access:servers",
+            "read:access:servers",
+            "read:users:name",
+            "read:users:groups",
+        }
+        assert {scope.partition("!")[2] for scope in me["scopes"]} == {"server=alice/echo", "user=carol"}
+        assert thief.get("/hub/api/users", headers=shown).status_code == 403
+        assert thief.post("/hub/api/users/carol/tokens", headers=shown).status_code == 403
+        # it ends with the token that it stands for
+        mine = next(
+            one for one in admin.get("/users/carol/tokens").json()["api_tokens"] if one["id"] == standing(admin)
+        )
+        assert admin.delete(f"/users/carol/tokens/{mine['id']}").status_code == 204
+        eventually(lambda: thief.get("/hub/api/user", headers=shown).status_code == 403, seconds=2, what="its end")
+
+
+def standing(api):
+    """The id of the token that this client uses: it has a stand-in, whose note names it."""
+    notes = [one["note"] or "" for one in api.get("/users/carol/tokens").json()["api_tokens"]]
+    return next(
+        found[1] for note in notes if (found := re.match(r"Stands for the token (\w+) at the server alice/echo", note))
+    )
+
+
+def test_a_session_is_told_by_its_public_id_and_by_no_ticket(hub, echo):
+    with closing(hub.browser_of("alice")) as browser:
+        told = dict(
+            browser.get("/user/alice/echo/", headers={"Cookie": cookies(browser) + "; mine=1"}).json()["headers"]
+        )
+        cookie = {name.lower(): value for name, value in told.items()}["cookie"]
+        assert "towpath-session" not in cookie
+        names = [pair.partition("=")[0].strip() for pair in cookie.split(";")]
+        assert sorted(names) == ["jupyterhub-session-id", "mine"]
+        assert browser.cookies["towpath-session"] not in cookie
+
+
+def test_it_reports_activity_with_a_token_of_its_own_that_ends_with_it(hub):
+    with Running(hub, "bob") as server:
+
+        def own():
+            tokens = server.api.get("/users/bob/tokens").json()["api_tokens"]
+            return [one for one in tokens if one["note"] == "The server bob/"]
+
+        eventually(lambda: own() and own()[0]["last_activity"], what="a report of activity")
+        assert server.model()["last_activity"]
+        environment = server.spec()["environment"]
+        secret = environment["JUPYTERHUB_API_TOKEN"]
+        assert secret not in json.dumps(server.spec()["command"])
+        bearer = {"Authorization": f"token {secret}"}
+        with httpx.Client(base_url=hub.origin, headers=bearer) as app:
+            me = app.get("/hub/api/user").json()
+            assert me["name"] == "bob"
+            assert {scope.partition("!")[0] for scope in me["scopes"]} <= {
+                "access:servers",
+                "read:access:servers",
+                "users:activity",
+                "read:users:activity",
+            }
+            assert app.get("/hub/api/users/bob/tokens").status_code in {403, 404}
+            server.stop()
+            eventually(lambda: app.get("/hub/api/user").status_code == 403, seconds=10, what="the end of its token")
+        assert not own()
+
+
+def test_a_single_user_image_that_listens_on_a_port_works_as_it_is(hub):
+    with Running(hub, "alice", "ported", profile="by-port"), closing(hub.browser_of("alice")) as browser:
+        page = visit(browser, "/user/alice/ported/lab")
+        assert page.status_code == 200, page.text
+        assert "jupyterhub-user-alice-ported" in browser.cookies
+
+
+def test_a_dash_in_a_name_is_no_other_users_server(hub):
+    with Running(hub, "a-b", profile="echo") as server:
+        assert server.spec()["environment"]["JUPYTERHUB_CLIENT_ID"] == "jupyterhub-user-a%2Db"
