@@ -4,8 +4,6 @@ import json
 import time
 import urllib.request
 
-import pytest
-
 from batch.slurm.ending import cause, from_rest, from_sacct, sacct_arguments
 
 FILL = "exec /usr/bin/python3 -c 'x = bytearray(400 * 2**20); import time; time.sleep(30)'"
@@ -49,7 +47,6 @@ def by_rest(slurm, job):
         return from_rest(json.load(answer)["jobs"][-1])
 
 
-@pytest.mark.timeout(240)
 def test_every_end_is_told_as_what_it_was(slurm):
     jobs = {
         "ok": slurm.sbatch(script=script("exit 0")),
@@ -105,7 +102,6 @@ def test_every_end_is_told_as_what_it_was(slurm):
     assert told(first) == "node-failed"
 
 
-@pytest.mark.timeout(120)
 def test_a_job_that_makes_room_is_requeued_and_its_first_run_was_preempted(slurm):
     low = slurm.sbatch("--qos=scavenger", "--cpus-per-task=8", "--nodelist=cn1", script=script("sleep 300"), user="bob")
     until(lambda: slurm.state(low) == "RUNNING", 30, lambda: slurm.state(low))

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.faulty import FaultyHub, clear, jobs_of, short
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.faults
 SMALL = {"memory": "200M"}
 
 

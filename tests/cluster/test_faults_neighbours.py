@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from tests.cluster.faulty import FaultyHub, clear, short
 from tests.hub import eventually
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 
 PROBE = """
 import glob, json, os, socket, ssl, subprocess, sys

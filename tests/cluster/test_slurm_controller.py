@@ -71,7 +71,6 @@ def numbers(slurm, record, states="all"):
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("point", ["before-submit", "after-submit", "after-save", "before-cancel", "after-cancel"])
 def test_a_controller_killed_at_any_step_leaves_one_job_and_no_orphan(slurm, rig, store_url, point):
     async def body():
@@ -98,7 +97,6 @@ def test_a_controller_killed_at_any_step_leaves_one_job_and_no_orphan(slurm, rig
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(180)
 def test_with_its_store_emptied_a_hub_finds_every_job_again(slurm, rig, valkey, store_url):
     names = [f"s{number}" for number in range(20)]
 
