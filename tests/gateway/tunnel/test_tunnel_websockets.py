@@ -326,7 +326,7 @@ def test_sides_that_answer_pings_stay_connected():
             await websocket.send("still here")
             assert await websocket.recv() == "still here"
 
-    through(echo, check, server={"ping_interval": None}, ping_interval=0.5)
+    through(echo, check, server={"ping_interval": None}, ping_interval=1.5)
 
 
 def test_a_client_that_does_not_read_stops_the_app():
