@@ -69,7 +69,7 @@ def test_every_end_is_told_as_what_it_was(slurm):
     slurm.run("scancel", jobs["mine"], user="alice")
     slurm.run("scancel", jobs["theirs"], jobs["queued"])
     slurm.daemon("gn1").kill()
-    facts = ends(slurm, list(jobs.values()), seconds=180)
+    facts = ends(slurm, list(jobs.values()), seconds=300)
     ended = {name: facts[job] for name, job in jobs.items()}
     assert {name: told(one) for name, one in ended.items()} == {
         "ok": None,

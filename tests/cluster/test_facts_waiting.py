@@ -11,7 +11,7 @@ SLEEP = "#!/bin/sh\nsleep 120\n"
 
 def told(slurm, job, *, until):
     """What squeue's reason is told as, once it is `until` (the scheduler takes its time)."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while True:
         line = slurm.run("squeue", "--noheader", f"--jobs={job}", "--format=%T|%P|%q|%a|%r").strip()
         state, partition, qos, account, reason = line.split("|", 4)
@@ -85,7 +85,7 @@ def test_drained_nodes_are_told_as_such(slurm):
     free = slurm.sbatch(script=SLEEP)
     named = slurm.sbatch("--nodelist=cn1", script=SLEEP)
     assert told(slurm, named, until="ReqNodeNotAvail").message.endswith(": cn1.")
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while "drained, or kept" not in told(slurm, free, until="Resources").message:
         assert time.monotonic() < end
         time.sleep(0.2)

@@ -57,7 +57,7 @@ async def reached(store, name, *states):
         record = await store.servers.get("alice", name)
         return record is not None and record.status in states and record
 
-    return await until(there, seconds=60)
+    return await until(there)
 
 
 async def stop(store, record):
@@ -81,7 +81,7 @@ def test_a_controller_killed_at_any_step_leaves_one_job_and_no_orphan(slurm, rig
             if point.endswith("cancel"):
                 await reached(store, "lab", Status.STARTING)
                 await stop(store, record)
-            await until(lambda: first.poll() is not None, seconds=60)
+            await until(lambda: first.poll() is not None)
             assert first.returncode == -signal.SIGKILL
             rig.start()
             if not point.endswith("cancel"):
