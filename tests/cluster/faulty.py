@@ -251,14 +251,14 @@ class Person:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{seen}\n" + "\n".join(self.hub.output[-15:])) from None
 
-    def reason(self, code: str, server: str = "", *, seconds: float = 90) -> dict:
-        """Wait for why it ended; the reason."""
+    def reason(self, code: str, server: str = "", *, says: str = "", seconds: float = 90) -> dict:
+        """Wait for why it ended; the reason, once its sentence has these words: the accounting may know them later."""
         self.until("failed", server, seconds=seconds)
         seen = {}
 
         def there():
             seen.update(self.model(server)["reason"] or {})
-            return seen.get("code") == code
+            return seen.get("code") == code and says in seen["message"]
 
         try:
             eventually(there, what=f"{self.name}/{server}: {code}")
