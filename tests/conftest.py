@@ -22,14 +22,14 @@ T = TypeVar("T")
 DEADLINE = 60.0
 """Seconds that a test waits for what must come: a guard for tests that fail, and nothing that passes depends on it."""
 LONGEST = (
+    "tests/cluster/test_faults",
     "tests/cluster/",
     "tests/bench_smoke/",
     "tests/faults/",
     "tests/browser/",
     "tests/batch/",
-    "tests/contracts/",
 )
-"""Folders whose files take long, the longest first."""
+"""What takes long, the longest first."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

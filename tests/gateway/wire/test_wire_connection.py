@@ -306,13 +306,11 @@ def test_nothing_is_kept_of_many_connections():
 )
 def test_a_worker_listens_where_it_is_told(address, host):
     if ":" in address + host:
-        probe = socket.socket(socket.AF_INET6)
         try:
-            probe.bind(("::1", 0))
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
         except OSError:
             return  # a machine without IPv6
-        finally:
-            probe.close()
 
     async def main():
         script = answers(OK)
