@@ -88,3 +88,8 @@ def grants(cluster: str) -> str:
 def catalog_fence(cluster: str) -> str:
     """The fencing token of the leader that wrote the two above."""
     return f"towpath:{{catalog:{cluster}}}:fence"
+
+
+def catalog_asked(cluster: str) -> str:
+    """There while somebody waits for a younger catalog."""
+    return f"towpath:{{catalog:{cluster}}}:asked"

@@ -643,3 +643,15 @@ def test_thousands_of_people_are_put_at_once(on_store):
         assert await store.catalogs.grants("hpc", "u11999") == grants_of("a11999")
 
     on_store(body)
+
+
+def test_a_wish_for_a_younger_catalog_is_heard_once_however_many_have_it(on_store):
+    async def body(store):
+        assert not await store.catalogs.asked("hpc")
+        await store.catalogs.ask("hpc")
+        await store.catalogs.ask("hpc")
+        assert not await store.catalogs.asked("other")
+        assert await store.catalogs.asked("hpc")
+        assert not await store.catalogs.asked("hpc")
+
+    on_store(body)
