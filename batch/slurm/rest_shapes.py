@@ -166,7 +166,7 @@ def _job(job: Mapping[str, Any]) -> Job:
         name=_text(job, "name"),
         comment=_text(job, "comment"),
         state=word,
-        reason="" if _text(job, "state_reason") == "None" else _text(job, "state_reason"),
+        reason=_reason(job),
         partition=_text(job, "partition"),
         account=_text(job, "account"),
         qos=_text(job, "qos"),
@@ -180,6 +180,12 @@ def _job(job: Mapping[str, Any]) -> Job:
         restarts=number(job.get("restart_cnt")) or 0,
         node=_text(job, "batch_host"),
     )
+
+
+def _reason(job: Mapping[str, Any]) -> str:
+    """As squeue says it: the longer text where there is one (which nodes are not available)."""
+    word = _text(job, "state_description") or _text(job, "state_reason")
+    return "" if word == "None" else word
 
 
 def pasts_of(answer: Mapping[str, Any]) -> list[Past]:
