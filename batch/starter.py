@@ -1072,8 +1072,8 @@ class Starter:
     def end_time(self):
         """When the scheduler will end the job: by its own word (newer Slurm tells the job), or by what was asked for."""
         told = os.environ.get("SLURM_JOB_END_TIME", "")
-        if told.isdigit():
-            return {"ends": int(told)}
+        if told.isdigit():  # of a job without a limit Slurm says a year from its start
+            return {"ends": int(told)} if int(told) < self.began + 364 * 86400 else {}
         walltime = self.spec.get("walltime") or 0
         return {"ends": int(self.began + walltime)} if walltime else {}
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from batch.contract import LauncherError
 from batch.slurm import commands
 from batch.slurm.cli import FEW, QUEUE_FIELDS, CliClient, read_json, rows
 from batch.slurm.commands import Output
+from batch.slurm.identity import Identity
 from state.config import SlurmConfig
 from tests.conftest import run
 
@@ -144,6 +146,40 @@ def test_a_command_has_the_environment_and_the_folder_that_were_said_and_no_more
     assert done.out == "A=1\n"
     done = run(commands.run(["/bin/sh", "-c", "pwd; umask; cat"], environment={}, seconds=5, given="given"))
     assert done.out == "/\n0022\ngiven"
+
+
+SHOW = "import os, sys; print(os.getresuid(), os.getresgid(), sorted(os.getgroups()), os.getcwd(), sys.stdin.read())"
+CAPABLE = "print([line for line in open('/proc/self/status') if line.startswith('CapEff') and int(line[7:], 16)])"
+
+
+@pytest.mark.parametrize("by", ["setpriv", "fork"])
+@pytest.mark.parametrize("groups", [(4001, 4002), ()])
+def test_a_command_is_run_as_the_account_for_good_with_its_groups_and_no_others(monkeypatch, by, groups):
+    if by == "fork":
+        monkeypatch.setattr(commands, "SETPRIV", "")
+    assert by == "fork" or commands.SETPRIV
+    account = Identity(name="x", uid=4000, gid=4001, groups=groups, home="/", shell="/bin/sh")
+
+    def said(script):
+        argv = ["/usr/bin/python3", "-I", "-S", "-c", script]
+        return run(commands.run(argv, environment={}, seconds=20, given="given", become=account))
+
+    assert said(SHOW).out == f"(4000, 4000, 4000) (4001, 4001, 4001) {list(groups)} / given\n"
+    assert said(CAPABLE).out == "[]\n"
+    assert said("raise SystemExit(127)").code == 127
+
+
+def test_who_may_not_become_others_is_told_so():
+    script = (
+        "import asyncio, sys, os; sys.path.insert(0, {path!r})\n"
+        "from batch.slurm import commands; from batch.slurm.identity import Identity\n"
+        "os.setresgid(4001, 4001, 4001); os.setresuid(4003, 4003, 4003)\n"
+        "account = Identity(name='x', uid=4000, gid=4001, groups=(), home='/', shell='/bin/sh')\n"
+        "try: asyncio.run(commands.run(['/bin/true'], environment={{}}, seconds=20, become=account))\n"
+        "except commands.LauncherError as error: print(error.code, error.transient)"
+    )
+    argv = [sys.executable, "-c", script.format(path=str(Path(__file__).parents[3]))]
+    assert run(commands.run(argv, environment={}, seconds=30)).out == "config False\n"
 
 
 def test_a_command_that_takes_too_long_goes_with_all_its_children(tmp_path):
