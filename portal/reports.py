@@ -121,7 +121,7 @@ async def _take_running(site: Site, server: Server, report: Running) -> None:
     """The job runs: its start window begins. Run again, it has nothing any more that a route could lead to."""
     now = site.clock()
     again = report.restart > server.restart
-    server = replace(server, node=report.node, restart=report.restart)
+    server = replace(server, node=report.node, restart=report.restart, deadline=_deadline(server, report))
     if again and server.ready is not None:
         await _drop_route(site, server)
     if not again and server.status in (Status.STARTING, Status.READY):  # said before it: then it tells the node alone
@@ -134,14 +134,19 @@ async def _take_running(site: Site, server: Server, report: Running) -> None:
     await site.store.servers.save(saved, event=event)
 
 
+def _deadline(server: Server, report: Running | Ready) -> float | None:
+    """When its walltime ends: by the job's word, until the scheduler is looked at; an earlier run's counts no more."""
+    return report.ends or (None if report.restart > server.restart else server.deadline)
+
+
 async def _take_ready(site: Site, server: Server, report: Ready) -> None:
     now = site.clock()
-    server = replace(server, restart=report.restart)
+    server = replace(server, restart=report.restart, deadline=_deadline(server, report))
     first = server.status is not Status.READY
     if not first:  # the job was run again, elsewhere: the same URL leads to the new node
         server = advance(server, Status.STARTING, now=now)
     ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
-    # On a scheduler's cluster a look is worth while now: it shows the walltime's end.
+    # The controller has to know: it looks less often from now on, or once more where the walltime's end is not known.
     wake = _kind(site, server) != "local"
     event = _event(site, ready, "It answers." if first else "It answers, on the node that it moved to.")
     await _publish(site, await site.store.servers.save(ready, event=event, marked=True, wake=wake))

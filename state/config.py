@@ -240,7 +240,7 @@ class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     timeout: Annotated[float, Meta(gt=0)] = 30.0
     """Seconds that one call may take."""
     catalog_seconds: Annotated[float, Meta(gt=0)] = 60.0
-    """Seconds between two looks at partitions, limits and associations."""
+    """Partitions, limits and associations that are older (seconds) are asked for anew when somebody looks at them."""
     python: str = "/usr/bin/python3"
     """The interpreter (3.6 or newer) that runs the starter on the nodes."""
     least_uid: Annotated[int, Meta(ge=1000)] = 1000
@@ -257,7 +257,7 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     start_window: Annotated[int, Meta(ge=1)] = 300
     """Seconds that a running job has until its app answers. Waiting in a queue has no limit."""
     tick: Annotated[float, Meta(gt=0)] = 1.0
-    """Seconds between two looks at all jobs of the cluster."""
+    """The unit of the pauses between looks at all jobs of the cluster, in seconds, and the least of them."""
     slurm: SlurmConfig = SlurmConfig()
 
 

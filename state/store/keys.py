@@ -144,3 +144,8 @@ def tries_at(name: str, whence: str = "") -> str:
 def familiar(name: str) -> str:
     """Sorted set: the places from which this name (its digest) has signed in, by when each is forgotten."""
     return f"towpath:{{try:n:{name}}}:familiar"
+
+
+def catalog_asked(cluster: str) -> str:
+    """There while somebody waits for a younger catalog."""
+    return f"towpath:{{catalog:{cluster}}}:asked"

@@ -298,6 +298,23 @@ def test_a_warning_leaves_an_app_alone_that_did_not_ask(node):
     assert node.ask(where).endswith(b"xx")
 
 
+@pytest.mark.parametrize(
+    ("own", "walltime", "seconds"),
+    [
+        ({"SLURM_JOB_END_TIME": str(int(time.time()) + 5000)}, 60, 5000),
+        ({}, 3600, 3600),
+        ({}, 0, None),
+        ({"SLURM_JOB_END_TIME": str(int(time.time()) + 365 * 86400)}, 0, None),  # of a job without a limit
+    ],
+)
+def test_a_job_tells_when_its_walltime_ends_where_it_knows(node, own, walltime, seconds):
+    began = time.time()
+    node.start(own=own, walltime=walltime)
+    node.ready()
+    ends = node.hub.wait("ready").get("ends")
+    assert (ends is None) if seconds is None else abs(ends - began - seconds) < 120
+
+
 def test_the_report_token_goes_over_no_plain_http_where_that_is_not_allowed(node):
     node.start(plain_reports=False)
     until((node.home / "job" / "report.json").exists)
