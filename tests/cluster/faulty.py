@@ -251,14 +251,14 @@ class Person:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{seen}\n" + "\n".join(self.hub.output[-15:])) from None
 
-    def reason(self, code: str, server: str = "", *, seconds: float = 90) -> dict:
-        """Wait for why it ended; the reason."""
+    def reason(self, code: str, server: str = "", *, seconds: float = 90, words: str = "") -> dict:
+        """Wait for why it ended, with `words` in the sentence (the accounting may add its figures late); the reason."""
         self.until("failed", server, seconds=seconds)
         seen = {}
 
         def there():
             seen.update(self.model(server)["reason"] or {})
-            return seen.get("code") == code
+            return seen.get("code") == code and words in seen["message"]
 
         try:
             eventually(there, seconds=30, what=f"{self.name}/{server}: {code}")
