@@ -116,7 +116,7 @@ class CliClient:
         answer = await self._ask("squeue", argv)
         if answer.code != 0:
             raise refused(answer.err)
-        return [_job(row) for row in rows(answer.out, mark, len(QUEUE_FIELDS))]
+        return [job_of(row) for row in rows(answer.out, mark, len(QUEUE_FIELDS))]
 
     async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float, runs: bool = False) -> list[Past]:
         """See the Protocol."""
@@ -211,7 +211,8 @@ def rows(text: str, mark: str, width: int) -> list[list[str]]:
     return found
 
 
-def _job(row: list[str]) -> Job:
+def job_of(row: list[str]) -> Job:
+    """One row of `QUEUE_FIELDS`."""
     values = dict(zip(QUEUE_FIELDS, row, strict=True))
     state = values["State"]
     begins, ends = _time(values["StartTime"]), _time(values["EndTime"])

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from batch.contract import JobState, LauncherError, Resources, Setup
 from deploy.devcluster.clients import version
 from tests.batch.apps import Hub
-from tests.batch.slurm.making import job, slurm_config, slurm_maker
+from tests.batch.slurm.making import job, opener, real_pyslurm, slurm_config, slurm_maker
 from tests.conftest import run, until
 
-CLIENTS = ("cli", "rest")
+CLIENTS = ("cli", "rest", *(["pyslurm"] if real_pyslurm() else []))
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def hub():
 
 @pytest.fixture(params=CLIENTS)
 def make(request, slurm):
-    """Makes launchers of one hub, by commands and by REST."""
-    return slurm_maker(slurm_config(slurm, request.param))
+    """Makes launchers of one hub, by each client."""
+    return slurm_maker(slurm_config(slurm, request.param), opener(slurm, request.param))
 
 
 @pytest.fixture
@@ -222,10 +222,10 @@ def test_gpus_cores_memory_and_time_are_what_was_asked_for(slurm, make):
 @pytest.mark.parametrize("client", CLIENTS)
 def test_the_scheduler_warns_the_starter_before_the_end_of_the_walltime(slurm, hub, client):
     """An app that answers, a minute of walltime, and a warning 45 seconds before its end (sbatch: or a little sooner)."""
-    warns = client == "cli" or version(slurm.layout) > (22, 5)  # slurmrestd 22.05 can have it sent to steps only
+    warns = client != "rest" or version(slurm.layout) > (22, 5)  # slurmrestd 22.05 can have it sent to steps only
 
     async def body():
-        launcher = slurm_maker(slurm_config(slurm, client))()
+        launcher = slurm_maker(slurm_config(slurm, client), opener(slurm, client))()
         command = ("/usr/bin/python3", "-m", "http.server", "--bind", "127.0.0.1", "{port}")
         spec = job(command=command, resources=Resources(walltime=60, signal=45), hub_urls=(hub.url,))
         await launcher.submit(spec)
