@@ -6,6 +6,7 @@ one is reported. Refuses to know what the values are for. The checks themselves 
 
 import hashlib
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from state.faults import REDIS_SCHEMES, checked
 from state.files import filled
 
 PREFIX: Final = "TOWPATH_"
+OTHERS: Final = 0o027
+"""Of a folder's mode: what its group may change, and all that others may do."""
 OWN_VARIABLES: Final = frozenset({"TOWPATH_DATA_DIR"})
 SECRET_LEAST: Final = 32
 """Characters of a service's token, at least."""
@@ -180,4 +183,26 @@ def _data_dir(argument: str | Path | None, given: Mapping[str, str]) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError([Fault(str(folder), "", f"the data directory cannot be made: {error.strerror}.")]) from error
+    _close(folder)
     return folder
+
+
+def _close(folder: Path) -> None:
+    """Let nobody else into a data directory that was there already. Raises ConfigError when it is another account's.
+
+    Root may use another account's: a controller that submits as root shares it with gateways that are not.
+    """
+    try:
+        there = folder.stat()
+        if there.st_uid == os.geteuid():
+            if there.st_mode & OTHERS:
+                folder.chmod(stat.S_IMODE(there.st_mode) & ~OTHERS)
+            return
+    except OSError as error:
+        words = f"the data directory cannot be looked at: {error.strerror}."
+        raise ConfigError([Fault(str(folder), "", words)]) from error
+    if os.geteuid() != 0:
+        raise ConfigError([Fault(str(folder), "", "the data directory belongs to another account.")])
+    if there.st_mode & OTHERS:
+        words = "the data directory is open to others than its owner: chmod 700 it."
+        raise ConfigError([Fault(str(folder), "", words)])

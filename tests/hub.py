@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import kept
 
 from gateway.commands.token import issue
 from gateway.serve import valkey
@@ -166,11 +168,13 @@ class Hub:
         def read():
             for line in self.process.stdout:
                 self.output.append(line.rstrip())
+                kept.line(line.rstrip())
                 if line.startswith("Towpath is ready at "):
                     self.url = line.split()[-1]
                     self.port = urlsplit(self.url).port
                 if line.startswith("Sign in once with: "):
                     self.link = line.split()[-1]
+                    kept.secret(self.secret(), "sign-in link")
                     ready.set()
                 if self.several and line.startswith("Towpath is ready at "):
                     ready.set()
@@ -189,6 +193,12 @@ class Hub:
         """The pid of a child whose command line contains `part`."""
         return next(pid for pid, line in children(self.process.pid) if part in line)
 
+    def remember(self):
+        """What the store knows of secrets: those that the hub sends to apps."""
+        for log in (self.data_dir / "valkey").rglob("*.aof"):
+            for found in re.findall(rb'"credential":"token ([A-Za-z0-9_-]{20,})"', log.read_bytes()):
+                kept.secret(found.decode(), "an app's credential")
+
     def stop(self, number=signal.SIGTERM):
         if self.process is not None:
             if self.process.poll() is None:
@@ -197,6 +207,7 @@ class Hub:
             self._reader.join(10)
             self.process.stdout.close()
             self.process = None
+            self.remember()
 
     def kill_all(self):
         """SIGKILL the supervisor and every child at once, as a machine's out-of-memory killer might."""
@@ -240,13 +251,17 @@ class Hub:
                 await store.close()
 
         self.link = f"{self.origin}/hub/login?token={apart(issue())}"
+        kept.secret(self.secret(), "sign-in link")
         return self.link
+
+    def client(self):
+        """A client that sends what a browser does from a page of the hub's."""
+        headers = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
+        return kept.watched(httpx.Client(base_url=self.origin, timeout=30, headers=headers))
 
     def browser(self):
         """A client that has signed in by a link, as a browser would."""
-        client = httpx.Client(
-            base_url=self.origin, timeout=30, headers={"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
-        )
+        client = self.client()
         answer = client.get(self.fresh_link(), follow_redirects=True)
         assert answer.status_code == 200, answer.text
         assert "/hub/home" in str(answer.url), answer.text
@@ -254,9 +269,7 @@ class Hub:
 
     def browser_of(self, name):
         """A client that has signed in by the test sign-in."""
-        client = httpx.Client(
-            base_url=self.origin, timeout=30, headers={"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
-        )
+        client = self.client()
         answer = client.post("/hub/login", data={"provider": "test", "name": name}, follow_redirects=True)
         assert answer.status_code == 200, answer.text
         assert "/hub/home" in str(answer.url), answer.text
@@ -266,7 +279,9 @@ class Hub:
         """A client with an API token: `towpath token` without a process of its own, which would take a second."""
         settings = load(self.config if self.config.exists() else None, self.data_dir)
         token = apart(issue(settings, user or self.user()))
-        return httpx.Client(base_url=f"{self.origin}/hub/api", timeout=30, headers={"Authorization": f"token {token}"})
+        kept.secret(token, "API token")
+        headers = {"Authorization": f"token {token}"}
+        return kept.watched(httpx.Client(base_url=f"{self.origin}/hub/api", timeout=30, headers=headers))
 
     def user(self):
         return getpass.getuser()
