@@ -24,7 +24,7 @@ help:  ## Say what there is
 run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ (ARGS="--port 9000" to change)
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" exec $(BIN)/towpath serve $(ARGS)
 
-test: check .venv-jupyter/.done debian-test cluster-apps  ## Install what the tests need, and run them all
+test: check .venv-jupyter/.done tests/idp/node_modules/.done debian-test cluster-apps  ## Install what the tests need, and run them all
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(ARGS)
 
 test-slurm-versions: .venv/.test debian-slurm  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
@@ -105,6 +105,12 @@ $(UV): requirements/uv.lock
 	$(SYNC) --python .venv-bench/bin/python requirements/bench.lock
 	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm >/dev/null; }
 	npm ci --silent --prefix tests/bench
+	touch $@
+
+tests/idp/node_modules/.done: tests/idp/package-lock.json
+	@echo "Installing the identity provider of the tests"
+	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm >/dev/null; }
+	npm ci --silent --prefix tests/idp
 	touch $@
 
 .PHONY: cluster-apps

@@ -16,8 +16,9 @@ from batch.jobs import job_spec, with_secrets
 from batch.places import base_path
 from batch.reconcile import Action, Adopt, Cancel, DropRoute, PublishRoute, Save, Settle, Submit
 from batch.watch import ClusterWatch
+from state.audit import of_end
 from state.config import Config
-from state.errors import ConflictError
+from state.errors import ConflictError, StateUnavailableError
 from state.lifecycle import PROGRESS, advance
 from state.names import server_key, server_path
 from state.records import Event, JobRef, Reason, Route, Server, Status, User
@@ -121,7 +122,16 @@ class Hands:
                 progress=PROGRESS[server.status],
             )
             log.info("%s is %s: %s", server_key(server.user, server.name), server.status, message)
-        return await self._store.servers.save(server, event=event, fence=self._fence, marked=marked, wake=not marked)
+        saved = await self._store.servers.save(server, event=event, fence=self._fence, marked=marked, wake=not marked)
+        if not saved.active:
+            await self._note_end(saved)
+        return saved
+
+    async def _note_end(self, server: Server) -> None:
+        try:
+            await self._store.audit.note(of_end(server, time=time.time(), by="controller"))
+        except StateUnavailableError:
+            log.warning("%s: its end is not noted, for the store is away.", server_key(server.user, server.name))
 
     async def _submit(self, server: Server) -> bool:
         watch = self._watches.get(server.cluster)

@@ -15,6 +15,7 @@ from msgspec import Struct
 from batch.contract import JobState, JobView, Launcher
 from batch.desk import Desk
 from batch.hands import Hands, Place, route_of
+from batch.ledger import export, keep, sinks
 from batch.places import base_path
 from batch.reconcile import Action, Sight, orphan, reconcile
 from batch.refresh import refresh
@@ -56,6 +57,7 @@ class Term:
 
     def __init__(self, means: Means, *, holder: str, fence: int) -> None:
         self._store = means.store
+        self._audit = means.config.audit
         self._holder = holder
         self._fence = fence
         self._base = base_path(means.config)
@@ -82,6 +84,9 @@ class Term:
                 group.create_task(self._scan())
                 group.create_task(self._revisit())
                 group.create_task(self._dispatch())
+                group.create_task(keep(self._store.audit, self._audit))
+                for sink in sinks(self._audit):
+                    group.create_task(export(self._store.audit, sink, fence=self._fence))
                 for watch in self._watches.values():
                     group.create_task(watch.run())
                     group.create_task(

@@ -93,11 +93,14 @@ def told(server: Server) -> bool:
 def better(server: Server, view: JobView | None, *, now: float) -> Reason | None:
     """The reason that an ended server should have, now that its job shows the cause; None: it has it, or it is late.
 
-    An end that the hub itself has brought about, or that the starter could explain, keeps its reason.
+    An end that the hub itself has brought about, or that the starter could explain, keeps its reason. The same cause
+    may come again with what the accounting adds: who did it, how much was used.
     """
     if view is None or not view.state.final or view.ending is None or server.reason is None:
         return None
-    if server.reason.code not in GUESSES or server.ended is None or now - server.ended > LATE_SECONDS:
+    if server.reason.code not in GUESSES and server.reason.code != view.ending.code:
+        return None
+    if server.ended is None or now - server.ended > LATE_SECONDS:
         return None
     if view.state is JobState.CANCELED and server.reason.exit_code in ITS_OWN:
         return None

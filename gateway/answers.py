@@ -6,7 +6,7 @@ Owns: which of the portal's answers fits. Refuses to know what they look like.
 from portal.errors import Answer, ErrorPages
 from state import names
 from state.errors import NameRuleError, StateUnavailableError
-from state.mirror import Identity
+from state.identity import Identity
 from state.records import Server
 from state.store.all import Store
 
@@ -30,7 +30,7 @@ class PortalAnswers:
         """There is no route: the start or pending page, or JSON 424; 404 for a user that there is not."""
         try:
             name, server = await self._which(user, segment)
-            known = user == identity.user.name or await self._store.users.get(user) is not None
+            known = identity.is_user(user) or await self._store.users.get(user) is not None
         except StateUnavailableError as error:
             return self.refuse(503, str(error), page=page)
         if not known:

@@ -25,11 +25,13 @@ from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought, bearer
 from gateway.hub_apps import NOTHING, HubApps, Told
 from gateway.origin import SAFE_METHODS, from_ourselves, own_origin
+from gateway.services import ANYBODY, ServiceRoutes
 from gateway.tunnel import Caller, Tunnel, UpstreamError
 from gateway.wire import Request
 from portal.errors import Answer
 from state.errors import StateUnavailableError
-from state.mirror import Identity, Mirror
+from state.identity import Identity
+from state.mirror import Mirror
 from state.names import server_key
 from state.records import Route
 from state.scopes import may
@@ -76,6 +78,13 @@ class Portal(Protocol):
         """Answer a request, asked by `identity` (None: nobody)."""
 
 
+class Visits(Protocol):
+    """Told when somebody uses, or tries to use, a server that is not theirs. Must not wait."""
+
+    def __call__(self, request: Request, identity: Identity, user: str, name: str, *, refused: bool) -> None:
+        """`name`: of `user`'s server, as far as it is known."""
+
+
 Found = dict[str, Identity | Route | None]
 
 
@@ -113,7 +122,7 @@ class _Proof:
         ):
             authorization, cookie = told
             caller = Caller(
-                user=identity.user.name,
+                user=identity.key,
                 digest=identity.digest,
                 by_cookie=by_cookie,
                 authorization=authorization,
@@ -136,6 +145,8 @@ class App:
         jar: CookieJar,
         find: Callable[[str, str], Awaitable[Route | None]],
         hub_apps: HubApps,
+        services: ServiceRoutes,
+        visits: Visits,
         base_path: str,
         scheme: str,
         allowed_hosts: frozenset[bytes] | None,
@@ -152,6 +163,8 @@ class App:
         self._jar = jar
         self._find = find
         self._hub_apps = hub_apps
+        self._services = services
+        self._visits = visits
         self._scheme = scheme
         self._allowed_hosts = allowed_hosts
         self._tasks: set[asyncio.Task[None]] = set()
@@ -221,6 +234,9 @@ class App:
             proof = head.memo = self._proof(Brought(head.fields))
         if not proof.host_is_ours:
             raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
+        if target is None and path.startswith(self._services.prefix):
+            self._serve(request, proof, path, found)
+            return
         identity, by_cookie = self._who(proof, found, at_app=target is not None)
         unsafe = head.websocket or request.method not in _SAFE
         from_elsewhere = unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None)
@@ -233,7 +249,7 @@ class App:
             return
         if identity is None:
             raise Refusal(403, "Sign in, or send a valid token.", sign_in=True)
-        route = self._authorise(identity, target, found)
+        route = self._authorise(request, identity, target, found)
         if route is not None and (target.complete or head.websocket or request.method not in _SLASHLESS):
             carry = self._tunnel.websocket if head.websocket else self._tunnel.http
             told = self._told(proof, identity, route, found, by_cookie=by_cookie) if route.hub_app else NOTHING
@@ -241,6 +257,32 @@ class App:
             carry(request, route, caller=caller, refuse=self._refuse_upstream)
         else:
             self._elsewhere(request, identity, target, page=proof.brought.wants_page)
+
+    def _serve(self, request: Request, proof: _Proof, path: bytes, found: Found) -> None:
+        """On to a service, which knows whom it serves: it is open to everybody here. Raises Refusal and _Ask.
+
+        What a browser sends with its cookies from another site's page is not for it.
+        """
+        brought = proof.brought
+        unsafe = request.head.websocket or request.method not in _SAFE
+        says = brought.origin is not None or brought.fetch_site is not None
+        if unsafe and says and not proof.ours and brought.cookies and brought.authorization is None:
+            raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
+        route = self._services.at(path)
+        if route is None:
+            raise Refusal(404, "There is no such service.")
+        if len(path) < len(route.prefix):
+            _, mark, query = request.target.partition(b"?")
+            request.respond(302, [(b"location", route.prefix.encode() + mark + query)])
+            return
+        session = self._by_ticket(proof.ticket, found) if proof.ticket else None
+        if session is None:
+            caller = ANYBODY
+        else:
+            told = self._hub_apps.told(session, route, b"") or NOTHING
+            caller = proof.caller_of(session, by_cookie=True, told=told)
+        carry = self._tunnel.websocket if request.head.websocket else self._tunnel.http
+        carry(request, route, caller=caller, refuse=self._refuse_upstream)
 
     def _told(self, proof: _Proof, identity: Identity, route: Route, found: Found, *, by_cookie: bool) -> Told:
         """What an app that asks the hub who is there is told of the caller. Raises _Ask."""
@@ -261,7 +303,7 @@ class App:
         else:
             self._spawn(request, self._not_running(request, identity, target, page=page))
 
-    def _authorise(self, identity: Identity, target: paths.UserPath, found: Found) -> Route | None:
+    def _authorise(self, request: Request, identity: Identity, target: paths.UserPath, found: Found) -> Route | None:
         """The route if there is one, when the caller may use it. Raises Refusal and _Ask."""
         user, segment = target.user, target.segment
         route = self._mirror.lookup(user, segment)
@@ -270,11 +312,15 @@ class App:
             late = self._known("route", found, lambda: self._find(user, segment))
             assert late is None or isinstance(late, Route)
             route = late
-        if not self._may_access(identity, user, route.name if route is not None else ""):
+        name = route.name if route is not None else ""
+        if not self._may_access(identity, user, name):
+            self._visits(request, identity, user, name, refused=True)
             # The same answer whether or not there is such a server: who runs what is nobody else's business.
             raise Refusal(403, "You have no access to this server.")
         if not self._mirror.fresh:
             raise Refusal(503, _AWAY)
+        if route is not None and not identity.is_user(user):
+            self._visits(request, identity, user, name, refused=False)
         return route
 
     def _who(self, proof: _Proof, found: Found, *, at_app: bool) -> tuple[Identity | None, bool]:
@@ -337,9 +383,9 @@ class App:
         )
 
     def _may_access(self, identity: Identity, user: str, name: str) -> bool:
-        if identity.session is not None and identity.user.name == user:
+        if identity.session is not None and identity.is_user(user):
             return True
-        return may(identity.scopes, "access:servers", server=server_key(user, name))
+        return may(identity.access, "access:servers", server=server_key(user, name))
 
     # --- answers of our own --------------------------------------------------------------------------------
 

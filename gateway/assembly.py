@@ -12,18 +12,23 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
+from gateway.address import client_address
 from gateway.answers import PortalAnswers
 from gateway.app import App
-from gateway.auth.cookies import PLAIN_NAME, CookieJar
+from gateway.auth.account import local_user
+from gateway.auth.cookies import FLOW_NAME, PLAIN_NAME, CookieJar
 from gateway.auth.credentials import Brought
-from gateway.auth.local import LocalAuth, local_user
+from gateway.auth.local import LocalAuth
 from gateway.auth.shared import SharedAuth
 from gateway.handover import Asgi, Handover, remove_socket, socket_path
 from gateway.hub_apps import SESSION_ID, HubApps
 from gateway.oauth.provider import OAuthProvider
+from gateway.oauth.registry import Registry
 from gateway.revocation import Revocation
+from gateway.services import ServiceRoutes
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
+from gateway.visits import ForeignVisits
 from gateway.wire import Request
 from portal.app import Services, create_portal
 from portal.auth import Auth
@@ -32,6 +37,7 @@ from state import names
 from state.config import AuthConfig, Config
 from state.mirror import Mirror
 from state.records import Route, Status, Target
+from state.roles import Roles
 from state.settings import Settings
 from state.store.all import Store
 
@@ -90,19 +96,32 @@ class Gateway:
         door = config.gateway
         store = await Store.open(settings.redis_url)
         auth = config.auth or AuthConfig()
-        mirror = Mirror(store, grace=door.outage_grace, session_lifetime=auth.session_lifetime)
+        roles = Roles.of(config)
+        mirror = Mirror(
+            store,
+            grace=door.outage_grace,
+            session_lifetime=auth.session_lifetime,
+            roles=roles,
+            service_digests=settings.service_digests,
+        )
         public = urlsplit(door.public_url)
         scheme = public.scheme or "http"
         jar = CookieJar(secure=scheme == "https", base_path=door.base_path)
 
+        proxies = tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies)
+
+        def address(request: Request) -> str:
+            return client_address(request.client.peer, request.head.fields, proxies)
+
         def on_activity(route: Route) -> None:
-            mirror.note_activity(route.user, route.name)
+            if route.user:  # a service has no owner, and no activity
+                mirror.note_activity(route.user, route.name)
 
         tunnel = Tunnel(
             TunnelOptions(
                 public_scheme=public.scheme,
-                trusted_proxies=tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies),
-                hidden_cookies=frozenset({PLAIN_NAME.encode(), SESSION_ID}),
+                trusted_proxies=proxies,
+                hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), SESSION_ID}),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
                 identity=GatewayIdentity(settings.data_dir / "tls"),
@@ -122,7 +141,11 @@ class Gateway:
             version=release,
             data_dir=settings.data_dir,
             auth=_auth(config, store, jar),
-            oauth=OAuthProvider(store, config, lifetime=auth.session_lifetime),
+            oauth=OAuthProvider(
+                store,
+                Registry(store, roles, settings.service_digests, base_path=door.base_path),
+                lifetime=auth.session_lifetime,
+            ),
         )
 
         answers = PortalAnswers(ErrorPages(config, release, time.time), store)
@@ -132,7 +155,7 @@ class Gateway:
             request.respond(*answers.refuse(503, f"The hub's pages do not answer just now. {error}", page=page))
 
         portal_path = socket_path(settings.data_dir)
-        handover = Handover(cast("Asgi", create_portal(services)), tunnel, portal_path, refuse)
+        handover = Handover(cast("Asgi", create_portal(services)), tunnel, portal_path, refuse, address)
         await mirror.start()
         app = App(
             mirror=mirror,
@@ -142,6 +165,8 @@ class Gateway:
             jar=jar,
             find=Finder(store, door.base_path),
             hub_apps=hub_apps,
+            services=ServiceRoutes(roles.services.values(), door.base_path),
+            visits=ForeignVisits(store, address),
             base_path=door.base_path,
             scheme=scheme,
             allowed_hosts=_hosts(config),
@@ -162,8 +187,17 @@ class Gateway:
 def _auth(config: Config, store: Store, jar: CookieJar) -> Auth:
     """Sign-in for the people that [auth] names; without it, for the one at this machine."""
     if config.auth is not None:
-        return SharedAuth(store, jar, config.auth)
+        return SharedAuth(store, jar, config.auth, hub_url=hub_url(config))
     return LocalAuth(store, jar, lifetime=AuthConfig().session_lifetime, user=local_user(getpass.getuser()))
+
+
+def hub_url(config: Config) -> str:
+    """The URL of the hub's pages as browsers see it, with a slash at the end."""
+    door = config.gateway
+    host = f"[{door.host}]" if ":" in door.host else door.host
+    base = door.base_path
+    origin = (door.public_url or f"http://{host}:{door.port}").rstrip("/").removesuffix(base.rstrip("/"))
+    return f"{origin}{base}hub/"
 
 
 def _hosts(config: Config) -> frozenset[bytes] | None:

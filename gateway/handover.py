@@ -21,7 +21,7 @@ from gateway.tunnel import Tunnel, UpstreamError
 from gateway.tunnel.headers import HOP_BY_HOP, Fields, ResponseHead, named_in_connection
 from gateway.wire import Request
 from gateway.wire.framing import UNTIL_CLOSE, declared_length
-from state.mirror import Identity
+from state.identity import Identity
 from state.records import Endpoint
 
 Scope = dict[str, Any]
@@ -39,20 +39,24 @@ _PATH_MAX: Final = 107
 
 
 class Asked:
-    """Who asks, and from where."""
+    """Who asks, and from where: the connection's other end, and the address behind the trusted proxies."""
 
-    __slots__ = ("identity", "peer")
+    __slots__ = ("address", "identity", "peer")
 
-    def __init__(self, identity: Identity | None, peer: str) -> None:
+    def __init__(self, identity: Identity | None, peer: str, address: str) -> None:
         self.identity = identity
         self.peer = peer
+        self.address = address
 
 
 class Handover:
     """`handle` on the door's side, `asgi` on Granian's."""
 
-    def __init__(self, portal: Asgi, tunnel: Tunnel, path: Path, refuse: Refuse) -> None:
-        """`path`: of the socket. `refuse` answers where the portal does not."""
+    def __init__(
+        self, portal: Asgi, tunnel: Tunnel, path: Path, refuse: Refuse, address: Callable[[Request], str]
+    ) -> None:
+        """`path`: of the socket. `refuse` answers where the portal does not. `address`: where a request came from."""
+        self._address = address
         self._portal = portal
         self._tunnel = tunnel
         self._refuse = refuse
@@ -63,7 +67,7 @@ class Handover:
         """See `gateway.app.Portal`."""
         ticket = secrets.token_hex(16).encode()
         block = request.method + b" " + request.target + b" HTTP/1.1\r\n" + request_block(request.head.fields)
-        self._asked[ticket] = Asked(identity, request.client.peer)
+        self._asked[ticket] = Asked(identity, request.client.peer, self._address(request))
         self._tunnel.carry(
             request,
             self._way,
@@ -84,7 +88,8 @@ class Handover:
             return
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != TICKET]
         scope["client"] = (asked.peer, 0)
-        scope.setdefault("state", {})["identity"] = asked.identity
+        state = scope.setdefault("state", {})
+        state["identity"], state["address"] = asked.identity, asked.address
         await self._portal(scope, receive, send)
 
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from gateway.auth.credentials import bearer
 from state import clients, scopes
-from state.mirror import Identity
+from state.identity import Identity
 from state.names import server_key
 from state.records import Route, Token
 from state.store.all import Store
@@ -84,6 +84,7 @@ class HubApps:
             Token(
                 id=key[:16],
                 user=token.user,
+                service=token.service,
                 scopes=tuple(sorted(granted)),
                 note=f"Stands for the token {token.id} at the server {server_key(route.user, route.name)}",
                 created=now,

@@ -5,7 +5,7 @@ the caller's scopes (so that nobody learns what exists there). Refuses to know c
 checked them.
 """
 
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from litestar import Request
 from litestar.exceptions import HTTPException
@@ -13,9 +13,15 @@ from litestar.exceptions import HTTPException
 from portal.site import Site
 from state import scopes
 from state.errors import NotFoundError
-from state.mirror import Identity
+from state.identity import Identity
 from state.names import server_key
-from state.records import User
+from state.records import Service, User
+
+NOT_YOURS: Final = "There is no such user, or they are not yours to see."
+
+
+class HiddenError(NotFoundError):
+    """It is there, but not for this caller, who is told that it is not. The audit is told the truth."""
 
 
 class Sees(Protocol):
@@ -41,6 +47,16 @@ class View:
             return True
         key = "" if server is None else server_key(user.name, server)
         return scopes.may(self._scopes, scope, user=user.name, server=key, groups=user.groups)
+
+    def group(self, scope: str, name: str) -> bool:
+        """Whether the caller may do this to a group."""
+        return scopes.may(self._scopes, scope, groups=(name,))
+
+    def service(self, scope: str, service: Service) -> bool:
+        """Whether the caller may do this to a service."""
+        if self._itself and scope == "read:services:name":
+            return True
+        return scopes.may(self._scopes, scope, service=service.name)
 
     def everywhere(self, scope: str) -> bool:
         """Whether the caller has this scope without a filter."""
@@ -87,8 +103,10 @@ async def need_user(
     """The caller, and the user whom they may do this to. Raises 403, or 404 (no such user, or not for this caller)."""
     identity = need_anywhere(request, scope)
     user = await site.store.users.get(name)
-    if user is None or not View(identity)(scope, user, server):
-        raise NotFoundError("There is no such user, or they are not yours to see.")
+    if user is None:
+        raise NotFoundError(NOT_YOURS)
+    if not View(identity)(scope, user, server):
+        raise HiddenError(NOT_YOURS)
     return identity, user
 
 

@@ -11,8 +11,9 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from portal.api import clusters, hub, metrics, progress, servers, tokens, towpath, user_list, users
+from portal.api import audit, clusters, hub, metrics, progress, servers, tokens, towpath, user_list, users
 from portal.faults import handlers
+from portal.pages import audit as audit_page
 from portal.pages import authorize, home, login, logout, moved, pending, spawn, stop
 from portal.pages import tokens as token_page
 from portal.replies import BODY_LIMIT
@@ -23,7 +24,7 @@ from portal.verbs import read
 __all__ = ["Services", "create_portal"]
 
 API = (hub, users, user_list, servers, progress, tokens, metrics, authorize)
-PAGES = (login, logout, home, spawn, pending, stop, token_page, moved)
+PAGES = (login, logout, home, spawn, pending, stop, token_page, audit_page, moved)
 
 
 def create_portal(services: Services) -> Litestar:
@@ -49,7 +50,11 @@ def create_portal(services: Services) -> Litestar:
         path=services.config.gateway.base_path,
         route_handlers=[
             Router(path="/hub/api", route_handlers=api, include_in_schema=False),
-            Router(path="/hub/api", route_handlers=[*towpath.routes(site), *clusters.routes(site)], tags=["Towpath"]),
+            Router(
+                path="/hub/api",
+                route_handlers=[*towpath.routes(site), *clusters.routes(site), *audit.routes(site)],
+                tags=["Towpath"],
+            ),
             Router(path="/hub", route_handlers=[*pages, *health, static], include_in_schema=False),
             *moved.at_the_root(site),
         ],

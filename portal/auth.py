@@ -4,6 +4,7 @@ Owns: the verbs, and a way to sign in as data for the page. Refuses to know cook
 and which kinds of provider there are.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -14,16 +15,69 @@ from state.records import User
 
 
 class Provider(Struct, frozen=True, kw_only=True):
-    """A way to sign in, as the page shows it. `names`: one button each, and nothing to type."""
+    """A way to sign in, as the page shows it.
+
+    `form`: `names` (a button for each of `names`, and nothing to type), `password` (fields for both) or `link` (a
+    button that leads to the provider by way of `/hub/login/NAME`). `logo`: the URL of its picture.
+    """
 
     name: str
     title: str
     note: str = ""
+    form: str = "names"
     names: tuple[str, ...] = ()
+    logo: str = ""
+
+
+class Departure(Struct, frozen=True, kw_only=True):
+    """Where the browser goes to sign in, and the Set-Cookie value that it takes along (`""`: it has one)."""
+
+    url: str
+    cookie: str = ""
+
+
+class Arrival(Struct, frozen=True, kw_only=True):
+    """Somebody has come back signed in: where they wanted to go (`""`: nowhere), and the session's Set-Cookie value."""
+
+    next: str
+    cookie: str
 
 
 class RefusedError(Exception):
-    """Somebody may not enter. `str` is a sentence for them."""
+    """Somebody may not enter. `str` is a sentence for them, `hint` what they can do, `next` where they wanted to go."""
+
+    def __init__(self, message: str, *, hint: str = "", next_url: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.next = next_url
+
+
+class TooOftenError(RefusedError):
+    """They have tried too often, and may try again in so many `seconds` (at least 1)."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = max(1, math.ceil(seconds))
+        super().__init__(
+            f"There were too many failed attempts to sign in. Wait {_words(self.seconds)}, then try again."
+        )
+
+
+class UnansweredError(Exception):
+    """Whoever could say whether they may enter does not answer. `str` is a sentence for them.
+
+    `untried`: nobody has seen the password. Otherwise it may have been judged in part (a stack of two PAM modules, of
+    which one is down), and counts as a failed try.
+    """
+
+    def __init__(self, sentence: str, *, untried: bool = False) -> None:
+        super().__init__(sentence)
+        self.untried = untried
+
+
+def _words(seconds: int) -> str:
+    if seconds < 100:  # noqa: PLR2004 - above it, minutes read better
+        return "1 second" if seconds == 1 else f"{seconds} seconds"
+    return f"{math.ceil(seconds / 60)} minutes"
 
 
 class Auth(Protocol):
@@ -40,15 +94,32 @@ class Auth(Protocol):
         ...
 
     async def sign_in(self, provider: str, fields: Mapping[str, str], request: Request[Any, Any, Any]) -> User:
-        """The user whom the fields of the sign-in form prove; made at the first sign-in. Raises RefusedError."""
+        """The user whom the fields of the sign-in form prove; made at the first sign-in.
+
+        Raises RefusedError, TooOftenError and UnansweredError.
+        """
+        ...
+
+    async def depart(self, provider: str, next_url: str, request: Request[Any, Any, Any]) -> Departure:
+        """Begin to sign in at a provider of form `link`; it leads to `next_url` in the end. Raises RefusedError."""
+        ...
+
+    async def arrive(self, provider: str, answer: Mapping[str, str], request: Request[Any, Any, Any]) -> Arrival:
+        """What a provider has sent the browser back with. `provider` empty: the one that it set out for.
+
+        A session that the browser had ends. Raises RefusedError.
+        """
         ...
 
     async def sign_in_with_link(self, secret: str) -> User | None:
         """The user of a one-time link, which is used up by this; None when it is not valid (any more)."""
         ...
 
-    async def open_session(self, user: User, request: Request[Any, Any, Any]) -> str:
-        """A new session with a new id, whatever the browser sent; the value of its Set-Cookie header."""
+    async def open_session(self, user: User, request: Request[Any, Any, Any], *, way: str = "") -> str:
+        """A new session with a new id, whatever the browser sent; the value of its Set-Cookie header.
+
+        `way`: how they signed in, for the audit.
+        """
         ...
 
     async def close_session(self, request: Request[Any, Any, Any]) -> str:

@@ -8,16 +8,21 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from litestar import Request, Response
+from litestar.background_tasks import BackgroundTask
 from litestar.exceptions import HTTPException
 
+from portal import audit
+from portal.access import HiddenError
 from portal.errors import error_json, error_page
 from portal.nexturl import safe_next
 from portal.replies import API_HEADERS, JSON, go, raw_target, reply
-from portal.site import PAGE_HEADERS, Look
+from portal.site import PAGE_HEADERS, Site
+from state.audit import Act
 from state.errors import (
     ChoicesError,
     ConflictError,
     NameRuleError,
+    NotAPersonError,
     NotFoundError,
     StateUnavailableError,
     TransitionError,
@@ -28,8 +33,10 @@ log = logging.getLogger("towpath.portal")
 STATUS: Final[dict[type[Exception], int]] = {
     StateUnavailableError: 503,
     NotFoundError: 404,
+    HiddenError: 404,
     ConflictError: 409,
     TransitionError: 409,
+    NotAPersonError: 403,
     NameRuleError: 400,
     ChoicesError: 400,
 }
@@ -37,8 +44,29 @@ STATUS: Final[dict[type[Exception], int]] = {
 Handler = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
 
 
-def handlers(look: Look) -> dict[int | type[Exception], Handler]:
+def handlers(site: Site) -> dict[int | type[Exception], Handler]:
     """The exception handlers of the app. What nobody expected is logged, and is a 500 in words."""
+    page = _pages(site)
+
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        response = page(request, error)
+        if request.scope["state"].get("identity") is not None and (
+            response.status_code == 403 or isinstance(error, HiddenError)  # noqa: PLR2004 - HTTP
+        ):
+            response.background = BackgroundTask(_note, site, request, _judge(error)[1])
+        return response
+
+    return {Exception: answer, HTTPException: answer}
+
+
+async def _note(site: Site, request: Request[Any, Any, Any], message: str) -> None:
+    """Somebody who is known was refused something."""
+    what = f"{request.method} {request.scope['path']}"
+    await audit.refused(site.store, request, Act.REQUEST, what=what, why=message)
+
+
+def _pages(look: Site) -> Handler:
+    """An error as a page or as JSON."""
     api = f"{look.hub}api"
     page = f"{api}/oauth2/authorize"
 
@@ -60,7 +88,7 @@ def handlers(look: Look) -> dict[int | type[Exception], Handler]:
             headers={**PAGE_HEADERS, **headers},
         )
 
-    return {Exception: answer, HTTPException: answer}
+    return answer
 
 
 def _judge(error: Exception) -> tuple[int, str, dict[str, str]]:

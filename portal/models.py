@@ -4,13 +4,13 @@ Pure. Owns: which field comes from where, and which scope shows it. Refuses to k
 Source: JupyterHub 6.1 REST API (docs/api.md says where we differ).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from portal.access import Sees
 from portal.times import iso
 from state.names import escape, server_key, server_path
-from state.records import Reason, Server, Status, Target, Token, User
+from state.records import Reason, Server, Service, Status, Target, Token, User
 
 SHOWN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("read:users:name", ("user_info", "admin")),
@@ -117,13 +117,14 @@ def user_model(
     activity: Mapping[str, float],
     sees: Sees,
     *,
+    roles: Sequence[str],
     base_path: str,
     public_url: str,
     include_stopped: bool,
 ) -> dict[str, Any]:
     """One user, with the fields that the caller may see; empty when it may see none.
 
-    `sees(scope, user, server name or None)` answers for the caller.
+    `sees(scope, user, server name or None)` answers for the caller. `roles`: the user's, by name.
     """
     model: dict[str, Any] = {"kind": "user", "name": user.name}
     full = sees("read:users", user, None)
@@ -131,7 +132,7 @@ def user_model(
         default = next((server for server in servers if server.name == ""), None)
         model.update(
             admin=user.admin,
-            roles=roles(user),
+            roles=list(roles),
             groups=list(user.groups),
             server=server_path(base_path, user.name, "") if default and is_ready(default) else None,
             pending=pending(default) if default else None,
@@ -143,7 +144,7 @@ def user_model(
     else:
         every = {
             "admin": user.admin,
-            "roles": roles(user),
+            "roles": list(roles),
             "groups": list(user.groups),
             "last_activity": iso(user.last_activity),
             "user_info": {},
@@ -168,15 +169,35 @@ def user_model(
     return model if len(model) > 2 or sees("read:users:name", user, None) else {}  # noqa: PLR2004 - kind, name
 
 
-def roles(user: User) -> list[str]:
-    """JupyterHub's default roles of a user."""
-    return ["admin", "user"] if user.admin else ["user"]
+def service_model(service: Service, roles: Sequence[str], may: Callable[[str], bool], prefix: str) -> dict[str, Any]:
+    """One service, with the fields that the caller may see; empty when it may see none.
+
+    `may(scope)` answers for the caller and this service. `prefix`: the path at which it is reached.
+    """
+    named: dict[str, Any] = {"kind": "service", "name": service.name}
+    model: dict[str, Any] = {}
+    if may("read:services"):
+        model |= {
+            **named,
+            "admin": service.admin,
+            "url": service.url,
+            "prefix": prefix if service.url else "",
+            "command": [],
+            "pid": 0,
+            "info": service.info,
+            "display": service.display,
+        }
+    if may("read:services:name"):
+        model |= {**named, "admin": service.admin}
+    if may("read:roles:services"):
+        model |= {**named, "admin": service.admin, "roles": list(roles)}
+    return model
 
 
 def token_model(token: Token) -> dict[str, Any]:
     """One token, without its secret, which nobody has."""
     return {
-        "user": token.user,
+        **({"user": token.user} if token.user else {"service": token.service}),
         "id": token.id,
         "kind": "api_token",
         "roles": [],

@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from state.clients import Client
-from state.mirror import Identity
+from state.identity import Identity
 
 Fields = list[tuple[str, str]]
 """A query's or a form's fields, in order, as they came: a name that is there twice must be seen."""

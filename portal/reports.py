@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from portal import metrics
+from portal import audit, metrics
 from portal.site import Site
 from portal.words import Ended, Ready, Report, Running, Warned, endpoint_of, reason_of, refusal
+from state.audit import of_end
 from state.errors import ConflictError
 from state.lifecycle import PROGRESS, advance
 from state.names import server_path
@@ -159,6 +160,7 @@ async def _take_end(site: Site, server: Server, report: Ended) -> None:
         return
     ended = advance(server, status, now=now, reason=reason)
     await site.store.servers.save(ended, event=_event(site, ended, reason.message))
+    await audit.write(site.store, of_end(ended, time=now, by="the job"))
     if server.ready is None:
         metrics.SPAWN.labels(metrics.WORKER, "failure").observe(now - server.requested)
 

@@ -18,6 +18,7 @@ from portal.statics import Statics
 from state.config import Config
 from state.mirror import Mirror
 from state.names import escape, server_path
+from state.roles import Roles
 from state.store.all import Store
 
 JUPYTERHUB_VERSION: Final = "6.1.1"
@@ -113,6 +114,7 @@ class Site(Look):
         super().__init__(services.config, services.version, services.clock)
         self.services = services
         self.config = services.config
+        self.roles = Roles.of(services.config)
         self.store = services.store
         self.mirror = services.mirror
         self.auth = services.auth

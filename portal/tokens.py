@@ -10,12 +10,13 @@ from litestar.exceptions import HTTPException
 
 from portal.site import Site
 from state import scopes
-from state.mirror import Identity
+from state.identity import Identity
 from state.records import Token, User
 
 NOTE_MAX: Final = 200
 LONGEST: Final = 100 * 365 * 24 * 3600
 SCOPES_MAX: Final = 100
+SCOPES_TOLD: Final = 8
 
 
 async def issue(
@@ -32,7 +33,7 @@ async def issue(
         raise HTTPException(status_code=400, detail="expires_in is a number of seconds from now, at least 1.")
     if wanted is not None and len(wanted) > SCOPES_MAX:
         raise HTTPException(status_code=400, detail=f"At most {SCOPES_MAX} scopes.")
-    owners = scopes.of_user(user)
+    owners = site.roles.scopes_of_user(user)
     granted = owners if wanted is None else scopes.narrow(wanted, owners)
     granted = scopes.narrow(granted, identity.scopes)
     if wanted and not granted:
@@ -47,3 +48,10 @@ async def issue(
         expires=None if expires_in is None else now + expires_in,
     )
     return token, await site.store.tokens.issue(token)
+
+
+def told(token: Token) -> str:
+    """A token in words, for the audit: its public id, what it is for, what it may do at most."""
+    many = len(token.scopes) > SCOPES_TOLD
+    may = f"{len(token.scopes)} scopes" if many else " ".join(token.scopes) or "nothing"
+    return f"token {token.id} ({token.note or 'no note'}): {may}; {'ends' if token.expires else 'never ends'}"

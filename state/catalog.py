@@ -18,7 +18,10 @@ class GpuCount(Struct, frozen=True, kw_only=True):
 
 
 class Partition(Struct, frozen=True, kw_only=True):
-    """A queue. `accounts`, `qos`, `groups`: who may use it; None: everybody, `()`: nobody."""
+    """A queue. `accounts`, `qos`, `groups`: who may use it; None: everybody, `()`: nobody.
+
+    `own_qos`: the QOS whose limits bind every job in it, whatever QOS the job has; `""`: none.
+    """
 
     name: str
     up: bool = True
@@ -41,6 +44,7 @@ class Partition(Struct, frozen=True, kw_only=True):
     qos: tuple[str, ...] | None = None
     denied_qos: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
+    own_qos: str = ""
     features: tuple[str, ...] = ()
 
 
@@ -59,10 +63,11 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Qos(Struct, frozen=True, kw_only=True):
-    """A quality of service."""
+    """A quality of service. `over_partition`: its limits count before those of a partition's own QOS."""
 
     name: str
     priority: int = 0
+    over_partition: bool = False
     per_job: Limits = Limits()
     per_user: Limits = Limits()
 
@@ -78,9 +83,13 @@ class Association(Struct, frozen=True, kw_only=True):
 
 
 class Grants(Struct, frozen=True, kw_only=True):
-    """All that one person may use. `associations` empty: the scheduler's accounting does not know them."""
+    """All that one person may use. `associations` empty: the scheduler's accounting does not know them.
+
+    `groups`: theirs of the Unix groups that partitions name.
+    """
 
     default_account: str = ""
+    groups: tuple[str, ...] = ()
     associations: tuple[Association, ...] = ()
 
 

@@ -48,11 +48,114 @@ class StateConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     redis_url_file: str = ""
 
 
+class OidcConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth.provider.oidc]`: a provider that speaks OpenID Connect or OAuth 2."""
+
+    preset: str = "oidc"
+    """`oidc` (Keycloak, Entra ID, Okta and their like), `github`, `gitlab`, `google`, `cilogon`, `globus`, `orcid`."""
+    issuer: str = ""
+    """Its URL, exactly as its discovery document has it. Empty: the preset's."""
+    client_id: str = ""
+    client_secret: str = ""
+    client_secret_file: str = ""
+    client_auth: str = ""
+    """How the hub proves itself to it: `basic` or `post`. Empty: as its discovery document says, else `basic`."""
+    scopes: tuple[str, ...] = ()
+    """Empty: the preset's."""
+    name_claim: str = ""
+    """The claim that is somebody's name. Empty: the preset's. `email` counts only with `email_verified`."""
+    groups_claim: str = ""
+    """The claim that lists their groups, such as `groups` or `realm_access.roles`. Empty: the preset's, if any."""
+    required_claims: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Nobody enters, whatever else lets them in, unless each of these claims has one of its values."""
+    allowed_claims: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Whoever has one of these values in one of these claims may enter."""
+    admin_claims: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """And is an admin."""
+    parameters: dict[str, str] = field(default_factory=dict)
+    """Further parameters of the authorization request, such as `prompt` or `acr_values`."""
+    url: str = ""
+    """For github and gitlab: the URL of an installation of one's own. Empty: github.com, gitlab.com."""
+    refresh: Annotated[int, Meta(ge=0)] = 300
+    """Seconds between two questions whether somebody may still enter; 0: never asked again."""
+    holds: Annotated[int, Meta(ge=0)] = 24 * 3600
+    """Seconds that a sign-in holds where the provider gives nothing to ask again with; 0: as long as the session."""
+    leeway: Annotated[int, Meta(ge=0, le=300)] = 30
+    """Seconds by which its clock and ours may differ."""
+    timeout: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    """Seconds that it may take to answer."""
+    ca_file: str = ""
+    """The authority that its certificate is of. Empty: those that this machine trusts."""
+    proxy: str = ""
+    """The HTTP proxy through which it is reached, such as http://proxy.example.edu:3128."""
+    sign_out: bool = True
+    """Whether signing out of the hub signs out there too."""
+    plain_callback: bool | None = None
+    """Whether its redirect URI is `/hub/oauth_callback`, as JupyterHub's is, rather than `/hub/oauth_callback/NAME`.
+    Left away: yes where it is the only provider of its kind."""
+
+
+class PamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth.provider.pam]`: accounts of the hub's machine, by PAM."""
+
+    service: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = "login"
+    """The file in /etc/pam.d: its phases auth and account are asked."""
+    groups: bool = True
+    """Whether the account's Unix groups are the person's groups here."""
+    sudo: bool = False
+    """Run the helper by sudo (deploy/sudoers/towpath-pam): without root, PAM checks no other account's password."""
+    timeout: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds that PAM may take."""
+    least_uid: Annotated[int, Meta(ge=1)] = 1000
+    """Accounts with a smaller user id are the system's, and do not sign in."""
+
+
 class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[auth.provider]]`: a way to sign in. `kind`: `test` (a name without a password; on loopback only)."""
+    """`[[auth.provider]]`: a way to sign in, and who may enter by it.
+
+    `kind`: `oidc`, `pam`, or `test` (a name without a password; on loopback only). Names in these lists are the
+    hub's: what the provider says, put through `strip_domain`, `names` and `prefix` (`gateway.auth.naming`).
+    """
 
     name: Name
     kind: str
+    title: str = ""
+    """What its button says."""
+    note: str = ""
+    """A sentence beside it."""
+    logo: str = ""
+    """A picture for its button: an .svg or .png file, which the hub serves."""
+    allowed_users: tuple[str, ...] = ()
+    allowed_groups: tuple[str, ...] = ()
+    allow_all: bool = False
+    """Whether everybody may enter whom the provider vouches for."""
+    admins: tuple[str, ...] = ()
+    admin_groups: tuple[str, ...] = ()
+    strip_domain: str = ""
+    """`alice@this.domain` is `alice`; names of other domains stay whole."""
+    names: dict[str, str] = field(default_factory=dict)
+    """The provider's name → the hub's, for those for whom no rule does."""
+    names_file: str = ""
+    """The same in a file: two names a line."""
+    prefix: str = ""
+    """What its people's names begin with here, so that they are nobody else's."""
+    same_people: bool = False
+    """Whether its names are the same people as those of the other providers that say so too."""
+    end_tokens: bool = True
+    """Whether the API tokens of somebody end when the provider vouches for them no more."""
+    oidc: OidcConfig | None = None
+    pam: PamConfig | None = None
+
+
+class ThrottleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth.throttle]`: failed sign-ins that cost no waiting, until some are forgotten again (docs/sign-in.md)."""
+
+    tries: Annotated[int, Meta(ge=1)] = 5
+    """At one name from one address."""
+    tries_per_name: Annotated[int, Meta(ge=10)] = 30
+    """At one name from all addresses together."""
+    tries_per_address: Annotated[int, Meta(ge=1)] = 30
+    """From one address, at all names together."""
 
 
 class AuthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +167,55 @@ class AuthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: tuple[ProviderConfig, ...] = ()
     session_lifetime: Annotated[int, Meta(ge=60)] = 14 * 24 * 3600
     """Seconds after the last use at which a session ends."""
+    token_lifetime_max: Annotated[int, Meta(ge=0)] = 0
+    """Seconds that an API token may live at most; one without an expiry gets this. 0: no limit."""
+    throttle: ThrottleConfig = ThrottleConfig()
+
+
+class RoleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[role]]`: scopes by a name, and who has them. `user` and `server` change what every user and server has."""
+
+    name: Name
+    description: str = ""
+    scopes: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+class ServiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[service]]`: a program that calls the API in its own name, or signs people in by the hub."""
+
+    name: Name
+    url: str = ""
+    """Where it answers: then it is reached at /services/NAME/. Empty: it only calls."""
+    api_token_file: str = ""
+    """The file with its API token, which is also its OAuth client's secret: 32 characters or more."""
+    admin: bool = False
+    """Whether it may do all that an admin may."""
+    scopes: tuple[str, ...] = ()
+    oauth_redirect_uris: tuple[str, ...] = ()
+    """Where people may be sent back to after they have signed in to it by the hub."""
+    oauth_scopes: tuple[str, ...] = ()
+    """What the tokens that it gets of people may hold at most, beside who they are."""
+    oauth_no_confirm: bool = False
+    """People are not asked whether they want to sign in to it."""
+    info: dict[str, Any] = field(default_factory=dict)
+    display: bool = True
+    """Whether people see it in a menu."""
+
+
+class AuditConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[audit]`: how long what people did is kept in the store, and where else the leading controller writes it."""
+
+    entries: Annotated[int, Meta(ge=1000, le=1_000_000)] = 200_000
+    """How many are kept at most."""
+    days: Annotated[int, Meta(ge=1)] = 365
+    """How long they are kept at most."""
+    file: str = ""
+    """A file to which each is appended as a line of JSON; empty: none."""
+    syslog: str = ""
+    """Where each is sent as an RFC 5424 message: unix:///dev/log or udp://host:514; empty: nowhere."""
 
 
 class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -202,6 +354,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gateway: GatewayConfig = GatewayConfig()
     state: StateConfig = StateConfig()
     auth: AuthConfig | None = None
+    role: tuple[RoleConfig, ...] = ()
+    service: tuple[ServiceConfig, ...] = ()
+    audit: AuditConfig = AuditConfig()
     cluster: tuple[ClusterConfig, ...] = (ClusterConfig(name="local", kind="local"),)
     profile: tuple[ProfileConfig, ...] = (
         ProfileConfig(

@@ -25,6 +25,10 @@ class NotFoundError(TowpathError):
     """There is no such record."""
 
 
+class NotAPersonError(TowpathError):
+    """A service's credential was used where only a person's makes sense."""
+
+
 class TransitionError(TowpathError):
     """The lifecycle table has no such transition."""
 

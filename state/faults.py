@@ -16,29 +16,26 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from state import choices
+from state import choices, faults_auth, faults_rights
 from state.config import (
-    AuthConfig,
     ClusterConfig,
     Config,
     GatewayConfig,
     OptionConfig,
     ProfileConfig,
-    ProviderConfig,
     ResourcesConfig,
     SetupConfig,
     SlurmConfig,
 )
-from state.errors import Fault, NameRuleError
+from state.errors import Fault
 from state.kinds import KINDS, UNSCHEDULED, fixed
-from state.names import user_name
+from state.urls import is_loopback, is_web_url
 
 CLUSTER_KINDS: Final = ("local", "slurm")
 SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
 SUBMIT_AS: Final = ("setuid", "sudo")
 PLAIN_PATH: Final = re.compile(r"/[^\0\n]*")
 APPS: Final = ("jupyter", "jupyterhub", "web")
-PROVIDER_KINDS: Final = ("test",)
 OPTION_KINDS: Final = ("text", "integer", "boolean", "choice", *KINDS)
 REDIS_SCHEMES: Final = (
     *("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://"),
@@ -65,7 +62,7 @@ def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], fau
         faults.append(Fault(f"environment variable {variable}" if variable else source, key, message))
 
     config: Config = _struct(Config, raw, "", frozenset(origins), say)
-    for check in (_gateway, _state, _auth, _clusters, _profiles):
+    for check in (_gateway, _state, faults_auth.check, _audit, faults_rights.check, _clusters, _profiles):
         check(config, say)
     return config if len(faults) == before else None
 
@@ -172,7 +169,7 @@ def _gateway(config: Config, say: Say) -> None:
     if not re.fullmatch(r"/([A-Za-z0-9._~@-]+/)*", base) or "/./" in base or "/../" in base:
         say("gateway.base_path", f"{base!r} must begin and end with / and be a plain path, such as /hub1/.")
     for key, url in (("public_url", gateway.public_url), ("internal_url", gateway.internal_url)):
-        if url and not _is_web_url(url):
+        if url and not is_web_url(url):
             say(f"gateway.{key}", f"{url!r} is not a URL such as https://hub.example.org.")
     for entry in gateway.trusted_proxies:
         try:
@@ -187,24 +184,6 @@ def _gateway(config: Config, say: Say) -> None:
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_web_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        return False
-
-
 def _state(config: Config, say: Say) -> None:
     state = config.state
     if state.redis_url and state.redis_url_file:
@@ -213,47 +192,25 @@ def _state(config: Config, say: Say) -> None:
         say("state.redis_url", f"the URL must begin with one of: {', '.join(REDIS_SCHEMES)}.")
 
 
-def _auth(config: Config, say: Say) -> None:
-    auth = config.auth
-    if auth is None:
-        return
-    _no_doubles("auth.provider", [provider.name for provider in auth.provider], say)
-    for number, provider in enumerate(auth.provider, 1):
-        _provider(provider, config, f"auth.provider[{number}].kind", say)
-    for key, users in (("admins", auth.admins), ("allowed_users", auth.allowed_users)):
-        for user in users:
-            try:
-                normal = user_name(user)
-            except NameRuleError as error:
-                say(f"auth.{key}", f"{user!r} cannot be a user: {error}")
-            else:
-                if normal != user:
-                    say(f"auth.{key}", f"write {normal!r} for {user!r}: that is the name's normal form.")
+def _audit(config: Config, say: Say) -> None:
+    audit = config.audit
+    if audit.file and not PLAIN_PATH.fullmatch(audit.file):
+        say("audit.file", f"{audit.file!r} is not a whole path: it begins with /.")
+    if audit.syslog and not is_syslog(audit.syslog):
+        say("audit.syslog", f"{audit.syslog!r} is neither unix:///dev/log nor udp://host:514.")
 
 
-def _provider(provider: ProviderConfig, config: Config, key: str, say: Say) -> None:
-    if provider.kind not in PROVIDER_KINDS:
-        say(key, f"{provider.kind!r} is not a way to sign in here; there is: {', '.join(PROVIDER_KINDS)}.")
-        return
-    for fault in exposed(config):
-        say(key, fault)
-    auth = config.auth or AuthConfig()
-    if not auth.admins and not auth.allowed_users:
-        say(key, "the test sign-in shows the names under admins and allowed_users, and there are none.")
-
-
-def exposed(config: Config) -> list[str]:
-    """Why a sign-in without passwords would be open to others than this machine, in sentences; empty: it is not."""
-    door: GatewayConfig = config.gateway
-    refused = "the test sign-in has no passwords, and is for this machine alone: "
-    faults = []
-    if not is_loopback(door.host):
-        faults.append(f"{refused}gateway.host is {door.host!r}; use 127.0.0.1.")
-    if door.public_url and not is_loopback(urlsplit(door.public_url).hostname or ""):
-        faults.append(f"{refused}gateway.public_url is {door.public_url!r}; leave it away.")
-    if door.trusted_proxies:
-        faults.append(f"{refused}gateway.trusted_proxies names proxies, which bring strangers; leave it away.")
-    return faults
+def is_syslog(url: str) -> bool:
+    """Whether this says where syslog messages go."""
+    try:
+        parts = urlsplit(url)
+        if parts.query or parts.fragment or parts.username:
+            return False
+        if parts.scheme == "unix":
+            return not parts.netloc and bool(PLAIN_PATH.fullmatch(parts.path)) and len(parts.path) > 1
+        return parts.scheme == "udp" and bool(parts.hostname) and parts.path in {"", "/"} and (parts.port or 1) > 0
+    except ValueError:
+        return False
 
 
 def _clusters(config: Config, say: Say) -> None:

@@ -7,12 +7,14 @@ and that sessions slide while they are used. Refuses to know HTTP and what an id
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from state import scopes
 from state.errors import StateUnavailableError
-from state.records import Session, Token, User
+from state.identity import Identity
+from state.owners import Owners
+from state.records import Session, Token
+from state.roles import Roles
 from state.store.all import Store
 
 REVALIDATE_SECONDS: Final = 30.0
@@ -24,29 +26,10 @@ UNKNOWN_LIMIT: Final = 10_000
 UNKNOWN_SECONDS: Final = 5.0
 SLIDE_SECONDS: Final = 3600.0
 BATCH: Final = 200
+CONFIGURED: Final = "configured"
+"""The id of a token that stands in the configuration: it is nobody's to revoke."""
 
 Ended = Callable[[frozenset[str], str], None]
-
-
-class Identity:
-    """Who is asking: the user, and by what. `scopes` are JupyterHub's; a session has all that the user has."""
-
-    __slots__ = ("digest", "scopes", "session", "token", "user")
-
-    def __init__(
-        self,
-        user: User,
-        digest: str,
-        scopes: frozenset[str],
-        *,
-        session: Session | None = None,
-        token: Token | None = None,
-    ) -> None:
-        self.user = user
-        self.digest = digest
-        self.scopes = scopes
-        self.session = session
-        self.token = token
 
 
 class _Known:
@@ -70,9 +53,20 @@ class Identities:
         ended: Ended,
         *,
         lifetime: float,
+        roles: Roles | None = None,
+        service_digests: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`roles`: as configured. `service_digests`: configured services by name → the digest of their token."""
+        roles = roles or Roles()
         self._store = store
+        self._owners = Owners(store, roles)
+        self._configured = {
+            digest: self._owners.of_service(
+                roles.services[name], digest, Token(id=CONFIGURED, service=name, scopes=("inherit",), created=0.0)
+            )
+            for name, digest in (service_digests or {}).items()
+        }
         self._ended = ended
         self._lifetime = lifetime
         self._clock = clock
@@ -85,7 +79,7 @@ class Identities:
         """A cached identity that still holds; no waiting."""
         known = self._known.get(digest)
         if known is None:
-            return None
+            return self._configured.get(digest)
         now = self._clock()
         if now >= known.until:
             return None
@@ -108,12 +102,12 @@ class Identities:
         return await asyncio.shield(asking)
 
     def revoked(self, digests: Iterable[str], user: str) -> None:
-        """Forget these, and all of `user`: they are read again when they are used again."""
+        """Forget these, and all that `user` concerns (see `Revoked`): they are read again when they are used again."""
         self._turn += 1
         for digest in digests:
             self._known.pop(digest, None)
         if user:
-            for digest in [key for key, known in self._known.items() if known.identity.user.name == user]:
+            for digest in [key for key, known in self._known.items() if user in known.identity.concerns]:
                 del self._known[digest]
 
     def doubt(self) -> None:
@@ -143,19 +137,22 @@ class Identities:
         by_token = [known for known in held if known.identity.token is not None]
         sessions = await self._store.sessions.many([known.identity.digest for known in by_session])
         tokens = await self._store.tokens.many([known.identity.digest for known in by_token])
-        names = sorted({known.identity.user.name for known in held})
-        users = dict(zip(names, await self._store.users.gather(names), strict=True))
+        records = dict(
+            zip([known.identity.digest for known in (*by_session, *by_token)], (*sessions, *tokens), strict=True)
+        )
+        there = [(digest, record) for digest, record in records.items() if record is not None]
+        identities = {one.digest: one for one in await self._owners.identify(there) if one is not None}
         if turn != self._turn:
             return  # something ended meanwhile; what is still cached is due at the next look
         now = self._clock()
         gone: list[str] = []
-        for known, record in zip((*by_session, *by_token), (*sessions, *tokens), strict=True):
+        for known in (*by_session, *by_token):
             digest = known.identity.digest
-            user = users[known.identity.user.name]
-            if record is None or user is None:
+            identity = identities.get(digest)
+            if identity is None:
                 gone.append(digest)
                 continue
-            fresh = _Known(_identity(user, digest, record), now)
+            fresh = _Known(identity, now)
             fresh.used = known.used
             self._known[digest] = fresh
         if gone:
@@ -186,14 +183,14 @@ class Identities:
                 record = await self._store.sessions.get(digest)
             else:
                 record = await self._store.tokens.get(digest)
-            user = None if record is None else await self._store.users.get(record.user)
+            found = [] if record is None else await self._owners.identify([(digest, record)])
             if turn == self._turn:
                 break
         now = self._clock()
-        if record is None or user is None:
+        identity = found[0] if found else None
+        if identity is None:
             self._remember_unknown((digest, session), now)
             return None
-        identity = _identity(user, digest, record)
         if now >= _expires(identity):
             return None
         if len(self._known) >= KNOWN_LIMIT:
@@ -218,13 +215,6 @@ class Identities:
         for digest in digests:
             self._known.pop(digest, None)
         self._ended(frozenset(digests), "")
-
-
-def _identity(user: User, digest: str, record: Session | Token) -> Identity:
-    mine = scopes.of_user(user)
-    if isinstance(record, Session):
-        return Identity(user, digest, mine, session=record)
-    return Identity(user, digest, scopes.narrow(record.scopes, mine), token=record)
 
 
 def _expires(identity: Identity) -> float:

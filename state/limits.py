@@ -4,7 +4,8 @@ Owns: one way through a cluster (partition, account, QOS) and the most that a jo
 know profiles and what was picked.
 
 Cores, memory and GPUs are per node; what accounting limits is their sum. Sources: "Resource Limits" in Slurm's
-documentation (a limit of the QOS for a job takes the place of the association's; a partition's always holds).
+documentation (each limit is that of the partition's QOS, else of the job's QOS, else of the association; the first two
+change places where the job's QOS has the flag OverPartQOS; what slurm.conf says of a partition always holds).
 """
 
 from collections.abc import Iterable
@@ -28,12 +29,24 @@ class Limit(Struct, frozen=True, kw_only=True):
 
 
 class Way(Struct, frozen=True, kw_only=True):
-    """A partition, an account and a QOS that go together for one person (`""`: the cluster has none to choose)."""
+    """A partition, an account and a QOS that go together for one person (`""`: the cluster has none to choose).
+
+    `own`: the partition's QOS, where it has one.
+    """
 
     partition: Partition
     account: str = ""
     qos: Qos = Qos(name="")
     association: Association | None = None
+    own: Qos | None = None
+
+    def limiting(self) -> tuple[tuple[Qos, str], ...]:
+        """The QOS whose limits count, the first one that has a limit first; with the words that name it."""
+        job = (self.qos, f"QOS {self.qos.name}")
+        if self.own is None:
+            return (job,)
+        own = (self.own, f"Partition {self.partition.name} (its QOS {self.own.name})")
+        return (job, own) if self.qos.over_partition else (own, job)
 
 
 def limit(kind: str, way: Way, *, gpu: str = "", nodes: int = 1) -> Limit | None:
@@ -42,12 +55,11 @@ def limit(kind: str, way: Way, *, gpu: str = "", nodes: int = 1) -> Limit | None
     `gpu`: the type that is asked for (`""`: any). `nodes`: over how many nodes a sum is spread.
     """
     found = [*_of_nodes(kind, way.partition, gpu)]
-    sums = [
-        *_of_limits(kind, way.qos.per_job, gpu, f"QOS {way.qos.name} allows one job"),
-        *_of_limits(kind, way.qos.per_user, gpu, f"QOS {way.qos.name} allows one person"),
-    ]
-    if way.association is not None and not _of_limits(kind, way.qos.per_job, gpu, ""):
-        sums += _of_limits(kind, way.association.limits, gpu, f"Account {way.account} allows you")
+    of_a_job = [_of_limits(kind, qos.per_job, gpu, f"{name} allows one job") for qos, name in way.limiting()]
+    if way.association is not None:
+        of_a_job.append(_of_limits(kind, way.association.limits, gpu, f"Account {way.account} allows you"))
+    of_a_person = [_of_limits(kind, qos.per_user, gpu, f"{name} allows one person") for qos, name in way.limiting()]
+    sums = [*next(filter(None, of_a_job), []), *next(filter(None, of_a_person), [])]
     if kind in {"gpus", "cores", "memory"} and nodes > 1:
         sums = [Limit(most=one.most // nodes, why=f"{one.why[:-1]}, over {nodes} nodes.") for one in sums]
     return min([*found, *sums], key=lambda one: one.most, default=None)

@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from state.errors import StateUnavailableError
-from state.identities import REVALIDATE_SECONDS, Identities, Identity
+from state.identities import REVALIDATE_SECONDS, Identities
+from state.identity import Identity
 from state.records import Route
+from state.roles import Roles
 from state.routes import RouteTable
 from state.store.all import Store
 from state.store.feed import FeedGapError, Revoked, RouteGone, RouteSet
@@ -35,15 +37,26 @@ _log = logging.getLogger("towpath.mirror")
 class Mirror:
     """The mirror of one worker process."""
 
-    def __init__(self, store: Store, *, grace: float, session_lifetime: float = 14 * 24 * 3600) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        grace: float,
+        session_lifetime: float = 14 * 24 * 3600,
+        roles: Roles | None = None,
+        service_digests: Mapping[str, str] | None = None,
+    ) -> None:
         """`grace`: seconds for which what is known is served while Redis is away.
 
-        `session_lifetime`: seconds after the last use at which a session ends.
+        `session_lifetime`: seconds after the last use at which a session ends. `roles` and `service_digests`: as
+        `Identities` has them.
         """
         self._store = store
         self._grace = grace
         self._routes = RouteTable()
-        self._identities = Identities(store, self._tell_revoked, lifetime=session_lifetime)
+        self._identities = Identities(
+            store, self._tell_revoked, lifetime=session_lifetime, roles=roles, service_digests=service_digests
+        )
         self._revoked_callbacks: list[Callable[[frozenset[str], str], None]] = []
         self._route_callbacks: list[Callable[[str, Route | None], None]] = []
         self._activity: dict[tuple[str, str], float] = {}
@@ -117,8 +130,8 @@ class Mirror:
     def on_revoked(self, callback: Callable[[frozenset[str], str], None]) -> None:
         """Call with (digests, user) when credentials end: open WebSockets of theirs must close.
 
-        `digests` have ended. `user`, where not empty, has changed (admin, groups, removed): whatever they
-        have open is to be authorised anew, by `identify_…`.
+        `digests` have ended. `user`, where not empty, has changed (admin, groups, shares, removed), or is a group
+        (`group:NAME`) that has: whatever they have open is to be authorised anew, by `identify_…`.
         """
         self._revoked_callbacks.append(callback)
 
@@ -236,4 +249,4 @@ def _call(callback: Callable[..., None], *args: object) -> None:
         _log.exception("A listener of the mirror failed")
 
 
-__all__ = ["REVALIDATE_SECONDS", "Identity", "Mirror"]
+__all__ = ["REVALIDATE_SECONDS", "Mirror"]

@@ -16,6 +16,21 @@ SERVER_NAME = re.compile(r"[a-z](-?[a-z0-9])*")
 SERVER_NAME_MAX = 30
 USER_NAME = re.compile(r"[a-z0-9_][a-z0-9_.@+-]*")
 USER_NAME_MAX = 64
+GROUP_NAME_MAX = 255
+
+_SYSTEM = """
+root toor daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody nogroup _apt adm
+operator shutdown halt ftp ssh sshd dbus messagebus polkitd avahi chrony ntp postfix bind named tss uuidd munge slurm
+slurmd slurmrestd mysql mariadb postgres redis valkey nginx apache httpd docker ldap openldap sssd rpc rpcuser nfsnobody
+towpath
+"""
+SYSTEM_NAMES = frozenset(_SYSTEM.split())
+"""Accounts that run a machine, under Debian's, Red Hat's and the usual daemons' names: no person has one of these."""
+
+
+def is_system(name: str) -> bool:
+    """Whether a name is a system account's, by what it is called: its user id only a cluster knows."""
+    return name in SYSTEM_NAMES or name.startswith("systemd-")
 
 
 def user_name(raw: str) -> str:
@@ -41,6 +56,17 @@ def server_name(raw: str) -> str:
             "A server's name is at most 30 small letters, digits and single dashes, and begins with a letter."
         )
     return raw
+
+
+def group_name(raw: str) -> str:
+    """Normalise a group's name once (NFKC) and check it. Raises NameRuleError.
+
+    Providers name groups as they like (spaces, paths, capitals): whatever is printable may stand in one.
+    """
+    name = unicodedata.normalize("NFKC", raw).strip()
+    if not name or len(name) > GROUP_NAME_MAX or not name.isprintable():
+        raise NameRuleError(f"A group's name is 1 to {GROUP_NAME_MAX} printable characters.")
+    return name
 
 
 def server_key(user: str, name: str) -> str:

@@ -41,6 +41,51 @@ class User(Struct, frozen=True, kw_only=True):
     revision: int = 0
 
 
+class Group(Struct, frozen=True, kw_only=True):
+    """A group of users. Who is in it stands in the users' own records; `properties` are the site's, of any shape."""
+
+    name: str
+    properties: dict[str, Any] = field(default_factory=dict)
+    revision: int = 0
+
+
+class Role(Struct, frozen=True, kw_only=True):
+    """Scopes by a name, and who has them. `scopes` as written: `self`, `!user` and the like are not resolved."""
+
+    name: str
+    description: str = ""
+    scopes: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """A program that calls the API in its own name, or signs people in by the hub, or both.
+
+    `url`: where it answers (empty: it only calls). `scopes`: what it may do, beside its roles. `oauth_redirect_uris`:
+    where people may be sent back to (empty: it signs nobody in); `oauth_scopes`: what the tokens that it gets of them
+    may hold at most; `oauth_no_confirm`: people are not asked. `display`: whether people see it in a menu.
+    `configured`: it stands in the configuration, and is not the API's to remove.
+    """
+
+    name: str
+    url: str = ""
+    admin: bool = False
+    scopes: tuple[str, ...] = ()
+    oauth_redirect_uris: tuple[str, ...] = ()
+    oauth_scopes: tuple[str, ...] = ()
+    oauth_no_confirm: bool = False
+    info: dict[str, Any] = field(default_factory=dict)
+    display: bool = True
+    configured: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name among those who own tokens; no user can have it."""
+        return f"service:{self.name}"
+
+
 class JobRef(Struct, frozen=True, kw_only=True):
     """Where a job is to be found: the cluster's name and the scheduler's own id (PSI/J: native id)."""
 
@@ -170,8 +215,25 @@ class Session(Struct, frozen=True, kw_only=True):
     user_agent: str = ""
 
 
+class Flow(Struct, frozen=True, kw_only=True):
+    """A sign-in that is under way at a provider: what the answer must match. The key is the SHA-256 of its `state`.
+
+    `browser` is the SHA-256 of the cookie of the browser that began it, `redirect_uri` where the answer must come in.
+    """
+
+    provider: str
+    browser: str
+    nonce: str
+    verifier: str
+    redirect_uri: str
+    created: float
+    next: str = ""
+
+
 class Token(Struct, frozen=True, kw_only=True):
-    """An API credential. Only its SHA-256 is stored. `expires` None: never. `scopes` are JupyterHub's.
+    """An API credential of a user's or (`user` empty) a service's. Only its SHA-256 is stored.
+
+    `expires` None: never. `scopes` are JupyterHub's.
 
     A token that was issued by OAuth is for one `client` (its id) and one sign-in, whose public id is `session_id`. It
     ends with the credential that has the digest `under`. A server's own token is for one `attempt`, and ends with it.
@@ -179,7 +241,8 @@ class Token(Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    user: str
+    user: str = ""
+    service: str = ""
     scopes: tuple[str, ...]
     note: str = ""
     created: float
@@ -189,6 +252,11 @@ class Token(Struct, frozen=True, kw_only=True):
     under: str = ""
     session_id: str = ""
     attempt: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Whose it is: a user's name, or a service's key."""
+        return self.user or f"service:{self.service}"
 
 
 class OAuthCode(Struct, frozen=True, kw_only=True):

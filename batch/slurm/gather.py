@@ -6,13 +6,14 @@ to know how Slurm is asked: a `Source` does (`gather_text` by commands, `gather_
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from batch.contract import LauncherError, Offer
+from batch.slurm.groups import Groups
 from state.catalog import Catalog, GpuCount, Grants, Partition, Qos, Reservation
 
 T = TypeVar("T")
@@ -81,9 +82,11 @@ class Source(Protocol):
 class Gatherer:
     """Gathers one cluster's catalog; remembers what the accounting said last, for when it is away."""
 
-    def __init__(self, cluster: str, source: Source) -> None:
+    def __init__(self, cluster: str, source: Source, groups: Groups | None = None) -> None:
+        """`groups`: where Unix groups are looked up."""
         self._cluster = cluster
         self._source = source
+        self._groups = groups or Groups()
         self._accounting: Accounting | None = None
 
     async def gather(self) -> Offer:
@@ -112,6 +115,17 @@ class Gatherer:
             accounting = known or Accounting(enforced=False)
         else:
             self._accounting = accounting
+        grants = accounting.grants
+        if named := {group for partition in partitions for group in partition.groups or ()}:
+            # A directory may take its time: not in the event loop.
+            members, missing = await asyncio.to_thread(self._groups.of, named, grants)
+            grants = with_groups(grants, members)
+            if missing:
+                partitions = [without_groups(partition, missing) for partition in partitions]
+                notes.append(
+                    f"The hub's host does not know the groups {', '.join(sorted(missing))}: partitions for them are "
+                    "shown to everybody, and Slurm decides."
+                )
         return Offer(
             catalog=Catalog(
                 cluster=self._cluster,
@@ -125,7 +139,7 @@ class Gatherer:
                 memory=sum(node.memory for node in nodes),
                 notes=tuple(notes),
             ),
-            grants=accounting.grants,
+            grants=grants,
         )
 
 
@@ -134,6 +148,20 @@ async def _unless_away(answer: Awaitable[T]) -> T | LauncherError:
         return await answer
     except LauncherError as error:
         return error
+
+
+def with_groups(grants: Mapping[str, Grants], members: Mapping[str, frozenset[str]]) -> dict[str, Grants]:
+    """The grants with each one's groups; a member without any other grant has one now. Pure."""
+    of: dict[str, list[str]] = {}
+    for group, users in sorted(members.items()):
+        for user in users:
+            of.setdefault(user, []).append(group)
+    return {user: replace(grants.get(user, Grants()), groups=tuple(of.get(user, ()))) for user in {**grants, **of}}
+
+
+def without_groups(partition: Partition, missing: frozenset[str]) -> Partition:
+    """The partition, for everybody where nobody can say who is in a group of its. Pure."""
+    return replace(partition, groups=None) if missing & set(partition.groups or ()) else partition
 
 
 def with_nodes(partition: Partition, nodes: Iterable[Node]) -> Partition:

@@ -24,10 +24,8 @@ ENDLESS: Final = 2**31 - 1
 class RestSource:
     """Slurm by slurmrestd. It does not tell AccountingStorageEnforce: it is taken to bind where people are known."""
 
-    def __init__(self, get: Get, cluster: str = "") -> None:
-        """`cluster`: Slurm's own name of it, where the database holds several."""
+    def __init__(self, get: Get) -> None:
         self._get = get
-        self._cluster = cluster
 
     async def nodes(self) -> list[Node]:
         """See `gather.Source`."""
@@ -44,8 +42,7 @@ class RestSource:
     async def accounting(self) -> Accounting:
         """See `gather.Source`."""
         qos = tuple(qos_of(await self._get("slurmdb", "qos")))
-        users = await self._get("slurmdb", "users")
-        granted = grants_of(await self._get("slurmdb", "associations"), users, self._cluster)
+        granted = grants_of(await self._get("slurmdb", "associations"))
         return Accounting(enforced=bool(granted.keys() - {"root"}), qos=qos, grants=granted)
 
 
@@ -94,6 +91,7 @@ def partitions_of(answer: Mapping[str, Any]) -> list[Partition]:
                 qos=who(_text(one, "allowed_qos") or _text(_map(one, "qos"), "allowed")),
                 denied_qos=names(_text(one, "denied_qos") or _text(_map(one, "qos"), "deny")),
                 groups=who(_text(one, "allowed_groups") or _text(_map(one, "groups"), "allowed")),
+                own_qos="".join(names(_text(one, "qos") or _text(_map(one, "qos"), "assigned"))[:1]),
             )
         )
     return found
@@ -134,6 +132,7 @@ def _qos(one: Mapping[str, Any]) -> Qos:
     return Qos(
         name=_text(one, "name"),
         priority=number(one, "priority") or 0,
+        over_partition=bool(_words(one, "flags") & {"OVERRIDE_PARTITION_QOS", "OVERPARTQOS"}),
         per_job=_limits(_list(per_user, "job"), _list(tres, "total"), walltime=wall),
         per_user=_limits(
             _list(per_user, "user"),
@@ -143,21 +142,27 @@ def _qos(one: Mapping[str, Any]) -> Qos:
     )
 
 
-def grants_of(answer: Mapping[str, Any], users: Mapping[str, Any], cluster: str = "") -> dict[str, Grants]:
-    """Of `slurmdb/associations` and `slurmdb/users`, by user."""
-    default = {_text(one, "name"): _text(_map(one, "default"), "account") for one in _list(users, "users")}
+def grants_of(answer: Mapping[str, Any]) -> dict[str, Grants]:
+    """Of `slurmdb/associations`, by user; QOS by name, as sacctmgr has them.
+
+    A database may hold several clusters: newer versions say which one slurmrestd is of, and others' are left out.
+    """
+    cluster = _text(_map(answer, "meta", "slurm"), "cluster")
+    default: dict[str, str] = {}
     found: dict[str, list[Association]] = {}
     for one in _list(answer, "associations"):
         user, account = _text(one, "user"), _text(one, "account")
         if not user or not account or (cluster and _text(one, "cluster") not in ("", cluster)):
             continue
+        if one.get("is_default"):
+            default[user] = account
         most = _map(one, "max")
         tres, jobs = _map(most, "tres"), _map(most, "jobs")
         found.setdefault(user, []).append(
             Association(
                 account=account,
                 partition=_text(one, "partition"),
-                qos=tuple(str(name) for name in _list(one, "qos")),
+                qos=tuple(sorted(str(name) for name in _list(one, "qos"))),
                 default_qos=_text(_map(one, "default"), "qos"),
                 limits=_limits(
                     _list(_map(tres, "per"), "job"),

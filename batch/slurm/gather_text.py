@@ -22,7 +22,17 @@ NODES: Final = ("scontrol", "--details", "--oneliner", "show", "node")
 PARTITIONS: Final = ("scontrol", "--all", "--oneliner", "show", "partition")
 RESERVATIONS: Final = ("scontrol", "--oneliner", "show", "reservation")
 CONFIGURATION: Final = ("scontrol", "show", "config")
-QOS_FIELDS: Final = ("name", "priority", "maxwall", "maxtres", "grptres", "maxtrespu", "maxjobspu", "maxsubmitpu")
+QOS_FIELDS: Final = (
+    "name",
+    "priority",
+    "maxwall",
+    "maxtres",
+    "grptres",
+    "maxtrespu",
+    "maxjobspu",
+    "maxsubmitpu",
+    "flags",
+)
 USER_FIELDS: Final = (
     *("user", "defaultaccount", "account", "partition", "qos", "defaultqos"),
     *("maxwall", "maxtres", "grptres", "maxjobs", "maxsubmit"),
@@ -135,6 +145,7 @@ def partitions_of(text: str) -> list[Partition]:
             qos=who(one.get("AllowQos", "")),
             denied_qos=names(one.get("DenyQos", "")),
             groups=who(one.get("AllowGroups", "")),
+            own_qos="".join(names(one.get("QoS", ""))[:1]),
         )
         for one in _records(text, "PartitionName")
         if one.get("RootOnly") != "YES"
@@ -175,6 +186,7 @@ def qos_of(text: str) -> list[Qos]:
         Qos(
             name=one["name"],
             priority=_integer(one["priority"]) or 0,
+            over_partition="OverPartQOS" in names(one["flags"]),
             per_job=limits_of(one["maxtres"], one["grptres"], walltime=one["maxwall"]),
             per_user=limits_of(one["maxtrespu"], running=one["maxjobspu"], submitted=one["maxsubmitpu"]),
         )

@@ -36,6 +36,8 @@ KEEP_SECONDS: Final = 3600.0
 """For so long an ended job stays in the answer."""
 LATE_SECONDS: Final = 10.0
 """So far may the accounting be behind with an end that slurmctld shows already."""
+WORD_SECONDS: Final = 120.0
+"""For so long after an end that slurmctld has told alone the accounting is asked for what it knows beyond that."""
 LOST_SECONDS: Final = 120.0
 """A job that neither the queue nor a working accounting has known for so long is gone."""
 AGAIN_SECONDS: Final = 3.0
@@ -66,6 +68,8 @@ class Known(Struct, kw_only=True):
     seen: bool = False
     since: float = 0.0
     """Since when it has been missing, or has been at its end without the accounting's word; 0: it is not."""
+    told: bool = False
+    """Whether the accounting has told how it ended, or never will."""
 
 
 class SlurmLauncher:
@@ -163,7 +167,11 @@ class SlurmLauncher:
         now = self._clock()
         where = places(rows)
         seen = {attempt: view(one, where, now=now) for attempt, one in mine.items()}
-        missing = [attempt for attempt, known in before.items() if attempt not in mine and not known.view.state.final]
+        missing = [
+            attempt
+            for attempt, known in before.items()
+            if attempt not in mine and not (known.view.state.final and self._has_word(attempt))
+        ]
         ended = [attempt for attempt, one in seen.items() if one.state.final and not self._has_word(attempt)]
         word = await self._word([*missing, *ended], mine, before)
         seen |= await self._interrupted(seen, before)
@@ -207,9 +215,11 @@ class SlurmLauncher:
             return None
 
     def _has_word(self, attempt: str) -> bool:
-        """Whether its end needs no accounting: it is told already, or we asked for it ourselves."""
+        """Whether its end needs no accounting: it is told already, or too old, or we asked for it ourselves."""
         known = self._known.get(attempt)
-        return attempt in self._asked or (known is not None and known.view.state.final)
+        if attempt in self._asked or known is None or not known.view.state.final:
+            return attempt in self._asked
+        return known.told or self._clock() - known.since > WORD_SECONDS
 
     async def _word(self, attempts: Sequence[str], mine: Mapping[str, Mine], before: Mapping[str, Known]) -> "Word":
         """What the accounting says of these jobs, and at first of all that have ended lately; one request or none.
@@ -258,35 +268,40 @@ class SlurmLauncher:
         """A job that is in the queue's list."""
         known = self._known.get(attempt)
         number = mine.job.id
-        if known is not None and known.view.state.final and seen.state.final:
+        over = known is not None and known.view.state.final and seen.state.final
+        if over and self._has_word(attempt):
             return
+        since = (known.since if known is not None else 0.0) or now
+        told = word.disabled
         if seen.state.final and attempt not in self._asked:
             past = word.pasts.get(attempt)
-            since = (known.since if known is not None else 0.0) or now
             if past is not None and past.id == number and past.facts is not None:
-                told = past_view(past, attempt, mine.owner)
-                # slurmdbd's REST answer of 22.05 has no exit codes; slurmctld has them.
-                code = seen.exit_code if told.exit_code is None else told.exit_code
-                seen = replace(seen, exit_code=code, ending=told.ending or seen.ending)
-            elif word.may_come(attempt) and now - since < LATE_SECONDS:
+                seen, told = _with_word(seen, past_view(past, attempt, mine.owner)), True
+            elif over and not told:
+                return
+            elif not over and word.may_come(attempt) and now - since < LATE_SECONDS:
                 seen = replace(seen, state=JobState.ACTIVE, exit_code=None, ending=None)
                 self._known[attempt] = Known(
                     id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=since
                 )
                 return
+        at = 0.0 if not seen.state.final else since if over else now
         self._known[attempt] = Known(
-            id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=now if seen.state.final else 0.0
+            id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=at, told=told
         )
 
     def _miss(self, attempt: str, known: Known, word: "Word", now: float) -> None:
         """A job that was there, and is not in the queue's list any more. slurmctld forgets only what has ended."""
-        past = word.pasts.get(attempt)
+        past, over = word.pasts.get(attempt), known.view.state.final
         if past is not None and past.facts is not None:
-            told = past_view(past, attempt, None, known.view)
-            self._known[attempt] = Known(id=past.id, view=told, asked=known.asked, seen=True, since=now)
+            full = past_view(past, attempt, None, known.view)
+            view, since = (_with_word(known.view, full), known.since) if over else (full, now)
+            self._known[attempt] = Known(id=past.id, view=view, asked=known.asked, seen=True, since=since, told=True)
+        elif over:
+            return
         elif word.disabled:
-            told = replace(known.view, state=JobState.FAILED, waiting=None, ending=UNTOLD)
-            self._known[attempt] = Known(id=known.id, view=told, asked=known.asked, seen=True, since=now)
+            view = replace(known.view, state=JobState.FAILED, waiting=None, ending=UNTOLD)
+            self._known[attempt] = Known(id=known.id, view=view, asked=known.asked, seen=True, since=now, told=True)
         elif word.answers(attempt):
             since = known.since or now
             if not known.seen and now - since > LATE_SECONDS:
@@ -314,7 +329,9 @@ class SlurmLauncher:
             if past.comment and (owner is None or not same_person(past.user, owner.user)):
                 continue  # another hub's, or a copy
             told = past_view(past, attempt, owner)
-            self._known[attempt] = Known(id=past.id, view=told, asked=now, seen=True, since=past.ended or now)
+            self._known[attempt] = Known(
+                id=past.id, view=told, asked=now, seen=True, since=past.ended or now, told=True
+            )
 
     def _forget(self, present: Collection[str], now: float) -> None:
         for attempt, known in list(self._known.items()):
@@ -376,6 +393,15 @@ class SlurmLauncher:
 
     def _ref(self, number: int) -> JobRef:
         return JobRef(cluster=self._cluster, native_id=str(number))
+
+
+def _with_word(seen: JobView, full: JobView) -> JobView:
+    """An end that slurmctld has told, with what the accounting says of it.
+
+    slurmdbd's REST answer of 22.05 has no exit codes; slurmctld has them.
+    """
+    code = seen.exit_code if full.exit_code is None else full.exit_code
+    return replace(seen, exit_code=code, ending=full.ending or seen.ending)
 
 
 class Word(Struct, kw_only=True):

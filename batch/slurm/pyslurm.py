@@ -260,6 +260,8 @@ def job_of(row: Mapping[str, Any]) -> Job:
         signal=row["exit_code_signal"] or 0,
         restarts=row["requeue_count"] or 0,
         node=row["batch_host"] or "",
+        memory=_memory(row),
+        limit=_limit(row),
     )
 
 
@@ -268,7 +270,6 @@ def past_of(row: Mapping[str, Any]) -> Past:
     state = (row["state"] or "").split(" ")[0]
     facts = None
     if state and state not in UNFINISHED:
-        memory, limit = row["memory"], row["time_limit"]
         facts = Ended(
             state=state,
             cancelled_by=row["cancelled_by"] if state == "CANCELLED" else None,
@@ -276,9 +277,9 @@ def past_of(row: Mapping[str, Any]) -> Past:
             signal=row["exit_code_signal"] or 0,
             reason="" if row["state_reason"] == "None" else row["state_reason"] or "",
             used=row["used"] or None,
-            asked=memory * MIB // (row["num_nodes"] or 1) if isinstance(memory, int) else None,
+            asked=_memory(row),
             elapsed=row["elapsed_time"],
-            limit=limit * 60.0 if isinstance(limit, int) else None,
+            limit=_limit(row),
             nodes="" if row["nodelist"] == "None assigned" else row["nodelist"] or "",
         )
     return Past(
@@ -293,6 +294,17 @@ def past_of(row: Mapping[str, Any]) -> Past:
         ended=_time(row["end_time"]),
         node=facts.nodes.split(",")[0] if facts else "",
     )
+
+
+def _memory(row: Mapping[str, Any]) -> int | None:
+    """Bytes on each node: pyslurm has the megabytes of all."""
+    memory = row["memory"]
+    return memory * MIB // (row["num_nodes"] or 1) if isinstance(memory, int) else None
+
+
+def _limit(row: Mapping[str, Any]) -> float | None:
+    limit = row["time_limit"]  # in minutes; a word where there is none
+    return limit * 60.0 if isinstance(limit, int) else None
 
 
 def _time(value: Any) -> float | None:

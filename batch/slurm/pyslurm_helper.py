@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO
 QUEUE: Final = (
     *("id", "user_name", "name", "comment", "state", "state_reason", "partition", "account", "qos", "priority"),
     *("submit_time", "start_time", "end_time", "exit_code", "exit_code_signal", "requeue_count", "batch_host"),
+    *("memory", "num_nodes", "time_limit"),
 )
 PAST: Final = (
     *("id", "user_name", "name", "comment", "state", "state_reason", "cancelled_by", "exit_code", "exit_code_signal"),

@@ -170,7 +170,7 @@ REASONS: Final[dict[str, Told]] = {
     "BurstBufferOperation": Told("Something about its burst buffer failed.", ASK_ADMIN),
 }
 
-# Slurm writes some reasons out; these are the beginnings, in lower case, and the code that each stands for.
+# Slurm writes some reasons out; these are parts of them, in lower case, and the code that each stands for.
 PHRASES: Final[tuple[tuple[str, str, Told], ...]] = (
     (
         "nodes required for job are down, drained or reserved",
@@ -186,6 +186,15 @@ PHRASES: Final[tuple[tuple[str, str, Told], ...]] = (
         REASONS["AccountNotAllowed"],
     ),
     ("job's qos not", "QOSNotAllowed", REASONS["QOSNotAllowed"]),
+    (
+        "not in group permitted to use this partition",
+        "AccountNotAllowed",
+        Told(
+            "{Partition} is only for certain groups, and you are in none of them.",
+            "Cancel it, and pick another partition.",
+            "partition",
+        ),
+    ),
     (
         "launch failed requeued held",
         "JobHeldAdmin",
@@ -244,13 +253,13 @@ def waiting(
 
 def _told(text: str, *, qos: str, account: str) -> tuple[str, Told]:
     word, _, more = text.partition(",")
-    word = word.strip()
+    word = word.partition(":")[0].strip()  # newer versions: `RaisedSignal:11(Segmentation fault)`
     if told := REASONS.get(word):
         return word, _with_nodes(told, more) if word == "ReqNodeNotAvail" else told
     if told := limit(word, qos=qos, account=account):
         return word, told
-    for beginning, stands_for, told in PHRASES:
-        if text.lower().startswith(beginning):
+    for part, stands_for, told in PHRASES:
+        if part in text.lower():
             return stands_for, told
     return word, Told(
         f"Slurm's reason is \u201c{text}\u201d, which this hub has no words for.",

@@ -131,7 +131,7 @@ class RestClient:
         whole = f"/{service}/v0.0.{await self._api()}/{path}"
         began = time.monotonic()
         status, answer = await self._http.ask(method, whole, self._tokens.headers(user or self._own), body)
-        errors = [one for one in answer.get("errors") or () if isinstance(one, dict)]
+        errors = errors_of(answer)
         numbers = [one.get("error_number", one.get("error_code")) for one in errors]
         if errors and not _submitted(answer) and not fine & {one for one in numbers if isinstance(one, int)}:
             raise _error(errors, numbers)
@@ -144,6 +144,16 @@ class RestClient:
             words = f"Slurm's REST service gave no answer (HTTP {status}, after {seconds:.1f} seconds)."
             raise LauncherError(words, transient=True, code="no-answer")
         return answer
+
+
+def errors_of(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the answer says has failed. Newer versions tell of a cancel in `status`, by job, beside empty `errors`."""
+    errors: list[Mapping[str, Any]] = [one for one in answer.get("errors") or () if isinstance(one, dict)]
+    for one in answer.get("status") or ():
+        error = one.get("error") if isinstance(one, dict) else None
+        if isinstance(error, dict) and error.get("code"):
+            errors.append({"error_number": error["code"], "error": error.get("message") or error.get("string")})
+    return errors
 
 
 def _submitted(answer: Mapping[str, Any]) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from batch.contract import JobState, LauncherError
 from batch.slurm.client import Job, Past
-from batch.slurm.ending import from_rest, number
+from batch.slurm.ending import from_rest, memory_of, number
 from batch.slurm.script import Batch
 from batch.slurm.states import exit_of, job_state, one_word
 
@@ -160,13 +160,14 @@ def _job(job: Mapping[str, Any]) -> Job:
     waits = job_state(word) is JobState.QUEUED
     begins, ends = _time(job, "start_time"), _time(job, "end_time")
     code, signal = _exit(job.get("exit_code"))
+    limit = number(job.get("time_limit"))
     return Job(
         id=int(job["job_id"]),
         user=_text(job, "user_name"),
         name=_text(job, "name"),
         comment=_text(job, "comment"),
         state=word,
-        reason="" if _text(job, "state_reason") == "None" else _text(job, "state_reason"),
+        reason=_reason(job),
         partition=_text(job, "partition"),
         account=_text(job, "account"),
         qos=_text(job, "qos"),
@@ -179,7 +180,15 @@ def _job(job: Mapping[str, Any]) -> Job:
         signal=signal,
         restarts=number(job.get("restart_cnt")) or 0,
         node=_text(job, "batch_host"),
+        memory=memory_of(_text(job, "tres_alloc_str") or _text(job, "tres_req_str"), number(job.get("node_count"))),
+        limit=None if limit is None else limit * 60.0,
     )
+
+
+def _reason(job: Mapping[str, Any]) -> str:
+    """As squeue shows it: what Slurm writes out, where it does, in the reason's place."""
+    reason = _text(job, "state_description") or _text(job, "state_reason")
+    return "" if reason == "None" else reason
 
 
 def pasts_of(answer: Mapping[str, Any]) -> list[Past]:

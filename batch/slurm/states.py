@@ -62,6 +62,12 @@ def one_word(words: list[str]) -> str:
     return next((word for word in words if word in FLAGS_FIRST), words[0] if words else "")
 
 
+def exit_text(text: str) -> tuple[int, int]:
+    """The same of squeue's `exit_code`: a wait status in 22.05, later `3:0`, the exit code and the signal."""
+    code, colon, signal = text.partition(":")
+    return (int(code or 0), int(signal or 0)) if colon else exit_of(int(text or 0))
+
+
 def exit_of(status: int) -> tuple[int, int]:
     """Exit code and signal of a wait status (wait(2)), as `exit_code` of slurmctld is."""
     return (status >> 8) & 0xFF, status & 0x7F

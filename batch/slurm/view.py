@@ -152,7 +152,9 @@ def facts_of(job: Job) -> Ended:
         code=job.exit_code,
         signal=job.signal,
         reason=job.reason,
+        asked=job.memory,
         elapsed=elapsed,
+        limit=job.limit,
         nodes=job.node,
     )
 

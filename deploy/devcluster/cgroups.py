@@ -7,6 +7,7 @@ cluster runs without (`Shape.cgroups` false).
 """
 
 import contextlib
+import os
 from pathlib import Path
 
 BASE = Path("/sys/fs/cgroup")
@@ -23,7 +24,7 @@ def hierarchies(base: Path = BASE) -> list[Path]:
 
 def usable(base: Path = BASE) -> bool:
     """True where folders can be made in every hierarchy that is needed."""
-    probe = "towpath-devcluster-probe"
+    probe = f"towpath-devcluster-probe-{os.getpid()}"  # another run may be looking, too
     try:
         make(probe, base)
     except OSError:

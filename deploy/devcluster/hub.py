@@ -40,6 +40,7 @@ start_window = 180
 client = "{client}"
 submit_as = "setuid"
 conf = "{conf}"
+bin_dir = "{bin_dir}"
 catalog_seconds = 10
 {more}
 """
@@ -166,6 +167,7 @@ def config(
         admins=", ".join(f'"{name}"' for name in ADMINS),
         client=client,
         conf=layout.slurm_conf,
+        bin_dir=layout.bin_dir,
         more=more,
     )
     return "\n".join([head, *(profile.text(apps) for profile in PROFILES)])

@@ -91,6 +91,11 @@ class Layout:
         return self.folder / "bin"
 
     @property
+    def bin_dir(self) -> str:
+        """What a hub on this cluster is told as `bin_dir`; empty: the commands are where this machine has them."""
+        return str(self.bin) if self.debian else ""
+
+    @property
     def log(self) -> Path:
         """One file per daemon, and one more for what it says before it has opened that."""
         return self.folder / "log"

@@ -1,6 +1,6 @@
-"""The session cookie: its name, how it is read, how it is set.
+"""The hub's cookies: their names, how they are read, how they are set.
 
-Owns: the ticket's way through the browser. Refuses to know what a ticket stands for.
+Owns: a ticket's way through the browser. Refuses to know what a ticket stands for.
 
 With https the name has the `__Host-` prefix, so that no neighbour subdomain and no path can set it (RFC 6265bis
 section 4.1.3.2). Two cookies of that name are one too many: somebody tossed one in, and neither is believed
@@ -11,15 +11,18 @@ from typing import Final
 
 PLAIN_NAME: Final = "towpath-session"
 HOST_NAME: Final = "__Host-towpath-session"
+FLOW_NAME: Final = "towpath-sign-in"
+"""Of the browser that has begun to sign in somewhere else: nobody is signed in by it."""
 
 TICKET_MAX: Final = 128
 
 
 class CookieJar:
-    """Reads and writes the session cookie of one hub."""
+    """Reads and writes one cookie of one hub: the session's, where no other is named."""
 
-    def __init__(self, *, secure: bool, base_path: str) -> None:
-        self.name = HOST_NAME if secure else PLAIN_NAME
+    def __init__(self, *, secure: bool, base_path: str, name: str = PLAIN_NAME) -> None:
+        """`secure`: browsers come by https. `name`: without its prefix."""
+        self.name = f"__Host-{name}" if secure else name
         self._needle = self.name.encode() + b"="
         # __Host- demands Path=/
         self._attributes = (

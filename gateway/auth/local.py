@@ -8,19 +8,9 @@ from typing import Any
 
 from gateway.auth.cookies import CookieJar
 from gateway.auth.sessions import BrowserSessions
-from portal.auth import Provider, RefusedError
-from state.errors import NameRuleError
-from state.names import user_name
+from portal.auth import Arrival, Departure, Provider, RefusedError
 from state.records import User
 from state.store.all import Store
-
-
-def local_user(account: str) -> str:
-    """The hub's name for the Unix account that runs it: itself, or `me` when the name rules do not allow it."""
-    try:
-        return user_name(account)
-    except NameRuleError:
-        return "me"
 
 
 class LocalAuth(BrowserSessions):
@@ -37,6 +27,14 @@ class LocalAuth(BrowserSessions):
     async def sign_in(self, provider: str, fields: Mapping[str, str], request: Any) -> User:  # noqa: ARG002
         """There is no provider."""
         raise RefusedError("This hub is for the one person at its machine: sign in with the link that it printed.")
+
+    async def depart(self, provider: str, next_url: str, request: Any) -> Departure:  # noqa: ARG002
+        """There is no provider."""
+        raise RefusedError("There is no such way to sign in.")
+
+    async def arrive(self, provider: str, answer: Mapping[str, str], request: Any) -> Arrival:  # noqa: ARG002
+        """There is no provider."""
+        raise RefusedError("There is no such way to sign in.")
 
     async def sign_in_with_link(self, secret: str) -> User | None:
         """The user of a one-time link, which is used up; None when it is none of ours."""

@@ -16,12 +16,15 @@ class Proven(Struct, frozen=True, kw_only=True):
     """What a provider says of somebody, once they have proved it.
 
     `name`: the hub's name for them, by the provider's rule. `groups`: all of theirs that the provider knows; None: it
-    knows of no groups, and what the hub holds stays. `admin`: whether the provider's own rule makes them one.
+    knows of no groups, and what the hub holds stays. `admin`: whether the provider's own rule makes them one;
+    `allowed`: whether it lets them in. `shown`: the name that the provider itself has for them, for sentences.
     """
 
     name: str
     groups: tuple[str, ...] | None = None
     admin: bool = False
+    allowed: bool = False
+    shown: str = ""
 
 
 class Proof(Protocol):
@@ -33,5 +36,5 @@ class Proof(Protocol):
         ...
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
-        """Who sent this form. Raises RefusedError."""
+        """Who sent this form. Raises RefusedError, or UnansweredError where nobody could tell."""
         ...

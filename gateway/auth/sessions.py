@@ -9,7 +9,9 @@ import time
 from typing import Any
 
 from gateway.auth.cookies import CookieJar
-from state.mirror import Identity
+from portal import audit
+from state.audit import Act
+from state.identity import Identity
 from state.records import Session, User
 from state.store.all import Store
 
@@ -25,27 +27,30 @@ class BrowserSessions:
         self._jar = jar
         self._lifetime = lifetime
 
-    async def open_session(self, user: User, request: Any) -> str:
-        """A new session; the Set-Cookie value. A session that the request brought ends."""
+    async def open_session(self, user: User, request: Any, *, way: str = "") -> str:
+        """A new session; the Set-Cookie value. A session that the request brought ends. `way`: how they signed in."""
         await self._end(request)
         now = time.time()
-        client = request.scope.get("client")
         agent = request.headers.get("user-agent", "")
-        ticket = await self._store.sessions.open(
-            Session(
-                id=secrets.token_hex(8),
-                user=user.name,
-                created=now,
-                expires=now + self._lifetime,
-                address=str(client[0]) if client else "",
-                user_agent=agent[:_SHOWN_MAX],
-            )
+        session = Session(
+            id=secrets.token_hex(8),
+            user=user.name,
+            created=now,
+            expires=now + self._lifetime,
+            address=audit.address(request),
+            user_agent=agent[:_SHOWN_MAX],
         )
+        ticket = await self._store.sessions.open(session)
+        by = f"session {session.id}"
+        await audit.note(self._store, request, Act.SIGN_IN, user=user.name, who=user.name, by=by, what=way)
         return self._jar.set(ticket, lifetime=self._lifetime)
 
     async def close_session(self, request: Any) -> str:
         """End the request's session everywhere; the Set-Cookie value that takes the cookie away."""
+        identity = request.scope["state"].get("identity")
         await self._end(request)
+        if identity is not None:
+            await audit.note(self._store, request, Act.SIGN_OUT, user=identity.user.name)
         return self._jar.clear()
 
     async def close_open(self, *, digests: tuple[str, ...] = (), user: str = "") -> None:

@@ -10,11 +10,11 @@ from dataclasses import replace as with_changes
 
 from msgspec.structs import replace
 
-from gateway.auth.local import local_user
+from gateway.auth.account import local_user
 from gateway.commands import UsageError
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
 from state.config import Config
-from state.faults import exposed
+from state.faults_auth import exposed
 from state.records import User
 from state.settings import Settings, load
 from state.store.all import Store

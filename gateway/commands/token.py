@@ -2,13 +2,18 @@
 
 import argparse
 import asyncio
+import getpass
 import secrets
 import time
+from collections.abc import Sequence
 
 from gateway.serve import valkey
+from portal.tokens import told
 from state import names, scopes
+from state.audit import Act, Entry
 from state.errors import StateUnavailableError, TowpathError
 from state.records import Token, User
+from state.roles import Roles
 from state.settings import Settings, load
 from state.store.all import Store
 
@@ -29,12 +34,15 @@ lifetime.__name__ = "number of seconds (1 or more)"
 def run(given: argparse.Namespace) -> int:
     """Issue the token and print it."""
     settings = load(given.config, given.data_dir)
-    print(asyncio.run(_issue(settings, given)))
+    print(asyncio.run(issue(settings, given.user, scope=given.scope, expires_in=given.expires_in, note=given.note)))
     return 0
 
 
-async def _issue(settings: Settings, given: argparse.Namespace) -> str:
-    name = names.user_name(given.user)
+async def issue(
+    settings: Settings, user: str, *, scope: Sequence[str] = (), expires_in: int | None = None, note: str = ""
+) -> str:
+    """A new token's secret. Raises TowpathError: the store does not answer, or this hub has no such user."""
+    name = names.user_name(user)
     url = settings.redis_url or valkey.url(settings.data_dir)
     try:
         store = await Store.open(url)
@@ -43,20 +51,24 @@ async def _issue(settings: Settings, given: argparse.Namespace) -> str:
             f"The hub's store does not answer ({settings.data_dir}). Is the hub running? Start it with: towpath serve"
         ) from error
     try:
-        user = await _user(store, settings, name)
-        owned = scopes.of_user(user)
-        granted = scopes.narrow(given.scope or ["inherit"], owned, user=user.name)
+        owner = await _user(store, settings, name)
+        owned = Roles.of(settings.config).scopes_of_user(owner)
+        granted = scopes.narrow(scope or ["inherit"], owned, user=owner.name)
         now = time.time()
-        return await store.tokens.issue(
-            Token(
-                id=secrets.token_hex(8),
-                user=user.name,
-                scopes=tuple(sorted(granted)),
-                note=given.note,
-                created=now,
-                expires=now + given.expires_in if given.expires_in else None,
-            )
+        token = Token(
+            id=secrets.token_hex(8),
+            user=owner.name,
+            scopes=tuple(sorted(granted)),
+            note=note,
+            created=now,
+            expires=now + expires_in if expires_in else None,
         )
+        secret = await store.tokens.issue(token)
+        who, what = getpass.getuser(), told(token)
+        await store.audit.note(
+            Entry(time=now, act=Act.TOKEN_MADE, who=who, by="command line", user=owner.name, what=what)
+        )
+        return secret
     finally:
         await store.close()
 

@@ -16,10 +16,10 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking: the user's name, the digest of the ticket or token that proves it, and which of the two.
+    """Who is asking: the user's name or the service's key, and what proves it.
 
-    What the app is told of them, where it is one that asks the hub who they are: `authorization` is a header's value,
-    `cookie` a cookie as `name=value`. Empty: nothing.
+    `digest`: of the ticket (`by_cookie`) or of the token. What an app that asks the hub for people is told of them:
+    `authorization` is a header's value, `cookie` a cookie as `name=value`. Empty: nothing.
     """
 
     user: str

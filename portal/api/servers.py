@@ -11,13 +11,14 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from portal import intent
+from portal import audit, intent
 from portal.access import View, need_user
 from portal.intent import Started
 from portal.models import server_model
 from portal.replies import empty, read_json, reply
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 from state.errors import NotFoundError
 from state.records import Server, User
 
@@ -107,6 +108,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             site, user, server, profile=asked.profile, picked=asked.options, display_name=asked.display_name
         )
         label = f"{record.user}/{record.name}"
+        if outcome is Started.NEW:
+            await audit.note(store, request, Act.SERVER_START, user=name, server=server, what=record.profile)
         if outcome is Started.READY:
             raise HTTPException(status_code=400, detail=f"{label} is already running.")
         if outcome is Started.STOPPING:
@@ -154,6 +157,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if remove and not server:
             raise HTTPException(status_code=400, detail="The default server cannot be removed.")
         record = await intent.stop(site, user.name, server)
+        if record is not None and record.active:
+            await audit.note(store, request, Act.SERVER_STOP, user=user.name, server=server)
         if record is None and server:
             raise NotFoundError(f"{user.name} has no server named {server!r}.")
         if record is not None and record.active and remove:
@@ -162,6 +167,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             return empty(202)
         if record is not None and remove:
             await store.servers.remove(record)
+            await audit.note(store, request, Act.SERVER_REMOVED, user=user.name, server=server)
         return empty(204)
 
     return [look, start, create, change, stop]

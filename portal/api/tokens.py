@@ -10,12 +10,14 @@ from litestar import Request, Response, delete, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
+from portal import audit
 from portal.access import need_user
 from portal.models import token_model
 from portal.replies import empty, read_json, reply
 from portal.site import Site
-from portal.tokens import issue
+from portal.tokens import issue, told
 from portal.verbs import read
+from state.audit import Act
 from state.errors import NotFoundError
 from state.records import Token
 
@@ -56,6 +58,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             raise HTTPException(status_code=400, detail="Name scopes; roles are not offered for tokens.")
         note = asked.note or "Requested via api"
         token, secret = await issue(site, identity, user, note=note, expires_in=asked.expires_in, wanted=asked.scopes)
+        await audit.note(store, request, Act.TOKEN_MADE, user=name, what=told(token))
         return reply({**token_model(token), "token": secret}, 201)
 
     @read("/users/{name:str}/tokens/{token_id:str}")
@@ -70,6 +73,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         await need_user(site, request, "tokens", name)
         if not await store.tokens.revoke(name, token_id):
             raise NotFoundError(f"{name} has no token {token_id[:64]!r}.")
+        await audit.note(store, request, Act.TOKEN_REVOKED, user=name, what=f"token {token_id}")
         return empty(204)
 
     return [every, make, look, revoke]

@@ -11,12 +11,14 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
+from portal import audit
 from portal.access import View, need, need_anywhere
 from portal.api.users import shown
 from portal.models import is_ready
 from portal.replies import arguments, read_json, reply
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 from state.names import user_name
 from state.records import Server, User
 
@@ -80,12 +82,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         wish = await read_json(request, NewUsers)
         if wish is None or not wish.usernames:
             raise HTTPException(status_code=400, detail="Name at least one user in usernames.")
-        if wish.admin and not identity.user.admin:
+        if wish.admin and not identity.admin:
             raise HTTPException(status_code=403, detail="Only admins make admins.")
         users = [User(name=user_name(name), admin=wish.admin, created=site.clock()) for name in wish.usernames]
         added = [user for user in users if await store.users.add(user)]
         if not added:
             raise HTTPException(status_code=409, detail="All of these users exist already.")
+        for user in added:
+            await audit.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
         view = View(identity)
         return reply([shown(site, (user, [], {}), view, include_stopped=False) for user in added], 201)
 

@@ -12,16 +12,17 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from portal import intent
+from portal import audit, intent
 from portal.access import Sees, View, lacks, need, need_user, signed_in
-from portal.models import user_model
+from portal.models import service_model, user_model
 from portal.replies import arguments, empty, read_json, reply
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 from state.errors import NotFoundError
-from state.mirror import Identity
-from state.names import user_name
-from state.records import Server, User
+from state.identity import Identity
+from state.names import escape, user_name
+from state.records import Server, Service, User
 
 FUTURE_MAX: Final = 59 * 60
 END_SECONDS: Final = 10.0
@@ -66,8 +67,21 @@ def shown(
     """The model of a user as one caller sees it."""
     user, servers, activity = found
     return user_model(
-        user, servers, activity, view, base_path=site.base, public_url=site.public_url, include_stopped=include_stopped
+        user,
+        servers,
+        activity,
+        view,
+        roles=site.roles.of_user(user),
+        base_path=site.base,
+        public_url=site.public_url,
+        include_stopped=include_stopped,
     )
+
+
+def shown_service(site: Site, service: Service, view: View) -> dict[str, Any]:
+    """The model of a service as one caller sees it."""
+    prefix = f"{site.base}services/{escape(service.name)}/"
+    return service_model(service, site.roles.of_service(service), lambda scope: view.service(scope, service), prefix)
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a list of handlers, each small
@@ -76,10 +90,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
 
     @read("/user")
     async def whoami(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Any valid credential may ask."""
+        """Any valid credential may ask: a user's, or a service's."""
         identity = signed_in(request)
-        found = await store.users.get_with_servers(identity.user.name) or (identity.user, [], {})
-        model = shown(site, found, View(identity, itself=True), include_stopped=_include_stopped(request))
+        view = View(identity, itself=True)
+        if identity.service is not None:
+            model = shown_service(site, identity.service, view)
+        else:
+            found = await store.users.get_with_servers(identity.name) or (identity.user, [], {})
+            model = shown(site, found, view, include_stopped=_include_stopped(request))
         model["token_id"] = identity.token.id if identity.token else None
         model["session_id"] = identity.session.id if identity.session else None
         model["scopes"] = sorted(identity.scopes)
@@ -104,6 +122,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         user = User(name=user_name(name), admin=wish.admin, groups=tuple(wish.groups or ()), created=site.clock())
         if not await store.users.add(user):
             raise HTTPException(status_code=409, detail=f"User {user.name} already exists.")
+        await audit.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
         return reply(shown(site, (user, [], {}), View(identity), include_stopped=False), 201)
 
     @patch("/users/{name:str}")
@@ -115,7 +134,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             raise HTTPException(status_code=400, detail="Say what to change.")
         if wish.name not in {None, user.name}:
             raise HTTPException(status_code=400, detail="A user cannot be renamed: add a new one.")
-        if user.admin and not identity.user.admin:
+        if user.admin and not identity.admin:
             raise HTTPException(status_code=403, detail="Only admins change admins.")
         _only_admins_make_admins(identity, bool(wish.admin))
         changed = replace(
@@ -126,6 +145,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if changed != user:
             changed = await store.users.save(changed)
             await store.feed.revoke(user=user.name)
+            await audit.note(store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))
         found = await store.users.get_with_servers(user.name) or (changed, [], {})
         return reply(shown(site, found, View(identity), include_stopped=False))
 
@@ -134,9 +154,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         """Stops the user's servers first, and waits a moment for their end; 400 while one has not ended."""
         name = request.path_params["name"]
         identity, user = await need_user(site, request, "delete:users", name)
-        if user.name == identity.user.name:
+        if identity.is_user(user.name):
             raise HTTPException(status_code=400, detail="You cannot delete yourself.")
-        if user.admin and not identity.user.admin:
+        if user.admin and not identity.admin:
             raise HTTPException(status_code=403, detail="Only admins delete admins.")
         running = [server for server in await store.servers.of_user(name) if server.active]
         stopping = [await intent.stop(site, name, server.name) for server in running]
@@ -148,6 +168,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         await store.sessions.close_all(name)
         await store.users.remove(name)
         await store.feed.revoke(user=name)
+        await audit.note(store, request, Act.USER_REMOVED, user=name)
         return empty(204)
 
     @post("/users/{name:str}/activity", status_code=200)
@@ -197,8 +218,18 @@ def _refuse_reader(identity: Identity) -> None:
 
 
 def _only_admins_make_admins(identity: Identity, admin: bool) -> None:  # noqa: FBT001
-    if admin and not identity.user.admin:
+    if admin and not identity.admin:
         raise HTTPException(status_code=403, detail="Only admins make admins.")
+
+
+def _difference(old: User, new: User) -> str:
+    """What has changed, in words, for the audit."""
+    words = []
+    if old.admin != new.admin:
+        words.append("is an admin now" if new.admin else "is no admin any more")
+    if old.groups != new.groups:
+        words.append(f"groups: {' '.join(new.groups) or 'none'}")
+    return ", ".join(words)
 
 
 def _moment(said: str, now: float) -> float:

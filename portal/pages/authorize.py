@@ -19,7 +19,7 @@ from portal.oauth import Fields, OAuthRefusedError, Onward
 from portal.replies import FORM_LIMIT, go, page, raw_target, read_body, reply
 from portal.site import PAGE_HEADERS, Site
 from portal.verbs import read
-from state.mirror import Identity
+from state.identity import Identity
 
 MOST_FIELDS: Final = 50
 DECISION: Final = "towpath_decision"

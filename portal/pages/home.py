@@ -3,19 +3,23 @@
 Owns: `/hub/home`. Refuses to know how anything starts or stops.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.access import need_user, signed_in
+from portal.pages.audit import WORDS
 from portal.pages.forms import asks_for, has_options, open_url
 from portal.replies import go, page, read_form
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Entry
 from state.errors import NameRuleError
 from state.names import server_name
 from state.records import Status
+
+VISITS_SHOWN: Final = 5
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -45,6 +49,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             open_url=lambda server: open_url(site, server, ""),
             problem=problem,
             typed=typed,
+            visits=await _others(site, user.name),
+            words=WORDS,
         )
 
     @read("/home")
@@ -68,3 +74,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return go(site.at("spawn", identity.user.name, name))
 
     return [home, another]
+
+
+async def _others(site: Site, name: str) -> list[Entry]:
+    """The last few acts of others on this person's servers and account."""
+    told = await site.store.audit.of_user(name, limit=50)
+    return [entry for entry in told if entry.who not in {"", name}][:VISITS_SHOWN]

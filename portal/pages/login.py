@@ -1,22 +1,28 @@
-"""Signing in: the page, the one-time link, and the providers' forms.
+"""Signing in: the page, the one-time link, the providers' forms, and the way to a provider and back.
 
-Owns: `/hub/login`. Refuses to know sessions and cookies: `portal.auth` does them.
+Owns: `/hub/login` and `/hub/oauth_callback`. Refuses to know sessions and cookies: `portal.auth` does them.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
+from portal import audit
 from portal.access import caller
-from portal.auth import RefusedError
+from portal.auth import RefusedError, TooOftenError, UnansweredError
 from portal.nexturl import safe_next
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 
 SECRET_MAX: Final = 512
+NAME_SHOWN: Final = 256
+"""Of a name that was typed, so many characters stand in the form again."""
+RETRY_SECONDS: Final = 10
 USED: Final = "This sign-in link is not valid: it was used already, or its time is over. Make a new one."
 
 
@@ -34,8 +40,18 @@ def secret_in(typed: str) -> str:
 def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
     """The handlers."""
 
-    def form(next_url: str, problem: str = "", status: int = 200) -> Response[bytes]:
-        return page(
+    def form(
+        next_url: str,
+        problem: str = "",
+        status: int = 200,
+        *,
+        hint: str = "",
+        tried: Mapping[str, str] | None = None,
+        wait: int = 0,
+    ) -> Response[bytes]:
+        """`tried`: the fields of a form that did not let anybody in. Of those, the name is shown again."""
+        given = tried or {}
+        answer = page(
             site,
             "login.html",
             status,
@@ -44,13 +60,31 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             providers=site.auth.providers,
             next=next_url,
             problem=problem,
+            hint=hint,
+            tried=given.get("provider", ""),
+            name=given.get("name", "")[:NAME_SHOWN],
         )
+        if wait:
+            answer.headers["Retry-After"] = str(wait)
+        return answer
+
+    def refused(error: RefusedError) -> Response[bytes]:
+        return form(safe_next(error.next, site.base), str(error), 403, hint=error.hint)
+
+    async def away(request: Request[Any, Any, Any], provider: str, next_url: str) -> Response[bytes]:
+        try:
+            departure = await site.auth.depart(provider, next_url, request)
+        except RefusedError as error:
+            error.next = next_url
+            return refused(error)
+        return go(departure.url, status=302, cookie=departure.cookie)
 
     async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
         user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
         if user is None:
+            await audit.refused(site.store, request, Act.SIGN_IN, who="", what="link", why=USED)
             return form(next_url, USED, 403)
-        cookie = await site.auth.open_session(user, request)
+        cookie = await site.auth.open_session(user, request, way="link")
         return go(next_url or site.at("home"), cookie=cookie)
 
     @read("/login")
@@ -79,8 +113,30 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             return await enter(request, secret_in(fields.get("token", "")), next_url)
         try:
             user = await site.auth.sign_in(fields["provider"], fields, request)
+        except TooOftenError as error:
+            return form(next_url, str(error), 429, tried=fields, wait=error.seconds)
         except RefusedError as error:
-            return form(next_url, str(error), 403)
-        return go(next_url or site.at("home"), cookie=await site.auth.open_session(user, request))
+            who, way = fields.get("name", ""), fields["provider"]
+            await audit.refused(site.store, request, Act.SIGN_IN, who=who, what=way, why=str(error))
+            return form(next_url, str(error), 403, hint=error.hint, tried=fields)
+        except UnansweredError as error:
+            return form(next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
+        cookie = await site.auth.open_session(user, request, way=fields["provider"])
+        return go(next_url or site.at("home"), cookie=cookie)
 
-    return [show, sign_in]
+    @read("/login/{provider:str}")
+    async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """To a provider that signs people in on pages of its own."""
+        next_url = safe_next(arguments(request).get("next"), site.base)
+        return await away(request, request.path_params["provider"], next_url)
+
+    @read(["/oauth_callback", "/oauth_callback/{provider:str}"])
+    async def come_back(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """From there."""
+        try:
+            arrival = await site.auth.arrive(request.path_params.get("provider", ""), arguments(request), request)
+        except RefusedError as error:
+            return refused(error)
+        return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
+
+    return [show, sign_in, leave, come_back]

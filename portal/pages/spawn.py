@@ -8,8 +8,9 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal import intent
+from portal import audit, intent
 from portal.access import need_user, signed_in
+from portal.intent import Started
 from portal.models import is_ready, pending
 from portal.nexturl import safe_next
 from portal.offering import facts_for_all, facts_of
@@ -17,9 +18,10 @@ from portal.pages.forms import open_url, picked_in, sheet, still_good
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 from state.config import ProfileConfig
 from state.errors import ChoicesError, NameRuleError
-from state.mirror import Identity
+from state.identity import Identity
 from state.names import server_name
 from state.records import Server, Status, User
 
@@ -130,7 +132,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             given = dict(picked or {})
             return await form(identity, owner, server, chosen=profile or "", given=given, next_url=next_url)
         try:
-            _, record = await intent.start(site, owner, server, profile=profile, picked=picked)
+            outcome, record = await intent.start(site, owner, server, profile=profile, picked=picked)
         except (ChoicesError, NameRuleError) as error:
             errors = error.fields if isinstance(error, ChoicesError) else {"name": str(error)}
             return await form(
@@ -143,6 +145,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
                 errors=errors,
                 status=400,
             )
+        if outcome is Started.NEW:
+            await audit.note(site.store, request, Act.SERVER_START, user=owner.name, server=server, what=record.profile)
         if is_ready(record):
             return go(open_url(site, record, next_url))
         return go(site.at("spawn-pending", owner.name, server, next=next_url))

@@ -9,11 +9,12 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import intent
+from portal import audit, intent
 from portal.access import need_user
 from portal.replies import go, page
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 
 STOP_SECONDS: Final = 2.0
 """How long the answer to a stop waits for the end, so that most people see `Stopped` at once."""
@@ -37,6 +38,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         _, owner = await need_user(site, request, "delete:servers", name, server)
         record = await intent.stop(site, owner.name, server)
         if record is not None and record.active:
+            await audit.note(site.store, request, Act.SERVER_STOP, user=owner.name, server=server)
             await intent.ended(site, record, seconds=STOP_SECONDS)
         return go(site.at("home"))
 
@@ -57,6 +59,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             raise HTTPException(status_code=409, detail="It has to be stopped before it is removed.")
         if record is not None:
             await site.store.servers.remove(record)
+            await audit.note(site.store, request, Act.SERVER_REMOVED, user=owner.name, server=server)
         return go(site.at("home"))
 
     return [ask_stop, stop, ask_remove, remove]

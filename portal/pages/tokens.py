@@ -9,12 +9,13 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
+from portal import audit
 from portal.access import need_user, signed_in
 from portal.replies import go, page, read_form
 from portal.site import Site
-from portal.tokens import issue
+from portal.tokens import issue, told
 from portal.verbs import read
-from state import scopes
+from state.audit import Act
 
 LIFETIMES: Final = (
     ("3600", "1 hour"),
@@ -44,7 +45,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             typed=typed,
             problem=problem,
             secret=secret,
-            everything=len(scopes.of_user(user)),
+            everything=len(site.roles.scopes_of_user(user)),
             lifetimes=LIFETIMES,
         )
 
@@ -62,7 +63,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         if lifetime not in {seconds for seconds, _ in LIFETIMES}:
             return await show(request, typed=typed, problem="Pick when it ends.")
         try:
-            _, secret = await issue(
+            token, secret = await issue(
                 site,
                 identity,
                 user,
@@ -72,12 +73,15 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             )
         except HTTPException as error:
             return await show(request, typed=typed, problem=error.detail)
+        await audit.note(site.store, request, Act.TOKEN_MADE, user=user.name, what=told(token))
         return await show(request, secret=secret)
 
     @post("/token/revoke")
     async def revoke(request: Request[Any, Any, Any]) -> Response[bytes]:
         _, user = await need_user(site, request, "tokens", signed_in(request).user.name)
-        await site.store.tokens.revoke(user.name, (await read_form(request)).get("id", "")[:100])
+        token_id = (await read_form(request)).get("id", "")[:100]
+        if await site.store.tokens.revoke(user.name, token_id):
+            await audit.note(site.store, request, Act.TOKEN_REVOKED, user=user.name, what=f"token {token_id}")
         return go(site.at("token"))
 
     return [every, make, revoke]

@@ -1,12 +1,17 @@
 """All stores over one connection, as one value to hand down."""
 
 from state.redis import Redis
+from state.store.audit import Audit
 from state.store.catalogs import Catalogs
 from state.store.credentials import Links, Sessions, Tokens
 from state.store.feed import Feed
+from state.store.flows import Flows
+from state.store.groups import Groups
 from state.store.leases import Leases
 from state.store.oauth import Codes
 from state.store.servers import Servers
+from state.store.services import Services
+from state.store.tries import Tries
 from state.store.users import Users
 
 
@@ -16,14 +21,19 @@ class Store:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.users = Users(redis)
+        self.groups = Groups(redis)
+        self.services = Services(redis)
         self.servers = Servers(redis)
         self.sessions = Sessions(redis)
         self.tokens = Tokens(redis)
         self.links = Links(redis)
         self.codes = Codes(redis)
+        self.flows = Flows(redis)
         self.feed = Feed(redis)
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)
+        self.audit = Audit(redis)
+        self.tries = Tries(redis)
 
     @classmethod
     async def open(cls, url: str) -> "Store":

@@ -103,7 +103,10 @@ class Sessions:
 
 
 class Tokens:
-    """API tokens. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """API tokens. All verbs raise StateUnavailableError when Redis cannot serve.
+
+    `owner`: a user's name, or a service's key.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -119,7 +122,7 @@ class Tokens:
         """Store a token whose secret somebody has already, by its digest."""
         key = secret_digest
         until = () if token.expires is None else ("PXAT", _milliseconds(token.expires))
-        listed = ("HSET", keys.tokens(token.user), token.id, key)
+        listed = ("HSET", keys.tokens(token.owner), token.id, key)
         await self._redis.call(*listed)
         await self._redis.call("SET", keys.token(key), _ENCODER.encode(token), *until)
         await self._redis.call(*listed)  # as with sessions
@@ -134,9 +137,9 @@ class Tokens:
         found = await self._redis.pipeline([("GET", keys.token(key)) for key in secret_digests])
         return [None if record is None else _TOKEN.decode(record) for record in found]
 
-    async def of_user(self, user: str) -> list[Token]:
-        """All live tokens of a user, oldest first."""
-        return await _listed(self._redis, keys.tokens(user), keys.token, _TOKEN)
+    async def of_user(self, owner: str) -> list[Token]:
+        """All live tokens of a user or (by its key) a service, oldest first."""
+        return await _listed(self._redis, keys.tokens(owner), keys.token, _TOKEN)
 
     async def used(self, secret_digests: dict[str, float]) -> None:
         """Note last use (digest → seconds), in a batch; no effect on a token that is gone."""
@@ -149,21 +152,21 @@ class Tokens:
                 commands.append(("SET", keys.token(key), record, "XX", "KEEPTTL"))
         await self._redis.pipeline(commands)
 
-    async def revoke(self, user: str, token_id: str) -> bool:
+    async def revoke(self, owner: str, token_id: str) -> bool:
         """End one token everywhere; False when there was none."""
-        found = await self._redis.call("HGET", keys.tokens(user), token_id)
+        found = await self._redis.call("HGET", keys.tokens(owner), token_id)
         if found is None:
             return False
         key = found.decode()
         gone = await self._redis.call("DEL", keys.token(key))
-        await self._redis.call("HDEL", keys.tokens(user), token_id)
-        issued = await _end_under(self._redis, user, {key})
+        await self._redis.call("HDEL", keys.tokens(owner), token_id)
+        issued = await _end_under(self._redis, owner, {key})
         await self._feed.revoke(digests=(key, *issued))
         return bool(gone)
 
-    async def revoke_all(self, user: str) -> int:
-        """End all tokens of a user; how many there were."""
-        digests, gone = await _end_all(self._redis, keys.tokens(user), keys.token)
+    async def revoke_all(self, owner: str) -> int:
+        """End all tokens of a user or service; how many there were."""
+        digests, gone = await _end_all(self._redis, keys.tokens(owner), keys.token)
         if digests:
             await self._feed.revoke(digests=digests)
         return gone
@@ -211,9 +214,9 @@ async def _end_all(redis: Redis, index: str, key_of: Callable[[str], str]) -> tu
     return digests, sum(gone)
 
 
-async def _end_under(redis: Redis, user: str, digests: set[str]) -> tuple[str, ...]:
-    """Delete the tokens that were issued under these credentials of a user: their digests, for the workers to hear."""
-    pairs = await redis.call("HGETALL", keys.tokens(user))
+async def _end_under(redis: Redis, owner: str, digests: set[str]) -> tuple[str, ...]:
+    """Delete the tokens that were issued under these credentials of an owner: their digests, for workers to hear."""
+    pairs = await redis.call("HGETALL", keys.tokens(owner))
     if not pairs:
         return ()
     entries = [(entry, key.decode()) for entry, key in zip(pairs[0::2], pairs[1::2], strict=True)]
@@ -225,7 +228,7 @@ async def _end_under(redis: Redis, user: str, digests: set[str]) -> tuple[str, .
     ]
     if ended:
         await redis.pipeline([("DEL", keys.token(key)) for _, key in ended])
-        await redis.call("HDEL", keys.tokens(user), *(entry for entry, _ in ended))
+        await redis.call("HDEL", keys.tokens(owner), *(entry for entry, _ in ended))
     return tuple(key for _, key in ended)
 
 

@@ -5,6 +5,7 @@ reads the whole table again. Owns the numbering. Refuses to know what a worker d
 """
 
 import secrets
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -74,7 +75,10 @@ class RouteGone(Struct, frozen=True, tag="gone"):
 
 
 class Revoked(Struct, frozen=True, tag="revoked"):
-    """Credentials ended. `digests`: of tickets and tokens; `user`: everything of that user is to be checked anew."""
+    """Credentials ended. `digests`: of tickets and tokens; `user`: all that this user may do is to be checked anew.
+
+    `user` may also be a service's key (`service:NAME`), or `group:NAME`: who is in that group, or goes by it.
+    """
 
     number: int
     digests: tuple[str, ...] = ()
@@ -126,6 +130,11 @@ class Feed:
     async def revoke(self, *, digests: tuple[str, ...] = (), user: str = "") -> int:
         """Publish that credentials ended."""
         return await self._run(_REVOKE, _ENCODER.encode(_Ended(digests, user)))
+
+    async def revoke_many(self, users: Iterable[str]) -> None:
+        """`revoke` for several users (or groups, services), in one round trip."""
+        calls = [(_KEYS, (secrets.token_hex(8), _ENCODER.encode(_Ended((), user)))) for user in users]
+        await self._redis.run_many(_REVOKE, calls)
 
     async def route(self, prefix: str) -> Route | None:
         """One route, straight from the table."""

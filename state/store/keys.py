@@ -7,6 +7,9 @@ from typing import Final
 
 USERS_NAMES: Final = "towpath:{users}:names"
 
+GROUPS_NAMES: Final = "towpath:{groups}:names"
+SERVICES_ALL: Final = "towpath:{services}:all"
+
 SERVERS_ACTIVE: Final = "towpath:{servers}:active"
 SERVERS_MARK: Final = "towpath:{servers}:mark"
 SERVERS_WORK: Final = "towpath:{servers}:work"
@@ -15,6 +18,9 @@ FEED_EPOCH: Final = "towpath:{feed}:epoch"
 FEED_NUMBER: Final = "towpath:{feed}:number"
 FEED_ROUTES: Final = "towpath:{feed}:routes"
 FEED_LOG: Final = "towpath:{feed}:log"
+
+AUDIT_LOG: Final = "towpath:{audit}:log"
+AUDIT_CURSORS: Final = "towpath:{audit}:cursors"
 
 ACTIVITY_OF_USER: Final = "*"
 """The field of a user's own last activity in `activity`; no server can have this name."""
@@ -40,14 +46,34 @@ def activity(user_name: str) -> str:
     return f"towpath:{{u:{user_name}}}:activity"
 
 
-def tokens(user_name: str) -> str:
-    """Hash: token id to digest."""
-    return f"towpath:{{u:{user_name}}}:tokens"
+def group(name: str) -> str:
+    """JSON of the group."""
+    return f"towpath:{{g:{name}}}:group"
+
+
+def members(group_name: str) -> str:
+    """Set of the names of who is in it."""
+    return f"towpath:{{g:{group_name}}}:members"
+
+
+def tokens(owner: str) -> str:
+    """Hash: token id to digest. `owner`: a user's name, or a service's key."""
+    return f"towpath:{{u:{owner}}}:tokens"
 
 
 def sessions(user_name: str) -> str:
     """Hash: session id to digest."""
     return f"towpath:{{u:{user_name}}}:sessions"
+
+
+def audit(user_name: str) -> str:
+    """Stream of what was done to a user."""
+    return f"towpath:{{u:{user_name}}}:audit"
+
+
+def audit_seen(what: str) -> str:
+    """That something has just been noted, with TTL."""
+    return f"towpath:{{audit}}:seen:{what}"
 
 
 def session(digest: str) -> str:
@@ -75,6 +101,11 @@ def spent(digest: str) -> str:
     return f"towpath:{{o:{digest}}}:spent"
 
 
+def flow(digest: str) -> str:
+    """JSON of a sign-in under way, with TTL."""
+    return f"towpath:{{f:{digest}}}:flow"
+
+
 def lease_holder(name: str) -> str:
     """`FENCE:HOLDER`, with TTL."""
     return f"towpath:{{lease:{name}}}:holder"
@@ -98,3 +129,18 @@ def grants(cluster: str) -> str:
 def catalog_fence(cluster: str) -> str:
     """The fencing token of the leader that wrote the two above."""
     return f"towpath:{{catalog:{cluster}}}:fence"
+
+
+def tries_from(address: str) -> str:
+    """Hash: the sign-ins that failed from one address (its digest), with TTL."""
+    return f"towpath:{{try:a:{address}}}:count"
+
+
+def tries_at(name: str, whence: str = "") -> str:
+    """Hash: the sign-ins that failed at one name (its digest), with TTL; `whence`: those of one place alone."""
+    return f"towpath:{{try:n:{name}}}:count:{whence}"
+
+
+def familiar(name: str) -> str:
+    """Sorted set: the places from which this name (its digest) has signed in, by when each is forgotten."""
+    return f"towpath:{{try:n:{name}}}:familiar"

@@ -10,11 +10,13 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from state.errors import ConflictError
 from state.records import Server, User
 from state.redis import Redis, Script
 from state.store import keys
 from state.store.credentials import Sessions, Tokens
 from state.store.feed import Feed
+from state.store.groups import list_in, list_out
 
 # KEYS: user. ARGV: expected revision, JSON.
 _SAVE: Final = Script("""
@@ -74,24 +76,39 @@ class Users:
         """Create; False when the name is taken (nothing is changed). The revision begins at 1."""
         await self._redis.call("ZADD", keys.USERS_NAMES, 0, user.name)  # first: nobody exists unlisted
         record = _ENCODER.encode(replace(user, revision=1))
-        return await self._redis.call("SET", keys.user(user.name), record, "NX") is not None
+        added = await self._redis.call("SET", keys.user(user.name), record, "NX") is not None
+        if added and user.groups:
+            await list_in(self._redis, user.name, user.groups)
+            await self._feed.revoke_many(f"group:{name}" for name in user.groups)
+        return added
 
     async def save(self, user: User) -> User:
         """Compare-and-set by `revision`; returns the record with its new revision. Raises ConflictError.
 
-        When admin or groups have changed, what is cached of this user is checked anew everywhere (`Revoked`).
+        When admin or groups have changed, what is cached of this user, and of those whose rights go by these groups,
+        is checked anew everywhere (`Revoked`). Groups that there are not yet are made.
         """
         saved = replace(user, revision=user.revision + 1)
-        before = await self._redis.run(_SAVE, (keys.user(user.name),), (user.revision, _ENCODER.encode(saved)))
+        if saved.groups:
+            await list_in(self._redis, user.name, saved.groups)
+        try:
+            before = await self._redis.run(_SAVE, (keys.user(user.name),), (user.revision, _ENCODER.encode(saved)))
+        except ConflictError:
+            await list_out(self._redis, user.name, saved.groups)
+            raise
         old = _USER.decode(before)
+        await list_out(self._redis, user.name, set(old.groups) - set(saved.groups))
         if (old.admin, old.groups) != (saved.admin, saved.groups):
-            await self._feed.revoke(user=user.name)
+            changed = sorted(set(old.groups) ^ set(saved.groups))
+            await self._feed.revoke_many((user.name, *(f"group:{name}" for name in changed)))
         return saved
 
     async def remove(self, name: str) -> bool:
         """Delete the user and all under their tag; False when there was none. Tokens and sessions go first."""
         await Sessions(self._redis).close_all(name)
         await Tokens(self._redis).revoke_all(name)
+        record = await self._redis.call("GET", keys.user(name))
+        groups = () if record is None else _USER.decode(record).groups
         await self._redis.call("ZREM", keys.USERS_NAMES, name)
         servers = await self._redis.call("HKEYS", keys.servers(name))
         gone = await self._redis.call(
@@ -101,9 +118,11 @@ class Users:
             keys.activity(name),
             keys.tokens(name),
             keys.sessions(name),
+            keys.audit(name),
             *[keys.events(name, server.decode()) for server in servers],
         )
-        await self._feed.revoke(user=name)
+        await list_out(self._redis, name, groups)
+        await self._feed.revoke_many((name, *(f"group:{group}" for group in groups)))
         return bool(gone)
 
     async def names(self, *, offset: int = 0, limit: int | None = None) -> list[str]:

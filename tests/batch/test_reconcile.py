@@ -530,6 +530,12 @@ def test_a_guess_gives_way_to_the_cause_that_accounting_tells_later(code):
     assert shape(decide(save.server, seen(JobState.FAILED, ending=OOM))) == ["DropRoute", "Settle"]
 
 
+def test_a_cause_is_told_again_with_what_accounting_adds_to_it():
+    known = ended("out-of-memory")
+    save = decide(known, seen(JobState.FAILED, ending=OOM))[1]
+    assert save.server.reason == replace(OOM, log_tail="the log", exit_code=137)
+
+
 def test_an_app_that_seemed_to_end_by_itself_was_cancelled():
     by_root = Reason(code="cancelled", message="An administrator cancelled the job.", hint="Ask why.")
     save = decide(ended("app-ended", status=Status.STOPPED), seen(JobState.CANCELED, ending=by_root))[1]

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,8 +19,9 @@ import pytest
 from tests.batch.apps import Hub, app, script
 
 STARTER = Path(__file__).parents[2] / "batch" / "starter.py"
-TOKEN = "report-token-0123456789"
-SECRET = "app-secret-9876543210"
+# Looked for in the machine's processes: nobody else's may be the same.
+ATTEMPT = secrets.token_hex(16)
+TOKEN, SECRET = f"report-token-{secrets.token_hex(8)}", f"app-secret-{secrets.token_hex(8)}"
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def start(tmp_path, hub):
 
     def run(command, *, folder=None, **more):
         spec = {
-            "attempt": "a" * 32,
+            "attempt": ATTEMPT,
             "user": "alice",
             "server": "",
             "folder": str(folder or tmp_path / "job"),
@@ -69,7 +71,7 @@ def word(tmp_path):
     return json.loads((tmp_path / "job" / "report.json").read_text())
 
 
-def processes_of(attempt="a" * 32):
+def processes_of(attempt=ATTEMPT):
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -84,7 +86,7 @@ def test_an_app_that_answers_is_reported_ready_on_a_private_socket(start, hub, t
     report = hub.wait("ready")
     path = Path(report["endpoint"]["path"])
     assert report["endpoint"]["kind"] == "unix"
-    assert (report["user"], report["server"], report["attempt"]) == ("alice", "", "a" * 32)
+    assert (report["user"], report["server"], report["attempt"]) == ("alice", "", ATTEMPT)
     assert hub.tokens[0] == f"token {TOKEN}"
     assert path.lstat().st_mode & 0o777 == 0o600
     assert path.parent.lstat().st_mode & 0o777 == 0o700

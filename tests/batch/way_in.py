@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import ssl
@@ -17,10 +18,9 @@ from tests.batch.apps import Hub
 
 STARTER = Path(__file__).parents[2] / "batch" / "starter.py"
 PYTHON = "/usr/bin/python3"  # readable by every user of the machine
-ATTEMPT = "a" * 32
-OTHER = "b" * 32
-TOKEN = "report-token-0123456789"
-SECRET = "app-secret-9876543210"
+# Looked for in the machine's processes and files: nobody else's may be the same.
+ATTEMPT, OTHER = secrets.token_hex(16), secrets.token_hex(16)
+TOKEN, SECRET = f"report-token-{secrets.token_hex(8)}", f"app-secret-{secrets.token_hex(8)}"
 
 ECHO = """
 import os, socket, sys, threading

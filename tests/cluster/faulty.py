@@ -2,6 +2,7 @@
 
 import html
 import json
+import pwd
 import re
 import subprocess
 import sys
@@ -70,7 +71,8 @@ def answer(connection):
         connection.close()
 
 print("the app begins", flush=True)
-while os.path.exists(os.path.expanduser("~/towpath-hold-" + os.environ["TOWPATH_SERVER"])):
+held = os.path.expanduser("~/towpath-hold-%s-%s" % (os.environ["SLURM_CLUSTER_NAME"], os.environ["TOWPATH_SERVER"]))
+while os.path.exists(held):
     time.sleep(0.1)
 server = socket.socket(socket.AF_UNIX)
 server.bind(sys.argv[1])
@@ -329,6 +331,11 @@ def words(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split()).replace(" ;", ";").replace(" .", ".")
 
 
+def hold_of(slurm: Slurm, server: str) -> Path:
+    """The file that keeps alice's app from coming up while it is there; clusters side by side share her home."""
+    return Path(pwd.getpwnam("alice").pw_dir, f"towpath-hold-{slurm.layout.cluster}-{server}")
+
+
 def jobs_of(slurm: Slurm, attempt: str) -> dict[str, str]:
     """Job's id → state, of all jobs that Slurm ever had for an attempt: in the queue, and in the accounting."""
     name = f"towpath-{attempt}"
@@ -355,4 +362,4 @@ def clear(hub: FaultyHub, *people: Person) -> None:
     eventually(lambda: not hub.jobs(), seconds=60, what="the end of all jobs")
 
 
-__all__ = ["FaultyHub", "PartedHub", "Person", "clear", "jobs_of", "short", "words"]
+__all__ = ["FaultyHub", "PartedHub", "Person", "clear", "hold_of", "jobs_of", "short", "words"]

@@ -5,8 +5,8 @@ import secrets
 from pathlib import Path
 
 from deploy.devcluster import hub as offered
-from tests.conftest import free_port
 from tests.hub import Hub, eventually
+from tests.ports import free_port
 from tests.slurm import Slurm
 
 APPS = Path(os.environ.get("TOWPATH_TEST_APPS", "/var/tmp/towpath-apps"))

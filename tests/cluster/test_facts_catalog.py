@@ -1,20 +1,18 @@
 """The catalog of a real cluster: by commands and by slurmrestd, with parts of Slurm away."""
 
 import asyncio
-import json
 import subprocess
 import time
-import urllib.error
-import urllib.request
 
 from msgspec.structs import replace
 
 from batch.contract import LauncherError
+from batch.launchers.slurm import open_client
 from batch.slurm.gather import Gatherer
-from batch.slurm.gather_rest import RestSource
 from batch.slurm.gather_text import TextSource
 from batch.slurm.refusals import refused
 from state.catalog import GpuCount, Limits
+from tests.batch.slurm.making import slurm_config
 
 SLEEP = "#!/bin/sh\nsleep 120\n"
 
@@ -32,21 +30,7 @@ def by_text(slurm):
 
 
 def by_rest(slurm):
-    def ask(kind, path):
-        request = urllib.request.Request(
-            f"{slurm.restd_url}/{kind}/v0.0.38/{path}",
-            headers={"X-SLURM-USER-NAME": "root", "X-SLURM-USER-TOKEN": slurm.jwt("root")},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise LauncherError("slurmrestd refuses.", transient=True) from error
-
-    async def get(kind, path):
-        return await asyncio.to_thread(ask, kind, path)
-
-    return RestSource(get)
+    return open_client(slurm_config(slurm, "rest")).source()
 
 
 def gathered(source):
@@ -86,7 +70,10 @@ def test_slurmrestd_gathers_the_same_catalog_while_jobs_run_and_nodes_are_draine
         assert time.monotonic() < end
         time.sleep(0.1)
     text, rest = gathered(by_text(slurm)), gathered(by_rest(slurm))
-    assert replace(rest, catalog=replace(rest.catalog, time=text.catalog.time)) == text
+    partitions = rest.catalog.partitions
+    if not any(one.default for one in partitions):  # 0.0.40 to 0.0.44 do not tell
+        partitions = tuple(replace(one, default=one.name == "cpu") for one in partitions)
+    assert replace(rest, catalog=replace(rest.catalog, time=text.catalog.time, partitions=partitions)) == text
     cpu, gpu = text.catalog.partitions
     assert (cpu.nodes_up, cpu.nodes_idle, cpu.cores_free, cpu.gpus) == (1, 1, 8, ())
     assert gpu.gpus[0] == GpuCount(type="a100", total=2, free=1, per_node=2)
@@ -94,6 +81,20 @@ def test_slurmrestd_gathers_the_same_catalog_while_jobs_run_and_nodes_are_draine
     (course,) = text.catalog.reservations
     assert (course.users, course.partition, course.nodes) == (("alice", "bob"), "cpu", 1)
     assert abs(course.start - time.time() - 3600) < 300
+
+
+def test_a_partitions_groups_and_its_own_qos_are_known(slurm):
+    slurm.run("scontrol", "update", "PartitionName=gpu", "AllowGroups=bob", "QoS=gpuq")
+    try:
+        text, rest = gathered(by_text(slurm)), gathered(by_rest(slurm))
+    finally:
+        slurm.run("scontrol", "update", "PartitionName=gpu", "AllowGroups=ALL", "QoS=")
+    for offer in (text, rest):
+        gpu = offer.catalog.partition("gpu")
+        assert (gpu.groups, gpu.own_qos) == (("bob",), "gpuq")
+        assert (offer.grants["bob"].groups, offer.grants["alice"].groups) == (("bob",), ())
+    gpu = gathered(by_text(slurm)).catalog.partition("gpu")
+    assert (gpu.groups, gpu.own_qos) == (None, "")
 
 
 def test_while_slurmdbd_is_away_what_it_told_last_stands(slurm):

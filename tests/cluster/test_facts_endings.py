@@ -1,12 +1,13 @@
 """How real jobs end, all at once: what sacct and slurmrestd make of each is told as the cause that it was."""
 
-import json
 import time
-import urllib.request
 
 import pytest
 
-from batch.slurm.ending import cause, from_rest, from_sacct, sacct_arguments
+from batch.launchers.slurm import open_client
+from batch.slurm.ending import cause, from_sacct, sacct_arguments
+from tests.batch.slurm.making import slurm_config
+from tests.conftest import run
 
 FILL = "exec /usr/bin/python3 -c 'x = bytearray(400 * 2**20); import time; time.sleep(30)'"
 FILL_SLOWLY = 'exec /usr/bin/python3 -c "import time\nx = []\nwhile True: x.append(bytearray(2**20)); time.sleep(0.06)"'
@@ -41,12 +42,8 @@ def told(ended):
 
 
 def by_rest(slurm, job):
-    request = urllib.request.Request(
-        f"{slurm.restd_url}/slurmdb/v0.0.38/job/{job}",
-        headers={"X-SLURM-USER-NAME": "root", "X-SLURM-USER-TOKEN": slurm.jwt("root")},
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return from_rest(json.load(answer)["jobs"][-1])
+    client = open_client(slurm_config(slurm, "rest"))
+    return run(client.past(ids=[int(job)], since=0))[-1].facts
 
 
 @pytest.mark.timeout(240)

@@ -51,7 +51,6 @@ def test_an_account_that_slurm_does_not_know(slurm):
     [
         ("State=INACTIVE", "partition-closed"),
         ("State=DRAIN", "partition-closed"),
-        ("AllowGroups=bob", "partition-groups"),
     ],
 )
 def test_a_partition_that_lets_nobody_in(slurm, change, code):
@@ -59,7 +58,7 @@ def test_a_partition_that_lets_nobody_in(slurm, change, code):
     try:
         error = refusal(slurm)
     finally:
-        slurm.run("scontrol", "update", "PartitionName=cpu", "State=UP", "AllowGroups=ALL")
+        slurm.run("scontrol", "update", "PartitionName=cpu", "State=UP")
     assert (error.code, error.field) == (code, "partition")
 
 

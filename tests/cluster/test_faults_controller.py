@@ -1,7 +1,6 @@
 """The controller killed at every step, and starts taken back in every state: never two jobs, never an orphan."""
 
 import os
-import pwd
 import signal
 import time
 from contextlib import closing, suppress
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.faulty import FaultyHub, PartedHub, clear, jobs_of, short
+from tests.cluster.faulty import FaultyHub, PartedHub, clear, hold_of, jobs_of, short
 from tests.hub import eventually
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
@@ -136,7 +135,7 @@ def cancelled(hub, person):
 
 @pytest.mark.parametrize("state", ["requested", "queued", "starting", "ready", "stopping"])
 def test_a_server_is_stopped_in_every_state_as_often_as_anybody_wants(slurm, whole, state):
-    held = Path(pwd.getpwnam("alice").pw_dir, "towpath-hold-")
+    held = hold_of(slurm, "")
     with closing(whole.person("alice")) as alice:
         controller = whole.controller()
         try:

@@ -1,14 +1,12 @@
 """Slurm's daemons hung, killed and started again under a real hub: nothing is lost, nothing is doubled, and it is said."""
 
-import os
-import pwd
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.faulty import FaultyHub, clear, jobs_of, short
+from tests.cluster.faulty import FaultyHub, clear, hold_of, jobs_of, short
 from tests.hub import eventually
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
@@ -31,26 +29,21 @@ def alice(slurm, hub):
 
 
 @pytest.fixture
-def hold():
+def hold(slurm):
     """Keeps an app from coming up: `hold("name")` until `hold.go("name")`."""
     held = []
-    account = pwd.getpwnam("alice")
-
-    def path(server):
-        return Path(account.pw_dir) / f"towpath-hold-{server}"
 
     class Hold:
         def __call__(self, server):
-            path(server).touch()
-            os.chown(path(server), account.pw_uid, account.pw_gid)
+            hold_of(slurm, server).touch()
             held.append(server)
 
         def go(self, server):
-            path(server).unlink(missing_ok=True)
+            hold_of(slurm, server).unlink(missing_ok=True)
 
     yield Hold()
     for server in held:
-        path(server).unlink(missing_ok=True)
+        hold_of(slurm, server).unlink(missing_ok=True)
 
 
 def drain(slurm, *nodes):

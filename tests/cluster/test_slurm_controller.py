@@ -11,7 +11,7 @@ from state.store.all import Store
 from tests.batch.rig import Rig, ask, fresh
 from tests.conftest import run, until
 
-COMMAND = '["/bin/sleep", "300", "{socket}"]'
+COMMAND = '["/bin/sh", "-c", "exec sleep 300", "{socket}"]'
 
 
 class SlurmRig(Rig):
@@ -27,6 +27,7 @@ kind = "slurm"
 tick = 0.3
 [cluster.slurm]
 conf = "{slurm.slurm_conf}"
+bin_dir = "{slurm.layout.bin_dir}"
 [[profile]]
 name = "stub"
 cluster = "hpc"

@@ -22,6 +22,7 @@ HUB = "towpath-restd"  # an account of the cluster's with no rights of its own
 def sudoers(slurm):
     """The ready file for this machine: the hub's account and the people are others here."""
     text = READY.read_text().replace("TOWPATH_HUB = towpath", f"TOWPATH_HUB = {HUB}").replace("%users", "alice, bob")
+    text = text.replace("/usr/bin", bin_of(slurm))
     path = Path(f"/etc/sudoers.d/towpath-tests-{os.getpid()}")
     path.touch(mode=0o440)
     try:
@@ -29,6 +30,11 @@ def sudoers(slurm):
         yield path
     finally:
         path.unlink()
+
+
+def bin_of(slurm) -> str:
+    """Where Slurm's commands are."""
+    return slurm.layout.bin_dir or "/usr/bin"
 
 
 def hub() -> Identity:
@@ -97,27 +103,27 @@ def test_a_hub_without_root_submits_and_cancels_as_the_person(slurm, sudoers, as
 def test_sudo_refuses_everything_else(sudoers, slurm):
     conf = str(slurm.slurm_conf)
     refused = [
-        ("-u", "root", "--", "/usr/bin/sbatch", "--parsable"),
-        ("-u", "#0", "--", "/usr/bin/sbatch", "--parsable"),
-        ("-u", "#-1", "--", "/usr/bin/sbatch", "--parsable"),
-        ("-u", "carol", "--", "/usr/bin/sbatch", "--parsable"),  # not in the list
-        ("-u", "slurm", "--", "/usr/bin/sbatch", "--parsable"),
-        ("-u", "alice", "-g", "root", "--", "/usr/bin/sbatch", "--parsable"),
-        ("-u", "alice", "--", "/usr/bin/sbatch"),
-        ("-u", "alice", "--", "/usr/bin/sbatch", "--parsable", "--uid=root"),
-        ("-u", "alice", "--", "/usr/bin/sbatch", "--parsable", "--wrap=id"),
-        ("-u", "alice", "--", "/usr/bin/scancel", "--user=alice"),
-        ("-u", "alice", "--", "/usr/bin/scancel", "1", "2"),
-        ("-u", "alice", "--", "/usr/bin/scancel", "1 --user=alice"),
-        ("-u", "alice", "--", "/usr/bin/scancel", "x"),
-        ("-u", "alice", "--", "/usr/bin/scancel"),
+        ("-u", "root", "--", "{bin}/sbatch", "--parsable"),
+        ("-u", "#0", "--", "{bin}/sbatch", "--parsable"),
+        ("-u", "#-1", "--", "{bin}/sbatch", "--parsable"),
+        ("-u", "carol", "--", "{bin}/sbatch", "--parsable"),  # not in the list
+        ("-u", "slurm", "--", "{bin}/sbatch", "--parsable"),
+        ("-u", "alice", "-g", "root", "--", "{bin}/sbatch", "--parsable"),
+        ("-u", "alice", "--", "{bin}/sbatch"),
+        ("-u", "alice", "--", "{bin}/sbatch", "--parsable", "--uid=root"),
+        ("-u", "alice", "--", "{bin}/sbatch", "--parsable", "--wrap=id"),
+        ("-u", "alice", "--", "{bin}/scancel", "--user=alice"),
+        ("-u", "alice", "--", "{bin}/scancel", "1", "2"),
+        ("-u", "alice", "--", "{bin}/scancel", "1 --user=alice"),
+        ("-u", "alice", "--", "{bin}/scancel", "x"),
+        ("-u", "alice", "--", "{bin}/scancel"),
         ("-u", "alice", "--", "/bin/sh"),
         ("-u", "alice", "-s"),
-        ("-u", "alice", "-E", "--", "/usr/bin/sbatch", "--parsable"),
-        ("-u", "alice", "--", "LD_PRELOAD=/tmp/x", "/usr/bin/sbatch", "--parsable"),
+        ("-u", "alice", "-E", "--", "{bin}/sbatch", "--parsable"),
+        ("-u", "alice", "--", "LD_PRELOAD=/tmp/x", "{bin}/sbatch", "--parsable"),
     ]
     for argv in refused:
-        done = sudo(*argv, conf=conf)
+        done = sudo(*(word.replace("{bin}", bin_of(slurm)) for word in argv), conf=conf)
         assert done.returncode == 1, (argv, done)
         assert "sbatch" not in done.stderr.lower().split("sudo:")[0], (argv, done.stderr)
 

@@ -2,48 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from state.audit import Act, Entry, Outcome, Wanted
 from state.catalog import Association, Catalog, GpuCount, Grants, Partition
 from state.errors import ConflictError, FencedError, StateUnavailableError
 from state.records import Endpoint, Event, JobRef, Route, Server, Session, Status, Target, Token, User
 from state.store.all import Store
 from state.store.credentials import digest
 from state.store.feed import FeedGapError, Revoked, RouteGone, RouteSet
-from tests.conftest import StoreCluster, StoreServer, run, until
+from tests.conftest import until
 
 ATTEMPT = "a" * 32
-
-
-@pytest.fixture(scope="session", params=["valkey", "redis", "cluster", "sentinel"])
-def backend(request: pytest.FixtureRequest, make_store_server: Callable[..., StoreServer]) -> Any:
-    if request.param == "sentinel":
-        return request.getfixturevalue("sentinel")
-    if request.param == "cluster":
-        return StoreCluster.form(make_store_server)
-    return make_store_server(request.param)
-
-
-@pytest.fixture
-def on_store(backend: Any) -> Callable[[Callable[[Store], Coroutine[Any, Any, None]]], None]:
-    """Run a test's body with a store on an empty server."""
-    backend.command("FLUSHALL")
-
-    def on(body: Callable[[Store], Coroutine[Any, Any, None]]) -> None:
-        async def main() -> None:
-            store = await Store.open(backend.url)
-            try:
-                await body(store)
-            finally:
-                await store.close()
-
-        run(main())
-
-    return on
 
 
 def server_of(user: str, name: str = "", **fields: Any) -> Server:
@@ -125,7 +98,7 @@ def test_what_is_cached_of_a_user_is_checked_anew_only_when_their_rights_have_ch
         user = await store.users.save(replace(user, groups=("g",)))
         await store.users.remove("ann")
         events = await store.feed.read(start.epoch, start.number, timeout=0)
-        assert [event.user for event in events] == ["ann"] * 3
+        assert [event.user for event in events] == ["ann", "ann", "group:g", "ann", "group:g"]
 
     on_store(body)
 
@@ -641,5 +614,86 @@ def test_thousands_of_people_are_put_at_once(on_store):
     async def body(store):
         await store.catalogs.put(catalog_of(), {f"u{n}": grants_of(f"a{n}") for n in range(12_000)}, fence=1)
         assert await store.catalogs.grants("hpc", "u11999") == grants_of("a11999")
+
+    on_store(body)
+
+
+# --- the audit ---------------------------------------------------------------------------------------------------
+def entry_of(number: int, **fields: Any) -> Entry:
+    return Entry(**{"time": 1000.0 + number, "act": Act.SERVER_ACCESS, "who": "carol", "user": "alice", **fields})
+
+
+def test_the_audit_is_read_newest_first_in_pages_without_gaps(on_store: Any) -> None:
+    async def body(store: Store) -> None:
+        for number in range(25):
+            await store.audit.note(entry_of(number, who="carol" if number % 2 else "bob"))
+        first, older = await store.audit.page(Wanted(who="bob"), limit=10)
+        rest, nothing = await store.audit.page(Wanted(who="bob"), before=older, limit=10)
+        assert [entry.time - 1000 for entry in first + rest] == list(range(24, -1, -2))
+        assert nothing == ""
+        assert all(entry.id for entry in first)
+        assert (await store.audit.page(Wanted(since=1020.0), limit=100))[0][-1].time == 1020.0
+        assert await store.audit.page(Wanted(who="nobody"), limit=10) == ([], "")
+
+    on_store(body)
+
+
+def test_what_was_done_to_a_person_is_theirs_and_goes_with_them(on_store: Any) -> None:
+    async def body(store: Store) -> None:
+        await store.users.add(User(name="alice", created=1.0))
+        await store.audit.note(entry_of(1))
+        await store.audit.note(entry_of(2, outcome=Outcome.REFUSED))
+        await store.audit.note(entry_of(3, user=""))
+        await store.audit.note(entry_of(4, user="bob"))
+        assert [entry.time for entry in await store.audit.of_user("alice")] == [1001.0]
+        await store.users.remove("alice")
+        await store.audit.note(entry_of(5, act=Act.USER_REMOVED))
+        assert await store.audit.of_user("alice") == []
+        assert len((await store.audit.page(Wanted()))[0]) == 5
+
+    on_store(body)
+
+
+def test_the_audit_is_trimmed_by_number_and_by_age(on_store: Any) -> None:
+    async def body(store: Store) -> None:
+        for number in range(20):
+            await store.audit.note(entry_of(number))
+        assert await store.audit.trim(entries=8, oldest=0.0) == 12
+        assert [entry.time for entry in await store.audit.after("0-0")] == [1012.0 + number for number in range(8)]
+        assert await store.audit.trim(entries=8, oldest=time.time() + 60) == 8
+        assert await store.audit.after("0-0") == []
+
+    on_store(body)
+
+
+def test_a_readers_cursor_moves_for_the_leader_alone(on_store: Any) -> None:
+    async def body(store: Store) -> None:
+        assert await store.audit.cursor("file") == "0-0"
+        await store.audit.advance("file", "5-1", fence=2)
+        await store.audit.advance("file", "6-0", fence=3)
+        with pytest.raises(FencedError):
+            await store.audit.advance("file", "5-2", fence=2)
+        await store.audit.advance("other", "1-0", fence=1)
+        assert [await store.audit.cursor(name) for name in ("file", "other")] == ["6-0", "1-0"]
+
+    on_store(body)
+
+
+def test_a_reader_is_woken_by_an_entry(on_store: Any) -> None:
+    async def body(store: Store) -> None:
+        await store.audit.note(entry_of(1))
+        (first,) = await store.audit.after("0-0")
+        waiting = asyncio.create_task(store.audit.after(first.id, timeout=10))
+        await asyncio.sleep(0.05)
+        await store.audit.note(entry_of(2))
+        assert [entry.time for entry in await waiting] == [1002.0]
+
+    on_store(body)
+
+
+def test_the_same_is_noted_once_in_its_time(on_store: Any) -> None:
+    async def body(store: Store) -> None:
+        assert [await store.audit.first("x", seconds=60) for _ in range(3)] == [True, False, False]
+        assert await store.audit.first("y", seconds=60)
 
     on_store(body)

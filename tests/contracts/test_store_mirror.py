@@ -9,10 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 from state import identities
-from state.errors import StateUnavailableError
+from state.errors import NotAPersonError, StateUnavailableError
 from state.identities import Identities
 from state.mirror import Mirror
-from state.records import Endpoint, Route, Server, Session, Status, Target, Token, User
+from state.records import Endpoint, Role, Route, Server, Service, Session, Status, Target, Token, User
+from state.roles import Roles
+from state.scopes import may
 from state.store.all import Store
 from state.store.credentials import digest
 from tests.conftest import StoreCluster, run, until
@@ -254,16 +256,16 @@ def test_an_answer_that_was_under_way_when_the_session_ended_is_not_kept(store_u
     async def main():
         async with mirrored(store_url) as (store, mirror):
             ticket = digest(await store.sessions.open(session_of("ann")))
-            real = store.users.get
+            real = store.users.gather
             reached, go_on = asyncio.Event(), asyncio.Event()
 
-            async def slow(name):
-                user = await real(name)
+            async def slow(names):
+                users = await real(names)
                 reached.set()
                 await go_on.wait()
-                return user
+                return users
 
-            store.users.get = slow
+            store.users.gather = slow
             asking = asyncio.create_task(mirror.identify_session(ticket))
             await reached.wait()
             ended = []
@@ -446,3 +448,71 @@ def test_a_cluster_that_was_away_is_used_again(make_store_server):
             assert mirror.lookup("ann", "") == route_of("ann")
 
     run(main())
+
+
+# --- services, roles and groups -------------------------------------------------------------------------------------
+ROLES = Roles(
+    [Role(name="teacher", scopes=("access:servers!group=class", "read:users:name!group=class"), groups=("staff",))],
+    [Service(name="culler", scopes=("list:users",), configured=True)],
+)
+
+
+def test_a_service_is_known_by_its_configured_token_without_asking_the_store(store_url):
+    async def main():
+        options = {"roles": ROLES, "service_digests": {"culler": digest("secret")}}
+        async with mirrored(store_url, **options) as (store, mirror):
+            identity = await mirror.identify_token(digest("secret"))
+            assert (identity.kind, identity.key, identity.admin) == ("service", "service:culler", False)
+            assert may(identity.scopes, "list:users")
+            assert mirror.peek(digest("secret")) is identity
+            assert await mirror.identify_session(digest("secret")) is None
+            with pytest.raises(NotAPersonError):
+                _ = identity.user
+
+    run(main())
+
+
+def test_a_token_of_a_service_that_the_api_made_ends_with_the_service(store_url):
+    async def main():
+        async with mirrored(store_url, roles=ROLES) as (store, mirror):
+            await store.services.add(Service(name="extra", scopes=("read:hub",)))
+            key = digest(await store.tokens.issue(Token(id="t", service="extra", scopes=("inherit",), created=1.0)))
+            identity = await mirror.identify_token(key)
+            assert (identity.name, identity.service.scopes) == ("extra", ("read:hub",))
+            await store.services.remove("extra")
+            await store.feed.revoke(user="service:extra")
+            await until(lambda: mirror.peek(key) is None)
+            assert await mirror.identify_token(key) is None
+
+    run(main())
+
+
+def test_rights_by_a_group_follow_its_members_within_a_second(store_url):
+    async def main():
+        async with mirrored(store_url, roles=ROLES) as (store, mirror):
+            ann = await store.users.get("ann")
+            await store.users.add(User(name="bob", created=1.0, groups=("class",)))
+            ticket = digest(await store.sessions.open(session_of("ann")))
+            token = digest(await store.tokens.issue(token_of("ann", "inherit")))
+
+            async def reaches(key, who, *, session):
+                identity = await (mirror.identify_session(key) if session else mirror.identify_token(key))
+                return may(identity.access, "access:servers", server=f"{who}/")
+
+            assert not await reaches(ticket, "bob", session=True)
+            await store.users.save(replace(ann, groups=("staff",)))
+            await until(lambda: reaches(ticket, "bob", session=True), seconds=1)
+            assert await reaches(token, "bob", session=False)
+            assert not await reaches(ticket, "carl", session=True)
+            identity = mirror.peek(ticket)
+            assert "access:servers!user=bob" not in identity.scopes
+            # bob leaves the class: ann's cached right goes with it
+            await store.users.save(replace(await store.users.get("bob"), groups=()))
+            await until(lambda: _no(reaches(ticket, "bob", session=True)), seconds=1)
+            assert not await reaches(token, "bob", session=False)
+
+    run(main())
+
+
+async def _no(answer):
+    return not await answer

@@ -9,7 +9,8 @@ from state.errors import StateUnavailableError
 from state.records import User
 from state.redis import address_of
 from state.store.all import Store
-from tests.conftest import Sentinel, free_port, run, until
+from tests.conftest import Sentinel, run, until
+from tests.ports import free_port
 
 PEM = str(Path(__file__).parent / "loopback.pem")
 

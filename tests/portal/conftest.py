@@ -14,8 +14,9 @@ from portal.app import Services, create_portal
 from portal.auth import RefusedError
 from state import scopes
 from state.config import ClusterConfig, Config, OptionConfig, ProfileConfig
-from state.mirror import Identity
-from state.records import Session, Token, User
+from state.identity import Identity
+from state.records import Service, Session, Token, User
+from state.roles import Roles
 from state.store.all import Store
 
 DATA_DIR = Path("/srv/towpath")
@@ -72,7 +73,7 @@ class Links:
     async def sign_in(self, provider, fields, request):
         raise RefusedError("There is no such way to sign in.")
 
-    async def open_session(self, user, request):
+    async def open_session(self, user, request, *, way=""):
         return f"towpath-session=ticket-of-{user.name}; HttpOnly; SameSite=Lax; Path=/"
 
     async def close_session(self, request):
@@ -118,10 +119,17 @@ class Bench:
     def session(self, user):
         now = self.clock()
         session = Session(id=f"s-{user.name}", user=user.name, created=now, expires=now + 3600)
-        return Identity(user, f"digest-{user.name}", scopes.of_user(user), session=session)
+        return Identity(user, f"digest-{user.name}", Roles.of(self.config).scopes_of_user(user), session=session)
+
+    def service(self, name, *wanted, admin=False):
+        """A configured service's token."""
+        service = Service(name=name, scopes=tuple(wanted), admin=admin, configured=True)
+        held = Roles.of(self.config).scopes_of_service(service)
+        token = Token(id="configured", service=name, scopes=("inherit",), created=self.clock())
+        return Identity(service, f"service-{name}", held, token=token)
 
     def token(self, user, *wanted):
-        granted = scopes.narrow(wanted, scopes.of_user(user))
+        granted = scopes.narrow(wanted, Roles.of(self.config).scopes_of_user(user))
         token = Token(id="t", user=user.name, scopes=tuple(granted), created=self.clock())
         return Identity(user, f"token-{user.name}", granted, token=token)
 

@@ -100,7 +100,8 @@ def test_profiles_and_openapi_tell_what_is_offered_and_no_command(bench):
         assert "command" not in offered[0]
         document = (await bench.client().get("/hub/api/towpath/openapi.json")).json()
         assert set(document["paths"]) == {
-            f"/hub/api/towpath/{name}" for name in ("profiles", "report", "clusters", "catalog/{cluster}", "offer")
+            f"/hub/api/towpath/{name}"
+            for name in ("audit", "profiles", "report", "clusters", "catalog/{cluster}", "offer")
         }
 
     bench(main)

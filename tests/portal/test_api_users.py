@@ -53,6 +53,22 @@ def test_whoami_names_the_credential_and_its_scopes(bench):
     bench(main)
 
 
+def test_whoami_answers_for_a_service_too_and_pages_do_not(bench):
+    async def main(bench):
+        client = bench.client(bench.service("culler", "list:users"))
+        model = (await client.get("/hub/api/user")).json()
+        assert (model["kind"], model["name"], model["admin"], model["session_id"]) == ("service", "culler", False, None)
+        assert model["scopes"] == ["list:users", "read:users:name"]
+        refused = await client.get("/hub/home")
+        assert refused.status_code == 403
+        # a user of the same name is somebody else
+        await bench.user("culler")
+        assert (await client.post("/hub/api/users/culler/server")).status_code == 403
+        assert (await client.get("/hub/api/users/culler/tokens")).status_code == 403
+
+    bench(main)
+
+
 def test_another_user_is_not_there_for_somebody_without_the_scope(bench):
     async def main(bench):
         alice, _ = await bench.user(), await bench.user("bob")
@@ -89,7 +105,7 @@ def test_only_admins_make_or_change_admins(bench):
     async def main(bench):
         admin, alice = await bench.user("root", admin=True), await bench.user()
         lent = bench.token(admin, "admin:users", "delete:users")
-        lent.user = alice  # a helper who was given the scopes, but is no admin
+        lent.owner = alice  # a helper who was given the scopes, but is no admin
         client = bench.client(lent)
         assert (await client.post("/hub/api/users/x", json={"admin": True})).status_code == 403
         assert (await client.post("/hub/api/users", json={"usernames": ["x"], "admin": True})).status_code == 403

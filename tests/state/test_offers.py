@@ -39,7 +39,7 @@ def test_partitions_are_shown_with_what_is_free():
 
 def test_a_partition_whose_nodes_are_all_down_or_that_is_for_a_group_says_so():
     catalog = replace(CATALOG, partitions=(replace(CPU, nodes_up=0, groups=("chem", "bio")),))
-    said = fields(facts=replace(FACTS, catalog=catalog))["partition"].says
+    said = fields(facts=replace(FACTS, catalog=catalog, grants=replace(ALICE, groups=("bio",))))["partition"].says
     assert "All nodes of partition cpu are down" in said
     assert "For members of chem or bio only." in said
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state.records import User
-from state.scopes import ADMIN, CONTAINERS, SELF, SUBSCOPES, WITHIN, expand, known, may, narrow, of_user
+from state.roles import Roles
+from state.scopes import ADMIN, CONTAINERS, SELF, SUBSCOPES, WITHIN, expand, known, may, narrow
 
 ANN = User(name="ann", created=1.0)
 ROOT = User(name="root", admin=True, created=1.0)
@@ -42,11 +43,11 @@ def test_every_scope_that_is_named_exists():
 
 
 def test_an_admin_has_every_scope_that_there_is():
-    assert set(SUBSCOPES) <= of_user(ROOT)
+    assert set(SUBSCOPES) <= Roles().scopes_of_user(ROOT)
 
 
 def test_a_person_has_their_own_things_and_nobody_elses():
-    mine = of_user(ANN)
+    mine = Roles().scopes_of_user(ANN)
     assert may(mine, "start:servers", user="ann", server="ann/lab")
     assert may(mine, "access:servers", server="ann/")
     assert may(mine, "read:tokens", user="ann")
@@ -91,13 +92,13 @@ def test_filters_hold_for_groups_servers_and_services():
     ],
 )
 def test_a_token_gets_the_part_that_its_maker_has(requested, granted, refused):
-    result = narrow(requested, of_user(ANN))
+    result = narrow(requested, Roles().scopes_of_user(ANN))
     assert granted in result
     assert refused not in result
 
 
 def test_a_token_of_an_admin_can_be_for_themselves_alone():
-    result = narrow(["self"], of_user(ROOT))
+    result = narrow(["self"], Roles().scopes_of_user(ROOT))
     assert may(result, "servers", user="root")
     assert not may(result, "servers", user="ann")
 
@@ -124,7 +125,7 @@ def test_narrowing_to_all_that_one_has_loses_nothing(owned):
 def test_any_text_is_a_scope_or_is_not(text):
     assert isinstance(known(text), bool)
     assert isinstance(may(frozenset({text}), text), bool)
-    narrow([text], of_user(ROOT))
+    narrow([text], Roles().scopes_of_user(ROOT))
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,13 @@ def test_a_partition_that_lets_none_of_the_accounts_in_is_not_there():
         (replace(CPU, qos=("none",)), False),
         (replace(CPU, denied_qos=("normal", "long", "gpuq")), False),
         (replace(CPU, groups=()), False),
+        (replace(CPU, groups=("chem",)), False),
+        (replace(CPU, groups=("chem", "staff")), True),
     ],
 )
 def test_allow_and_deny_lists_are_honoured(partition, there):
     catalog = replace(CATALOG, partitions=(partition,))
-    assert bool(partitions(facts=replace(FACTS, catalog=catalog))) is there
+    assert bool(partitions(facts=replace(FACTS, catalog=catalog, grants=replace(ALICE, groups=("staff",))))) is there
 
 
 def test_without_a_field_for_the_account_the_persons_own_decides():
@@ -206,6 +208,32 @@ def test_a_limit_of_the_qos_takes_the_place_of_the_associations():
     assert limit("cores", way).why == "Account bio allows you 2 cores."
     assert limit("walltime", replace(way, partition=Partition(name="p", max_walltime=HOUR))).most == HOUR
     assert limit("memory", way) is None
+
+
+def test_a_limit_of_the_partitions_qos_comes_first_unless_the_jobs_qos_is_over_it():
+    own = Qos(name="own", per_job=Limits(walltime=HOUR), per_user=Limits(gpus=1))
+    job = Qos(name="long", per_job=Limits(walltime=48 * HOUR, cores=4), per_user=Limits(gpus=3))
+    way = Way(partition=Partition(name="p", gpus=GPU.gpus, nodes=1), qos=job, own=own)
+    assert limit("walltime", way).why == "Partition p (its QOS own) allows one job 1 hour."
+    assert limit("cores", way).most == 4  # which the partition's leaves open
+    assert limit("gpus", way).most == 1
+    over = replace(way, qos=replace(job, over_partition=True))
+    assert limit("walltime", over).most == 48 * HOUR
+    assert limit("gpus", over).most == 3
+
+
+def test_who_is_in_none_of_the_groups_is_told_which_those_are():
+    catalog = replace(CATALOG, partitions=(replace(CPU, groups=("chem", "bio")),))
+    said = why_nothing(ALL, replace(FACTS, catalog=catalog))
+    assert said == "This is for members of chem or bio, and you are not one. Ask the people who run it."
+
+
+def test_a_partition_with_a_qos_of_its_own_brings_it_on_every_way():
+    catalog = replace(CATALOG, partitions=(replace(CPU, own_qos="gpuq"),))
+    found = ways(ALL, replace(FACTS, catalog=catalog))
+    assert {way.own.name for way in found} == {"gpuq"}
+    (bare,) = ways(ALL, Facts(catalog=replace(catalog, enforced=False)))
+    assert bare.own.name == "gpuq"
 
 
 def test_what_accounting_limits_is_the_sum_over_the_nodes():

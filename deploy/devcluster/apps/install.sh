@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install the apps that the dev cluster's profiles start: JupyterLab, Notebook, TensorBoard, code-server.
-# Arguments: TARGET LOCK UV. Everybody can read the target, for jobs run as their users; a stamp says which locks it has.
+# Arguments: TARGET LOCK UV. Everybody can read the target, for jobs run as their users. Each of its two halves has a stamp
+# that says which lock it was made from, and is made anew alone.
 #
 # code-server is made for one version of Node and brings parts that are compiled here. What its own install script fetches
 # from elsewhere (ripgrep) is Debian's instead, and its Kerberos binding, which only proxies need, is left out.
@@ -9,18 +10,28 @@ target=$1
 lock=$2
 uv=$3
 here=$(cd "$(dirname "$0")" && pwd)
-stamp=$(cat "$0" "$lock" "$here/package-lock.json" | sha256sum | cut -d' ' -f1)
-[ "$(cat "$target/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
-
-"$here/../../../tests/debian.sh" node:nodejs npm:npm g++:g++ rg:ripgrep
-echo "Installing the apps of the dev cluster in $target (about three minutes, once)"
 umask 022
-rm -rf "$target"
-mkdir -p "$target"
+mkdir -p "$target/bin"
 
-"$uv" venv --quiet --no-config --python /usr/bin/python3 "$target/python"
-UV_LINK_MODE=copy UV_NO_CONFIG=1 "$uv" pip sync --quiet --require-hashes --python "$target/python/bin/python" "$lock"
+made_from() { cat "$@" | sha256sum | cut -d' ' -f1; }
+up_to_date() { [ "$(cat "$target/$1.stamp" 2>/dev/null)" = "$2" ]; }
 
+python=$(made_from "$lock")
+if ! up_to_date python "$python"; then
+    echo "Installing the dev cluster's apps in Python in $target"
+    [ -x "$target/python/bin/python" ] || "$uv" venv --quiet --no-config --python /usr/bin/python3 "$target/python"
+    UV_LINK_MODE=copy UV_NO_CONFIG=1 "$uv" pip sync --quiet --require-hashes --python "$target/python/bin/python" "$lock"
+    for program in jupyter jupyterhub-singleuser jupyterhub-idle-culler tensorboard; do
+        ln -sfn "$target/python/bin/$program" "$target/bin/$program"
+    done
+    echo "$python" > "$target/python.stamp"
+fi
+
+node=$(made_from "$0" "$here/package.json" "$here/package-lock.json")
+up_to_date node "$node" && exit 0
+"$here/../../../tests/debian.sh" node:nodejs npm:npm g++:g++ rg:ripgrep
+echo "Installing the dev cluster's code-server in $target (about three minutes, once)"
+rm -rf "$target/node"
 mkdir "$target/node"
 cp "$here/package.json" "$here/package-lock.json" "$target/node/"
 cd "$target/node"
@@ -34,11 +45,6 @@ npm rebuild --silent @vscode/spdlog native-watchdog node-pty
 mkdir -p node_modules/@vscode/ripgrep/bin
 ln -sf "$(command -v rg)" node_modules/@vscode/ripgrep/bin/rg
 ln -sfn node_modules node_modules.asar
-
-mkdir -p "$target/bin"
-for program in jupyter tensorboard; do
-    ln -s "$target/python/bin/$program" "$target/bin/$program"
-done
 printf '#!/bin/sh\nexec node %s/node/node_modules/code-server/out/node/entry.js "$@"\n' "$target" > "$target/bin/code-server"
 chmod 755 "$target/bin/code-server"
-echo "$stamp" > "$target/stamp"
+echo "$node" > "$target/node.stamp"

@@ -25,8 +25,8 @@ ALICE = Identity(name="alice", uid=1001, gid=1001, groups=(1001,), home="/home/a
 def slurm_config(slurm: Any, client: str, **more: Any) -> SlurmConfig:
     """How to speak to a cluster of the tests."""
     ways = {
-        "cli": {"conf": str(slurm.slurm_conf)},
-        "pyslurm": {"conf": str(slurm.slurm_conf)},
+        "cli": {"conf": str(slurm.slurm_conf), "bin_dir": slurm.layout.bin_dir},
+        "pyslurm": {"conf": str(slurm.slurm_conf), "bin_dir": slurm.layout.bin_dir},
         "rest": {"rest_url": slurm.restd_url, "rest_key_file": str(slurm.layout.jwt_key)},
     }
     return SlurmConfig(**{"client": client, **ways[client], **more})
@@ -80,7 +80,7 @@ def job(**more: Any) -> JobSpec:
         "attempt": server.attempt,
         "user": server.user,
         "server": server.name,
-        "command": ("/bin/sleep", "300", "{socket}"),
+        "command": ("/bin/sh", "-c", "exec sleep 300", "{socket}"),
         "environment": {},
         "directory": "~/",
         "base_path": f"/user/{server.user}/{server.name}/",

@@ -17,7 +17,7 @@ def test_slurmrestd_tells_the_same_nodes_partitions_and_limits_as_the_commands()
     assert rest.nodes_of(seen.answer("nodes.json")) == text.nodes_of(seen.text("nodes.txt"))
     assert rest.partitions_of(seen.answer("partitions.json")) == text.partitions_of(seen.text("partitions.txt"))
     assert rest.qos_of(seen.answer("qos.json")) == text.qos_of(seen.text("qos.txt"))
-    granted = rest.grants_of(seen.answer("associations.json"), seen.answer("users.json"))
+    granted = rest.grants_of(seen.answer("associations.json"))
     assert granted == text.grants_of(seen.text("users.txt"))
 
 
@@ -100,7 +100,7 @@ class Answers:
     async def get(self, kind, path):
         if path in self.away or kind in self.away:
             raise LauncherError("It does not answer.", transient=True)
-        assert (kind == "slurmdb") == (path in ("qos", "users", "associations"))
+        assert (kind == "slurmdb") == (path in ("qos", "associations"))
         return seen.answer(f"{path}.json")
 
 
@@ -113,9 +113,9 @@ def test_the_catalog_is_gathered_by_slurmrestd_alone():
 
 
 def test_associations_of_other_clusters_are_left_out():
-    answers = (seen.answer("associations.json"), seen.answer("users.json"))
-    assert set(rest.grants_of(*answers, "towpath7")) == {"alice", "bob", "carol", "root"}
-    assert rest.grants_of(*answers, "elsewhere") == {}
+    answer = seen.answer("associations.json")
+    for cluster, people in (("towpath7", {"alice", "bob", "carol", "root"}), ("elsewhere", set())):
+        assert set(rest.grants_of({**answer, "meta": {"slurm": {"cluster": cluster}}})) == people
 
 
 def test_without_slurmdbd_the_rest_is_shown():
@@ -187,4 +187,4 @@ def test_no_answer_breaks_the_reading(one, other):
     rest.partitions_of(one)
     rest.reservations_of(one)
     rest.qos_of(one)
-    rest.grants_of(one, other)
+    rest.grants_of(one)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from batch.contract import LauncherError
 from batch.slurm import gather_text as text
 from batch.slurm.gather import Gatherer, Node, gpus_of, names, who, with_nodes
+from batch.slurm.groups import Groups
 from state.catalog import Association, GpuCount, Grants, Limits, Partition, Qos
 from tests.batch.slurm import seen
 from tests.conftest import run
@@ -52,6 +53,10 @@ def test_partitions_are_read_with_who_may_use_them():
         denied_qos=("debug",),
         groups=("alice", "bob"),
     )
+    (own,) = text.partitions_of("PartitionName=x QoS=small State=UP")
+    assert own.own_qos == "small"
+    (over,) = text.qos_of("big|5|||||||DenyOnLimit,OverPartQOS")
+    assert over.over_partition
 
 
 def test_partitions_of_root_alone_are_not_offered():
@@ -220,9 +225,12 @@ class Commands:
         return seen.text("qos.txt" if "qos" in argv else "users.txt")
 
 
+EVERYBODY = Groups(lambda _: (1, ()), lambda _: 1)
+
+
 def gathered(*away):
     commands = Commands(*away)
-    return run(Gatherer("hpc", text.TextSource(commands.run)).gather()), commands
+    return run(Gatherer("hpc", text.TextSource(commands.run), EVERYBODY).gather()), commands
 
 
 def test_the_catalog_shows_what_partitions_have_and_what_is_free():
@@ -266,7 +274,7 @@ def test_without_accounting_everybody_may_try_everything():
 def test_when_the_accounting_goes_away_what_it_told_last_stands():
     async def main():
         commands = Commands()
-        gatherer = Gatherer("hpc", text.TextSource(commands.run))
+        gatherer = Gatherer("hpc", text.TextSource(commands.run), EVERYBODY)
         before = await gatherer.gather()
         commands.away = ("sacctmgr",)
         after = await gatherer.gather()

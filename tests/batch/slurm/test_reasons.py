@@ -78,6 +78,14 @@ def test_the_reasons_that_people_meet_most():
             "not open to the account physics",
         ),
         ("launch failed requeued held", "JobHeldAdmin", "could not be started on its node"),
+        # as that of 24.11.5 and 26.05.5 did
+        ("ReqNodeNotAvail, May be reserved for other job", "ReqNodeNotAvail", "The nodes that it could run on"),
+        ("RaisedSignal:11(Segmentation fault)", "RaisedSignal", "ended by a signal"),
+        (
+            "uid 1001 not in group permitted to use this partition (cpu). groups allowed: bob",
+            "AccountNotAllowed",
+            "The partition gpu is only for certain groups",
+        ),
         ("", "", "has not looked at the job yet"),
         ("None", "None", "has not looked at the job yet"),
     ],
@@ -114,8 +122,8 @@ def test_the_start_is_rounded_up_to_a_minute_and_one_that_has_passed_says_nothin
 
 
 def test_every_phrase_is_met_before_it_is_taken_for_a_name():
-    for beginning, _, told_ in PHRASES:
-        assert "{" not in waiting(beginning, now=0.0).message
+    for part, _, told_ in PHRASES:
+        assert "{" not in waiting(part, now=0.0).message
         assert told_.hint.endswith(".")
 
 

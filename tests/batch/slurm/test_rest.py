@@ -86,6 +86,9 @@ OLD = {
     "exit_code": 1792,
     "restart_cnt": 1,
     "batch_host": "cn1",
+    "tres_alloc_str": "cpu=2,mem=400M,node=2,billing=2",
+    "node_count": 2,
+    "time_limit": 30,
 }
 
 
@@ -97,6 +100,7 @@ NEW = {
     **OLD,
     "job_state": ["RUNNING"],
     **{name: wrapped(OLD[name]) for name in ("priority", "submit_time", "start_time", "end_time")},
+    **{name: wrapped(OLD[name]) for name in ("node_count", "time_limit")},
     "exit_code": {
         "status": ["ERROR"],
         "return_code": wrapped(7),
@@ -109,6 +113,7 @@ def test_both_generations_tell_the_same_job():
     (old,), (new,) = jobs_of({"jobs": [OLD]}), jobs_of({"jobs": [NEW]})
     assert old == new
     assert (old.id, old.started, old.ends, old.exit_code, old.signal, old.reason) == (7, 20.0, 30.0, 7, 0, "")
+    assert (old.memory, old.limit) == (200 << 20, 1800.0)
 
 
 def test_flags_of_a_state_are_shown_in_its_place():
@@ -327,9 +332,26 @@ def test_a_job_that_is_not_there_is_no_error_of_a_cancel_nor_of_the_accounting(r
         gone = {"errors": [{"error_number": 2017, "error": "Invalid job id specified"}]}
         restd.tell("/slurm/v0.0.38/job/9", gone, 500)
         await client.cancel(9, ALICE)
+        newer = {"status": [{"error": {"code": 2021, "message": "Job/step already completing or completed"}}]}
+        restd.tell("/slurm/v0.0.38/job/9", {**newer, "errors": []})
+        await client.cancel(9, ALICE)
         nothing = {"errors": [{"error_number": 9003, "error": "Nothing found with query"}], "jobs": []}
         restd.tell("/slurmdb/v0.0.38/job/9", nothing)
         assert await client.past(ids=[9], since=0) == []
+        await client.close()
+
+    run(body())
+
+
+def test_a_cancel_that_newer_versions_refuse_beside_empty_errors_is_refused(restd, client):
+    async def body():
+        told = {"error": {"code": 2002, "message": "Access/permission denied"}, "step_id": "9"}
+        restd.tell("/slurm/v0.0.38/job/9", {"status": [told], "errors": [], "warnings": []})
+        with pytest.raises(LauncherError) as caught:
+            await client.cancel(9, ALICE)
+        assert caught.value.code == "denied"
+        restd.tell("/slurm/v0.0.38/job/9", {"status": [], "errors": [], "warnings": []})
+        await client.cancel(9, ALICE)
         await client.close()
 
     run(body())

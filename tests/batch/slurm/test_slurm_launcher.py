@@ -9,7 +9,14 @@ from batch.contract import JobState, LauncherError
 from batch.slurm import launcher as module
 from batch.slurm.client import Past
 from batch.slurm.identity import Identity
-from batch.slurm.launcher import AGAIN_SECONDS, KEEP_SECONDS, LATE_SECONDS, LOST_SECONDS, REST_SECONDS
+from batch.slurm.launcher import (
+    AGAIN_SECONDS,
+    KEEP_SECONDS,
+    LATE_SECONDS,
+    LOST_SECONDS,
+    REST_SECONDS,
+    WORD_SECONDS,
+)
 from tests.batch.slurm.making import job
 from tests.batch.slurm.scripted import Clock, Scripted, make
 from tests.conftest import run
@@ -301,6 +308,54 @@ def test_an_accounting_that_stays_behind_is_not_waited_for(one, slurm, clock):
         clock.now += LATE_SECONDS
         view = (await one.poll())[spec.attempt]
         assert (view.state, view.exit_code) == (JobState.FAILED, 2)
+
+    run(body())
+
+
+def test_an_end_without_the_accounting_is_told_with_what_slurmctld_knows(one, slurm, clock):
+    async def body():
+        spec = job(again=False)
+        number = int((await one.submit(spec)).native_id)
+        slurm.step(number, "RUNNING", started=clock.now, memory=200 << 20, limit=1800.0)
+        await one.poll()
+        slurm.db_down = True
+        slurm.end(number, "OUT_OF_MEMORY", forget=False, signal=125)
+        view = (await one.poll())[spec.attempt]
+        assert view.ending.message == "It ran out of memory: it needed more than the 200 MB that it asked for."
+
+    run(body())
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_what_a_late_accounting_adds_to_an_end_is_told_when_it_comes(one, slurm, clock, forget):
+    async def body():
+        spec = job(again=False)
+        slurm.db_down = True
+        view = await ended(one, slurm, clock, spec, "CANCELLED", forget=False, told=False, code=1)
+        assert "outside the hub" in view.ending.message
+        slurm.db_down = False
+        slurm.end(1, "CANCELLED", forget=forget, cancelled_by="carol", code=None)
+        clock.now += REST_SECONDS
+        view = (await one.poll())[spec.attempt]
+        assert (view.state, view.ending.message) == (JobState.CANCELED, "carol cancelled the job.")
+        slurm.calls.clear()
+        assert (await one.poll())[spec.attempt] == view
+        assert slurm.calls == ["jobs"]
+
+    run(body())
+
+
+def test_an_accounting_that_never_tells_is_not_asked_for_ever(one, slurm, clock):
+    async def body():
+        spec = job(again=False)
+        await ended(one, slurm, clock, spec, forget=False, told=False, code=2)
+        clock.now += LATE_SECONDS
+        view = (await one.poll())[spec.attempt]
+        assert view.state is JobState.FAILED
+        clock.now += WORD_SECONDS + 1
+        slurm.calls.clear()
+        assert (await one.poll())[spec.attempt] == view
+        assert slurm.calls == ["jobs"]
 
     run(body())
 

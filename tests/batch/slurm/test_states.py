@@ -3,7 +3,7 @@
 import pytest
 
 from batch.contract import JobState
-from batch.slurm.states import STATES, exit_of, job_state, one_word
+from batch.slurm.states import STATES, exit_of, exit_text, job_state, one_word
 
 ENDED = {
     "COMPLETED",
@@ -59,6 +59,12 @@ def test_a_flag_stands_for_the_state_that_it_belongs_to_as_in_squeue():
     assert one_word(["CONFIGURING", "RUNNING"]) == "CONFIGURING"
     assert one_word(["RUNNING"]) == "RUNNING"
     assert one_word([]) == ""
+
+
+def test_squeue_writes_a_wait_status_or_from_later_versions_code_and_signal():
+    assert exit_text("768") == exit_text("3:0") == (3, 0)  # 22.05; 24.11 and 26.05
+    assert exit_text("11") == exit_text("0:11") == (0, 11)
+    assert exit_text("") == exit_text("0") == exit_text("0:0") == (0, 0)
 
 
 def test_an_exit_is_a_wait_status():

@@ -139,6 +139,7 @@ class Job:
             self.submit_time, self.start_time, self.end_time = facts["submit"], facts["start"], facts["end"]
             self.exit_code, self.exit_code_signal, self.requeue_count = facts["exit"], 0, 0
             self.batch_host = "cn1" if facts["state"] == "RUNNING" else None
+            self.memory, self.num_nodes, self.time_limit = 500, 1, 30
 
     def cancel(self):
         with _cluster() as jobs:
@@ -177,8 +178,7 @@ class _PastJobs(dict):
                 if (not ids or job["id"] in ids) and (not names or job["name"] in names):
                     past = Job(job["id"], job)
                     past.cancelled_by = "alice" if job["state"] == "CANCELLED" else None
-                    past.elapsed_time, past.time_limit = job["end"] - job["start"], 30
-                    past.memory, past.num_nodes, past.nodelist = 500, 1, "cn1"
+                    past.elapsed_time, past.nodelist = job["end"] - job["start"], "cn1"
                     past.steps = {"batch": SimpleNamespace(stats=SimpleNamespace(max_resident_memory=1 << 20))}
                     found[past.id] = past
         return found

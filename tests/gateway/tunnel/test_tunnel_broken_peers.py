@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from tests.gateway.tunnel_harness import Upstream, Worker, answers, free_port, parse, read_request, until
+from tests.gateway.tunnel_harness import Upstream, Worker, answers, parse, read_request, until
+from tests.ports import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

@@ -6,7 +6,8 @@ from gateway.tunnel import Caller, Tunnel, TunnelOptions
 from gateway.tunnel.headers import ResponseHead
 from gateway.wire import Server
 from state.records import Endpoint, Route
-from tests.gateway.tunnel_harness import Upstream, free_port, read_request
+from tests.gateway.tunnel_harness import Upstream, read_request
+from tests.ports import free_port
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT = b"9\r\ndata: x\n\n\r\n"

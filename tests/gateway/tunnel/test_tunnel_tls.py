@@ -16,7 +16,8 @@ from batch.authority import ensure
 from gateway.tunnel.identity import GatewayIdentity
 from state.config import Config
 from tests.batch.way_in import ATTEMPT, OTHER, Node
-from tests.gateway.tunnel_harness import Upstream, Worker, answers, free_port
+from tests.gateway.tunnel_harness import Upstream, Worker, answers
+from tests.ports import free_port
 
 APP = (sys.executable, str(Path(__file__).parents[2] / "apps" / "echo.py"), "{socket}")
 NAME = f"{ATTEMPT}.towpath.internal"

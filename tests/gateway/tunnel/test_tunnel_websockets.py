@@ -10,7 +10,8 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.gateway.tunnel_harness import Upstream, Worker, free_port, until
+from tests.gateway.tunnel_harness import Upstream, Worker, until
+from tests.ports import free_port
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 HANDSHAKE = (

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.wire import Server
-from tests.gateway.tunnel_harness import free_port, parse
+from tests.gateway.tunnel_harness import parse
+from tests.ports import free_port
 
 PEM = str(Path(__file__).parents[2] / "contracts/loopback.pem")
 ONLY = (b"POST", b"/hub/api/towpath/report")

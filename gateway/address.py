@@ -1,0 +1,32 @@
+"""Which address a request came from, for records and limits.
+
+Owns: one pure decision. Refuses to know what it is used for. What an app is told is another thing (`tunnel.forwarded`).
+"""
+
+from ipaddress import ip_address
+from typing import Final
+
+from gateway.tunnel.forwarded import trusted
+from gateway.tunnel.options import Network
+
+_CHAIN_MAX: Final = 20
+
+
+def client_address(peer: str, fields: list[tuple[bytes, bytes]], networks: tuple[Network, ...]) -> str:
+    """The nearest address that is no trusted proxy's, read from the right of X-Forwarded-For; else the peer's.
+
+    Whoever asks can write anything at the left of that header; what a trusted proxy has appended is at the right.
+    """
+    if not trusted(peer, networks):
+        return peer
+    chain = b",".join(value for name, value in fields if name == b"x-forwarded-for").split(b",")
+    nearest = peer
+    for raw in reversed(chain[-_CHAIN_MAX:]):
+        text = raw.strip().decode("latin-1")
+        try:
+            nearest = str(ip_address(text))
+        except ValueError:
+            break  # what stands left of something unreadable is nobody's word
+        if not trusted(nearest, networks):
+            break
+    return nearest

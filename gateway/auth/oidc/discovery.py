@@ -1,0 +1,140 @@
+"""What a provider says of itself: its endpoints and its keys, fetched once and kept.
+
+Owns: how long they are kept, when they are fetched again, and what is refused. Refuses to know tokens and people.
+
+Sources: OpenID Connect Discovery 1.0 sections 4.2 and 4.3 (the issuer must be the one that was asked), RFC 8414,
+OpenID Connect Core section 10.1.1 (a key that is not known: fetch the keys again).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import Struct
+
+from gateway.auth.oidc.door import ALGORITHMS, Client, PublicKey, public_keys
+from gateway.auth.oidc.errors import AwayError, UnbelievableError
+from state.urls import is_private
+
+log = logging.getLogger("towpath.sign-in")
+
+KEPT_SECONDS: Final = 3600.0
+REFETCH_SECONDS: Final = 10.0
+"""How soon keys may be fetched again because a token names one that is not known."""
+URL_MAX: Final = 2048
+WELL_KNOWN: Final = "/.well-known/openid-configuration"
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """A provider's endpoints; an empty one is not there.
+
+    `says_issuer`: it names itself in every answer to an authorization request (RFC 9207).
+    """
+
+    issuer: str
+    authorize: str
+    token: str
+    userinfo: str = ""
+    keys: str = ""
+    end_session: str = ""
+    revocation: str = ""
+    algorithms: tuple[str, ...] = ALGORITHMS
+    auth_methods: tuple[str, ...] = ()
+    says_issuer: bool = False
+
+
+class Discovery:
+    """One provider's facts and keys, for one worker."""
+
+    def __init__(self, client: Client, issuer: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._issuer = issuer
+        self._clock = clock
+        self._facts: Facts | None = None
+        self._facts_at = 0.0
+        self._keys: tuple[PublicKey, ...] = ()
+        self._keys_at = float("-inf")
+        self._turn = asyncio.Lock()
+
+    async def facts(self) -> Facts:
+        """The endpoints; old ones while new ones cannot be had. Raises AwayError, UnbelievableError."""
+        if self._facts is not None and self._clock() - self._facts_at < KEPT_SECONDS:
+            return self._facts
+        async with self._turn:
+            if self._facts is None or self._clock() - self._facts_at >= KEPT_SECONDS:
+                try:
+                    self._facts = facts_in(await self._ask(self._issuer.rstrip("/") + WELL_KNOWN), self._issuer)
+                except (AwayError, UnbelievableError) as error:
+                    if self._facts is None:
+                        raise
+                    log.warning("What %s says of itself cannot be read again: %s", self._issuer, error)
+                    self._facts_at = self._clock() - KEPT_SECONDS + REFETCH_SECONDS
+                else:
+                    self._facts_at = self._clock()
+        return self._facts
+
+    async def keys(self, wanted: str) -> tuple[PublicKey, ...]:
+        """The keys; fetched again when `wanted` (a key's id) is none of them, though not more often than it is fair.
+
+        Raises AwayError, UnbelievableError.
+        """
+        facts = await self.facts()
+        if self._has(wanted) and self._clock() - self._keys_at < KEPT_SECONDS:
+            return self._keys
+        async with self._turn:
+            age = self._clock() - self._keys_at
+            if age >= KEPT_SECONDS or (age >= REFETCH_SECONDS and not self._has(wanted)):
+                self._keys_at = self._clock()
+                try:
+                    self._keys = public_keys(await self._ask(facts.keys))
+                except AwayError:
+                    if not self._has(wanted):
+                        raise
+        return self._keys
+
+    def _has(self, wanted: str) -> bool:
+        return bool(self._keys) and (not wanted or any(key.id == wanted for key in self._keys))
+
+    async def _ask(self, url: str) -> Any:
+        answer = await self._client.get(url)
+        if answer.status != 200:  # noqa: PLR2004 - HTTP
+            raise AwayError(f"{url} answers {answer.status}")
+        return answer.value
+
+
+def facts_in(found: Any, issuer: str) -> Facts:
+    """What a discovery document says, if it is this issuer's. Raises UnbelievableError."""
+    if not isinstance(found, dict):
+        raise UnbelievableError("the discovery document is no JSON object")
+    if found.get("issuer") != issuer:
+        raise UnbelievableError(
+            f"the discovery document is of {str(found.get('issuer'))[:URL_MAX]!r}, not of {issuer!r}", claim="issuer"
+        )
+
+    def url(name: str, *, needed: bool = False) -> str:
+        value = found.get(name)
+        if value is None and not needed:
+            return ""
+        if not isinstance(value, str) or len(value) > URL_MAX or not is_private(value):
+            raise UnbelievableError(f"{name} in the discovery document is no https URL", claim=name)
+        return value
+
+    def names(name: str) -> tuple[str, ...]:
+        value = found.get(name)
+        return tuple(entry for entry in value if isinstance(entry, str)) if isinstance(value, list) else ()
+
+    offered = names("id_token_signing_alg_values_supported")
+    return Facts(
+        issuer=issuer,
+        authorize=url("authorization_endpoint", needed=True),
+        token=url("token_endpoint", needed=True),
+        userinfo=url("userinfo_endpoint"),
+        keys=url("jwks_uri", needed=True),
+        end_session=url("end_session_endpoint"),
+        revocation=url("revocation_endpoint"),
+        algorithms=tuple(name for name in ALGORITHMS if name in offered) or ALGORITHMS,
+        auth_methods=names("token_endpoint_auth_methods_supported"),
+        says_issuer=found.get("authorization_response_iss_parameter_supported") is True,
+    )

@@ -1,0 +1,118 @@
+"""Sign-in with the password of an account on the hub's machine, by PAM.
+
+Owns: the helper processes (one a sign-in, so many at a time), and what their word means here.
+Refuses to know libpam: that is the helper's (`pam_helper`), where a module that hangs or crashes costs one sign-in.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.auth.proof import Proven
+from gateway.auth.throttle import WRONG
+from portal.auth import Provider, RefusedError, UnansweredError
+from state.config import PamConfig
+
+HELPER: Final = Path(__file__).with_name("pam_helper.py")
+AT_ONCE: Final = 8
+"""Helpers of one worker that run at the same time; the others wait, at most `WAITING` of them."""
+WAITING: Final = 64
+GRACE: Final = 2.0
+"""Seconds after its own time-out after which a helper is taken for dead."""
+ANSWER_MAX: Final = 256 * 1024
+_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+
+
+def command(config: PamConfig) -> tuple[str, ...]:
+    """The helper's argv. Who signs in, and how, it is told by pipe."""
+    helper = (sys.executable, "-I", "-S", str(HELPER), config.service)
+    return ("sudo", "-n", "--", *helper) if config.sudo else helper
+
+
+class PamProof:
+    """The provider of kind `pam` (`gateway.auth.proof.Proof`)."""
+
+    def __init__(self, shown: Provider, config: PamConfig) -> None:
+        self.shown = shown
+        self._config = config
+        self._running = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
+
+    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
+        """The account of this name and password. Raises RefusedError and UnansweredError."""
+        if self._waiting >= WAITING:
+            raise UnansweredError("Very many people are signing in just now. Try again in a moment.", untried=True)
+        asked = {
+            "name": fields.get("name", ""),
+            "password": fields.get("password", ""),
+            "address": request.scope["state"]["address"],
+            "seconds": self._config.timeout,
+        }
+        self._waiting += 1
+        try:
+            async with self._running:
+                told = await ask(command(self._config), asked)
+        finally:
+            self._waiting -= 1
+        return judged(told, self._config)
+
+
+def judged(told: Mapping[str, Any], config: PamConfig) -> Proven:
+    """What the helper's word means. Raises RefusedError and UnansweredError."""
+    match told["verdict"]:
+        case "yes" if told["uid"] < config.least_uid:
+            raise RefusedError("This is an account of the system, which is nobody's to sign in with here.")
+        case "yes":
+            return Proven(name=told["name"], groups=tuple(told["groups"]) if config.groups else None)
+        case "no":
+            raise RefusedError(WRONG)
+        case "closed":
+            raise RefusedError(str(told["why"]))
+        case _:
+            raise UnansweredError(str(told["why"]))
+
+
+async def ask(argv: tuple[str, ...], asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Start a helper, tell it, hear it. It ends with this, whatever happens."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=_ENVIRONMENT, cwd="/", limit=ANSWER_MAX
+        )
+    except OSError as error:
+        return {"verdict": "fault", "why": f"The helper for PAM does not start: {error.strerror}."}
+    try:
+        async with asyncio.timeout(asked["seconds"] + GRACE):
+            return await _converse(process, asked)
+    except (TimeoutError, OSError, ValueError):
+        return {"verdict": "fault", "why": "PAM did not answer in time."}
+    finally:
+        await _end(process)
+
+
+async def _converse(process: Process, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(asked).encode() + b"\n")
+    await process.stdin.drain()
+    line = await process.stdout.readline()
+    if not line:
+        return {"verdict": "fault", "why": "The helper for PAM ended without a word."}
+    told: Mapping[str, Any] = json.loads(line)
+    return told
+
+
+async def _end(process: Process) -> None:
+    """Its standard input ends, so that it ends its child and itself. A helper under sudo is not ours to kill."""
+    assert process.stdin is not None
+    process.stdin.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GRACE):
+            await process.wait()
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            process.kill()

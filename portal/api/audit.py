@@ -1,0 +1,35 @@
+"""The audit, for programs: `/towpath/audit`.
+
+Owns: its URL and its shape. Refuses to know who may read what: `portal.trail`.
+"""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Request, Response
+from litestar.handlers import HTTPRouteHandler
+
+from portal.replies import reply
+from portal.site import Site
+from portal.trail import Asked
+from portal.verbs import read
+from state.audit import shown
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    @read("/towpath/audit", summary="What was done, newest first")
+    async def audit(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """`about`, `who`, `user`, `server`, `address`, `act`, `outcome`, `since`, `until`, `limit`, `before`.
+
+        Needs `read:audit`; with its filter (as everybody has it for themselves), only what the caller did, and what was
+        done to them. `next` is where older entries are; a page may be short and have one.
+        """
+        asked = Asked(request)
+        entries, older = await asked.page(site)
+        path = site.at("api", "towpath", "audit")
+        onward = f"{path}?{urlencode({**asked.given, 'before': older})}" if older else None
+        return reply({"entries": [shown(entry) for entry in entries], "next": onward})
+
+    return [audit]

@@ -1,0 +1,119 @@
+"""The audit: an append-only stream of acts, a short one per person of what was done to them, and readers' cursors.
+
+Key layout: docs/state.md, tags `{audit}` and `{u:NAME}`. One verb writes: `note`. Refuses to know who does what, and
+what a reader does with an entry.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from state.audit import Act, Entry, Outcome, Wanted, made_plain
+from state.redis import Redis, Script
+from state.store import keys
+
+MOST: Final = 1_000_000
+"""Entries that the stream never exceeds by much, whatever the configuration keeps (`[audit]`)."""
+OWN_KEPT: Final = 500
+OWN_SECONDS: Final = 180 * 24 * 3600
+AT_ONCE: Final = 1000
+READ_MOST: Final = 50_000
+"""Entries that one call of `page` looks at."""
+
+# KEYS: cursors. ARGV: reader, fencing token, position.
+_ADVANCE: Final = Script("""
+local now = redis.call('HGET', KEYS[1], ARGV[1])
+if now and tonumber(string.match(now, '^(%d+):')) > tonumber(ARGV[2]) then
+  return redis.error_reply('FENCED token')
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[3])
+return 1
+""")
+
+_ENCODER: Final = msgspec.json.Encoder()
+_ENTRY: Final = msgspec.json.Decoder(Entry)
+
+
+class Audit:
+    """The audit. All verbs raise StateUnavailableError when Redis cannot serve."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def note(self, entry: Entry) -> None:
+        """Append, its texts made plain. What was done to a person is in their own stream too."""
+        told = made_plain(entry)
+        record = _ENCODER.encode(replace(told, id=""))
+        commands: list[tuple[Any, ...]] = [("XADD", keys.AUDIT_LOG, "MAXLEN", "~", MOST, "*", "entry", record)]
+        if told.user and told.outcome is Outcome.DONE and told.act is not Act.USER_REMOVED:
+            own = keys.audit(told.user)
+            commands.append(("XADD", own, "MAXLEN", "~", OWN_KEPT, "*", "entry", record))
+            commands.append(("EXPIRE", own, OWN_SECONDS))
+        await self._redis.pipeline(commands)
+
+    async def first(self, what: str, *, seconds: int) -> bool:
+        """Whether `what` (short, of our own making) comes for the first time within `seconds`, on any worker."""
+        return await self._redis.call("SET", keys.audit_seen(what), 1, "NX", "EX", seconds) is not None
+
+    async def page(self, wanted: Wanted, *, before: str = "", limit: int = 100) -> tuple[list[Entry], str]:
+        """The newest `limit` entries that fit, older than the id `before`; and where to go on (`""`: nothing older).
+
+        A call looks at READ_MOST entries at most: a page may be short, and still have more behind it.
+        """
+        found: list[Entry] = []
+        looked = 0
+        while looked < READ_MOST:
+            end = f"({before}" if before else "+"
+            entries = await self._redis.call("XREVRANGE", keys.AUDIT_LOG, end, "-", "COUNT", AT_ONCE)
+            for raw in entries:
+                entry = _entry(raw)
+                if len(found) == limit:
+                    return found, found[-1].id
+                if wanted.since is not None and entry.time < wanted.since:
+                    return found, ""
+                before = entry.id
+                if wanted.fits(entry):
+                    found.append(entry)
+            if len(entries) < AT_ONCE:
+                return found, ""
+            looked += len(entries)
+        return found, before
+
+    async def of_user(self, name: str, *, limit: int = OWN_KEPT) -> list[Entry]:
+        """What was done to a person, newest first."""
+        return [_entry(raw) for raw in await self._redis.call("XREVRANGE", keys.audit(name), "+", "-", "COUNT", limit)]
+
+    async def after(self, position: str, *, timeout: float = 0, most: int = AT_ONCE) -> list[Entry]:  # noqa: ASYNC109
+        """Up to `most` entries after an id, oldest first; waits up to `timeout` seconds when there is none."""
+        command = ("XREAD", "COUNT", most)
+        found = await self._redis.call(*command, "STREAMS", keys.AUDIT_LOG, position)
+        if not found and timeout > 0:
+            block = ("BLOCK", max(1, int(timeout * 1000)))
+            found = await self._redis.wait(*command, *block, "STREAMS", keys.AUDIT_LOG, position, seconds=timeout)
+        return [_entry(raw) for raw in found[0][1]] if found else []
+
+    async def cursor(self, reader: str) -> str:
+        """How far a reader has come; `"0-0"`: it has not begun."""
+        found = await self._redis.call("HGET", keys.AUDIT_CURSORS, reader)
+        return "0-0" if found is None else found.decode().partition(":")[2]
+
+    async def advance(self, reader: str, position: str, *, fence: int) -> None:
+        """Move a reader's cursor. Raises FencedError when a later leader has moved it."""
+        await self._redis.run(_ADVANCE, (keys.AUDIT_CURSORS,), (reader, fence, position))
+
+    async def trim(self, *, entries: int, oldest: float) -> int:
+        """Drop what is beyond `entries`, or older than `oldest` (seconds since the epoch); how many went."""
+        by_age = await self._redis.call("XTRIM", keys.AUDIT_LOG, "MINID", f"{max(0, int(oldest * 1000))}-0")
+        return int(by_age) + int(await self._redis.call("XTRIM", keys.AUDIT_LOG, "MAXLEN", entries))
+
+
+def position(entry_id: str) -> tuple[int, int]:
+    """A stream's id as numbers that compare; (0, 0) for what is none."""
+    time, _, number = entry_id.partition("-")
+    return (int(time), int(number)) if time.isdecimal() and number.isdecimal() else (0, 0)
+
+
+def _entry(raw: Any) -> Entry:
+    place, fields = raw
+    return replace(_ENTRY.decode(fields[1]), id=place.decode())

@@ -1,0 +1,296 @@
+"""The audit on a real hub: who did what is noted once, shown to whom it concerns, and written elsewhere without a gap."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import threading
+import time
+
+import httpx
+import pytest
+from hub import Hub, children, eventually, stub_config
+
+from gateway.serve import valkey
+from state.audit import Act, Entry
+from state.store.all import Store
+
+pytestmark = pytest.mark.timeout(240)
+
+PEOPLE = """
+[auth]
+admins = ["carol"]
+allowed_users = ["alice", "bob"]
+
+[[auth.provider]]
+name = "test"
+kind = "test"
+
+[audit]
+file = "{folder}/audit.jsonl"
+syslog = "unix://{folder}/log.sock"
+"""
+
+
+class Log:
+    """A syslog daemon's socket."""
+
+    def __init__(self, path):
+        self.path = path
+        self.messages = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        while True:
+            message = self._socket.recv(65536)
+            if not message:
+                return
+            self.messages.append(message.decode())
+
+    def ids(self):
+        return [re.search(r' id="([0-9-]+)"', message)[1] for message in list(self.messages)]
+
+    def close(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.connect(str(self.path))
+            last.send(b"")
+        self._thread.join(10)
+        self._socket.close()
+        self.path.unlink()
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory, short_folder):
+    folder = tmp_path_factory.mktemp("audit")
+    there = short_folder / "audit"
+    there.mkdir()
+    log = Log(there / "log.sock")
+    hub = Hub(folder, config=PEOPLE.format(folder=there) + stub_config(folder), workers=2)
+    hub.log, hub.there = log, there
+    hub.start()
+    hub.people = {name: hub.browser_of(name) for name in ("alice", "bob", "carol")}
+    alice = hub.people["alice"]
+    assert alice.post("/hub/spawn/alice", data={"profile": "stub"}).status_code == 303
+    eventually(lambda: alice.get("/hub/api/users/alice/server").json()["ready"], what="alice's server")
+    yield hub
+    alice.delete("/hub/api/users/alice/server")
+    eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
+    for client in hub.people.values():
+        client.close()
+    hub.stop()
+    hub.log.close()
+
+
+def entries(hub, **filters):
+    answer = hub.people["carol"].get("/hub/api/towpath/audit", params={"limit": 1000, **filters})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["entries"]
+
+
+def written(hub):
+    whole = (hub.there / "audit.jsonl").read_text()
+    return [json.loads(text) for text in whole[: whole.rfind("\n") + 1].splitlines()]
+
+
+def stored(hub, work):
+    async def whole():
+        store = await Store.open(valkey.url(hub.data_dir))
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(whole())
+
+
+def test_a_sign_in_says_who_how_by_what_session_and_from_where(hub):
+    (entry,) = entries(hub, act="sign-in", who="bob", outcome="done")
+    session = hub.people["bob"].get("/hub/api/user").json()["session_id"]
+    assert entry["by"] == f"session {session}"
+    assert (entry["address"], entry["user"], entry["what"]) == ("127.0.0.1", "bob", "test")
+
+
+def test_a_refused_sign_in_is_noted_once_a_minute_and_what_cannot_be_a_name_is_not_kept(hub):
+    for _ in range(5):
+        for name in ("mallory", "hunter2 is my password", "x\r\nfake=1"):
+            fields = {"provider": "test", "name": name}
+            assert httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin}).status_code == 403
+    found = entries(hub, act="sign-in", outcome="refused")
+    assert sorted(entry.get("who", "") for entry in found) == ["", "mallory"]
+    assert {entry["why"] for entry in found} == {"Pick one of the names."}
+
+
+def test_a_token_made_and_revoked_is_noted_by_its_id_and_never_by_its_secret(hub):
+    alice = hub.people["alice"]
+    made = alice.post("/hub/api/users/alice/tokens", json={"note": "nightly", "scopes": ["read:servers"]}).json()
+    assert alice.delete(f"/hub/api/users/alice/tokens/{made['id']}").status_code == 204
+    (revoked,) = entries(hub, act="token-revoked")
+    issued = next(entry for entry in entries(hub, act="token-made") if made["id"] in entry["what"])
+    assert "nightly" in issued["what"]
+    assert (revoked["what"], revoked["user"]) == (f"token {made['id']}", "alice")
+    assert made["token"] not in json.dumps(entries(hub))
+    hub.command("token", "bob")
+    assert [entry["by"] for entry in entries(hub, act="token-made", user="bob")] == ["command line"]
+
+
+def test_the_owners_own_use_of_a_server_is_not_noted_and_an_admins_is_noted_once(hub):
+    alice, carol = hub.people["alice"], hub.people["carol"]
+    for _ in range(20):
+        assert alice.get("/user/alice/hello").status_code == 200
+        assert carol.get("/user/alice/hello").status_code == 200
+    (entry,) = eventually(lambda: entries(hub, act="server-access", outcome="done"), what="the entry")
+    assert (entry["who"], entry["user"], entry["server"], entry["address"]) == ("carol", "alice", "", "127.0.0.1")
+
+
+def test_whoever_tries_to_use_anothers_server_is_noted_as_refused(hub):
+    for _ in range(5):
+        assert hub.people["bob"].get("/user/alice/hello").status_code == 403
+        assert hub.people["bob"].get("/hub/api/users/alice/server").status_code == 404
+    refused = eventually(lambda: entries(hub, outcome="refused", who="bob"), what="the entries")
+    eventually(lambda: len(entries(hub, outcome="refused", who="bob")) == 2, what="both entries")
+    refused = {entry["act"]: entry for entry in entries(hub, outcome="refused", who="bob")}
+    assert (refused["server-access"]["user"], refused["server-access"]["server"]) == ("alice", "")
+    assert refused["request"]["what"] == "GET /hub/api/users/alice/server"
+
+
+def test_a_start_is_noted_and_so_is_what_an_admin_does_to_a_person(hub):
+    (start,) = entries(hub, act="server-start", user="alice")
+    assert (start["who"], start["server"], start["what"]) == ("alice", "", "stub")
+    carol = hub.people["carol"]
+    assert carol.post("/hub/api/users/dora").status_code == 201
+    assert carol.patch("/hub/api/users/dora", json={"admin": True, "groups": ["staff"]}).status_code == 200
+    assert carol.delete("/hub/api/users/dora").status_code == 204
+    told = [(entry["act"], entry.get("what", "")) for entry in entries(hub, user="dora")]
+    assert told == [("user-removed", ""), ("user-changed", "is an admin now, groups: staff"), ("user-added", "")]
+
+
+def test_a_sign_out_is_noted(hub):
+    client = hub.browser_of("bob")
+    session = client.get("/hub/api/user").json()["session_id"]
+    client.post("/hub/logout")
+    client.close()
+    assert [entry["by"] for entry in entries(hub, act="sign-out", who="bob")] == [f"session {session}"]
+
+
+def test_the_end_of_a_server_is_noted_with_its_reason(hub):
+    alice = hub.people["alice"]
+    assert alice.post("/hub/api/users/alice/servers/broken", json={"profile": "exits"}).status_code == 202
+    (entry,) = eventually(lambda: entries(hub, act="server-ended", server="broken"), what="its end")
+    assert (entry["by"], entry["what"]) == ("the job", "failed")
+    assert entry["why"]
+
+
+def test_people_see_who_used_their_servers_but_not_from_where(hub):
+    alice = hub.people["alice"]
+    page = alice.get("/hub/home").text
+    assert "What others did here" in page
+    assert "<strong>carol</strong> used a server" in page
+    mine = alice.get("/hub/api/towpath/audit").json()["entries"]
+    assert {"alice"} == {name for entry in mine for name in [entry.get("user")] if entry.get("who") != "alice"}
+    (visit,) = [entry for entry in mine if entry.get("who") == "carol"]
+    assert "address" not in visit
+    assert "by" not in visit
+    assert "used a server" not in hub.people["bob"].get("/hub/home").text
+    trail = alice.get("/hub/audit")
+    assert trail.status_code == 200
+    assert "carol" in trail.text
+    assert "127.0.0.1" not in trail.text
+
+
+def test_nobody_but_admins_reads_the_audit_of_others(hub):
+    bob = hub.people["bob"]
+    for query in ("?about=alice", "?about=carol", "?about=alice&who=alice"):
+        assert bob.get(f"/hub/api/towpath/audit{query}").status_code == 403
+        assert bob.get(f"/hub/audit{query}").status_code == 403
+    for entry in bob.get("/hub/api/towpath/audit?user=alice&limit=1000").json()["entries"]:
+        assert entry["who"] == "bob"  # what he himself did, or tried, to her
+    assert httpx.get(f"{hub.origin}/hub/api/towpath/audit").status_code == 403
+    token = bob.post("/hub/api/users/bob/tokens", json={"scopes": ["read:servers"]}).json()["token"]
+    answer = httpx.get(f"{hub.origin}/hub/api/towpath/audit", headers={"Authorization": f"token {token}"})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=x", "limit=1001", "before=x", "act=none", "since=yesterday", "outcome=x"]
+)
+def test_a_filter_that_means_nothing_is_told(hub, query):
+    assert hub.people["carol"].get(f"/hub/api/towpath/audit?{query}").status_code == 400
+
+
+def test_the_pages_lead_on_to_older_entries(hub):
+    carol = hub.people["carol"]
+    seen, where = [], "/hub/api/towpath/audit?limit=3"
+    while where:
+        answer = carol.get(where).json()
+        seen += [entry["id"] for entry in answer["entries"]]
+        where = answer["next"]
+    everything = [entry["id"] for entry in entries(hub)]
+    assert seen == everything
+    page = carol.get("/hub/audit?limit=3").text
+    assert 'rel="next"' in page
+    assert carol.get("/hub/audit?act=sign-in&since=2020-01-01").text.count("signed in</") >= 1
+
+
+def test_file_and_syslog_have_every_entry_once_and_the_file_is_private(hub):
+    ids = [entry["id"] for entry in reversed(entries(hub))]
+    eventually(lambda: [entry["id"] for entry in written(hub)] == ids, what="the file")
+    eventually(lambda: hub.log.ids() == ids, what="the messages")
+    assert stat.S_IMODE((hub.there / "audit.jsonl").stat().st_mode) == 0o600
+
+
+def controller(hub):
+    """Its pid; 0: there is none just now."""
+    return next((pid for pid, line in children(hub.process.pid) if "batch controller" in line), 0)
+
+
+def test_a_controller_that_is_killed_again_and_again_loses_and_doubles_no_line(hub):
+    async def flood(store):
+        for number in range(400):
+            await store.audit.note(Entry(time=time.time(), act=Act.HUB, who="flood", what=str(number)))
+            await asyncio.sleep(0.005)
+
+    writing = threading.Thread(target=stored, args=(hub, flood))
+    writing.start()
+    killed = 0
+    while writing.is_alive():
+        pid = eventually(lambda: controller(hub), what="a controller")
+        lines = len(written(hub))
+        eventually(lambda lines=lines: len(written(hub)) > lines + 20 or not writing.is_alive(), what="more lines")
+        os.kill(pid, signal.SIGKILL)
+        killed += 1
+        eventually(lambda pid=pid: controller(hub) not in {0, pid}, what="another controller")
+    writing.join()
+    assert killed >= 2
+    expected = [str(number) for number in range(400)]
+    stored(hub, lambda store: store.audit.note(Entry(time=time.time(), act=Act.HUB, who="last")))
+    eventually(lambda: written(hub)[-1].get("who") == "last", seconds=60, what="the last line")
+    assert [entry["what"] for entry in written(hub) if entry.get("who") == "flood"] == expected
+    told = eventually(
+        lambda: hub.log.messages[-1].count("by last") and list(hub.log.messages), seconds=60, what="the last message"
+    )
+    numbers = [int(re.search(r' what="(\d+)"', text)[1]) for text in told if ' who="flood"' in text]
+    assert sorted(set(numbers)) == list(range(400))
+    assert len(numbers) <= 400 + killed
+
+
+def test_a_syslog_that_is_away_gets_all_when_it_is_back(hub):
+    hub.log.close()
+    stored(hub, lambda store: store.audit.note(Entry(time=time.time(), act=Act.HUB, who="meanwhile")))
+    eventually(lambda: any("is not written to syslog" in line for line in hub.output), what="the warning")
+    hub.log = Log(hub.log.path)
+    eventually(lambda: any('who="meanwhile"' in text for text in hub.log.messages), seconds=60, what="the message")
+
+
+def test_a_file_that_was_moved_away_is_begun_anew_without_a_gap(hub):
+    last = written(hub)[-1]["id"]
+    (hub.there / "audit.jsonl").rename(hub.there / "audit.jsonl.1")
+    stored(hub, lambda store: store.audit.note(Entry(time=time.time(), act=Act.HUB, who="rotated")))
+    eventually(lambda: (hub.there / "audit.jsonl").exists() and written(hub), what="the new file")
+    assert [entry["who"] for entry in written(hub)] == ["rotated"]
+    assert written(hub)[0]["id"] > last

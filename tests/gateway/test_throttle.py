@@ -1,0 +1,263 @@
+"""How often somebody may try, on a real store with a clock of the test's own: what strangers can and cannot do."""
+
+import asyncio
+from ipaddress import ip_network
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.address import client_address
+from gateway.auth.address import stranger
+from gateway.auth.proof import Proven
+from gateway.auth.throttle import FLOOR, PASSWORD_MAX, TYPED_MAX, WRONG, Limits, Throttled
+from portal.auth import Provider, RefusedError, TooOftenError, UnansweredError
+from state.config import ThrottleConfig
+from state.store.all import Store
+
+HOME, ELSEWHERE, MALLORY = "192.0.2.10", "192.0.2.20", "198.51.100.66"
+DAY = 24 * 3600.0
+
+
+class Directory:
+    """Alice's password, which nobody else knows; whoever is asked for is noted."""
+
+    shown = Provider(name="directory", title="Directory", password=True)
+
+    def __init__(self):
+        self.asked = []
+        self.away = None
+
+    async def prove(self, fields, request):
+        self.asked.append(fields["name"])
+        if self.away:
+            raise self.away
+        if (fields["name"], fields["password"]) != ("alice", "right"):
+            raise RefusedError(WRONG)
+        return Proven(name="alice")
+
+
+class Bench:
+    def __init__(self, store):
+        self.now = 1_800_000_000.0
+        self.slept = []
+        self.directory = Directory()
+        self.proof = Throttled(
+            self.directory, store.tries, Limits(ThrottleConfig()), clock=lambda: self.now, sleep=self.sleep
+        )
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+
+    async def attempt(self, address, password="wrong", name="alice"):
+        """How long to wait before a try is looked at; 0: it was, and failed; None: it let somebody in."""
+        request = SimpleNamespace(scope={"state": {"address": address}})
+        try:
+            await self.proof.prove({"name": name, "password": password}, request)
+        except TooOftenError as error:
+            return error.seconds
+        except RefusedError as error:
+            assert str(error) == WRONG
+            return 0
+        return None
+
+    async def hammer(self, addresses, seconds, *, name="alice", every=10.0):
+        """Try from each address whenever it may, for so long; how many tries were looked at."""
+        free = dict.fromkeys(addresses, self.now)
+        end, looked = self.now + seconds, 0
+        while self.now < end:
+            for address in addresses:
+                while free[address] <= self.now:
+                    wait = await self.attempt(address, name=name)
+                    looked += wait == 0
+                    free[address] = self.now + wait
+            self.now += every
+        for address in addresses:
+            while await self.attempt(address, name=name) == 0:
+                looked += 1
+        return looked
+
+
+@pytest.fixture
+def on_bench(store_url):
+    def on(body):
+        async def main():
+            store = await Store.open(store_url)
+            try:
+                await body(Bench(store))
+            finally:
+                await store.close()
+
+        asyncio.run(main())
+
+    return on
+
+
+def test_one_stranger_gets_few_guesses_a_day_and_keeps_nobody_out(on_bench):
+    async def body(bench):
+        for _ in range(6):
+            guesses = await bench.hammer([MALLORY], DAY / 12, every=120.0)
+            assert await bench.attempt(ELSEWHERE) == 0  # from a place where nobody has signed in yet
+            assert guesses < 30
+        assert await bench.attempt(MALLORY, "right") > 0
+        assert await bench.attempt(HOME, "right") is None
+
+    on_bench(body)
+
+
+def test_many_strangers_keep_nobody_out_where_they_have_signed_in_before(on_bench):
+    async def body(bench):
+        assert await bench.attempt(HOME, "right") is None
+        guesses = await bench.hammer([f"198.51.100.{at}" for at in range(20)], 1800, every=60.0)
+        assert guesses < 75
+        assert await bench.attempt(ELSEWHERE, "right") > 0
+        assert await bench.attempt(HOME) == 0
+        assert await bench.attempt(HOME, "right") is None
+        bench.now += 120
+        assert await bench.attempt(ELSEWHERE, "right") is None  # and elsewhere for two minutes at most
+
+    on_bench(body)
+
+
+def test_one_stranger_at_many_names_is_slowed_down(on_bench):
+    async def body(bench):
+        looked = 0
+        for at in range(500):
+            looked += await bench.attempt(MALLORY, name=f"student{at}") == 0
+        assert looked == ThrottleConfig().tries_per_address + 1
+        assert await bench.attempt(HOME, name="student1") == 0
+
+    on_bench(body)
+
+
+def test_a_stranger_with_an_account_wipes_out_nothing_by_signing_in(on_bench):
+    async def body(bench):
+        looked = 0
+        for at in range(200):
+            assert await bench.attempt(MALLORY, "right") != 0
+            looked += await bench.attempt(MALLORY, name=f"student{at}") == 0
+        assert looked <= ThrottleConfig().tries_per_address + 1
+
+    on_bench(body)
+
+
+def test_success_forgets_what_a_person_got_wrong(on_bench):
+    async def body(bench):
+        for _ in range(20):
+            for _ in range(4):
+                assert await bench.attempt(HOME) == 0
+            assert await bench.attempt(HOME, "right") is None
+            bench.now += 300
+
+    on_bench(body)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["alice", "ALICE", " Alice ", "ａｌｉｃｅ", "aLiCe\n"],  # noqa: RUF001 - full-width letters
+)
+def test_every_spelling_of_a_name_is_one_count_and_is_asked_for_as_one(on_bench, name):
+    async def body(bench):
+        looked = 0
+        for _ in range(3):
+            for spelled in ("alice", name):
+                looked += await bench.attempt(MALLORY, name=spelled) == 0
+        assert looked == 6
+        assert await bench.attempt(MALLORY) > 0
+        assert set(bench.directory.asked) == {"alice"}
+
+    on_bench(body)
+
+
+@pytest.mark.parametrize(
+    "name", ["al\u00adice", "al\u200bice", "alice\0", "*", "a(b)", "alice,dc=x", "../alice", "", "ä"]
+)
+def test_a_name_that_nobody_can_have_is_refused_in_the_same_words_and_asks_nobody(on_bench, name):
+    async def body(bench):
+        assert await bench.attempt(HOME, name=name) == 0
+        assert bench.slept == [FLOOR]
+        assert not bench.directory.asked
+
+    on_bench(body)
+
+
+def test_a_failure_takes_the_same_time_whoever_is_meant(on_bench):
+    async def body(bench):
+        for name in ("alice", "nobody"):
+            await bench.attempt(HOME, name=name)
+        assert bench.slept == [FLOOR, FLOOR]
+
+    on_bench(body)
+
+
+def test_hundreds_at_once_are_looked_at_no_more_often(on_bench):
+    async def body(bench):
+        told = await asyncio.gather(*[bench.attempt(MALLORY) for _ in range(300)])
+        assert told.count(0) == ThrottleConfig().tries + 1
+
+    on_bench(body)
+
+
+def test_an_outage_counts_for_nobody_unless_a_password_may_have_been_judged(on_bench):
+    async def body(bench):
+        request = SimpleNamespace(scope={"state": {"address": HOME}})
+        for untried, times in ((True, 40), (False, ThrottleConfig().tries + 1)):
+            bench.directory.away = UnansweredError("It is away.", untried=untried)
+            for _ in range(times):
+                with pytest.raises(UnansweredError):
+                    await bench.proof.prove({"name": "alice", "password": "right"}, request)
+        bench.directory.away = None
+        assert await bench.attempt(HOME, "right") > 0
+
+    on_bench(body)
+
+
+def test_what_is_too_long_goes_nowhere(on_bench):
+    async def body(bench):
+        request = SimpleNamespace(scope={"state": {"address": HOME}})
+        for fields in ({"name": "a" * (TYPED_MAX + 1)}, {"name": "alice", "password": "x" * (PASSWORD_MAX + 1)}):
+            with pytest.raises(RefusedError, match="at most"):
+                await bench.proof.prove(fields, request)
+        assert not bench.directory.asked
+
+    on_bench(body)
+
+
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "fields", "address"),
+    [
+        ("192.0.2.1", [], "192.0.2.1"),
+        ("192.0.2.1", ["198.51.100.1"], "192.0.2.1"),  # nobody's word
+        ("127.0.0.1", [], "127.0.0.1"),
+        ("127.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("127.0.0.1", ["203.0.113.9, 198.51.100.1"], "198.51.100.1"),  # the first was sent by the client
+        ("127.0.0.1", ["203.0.113.9", "198.51.100.1"], "198.51.100.1"),
+        ("127.0.0.1", ["203.0.113.9, 198.51.100.1, 10.1.2.3"], "198.51.100.1"),
+        ("127.0.0.1", ["10.9.9.9, 198.51.100.1, 10.1.2.3"], "198.51.100.1"),
+        ("127.0.0.1", ["10.1.2.3"], "10.1.2.3"),
+        ("127.0.0.1", ["203.0.113.9, unknown, 10.1.2.3"], "10.1.2.3"),
+        ("127.0.0.1", ["203.0.113.9, "], "127.0.0.1"),
+        ("127.0.0.1", ["2001:db8::1"], "2001:db8::1"),
+        ("::ffff:127.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+    ],
+)
+def test_the_address_is_the_last_that_a_trusted_proxy_vouches_for(peer, fields, address):
+    headers = [(b"host", b"hub"), *((b"x-forwarded-for", field.encode()) for field in fields)]
+    assert client_address(peer, headers, PROXIES) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_address_counts_with_its_neighbours(address, counted):
+    assert stranger(address) == counted
