@@ -162,8 +162,6 @@ class Hub:
                 if line.startswith("Towpath is ready at "):
                     self.url = line.split()[-1]
                     self.port = urlsplit(self.url).port
-                    if self.by_provider:
-                        ready.set()
                 if line.startswith("Sign in once with: "):
                     self.link = line.split()[-1]
                     ready.set()

@@ -18,8 +18,8 @@ Network = IPv4Network | IPv6Network
 class Caller:
     """Who is asking: the user's name or the service's key, and what proves it.
 
-    `digest`: of the ticket (`by_cookie`) or of the token. What an app that asks the hub for people is told of them:
-    `authorization` is a header's value, `cookie` a cookie as `name=value`. Empty: nothing.
+    `digest`: of the ticket (`by_cookie`) or of the token. What the app is told of them, where it is one that asks the
+    hub who they are: `authorization` is a header's value, `cookie` a cookie as `name=value`. Empty: nothing.
     """
 
     user: str

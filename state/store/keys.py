@@ -91,6 +91,11 @@ def link(digest: str) -> str:
     return f"towpath:{{l:{digest}}}:link"
 
 
+def flow(digest: str) -> str:
+    """JSON of a sign-in under way, with TTL."""
+    return f"towpath:{{f:{digest}}}:flow"
+
+
 def code(digest: str) -> str:
     """JSON of what an OAuth code stands for, with TTL."""
     return f"towpath:{{o:{digest}}}:code"
@@ -99,11 +104,6 @@ def code(digest: str) -> str:
 def spent(digest: str) -> str:
     """`USER/TOKEN`: the token that an OAuth code was exchanged for, with TTL."""
     return f"towpath:{{o:{digest}}}:spent"
-
-
-def flow(digest: str) -> str:
-    """JSON of a sign-in under way, with TTL."""
-    return f"towpath:{{f:{digest}}}:flow"
 
 
 def lease_holder(name: str) -> str:

@@ -21,7 +21,7 @@ DAY = 24 * 3600.0
 class Directory:
     """Alice's password, which nobody else knows; whoever is asked for is noted."""
 
-    shown = Provider(name="directory", title="Directory", password=True)
+    shown = Provider(name="directory", title="Directory", form="password")
 
     def __init__(self):
         self.asked = []
