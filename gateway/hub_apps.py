@@ -75,11 +75,9 @@ class HubApps:
         expires = now + LIFETIME
         if token.expires is not None:
             expires = min(expires, token.expires)
-        who = identity.user.name
+        shown = [f"{scope}!user={token.user}" for scope in clients.IDENTIFY] if token.user else []
         access = f"access:servers!server={server_key(route.user, route.name)}"
-        granted = scopes.narrow(
-            (access, *(f"{scope}!user={who}" for scope in clients.IDENTIFY)), identity.scopes, user=who
-        )
+        granted = scopes.narrow((access, *shown), identity.access, user=token.user)
         await self._store.tokens.keep(
             Token(
                 id=key[:16],

@@ -43,6 +43,16 @@ api_token_file = "outside.token"
 oauth_redirect_uris = ["http://localhost:1/back?from=hub"]
 oauth_no_confirm = true
 
+[[service]]
+name = "grader"
+api_token_file = "grader.token"
+scopes = ["access:servers!user=alice"]
+
+[[role]]
+name = "assists"
+scopes = ["access:servers!group=course"]
+groups = ["assistants"]
+
 [[role]]
 name = "user"
 scopes = ["self", "access:services!service=wiki", "access:services!service=board", "access:services!service=outside"]
@@ -78,7 +88,7 @@ def service(hub, name, port):
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
-    tokens = {name: secrets.token_hex(32) for name in ("wiki", "board", "culler", "outside")}
+    tokens = {name: secrets.token_hex(32) for name in ("wiki", "board", "culler", "outside", "grader")}
     for name, token in tokens.items():
         (folder / f"{name}.token").write_text(token)
         (folder / f"{name}.token").chmod(0o600)
@@ -169,6 +179,7 @@ def test_a_service_has_a_token_of_its_own(hub):
 def test_a_service_is_open_to_programs_and_to_its_own_pages_and_to_no_others(hub):
     with httpx.Client(base_url=hub.origin) as client:
         assert client.post("/services/wiki/open").status_code == 200
+        client.cookies.clear()
         assert client.post("/services/wiki/open", headers={"Origin": "https://evil.example"}).status_code == 200
         with_cookie = {"Cookie": "service-wiki=1"}
         for foreign in (
@@ -217,7 +228,56 @@ def test_the_idle_culler_stops_what_is_idle(hub):
                 process.terminate()
             log = process.stderr.read()
         assert "Culling server alice" in log, log
-        assert "Traceback" not in log
+        assert "Traceback" not in log, log
+
+
+@pytest.fixture(scope="module")
+def echo(hub):
+    """An app that tells what it was asked, as alice's server `echo`."""
+    with Running(hub, "alice", "echo", profile="echo") as server:
+        yield server
+
+
+def test_a_service_reaches_a_server_as_itself_and_shows_no_token_of_its_own(hub, echo):
+    with httpx.Client(base_url=hub.origin) as client:
+        sent = f"token {hub.secrets['grader']}"
+        told = dict(client.get("/user/alice/echo/", headers={"Authorization": sent}).json()["headers"])
+        shown = {"Authorization": next(value for name, value in told.items() if name.lower() == "authorization")}
+        assert shown["Authorization"] != sent
+        me = client.get("/hub/api/user", headers=shown).json()
+        assert (me["name"], me["kind"]) == ("grader", "service")
+        assert [scope for scope in me["scopes"] if scope.startswith("access:")] == ["access:servers!server=alice/echo"]
+
+
+def test_who_reaches_a_server_by_a_group_is_signed_in_to_it_and_out_when_they_leave_the_group(hub, echo):
+    with (
+        hub.api("carol") as admin,
+        closing(hub.browser_of("bob")) as browser,
+        httpx.Client(base_url=hub.origin) as client,
+    ):
+        admin.patch("/users/alice", json={"groups": ["course"]})
+        admin.patch("/users/bob", json={"groups": ["assistants"]})
+        server = {"client_id": "jupyterhub-user-alice-echo", "redirect_uri": "/user/alice/echo/oauth_callback"}
+
+        def allowed():
+            answer = browser.get("/hub/api/oauth2/authorize", params=asked(**server))
+            return answer if answer.status_code == 200 else None
+
+        asks = eventually(allowed, seconds=3, what="bob's access by his group")
+        fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asks.text))
+        answer = browser.post("/hub/api/oauth2/authorize", data={**fields, "towpath_decision": "allow"})
+        code = httpx.URL(answer.headers["location"]).params["code"]
+        secret = echo.spec()["environment"]["JUPYTERHUB_API_TOKEN"]
+        told = exchange(client, code, secret, **server).json()
+        assert "access:servers!server=alice/echo" in told["scope"].split()
+        bearer = {"Authorization": f"token {told['access_token']}"}
+        assert "access:servers!server=alice/echo" in client.get("/hub/api/user", headers=bearer).json()["scopes"]
+        seen = client.get("/user/alice/echo/", headers=bearer)
+        assert ["authorization", bearer["Authorization"]] in [[n.lower(), v] for n, v in seen.json()["headers"]]
+        admin.patch("/users/bob", json={"groups": []})
+        eventually(
+            lambda: client.get("/user/alice/echo/", headers=bearer).status_code == 403, seconds=2, what="its end"
+        )
 
 
 def asked(**changed):
