@@ -25,6 +25,7 @@ from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought, bearer
 from gateway.hub_apps import NOTHING, HubApps, Told
 from gateway.origin import SAFE_METHODS, from_ourselves, own_origin
+from gateway.services import ANYBODY, ServiceRoutes
 from gateway.tunnel import Caller, Tunnel, UpstreamError
 from gateway.wire import Request
 from portal.errors import Answer
@@ -143,8 +144,9 @@ class App:
         answers: Answers,
         jar: CookieJar,
         find: Callable[[str, str], Awaitable[Route | None]],
-        visits: Visits,
         hub_apps: HubApps,
+        services: ServiceRoutes,
+        visits: Visits,
         base_path: str,
         scheme: str,
         allowed_hosts: frozenset[bytes] | None,
@@ -160,8 +162,9 @@ class App:
         self._answers = answers
         self._jar = jar
         self._find = find
-        self._visits = visits
         self._hub_apps = hub_apps
+        self._services = services
+        self._visits = visits
         self._scheme = scheme
         self._allowed_hosts = allowed_hosts
         self._tasks: set[asyncio.Task[None]] = set()
@@ -231,6 +234,9 @@ class App:
             proof = head.memo = self._proof(Brought(head.fields))
         if not proof.host_is_ours:
             raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
+        if target is None and path.startswith(self._services.prefix):
+            self._serve(request, proof, path, found)
+            return
         identity, by_cookie = self._who(proof, found, at_app=target is not None)
         unsafe = head.websocket or request.method not in _SAFE
         from_elsewhere = unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None)
@@ -251,6 +257,32 @@ class App:
             carry(request, route, caller=caller, refuse=self._refuse_upstream)
         else:
             self._elsewhere(request, identity, target, page=proof.brought.wants_page)
+
+    def _serve(self, request: Request, proof: _Proof, path: bytes, found: Found) -> None:
+        """On to a service, which knows whom it serves: it is open to everybody here. Raises Refusal and _Ask.
+
+        What a browser sends with its cookies from another site's page is not for it.
+        """
+        brought = proof.brought
+        unsafe = request.head.websocket or request.method not in _SAFE
+        says = brought.origin is not None or brought.fetch_site is not None
+        if unsafe and says and not proof.ours and brought.cookies and brought.authorization is None:
+            raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
+        route = self._services.at(path)
+        if route is None:
+            raise Refusal(404, "There is no such service.")
+        if len(path) < len(route.prefix):
+            _, mark, query = request.target.partition(b"?")
+            request.respond(302, [(b"location", route.prefix.encode() + mark + query)])
+            return
+        session = self._by_ticket(proof.ticket, found) if proof.ticket else None
+        if session is None:
+            caller = ANYBODY
+        else:
+            told = self._hub_apps.told(session, route, b"") or NOTHING
+            caller = proof.caller_of(session, by_cookie=True, told=told)
+        carry = self._tunnel.websocket if request.head.websocket else self._tunnel.http
+        carry(request, route, caller=caller, refuse=self._refuse_upstream)
 
     def _told(self, proof: _Proof, identity: Identity, route: Route, found: Found, *, by_cookie: bool) -> Told:
         """What an app that asks the hub who is there is told of the caller. Raises _Ask."""
@@ -287,7 +319,7 @@ class App:
             raise Refusal(403, "You have no access to this server.")
         if not self._mirror.fresh:
             raise Refusal(503, _AWAY)
-        if route is not None and identity.user.name != user:
+        if route is not None and not identity.is_user(user):
             self._visits(request, identity, user, name, refused=False)
         return route
 

@@ -23,7 +23,9 @@ from gateway.auth.shared import SharedAuth
 from gateway.handover import Asgi, Handover, remove_socket, socket_path
 from gateway.hub_apps import SESSION_ID, HubApps
 from gateway.oauth.provider import OAuthProvider
+from gateway.oauth.registry import Registry
 from gateway.revocation import Revocation
+from gateway.services import ServiceRoutes
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
 from gateway.visits import ForeignVisits
@@ -94,11 +96,12 @@ class Gateway:
         door = config.gateway
         store = await Store.open(settings.redis_url)
         auth = config.auth or AuthConfig()
+        roles = Roles.of(config)
         mirror = Mirror(
             store,
             grace=door.outage_grace,
             session_lifetime=auth.session_lifetime,
-            roles=Roles.of(config),
+            roles=roles,
             service_digests=settings.service_digests,
         )
         public = urlsplit(door.public_url)
@@ -111,7 +114,8 @@ class Gateway:
             return client_address(request.client.peer, request.head.fields, proxies)
 
         def on_activity(route: Route) -> None:
-            mirror.note_activity(route.user, route.name)
+            if route.user:  # a service has no owner, and no activity
+                mirror.note_activity(route.user, route.name)
 
         tunnel = Tunnel(
             TunnelOptions(
@@ -137,7 +141,11 @@ class Gateway:
             version=release,
             data_dir=settings.data_dir,
             auth=_auth(config, store, jar),
-            oauth=OAuthProvider(store, config, lifetime=auth.session_lifetime),
+            oauth=OAuthProvider(
+                store,
+                Registry(store, roles, settings.service_digests, base_path=door.base_path),
+                lifetime=auth.session_lifetime,
+            ),
         )
 
         answers = PortalAnswers(ErrorPages(config, release, time.time), store)
@@ -156,8 +164,9 @@ class Gateway:
             answers=answers,
             jar=jar,
             find=Finder(store, door.base_path),
-            visits=ForeignVisits(store, address),
             hub_apps=hub_apps,
+            services=ServiceRoutes(roles.services.values(), door.base_path),
+            visits=ForeignVisits(store, address),
             base_path=door.base_path,
             scheme=scheme,
             allowed_hosts=_hosts(config),

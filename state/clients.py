@@ -11,7 +11,8 @@ from urllib.parse import quote, unquote
 
 from msgspec import Struct
 
-from state.names import server_key, server_path
+from state.names import escape, server_key, server_path
+from state.records import Service
 
 SERVER: Final = "jupyterhub-user-"
 SERVICE: Final = "service-"
@@ -67,6 +68,16 @@ def of_service(name: str) -> str:
     return SERVICE + name
 
 
+def service_of(client_id: str) -> str:
+    """The name of the service whose client id this is; `""`: it is none."""
+    return client_id[len(SERVICE) :] if client_id.startswith(SERVICE) else ""
+
+
+def service_path(base_path: str, name: str) -> str:
+    """The path prefix of a service, with a slash at the end."""
+    return f"{base_path}services/{escape(name)}/"
+
+
 def server_client(base_path: str, user: str, name: str, secrets: frozenset[str]) -> Client:
     """The client that a running server is."""
     return Client(
@@ -75,6 +86,26 @@ def server_client(base_path: str, user: str, name: str, secrets: frozenset[str])
         redirect_uris=(callback(server_path(base_path, user, name)),),
         secrets=secrets,
         server=server_key(user, name),
+    )
+
+
+def service_client(base_path: str, service: Service, secrets: frozenset[str]) -> Client | None:
+    """The client that a service is; None: nobody is sent back to it, so it signs nobody in.
+
+    Where its addresses are not given, one that is reached by this hub has JupyterHub's.
+    """
+    usual = (callback(service_path(base_path, service.name)),) if service.url else ()
+    uris = service.oauth_redirect_uris or usual
+    if not uris:
+        return None
+    return Client(
+        id=of_service(service.name),
+        title=service.name,
+        redirect_uris=uris,
+        secrets=secrets,
+        service=service.name,
+        allowed=service.oauth_scopes,
+        no_confirm=service.oauth_no_confirm,
     )
 
 

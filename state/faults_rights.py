@@ -17,6 +17,7 @@ from state.roles import BUILT_IN, FIXED
 
 Say = Callable[[str, str], None]
 
+SERVICE_URL: Final = re.compile(r"http://[^/?#@]+/?|http\+unix://%2[Ff][^/?#@]+/?")
 ABSOLUTE: Final = re.compile(r"https?://[^/?#@]+(/[^#]*)?")
 SELF_SERVING: Final = frozenset({"self", "inherit"})
 
@@ -64,8 +65,11 @@ def _people(role: RoleConfig, at: str, say: Say) -> None:
 
 
 def _service(service: ServiceConfig, at: str, say: Say) -> None:
-    if service.url and not ABSOLUTE.fullmatch(service.url):
-        say(f"{at}.url", f"{service.url!r} is not an URL: http://host:port or https://host:port.")
+    if service.url and not SERVICE_URL.fullmatch(service.url):
+        say(
+            f"{at}.url",
+            f"{service.url!r} is not an URL of a service: http://host:port (no path), or http+unix://%2Fpath%2Fto.sock.",
+        )
     _scopes(service.scopes, f"{at}.scopes", say)
     _scopes(service.oauth_scopes, f"{at}.oauth_scopes", say)
     for scope in sorted(SELF_SERVING & set(service.scopes)):

@@ -29,14 +29,17 @@ class Identity:
         session: Session | None = None,
         token: Token | None = None,
         access: frozenset[str] = frozenset(),
+        through: Iterable[str] = (),
     ) -> None:
+        """`through`: groups by which the owner reaches what `held` names without them."""
         self.owner = owner
         self.digest = digest
         self.scopes = held
         self.session = session
         self.token = token
         self.access = held | access if access else held
-        self.concerns = frozenset({self.key, *(f"group:{name}" for name in (*self.groups, *groups_in(held)))})
+        groups = (*self.groups, *groups_in(held), *through)
+        self.concerns = frozenset({self.key, *(f"group:{name}" for name in groups)})
         """Whose changes make this out of date: see `state.store.feed.Revoked`."""
 
     @property

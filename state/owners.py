@@ -34,35 +34,27 @@ class Owners:
         services = await self._services(
             {record.service for _, record in found if isinstance(record, Token) and not record.user}
         )
-        identities = [
-            self._identity(digest, record, users.get(record.user) if record.user else _service(record, services))
-            for digest, record in found
+        owners = [users.get(record.user) if record.user else _service(record, services) for _, record in found]
+        mine = [self._all(owner) for owner in owners]
+        wanted = set().union(*(groups_in(held, ACCESS) for held in mine))
+        members = await self._store.groups.members(*sorted(wanted)) if wanted else {}
+        return [
+            None if owner is None else _identity(digest, record, owner, held, members)
+            for (digest, record), owner, held in zip(found, owners, mine, strict=True)
         ]
-        return await self._with_access(identities)
 
     def of_service(self, service: Service, digest: str, token: Token) -> Identity:
         """The identity of a service by a token that is in no store."""
         held = scopes.narrow(token.scopes, self._roles.scopes_of_service(service))
         return Identity(service, digest, held, token=token)
 
-    def _identity(self, digest: str, record: Session | Token, owner: User | Service | None) -> Identity | None:
+    def _all(self, owner: User | Service | None) -> frozenset[str]:
+        """All that an owner may do."""
         if owner is None:
-            return None
+            return frozenset()
         if isinstance(owner, Service):
-            assert isinstance(record, Token)  # a session is a user's
-            return self.of_service(owner, digest, record)
-        mine = self._roles.scopes_of_user(owner)
-        if isinstance(record, Session):
-            return Identity(owner, digest, mine, session=record)
-        return Identity(owner, digest, scopes.narrow(record.scopes, mine, user=owner.name), token=record)
-
-    async def _with_access(self, identities: list[Identity | None]) -> list[Identity | None]:
-        """The same, where access by group is resolved to the users who are in the group."""
-        wanted = {name for one in identities if one is not None for name in groups_in(one.scopes, ACCESS)}
-        if not wanted:
-            return identities
-        members = await self._store.groups.members(*sorted(wanted))
-        return [None if one is None else resolved(one, members) for one in identities]
+            return self._roles.scopes_of_service(owner)
+        return self._roles.scopes_of_user(owner)
 
     async def _services(self, names: set[str]) -> dict[str, Service]:
         """The services of these names, configured or made by the API."""
@@ -74,21 +66,29 @@ class Owners:
         return found
 
 
-def resolved(identity: Identity, members: dict[str, list[str]]) -> Identity:
-    """The identity with what it may access by groups, by `members`. Pure."""
+def _identity(
+    digest: str, record: Session | Token, owner: User | Service, mine: frozenset[str], members: dict[str, list[str]]
+) -> Identity:
+    """The identity of an owner who may do `mine`. A token may be for one server that they reach by a group. Pure."""
+    reach = reached(mine, members)
+    if isinstance(record, Session):
+        return Identity(owner, digest, mine, session=record, access=reach)
+    user = owner.name if isinstance(owner, User) else ""
+    held = scopes.narrow(record.scopes, mine, user=user)
+    if reach:
+        held |= scopes.narrow((scope for scope in record.scopes if scope != "inherit"), reach, user=user)
+    through = groups_in(mine, ACCESS)
+    return Identity(owner, digest, held, token=record, access=reached(held, members), through=through)
+
+
+def reached(held: frozenset[str], members: dict[str, list[str]]) -> frozenset[str]:
+    """What these scopes give access to by groups, as scopes of the groups' members. Pure."""
     reach: set[str] = set()
-    for held in identity.scopes:
-        name, _, group = held.partition("!group=")
+    for scope in held:
+        name, _, group = scope.partition("!group=")
         if group and name in scopes.CONTAINERS[ACCESS]:
             reach.update(f"{name}!user={member}" for member in members.get(group, ()))
-    return Identity(
-        identity.owner,
-        identity.digest,
-        identity.scopes,
-        session=identity.session,
-        token=identity.token,
-        access=frozenset(reach),
-    )
+    return frozenset(reach)
 
 
 def _service(record: Session | Token, services: dict[str, Service]) -> Service | None:

@@ -234,6 +234,7 @@ class Token(Struct, frozen=True, kw_only=True):
     """An API credential of a user's or (`user` empty) a service's. Only its SHA-256 is stored.
 
     `expires` None: never. `scopes` are JupyterHub's.
+
     A token that was issued by OAuth is for one `client` (its id) and one sign-in, whose public id is `session_id`. It
     ends with the credential that has the digest `under`. A server's own token is for one `attempt`, and ends with it.
     All are empty for a token that somebody made.

@@ -1,7 +1,6 @@
 """The provider's shell: what a request is about is looked up, `gateway.oauth.grant` judges, what follows is written.
 
-Owns: which clients there are, who may use them and is asked first, and what a token may do. Refuses to know OAuth's
-rules and pages.
+Owns: who may use a client and is asked first, and what its token may do. Refuses to know OAuth's rules and pages.
 """
 
 import secrets
@@ -9,10 +8,10 @@ import time
 from collections.abc import Iterable
 
 from gateway.oauth import grant
+from gateway.oauth.registry import Registry
 from portal.oauth import Consent, Fields, OAuthRefusedError, Onward, TokenAnswer
 from state import clients, scopes
 from state.clients import Client
-from state.config import Config
 from state.identity import Identity
 from state.records import OAuthCode, Token
 from state.store.all import Store
@@ -22,11 +21,10 @@ from state.store.credentials import digest
 class OAuthProvider:
     """`portal.oauth.Provider`."""
 
-    def __init__(self, store: Store, config: Config, *, lifetime: int) -> None:
+    def __init__(self, store: Store, registry: Registry, *, lifetime: int) -> None:
         """`lifetime`: seconds for which a token is good, if the session that it belongs to lasts as long."""
         self._store = store
-        self._config = config
-        self._base = config.gateway.base_path
+        self._registry = registry
         self._lifetime = lifetime
 
     async def ask(self, fields: Fields, identity: Identity) -> Onward | Consent:
@@ -51,7 +49,7 @@ class OAuthProvider:
     async def exchange(self, fields: Fields, authorization: str) -> TokenAnswer:
         """See `portal.oauth.Provider`."""
         client_id, secret = grant.client_named(fields, authorization)
-        client = await self._client(client_id, secret)
+        client = await self._registry.find(client_id, secret)
         told = dict(fields).get("code", "")
         code = await self._store.codes.take(told) if told else None
         if code is not None and await self._store.sessions.get(code.session) is None:
@@ -79,36 +77,22 @@ class OAuthProvider:
         return made.answer
 
     async def _considered(self, fields: Fields, identity: Identity) -> tuple[Client, grant.Wish | str]:
-        client = await self._client(dict(fields).get("client_id", ""))
+        client = await self._registry.find(dict(fields).get("client_id", ""))
         wish = grant.wish(fields, client)
         assert client is not None  # `wish` refuses None
         name, _, where = client.access.partition("!")
         kind, _, key = where.partition("=")
-        if not scopes.may(identity.scopes, name, **{kind: key}):
+        if not scopes.may(identity.access, name, **{kind: key}):
             raise OAuthRefusedError(f"You have no access to {client.title}.", status=403)
         return client, wish
-
-    async def _client(self, client_id: str, secret: str = "") -> Client | None:
-        """The client of that id, with the secret among its own where it is one of them."""
-        server = clients.server_of(client_id)
-        if server is None:
-            return None
-        user, name = server
-        record = await self._store.servers.get(user, name)
-        if record is None or not record.active or not record.token_hash:
-            return None
-        told = digest(secret) if secret else ""
-        token = await self._store.tokens.get(told) if told else None
-        own = token is not None and token.attempt == record.attempt
-        return clients.server_client(self._base, user, name, frozenset({told}) if own else frozenset())
 
     def _granted(self, client: Client, wish: grant.Wish, identity: Identity) -> frozenset[str]:
         """What the token may do: what was asked for, of what the client may ask for, of what the person may do."""
         name = identity.user.name
-        possible = scopes.narrow(clients.most(client, name), identity.scopes, user=name)
+        possible = scopes.narrow(clients.most(client, name), identity.access, user=name)
         if not wish.scopes:
             return possible
-        always = scopes.narrow(self._of_course(client, identity), identity.scopes, user=name)
+        always = scopes.narrow(self._of_course(client, identity), identity.access, user=name)
         return scopes.narrow(wish.scopes, possible, user=name) | always
 
     @staticmethod

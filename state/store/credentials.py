@@ -214,9 +214,9 @@ async def _end_all(redis: Redis, index: str, key_of: Callable[[str], str]) -> tu
     return digests, sum(gone)
 
 
-async def _end_under(redis: Redis, user: str, digests: set[str]) -> tuple[str, ...]:
-    """Delete the tokens that were issued under these credentials of a user: their digests, for the workers to hear."""
-    pairs = await redis.call("HGETALL", keys.tokens(user))
+async def _end_under(redis: Redis, owner: str, digests: set[str]) -> tuple[str, ...]:
+    """Delete the tokens that were issued under these credentials of an owner: their digests, for workers to hear."""
+    pairs = await redis.call("HGETALL", keys.tokens(owner))
     if not pairs:
         return ()
     entries = [(entry, key.decode()) for entry, key in zip(pairs[0::2], pairs[1::2], strict=True)]
@@ -228,7 +228,7 @@ async def _end_under(redis: Redis, user: str, digests: set[str]) -> tuple[str, .
     ]
     if ended:
         await redis.pipeline([("DEL", keys.token(key)) for _, key in ended])
-        await redis.call("HDEL", keys.tokens(user), *(entry for entry, _ in ended))
+        await redis.call("HDEL", keys.tokens(owner), *(entry for entry, _ in ended))
     return tuple(key for _, key in ended)
 
 

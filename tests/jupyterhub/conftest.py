@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,20 +52,28 @@ command = ["{sys.executable}", "{ROOT}/tests/apps/echo.py", "{{socket}}"]
 """
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
+@contextmanager
+def serving(folder, more=""):
+    """A hub with this configuration, and a home of its own."""
     assert SINGLEUSER.exists(), "make test installs JupyterHub's single-user server"
-    folder = tmp_path_factory.mktemp("hub")
     home = folder / "home"
     home.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "XDG_STATE_HOME"):
             patch.delenv(name, raising=False)
-        hub = Hub(folder, config=CONFIG, workers=2, path=f"{BIN}:/usr/bin:/bin")
+        hub = Hub(folder, config=CONFIG + more, workers=2, path=f"{BIN}:/usr/bin:/bin")
         hub.start()
+        try:
+            yield hub
+        finally:
+            hub.stop()
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("hub")) as hub:
         yield hub
-        hub.stop()
 
 
 class Running:

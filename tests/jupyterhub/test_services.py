@@ -1,0 +1,401 @@
+"""JupyterHub's services, unmodified, behind this hub: its idle culler, and one that signs people in by HubOAuth."""
+
+import asyncio
+import base64
+import os
+import re
+import secrets
+import subprocess
+from contextlib import closing, contextmanager
+
+import httpx
+import pytest
+from apps import BIN, CULLER
+from conftest import Running, serving
+from hub import ROOT, eventually
+from ports import free_port
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+pytestmark = pytest.mark.timeout(240)
+NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
+
+SERVICES = """
+[[service]]
+name = "wiki"
+url = "http://127.0.0.1:{port}"
+api_token_file = "wiki.token"
+oauth_scopes = ["read:servers!user"]
+
+[[service]]
+name = "board"
+url = "http://127.0.0.1:{port_without}"
+api_token_file = "board.token"
+oauth_no_confirm = true
+
+[[service]]
+name = "culler"
+api_token_file = "culler.token"
+
+[[service]]
+name = "outside"
+api_token_file = "outside.token"
+oauth_redirect_uris = ["http://localhost:1/back?from=hub"]
+oauth_no_confirm = true
+
+[[service]]
+name = "grader"
+api_token_file = "grader.token"
+scopes = ["access:servers!user=alice"]
+
+[[role]]
+name = "assists"
+scopes = ["access:servers!group=course"]
+groups = ["assistants"]
+
+[[role]]
+name = "user"
+scopes = ["self", "access:services!service=wiki", "access:services!service=board", "access:services!service=outside"]
+
+[[role]]
+name = "culls"
+scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
+services = ["culler"]
+"""
+
+
+@contextmanager
+def service(hub, name, port):
+    """tests/apps/hub_service.py as the service of that name."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "JUPYTERHUB_SERVICE_NAME": name,
+        "JUPYTERHUB_SERVICE_PREFIX": f"/services/{name}/",
+        "JUPYTERHUB_CLIENT_ID": f"service-{name}",
+        "JUPYTERHUB_API_TOKEN": hub.secrets[name],
+        "JUPYTERHUB_API_URL": f"{hub.origin}/hub/api",
+        "JUPYTERHUB_BASE_URL": "/",
+    }
+    program = [BIN / "python", ROOT / "tests/apps/hub_service.py", str(port)]
+    with subprocess.Popen(program, env=environment) as process:
+        try:
+            eventually(lambda: httpx.get(f"http://127.0.0.1:{port}/services/{name}/open").status_code == 200)
+            yield
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub")
+    tokens = {name: secrets.token_hex(32) for name in ("wiki", "board", "culler", "outside", "grader")}
+    for name, token in tokens.items():
+        (folder / f"{name}.token").write_text(token)
+        (folder / f"{name}.token").chmod(0o600)
+    ports = free_port(), free_port()
+    with serving(folder, SERVICES.format(port=ports[0], port_without=ports[1])) as hub:
+        hub.secrets = tokens
+        with service(hub, "wiki", ports[0]), service(hub, "board", ports[1]):
+            yield hub
+
+
+def visit(browser, path):
+    return browser.get(path, headers=NAVIGATE, follow_redirects=True)
+
+
+def confirm(browser, page, decision="allow"):
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page.text))
+    fields = {name: value.replace("&amp;", "&") for name, value in fields.items()}
+    return browser.post(
+        "/hub/api/oauth2/authorize",
+        data={**fields, "towpath_decision": decision},
+        headers=NAVIGATE,
+        follow_redirects=True,
+    )
+
+
+def test_a_service_signs_people_in_after_they_were_asked(hub):
+    with closing(hub.browser_of("alice")) as browser:
+        asks = visit(browser, "/services/wiki/?page=1")
+        assert asks.status_code == 200
+        assert "Sign in to wiki?" in asks.text
+        assert "see servers (yours)" in asks.text
+        told = confirm(browser, asks).json()
+        assert (told["user"]["name"], told["user"]["kind"]) == ("alice", "user")
+        assert told["uri"] == "/services/wiki/?page=1"
+        assert "access:services!service=wiki" in told["user"]["scopes"]
+        assert "read:servers!user=alice" in told["user"]["scopes"]
+        assert "towpath-session" not in told["cookies"]
+        assert {"jupyterhub-session-id", "service-wiki"} <= set(told["cookies"])
+
+
+def test_a_service_is_told_that_somebody_would_not_sign_in(hub):
+    with closing(hub.browser_of("bob")) as browser:
+        denied = confirm(browser, visit(browser, "/services/wiki/"), "deny")
+        assert denied.status_code == 400
+        assert denied.url.path == "/services/wiki/oauth_callback"
+        assert denied.url.params["error"] == "access_denied"
+
+
+def test_nobody_is_asked_for_a_service_that_need_not_ask(hub):
+    with closing(hub.browser_of("bob")) as browser:
+        assert visit(browser, "/services/board/").json()["user"]["name"] == "bob"
+
+
+def test_who_is_not_signed_in_signs_in_first_and_comes_to_where_they_wanted(hub):
+    with httpx.Client(base_url=hub.origin, headers={"Origin": hub.origin, "Sec-Fetch-Site": "same-origin"}) as browser:
+        page = visit(browser, "/services/board/?deep=1")
+        assert page.url.path == "/hub/login"
+        sign_in = {"provider": "test", "name": "bob", "next": page.url.params["next"]}
+        told = browser.post("/hub/login", data=sign_in, headers=NAVIGATE, follow_redirects=True).json()
+        assert (told["user"]["name"], told["uri"]) == ("bob", "/services/board/?deep=1")
+
+
+def test_signing_out_is_known_to_a_service_at_once(hub):
+    with closing(hub.browser_of("alice")) as browser:
+        visit(browser, "/services/board/")
+        browser.post("/hub/logout")
+        browser.post("/hub/login", data={"provider": "test", "name": "bob"})
+        assert visit(browser, "/services/board/").json()["user"]["name"] == "bob"
+
+
+def test_a_token_is_the_services_to_judge(hub):
+    with hub.api("alice") as api, httpx.Client(base_url=hub.origin) as stranger:
+        for url in ("/services/wiki/by-token", "/services/wiki/"):
+            told = api.get(hub.origin + url).json()
+            assert told["user"]["name"] == "alice"
+        assert stranger.get("/services/wiki/by-token").json() == {"user": None}
+        shown = {"Authorization": "token " + "x" * 43}
+        assert stranger.get("/services/wiki/by-token", headers=shown).json() == {"user": None}
+
+
+def test_a_service_has_a_token_of_its_own(hub):
+    with httpx.Client(base_url=hub.origin, headers={"Authorization": f"token {hub.secrets['wiki']}"}) as api:
+        me = api.get("/hub/api/user").json()
+        assert (me["name"], me["kind"]) == ("wiki", "service")
+        assert api.get("/hub/api/users").status_code == 403
+
+
+def test_a_service_is_open_to_programs_and_to_its_own_pages_and_to_no_others(hub):
+    with httpx.Client(base_url=hub.origin) as client:
+        assert client.post("/services/wiki/open").status_code == 200
+        client.cookies.clear()
+        assert client.post("/services/wiki/open", headers={"Origin": "https://evil.example"}).status_code == 200
+        with_cookie = {"Cookie": "service-wiki=1"}
+        for foreign in (
+            {"Origin": "https://evil.example"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+        ):
+            assert client.post("/services/wiki/open", headers={**with_cookie, **foreign}).status_code == 403
+        assert client.post("/services/wiki/open", headers={**with_cookie, "Origin": hub.origin}).status_code == 200
+
+
+def test_a_service_sets_cookies_for_its_own_path_and_none_of_the_hubs(hub):
+    with httpx.Client(base_url=hub.origin) as client:
+        answer = client.get("/services/wiki/open")
+        assert answer.headers.get_list("set-cookie") == ["theirs=1; Path=/services/wiki/"]
+        assert client.get("/services/wiki").headers["location"] == "/services/wiki/"
+        assert client.get("/services/nothing/").status_code == 404
+
+
+def test_websockets_reach_a_service_and_end_with_the_sign_out(hub):
+    async def talk(browser):
+        cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        url = f"ws://127.0.0.1:{hub.port}/services/wiki/echo"
+        with pytest.raises(InvalidStatus):
+            await connect(url, additional_headers={"Cookie": cookie, "Origin": "https://evil.example"})
+        async with connect(url, additional_headers={"Cookie": cookie, "Origin": hub.origin}) as line:
+            await line.send("hello")
+            assert await line.recv() == "hello"
+            await asyncio.to_thread(browser.post, "/hub/logout")
+            async with asyncio.timeout(2):
+                with pytest.raises(ConnectionClosed):
+                    await line.recv()
+
+    with closing(hub.browser_of("alice")) as browser:
+        asyncio.run(talk(browser))
+
+
+def test_the_idle_culler_stops_what_is_idle(hub):
+    environment = {"PATH": os.environ["PATH"], "JUPYTERHUB_API_TOKEN": hub.secrets["culler"]}
+    with Running(hub, "alice", profile="echo") as server:
+        program = [CULLER, f"--url={hub.origin}/hub/api", "--timeout=1", "--cull-every=1"]
+        with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                eventually(lambda: not server.model().get("ready"), seconds=60, what="the culling")
+            finally:
+                process.terminate()
+            log = process.stderr.read()
+        assert "Culling server alice" in log, log
+        assert "Traceback" not in log, log
+
+
+@pytest.fixture(scope="module")
+def echo(hub):
+    """An app that tells what it was asked, as alice's server `echo`."""
+    with Running(hub, "alice", "echo", profile="echo") as server:
+        yield server
+
+
+def test_a_service_reaches_a_server_as_itself_and_shows_no_token_of_its_own(hub, echo):
+    with httpx.Client(base_url=hub.origin) as client:
+        sent = f"token {hub.secrets['grader']}"
+        told = dict(client.get("/user/alice/echo/", headers={"Authorization": sent}).json()["headers"])
+        shown = {"Authorization": next(value for name, value in told.items() if name.lower() == "authorization")}
+        assert shown["Authorization"] != sent
+        me = client.get("/hub/api/user", headers=shown).json()
+        assert (me["name"], me["kind"]) == ("grader", "service")
+        assert [scope for scope in me["scopes"] if scope.startswith("access:")] == ["access:servers!server=alice/echo"]
+
+
+def test_who_reaches_a_server_by_a_group_is_signed_in_to_it_and_out_when_they_leave_the_group(hub, echo):
+    with (
+        hub.api("carol") as admin,
+        closing(hub.browser_of("bob")) as browser,
+        httpx.Client(base_url=hub.origin) as client,
+    ):
+        admin.patch("/users/alice", json={"groups": ["course"]})
+        admin.patch("/users/bob", json={"groups": ["assistants"]})
+        server = {"client_id": "jupyterhub-user-alice-echo", "redirect_uri": "/user/alice/echo/oauth_callback"}
+
+        def allowed():
+            answer = browser.get("/hub/api/oauth2/authorize", params=asked(**server))
+            return answer if answer.status_code == 200 else None
+
+        asks = eventually(allowed, seconds=3, what="bob's access by his group")
+        fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asks.text))
+        answer = browser.post("/hub/api/oauth2/authorize", data={**fields, "towpath_decision": "allow"})
+        code = httpx.URL(answer.headers["location"]).params["code"]
+        secret = echo.spec()["environment"]["JUPYTERHUB_API_TOKEN"]
+        told = exchange(client, code, secret, **server).json()
+        assert "access:servers!server=alice/echo" in told["scope"].split()
+        bearer = {"Authorization": f"token {told['access_token']}"}
+        assert "access:servers!server=alice/echo" in client.get("/hub/api/user", headers=bearer).json()["scopes"]
+        seen = client.get("/user/alice/echo/", headers=bearer)
+        assert ["authorization", bearer["Authorization"]] in [[n.lower(), v] for n, v in seen.json()["headers"]]
+        admin.patch("/users/bob", json={"groups": []})
+        eventually(
+            lambda: client.get("/user/alice/echo/", headers=bearer).status_code == 403, seconds=2, what="its end"
+        )
+
+
+def asked(**changed):
+    given = {
+        "client_id": "service-outside",
+        "redirect_uri": "http://localhost:1/back?from=hub",
+        "response_type": "code",
+        "state": "s",
+    }
+    return {name: value for name, value in (given | changed).items() if value is not None}
+
+
+def code_for(browser, **changed):
+    answer = browser.get("/hub/api/oauth2/authorize", params=asked(**changed))
+    assert answer.status_code == 302, answer.text
+    return httpx.URL(answer.headers["location"])
+
+
+def exchange(client, code, secret, **changed):
+    sent = {"client_id": "service-outside", "client_secret": secret, "grant_type": "authorization_code", "code": code}
+    sent["redirect_uri"] = "http://localhost:1/back?from=hub"
+    return client.post("/hub/api/oauth2/token", data=sent | changed)
+
+
+def test_a_code_is_good_once_and_its_token_ends_when_it_comes_again(hub):
+    with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as client:
+        where = code_for(browser)
+        assert (where.params["state"], where.params["from"]) == ("s", "hub")
+        first = exchange(client, where.params["code"], hub.secrets["outside"])
+        assert first.status_code == 200, first.text
+        assert first.headers["cache-control"] == "no-store"
+        told = first.json()
+        assert told["token_type"] == "Bearer"
+        assert 0 < told["expires_in"] <= 14 * 24 * 3600
+        bearer = {"Authorization": f"Bearer {told['access_token']}"}
+        assert client.get("/hub/api/user", headers=bearer).json()["name"] == "alice"
+        again = exchange(client, where.params["code"], hub.secrets["outside"])
+        assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+        eventually(lambda: client.get("/hub/api/user", headers=bearer).status_code == 403, seconds=2, what="its end")
+
+
+def test_a_client_may_prove_itself_by_basic_and_needs_no_header_of_the_hubs(hub):
+    with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as client:
+        code = code_for(browser).params["code"]
+        basic = base64.b64encode(f"service-outside:{hub.secrets['outside']}".encode()).decode()
+        sent = {"grant_type": "authorization_code", "code": code, "redirect_uri": asked()["redirect_uri"]}
+        answer = client.post("/hub/api/oauth2/token", data=sent, headers={"Authorization": f"Basic {basic}"})
+        assert answer.status_code == 200, answer.text
+        wrong = client.post("/hub/api/oauth2/token", data=sent, headers={"Authorization": "Basic eDp5"})
+        assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_client")
+        assert wrong.headers["www-authenticate"].startswith("Basic")
+
+
+def test_another_clients_secret_gets_nothing_for_a_code(hub):
+    with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as client:
+        code = code_for(browser).params["code"]
+        stolen = exchange(client, code, hub.secrets["wiki"], client_id="service-wiki")
+        assert (stolen.status_code, stolen.json()["error"]) == (400, "invalid_grant")
+
+
+def test_a_code_of_a_session_that_ended_gets_nothing(hub):
+    with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as client:
+        code = code_for(browser).params["code"]
+        browser.post("/hub/logout")
+        assert exchange(client, code, hub.secrets["outside"]).json()["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"client_id": "service-nothing"},
+        {"client_id": None},
+        {"client_id": "service-culler"},
+        {"client_id": "jupyterhub-user-alice"},
+        {"redirect_uri": "https://evil.example/"},
+        {"redirect_uri": "http://localhost:1/back"},
+        {"redirect_uri": "//localhost:1/back?from=hub"},
+    ],
+)
+def test_what_is_not_to_be_believed_gets_a_page_and_no_redirect(hub, changed):
+    with closing(hub.browser_of("alice")) as browser:
+        answer = browser.get("/hub/api/oauth2/authorize", params=asked(**changed))
+        assert answer.status_code == 400
+        assert "location" not in answer.headers
+        assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_errors_go_back_to_the_client_with_its_state(hub):
+    with closing(hub.browser_of("alice")) as browser:
+        assert code_for(browser, response_type="token").params["error"] == "unsupported_response_type"
+        assert code_for(browser, code_challenge="x" * 43).params["error"] == "invalid_request"
+        assert code_for(browser, response_type="token").params["state"] == "s"
+
+
+def test_scopes_are_never_more_than_the_client_may_have_and_the_person_has(hub):
+    with closing(hub.browser_of("bob")) as browser, httpx.Client(base_url=hub.origin) as client:
+        for scope in ("admin:users", "inherit", "self", "read:users:name list:users", "servers"):
+            code = code_for(browser, scope=scope).params["code"]
+            granted = exchange(client, code, hub.secrets["outside"]).json()["scope"].split()
+            assert set(granted) == {
+                "access:services!service=outside",
+                "read:users:name!user=bob",
+                "read:users:groups!user=bob",
+            }
+
+
+def test_a_token_opens_no_session_elsewhere_and_a_strangers_form_decides_nothing(hub):
+    with hub.api("alice") as api:
+        answer = api.get(f"{hub.origin}/hub/api/oauth2/authorize", params=asked())
+        assert (answer.status_code, httpx.URL(answer.headers["location"]).path) == (302, "/hub/login")
+        decision = {**asked(), "towpath_decision": "allow"}
+        assert api.post(f"{hub.origin}/hub/api/oauth2/authorize", data=decision).status_code == 403
+    with closing(hub.browser_of("alice")) as browser:
+        for foreign in (
+            {"Origin": "https://evil.example"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+        ):
+            assert browser.post("/hub/api/oauth2/authorize", data=decision, headers=foreign).status_code == 403
+        asks = browser.get("/hub/api/oauth2/authorize", params=asked())
+        assert "frame-ancestors 'none'" in asks.headers["content-security-policy"]
