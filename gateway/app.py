@@ -287,7 +287,7 @@ class App:
             raise Refusal(403, "You have no access to this server.")
         if not self._mirror.fresh:
             raise Refusal(503, _AWAY)
-        if route is not None and identity.user.name != user:
+        if route is not None and not identity.is_user(user):
             self._visits(request, identity, user, name, refused=False)
         return route
 

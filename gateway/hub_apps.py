@@ -75,15 +75,14 @@ class HubApps:
         expires = now + LIFETIME
         if token.expires is not None:
             expires = min(expires, token.expires)
-        who = identity.user.name
         access = f"access:servers!server={server_key(route.user, route.name)}"
-        granted = scopes.narrow(
-            (access, *(f"{scope}!user={who}" for scope in clients.IDENTIFY)), identity.scopes, user=who
-        )
+        itself = () if identity.service else tuple(f"{scope}!user={identity.name}" for scope in clients.IDENTIFY)
+        granted = scopes.narrow((access, *itself), identity.scopes, user=token.user)
         await self._store.tokens.keep(
             Token(
                 id=key[:16],
                 user=token.user,
+                service=token.service,
                 scopes=tuple(sorted(granted)),
                 note=f"Stands for the token {token.id} at the server {server_key(route.user, route.name)}",
                 created=now,

@@ -50,7 +50,7 @@ class ForeignVisits:
             time=now,
             act=Act.SERVER_ACCESS,
             outcome=Outcome.REFUSED if refused else Outcome.DONE,
-            who=identity.user.name,
+            who=identity.key,
             by=credential(identity),
             address=self._address(request),
             user=user,

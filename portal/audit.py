@@ -81,7 +81,7 @@ async def note(
         Entry(
             time=time.time(),
             act=act,
-            who=who if who is not None else identity.user.name if identity is not None else "",
+            who=who if who is not None else identity.key if identity is not None else "",
             by=by if by is not None else credential(identity),
             address=address(request),
             user=user,
@@ -112,7 +112,7 @@ async def refused(
         time=time.time(),
         act=act,
         outcome=Outcome.REFUSED,
-        who=possible_name(who) if who is not None else identity.user.name if identity is not None else "",
+        who=possible_name(who) if who is not None else identity.key if identity is not None else "",
         by=credential(identity),
         address=address(request),
         user=user,

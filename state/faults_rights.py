@@ -4,20 +4,18 @@ Owns: the checks across the two, and against the scopes that there are. Refuses 
 read, and judged, in `state.settings`.
 """
 
-import re
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
 
 from state import scopes
 from state.config import Config, RoleConfig, ServiceConfig
 from state.errors import NameRuleError
 from state.names import group_name, user_name
 from state.roles import BUILT_IN, FIXED
+from state.service_rules import is_redirect, is_url
 
 Say = Callable[[str, str], None]
 
-ABSOLUTE: Final = re.compile(r"https?://[^/?#@]+(/[^#]*)?")
 SELF_SERVING: Final = frozenset({"self", "inherit"})
 
 
@@ -64,7 +62,7 @@ def _people(role: RoleConfig, at: str, say: Say) -> None:
 
 
 def _service(service: ServiceConfig, at: str, say: Say) -> None:
-    if service.url and not ABSOLUTE.fullmatch(service.url):
+    if service.url and not is_url(service.url):
         say(f"{at}.url", f"{service.url!r} is not an URL: http://host:port or https://host:port.")
     _scopes(service.scopes, f"{at}.scopes", say)
     _scopes(service.oauth_scopes, f"{at}.oauth_scopes", say)
@@ -73,10 +71,8 @@ def _service(service: ServiceConfig, at: str, say: Say) -> None:
     if not service.api_token_file and (service.admin or service.scopes or service.oauth_redirect_uris):
         say(f"{at}.api_token_file", "without a token the service can prove itself to nobody.")
     for uri in service.oauth_redirect_uris:
-        if not (uri.startswith("/") and not uri.startswith("//")) and not ABSOLUTE.fullmatch(uri):
+        if not is_redirect(uri):
             say(f"{at}.oauth_redirect_uris", f"{uri!r} is neither an URL (without a fragment) nor a path of this hub.")
-        elif urlsplit(uri).fragment or any(ord(character) < 0x21 for character in uri):  # noqa: PLR2004 - ASCII
-            say(f"{at}.oauth_redirect_uris", f"{uri!r} has a fragment or a space.")
 
 
 def _scopes(written: tuple[str, ...], at: str, say: Say) -> None:
