@@ -6,7 +6,10 @@ Owns: who is handed what. Refuses to decide anything about a request.
 import asyncio
 import getpass
 import ipaddress
+import os
+import signal
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
@@ -38,7 +41,7 @@ from state.config import AuthConfig, Config
 from state.mirror import Mirror
 from state.records import Route, Status, Target
 from state.roles import Roles
-from state.settings import Settings
+from state.settings import SUPERVISOR, Settings
 from state.store.all import Store
 
 LATE_TRIES = 20
@@ -146,6 +149,7 @@ class Gateway:
                 Registry(store, roles, settings.service_digests, base_path=door.base_path),
                 lifetime=auth.session_lifetime,
             ),
+            shut_down=lambda: end_hub(settings.environment),
         )
 
         answers = PortalAnswers(ErrorPages(config, release, time.time), store)
@@ -182,6 +186,13 @@ class Gateway:
         remove_socket(self.portal_path)
         await self._mirror.stop()
         await self._store.close()
+
+
+def end_hub(environment: Mapping[str, str]) -> None:
+    """Ask the supervisor that started this worker to end the hub; without one, end this process."""
+    supervisor = environment.get(SUPERVISOR, "")
+    ours = supervisor == str(os.getppid())
+    os.kill(os.getppid() if ours else os.getpid(), signal.SIGTERM)
 
 
 def _auth(config: Config, store: Store, jar: CookieJar) -> Auth:

@@ -11,7 +11,23 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from portal.api import audit, clusters, hub, metrics, progress, servers, tokens, towpath, user_list, users
+from portal.api import (
+    audit,
+    clusters,
+    groups,
+    hub,
+    metrics,
+    progress,
+    proxy,
+    retired,
+    servers,
+    services,
+    shutdown,
+    tokens,
+    towpath,
+    user_list,
+    users,
+)
 from portal.faults import handlers
 from portal.pages import audit as audit_page
 from portal.pages import authorize, home, login, logout, moved, pending, spawn, stop
@@ -23,13 +39,27 @@ from portal.verbs import read
 
 __all__ = ["Services", "create_portal"]
 
-API = (hub, users, user_list, servers, progress, tokens, metrics, authorize)
+API = (
+    hub,
+    users,
+    user_list,
+    servers,
+    progress,
+    tokens,
+    groups,
+    services,
+    proxy,
+    shutdown,
+    retired,
+    metrics,
+    authorize,
+)
 PAGES = (login, logout, home, spawn, pending, stop, token_page, audit_page, moved)
 
 
-def create_portal(services: Services) -> Litestar:
+def create_portal(given: Services) -> Litestar:
     """The app. One per worker process; it holds nothing that another worker would miss."""
-    site = Site(services)
+    site = Site(given)
 
     @read("/static/{digest:str}/{name:str}", sync_to_thread=False)
     def static(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -47,7 +77,7 @@ def create_portal(services: Services) -> Litestar:
         handler for handler in [*hub.routes(site), *metrics.routes(site)] if handler.paths & {"/health", "/metrics"}
     ]
     return Litestar(
-        path=services.config.gateway.base_path,
+        path=given.config.gateway.base_path,
         route_handlers=[
             Router(path="/hub/api", route_handlers=api, include_in_schema=False),
             Router(
@@ -62,7 +92,7 @@ def create_portal(services: Services) -> Litestar:
         request_max_body_size=BODY_LIMIT,
         openapi_config=OpenAPIConfig(
             title="Towpath's additions to JupyterHub's API",
-            version=services.version,
+            version=given.version,
             path="/hub/api/towpath",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),

@@ -43,7 +43,7 @@ PAGE_HEADERS: Final = {
 class Services:
     """What the portal is given: the configuration, the state, the time and sign-in.
 
-    `data_dir`: where jobs of this machine have their folders.
+    `data_dir`: where jobs of this machine have their folders. `shut_down`: ends the hub's processes on this machine.
     """
 
     config: Config
@@ -54,6 +54,7 @@ class Services:
     auth: Auth
     oauth: Provider
     data_dir: Path
+    shut_down: Callable[[], None]
 
 
 class Look:

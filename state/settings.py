@@ -17,13 +17,14 @@ from state.config import Config
 from state.errors import ConfigError, Fault
 from state.faults import REDIS_SCHEMES, checked
 from state.files import filled
+from state.service_rules import SECRET_LEAST, is_secret
 
 PREFIX: Final = "TOWPATH_"
 OTHERS: Final = 0o027
 """Of a folder's mode: what its group may change, and all that others may do."""
 OWN_VARIABLES: Final = frozenset({"TOWPATH_DATA_DIR"})
-SECRET_LEAST: Final = 32
-"""Characters of a service's token, at least."""
+SUPERVISOR: Final = "TOWPATH_SUPERVISOR"
+"""The process id of the supervisor, for its children."""
 TABLES: Final = ("gateway", "state", "auth", "audit")
 """The tables whose scalar keys the environment may override."""
 
@@ -159,7 +160,7 @@ def _service_digests(config: Config, path: Path | None, source: str, faults: lis
             continue
         if open_to_all:
             faults.append(Fault(source, key, f"{holder} is open to everybody on this machine: chmod o= it."))
-        if len(secret) < SECRET_LEAST or not secret.isascii() or not secret.isprintable():
+        if not is_secret(secret):
             words = f"{holder} must hold {SECRET_LEAST} or more characters, such as `openssl rand -hex 32` prints."
             faults.append(Fault(source, key, words))
         found[service.name] = hashlib.sha256(secret.encode()).hexdigest()
