@@ -124,11 +124,14 @@ class App:
         find: Callable[[str, str], Awaitable[Route | None]],
         base_path: str,
         scheme: str,
+        unasked: str,
         allowed_hosts: frozenset[bytes] | None,
     ) -> None:
         """Nothing is opened yet.
 
         `find`: as the mirror's `lookup`, but in the store. `scheme`: of the URL that browsers use.
+        `unasked`: the path under which requests carry a signed proof of their own, which the portal checks: nobody is
+        signed in by a cookie there, so it does not matter whose page sent them.
         `allowed_hosts`: host names that we answer to; None: any.
         """
         self._mirror = mirror
@@ -138,6 +141,7 @@ class App:
         self._jar = jar
         self._find = find
         self._scheme = scheme
+        self._unasked = unasked.encode()
         self._allowed_hosts = allowed_hosts
         self._tasks: set[asyncio.Task[None]] = set()
         prefix = f"{base_path}user/".encode()
@@ -205,6 +209,9 @@ class App:
             proof = head.memo = self._proof(Brought(head.fields))
         if not proof.host_is_ours:
             raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
+        if target is None and request.target.startswith(self._unasked) and not head.websocket:
+            self._portal.handle(request, None)
+            return
         identity, by_cookie = self._who(proof, found, at_app=target is not None)
         unsafe = head.websocket or request.method not in _SAFE
         if unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None):

@@ -31,17 +31,25 @@ class BrowserSessions:
         now = time.time()
         client = request.scope.get("client")
         agent = request.headers.get("user-agent", "")
-        ticket = await self._store.sessions.open(
-            Session(
-                id=secrets.token_hex(8),
-                user=user.name,
-                created=now,
-                expires=now + self._lifetime,
-                address=str(client[0]) if client else "",
-                user_agent=agent[:_SHOWN_MAX],
-            )
+        session = Session(
+            id=secrets.token_hex(8),
+            user=user.name,
+            created=now,
+            expires=now + self._lifetime,
+            address=str(client[0]) if client else "",
+            user_agent=agent[:_SHOWN_MAX],
         )
-        return self._jar.set(ticket, lifetime=self._lifetime)
+        await self._about_to_open(session, request)
+        return self._jar.set(await self._store.sessions.open(session), lifetime=self._lifetime)
+
+    async def _about_to_open(self, session: Session, request: Any) -> None:
+        """For whoever keeps more of a session than its record."""
+
+    def start(self) -> None:
+        """Begin what goes on in the background."""
+
+    async def stop(self) -> None:
+        """End it, and close what is open to others."""
 
     async def close_session(self, request: Any) -> str:
         """End the request's session everywhere; the Set-Cookie value that takes the cookie away."""

@@ -7,6 +7,7 @@ from state.store.feed import Feed
 from state.store.flows import Flows
 from state.store.leases import Leases
 from state.store.servers import Servers
+from state.store.standings import Standings
 from state.store.users import Users
 
 
@@ -21,6 +22,7 @@ class Store:
         self.tokens = Tokens(redis)
         self.links = Links(redis)
         self.flows = Flows(redis)
+        self.standings = Standings(redis)
         self.feed = Feed(redis)
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)

@@ -16,6 +16,9 @@ FEED_NUMBER: Final = "towpath:{feed}:number"
 FEED_ROUTES: Final = "towpath:{feed}:routes"
 FEED_LOG: Final = "towpath:{feed}:log"
 
+STANDINGS_DUE: Final = "towpath:{standings}:due"
+STANDINGS_HELD: Final = "towpath:{standings}:held"
+
 ACTIVITY_OF_USER: Final = "*"
 """The field of a user's own last activity in `activity`; no server can have this name."""
 
@@ -48,6 +51,21 @@ def tokens(user_name: str) -> str:
 def sessions(user_name: str) -> str:
     """Hash: session id to digest."""
     return f"towpath:{{u:{user_name}}}:sessions"
+
+
+def standings(user_name: str) -> str:
+    """Hash: session id to JSON of what the session rests on."""
+    return f"towpath:{{u:{user_name}}}:standings"
+
+
+def vouched(digest: str) -> str:
+    """Whom a provider means by a name of its own: `USER` or `USER/SESSION`, with TTL."""
+    return f"towpath:{{v:{digest}}}:vouched"
+
+
+def once(digest: str) -> str:
+    """That something was seen which may come once only, with TTL."""
+    return f"towpath:{{o:{digest}}}:once"
 
 
 def session(digest: str) -> str:

@@ -101,6 +101,7 @@ class Users:
             keys.activity(name),
             keys.tokens(name),
             keys.sessions(name),
+            keys.standings(name),
             *[keys.events(name, server.decode()) for server in servers],
         )
         await self._feed.revoke(user=name)
