@@ -34,7 +34,6 @@ from gateway.tunnel.identity import GatewayIdentity
 from gateway.visits import ForeignVisits
 from gateway.wire import Request
 from portal.app import Services, create_portal
-from portal.auth import Auth
 from portal.errors import ErrorPages
 from state import names
 from state.config import AuthConfig, Config
@@ -43,6 +42,8 @@ from state.records import Route, Status, Target
 from state.roles import Roles
 from state.settings import SUPERVISOR, Settings
 from state.store.all import Store
+
+_Auth = SharedAuth | LocalAuth
 
 LATE_TRIES = 20
 LATE_SECONDS = 0.05
@@ -84,13 +85,16 @@ class Gateway:
     `app` is the door's handler; `portal` is the ASGI app to be served on the unix socket at `portal_path`.
     """
 
-    def __init__(self, store: Store, mirror: Mirror, tunnel: Tunnel, *, app: App, portal: Asgi, path: Path) -> None:
+    def __init__(
+        self, store: Store, mirror: Mirror, tunnel: Tunnel, auth: _Auth, *, app: App, portal: Asgi, path: Path
+    ) -> None:
         self.app = app
         self.portal = portal
         self.portal_path = path
         self._store = store
         self._mirror = mirror
         self._tunnel = tunnel
+        self._auth = auth
 
     @classmethod
     async def open(cls, settings: Settings) -> "Gateway":
@@ -98,12 +102,12 @@ class Gateway:
         config = settings.config
         door = config.gateway
         store = await Store.open(settings.redis_url)
-        auth = config.auth or AuthConfig()
+        lifetime = (config.auth or AuthConfig()).session_lifetime
         roles = Roles.of(config)
         mirror = Mirror(
             store,
             grace=door.outage_grace,
-            session_lifetime=auth.session_lifetime,
+            session_lifetime=lifetime,
             roles=roles,
             service_digests=settings.service_digests,
         )
@@ -136,6 +140,7 @@ class Gateway:
         mirror.on_revoked(hub_apps.revoked)
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
         release = version("towpath")
+        auth = _auth(config, store, jar)
         services = Services(
             config=config,
             store=store,
@@ -143,15 +148,16 @@ class Gateway:
             clock=time.time,
             version=release,
             data_dir=settings.data_dir,
-            auth=_auth(config, store, jar),
+            auth=auth,
             oauth=OAuthProvider(
                 store,
                 Registry(store, roles, settings.service_digests, base_path=door.base_path),
-                lifetime=auth.session_lifetime,
+                lifetime=lifetime,
             ),
             shut_down=lambda: end_hub(settings.environment),
         )
 
+        auth.start()
         answers = PortalAnswers(ErrorPages(config, release, time.time), store)
 
         def refuse(request: Request, error: UpstreamError) -> None:
@@ -173,9 +179,10 @@ class Gateway:
             visits=ForeignVisits(store, address),
             base_path=door.base_path,
             scheme=scheme,
+            unasked=f"{door.base_path}hub/backchannel-logout/",
             allowed_hosts=_hosts(config),
         )
-        return cls(store, mirror, tunnel, app=app, portal=handover.asgi, path=portal_path)
+        return cls(store, mirror, tunnel, auth, app=app, portal=handover.asgi, path=portal_path)
 
     async def drain(self, seconds: float) -> None:
         """Close WebSockets with 1012 and let requests finish, for at most `seconds`."""
@@ -184,6 +191,7 @@ class Gateway:
     async def close(self) -> None:
         """Write what is noted, and close every connection."""
         remove_socket(self.portal_path)
+        await self._auth.stop()
         await self._mirror.stop()
         await self._store.close()
 
@@ -195,7 +203,7 @@ def end_hub(environment: Mapping[str, str]) -> None:
     os.kill(os.getppid() if ours else os.getpid(), signal.SIGTERM)
 
 
-def _auth(config: Config, store: Store, jar: CookieJar) -> Auth:
+def _auth(config: Config, store: Store, jar: CookieJar) -> _Auth:
     """Sign-in for the people that [auth] names; without it, for the one at this machine."""
     if config.auth is not None:
         return SharedAuth(store, jar, config.auth, hub_url=hub_url(config))

@@ -34,7 +34,7 @@ from portal.pages import authorize, home, login, logout, moved, pending, spawn, 
 from portal.pages import tokens as token_page
 from portal.replies import BODY_LIMIT
 from portal.site import Services, Site
-from portal.statics import FOREVER
+from portal.statics import FOREVER, PICTURE_POLICY
 from portal.verbs import read
 
 __all__ = ["Services", "create_portal"]
@@ -68,7 +68,11 @@ def create_portal(given: Services) -> Litestar:
         file = site.statics.find(digest, name)
         if file is None:
             raise NotFoundException
-        headers = {"Cache-Control": FOREVER, "X-Content-Type-Options": "nosniff"}
+        headers = {
+            "Cache-Control": FOREVER,
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": PICTURE_POLICY,
+        }
         return Response(file.body, media_type=file.media_type, headers=headers)
 
     api: list[Any] = [handler for part in API for handler in part.routes(site)]

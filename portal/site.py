@@ -16,6 +16,7 @@ from portal.auth import Auth
 from portal.oauth import Provider
 from portal.statics import Statics
 from state.config import Config
+from state.files import logos
 from state.mirror import Mirror
 from state.names import escape, server_path
 from state.roles import Roles
@@ -66,7 +67,7 @@ class Look:
         self.public_url = config.gateway.public_url.rstrip("/").removesuffix(self.base.rstrip("/"))
         self.version = version
         self.clock = clock
-        self.statics = Statics(f"{self.hub}static/")
+        self.statics = Statics(f"{self.hub}static/", more=logos(config))
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,

@@ -141,6 +141,8 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What its people's names begin with here, so that they are nobody else's."""
     same_people: bool = False
     """Whether its names are the same people as those of the other providers that say so too."""
+    bound_names: bool = True
+    """Whether a name stays with the account at the provider that had it first (its `sub`, its number)."""
     end_tokens: bool = True
     """Whether the API tokens of somebody end when the provider vouches for them no more."""
     oidc: OidcConfig | None = None

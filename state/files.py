@@ -27,6 +27,17 @@ Say = Callable[[str, str], None]
 """Report a fault: key, message."""
 
 
+def logo_name(provider: ProviderConfig) -> str:
+    """What a provider's picture is called where the hub serves it; `""`: it has none."""
+    return f"logo-{provider.name}{Path(provider.logo).suffix.lower()}" if provider.logo else ""
+
+
+def logos(config: Config) -> dict[str, Path]:
+    """All pictures of providers: what each is called, and its file."""
+    providers = config.auth.provider if config.auth is not None else ()
+    return {logo_name(provider): Path(provider.logo) for provider in providers if provider.logo}
+
+
 def filled(config: Config, folder: Path | None, say: Say) -> Config:
     """The configuration with what its files hold in place. `folder`: where paths begin; None: they are whole."""
     auth = config.auth

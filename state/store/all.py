@@ -12,6 +12,7 @@ from state.store.oauth import Codes
 from state.store.servers import Servers
 from state.store.services import Services
 from state.store.shares import Shares
+from state.store.standings import Standings
 from state.store.tries import Tries
 from state.store.users import Users
 
@@ -31,6 +32,7 @@ class Store:
         self.links = Links(redis)
         self.flows = Flows(redis)
         self.codes = Codes(redis)
+        self.standings = Standings(redis)
         self.feed = Feed(redis)
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)

@@ -21,6 +21,8 @@ FEED_LOG: Final = "towpath:{feed}:log"
 
 AUDIT_LOG: Final = "towpath:{audit}:log"
 AUDIT_CURSORS: Final = "towpath:{audit}:cursors"
+STANDINGS_DUE: Final = "towpath:{standings}:due"
+STANDINGS_HELD: Final = "towpath:{standings}:held"
 
 ACTIVITY_OF_USER: Final = "*"
 """The field of a user's own last activity in `activity`; no server can have this name."""
@@ -94,6 +96,21 @@ def audit(user_name: str) -> str:
 def audit_seen(what: str) -> str:
     """That something has just been noted, with TTL."""
     return f"towpath:{{audit}}:seen:{what}"
+
+
+def standings(user_name: str) -> str:
+    """Hash: session id to JSON of what the session rests on."""
+    return f"towpath:{{u:{user_name}}}:standings"
+
+
+def vouched(digest: str) -> str:
+    """Whom a provider means by a name of its own: `USER` or `USER/SESSION`, with TTL."""
+    return f"towpath:{{v:{digest}}}:vouched"
+
+
+def once(digest: str) -> str:
+    """That something was seen which may come once only, with TTL."""
+    return f"towpath:{{o:{digest}}}:once"
 
 
 def session(digest: str) -> str:
