@@ -18,6 +18,7 @@ from gateway.app import App
 from gateway.auth.account import local_user
 from gateway.auth.cookies import FLOW_NAME, PLAIN_NAME, CookieJar
 from gateway.auth.credentials import Brought
+from gateway.auth.header import hidden
 from gateway.auth.local import LocalAuth
 from gateway.auth.shared import SharedAuth
 from gateway.handover import Asgi, Handover, remove_socket, socket_path
@@ -26,6 +27,7 @@ from gateway.oauth.provider import OAuthProvider
 from gateway.revocation import Revocation
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
+from gateway.tunnel.options import Network
 from gateway.visits import ForeignVisits
 from gateway.wire import Request
 from portal.app import Services, create_portal
@@ -118,6 +120,7 @@ class Gateway:
                 public_scheme=public.scheme,
                 trusted_proxies=proxies,
                 hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), SESSION_ID}),
+                hidden_headers=hidden(auth.provider),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
                 identity=GatewayIdentity(settings.data_dir / "tls"),
@@ -136,7 +139,7 @@ class Gateway:
             clock=time.time,
             version=release,
             data_dir=settings.data_dir,
-            auth=_auth(config, store, jar),
+            auth=_auth(config, store, jar, proxies),
             oauth=OAuthProvider(store, config, lifetime=auth.session_lifetime),
         )
 
@@ -175,10 +178,10 @@ class Gateway:
         await self._store.close()
 
 
-def _auth(config: Config, store: Store, jar: CookieJar) -> Auth:
+def _auth(config: Config, store: Store, jar: CookieJar, proxies: tuple[Network, ...]) -> Auth:
     """Sign-in for the people that [auth] names; without it, for the one at this machine."""
     if config.auth is not None:
-        return SharedAuth(store, jar, config.auth, hub_url=hub_url(config))
+        return SharedAuth(store, jar, config.auth, hub_url=hub_url(config), proxies=proxies)
     return LocalAuth(store, jar, lifetime=AuthConfig().session_lifetime, user=local_user(getpass.getuser()))
 
 

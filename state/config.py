@@ -149,11 +149,32 @@ class LdapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds that one server may take."""
 
 
+class HeaderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth.provider.header]`: a portal's own proxy in front of the hub says in a header who has signed in there.
+
+    It is believed only when the request comes straight from `gateway.trusted_proxies`, with the secret.
+    """
+
+    header: str = "X-Remote-User"
+    """Holds the person's name."""
+    secret: str = ""
+    secret_file: str = ""
+    """What the proxy sends too, so that nobody else who can connect from its address is believed."""
+    secret_header: str = "X-Towpath-Portal"  # noqa: S105 - its name
+    """Holds the secret."""
+    groups_header: str = ""
+    """Holds the person's groups. Empty: the portal says none."""
+    groups_separator: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    sign_out_url: str = ""
+    """Where a browser goes after signing out of the hub, to sign out of the portal."""
+
+
 class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[auth.provider]]`: a way to sign in, and who may enter by it.
 
-    `kind`: `oidc`, `ldap`, `pam`, or `test` (a name without a password; on loopback only). Names in these lists are the
-    hub's: what the provider says, put through `strip_domain`, `names` and `prefix` (`gateway.auth.naming`).
+    `kind`: `oidc`, `ldap`, `pam`, `header`, or `test` (a name without a password; on loopback only). Names in these
+    lists are the hub's: what the provider says, put through `strip_domain`, `names` and `prefix`
+    (`gateway.auth.naming`).
     """
 
     name: Name
@@ -183,6 +204,7 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     end_tokens: bool = True
     """Whether the API tokens of somebody end when the provider vouches for them no more."""
     oidc: OidcConfig | None = None
+    header: HeaderConfig | None = None
     ldap: LdapConfig | None = None
     pam: PamConfig | None = None
 

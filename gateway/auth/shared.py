@@ -7,48 +7,45 @@ One-time links are for the one-machine mode alone: here they are no way in, and 
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from msgspec.structs import replace
 
 from gateway.auth.admission import judge
 from gateway.auth.cookies import FLOW_NAME, CookieJar
+from gateway.auth.header import HeaderProof
+from gateway.auth.making import by_header, by_password
 from gateway.auth.named import NameAlone
 from gateway.auth.oidc.flow import Flows
 from gateway.auth.oidc.provider import OidcProvider
-from gateway.auth.pam import PamProof
 from gateway.auth.proof import Proof, Proven
 from gateway.auth.sessions import BrowserSessions
-from gateway.auth.throttle import Limits, Throttled
+from gateway.tunnel.options import Network
 from portal.auth import Arrival, Departure, Provider, RefusedError
-from state.config import AuthConfig, PamConfig, ProviderConfig
+from state.config import AuthConfig, ProviderConfig
 from state.errors import ConflictError
 from state.records import User
 from state.store.all import Store
 
 TRIES = 5
 CALLBACK = "oauth_callback"
-TITLES: Final = {"pam": "Sign in with your account"}
-"""What a way to sign in is called, where the site gives it no title."""
 
 
-def proofs(config: AuthConfig, hub_url: str, store: Store) -> tuple[Proof, ...]:
+def proofs(config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...]) -> tuple[Proof, ...]:
     """A provider for each [[auth.provider]]; `state.faults` has checked their kinds. `hub_url`: as browsers see it."""
-    return tuple(_proof(provider, config, hub_url, store) for provider in config.provider)
+    return tuple(_proof(provider, config, hub_url, store, proxies) for provider in config.provider)
 
 
-def _proof(provider: ProviderConfig, config: AuthConfig, hub_url: str, store: Store) -> Proof:
+def _proof(
+    provider: ProviderConfig, config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...]
+) -> Proof:
     match provider.kind:
         case "oidc":
             return OidcProvider(provider, config.provider, callback(config, provider, hub_url))
-        case "pam":
-            shown = Provider(
-                name=provider.name,
-                title=provider.title or TITLES[provider.kind],
-                note=provider.note,
-                form="password",
-            )
-            return Throttled(PamProof(shown, provider.pam or PamConfig()), store.tries, Limits(config.throttle))
+        case "ldap" | "pam":
+            return by_password(provider, config, store.tries)
+        case "header":
+            return by_header(provider, config, proxies=proxies, hub_url=hub_url)
         case _:
             return NameAlone(provider.name, tuple(dict.fromkeys((*config.allowed_users, *config.admins))))
 
@@ -67,13 +64,19 @@ class SharedAuth(BrowserSessions):
     sign_in_links = False
 
     def __init__(
-        self, store: Store, jar: CookieJar, config: AuthConfig, *, hub_url: str = "http://127.0.0.1:8000/hub/"
+        self,
+        store: Store,
+        jar: CookieJar,
+        config: AuthConfig,
+        *,
+        hub_url: str = "http://127.0.0.1:8000/hub/",
+        proxies: tuple[Network, ...] = (),
     ) -> None:
-        """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end."""
+        """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end. `proxies`: the trusted ones."""
         super().__init__(store, jar, lifetime=config.session_lifetime)
         self._config = config
         self._of = {provider.name: provider for provider in config.provider}
-        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store)}
+        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store, proxies)}
         path = "/" + hub_url.partition("://")[2].partition("/")[2]
         flow_jar = CookieJar(secure=hub_url.startswith("https:"), base_path=path, name=FLOW_NAME)
         self._flows = Flows(store, flow_jar)
@@ -93,6 +96,9 @@ class SharedAuth(BrowserSessions):
     async def depart(self, provider: str, next_url: str, request: Any) -> Departure:
         """See `portal.auth.Auth.depart`."""
         proof = self._proofs.get(provider)
+        if isinstance(proof, HeaderProof):
+            user = await self._admitted(self._of[provider], await proof.prove({}, request))
+            return Departure(url=next_url or proof.home, cookie=await self.open_session(user, request, way=provider))
         if not isinstance(proof, OidcProvider):
             raise RefusedError("There is no such way to sign in.")
         browser, cookie = self._flows.browser(request)

@@ -4,12 +4,15 @@ Owns: the walk from group to group, with its bounds. Refuses to know connections
 Only groups below the configured base count: elsewhere in a directory people may make groups of any name.
 """
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from gateway.auth.ldap.client import Entry
 from gateway.auth.ldap.dn import under
+from state.errors import NameRuleError
+from state.names import group_name
 
 log = logging.getLogger("towpath.ldap")
 
@@ -46,5 +49,9 @@ async def walk(first: list[Entry], further: Ask, *, base: str, nested: bool) -> 
 
 def names_of(groups: list[Entry], attribute: str) -> tuple[str, ...]:
     """The groups' names, in alphabetical order; a group with none, or with several, has no name here."""
-    named = {values[0] for group in groups if len(values := group.get(attribute)) == 1}
-    return tuple(sorted(name for name in named if name.isprintable() and name.strip() == name != ""))
+    named = set()
+    for group in groups:
+        values = group.get(attribute)
+        with contextlib.suppress(NameRuleError):
+            named |= {group_name(value) for value in values if len(values) == 1}
+    return tuple(sorted(named))

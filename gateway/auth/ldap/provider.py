@@ -5,10 +5,11 @@ Refuses to know how a directory is asked.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.auth.ldap.directory import Directory, UnreachableError
+from gateway.auth.naming import shown
 from gateway.auth.proof import Proven
 from gateway.auth.throttle import WRONG
 from portal.auth import Provider, RefusedError, UnansweredError
@@ -19,9 +20,11 @@ AT_ONCE: Final = 32
 class LdapProof:
     """See `gateway.auth.proof.Proof`."""
 
-    def __init__(self, shown: Provider, directory: Directory) -> None:
+    def __init__(self, shown: Provider, directory: Directory, name_of: Callable[[str], str]) -> None:
+        """`name_of`: from the directory's name to the hub's. Raises RefusedError."""
         self.shown = shown
         self._directory = directory
+        self._name_of = name_of
         self._asking = asyncio.Semaphore(AT_ONCE)
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:  # noqa: ARG002
@@ -36,4 +39,4 @@ class LdapProof:
             ) from error
         if found is None:
             raise RefusedError(WRONG)
-        return Proven(name=found.name, groups=found.groups)
+        return Proven(name=self._name_of(found.name), groups=found.groups, shown=shown(found.name))
