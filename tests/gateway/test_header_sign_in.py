@@ -82,7 +82,7 @@ def through(portal, name, **headers):
 
 def test_whoever_the_portal_vouches_for_goes_straight_through(portal):
     with through(portal, "alice", groups="staff, students") as browser:
-        answer = browser.get("/hub/login?next=/hub/token", follow_redirects=True)
+        answer = browser.get("/hub/login/portal?next=/hub/token", follow_redirects=True)
         assert answer.status_code == 200
         assert answer.url.path == "/hub/token"
         me = browser.get("/hub/api/user").json()
