@@ -21,6 +21,7 @@ from gateway.app import App
 from gateway.auth.account import local_user
 from gateway.auth.cookies import FLOW_NAME, PLAIN_NAME, CookieJar
 from gateway.auth.credentials import Brought
+from gateway.auth.header import hidden
 from gateway.auth.local import LocalAuth
 from gateway.auth.shared import SharedAuth
 from gateway.handover import Asgi, Handover, remove_socket, socket_path
@@ -31,6 +32,7 @@ from gateway.revocation import Revocation
 from gateway.services import ServiceRoutes
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
+from gateway.tunnel.options import Network
 from gateway.visits import ForeignVisits
 from gateway.wire import Request
 from portal.app import Services, create_portal
@@ -102,7 +104,8 @@ class Gateway:
         config = settings.config
         door = config.gateway
         store = await Store.open(settings.redis_url)
-        lifetime = (config.auth or AuthConfig()).session_lifetime
+        people = config.auth or AuthConfig()
+        lifetime = people.session_lifetime
         roles = Roles.of(config)
         mirror = Mirror(
             store,
@@ -129,6 +132,7 @@ class Gateway:
                 public_scheme=public.scheme,
                 trusted_proxies=proxies,
                 hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), SESSION_ID}),
+                hidden_headers=hidden(people.provider),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
                 identity=GatewayIdentity(settings.data_dir / "tls"),
@@ -140,7 +144,7 @@ class Gateway:
         mirror.on_revoked(hub_apps.revoked)
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
         release = version("towpath")
-        auth = _auth(config, store, jar)
+        auth = _auth(config, store, jar, proxies)
         services = Services(
             config=config,
             store=store,
@@ -203,10 +207,10 @@ def end_hub(environment: Mapping[str, str]) -> None:
     os.kill(os.getppid() if ours else os.getpid(), signal.SIGTERM)
 
 
-def _auth(config: Config, store: Store, jar: CookieJar) -> _Auth:
+def _auth(config: Config, store: Store, jar: CookieJar, proxies: tuple[Network, ...]) -> _Auth:
     """Sign-in for the people that [auth] names; without it, for the one at this machine."""
     if config.auth is not None:
-        return SharedAuth(store, jar, config.auth, hub_url=hub_url(config))
+        return SharedAuth(store, jar, config.auth, hub_url=hub_url(config), proxies=proxies)
     return LocalAuth(store, jar, lifetime=AuthConfig().session_lifetime, user=local_user(getpass.getuser()))
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import asdict, replace
 from state.config import AuthConfig, Config, ProviderConfig
 from state.errors import NameRuleError
 from state.faults_auth import secret_faults
+from state.faults_directory import portal_secret
 from state.names import is_system, user_name
 
 SUFFIX: Final = "_file"
@@ -121,6 +122,8 @@ def _table(table: Struct, at: Folder, key: str, say: Say) -> Struct:
                     say(f"{key}.{name}", fault)
             elif not secret:
                 say(f"{key}.{name}", f"{at.path(value)} holds nothing.")
+            elif target == "secret" and (fault := portal_secret(secret)):
+                say(f"{key}.{name}", fault)
             changes[target] = secret
     return replace(table, **changes)
 

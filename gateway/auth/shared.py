@@ -15,17 +15,18 @@ from msgspec.structs import replace
 
 from gateway.auth.admitting import Admitting
 from gateway.auth.cookies import FLOW_NAME, CookieJar
+from gateway.auth.header import HeaderProof
+from gateway.auth.making import by_header, by_password
 from gateway.auth.named import NameAlone
 from gateway.auth.oidc.flow import Flows
 from gateway.auth.oidc.logout import AGE_MAX
 from gateway.auth.oidc.provider import OidcProvider
-from gateway.auth.pam import PamProof
 from gateway.auth.proof import Asked, Proof, Proven
 from gateway.auth.sessions import BrowserSessions
-from gateway.auth.throttle import Limits, Throttled
 from gateway.auth.vigil import Vigil
+from gateway.tunnel.options import Network
 from portal.auth import Arrival, Departure, Provider, RefusedError
-from state.config import AuthConfig, PamConfig, ProviderConfig
+from state.config import AuthConfig, ProviderConfig
 from state.identity import Identity
 from state.records import Session, Standing, User
 from state.store.all import Store
@@ -35,30 +36,26 @@ log = logging.getLogger("towpath.sign-in")
 CALLBACK: Final = "oauth_callback"
 SIGNED_OUT: Final = "signed-out"
 NO_WAY: Final = "There is no such way to sign in."
-TITLES: Final = {"pam": "Sign in with your account"}
-"""What a way to sign in is called, where the site gives it no title."""
 _RESTS_ON: Final = "rests_on"
 """Where a request keeps what its session will rest on, from the proof until the session is opened."""
 
 
-def proofs(config: AuthConfig, hub_url: str, store: Store) -> tuple[Proof, ...]:
+def proofs(config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...]) -> tuple[Proof, ...]:
     """A provider for each [[auth.provider]]; `state.faults_auth` has checked them. `hub_url`: as browsers see it."""
-    return tuple(_proof(provider, config, hub_url, store) for provider in config.provider)
+    return tuple(_proof(provider, config, hub_url, store, proxies) for provider in config.provider)
 
 
-def _proof(provider: ProviderConfig, config: AuthConfig, hub_url: str, store: Store) -> Proof:
+def _proof(
+    provider: ProviderConfig, config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...]
+) -> Proof:
     match provider.kind:
         case "oidc":
             back = callback(config, provider, hub_url)
             return OidcProvider(provider, config.provider, redirect_uri=back, signed_out=f"{hub_url}{SIGNED_OUT}")
-        case "pam":
-            shown = Provider(
-                name=provider.name,
-                title=provider.title or TITLES[provider.kind],
-                note=provider.note,
-                form="password",
-            )
-            return Throttled(PamProof(shown, provider.pam or PamConfig()), store.tries, Limits(config.throttle))
+        case "ldap" | "pam":
+            return by_password(provider, config, store.tries)
+        case "header":
+            return by_header(provider, config, proxies=proxies, hub_url=hub_url)
         case _:
             return NameAlone(provider.name, tuple(dict.fromkeys((*config.allowed_users, *config.admins))))
 
@@ -84,11 +81,12 @@ class SharedAuth(BrowserSessions):
         *,
         hub_url: str = "http://127.0.0.1:8000/hub/",
         clock: Callable[[], float] = time.time,
+        proxies: tuple[Network, ...] = (),
     ) -> None:
-        """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end."""
+        """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end. `proxies`: the trusted ones."""
         super().__init__(store, jar, lifetime=config.session_lifetime)
         self._of = {provider.name: provider for provider in config.provider}
-        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store)}
+        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store, proxies)}
         path = "/" + hub_url.partition("://")[2].partition("/")[2]
         flow_jar = CookieJar(secure=hub_url.startswith("https:"), base_path=path, name=FLOW_NAME)
         self._flows = Flows(store, flow_jar)
@@ -123,6 +121,10 @@ class SharedAuth(BrowserSessions):
 
     async def depart(self, provider: str, next_url: str, request: Any, *, other: bool = False) -> Departure:
         """See `portal.auth.Auth.depart`."""
+        known = self._proofs.get(provider)
+        if isinstance(known, HeaderProof):
+            user = await self._admitted(self._of[provider], await known.prove({}, request), request)
+            return Departure(url=next_url or known.home, cookie=await self.open_session(user, request, way=provider))
         proof = self._away(provider)
         browser, cookie = self._flows.browser(request)
         url, state, flow = await proof.depart(browser, next_url, other=other)

@@ -48,7 +48,7 @@ class Tunnel:
         self.options = options
         self.stats = Stats()
         self._hidden = Hidden(options.hidden_cookies)
-        self._rules = RequestRules(self._hidden, options.trusted_proxies, options.public_scheme)
+        self._rules = RequestRules(self._hidden, options.trusted_proxies, options.public_scheme, options.hidden_headers)
         self._ways: dict[str, Way] = {}
         self._others: list[Way] = []
         self._exchanges: set[Exchange] = set()
