@@ -79,6 +79,13 @@ class Slurm:
             assert time.monotonic() < end, "slurmctld does not save its state"
             time.sleep(0.05)
 
+    def resume(self, node: str) -> None:
+        """Let a drained node have jobs again; a slurmctld that has just begun refuses until the node is heard of."""
+        end = time.monotonic() + 90
+        while (done := self.attempt("scontrol", "update", f"NodeName={node}", "State=RESUME")).returncode:
+            assert time.monotonic() < end, done.stderr
+            time.sleep(0.1)
+
     def daemon(self, name: str) -> "FaultyDaemon":
         """munged, mariadbd, slurmdbd, slurmctld, slurmrestd; a slurmd goes by its node's name."""
         return FaultyDaemon(self, name)
