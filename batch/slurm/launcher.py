@@ -180,6 +180,7 @@ class SlurmLauncher:
         for attempt in missing:
             self._miss(attempt, before[attempt], word, now)
         self._remember(word, mine, now)
+        self._doubt()
         self._forget(mine.keys(), now)
         await self._cancel_doubles(mine.values())
         return {attempt: known.view for attempt, known in self._known.items()}
@@ -318,6 +319,12 @@ class SlurmLauncher:
                 self._known[attempt] = Known(id=known.id, view=doubted, asked=known.asked, seen=known.seen, since=since)
         else:
             known.view = replace(known.view, unsure=True)
+
+    def _doubt(self) -> None:
+        """An end of which the accounting may still tell more is looked at again soon."""
+        for attempt, known in self._known.items():
+            if known.view.state.final and known.view.unsure is self._has_word(attempt):
+                known.view = replace(known.view, unsure=not known.view.unsure)
 
     def _remember(self, word: "Word", mine: Mapping[str, Mine], now: float) -> None:
         """At the start: what has ended within the last hour, and is forgotten by slurmctld."""

@@ -351,10 +351,10 @@ def test_an_accounting_that_never_tells_is_not_asked_for_ever(one, slurm, clock)
         await ended(one, slurm, clock, spec, forget=False, told=False, code=2)
         clock.now += LATE_SECONDS
         view = (await one.poll())[spec.attempt]
-        assert view.state is JobState.FAILED
+        assert (view.state, view.unsure) == (JobState.FAILED, True)  # it is looked at again soon
         clock.now += WORD_SECONDS + 1
         slurm.calls.clear()
-        assert (await one.poll())[spec.attempt] == view
+        assert (await one.poll())[spec.attempt] == replace(view, unsure=False)
         assert slurm.calls == ["jobs"]
 
     run(body())
