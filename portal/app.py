@@ -29,8 +29,8 @@ from portal.api import (
     users,
 )
 from portal.faults import handlers
+from portal.pages import admin, authorize, home, login, logout, moved, pending, person, spawn, stop
 from portal.pages import audit as audit_page
-from portal.pages import authorize, home, login, logout, moved, pending, spawn, stop
 from portal.pages import tokens as token_page
 from portal.replies import BODY_LIMIT
 from portal.site import Services, Site
@@ -54,7 +54,7 @@ API = (
     metrics,
     authorize,
 )
-PAGES = (login, logout, home, spawn, pending, stop, token_page, audit_page, moved)
+PAGES = (login, logout, home, spawn, pending, stop, token_page, audit_page, admin, person, moved)
 
 
 def create_portal(given: Services) -> Litestar:
