@@ -17,6 +17,8 @@ SYNC := UV_LINK_MODE=copy UV_NO_CONFIG=1 $(UV) pip sync --quiet --require-hashes
 APPS ?= /var/tmp/towpath-apps
 DEBIANS ?= /var/tmp/towpath-debian
 ARGS ?=
+# Tests mostly wait, for a cluster or a hub: three processes share the files, and each has its own of both.
+SPREAD ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
@@ -25,14 +27,14 @@ run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ 
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" exec $(BIN)/towpath serve $(ARGS)
 
 test: check .venv-jupyter/.done tests/idp/node_modules/.done debian-test cluster-apps  ## Install what the tests need, and run them all
-	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(ARGS)
+	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 test-slurm-versions: .venv/.test debian-slurm  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
 	@for release in trixie forky; do
 	    $(SUDO) deploy/devcluster/another-debian.sh $$release $(DEBIANS)-$$release
 	    echo "Slurm of Debian $$release"
 	    # The browser's tests start apps that were installed for this release's Python.
-	    TOWPATH_TEST_DEBIAN=$(DEBIANS)-$$release $(BIN)/python -m pytest -m "not browser" tests/cluster $(ARGS)
+	    TOWPATH_TEST_DEBIAN=$(DEBIANS)-$$release $(BIN)/python -m pytest $(SPREAD) -m "not browser" tests/cluster $(ARGS)
 	done
 
 check: .venv/.test  ## Format, lint, types, import directions

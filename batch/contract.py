@@ -141,7 +141,8 @@ class JobView(Struct, frozen=True, kw_only=True):
     job's folder; `record`: where the job carries it. `waiting`: while it is queued, where the scheduler says why.
     `node`: where it runs. `ending`: for an ended job, the cause in plain words, where the scheduler knows one (out of
     memory, walltime, ...), for one that waits again that of its last run; it has no log tail. `restarts`: how
-    often the scheduler has put it back into the queue; 0 while that is not to be told.
+    often the scheduler has put it back into the queue; 0 while that is not to be told. `unsure`: the next poll will
+    know more, such as how it ended: it should come soon.
     """
 
     attempt: str
@@ -159,6 +160,7 @@ class JobView(Struct, frozen=True, kw_only=True):
     node: str = ""
     ending: Reason | None = None
     restarts: int = 0
+    unsure: bool = False
 
 
 class LauncherError(Exception):
@@ -227,7 +229,8 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
 
     `passport`: open a way in with TLS, for the gateway alone, at `address` (`""`: the node's own). `repeat`: seconds
     between two words that it is ready; 0: once. `plain_reports`: whether a hub's http URL may be used. `inherit`: what
-    only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`.
+    only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`. `walltime`: seconds
+    that the job was asked for, from which its end follows where the scheduler does not tell the job; 0: not known.
     """
 
     attempt: str
@@ -254,6 +257,7 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     warning_seconds: int = 0
     warning_signal: str = ""
     inherit: bool = False
+    walltime: int = 0
 
 
 def starter_spec(
@@ -295,6 +299,7 @@ def starter_spec(
             warning_seconds=spec.resources.signal,
             warning_signal=spec.resources.warning_signal,
             inherit=inherit,
+            walltime=spec.resources.walltime or 0,
         )
     )
 

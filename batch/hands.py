@@ -164,7 +164,7 @@ class Hands:
         except LauncherError as error:
             log.warning("%s: the submit failed: %s", server_key(server.user, server.name), error)
             if error.transient:
-                watch.hurry()
+                watch.look()
                 return False
             await self._fail(server, error.code, str(error), error.hint, error.field)
             return True

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from batch.contract import JobState, JobView, Launcher
+from batch.contract import Launcher
 from batch.desk import Desk
 from batch.hands import Hands, Place, route_of
 from batch.ledger import export, keep, sinks
+from batch.pace import stage_of
 from batch.reconcile import Action, Sight, orphan, reconcile
 from batch.refresh import refresh
 from batch.watch import ClusterWatch
@@ -213,13 +214,14 @@ class Term:
             # A cluster that is no longer configured has no jobs that we could speak of: a stop there is done.
             gone = Sight(fresh=server.target is Target.STOPPED)
             sight = watch.sight(server.attempt) if watch else gone
-            if watch and sight.view is not None and ahead(server, sight.view):
-                watch.heard(server.attempt, f"{server.status} told" if told(server) else server.status)
+            if watch:
+                watch.follow(key, server.attempt, stage_of(server, sight))
             actions = reconcile(server, sight, now=now, window=self._windows.get(server.cluster, 0.0))
             if server.active and (server.status is not Status.READY or server.target is Target.STOPPED or told(server)):
                 self._moving.add(key)
-                if watch:
-                    watch.hurry()
+        else:
+            for watch in self._watches.values():
+                watch.follow(key, "", None)
         for name, watch in self._watches.items():
             for view in watch.of_key(key):
                 actions = [*actions, *orphan(view, server, cluster=name, now=now)]
@@ -241,13 +243,6 @@ class Term:
                 return False
 
         return task
-
-
-def ahead(server: Server, view: JobView) -> bool:
-    """Whether the job itself has told more than the scheduler has shown: it runs, or it has ended. Pure."""
-    if not server.active or told(server):
-        return not view.state.final
-    return server.status in (Status.STARTING, Status.READY) and view.state is JobState.QUEUED
 
 
 def mend(servers: Iterable[Server], routes: Iterable[Route], base: str) -> tuple[list[Server], list[Route]]:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView
-from batch.why import better, why
+from batch.why import better, is_guess, why
 from state.lifecycle import advance
 from state.records import JobRef, Reason, Server, Status, Target, Waiting
 
@@ -26,6 +26,8 @@ LOST_SECONDS: Final = 5.0
 CLOCKS_APART: Final = 5.0
 """So far apart may the clocks of gateway and controller be."""
 """For so long must finished polls have shown no job before it counts as lost."""
+BY_ITSELF_SECONDS: Final = 10.0
+"""For so long a job whose app has ended may end by itself, before it is cancelled."""
 RESTART_MARGIN: Final = 30.0
 """A job that began so much later than its server was ready is another run of it: the polls missed the requeue."""
 REQUEUED_BY: Final = "Its node failed, it had to make room for a job that goes first, or an administrator did it."
@@ -147,6 +149,13 @@ def _after_the_end(server: Server, sight: Sight, now: float) -> list[Action]:
         return [DropRoute(server), Save(replace(server, status=Status.FAILED, reason=reason), reason.message), Settle()]
     if sight.view is None:  # not known yet
         return []
+    if (
+        server.ended is not None
+        and now - server.ended < BY_ITSELF_SECONDS
+        and server.reason
+        and is_guess(server.reason)
+    ):
+        return [DropRoute(server)]  # it has said that it ends: a cancel would hide from the accounting why
     return [DropRoute(server), _cancel(server)]
 
 

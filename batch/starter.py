@@ -856,6 +856,7 @@ class Starter:
 
     def __init__(self, spec):
         self.spec = spec
+        self.began = time.time()
         self.folder = spec["folder"]
         self.app = 0  # the app's pid, which is also its session and its group
         self.exit_code = None
@@ -1011,7 +1012,9 @@ class Starter:
     def stand_by(self):
         """Report ready until it is heard (and again, where that is asked for) and keep the log within its size, until
         the app ends."""
-        ready = dumps(self.report("ready", {"endpoint": self.reached_at or self.endpoint}))
+        word = {"endpoint": self.reached_at or self.endpoint}
+        word.update(self.end_time())
+        ready = dumps(self.report("ready", word))
         self.write_word(ready)
         to_say = [ready]
         repeat = self.spec.get("repeat") or 0
@@ -1072,6 +1075,14 @@ class Starter:
         word.update(more)
         return word
 
+    def end_time(self):
+        """When the scheduler will end the job: by its own word (newer Slurm tells the job), or by what was asked for."""
+        told = os.environ.get("SLURM_JOB_END_TIME", "")
+        if told.isdigit():  # of a job without a limit Slurm says a year from its start
+            return {"ends": int(told)} if int(told) < self.began + 364 * 86400 else {}
+        walltime = self.spec.get("walltime") or 0
+        return {"ends": int(self.began + walltime)} if walltime else {}
+
     def write_word(self, report):
         try:
             write_atomically(os.path.join(self.folder, "report.json"), report)
@@ -1110,6 +1121,7 @@ class Starter:
         """Say that the job runs, once and in a process of its own: a hub that is slow must not delay the app."""
         word = {"node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
                 "native_id": os.environ.get("SLURM_JOB_ID", "")}
+        word.update(self.end_time())
         report = dumps(self.report("running", word))
         pid = os.fork()
         if pid == 0:

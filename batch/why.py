@@ -108,6 +108,11 @@ def better(server: Server, view: JobView | None, *, now: float) -> Reason | None
     return None if reason == server.reason else reason
 
 
+def is_guess(reason: Reason) -> bool:
+    """Whether the reason gives way to the scheduler's own, should that know one."""
+    return reason.code in GUESSES
+
+
 def how(code: int | None) -> str:
     """An exit code in brackets, with the signal's name where it was one: ` (exit code 139: SIGSEGV)`."""
     if code is None:

@@ -149,11 +149,14 @@ class App:
         visits: Visits,
         base_path: str,
         scheme: str,
+        unasked: str,
         allowed_hosts: frozenset[bytes] | None,
     ) -> None:
         """Nothing is opened yet.
 
         `find`: as the mirror's `lookup`, but in the store. `scheme`: of the URL that browsers use.
+        `unasked`: the path under which requests carry a signed proof of their own, which the portal checks: nobody is
+        signed in by a cookie there, so it does not matter whose page sent them.
         `allowed_hosts`: host names that we answer to; None: any.
         """
         self._mirror = mirror
@@ -166,6 +169,7 @@ class App:
         self._services = services
         self._visits = visits
         self._scheme = scheme
+        self._unasked = unasked.encode()
         self._allowed_hosts = allowed_hosts
         self._tasks: set[asyncio.Task[None]] = set()
         prefix = f"{base_path}user/".encode()
@@ -240,7 +244,8 @@ class App:
         identity, by_cookie = self._who(proof, found, at_app=target is not None)
         unsafe = head.websocket or request.method not in _SAFE
         from_elsewhere = unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None)
-        if from_elsewhere and path != self._open_to_all:  # there a client proves itself by what it sends
+        # at these two a client, or a provider, proves itself by what it sends
+        if from_elsewhere and path != self._open_to_all and not path.startswith(self._unasked):
             raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
         if target is None:
             if head.websocket:

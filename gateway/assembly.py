@@ -6,7 +6,10 @@ Owns: who is handed what. Refuses to decide anything about a request.
 import asyncio
 import getpass
 import ipaddress
+import os
+import signal
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
@@ -18,6 +21,7 @@ from gateway.app import App
 from gateway.auth.account import local_user
 from gateway.auth.cookies import FLOW_NAME, PLAIN_NAME, CookieJar
 from gateway.auth.credentials import Brought
+from gateway.auth.header import hidden
 from gateway.auth.local import LocalAuth
 from gateway.auth.shared import SharedAuth
 from gateway.handover import Asgi, Handover, remove_socket, socket_path
@@ -28,18 +32,20 @@ from gateway.revocation import Revocation
 from gateway.services import ServiceRoutes
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
+from gateway.tunnel.options import Network
 from gateway.visits import ForeignVisits
 from gateway.wire import Request
 from portal.app import Services, create_portal
-from portal.auth import Auth
 from portal.errors import ErrorPages
 from state import names
 from state.config import AuthConfig, Config
 from state.mirror import Mirror
 from state.records import Route, Status, Target
 from state.roles import Roles
-from state.settings import Settings
+from state.settings import SUPERVISOR, Settings
 from state.store.all import Store
+
+_Auth = SharedAuth | LocalAuth
 
 LATE_TRIES = 20
 LATE_SECONDS = 0.05
@@ -81,13 +87,16 @@ class Gateway:
     `app` is the door's handler; `portal` is the ASGI app to be served on the unix socket at `portal_path`.
     """
 
-    def __init__(self, store: Store, mirror: Mirror, tunnel: Tunnel, *, app: App, portal: Asgi, path: Path) -> None:
+    def __init__(
+        self, store: Store, mirror: Mirror, tunnel: Tunnel, auth: _Auth, *, app: App, portal: Asgi, path: Path
+    ) -> None:
         self.app = app
         self.portal = portal
         self.portal_path = path
         self._store = store
         self._mirror = mirror
         self._tunnel = tunnel
+        self._auth = auth
 
     @classmethod
     async def open(cls, settings: Settings) -> "Gateway":
@@ -95,12 +104,13 @@ class Gateway:
         config = settings.config
         door = config.gateway
         store = await Store.open(settings.redis_url)
-        auth = config.auth or AuthConfig()
+        people = config.auth or AuthConfig()
+        lifetime = people.session_lifetime
         roles = Roles.of(config)
         mirror = Mirror(
             store,
             grace=door.outage_grace,
-            session_lifetime=auth.session_lifetime,
+            session_lifetime=lifetime,
             roles=roles,
             service_digests=settings.service_digests,
         )
@@ -122,6 +132,7 @@ class Gateway:
                 public_scheme=public.scheme,
                 trusted_proxies=proxies,
                 hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), SESSION_ID}),
+                hidden_headers=hidden(people.provider),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
                 identity=GatewayIdentity(settings.data_dir / "tls"),
@@ -133,6 +144,7 @@ class Gateway:
         mirror.on_revoked(hub_apps.revoked)
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
         release = version("towpath")
+        auth = _auth(config, store, jar, proxies)
         services = Services(
             config=config,
             store=store,
@@ -140,14 +152,16 @@ class Gateway:
             clock=time.time,
             version=release,
             data_dir=settings.data_dir,
-            auth=_auth(config, store, jar),
+            auth=auth,
             oauth=OAuthProvider(
                 store,
                 Registry(store, roles, settings.service_digests, base_path=door.base_path),
-                lifetime=auth.session_lifetime,
+                lifetime=lifetime,
             ),
+            shut_down=lambda: end_hub(settings.environment),
         )
 
+        auth.start()
         answers = PortalAnswers(ErrorPages(config, release, time.time), store)
 
         def refuse(request: Request, error: UpstreamError) -> None:
@@ -169,9 +183,10 @@ class Gateway:
             visits=ForeignVisits(store, address),
             base_path=door.base_path,
             scheme=scheme,
+            unasked=f"{door.base_path}hub/backchannel-logout/",
             allowed_hosts=_hosts(config),
         )
-        return cls(store, mirror, tunnel, app=app, portal=handover.asgi, path=portal_path)
+        return cls(store, mirror, tunnel, auth, app=app, portal=handover.asgi, path=portal_path)
 
     async def drain(self, seconds: float) -> None:
         """Close WebSockets with 1012 and let requests finish, for at most `seconds`."""
@@ -180,14 +195,22 @@ class Gateway:
     async def close(self) -> None:
         """Write what is noted, and close every connection."""
         remove_socket(self.portal_path)
+        await self._auth.stop()
         await self._mirror.stop()
         await self._store.close()
 
 
-def _auth(config: Config, store: Store, jar: CookieJar) -> Auth:
+def end_hub(environment: Mapping[str, str]) -> None:
+    """Ask the supervisor that started this worker to end the hub; without one, end this process."""
+    supervisor = environment.get(SUPERVISOR, "")
+    ours = supervisor == str(os.getppid())
+    os.kill(os.getppid() if ours else os.getpid(), signal.SIGTERM)
+
+
+def _auth(config: Config, store: Store, jar: CookieJar, proxies: tuple[Network, ...]) -> _Auth:
     """Sign-in for the people that [auth] names; without it, for the one at this machine."""
     if config.auth is not None:
-        return SharedAuth(store, jar, config.auth, hub_url=hub_url(config))
+        return SharedAuth(store, jar, config.auth, hub_url=hub_url(config), proxies=proxies)
     return LocalAuth(store, jar, lifetime=AuthConfig().session_lifetime, user=local_user(getpass.getuser()))
 
 

@@ -11,25 +11,55 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from portal.api import audit, clusters, hub, metrics, progress, servers, tokens, towpath, user_list, users
+from portal.api import (
+    audit,
+    clusters,
+    groups,
+    hub,
+    metrics,
+    progress,
+    proxy,
+    retired,
+    servers,
+    services,
+    shutdown,
+    tokens,
+    towpath,
+    user_list,
+    users,
+)
 from portal.faults import handlers
 from portal.pages import audit as audit_page
 from portal.pages import authorize, home, login, logout, moved, pending, spawn, stop
 from portal.pages import tokens as token_page
 from portal.replies import BODY_LIMIT
 from portal.site import Services, Site
-from portal.statics import FOREVER
+from portal.statics import FOREVER, PICTURE_POLICY
 from portal.verbs import read
 
 __all__ = ["Services", "create_portal"]
 
-API = (hub, users, user_list, servers, progress, tokens, metrics, authorize)
+API = (
+    hub,
+    users,
+    user_list,
+    servers,
+    progress,
+    tokens,
+    groups,
+    services,
+    proxy,
+    shutdown,
+    retired,
+    metrics,
+    authorize,
+)
 PAGES = (login, logout, home, spawn, pending, stop, token_page, audit_page, moved)
 
 
-def create_portal(services: Services) -> Litestar:
+def create_portal(given: Services) -> Litestar:
     """The app. One per worker process; it holds nothing that another worker would miss."""
-    site = Site(services)
+    site = Site(given)
 
     @read("/static/{digest:str}/{name:str}", sync_to_thread=False)
     def static(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -38,7 +68,11 @@ def create_portal(services: Services) -> Litestar:
         file = site.statics.find(digest, name)
         if file is None:
             raise NotFoundException
-        headers = {"Cache-Control": FOREVER, "X-Content-Type-Options": "nosniff"}
+        headers = {
+            "Cache-Control": FOREVER,
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": PICTURE_POLICY,
+        }
         return Response(file.body, media_type=file.media_type, headers=headers)
 
     api: list[Any] = [handler for part in API for handler in part.routes(site)]
@@ -47,7 +81,7 @@ def create_portal(services: Services) -> Litestar:
         handler for handler in [*hub.routes(site), *metrics.routes(site)] if handler.paths & {"/health", "/metrics"}
     ]
     return Litestar(
-        path=services.config.gateway.base_path,
+        path=given.config.gateway.base_path,
         route_handlers=[
             Router(path="/hub/api", route_handlers=api, include_in_schema=False),
             Router(
@@ -62,7 +96,7 @@ def create_portal(services: Services) -> Litestar:
         request_max_body_size=BODY_LIMIT,
         openapi_config=OpenAPIConfig(
             title="Towpath's additions to JupyterHub's API",
-            version=services.version,
+            version=given.version,
             path="/hub/api/towpath",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),

@@ -18,7 +18,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     """A way to sign in, as the page shows it.
 
     `form`: `names` (a button for each of `names`, and nothing to type), `password` (fields for both) or `link` (a
-    button that leads to the provider by way of `/hub/login/NAME`). `logo`: the URL of its picture.
+    button that leads to the provider by way of `/hub/login/NAME`). `logo`: the name of its picture among the static
+    files.
     """
 
     name: str
@@ -44,12 +45,18 @@ class Arrival(Struct, frozen=True, kw_only=True):
 
 
 class RefusedError(Exception):
-    """Somebody may not enter. `str` is a sentence for them, `hint` what they can do, `next` where they wanted to go."""
+    """Somebody may not enter. `str` is a sentence for them, `hint` what they can do, `next` where they wanted to go.
 
-    def __init__(self, message: str, *, hint: str = "", next_url: str = "") -> None:
+    `other`: the provider at which another account of theirs might do. `stale`: what they sent was used already, or was
+    never theirs; whoever is signed in has lost nothing by it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", other: str = "", stale: bool = False) -> None:
         super().__init__(message)
         self.hint = hint
-        self.next = next_url
+        self.other = other
+        self.stale = stale
+        self.next = ""
 
 
 class TooOftenError(RefusedError):
@@ -100,8 +107,13 @@ class Auth(Protocol):
         """
         ...
 
-    async def depart(self, provider: str, next_url: str, request: Request[Any, Any, Any]) -> Departure:
-        """Begin to sign in at a provider of form `link`; it leads to `next_url` in the end. Raises RefusedError."""
+    async def depart(
+        self, provider: str, next_url: str, request: Request[Any, Any, Any], *, other: bool = False
+    ) -> Departure:
+        """Begin to sign in at a provider of form `link`; it leads to `next_url` in the end. Raises RefusedError.
+
+        `other`: with another account than the one that they are signed in with there.
+        """
         ...
 
     async def arrive(self, provider: str, answer: Mapping[str, str], request: Request[Any, Any, Any]) -> Arrival:
@@ -109,6 +121,14 @@ class Auth(Protocol):
 
         A session that the browser had ends. Raises RefusedError.
         """
+        ...
+
+    async def farewell(self, request: Request[Any, Any, Any]) -> str:
+        """Where the browser goes after signing out, to sign out there too; `""`: nowhere. The session does not end."""
+        ...
+
+    async def ended_there(self, provider: str, logout_token: str) -> None:
+        """A provider says that somebody has signed out: what they had open here by it ends. Raises RefusedError."""
         ...
 
     async def sign_in_with_link(self, secret: str) -> User | None:

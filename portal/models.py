@@ -10,7 +10,7 @@ from typing import Any, Final
 from portal.access import Sees
 from portal.times import iso
 from state.names import escape, server_key, server_path
-from state.records import Reason, Server, Service, Status, Target, Token, User
+from state.records import Group, Reason, Server, Service, Status, Target, Token, User
 
 SHOWN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("read:users:name", ("user_info", "admin")),
@@ -191,6 +191,21 @@ def service_model(service: Service, roles: Sequence[str], may: Callable[[str], b
         model |= {**named, "admin": service.admin}
     if may("read:roles:services"):
         model |= {**named, "admin": service.admin, "roles": list(roles)}
+    return model
+
+
+def group_model(
+    group: Group, members: Sequence[str], roles: Sequence[str], may: Callable[[str], bool]
+) -> dict[str, Any]:
+    """One group, with the fields that the caller may see; empty when it may see none. `may(scope)`: on this group."""
+    named: dict[str, Any] = {"kind": "group", "name": group.name}
+    model: dict[str, Any] = {}
+    if may("read:groups"):
+        model |= {**named, "users": list(members), "properties": group.properties}
+    if may("read:groups:name"):
+        model |= named
+    if may("read:roles:groups"):
+        model |= {**named, "roles": list(roles)}
     return model
 
 

@@ -13,13 +13,14 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from portal import audit, metrics
+from portal.routing import publish
 from portal.site import Site
 from portal.words import Ended, Ready, Report, Running, Warned, endpoint_of, reason_of, refusal
 from state.audit import of_end
 from state.errors import ConflictError
 from state.lifecycle import PROGRESS, advance
 from state.names import server_path
-from state.records import Event, Route, Server, Status, Target
+from state.records import Event, Server, Status, Target
 
 REPORT_LIMIT: Final = 128 * 1024
 """Largest report in bytes."""
@@ -50,7 +51,7 @@ async def hear(site: Site, report: Report, token: str) -> Heard:
             refused = site_refusal(site, server, report)
         if refused is not None:
             if refused is HEARD and server is not None and isinstance(report, Ready):
-                await _publish(site, server)
+                await publish(site, server)
             return refused
         assert server is not None  # judge refuses None
         try:
@@ -121,7 +122,7 @@ async def _take_running(site: Site, server: Server, report: Running) -> None:
     """The job runs: its start window begins. Run again, it has nothing any more that a route could lead to."""
     now = site.clock()
     again = report.restart > server.restart
-    server = replace(server, node=report.node, restart=report.restart)
+    server = replace(server, node=report.node, restart=report.restart, deadline=_deadline(server, report))
     if again and server.ready is not None:
         await _drop_route(site, server)
     if not again and server.status in (Status.STARTING, Status.READY):  # said before it: then it tells the node alone
@@ -134,17 +135,22 @@ async def _take_running(site: Site, server: Server, report: Running) -> None:
     await site.store.servers.save(saved, event=event)
 
 
+def _deadline(server: Server, report: Running | Ready) -> float | None:
+    """When its walltime ends: by the job's word, until the scheduler is looked at; an earlier run's counts no more."""
+    return report.ends or (None if report.restart > server.restart else server.deadline)
+
+
 async def _take_ready(site: Site, server: Server, report: Ready) -> None:
     now = site.clock()
-    server = replace(server, restart=report.restart)
+    server = replace(server, restart=report.restart, deadline=_deadline(server, report))
     first = server.status is not Status.READY
     if not first:  # the job was run again, elsewhere: the same URL leads to the new node
         server = advance(server, Status.STARTING, now=now)
     ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
-    # On a scheduler's cluster a look is worth while now: it shows the walltime's end.
+    # The controller has to know: it looks less often from now on, or once more where the walltime's end is not known.
     wake = _kind(site, server) != "local"
     event = _event(site, ready, "It answers." if first else "It answers, on the node that it moved to.")
-    await _publish(site, await site.store.servers.save(ready, event=event, marked=True, wake=wake))
+    await publish(site, await site.store.servers.save(ready, event=event, marked=True, wake=wake))
     if first:
         metrics.SPAWN.labels(metrics.WORKER, "success").observe(now - server.requested)
 
@@ -188,24 +194,3 @@ def _kind(site: Site, server: Server) -> str:
 
 async def _drop_route(site: Site, server: Server) -> None:
     await site.store.feed.drop_route(server_path(site.base, server.user, server.name), attempt=server.attempt)
-
-
-async def _publish(site: Site, server: Server) -> None:
-    """Set the route of a ready server; take it back when somebody asked for a stop in the meantime."""
-    assert server.endpoint is not None  # ready records have one
-    prefix = server_path(site.base, server.user, server.name)
-    await site.store.feed.set_route(
-        Route(
-            prefix=prefix,
-            user=server.user,
-            name=server.name,
-            attempt=server.attempt,
-            endpoint=server.endpoint,
-            credential=server.credential,
-            strip=server.strip_prefix,
-            hub_app=bool(server.token_hash),
-        )
-    )
-    now = await site.store.servers.get(server.user, server.name)
-    if now is None or now.attempt != server.attempt or now.target is Target.STOPPED or now.status is not Status.READY:
-        await site.store.feed.drop_route(prefix, attempt=server.attempt)

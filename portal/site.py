@@ -16,6 +16,7 @@ from portal.auth import Auth
 from portal.oauth import Provider
 from portal.statics import Statics
 from state.config import Config
+from state.files import logos
 from state.mirror import Mirror
 from state.names import escape, server_path
 from state.roles import Roles
@@ -43,7 +44,7 @@ PAGE_HEADERS: Final = {
 class Services:
     """What the portal is given: the configuration, the state, the time and sign-in.
 
-    `data_dir`: where jobs of this machine have their folders.
+    `data_dir`: where jobs of this machine have their folders. `shut_down`: ends the hub's processes on this machine.
     """
 
     config: Config
@@ -54,6 +55,7 @@ class Services:
     auth: Auth
     oauth: Provider
     data_dir: Path
+    shut_down: Callable[[], None]
 
 
 class Look:
@@ -65,7 +67,7 @@ class Look:
         self.public_url = config.gateway.public_url.rstrip("/").removesuffix(self.base.rstrip("/"))
         self.version = version
         self.clock = clock
-        self.statics = Statics(f"{self.hub}static/")
+        self.statics = Statics(f"{self.hub}static/", more=logos(config))
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,

@@ -1,9 +1,10 @@
 """The static files: read once, addressed by their content, kept by browsers for a year.
 
-Owns: portal/static and the URLs into it. Refuses to know who asks: they hold no secret.
+Owns: portal/static, a site's own pictures, and the URLs into them. Refuses to know who asks: they hold no secret.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,8 +12,11 @@ FOLDER: Final = Path(__file__).parent / "static"
 TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
     ".svg": "image/svg+xml",
 }
+PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+"""For a picture that is opened by itself: an SVG may hold scripts, and they do not run."""
 FOREVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -26,17 +30,16 @@ class File(NamedTuple):
 class Statics:
     """All of portal/static in memory. A changed file has another URL, so that no browser keeps an old one."""
 
-    def __init__(self, prefix: str, folder: Path = FOLDER) -> None:
-        """`prefix`: the path under which they are served, with a slash at the end."""
+    def __init__(self, prefix: str, folder: Path = FOLDER, more: Mapping[str, Path] | None = None) -> None:
+        """`prefix`: the path under which they are served, with a slash at the end. `more`: further ones, by name."""
         self._files: dict[str, File] = {}
         self._urls: dict[str, str] = {}
-        for path in sorted(folder.iterdir()):
-            if path.suffix not in TYPES:
-                continue
+        own = {path.name: path for path in sorted(folder.iterdir()) if path.suffix in TYPES}
+        for name, path in {**own, **(more or {})}.items():
             body = path.read_bytes()
-            key = f"{hashlib.sha256(body).hexdigest()[:12]}/{path.name}"
-            self._files[key] = File(body, TYPES[path.suffix])
-            self._urls[path.name] = prefix + key
+            key = f"{hashlib.sha256(body).hexdigest()[:12]}/{name}"
+            self._files[key] = File(body, TYPES[Path(name).suffix])
+            self._urls[name] = prefix + key
 
     def url(self, name: str) -> str:
         """The URL of a file by its name. Raises KeyError for a name that is not there."""

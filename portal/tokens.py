@@ -4,12 +4,14 @@ Owns: the one way to a token, for the API and for the page. Refuses to know secr
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Final
 
 from litestar.exceptions import HTTPException
 
 from portal.site import Site
 from state import scopes
+from state.config import AuthConfig
 from state.identity import Identity
 from state.records import Token, User
 
@@ -17,35 +19,35 @@ NOTE_MAX: Final = 200
 LONGEST: Final = 100 * 365 * 24 * 3600
 SCOPES_MAX: Final = 100
 SCOPES_TOLD: Final = 8
+METASCOPES: Final = frozenset({"inherit", "self"})
 
 
 async def issue(
-    site: Site, identity: Identity, user: User, *, note: str, expires_in: int | None, wanted: list[str] | None
+    site: Site,
+    identity: Identity,
+    user: User,
+    *,
+    note: str,
+    expires_in: int | None,
+    wanted: list[str] | None,
+    roles: Sequence[str] = (),
 ) -> tuple[Token, str]:
-    """A token of `user`'s, made by the caller; and its secret. `wanted` None: all that both of them may do.
+    """A token of `user`'s, made by the caller; and its secret. `wanted` None and no `roles`: all that both may do.
 
-    A token never holds more than its owner may do, nor more than the caller's own credential: a token that may
-    make tokens does not make a stronger one. Raises 400 for a note, a time or a scope that is not to be had.
+    `roles` stand for their scopes; the token keeps those. A token never holds more than its owner may do, nor more
+    than the caller's own credential: a token that may make tokens does not make a stronger one. Raises 400 for a note,
+    a time or a scope that is not to be had, 403 for a role that there is not.
     """
     if len(note) > NOTE_MAX or not note.isprintable():
         raise HTTPException(status_code=400, detail=f"A note is at most {NOTE_MAX} printable characters.")
-    if expires_in is not None and not 1 <= expires_in <= LONGEST:
-        raise HTTPException(status_code=400, detail="expires_in is a number of seconds from now, at least 1.")
-    if wanted is not None and len(wanted) > SCOPES_MAX:
-        raise HTTPException(status_code=400, detail=f"At most {SCOPES_MAX} scopes.")
-    owners = site.roles.scopes_of_user(user)
-    granted = owners if wanted is None else scopes.narrow(wanted, owners)
-    granted = scopes.narrow(granted, identity.scopes)
-    if wanted and not granted:
-        raise HTTPException(status_code=400, detail="None of these scopes is to be had: check their names.")
     now = site.clock()
     token = Token(
         id=secrets.token_hex(8),
         user=user.name,
-        scopes=tuple(sorted(granted)),
+        scopes=tuple(sorted(_granted(site, identity, user, _named(site, wanted, roles)))),
         note=note,
         created=now,
-        expires=None if expires_in is None else now + expires_in,
+        expires=_end(site, expires_in, now),
     )
     return token, await site.store.tokens.issue(token)
 
@@ -55,3 +57,50 @@ def told(token: Token) -> str:
     many = len(token.scopes) > SCOPES_TOLD
     may = f"{len(token.scopes)} scopes" if many else " ".join(token.scopes) or "nothing"
     return f"token {token.id} ({token.note or 'no note'}): {may}; {'ends' if token.expires else 'never ends'}"
+
+
+def _named(site: Site, wanted: list[str] | None, roles: Sequence[str]) -> list[str] | None:
+    """The scopes that are asked for, roles turned into theirs; None: all that can be had."""
+    if wanted is None and not roles:
+        return None
+    asked = list(wanted or ())
+    for name in roles:
+        if name not in site.roles.named:
+            raise HTTPException(status_code=403, detail=f"There is no role {name[:64]!r}.")
+        # `!server` is for the token of a server: here there is none that it could mean
+        asked += [scope for scope in site.roles.named[name].scopes if not scope.endswith("!server")]
+    if len(asked) > SCOPES_MAX:
+        raise HTTPException(status_code=400, detail=f"At most {SCOPES_MAX} scopes.")
+    return asked
+
+
+def _granted(site: Site, identity: Identity, user: User, asked: list[str] | None) -> frozenset[str]:
+    """What the token holds. Raises 400 for a scope that is not to be had whole."""
+    owners = site.roles.scopes_of_user(user)
+    if asked is None:
+        return scopes.narrow(owners, identity.scopes, user=user.name)
+    for scope in asked:
+        whole = scopes.granted([scope], user.name)
+        if scope not in METASCOPES and (not whole or not whole <= _both([scope], owners, identity, user)):
+            raise HTTPException(
+                status_code=400,
+                detail=f"The scope {scope[:100]!r} is not to be had: unknown, or more than you have.",
+            )
+    return _both(asked, owners, identity, user)
+
+
+def _both(asked: list[str], owners: frozenset[str], identity: Identity, user: User) -> frozenset[str]:
+    """What of the scopes is within what the owner has and within what the caller has."""
+    return scopes.narrow(scopes.narrow(asked, owners, user=user.name), identity.scopes, user=user.name)
+
+
+def _end(site: Site, expires_in: int | None, now: float) -> float | None:
+    """When the token ends; None: never. No time, or 0, is the longest that the site allows (GHSA-pvm9-48cg-w76j)."""
+    most = (site.config.auth or AuthConfig()).token_lifetime_max
+    if not expires_in:
+        return now + most if most else None
+    if not 0 < expires_in <= (most or LONGEST):
+        raise HTTPException(
+            status_code=400, detail=f"expires_in is a number of seconds from now, from 1 to {most or LONGEST}."
+        )
+    return now + expires_in

@@ -17,6 +17,8 @@ LOG_TAIL_MAX: Final = 16 * 1024
 NODE_DOMAIN: Final = "towpath.internal"
 """Of the names that nodes prove, as `batch.authority` gives them out: `<attempt>.towpath.internal`."""
 
+EndTime = Annotated[float, Meta(ge=0, le=10**11)]
+"""When the scheduler will end the job (seconds since the epoch); 0: the job does not know."""
 ShortText = Annotated[str, Meta(max_length=1000)]
 Name = Annotated[str, Meta(max_length=64)]
 Attempt = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -45,12 +47,14 @@ class Running(Word, frozen=True, kw_only=True, tag="running"):
 
     node: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9._-]*$")] = ""
     native_id: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = ""
+    ends: EndTime = 0
 
 
 class Ready(Word, frozen=True, kw_only=True, tag="ready"):
     """The app answers at `endpoint`."""
 
     endpoint: ReportedEndpoint
+    ends: EndTime = 0
 
 
 class Warned(Word, frozen=True, kw_only=True, tag="warning"):

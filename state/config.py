@@ -110,11 +110,71 @@ class PamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Accounts with a smaller user id are the system's, and do not sign in."""
 
 
+class LdapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth.provider.ldap]`: a directory (Active Directory, OpenLDAP, 389, FreeIPA).
+
+    Either `user_base`: the person is searched for; or `user_dn`: the name says which entry they are.
+    """
+
+    servers: tuple[str, ...] = ()
+    """ldaps://HOST[:PORT], or ldap://HOST[:PORT] where TLS begins by StartTLS; asked in this order."""
+    tls: str = "verified"
+    """`verified`; `unverified`: whoever answers is believed to be the server; `none`: on this machine alone."""
+    ca_file: str = ""
+    """The authority that the servers' certificates are of. Empty: those that this machine trusts."""
+    bind_dn: str = ""
+    """As whom the hub searches. Empty: as nobody."""
+    bind_password: str = ""
+    bind_password_file: str = ""
+    user_base: str = ""
+    """Below which entry people are, such as ou=people,dc=example,dc=edu."""
+    user_filter: str = "(uid={name})"
+    """Which entry is meant by a name that was typed. It must be exactly one. For Active Directory:
+    (&(objectClass=user)(sAMAccountName={name}))."""
+    user_dn: str = ""
+    """Instead of a search: uid={name},ou=people,dc=example,dc=edu; or for Active Directory {name}@ad.example.edu."""
+    name_attribute: str = "uid"
+    """Whose one value is the person's name here. Empty: what they have typed."""
+    groups: str = "none"
+    """How their groups are found: `search` (by `group_filter`), `member_of` (an attribute of entries), or `none`."""
+    group_base: str = ""
+    """Below which entry groups count."""
+    group_filter: str = "(member={dn})"
+    """Which groups somebody is in, by the entry's {dn} or by {name}: (memberUid={name}) for posixGroup."""
+    group_name: str = "cn"
+    """The attribute that is a group's name here."""
+    nested_groups: bool = True
+    """Whether members of a group are in the groups that it is a member of."""
+    timeout: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    """Seconds that one server may take."""
+
+
+class HeaderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth.provider.header]`: a portal's own proxy in front of the hub says in a header who has signed in there.
+
+    It is believed only when the request comes straight from `gateway.trusted_proxies`, with the secret.
+    """
+
+    header: str = "X-Remote-User"
+    """Holds the person's name."""
+    secret: str = ""
+    secret_file: str = ""
+    """What the proxy sends too, so that nobody else who can connect from its address is believed."""
+    secret_header: str = "X-Towpath-Portal"  # noqa: S105 - its name
+    """Holds the secret."""
+    groups_header: str = ""
+    """Holds the person's groups. Empty: the portal says none."""
+    groups_separator: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    sign_out_url: str = ""
+    """Where a browser goes after signing out of the hub, to sign out of the portal."""
+
+
 class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[auth.provider]]`: a way to sign in, and who may enter by it.
 
-    `kind`: `oidc`, `pam`, or `test` (a name without a password; on loopback only). Names in these lists are the
-    hub's: what the provider says, put through `strip_domain`, `names` and `prefix` (`gateway.auth.naming`).
+    `kind`: `oidc`, `ldap`, `pam`, `header`, or `test` (a name without a password; on loopback only). Names in these
+    lists are the hub's: what the provider says, put through `strip_domain`, `names` and `prefix`
+    (`gateway.auth.naming`).
     """
 
     name: Name
@@ -141,9 +201,13 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What its people's names begin with here, so that they are nobody else's."""
     same_people: bool = False
     """Whether its names are the same people as those of the other providers that say so too."""
+    bound_names: bool = True
+    """Whether a name stays with the account at the provider that had it first (its `sub`, its number)."""
     end_tokens: bool = True
     """Whether the API tokens of somebody end when the provider vouches for them no more."""
     oidc: OidcConfig | None = None
+    header: HeaderConfig | None = None
+    ldap: LdapConfig | None = None
     pam: PamConfig | None = None
 
 
@@ -240,7 +304,7 @@ class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     timeout: Annotated[float, Meta(gt=0)] = 30.0
     """Seconds that one call may take."""
     catalog_seconds: Annotated[float, Meta(gt=0)] = 60.0
-    """Seconds between two looks at partitions, limits and associations."""
+    """Partitions, limits and associations that are older (seconds) are asked for anew when somebody looks at them."""
     python: str = "/usr/bin/python3"
     """The interpreter (3.6 or newer) that runs the starter on the nodes."""
     least_uid: Annotated[int, Meta(ge=1000)] = 1000
@@ -257,7 +321,7 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     start_window: Annotated[int, Meta(ge=1)] = 300
     """Seconds that a running job has until its app answers. Waiting in a queue has no limit."""
     tick: Annotated[float, Meta(gt=0)] = 1.0
-    """Seconds between two looks at all jobs of the cluster."""
+    """The unit of the pauses between looks at all jobs of the cluster, in seconds, and the least of them."""
     slurm: SlurmConfig = SlurmConfig()
 
 

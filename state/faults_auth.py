@@ -10,15 +10,16 @@ from itertools import combinations
 from typing import Final
 from urllib.parse import urlsplit
 
+from state import faults_directory
 from state.config import AuthConfig, Config, GatewayConfig, OidcConfig, ProviderConfig
 from state.errors import NameRuleError
 from state.names import is_system, user_name
 from state.urls import is_loopback, is_private, is_web_url
 
-PROVIDER_KINDS: Final = ("oidc", "pam", "test")
-TABLES: Final = ("oidc", "pam")
+PROVIDER_KINDS: Final = ("oidc", "ldap", "pam", "header", "test")
+TABLES: Final = ("oidc", "ldap", "pam", "header")
 """The kinds that have a table of their own, `[auth.provider.KIND]`."""
-NEEDED: Final = ("oidc",)
+NEEDED: Final = ("oidc", "ldap", "header")
 """Those that say nothing without it."""
 PRESETS: Final[dict[str, tuple[str, ...]]] = {
     "oidc": (),
@@ -125,6 +126,10 @@ def _provider(provider: ProviderConfig, config: Config, auth: AuthConfig, at: st
         )
     if kind == "oidc" and provider.oidc is not None:
         _oidc(provider.oidc, f"{at}.oidc", say)
+    if kind == "ldap" and provider.ldap is not None:
+        faults_directory.ldap(provider.ldap, f"{at}.ldap", say)
+    if kind == "header" and provider.header is not None:
+        faults_directory.header(provider.header, door, f"{at}.header", say)
 
 
 def _names(provider: ProviderConfig, at: str, say: Say) -> None:
@@ -166,6 +171,8 @@ def _who(provider: ProviderConfig, auth: AuthConfig, at: str, say: Say) -> None:
         and oidc.preset not in GROUPS_KNOWN
     ):
         say(f"{at}.oidc.groups_claim", "groups are asked for, and no claim is named that lists them.")
+    if (provider.allowed_groups or provider.admin_groups) and (key := faults_directory.groupless(provider)):
+        say(f"{at}.{key}", "groups are asked for, and this says that none are looked for.")
     if provider.allow_all and (provider.allowed_users or provider.allowed_groups):
         say(f"{at}.allow_all", "it lets everybody in, so allowed_users and allowed_groups say nothing: keep one.")
 

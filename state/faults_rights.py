@@ -7,18 +7,17 @@ read, and judged, in `state.settings`.
 import re
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
 
 from state import scopes
 from state.config import Config, RoleConfig, ServiceConfig
 from state.errors import NameRuleError
 from state.names import group_name, user_name
 from state.roles import BUILT_IN, FIXED
+from state.service_rules import is_redirect
 
 Say = Callable[[str, str], None]
 
 SERVICE_URL: Final = re.compile(r"http://[^/?#@]+/?|http\+unix://%2[Ff][^/?#@]+/?")
-ABSOLUTE: Final = re.compile(r"https?://[^/?#@]+(/[^#]*)?")
 SELF_SERVING: Final = frozenset({"self", "inherit"})
 
 
@@ -77,10 +76,8 @@ def _service(service: ServiceConfig, at: str, say: Say) -> None:
     if not service.api_token_file and (service.admin or service.scopes or service.oauth_redirect_uris):
         say(f"{at}.api_token_file", "without a token the service can prove itself to nobody.")
     for uri in service.oauth_redirect_uris:
-        if not (uri.startswith("/") and not uri.startswith("//")) and not ABSOLUTE.fullmatch(uri):
+        if not is_redirect(uri):
             say(f"{at}.oauth_redirect_uris", f"{uri!r} is neither an URL (without a fragment) nor a path of this hub.")
-        elif urlsplit(uri).fragment or any(ord(character) < 0x21 for character in uri):  # noqa: PLR2004 - ASCII
-            say(f"{at}.oauth_redirect_uris", f"{uri!r} has a fragment or a space.")
 
 
 def _scopes(written: tuple[str, ...], at: str, say: Say) -> None:

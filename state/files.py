@@ -15,6 +15,7 @@ from msgspec.structs import asdict, replace
 from state.config import AuthConfig, Config, ProviderConfig
 from state.errors import NameRuleError
 from state.faults_auth import secret_faults
+from state.faults_directory import portal_secret
 from state.names import is_system, user_name
 
 SUFFIX: Final = "_file"
@@ -25,6 +26,17 @@ PATHS: Final = ("ca_file",)
 
 Say = Callable[[str, str], None]
 """Report a fault: key, message."""
+
+
+def logo_name(provider: ProviderConfig) -> str:
+    """What a provider's picture is called where the hub serves it; `""`: it has none."""
+    return f"logo-{provider.name}{Path(provider.logo).suffix.lower()}" if provider.logo else ""
+
+
+def logos(config: Config) -> dict[str, Path]:
+    """All pictures of providers: what each is called, and its file."""
+    providers = config.auth.provider if config.auth is not None else ()
+    return {logo_name(provider): Path(provider.logo) for provider in providers if provider.logo}
 
 
 def filled(config: Config, folder: Path | None, say: Say) -> Config:
@@ -110,6 +122,8 @@ def _table(table: Struct, at: Folder, key: str, say: Say) -> Struct:
                     say(f"{key}.{name}", fault)
             elif not secret:
                 say(f"{key}.{name}", f"{at.path(value)} holds nothing.")
+            elif target == "secret" and (fault := portal_secret(secret)):
+                say(f"{key}.{name}", fault)
             changes[target] = secret
     return replace(table, **changes)
 

@@ -34,8 +34,9 @@ class Owners:
         services = await self._services(
             {record.service for _, record in found if isinstance(record, Token) and not record.user}
         )
+        shared = await self._store.shares.scopes_of(list(users.values()))
         owners = [users.get(record.user) if record.user else _service(record, services) for _, record in found]
-        mine = [self._all(owner) for owner in owners]
+        mine = [self._all(owner, shared) for owner in owners]
         wanted = set().union(*(groups_in(held, ACCESS) for held in mine))
         members = await self._store.groups.members(*sorted(wanted)) if wanted else {}
         return [
@@ -48,13 +49,13 @@ class Owners:
         held = scopes.narrow(token.scopes, self._roles.scopes_of_service(service))
         return Identity(service, digest, held, token=token)
 
-    def _all(self, owner: User | Service | None) -> frozenset[str]:
-        """All that an owner may do."""
+    def _all(self, owner: User | Service | None, shared: dict[str, list[str]]) -> frozenset[str]:
+        """All that an owner may do. `shared`: user → the scopes that others' shares give them."""
         if owner is None:
             return frozenset()
         if isinstance(owner, Service):
             return self._roles.scopes_of_service(owner)
-        return self._roles.scopes_of_user(owner)
+        return self._roles.scopes_of_user(owner, shared.get(owner.name, ()))
 
     async def _services(self, names: set[str]) -> dict[str, Service]:
         """The services of these names, configured or made by the API."""

@@ -31,13 +31,18 @@ class Target(StrEnum):
 
 
 class User(Struct, frozen=True, kw_only=True):
-    """Who someone is. `last_activity` None: never seen."""
+    """Who someone is. `last_activity` None: never seen.
+
+    `subjects`: provider → its own name for the account that this name belongs to (OpenID Connect's `sub`), so that
+    whoever gets the name there after them is not taken for them.
+    """
 
     name: str
     admin: bool = False
     groups: tuple[str, ...] = ()
     created: float
     last_activity: float | None = None
+    subjects: dict[str, str] = field(default_factory=dict)
     revision: int = 0
 
 
@@ -84,6 +89,35 @@ class Service(Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """Its name among those who own tokens; no user can have it."""
         return f"service:{self.name}"
+
+
+class Share(Struct, frozen=True, kw_only=True):
+    """What the owner of a server gives to a user or (`user` empty) a group: `scopes`, each with `!server=`."""
+
+    owner: str
+    server: str = ""
+    user: str = ""
+    group: str = ""
+    scopes: tuple[str, ...]
+    created: float
+
+    @property
+    def key(self) -> str:
+        """Whom it is for: a user's name, or `group:NAME`."""
+        return self.user or f"group:{self.group}"
+
+
+class ShareCode(Struct, frozen=True, kw_only=True):
+    """What whoever brings the code is given, until `expires`. `used`: how often it was turned into a share."""
+
+    id: str
+    owner: str
+    server: str = ""
+    scopes: tuple[str, ...]
+    created: float
+    expires: float
+    used: int = 0
+    last_used: float | None = None
 
 
 class JobRef(Struct, frozen=True, kw_only=True):
@@ -228,6 +262,30 @@ class Flow(Struct, frozen=True, kw_only=True):
     redirect_uri: str
     created: float
     next: str = ""
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """What a session rests on: whom a provider vouched for, and what to ask it with whether it still does.
+
+    `session` is the session's id; `subject` the provider's own name for the account, which never changes (`""`: it has
+    none), `sid` its name for the session there; `shown` what it calls the person. `allowed` and `admin` are what its
+    rules made of it. `sealed` holds its tokens, sealed; `asks`: whether it can be asked again with them. `began` is the
+    sign-in, `checked` the last answer, `failures` how often there was none since.
+    """
+
+    user: str
+    session: str
+    provider: str
+    subject: str = ""
+    sid: str = ""
+    shown: str = ""
+    allowed: bool = False
+    admin: bool = False
+    sealed: str = ""
+    asks: bool = False
+    began: float
+    checked: float
+    failures: int = 0
 
 
 class Token(Struct, frozen=True, kw_only=True):

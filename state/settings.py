@@ -6,6 +6,7 @@ one is reported. Refuses to know what the values are for. The checks themselves 
 
 import hashlib
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,11 +17,14 @@ from state.config import Config
 from state.errors import ConfigError, Fault
 from state.faults import REDIS_SCHEMES, checked
 from state.files import filled
+from state.service_rules import SECRET_LEAST, is_secret
 
 PREFIX: Final = "TOWPATH_"
+OTHERS: Final = 0o027
+"""Of a folder's mode: what its group may change, and all that others may do."""
 OWN_VARIABLES: Final = frozenset({"TOWPATH_DATA_DIR"})
-SECRET_LEAST: Final = 32
-"""Characters of a service's token, at least."""
+SUPERVISOR: Final = "TOWPATH_SUPERVISOR"
+"""The process id of the supervisor, for its children."""
 TABLES: Final = ("gateway", "state", "auth", "audit")
 """The tables whose scalar keys the environment may override."""
 
@@ -156,7 +160,7 @@ def _service_digests(config: Config, path: Path | None, source: str, faults: lis
             continue
         if open_to_all:
             faults.append(Fault(source, key, f"{holder} is open to everybody on this machine: chmod o= it."))
-        if len(secret) < SECRET_LEAST or not secret.isascii() or not secret.isprintable():
+        if not is_secret(secret):
             words = f"{holder} must hold {SECRET_LEAST} or more characters, such as `openssl rand -hex 32` prints."
             faults.append(Fault(source, key, words))
         found[service.name] = hashlib.sha256(secret.encode()).hexdigest()
@@ -180,4 +184,26 @@ def _data_dir(argument: str | Path | None, given: Mapping[str, str]) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError([Fault(str(folder), "", f"the data directory cannot be made: {error.strerror}.")]) from error
+    _close(folder)
     return folder
+
+
+def _close(folder: Path) -> None:
+    """Let nobody else into a data directory that was there already. Raises ConfigError when it is another account's.
+
+    Root may use another account's: a controller that submits as root shares it with gateways that are not.
+    """
+    try:
+        there = folder.stat()
+        if there.st_uid == os.geteuid():
+            if there.st_mode & OTHERS:
+                folder.chmod(stat.S_IMODE(there.st_mode) & ~OTHERS)
+            return
+    except OSError as error:
+        words = f"the data directory cannot be looked at: {error.strerror}."
+        raise ConfigError([Fault(str(folder), "", words)]) from error
+    if os.geteuid() != 0:
+        raise ConfigError([Fault(str(folder), "", "the data directory belongs to another account.")])
+    if there.st_mode & OTHERS:
+        words = "the data directory is open to others than its owner: chmod 700 it."
+        raise ConfigError([Fault(str(folder), "", words)])

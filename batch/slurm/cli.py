@@ -4,7 +4,10 @@ Owns: their arguments and the reading of what they print. Refuses to know proces
 jobs are ours.
 
 What people write into names and comments may hold anything, line ends too. So fields are parted by a mark that is drawn
-anew for every call: nobody can put a row into the answer that Slurm has not written. Sources: squeue(1), sacct(1).
+anew for every call: nobody can put a row into the answer that Slurm has not written. Where few jobs are known, JSON
+does the same for one message instead of two (squeue reads the partitions before it prints a table); of many jobs it
+costs the hub twenty times the time. What scontrol prints could be forged. Sources: squeue(1), sacct(1),
+docs/decisions/0009.
 """
 
 import logging
@@ -12,6 +15,8 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
+
+import msgspec
 
 from batch.contract import JobState, LauncherError
 from batch.slurm import commands, states
@@ -21,6 +26,7 @@ from batch.slurm.ending import FIELDS, from_sacct, memory_of
 from batch.slurm.gather_text import TextSource, seconds_of
 from batch.slurm.identity import Identity
 from batch.slurm.refusals import refused
+from batch.slurm.rest_shapes import jobs_of
 from batch.slurm.script import PATH, Batch
 from state.config import SlurmConfig
 
@@ -49,6 +55,8 @@ QUEUE_FIELDS: Final = (
     "Comment",
 )
 PAST_FIELDS: Final = (*FIELDS, "User", "Submit", "Start", "End", "JobName", "Comment")
+FEW: Final = 200
+"""So many jobs are read as JSON: a tenth of a second, where 1,000 take 0.6 s and 9 MB (22.05 to 26.05)."""
 GONE: Final = ("invalid job id", "already completing or completed", "job/step already completing")
 DISABLED: Final = ("accounting storage is disabled", "slurmdbd is not in use")
 ENDED: Final = "BF,CA,CD,DL,F,NF,OOM,PR,TO,RV"
@@ -69,6 +77,8 @@ class CliClient:
         self._programs = {name: commands.find(name, config.bin_dir) for name in PROGRAMS}
         self._environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "SLURM_TIME_FORMAT": "%s"}
         self._conf = {"SLURM_CONF": config.conf} if config.conf else {}
+        self._few = False  # whether few jobs were known at the last look
+        self._speaks_json = True
 
     async def submit(self, batch: Batch, identity: Identity) -> int:
         """See the Protocol. The argv is the same for every job: what differs is in the script, on standard input."""
@@ -82,6 +92,23 @@ class CliClient:
 
     async def jobs(self, name: str = "") -> list[Job]:
         """See the Protocol. 17 ms for a thousand."""
+        found = await self._by_json() if self._few and not name and self._speaks_json else None
+        if found is None:
+            asked_in_vain = self._few and not name
+            found = await self._by_table(name)
+            # slurmctld answers, so it was for want of Slurm's plugins for JSON.
+            self._speaks_json = self._speaks_json and not asked_in_vain
+        if not name:
+            self._few = len(found) <= FEW
+        return found
+
+    async def _by_json(self) -> list[Job] | None:
+        """One message to slurmctld; None: not to be had."""
+        answer = await self._ask("squeue", ["--all", "--local", "--states=all", "--json"])
+        return read_json(answer.out) if answer.code == 0 else None
+
+    async def _by_table(self, name: str) -> list[Job]:
+        """Two messages to slurmctld."""
         mark = f"|{secrets.token_hex(4)}|"
         wanted = ",".join(f"{field}:{mark}" for field in QUEUE_FIELDS)
         named = [f"--name={name}"] if name else []
@@ -89,7 +116,7 @@ class CliClient:
         answer = await self._ask("squeue", argv)
         if answer.code != 0:
             raise refused(answer.err)
-        return [_job(row) for row in rows(answer.out, mark, len(QUEUE_FIELDS))]
+        return [job_of(row) for row in rows(answer.out, mark, len(QUEUE_FIELDS))]
 
     async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float, runs: bool = False) -> list[Past]:
         """See the Protocol."""
@@ -163,6 +190,16 @@ class CliClient:
         return answer
 
 
+def read_json(text: str) -> list[Job] | None:
+    """The jobs of `squeue --json`, in whatever version's shape; None: this is no such answer."""
+    try:
+        answer = msgspec.json.decode(text)
+        whole = isinstance(answer, dict) and isinstance(answer.get("jobs"), list) and not answer.get("errors")
+        return jobs_of(answer) if whole else None
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return None
+
+
 def rows(text: str, mark: str, width: int) -> list[list[str]]:
     """The rows of an answer in which every field ends with `mark`. Raises LauncherError when they come out uneven."""
     fields = text.split(mark)
@@ -174,7 +211,8 @@ def rows(text: str, mark: str, width: int) -> list[list[str]]:
     return found
 
 
-def _job(row: list[str]) -> Job:
+def job_of(row: list[str]) -> Job:
+    """One row of `QUEUE_FIELDS`."""
     values = dict(zip(QUEUE_FIELDS, row, strict=True))
     state = values["State"]
     begins, ends = _time(values["StartTime"]), _time(values["EndTime"])

@@ -3,8 +3,8 @@
 Owns: the arguments of scontrol and sacctmgr, and the parsers of what they print. Refuses to know how a command is run,
 and what follows from the facts (`batch.slurm.gather`). A line or a field that is not understood is left out.
 
-Sources: scontrol(1), sacctmgr(1), of 22.05 to 26.05. Six requests: nodes (two RPCs, scontrol reads the partitions with
-them), partitions, reservations, configuration, and two of slurmdbd's.
+Sources: scontrol(1), sacctmgr(1), of 22.05 to 26.05. Five requests: nodes (two RPCs, scontrol reads the partitions with
+them), partitions, reservations, and two of slurmdbd's; and once an hour the configuration (two RPCs: it pings, too).
 """
 
 import re
@@ -42,6 +42,8 @@ USERS: Final = ("sacctmgr", "--noheader", "--parsable2", "show", "user", "withas
 
 MIB: Final = 1024**2
 UNITS: Final = {"": MIB, "K": 1024, "M": MIB, "G": 1024**3, "T": 1024**4, "P": 1024**5}
+CONFIGURATION_SECONDS: Final = 3600.0
+"""What is read of it, the cluster's name and what the accounting enforces, changes with a restart of slurmctld only."""
 _FIELD: Final = re.compile(r"(?:^|\s)([A-Za-z][A-Za-z0-9_/:]*)=")
 _DURATION: Final = re.compile(r"(?:([0-9]{1,6})-)?([0-9]{1,6})(?::([0-9]{1,6}))?(?::([0-9]{1,6}))?")
 _SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,6})?)([KMGTP]?)")
@@ -52,6 +54,8 @@ class TextSource:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._configuration: dict[str, str] = {}
+        self._configured = 0.0
 
     async def nodes(self) -> list[Node]:
         """See `gather.Source`."""
@@ -67,13 +71,19 @@ class TextSource:
 
     async def accounting(self) -> Accounting:
         """See `gather.Source`. Where the accounting does not decide who may submit, it is not asked further."""
-        configuration = configuration_of(await self._run(CONFIGURATION))
+        configuration = await self._settings()
         if not enforces(configuration.get("AccountingStorageEnforce", "")):
             return Accounting(enforced=False)
         cluster = configuration.get("ClusterName", "")
         users = (*USERS, *((f"cluster={cluster}",) if cluster else ()), f"format={','.join(USER_FIELDS)}")
         qos = qos_of(await self._run(QOS))
         return Accounting(enforced=True, qos=tuple(qos), grants=grants_of(await self._run(users)))
+
+    async def _settings(self) -> dict[str, str]:
+        now = time.monotonic()
+        if not self._configuration or now - self._configured > CONFIGURATION_SECONDS:
+            self._configuration, self._configured = configuration_of(await self._run(CONFIGURATION)), now
+        return self._configuration
 
 
 def enforces(setting: str) -> bool:

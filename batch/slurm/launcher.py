@@ -198,7 +198,7 @@ class SlurmLauncher:
         for attempt, known in again.items():
             run = last_run(runs or (), known.id, seen[attempt].restarts)
             if run is None and runs is not None and now - self._held[attempt] < AGAIN_SECONDS:
-                views[attempt] = known.view
+                views[attempt] = replace(known.view, unsure=True)
                 continue
             self._explained[attempt] = seen[attempt].restarts
             if run is not None:
@@ -280,7 +280,7 @@ class SlurmLauncher:
             elif over and not told:
                 return
             elif not over and word.may_come(attempt) and now - since < LATE_SECONDS:
-                seen = replace(seen, state=JobState.ACTIVE, exit_code=None, ending=None)
+                seen = replace(seen, state=JobState.ACTIVE, exit_code=None, ending=None, unsure=True)
                 self._known[attempt] = Known(
                     id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=since
                 )
@@ -314,9 +314,10 @@ class SlurmLauncher:
             if now - since > LOST_SECONDS:
                 del self._known[attempt]
             else:
-                self._known[attempt] = Known(
-                    id=known.id, view=known.view, asked=known.asked, seen=known.seen, since=since
-                )
+                doubted = replace(known.view, unsure=True)
+                self._known[attempt] = Known(id=known.id, view=doubted, asked=known.asked, seen=known.seen, since=since)
+        else:
+            known.view = replace(known.view, unsure=True)
 
     def _remember(self, word: "Word", mine: Mapping[str, Mine], now: float) -> None:
         """At the start: what has ended within the last hour, and is forgotten by slurmctld."""

@@ -49,7 +49,7 @@ NAMES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "time": ("time_limit", str),
     "nodes": ("nodes", str),
     "no-kill": ("kill_on_node_fail", lambda _: False),
-    "signal": ("signal", str),
+    "signal": ("signal", lambda value: value.replace("USR1", "SIGUSR1")),
     "dependency": ("dependencies", str),
     "chdir": ("working_directory", str),
     "output": ("standard_output", str),

@@ -219,7 +219,8 @@ def _exit(value: Any) -> tuple[int | None, int]:
     """Exit code and signal: a wait status before 0.0.40, then `{"return_code": {...}, "signal": {"id": {...}}}`."""
     if isinstance(value, dict) and "return_code" in value:
         signal = value.get("signal") or {}
-        return number(value["return_code"]), number(signal.get("id")) or number(signal.get("signal_id")) or 0
+        # Of a job that a signal ended it is not set.
+        return number(value["return_code"]) or 0, number(signal.get("id")) or number(signal.get("signal_id")) or 0
     status = number(value)
     return (None, 0) if status is None else exit_of(status)
 

@@ -28,12 +28,22 @@ def plugins(debian: Path) -> Path:
     return _only(debian, "usr/lib/*/slurm-wlm")
 
 
-def script(debian: Path, command: str) -> str:
-    """A shell script that runs the command of that Debian."""
+def argv(debian: Path, command: str) -> tuple[str, ...]:
+    """What runs the command of that Debian, on this machine."""
     libraries = plugins(debian).parent
     loader = _only(debian, "usr/lib/*/ld-linux*.so.*")
-    words = (str(loader), "--library-path", f"{libraries}:{plugins(debian)}", f"{debian}/usr/bin/{command}")
-    return f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'
+    return (str(loader), "--library-path", f"{libraries}:{plugins(debian)}", f"{debian}/usr/bin/{command}")
+
+
+def script(debian: Path, command: str) -> str:
+    """A shell script that runs the command of that Debian."""
+    return f'#!/bin/sh\nexec {shlex.join(argv(debian, command))} "$@"\n'
+
+
+def pyslurm(debian: Path) -> Path | None:
+    """The folder that a Python of that Debian imports pyslurm from; None: it was not built there."""
+    folder = debian / "opt/pyslurm"
+    return folder if folder.is_dir() else None
 
 
 def _only(debian: Path, pattern: str) -> Path:

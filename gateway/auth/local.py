@@ -28,13 +28,28 @@ class LocalAuth(BrowserSessions):
         """There is no provider."""
         raise RefusedError("This hub is for the one person at its machine: sign in with the link that it printed.")
 
-    async def depart(self, provider: str, next_url: str, request: Any) -> Departure:  # noqa: ARG002
+    async def depart(
+        self,
+        provider: str,  # noqa: ARG002
+        next_url: str,  # noqa: ARG002
+        request: Any,  # noqa: ARG002
+        *,
+        other: bool = False,  # noqa: ARG002
+    ) -> Departure:
         """There is no provider."""
         raise RefusedError("There is no such way to sign in.")
 
     async def arrive(self, provider: str, answer: Mapping[str, str], request: Any) -> Arrival:  # noqa: ARG002
         """There is no provider."""
         raise RefusedError("There is no such way to sign in.")
+
+    async def farewell(self, request: Any) -> str:  # noqa: ARG002
+        """There is nowhere else to sign out."""
+        return ""
+
+    async def ended_there(self, provider: str, logout_token: str) -> None:  # noqa: ARG002
+        """There is no provider."""
+        raise RefusedError("There is no such provider.")
 
     async def sign_in_with_link(self, secret: str) -> User | None:
         """The user of a one-time link, which is used up; None when it is none of ours."""

@@ -9,9 +9,11 @@ import contextlib
 import json
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from gateway.auth.proof import Proven
 from gateway.auth.throttle import WRONG
@@ -37,9 +39,11 @@ def command(config: PamConfig) -> tuple[str, ...]:
 class PamProof:
     """The provider of kind `pam` (`gateway.auth.proof.Proof`)."""
 
-    def __init__(self, shown: Provider, config: PamConfig) -> None:
+    def __init__(self, shown: Provider, config: PamConfig, name_of: Callable[[str], str]) -> None:
+        """`name_of`: from an account to the hub's name. Raises RefusedError."""
         self.shown = shown
         self._config = config
+        self._name_of = name_of
         self._running = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
 
@@ -59,11 +63,12 @@ class PamProof:
                 told = await ask(command(self._config), asked)
         finally:
             self._waiting -= 1
-        return judged(told, self._config)
+        proven = judged(told, self._config)
+        return replace(proven, name=self._name_of(proven.name), shown=proven.name)
 
 
 def judged(told: Mapping[str, Any], config: PamConfig) -> Proven:
-    """What the helper's word means. Raises RefusedError and UnansweredError."""
+    """What the helper's word means; `name` is the account's. Raises RefusedError and UnansweredError."""
     match told["verdict"]:
         case "yes" if told["uid"] < config.least_uid:
             raise RefusedError("This is an account of the system, which is nobody's to sign in with here.")

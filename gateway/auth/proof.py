@@ -5,11 +5,12 @@ Refuses to know any provider, sessions and pages.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from portal.auth import Provider
+from state.records import Standing
 
 
 class Proven(Struct, frozen=True, kw_only=True):
@@ -17,7 +18,8 @@ class Proven(Struct, frozen=True, kw_only=True):
 
     `name`: the hub's name for them, by the provider's rule. `groups`: all of theirs that the provider knows; None: it
     knows of no groups, and what the hub holds stays. `admin`: whether the provider's own rule makes them one;
-    `allowed`: whether it lets them in. `shown`: the name that the provider itself has for them, for sentences.
+    `allowed`: whether it lets them in. `shown`: the name that the provider itself has for them, for sentences;
+    `subject`: its name for the account, which never changes (`""`: it has none).
     """
 
     name: str
@@ -25,6 +27,15 @@ class Proven(Struct, frozen=True, kw_only=True):
     admin: bool = False
     allowed: bool = False
     shown: str = ""
+    subject: str = ""
+
+
+class GoneError(Exception):
+    """A provider vouches for somebody no more. `str` says why, for the log."""
+
+
+class UnsureError(Exception):
+    """A provider cannot be asked just now, which proves nothing about anybody."""
 
 
 class Proof(Protocol):
@@ -38,3 +49,27 @@ class Proof(Protocol):
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
         """Who sent this form. Raises RefusedError, or UnansweredError where nobody could tell."""
         ...
+
+
+@runtime_checkable
+class Asked(Proof, Protocol):
+    """A provider that can be asked later whether it still vouches for somebody."""
+
+    async def again(self, standing: Standing) -> tuple[Proven, str]:
+        """What it says of them now, and what is to be kept (`Standing.sealed`). Raises GoneError, UnsureError."""
+        ...
+
+    async def forget(self, standing: Standing) -> None:
+        """The session is over: so is what was kept for it. Never raises."""
+        ...
+
+
+def as_before(standing: Standing) -> Proven:
+    """What was proven when the provider last spoke; of groups it says nothing."""
+    return Proven(
+        name=standing.user,
+        allowed=standing.allowed,
+        admin=standing.admin,
+        shown=standing.shown,
+        subject=standing.subject,
+    )

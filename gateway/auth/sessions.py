@@ -40,10 +40,20 @@ class BrowserSessions:
             address=audit.address(request),
             user_agent=agent[:_SHOWN_MAX],
         )
+        await self._about_to_open(session, request)
         ticket = await self._store.sessions.open(session)
         by = f"session {session.id}"
         await audit.note(self._store, request, Act.SIGN_IN, user=user.name, who=user.name, by=by, what=way)
         return self._jar.set(ticket, lifetime=self._lifetime)
+
+    async def _about_to_open(self, session: Session, request: Any) -> None:
+        """For whoever keeps more of a session than its record."""
+
+    def start(self) -> None:
+        """Begin what goes on in the background."""
+
+    async def stop(self) -> None:
+        """End it, and close what is open to others."""
 
     async def close_session(self, request: Any) -> str:
         """End the request's session everywhere; the Set-Cookie value that takes the cookie away."""

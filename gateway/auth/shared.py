@@ -1,54 +1,61 @@
 """Sign-in of a hub for several people (`[auth]`): providers prove a name, the configuration says who may enter.
 
-Owns: the way from a proof to a user's record, at every sign-in. Refuses to know how a provider proves anything, and the
-rules themselves (`gateway.auth.admission`).
+Owns: the way from a proof to a session, and what ends with it. Refuses to know how a provider proves anything, and the
+rules (`gateway.auth.admission`).
 One-time links are for the one-machine mode alone: here they are no way in, and scripts begin with `towpath token USER`.
 """
 
+import asyncio
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from gateway.auth.admission import judge
+from gateway.auth.admitting import Admitting
 from gateway.auth.cookies import FLOW_NAME, CookieJar
+from gateway.auth.header import HeaderProof
+from gateway.auth.making import by_header, by_password
 from gateway.auth.named import NameAlone
 from gateway.auth.oidc.flow import Flows
+from gateway.auth.oidc.logout import AGE_MAX
 from gateway.auth.oidc.provider import OidcProvider
-from gateway.auth.pam import PamProof
-from gateway.auth.proof import Proof, Proven
+from gateway.auth.proof import Asked, Proof, Proven
 from gateway.auth.sessions import BrowserSessions
-from gateway.auth.throttle import Limits, Throttled
+from gateway.auth.vigil import Vigil
+from gateway.tunnel.options import Network
 from portal.auth import Arrival, Departure, Provider, RefusedError
-from state.config import AuthConfig, PamConfig, ProviderConfig
-from state.errors import ConflictError
-from state.records import User
+from state.config import AuthConfig, ProviderConfig
+from state.identity import Identity
+from state.records import Session, Standing, User
 from state.store.all import Store
 
-TRIES = 5
-CALLBACK = "oauth_callback"
-TITLES: Final = {"pam": "Sign in with your account"}
-"""What a way to sign in is called, where the site gives it no title."""
+log = logging.getLogger("towpath.sign-in")
+
+CALLBACK: Final = "oauth_callback"
+SIGNED_OUT: Final = "signed-out"
+NO_WAY: Final = "There is no such way to sign in."
+_RESTS_ON: Final = "rests_on"
+"""Where a request keeps what its session will rest on, from the proof until the session is opened."""
 
 
-def proofs(config: AuthConfig, hub_url: str, store: Store) -> tuple[Proof, ...]:
-    """A provider for each [[auth.provider]]; `state.faults` has checked their kinds. `hub_url`: as browsers see it."""
-    return tuple(_proof(provider, config, hub_url, store) for provider in config.provider)
+def proofs(config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...]) -> tuple[Proof, ...]:
+    """A provider for each [[auth.provider]]; `state.faults_auth` has checked them. `hub_url`: as browsers see it."""
+    return tuple(_proof(provider, config, hub_url, store, proxies) for provider in config.provider)
 
 
-def _proof(provider: ProviderConfig, config: AuthConfig, hub_url: str, store: Store) -> Proof:
+def _proof(
+    provider: ProviderConfig, config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...]
+) -> Proof:
     match provider.kind:
         case "oidc":
-            return OidcProvider(provider, config.provider, callback(config, provider, hub_url))
-        case "pam":
-            shown = Provider(
-                name=provider.name,
-                title=provider.title or TITLES[provider.kind],
-                note=provider.note,
-                form="password",
-            )
-            return Throttled(PamProof(shown, provider.pam or PamConfig()), store.tries, Limits(config.throttle))
+            back = callback(config, provider, hub_url)
+            return OidcProvider(provider, config.provider, redirect_uri=back, signed_out=f"{hub_url}{SIGNED_OUT}")
+        case "ldap" | "pam":
+            return by_password(provider, config, store.tries)
+        case "header":
+            return by_header(provider, config, proxies=proxies, hub_url=hub_url)
         case _:
             return NameAlone(provider.name, tuple(dict.fromkeys((*config.allowed_users, *config.admins))))
 
@@ -67,16 +74,38 @@ class SharedAuth(BrowserSessions):
     sign_in_links = False
 
     def __init__(
-        self, store: Store, jar: CookieJar, config: AuthConfig, *, hub_url: str = "http://127.0.0.1:8000/hub/"
+        self,
+        store: Store,
+        jar: CookieJar,
+        config: AuthConfig,
+        *,
+        hub_url: str = "http://127.0.0.1:8000/hub/",
+        clock: Callable[[], float] = time.time,
+        proxies: tuple[Network, ...] = (),
     ) -> None:
-        """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end."""
+        """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end. `proxies`: the trusted ones."""
         super().__init__(store, jar, lifetime=config.session_lifetime)
-        self._config = config
         self._of = {provider.name: provider for provider in config.provider}
-        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store)}
+        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store, proxies)}
         path = "/" + hub_url.partition("://")[2].partition("/")[2]
         flow_jar = CookieJar(secure=hub_url.startswith("https:"), base_path=path, name=FLOW_NAME)
         self._flows = Flows(store, flow_jar)
+        self._admitting = Admitting(store, config)
+        self.vigil = Vigil(store, config, self._proofs, self._admitting, clock=clock)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to ask whether those who are in still may be."""
+        self.vigil.start()
+
+    async def stop(self) -> None:
+        """Ask no more, and close the connections to providers."""
+        await self.vigil.close()
+        for task in self._tasks:
+            task.cancel()
+        for proof in self._proofs.values():
+            if isinstance(proof, OidcProvider):
+                await proof.close()
 
     @property
     def providers(self) -> tuple[Provider, ...]:
@@ -87,62 +116,131 @@ class SharedAuth(BrowserSessions):
         """The user whom this form proves; made at the first sign-in, an admin where the configuration says so."""
         proof = self._proofs.get(provider)
         if proof is None:
-            raise RefusedError("There is no such way to sign in.")
-        return await self._admitted(self._of[provider], await proof.prove(fields, request))
+            raise RefusedError(NO_WAY)
+        return await self._admitted(self._of[provider], await proof.prove(fields, request), request)
 
-    async def depart(self, provider: str, next_url: str, request: Any) -> Departure:
+    async def depart(self, provider: str, next_url: str, request: Any, *, other: bool = False) -> Departure:
         """See `portal.auth.Auth.depart`."""
-        proof = self._proofs.get(provider)
-        if not isinstance(proof, OidcProvider):
-            raise RefusedError("There is no such way to sign in.")
+        known = self._proofs.get(provider)
+        if isinstance(known, HeaderProof):
+            user = await self._admitted(self._of[provider], await known.prove({}, request), request)
+            return Departure(url=next_url or known.home, cookie=await self.open_session(user, request, way=provider))
+        proof = self._away(provider)
         browser, cookie = self._flows.browser(request)
-        url, state, flow = await proof.depart(browser, next_url)
+        url, state, flow = await proof.depart(browser, next_url, other=other)
         await self._flows.put(state, flow)
         return Departure(url=url, cookie=cookie)
 
     async def arrive(self, provider: str, answer: Mapping[str, str], request: Any) -> Arrival:
         """See `portal.auth.Auth.arrive`."""
         flow = await self._flows.take(answer.get("state", ""), request)
-        proof = self._proofs.get(flow.provider)
-        if not isinstance(proof, OidcProvider) or provider not in ("", flow.provider):
+        if provider not in ("", flow.provider):
             raise RefusedError("This answer came to the wrong address.", hint="Begin again here.")
+        proof = self._away(flow.provider)
         try:
-            _, proven = await proof.arrive(flow, answer)
-            user = await self._admitted(proof.config, proven)
+            told, proven = await proof.arrive(flow, answer)
+            sealed, asks = proof.kept(told)
+            user = await self._admitted(proof.config, proven, request, sealed=sealed, asks=asks, sid=told.sid)
         except RefusedError as error:
             error.next = flow.next
             raise
         return Arrival(next=flow.next, cookie=await self.open_session(user, request))
 
+    async def farewell(self, request: Any) -> str:
+        """See `portal.auth.Auth.farewell`."""
+        standing = await self._standing(request)
+        proof = self._proofs.get(standing.provider) if standing is not None else None
+        if standing is None or not isinstance(proof, OidcProvider):
+            return ""
+        return await proof.goodbye(standing)
+
+    async def close_session(self, request: Any) -> str:
+        """End the request's session everywhere; the Set-Cookie value that takes the cookie away."""
+        standing = await self._standing(request)
+        cookie = await super().close_session(request)
+        if standing is not None:
+            await self._store.standings.drop(standing.user, standing.session)
+            proof = self._proofs.get(standing.provider)
+            if isinstance(proof, Asked):
+                self._later(proof.forget(standing))
+        return cookie
+
+    async def ended_there(self, provider: str, logout_token: str) -> None:
+        """See `portal.auth.Auth.ended_there`. A token that came before is refused."""
+        ended = await self._away(provider).ended(logout_token)
+        store = self._store
+        if not await store.standings.first(f"{provider} {ended.jti}", lifetime=2.0 * AGE_MAX):
+            raise RefusedError("That logout token was used before.")
+        over: list[tuple[str, str]] = []
+        if ended.sid:
+            found = await store.standings.session_of(provider, ended.sid)
+            over += [] if found is None else [found]
+        else:
+            user = await store.standings.user_of(provider, ended.subject)
+            over += [
+                (standing.user, standing.session)
+                for standing in (await store.standings.of_user(user) if user is not None else [])
+                if standing.provider == provider and standing.subject == ended.subject
+            ]
+        for user, session in over:
+            log.info("The session %s of %s ends: %s says so", session, user, provider)
+            await store.standings.drop(user, session)
+            await store.sessions.end(user, session)
+
     async def sign_in_with_link(self, secret: str) -> User | None:  # noqa: ARG002
         """No link lets anybody in."""
         return None
 
-    async def _admitted(self, provider: ProviderConfig, proven: Proven) -> User:
-        """The record of who was proven, made or changed by what was proven. Raises RefusedError."""
-        for _ in range(TRIES):
-            user = await self._store.users.get(proven.name)
-            verdict = judge(self._config, provider, proven, user.groups if user is not None else ())
-            if not verdict.enters:
-                raise RefusedError(
-                    f"You are signed in as {proven.shown or proven.name}, and {proven.name} may not enter this hub.",
-                    hint="Sign in with another account, or ask the people who run this hub.",
-                )
-            if user is None:
-                fresh = User(
-                    name=proven.name, admin=bool(verdict.admin), groups=proven.groups or (), created=time.time()
-                )
-                await self._store.users.add(fresh)
-                continue  # somebody else may have been quicker: what is there is looked at
-            wanted = replace(
-                user,
-                admin=user.admin if verdict.admin is None else verdict.admin,
-                groups=user.groups if proven.groups is None else proven.groups,
-            )
-            if wanted == user:
-                return user
-            try:
-                return await self._store.users.save(wanted)
-            except ConflictError:
-                continue
-        raise RefusedError(f"{proven.name} is being changed by others just now.", hint="Try again.")
+    async def _admitted(
+        self,
+        provider: ProviderConfig,
+        proven: Proven,
+        request: Any,
+        *,
+        sealed: str = "",
+        asks: bool = False,
+        sid: str = "",
+    ) -> User:
+        """The record of who was proven. Raises RefusedError. What the session will rest on waits in the request."""
+        user = await self._admitting.admit(provider, proven)
+        now = time.time()
+        request.scope.setdefault("state", {})[_RESTS_ON] = Standing(
+            user=user.name,
+            session="",
+            provider=provider.name,
+            subject=proven.subject,
+            sid=sid,
+            shown=proven.shown,
+            allowed=proven.allowed,
+            admin=proven.admin,
+            sealed=sealed,
+            asks=asks,
+            began=now,
+            checked=now,
+        )
+        return user
+
+    async def _about_to_open(self, session: Session, request: Any) -> None:
+        """It is watched over before it is there: a crash between the two leaves nothing that nobody looks at."""
+        standing: Standing | None = request.scope.get("state", {}).pop(_RESTS_ON, None)
+        if standing is not None and standing.user == session.user:
+            await self.vigil.put(replace(standing, session=session.id))
+
+    async def _standing(self, request: Any) -> Standing | None:
+        """What the request's session rests on."""
+        identity: Identity | None = request.scope.get("state", {}).get("identity")
+        if identity is None or identity.session is None:
+            return None
+        return await self._store.standings.get(identity.user.name, identity.session.id)
+
+    def _away(self, provider: str) -> OidcProvider:
+        """Raises RefusedError."""
+        proof = self._proofs.get(provider)
+        if not isinstance(proof, OidcProvider):
+            raise RefusedError(NO_WAY)
+        return proof
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

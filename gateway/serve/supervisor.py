@@ -19,6 +19,7 @@ from typing import Final
 from gateway.serve import valkey
 from gateway.serve.child import Child
 from state.errors import StateUnavailableError, TowpathError
+from state.settings import SUPERVISOR
 from state.store.all import Store
 
 START_LIMIT: Final = 60.0
@@ -114,7 +115,11 @@ class Supervisor:
         self._workers = workers if with_workers else 0
         self._with_controller = with_controller
         self._arguments = arguments
-        self._environment = {**environment, "TOWPATH_STATE_REDIS_URL": self.redis_url}
+        self._environment = {
+            **environment,
+            "TOWPATH_STATE_REDIS_URL": self.redis_url,
+            SUPERVISOR: str(os.getpid()),
+        }
         self._valkey: Child | None = None
         self._controller: Child | None = None
         self._worker_children: list[Child] = []

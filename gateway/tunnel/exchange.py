@@ -51,6 +51,7 @@ class Exchange:
         "_when_over",
         "caller",
         "events",
+        "extra",
         "moved",
         "way",
     )
@@ -64,8 +65,12 @@ class Exchange:
         caller: Caller | None,
         refuse: Refuse,
         when_over: Callable[[], object] | None = None,
+        extra: bytes = b"",
     ) -> None:
-        """`block`: the head for the app, without framing and blank line. `caller` None: not ended by `close_where`."""
+        """`block`: the head for the app, without framing and blank line. `caller` None: not ended by `close_where`.
+
+        `extra`: header lines of our own for the client.
+        """
         self._request = request
         self._client = request.client
         self._block = block
@@ -85,6 +90,7 @@ class Exchange:
         self.moved = 0  # bytes that came from the app, and of a streamed body to it
         self.way = way
         self.caller = caller
+        self.extra = extra
 
     def start(self) -> None:
         """Carry it."""
@@ -196,8 +202,10 @@ class Exchange:
     def _first(self, head: AnswerHead, *, close: bool) -> bytes:
         request = self._request
         if not close and request.method != b"HEAD":
-            return head.usual()
-        return head.special(close=close, bodiless=request.method == b"HEAD", modern=request.head.modern)
+            first = head.usual()
+        else:
+            first = head.special(close=close, bodiless=request.method == b"HEAD", modern=request.head.modern)
+        return first.replace(b"\r\n", b"\r\n" + self.extra, 1) if self.extra else first
 
     def head(self, head: AnswerHead, body: bytes) -> None:
         """From the app: a head, and the beginning of a body of which more is to come."""

@@ -70,12 +70,20 @@ class RequestHead(NamedTuple):
 class RequestRules:
     """The rules of one worker for requests."""
 
-    __slots__ = ("_hidden", "_networks", "_scheme")
+    __slots__ = ("_hidden", "_networks", "_scheme", "_special")
 
-    def __init__(self, hidden: cookies.Hidden, networks: tuple[Network, ...], public_scheme: str) -> None:
+    def __init__(
+        self,
+        hidden: cookies.Hidden,
+        networks: tuple[Network, ...],
+        public_scheme: str,
+        hidden_headers: frozenset[bytes] = frozenset(),
+    ) -> None:
+        """`hidden_headers`: dropped, with whatever a WSGI or CGI app would read as one of them."""
         self._hidden = hidden
         self._networks = networks
         self._scheme = public_scheme
+        self._special = _REQUEST_SPECIAL | {name.replace(b"_", b"-") for name in hidden_headers} | hidden_headers
 
     def head(  # noqa: C901, PLR0912 - one pass over the fields, its cases side by side
         self,
@@ -100,12 +108,13 @@ class RequestRules:
         codings: list[bytes] = []
         inbound: list[tuple[bytes, bytes]] = []
         named: frozenset[bytes] = frozenset()
+        special = self._special
         for name, value in fields:
-            if name not in _REQUEST_SPECIAL:
+            if name not in special:
                 if websocket and name in _FROM_HANDSHAKE:
                     continue
                 # `X_Forwarded_For` reaches a WSGI or CGI app under the same name as `X-Forwarded-For`.
-                if b"_" in name and name.replace(b"_", b"-") in _REQUEST_SPECIAL:
+                if b"_" in name and name.replace(b"_", b"-") in special:
                     continue
                 out.append(name + b": " + value)
             elif name == b"host":

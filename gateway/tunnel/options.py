@@ -38,13 +38,15 @@ class TunnelOptions:
     """Times are seconds, sizes bytes.
 
     `public_scheme`: `https` when an edge proxy ends TLS; empty: what the request says. `hidden_cookies`: names of
-    the hub's cookies; each is hidden with `__Host-` and `__Secure-` in front as well. `on_activity` is called when
+    the hub's cookies; each is hidden with `__Host-` and `__Secure-` in front as well. `hidden_headers`: of requests, in
+    small letters: what passes between an edge proxy and the hub and is no app's to see. `on_activity` is called when
     a request begins, and at most once a second for each open stream or WebSocket that moved data.
     """
 
     public_scheme: str = ""
     trusted_proxies: tuple[Network, ...] = ()
     hidden_cookies: frozenset[bytes] = frozenset()
+    hidden_headers: frozenset[bytes] = frozenset()
     on_activity: Callable[[Route], None] = field(default=_ignore)
     identity: GatewayIdentity | None = None
     """What we show to nodes on other machines; None: there are none."""

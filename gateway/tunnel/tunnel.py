@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from gateway.tunnel import sandbox
 from gateway.tunnel.answers import Rules
 from gateway.tunnel.cookies import Hidden
 from gateway.tunnel.errors import UpstreamError
@@ -47,7 +48,7 @@ class Tunnel:
         self.options = options
         self.stats = Stats()
         self._hidden = Hidden(options.hidden_cookies)
-        self._rules = RequestRules(self._hidden, options.trusted_proxies, options.public_scheme)
+        self._rules = RequestRules(self._hidden, options.trusted_proxies, options.public_scheme, options.hidden_headers)
         self._ways: dict[str, Way] = {}
         self._others: list[Way] = []
         self._exchanges: set[Exchange] = set()
@@ -75,7 +76,8 @@ class Tunnel:
             request.head.carried = carried
         self.options.on_activity(route)
         line = request.method + b" " + way.target(request.target) + b" HTTP/1.1"
-        self._carry(Exchange(request, line + carried.block, way=way, caller=caller, refuse=refuse))
+        extra = sandbox.LINE if way.credential and sandbox.confined(request.target, way.slashes) else b""
+        self._carry(Exchange(request, line + carried.block, way=way, caller=caller, refuse=refuse, extra=extra))
 
     def way_to(self, endpoint: Endpoint, rules: Rules, *, name: str) -> Way:
         """A way that is no route: for `carry`. `rules` say which fields of a response cross."""

@@ -33,6 +33,7 @@ class Way:
         "pool",
         "route",
         "rules",
+        "slashes",
         "stats",
         "told",
     )
@@ -60,6 +61,7 @@ class Way:
         if b"\r" in credential or b"\n" in credential or b"\0" in credential:
             raise ValueError("a route's credential has a line break")
         self.credential = b"Authorization: " + credential + b"\r\n" if credential else b""
+        self.slashes = route.prefix.count("/") if route is not None else 0
         # An app that knows no base path: how many slashes its prefix has, and what it is told of it.
         self.cut = route.prefix.count("/") if route is not None and route.strip else 0
         self.told = b""

@@ -23,7 +23,7 @@ from state.records import Token
 
 
 class Wish(msgspec.Struct):
-    """What a new token is asked to be. `roles` is JupyterHub's old way: not offered."""
+    """What a new token is asked to be. `roles` is JupyterHub's old way: short for their scopes."""
 
     note: str | None = None
     expires_in: int | None = None
@@ -50,14 +50,23 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post("/users/{name:str}/tokens")
     async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """201, with the secret in `token`."""
+        """201, with the secret in `token`. 403 for a user who is not there, or not the caller's."""
         name = request.path_params["name"]
-        identity, user = await need_user(site, request, "tokens", name)
+        try:
+            identity, user = await need_user(site, request, "tokens", name)
+        except NotFoundError as error:
+            raise HTTPException(status_code=403, detail=str(error)) from error
         asked = await read_json(request, Wish) or Wish()
-        if asked.roles:
-            raise HTTPException(status_code=400, detail="Name scopes; roles are not offered for tokens.")
-        note = asked.note or "Requested via api"
-        token, secret = await issue(site, identity, user, note=note, expires_in=asked.expires_in, wanted=asked.scopes)
+        by_another = "" if identity.is_user(user.name) else f" by {identity.kind} {identity.name}"
+        token, secret = await issue(
+            site,
+            identity,
+            user,
+            note=asked.note or f"Requested via api{by_another}",
+            expires_in=asked.expires_in,
+            wanted=asked.scopes,
+            roles=asked.roles or (),
+        )
         await audit.note(store, request, Act.TOKEN_MADE, user=name, what=told(token))
         return reply({**token_model(token), "token": secret}, 201)
 

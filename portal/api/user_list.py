@@ -4,7 +4,6 @@ Owns: `/users`. Refuses to know single users.
 """
 
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response, post
@@ -15,6 +14,7 @@ from portal import audit
 from portal.access import View, need, need_anywhere
 from portal.api.users import shown
 from portal.models import is_ready
+from portal.paging import listed, page_of
 from portal.replies import arguments, read_json, reply
 from portal.site import Site
 from portal.verbs import read
@@ -22,9 +22,6 @@ from state.audit import Act
 from state.names import user_name
 from state.records import Server, User
 
-PAGED: Final = "application/jupyterhub-pagination+json"
-LIMIT_DEFAULT: Final = 50
-LIMIT_MAX: Final = 200
 AT_ONCE: Final = 200
 
 Found = tuple[User, list[Server], dict[str, float]]
@@ -47,8 +44,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         identity = need_anywhere(request, "list:users")
         view = View(identity)
         asked = arguments(request)
-        paged = PAGED in request.headers.get("accept", "")
-        offset, limit = _page(asked, paged=paged)
+        page = page_of(request)
         wanted, sort = asked.get("state", ""), asked.get("sort", "id")
         if wanted not in {"", "active", "ready", "inactive"}:
             raise HTTPException(status_code=400, detail="state is one of active, ready, inactive.")
@@ -57,24 +53,18 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         part = asked.get("name_filter", "").lower()
         if not wanted and not part and sort in {"id", "name"} and view.everywhere("list:users"):
             total = await store.users.count()
-            found = await store.users.many(await store.users.names(offset=offset, limit=limit))
+            found = await store.users.many(await store.users.names(offset=page.offset, limit=page.limit))
         else:
             chosen = await _choose(site, view, wanted, part)
             if sort.endswith("last_activity"):
                 chosen.sort(key=lambda item: item[0].last_activity or 0)
             if sort.startswith("-"):
                 chosen.reverse()
-            total, found = len(chosen), chosen[offset : offset + limit]
+            total, found = len(chosen), chosen[page.offset : page.end]
         stopped = asked.get("include_stopped_servers", "0").lower() not in {"0", "false"}
         items = [shown(site, item, view, include_stopped=stopped) for item in found]
         items = [item for item in items if item]
-        if not paged:
-            return reply(items)
-        after = None
-        if offset + limit < total:
-            query = urlencode({**asked, "offset": offset + limit, "limit": limit})
-            after = {"offset": offset + limit, "limit": limit, "url": f"{site.public_url}{site.hub}api/users?{query}"}
-        return reply({"items": items, "_pagination": {"offset": offset, "limit": limit, "total": total, "next": after}})
+        return listed(site, request, page, items, total)
 
     @post("/users")
     async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -113,12 +103,3 @@ async def _choose(site: Site, view: View, wanted: str, part: str) -> list[Found]
             if fits and view("list:users", user, None):
                 chosen.append(item)
     return chosen
-
-
-def _page(asked: dict[str, str], *, paged: bool) -> tuple[int, int]:
-    try:
-        offset = abs(int(asked.get("offset", "0")))
-        limit = abs(int(asked.get("limit", LIMIT_DEFAULT if paged else LIMIT_MAX)))
-    except ValueError as error:
-        raise HTTPException(status_code=400, detail="offset and limit are whole numbers.") from error
-    return min(offset, 2**31), max(1, min(limit, LIMIT_MAX))

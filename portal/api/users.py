@@ -3,6 +3,7 @@
 Owns: `/user` and `/users/{name}` and its activity. Refuses to know servers beyond their models.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,17 +13,18 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from portal import audit, intent
+from portal import audit, intent, membership
 from portal.access import Sees, View, lacks, need, need_user, signed_in
-from portal.models import service_model, user_model
+from portal.api import services
+from portal.models import user_model
 from portal.replies import arguments, empty, read_json, reply
 from portal.site import Site
 from portal.verbs import read
 from state.audit import Act
 from state.errors import NotFoundError
 from state.identity import Identity
-from state.names import escape, user_name
-from state.records import Server, Service, User
+from state.names import group_name, user_name
+from state.records import Server, User
 
 FUTURE_MAX: Final = 59 * 60
 END_SECONDS: Final = 10.0
@@ -78,12 +80,6 @@ def shown(
     )
 
 
-def shown_service(site: Site, service: Service, view: View) -> dict[str, Any]:
-    """The model of a service as one caller sees it."""
-    prefix = f"{site.base}services/{escape(service.name)}/"
-    return service_model(service, site.roles.of_service(service), lambda scope: view.service(scope, service), prefix)
-
-
 def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a list of handlers, each small
     """The handlers."""
     store = site.store
@@ -94,7 +90,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         identity = signed_in(request)
         view = View(identity, itself=True)
         if identity.service is not None:
-            model = shown_service(site, identity.service, view)
+            model = services.shown(site, identity.service, view)
         else:
             found = await store.users.get_with_servers(identity.name) or (identity.user, [], {})
             model = shown(site, found, view, include_stopped=_include_stopped(request))
@@ -119,7 +115,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         identity = need(request, "admin:users")
         wish = await read_json(request, NewUser) or NewUser()
         _only_admins_make_admins(identity, wish.admin)
-        user = User(name=user_name(name), admin=wish.admin, groups=tuple(wish.groups or ()), created=site.clock())
+        groups = _groups(wish.groups or ())
+        membership.check_change(site, identity, (), groups)
+        user = User(name=user_name(name), admin=wish.admin, groups=groups, created=site.clock())
         if not await store.users.add(user):
             raise HTTPException(status_code=409, detail=f"User {user.name} already exists.")
         await audit.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
@@ -137,14 +135,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if user.admin and not identity.admin:
             raise HTTPException(status_code=403, detail="Only admins change admins.")
         _only_admins_make_admins(identity, bool(wish.admin))
-        changed = replace(
-            user,
-            admin=user.admin if wish.admin is None else wish.admin,
-            groups=user.groups if wish.groups is None else tuple(wish.groups),
-        )
+        groups = user.groups if wish.groups is None else _groups(wish.groups)
+        membership.check_change(site, identity, user.groups, groups)
+        changed = replace(user, admin=user.admin if wish.admin is None else wish.admin, groups=groups)
         if changed != user:
             changed = await store.users.save(changed)
-            await store.feed.revoke(user=user.name)
             await audit.note(store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))
         found = await store.users.get_with_servers(user.name) or (changed, [], {})
         return reply(shown(site, found, View(identity), include_stopped=False))
@@ -215,6 +210,11 @@ def _refuse_reader(identity: Identity) -> None:
         if View(identity).anywhere(scope):
             raise NotFoundError("There is no such user.")
     raise lacks("read:users")
+
+
+def _groups(names: Sequence[str]) -> tuple[str, ...]:
+    """In their normal form, each once. Raises NameRuleError."""
+    return tuple(dict.fromkeys(group_name(name) for name in names))
 
 
 def _only_admins_make_admins(identity: Identity, admin: bool) -> None:  # noqa: FBT001

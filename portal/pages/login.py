@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from portal import audit
 from portal.access import caller
-from portal.auth import RefusedError, TooOftenError, UnansweredError
+from portal.auth import Provider, RefusedError, TooOftenError, UnansweredError
 from portal.nexturl import safe_next
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
@@ -37,7 +37,7 @@ def secret_in(typed: str) -> str:
     return text if len(text) <= SECRET_MAX else ""
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a list of handlers, each small
     """The handlers."""
 
     def form(
@@ -46,6 +46,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         status: int = 200,
         *,
         hint: str = "",
+        other: str = "",
         tried: Mapping[str, str] | None = None,
         wait: int = 0,
     ) -> Response[bytes]:
@@ -63,20 +64,20 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             hint=hint,
             tried=given.get("provider", ""),
             name=given.get("name", "")[:NAME_SHOWN],
+            other=other,
         )
         if wait:
             answer.headers["Retry-After"] = str(wait)
         return answer
 
-    def refused(error: RefusedError) -> Response[bytes]:
-        return form(safe_next(error.next, site.base), str(error), 403, hint=error.hint)
+    def refused(error: RefusedError, next_url: str) -> Response[bytes]:
+        return form(next_url, str(error), 403, hint=error.hint, other=error.other)
 
-    async def away(request: Request[Any, Any, Any], provider: str, next_url: str) -> Response[bytes]:
+    async def away(request: Request[Any, Any, Any], provider: str, next_url: str, *, other: bool) -> Response[bytes]:
         try:
-            departure = await site.auth.depart(provider, next_url, request)
+            departure = await site.auth.depart(provider, next_url, request, other=other)
         except RefusedError as error:
-            error.next = next_url
-            return refused(error)
+            return refused(error, next_url)
         return go(departure.url, status=302, cookie=departure.cookie)
 
     async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
@@ -91,18 +92,21 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
         """With `token`: signs in and redirects at once, so that the secret stays in no history and no Referer.
 
-        A browser that only looks ahead does not use the link up.
+        A browser that only looks ahead uses no link up and begins nothing. Where there is one way to sign in, and it
+        is somebody else's page, this is not in the way of it.
         """
         asked = arguments(request)
         next_url = safe_next(asked.get("next"), site.base)
         if caller(request) is not None:
             return go(next_url or site.at("home"), status=302)
-        if "token" not in asked:
+        if looks_ahead(request):
             return form(next_url)
-        purpose = request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
-        if "prefetch" in purpose:
-            return form(next_url)
-        return await enter(request, secret_in(asked["token"]), next_url)
+        if "token" in asked:
+            return await enter(request, secret_in(asked["token"]), next_url)
+        only = only_way(site.auth.providers)
+        if only and not site.auth.sign_in_links:
+            return await away(request, only, next_url, other=False)
+        return form(next_url)
 
     @post("/login")
     async def sign_in(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -116,27 +120,42 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         except TooOftenError as error:
             return form(next_url, str(error), 429, tried=fields, wait=error.seconds)
         except RefusedError as error:
-            who, way = fields.get("name", ""), fields["provider"]
-            await audit.refused(site.store, request, Act.SIGN_IN, who=who, what=way, why=str(error))
-            return form(next_url, str(error), 403, hint=error.hint, tried=fields)
+            who = fields.get("name", "")
+            await audit.refused(site.store, request, Act.SIGN_IN, who=who, what=fields["provider"], why=str(error))
+            return form(next_url, str(error), 403, hint=error.hint, other=error.other, tried=fields)
         except UnansweredError as error:
             return form(next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
-        cookie = await site.auth.open_session(user, request, way=fields["provider"])
-        return go(next_url or site.at("home"), cookie=cookie)
+        opened = await site.auth.open_session(user, request, way=fields["provider"])
+        return go(next_url or site.at("home"), cookie=opened)
 
     @read("/login/{provider:str}")
     async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """To a provider that signs people in on pages of its own."""
-        next_url = safe_next(arguments(request).get("next"), site.base)
-        return await away(request, request.path_params["provider"], next_url)
+        """To a provider that signs people in on pages of its own. With `other`: to pick another account there."""
+        asked = arguments(request)
+        next_url = safe_next(asked.get("next"), site.base)
+        if looks_ahead(request):
+            return form(next_url)
+        return await away(request, request.path_params["provider"], next_url, other="other" in asked)
 
     @read(["/oauth_callback", "/oauth_callback/{provider:str}"])
     async def come_back(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """From there."""
+        """From there. Whoever is signed in and goes back in their history to this is led home."""
         try:
             arrival = await site.auth.arrive(request.path_params.get("provider", ""), arguments(request), request)
         except RefusedError as error:
-            return refused(error)
+            if error.stale and caller(request) is not None:
+                return go(site.at("home"), status=302)
+            return refused(error, safe_next(error.next, site.base))
         return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
 
     return [show, sign_in, leave, come_back]
+
+
+def looks_ahead(request: Request[Any, Any, Any]) -> bool:
+    """Whether the browser only guesses that somebody will want this page."""
+    return "prefetch" in request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
+
+
+def only_way(providers: tuple[Provider, ...]) -> str:
+    """The provider to which people are sent without being asked; `""`: they are asked."""
+    return providers[0].name if len(providers) == 1 and providers[0].form == "link" else ""

@@ -1,6 +1,6 @@
-"""Signing out: asked for with a button, confirmed when it is only an address.
+"""Signing out: asked for with a button, confirmed when it is only an address, and told of by a provider.
 
-Owns: `/hub/logout`. Refuses to know sessions: `portal.auth` ends them.
+Owns: `/hub/logout`, `/hub/signed-out` and `/hub/backchannel-logout`. Refuses to know sessions: `portal.auth` ends them.
 """
 
 from typing import Any
@@ -9,7 +9,8 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.access import caller
-from portal.replies import go, page
+from portal.auth import RefusedError
+from portal.replies import empty, go, page, read_form, reply
 from portal.site import Site
 from portal.verbs import read
 
@@ -17,16 +18,48 @@ from portal.verbs import read
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
+    def over() -> str:
+        """Where somebody is who has signed out: not where they would be signed in again at once."""
+        away = any(provider.form == "link" for provider in site.auth.providers)
+        return site.at("signed-out") if away else site.at("login")
+
     @read("/logout")
     async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
         """A link must not sign anybody out: it asks first."""
         identity = caller(request)
-        return page(site, "logout.html", user=identity.user) if identity else go(site.at("login"), status=302)
+        return page(site, "logout.html", user=identity.user) if identity else go(over(), status=302)
 
     @post("/logout")
     async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if caller(request) is None:
-            return go(site.at("login"))
-        return go(site.at("login"), cookie=await site.auth.close_session(request))
+        """Where the provider has a page for it, the browser goes on to that.
 
-    return [ask, leave]
+        By a page of ours, not by a redirect: `form-action` of our own pages holds for what a form leads to.
+        """
+        if caller(request) is None:
+            return go(over())
+        onward = await site.auth.farewell(request)
+        cookie = await site.auth.close_session(request)
+        if not onward:
+            return go(over(), cookie=cookie)
+        answer = page(site, "leaving.html", user=None, onward=onward)
+        answer.headers["Set-Cookie"] = cookie
+        return answer
+
+    @read("/signed-out")
+    async def signed_out(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Public. The address to which a provider sends people back who have signed out there."""
+        if caller(request) is not None:
+            return go(site.at("home"), status=302)
+        return page(site, "signed_out.html", user=None)
+
+    @post("/backchannel-logout/{provider:str}")
+    async def told(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """By the provider itself (OpenID Connect Back-Channel Logout 1.0 sections 2.5 to 2.8)."""
+        fields = await read_form(request)
+        try:
+            await site.auth.ended_there(request.path_params["provider"], fields.get("logout_token", ""))
+        except RefusedError as error:
+            return reply({"error": "invalid_request", "error_description": str(error)}, 400)
+        return empty(200)
+
+    return [ask, leave, signed_out, told]

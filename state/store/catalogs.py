@@ -24,6 +24,9 @@ for at = 3, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1]) end
 return 1
 """)
 
+ASKED_SECONDS: Final = 60
+"""So long a wish for a younger catalog stands where nobody leads."""
+
 _ENCODER: Final = msgspec.json.Encoder()
 _CATALOG: Final = msgspec.json.Decoder(Catalog)
 _GRANTS: Final = msgspec.json.Decoder(Grants)
@@ -56,3 +59,11 @@ class Catalogs:
         """What a person may use there; None: the accounting does not know them, or nothing was gathered yet."""
         found = await self._redis.call("HGET", keys.grants(cluster), user)
         return None if found is None else _GRANTS.decode(found)
+
+    async def ask(self, cluster: str) -> None:
+        """Wish for a younger catalog: the leader gathers one soon, once for all that wish for it meanwhile."""
+        await self._redis.call("SET", keys.catalog_asked(cluster), "1", "EX", ASKED_SECONDS)
+
+    async def asked(self, cluster: str) -> bool:
+        """For the leader: whether anybody has wished for one since this was asked last."""
+        return await self._redis.call("GETDEL", keys.catalog_asked(cluster)) is not None

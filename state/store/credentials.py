@@ -93,6 +93,16 @@ class Sessions:
         await self._feed.revoke(digests=(ticket_digest, *issued))
         return True
 
+    async def holds(self, user: str, session_id: str) -> bool:
+        """Whether a session of this id is open."""
+        found = await self._redis.call("HGET", keys.sessions(user), session_id)
+        return found is not None and await self._redis.call("EXISTS", keys.session(found.decode())) == 1
+
+    async def end(self, user: str, session_id: str) -> bool:
+        """End the session of this id everywhere; False when there was none."""
+        found = await self._redis.call("HGET", keys.sessions(user), session_id)
+        return found is not None and await self.close(found.decode())
+
     async def close_all(self, user: str) -> int:
         """End all sessions of a user; how many there were."""
         digests, gone = await _end_all(self._redis, keys.sessions(user), keys.session)

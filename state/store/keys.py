@@ -21,6 +21,8 @@ FEED_LOG: Final = "towpath:{feed}:log"
 
 AUDIT_LOG: Final = "towpath:{audit}:log"
 AUDIT_CURSORS: Final = "towpath:{audit}:cursors"
+STANDINGS_DUE: Final = "towpath:{standings}:due"
+STANDINGS_HELD: Final = "towpath:{standings}:held"
 
 ACTIVITY_OF_USER: Final = "*"
 """The field of a user's own last activity in `activity`; no server can have this name."""
@@ -56,6 +58,26 @@ def members(group_name: str) -> str:
     return f"towpath:{{g:{group_name}}}:members"
 
 
+def shares(owner: str) -> str:
+    """Hash: `SERVER/RECIPIENT` to JSON of a share of the owner's server."""
+    return f"towpath:{{u:{owner}}}:shares"
+
+
+def share_codes(owner: str) -> str:
+    """Hash: id of a share code to its digest."""
+    return f"towpath:{{u:{owner}}}:share-codes"
+
+
+def share_code(digest: str) -> str:
+    """JSON of a share code, with TTL."""
+    return f"towpath:{{c:{digest}}}:share-code"
+
+
+def shared(recipient: str) -> str:
+    """Set of `owner/server` that a user (by name) or a group (`group:NAME`) was given."""
+    return f"towpath:{{u:{recipient}}}:shared"
+
+
 def tokens(owner: str) -> str:
     """Hash: token id to digest. `owner`: a user's name, or a service's key."""
     return f"towpath:{{u:{owner}}}:tokens"
@@ -74,6 +96,21 @@ def audit(user_name: str) -> str:
 def audit_seen(what: str) -> str:
     """That something has just been noted, with TTL."""
     return f"towpath:{{audit}}:seen:{what}"
+
+
+def standings(user_name: str) -> str:
+    """Hash: session id to JSON of what the session rests on."""
+    return f"towpath:{{u:{user_name}}}:standings"
+
+
+def vouched(digest: str) -> str:
+    """Whom a provider means by a name of its own: `USER` or `USER/SESSION`, with TTL."""
+    return f"towpath:{{v:{digest}}}:vouched"
+
+
+def once(digest: str) -> str:
+    """That something was seen which may come once only, with TTL."""
+    return f"towpath:{{o:{digest}}}:once"
 
 
 def session(digest: str) -> str:
@@ -144,3 +181,8 @@ def tries_at(name: str, whence: str = "") -> str:
 def familiar(name: str) -> str:
     """Sorted set: the places from which this name (its digest) has signed in, by when each is forgotten."""
     return f"towpath:{{try:n:{name}}}:familiar"
+
+
+def catalog_asked(cluster: str) -> str:
+    """There while somebody waits for a younger catalog."""
+    return f"towpath:{{catalog:{cluster}}}:asked"

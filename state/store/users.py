@@ -119,6 +119,7 @@ class Users:
             keys.tokens(name),
             keys.sessions(name),
             keys.audit(name),
+            keys.standings(name),
             *[keys.events(name, server.decode()) for server in servers],
         )
         await list_out(self._redis, name, groups)

@@ -536,6 +536,14 @@ def test_a_cause_is_told_again_with_what_accounting_adds_to_it():
     assert save.server.reason == replace(OOM, log_tail="the log", exit_code=137)
 
 
+def test_a_job_whose_app_has_ended_may_end_by_itself_before_it_is_cancelled():
+    runs = seen(JobState.ACTIVE)
+    assert shape(decide(ended("app-died", ago=9.0), runs)) == ["DropRoute"]
+    assert shape(decide(ended("app-died", ago=11.0), runs)) == ["DropRoute", "Cancel"]
+    assert shape(decide(ended("no-answer", ago=1.0), runs)) == ["DropRoute", "Cancel"]
+    assert shape(decide(ended("stopped", status=Status.STOPPED, ago=1.0), runs)) == ["DropRoute", "Cancel"]
+
+
 def test_an_app_that_seemed_to_end_by_itself_was_cancelled():
     by_root = Reason(code="cancelled", message="An administrator cancelled the job.", hint="Ask why.")
     save = decide(ended("app-ended", status=Status.STOPPED), seen(JobState.CANCELED, ending=by_root))[1]

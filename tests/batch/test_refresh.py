@@ -25,6 +25,7 @@ class Script:
         self.answers = list(answers)
         self.refuse = list(refuse)
         self.kept = []
+        self.wishes = 0
         self.done = asyncio.Event()
 
     async def catalog(self):
@@ -34,6 +35,13 @@ class Script:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    async def asked(self, cluster):
+        assert cluster == "hpc"
+        if isinstance(self.wishes, BaseException):
+            raise self.wishes
+        wished, self.wishes = self.wishes > 0, 0
+        return wished
 
     async def put(self, catalog, grants, *, fence):
         if self.refuse and (error := self.refuse.pop(0)) is not None:
@@ -69,6 +77,47 @@ def test_a_cluster_that_fails_keeps_what_it_had_and_is_asked_again(error):
         script = Script(OFFER, error, error, replace(OFFER, grants={}), OFFER)
         await play(script)
         assert [grants for _, grants, _ in script.kept[:2]] == [OFFER.grants, {}]
+
+    run(main())
+
+
+def test_a_catalog_that_is_wished_for_is_gathered_once_for_all_who_wish(monkeypatch):
+    monkeypatch.setattr(module, "UNASKED", 10**6)
+    monkeypatch.setattr(module, "WISH_SECONDS", 0.01)
+
+    async def main():
+        script = Script(OFFER, OFFER, OFFER)
+        task = asyncio.ensure_future(refresh(script, CLUSTER, script, fence=7))
+        await asyncio.sleep(0.1)
+        assert len(script.kept) == 1
+        script.wishes = 3
+        await asyncio.sleep(0.1)
+        assert len(script.kept) == 2
+        script.wishes = StateUnavailableError("away")
+        await asyncio.sleep(0.05)
+        script.wishes = 1
+        await asyncio.wait_for(script.done.wait(), 5)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert len(script.kept) == 3
+
+    run(main())
+
+
+def test_a_wish_does_not_shorten_the_pause_after_a_failure(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_BACK_OFF", 600.0)
+    monkeypatch.setattr(module, "WISH_SECONDS", 0.01)
+
+    async def main():
+        script = Script(LauncherError("away", transient=True), OFFER)
+        script.wishes = 1
+        task = asyncio.ensure_future(refresh(script, CLUSTER, script, fence=7))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert script.kept == []
 
     run(main())
 

@@ -2,25 +2,20 @@
 
 import asyncio
 
-import pytest
-from msgspec.structs import replace
-
-from batch.contract import JobState, JobView
+from batch.contract import JobState
 from batch.desk import Desk
-from batch.leader import ahead
+from batch.pace import Stage
 from batch.watch import ClusterWatch
 from state.config import ClusterConfig
-from state.records import Status
-from tests.batch.rig import fresh
 from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 from tests.contracts.test_launcher import spec_of
 
 
-def watching(body):
+def watching(body, *, tick=0.02):
     async def main():
         launcher, changed = FakeLauncher(), []
-        watch = ClusterWatch(ClusterConfig(name="fake", kind="fake", tick=0.02), launcher, changed.append)
+        watch = ClusterWatch(ClusterConfig(name="fake", kind="fake", tick=tick), launcher, changed.append)
         task = asyncio.create_task(watch.run())
         try:
             await body(launcher, watch, changed)
@@ -40,6 +35,7 @@ def test_a_poll_from_before_the_submit_says_nothing_about_the_job():
     async def body(launcher, watch, changed):
         await polled(launcher, 0)
         watch.submitted("x")
+        watch.follow("alice/x", "x", Stage.DOUBT)
         sight = watch.sight("x")
         assert (sight.view, sight.fresh) == (None, False)
         await polled(launcher)
@@ -52,7 +48,7 @@ def test_what_changed_is_told_once():
     async def body(launcher, watch, changed):
         spec = spec_of()
         await launcher.submit(spec)
-        watch.hurry()
+        watch.follow("alice/lab", spec.attempt, Stage.STARTING)
         await until(lambda: changed == ["alice/lab"])
         await polled(launcher)
         assert changed == ["alice/lab"]
@@ -67,7 +63,7 @@ def test_a_cluster_that_does_not_answer_is_down_and_shows_what_it_last_showed():
     async def body(launcher, watch, changed):
         spec = spec_of()
         await launcher.submit(spec)
-        watch.hurry()
+        watch.follow("alice/lab", spec.attempt, Stage.STARTING)
         await until(lambda: watch.sight(spec.attempt).view)
         launcher.down = True
         await until(lambda: watch.sight(spec.attempt).down_for > 0)
@@ -84,9 +80,10 @@ def test_a_job_that_vanishes_is_absent_for_longer_and_longer():
     async def body(launcher, watch, changed):
         spec = spec_of()
         await launcher.submit(spec)
-        watch.hurry()
+        watch.follow("alice/lab", spec.attempt, Stage.STARTING)
         await until(lambda: watch.sight(spec.attempt).view)
         del launcher.jobs[spec.attempt]
+        watch.follow("alice/lab", spec.attempt, Stage.DOUBT)
         await until(lambda: watch.sight(spec.attempt).view is None)
         await until(lambda: watch.sight(spec.attempt).absent_for > 0.05)
 
@@ -102,71 +99,64 @@ def test_nothing_active_is_polled_rarely():
     watching(body)
 
 
-@pytest.mark.parametrize(
-    ("kind", "state", "seconds"),
-    [
-        ("slurm", JobState.QUEUED, 5.0),
-        ("slurm", JobState.ACTIVE, 20.0),
-        ("local", JobState.ACTIVE, 5.0),
-        ("slurm", JobState.COMPLETED, 30.0),
-    ],
-)
-def test_a_scheduler_is_asked_less_often_where_jobs_only_run(kind, state, seconds):
-    launcher = FakeLauncher()
-    watch = ClusterWatch(ClusterConfig(name="fake", kind=kind, tick=1.0), launcher, lambda _: None)
+def test_words_are_gathered_into_one_poll_and_the_same_wish_again_is_none():
+    async def body(launcher, watch, changed):
+        specs = [spec_of() for _ in range(3)]
+        for number, spec in enumerate(specs):
+            await launcher.submit(spec)
+            launcher.step(spec.attempt, JobState.ACTIVE)
+            watch.follow(f"alice/{number}", spec.attempt, Stage.RUNNING)
+        watch.look()
+        await until(lambda: len(watch._views) == 3)
+        before = launcher.polls
+        for number, spec in enumerate(specs):
+            launcher.step(spec.attempt, JobState.CANCELED)
+            watch.follow(f"alice/{number}", spec.attempt, Stage.CAUSE)
+        await until(lambda: launcher.polls == before + 1)
+        for number, spec in enumerate(specs):
+            assert watch.sight(spec.attempt).view.state is JobState.CANCELED
+            watch.follow(f"alice/{number}", spec.attempt, None)
+        await asyncio.sleep(0.8)
+        assert launcher.polls == before + 1
 
-    async def body():
+    watching(body, tick=0.5)
+
+
+def test_whoever_waits_for_a_job_that_is_not_shown_is_told_after_each_poll():
+    async def body(launcher, watch, changed):
+        watch.submitted("x")
+        watch.follow("alice/lab", "x", Stage.SUBMITTED)
+        await until(lambda: changed[:1] == ["alice/lab"])
+        assert watch.sight("x").fresh
+
+    watching(body)
+
+
+def test_one_poll_without_a_job_is_an_absence_of_no_length():
+    async def body(launcher, watch, changed):
         spec = spec_of()
         await launcher.submit(spec)
-        launcher.step(spec.attempt, state)
-        await watch._poll(0.0)
-        assert watch._pause(0.0) == seconds
-        other = spec_of()
-        await launcher.submit(other)
-        launcher.step(other.attempt, JobState.QUEUED)
-        await watch._poll(0.0)
-        assert watch._pause(0.0) == 5.0
-
-    run(body())
-
-
-def test_after_an_end_the_accounting_is_asked_again_soon():
-    launcher = FakeLauncher()
-    watch = ClusterWatch(ClusterConfig(name="fake", kind="slurm", tick=1.0), launcher, lambda _: None)
-
-    async def body():
-        spec = spec_of()
-        await launcher.submit(spec)
-        launcher.step(spec.attempt, JobState.ACTIVE)
-        await watch._poll(0.0)
-        launcher.step(spec.attempt, JobState.FAILED)
-        await watch._poll(0.0)
-        now = asyncio.get_running_loop().time()
-        assert watch._pause(now) == 5.0
-        assert watch._pause(now + 60.0) == 30.0
-
-    run(body())
-
-
-def test_a_word_of_a_job_that_the_last_poll_does_not_show_is_a_poll_at_once_but_once():
-    async def main():
-        launcher, spec = FakeLauncher(), spec_of()
-        await launcher.submit(spec)
-        watch = ClusterWatch(ClusterConfig(name="fake", kind="fake", tick=600.0), launcher, lambda key: None)
-        task = asyncio.create_task(watch.run())
-        await until(lambda: launcher.polls == 1)
-        watch.heard(spec.attempt, "starting")
-        watch.heard(spec.attempt, "starting")
-        await until(lambda: launcher.polls == 2)
-        watch.heard(spec.attempt, "starting")
+        watch.follow("alice/lab", spec.attempt, Stage.STARTING)
+        await until(lambda: watch.sight(spec.attempt).view)
+        del launcher.jobs[spec.attempt]
+        watch.follow("alice/lab", spec.attempt, Stage.CAUSE)
+        await until(lambda: watch.sight(spec.attempt).view is None)
+        watch.follow("alice/lab", spec.attempt, None)
         await asyncio.sleep(0.3)
-        assert launcher.polls == 2
-        watch.heard(spec.attempt, "ready")
-        await until(lambda: launcher.polls == 3)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        assert watch.sight(spec.attempt).absent_for < 0.2
 
-    run(main())
+    watching(body)
+
+
+def test_a_job_that_no_servers_wish_is_about_is_watched_all_the_same():
+    async def body(launcher, watch, changed):
+        spec = spec_of()
+        await launcher.submit(spec)
+        launcher.step(spec.attempt, JobState.QUEUED)
+        watch.look()
+        await polled(launcher, 4)
+
+    watching(body)
 
 
 def test_a_cluster_that_answers_again_is_told_once():
@@ -176,6 +166,7 @@ def test_a_cluster_that_answers_again_is_told_once():
             ClusterConfig(name="fake", kind="fake", tick=0.02), launcher, lambda key: None, lambda: back.append(1)
         )
         await launcher.submit(spec_of())
+        watch.follow("alice/lab", "x", Stage.DOUBT)
         launcher.down = True
         task = asyncio.create_task(watch.run())
         await until(lambda: watch.sight("x").down_for > 0)
@@ -205,36 +196,21 @@ def test_what_waits_out_its_back_off_is_looked_at_when_there_is_reason_to():
     run(main())
 
 
-def test_a_report_does_not_shorten_the_back_off():
+def test_a_word_does_not_shorten_the_back_off():
     async def main():
         launcher = FakeLauncher()
         launcher.down = True
         watch = ClusterWatch(ClusterConfig(name="fake", kind="fake", tick=600.0), launcher, lambda key: None)
         task = asyncio.create_task(watch.run())
         await until(lambda: launcher.polls == 1)
-        watch.heard("x", "ready")
+        watch.follow("alice/lab", "x", Stage.CAUSE)
+        watch.look()
         await asyncio.sleep(0.3)
         assert launcher.polls == 1
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     run(main())
-
-
-def test_the_record_is_ahead_when_the_job_has_told_more_than_the_scheduler_shows():
-    view = JobView(attempt="a", user="alice", server="", state=JobState.QUEUED)
-    runs = replace(view, state=JobState.ACTIVE)
-    over = replace(view, state=JobState.FAILED)
-    record = fresh()
-    for status, expected in {
-        Status.REQUESTED: (False, False, False),
-        Status.QUEUED: (False, False, False),
-        Status.STARTING: (True, False, False),
-        Status.READY: (True, False, False),
-        Status.FAILED: (True, True, False),
-        Status.STOPPED: (True, True, False),
-    }.items():
-        assert tuple(ahead(replace(record, status=status), one) for one in (view, runs, over)) == expected
 
 
 def test_the_desk_gives_each_key_once_and_never_two_at_a_time():

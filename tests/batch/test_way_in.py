@@ -25,7 +25,7 @@ def node():
     node.close()
 
 
-def until(check, seconds=20):
+def until(check, seconds=60):
     limit = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < limit, "it did not come to that"
@@ -291,11 +291,28 @@ def test_the_walltimes_end_is_said_in_the_log_to_the_hub_and_to_an_app_that_aske
 
 
 def test_a_warning_leaves_an_app_alone_that_did_not_ask(node):
-    process = node.start(own={"SLURM_JOB_END_TIME": str(int(time.time()) + 90)})
+    process = node.start(own={"SLURM_JOB_END_TIME": str(int(time.time()) + 3600)})
     where = node.ready()
     process.send_signal(signal.SIGUSR1)
-    assert 80 <= node.hub.wait("warning")["seconds"] <= 90
+    assert 3000 < node.hub.wait("warning")["seconds"] <= 3600
     assert node.ask(where).endswith(b"xx")
+
+
+@pytest.mark.parametrize(
+    ("own", "walltime", "seconds"),
+    [
+        ({"SLURM_JOB_END_TIME": str(int(time.time()) + 5000)}, 60, 5000),
+        ({}, 3600, 3600),
+        ({}, 0, None),
+        ({"SLURM_JOB_END_TIME": str(int(time.time()) + 365 * 86400)}, 0, None),  # of a job without a limit
+    ],
+)
+def test_a_job_tells_when_its_walltime_ends_where_it_knows(node, own, walltime, seconds):
+    began = time.time()
+    node.start(own=own, walltime=walltime)
+    node.ready()
+    ends = node.hub.wait("ready").get("ends")
+    assert (ends is None) if seconds is None else abs(ends - began - seconds) < 120
 
 
 def test_the_report_token_goes_over_no_plain_http_where_that_is_not_allowed(node):

@@ -42,7 +42,7 @@ QUICK = {
 def parser() -> argparse.ArgumentParser:
     """What may be asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench_slurm", description="Measure both hubs on one Slurm.")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of all but JupyterLab (default 3)")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of all but JupyterLab (default 2)")
     parser.add_argument("--lab-rounds", type=int, default=10, help="rounds of the way to JupyterLab (default 10)")
     parser.add_argument("--people", type=int, default=200, help="whose servers wait (default 200)")
     parser.add_argument("--workers", type=int, default=50, help="who start and work at once (default 50)")
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=180, help="of starting and working (default 180)")
     parser.add_argument("--window", type=float, default=60, help="seconds of a count while they wait (default 60)")
     parser.add_argument("--settle", type=float, default=15, help="seconds of rest before it (default 15)")
-    parser.add_argument("--starts", type=int, default=20, help="of a round from answer to redirect (default 20)")
+    parser.add_argument("--starts", type=int, default=10, help="of a round from answer to redirect (default 10)")
     parser.add_argument("--quick", action="store_true", help="one tiny round of everything; writes no page")
     parser.add_argument("--only", action="append", default=[], metavar="NAME",
                         help=f"of {', '.join(line.scenario for line in LINES)}; writes no page")  # fmt: skip

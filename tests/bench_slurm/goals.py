@@ -4,8 +4,8 @@ from tests.bench.goals import Goal
 from tests.bench_slurm.hubs import PEER, TOWPATH
 
 SAME = 1.25
-"""Two counts of a minute that differ by less are the same: one look, or one refresh of the catalog, more or less may fall
-into a minute. What each watcher caused would be there 200 times."""
+"""Two counts of a minute that differ by less are the same, as the mean of two rounds: one look more or less (there are
+three) may fall into one of the minutes. What each watcher caused would be there 200 times."""
 
 GOALS = (
     Goal("messages to slurmctld, 200 users watching, against 1", "watch", "ratio", TOWPATH, "", SAME, False),

@@ -68,7 +68,7 @@ async def _until_queued(ground: Ground, hub: SlurmHub, began: float) -> float:
     while len(queued := await ground.cluster.queued()) < len(ground.people):
         if time.perf_counter() - began > PATIENCE:
             raise BenchError(f"{hub.name}: {queued.total()} of {len(ground.people)} are queued after {PATIENCE:.0f} s")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.25)  # a look costs slurmctld and this machine more than a submit
     return time.perf_counter() - began
 
 

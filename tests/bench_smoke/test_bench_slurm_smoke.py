@@ -75,7 +75,6 @@ def test_the_goals_of_the_cluster_are_judged():
     assert "not measured" in table
 
 
-@pytest.mark.timeout(600)  # a guard: it takes a minute where the machine is quiet
 def test_every_scenario_runs_on_a_cluster(tmp_path):
     out = tmp_path / "samples.json"
     command = [sys.executable, "-m", "tests.bench_slurm", "--quick", "--targets", "towpath", "--json", str(out)]

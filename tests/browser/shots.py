@@ -62,7 +62,7 @@ maximum = 20
 CONFIG_WORDS = (
     ('name = "stub"\n', 'name = "stub"\ntitle = "JupyterLab"\ndescription = "Notebooks, terminals and files."\n'),
     ('name = "exits"\n', 'name = "exits"\ntitle = "RStudio"\ndescription = "R, with the group\'s licence."\n'),
-    ("start_window = 3", "start_window = 600"),
+    ("start_window = 10", "start_window = 600"),
 )
 
 

@@ -10,7 +10,7 @@ from stage import Stage
 
 from state.records import Event, JobRef, Status, Waiting
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -251,17 +251,17 @@ class Person:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{seen}\n" + "\n".join(self.hub.output[-15:])) from None
 
-    def reason(self, code: str, server: str = "", *, seconds: float = 90) -> dict:
-        """Wait for why it ended; the reason."""
+    def reason(self, code: str, server: str = "", *, says: str = "", seconds: float = 90) -> dict:
+        """Wait for why it ended; the reason, once its sentence has these words: the accounting may know them later."""
         self.until("failed", server, seconds=seconds)
         seen = {}
 
         def there():
             seen.update(self.model(server)["reason"] or {})
-            return seen.get("code") == code
+            return seen.get("code") == code and says in seen["message"]
 
         try:
-            eventually(there, seconds=30, what=f"{self.name}/{server}: {code}")
+            eventually(there, what=f"{self.name}/{server}: {code}")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{seen}\n" + "\n".join(self.hub.output[-15:])) from None
         return seen
@@ -356,10 +356,9 @@ def clear(hub: FaultyHub, *people: Person) -> None:
     for person in people:
         eventually(
             lambda person=person: all(model["stopped"] for model in person.models().values()),
-            seconds=60,
             what="the end",
         )
-    eventually(lambda: not hub.jobs(), seconds=60, what="the end of all jobs")
+    eventually(lambda: not hub.jobs(), what="the end of all jobs")
 
 
 __all__ = ["FaultyHub", "PartedHub", "Person", "clear", "hold_of", "jobs_of", "short", "words"]

@@ -65,7 +65,7 @@ def test_slurmrestd_gathers_the_same_catalog_while_jobs_run_and_nodes_are_draine
         *("scontrol", "create", "reservation", "ReservationName=course", "Users=alice,bob", "Nodes=cn1"),
         *("StartTime=now+3600", "Duration=60", "PartitionName=cpu"),
     )
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while slurm.state(job) != "RUNNING":
         assert time.monotonic() < end
         time.sleep(0.1)

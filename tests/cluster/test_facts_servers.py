@@ -90,7 +90,7 @@ class Alice:
     def model(self):
         return self.api.get("/users/alice", params={"include_stopped_servers": "1"}).json()["servers"].get("", {})
 
-    def until(self, status, seconds=60):
+    def until(self, status, seconds=90):
         def there():
             model = self.model()
             return model if model.get("status") == status else None
@@ -119,7 +119,6 @@ def alice(slurm, hub):
         eventually(lambda: her.model().get("stopped", True), what="the end of her server")
 
 
-@pytest.mark.timeout(200)
 def test_after_a_requeue_the_same_url_leads_to_the_new_node(slurm, alice):
     alice.start()
     first = alice.until("ready")
@@ -137,7 +136,6 @@ def test_after_a_requeue_the_same_url_leads_to_the_new_node(slurm, alice):
     eventually(lambda: alice.model()["deadline"] not in (None, ends), what="the new end")
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     ("by", "words"),
     [("", "An administrator cancelled the job."), ("alice", "You cancelled the job outside the hub.")],
@@ -146,26 +144,24 @@ def test_a_scancel_is_seen_and_told_with_who_did_it(slurm, alice, by, words):
     alice.start()
     alice.until("ready")
     slurm.run("scancel", alice.job(slurm), user=by)
-    eventually(lambda: alice.model()["reason"], seconds=10, what="a reason")
-    eventually(lambda: (alice.model()["reason"] or {}).get("message") == words, seconds=60, what=words)
+    eventually(lambda: alice.model()["reason"], what="a reason")
+    eventually(lambda: (alice.model()["reason"] or {}).get("message") == words, what=words)
     model = alice.model()
     assert model["status"] == "failed"
     assert "the app is up" in model["reason"]["log_tail"]
 
 
-@pytest.mark.timeout(200)
 def test_memory_that_ran_out_is_told_with_the_log(slurm, alice):
     alice.start()
     alice.until("ready")
     alice.browser.get("/user/alice/fill")
-    eventually(lambda: (alice.model()["reason"] or {}).get("code") == "out-of-memory", seconds=60, what="the cause")
+    eventually(lambda: (alice.model()["reason"] or {}).get("code") == "out-of-memory", what="the cause")
     # How much it asked for the scheduler itself knows; the accounting may be much later.
     message = alice.model()["reason"]["message"]
     assert "of memory" in message
     assert "200 MB" in message
 
 
-@pytest.mark.timeout(200)
 def test_an_app_that_crashes_is_told_with_its_exit_code_and_log(slurm, alice):
     alice.start()
     alice.until("ready")
@@ -177,7 +173,6 @@ def test_an_app_that_crashes_is_told_with_its_exit_code_and_log(slurm, alice):
     assert alice.model()["reason"] == reason
 
 
-@pytest.mark.timeout(200)
 def test_a_gpu_too_many_waits_with_slurms_reason_in_words(slurm, alice):
     slurm.sbatch("--partition=gpu", "--qos=gpuq", "--gres=gpu:2", script="#!/bin/sh\nsleep 300\n")
     alice.start(partition="gpu", qos="gpuq", gpus=1)

@@ -13,7 +13,7 @@ SLEEP = "#!/bin/sh\nsleep 120\n"
 def told(slurm, job, *, until):
     """What squeue's reason is told as, once it is (one of) `until`: the scheduler takes its time, and versions differ."""
     codes = (until,) if isinstance(until, str) else until
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while True:
         line = slurm.run("squeue", "--noheader", f"--jobs={job}", "--format=%T|%P|%q|%a|%r").strip()
         state, partition, qos, account, reason = line.split("|", 4)
@@ -107,7 +107,7 @@ def test_drained_nodes_are_told_as_such(slurm):
     free = slurm.sbatch(script=SLEEP)
     named = slurm.sbatch("--nodelist=cn1", script=SLEEP)
     assert "not available now" in told(slurm, named, until="ReqNodeNotAvail").message  # 22.05 names them, too
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while "drained, or kept" not in told(slurm, free, until="Resources").message:
         assert time.monotonic() < end
         time.sleep(0.2)

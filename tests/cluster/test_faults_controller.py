@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.faulty import FaultyHub, PartedHub, clear, hold_of, jobs_of, short
 from tests.hub import eventually
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_controller_that_dies_while_it_stops_a_server_leaves_no_job_and_no_pro
     crashed(leader)
     parted.lead()
     alice.until("stopped")
-    eventually(lambda: not parted.jobs(), seconds=60, what="the job's end")
+    eventually(lambda: not parted.jobs(), what="the job's end")
     assert len(jobs_of(slurm, alice.attempt())) == 1
     eventually(lambda: not Path(f"/proc/{pid}").exists(), what="the app's end")
 
@@ -130,7 +130,7 @@ def cancelled(hub, person):
     assert (model["ready"], model["pending"]) == (False, None)
     assert person.stop().status_code == 204
     assert "job" not in person.browser.get(person.url() + "hello").text
-    eventually(lambda: not hub.jobs(), seconds=60, what="the job's end")
+    eventually(lambda: not hub.jobs(), what="the job's end")
 
 
 @pytest.mark.parametrize("state", ["requested", "queued", "starting", "ready", "stopping"])

@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.faulty import FaultyHub, clear, hold_of, jobs_of, short
 from tests.hub import eventually
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_slurmctld_away_loses_nothing_cancels_nothing_and_is_told(slurm, hub, al
 
     # Everybody is told in words, and what runs goes on.
     for name in before:
-        eventually(lambda name=name: alice.model(name)["stale"], seconds=60, what=f"{name} is stale")
+        eventually(lambda name=name: alice.model(name)["stale"], what=f"{name} is stale")
     alice.reads("devcluster does not answer", alice.pending_path("later"))
     for name in ("starts", "waits", "later"):
         assert "The scheduler has not answered since" in alice.pending(name)
@@ -96,7 +96,7 @@ def test_slurmctld_away_loses_nothing_cancels_nothing_and_is_told(slurm, hub, al
         daemon.start()
     alice.until("ready", "later")
     alice.until("stopped", "waits")
-    eventually(lambda: not any(model["stale"] for model in alice.models().values()), seconds=90, what="no word of it")
+    eventually(lambda: not any(model["stale"] for model in alice.models().values()), what="no word of it")
     assert alice.app("runs")["pid"] == pid
     alice.answers("later")
     assert "has not answered" not in alice.words("/hub/home")
@@ -114,7 +114,7 @@ def test_without_munge_a_start_waits_for_it_and_happens_once(slurm, hub, alice):
     slurm.daemon("munged").kill()
     try:
         alice.start("later")
-        eventually(lambda: alice.model("later")["stale"], seconds=60, what="that it is stale")
+        eventually(lambda: alice.model("later")["stale"], what="that it is stale")
         assert alice.model("later")["status"] == "requested"
         assert "nothing is cancelled" in alice.pending("later")
         alice.app("runs")
@@ -138,7 +138,7 @@ def test_a_node_that_is_lost_leads_to_another_and_the_old_run_is_not_believed(sl
         assert (back["node"], back["deadline"]) == ("", None)
         alice.reads("back into the queue. The node cn1 failed", alice.pending_path("runs"))
         # The first run lives on, says that it answers, and hears that it is over.
-        eventually(lambda: not Path(f"/proc/{first['pid']}").exists(), seconds=90, what="the end of the first run")
+        eventually(lambda: not Path(f"/proc/{first['pid']}").exists(), what="the end of the first run")
         assert alice.model("runs")["status"] == "queued"
         slurm.run("scontrol", "update", f"JobId={first['job']}", "StartTime=now")
         alice.until("ready", "runs")
@@ -147,7 +147,7 @@ def test_a_node_that_is_lost_leads_to_another_and_the_old_run_is_not_believed(sl
     finally:
         slurm.daemon("cn1").start()
     # Its node is back, and takes nothing with it.
-    eventually(lambda: slurm.run("sinfo", "-h", "-n", "cn1", "-o", "%t").strip() == "idle", seconds=60, what="the node")
+    eventually(lambda: slurm.run("sinfo", "-h", "-n", "cn1", "-o", "%t").strip() == "idle", what="the node")
     assert alice.app("runs") == second
     assert alice.model("runs")["status"] == "ready"
     assert [state for _, _, state in hub.jobs()] == ["RUNNING"]
@@ -177,4 +177,4 @@ def test_without_slurmdbd_servers_start_and_end_with_what_is_known_and_the_form_
         assert "cancelled" in alice.reason("cancelled", "third")["message"]
     finally:
         slurm.daemon("slurmdbd").start()
-    eventually(lambda: note not in alice.words("/hub/spawn/alice/other"), seconds=60, what="the end of the note")
+    eventually(lambda: note not in alice.words("/hub/spawn/alice/other"), what="the end of the note")

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.cluster.faulty import FaultyHub, clear, jobs_of, short
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 SLEEP = "#!/bin/sh\nexec sleep 300\n"
 
 

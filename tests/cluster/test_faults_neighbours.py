@@ -5,7 +5,7 @@ import json
 import pwd
 import re
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from tests.cluster.faulty import FaultyHub, clear, short
 from tests.hub import eventually
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 
 PROBE = """
 import glob, json, os, socket, ssl, subprocess, sys
@@ -113,8 +113,12 @@ def secrets_of(specification):
 
 
 def processes_of(user):
-    uid = pwd.getpwnam(user).pw_uid
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and entry.stat().st_uid == uid]
+    uid, found = pwd.getpwnam(user).pw_uid, []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):  # it has ended
+            if entry.name.isdigit() and entry.stat().st_uid == uid:
+                found.append(int(entry.name))
+    return found
 
 
 def listener_of(slurm, job, node):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.faulty import FaultyHub, clear, jobs_of, short, words
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")

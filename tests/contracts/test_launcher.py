@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import secrets
 
@@ -16,12 +15,12 @@ from state.errors import ConfigError
 from state.records import JobRef
 from tests.batch.apps import Hub, app
 from tests.batch.rig import by_attempt, fresh
-from tests.batch.slurm.making import fake_pyslurm, slurm_config, slurm_maker
+from tests.batch.slurm.making import fake_pyslurm, opener, real_pyslurm, slurm_config, slurm_maker
 from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 
 KINDS = ["local", "fake", "slurm-cli", "slurm-rest", "slurm-fake_pyslurm"]
-if importlib.util.find_spec("pyslurm"):  # it is compiled for one version of Slurm
+if real_pyslurm():  # it is compiled for one version of Slurm
     KINDS.append("slurm-pyslurm")
 
 
@@ -31,8 +30,8 @@ def open_one(request, short_folder, tmp_path):
     kind, _, client = request.param.partition("-")
     if kind == "slurm":
         slurm = request.getfixturevalue("slurm")  # also for its accounts, where pyslurm is a fake
-        fake = fake_pyslurm(tmp_path) if client == "fake_pyslurm" else None
-        return slurm_maker(slurm_config(slurm, client.removeprefix("fake_")), fake)
+        speaks = fake_pyslurm(tmp_path) if client == "fake_pyslurm" else opener(slurm, client)
+        return slurm_maker(slurm_config(slurm, client.removeprefix("fake_")), speaks)
     folder = short_folder / f"contract-{secrets.token_hex(4)}"
     fake = FakeLauncher()
 

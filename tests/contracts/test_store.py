@@ -697,3 +697,15 @@ def test_the_same_is_noted_once_in_its_time(on_store: Any) -> None:
         assert await store.audit.first("y", seconds=60)
 
     on_store(body)
+
+
+def test_a_wish_for_a_younger_catalog_is_heard_once_however_many_have_it(on_store):
+    async def body(store):
+        assert not await store.catalogs.asked("hpc")
+        await store.catalogs.ask("hpc")
+        await store.catalogs.ask("hpc")
+        assert not await store.catalogs.asked("other")
+        assert await store.catalogs.asked("hpc")
+        assert not await store.catalogs.asked("hpc")
+
+    on_store(body)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hub import Hub, stub_config
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 HOW_MANY = 10_000
 GROWTH_MOST = 48 * 1024 * 1024
 

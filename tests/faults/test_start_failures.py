@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 from hub import Hub, eventually, stub_config
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")

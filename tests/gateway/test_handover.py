@@ -18,7 +18,6 @@ from gateway.tunnel.headers import HOP_BY_HOP
 from state.store.all import Store
 from state.store.credentials import digest
 
-pytestmark = pytest.mark.timeout(120)
 NAMES = st.from_regex(rb"[a-z][a-z0-9-]{0,15}", fullmatch=True)
 FIELDS = st.lists(st.tuples(NAMES, st.from_regex(rb"[ -~]{0,20}", fullmatch=True).map(bytes.strip)), max_size=8)
 

@@ -97,7 +97,7 @@ def sign_in(service, name, password, **config):
     """What the provider says: the name and groups that it proved, or its refusal."""
 
     async def main():
-        proof = PamProof(Provider(name="pam", title=""), PamConfig(service=service, **config))
+        proof = PamProof(Provider(name="pam", title=""), PamConfig(service=service, **config), str)
         request = SimpleNamespace(scope={"state": {"address": "192.0.2.7"}})
         return await proof.prove({"name": name, "password": password}, request)
 
@@ -240,7 +240,7 @@ def test_so_many_helpers_run_at_once_and_the_others_wait(machine, script, tmp_pa
     )
 
     async def main():
-        proof = PamProof(Provider(name="pam", title=""), PamConfig(service=service, timeout=60))
+        proof = PamProof(Provider(name="pam", title=""), PamConfig(service=service, timeout=60), str)
         request = SimpleNamespace(scope={"state": {"address": ""}})
         fields = {"name": machine.alice, "password": "right"}
         tasks = [asyncio.create_task(proof.prove(fields, request)) for _ in range(pam.WAITING)]

@@ -98,10 +98,15 @@ def test_a_form_from_elsewhere_is_refused(hub, machine):
 
 
 def test_too_many_failures_have_to_wait_where_they_come_from_and_nowhere_else(hub, machine):
-    answers = [post(hub, machine.alice, "wrong", address="203.0.113.5") for _ in range(7)]
-    assert [answer.status_code for answer in answers] == [403] * 6 + [429]
-    assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
-    assert "too many failed attempts" in answers[-1].text
+    statuses, waits = [], []
+    while not waits or waits[-1] < 7:  # each wait is twice as long as the one before
+        answer = post(hub, machine.alice, "wrong", address="203.0.113.5")
+        statuses.append(answer.status_code)
+        if answer.status_code == 429:
+            waits.append(int(answer.headers["retry-after"]))
+            assert "too many failed attempts" in answer.text
+    assert statuses[:6] == [403] * 6
+    assert set(statuses) == {403, 429}
     assert post(hub, machine.alice, SECRET, address="203.0.113.5").status_code == 429
     # What a client says itself is not believed.
     assert post(hub, machine.alice, SECRET, address="192.0.2.9, 203.0.113.5").status_code == 429

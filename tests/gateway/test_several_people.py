@@ -9,7 +9,6 @@ from hub import ROOT, Hub, eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-pytestmark = pytest.mark.timeout(180)
 CONFIG = f"""
 [auth]
 admins = ["carol"]

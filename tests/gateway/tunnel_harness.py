@@ -49,14 +49,14 @@ class Worker:
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(10)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()
 
     def control(self, path):
-        with urlopen(f"http://{self.origin}/_control/{path}", timeout=20) as response:
+        with urlopen(f"http://{self.origin}/_control/{path}", timeout=60) as response:
             return json.load(response)
 
     def rss(self):
@@ -70,7 +70,7 @@ class Worker:
     async def connect(self):
         return await asyncio.open_connection(self.host, self.port, limit=2**20)
 
-    async def ask(self, data, *, timeout=20):
+    async def ask(self, data, *, timeout=60):
         """Send `data`, and return all that comes until the worker closes."""
         reader, writer = await self.connect()
         writer.write(data)
@@ -181,7 +181,7 @@ def answers(*raw):
     return script
 
 
-async def until(condition, *, timeout=20):
+async def until(condition, *, timeout=60):
     """Poll until `condition()` is true."""
     async with asyncio.timeout(timeout):
         while not condition():

@@ -81,7 +81,10 @@ function make() {
     cookies: { keys: ['for tests'] },
     claims: {
       openid: ['sub'],
-      profile: ['name', 'preferred_username', 'groups', 'roles'],
+      profile: [
+        'name', 'nickname', 'preferred_username', 'groups', 'groups_direct', 'realm_access', '_claim_names',
+        'hd', 'idp', 'eppn', 'identity_provider', 'affiliation',
+      ],
       email: ['email', 'email_verified'],
     },
     scopes: ['openid', 'offline_access', 'profile', 'email'],

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from gateway.oauth.provider import OAuthProvider
 from portal.app import Services, create_portal
 from portal.auth import RefusedError
 from state import scopes
 from state.config import ClusterConfig, Config, OptionConfig, ProfileConfig
+from state.identities import Identities
 from state.identity import Identity
 from state.records import Service, Session, Token, User
 from state.roles import Roles
@@ -91,8 +93,12 @@ class Bench:
         self.store = store
         self.clock = Clock()
         self.auth = Links(store)
-        self.mirror = SimpleNamespace(fresh=True)
         self.config = config
+        self.shut_down = []
+        identities = Identities(store, lambda digests, user: None, lifetime=3600, roles=Roles.of(config))
+        self.mirror = SimpleNamespace(
+            fresh=True, identify_token=lambda digest: identities.identify(digest, session=False)
+        )
         self.services = Services(
             config=config,
             store=store,
@@ -101,6 +107,8 @@ class Bench:
             version="0.1.0",
             auth=self.auth,
             data_dir=DATA_DIR,
+            oauth=OAuthProvider(store, config, lifetime=3600),
+            shut_down=lambda: self.shut_down.append(self.clock()),
         )
         self.app = create_portal(self.services)
 

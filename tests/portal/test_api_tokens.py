@@ -1,5 +1,11 @@
 """Tokens in the API, and the rest of the hub's own answers."""
 
+from msgspec.structs import replace
+
+from state.config import AuthConfig
+from state.store.credentials import digest
+from tests.portal.conftest import CONFIG
+
 
 def test_a_token_is_made_shown_once_listed_and_revoked(bench):
     async def main(bench):
@@ -28,16 +34,19 @@ def test_a_token_never_gains_what_its_maker_has_not(bench):
         alice = await bench.user()
         mine = bench.client(bench.session(alice))
         url = "/hub/api/users/alice/tokens"
-        part = (await mine.post(url, json={"scopes": ["admin:users"]})).json()["scopes"]
-        assert all(scope.endswith("!user=alice") for scope in part)
-        assert (await mine.post(url, json={"scopes": ["shutdown"]})).status_code == 400
+        for beyond in ("admin:users", "shutdown", "servers", "servers!user=bob", "tokens!group=g"):
+            assert (await mine.post(url, json={"scopes": [beyond]})).status_code == 400, beyond
+        for within in ("servers!user", "servers!user=alice", "start:servers!server=alice/lab", "self", "inherit"):
+            made = (await mine.post(url, json={"scopes": [within]})).json()["scopes"]
+            assert made
+            assert all(scope.endswith(("!user=alice", "!server=alice/lab")) for scope in made)
         lesser = bench.client(bench.token(alice, "tokens!user=alice"))
         made = (await lesser.post(url, json={})).json()
         assert set(made["scopes"]) <= {"tokens!user=alice", "read:tokens!user=alice"}
+        assert (await lesser.post(url, json={"scopes": ["servers!user"]})).status_code == 400
         everything = (await mine.post(url)).json()
         assert "access:servers!user=alice" in everything["scopes"]
         for bad in (
-            {"expires_in": 0},
             {"expires_in": -5},
             {"expires_in": 10**18},
             {"expires_in": "1"},
@@ -46,9 +55,66 @@ def test_a_token_never_gains_what_its_maker_has_not(bench):
             {"note": "x" * 300},
             {"note": "a\nb"},
             {"roles": ["admin"]},
+            {"expires_in": True},
+            {"expires_in": 1.5},
             {"scopes": ["no:such"]},
         ):
             assert (await mine.post(url, json=bad)).status_code == 400, bad
+
+    bench(main)
+
+
+def test_roles_of_a_token_are_short_for_their_scopes(bench):
+    async def main(bench):
+        mine = bench.client(bench.session(await bench.user()))
+        url = "/hub/api/users/alice/tokens"
+        made = (await mine.post(url, json={"roles": ["server"]})).json()
+        assert made["roles"] == []
+        assert made["scopes"] == ["read:users:activity!user=alice", "users:activity!user=alice"]
+        assert "servers!user=alice" in (await mine.post(url, json={"roles": ["token"]})).json()["scopes"]
+        assert (await mine.post(url, json={"roles": ["no-such-role"]})).status_code == 403
+
+    bench(main)
+
+
+def test_no_token_outlives_what_the_site_allows(bench):
+    """GHSA-pvm9-48cg-w76j: asked for longer, for ever, for less than nothing, or not at all."""
+
+    async def main(bench):
+        mine = bench.client(bench.session(await bench.user()))
+        url = "/hub/api/users/alice/tokens"
+        for body in ({}, {"expires_in": None}, {"expires_in": 0}, {"expires_in": 3600}):
+            token = (await mine.post(url, json=body)).json()
+            record = await bench.store.tokens.get(digest(token["token"]))
+            assert record.expires - record.created == 3600, body
+        for body in ({"expires_in": 3601}, {"expires_in": -1}, {"expires_in": 10**12}):
+            assert (await mine.post(url, json=body)).status_code == 400, body
+        page = await mine.post("/hub/token", data={"note": "", "expires_in": "", "scopes": ""})
+        assert page.status_code == 200
+        assert all(token.expires for token in await bench.store.tokens.of_user("alice"))
+        assert (await mine.post("/hub/token", data={"expires_in": "31536000"})).status_code == 400
+
+    bench(main, config=replace(CONFIG, auth=AuthConfig(token_lifetime_max=3600)))
+
+
+def test_a_token_for_somebody_who_is_not_yours_is_403_whether_they_are_there_or_not(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await bench.user("bob")
+        answers = [await client.post(f"/hub/api/users/{name}/tokens", json={}) for name in ("bob", "nobody")]
+        assert [answer.status_code for answer in answers] == [403, 403]
+        assert answers[0].json() == answers[1].json()
+
+    bench(main)
+
+
+def test_a_service_makes_a_token_for_a_user_and_says_so(bench):
+    async def main(bench):
+        await bench.user()
+        client = bench.client(bench.service("portal", "tokens", "read:users:name", "list:users"))
+        made = (await client.post("/hub/api/users/alice/tokens", json={})).json()
+        assert made["note"] == "Requested via api by service portal"
+        assert set(made["scopes"]) == {f"{scope}!user=alice" for scope in ("tokens", "read:tokens", "read:users:name")}
 
     bench(main)
 

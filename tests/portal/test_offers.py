@@ -1,5 +1,6 @@
 """The form on a cluster with a catalog: what is shown, what is refused and where it says so; the same for the API."""
 
+import asyncio
 import re
 
 import pytest
@@ -126,6 +127,35 @@ def test_an_old_catalog_and_none_are_told(bench):
             await client.post("/hub/api/users/alice/servers/early", json={"partition": "anything"})
         ).status_code == 202
         await bench.store.catalogs.put(replace(CATALOG, time=bench.clock() - 1900), {"alice": ALICE}, fence=1)
+        assert "These numbers are old" in (await client.get("/hub/spawn/alice")).text
+
+    bench(main, config=CONFIG)
+
+
+def test_a_catalog_that_is_no_longer_young_is_wished_for_and_shown_as_soon_as_it_is_there(bench):
+    async def main(bench):
+        client = await alice(bench, age=20.0)
+        await client.get("/hub/spawn/alice")
+        assert not await bench.store.catalogs.asked("lake")  # young enough
+        await bench.store.catalogs.put(
+            replace(CATALOG, time=bench.clock() - 200, reservations=()), {"alice": ALICE}, fence=1
+        )
+
+        async def gather():
+            while not await bench.store.catalogs.asked("lake"):
+                await asyncio.sleep(0.02)
+            fresh = replace(CATALOG, time=bench.clock(), reservations=(), partitions=CATALOG.partitions[:1])
+            await bench.store.catalogs.put(fresh, {"alice": ALICE}, fence=1)
+
+        gathering = asyncio.create_task(gather())
+        page = (await client.get("/hub/spawn/alice")).text
+        await gathering
+        assert "a100 free" not in page
+        assert "cpu: 12 of 16 cores free" in page
+        # Where nobody gathers, what is there is shown, with its age.
+        await bench.store.catalogs.put(
+            replace(CATALOG, time=bench.clock() - 400, reservations=()), {"alice": ALICE}, fence=1
+        )
         assert "These numbers are old" in (await client.get("/hub/spawn/alice")).text
 
     bench(main, config=CONFIG)

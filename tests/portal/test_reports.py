@@ -150,6 +150,26 @@ def test_a_job_that_runs_is_shown_so_at_once_with_its_node(bench):
     bench(main, config=SLURM)
 
 
+def test_a_job_tells_when_its_walltime_ends_and_a_later_run_anew(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.submitted()
+
+        async def told(kind, **said):
+            assert (await bench.report(bench.client(), server, kind, **said)).status_code == 200
+            return (await bench.store.servers.get("alice", "")).deadline
+
+        assert await told("running", node="cn1") is None
+        assert await told("ready", endpoint=tls(), ends=2_000_000_000) == 2_000_000_000
+        assert await told("running", node="cn2", restart=1) is None
+        assert await told("ready", endpoint=tls(), ends=2_000_003_600, restart=1) == 2_000_003_600
+        wrong = await bench.report(bench.client(), server, "ready", endpoint=tls(), ends=-1)
+        assert wrong.status_code == 400
+
+    bench(main, config=SLURM)
+
+
 def test_a_word_that_it_runs_which_comes_after_ready_tells_the_node_alone(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -43,6 +43,18 @@ class Facts(Struct, frozen=True, kw_only=True):
     algorithms: tuple[str, ...] = ALGORITHMS
     auth_methods: tuple[str, ...] = ()
     says_issuer: bool = False
+
+
+class Source(Protocol):
+    """Where an engine knows a provider's endpoints and keys from."""
+
+    async def facts(self) -> Facts:
+        """The endpoints."""
+        ...
+
+    async def keys(self, wanted: str) -> tuple[PublicKey, ...]:
+        """The keys that it signs with; `wanted` is the one that is looked for."""
+        ...
 
 
 class Discovery:

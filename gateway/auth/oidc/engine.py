@@ -4,31 +4,39 @@ Owns: the order of the steps. Refuses to know names on the hub, sessions and who
 
     depart → the provider → arrive: state (`gateway.auth.oidc.flow`) → iss → code for tokens → ID token → claims
 
-Sources: OpenID Connect Core 1.0 sections 3.1 and 12, RFC 6749 section 4.1, RFC 7636, RFC 9207 (mix-up), RFC 9700.
+Sources: OpenID Connect Core 1.0 sections 3.1 and 12, RFC 6749 section 4.1, RFC 7636, RFC 9207 (mix-up), RFC 9700,
+OpenID Connect RP-Initiated Logout 1.0.
 """
 
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from msgspec import Struct
 
 from gateway.auth.oidc import claims as reading
-from gateway.auth.oidc.discovery import Discovery, Facts
+from gateway.auth.oidc.discovery import Discovery, Facts, Source
 from gateway.auth.oidc.door import Client, check_id_token, key_id, verified
 from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
+from gateway.auth.oidc.logout import Ended, check_logout_token
 from gateway.auth.oidc.presets import Preset
+from gateway.auth.oidc.profile import Profile
 from state.config import OidcConfig
 from state.records import Flow
 
 TOKEN_MAX: Final = 16 * 1024
+HINT_MAX: Final = 6 * 1024
 SUBJECT_MAX: Final = 255
 CODE_MAX: Final = 4096
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """What a provider has said of somebody, believed. `refresh_token` and `id_token` empty: it gave none."""
+    """What a provider has said of somebody, believed. A token that is empty: it gave none.
+
+    `whole`: it was asked for all that it knows, so what is not among the claims is not so.
+    """
 
     subject: str
     claims: dict[str, Any]
@@ -36,6 +44,7 @@ class Told(Struct, frozen=True, kw_only=True):
     access_token: str = ""
     id_token: str = ""
     sid: str = ""
+    whole: bool = True
 
 
 class Engine:
@@ -48,8 +57,9 @@ class Engine:
         self._preset = preset
         self._client = client
         self._clock = clock
-        self._issuer = config.issuer or preset.issuer
-        self._discovery = Discovery(client, self._issuer)
+        self._issuer = config.issuer or (config.url if preset.openid else "") or preset.issuer
+        self._profile = None if preset.openid else Profile(client, preset, config.url)
+        self._source: Source = self._profile or Discovery(client, self._issuer)
         self._wanted = tuple(
             dict.fromkeys(
                 path
@@ -66,26 +76,36 @@ class Engine:
 
     async def facts(self) -> Facts:
         """The provider's endpoints."""
-        return await self._discovery.facts()
+        return await self._source.facts()
 
-    async def depart(self, *, name: str, browser: str, redirect_uri: str, next_url: str) -> tuple[str, str, Flow]:
-        """Where the browser goes, the `state` that comes back, and what the answer is checked against."""
+    async def depart(
+        self, *, name: str, browser: str, redirect_uri: str, next_url: str, other: bool
+    ) -> tuple[str, str, Flow]:
+        """Where the browser goes, the `state` that comes back, and what the answer is checked against.
+
+        `other`: somebody wants another account than the one that they are signed in with there.
+        """
         facts = await self.facts()
         state, nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48)
         config, preset = self._config, self._preset
-        hints = {
+        parameters = {
             parameter: ",".join(config.required_claims[path])
             for parameter, path in preset.hints
-            if config.required_claims.get(path)
+            if len(config.required_claims.get(path, ())) == 1 or (path == "idp" and path in config.required_claims)
         }
+        parameters.update(preset.extra)
+        parameters.update(config.parameters)
+        if other:
+            parameters["prompt"] = preset.other
+        if preset.openid:
+            parameters["nonce"] = nonce
         url = self._client.leave_for(
             facts.authorize,
             state=state,
             verifier=verifier,
             redirect_uri=redirect_uri,
             scope=" ".join(config.scopes or preset.scopes),
-            nonce=nonce,
-            **{**hints, **dict(preset.extra), **config.parameters},
+            **parameters,
         )
         flow = Flow(
             provider=name,
@@ -102,8 +122,8 @@ class Engine:
         """What the provider's answer is worth. The flow was this browser's and has been taken."""
         facts = await self.facts()
         issuer = answer.get("iss")
-        if (issuer is None and facts.says_issuer) or (issuer is not None and issuer != self._issuer):
-            raise UnbelievableError(f"the answer is of {issuer!r:.200}, not of {self._issuer!r}", claim="iss")
+        if (issuer is None and facts.says_issuer) or (issuer is not None and issuer != facts.issuer):
+            raise UnbelievableError(f"the answer is of {issuer!r:.200}, not of {facts.issuer!r}", claim="iss")
         if "error" in answer:
             raise ProviderError(answer["error"], answer.get("error_description", ""))
         code = answer.get("code", "")
@@ -114,25 +134,66 @@ class Engine:
         )
         return await self._believe(facts, tokens, nonce=flow.nonce, subject="")
 
-    async def again(self, *, subject: str, refresh_token: str) -> Told:
-        """Ask whether somebody still is who they were; their new tokens, and what is said of them now."""
+    async def again(self, subject: str, *, refresh_token: str, access_token: str) -> Told:
+        """Ask whether somebody still is who they were: their new tokens, and what is said of them now."""
         facts = await self.facts()
-        tokens = await self._client.refresh(facts.token, refresh_token)
+        if refresh_token:
+            tokens = await self._client.refresh(facts.token, refresh_token)
+        else:
+            tokens = {"access_token": access_token}
         return await self._believe(facts, tokens, nonce="", subject=subject)
+
+    async def forget(self, refresh_token: str) -> None:
+        """Tell the provider that a sign-in is over, where it wants to know (RFC 7009)."""
+        facts = await self.facts()
+        if facts.revocation and refresh_token:
+            await self._client.revoke(facts.revocation, refresh_token)
+
+    async def goodbye(self, id_token: str, back: str) -> str:
+        """The URL at which somebody signs out there too, and comes back to `back`; `""`: there is none."""
+        facts = await self.facts()
+        if not facts.end_session:
+            return ""
+        query = {"client_id": self._config.client_id, "post_logout_redirect_uri": back}
+        if 0 < len(id_token) <= HINT_MAX:
+            query["id_token_hint"] = id_token
+        mark = "&" if "?" in facts.end_session else "?"
+        return f"{facts.end_session}{mark}{urlencode(query)}"
+
+    async def ended(self, logout_token: str) -> Ended:
+        """Whose session the provider says has ended (back-channel logout)."""
+        if self._profile is not None or not 0 < len(logout_token) <= TOKEN_MAX:
+            raise UnbelievableError("no logout token")
+        header, found = await self._signed(await self.facts(), logout_token)
+        return check_logout_token(
+            header,
+            found,
+            issuers=(self._issuer, *self._preset.issuers),
+            client_id=self._config.client_id,
+            now=self._clock(),
+            leeway=self._config.leeway,
+        )
 
     async def _believe(self, facts: Facts, tokens: Mapping[str, Any], *, nonce: str, subject: str) -> Told:
         """`subject` empty: a sign-in, which must bring an ID token; else it must be theirs."""
         access, refresh, token = (_secret(tokens, name) for name in ("access_token", "refresh_token", "id_token"))
         found: dict[str, Any] = {}
-        if token:
+        whole = True
+        if self._profile is not None:
+            token = ""
+            found = await self._profile.read(access)
+        elif token:
             found = await self._claims(facts, token, nonce=nonce, access_token=access)
         elif not subject:
             raise UnbelievableError("the token endpoint gave no ID token", claim="id_token")
-        own = subject or str(found.get("sub", ""))
-        if not 0 < len(own) <= SUBJECT_MAX or (token and found.get("sub") != own):
-            raise UnbelievableError("the ID token is somebody else's", claim="sub")
-        if facts.userinfo and access and (reading.missing(found, self._wanted) or not token):
+        said = reading.text(found, self._preset.subject)
+        own = subject or said
+        if not 0 < len(own) <= SUBJECT_MAX or (found and said != own):
+            raise UnbelievableError("that is somebody else's", claim="sub")
+        if self._profile is None and facts.userinfo and access and (not token or reading.missing(found, self._wanted)):
             found = {**await self._userinfo(facts, access, own), **found}
+        elif subject and self._profile is None and reading.missing(found, self._wanted):
+            whole = False
         return Told(
             subject=own,
             claims=found,
@@ -140,11 +201,11 @@ class Engine:
             access_token=access,
             id_token=token,
             sid=reading.text(found, "sid"),
+            whole=whole,
         )
 
     async def _claims(self, facts: Facts, token: str, *, nonce: str, access_token: str) -> dict[str, Any]:
-        keys = await self._discovery.keys(key_id(token))
-        header, found = verified(token, keys, facts.algorithms)
+        header, found = await self._signed(facts, token)
         check_id_token(
             header,
             found,
@@ -156,6 +217,10 @@ class Engine:
             leeway=self._config.leeway,
         )
         return found
+
+    async def _signed(self, facts: Facts, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        keys = await self._source.keys(key_id(token))
+        return verified(token, keys, facts.algorithms)
 
     async def _userinfo(self, facts: Facts, access_token: str, subject: str) -> dict[str, Any]:
         """OpenID Connect Core section 5.3: its `sub` must be the ID token's."""

@@ -45,7 +45,7 @@ class Flows:
         ticket = self._ticket(request)
         flow = await self._store.flows.take(state) if 0 < len(state) <= STATE_MAX else None
         if flow is None or not ticket or not hmac.compare_digest(flow.browser, digest(ticket)):
-            raise RefusedError(STALE[0], hint=STALE[1])
+            raise RefusedError(STALE[0], hint=STALE[1], stale=True)
         return flow
 
     def _ticket(self, request: Any) -> str:

@@ -1,5 +1,6 @@
 """Launchers of a real Slurm for tests, and the values that go into scripts."""
 
+import importlib.util
 import os
 import secrets
 import time
@@ -16,6 +17,7 @@ from batch.slurm.gather import Gatherer
 from batch.slurm.identity import Identity
 from batch.slurm.launcher import SlurmLauncher
 from batch.slurm.pyslurm import PyslurmClient
+from deploy.devcluster import another
 from state.config import SlurmConfig
 from state.records import Server, Status, Target
 
@@ -30,6 +32,25 @@ def slurm_config(slurm: Any, client: str, **more: Any) -> SlurmConfig:
         "rest": {"rest_url": slurm.restd_url, "rest_key_file": str(slurm.layout.jwt_key)},
     }
     return SlurmConfig(**{"client": client, **ways[client], **more})
+
+
+def real_pyslurm() -> bool:
+    """Whether pyslurm can be imported: here, or by the Python of the Debian whose Slurm is tested."""
+    debian = os.environ.get("TOWPATH_TEST_DEBIAN")
+    return bool(another.pyslurm(Path(debian)) if debian else importlib.util.find_spec("pyslurm"))
+
+
+def opener(slurm: Any, client: str) -> Callable[[SlurmConfig], Client] | None:
+    """What opens a client on a cluster of the tests; None: the usual one does."""
+    debian = slurm.layout.debian
+    if client != "pyslurm" or debian is None:
+        return None
+    environment = {
+        "PYTHONHOME": str(debian / "usr"),
+        "PYTHONPATH": f"{Path(__file__).parents[3]}:{another.pyslurm(debian)}",
+    }
+    helper = (*another.argv(debian, "python3"), "-P", "-m", "batch.slurm.pyslurm_helper")
+    return partial(PyslurmClient, helper=helper, environment=environment)
 
 
 def fake_pyslurm(folder: Path, trick: str = "") -> Callable[[SlurmConfig], PyslurmClient]:

@@ -140,7 +140,7 @@ def test_a_job_is_described_by_pyslurms_names():
         "time_limit": "0-01:00:00",
         "nodes": "2",
         "kill_on_node_fail": False,
-        "signal": "B:USR1@60",
+        "signal": "B:SIGUSR1@60",
         "dependencies": "singleton",
         "standard_output": "/dev/null",
         "is_requeueable": True,

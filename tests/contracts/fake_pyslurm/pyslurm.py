@@ -11,6 +11,7 @@ import json
 import os
 import pwd
 import re
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,6 +97,8 @@ class JobSubmitDescription:
                 int(count)
                 if name.count(":") > 1:
                     raise ValueError(f"Invalid specifier: '{name}'")
+        if getattr(self, "signal", None):
+            signal.Signals[re.split("[:@]", self.signal)[-2]]  # the real one knows USR1 as SIGUSR1 only
         if getattr(self, "memory_per_node", None) and not re.fullmatch(r"[0-9]+[KMGT]", self.memory_per_node):
             raise ValueError("not a size")
         for partition in getattr(self, "partitions", None) or []:

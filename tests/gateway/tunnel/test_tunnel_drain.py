@@ -61,7 +61,7 @@ def served(check):
 async def stream(port, path):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: h\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await reader.readuntil(b"data: x\n\n\r\n")
     return reader, writer
 
@@ -74,13 +74,13 @@ def test_the_portals_event_streams_end_at_once_and_an_apps_may_go_on_until_the_d
         await asyncio.sleep(0.1)
         server.stop_accepting()
         draining = asyncio.create_task(door.tunnel.drain(3600))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert b"0\r\n\r\n" not in await of_portal.read()
             assert await idle.read() == b""
         assert not draining.done()
         assert door.tunnel.requests_open == 1
         app_writer.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await draining
         for writer in (portal_writer, idle_writer):
             writer.close()
@@ -94,7 +94,7 @@ def test_what_has_not_finished_by_the_deadline_is_cut_and_does_not_look_whole():
         reader, writer = await stream(port, b"/user/a/events")
         server.stop_accepting()
         await door.tunnel.drain(0.1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert b"0\r\n\r\n" not in await reader.read()
         assert door.tunnel.requests_open == 0
         writer.close()

@@ -63,7 +63,7 @@ def test_no_head_makes_the_app_see_a_request_that_the_worker_did_not():
                     reader, writer = await worker.connect()
                     writer.write(data)
                     writer.write_eof()
-                    async with asyncio.timeout(20):
+                    async with asyncio.timeout(60):
                         answer = await reader.read()
                     writer.close()
                     for raw in map(bytes, script.raw):

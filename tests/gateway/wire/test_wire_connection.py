@@ -205,7 +205,7 @@ def test_a_head_that_comes_too_slowly_is_408_and_silence_is_closed():
         silent_reader, silent_writer = await worker.connect()
         begun = asyncio.get_running_loop().time()
         data = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not reader.at_eof():
                 writer.write(b"G")  # a byte now and then keeps nobody
                 with contextlib.suppress(TimeoutError):
@@ -226,18 +226,18 @@ def test_a_kept_connection_is_closed_when_nothing_is_asked_for_long():
             writer.write(GET)
             assert (await answer(reader))[0] == 200
             await asyncio.sleep(0.1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await reader.read() == b""
         writer.close()
 
-    through(answers(OK), check, limits={"idle_time": 0.5})
+    through(answers(OK), check, limits={"idle_time": 2.0})
 
 
 def test_a_small_body_that_does_not_come_ends_the_connection():
     async def check(worker, upstream):
         reader, writer = await worker.connect()
         writer.write(b"POST /user/a/ HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
                 await reader.readexactly(1)
         assert upstream.connections == 0
@@ -252,7 +252,7 @@ def test_a_client_that_still_sends_hears_the_answer_that_refuses_it():
         writer.write(b"POST /none HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n")
         for _ in range(30):
             writer.write(b"x" * 100_000)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             raw = await reader.read()
         assert raw.startswith(b"HTTP/1.1 404")
         writer.close()
@@ -271,7 +271,7 @@ def test_a_chunk_that_is_not_valid_cuts_both_sides():
         for bad in (b"5\r\nhelloX\r\n", b"5\nhello\r\n", b"-1\r\n"):
             reader, writer = await worker.connect()
             writer.write(head + b"2\r\nok\r\n" + bad + b"0\r\n\r\n")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 with contextlib.suppress(ConnectionResetError):
                     assert b" 200 " not in await reader.read()
             writer.close()
@@ -306,13 +306,11 @@ def test_nothing_is_kept_of_many_connections():
 )
 def test_a_worker_listens_where_it_is_told(address, host):
     if ":" in address + host:
-        probe = socket.socket(socket.AF_INET6)
         try:
-            probe.bind(("::1", 0))
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
         except OSError:
             return  # a machine without IPv6
-        finally:
-            probe.close()
 
     async def main():
         script = answers(OK)

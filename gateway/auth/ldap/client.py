@@ -1,0 +1,244 @@
+"""One connection to one directory server, in the event loop: TLS, bind, search.
+
+Owns: sansldap's session and the bytes to and from the server, and every bound on them. Refuses to know what is asked
+for. Referrals are not followed: whoever can write one would choose the server that a password is shown to.
+
+Sources: RFC 4511 (messages), RFC 4513 sections 3.1.1 (StartTLS) and 5.1.2 (a name without a password is no proof).
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import sansldap
+from msgspec import Struct
+from sansldap import BindResponse, ExtendedResponse, LDAPFilter, LDAPMessage, LDAPResultCode, SearchResultEntry
+
+BYTES_MAX: Final = 4 * 1024 * 1024
+"""Largest answer to one question."""
+CONNECT_SECONDS: Final = 5.0
+PORTS: Final = {"ldap": 389, "ldaps": 636}
+_WRONG: Final = frozenset(
+    {
+        LDAPResultCode.INVALID_CREDENTIALS,
+        LDAPResultCode.INAPPROPRIATE_AUTHENTICATION,
+        LDAPResultCode.INSUFFICIENT_ACCESS_RIGHTS,
+        LDAPResultCode.UNWILLING_TO_PERFORM,
+        LDAPResultCode.CONSTRAINT_VIOLATION,
+        LDAPResultCode.INVALID_DN_SYNTAX,
+        LDAPResultCode.NO_SUCH_OBJECT,
+    }
+)
+"""What servers say to a bind that proves nothing: wrong, no password there, locked, disabled, no such name."""
+
+
+class LdapError(Exception):
+    """A server does not do what it should. `str` is a sentence for those who run the hub."""
+
+
+class Entry(NamedTuple):
+    """One entry: its name, and its attributes by name in small letters. Values that are not text are left out."""
+
+    dn: str
+    attributes: dict[str, list[str]]
+
+    def get(self, attribute: str) -> list[str]:
+        """All values; none: empty."""
+        return self.attributes.get(attribute.lower(), [])
+
+
+class Place(Struct, frozen=True):
+    """Where a server is. `start_tls`: TLS begins on a connection that is open already."""
+
+    host: str
+    port: int
+    tls: bool
+    start_tls: bool
+
+
+def place(url: str, *, plain: bool) -> Place:
+    """From ldaps://host[:port] or ldap://host[:port]. `plain`: without TLS, where the scheme does not say it."""
+    parts = urlsplit(url)
+    return Place(
+        host=parts.hostname or "",
+        port=parts.port or PORTS[parts.scheme],
+        tls=parts.scheme == "ldaps",
+        start_tls=parts.scheme == "ldap" and not plain,
+    )
+
+
+class Connection:
+    """`async with await Connection.open(...) as directory`. Every verb raises LdapError. One question at a time."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: sansldap.LDAPClient
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._session = session
+
+    @classmethod
+    async def open(cls, where: Place, tls: ssl.SSLContext) -> "Connection":
+        """Connect, and prove who the server is by its certificate. Raises LdapError."""
+        session = sansldap.LDAPClient()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                line = await _connected(where)
+                try:
+                    if where.start_tls:
+                        await _start_tls(line, session)
+                    secure = tls if where.tls or where.start_tls else None
+                    name = where.host if secure else None
+                    reader, writer = await asyncio.open_connection(sock=line, ssl=secure, server_hostname=name)
+                except BaseException:
+                    line.close()
+                    raise
+        except ssl.SSLCertVerificationError as error:
+            raise LdapError(f"The certificate of {where.host} is not to be trusted: {error.verify_message}.") from error
+        except TimeoutError as error:
+            raise LdapError(f"{where.host} did not answer within {CONNECT_SECONDS:.0f} s.") from error
+        except OSError as error:
+            raise LdapError(f"{where.host} cannot be reached: {error.strerror or error}.") from error
+        return cls(reader, writer, session)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    async def bind(self, dn: str, password: str) -> bool:
+        """Whether this password is that entry's. Both must be given: a server says yes to a name alone."""
+        if not dn or not password:
+            return False
+        (answer,) = await self._ask(self._session.bind_simple(dn, password))
+        if not isinstance(answer, BindResponse):
+            raise LdapError("The server answered something else than was asked.")
+        code = answer.result.result_code
+        if code == LDAPResultCode.SUCCESS:
+            return True
+        if code in _WRONG:
+            return False
+        raise LdapError(f"The server does not let anybody sign in: {_told(answer.result)}.")
+
+    async def search(
+        self, base: str, what: LDAPFilter, attributes: Sequence[str], *, most: int, below: bool = True
+    ) -> list[Entry]:
+        """The entries at or below `base` (not `below`: at it alone). More than `most`: LdapError."""
+        number = self._session.search_request(
+            base,
+            scope=sansldap.SearchScope.SUBTREE if below else sansldap.SearchScope.BASE,
+            size_limit=most,
+            time_limit=10,
+            filter=what,
+            attributes=list(attributes) or ["1.1"],
+        )
+        *found, end = await self._ask(number)
+        code = end.result.result_code if isinstance(end, sansldap.SearchResultDone) else None
+        entries = [_entry(message) for message in found if isinstance(message, SearchResultEntry)]
+        if code == LDAPResultCode.NO_SUCH_OBJECT:
+            return []
+        if code == LDAPResultCode.SIZE_LIMIT_EXCEEDED or len(entries) > most:
+            raise TooManyError(f"There are more than {most} entries.")
+        if code != LDAPResultCode.SUCCESS or not isinstance(end, sansldap.SearchResultDone):
+            told = _told(end.result) if isinstance(end, sansldap.SearchResultDone) else "no end of the answer"
+            raise LdapError(f"The search at {base!r} failed: {told}.")
+        return entries
+
+    async def _ask(self, number: int) -> list[LDAPMessage]:
+        """Every message that answers this one, the last of which ends it."""
+        heard: list[LDAPMessage] = []
+        size = 0
+        try:
+            self._writer.write(self._session.data_to_send())
+            await self._writer.drain()
+            while True:
+                data = await self._reader.read(64 * 1024)
+                size += len(data)
+                if not data:
+                    raise LdapError("The server closed the connection.")
+                if size > BYTES_MAX:
+                    raise LdapError(f"The server's answer is longer than {BYTES_MAX} bytes.")
+                heard += [message for message in _messages(self._session, data) if message.message_id == number]
+                if heard and not isinstance(heard[-1], (SearchResultEntry, sansldap.SearchResultReference)):
+                    return heard
+        except OSError as error:
+            raise LdapError(f"The connection broke: {error.strerror or error}.") from error
+
+
+class TooManyError(LdapError):
+    """There are more entries than there should be."""
+
+
+def _messages(session: sansldap.LDAPClient, data: bytes) -> list[LDAPMessage]:
+    """Raises LdapError for whatever is no LDAP, however the library says so."""
+    try:
+        return session.receive(data)
+    except Exception as error:
+        raise LdapError("The server does not speak LDAP as it should.") from error
+
+
+async def _connected(where: Place) -> socket.socket:
+    """The first of the host's addresses that answers. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    refused: OSError = OSError("there is no such host")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM):
+        line = socket.socket(family, kind, protocol)
+        line.setblocking(False)  # noqa: FBT003 - its one, positional argument
+        try:
+            await loop.sock_connect(line, address)
+        except OSError as error:
+            refused = error
+            line.close()
+        except BaseException:
+            line.close()
+            raise
+        else:
+            return line
+    raise refused
+
+
+async def _start_tls(line: socket.socket, session: sansldap.LDAPClient) -> None:
+    """Ask for TLS, on the bare socket, and read the answer byte by byte.
+
+    So nothing that came before TLS can be taken for something that came through it: what somebody on the way has added
+    to the answer is the first that TLS gets to read, and breaks it.
+    """
+    loop = asyncio.get_running_loop()
+    number = session.extended_request(sansldap.ExtendedOperations.LDAP_START_TLS.value)
+    await loop.sock_sendall(line, session.data_to_send())
+    for _ in range(4096):
+        byte = await loop.sock_recv(line, 1)
+        if not byte:
+            break
+        for answer in _messages(session, byte):
+            if not isinstance(answer, ExtendedResponse) or answer.message_id != number:
+                raise LdapError("The server answered something else than was asked.")
+            if answer.result.result_code != LDAPResultCode.SUCCESS:
+                raise LdapError(f"The server refuses TLS: {_told(answer.result)}.")
+            return
+    raise LdapError("The server did not answer when asked for TLS.")
+
+
+def _entry(message: SearchResultEntry) -> Entry:
+    attributes: dict[str, list[str]] = {}
+    for attribute in message.attributes:
+        values = attributes.setdefault(attribute.name.partition(";")[0].lower(), [])
+        for value in attribute.values:
+            try:
+                values.append(value.decode())
+            except UnicodeDecodeError:
+                continue
+    return Entry(message.object_name, attributes)
+
+
+def _told(result: sansldap.LDAPResult) -> str:
+    """A result in the server's words, cut: they are for a log."""
+    words = "".join(character if character.isprintable() else " " for character in result.diagnostics_message)[:200]
+    return f"{result.result_code.name.lower().replace('_', ' ')}{f' ({words})' if words else ''}"

@@ -1,0 +1,196 @@
+"""A directory: its servers in order, how somebody is found in it, how a password is put to it, and their groups.
+
+Owns: that sequence on one connection. Refuses to know pages, and what follows from what it finds.
+
+    with a search   bind as the hub → exactly one entry → bind as that entry → bind as the hub → groups
+    with a template                   bind as the name says → the entry → groups, all as that person
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from gateway.auth.ldap.client import Connection, Entry, LdapError, Place, TooManyError, place
+from gateway.auth.ldap.dn import escaped
+from gateway.auth.ldap.filters import either, filled, parsed, placeholders
+from gateway.auth.ldap.groups import MOST, names_of, walk
+from state.config import LdapConfig
+
+log = logging.getLogger("towpath.ldap")
+
+T = TypeVar("T")
+ASIDE_SECONDS: Final = 30.0
+"""How long a server that did not answer comes after the others."""
+AT_ONCE: Final = 50
+"""How many groups are asked about in one search."""
+
+
+class Found(NamedTuple):
+    """Somebody whose password was right. `name`: of the attribute that is configured."""
+
+    dn: str
+    name: str
+    groups: tuple[str, ...] | None
+
+
+class UnreachableError(Exception):
+    """No server did what it should. `tried`: one of them may have seen the password."""
+
+    def __init__(self, message: str, *, tried: bool) -> None:
+        super().__init__(message)
+        self.tried = tried
+
+
+class Directory:
+    """The servers. Raises LdapError and ValueError where the configuration cannot work."""
+
+    def __init__(self, config: LdapConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._clock = clock
+        self._servers = [place(url, plain=config.tls == "none") for url in config.servers]
+        self._aside: dict[Place, float] = {}
+        self._user_filter = parsed(config.user_filter)
+        self._group_filter = parsed(config.group_filter)
+        self._tls = ssl.create_default_context(cafile=config.ca_file or None)
+        if config.tls == "unverified":
+            self._tls.check_hostname = False
+            self._tls.verify_mode = ssl.CERT_NONE
+
+    async def sign_in(self, name: str, password: str) -> Found | None:
+        """Whom this name and password stand for; None: nobody. Raises UnreachableError."""
+        if not password:
+            return None
+        tried = False
+
+        async def ask(directory: Connection) -> Found | None:
+            nonlocal tried
+            person = await self._person(directory, name)
+            if person is None:
+                return None
+            tried = True
+            if not await directory.bind(person, password):
+                return None
+            if not self._config.user_dn:
+                await self._as_the_hub(directory)
+            entry = await self._entry(directory, person, name)
+            return await self._found(directory, entry, name)
+
+        try:
+            return await self._first(ask)
+        except LdapError as error:
+            raise UnreachableError(str(error), tried=tried) from error
+
+    async def probe(self) -> list[tuple[str, str]]:
+        """For each server its URL, and what is wrong with it (`""`: nothing)."""
+        told = []
+        for url, server in zip(self._config.servers, self._servers, strict=True):
+            try:
+                async with asyncio.timeout(self._config.timeout), await Connection.open(server, self._tls) as directory:
+                    await self._as_the_hub(directory)
+            except (LdapError, TimeoutError) as error:
+                told.append((url, str(error) or f"no answer within {self._config.timeout:g} s"))
+            else:
+                told.append((url, ""))
+        return told
+
+    async def _first(self, ask: Callable[[Connection], Awaitable[T]]) -> T:
+        """The answer of the first server that gives one. Raises LdapError: that of the last."""
+        now = self._clock()
+        order = sorted(self._servers, key=lambda server: self._aside.get(server, 0.0) > now)
+        failed = LdapError("There is no server.")
+        for server in order:
+            try:
+                async with asyncio.timeout(self._config.timeout), await Connection.open(server, self._tls) as directory:
+                    answer = await ask(directory)
+            except (LdapError, TimeoutError) as error:
+                failed = error if isinstance(error, LdapError) else LdapError(f"{server.host} took too long.")
+                log.warning("The directory server %s: %s", server.host, failed)
+                self._aside[server] = self._clock() + ASIDE_SECONDS
+            else:
+                self._aside.pop(server, None)
+                return answer
+        raise failed
+
+    async def _as_the_hub(self, directory: Connection) -> None:
+        config = self._config
+        if config.bind_dn and not await directory.bind(config.bind_dn, config.bind_password):
+            raise LdapError(f"The directory refuses the hub's own name and password ({config.bind_dn}).")
+
+    async def _person(self, directory: Connection, name: str) -> str | None:
+        """Whom to bind as; None: there is nobody, or no single one, of this name."""
+        config = self._config
+        if config.user_dn:
+            return config.user_dn.replace("{name}", escaped(name) if "=" in config.user_dn else name)
+        await self._as_the_hub(directory)
+        entries = await self._matching(directory, name)
+        return entries[0].dn if len(entries) == 1 else None
+
+    async def _matching(self, directory: Connection, name: str) -> list[Entry]:
+        config = self._config
+        what = filled(self._user_filter, {"name": name})
+        try:
+            entries = await directory.search(config.user_base, what, self._wanted(), most=2)
+        except TooManyError:
+            entries = []
+        if len(entries) != 1:
+            log.info("%s entries of the directory match a name that was typed", "Several" if entries else "No")
+        return entries
+
+    def _wanted(self) -> list[str]:
+        return [attribute for attribute in (self._config.name_attribute, "memberOf") if attribute]
+
+    async def _entry(self, directory: Connection, person: str, name: str) -> Entry:
+        """The entry of whoever has just signed in. Raises LdapError."""
+        config = self._config
+        if config.user_dn and "=" not in config.user_dn:
+            entries = await self._matching(directory, name)
+        else:
+            entries = await directory.search(person, parsed("(objectClass=*)"), self._wanted(), most=1, below=False)
+        if len(entries) != 1:
+            raise LdapError("The entry of somebody who has signed in cannot be read.")
+        return entries[0]
+
+    async def _found(self, directory: Connection, entry: Entry, typed: str) -> Found | None:
+        config = self._config
+        names = entry.get(config.name_attribute) if config.name_attribute else [typed]
+        if len(names) != 1:
+            log.warning("The entry %.200r has %d values of %s, not one", entry.dn, len(names), config.name_attribute)
+            return None
+        groups: tuple[str, ...] | None = None
+        if config.groups != "none":
+            groups = names_of(await self._groups(directory, entry, names[0]), config.group_name)
+        return Found(entry.dn, names[0], groups)
+
+    async def _groups(self, directory: Connection, entry: Entry, name: str) -> list[Entry]:
+        config = self._config
+        wanted = [config.group_name, "memberOf"]
+
+        async def of_members(members: Sequence[str]) -> list[Entry]:
+            found = []
+            for at in range(0, len(members), AT_ONCE):
+                some = [filled(self._group_filter, {"dn": dn, "name": name}) for dn in members[at : at + AT_ONCE]]
+                found += await directory.search(config.group_base, either(some), wanted, most=MOST)
+            return found
+
+        async def named(names: Sequence[str]) -> list[Entry]:
+            everything = parsed("(objectClass=*)")
+            found = []
+            for dn in names[:MOST]:
+                found += await directory.search(dn, everything, wanted, most=1, below=False)
+            return found
+
+        if config.groups == "search":
+            nested = config.nested_groups and "dn" in placeholders(self._group_filter)
+            return await walk(await of_members([entry.dn]), of_members, base=config.group_base, nested=nested)
+        parents = {entry.dn: entry.get("memberOf")}
+
+        async def of_groups(members: Sequence[str]) -> list[Entry]:
+            above = list(dict.fromkeys(dn for member in members for dn in parents.get(member, ())))
+            found = await named([dn for dn in above if dn not in parents])
+            parents.update({group.dn: group.get("memberOf") for group in found})
+            return found
+
+        return await walk(await of_groups([entry.dn]), of_groups, base=config.group_base, nested=config.nested_groups)

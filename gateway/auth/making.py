@@ -1,0 +1,59 @@
+"""The providers that the hub asks itself, put together from their configuration.
+
+Owns: who is handed what. Refuses to decide anything about a person.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from gateway.auth.header import HeaderProof
+from gateway.auth.ldap.directory import Directory
+from gateway.auth.ldap.provider import LdapProof
+from gateway.auth.naming import hub_name
+from gateway.auth.pam import PamProof
+from gateway.auth.proof import Proof
+from gateway.auth.throttle import Limits, Throttled
+from gateway.tunnel.options import Network
+from portal.auth import Provider
+from state.config import AuthConfig, HeaderConfig, LdapConfig, PamConfig, ProviderConfig
+from state.store.tries import Tries
+
+TITLES: Final = {"header": "the campus portal", "ldap": "Sign in", "pam": "Sign in with your account"}
+"""What a way to sign in is called, where the site gives it no title."""
+
+
+def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries) -> Proof:
+    """A provider with a name and a password, whose failures count."""
+    shown = _shown(provider, "password")
+    name_of = _rule(provider, config)
+    proof = (
+        LdapProof(shown, Directory(provider.ldap or LdapConfig()), name_of)
+        if provider.kind == "ldap"
+        else PamProof(shown, provider.pam or PamConfig(), name_of)
+    )
+    return Throttled(proof, tries, Limits(config.throttle))
+
+
+def by_header(
+    provider: ProviderConfig, config: AuthConfig, *, proxies: tuple[Network, ...], hub_url: str
+) -> HeaderProof:
+    """A portal's proxy. `hub_url`: of the hub's pages, as browsers see it."""
+    return HeaderProof(
+        _shown(provider, "link"),
+        provider.header or HeaderConfig(),
+        _rule(provider, config),
+        proxies=proxies,
+        home=f"{hub_url}home",
+    )
+
+
+def _shown(provider: ProviderConfig, form: str) -> Provider:
+    title = provider.title or TITLES[provider.kind]
+    return Provider(name=provider.name, title=title, note=provider.note, form=form)
+
+
+def _rule(provider: ProviderConfig, config: AuthConfig) -> Callable[[str], str]:
+    """From this provider's names to the hub's."""
+    table = {name.lower(): here for name, here in provider.names.items()}
+    return partial(hub_name, provider=provider, providers=config.provider, table=table)

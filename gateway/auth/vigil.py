@@ -1,0 +1,174 @@
+"""Whether those who are in still may be: every session's provider is asked again, and the rules with it.
+
+Owns: when each is asked, and what ends when the answer is no. Refuses to know how a provider is asked
+(`gateway.auth.proof.Asked`) and the rules (`gateway.auth.admission`).
+
+    due → is the session still open? → the provider's word → the rules → the record follows, or all ends
+
+Every worker looks; the store hands each session to one of them. Only positive evidence ends anything: a provider that
+does not answer is asked again later.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from msgspec.structs import replace
+
+from gateway.auth.admitting import Admitting
+from gateway.auth.proof import Asked, GoneError, Proof, Proven, UnsureError, as_before
+from portal.auth import RefusedError
+from state.config import AuthConfig, ProviderConfig
+from state.errors import StateUnavailableError
+from state.records import Standing
+from state.store.all import Store
+
+log = logging.getLogger("towpath.sign-in")
+
+TICK_SECONDS: Final = 1.0
+HOLD_SECONDS: Final = 120.0
+"""How long one worker has a session to itself: longer than any provider may take."""
+BATCH: Final = 64
+AT_ONCE: Final = 8
+USUAL_SECONDS: Final = 300.0
+RULES_SECONDS: Final = 3600.0
+"""How often the rules are looked at where the provider is not to be asked."""
+SOON_SECONDS: Final = 15.0
+NO_PROVIDER: Final = "its provider is not configured any more"
+
+
+class Vigil:
+    """For one worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: AuthConfig,
+        proofs: Mapping[str, Proof],
+        admitting: Admitting,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._of = {provider.name: provider for provider in config.provider}
+        self._lifetime = config.session_lifetime
+        self._proofs = proofs
+        self._admitting = admitting
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look, in the background."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def put(self, standing: Standing) -> None:
+        """Begin to watch over a session that is about to be opened."""
+        period = self._period(self._of[standing.provider])
+        await self._store.standings.put(standing, due=self._clock() + period, lifetime=self._lifetime)
+
+    async def look(self) -> int:
+        """Ask about all that is due; how many that were. Raises StateUnavailableError."""
+        due = await self._store.standings.claim(self._clock(), hold=HOLD_SECONDS, most=BATCH)
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def one(user: str, session: str) -> None:
+            async with turns:
+                await self._check(user, session)
+
+        await asyncio.gather(*(one(user, session) for user, session in due))
+        return len(due)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                found = await self.look()
+            except StateUnavailableError:
+                found = 0
+            except Exception:
+                log.exception("The look at who may stay went wrong")
+                found = 0
+            if found < BATCH:
+                await asyncio.sleep(TICK_SECONDS)
+
+    async def _check(self, user: str, session: str) -> None:
+        standing = await self._store.standings.get(user, session)
+        if standing is None or not await self._store.sessions.holds(user, session):
+            await self._store.standings.drop(user, session)
+            if standing is not None:
+                await self._forget(standing)
+            return
+        provider = self._of.get(standing.provider)
+        proof = self._proofs.get(standing.provider)
+        if provider is None or proof is None:
+            await self._end(standing, NO_PROVIDER, tokens=False)
+            return
+        try:
+            proven, sealed = await self._ask(provider, proof, standing)
+            if proven.name != user:
+                raise GoneError(f"the name there is {proven.name} now")
+        except UnsureError:
+            again = min(self._period(provider), SOON_SECONDS * 2 ** min(standing.failures, 10))
+            failed = replace(standing, failures=standing.failures + 1)
+            await self._store.standings.put(failed, due=self._clock() + again, lifetime=self._lifetime)
+            return
+        except GoneError as error:
+            await self._end(standing, str(error), tokens=provider.end_tokens)
+            return
+        try:
+            await self._admitting.admit(provider, proven)
+        except RefusedError as error:
+            await self._end(standing, str(error), tokens=True)
+            return
+        await self.put(
+            replace(
+                standing,
+                sealed=sealed,
+                shown=proven.shown,
+                allowed=proven.allowed,
+                admin=proven.admin,
+                checked=self._clock(),
+                failures=0,
+            )
+        )
+
+    async def _ask(self, provider: ProviderConfig, proof: Proof, standing: Standing) -> tuple[Proven, str]:
+        """What holds of them now. Raises GoneError, UnsureError."""
+        oidc = provider.oidc
+        if isinstance(proof, Asked) and standing.asks and (oidc is None or oidc.refresh):
+            return await proof.again(standing)
+        if oidc is not None and oidc.refresh and oidc.holds and self._clock() - standing.began >= oidc.holds:
+            raise GoneError("it was long ago, and there is nothing to ask again with")
+        return as_before(standing), standing.sealed
+
+    async def _end(self, standing: Standing, why: str, *, tokens: bool) -> None:
+        """The session is over. The person's others are asked about at once; after the last, their tokens end too."""
+        log.info("The session %s of %s ends: %s", standing.session, standing.user, why)
+        store = self._store
+        await store.standings.drop(standing.user, standing.session)
+        await store.sessions.end(standing.user, standing.session)
+        left = await store.standings.hasten(standing.user, self._clock())
+        if not left and tokens:
+            await store.tokens.revoke_all(standing.user)
+        await store.feed.revoke(user=standing.user)
+
+    async def _forget(self, standing: Standing) -> None:
+        proof = self._proofs.get(standing.provider)
+        if isinstance(proof, Asked):
+            await proof.forget(standing)
+
+    @staticmethod
+    def _period(provider: ProviderConfig) -> float:
+        if provider.oidc is None:
+            return USUAL_SECONDS
+        return provider.oidc.refresh or RULES_SECONDS

@@ -1,0 +1,22 @@
+"""Files of a person, shown by a Jupyter server, have an origin of their own in the browser.
+
+Owns: which paths these are, and the header line. Refuses to know who asks. Jupyter adds the same policy by itself where
+it is new and configured so (nbconvert's stored XSS was where it was not); of two policies both hold.
+
+Source: Content Security Policy Level 3, section 6.3.2 (`sandbox`); jupyter_server's FilesHandler, NbconvertFileHandler.
+"""
+
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+LINE: Final = b"content-security-policy: sandbox allow-scripts\r\n"
+_PLACES: Final = (b"files", b"nbconvert")
+
+
+def confined(target: bytes, slashes: int) -> bool:
+    """Whether the answer to this request shows a file as it is. `slashes`: how many the server's prefix has. Pure."""
+    parts = target.partition(b"?")[0].split(b"/", slashes)
+    if len(parts) <= slashes:
+        return False
+    first = parts[slashes].lstrip(b"/").partition(b"/")[0]
+    return (unquote_to_bytes(first) if b"%" in first else first) in _PLACES

@@ -1,0 +1,64 @@
+"""The routing table, in the shape that JupyterHub passes on from its proxy.
+
+Owns: `/proxy`. Refuses to know the tunnel: there is no proxy beside the gateway, so that a PATCH (which says where
+the proxy is now) has nothing to change, and is answered with 200.
+"""
+
+from typing import Any
+
+from litestar import Request, Response, patch, post
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from portal import routing
+from portal.access import need
+from portal.paging import listed, page_of
+from portal.replies import empty, read_json
+from portal.site import Site
+from portal.verbs import read
+from state.records import Endpoint, Route
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    @read("/proxy")
+    async def table(request: Request[Any, Any, Any]) -> Response[bytes]:
+        need(request, "proxy")
+        page = page_of(request)
+        found = {route.prefix: route for route in (await site.store.feed.snapshot()).routes}
+        hub = {site.hub: {"routespec": site.hub, "target": site.public_url or "/", "data": {"hub": True}}}
+        everything = hub | {prefix: _model(route) for prefix, route in sorted(found.items())}
+        names = list(everything)[page.offset : page.end]
+        return listed(site, request, page, {name: everything[name] for name in names}, len(everything))
+
+    @post("/proxy", status_code=200)
+    async def check(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Compare the routes with the servers that are ready, and mend."""
+        need(request, "proxy")
+        await routing.mend(site)
+        return empty(200)
+
+    @patch("/proxy")
+    async def moved(request: Request[Any, Any, Any]) -> Response[bytes]:
+        need(request, "proxy")
+        if await read_json(request, dict[str, Any]) is None:
+            raise HTTPException(status_code=400, detail="Send a JSON object.")
+        await routing.mend(site)
+        return empty(200)
+
+    return [table, check, moved]
+
+
+def _model(route: Route) -> dict[str, Any]:
+    """A route. The app's credential is nobody's to read."""
+    data = {"user": route.user, "server_name": route.name, "attempt": route.attempt}
+    return {"routespec": route.prefix, "target": _target(route.endpoint), "data": data}
+
+
+def _target(endpoint: Endpoint) -> str:
+    if endpoint.kind == "unix":
+        return f"unix://{endpoint.path}"
+    scheme = "https" if endpoint.kind == "tls" else "http"
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{scheme}://{host}:{endpoint.port}"

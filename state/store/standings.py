@@ -1,0 +1,118 @@
+"""What sessions rest on, and when each is to be asked about again.
+
+Key layout: docs/state.md, tags `{u:…}`, `{standings}`, `{v:…}`, `{o:…}`.
+
+Owns: that one worker asks at a time, and that a provider's own names for people and sessions lead to ours.
+Refuses to know what is asked, and of whom.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from state.records import Standing
+from state.redis import Redis, Script
+from state.store import keys
+from state.store.credentials import digest
+
+# KEYS: due, held. ARGV: now, until when what is handed out is held, how many. What a worker has held for too long (it
+# died) is due again. What is held is in `held` alone, so that hastening it hands it to nobody else: a provider that
+# sees one refresh token twice takes it for stolen (RFC 9700 section 4.14).
+_CLAIM: Final = Script("""
+local found = {}
+for number = 2, 1, -1 do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[number], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3] - #found)) do
+    redis.call('ZREM', KEYS[1], member)
+    redis.call('ZADD', KEYS[2], ARGV[2], member)
+    found[#found + 1] = member
+  end
+end
+return found
+""")
+
+_ENCODER: Final = msgspec.json.Encoder()
+_STANDING: Final = msgspec.json.Decoder(Standing)
+
+
+class Standings:
+    """All verbs raise StateUnavailableError when Redis cannot serve."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def put(self, standing: Standing, *, due: float, lifetime: float) -> None:
+        """Keep it, to be asked about at `due` (seconds since the epoch); what leads to it is kept for `lifetime`."""
+        milliseconds = max(1, int(lifetime * 1000))
+        member = _member(standing.user, standing.session)
+        commands: list[tuple[Any, ...]] = [
+            ("HSET", keys.standings(standing.user), standing.session, _ENCODER.encode(standing)),
+            ("ZADD", keys.STANDINGS_DUE, due, member),
+            ("ZREM", keys.STANDINGS_HELD, member),
+        ]
+        if standing.subject:
+            key = _vouched(standing.provider, "sub", standing.subject)
+            commands.append(("SET", key, standing.user, "PX", milliseconds))
+        if standing.sid:
+            commands.append(("SET", _vouched(standing.provider, "sid", standing.sid), member, "PX", milliseconds))
+        await self._redis.pipeline(commands)
+
+    async def get(self, user: str, session: str) -> Standing | None:
+        """What a session rests on, or None."""
+        found = await self._redis.call("HGET", keys.standings(user), session)
+        return None if found is None else _STANDING.decode(found)
+
+    async def of_user(self, user: str) -> list[Standing]:
+        """All of a user's."""
+        return [_STANDING.decode(found) for found in await self._redis.call("HVALS", keys.standings(user))]
+
+    async def drop(self, user: str, session: str) -> None:
+        """Forget it."""
+        await self._redis.pipeline(
+            (
+                ("HDEL", keys.standings(user), session),
+                ("ZREM", keys.STANDINGS_DUE, _member(user, session)),
+                ("ZREM", keys.STANDINGS_HELD, _member(user, session)),
+            )
+        )
+
+    async def claim(self, now: float, *, hold: float, most: int) -> list[tuple[str, str]]:
+        """Up to `most` (user, session) that are due, for this caller alone for `hold` seconds."""
+        found = await self._redis.run(_CLAIM, (keys.STANDINGS_DUE, keys.STANDINGS_HELD), (now, now + hold, most))
+        return [_split(member.decode()) for member in found]
+
+    async def hasten(self, user: str, now: float) -> int:
+        """Have all of a user's asked about at once; how many there are."""
+        sessions = await self._redis.call("HKEYS", keys.standings(user))
+        await self._redis.pipeline(
+            [("ZADD", keys.STANDINGS_DUE, "XX", now, _member(user, session.decode())) for session in sessions]
+        )
+        return len(sessions)
+
+    async def session_of(self, provider: str, sid: str) -> tuple[str, str] | None:
+        """(user, session) by the provider's name for the session there; None: not known."""
+        found = await self._redis.call("GET", _vouched(provider, "sid", sid))
+        return None if found is None else _split(found.decode())
+
+    async def user_of(self, provider: str, subject: str) -> str | None:
+        """The user by the provider's own name for them; None: not known."""
+        found = await self._redis.call("GET", _vouched(provider, "sub", subject))
+        return None if found is None else str(found.decode())
+
+    async def first(self, what: str, *, lifetime: float) -> bool:
+        """Whether this is seen for the first time (in `lifetime` seconds)."""
+        key = keys.once(digest(what))
+        return await self._redis.call("SET", key, "1", "NX", "PX", max(1, int(lifetime * 1000))) is not None
+
+
+def _vouched(provider: str, kind: str, name: str) -> str:
+    return keys.vouched(digest(f"{provider}\0{kind}\0{name}"))
+
+
+def _member(user: str, session: str) -> str:
+    """Neither has a slash."""
+    return f"{user}/{session}"
+
+
+def _split(member: str) -> tuple[str, str]:
+    user, _, session = member.partition("/")
+    return user, session

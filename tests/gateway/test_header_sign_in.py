@@ -1,0 +1,233 @@
+"""Sign-in by the header of a campus portal: a real nginx in front of a real hub, and those who would like to be it."""
+
+import http.client
+import sys
+
+import httpx
+import pytest
+from hub import ROOT, Hub, eventually
+from msgspec.structs import replace
+
+from gateway.auth.header import believed
+from portal.auth import RefusedError
+from state.config import HeaderConfig
+from tests.conftest import free_port
+from tests.gateway.test_throttle import PROXIES
+from tests.portal_proxy import PortalProxy
+
+pytestmark = pytest.mark.timeout(180)
+SECRET = "0123456789abcdef-portal-secret"
+PEOPLE = {"alice": "a", "bob": "b", "mallory": "m", "root": "r", "Alice": "A"}
+CONFIG = f"""
+[gateway]
+trusted_proxies = ["127.0.0.1"]
+
+[auth]
+admins = ["bob"]
+allowed_groups = ["staff"]
+
+[[auth.provider]]
+name = "portal"
+kind = "header"
+title = "the campus portal"
+[auth.provider.header]
+secret_file = "portal.secret"
+groups_header = "X-Remote-Groups"
+sign_out_url = "https://portal.example.edu/logout"
+
+[[cluster]]
+name = "local"
+kind = "local"
+
+[[profile]]
+name = "echo"
+cluster = "local"
+app = "web"
+command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
+default_path = ""
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("portal")
+    secret = folder / "portal.secret"
+    secret.write_text(SECRET + "\n")
+    secret.chmod(0o600)
+    hub = Hub(folder, config=CONFIG, workers=1).start()
+    yield hub
+    hub.stop()
+
+
+def proxy_of(hub, folder, **more):
+    folder.mkdir()
+    return PortalProxy(folder, hub=hub.port, secret=SECRET, port=free_port(), people=PEOPLE, **more).start()
+
+
+@pytest.fixture(scope="module")
+def portal(hub):
+    proxy = proxy_of(hub, hub.folder / "nginx")
+    yield proxy
+    proxy.stop()
+
+
+def through(portal, name, **headers):
+    """A browser that has signed in at the portal."""
+    groups = {"X-Test-Groups": headers.pop("groups", "")}
+    own = {"Origin": portal.origin, "Sec-Fetch-Site": "same-origin"}
+    return httpx.Client(
+        base_url=portal.origin, auth=(name, PEOPLE[name]), headers={**own, **groups, **headers}, timeout=30
+    )
+
+
+def test_whoever_the_portal_vouches_for_goes_straight_through(portal):
+    with through(portal, "alice", groups="staff, students") as browser:
+        answer = browser.get("/hub/login/portal?next=/hub/token", follow_redirects=True)
+        assert answer.status_code == 200
+        assert answer.url.path == "/hub/token"
+        me = browser.get("/hub/api/user").json()
+        assert (me["name"], me["admin"], set(me["groups"])) == ("alice", False, {"staff", "students"})
+    with through(portal, "bob") as browser:
+        assert browser.get("/hub/login/portal", follow_redirects=True).url.path == "/hub/home"
+        assert browser.get("/hub/api/user").json()["admin"] is True
+
+
+def test_the_next_sign_in_brings_the_groups_of_today(portal):
+    for groups in ("staff, new", "staff"):
+        with through(portal, "alice", groups=groups) as browser:
+            assert browser.get("/hub/login/portal").status_code == 302
+            found = set(browser.get("/hub/api/user").json()["groups"])
+            assert found == {each.strip() for each in groups.split(",")}
+
+
+@pytest.mark.parametrize(("name", "groups"), [("mallory", "students"), ("root", "staff")])
+def test_the_portal_does_not_decide_who_may_enter(portal, name, groups):
+    with through(portal, name, groups=groups) as browser:
+        answer = browser.get("/hub/login/portal")
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+
+
+def test_what_a_browser_writes_into_the_headers_itself_counts_for_nothing(portal):
+    forged = {"X-Remote-User": "bob", "X-Towpath-Portal": "guess", "X-Remote-Groups": "admins"}
+    with through(portal, "alice", groups="staff", **forged) as browser:
+        assert browser.get("/hub/login/portal").status_code == 302
+        me = browser.get("/hub/api/user").json()
+        assert (me["name"], me["admin"], me["groups"]) == ("alice", False, ["staff"])
+
+
+def test_a_twin_with_underscores_is_in_the_way(hub, portal, tmp_path):
+    twin = {"X_Remote_User": "bob"}
+    # nginx drops it, as it does by default;
+    with through(portal, "alice", groups="staff", **twin) as browser:
+        assert browser.get("/hub/login/portal").status_code == 302
+        assert browser.get("/hub/api/user").json()["name"] == "alice"
+    # and one that lets it pass lets nobody in with it.
+    lenient = proxy_of(hub, tmp_path / "lenient", more="underscores_in_headers on;")
+    try:
+        with through(lenient, "alice", groups="staff", **twin) as browser:
+            answer = browser.get("/hub/login/portal")
+            assert answer.status_code == 403
+            assert "set-cookie" not in answer.headers
+    finally:
+        lenient.stop()
+
+
+GOOD = [("X-Remote-User", "alice"), ("X-Towpath-Portal", SECRET), ("X-Remote-Groups", "staff")]
+
+
+def knock(hub, fields, *, source="127.0.0.1"):
+    """A request to the hub itself, with exactly these header fields, from one of this machine's addresses."""
+    line = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=20, source_address=(source, 0))
+    line.putrequest("GET", "/hub/login/portal", skip_accept_encoding=True)
+    for name, value in fields:
+        line.putheader(name, value)
+    line.endheaders()
+    answer = line.getresponse()
+    answer.read()
+    line.close()
+    assert (answer.status == 302) == (answer.getheader("Set-Cookie") is not None)
+    return answer.status
+
+
+def test_only_the_proxy_with_the_secret_is_believed(hub):
+    assert knock(hub, GOOD) == 302
+    assert knock(hub, [(name.upper(), value) for name, value in GOOD]) == 302  # names have no case
+    for fields in (
+        [],
+        GOOD[:1],
+        GOOD[1:],
+        [GOOD[0], ("X-Towpath-Portal", ""), GOOD[2]],
+        [GOOD[0], ("X-Towpath-Portal", SECRET[:-1]), GOOD[2]],
+        [GOOD[0], ("X-Towpath-Portal", SECRET + "x"), GOOD[2]],
+        [GOOD[0], ("X-Towpath-Portal", "ä"), GOOD[2]],
+        [("X-Remote-User", ""), *GOOD[1:]],
+        [("X-Remote-User", " "), *GOOD[1:]],
+        [("X-Remote-User", "alice, bob"), *GOOD[1:]],
+        [("X-Remote-User", "a" * 300), *GOOD[1:]],
+        [("X-Remote-User", "root"), *GOOD[1:]],
+        [("X-Remote-User", "../alice"), *GOOD[1:]],
+        [*GOOD, ("X-Remote-User", "alice")],
+        [*GOOD, ("X-Remote-User", "bob")],
+        [*GOOD, ("x-remote-user", "bob")],
+        [*GOOD, ("X-Towpath-Portal", SECRET)],
+        [*GOOD, ("X-Remote-Groups", "staff")],
+        [*GOOD, ("X_Remote_User", "bob")],
+        [*GOOD, ("X_Towpath-Portal", "x")],
+    ):
+        assert knock(hub, fields) in {400, 403}, fields
+
+
+def test_nobody_elses_word_counts_even_with_the_secret(hub):
+    assert knock(hub, GOOD, source="127.0.0.9") == 403
+    # What they say of where they come from is not asked.
+    assert knock(hub, [*GOOD, ("X-Forwarded-For", "127.0.0.1")], source="127.0.0.9") == 403
+
+
+def test_no_form_says_who_it_is(hub, portal):
+    with through(portal, "alice", groups="staff") as browser:
+        assert browser.post("/hub/login", data={"provider": "portal", "name": "bob"}).status_code == 303
+        assert browser.get("/hub/api/user").json()["name"] == "alice"
+    headers = {"Origin": hub.origin}
+    answer = httpx.post(f"{hub.origin}/hub/login", data={"provider": "portal", "name": "bob"}, headers=headers)
+    assert answer.status_code == 403
+
+
+def test_no_app_sees_the_headers_or_the_secret(hub, portal):
+    with through(portal, "alice", groups="staff") as browser:
+        browser.get("/hub/login/portal")
+        assert browser.post("/hub/spawn/alice", data={"profile": "echo"}).status_code == 303
+        eventually(lambda: browser.get("/hub/api/users/alice/server").json()["ready"], what="the server")
+        twins = {"X_Remote_User": "bob", "X-Remote_Groups": "admins"}
+        told = eventually(lambda: browser.get("/user/alice/headers", headers=twins).text, what="the app")
+        for word in (
+            SECRET,
+            "X-Remote-User",
+            "X_Remote_User",
+            "X-Remote-Groups",
+            "X-Remote_Groups",
+            "X-Towpath-Portal",
+        ):
+            assert word.lower() not in told.lower()
+        browser.delete("/hub/api/users/alice/server")
+        eventually(lambda: browser.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
+
+
+CONFIG_ALONE = HeaderConfig(secret=SECRET)
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.1", "", "unix", "127.0.0.2", "::1"])
+def test_only_trusted_proxies_are_believed(peer):
+    fields = [(b"x-remote-user", b"alice"), (b"x-towpath-portal", SECRET.encode())]
+    assert believed("127.0.0.1", fields, CONFIG_ALONE, PROXIES) == ("alice", None)
+    assert believed("10.1.2.3", fields, CONFIG_ALONE, PROXIES) == ("alice", None)
+    with pytest.raises(RefusedError):
+        believed(peer, fields, CONFIG_ALONE, PROXIES)
+    with pytest.raises(RefusedError):
+        believed("127.0.0.1", fields, CONFIG_ALONE, ())
+
+
+def test_without_a_secret_nobody_is_believed():
+    fields = [(b"x-remote-user", b"alice"), (b"x-towpath-portal", b"")]
+    with pytest.raises(RefusedError):
+        believed("127.0.0.1", fields, replace(CONFIG_ALONE, secret=""), PROXIES)

@@ -1,0 +1,284 @@
+"""Sign-in by a real slapd with TLS: who is who, what a typed name can do, and which servers are believed."""
+
+import asyncio
+import contextlib
+import shutil
+import ssl
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.auth.ldap.client import Connection, LdapError, place
+from gateway.auth.ldap.directory import Directory, UnreachableError
+from state.config import LdapConfig
+from tests.conftest import free_port
+from tests.ldap_server import (
+    BASE,
+    CLUBS,
+    GROUPS,
+    HUB_DN,
+    HUB_PASSWORD,
+    PEOPLE,
+    Slapd,
+    certificate,
+    group,
+    person,
+)
+
+ODD = "äß€𝄞 \"'\\;,+<>#=*()\t end"
+
+
+@pytest.fixture(scope="module")
+def slapd(tmp_path_factory):
+    server = Slapd(tmp_path_factory.mktemp("slapd")).start()
+    try:
+        server.add(
+            person("alice", mail="alice@example.edu"),
+            person("bob", "other"),
+            person("odd", ODD),
+            person("nopassword", ""),
+            person("twin1", mail="twin@example.edu"),
+            person("twin2", mail="twin@example.edu"),
+            person("a+b", "plus"),
+        )
+        server.change(f"dn: uid=twin1,{PEOPLE}\nchangetype: modify\nadd: uid\nuid: twinother\n")
+        alice, bob = f"uid=alice,{PEOPLE}", f"uid=bob,{PEOPLE}"
+        server.add(
+            group("hpc", alice),
+            group("gpu", f"cn=hpc,{GROUPS}", bob),
+            group("everybody", f"cn=gpu,{GROUPS}"),
+            # A loop: everybody is in gpu too.
+            group("loop", f"cn=everybody,{GROUPS}"),
+            group("hub-admins", bob),
+            # Anybody may found a club, and call it as they like.
+            group("hub-admins", alice, base=CLUBS),
+            *(group(f"deep{at}", alice if at == 0 else f"cn=deep{at - 1},{GROUPS}") for at in range(15)),
+            "\n".join(
+                [
+                    f"dn: cn=posix,{GROUPS}",
+                    "objectClass: posixGroup",
+                    "cn: posix",
+                    "gidNumber: 4711",
+                    "memberUid: alice",
+                ]
+            ),
+        )
+        server.change(f"dn: cn=gpu,{GROUPS}\nchangetype: modify\nadd: member\nmember: cn=loop,{GROUPS}\n")
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(server.folder)
+
+
+@pytest.fixture(scope="module")
+def config(slapd):
+    return LdapConfig(
+        servers=(slapd.ldaps,),
+        ca_file=str(slapd.ca),
+        bind_dn=HUB_DN,
+        bind_password=HUB_PASSWORD,
+        user_base=PEOPLE,
+        group_base=GROUPS,
+    )
+
+
+def sign_in(config, name, password):
+    return asyncio.run(Directory(config).sign_in(name, password))
+
+
+def test_the_right_password_finds_the_entry(config):
+    found = sign_in(config, "alice", "right")
+    assert (found.dn, found.name, found.groups) == (f"uid=alice,{PEOPLE}", "alice", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        ("alice", "wrong"), ("alice", ""), ("alice", "other"), ("alice", "right "), ("nobody", "right"),
+        ("nopassword", ""), ("nopassword", "x"), ("", "right"), ("hub", HUB_PASSWORD),
+    ],
+)  # fmt: skip
+def test_nothing_else_does(config, name, password):
+    assert sign_in(config, name, password) is None
+
+
+def test_a_password_with_every_odd_character_is_taken_as_it_is(config):
+    assert sign_in(config, "odd", ODD).name == "odd"
+    assert sign_in(config, "odd", ODD[:-1]) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "*",
+        "ali*",
+        "alice)(uid=*",
+        "alice)(|(uid=*",
+        "*)(objectClass=*",
+        "alice\0",
+        "\\2a",
+        "alice)(cn=alice",
+        "(",
+        "{name}",
+        "a" * 250,
+    ],
+)
+def test_a_name_cannot_become_a_part_of_the_filter(config, name):
+    assert sign_in(config, name, "right") is None
+
+
+@pytest.mark.parametrize("name", ["bob,ou=people", "alice,ou=people", "x,uid=alice", "alice+cn=alice", "alice\\", "#"])
+def test_a_name_cannot_become_a_part_of_the_template(config, name):
+    direct = replace(config, user_dn=f"uid={{name}},{PEOPLE}", user_base="", bind_dn="", bind_password="")
+    assert sign_in(direct, name, "right") is None
+    assert sign_in(direct, "alice", "right").name == "alice"
+    assert sign_in(direct, "a+b", "plus").name == "a+b"
+    assert sign_in(direct, "alice", "") is None
+
+
+def test_a_name_that_stands_for_two_entries_stands_for_nobody(config):
+    by_mail = replace(config, user_filter="(mail={name})")
+    assert sign_in(by_mail, "twin@example.edu", "right") is None
+    assert sign_in(by_mail, "alice@example.edu", "right").name == "alice"
+    assert sign_in(by_mail, "ALICE@example.edu", "right").name == "alice"
+
+
+def test_an_entry_with_two_names_has_none(config):
+    assert sign_in(config, "twin1", "right") is None
+    assert sign_in(replace(config, name_attribute="cn"), "twin1", "right").name == "twin1"
+    assert sign_in(replace(config, name_attribute=""), "twinother", "right").name == "twinother"
+    assert sign_in(replace(config, name_attribute="employeeNumber"), "alice", "right") is None
+
+
+def groups(config, name="alice", password="right"):
+    return set(sign_in(config, name, password).groups)
+
+
+DEEP = {f"deep{at}" for at in range(10)}
+
+
+@pytest.mark.parametrize("way", ["search", "member_of"])
+@pytest.mark.parametrize("start_tls", [False, True])
+def test_groups_in_groups_count_and_loops_and_depths_end(config, slapd, way, start_tls):
+    by = replace(config, groups=way, servers=(slapd.ldap if start_tls else slapd.ldaps,))
+    assert groups(by) == {"hpc", "gpu", "everybody", "loop", *DEEP}
+    assert groups(replace(by, nested_groups=False)) == {"hpc", "deep0"}
+    assert groups(by, "bob", "other") == {"gpu", "everybody", "loop", "hub-admins"}
+
+
+def test_a_group_elsewhere_is_none_of_ours_whatever_it_is_called(config):
+    for way in ("search", "member_of"):
+        assert "hub-admins" not in groups(replace(config, groups=way))
+        assert "hub-admins" in groups(replace(config, groups=way, group_base=BASE))
+
+
+def test_groups_that_list_names_are_found_by_the_name(config):
+    assert groups(replace(config, groups="search", group_filter="(memberUid={name})")) == {"posix"}
+
+
+def test_without_a_search_the_person_finds_their_own_groups(config):
+    direct = replace(config, user_dn=f"uid={{name}},{PEOPLE}", bind_dn="", bind_password="", groups="search")
+    assert "hpc" in groups(direct)
+
+
+def refused(config, name="alice", password="right"):
+    with pytest.raises(UnreachableError) as caught:
+        sign_in(config, name, password)
+    return caught.value
+
+
+def test_a_server_whose_certificate_is_not_to_be_trusted_sees_no_password(config, slapd, tmp_path):
+    certificate(tmp_path, "stranger")
+    for url in (slapd.ldaps, slapd.ldap):
+        for other in (replace(config, ca_file=str(tmp_path / "stranger.pem")), replace(config, ca_file="")):
+            error = refused(replace(other, servers=(url,)))
+            assert "not to be trusted" in str(error)
+            assert not error.tried
+        assert sign_in(replace(config, servers=(url,), ca_file="", tls="unverified"), "alice", "right")
+
+
+def test_the_certificate_must_be_of_the_name_that_was_asked_for(slapd, config, tmp_path):
+    async def main():
+        trusted = ssl.create_default_context(cafile=str(slapd.ca))
+
+        relays = []
+
+        async def relay(reader, writer):
+            relays.append(asyncio.current_task())
+            there, away = await asyncio.open_connection("127.0.0.1", slapd.tls_port)
+
+            async def pump(source, target):
+                with contextlib.suppress(OSError):
+                    while data := await source.read(65536):
+                        target.write(data)
+                target.transport.abort()
+
+            await asyncio.gather(pump(reader, away), pump(there, writer))
+
+        server = await asyncio.start_server(relay, "127.0.0.2", 0)
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(LdapError, match="not to be trusted"):
+            await Connection.open(place(f"ldaps://127.0.0.2:{port}", plain=False), trusted)
+        server.close()
+        await asyncio.gather(*relays)
+
+    asyncio.run(main())
+
+
+def test_an_expired_certificate_is_not_to_be_trusted(config, tmp_path):
+    folder = tmp_path / "old"
+    folder.mkdir()
+    server = Slapd(folder)
+    certificate(folder, "server", days=-1, signer=certificate(folder, "authority"))
+    server.start()
+    try:
+        old = replace(config, servers=(server.ldaps,), ca_file=str(server.ca))
+        assert "expired" in str(refused(old))
+    finally:
+        server.stop()
+
+
+def test_plain_ldap_is_spoken_only_where_it_was_asked_for(config, slapd):
+    plain = replace(config, servers=(slapd.ldap,), tls="none", ca_file="")
+    assert sign_in(plain, "alice", "right").name == "alice"
+
+
+def test_the_next_server_is_asked_when_one_does_not_answer(config, slapd):
+    several = replace(config, servers=(f"ldaps://127.0.0.1:{free_port()}", slapd.ldap))
+    now = [0.0]
+    directory = Directory(several, clock=lambda: now[0])
+
+    async def main():
+        assert (await directory.sign_in("alice", "right")).name == "alice"
+        assert await directory.sign_in("alice", "wrong") is None
+        assert [bool(why) for _, why in await directory.probe()] == [True, False]
+
+    asyncio.run(main())
+
+
+def test_the_hubs_own_password_being_wrong_is_nobodys_failure(config):
+    error = refused(replace(config, bind_password="wrong"))
+    assert "hub's own name" in str(error)
+    assert not error.tried
+    assert [bool(why) for _, why in asyncio.run(Directory(replace(config, bind_password="wrong")).probe())] == [True]
+
+
+def test_an_outage_while_the_hub_runs_is_over_when_the_server_is_back(config, tmp_path):
+    folder = tmp_path / "away"
+    folder.mkdir()
+    server = Slapd(folder).start()
+    server.add(person("alice"))
+    directory = Directory(replace(config, servers=(server.ldaps,), ca_file=str(server.ca)))
+
+    async def main():
+        assert await directory.sign_in("alice", "right")
+        server.stop()
+        with pytest.raises(UnreachableError):
+            await directory.sign_in("alice", "right")
+        server.start()
+        assert await directory.sign_in("alice", "right")
+
+    try:
+        asyncio.run(main())
+    finally:
+        server.stop()

@@ -1,0 +1,215 @@
+"""Directory servers, and people between them and the hub, that mean harm or are broken."""
+
+import asyncio
+import contextlib
+import ssl
+
+import pytest
+from sansldap import (
+    BindRequest,
+    ExtendedRequest,
+    LDAPResultCode,
+    LDAPServer,
+    PartialAttribute,
+    ProtocolError,
+    SearchRequest,
+)
+
+from gateway.auth.ldap.client import BYTES_MAX
+from gateway.auth.ldap.directory import Directory, UnreachableError
+from state.config import LdapConfig
+from tests.ldap_server import certificate
+
+ALICE = "uid=alice,ou=people,dc=example"
+
+
+class Fake:
+    """A server that does as it is told. `binds` are the names and passwords that it was shown."""
+
+    def __init__(self, folder):
+        certificate(folder, "server", signer=certificate(folder, "authority"))
+        self.ca = str(folder / "authority.pem")
+        self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.tls.load_cert_chain(folder / "server.pem", folder / "server.key")
+        self.binds = []
+        self.tasks = []
+        self.entries = [(ALICE, {"uid": ["alice"]})]
+        self.referral = None
+        self.after_start_tls = b""
+        self.start_tls = LDAPResultCode.SUCCESS
+        self.search = LDAPResultCode.SUCCESS
+        self.bind = LDAPResultCode.SUCCESS
+        self.raw = None
+        self.hang = False
+
+    async def serve(self, reader, writer):
+        self.tasks.append(asyncio.current_task())
+        with contextlib.suppress(OSError, ProtocolError, asyncio.CancelledError):
+            await self._serve(reader, writer)
+        writer.transport.abort()
+
+    async def _serve(self, reader, writer):
+        session = LDAPServer()
+        while data := await reader.read(65536):
+            for message in session.receive(data):
+                if self.hang:
+                    await asyncio.sleep(60)
+                if self.raw is not None:
+                    writer.write(self.raw)
+                    await writer.drain()
+                    return
+                if isinstance(message, BindRequest):
+                    self.binds.append((message.name, message.authentication.password))
+                    session.bind_response(message.message_id, result_code=self.bind)
+                elif isinstance(message, SearchRequest):
+                    for dn, attributes in self.entries:
+                        values = [
+                            PartialAttribute(key, [one.encode() for one in all_]) for key, all_ in attributes.items()
+                        ]
+                        session.search_result_entry(message.message_id, dn, values)
+                    if self.referral:
+                        session.search_result_reference(message.message_id, [self.referral])
+                    session.search_result_done(message.message_id, result_code=self.search)
+                elif isinstance(message, ExtendedRequest):
+                    session.extended_response(message.message_id, result_code=self.start_tls)
+                    writer.write(session.data_to_send() + self.after_start_tls)
+                    if self.start_tls == LDAPResultCode.SUCCESS:
+                        await writer.start_tls(self.tls)
+                writer.write(session.data_to_send())
+                await writer.drain()
+
+
+@pytest.fixture
+def fake(tmp_path):
+    return Fake(tmp_path)
+
+
+def ask(fake, *, name="alice", password="secret-4711", by_start_tls=False, **config):
+    """What a sign-in says with this server."""
+
+    async def main():
+        server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, ssl=None if by_start_tls else fake.tls)
+        scheme = "ldap" if by_start_tls else "ldaps"
+        url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        given = {"user_base": "dc=example", "group_base": "dc=example", "timeout": 1.0, **config}
+        try:
+            return await Directory(LdapConfig(servers=(url,), ca_file=fake.ca, **given)).sign_in(name, password)
+        finally:
+            server.close()
+            for task in fake.tasks:
+                task.cancel()
+            await asyncio.gather(*fake.tasks, return_exceptions=True)
+            fake.tasks.clear()
+            await asyncio.sleep(0)
+
+    return asyncio.run(main())
+
+
+def refused(fake, **more):
+    with pytest.raises(UnreachableError) as caught:
+        ask(fake, **more)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("by_start_tls", [False, True])
+def test_the_fake_lets_people_in_when_it_means_no_harm(fake, by_start_tls):
+    assert ask(fake, by_start_tls=by_start_tls).name == "alice"
+    assert fake.binds == [(ALICE, "secret-4711")]
+
+
+def test_what_is_slipped_in_before_tls_is_taken_for_nothing(fake):
+    session = LDAPServer()
+    session.receive(b"0\x0c\x02\x01\x02`\x07\x02\x01\x03\x04\x00\x80\x00")
+    session.bind_response(2)
+    fake.after_start_tls = session.data_to_send()  # a yes to the bind that comes next
+    refused(fake, by_start_tls=True)
+    assert not fake.binds
+
+
+def test_a_server_that_refuses_tls_sees_no_password(fake):
+    fake.start_tls = LDAPResultCode.PROTOCOL_ERROR
+    assert "refuses TLS" in refused(fake, by_start_tls=True)
+    assert not fake.binds
+
+
+def test_a_server_without_tls_sees_no_password(fake):
+    fake.tls = None
+    refused(fake)
+    assert not fake.binds
+
+
+def test_a_referral_is_not_followed(fake):
+    fake.entries, fake.referral = [], "ldaps://evil.example/uid=alice,dc=example??base"
+    assert ask(fake) is None
+    fake.search = LDAPResultCode.REFERRAL
+    assert "referral" in refused(fake)
+    assert not fake.binds
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"\x30\x84\xff\xff\xff\xff",
+        b"\x30\x80\x00\x00",
+        b"\x30\x05\x02\x01\x01\x61\x7f",
+        b"\x30\x0c\x02\x01\x63\x61\x07\x0a\x01\x00\x04\x00\x04\x00",  # answers another question
+        b"\x30" * 4096,
+        b"\xa0\x80" * 2000,
+        b"\x00",
+        b"",
+    ],
+)
+def test_what_is_no_ldap_is_an_outage(fake, raw):
+    fake.raw = raw
+    refused(fake)
+
+
+def test_an_answer_without_end_is_cut(fake):
+    fake.entries = [(ALICE, {"uid": ["x" * 1_000_000]})] * 6
+    assert str(BYTES_MAX) in refused(fake)
+
+
+def test_a_server_that_hangs_costs_its_time_and_no_more(fake):
+    fake.hang = True
+    assert "took too long" in refused(fake, timeout=0.3)
+
+
+def test_more_entries_than_were_asked_for_are_nobody(fake):
+    fake.entries = [(ALICE, {"uid": ["alice"]}), ("uid=root,dc=example", {"uid": ["root"]})]
+    assert ask(fake) is None
+    assert not fake.binds
+
+
+def test_an_entry_without_a_name_is_never_put_to_the_server(fake):
+    # A bind with an empty name is a bind as nobody, to which servers say yes.
+    fake.entries = [("", {"uid": ["alice"]})]
+    assert ask(fake) is None
+    assert not fake.binds
+
+
+def test_groups_without_end_are_bounded(fake):
+    fake.entries = [(f"cn=g{at},dc=example", {"cn": [f"g{at}"], "uid": ["alice"]}) for at in range(2)]
+    fake.entries = fake.entries[:1]
+    found = ask(fake, groups="search")
+    assert found.groups == ("g0",)
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        (LDAPResultCode.INVALID_CREDENTIALS, None),
+        (LDAPResultCode.UNWILLING_TO_PERFORM, None),
+        (LDAPResultCode.INSUFFICIENT_ACCESS_RIGHTS, None),
+        (LDAPResultCode.BUSY, UnreachableError),
+        (LDAPResultCode.REFERRAL, UnreachableError),
+        (LDAPResultCode.STRONG_AUTH_REQUIRED, UnreachableError),
+        (LDAPResultCode.SASL_BIND_IN_PROGRESS, UnreachableError),
+    ],
+)
+def test_only_success_is_a_yes(fake, code, verdict):
+    fake.bind = code
+    if verdict is None:
+        assert ask(fake) is None
+    else:
+        refused(fake)

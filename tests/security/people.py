@@ -1,0 +1,103 @@
+"""The people and the hub of the tests of security, and requests byte by byte."""
+
+import socket
+import sys
+
+from hub import ROOT, Hub
+
+CONFIG = f"""
+[auth]
+admins = ["carol"]
+allowed_users = ["alice", "bob", "dave", "erin"]
+token_lifetime_max = 86400
+
+[[auth.provider]]
+name = "test"
+kind = "test"
+
+[[role]]
+name = "keepers"
+scopes = ["admin:users", "list:users", "tokens"]
+users = ["dave"]
+
+[[role]]
+name = "teachers"
+scopes = ["admin:users!group=physics", "admin:servers!group=physics", "tokens!group=physics"]
+users = ["erin"]
+
+[[role]]
+name = "wheel"
+scopes = ["admin:users", "admin:servers", "shutdown", "access:servers"]
+groups = ["wheel"]
+
+[[cluster]]
+name = "local"
+kind = "local"
+
+[[profile]]
+name = "mirror"
+cluster = "local"
+app = "web"
+command = ["{sys.executable}", "{ROOT / "tests/apps/mirror.py"}", "{{socket}}"]
+default_path = ""
+
+[[profile]]
+name = "echo"
+cluster = "local"
+app = "web"
+command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
+default_path = ""
+
+[[profile]]
+name = "notebooks"
+cluster = "local"
+app = "jupyter"
+command = ["{sys.executable}", "{ROOT / "tests/apps/mirror.py"}", "{{socket}}"]
+
+[profile.option.text]
+kind = "text"
+default = ""
+
+[profile.option.number]
+kind = "integer"
+default = 1
+minimum = 1
+maximum = 4
+"""
+SERVERS = {"": "mirror", "notebooks": "notebooks", "echo": "echo"}
+"""Alice's servers: name and profile."""
+PEOPLE = ("alice", "bob", "carol", "dave", "erin")
+
+
+class SecurityHub(Hub):
+    """A hub with people who have signed in."""
+
+    def cookie(self, name):
+        """The Cookie header of somebody's browser."""
+        return "; ".join(f"{key}={value}" for key, value in self.people[name].cookies.items())
+
+    def send(self, raw, *, seconds=10):
+        """Bytes to the hub as they are; all that comes back until it closes."""
+        with socket.create_connection(("127.0.0.1", self.port), seconds) as line:
+            line.settimeout(seconds)
+            line.sendall(raw)
+            answer = b""
+            while chunk := line.recv(65536):
+                answer += chunk
+            return answer
+
+    def ask(self, target, *fields, method="GET", who="alice", body=b""):
+        """One request with a target, fields and a body exactly as given; the raw answer."""
+        fields = list(fields)
+        names = {field.partition(":")[0].lower() for field in fields}
+        if "host" not in names:
+            fields.insert(0, f"Host: 127.0.0.1:{self.port}")
+        if who:
+            fields.append(f"Cookie: {self.cookie(who)}")
+        head = "\r\n".join((f"{method} {target} HTTP/1.1", *fields, "Connection: close", "", ""))
+        return self.send(head.encode("latin-1") + body)
+
+
+def status(answer):
+    """Of a raw answer."""
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0

@@ -1,0 +1,335 @@
+"""Flaws that hubs had in their pages and sign-in: each named by its id (docs/security.md has the table)."""
+
+import asyncio
+import re
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import httpx
+import pytest
+from security.people import status
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+pytestmark = pytest.mark.timeout(240)
+TEMPLATES = Path(__file__).parents[2] / "portal" / "templates"
+
+NEXT = (
+    "//evil.example",
+    "///evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "https:///evil.example",
+    "https:evil.example",
+    "http://evil.example/hub/home",
+    "http://127.0.0.1:{port}@evil.example/",
+    "http://127.0.0.1:{port}/hub/home",
+    "//127.0.0.1:{port}/hub/home",
+    "//127.0.0.1:{port}@evil.example/hub/home",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "/%0d%0aLocation:%20https://evil.example",
+    "/hub/%0d%0aSet-Cookie:x=1",
+    "/hub/home\r\nLocation: https://evil.example",
+    "/\t/evil.example",
+    "/%09/evil.example",
+    "/%2f/evil.example",
+    "/%5cevil.example",
+    "/.//evil.example",
+    "/hub/..//evil.example",
+    "/hub/%2e%2e//evil.example",
+    "/;@evil.example",
+    " //evil.example",
+    "\x00//evil.example",
+    "/hub/..;/..//evil.example",
+    "/%252f%252fevil.example",
+)
+
+
+def stays(location, origin):
+    """Whether a browser (WHATWG URL: backslashes are slashes, control characters go) would stay on the hub."""
+    seen = re.sub(r"[\x00-\x20]", "", location).replace("\\", "/")
+    return seen.startswith("/") and not seen.startswith("//") and "\r" not in location and "\n" not in location
+
+
+@pytest.mark.parametrize("raw", NEXT)
+def test_cve_2019_10255_cve_2026_33709_ghsa_3vff_hjqv_m7h8_next_leads_nowhere_else(hub, raw):
+    wanted = raw.format(port=hub.port)
+    alice = hub.people["alice"]
+    places = [alice.get(f"/hub/login?next={quote(wanted, safe='')}")]
+    fields = {"provider": "test", "name": "bob", "next": wanted}
+    places.append(httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin}))
+    for answer in places:
+        assert answer.status_code in {302, 303}
+        assert stays(answer.headers["location"], hub.origin), answer.headers["location"]
+        assert "evil" not in urlsplit(answer.headers["location"]).netloc
+    for page in (f"/hub/spawn/alice/other?next={quote(wanted, safe='')}", f"/hub/login?next={quote(wanted, safe='')}"):
+        shown = (alice if "spawn" in page else httpx).get(page if "spawn" in page else hub.origin + page).text
+        for value in re.findall(r'(?:name="next" value|href|action)="([^"]*)"', shown):
+            assert not value.startswith(("//", "/\\", "http", "javascript", "data")), value
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "/evil.example",
+        "//evil.example",
+        "\\evil.example",
+        "%5c%5cevil.example",
+        "..//evil.example",
+        "%0d%0aX:1",
+        "@evil.example/",
+    ],
+)
+@pytest.mark.parametrize("place", ["/hub/user-redirect/", "/hub/user/", "//", "/user/"])
+def test_cve_2019_10255_no_redirect_by_path_leads_elsewhere(hub, tail, place):
+    answer = hub.ask(place + tail)
+    for location in re.findall(rb"(?im)^location: (.*)\r$", answer):
+        assert stays(location.decode("latin-1"), hub.origin), location
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/hub/spawn/alice/other",
+        "/hub/logout",
+        "/hub/stop/alice",
+        "/hub/home",
+        "/hub/token",
+        "/hub/remove/alice/notebooks",
+        "/hub/accept-share",
+    ],
+)
+@pytest.mark.parametrize("mode", ["no-cors", "navigate", "cors", "same-origin"])
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+def test_cve_2026_40864_ghsa_m68r_v472_jgq9_only_the_site_vouches_never_the_mode(hub, target, mode, site):
+    answer = hub.ask(
+        target,
+        f"Sec-Fetch-Site: {site}",
+        f"Sec-Fetch-Mode: {mode}",
+        "Content-Type: application/x-www-form-urlencoded",
+        "Content-Length: 14",
+        method="POST",
+        body=b"profile=mirror",
+    )
+    assert status(answer) == 403
+    assert b"set-cookie" not in answer.lower()
+
+
+def test_cve_2024_28233_ghsa_7r3h_4ph8_w38g_a_tossed_cookie_signs_nobody_in_and_nobody_out_of_sight(hub):
+    """A neighbour subdomain can set a cookie of our name: two are none, and which comes first does not matter."""
+    mallory = hub.cookie("bob")
+    for pair in (f"{hub.cookie('alice')}; {mallory}", f"{mallory}; {hub.cookie('alice')}"):
+        answer = hub.ask("/hub/api/user", f"Cookie: {pair}", who=None)
+        assert status(answer) == 403
+    two_fields = (f"Cookie: {hub.cookie('alice')}", f"Cookie: {mallory}")
+    assert status(hub.ask("/hub/api/user", *two_fields, who=None)) == 403
+    assert status(hub.ask("/user/alice/", *two_fields, who=None)) == 403
+
+
+def test_cve_2024_28233_with_https_the_cookie_can_be_set_by_no_neighbour():
+    from gateway.auth.cookies import CookieJar
+
+    given = CookieJar(secure=True, base_path="/hub1/").set("ticket", lifetime=60)
+    assert given.startswith("__Host-")
+    assert "Path=/;" in given
+    assert "Secure" in given
+    assert "domain" not in given.lower()
+
+
+def test_session_fixation_a_ticket_that_was_there_before_the_sign_in_is_worth_nothing_after_it(hub):
+    with httpx.Client(base_url=hub.origin, headers={"Origin": hub.origin}) as browser:
+        browser.cookies.set("towpath-session", "planted-by-mallory-before-the-sign-in", domain="127.0.0.1")
+        answer = browser.post("/hub/login", data={"provider": "test", "name": "alice"})
+        given = re.match(r"towpath-session=([^;]+)", answer.headers["set-cookie"])[1]
+        assert given != "planted-by-mallory-before-the-sign-in"
+        planted = {"Cookie": "towpath-session=planted-by-mallory-before-the-sign-in"}
+        assert httpx.get(f"{hub.origin}/hub/api/user", headers=planted).status_code == 403
+        # and a session of one's own that somebody else signs in over ends
+        first = {"Cookie": f"towpath-session={given}"}
+        assert httpx.get(f"{hub.origin}/hub/api/user", headers=first).status_code == 200
+        browser.post("/hub/login", data={"provider": "test", "name": "bob"}, headers=first)
+        assert httpx.get(f"{hub.origin}/hub/api/user", headers=first).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["x" * 60_000, "x\r\n" * 8_000, "\x1b[2J" * 500, "\u202e" * 5000])
+def test_cve_2026_54338_ghsa_p43p_whwx_q52h_a_strangers_endless_name_fills_no_log(hub, name):
+    before = len(hub.output)
+    fields = {"provider": "test", "name": name}
+    answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
+    assert answer.status_code in {400, 403, 413}
+    assert len(answer.content) < 20_000
+    assert all(len(line) < 1000 and "xxxx" not in line for line in hub.output[before:])
+    newest = hub.people["carol"].get("/hub/api/towpath/audit?limit=20").text
+    assert len(newest) < 20_000
+    assert "xxxx" not in newest
+
+
+def test_cve_2026_54338_a_body_without_end_is_cut_off(hub):
+    answer = httpx.post(
+        f"{hub.origin}/hub/login",
+        content=b"a" * 200_000,
+        headers={"Origin": hub.origin, "Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "page", ["/hub/login", "/hub/spawn/alice/other", "/hub/spawn-pending/alice/other", "/hub/accept-share"]
+)
+def test_ghsa_c4gm_pwx9_9w8j_what_stands_in_an_attribute_cannot_leave_it(hub, page):
+    for hostile in (
+        '/hub/"><script>alert(1)</script>',
+        "/hub/' onmouseover=alert(1) x='",
+        "/hub/`<img src=x onerror=y>",
+    ):
+        client = httpx if page == "/hub/login" else hub.people["alice"]
+        where = hub.origin + page if page == "/hub/login" else page
+        shown = client.get(
+            f"{where}?next={quote(hostile, safe='')}&profile={quote(hostile, safe='')}&code={quote(hostile, safe='')}"
+        ).text
+        for part in ("<script>alert", "<img src=x", '"><script', "' onmouseover=alert(1) x='"):
+            assert part not in shown
+
+
+def test_ghsa_c4gm_pwx9_9w8j_templates_escape_everything_and_quote_every_attribute():
+    for template in TEMPLATES.glob("*.html"):
+        text = template.read_text()
+        assert "|safe" not in text.replace(" ", ""), template
+        assert "autoescape false" not in text, template
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son[a-z]+=|\sstyle=|javascript:", text), template
+        assert not re.search(r"=\{\{|=\{%(?! *(?:if|endif|else))", text), template
+
+
+def test_ghsa_cw7p_q79f_m2v7_a_sign_out_ends_all_tabs_at_once(hub):
+    """Two tabs: one with a WebSocket, one that goes on asking. Neither has anything left, nor gets anything anew."""
+
+    async def main(browser):
+        cookie = "; ".join(f"{key}={value}" for key, value in browser.cookies.items())
+        opening = {"additional_headers": {"Cookie": cookie, "Origin": hub.origin}, "origin": None, "proxy": None}
+        where = f"ws://127.0.0.1:{hub.port}/user/alice/echo/ws"
+        async with connect(where, **opening) as first, connect(where, **opening) as second:
+            for tab in (first, second):
+                await tab.send("hello")
+                assert await tab.recv() == "hello"
+            answer = await asyncio.to_thread(browser.post, "/hub/logout")
+            assert "Max-Age=0" in answer.headers["set-cookie"]
+            for tab in (first, second):
+                with pytest.raises(ConnectionClosed):
+                    await asyncio.wait_for(tab.recv(), 20)
+                assert tab.close_code == 4401
+        for path in ("/hub/home", "/hub/api/user", "/user/alice/", "/hub/token"):
+            seen = await asyncio.to_thread(httpx.get, hub.origin + path, headers={"Cookie": cookie})
+            assert seen.status_code in {302, 303, 403}, path
+        with pytest.raises(InvalidStatus):
+            async with connect(where, **opening):
+                pass
+
+    with closing(hub.browser_of("alice")) as browser:
+        asyncio.run(main(browser))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "<script>alert(1)</script>",
+        'evil.example"><script>',
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1@evil.example",
+        "[::1",
+        "",
+    ],
+)
+def test_cve_2024_35225_ghsa_fvcq_4x64_hqxr_no_page_repeats_a_host_or_a_path(hub, host):
+    for path in ("/hub/home", "/user/alice/", "/nowhere/%3Cscript%3Ealert(1)%3C/script%3E", "/hub/error/404"):
+        answer = hub.ask(path, f"Host: {host}")
+        assert b"<script>alert" not in answer
+        assert status(answer) in {400, 421}
+        assert b"evil.example" not in answer.partition(b"\r\n\r\n")[2]
+    shown = hub.ask("/hub/%3Cscript%3Ealert(1)%3C/script%3E?<script>alert(1)</script>")
+    assert b"<script>alert" not in shown
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/hub/api/user?token={token}",
+        "/hub/home?token={token}",
+        "/hub/api/users?access_token={token}",
+        "/user/alice/?token={token}",
+    ],
+)
+def test_a_token_in_an_url_proves_nothing_and_is_not_logged(hub, target):
+    token = hub.people["alice"].post("/hub/api/users/alice/tokens", json={}).json()["token"]
+    before = len(hub.output)
+    answer = hub.ask(target.format(token=token), who=None)
+    assert status(answer) in {302, 303, 403}
+    assert token.encode() not in re.sub(rb"(?im)^location: .*$", b"", answer)
+    assert not any(token in line for line in hub.output[before:])
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://127.0.0.1:{port}.evil.example",
+        "http://127.0.0.1:{port}0",
+        "http://evil.example/127.0.0.1:{port}",
+        "http://xn--127.0.0.1:{port}",
+        "https://127.0.0.1:{port}",
+        "http://127.0.0.1",
+        "http://127.0.0.1:{port}/",
+        "null",
+        "file://",
+    ],
+)
+def test_cve_2026_40110_an_origin_is_compared_whole(hub, origin):
+    answer = hub.ask(
+        "/hub/api/users/alice/tokens", f"Origin: {origin.format(port=hub.port)}", "Content-Length: 0", method="POST"
+    )
+    assert status(answer) == 403
+
+
+def test_cve_2026_40934_no_secret_of_cookies_outlives_its_session(hub):
+    """Tickets are random and looked up: there is no key that could be kept from an earlier installation."""
+    tickets = set()
+    for _ in range(3):
+        with closing(hub.browser_of("bob")) as browser:
+            tickets.add(browser.cookies["towpath-session"])
+            browser.post("/hub/logout")
+    assert len(tickets) == 3
+    for ticket in tickets:
+        assert status(hub.ask("/hub/api/user", f"Cookie: towpath-session={ticket}", who=None)) == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "files/evil.html",
+        "files/",
+        "nbconvert/html/evil.ipynb",
+        "%66iles/evil.html",
+        "nbconver%74/html/x",
+        "/files/evil.html",
+    ],
+)
+def test_nbconvert_stored_xss_files_of_a_jupyter_server_have_an_origin_of_their_own(hub, path):
+    page = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\n<b>x</b>"[:-3]
+    answer = hub.ask(f"/user/alice/notebooks/{path}?answer={page.hex()}")
+    assert b"\r\ncontent-security-policy: sandbox allow-scripts\r\n" in answer
+    head = hub.ask(f"/user/alice/notebooks/{path}", method="HEAD")
+    assert b"content-security-policy: sandbox" in head
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/user/alice/notebooks/lab",
+        "/user/alice/notebooks/api/contents/files",
+        "/user/alice/notebooks/static/files/x.js",
+        "/user/alice/files/x",
+    ],
+)
+def test_nbconvert_what_is_no_file_of_jupyters_is_left_as_it_is(hub, path):
+    assert b"sandbox" not in hub.ask(path)

@@ -1,0 +1,160 @@
+"""Flaws that sign-in by other providers had: each named by its id (docs/security.md has the table)."""
+
+import base64
+import json
+import time
+
+import pytest
+
+from gateway.auth.admission import judge
+from gateway.auth.oidc.door import public_keys, verified
+from gateway.auth.oidc.engine import Told
+from gateway.auth.oidc.errors import UnbelievableError
+from gateway.auth.oidc.provider import OidcProvider
+from portal.auth import RefusedError
+from state.config import AuthConfig, OidcConfig, ProviderConfig
+
+
+def provider(*, oidc=None, **rules):
+    given = OidcConfig(issuer="https://idp.example.edu", client_id="hub", client_secret="x" * 32, **(oidc or {}))
+    config = ProviderConfig(name="campus", kind="oidc", oidc=given, **rules)
+    return OidcProvider(config, (config,), "https://hub.example.org/hub/oauth_callback")
+
+
+def enters(provider, **claims):
+    """Whether somebody with these claims comes in; False: refused."""
+    try:
+        proven = provider.proven(Told(subject="1", claims={"sub": "1", **claims}))
+    except RefusedError:
+        return False
+    return judge(AuthConfig(), provider.config, proven, ()).enters
+
+
+def test_cve_2026_33175_ghsa_rrvg_cxh4_qhrv_an_address_that_nobody_verified_is_no_name():
+    by_mail = provider(
+        oidc={"name_claim": "email"}, allowed_users=("alice@example.edu",), admins=("alice@example.edu",)
+    )
+    assert enters(by_mail, email="alice@example.edu", email_verified=True)
+    for vouched in (False, None, "false", 0, "yes", [], "True "):
+        assert not enters(by_mail, email="alice@example.edu", email_verified=vouched)
+    assert not enters(by_mail, email="alice@example.edu")
+
+
+IDPS = {"required_claims": {"identity_provider": ("campus-a",)}}
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"allow_all": True},
+        {"allowed_users": ("alice",)},
+        {"admins": ("alice",)},
+        {"allowed_groups": ("physics",)},
+        {"admin_groups": ("physics",)},
+    ],
+)
+def test_ghsa_gprj_3p75_f996_the_identity_provider_is_asked_for_on_every_way_in(way):
+    """Globus: whichever rule would let somebody in, an account of another identity provider does not come in."""
+    one = provider(oidc={**IDPS, "groups_claim": "groups"}, **way)
+    claims = {"preferred_username": "alice", "groups": ["physics"]}
+    assert enters(one, **claims, identity_provider="campus-a")
+    for other in ("campus-b", "", None, ["campus-b"], "campus-a.evil.example", "CAMPUS-A"):
+        assert not enters(one, **claims, identity_provider=other)
+    assert not enters(one, **claims)
+
+
+@pytest.mark.parametrize("admit", [{"allowed_claims": {"groups": ("x",)}}, {"admin_claims": {"groups": ("x",)}}])
+def test_ghsa_gprj_3p75_f996_nor_does_one_by_a_claim(admit):
+    one = provider(oidc={**IDPS, **admit})
+    assert enters(one, preferred_username="alice", groups=["x"], identity_provider="campus-a")
+    assert not enters(one, preferred_username="alice", groups=["x"], identity_provider="campus-b")
+
+
+def test_ghsa_55m3_44xf_hg4h_a_hosted_domain_is_the_claim_hd_and_not_the_end_of_an_address():
+    google = provider(oidc={"name_claim": "email", "required_claims": {"hd": ("example.edu",)}}, allow_all=True)
+    assert enters(google, email="alice@example.edu", email_verified=True, hd="example.edu")
+    assert not enters(google, email="mallory@example.edu", email_verified=True)
+    assert not enters(google, email="mallory@example.edu", email_verified=True, hd="evil.example")
+    assert not enters(google, email="mallory@example.edu", email_verified=True, hd="sub.example.edu")
+
+
+def test_cve_2022_31027_ghsa_r7v4_jwx9_wx43_allowed_idps_are_told_by_the_claim_idp():
+    """CILogon: an address of the right domain, vouched for by an identity provider that is not on the list."""
+    cilogon = provider(
+        oidc={"name_claim": "email", "required_claims": {"idp": ("https://idp.example.edu/shibboleth",)}},
+        allow_all=True,
+    )
+    good = {"email": "alice@example.edu", "email_verified": True}
+    assert enters(cilogon, **good, idp="https://idp.example.edu/shibboleth")
+    assert not enters(cilogon, **good, idp="https://github.com/login/oauth")
+    assert not enters(cilogon, **good, idp="https://idp.example.edu/shibboleth/x")
+    assert not enters(cilogon, **good)
+
+
+def test_ghsa_384w_5v3f_q499_without_a_rule_nobody_comes_in():
+    assert not enters(provider(), preferred_username="alice")
+    assert not enters(provider(oidc={"groups_claim": "groups"}), preferred_username="alice", groups=["admin"])
+
+
+def test_cve_2018_7206_a_group_is_its_whole_name():
+    """GitLab: being in a group whose name contains the right one, or begins with it, is being in another group."""
+    one = provider(oidc={"groups_claim": "groups"}, allowed_groups=("physics",))
+    assert enters(one, preferred_username="alice", groups=["chemistry", "physics"])
+    for groups in (
+        ["physics-guests"],
+        ["xphysics"],
+        ["Physics"],
+        "physicsx",
+        {"physics": 1},
+        None,
+        ["physics\n"],
+        [["physics"]],
+    ):
+        assert not enters(one, preferred_username="alice", groups=groups)
+
+
+def _part(value):
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "HS256", "HS512", "", None, "RS256"])
+def test_ltiauthenticator_a_token_that_no_key_has_signed_is_not_believed(algorithm):
+    """No algorithm, one of a shared secret (the public key as its secret), or a signature that is none."""
+    from joserfc.jwk import RSAKey
+
+    pair = RSAKey.generate_key(2048, parameters={"kid": "k1", "use": "sig", "alg": "RS256"})
+    keys = public_keys({"keys": [pair.as_dict(private=False)]})
+    assert len(keys) == 1
+    claims = {"iss": "https://idp.example.edu", "sub": "1", "aud": "hub", "exp": int(time.time()) + 60, "nonce": "n"}
+    for kid in ("k1", "k2", ""):
+        for signature in ("", "AAAA"):
+            token = f"{_part({'alg': algorithm, 'kid': kid, 'typ': 'JWT'})}.{_part(claims)}.{signature}"
+            with pytest.raises(UnbelievableError):
+                verified(token, keys, ["RS256"])
+
+
+def test_ltiauthenticator_a_key_that_is_no_key_of_the_providers_signs_nothing():
+    from joserfc import jwt
+    from joserfc.jwk import RSAKey
+
+    ours = RSAKey.generate_key(2048, parameters={"kid": "k1"})
+    theirs = RSAKey.generate_key(2048, parameters={"kid": "k1"})
+    keys = public_keys({"keys": [ours.as_dict(private=False)]})
+    assert verified(jwt.encode({"alg": "RS256", "kid": "k1"}, {"sub": "1"}, ours), keys, ["RS256"])[1] == {"sub": "1"}
+    for forged in (
+        jwt.encode({"alg": "RS256", "kid": "k1"}, {"sub": "1"}, theirs),
+        jwt.encode({"alg": "RS256", "kid": "k1", "jwk": theirs.as_dict(private=False)}, {"sub": "1"}, theirs),
+        jwt.encode({"alg": "RS256", "kid": "k2"}, {"sub": "1"}, ours),
+    ):
+        with pytest.raises(UnbelievableError):
+            verified(forged, keys, ["RS256"])
+
+
+def test_nativeauth_21_failed_sign_ins_are_slowed_down(hub):
+    """By name and by address, in the store, for all workers: see tests/gateway/test_throttle.py for each rule."""
+    from gateway.auth.throttle import Limits
+    from state.config import ThrottleConfig
+
+    limits = Limits(ThrottleConfig())
+    assert limits.address.free >= 1
+    assert limits.address.most > limits.address.free

@@ -1,0 +1,113 @@
+"""Every unsafe route of the hub against pages of other sites: method, Sec-Fetch-*, Origin and content type.
+
+The rule itself is a pure function with a test of its own (tests/gateway/test_origin.py); here each route is asked, so
+that none can be forgotten: the list is the portal's own.
+"""
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hub import eventually
+from security.people import status
+
+from gateway.origin import SAFE_METHODS, from_ourselves
+from portal.app import Services, create_portal
+from state.config import Config
+
+SITES = (None, "same-origin", "same-site", "cross-site", "none", "SAME-ORIGIN", "")
+ORIGINS = (None, "own", "null", "http://evil.example", "https://own", "own.evil.example", "own0", "http://localhost")
+MODES = (None, "navigate", "no-cors", "cors", "same-origin", "websocket")
+TYPES = ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", "application/json", "")
+PARAMETERS = {
+    "name": "alice",
+    "server": "notebooks",
+    "token_id": "t1",
+    "rest": "x",
+    "cluster": "local",
+    "status": "404",
+}
+
+
+class Anything:
+    """Stands for what no request of this test reaches."""
+
+    def __getattr__(self, name):
+        return Anything()
+
+    def __call__(self, *args, **more):
+        return Anything()
+
+
+def unsafe_routes():
+    """(method, path) of every handler of the portal that changes something."""
+    services = Services(
+        config=Config(),
+        store=Anything(),
+        mirror=Anything(),
+        clock=Anything(),
+        version="0",
+        auth=SimpleNamespace(),
+        data_dir=Path("/"),
+    )
+    for route in create_portal(services).routes:
+        for method in sorted(route.methods - SAFE_METHODS):
+            path = route.path
+            for part in path.split("/"):
+                if part.startswith("{"):
+                    path = path.replace(part, PARAMETERS.get(part[1:].partition(":")[0], "x"))
+            yield method, path
+
+
+def headers(hub, site, origin, mode, kind):
+    own = hub.origin
+    given = {
+        "Sec-Fetch-Site": site,
+        "Sec-Fetch-Mode": mode,
+        "Content-Type": kind or None,
+        "Origin": {None: None, "own": own, "https://own": own.replace("http:", "https:")}.get(
+            origin, origin and origin.replace("own", own)
+        ),
+    }
+    return given, [f"{name}: {value}" for name, value in given.items() if value is not None]
+
+
+def test_there_are_routes_to_ask_for():
+    assert len(set(unsafe_routes())) > 15
+
+
+@pytest.mark.timeout(600)
+def test_no_route_is_changed_by_a_page_of_another_site(hub):
+    carol = hub.people["carol"]
+    done = {"outcome": "done", "limit": "1000"}
+    eventually(lambda: carol.get("/hub/api/towpath/audit", params=done).status_code == 200)
+    before = carol.get("/hub/api/towpath/audit", params=done).json()["entries"]
+    turns = itertools.cycle(itertools.product(MODES, TYPES))
+    asked = 0
+    for method, path in [
+        *unsafe_routes(),
+        ("POST", "/user/alice/api/kernels"),
+        ("DELETE", "/user/alice/x"),
+        ("PATCH", "/user/alice/x"),
+    ]:
+        for site, origin in itertools.product(SITES, ORIGINS):
+            mode, kind = next(turns)
+            given, fields = headers(hub, site, origin, mode, kind)
+            allowed = from_ourselves(
+                origin=given["Origin"].encode() if given["Origin"] is not None else None,
+                fetch_site=site.encode() if site is not None else None,
+                own=hub.origin.encode(),
+            )
+            if allowed:
+                assert site in {None, "same-origin"}
+                assert origin in {None, "own"}
+                assert (site, origin) != (None, None)
+                continue
+            answer = hub.ask(path, *fields, "Content-Length: 2", method=method, body=b"{}")
+            assert status(answer) == 403, (method, path, given, answer[:100])
+            assert b"was not sent by one of the hub's own pages" in answer or b"own pages" in answer
+            asked += 1
+    assert asked > 1000
+    now = carol.get("/hub/api/towpath/audit", params=done).json()["entries"]
+    assert now == before, "nothing was done"
