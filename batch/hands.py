@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from batch.contract import LauncherError, Passport
 from batch.hub_app import app_token
 from batch.jobs import job_spec, with_secrets
-from batch.places import base_path
 from batch.reconcile import Action, Adopt, Cancel, DropRoute, PublishRoute, Save, Settle, Submit
 from batch.watch import ClusterWatch
 from state.audit import of_end
@@ -21,6 +20,7 @@ from state.config import Config
 from state.errors import ConflictError, StateUnavailableError
 from state.lifecycle import PROGRESS, advance
 from state.names import server_key, server_path
+from state.places import base_path
 from state.records import Event, JobRef, Reason, Route, Server, Status, User
 from state.store.all import Store
 

@@ -12,10 +12,10 @@ import secrets
 from typing import Final
 
 from batch.contract import Resources
-from batch.places import api_url, base_path, public_url
 from state import clients
 from state.config import Config, ProfileConfig
 from state.names import escape, server_key, server_path
+from state.places import api_url, base_path, public_url
 from state.records import Server, Token
 
 SINGLEUSER: Final = (

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from batch.contract import JobSpec, Passport, Resources, Setup
 from batch.hub_app import SINGLEUSER, hub_environment
-from batch.places import EVERYWHERE, base_path, in_url, own_url
 from state.config import Config, ProfileConfig
 from state.kinds import COUNTED, KINDS, amount, asked, fixed
 from state.names import server_path
+from state.places import EVERYWHERE, base_path, in_url, own_url
 from state.records import Server
 
 JUPYTERLAB: Final = (

@@ -17,7 +17,6 @@ from batch.desk import Desk
 from batch.hands import Hands, Place, route_of
 from batch.ledger import export, keep, sinks
 from batch.pace import stage_of
-from batch.places import base_path
 from batch.reconcile import Action, Sight, orphan, reconcile
 from batch.refresh import refresh
 from batch.watch import ClusterWatch
@@ -25,6 +24,7 @@ from batch.why import told
 from state.config import Config
 from state.errors import ConflictError, FencedError, StateUnavailableError
 from state.names import server_key
+from state.places import base_path
 from state.records import Route, Server, Status, Target
 from state.store.all import Store
 

@@ -284,7 +284,8 @@ def _mended(server: Server, view: JobView, job: JobRef | None) -> Server:
     mended = replace(server, job=job, stale=False, restart=restart, **_place(server, view))
     record = view.record
     if record is not None and record.attempt == server.attempt and record.report_hash:
-        mended = replace(mended, report_hash=record.report_hash, credential=record.credential)
+        secrets = {name: getattr(record, name) for name in ("report_hash", "credential", "token_hash")}
+        mended = replace(mended, **secrets)
     return mended
 
 

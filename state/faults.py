@@ -29,7 +29,8 @@ from state.config import (
 )
 from state.errors import Fault
 from state.kinds import KINDS, UNSCHEDULED, fixed
-from state.urls import is_loopback, is_web_url
+from state.places import api_url
+from state.urls import is_loopback, is_private, is_web_url
 
 CLUSTER_KINDS: Final = ("local", "slurm")
 SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
@@ -289,6 +290,10 @@ def _profiles(config: Config, say: Say) -> None:
     _no_doubles("profile", [profile.name for profile in config.profile], say)
     for number, profile in enumerate(config.profile, 1):
         _profile(profile, config.cluster, f"profile[{number}]", say)
+        elsewhere = any(cluster.name == profile.cluster and cluster.kind != "local" for cluster in config.cluster)
+        if profile.app == "jupyterhub" and elsewhere and not is_private(api_url(config, elsewhere=True)):
+            words = "its servers send the hub their token: [gateway] needs a public_url or internal_url with https."
+            say(f"profile[{number}].app", words)
 
 
 def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str, say: Say) -> None:

@@ -130,6 +130,14 @@ PROFILES = (
         command=("{apps}/jupyter", "notebook", *JUPYTER_OPTIONS),
     ),
     Profile(
+        name="singleuser",
+        title="JupyterHub's server",
+        about="What a JupyterHub starts for its users, as it comes from there.",
+        app="jupyterhub",
+        default_path="lab",
+        command=("{apps}/jupyterhub-singleuser", "--ServerApp.sock={socket}", "--ServerApp.sock_mode=0600"),
+    ),
+    Profile(
         name="code-server",
         title="VS Code",
         about="An editor with terminals.",

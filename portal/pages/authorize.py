@@ -33,6 +33,16 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         body = error_page(site, error.status, message=str(error), title="You cannot be signed in there")
         return Response(body, status_code=error.status, media_type="text/html", headers=PAGE_HEADERS)
 
+    def onward(request: Request[Any, Any, Any], url: str, status: int) -> Response[bytes]:
+        """Back to the client; a browser, on another origin, by a page of its own.
+
+        Chromium holds a page's `form-action` against where its form's answer redirects to, and the sign-in page's and
+        ours allow this hub alone.
+        """
+        if url.startswith("/") or not _wants_page(request):
+            return go(url, status=status)
+        return page(site, "onward.html", user=None, url=url)
+
     def browser(request: Request[Any, Any, Any]) -> Identity | None:
         """Who has signed in in this browser: a token opens no session elsewhere."""
         identity = caller(request)
@@ -50,7 +60,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         except OAuthRefusedError as error:
             return refusal(error)
         if isinstance(answer, Onward):
-            return go(answer.url, status=302)
+            return onward(request, answer.url, 302)
         return page(
             site,
             "authorize.html",
@@ -75,7 +85,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             answer = await site.oauth.decide(request_fields, identity, granted=granted)
         except OAuthRefusedError as error:
             return refusal(error)
-        return go(answer.url)
+        return onward(request, answer.url, 303)
 
     @post("/oauth2/token", status_code=200)
     async def token(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -84,6 +94,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         return reply(answer.body, answer.status, answer.headers)
 
     return [authorize, decide, token]
+
+
+def _wants_page(request: Request[Any, Any, Any]) -> bool:
+    """Whether a person's browser asks, rather than a program."""
+    mode = request.headers.get("sec-fetch-mode")
+    return mode == "navigate" or (mode is None and "text/html" in request.headers.get("accept", ""))
 
 
 def _fields(text: str) -> Fields:

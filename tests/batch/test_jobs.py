@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from batch.contract import Passport, Resources, Setup
 from batch.jobs import fill, job_spec, report_urls, with_secrets
-from batch.places import base_path
 from state.config import (
     ClusterConfig,
     Config,
@@ -18,6 +17,7 @@ from state.config import (
     ResourcesConfig,
     SetupConfig,
 )
+from state.places import base_path
 from tests.batch.rig import fresh
 
 OWN = {
@@ -75,6 +75,74 @@ def test_jupyterhubs_names_are_there_without_an_api_token():
     assert job.environment["JUPYTERHUB_SERVICE_PREFIX"] == "/jupyter/user/a@b.org/lab/"
     assert job.base_path == "/jupyter/user/a@b.org/lab/"
     assert not any("API_TOKEN" in name for name in job.environment)
+
+
+def hub_app(server=None, config=None):
+    """The job of an app of JupyterHub's."""
+    server = server or fresh()
+    profile = ProfileConfig(name="lab", cluster=server.cluster, app="jupyterhub", environment={"JUPYTERHUB_DEBUG": "1"})
+    record = with_secrets(server, profile, token="report-token", secret="unused", api_token="api-token")
+    job = job_spec(record, profile, config or Config(), token="report-token", own=OWN, api_token="api-token")
+    return job, record
+
+
+def test_an_app_of_jupyterhubs_is_told_all_that_jupyterhub_tells_it():
+    config = Config(gateway=GatewayConfig(base_path="/jupyter/", public_url="https://hub.example.org/jupyter/"))
+    job, record = hub_app(fresh("a@b.org", "lab"), config)
+    told = {name: value for name, value in job.environment.items() if name.startswith(("JUPYTERHUB_", "JPY_"))}
+    access = '["access:servers!server=a@b.org/lab", "access:servers!user=a@b.org"]'
+    assert told == {
+        "JPY_API_TOKEN": "api-token",
+        "JUPYTERHUB_ACTIVITY_URL": "http://127.0.0.1:8000/jupyter/hub/api/users/a@b.org/activity",
+        "JUPYTERHUB_ADMIN_ACCESS": "1",
+        "JUPYTERHUB_API_TOKEN": "api-token",
+        "JUPYTERHUB_API_URL": "http://127.0.0.1:8000/jupyter/hub/api",
+        "JUPYTERHUB_BASE_URL": "/jupyter/",
+        "JUPYTERHUB_CLIENT_ID": "jupyterhub-user-a%40b.org-lab",
+        "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "0",
+        "JUPYTERHUB_DEBUG": "1",
+        "JUPYTERHUB_DEFAULT_URL": "/lab",
+        "JUPYTERHUB_HOST": "",
+        "JUPYTERHUB_OAUTH_ACCESS_SCOPES": access,
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": "/jupyter/user/a@b.org/lab/oauth_callback",
+        "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": "[]",
+        "JUPYTERHUB_OAUTH_SCOPES": access,
+        "JUPYTERHUB_PUBLIC_HUB_URL": "https://hub.example.org/jupyter/hub/",
+        "JUPYTERHUB_PUBLIC_URL": "https://hub.example.org/jupyter/user/a@b.org/lab/",
+        "JUPYTERHUB_SERVER_NAME": "lab",
+        "JUPYTERHUB_SERVICE_PREFIX": "/jupyter/user/a@b.org/lab/",
+        "JUPYTERHUB_SERVICE_URL": "/jupyter/user/a@b.org/lab/",
+        "JUPYTERHUB_USER": "a@b.org",
+    }
+    assert record.token_hash == hashlib.sha256(b"api-token").hexdigest()
+    assert record.credential == ""
+    assert "api-token" in job.secrets
+    assert "api-token" not in " ".join(job.command)
+
+
+def test_on_another_machine_an_app_of_jupyterhubs_calls_the_hub_where_it_is_known_there():
+    def url(**gateway):
+        config = Config(gateway=GatewayConfig(**gateway), cluster=(ClusterConfig(name="lake", kind="slurm"),))
+        return hub_app(replace(fresh(), cluster="lake"), config)[0].environment["JUPYTERHUB_API_URL"]
+
+    assert url(public_url="https://hub.example.org") == "https://hub.example.org/hub/api"
+    assert url(public_url="https://hub.example.org", report_port=8443) == "https://hub.example.org/hub/api"
+    assert url(public_url="https://a.example", internal_url="https://b.example:9") == "https://b.example:9/hub/api"
+
+
+def test_an_app_of_jupyterhubs_is_told_the_limits_that_a_scheduler_keeps():
+    config = Config(cluster=(ClusterConfig(name="lake", kind="slurm"),))
+    resources = ResourcesConfig(memory="2G", cores=4)
+    profile = ProfileConfig(name="lab", cluster="lake", app="jupyterhub", resources=resources)
+    job = job_spec(replace(fresh(), cluster="lake"), profile, config, token="t", own=OWN, api_token="a")
+    told = {name: value for name, value in job.environment.items() if name.startswith(("MEM_", "CPU_"))}
+    assert told == {
+        "MEM_LIMIT": "2147483648",
+        "MEM_GUARANTEE": "2147483648",
+        "CPU_LIMIT": "4.0",
+        "CPU_GUARANTEE": "4.0",
+    }
+    assert not [name for name in hub_app()[0].environment if name.startswith(("MEM_", "CPU_"))]
 
 
 def test_the_command_is_filled_in_once():

@@ -269,10 +269,10 @@ def test_every_end_has_a_reason_in_a_sentence(record, sight):
 
 
 def test_the_secrets_that_the_job_really_has_win():
-    older = server(report_hash="old", credential="token old")
-    record = server(report_hash="new", credential="token new")
+    older = server(report_hash="old", credential="token old", token_hash="of the old")
+    record = server(report_hash="new", credential="token new", token_hash="of the new")
     saved = decide(record, seen(JobState.QUEUED, record=older))[0].server
-    assert (saved.report_hash, saved.credential) == ("old", "token old")
+    assert (saved.report_hash, saved.credential, saved.token_hash) == ("old", "token old", "of the old")
 
 
 def test_an_app_that_ends_well_by_itself_is_stopped_not_failed():

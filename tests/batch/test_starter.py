@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -203,6 +204,17 @@ def test_the_app_sees_the_given_environment_and_nothing_else(start, hub, tmp_pat
     seen = ast.literal_eval((tmp_path / "env").read_text())
     assert seen["JUPYTER_TOKEN"] == SECRET
     assert set(seen) - {"LC_CTYPE"} == {"PATH", "JUPYTER_TOKEN", "TOWPATH_ATTEMPT", "TOWPATH_SOCKET"}
+
+
+@pytest.mark.parametrize("where", ["{socket}", "{port}"])
+def test_an_app_of_jupyterhubs_is_told_where_to_listen(start, hub, tmp_path, where):
+    said = {"PATH": os.environ["PATH"], "JUPYTERHUB_SERVICE_URL": "/user/alice/"}
+    listens = f"open({str(tmp_path / 'url')!r}, 'w').write(os.environ['JUPYTERHUB_SERVICE_URL'])"
+    start(app(listens, where=where), environment=said)
+    endpoint = hub.wait("ready")["endpoint"]
+    place = quote(endpoint["path"], safe="") if endpoint["kind"] == "unix" else f"127.0.0.1:{endpoint['port']}"
+    scheme = "http+unix" if endpoint["kind"] == "unix" else "http"
+    assert (tmp_path / "url").read_text() == f"{scheme}://{place}/user/alice/"
 
 
 def test_sigterm_ends_the_whole_group_and_the_end_is_told(start, hub):

@@ -1,114 +1,14 @@
-"""A hub whose profiles start JupyterHub's own single-user server, and what a browser does with it."""
-
-import asyncio
-import json
-import sys
-import uuid
-from contextlib import contextmanager
-from pathlib import Path
+"""A hub whose profiles start JupyterHub's own single-user server, and two of alice's servers."""
 
 import pytest
-from websockets.asyncio.client import connect
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from apps import BIN, SINGLEUSER
-from hub import ROOT, Hub, eventually
-
-CONFIG = f"""
-[auth]
-admins = ["carol"]
-allowed_users = ["alice", "bob", "a-b"]
-
-[[auth.provider]]
-name = "test"
-kind = "test"
-
-[[cluster]]
-name = "local"
-kind = "local"
-start_window = 90
-
-[[profile]]
-name = "singleuser"
-title = "JupyterHub's single-user server"
-cluster = "local"
-app = "jupyterhub"
-
-[profile.environment]
-JUPYTERHUB_ACTIVITY_INTERVAL = "1"
-
-[[profile]]
-name = "by-port"
-cluster = "local"
-app = "jupyterhub"
-command = ["{SINGLEUSER}", "--allow-root"]
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "jupyterhub"
-command = ["{sys.executable}", "{ROOT}/tests/apps/echo.py", "{{socket}}"]
-"""
-
-
-@contextmanager
-def serving(folder, more=""):
-    """A hub with this configuration, and a home of its own."""
-    assert SINGLEUSER.exists(), "make test installs JupyterHub's single-user server"
-    home = folder / "home"
-    home.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
-        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "XDG_STATE_HOME"):
-            patch.delenv(name, raising=False)
-        hub = Hub(folder, config=CONFIG + more, workers=2, path=f"{BIN}:/usr/bin:/bin")
-        hub.start()
-        try:
-            yield hub
-        finally:
-            hub.stop()
+from tests.jupyterhub.rig import Running, serving
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("hub")) as hub:
         yield hub
-
-
-class Running:
-    """One server of somebody's, until the end of a `with`."""
-
-    def __init__(self, hub, user, name="", *, profile="singleuser"):
-        self.hub = hub
-        self.user = user
-        self.name = name
-        self.profile = profile
-        self.api = hub.api(user)
-
-    def model(self):
-        return self.api.get(f"/users/{self.user}").json()["servers"].get(self.name, {})
-
-    def __enter__(self):
-        body = {"user_options": {"profile": self.profile}}
-        self.where = f"/users/{self.user}/servers/{self.name}" if self.name else f"/users/{self.user}/server"
-        assert self.api.post(self.where, json=body).status_code == 202
-        eventually(lambda: self.model().get("ready"), seconds=120, what=f"the server {self.user}/{self.name}")
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-        self.api.close()
-
-    def stop(self):
-        self.api.delete(self.where)
-        eventually(lambda: not self.model().get("ready") and not self.model().get("pending"), what="its end")
-
-    def spec(self):
-        """What its job was given."""
-        specs = [json.loads(path.read_text()) for path in (self.hub.data_dir / "jobs").glob("*/spec.json")]
-        mine = [spec for spec in specs if (spec["user"], spec["server"]) == (self.user, self.name)]
-        return max(mine, key=lambda spec: spec["record"]["requested"])
 
 
 @pytest.fixture(scope="module")
@@ -122,23 +22,3 @@ def echo(hub):
     """An app that tells what it was asked, as alice's server `echo`."""
     with Running(hub, "alice", "echo", profile="echo") as server:
         yield server
-
-
-async def run_cell(url, code, headers):
-    """Run code in a kernel through its WebSocket; what it printed."""
-    content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-    header = {
-        "msg_id": uuid.uuid4().hex,
-        "username": "",
-        "session": uuid.uuid4().hex,
-        "msg_type": "execute_request",
-        "version": "5.3",
-    }
-    message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
-    async with connect(url, additional_headers=headers, max_size=None) as line, asyncio.timeout(60):
-        await line.send(json.dumps(message))
-        async for answer in line:
-            told = json.loads(answer)
-            if told["msg_type"] == "execute_result":
-                return told["content"]["data"]["text/plain"]
-    return ""

@@ -3,23 +3,21 @@
 import asyncio
 import base64
 import os
-import re
 import secrets
 import subprocess
 from contextlib import closing, contextmanager
 
 import httpx
 import pytest
-from apps import BIN, CULLER
-from conftest import Running, serving
-from hub import ROOT, eventually
-from ports import free_port
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-pytestmark = pytest.mark.timeout(240)
-NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
+from tests.hub import ROOT, eventually
+from tests.jupyterhub.apps import BIN, CULLER
+from tests.jupyterhub.rig import NAVIGATE, Running, cookies, decide, form_of, serving, visit
+from tests.ports import free_port
 
+pytestmark = pytest.mark.timeout(240)
 SERVICES = """
 [[service]]
 name = "wiki"
@@ -99,28 +97,13 @@ def hub(tmp_path_factory):
             yield hub
 
 
-def visit(browser, path):
-    return browser.get(path, headers=NAVIGATE, follow_redirects=True)
-
-
-def confirm(browser, page, decision="allow"):
-    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page.text))
-    fields = {name: value.replace("&amp;", "&") for name, value in fields.items()}
-    return browser.post(
-        "/hub/api/oauth2/authorize",
-        data={**fields, "towpath_decision": decision},
-        headers=NAVIGATE,
-        follow_redirects=True,
-    )
-
-
 def test_a_service_signs_people_in_after_they_were_asked(hub):
     with closing(hub.browser_of("alice")) as browser:
         asks = visit(browser, "/services/wiki/?page=1")
         assert asks.status_code == 200
         assert "Sign in to wiki?" in asks.text
         assert "see servers (yours)" in asks.text
-        told = confirm(browser, asks).json()
+        told = decide(browser, asks).json()
         assert (told["user"]["name"], told["user"]["kind"]) == ("alice", "user")
         assert told["uri"] == "/services/wiki/?page=1"
         assert "access:services!service=wiki" in told["user"]["scopes"]
@@ -131,7 +114,7 @@ def test_a_service_signs_people_in_after_they_were_asked(hub):
 
 def test_a_service_is_told_that_somebody_would_not_sign_in(hub):
     with closing(hub.browser_of("bob")) as browser:
-        denied = confirm(browser, visit(browser, "/services/wiki/"), "deny")
+        denied = decide(browser, visit(browser, "/services/wiki/"), "deny")
         assert denied.status_code == 400
         assert denied.url.path == "/services/wiki/oauth_callback"
         assert denied.url.params["error"] == "access_denied"
@@ -201,7 +184,7 @@ def test_a_service_sets_cookies_for_its_own_path_and_none_of_the_hubs(hub):
 
 def test_websockets_reach_a_service_and_end_with_the_sign_out(hub):
     async def talk(browser):
-        cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        cookie = cookies(browser)
         url = f"ws://127.0.0.1:{hub.port}/services/wiki/echo"
         with pytest.raises(InvalidStatus):
             await connect(url, additional_headers={"Cookie": cookie, "Origin": "https://evil.example"})
@@ -264,8 +247,7 @@ def test_who_reaches_a_server_by_a_group_is_signed_in_to_it_and_out_when_they_le
             return answer if answer.status_code == 200 else None
 
         asks = eventually(allowed, what="bob's access by his group")
-        fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asks.text))
-        answer = browser.post("/hub/api/oauth2/authorize", data={**fields, "towpath_decision": "allow"})
+        answer = browser.post("/hub/api/oauth2/authorize", data={**form_of(asks), "towpath_decision": "allow"})
         code = httpx.URL(answer.headers["location"]).params["code"]
         secret = echo.spec()["environment"]["JUPYTERHUB_API_TOKEN"]
         told = exchange(client, code, secret, **server).json()

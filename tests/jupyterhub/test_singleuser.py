@@ -8,26 +8,18 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import Running, run_cell
-from hub import eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.hub import eventually
+from tests.jupyterhub.rig import NAVIGATE, Running, cookies, decide, form_of, run_cell, visit
+
 pytestmark = pytest.mark.timeout(240)
-NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
-
-
-def visit(browser, path):
-    return browser.get(path, headers=NAVIGATE, follow_redirects=True)
 
 
 def page_token(page):
     """The OAuth token that the server hands to its own page."""
     return re.search(r'"token": "([^"]+)"', page.text)[1]
-
-
-def cookies(browser):
-    return "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
 
 
 def test_a_browser_is_signed_in_by_the_oauth_dance(hub, alices):
@@ -100,16 +92,10 @@ def test_an_admin_is_asked_first_and_comes_in_as_themselves(hub, alices):
         asks = visit(browser, "/user/alice/lab")
         assert asks.status_code == 200
         assert "Sign in to alice" in asks.text
-        fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asks.text))
-        fields = {name: value.replace("&amp;", "&") for name, value in fields.items()}
-        denied = browser.post("/hub/api/oauth2/authorize", data={**fields, "towpath_decision": "deny"})
+        data = {**form_of(asks), "towpath_decision": "deny"}
+        denied = browser.post("/hub/api/oauth2/authorize", data=data)
         assert httpx.URL(denied.headers["location"]).params["error"] == "access_denied"
-        page = browser.post(
-            "/hub/api/oauth2/authorize",
-            data={**fields, "towpath_decision": "allow"},
-            headers=NAVIGATE,
-            follow_redirects=True,
-        )
+        page = decide(browser, asks)
         assert page.status_code == 200, page.text
         assert '"hubUser": "carol"' in page.text
         assert '"hubServerUser": "alice"' in page.text

@@ -125,6 +125,19 @@ def test_all_faults_are_told_at_once_each_with_file_and_key(folder):
     assert all(line.startswith(f"{folder}/towpath.toml: ") for line in text.splitlines())
 
 
+FAR = """
+[gateway]
+public_url = "http://hub.example.org"
+[[cluster]]
+name = "lake"
+kind = "slurm"
+[[profile]]
+name = "lab"
+cluster = "lake"
+app = "jupyterhub"
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "key", "words"),
     [
@@ -135,6 +148,7 @@ def test_all_faults_are_told_at_once_each_with_file_and_key(folder):
         ("[gateway]\npublic_url = 'hub'\n", "gateway.public_url", "https://"),
         ("[gateway]\nbase_path = '/a/../b/'\n", "gateway.base_path", "plain path"),
         ("[state]\nredis_url = 'x'\n", "state.redis_url", "redis://"),
+        (FAR, "profile[1].app", "public_url or internal_url with https"),
         ("[state]\nredis_url = 'unix:///x'\nredis_url_file = 'y'\n", "state.redis_url_file", "one of the two"),
         ("[[cluster]]\nkind = 'local'\n", "cluster[1].name", "missing"),
         ("[cluster]\nkind = 'local'\n", "cluster", "[[cluster]]"),

@@ -1,4 +1,4 @@
-"""Where a job finds the hub: its addresses as URLs.
+"""Where the hub is found: its addresses as URLs, for browsers and for jobs.
 
 Owns: which of the configured addresses is for whom. Pure. Refuses to know what is said there.
 """
