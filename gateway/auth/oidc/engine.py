@@ -105,7 +105,7 @@ class Engine:
             verifier=verifier,
             redirect_uri=redirect_uri,
             scope=" ".join(config.scopes or preset.scopes),
-            **parameters,
+            **{name: value for name, value in parameters.items() if value},
         )
         flow = Flow(
             provider=name,
