@@ -275,9 +275,7 @@ def test_who_reaches_a_server_by_a_group_is_signed_in_to_it_and_out_when_they_le
         seen = client.get("/user/alice/echo/", headers=bearer)
         assert ["authorization", bearer["Authorization"]] in [[n.lower(), v] for n, v in seen.json()["headers"]]
         admin.patch("/users/bob", json={"groups": []})
-        eventually(
-            lambda: client.get("/user/alice/echo/", headers=bearer).status_code == 403, what="its end"
-        )
+        eventually(lambda: client.get("/user/alice/echo/", headers=bearer).status_code == 403, what="its end")
 
 
 def asked(**changed):
