@@ -29,10 +29,10 @@ from tests.bench.process import (
     Child,
     base_python,
     bench_environment,
-    free_port,
     output_of,
 )
 from tests.bench.targets import Upstream
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from state.store.all import Store
