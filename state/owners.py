@@ -34,8 +34,11 @@ class Owners:
         services = await self._services(
             {record.service for _, record in found if isinstance(record, Token) and not record.user}
         )
+        shared = await self._store.shares.scopes_of(list(users.values()))
         identities = [
-            self._identity(digest, record, users.get(record.user) if record.user else _service(record, services))
+            self._identity(
+                digest, record, shared, users.get(record.user) if record.user else _service(record, services)
+            )
             for digest, record in found
         ]
         return await self._with_access(identities)
@@ -45,13 +48,19 @@ class Owners:
         held = scopes.narrow(token.scopes, self._roles.scopes_of_service(service))
         return Identity(service, digest, held, token=token)
 
-    def _identity(self, digest: str, record: Session | Token, owner: User | Service | None) -> Identity | None:
+    def _identity(
+        self,
+        digest: str,
+        record: Session | Token,
+        shared: dict[str, list[str]],
+        owner: User | Service | None,
+    ) -> Identity | None:
         if owner is None:
             return None
         if isinstance(owner, Service):
             assert isinstance(record, Token)  # a session is a user's
             return self.of_service(owner, digest, record)
-        mine = self._roles.scopes_of_user(owner)
+        mine = self._roles.scopes_of_user(owner, shared.get(owner.name, ()))
         if isinstance(record, Session):
             return Identity(owner, digest, mine, session=record)
         return Identity(owner, digest, scopes.narrow(record.scopes, mine, user=owner.name), token=record)

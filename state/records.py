@@ -86,6 +86,35 @@ class Service(Struct, frozen=True, kw_only=True):
         return f"service:{self.name}"
 
 
+class Share(Struct, frozen=True, kw_only=True):
+    """What the owner of a server gives to a user or (`user` empty) a group: `scopes`, each with `!server=`."""
+
+    owner: str
+    server: str = ""
+    user: str = ""
+    group: str = ""
+    scopes: tuple[str, ...]
+    created: float
+
+    @property
+    def key(self) -> str:
+        """Whom it is for: a user's name, or `group:NAME`."""
+        return self.user or f"group:{self.group}"
+
+
+class ShareCode(Struct, frozen=True, kw_only=True):
+    """What whoever brings the code is given, until `expires`. `used`: how often it was turned into a share."""
+
+    id: str
+    owner: str
+    server: str = ""
+    scopes: tuple[str, ...]
+    created: float
+    expires: float
+    used: int = 0
+    last_used: float | None = None
+
+
 class JobRef(Struct, frozen=True, kw_only=True):
     """Where a job is to be found: the cluster's name and the scheduler's own id (PSI/J: native id)."""
 

@@ -11,6 +11,7 @@ from state.store.leases import Leases
 from state.store.oauth import Codes
 from state.store.servers import Servers
 from state.store.services import Services
+from state.store.shares import Shares
 from state.store.tries import Tries
 from state.store.users import Users
 
@@ -23,6 +24,7 @@ class Store:
         self.users = Users(redis)
         self.groups = Groups(redis)
         self.services = Services(redis)
+        self.shares = Shares(redis)
         self.servers = Servers(redis)
         self.sessions = Sessions(redis)
         self.tokens = Tokens(redis)

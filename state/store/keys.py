@@ -56,6 +56,26 @@ def members(group_name: str) -> str:
     return f"towpath:{{g:{group_name}}}:members"
 
 
+def shares(owner: str) -> str:
+    """Hash: `SERVER/RECIPIENT` to JSON of a share of the owner's server."""
+    return f"towpath:{{u:{owner}}}:shares"
+
+
+def share_codes(owner: str) -> str:
+    """Hash: id of a share code to its digest."""
+    return f"towpath:{{u:{owner}}}:share-codes"
+
+
+def share_code(digest: str) -> str:
+    """JSON of a share code, with TTL."""
+    return f"towpath:{{c:{digest}}}:share-code"
+
+
+def shared(recipient: str) -> str:
+    """Set of `owner/server` that a user (by name) or a group (`group:NAME`) was given."""
+    return f"towpath:{{u:{recipient}}}:shared"
+
+
 def tokens(owner: str) -> str:
     """Hash: token id to digest. `owner`: a user's name, or a service's key."""
     return f"towpath:{{u:{owner}}}:tokens"
