@@ -94,6 +94,7 @@ class Bench:
         self.clock = Clock()
         self.auth = Links(store)
         self.config = config
+        self.roles = Roles.of(config)
         self.shut_down = []
         identities = Identities(store, lambda digests, user: None, lifetime=3600, roles=Roles.of(config))
         self.mirror = SimpleNamespace(
