@@ -222,6 +222,6 @@ def token_model(token: Token) -> dict[str, Any]:
         "last_activity": iso(token.last_activity),
         "expires_at": iso(token.expires),
         "note": token.note,
-        "session_id": None,
-        "oauth_client": "JupyterHub",
+        "session_id": token.session_id or None,
+        "oauth_client": token.client or "JupyterHub",
     }

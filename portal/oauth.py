@@ -15,9 +15,16 @@ Fields = list[tuple[str, str]]
 
 
 class Onward(Struct, frozen=True):
-    """The browser goes back to the client, with a code or an error."""
+    """The browser goes back to the client, with a code or an error.
+
+    `client` was let act for a person, with `scopes`; or, `given` False, was not. None: nothing came of it, or it is a
+    server of the person's own, which is let anyway.
+    """
 
     url: str
+    client: Client | None = None
+    given: bool = False
+    scopes: tuple[str, ...] = ()
 
 
 class Consent(Struct, frozen=True):

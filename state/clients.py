@@ -37,6 +37,16 @@ class Client(Struct, frozen=True, kw_only=True):
     no_confirm: bool = False
 
     @property
+    def owner(self) -> str:
+        """Whose server it is; `""`: a service is nobody's."""
+        return self.server.partition("/")[0] if self.server is not None else ""
+
+    @property
+    def server_name(self) -> str | None:
+        """The name of the server that it is; None: it is none."""
+        return self.server.partition("/")[2] if self.server is not None else None
+
+    @property
     def access(self) -> str:
         """The scope of those who may use it at all."""
         if self.server is not None:

@@ -43,7 +43,7 @@ class OAuthProvider:
         if isinstance(wish, str):
             return Onward(wish)
         if not granted:
-            return Onward(grant.decided(fields, client, ""))
+            return Onward(grant.decided(fields, client, ""), client)
         return await self._give(fields, client, wish, identity)
 
     async def exchange(self, fields: Fields, authorization: str) -> TokenAnswer:
@@ -102,8 +102,7 @@ class OAuthProvider:
 
     async def _must_ask(self, client: Client, granted: frozenset[str], identity: Identity) -> bool:
         """Whether the person is asked first: not for a server of their own, nor what they have allowed before."""
-        owner = client.server.partition("/")[0] if client.server is not None else ""
-        if client.no_confirm or owner == identity.user.name:
+        if client.no_confirm or client.owner == identity.user.name:
             return False
         tokens = await self._store.tokens.of_user(identity.user.name)
         return not granted <= _union(token.scopes for token in tokens if token.client == client.id)
@@ -121,7 +120,10 @@ class OAuthProvider:
             session_id=session.id,
         )
         secret = await self._store.codes.issue(code, lifetime=grant.CODE_SECONDS)
-        return Onward(grant.decided(fields, client, secret))
+        url = grant.decided(fields, client, secret)
+        if client.owner == code.user:
+            return Onward(url)
+        return Onward(url, client, given=True, scopes=code.scopes)
 
     async def _used_twice(self, code: str) -> None:
         """A code that comes a second time was stolen, by one of the two: its token ends (RFC 6749 section 4.1.2)."""

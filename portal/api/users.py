@@ -95,7 +95,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             found = await store.users.get_with_servers(identity.name) or (identity.user, [], {})
             model = shown(site, found, view, include_stopped=_include_stopped(request))
         model["token_id"] = identity.token.id if identity.token else None
-        model["session_id"] = identity.session.id if identity.session else None
+        bound = identity.token.session_id if identity.token else ""
+        model["session_id"] = identity.session.id if identity.session else bound or None
         model["scopes"] = sorted(identity.scopes)
         return reply(model)
 

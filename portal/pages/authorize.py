@@ -11,6 +11,7 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
+from portal import audit
 from portal.access import caller
 from portal.describe import in_words
 from portal.errors import error_page
@@ -19,6 +20,7 @@ from portal.oauth import Fields, OAuthRefusedError, Onward
 from portal.replies import FORM_LIMIT, go, page, raw_target, read_body, reply
 from portal.site import PAGE_HEADERS, Site
 from portal.verbs import read
+from state.audit import Act
 from state.identity import Identity
 
 MOST_FIELDS: Final = 50
@@ -33,12 +35,19 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         body = error_page(site, error.status, message=str(error), title="You cannot be signed in there")
         return Response(body, status_code=error.status, media_type="text/html", headers=PAGE_HEADERS)
 
-    def onward(request: Request[Any, Any, Any], url: str, status: int) -> Response[bytes]:
+    async def onward(request: Request[Any, Any, Any], answer: Onward, status: int) -> Response[bytes]:
         """Back to the client; a browser, on another origin, by a page of its own.
 
         Chromium holds a page's `form-action` against where its form's answer redirects to, and the sign-in page's and
         ours allow this hub alone.
         """
+        url, client = answer.url, answer.client
+        if client is not None and answer.given:
+            words = f"{client.title}: {' '.join(answer.scopes)}"
+            await audit.note(site.store, request, Act.CONSENT, user=client.owner, server=client.server_name, what=words)
+        elif client is not None:
+            why = "The person did not want to sign in there."
+            await audit.refused(site.store, request, Act.CONSENT, why=why, what=client.title)
         if url.startswith("/") or not _wants_page(request):
             return go(url, status=status)
         return page(site, "onward.html", user=None, url=url)
@@ -60,7 +69,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         except OAuthRefusedError as error:
             return refusal(error)
         if isinstance(answer, Onward):
-            return onward(request, answer.url, 302)
+            return await onward(request, answer, 302)
         return page(
             site,
             "authorize.html",
@@ -85,7 +94,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             answer = await site.oauth.decide(request_fields, identity, granted=granted)
         except OAuthRefusedError as error:
             return refusal(error)
-        return onward(request, answer.url, 303)
+        return await onward(request, answer, 303)
 
     @post("/oauth2/token", status_code=200)
     async def token(request: Request[Any, Any, Any]) -> Response[bytes]:

@@ -3,11 +3,13 @@
 Owns: `/hub/token`. Refuses to know what a token may do: `portal.tokens`.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
 
 from portal import audit
 from portal.access import need_user, signed_in
@@ -16,6 +18,7 @@ from portal.site import Site
 from portal.tokens import issue, told
 from portal.verbs import read
 from state.audit import Act
+from state.records import Token
 
 LIFETIMES: Final = (
     ("3600", "1 hour"),
@@ -26,6 +29,35 @@ LIFETIMES: Final = (
     ("", "never"),
 )
 BLANK: Final = {"note": "", "expires_in": "2592000", "scopes": ""}
+
+
+class Application(Struct, frozen=True):
+    """A server or a service that somebody has signed in to by the hub: `count` times that have not ended yet."""
+
+    client: str
+    note: str
+    count: int
+    first: float
+    last_activity: float | None
+
+
+def applications(tokens: Sequence[Token]) -> list[Application]:
+    """Those that hold tokens of somebody's, the newest first. Pure."""
+    held: dict[str, list[Token]] = {}
+    for token in tokens:
+        if token.client:
+            held.setdefault(token.client, []).append(token)
+    found = [
+        Application(
+            client=client,
+            note=mine[0].note,
+            count=len(mine),
+            first=min(token.created for token in mine),
+            last_activity=max((token.last_activity for token in mine if token.last_activity), default=None),
+        )
+        for client, mine in held.items()
+    ]
+    return sorted(found, key=lambda one: one.first, reverse=True)
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -41,7 +73,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             "token.html",
             400 if problem else 200,
             user=identity.user,
-            tokens=tokens[::-1],
+            tokens=[token for token in tokens[::-1] if not token.client],
+            applications=applications(tokens),
             typed=typed,
             problem=problem,
             secret=secret,
@@ -79,9 +112,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @post("/token/revoke")
     async def revoke(request: Request[Any, Any, Any]) -> Response[bytes]:
         _, user = await need_user(site, request, "tokens", signed_in(request).user.name)
-        token_id = (await read_form(request)).get("id", "")[:100]
-        if await site.store.tokens.revoke(user.name, token_id):
-            await audit.note(site.store, request, Act.TOKEN_REVOKED, user=user.name, what=f"token {token_id}")
+        fields = await read_form(request)
+        wanted = [fields.get("id", "")[:100]]
+        if "client" in fields:
+            tokens = await site.store.tokens.of_user(user.name)
+            wanted = [token.id for token in tokens if token.client and token.client == fields["client"]]
+        for token_id in wanted:
+            if await site.store.tokens.revoke(user.name, token_id):
+                await audit.note(site.store, request, Act.TOKEN_REVOKED, user=user.name, what=f"token {token_id}")
         return go(site.at("token"))
 
     return [every, make, revoke]

@@ -5,19 +5,19 @@ import pytest
 from tests.jupyterhub.rig import Running, serving
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hub(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("hub")) as hub:
         yield hub
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def alices(hub):
     with Running(hub, "alice") as server:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def echo(hub):
     """An app that tells what it was asked, as alice's server `echo`."""
     with Running(hub, "alice", "echo", profile="echo") as server:

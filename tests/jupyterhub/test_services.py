@@ -134,6 +134,16 @@ def test_who_is_not_signed_in_signs_in_first_and_comes_to_where_they_wanted(hub)
         assert (told["user"]["name"], told["uri"]) == ("bob", "/services/board/?deep=1")
 
 
+def test_a_person_sees_where_they_are_signed_in_and_ends_it(hub):
+    with closing(hub.browser_of("bob")) as browser, hub.api("carol") as admin:
+        visit(browser, "/services/board/")
+        assert "Signed in to board" in browser.get("/hub/token").text
+        acts = admin.get("/towpath/audit").text
+        assert "board: access:services!service=board" in acts
+        browser.post("/hub/token/revoke", data={"client": "service-board"})
+        assert "Signed in to board" not in browser.get("/hub/token").text
+
+
 def test_signing_out_is_known_to_a_service_at_once(hub):
     with closing(hub.browser_of("alice")) as browser:
         visit(browser, "/services/board/")
