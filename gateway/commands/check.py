@@ -1,4 +1,4 @@
-"""`towpath check`: whether the configuration is whole, the store answers, and every cluster can be used."""
+"""`towpath check`: whether the configuration is whole, and whether store, providers and clusters answer."""
 
 import argparse
 import asyncio
@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+from gateway.auth.addresses import away, hub_url
+from gateway.auth.oidc.probe import probe
 from gateway.serve import valkey
 from state.errors import StateUnavailableError
 from state.settings import Settings, load
@@ -30,6 +32,7 @@ def run(given: argparse.Namespace) -> int:
     findings = [
         Finding("configuration", good=True, text=source),
         asyncio.run(_state(settings)),
+        *asyncio.run(_providers(settings)),
         *_clusters(settings),
     ]
     width = max(len(finding.part) for finding in findings)
@@ -48,6 +51,24 @@ async def _state(settings: Settings) -> Finding:
         return Finding("state", good=False, text=str(error))
     await store.close()
     return Finding("state", good=True, text="embedded Valkey; running" if embedded else "answers")
+
+
+async def _providers(settings: Settings) -> list[Finding]:
+    """Ask those who sign people in on pages of their own what they are."""
+    auth = settings.config.auth
+    if auth is None:
+        return []
+    hub = hub_url(settings.config)
+    asked = [away(provider, auth, hub) for provider in auth.provider if provider.kind == "oidc"]
+    try:
+        answers = await asyncio.gather(*(probe(proof) for proof in asked))
+    finally:
+        for proof in asked:
+            await proof.close()
+    return [
+        Finding(f"sign-in {proof.config.name}", good=good, text=text)
+        for proof, (good, text) in zip(asked, answers, strict=True)
+    ]
 
 
 def _clusters(settings: Settings) -> list[Finding]:
