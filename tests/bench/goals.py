@@ -58,6 +58,7 @@ GOALS = (
     Goal("WebSocket 1 MB x 4, one worker, against CHP", "ws-1m-4", "rate", ONE, "chp", 1.5, True),
     Goal("200 servers at once, time against JupyterHub", "spawn", "time", HUB, "jupyterhub", 0.25, False),
     Goal("GET /hub/api/users/x, against JupyterHub", "api-user", "rate", HUB, "jupyterhub", 15.0, True),
+    Goal("sign-in by a provider, there and back, against JupyterHub", "sign-in", "rate", HUB, "jupyterhub", 5.0, True),
     Goal("100 MB down, growth of a worker", "body-100m-down", "growth", ONE, "", 16 * 2**20, False, "MB"),
     Goal("100 MB up, growth of a worker", "body-100m-up", "growth", ONE, "", 16 * 2**20, False, "MB"),
 )
