@@ -1,4 +1,4 @@
-"""`towpath check`: whether the configuration is whole, and whether store, directories and clusters can be used."""
+"""`towpath check`: whether the configuration is whole, and whether store, providers and clusters can be used."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ def run(given: argparse.Namespace) -> int:
     findings = [
         Finding("configuration", good=True, text=source),
         asyncio.run(_state(settings)),
-        *sign_in.probe(settings),
+        *asyncio.run(sign_in.probe(settings)),
         *_clusters(settings),
     ]
     width = max(len(finding.part) for finding in findings)

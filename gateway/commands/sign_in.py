@@ -7,35 +7,56 @@ import asyncio
 import os
 import pwd
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
+from gateway.auth.addresses import away, hub_url
 from gateway.auth.ldap.directory import Directory
+from gateway.auth.oidc.probe import probe as oidc_probe
 from gateway.auth.pam import command
 from gateway.commands.findings import Finding
-from state.config import LdapConfig, PamConfig, ProviderConfig
+from state.config import AuthConfig, LdapConfig, PamConfig, ProviderConfig
 from state.settings import Settings
 
 PAM_FOLDERS: Final = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 SUDO_SECONDS: Final = 10
 
 
-def probe(settings: Settings) -> list[Finding]:
+async def probe(settings: Settings) -> list[Finding]:
     """A row, or some, for each provider that can be asked without a person."""
-    providers = settings.config.auth.provider if settings.config.auth is not None else ()
-    return [finding for provider in providers for finding in _probe(provider)]
+    auth = settings.config.auth
+    if auth is None:
+        return []
+    hub = hub_url(settings.config)
+    rows = await asyncio.gather(*(_probe(provider, auth, hub) for provider in auth.provider))
+    return [finding for found in rows for finding in found]
 
 
-def _probe(provider: ProviderConfig) -> Iterator[Finding]:
+async def _probe(provider: ProviderConfig, auth: AuthConfig, hub: str) -> list[Finding]:
     part = f"sign-in {provider.name}"
-    if provider.kind == "ldap":
-        yield from _ldap(part, provider.ldap or LdapConfig())
-    elif provider.kind == "pam":
-        yield from _pam(part, provider.pam or PamConfig())
+    match provider.kind:
+        case "oidc":
+            return await _oidc(part, provider, auth, hub)
+        case "ldap":
+            return [finding async for finding in _ldap(part, provider.ldap or LdapConfig())]
+        case "pam":
+            return list(_pam(part, provider.pam or PamConfig()))
+        case _:
+            return []
 
 
-def _ldap(part: str, config: LdapConfig) -> Iterator[Finding]:
+async def _oidc(part: str, provider: ProviderConfig, auth: AuthConfig, hub: str) -> list[Finding]:
+    """What one that signs people in on pages of its own says that it is."""
+    asked = away(provider, auth, hub)
+    try:
+        good, text = await oidc_probe(asked)
+    finally:
+        await asked.close()
+    return [Finding(part, good=good, text=text)]
+
+
+async def _ldap(part: str, config: LdapConfig) -> AsyncIterator[Finding]:
     if config.tls != "verified":
         how = "WITHOUT TLS" if config.tls == "none" else "WITHOUT CHECKING WHO IT IS"
         yield Finding(
@@ -45,7 +66,7 @@ def _ldap(part: str, config: LdapConfig) -> Iterator[Finding]:
             text=f"passwords go to the directory {how} (tls = {config.tls!r}): whoever can stand in between reads them",
         )
     try:
-        told = asyncio.run(Directory(config).probe())
+        told = await Directory(config).probe()
     except (ValueError, OSError) as error:
         yield Finding(part, good=False, text=str(error))
         return

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import costs, hubs, loads, machine, memory, report
+from tests.bench import costs, hubs, loads, machine, memory, report, sign_in
 from tests.bench.chapters import with_first
 from tests.bench.goals import ALL, CROWD, HUB, ONE
 from tests.bench.jupyterhub import JupyterHub
@@ -74,6 +74,9 @@ def arguments() -> argparse.Namespace:
         wanted.rounds = wanted.spawn_rounds = 1
         wanted.seconds = 1.0
     return wanted
+
+
+SIGN_IN = report.Line("sign-in", "sign-in by a provider, there and back", {"rate": "/s", "p50": "ms", "p99": "ms"})
 
 
 class Bench:
@@ -232,6 +235,32 @@ class Bench:
         finally:
             await self.down(running)
 
+    async def sign_ins(self) -> None:
+        """People who sign in by a provider."""
+        if not self.asked("sign-in"):
+            return
+        provider = sign_in.Provider(self.folder)
+        running: list = []
+        try:
+            await provider.start()
+            made = [
+                sign_in.JupyterHubByOAuth(self.room("jupyterhub-sign-in"), provider.issuer),
+                sign_in.TowpathByOidc(
+                    HUB, self.room("towpath-sign-in"), workers=machine.cores(), issuer=provider.issuer
+                ),
+            ]
+            running = await self.up([hub for hub in made if hub.name in self.names])
+
+            async def enter(hub: sign_in.SignsIn) -> dict[str, float]:
+                return await sign_in.measure(hub, self.wanted.seconds)
+
+            for number in range(self.wanted.rounds):
+                await self.run.round(SIGN_IN.scenario, SIGN_IN.metrics, number, running, enter)
+            self.save()
+        finally:
+            await self.down(running)
+            await provider.stop()
+
     async def starts(self) -> None:
         """From the command to the ready line, with an empty data directory."""
 
@@ -275,7 +304,7 @@ class Bench:
         ]
         command = f'make bench ARGS="{" ".join(chosen)}"' if chosen else "make bench"
         return report.text(
-            self.run, machine.described(BENCH_PYTHON), data=data, hub=[USER, USERS, self.spawn, START, *(line for line, _ in CROWDED)], memory=self.memory,
+            self.run, machine.described(BENCH_PYTHON), data=data, hub=[USER, USERS, self.spawn, SIGN_IN, START, *(line for line, _ in CROWDED)], memory=self.memory,
             rounds=self.wanted.rounds, seconds=self.wanted.seconds, command=command,
             publish=self.wanted.publish,
         )  # fmt: skip
@@ -303,6 +332,7 @@ async def main() -> None:
         await bench.hub()
         if not wanted.profile:
             await bench.crowd()
+            await bench.sign_ins()
             await bench.starts()
             await bench.memories()
             bench.save()

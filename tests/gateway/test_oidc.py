@@ -272,6 +272,32 @@ def test_the_log_of_all_this_holds_no_secret(place):
         assert word not in log, word
 
 
+def test_check_asks_the_provider_and_says_what_to_register_there(place):
+    campus, hub = place
+    done = hub.command("check")
+    (line,) = [line for line in done.stdout.splitlines() if "sign-in campus" in line]
+    assert line.startswith("ok ")
+    assert f"{campus.issuer} answers, 2 keys (ES256, RS256)" in line
+    assert "redirect URI to register: http://127.0.0.1:8000/hub/oauth_callback;" in line
+    assert "address after signing out: http://127.0.0.1:8000/hub/signed-out;" in line
+    assert "back-channel logout: http://127.0.0.1:8000/hub/backchannel-logout/campus" in line
+    config = hub.config.read_text()
+    try:
+        hub.config.write_text(config.replace(f'issuer = "{campus.issuer}"', f'issuer = "{campus.issuer}/"'))
+        done = hub.command("check", check=False)
+        assert done.returncode == 1
+        assert f"is of '{campus.issuer}', not of '{campus.issuer}/'" in done.stdout
+        hub.config.write_text(
+            config.replace(f'issuer = "{campus.issuer}"', f'issuer = "http://127.0.0.1:{free_port()}"')
+        )
+        done = hub.command("check", check=False)
+        assert done.returncode == 1
+        assert "FAIL  sign-in campus" in done.stdout
+        assert "does not answer" in done.stdout
+    finally:
+        hub.config.write_text(config)
+
+
 # --- several providers -------------------------------------------------------------------------------------------
 LOGO = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
 
