@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 from campus import Campus
-from conftest import free_port
 from playwright.sync_api import expect, sync_playwright
+from ports import free_port
 from stage import Stage
 
 from tests.browser.test_main_job import CHROMIUM_ARGUMENTS

@@ -9,8 +9,8 @@ from html import unescape
 import httpx
 import pytest
 from campus import PEOPLE, Browser, Campus, words
-from conftest import free_port
 from hub import ROOT, Hub, eventually
+from ports import free_port
 from stage import Stage
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
