@@ -30,8 +30,8 @@ PARAMETERS = {
 }
 
 
-OWN_PROOF = {"/hub/api/oauth2/token"}
-"""What programs call without a header of ours, with a secret in the body: a cookie proves nothing there."""
+OWN_PROOF = {"/hub/api/oauth2/token", "/hub/backchannel-logout/x"}
+"""What programs call without a header of ours, with their proof in the body: a cookie proves nothing there."""
 
 
 class Anything:
