@@ -26,7 +26,7 @@ help:  ## Say what there is
 run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ (ARGS="--port 9000" to change)
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" exec $(BIN)/towpath serve $(ARGS)
 
-test: check .venv-jupyter/.done tests/idp/node_modules/.done debian-test cluster-apps  ## Install what the tests need, and run them all
+test: check .venv-jupyter/.done tests/idp/node_modules/.done .cache/jupyterhub-rest-api.yml debian-test cluster-apps  ## Install what the tests need, and run them all
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 test-slurm-versions: .venv/.test debian-test  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
@@ -115,6 +115,15 @@ tests/idp/node_modules/.done: tests/idp/package-lock.json
 	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm >/dev/null; }
 	npm ci --silent --prefix tests/idp
 	touch $@
+
+# JupyterHub's own description of its API, which ours is tried with. Only its sdist has it; nothing of that is installed.
+.cache/jupyterhub-rest-api.yml: requirements/jupyterhub-sdist.lock | $(UV)
+	@echo "Fetching JupyterHub's rest-api.yml"
+	mkdir -p .cache
+	.venv-uv/bin/pip download --quiet --disable-pip-version-check --no-deps --no-binary jupyterhub --require-hashes \
+	    -r requirements/jupyterhub-sdist.lock -d .cache/sdist
+	tar -xzOf .cache/sdist/jupyterhub-*.tar.gz --wildcards '*/docs/source/_static/rest-api.yml' > $@
+	rm -r .cache/sdist
 
 .PHONY: cluster-apps
 cluster-apps: $(UV)

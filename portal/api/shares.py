@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from portal import audit, sharing
-from portal.access import View, need_user
+from portal.access import View, need_anywhere, need_user
 from portal.paging import Page, listed, page_of
 from portal.replies import empty, read_json, reply, with_slash
 from portal.site import Site
@@ -43,7 +43,8 @@ def server_of(request: Request[Any, Any, Any]) -> str | None:
 
 
 def one_server(request: Request[Any, Any, Any]) -> str:
-    """The same, where the path must be about one. Raises 405."""
+    """The same, where the path must be about one. Raises 405, and 403 first for a caller who may share nothing."""
+    need_anywhere(request, "shares")
     server = server_of(request)
     if server is None:
         raise HTTPException(status_code=405, detail="Name a server: only a list is of all of them.")
