@@ -128,7 +128,8 @@ SLURM_PACKAGES := munged:munge mariadbd:mariadb-server slurmctld:slurmctld slurm
 	"$(SLURM_PLUGINS)/accounting_storage_mysql.so:slurm-wlm-mysql-plugin"
 
 debian-test: debian-slurm
-	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo
+	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo \
+	    slapd:slapd ldapadd:ldap-utils nginx:nginx
 
 debian-slurm:
 	@tests/debian.sh $(SLURM_PACKAGES)

@@ -19,7 +19,7 @@ from gateway.address import client_address
 from gateway.answers import PortalAnswers
 from gateway.app import App
 from gateway.auth.account import local_user
-from gateway.auth.cookies import FLOW_NAME, PLAIN_NAME, CookieJar
+from gateway.auth.cookies import FLOW_NAME, KNOWN_NAME, PLAIN_NAME, CookieJar
 from gateway.auth.credentials import Brought
 from gateway.auth.header import hidden
 from gateway.auth.local import LocalAuth
@@ -131,7 +131,7 @@ class Gateway:
             TunnelOptions(
                 public_scheme=public.scheme,
                 trusted_proxies=proxies,
-                hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), SESSION_ID}),
+                hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), KNOWN_NAME.encode(), SESSION_ID}),
                 hidden_headers=hidden(people.provider),
                 message_limit=door.message_limit,
                 on_activity=on_activity,

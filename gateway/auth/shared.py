@@ -53,7 +53,7 @@ def _proof(
             back = callback(config, provider, hub_url)
             return OidcProvider(provider, config.provider, redirect_uri=back, signed_out=f"{hub_url}{SIGNED_OUT}")
         case "ldap" | "pam":
-            return by_password(provider, config, store.tries)
+            return by_password(provider, config, store.tries, hub_url=hub_url)
         case "header":
             return by_header(provider, config, proxies=proxies, hub_url=hub_url)
         case _:
@@ -150,6 +150,8 @@ class SharedAuth(BrowserSessions):
         """See `portal.auth.Auth.farewell`."""
         standing = await self._standing(request)
         proof = self._proofs.get(standing.provider) if standing is not None else None
+        if isinstance(proof, HeaderProof):
+            return proof.sign_out_url
         if standing is None or not isinstance(proof, OidcProvider):
             return ""
         return await proof.goodbye(standing)
@@ -213,8 +215,8 @@ class SharedAuth(BrowserSessions):
             shown=proven.shown,
             allowed=proven.allowed,
             admin=proven.admin,
-            sealed=sealed,
-            asks=asks,
+            sealed=sealed or proven.kept,
+            asks=asks or proven.asks,
             began=now,
             checked=now,
         )
