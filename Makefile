@@ -139,7 +139,7 @@ SLURM_PACKAGES := munged:munge mariadbd:mariadb-server slurmctld:slurmctld slurm
 
 debian-test: debian-slurm
 	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo \
-	    /usr/share/modules/init/bash:environment-modules
+	    /usr/share/modules/init/bash:environment-modules slapd:slapd ldapadd:ldap-utils nginx:nginx
 
 debian-slurm:
 	@tests/debian.sh $(SLURM_PACKAGES)

@@ -20,7 +20,7 @@ from gateway.answers import PortalAnswers
 from gateway.app import App
 from gateway.auth.account import local_user
 from gateway.auth.addresses import hub_url
-from gateway.auth.cookies import FLOW_NAME, PLAIN_NAME, CookieJar
+from gateway.auth.cookies import FLOW_NAME, KNOWN_NAME, PLAIN_NAME, CookieJar
 from gateway.auth.credentials import Brought
 from gateway.auth.header import hidden
 from gateway.auth.local import LocalAuth
@@ -132,7 +132,7 @@ class Gateway:
             TunnelOptions(
                 public_scheme=public.scheme,
                 trusted_proxies=proxies,
-                hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), SESSION_ID}),
+                hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), KNOWN_NAME.encode(), SESSION_ID}),
                 hidden_headers=hidden(people.provider),
                 message_limit=door.message_limit,
                 on_activity=on_activity,

@@ -51,7 +51,7 @@ def _proof(
         case "oidc":
             return away(provider, config, hub_url)
         case "ldap" | "pam":
-            return by_password(provider, config, store.tries)
+            return by_password(provider, config, store.tries, hub_url=hub_url)
         case "header":
             return by_header(provider, config, proxies=proxies, hub_url=hub_url)
         case _:
@@ -140,6 +140,8 @@ class SharedAuth(BrowserSessions):
         """See `portal.auth.Auth.farewell`."""
         standing = await self._standing(request)
         proof = self._proofs.get(standing.provider) if standing is not None else None
+        if isinstance(proof, HeaderProof):
+            return proof.sign_out_url
         if standing is None or not isinstance(proof, OidcProvider):
             return ""
         return await proof.goodbye(standing)
@@ -201,8 +203,8 @@ class SharedAuth(BrowserSessions):
             shown=proven.shown,
             allowed=proven.allowed,
             admin=proven.admin,
-            sealed=sealed,
-            asks=asks,
+            sealed=sealed or proven.kept,
+            asks=asks or proven.asks,
             began=now,
             checked=now,
         )
