@@ -286,6 +286,7 @@ class SlurmLauncher:
                 )
                 return
         at = 0.0 if not seen.state.final else since if over else now
+        seen = replace(seen, unsure=seen.state.final and not told and attempt not in self._asked)
         self._known[attempt] = Known(
             id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=at, told=told
         )
@@ -295,7 +296,7 @@ class SlurmLauncher:
         past, over = word.pasts.get(attempt), known.view.state.final
         if past is not None and past.facts is not None:
             full = past_view(past, attempt, None, known.view)
-            view, since = (_with_word(known.view, full), known.since) if over else (full, now)
+            view, since = (replace(_with_word(known.view, full), unsure=False), known.since) if over else (full, now)
             self._known[attempt] = Known(id=past.id, view=view, asked=known.asked, seen=True, since=since, told=True)
         elif over:
             return
@@ -338,6 +339,8 @@ class SlurmLauncher:
         for attempt, known in list(self._known.items()):
             if attempt not in present and known.view.state.final and now - known.since > KEEP_SECONDS:
                 del self._known[attempt]
+            elif known.view.state.final and known.view.unsure and self._has_word(attempt):
+                known.view = replace(known.view, unsure=False)
         self._asked &= self._known.keys()
         self._explained = {attempt: count for attempt, count in self._explained.items() if attempt in self._known}
 
