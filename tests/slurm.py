@@ -69,6 +69,16 @@ class Slurm:
         """One field of the job itself (not of its steps) in the database; empty while it is not there."""
         return self.run("sacct", "-nPX", "--jobs", job, f"--format={field}").strip()
 
+    def runs(self, command: str) -> bool:
+        """Whether a process of this command of Slurm's runs, on this cluster; another Debian's has its loader's name."""
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_text().split("\0") if entry.name.isdigit() else ()
+                ours = any(Path(word).name == command for word in words)
+                if ours and str(self.slurm_conf) in (entry / "environ").read_text():
+                    return True
+        return False
+
     def save(self) -> None:
         """Return when slurmctld has written down all that it knows; it does so every few seconds, a crash forgets the rest."""
         state = self.layout.state / "slurmctld" / "part_state"  # written in the same round as the jobs, after them
