@@ -29,12 +29,14 @@ run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ 
 test: check .venv-jupyter/.done tests/idp/node_modules/.done debian-test cluster-apps  ## Install what the tests need, and run them all
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
-test-slurm-versions: .venv/.test debian-slurm  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
+test-slurm-versions: .venv/.test debian-test  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
 	@for release in trixie forky; do
 	    $(SUDO) deploy/devcluster/another-debian.sh $$release $(DEBIANS)-$$release
+	    $(SUDO) deploy/devcluster/pyslurm/build.sh $(DEBIANS)-$$release $(CURDIR)/.venv-uv/bin/pip
 	    echo "Slurm of Debian $$release"
 	    # The browser's tests start apps that were installed for this release's Python.
-	    TOWPATH_TEST_DEBIAN=$(DEBIANS)-$$release $(BIN)/python -m pytest $(SPREAD) -m "not browser" tests/cluster $(ARGS)
+	    TOWPATH_TEST_DEBIAN=$(DEBIANS)-$$release $(BIN)/python -m pytest $(SPREAD) -m "not browser" \
+	        tests/contracts/test_launcher.py tests/cluster $(ARGS)
 	done
 
 check: .venv/.test  ## Format, lint, types, import directions
@@ -128,7 +130,8 @@ SLURM_PACKAGES := munged:munge mariadbd:mariadb-server slurmctld:slurmctld slurm
 	"$(SLURM_PLUGINS)/accounting_storage_mysql.so:slurm-wlm-mysql-plugin"
 
 debian-test: debian-slurm
-	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo
+	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo \
+	    /usr/share/modules/init/bash:environment-modules
 
 debian-slurm:
 	@tests/debian.sh $(SLURM_PACKAGES)
