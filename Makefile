@@ -35,7 +35,8 @@ test-slurm-versions: .venv/.test debian-test  ## The tests on a cluster again, o
 	    $(SUDO) deploy/devcluster/pyslurm/build.sh $(DEBIANS)-$$release $(CURDIR)/.venv-uv/bin/pip
 	    echo "Slurm of Debian $$release"
 	    # The browser's tests start apps that were installed for this release's Python.
-	    TOWPATH_TEST_DEBIAN=$(DEBIANS)-$$release $(BIN)/python -m pytest $(SPREAD) -m "not browser" tests/contracts/test_launcher.py tests/cluster $(ARGS)
+	    TOWPATH_TEST_DEBIAN=$(DEBIANS)-$$release $(BIN)/python -m pytest $(SPREAD) -m "not browser" \
+	        tests/contracts/test_launcher.py tests/cluster $(ARGS)
 	done
 
 check: .venv/.test  ## Format, lint, types, import directions

@@ -90,9 +90,14 @@ class Slurm:
             time.sleep(0.05)
 
     def resume(self, node: str) -> None:
-        """Let a drained node have jobs again; a slurmctld that has just begun refuses until the node is heard of."""
+        """Let a drained node have jobs again.
+
+        A slurmctld that has just begun refuses until the node is heard of; 24.11 does it then, and says that it does not.
+        """
         end = time.monotonic() + 90
         while (done := self.attempt("scontrol", "update", f"NodeName={node}", "State=RESUME")).returncode:
+            if "drain" not in self.run("sinfo", "-h", "-n", node, "-o", "%T"):
+                return
             assert time.monotonic() < end, done.stderr
             time.sleep(0.1)
 
