@@ -386,6 +386,22 @@ def test_a_logout_token_for_a_person_ends_all_their_sessions_of_that_provider(ca
     run(main)
 
 
+def test_two_sessions_here_of_one_session_there_end_together(campus, run):
+    """Somebody who lost the hub's cookie and came back while they were signed in there."""
+
+    async def main(auth, clock):
+        first, second = Visitor(auth), Visitor(auth)
+        await first.sign_in("alice")
+        second._there = first._there
+        await second.sign_in("alice")
+        sids = {standing.sid for standing in await auth._store.standings.of_user("alice")}
+        assert len(sids) == 1
+        await auth.ended_there("campus", logout_token(campus, sid=sids.pop()))
+        assert await first.signed_in() is await second.signed_in() is None
+
+    run(main)
+
+
 def test_a_logout_token_works_once(campus, run):
     async def main(auth, clock):
         token = logout_token(campus, sub="alice")
