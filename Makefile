@@ -26,15 +26,17 @@ help:  ## Say what there is
 run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ (ARGS="--port 9000" to change)
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" exec $(BIN)/towpath serve $(ARGS)
 
-test: check .venv-jupyter/.done tests/idp/node_modules/.done debian-test cluster-apps  ## Install what the tests need, and run them all
+test: check .venv-jupyter/.done tests/idp/node_modules/.done .cache/jupyterhub-rest-api.yml debian-test cluster-apps  ## Install what the tests need, and run them all
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
-test-slurm-versions: .venv/.test debian-slurm  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
+test-slurm-versions: .venv/.test debian-test  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
 	@for release in trixie forky; do
 	    $(SUDO) deploy/devcluster/another-debian.sh $$release $(DEBIANS)-$$release
+	    $(SUDO) deploy/devcluster/pyslurm/build.sh $(DEBIANS)-$$release $(CURDIR)/.venv-uv/bin/pip
 	    echo "Slurm of Debian $$release"
 	    # The browser's tests start apps that were installed for this release's Python.
-	    TOWPATH_TEST_DEBIAN=$(DEBIANS)-$$release $(BIN)/python -m pytest $(SPREAD) -m "not browser" tests/cluster $(ARGS)
+	    TOWPATH_TEST_DEBIAN=$(DEBIANS)-$$release $(BIN)/python -m pytest $(SPREAD) -m "not browser" \
+	        tests/contracts/test_launcher.py tests/cluster $(ARGS)
 	done
 
 check: .venv/.test  ## Format, lint, types, import directions
@@ -115,6 +117,15 @@ tests/idp/node_modules/.done: tests/idp/package-lock.json
 	npm ci --silent --prefix tests/idp
 	touch $@
 
+# JupyterHub's own description of its API, which ours is tried with. Only its sdist has it; nothing of that is installed.
+.cache/jupyterhub-rest-api.yml: requirements/jupyterhub-sdist.lock | $(UV)
+	@echo "Fetching JupyterHub's rest-api.yml"
+	mkdir -p .cache
+	.venv-uv/bin/pip download --quiet --disable-pip-version-check --no-deps --no-binary jupyterhub --require-hashes \
+	    -r requirements/jupyterhub-sdist.lock -d .cache/sdist
+	tar -xzOf .cache/sdist/jupyterhub-*.tar.gz --wildcards '*/docs/source/_static/rest-api.yml' > $@
+	rm -r .cache/sdist
+
 .PHONY: cluster-apps
 cluster-apps: $(UV)
 	@deploy/devcluster/apps/install.sh $(APPS) $(CURDIR)/requirements/apps.lock $(CURDIR)/$(UV)
@@ -128,7 +139,8 @@ SLURM_PACKAGES := munged:munge mariadbd:mariadb-server slurmctld:slurmctld slurm
 	"$(SLURM_PLUGINS)/accounting_storage_mysql.so:slurm-wlm-mysql-plugin"
 
 debian-test: debian-slurm
-	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo
+	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo \
+	    /usr/share/modules/init/bash:environment-modules slapd:slapd ldapadd:ldap-utils nginx:nginx
 
 debian-slurm:
 	@tests/debian.sh $(SLURM_PACKAGES)

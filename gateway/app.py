@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import Final, Protocol
 
 from gateway import paths
+from gateway.access import may_access
 from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought, bearer
 from gateway.hub_apps import NOTHING, HubApps, Told
@@ -32,9 +33,7 @@ from portal.errors import Answer
 from state.errors import StateUnavailableError
 from state.identity import Identity
 from state.mirror import Mirror
-from state.names import server_key
 from state.records import Route
-from state.scopes import may
 from state.store.credentials import digest
 
 log = logging.getLogger("towpath.door")
@@ -312,14 +311,17 @@ class App:
         """The route if there is one, when the caller may use it. Raises Refusal and _Ask."""
         user, segment = target.user, target.segment
         route = self._mirror.lookup(user, segment)
-        if route is None and (self._may_access(identity, user, "") or self._may_access(identity, user, segment)):
+        writing = request.head.websocket or request.method not in _SAFE
+        if route is None and any(may_access(identity, user, name, writing=writing) for name in ("", segment)):
             # This worker's mirror may be late: whoever was told "ready" must not find nothing.
             late = self._known("route", found, lambda: self._find(user, segment))
             assert late is None or isinstance(late, Route)
             route = late
         name = route.name if route is not None else ""
-        if not self._may_access(identity, user, name):
+        if not may_access(identity, user, name, writing=writing):
             self._visits(request, identity, user, name, refused=True)
+            if writing and may_access(identity, user, name, writing=False):
+                raise Refusal(403, "This server is shared with you to look at: you can change and run nothing in it.")
             # The same answer whether or not there is such a server: who runs what is nobody else's business.
             raise Refusal(403, "You have no access to this server.")
         if not self._mirror.fresh:
@@ -386,11 +388,6 @@ class App:
             ),
             host_is_ours=self._allowed_hosts is None or _host_name(brought.host) in self._allowed_hosts,
         )
-
-    def _may_access(self, identity: Identity, user: str, name: str) -> bool:
-        if identity.session is not None and identity.is_user(user):
-            return True
-        return may(identity.access, "access:servers", server=server_key(user, name))
 
     # --- answers of our own --------------------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ from gateway.address import client_address
 from gateway.answers import PortalAnswers
 from gateway.app import App
 from gateway.auth.account import local_user
-from gateway.auth.cookies import FLOW_NAME, PLAIN_NAME, CookieJar
+from gateway.auth.addresses import hub_url
+from gateway.auth.cookies import FLOW_NAME, KNOWN_NAME, PLAIN_NAME, CookieJar
 from gateway.auth.credentials import Brought
 from gateway.auth.header import hidden
 from gateway.auth.local import LocalAuth
@@ -131,7 +132,7 @@ class Gateway:
             TunnelOptions(
                 public_scheme=public.scheme,
                 trusted_proxies=proxies,
-                hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), SESSION_ID}),
+                hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), KNOWN_NAME.encode(), SESSION_ID}),
                 hidden_headers=hidden(people.provider),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
@@ -212,15 +213,6 @@ def _auth(config: Config, store: Store, jar: CookieJar, proxies: tuple[Network, 
     if config.auth is not None:
         return SharedAuth(store, jar, config.auth, hub_url=hub_url(config), proxies=proxies)
     return LocalAuth(store, jar, lifetime=AuthConfig().session_lifetime, user=local_user(getpass.getuser()))
-
-
-def hub_url(config: Config) -> str:
-    """The URL of the hub's pages as browsers see it, with a slash at the end."""
-    door = config.gateway
-    host = f"[{door.host}]" if ":" in door.host else door.host
-    base = door.base_path
-    origin = (door.public_url or f"http://{host}:{door.port}").rstrip("/").removesuffix(base.rstrip("/"))
-    return f"{origin}{base}hub/"
 
 
 def _hosts(config: Config) -> frozenset[bytes] | None:

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.auth.cookies import COOKIES
 from gateway.tunnel import Tunnel, UpstreamError
 from gateway.tunnel.headers import HOP_BY_HOP, Fields, ResponseHead, named_in_connection
 from gateway.wire import Request
@@ -90,7 +91,16 @@ class Handover:
         scope["client"] = (asked.peer, 0)
         state = scope.setdefault("state", {})
         state["identity"], state["address"] = asked.identity, asked.address
-        await self._portal(scope, receive, send)
+        cookies: list[str] = []
+        state[COOKIES] = cookies
+
+        async def with_cookies(message: Any) -> None:
+            if cookies and message["type"] == "http.response.start":
+                more = ((b"set-cookie", value.encode()) for value in cookies)
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        await self._portal(scope, receive, with_cookies)
 
 
 def request_block(fields: Fields) -> bytes:

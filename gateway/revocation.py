@@ -1,4 +1,4 @@
-"""What ends when a credential ends: open WebSockets and long streams, within a second, on every worker.
+"""What ends when a credential or a right ends: open WebSockets and long streams, within a second, on every worker.
 
 Owns: the way from a `revoked` event of the feed to the connections that it concerns. Refuses to know why.
 """
@@ -6,12 +6,17 @@ Owns: the way from a `revoked` event of the feed to the connections that it conc
 import asyncio
 from typing import Final
 
+from gateway.access import may_access
 from gateway.tunnel import Caller, Tunnel
 from state.errors import StateUnavailableError
+from state.identity import Identity
 from state.mirror import Mirror
+from state.records import Route
 
 SIGNED_OUT: Final = 4401
 """WebSocket close code: who opened this is signed out (private range, RFC 6455 section 7.4.2; as HTTP 401)."""
+NO_ACCESS: Final = 4403
+"""WebSocket close code: who opened this may not use the server any more (as HTTP 403)."""
 
 
 class Revocation:
@@ -23,7 +28,7 @@ class Revocation:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, digests: frozenset[str], user: str) -> None:
-        """End what these credentials opened; what this user opened is checked anew."""
+        """End what these credentials opened; what this user (or who goes by this group) opened is checked anew."""
         if digests:
             self._tunnel.close_where(lambda caller: caller.digest in digests, SIGNED_OUT, "signed out")
         if user:
@@ -32,19 +37,33 @@ class Revocation:
             task.add_done_callback(self._tasks.discard)
 
     async def _check(self, user: str) -> None:
-        """End what is no longer proven. Without an answer nothing is ended: the next check will."""
-        held: set[str] = set()
-
-        def note(caller: Caller) -> bool:
-            if caller.user == user:
-                held.add(caller.digest)
-            return False
-
-        self._tunnel.close_where(note, SIGNED_OUT, "")
-        for digest in held:
+        """End what is no longer proven, or no longer allowed. Without an answer nothing is ended: the next will."""
+        for digest in self._held(user):
             try:
                 identity = await self._mirror.identify_session(digest) or await self._mirror.identify_token(digest)
             except StateUnavailableError:
                 return
             if identity is None:
                 self(frozenset({digest}), "")
+            else:
+                self._recheck(identity)
+
+    def _held(self, user: str) -> set[str]:
+        """The credentials by which this user has something open; for a group, everybody's: rights may go by it."""
+        held: set[str] = set()
+
+        def note(caller: Caller) -> bool:
+            if caller.user == user or user.startswith("group:"):
+                held.add(caller.digest)
+            return False
+
+        self._tunnel.close_where(note, SIGNED_OUT, "")
+        return held
+
+    def _recheck(self, identity: Identity) -> None:
+        def lost(caller: Caller, route: Route, writing: bool) -> bool:  # noqa: FBT001 - as `Tunnel.end_where` asks
+            return caller.digest == identity.digest and not may_access(
+                identity, route.user, route.name, writing=writing
+            )
+
+        self._tunnel.end_where(lost, NO_ACCESS, "access was taken away")

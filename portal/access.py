@@ -35,15 +35,18 @@ class Sees(Protocol):
 class View:
     """What one caller may do. `itself`: the caller asks who they are, which any credential may."""
 
-    __slots__ = ("_itself", "_scopes")
+    __slots__ = ("_everywhere", "_itself", "_scopes")
 
     def __init__(self, identity: Identity, *, itself: bool = False) -> None:
         self._scopes = identity.scopes
         self._itself = itself
+        self._everywhere: dict[str, bool] = {}
 
     def __call__(self, scope: str, user: User, server: str | None) -> bool:
         """See `Sees`."""
         if self._itself and scope in {"read:users:name", "read:users:groups"}:
+            return True
+        if self.everywhere(scope):
             return True
         key = "" if server is None else server_key(user.name, server)
         return scopes.may(self._scopes, scope, user=user.name, server=key, groups=user.groups)
@@ -59,8 +62,11 @@ class View:
         return scopes.may(self._scopes, scope, service=service.name)
 
     def everywhere(self, scope: str) -> bool:
-        """Whether the caller has this scope without a filter."""
-        return scopes.may(self._scopes, scope)
+        """Whether the caller has this scope without a filter. Worked out once: lists ask it for each item."""
+        known = self._everywhere.get(scope)
+        if known is None:
+            known = self._everywhere[scope] = scopes.may(self._scopes, scope)
+        return known
 
     def anywhere(self, scope: str) -> bool:
         """Whether the caller has this scope for something, whatever that is."""

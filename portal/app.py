@@ -22,6 +22,9 @@ from portal.api import (
     retired,
     servers,
     services,
+    share_codes,
+    shared,
+    shares,
     shutdown,
     tokens,
     towpath,
@@ -29,8 +32,8 @@ from portal.api import (
     users,
 )
 from portal.faults import handlers
+from portal.pages import accept_share, admin, authorize, home, login, logout, moved, pending, person, spawn, stop
 from portal.pages import audit as audit_page
-from portal.pages import authorize, home, login, logout, moved, pending, spawn, stop
 from portal.pages import tokens as token_page
 from portal.replies import BODY_LIMIT
 from portal.site import Services, Site
@@ -48,13 +51,19 @@ API = (
     tokens,
     groups,
     services,
+    share_codes,
+    shared,
+    shares,
     proxy,
+    shares,
+    share_codes,
+    shared,
     shutdown,
     retired,
     metrics,
     authorize,
 )
-PAGES = (login, logout, home, spawn, pending, stop, token_page, audit_page, moved)
+PAGES = (accept_share, login, logout, home, spawn, pending, stop, token_page, audit_page, admin, person, moved)
 
 
 def create_portal(given: Services) -> Litestar:

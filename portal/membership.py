@@ -75,6 +75,7 @@ async def end(site: Site, group: str) -> bool:
     for user in await site.store.users.gather(members):
         if user is not None:
             await change(site, user, leave=(group,))
+    await site.store.shares.remove_recipient(f"group:{group}")
     gone = await site.store.groups.remove(group)
     await site.store.feed.revoke(user=f"group:{group}")
     return gone

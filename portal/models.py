@@ -127,25 +127,26 @@ def user_model(
     `sees(scope, user, server name or None)` answers for the caller. `roles`: the user's, by name.
     """
     model: dict[str, Any] = {"kind": "user", "name": user.name}
-    full = sees("read:users", user, None)
-    if full:
-        default = next((server for server in servers if server.name == ""), None)
-        model.update(
-            admin=user.admin,
-            roles=list(roles),
-            groups=list(user.groups),
-            server=server_path(base_path, user.name, "") if default and is_ready(default) else None,
-            pending=pending(default) if default else None,
-            created=iso(user.created),
-            last_activity=iso(user.last_activity),
-            user_info={},
-            auth_state=None,
-        )
+    if sees("read:users", user, None):
+        default = next((server for server in servers if server.name == ""), None) if servers else None
+        model = {
+            "kind": "user",
+            "name": user.name,
+            "admin": user.admin,
+            "roles": roles,
+            "groups": user.groups,
+            "server": server_path(base_path, user.name, "") if default and is_ready(default) else None,
+            "pending": pending(default) if default else None,
+            "created": iso(user.created),
+            "last_activity": iso(user.last_activity),
+            "user_info": {},
+            "auth_state": None,
+        }
     else:
         every = {
             "admin": user.admin,
-            "roles": list(roles),
-            "groups": list(user.groups),
+            "roles": roles,
+            "groups": user.groups,
             "last_activity": iso(user.last_activity),
             "user_info": {},
         }

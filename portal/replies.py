@@ -95,6 +95,11 @@ def raw_target(request: Request[Any, Any, Any]) -> str:
     return (path + b"?" + query if query else path).decode("latin-1")
 
 
+def with_slash(request: Request[Any, Any, Any]) -> bool:
+    """Whether the path ends with a slash: where a server's name would come, that is the default one."""
+    return raw_target(request).partition("?")[0].endswith("/")
+
+
 def arguments(request: Request[Any, Any, Any]) -> dict[str, str]:
     """The query's fields, the last of each name; malformed ones as far as they can be read."""
     return dict(parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True))

@@ -4,15 +4,17 @@ Pure. Owns the wording. Refuses to know clocks: it is given `now`.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
+@lru_cache(maxsize=32_768)  # a list of users has the same times again and again
 def iso(seconds: float | None) -> str | None:
     """Seconds since the epoch as ISO 8601 with microseconds and `Z` (as JupyterHub), or None."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"  # without +00:00
 
 
 def absolute(seconds: float) -> str:

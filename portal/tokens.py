@@ -41,10 +41,12 @@ async def issue(
     if len(note) > NOTE_MAX or not note.isprintable():
         raise HTTPException(status_code=400, detail=f"A note is at most {NOTE_MAX} printable characters.")
     now = site.clock()
+    shared = (await site.store.shares.scopes_of([user])).get(user.name, ())
+    owners = site.roles.scopes_of_user(user, shared)
     token = Token(
         id=secrets.token_hex(8),
         user=user.name,
-        scopes=tuple(sorted(_granted(site, identity, user, _named(site, wanted, roles)))),
+        scopes=tuple(sorted(_granted(identity, user, owners, _named(site, wanted, roles)))),
         note=note,
         created=now,
         expires=_end(site, expires_in, now),
@@ -74,9 +76,8 @@ def _named(site: Site, wanted: list[str] | None, roles: Sequence[str]) -> list[s
     return asked
 
 
-def _granted(site: Site, identity: Identity, user: User, asked: list[str] | None) -> frozenset[str]:
+def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list[str] | None) -> frozenset[str]:
     """What the token holds. Raises 400 for a scope that is not to be had whole."""
-    owners = site.roles.scopes_of_user(user)
     if asked is None:
         return scopes.narrow(owners, identity.scopes, user=user.name)
     for scope in asked:

@@ -73,7 +73,7 @@ class OidcConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     admin_claims: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """And is an admin."""
     parameters: dict[str, str] = field(default_factory=dict)
-    """Further parameters of the authorization request, such as `prompt` or `acr_values`."""
+    """Further parameters of the authorization request, such as `prompt` or `acr_values`; an empty one is left away."""
     url: str = ""
     """For github and gitlab: the URL of an installation of one's own. Empty: github.com, gitlab.com."""
     refresh: Annotated[int, Meta(ge=0)] = 300

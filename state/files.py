@@ -76,12 +76,12 @@ class Folder:
             say(key, f"{path} cannot be read: {reason}.")
             return None
 
-    def secret(self, given: str, key: str, say: Say) -> str:
-        """A secret on one line. Whoever else can read the file is a fault."""
+    def secret(self, given: str, key: str, say: Say) -> str | None:
+        """A secret on one line; None as with `text`. That others can read the file is a fault."""
         path = self.path(given)
         text = self.text(given, key, say)
         if text is None:
-            return ""
+            return None
         if path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
             say(key, f"{path} is open to everybody on this machine: chmod 600 it.")
         return text.strip()
@@ -117,14 +117,14 @@ def _table(table: Struct, at: Folder, key: str, say: Say) -> Struct:
             changes[name] = str(path)
         elif target in given and not given[target]:
             secret = at.secret(value, f"{key}.{name}", say)
-            if target == "client_secret" and secret:
+            if secret == "":
+                say(f"{key}.{name}", f"{at.path(value)} holds nothing.")
+            elif secret is not None and target == "client_secret":
                 for fault in secret_faults(secret, str(given.get("client_id", ""))):
                     say(f"{key}.{name}", fault)
-            elif not secret:
-                say(f"{key}.{name}", f"{at.path(value)} holds nothing.")
-            elif target == "secret" and (fault := portal_secret(secret)):
+            elif secret is not None and target == "secret" and (fault := portal_secret(secret)):
                 say(f"{key}.{name}", fault)
-            changes[target] = secret
+            changes[target] = secret or ""
     return replace(table, **changes)
 
 

@@ -50,6 +50,7 @@ class _Transport(Protocol):
     """What a single server and a cluster have in common. Raises OSError or redis-py's errors."""
 
     losses: int
+    one_server: bool
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """The replies in order; error replies are values."""
@@ -104,6 +105,19 @@ class Redis:
                 raise _refusal(reply)
         return replies
 
+    async def values(self, keys: Sequence[str], commands: Sequence[Command] = ()) -> tuple[list[Any], list[Any]]:
+        """The values of plain keys (None: not there), and the replies to further commands, in one round trip.
+
+        On a single server the keys are one command; in a cluster each may be in another slot.
+        """
+        if not keys:
+            return [], await self.pipeline(commands)
+        if self._transport.one_server:
+            found, *replies = await self.pipeline([("MGET", *keys), *commands])
+            return found, replies
+        replies = await self.pipeline([*(("GET", key) for key in keys), *commands])
+        return replies[: len(keys)], replies[len(keys) :]
+
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
         """A script, atomically; all `keys` are under one hash tag.
 
@@ -144,6 +158,8 @@ class _Server:
 
     Where it is, is asked anew for every line: a Sentinel may have made another the master.
     """
+
+    one_server = True
 
     def __init__(self, find: Callable[[], Awaitable[Address]]) -> None:
         self._find = find
@@ -226,6 +242,8 @@ class _Server:
 
 class _Cluster:
     """A Redis Cluster, by redis-py's client: it follows the slots. A command is sent once, never again."""
+
+    one_server = False
 
     def __init__(self, url: str) -> None:
         self._quick = self._client(url, seconds=3.0)

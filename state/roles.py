@@ -76,6 +76,8 @@ class Roles:
 
     def of_user(self, user: User) -> list[str]:
         """A user's roles, by name: `user`, `admin`, what the configuration gives them, and what their groups give."""
+        if not self._given:
+            return ["admin", "user"] if user.admin else ["user"]
         groups = set(user.groups)
         given = {role.name for role in self._given if user.name in role.users or not groups.isdisjoint(role.groups)}
         return sorted(given | ({"admin", "user"} if user.admin else {"user"}))

@@ -30,6 +30,7 @@ PEOPLE = {
 }
 SECRET = "the hub's secret at the campus, 32+"
 START_SECONDS = 30
+SUBMITS_ITSELF = "document.forms[0].submit()"
 
 
 class Campus:
@@ -102,7 +103,7 @@ client_secret = "{SECRET}"
 
 
 class Browser(httpx.Client):
-    """A browser that follows redirects step by step, with cookies, as a person's does."""
+    """A browser that follows redirects step by step, with cookies and forms that submit themselves."""
 
     def __init__(self, origin, **more):
         super().__init__(timeout=30, headers={"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}, **more)
@@ -111,7 +112,11 @@ class Browser(httpx.Client):
     def walk(self, url, *, until=None):
         """GET and follow; stop before a redirect to an URL that begins with `until`. The last answer."""
         answer = self.get(urljoin(self.origin, url))
-        while answer.is_redirect:
+        while answer.is_redirect or SUBMITS_ITSELF in answer.text:
+            if not answer.is_redirect:
+                fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', answer.text))
+                answer = self.post(re.search(r'action="([^"]*)"', answer.text)[1], data=fields)
+                continue
             target = urljoin(str(answer.url), answer.headers["location"])
             if until is not None and target.startswith(until):
                 return answer

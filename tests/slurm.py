@@ -69,6 +69,16 @@ class Slurm:
         """One field of the job itself (not of its steps) in the database; empty while it is not there."""
         return self.run("sacct", "-nPX", "--jobs", job, f"--format={field}").strip()
 
+    def runs(self, command: str) -> bool:
+        """Whether a process of this command of Slurm's runs, on this cluster; another Debian's has its loader's name."""
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_text().split("\0") if entry.name.isdigit() else ()
+                ours = any(Path(word).name == command for word in words)
+                if ours and str(self.slurm_conf) in (entry / "environ").read_text():
+                    return True
+        return False
+
     def save(self) -> None:
         """Return when slurmctld has written down all that it knows; it does so every few seconds, a crash forgets the rest."""
         state = self.layout.state / "slurmctld" / "part_state"  # written in the same round as the jobs, after them
@@ -78,6 +88,18 @@ class Slurm:
         while not state.exists() or state.stat().st_mtime_ns == before:
             assert time.monotonic() < end, "slurmctld does not save its state"
             time.sleep(0.05)
+
+    def resume(self, node: str) -> None:
+        """Let a drained node have jobs again.
+
+        A slurmctld that has just begun refuses until the node is heard of; 24.11 does it then, and says that it does not.
+        """
+        end = time.monotonic() + 90
+        while (done := self.attempt("scontrol", "update", f"NodeName={node}", "State=RESUME")).returncode:
+            if "drain" not in self.run("sinfo", "-h", "-n", node, "-o", "%T"):
+                return
+            assert time.monotonic() < end, done.stderr
+            time.sleep(0.1)
 
     def daemon(self, name: str) -> "FaultyDaemon":
         """munged, mariadbd, slurmdbd, slurmctld, slurmrestd; a slurmd goes by its node's name."""

@@ -75,7 +75,8 @@ class CliClient:
         self._seconds = config.timeout
         self._sudo = commands.find("sudo") if config.submit_as == "sudo" else ""
         self._programs = {name: commands.find(name, config.bin_dir) for name in PROGRAMS}
-        self._environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "SLURM_TIME_FORMAT": "%s"}
+        # Not every time is written as seconds: the zone of those that are not is known.
+        self._environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC0", "SLURM_TIME_FORMAT": "%s"}
         self._conf = {"SLURM_CONF": config.conf} if config.conf else {}
         self._few = False  # whether few jobs were known at the last look
         self._speaks_json = True

@@ -95,12 +95,17 @@ class Gatherer:
         Where reservations cannot be had there are none, with a note; where the accounting cannot, what it said last
         stands, with a note, and with nothing to go by everybody may try everything: Slurm decides.
         """
+        # All of them end before this does, whatever comes of one: no command goes on behind an answer.
         nodes, partitions, reservations, accounting = await asyncio.gather(
-            self._source.nodes(),
-            self._source.partitions(),
+            _unless_away(self._source.nodes()),
+            _unless_away(self._source.partitions()),
             _unless_away(self._source.reservations()),
             _unless_away(self._source.accounting()),
         )
+        if isinstance(nodes, LauncherError):
+            raise nodes
+        if isinstance(partitions, LauncherError):
+            raise partitions
         notes = []
         if isinstance(reservations, LauncherError):
             notes.append("Reservations could not be read.")

@@ -7,6 +7,7 @@ Sources: scontrol(1), sacctmgr(1), of 22.05 to 26.05. Five requests: nodes (two 
 them), partitions, reservations, and two of slurmdbd's; and once an hour the configuration (two RPCs: it pings, too).
 """
 
+import calendar
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -294,11 +295,11 @@ def memory_of(text: str) -> int | None:
 
 
 def time_of(text: str) -> float | None:
-    """`2026-11-25T14:31:33` of this machine's time zone, or seconds (SLURM_TIME_FORMAT=%s); None: not known."""
+    """`2026-11-25T14:31:33` (UTC, which Slurm's commands are told to use), or seconds; None: not known."""
     if text.isascii() and text.isdigit() and len(text) < 12:  # noqa: PLR2004 - up to the year 5138
         return float(text)
     try:
-        return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+        return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%S")))
     except (ValueError, OverflowError):
         return None
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer
@@ -24,6 +23,7 @@ from batch.slurm import comment
 from batch.slurm.client import AccountingDisabledError, Client, Past
 from batch.slurm.comment import attempt_of
 from batch.slurm.identity import Identity, identity_of, same_person
+from batch.slurm.known import Known, Word, with_word
 from batch.slurm.script import NAME_PREFIX, batch
 from batch.slurm.states import job_state
 from batch.slurm.view import Mine, Seals, interruption, last_run, ours, past_view, places, view
@@ -56,20 +56,6 @@ UNTOLD: Final = Reason(
     message="The job has ended, and Slurm keeps no record of how.",
     hint="Start the server again.",
 )
-
-
-class Known(Struct, kw_only=True):
-    """What is remembered of an attempt between polls."""
-
-    id: int
-    view: JobView
-    asked: float
-    """When the server was asked for, or earlier."""
-    seen: bool = False
-    since: float = 0.0
-    """Since when it has been missing, or has been at its end without the accounting's word; 0: it is not."""
-    told: bool = False
-    """Whether the accounting has told how it ended, or never will."""
 
 
 class SlurmLauncher:
@@ -221,7 +207,7 @@ class SlurmLauncher:
             return attempt in self._asked
         return known.told or self._clock() - known.since > WORD_SECONDS
 
-    async def _word(self, attempts: Sequence[str], mine: Mapping[str, Mine], before: Mapping[str, Known]) -> "Word":
+    async def _word(self, attempts: Sequence[str], mine: Mapping[str, Mine], before: Mapping[str, Known]) -> Word:
         """What the accounting says of these jobs, and at first of all that have ended lately; one request or none.
 
         It is waited for a little only: a database that thinks for long holds up nobody's view of the queue, and its
@@ -248,7 +234,7 @@ class SlurmLauncher:
         self._caught_up = True
         return word
 
-    async def _ask_accounting(self, known: Mapping[str, tuple[int, float]] | None) -> "Word":
+    async def _ask_accounting(self, known: Mapping[str, tuple[int, float]] | None) -> Word:
         """`known`: attempt → number, and when it was asked for; None: all that have ended lately."""
         try:
             if known is None:
@@ -264,7 +250,7 @@ class SlurmLauncher:
                 found[attempt] = past
         return Word(pasts=found, about=None if known is None else frozenset(known), whole=known is None)
 
-    def _note(self, attempt: str, mine: Mine, seen: JobView, word: "Word", now: float) -> None:
+    def _note(self, attempt: str, mine: Mine, seen: JobView, word: Word, now: float) -> None:
         """A job that is in the queue's list."""
         known = self._known.get(attempt)
         number = mine.job.id
@@ -276,7 +262,7 @@ class SlurmLauncher:
         if seen.state.final and attempt not in self._asked:
             past = word.pasts.get(attempt)
             if past is not None and past.id == number and past.facts is not None:
-                seen, told = _with_word(seen, past_view(past, attempt, mine.owner)), True
+                seen, told = with_word(seen, past_view(past, attempt, mine.owner)), True
             elif over and not told:
                 return
             elif not over and word.may_come(attempt) and now - since < LATE_SECONDS:
@@ -286,16 +272,17 @@ class SlurmLauncher:
                 )
                 return
         at = 0.0 if not seen.state.final else since if over else now
+        seen = replace(seen, unsure=seen.state.final and not told and attempt not in self._asked)
         self._known[attempt] = Known(
             id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=at, told=told
         )
 
-    def _miss(self, attempt: str, known: Known, word: "Word", now: float) -> None:
+    def _miss(self, attempt: str, known: Known, word: Word, now: float) -> None:
         """A job that was there, and is not in the queue's list any more. slurmctld forgets only what has ended."""
         past, over = word.pasts.get(attempt), known.view.state.final
         if past is not None and past.facts is not None:
             full = past_view(past, attempt, None, known.view)
-            view, since = (_with_word(known.view, full), known.since) if over else (full, now)
+            view, since = (replace(with_word(known.view, full), unsure=False), known.since) if over else (full, now)
             self._known[attempt] = Known(id=past.id, view=view, asked=known.asked, seen=True, since=since, told=True)
         elif over:
             return
@@ -319,7 +306,7 @@ class SlurmLauncher:
         else:
             known.view = replace(known.view, unsure=True)
 
-    def _remember(self, word: "Word", mine: Mapping[str, Mine], now: float) -> None:
+    def _remember(self, word: Word, mine: Mapping[str, Mine], now: float) -> None:
         """At the start: what has ended within the last hour, and is forgotten by slurmctld."""
         if not word.whole:
             return
@@ -338,6 +325,8 @@ class SlurmLauncher:
         for attempt, known in list(self._known.items()):
             if attempt not in present and known.view.state.final and now - known.since > KEEP_SECONDS:
                 del self._known[attempt]
+            elif known.view.state.final and known.view.unsure and self._has_word(attempt):
+                known.view = replace(known.view, unsure=False)
         self._asked &= self._known.keys()
         self._explained = {attempt: count for attempt, count in self._explained.items() if attempt in self._known}
 
@@ -394,33 +383,3 @@ class SlurmLauncher:
 
     def _ref(self, number: int) -> JobRef:
         return JobRef(cluster=self._cluster, native_id=str(number))
-
-
-def _with_word(seen: JobView, full: JobView) -> JobView:
-    """An end that slurmctld has told, with what the accounting says of it.
-
-    slurmdbd's REST answer of 22.05 has no exit codes; slurmctld has them.
-    """
-    code = seen.exit_code if full.exit_code is None else full.exit_code
-    return replace(seen, exit_code=code, ending=full.ending or seen.ending)
-
-
-class Word(Struct, kw_only=True):
-    """What the accounting said. `about`: of which attempts, None: of all; `whole`: of all that ended lately.
-
-    `pending`: it is still thinking. `disabled`: there is none on this cluster.
-    """
-
-    pasts: dict[str, Past] = {}
-    about: frozenset[str] | None = frozenset()
-    whole: bool = False
-    pending: bool = False
-    disabled: bool = False
-
-    def answers(self, attempt: str) -> bool:
-        """Whether it has spoken of this attempt, if only by leaving it out."""
-        return self.about is None or attempt in self.about
-
-    def may_come(self, attempt: str) -> bool:
-        """Whether it may still tell of the attempt's end, a little later."""
-        return not self.disabled and (self.pending or self.answers(attempt))

@@ -5,7 +5,9 @@ set -eu
 release=$1
 target=$2
 here=$(cd "$(dirname "$0")" && pwd)
-packages=slurmctld,slurmd,slurm-client,slurmdbd,slurmrestd,slurm-wlm-basic-plugins,slurm-wlm-jwt-plugin,slurm-wlm-mysql-plugin,python3
+packages=slurmctld,slurmd,slurm-client,slurmdbd,slurmrestd,slurm-wlm-basic-plugins,slurm-wlm-jwt-plugin,slurm-wlm-mysql-plugin,python3,environment-modules
+# What pyslurm/build.sh needs, for the one Slurm that it can do it for.
+[ "$release" != forky ] || packages=$packages,gcc,libc6-dev,python3-dev,libslurm-dev,cython3,python3-setuptools,python3-packaging
 [ "$(cat "$target/stamp" 2>/dev/null)" != "$packages" ] || exit 0
 
 "$here/../../tests/debian.sh" debootstrap:debootstrap

@@ -16,7 +16,8 @@ from deploy.devcluster.layout import Layout
 
 def inside(layout: Layout, host: str, argv: Sequence[str], *, binds: Mapping[Path, Path], user: str = "") -> list[str]:
     """`argv` as a process on `host`; `binds` maps folders to the places where the process is to see them."""
-    steps = ["set -e", "cd /", f"hostname {shlex.quote(host)}"]
+    # What is submitted by slurmrestd has its umask, which must not be that of whoever started the cluster.
+    steps = ["set -e", "umask 022", "cd /", f"hostname {shlex.quote(host)}"]
     for source, target in {layout.hosts: Path("/etc/hosts"), **binds}.items():  # /usr, if at all, comes last
         steps.append(f"mount --bind {shlex.quote(str(source))} {shlex.quote(str(target))}")
     become = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"] if user else []

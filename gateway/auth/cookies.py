@@ -13,7 +13,11 @@ PLAIN_NAME: Final = "towpath-session"
 HOST_NAME: Final = "__Host-towpath-session"
 FLOW_NAME: Final = "towpath-sign-in"
 """Of the browser that has begun to sign in somewhere else: nobody is signed in by it."""
+KNOWN_NAME: Final = "towpath-known"
+"""Of a browser from which somebody has signed in with a password: it is counted apart from strangers, and no more."""
 
+COOKIES: Final = "set_cookies"
+"""Where a request keeps the Set-Cookie values that its answer has beside those that the portal sets."""
 TICKET_MAX: Final = 128
 
 

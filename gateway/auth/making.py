@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from gateway.auth.cookies import KNOWN_NAME, CookieJar
 from gateway.auth.header import HeaderProof
 from gateway.auth.ldap.directory import Directory
 from gateway.auth.ldap.provider import LdapProof
@@ -23,8 +24,8 @@ TITLES: Final = {"header": "the campus portal", "ldap": "Sign in", "pam": "Sign 
 """What a way to sign in is called, where the site gives it no title."""
 
 
-def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries) -> Proof:
-    """A provider with a name and a password, whose failures count."""
+def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries, *, hub_url: str) -> Proof:
+    """A provider with a name and a password, whose failures count. `hub_url`: of the hub's pages, for browsers."""
     shown = _shown(provider, "password")
     name_of = _rule(provider, config)
     proof = (
@@ -32,7 +33,9 @@ def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries) -> P
         if provider.kind == "ldap"
         else PamProof(shown, provider.pam or PamConfig(), name_of)
     )
-    return Throttled(proof, tries, Limits(config.throttle))
+    secure, path = hub_url.startswith("https:"), "/" + hub_url.partition("://")[2].partition("/")[2]
+    jar = CookieJar(secure=secure, base_path=path, name=KNOWN_NAME)
+    return Throttled(proof, tries, Limits(config.throttle), jar)
 
 
 def by_header(

@@ -15,17 +15,21 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from gateway.auth.proof import Proven
+from gateway.auth import pam_helper
+from gateway.auth.proof import GoneError, Proven, UnsureError
 from gateway.auth.throttle import WRONG
 from portal.auth import Provider, RefusedError, UnansweredError
 from state.config import PamConfig
+from state.records import Standing
 
-HELPER: Final = Path(__file__).with_name("pam_helper.py")
+HELPER: Final = Path(pam_helper.__file__)
 AT_ONCE: Final = 8
 """Helpers of one worker that run at the same time; the others wait, at most `WAITING` of them."""
 WAITING: Final = 64
 GRACE: Final = 2.0
 """Seconds after its own time-out after which a helper is taken for dead."""
+OVER: Final = (pam_helper.PERM_DENIED, pam_helper.USER_UNKNOWN, pam_helper.ACCOUNT_EXPIRED)
+"""Codes of the account phase by which somebody is out. A machine that lets nobody in for an hour is none of them."""
 ANSWER_MAX: Final = 256 * 1024
 _ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
@@ -63,8 +67,29 @@ class PamProof:
                 told = await ask(command(self._config), asked)
         finally:
             self._waiting -= 1
-        proven = judged(told, self._config)
-        return replace(proven, name=self._name_of(proven.name), shown=proven.name)
+        return self._named(judged(told, self._config))
+
+    async def again(self, standing: Standing) -> tuple[Proven, str]:
+        """See `gateway.auth.proof.Asked`: what the account phase says now, and the groups as they are."""
+        asked = {"name": standing.sealed, "again": True, "address": "", "seconds": self._config.timeout}
+        async with self._running:
+            told = await ask(command(self._config), asked)
+        if told["verdict"] == "stays":
+            told = {**told, "verdict": "yes"}
+        elif told.get("code") not in OVER:
+            raise UnsureError(str(told.get("why", "")))
+        try:
+            return self._named(judged(told, self._config)), standing.sealed
+        except RefusedError as error:
+            raise GoneError(str(error)) from error
+
+    async def forget(self, standing: Standing) -> None:
+        """See `gateway.auth.proof.Asked`: nothing was kept but the account's name."""
+
+    def _named(self, proven: Proven) -> Proven:
+        """Raises RefusedError."""
+        name = self._name_of(proven.name)
+        return replace(proven, name=name, shown=proven.name, asks=True, kept=proven.name)
 
 
 def judged(told: Mapping[str, Any], config: PamConfig) -> Proven:

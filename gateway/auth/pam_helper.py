@@ -5,10 +5,12 @@ Owns: libpam, and what its answers mean. Refuses to know the hub.
 PAM modules are C code by many hands: they block, and they crash. So this process forks; its child speaks to PAM, and
 the parent waits for its word, for its end, or for the time to be over, and then ends all that the child has started.
 
-Standard input: one line of JSON, `{"name", "password", "address", "seconds"}`; when it ends early, nobody waits any
-more, and the child is ended. Standard output: one line, `{"verdict": "yes", "name", "uid", "groups"}`,
-`{"verdict": "no"}` (authentication failed), or `{"verdict": "closed" | "fault", "why"}`: the account cannot be used
-here, or nobody could tell. `why` is a sentence for the person.
+Standard input: one line of JSON, `{"name", "password", "address", "seconds"}`; with `"again": true` and no password the
+account phase alone is asked. When it ends early, nobody waits any more, and the child is ended.
+
+Standard output: one line, `{"verdict": "yes", "name", "uid", "groups"}` (`stays` where no password was asked for),
+`{"verdict": "no"}` (authentication failed), `{"verdict": "closed", "code", "why"}` (the account cannot be used here;
+the code is PAM's) or `{"verdict": "fault", "why"}` (nobody could tell). `why` is a sentence for the person.
 
 Sources: pam(3), pam_start(3), pam_conv(3), pam_authenticate(3), pam_acct_mgmt(3), pam_fail_delay(3), Linux-PAM 1.5.
 """
@@ -32,6 +34,8 @@ CONV_ERR: Final = 19
 SILENT: Final = 0x8000
 NO_NULL: Final = 0x1
 PERM_DENIED: Final = 6
+USER_UNKNOWN: Final = 10
+ACCOUNT_EXPIRED: Final = 13
 ITEM_USER: Final = 2
 ITEM_RHOST: Final = 4
 ITEM_FAIL_DELAY: Final = 10
@@ -42,7 +46,7 @@ NO_JUDGEMENT: Final = frozenset({1, 2, 3, 4, 5, 9, 19, 26, 28, 30, 31})
 conversation, abort, unknown module, to be continued."""
 CLOSED: Final = {
     12: "The password has run out: change it first.",
-    13: "The account has expired.",
+    ACCOUNT_EXPIRED: "The account has expired.",
     PERM_DENIED: "The account may not be used here.",
 }
 RESPONSE_MAX: Final = 511
@@ -158,9 +162,10 @@ class Transaction:
 
 
 def ask_pam(service: str, asked: Answer) -> Answer:
-    """Both phases, authentication and account, in one transaction."""
-    password = asked["password"].encode()
-    if not password or b"\0" in password or len(password) > RESPONSE_MAX or "\0" in asked["name"]:
+    """Both phases, authentication and account, in one transaction; or the account phase alone."""
+    again = asked.get("again") is True
+    password = b"" if again else asked["password"].encode()
+    if "\0" in asked["name"] or b"\0" in password or not (again or 0 < len(password) <= RESPONSE_MAX):
         return {"verdict": "no"}
     talk = Talk(password)
     try:
@@ -170,24 +175,32 @@ def ask_pam(service: str, asked: Answer) -> Answer:
     if pam.code != SUCCESS:
         return {"verdict": "fault", "why": f"PAM does not start: {pam.told}."}
     try:
-        return _phases(pam, talk)
+        if again:
+            told = _allowed(pam, talk)
+            return {**told, "verdict": "stays"} if told["verdict"] == "yes" else told
+        return _authenticated(pam, talk) or _allowed(pam, talk)
     finally:
         pam.end()
 
 
-def _phases(pam: Transaction, talk: Talk) -> Answer:
+def _authenticated(pam: Transaction, talk: Talk) -> Answer | None:
+    """What the authentication phase says against it; None: nothing."""
     code = pam.authenticate()
     if talk.more:
         why = f"PAM asks for more than a password ({talk.more!r}), and this page can only send a password."
-        return {"verdict": "closed", "why": why}
+        return {"verdict": "closed", "code": code, "why": why}
     if code in NO_JUDGEMENT:
         return {"verdict": "fault", "why": f"PAM could not judge: {pam.told}."}
-    if code != SUCCESS:
-        return {"verdict": "no"}
+    return {"verdict": "no"} if code != SUCCESS else None
+
+
+def _allowed(pam: Transaction, talk: Talk) -> Answer:
+    """What the account phase says."""
     talk.said.clear()
     code = pam.account()
     if code != SUCCESS:
-        return {"verdict": "closed", "why": " ".join((CLOSED.get(code, CLOSED[PERM_DENIED]), *talk.said))}
+        words = " ".join((CLOSED.get(code, CLOSED[PERM_DENIED]), *talk.said))
+        return {"verdict": "closed", "code": code, "why": words}
     return _account(pam.user)
 
 
@@ -196,7 +209,11 @@ def _account(name: str) -> Answer:
     try:
         entry = pwd.getpwnam(name)
     except (KeyError, ValueError):
-        return {"verdict": "closed", "why": "There is no Unix account of that name on the hub's machine."}
+        return {
+            "verdict": "closed",
+            "code": USER_UNKNOWN,
+            "why": "There is no Unix account of that name on the hub's machine.",
+        }
     groups = []
     for gid in os.getgrouplist(entry.pw_name, entry.pw_gid):
         try:

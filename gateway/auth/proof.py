@@ -19,7 +19,8 @@ class Proven(Struct, frozen=True, kw_only=True):
     `name`: the hub's name for them, by the provider's rule. `groups`: all of theirs that the provider knows; None: it
     knows of no groups, and what the hub holds stays. `admin`: whether the provider's own rule makes them one;
     `allowed`: whether it lets them in. `shown`: the name that the provider itself has for them, for sentences;
-    `subject`: its name for the account, which never changes (`""`: it has none).
+    `subject`: its name for the account, which never changes (`""`: it has none). `asks`: whether it can be asked about
+    them later (`Asked`), with what is `kept` until then.
     """
 
     name: str
@@ -28,6 +29,8 @@ class Proven(Struct, frozen=True, kw_only=True):
     allowed: bool = False
     shown: str = ""
     subject: str = ""
+    asks: bool = False
+    kept: str = ""
 
 
 class GoneError(Exception):

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from gateway.auth.addresses import away
 from gateway.auth.admitting import Admitting
 from gateway.auth.cookies import FLOW_NAME, CookieJar
 from gateway.auth.header import HeaderProof
@@ -33,8 +34,6 @@ from state.store.all import Store
 
 log = logging.getLogger("towpath.sign-in")
 
-CALLBACK: Final = "oauth_callback"
-SIGNED_OUT: Final = "signed-out"
 NO_WAY: Final = "There is no such way to sign in."
 _RESTS_ON: Final = "rests_on"
 """Where a request keeps what its session will rest on, from the proof until the session is opened."""
@@ -50,22 +49,13 @@ def _proof(
 ) -> Proof:
     match provider.kind:
         case "oidc":
-            back = callback(config, provider, hub_url)
-            return OidcProvider(provider, config.provider, redirect_uri=back, signed_out=f"{hub_url}{SIGNED_OUT}")
+            return away(provider, config, hub_url)
         case "ldap" | "pam":
-            return by_password(provider, config, store.tries)
+            return by_password(provider, config, store.tries, hub_url=hub_url)
         case "header":
             return by_header(provider, config, proxies=proxies, hub_url=hub_url)
         case _:
             return NameAlone(provider.name, tuple(dict.fromkeys((*config.allowed_users, *config.admins))))
-
-
-def callback(config: AuthConfig, provider: ProviderConfig, hub_url: str) -> str:
-    """The redirect URI of a provider: JupyterHub's, or one of its own."""
-    alone = sum(other.kind == provider.kind for other in config.provider) == 1
-    said = provider.oidc.plain_callback if provider.oidc is not None else None
-    plain = alone if said is None else said
-    return f"{hub_url}{CALLBACK}" if plain else f"{hub_url}{CALLBACK}/{provider.name}"
 
 
 class SharedAuth(BrowserSessions):
@@ -144,12 +134,14 @@ class SharedAuth(BrowserSessions):
         except RefusedError as error:
             error.next = flow.next
             raise
-        return Arrival(next=flow.next, cookie=await self.open_session(user, request))
+        return Arrival(next=flow.next, cookie=await self.open_session(user, request, way=flow.provider))
 
     async def farewell(self, request: Any) -> str:
         """See `portal.auth.Auth.farewell`."""
         standing = await self._standing(request)
         proof = self._proofs.get(standing.provider) if standing is not None else None
+        if isinstance(proof, HeaderProof):
+            return proof.sign_out_url
         if standing is None or not isinstance(proof, OidcProvider):
             return ""
         return await proof.goodbye(standing)
@@ -183,9 +175,7 @@ class SharedAuth(BrowserSessions):
                 if standing.provider == provider and standing.subject == ended.subject
             ]
         for user, session in over:
-            log.info("The session %s of %s ends: %s says so", session, user, provider)
-            await store.standings.drop(user, session)
-            await store.sessions.end(user, session)
+            await self.vigil.over(user, session, f"{provider} says that they have signed out there.")
 
     async def sign_in_with_link(self, secret: str) -> User | None:  # noqa: ARG002
         """No link lets anybody in."""
@@ -213,8 +203,8 @@ class SharedAuth(BrowserSessions):
             shown=proven.shown,
             allowed=proven.allowed,
             admin=proven.admin,
-            sealed=sealed,
-            asks=asks,
+            sealed=sealed or proven.kept,
+            asks=asks or proven.asks,
             began=now,
             checked=now,
         )

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from gateway.auth.admitting import Admitting
 from gateway.auth.proof import Asked, GoneError, Proof, Proven, UnsureError, as_before
 from portal.auth import RefusedError
+from state.audit import Act, Entry
 from state.config import AuthConfig, ProviderConfig
 from state.errors import StateUnavailableError
 from state.records import Standing
@@ -37,7 +38,7 @@ USUAL_SECONDS: Final = 300.0
 RULES_SECONDS: Final = 3600.0
 """How often the rules are looked at where the provider is not to be asked."""
 SOON_SECONDS: Final = 15.0
-NO_PROVIDER: Final = "its provider is not configured any more"
+NO_PROVIDER: Final = "Its provider is not configured any more."
 
 
 class Vigil:
@@ -116,7 +117,7 @@ class Vigil:
         try:
             proven, sealed = await self._ask(provider, proof, standing)
             if proven.name != user:
-                raise GoneError(f"the name there is {proven.name} now")
+                raise GoneError(f"The name there is {proven.name} now.")
         except UnsureError:
             again = min(self._period(provider), SOON_SECONDS * 2 ** min(standing.failures, 10))
             failed = replace(standing, failures=standing.failures + 1)
@@ -148,15 +149,21 @@ class Vigil:
         if isinstance(proof, Asked) and standing.asks and (oidc is None or oidc.refresh):
             return await proof.again(standing)
         if oidc is not None and oidc.refresh and oidc.holds and self._clock() - standing.began >= oidc.holds:
-            raise GoneError("it was long ago, and there is nothing to ask again with")
+            raise GoneError("It was long ago, and there is nothing to ask again with.")
         return as_before(standing), standing.sealed
+
+    async def over(self, user: str, session: str, why: str) -> None:
+        """End a session, and say why in the log and the audit. Raises StateUnavailableError."""
+        log.info("The session %s of %s ends: %s", session, user, why)
+        await self._store.standings.drop(user, session)
+        if await self._store.sessions.end(user, session):
+            entry = Entry(time=time.time(), act=Act.SIGN_OUT, by=f"session {session}", user=user, why=why)
+            await self._store.audit.note(entry)
 
     async def _end(self, standing: Standing, why: str, *, tokens: bool) -> None:
         """The session is over. The person's others are asked about at once; after the last, their tokens end too."""
-        log.info("The session %s of %s ends: %s", standing.session, standing.user, why)
+        await self.over(standing.user, standing.session, why)
         store = self._store
-        await store.standings.drop(standing.user, standing.session)
-        await store.sessions.end(standing.user, standing.session)
         left = await store.standings.hasten(standing.user, self._clock())
         if not left and tokens:
             await store.tokens.revoke_all(standing.user)

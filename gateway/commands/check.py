@@ -1,26 +1,19 @@
-"""`towpath check`: whether the configuration is whole, the store answers, and every cluster can be used."""
+"""`towpath check`: whether the configuration is whole, and whether store, providers and clusters can be used."""
 
 import argparse
 import asyncio
 import json
 import subprocess
 import sys
-from typing import NamedTuple
 
+from gateway.commands import sign_in
+from gateway.commands.findings import Finding
 from gateway.serve import valkey
 from state.errors import StateUnavailableError
 from state.settings import Settings, load
 from state.store.all import Store
 
 PROBE_SECONDS = 60
-
-
-class Finding(NamedTuple):
-    """One row of the table."""
-
-    part: str
-    good: bool
-    text: str
 
 
 def run(given: argparse.Namespace) -> int:
@@ -30,11 +23,12 @@ def run(given: argparse.Namespace) -> int:
     findings = [
         Finding("configuration", good=True, text=source),
         asyncio.run(_state(settings)),
+        *asyncio.run(sign_in.probe(settings)),
         *_clusters(settings),
     ]
     width = max(len(finding.part) for finding in findings)
     for finding in findings:
-        print(f"{'ok  ' if finding.good else 'FAIL'}  {finding.part:<{width}}  {finding.text}")
+        print(finding.row(width))
     return 0 if all(finding.good for finding in findings) else 1
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.tunnel.way import Way
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+_READING: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 _WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _ONE_WRITE: Final = 16 * 1024
 
@@ -91,6 +92,11 @@ class Exchange:
         self.way = way
         self.caller = caller
         self.extra = extra
+
+    @property
+    def writing(self) -> bool:
+        """Whether the request is of a method that may change something."""
+        return self._request.method not in _READING
 
     def start(self) -> None:
         """Carry it."""

@@ -146,13 +146,22 @@ class Tunnel:
 
     def close_where(self, predicate: Callable[[Caller], bool], code: int, reason: str) -> int:
         """End what these callers have open, now, and say how many: WebSockets with `code`, requests by being cut."""
+        return self.end_where(lambda caller, _route, _writing: predicate(caller), code, reason)
+
+    def end_where(self, predicate: Callable[[Caller, Route, bool], bool], code: int, reason: str) -> int:
+        """As `close_where`, by what is open: the caller, the route, and whether it is more than reading.
+
+        A WebSocket is, and a request of an unsafe method (RFC 9110 section 9.2.1).
+        """
         count = 0
-        for splice in [each for each in self._splices if predicate(each.caller)]:
+        for splice in [each for each in self._splices if predicate(each.caller, each.route, True)]:  # noqa: FBT003
             splice.end(code, reason)
             count += 1
-        for exchange in [each for each in self._exchanges if each.caller is not None and predicate(each.caller)]:
-            exchange.end()
-            count += 1
+        for exchange in list(self._exchanges):
+            caller, route = exchange.caller, exchange.way.route
+            if caller is not None and route is not None and predicate(caller, route, exchange.writing):
+                exchange.end()
+                count += 1
         return count
 
     @property

@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import ResponseSpec
+from msgspec import Struct
 
 from portal.replies import reply
 from portal.site import Site
@@ -16,10 +18,17 @@ from portal.verbs import read
 from state.audit import shown
 
 
+class Shown(Struct):
+    """A page of the audit: entries as `docs/security.md` has them, and where older ones are (null: there are none)."""
+
+    entries: list[dict[str, Any]]
+    next: str | None
+
+
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
-    @read("/towpath/audit", summary="What was done, newest first")
+    @read("/towpath/audit", summary="What was done, newest first", responses={200: ResponseSpec(Shown, description="")})
     async def audit(request: Request[Any, Any, Any]) -> Response[bytes]:
         """`about`, `who`, `user`, `server`, `address`, `act`, `outcome`, `since`, `until`, `limit`, `before`.
 

@@ -38,6 +38,12 @@ WORDS: Final[dict[Act, str]] = {
 }
 
 
+TRIED: Final[dict[Act, str]] = {
+    **WORDS,
+    Act.SIGN_IN: "tried to sign in",
+    Act.SERVER_ACCESS: "tried to use a server",
+}
+"""The same for what was refused."""
 FIELDS: Final = ("who", "user", "act", "outcome", "since", "until")
 """What the form has; the rest of the API's filters hold too."""
 
@@ -58,6 +64,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             everything=asked.everything,
             entries=entries,
             words=WORDS,
+            tried=TRIED,
             given={name: filters.get(name, "") for name in FIELDS},
             filtered=any(filters.values()),
             newest=site.at("audit", **filters) if asked.before else "",

@@ -145,6 +145,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         except RefusedError as error:
             if error.stale and caller(request) is not None:
                 return go(site.at("home"), status=302)
+            way = request.path_params.get("provider", "")
+            await audit.refused(site.store, request, Act.SIGN_IN, who="", what=way, why=str(error))
             return refused(error, safe_next(error.next, site.base))
         return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
 

@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from portal import audit, intent
-from portal.access import need_user
+from portal.access import need_user, signed_in
 from portal.replies import go, page
 from portal.site import Site
 from portal.verbs import read
@@ -40,7 +40,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         if record is not None and record.active:
             await audit.note(site.store, request, Act.SERVER_STOP, user=owner.name, server=server)
             await intent.ended(site, record, seconds=STOP_SECONDS)
-        return go(site.at("home"))
+        return go(_back(site, request, owner.name))
 
     @read("/remove/{name:str}/{server:str}")
     async def ask_remove(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -60,6 +60,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         if record is not None:
             await site.store.servers.remove(record)
             await audit.note(site.store, request, Act.SERVER_REMOVED, user=owner.name, server=server)
-        return go(site.at("home"))
+        return go(_back(site, request, owner.name))
 
     return [ask_stop, stop, ask_remove, remove]
+
+
+def _back(site: Site, request: Request[Any, Any, Any], owner: str) -> str:
+    """Home; an admin who did it to somebody else goes back to them."""
+    return site.at("home") if signed_in(request).is_user(owner) else site.at("admin", "users", owner)

@@ -14,6 +14,7 @@ from state.names import server_key, split_server_key
 from state.records import Event, Server
 from state.redis import Redis, Script
 from state.store import keys
+from state.store.shares import Shares
 
 EVENTS_KEPT: Final = 500
 WORK_KEPT: Final = 10_000
@@ -128,12 +129,13 @@ class Servers:
         return saved
 
     async def remove(self, server: Server) -> None:
-        """Delete the record (compare-and-set by `revision`), its events and its activity. Raises ConflictError."""
+        """Delete the record (compare-and-set by `revision`), its events, activity and shares. Raises ConflictError."""
         await self._redis.run(
             _REMOVE,
             (keys.servers(server.user), keys.events(server.user, server.name), keys.activity(server.user)),
             (server.name, server.revision),
         )
+        await Shares(self._redis).remove_server(server.user, server.name)
 
     async def active(self) -> dict[str, int]:
         """Every server key that may want work, with its mark."""

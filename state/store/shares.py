@@ -112,11 +112,15 @@ class Shares:
 
     async def remove_server(self, owner: str, server: str | None = None) -> int:
         """End all shares and codes of a server, or of all that an owner has; how many shares there were."""
+        for code in await self.codes(owner, server):
+            await self.end_code(code)
+        return await self.remove_shares(owner, server)
+
+    async def remove_shares(self, owner: str, server: str | None = None) -> int:
+        """End all shares of a server, or of all that an owner has; how many there were. Codes go on."""
         shares = await self.of_owner(owner, server)
         if shares:
             await self._redis.call("HDEL", keys.shares(owner), *[_field(share) for share in shares])
-        for code in await self.codes(owner, server):
-            await self.end_code(code)
         for share in shares:
             await self._forget(share)
         await self._feed.revoke_many(dict.fromkeys(share.key for share in shares))

@@ -17,6 +17,7 @@ from state.store import keys
 from state.store.credentials import Sessions, Tokens
 from state.store.feed import Feed
 from state.store.groups import list_in, list_out
+from state.store.shares import Shares
 
 # KEYS: user. ARGV: expected revision, JSON.
 _SAVE: Final = Script("""
@@ -29,6 +30,7 @@ return now
 
 _ENCODER: Final = msgspec.json.Encoder()
 _USER: Final = msgspec.json.Decoder(User)
+_USERS: Final = msgspec.json.Decoder(list[User])
 _SERVERS: Final = msgspec.json.Decoder(list[Server])
 
 Everything = tuple[User, list[Server], dict[str, float]]
@@ -111,6 +113,9 @@ class Users:
         groups = () if record is None else _USER.decode(record).groups
         await self._redis.call("ZREM", keys.USERS_NAMES, name)
         servers = await self._redis.call("HKEYS", keys.servers(name))
+        shares = Shares(self._redis)
+        await shares.remove_server(name)
+        await shares.remove_recipient(name)
         gone = await self._redis.call(
             "DEL",
             keys.user(name),
@@ -120,6 +125,8 @@ class Users:
             keys.sessions(name),
             keys.audit(name),
             keys.standings(name),
+            keys.shares(name),
+            keys.share_codes(name),
             *[keys.events(name, server.decode()) for server in servers],
         )
         await list_out(self._redis, name, groups)
@@ -138,10 +145,24 @@ class Users:
         return int(await self._redis.call("ZCARD", keys.USERS_NAMES))
 
     async def many(self, names: list[str]) -> list[Everything]:
-        """`get_with_servers` for several names, pipelined; unknown names are left out."""
-        replies = await self._redis.pipeline([command for name in names for command in _asking(name)])
-        found = (_everything(replies[at : at + 3]) for at in range(0, len(replies), 3))
-        return [everything for everything in found if everything is not None]
+        """`get_with_servers` for several names; unknown names are left out.
+
+        One round trip, and a second one for the activity of the servers of those who have any.
+        """
+        further: list[tuple[str, ...]] = [("HVALS", keys.servers(name)) for name in names]
+        further += [("HGET", keys.activity(name), keys.ACTIVITY_OF_USER) for name in names]
+        records, replies = await self._redis.values([keys.user(name) for name in names], further)
+        servers, seen = replies[: len(names)], replies[len(names) :]
+        owners = [name for name, mine in zip(names, servers, strict=True) if mine]
+        activity = dict(
+            zip(owners, await self._redis.pipeline([("HGETALL", keys.activity(name)) for name in owners]), strict=True)
+        )
+        there = [at for at, record in enumerate(records) if record is not None]
+        users = _USERS.decode(b"[" + b",".join([records[at] for at in there]) + b"]")
+        return [
+            (_seen(user, seen[at]), _servers(servers[at]), _by_server(activity.get(names[at], ())))
+            for user, at in zip(users, there, strict=True)
+        ]
 
 
 def _asking(name: str) -> tuple[tuple[str, str], ...]:
@@ -154,10 +175,24 @@ def _everything(replies: Sequence[Any]) -> Everything | None:
         return None
     seen = {activity[at].decode(): float(activity[at + 1]) for at in range(0, len(activity), 2)}
     user = _seen(_USER.decode(record), seen.pop(keys.ACTIVITY_OF_USER, None))
-    found = _SERVERS.decode(b"[" + b",".join(servers) + b"]") if servers else []
+    return user, _servers(servers), seen
+
+
+def _servers(records: Sequence[bytes]) -> list[Server]:
+    """Servers, by name."""
+    if not records:
+        return []
+    found = _SERVERS.decode(b"[" + b",".join(records) + b"]")
     if len(found) > 1:
         found.sort(key=lambda server: server.name)
-    return user, found, seen
+    return found
+
+
+def _by_server(activity: Sequence[bytes]) -> dict[str, float]:
+    """Last activity per server name, without the user's own."""
+    seen = {activity[at].decode(): float(activity[at + 1]) for at in range(0, len(activity), 2)}
+    seen.pop(keys.ACTIVITY_OF_USER, None)
+    return seen
 
 
 def _seen(user: User, seen: bytes | float | None) -> User:

@@ -27,7 +27,7 @@ class Rig:
         *,
         commands: dict[str, tuple[str, ...]] | None = None,
         hub_url: str = "http://127.0.0.1:9",
-        start_window: int = 30,
+        start_window: int = 120,
     ) -> None:
         self.url = url
         self.data_dir = folder / "data"

@@ -268,6 +268,7 @@ except OSError as error: print("nothing", flush=True)
 """
     own = node.authority.passport(OTHER)  # bob has a server of his own, too
     (bob.folder / "own.pem").write_text(own.certificate + own.key)
+    (bob.folder / "own.pem").chmod(0o644)
     catcher = subprocess.Popen(
         [PYTHON, "-I", "-c", catch], stdout=subprocess.PIPE, cwd=bob.folder, user=BOB, group=BOB, env={}, text=True
     )

@@ -50,7 +50,7 @@ def start(tmp_path, hub):
             "hub_urls": [hub.url],
             "report_token": TOKEN,
             "secrets": [SECRET],
-            "start_window": 20,
+            "start_window": 120,
             "grace": 5,
             "end_patience": 5,
             **more,

@@ -105,7 +105,7 @@ class Node:
             "hub_urls": [self.hub.url],
             "report_token": TOKEN,
             "secrets": [SECRET],
-            "start_window": 20,
+            "start_window": 120,
             "grace": 5,
             "end_patience": 2,
             "address": "127.0.0.1",

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import costs, hubs, loads, machine, memory, report
+from tests.bench import costs, hubs, loads, machine, memory, report, sign_in
 from tests.bench.chapters import with_first
-from tests.bench.goals import ALL, HUB, ONE
+from tests.bench.goals import ALL, CROWD, HUB, ONE
 from tests.bench.jupyterhub import JupyterHub
 from tests.bench.process import BENCH_PYTHON, ROOT, BenchError
 from tests.bench.profile import PY_SPY, profile
@@ -23,6 +23,16 @@ from tests.bench.towpath import Towpath
 
 TARGETS = ("direct", "nginx", "nginx-tuned", "chp", ONE, ALL, "jupyterhub", HUB)
 START = report.Line("start", "start to ready", {"time": "s"})
+READ = {"rate": "req/s", "p50": "ms", "p99": "ms"}
+USERS = report.Line("api-users", "GET /hub/api/users?limit=200, 200 users", READ)
+CROWDED = (
+    (
+        report.Line("crowd-health", "GET /hub/health, store empty and with 10,000 users and 2,000 servers", READ),
+        "health",
+    ),
+    (report.Line("crowd-home", "GET /hub/home, the same", READ), "home"),
+)
+CROWD_USERS, CROWD_SERVERS = 10_000, 2_000
 USER = report.Line("api-user", "GET /hub/api/users/NAME", {"rate": "req/s", "p50": "ms", "p99": "ms"})
 
 
@@ -64,6 +74,9 @@ def arguments() -> argparse.Namespace:
         wanted.rounds = wanted.spawn_rounds = 1
         wanted.seconds = 1.0
     return wanted
+
+
+SIGN_IN = report.Line("sign-in", "sign-in by a provider, there and back", {"rate": "/s", "p50": "ms", "p99": "ms"})
 
 
 class Bench:
@@ -162,7 +175,7 @@ class Bench:
 
     async def hub(self) -> None:
         """What is asked of a whole hub."""
-        if not self.asked("spawn") and (self.wanted.profile or not self.asked("api-user")):
+        if not self.asked("spawn") and (self.wanted.profile or not self.asked("api-users")):
             return
         running = await self.up(self.hubs(""))
         try:
@@ -186,14 +199,67 @@ class Bench:
             async def spawn(hub: hubs.Hub) -> dict[str, float]:
                 return await hubs.spawn(hub, self.wanted.servers)
 
+            async def read_all(hub: hubs.Hub) -> dict[str, float]:
+                url = f"{hub.address}/hub/api/users?limit=200"
+                return await loads.wrk(url, hub.authorization(), connections=32, seconds=self.wanted.seconds)
+
             for number in range(self.wanted.rounds if self.asked("api-user") else 0):
                 await self.run.round(USER.scenario, USER.metrics, number, running, read)
+            for number in range(self.wanted.rounds if self.asked("api-users") else 0):
+                await self.run.round(USERS.scenario, USERS.metrics, number, running, read_all)
             self.save()
             for number in range(self.wanted.spawn_rounds if self.asked("spawn") else 0):
                 await self.run.round(self.spawn.scenario, self.spawn.metrics, number, running, spawn, again=1)
                 self.save()
         finally:
             await self.down(running)
+
+    async def crowd(self) -> None:
+        """What a full store changes for those who ask for none of it."""
+        if not self.asked("crowd") or HUB not in self.names:
+            return
+        full = Towpath(CROWD, self.room("towpath-10k"), workers=machine.cores())
+        running = await self.up([Towpath(HUB, self.room("towpath-alone"), workers=machine.cores()), full])
+        try:
+            if full in running:
+                await full.fill(CROWD_USERS, CROWD_SERVERS)
+            for line, page in CROWDED:
+
+                async def read(hub: Towpath, page: str = page) -> dict[str, float]:
+                    url = f"{hub.address}/hub/{page}"
+                    return await loads.wrk(url, hub.authorization(), connections=32, seconds=self.wanted.seconds)
+
+                for number in range(self.wanted.rounds):
+                    await self.run.round(line.scenario, line.metrics, number, running, read)
+            self.save()
+        finally:
+            await self.down(running)
+
+    async def sign_ins(self) -> None:
+        """People who sign in by a provider."""
+        if not self.asked("sign-in"):
+            return
+        provider = sign_in.Provider(self.folder)
+        running: list = []
+        try:
+            await provider.start()
+            made = [
+                sign_in.JupyterHubByOAuth(self.room("jupyterhub-sign-in"), provider.issuer),
+                sign_in.TowpathByOidc(
+                    HUB, self.room("towpath-sign-in"), workers=machine.cores(), issuer=provider.issuer
+                ),
+            ]
+            running = await self.up([hub for hub in made if hub.name in self.names])
+
+            async def enter(hub: sign_in.SignsIn) -> dict[str, float]:
+                return await sign_in.measure(hub, self.wanted.seconds)
+
+            for number in range(self.wanted.rounds):
+                await self.run.round(SIGN_IN.scenario, SIGN_IN.metrics, number, running, enter)
+            self.save()
+        finally:
+            await self.down(running)
+            await provider.stop()
 
     async def starts(self) -> None:
         """From the command to the ready line, with an empty data directory."""
@@ -238,7 +304,7 @@ class Bench:
         ]
         command = f'make bench ARGS="{" ".join(chosen)}"' if chosen else "make bench"
         return report.text(
-            self.run, machine.described(BENCH_PYTHON), data=data, hub=[USER, self.spawn, START], memory=self.memory,
+            self.run, machine.described(BENCH_PYTHON), data=data, hub=[USER, USERS, self.spawn, SIGN_IN, START, *(line for line, _ in CROWDED)], memory=self.memory,
             rounds=self.wanted.rounds, seconds=self.wanted.seconds, command=command,
             publish=self.wanted.publish,
         )  # fmt: skip
@@ -265,6 +331,8 @@ async def main() -> None:
         await bench.bytes()
         await bench.hub()
         if not wanted.profile:
+            await bench.crowd()
+            await bench.sign_ins()
             await bench.starts()
             await bench.memories()
             bench.save()

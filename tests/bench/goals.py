@@ -7,6 +7,7 @@ from tests.bench.stats import Sample, Spread, by_target, ratios, spread, written
 ONE = "towpath-1"
 ALL = "towpath-all"
 HUB = "towpath"
+CROWD = "towpath-10k"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,12 @@ GOALS = (
     Goal("WebSocket 1 MB x 4, one worker, against CHP", "ws-1m-4", "rate", ONE, "chp", 1.5, True),
     Goal("200 servers at once, time against JupyterHub", "spawn", "time", HUB, "jupyterhub", 0.25, False),
     Goal("GET /hub/api/users/x, against JupyterHub", "api-user", "rate", HUB, "jupyterhub", 15.0, True),
+    Goal("GET /hub/api/users?limit=200, against JupyterHub", "api-users", "rate", HUB, "jupyterhub", 20.0, True),
+    Goal(
+        "/hub/health with 10,000 users and 2,000 servers, against none", "crowd-health", "rate", CROWD, HUB, 0.8, True
+    ),
+    Goal("/hub/home with 10,000 users and 2,000 servers, against none", "crowd-home", "rate", CROWD, HUB, 0.8, True),
+    Goal("sign-in by a provider, there and back, against JupyterHub", "sign-in", "rate", HUB, "jupyterhub", 5.0, True),
     Goal("100 MB down, growth of a worker", "body-100m-down", "growth", ONE, "", 16 * 2**20, False, "MB"),
     Goal("100 MB up, growth of a worker", "body-100m-up", "growth", ONE, "", 16 * 2**20, False, "MB"),
 )

@@ -4,7 +4,8 @@ import secrets
 from pathlib import Path
 
 from tests.bench import web
-from tests.bench.process import BENCH_PYTHON, HERE, BenchError, Child, base_python, free_port
+from tests.bench.process import BENCH_PYTHON, HERE, BenchError, Child, base_python
+from tests.ports import free_port
 
 
 class JupyterHub:

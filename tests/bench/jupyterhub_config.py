@@ -18,6 +18,18 @@ c.JupyterHub.log_level = "WARN"
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {"admin"}
+if "BENCH_ISSUER" in os.environ:  # people sign in by a provider: tests/bench/sign_in.py
+    issuer = os.environ["BENCH_ISSUER"]
+    c.JupyterHub.authenticator_class = "generic-oauth"
+    c.GenericOAuthenticator.client_id = os.environ["BENCH_CLIENT"]
+    c.GenericOAuthenticator.client_secret = os.environ["BENCH_SECRET"]
+    c.GenericOAuthenticator.authorize_url = f"{issuer}/authorize"
+    c.GenericOAuthenticator.token_url = f"{issuer}/token"
+    c.GenericOAuthenticator.userdata_url = f"{issuer}/userinfo"
+    c.GenericOAuthenticator.oauth_callback_url = f"http://127.0.0.1:{os.environ['BENCH_PORT']}/hub/oauth_callback"
+    c.GenericOAuthenticator.scope = ["openid", "profile"]
+    c.GenericOAuthenticator.username_claim = "preferred_username"
+    c.GenericOAuthenticator.allow_all = True
 
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ['BENCH_PROXY_API_PORT']}"
 c.ConfigurableHTTPProxy.pid_file = f"{folder}/proxy.pid"

@@ -45,6 +45,17 @@ async def websocket(
     return await _own("load_ws.py", job)
 
 
+async def sign_in(
+    port: int, entry: str, cookie: str, *, connections: int, people: int, seconds: float
+) -> dict[str, float]:
+    """Rate (round trips a second), p50, p99."""
+    job = {
+        "host": "127.0.0.1", "port": port, "entry": entry, "cookie": cookie,
+        "connections": connections, "people": people, "seconds": seconds, "path": entry,
+    }  # fmt: skip
+    return await _own("load_sign_in.py", job)
+
+
 async def bodies(
     url: str, headers: dict[str, str], *, connections: int, size: int, seconds: float, direction: str
 ) -> dict[str, float]:

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 from tests.bench import loads, machine, web
-from tests.bench.process import HERE, Child, free_port
+from tests.bench.process import HERE, Child
 from tests.bench.stats import written
 from tests.bench.towpath import Towpath
+from tests.ports import free_port
 
 ROUTES = 10_000
 

@@ -22,13 +22,6 @@ class BenchError(Exception):
     """The run cannot go on: a sentence for the person who started it."""
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Child:
     """One process in a process group of its own; its output goes to a log file."""
 

@@ -36,7 +36,13 @@ METHOD = """## How it was measured
   stream followed until `ready`, and the app's own answer fetched through the proxy. The app is `tests/bench/stub.py`
   for both. JupyterHub {jupyterhub} has SQLite, its simple local spawner, CHP, no limit on concurrent starts, and
   warnings only in its log.
-- `GET /hub/api/users/NAME`: wrk, 32 connections, an admin's API token.
+- Sign-ins by a provider: 16 browsers, each again and again: the hub's sign-in page (JupyterHub's one redirect further,
+  at `/hub/oauth_login`), which sends them to the provider, and the way back with a code, which ends in a session. Both
+  hubs ask the same provider (`tests/bench/idp.py`, which checks nothing and signs with ES256): JupyterHub by
+  oauthenticator's generic class, for tokens and then userinfo; Towpath for tokens alone, whose signature and claims it
+  checks.
+- `GET /hub/api/users/NAME` and `?limit=200` (200 users, no server runs): wrk, 32 connections, an admin's API token.
+- towpath-10k: a hub whose store holds 10,000 users and 2,000 ready servers with their routes, beside one that holds the admin alone.
 - Stolen CPU time is read from /proc/stat around each measurement; a round with more than {threshold:.0%} of it is
   repeated, at most twice (and {budget} times in a run), and the best is kept.
 
@@ -127,7 +133,9 @@ def text(
         "\n\n## The bytes\n\n",
         figures_table(run, data, names, pairs if ONE in names else []),
         "\n\n## The hub\n\n",
-        figures_table(run, hub, ["jupyterhub", "towpath"], [("towpath", "jupyterhub")]),
+        figures_table(
+            run, hub, ["jupyterhub", "towpath", "towpath-10k"], [("towpath", "jupyterhub"), ("towpath-10k", "towpath")]
+        ),
         "\n\n",
     ]
     if memory:

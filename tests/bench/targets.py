@@ -11,7 +11,8 @@ from typing import Protocol
 
 from tests.bench import web
 from tests.bench.machine import children
-from tests.bench.process import BENCH_PYTHON, HERE, BenchError, Child, bench_environment, free_port
+from tests.bench.process import BENCH_PYTHON, HERE, BenchError, Child, bench_environment
+from tests.ports import free_port
 
 PREFIX = "/user/bench/"
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from state.names import server_path, user_name
-from state.records import Endpoint, Route, Session, User
+from state.records import Endpoint, Route, Server, Session, Status, Target, User
 from tests.bench import machine, web
 from tests.bench.process import (
     BENCH_PYTHON,
@@ -29,10 +29,10 @@ from tests.bench.process import (
     Child,
     base_python,
     bench_environment,
-    free_port,
     output_of,
 )
 from tests.bench.targets import Upstream
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from state.store.all import Store
@@ -224,6 +224,35 @@ class Towpath:
                 ))  # fmt: skip
         finally:
             await store.close()
+
+    async def fill(self, users: int, servers: int) -> None:
+        """Put users, and ready servers of the first of them, into the store, with their routes."""
+        self.hold_controller()
+        store = await opened(self.data)
+
+        async def add(number: int) -> None:
+            name, now = f"c{number:05d}", time.time()
+            await store.users.add(User(name=name, created=now, groups=(f"course{number % 50}",)))
+            if number >= servers:
+                return
+            endpoint = Endpoint(kind="tcp", host="127.0.0.1", port=1 + number)
+            attempt = f"{number:032x}"
+            await store.servers.save(
+                Server(
+                    user=name, target=Target.READY, status=Status.READY, attempt=attempt, profile="http",
+                    cluster="local", requested=now, running=now, ready=now, endpoint=endpoint,
+                ),
+                wake=False,
+            )  # fmt: skip
+            prefix = server_path("/", name, "")
+            await store.feed.set_route(Route(prefix=prefix, user=name, name="", attempt=attempt, endpoint=endpoint))
+
+        try:
+            for first in range(0, users, 200):
+                await asyncio.gather(*(add(number) for number in range(first, min(users, first + 200))))
+        finally:
+            await store.close()
+        await asyncio.sleep(1)
 
     async def stop(self) -> None:
         """See Target. Users' servers outlive the hub, so they are stopped first."""

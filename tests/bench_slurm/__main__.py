@@ -34,7 +34,7 @@ LINES = [
 ALONE = ("watch", "flood", "work")  # a hub at a time, fresh for each round: what Slurm is asked is counted, or crowded
 TARGETS = (PEER, TOWPATH)
 QUICK = {
-    "rounds": 1, "lab_rounds": 1, "people": 2, "workers": 2, "jobs": 5, "seconds": 5.0, "window": 4.0, "settle": 1.0,
+    "rounds": 1, "lab_rounds": 1, "people": 2, "workers": 2, "jobs": 5, "seconds": 5.0, "window": 10.0, "settle": 1.0,
     "starts": 2,
 }  # fmt: skip
 

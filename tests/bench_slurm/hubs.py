@@ -11,10 +11,11 @@ from deploy.devcluster.hub import APPS
 from tests.bench import machine
 from tests.bench.hubs import Hub
 from tests.bench.jupyterhub import JupyterHub
-from tests.bench.process import BENCH_PYTHON, HERE, free_port
+from tests.bench.process import BENCH_PYTHON, HERE
 from tests.bench.towpath import Towpath, options
 from tests.bench_slurm.cluster import WAIT, BenchCluster
 from tests.bench_slurm.people import NOTE, People
+from tests.ports import free_port
 
 PYTHON = "/usr/bin/python3"
 JUPYTER = APPS / "python"  # a checkout may lie where its jobs' users cannot enter

@@ -4,6 +4,8 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -13,8 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hub import Hub, eventually, stub_config
 from stage import Stage
 
+from state.audit import Act, Entry, Outcome
 from state.catalog import Grants
-from state.records import Endpoint, Event, JobRef, Reason, Status, Waiting
+from state.records import Endpoint, Event, JobRef, Reason, Status, User, Waiting
+from state.store.all import Store
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -62,7 +66,7 @@ maximum = 20
 CONFIG_WORDS = (
     ('name = "stub"\n', 'name = "stub"\ntitle = "JupyterLab"\ndescription = "Notebooks, terminals and files."\n'),
     ('name = "exits"\n', 'name = "exits"\ntitle = "RStudio"\ndescription = "R, with the group\'s licence."\n'),
-    ("start_window = 10", "start_window = 600"),
+    ("start_window = 15", "start_window = 600"),
 )
 
 
@@ -233,15 +237,115 @@ def lake(browser: Browser, stage: Stage, folder: Path) -> None:
     context.close()
 
 
+def desk(browser: Browser, stage: Stage, folder: Path) -> None:
+    """What an admin sees of people and of what they did."""
+
+    async def fill(store: Store) -> None:
+        now = time.time()
+        for number in range(140):
+            groups = ("physics", "course-2026", "gpu-users", "staff", "x")[: number % 6]
+            await store.users.add(User(name=f"student{number:03}", groups=groups, created=now - 9e6))
+        await store.servers.touch({(f"student{number:03}", ""): now - number * 4000 for number in range(0, 140, 3)})
+        for entry in (
+            Entry(
+                time=now - 90000,
+                act=Act.SERVER_ACCESS,
+                who="carol",
+                by="session 1f",
+                address="192.0.2.7",
+                user="alice",
+                server="",
+            ),
+            Entry(
+                time=now - 9000,
+                act=Act.SIGN_IN,
+                outcome=Outcome.REFUSED,
+                who="mallory",
+                address="2001:db8::7",
+                what="campus",
+                why="mallory may not enter this hub.",
+            ),
+            Entry(
+                time=now - 500,
+                act=Act.TOKEN_MADE,
+                who="alice",
+                by="session 2e",
+                address="192.0.2.9",
+                user="alice",
+                what="token 5d (nightly job on the cluster): read:servers; ends",
+            ),
+            Entry(
+                time=now - 400,
+                act=Act.REQUEST,
+                outcome=Outcome.REFUSED,
+                who="bob",
+                by="token 77",
+                address="192.0.2.9",
+                what="DELETE /hub/api/users/alice/servers/a-long-name-of-a-server",
+                why="This needs the scope delete:servers.",
+            ),
+            Entry(
+                time=now - 60,
+                act=Act.SERVER_ENDED,
+                by="controller",
+                user="alice",
+                server="gpu-test",
+                what="failed",
+                why="The job was ended by the out-of-memory killer.",
+            ),
+        ):
+            await store.audit.note(entry)
+
+    context = browser.new_context()
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)
+    page.goto(f"{stage.origin}/hub/login")
+    page.get_by_role("button", name="alice").click()
+    page.wait_for_url("**/hub/home")
+    stage.catalog()
+    page.goto(f"{stage.origin}/hub/spawn/alice")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/hub/spawn-pending/**")
+    stage.put(status=Status.QUEUED, job=JobRef(cluster="lake", native_id="4711"))
+    stage.put(status=Status.STARTING, node="cn3", running=time.time())
+    stage.put(status=Status.READY, endpoint=Endpoint(kind="unix", path="/nowhere"), ready=time.time())
+    stage.run(fill)
+    page.goto(f"{stage.origin}/hub/home")
+    shoot(page, folder, "desk-home")
+    page.goto(f"{stage.origin}/hub/audit")
+    shoot(page, folder, "desk-own-activity")
+    page.get_by_role("button", name="Sign out").click()
+    page.goto(f"{stage.origin}/hub/login")
+    page.get_by_role("button", name="carol").click()
+    page.wait_for_url("**/hub/home")
+    for name, path in (
+        ("people", "admin"),
+        ("running", "admin?show=active"),
+        ("person", "admin/users/alice"),
+        ("remove", "admin/users/alice/remove"),
+        ("activity", "audit"),
+    ):
+        page.goto(f"{stage.origin}/hub/{path}")
+        shoot(page, folder, f"desk-{name}")
+    page.goto(f"{stage.origin}/hub/admin")
+    page.get_by_label("Names").fill("dora <script>")
+    page.get_by_role("button", name="Add").click()
+    page.get_by_text("cannot be a name").wait_for()
+    shoot(page, folder, "desk-wrong")
+    print("\n".join(faults))
+    context.close()
+
+
 def main(folder: Path, which: str = "") -> None:
-    """Start hubs in folders of their own, take the pictures, end them. `which`: `hub` or `lake` alone."""
+    """Start hubs in folders of their own, take the pictures, end them. `which`: `hub`, `lake` or `desk` alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, part in (("hub", local), ("lake", slurm)):
+    for name, part in (("hub", local), ("lake", partial(slurm, show=lake)), ("desk", partial(slurm, show=desk))):
         if which in {"", name}:
             part(folder)
 
 
-def slurm(folder: Path) -> None:
+def slurm(folder: Path, *, show: Callable[[Browser, Stage, Path], None]) -> None:
     """The pages of a cluster of Slurm, on records put there by hand."""
     place = Path(tempfile.mkdtemp(prefix="towpath-shots-"))
     stage = Stage(place)
@@ -249,7 +353,7 @@ def slurm(folder: Path) -> None:
         stage.start()
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-            lake(browser, stage, folder)
+            show(browser, stage, folder)
             browser.close()
     finally:
         stage.stop()

@@ -1,7 +1,6 @@
 """The catalog of a real cluster: by commands and by slurmrestd, with parts of Slurm away."""
 
 import asyncio
-import subprocess
 import time
 
 from msgspec.structs import replace
@@ -9,8 +8,6 @@ from msgspec.structs import replace
 from batch.contract import LauncherError
 from batch.launchers.slurm import open_client
 from batch.slurm.gather import Gatherer
-from batch.slurm.gather_text import TextSource
-from batch.slurm.refusals import refused
 from state.catalog import GpuCount, Limits
 from tests.batch.slurm.making import slurm_config
 
@@ -18,15 +15,7 @@ SLEEP = "#!/bin/sh\nsleep 120\n"
 
 
 def by_text(slurm):
-    async def run(argv):
-        done = await asyncio.to_thread(
-            subprocess.run, argv, capture_output=True, text=True, env=slurm.env, timeout=30, check=False
-        )
-        if done.returncode:
-            raise refused(done.stderr)
-        return done.stdout
-
-    return TextSource(run)
+    return open_client(slurm_config(slurm, "cli")).source()
 
 
 def by_rest(slurm):

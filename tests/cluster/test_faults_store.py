@@ -113,7 +113,7 @@ def test_a_start_that_waits_in_the_queue_outlives_every_process_and_begins_when_
             time.sleep(1)
         assert waits()
 
-        slurm.run("scontrol", "update", "NodeName=gn1", "State=RESUME")
+        slurm.resume("gn1")
         alice.until("ready")
         assert alice.answers()["node"] == "gn1"
         assert list(jobs_of(slurm, attempt).values()) == ["RUNNING"]

@@ -25,6 +25,7 @@ class SlurmRig(Rig):
 name = "hpc"
 kind = "slurm"
 tick = 0.3
+start_window = 600
 [cluster.slurm]
 conf = "{slurm.slurm_conf}"
 bin_dir = "{slurm.layout.bin_dir}"

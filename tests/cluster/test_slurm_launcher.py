@@ -1,11 +1,11 @@
 """The launcher on a real Slurm: what it refuses, what it survives, what a job is on the node."""
 
 import asyncio
-import contextlib
 import json
 import os
 import pwd
 import secrets
+import shutil
 import time
 from pathlib import Path
 
@@ -34,9 +34,10 @@ def make(request, slurm):
     return slurm_maker(slurm_config(slurm, request.param), opener(slurm, request.param))
 
 
-@pytest.fixture
-def make_cli(slurm):
-    return slurm_maker(slurm_config(slurm, "cli", timeout=5.0))
+@pytest.fixture(params=[client for client in CLIENTS if client != "rest"])
+def make_near(request, slurm):
+    """The same, impatient, by the clients that are on Slurm's own machines."""
+    return slurm_maker(slurm_config(slurm, request.param, timeout=5.0), opener(slurm, request.param))
 
 
 async def shown(launcher, spec, *states):
@@ -144,7 +145,15 @@ def test_a_job_is_its_users_in_its_home_with_an_environment_of_its_own(slurm, ma
 
 
 def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
-    secret = secrets.token_hex(16)
+    secret, begun = secrets.token_hex(16), time.time()
+
+    def holders(*leave, user=""):
+        """The files that hold it, of those that `user` may read and that are no older than this test."""
+        skip = [word for path in leave for word in ("-path", path, "-prune", "-o")]
+        young = ("-type", "f", "-newermt", f"@{begun - 2:.0f}", "-exec", "grep", "-ls", "--", secret, "{}", "+")
+        found = slurm.attempt("find", str(home()), "/tmp", "/dev/shm", *skip, *young, user=user, seconds=90)
+        assert found.returncode != 124, "find has not come to an end"
+        return found.stdout
 
     async def body():
         launcher = make()
@@ -162,13 +171,12 @@ def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
             assert secret not in slurm.run(*command, user="bob")
         denied = slurm.attempt("scontrol", "write", "batch_script", ref.native_id, "-", user="bob")
         assert secret not in denied.stdout
-        found = slurm.attempt("grep", "-rls", secret, str(home()), "/tmp", "/dev/shm", user="bob")
-        assert found.stdout == ""
+        assert holders(user="bob") == ""
+        assert f"{slurm.folder}/state" in holders(), "Slurm has the script"
         await launcher.cancel(None, spec.attempt)
         await over(launcher, spec)
         # Slurm's own state keeps a script for a while (and the accounting for good, where job_script is set): not ours.
-        left = slurm.attempt("grep", "-rls", "--exclude-dir=state", secret, str(home()), "/tmp", "/dev/shm")
-        assert left.stdout == "", left.stdout
+        assert holders(f"{slurm.folder}/state") == ""
 
     run(body())
 
@@ -181,9 +189,9 @@ def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
         (Setup(venv="~/no-such-env"), "no-such-env"),
     ],
 )
-def test_a_setup_that_fails_is_reported_in_words(slurm, make_cli, hub, setup, words):
+def test_a_setup_that_fails_is_reported_in_words(slurm, make_near, hub, setup, words):
     async def body():
-        launcher = make_cli()
+        launcher = make_near()
         spec = job(setup=setup, hub_urls=(hub.url,))
         await launcher.submit(spec)
         report = await asyncio.to_thread(hub.wait, "failed")
@@ -194,6 +202,32 @@ def test_a_setup_that_fails_is_reported_in_words(slurm, make_cli, hub, setup, wo
         assert (await over(launcher, spec)).state is JobState.FAILED
 
     run(body())
+
+
+def test_modules_are_really_loaded_before_the_app(make_near, hub):
+    """As Debian's environment-modules has them: one of the system's, which brings the second, alice's own."""
+    own, seen = home() / "privatemodules", home() / "modules.json"
+    own.mkdir(exist_ok=True)
+    (own / "greeting").write_text("#%Module1.0\nsetenv GREETING hello\nprepend-path PATH /opt/greeting/bin\n")
+    write = "import json, os, time; json.dump(dict(os.environ), open('modules.json', 'w')); time.sleep(300)"
+
+    async def body():
+        launcher = make_near()
+        setup = Setup(modules=("use.own", "greeting"))
+        spec = job(command=("/usr/bin/python3", "-c", write, "{socket}"), setup=setup, hub_urls=(hub.url,))
+        await launcher.submit(spec)
+        await until(lambda: seen.exists() and seen.read_text().endswith("}"))
+        environment = json.loads(seen.read_text())
+        assert (environment["GREETING"], environment["LOADEDMODULES"]) == ("hello", "use.own:greeting")
+        assert environment["PATH"].startswith("/opt/greeting/bin:")
+        await launcher.cancel(None, spec.attempt)
+        await over(launcher, spec)
+
+    try:
+        run(body())
+    finally:
+        shutil.rmtree(own)
+        seen.unlink(missing_ok=True)
 
 
 def test_gpus_cores_memory_and_time_are_what_was_asked_for(slurm, make):
@@ -324,9 +358,9 @@ def test_a_script_that_exits_shows_its_code(slurm, make, hub):
 # --- faults
 
 
-def test_a_stopped_slurmctld_is_transient_and_a_submit_during_it_is_one_job(slurm, make_cli):
+def test_a_stopped_slurmctld_is_transient_and_a_submit_during_it_is_one_job(slurm, make_near):
     async def body():
-        launcher = make_cli()
+        launcher = make_near()
         spec = job(again=False)
         slurm.daemon("slurmctld").sigstop()
         try:
@@ -347,32 +381,23 @@ def test_a_stopped_slurmctld_is_transient_and_a_submit_during_it_is_one_job(slur
     run(body())
 
 
-def test_no_process_of_a_command_that_hung_is_left(slurm, make_cli):
+def test_no_process_of_a_command_that_hung_is_left(slurm, make_near):
     async def body():
-        launcher = make_cli()
+        launcher = make_near()
         slurm.daemon("slurmctld").sigstop()
         try:
             with pytest.raises(LauncherError):
                 await launcher.poll()
-            assert str(slurm.slurm_conf) not in _environments("squeue")
+            assert not slurm.runs("squeue")
         finally:
             slurm.daemon("slurmctld").sigcont()
 
     run(body())
 
 
-def _environments(name: str) -> str:
-    found = ""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and (entry / "comm").read_text().strip() == name:
-                found += (entry / "environ").read_text()
-    return found
-
-
-def test_a_killed_slurmctld_loses_nothing(slurm, make_cli):
+def test_a_killed_slurmctld_loses_nothing(slurm, make_near):
     async def body():
-        launcher = make_cli()
+        launcher = make_near()
         spec = job()
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
@@ -390,9 +415,9 @@ def test_a_killed_slurmctld_loses_nothing(slurm, make_cli):
     run(body())
 
 
-def test_without_munge_everything_is_transient(slurm, make_cli):
+def test_without_munge_everything_is_transient(slurm, make_near):
     async def body():
-        launcher = make_cli()
+        launcher = make_near()
         slurm.daemon("munged").kill()
         try:
             for verb in (launcher.poll(), launcher.submit(job())):
@@ -406,9 +431,9 @@ def test_without_munge_everything_is_transient(slurm, make_cli):
     run(body())
 
 
-def test_without_slurmdbd_jobs_are_seen_and_an_end_that_slurmctld_shows_counts(slurm, make_cli, hub):
+def test_without_slurmdbd_jobs_are_seen_and_an_end_that_slurmctld_shows_counts(slurm, make_near, hub):
     async def body():
-        launcher = make_cli()
+        launcher = make_near()
         spec = job(hub_urls=(hub.url,))
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
@@ -423,11 +448,11 @@ def test_without_slurmdbd_jobs_are_seen_and_an_end_that_slurmctld_shows_counts(s
     run(body())
 
 
-def test_a_slurmdbd_that_hangs_holds_up_no_poll(slurm, make_cli):
+def test_a_slurmdbd_that_hangs_holds_up_no_poll(slurm, make_near):
     """sacct waits 45 seconds for it."""
 
     async def body():
-        launcher = make_cli()
+        launcher = make_near()
         spec = job()
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
@@ -486,9 +511,9 @@ def test_nobody_writes_rows_into_what_the_hub_reads(slurm, make, hub):
 # --- many
 
 
-def test_two_hundred_jobs_at_once_are_each_there_once(slurm, make_cli):
+def test_two_hundred_jobs_at_once_are_each_there_once(slurm, make_near):
     async def body():
-        launcher = make_cli()
+        launcher = make_near()
         specs = [job(resources=Resources(memory=100 * 2**20), again=False) for _ in range(200)]
         refs = await asyncio.gather(*(launcher.submit(spec) for spec in specs))
         assert len({ref.native_id for ref in refs}) == 200

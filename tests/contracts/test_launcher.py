@@ -67,7 +67,7 @@ def spec_of(**more) -> JobSpec:
         "hub_urls": tuple(HUB_URLS),
         "report_token": secrets.token_hex(8),
         "secrets": (),
-        "start_window": 30.0,
+        "start_window": 600.0,
         "record": server,
         "grace": 2.0,
     }

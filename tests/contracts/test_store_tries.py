@@ -6,9 +6,6 @@ import pytest
 
 from state.store import keys
 from state.store.tries import FAMILIAR_KEPT, Begun, Limit, Wait
-from tests.contracts.test_store import backend, on_store
-
-__all__ = ["backend", "on_store"]
 
 NOW = 1_800_000_000.0
 HERE, ANYWHERE = keys.tries_at("n", "here"), keys.tries_at("n")

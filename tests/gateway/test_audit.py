@@ -128,7 +128,7 @@ def test_a_refused_sign_in_is_noted_once_a_minute_and_what_cannot_be_a_name_is_n
 
 def test_a_token_made_and_revoked_is_noted_by_its_id_and_never_by_its_secret(hub):
     alice = hub.people["alice"]
-    made = alice.post("/hub/api/users/alice/tokens", json={"note": "nightly", "scopes": ["read:servers"]}).json()
+    made = alice.post("/hub/api/users/alice/tokens", json={"note": "nightly", "scopes": ["read:servers!user"]}).json()
     assert alice.delete(f"/hub/api/users/alice/tokens/{made['id']}").status_code == 204
     (revoked,) = entries(hub, act="token-revoked")
     issued = next(entry for entry in entries(hub, act="token-made") if made["id"] in entry["what"])
@@ -211,7 +211,7 @@ def test_nobody_but_admins_reads_the_audit_of_others(hub):
     for entry in bob.get("/hub/api/towpath/audit?user=alice&limit=1000").json()["entries"]:
         assert entry["who"] == "bob"  # what he himself did, or tried, to her
     assert httpx.get(f"{hub.origin}/hub/api/towpath/audit").status_code == 403
-    token = bob.post("/hub/api/users/bob/tokens", json={"scopes": ["read:servers"]}).json()["token"]
+    token = bob.post("/hub/api/users/bob/tokens", json={"scopes": ["read:servers!user"]}).json()["token"]
     answer = httpx.get(f"{hub.origin}/hub/api/towpath/audit", headers={"Authorization": f"token {token}"})
     assert answer.status_code == 403
 

@@ -1,12 +1,14 @@
 """The command line, as a process: its words, its exit codes, no traceback."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from msgspec import NODEFAULT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -69,6 +71,33 @@ def test_every_key_that_init_shows_is_a_key_at_its_default(towpath, tmp_path):
     assert given.state == none.state
     assert given.cluster == none.cluster
     assert given.profile == none.profile
+
+
+def test_the_provider_that_init_shows_has_every_key_at_its_default(towpath, tmp_path):
+    from msgspec.structs import fields
+
+    from state.config import OidcConfig, ProviderConfig
+
+    towpath("init", "all.toml")
+    text = (tmp_path / "all.toml").read_text()
+    shown = text[text.index('kind = "oidc"') :]
+    for kind, unset in (
+        (ProviderConfig, {"name", "kind", "oidc", "ldap", "pam", "header"}),
+        (OidcConfig, {"plain_callback"}),
+    ):
+        for field in fields(kind):
+            if field.name in unset:
+                continue
+            given = re.search(rf"(?m)^#   {field.name} = (.*?)(?:\s+#.*)?$", shown)
+            if field.name == "client_secret":
+                assert "client_secret =" in shown
+            elif field.name in {"title", "client_secret_file"}:
+                assert given, field.name
+            else:
+                assert given, field.name
+                default = field.default if field.default_factory is NODEFAULT else field.default_factory()
+                value = tomllib.loads(f"x = {given[1]}")["x"]
+                assert (tuple(value) if isinstance(value, list) else value) == default, field.name
 
 
 def test_the_slurm_cluster_that_init_shows_has_every_key_at_its_default(towpath, tmp_path):

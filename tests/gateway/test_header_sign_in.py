@@ -82,7 +82,7 @@ def through(portal, name, **headers):
 
 def test_whoever_the_portal_vouches_for_goes_straight_through(portal):
     with through(portal, "alice", groups="staff, students") as browser:
-        answer = browser.get("/hub/login/portal?next=/hub/token", follow_redirects=True)
+        answer = browser.get("/hub/login?next=/hub/token", follow_redirects=True)
         assert answer.status_code == 200
         assert answer.url.path == "/hub/token"
         me = browser.get("/hub/api/user").json()
@@ -90,6 +90,14 @@ def test_whoever_the_portal_vouches_for_goes_straight_through(portal):
     with through(portal, "bob") as browser:
         assert browser.get("/hub/login/portal", follow_redirects=True).url.path == "/hub/home"
         assert browser.get("/hub/api/user").json()["admin"] is True
+
+
+def test_signing_out_leads_to_the_portals_sign_out(portal):
+    with through(portal, "bob") as browser:
+        browser.get("/hub/login")
+        answer = browser.post("/hub/logout")
+        assert "https://portal.example.edu/logout" in answer.text + answer.headers.get("location", "")
+        assert "Max-Age=0" in answer.headers["set-cookie"]
 
 
 def test_the_next_sign_in_brings_the_groups_of_today(portal):

@@ -10,7 +10,11 @@ from msgspec.structs import replace
 
 from gateway.auth.ldap.client import Connection, LdapError, place
 from gateway.auth.ldap.directory import Directory, UnreachableError
+from gateway.auth.ldap.provider import LdapProof
+from gateway.auth.proof import GoneError, UnsureError
+from portal.auth import Provider
 from state.config import LdapConfig
+from state.records import Standing
 from tests.conftest import free_port
 from tests.ldap_server import (
     BASE,
@@ -282,3 +286,56 @@ def test_an_outage_while_the_hub_runs_is_over_when_the_server_is_back(config, tm
         asyncio.run(main())
     finally:
         server.stop()
+
+
+def asked_again(config, typed):
+    """The groups that the directory says somebody has now, or why they are out, or that nobody could tell."""
+
+    async def main():
+        proof = LdapProof(Provider(name="ldap", title=""), Directory(config), str)
+        standing = Standing(user=typed, session="s", provider="ldap", sealed=typed, began=0.0, checked=0.0)
+        try:
+            proven, kept = await proof.again(standing)
+        except (GoneError, UnsureError) as error:
+            return type(error)
+        assert (kept, proven.name) == (typed, "leaver")
+        return set(proven.groups)
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("template", [False, True])
+def test_whoever_is_in_is_looked_up_again_without_their_password(config, slapd, template):
+    by = replace(config, groups="search", user_filter="(&(uid={name})(!(description=disabled)))")
+    if template:
+        by = replace(config, groups="search", user_dn=f"uid={{name}},{PEOPLE}")
+    dn = f"uid=leaver,{PEOPLE}"
+    slapd.add(person("leaver"), group("fresh", dn))
+    assert sign_in(by, "leaver", "right").groups == ("fresh",)
+    assert asked_again(by, "leaver") == {"fresh"}
+    slapd.add(group("fresher", dn))
+    assert asked_again(by, "leaver") == {"fresh", "fresher"}
+    if not template:
+        slapd.change(f"dn: {dn}\nchangetype: modify\nadd: description\ndescription: disabled\n")
+        assert asked_again(by, "leaver") is GoneError
+        assert sign_in(by, "leaver", "right") is None
+    slapd.change(f"dn: {dn}\nchangetype: delete\n")
+    for name in ("fresh", "fresher"):
+        slapd.change(f"dn: cn={name},{GROUPS}\nchangetype: delete\n")
+    assert asked_again(by, "leaver") is GoneError
+
+
+def test_a_directory_that_does_not_answer_or_has_lost_its_base_puts_nobody_out(config):
+    for wrong in (
+        {"servers": (f"ldaps://127.0.0.1:{free_port()}",)},
+        {"bind_password": "x"},
+        {"user_base": "ou=x," + BASE},
+    ):
+        assert asked_again(replace(config, **wrong), "alice") is UnsureError
+
+
+def test_the_hub_asks_again_only_where_it_may_look_people_up(config):
+    assert Directory(config).asks
+    direct = replace(config, user_dn=f"uid={{name}},{PEOPLE}", user_base="")
+    assert Directory(direct).asks
+    assert not Directory(replace(direct, bind_dn="", bind_password="")).asks

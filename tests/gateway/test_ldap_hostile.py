@@ -91,7 +91,7 @@ def ask(fake, *, name="alice", password="secret-4711", by_start_tls=False, **con
         server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, ssl=None if by_start_tls else fake.tls)
         scheme = "ldap" if by_start_tls else "ldaps"
         url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        given = {"user_base": "dc=example", "group_base": "dc=example", "timeout": 1.0, **config}
+        given = {"user_base": "dc=example", "group_base": "dc=example", "timeout": 30.0, **config}
         try:
             return await Directory(LdapConfig(servers=(url,), ca_file=fake.ca, **given)).sign_in(name, password)
         finally:

@@ -12,9 +12,11 @@ import pytest
 
 from gateway.auth import pam
 from gateway.auth.pam import PamProof
+from gateway.auth.proof import GoneError, UnsureError
 from gateway.auth.throttle import WRONG
 from portal.auth import Provider, RefusedError, UnansweredError
 from state.config import PamConfig
+from state.records import Standing
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes accounts: needs root")
 SERVICES = Path("/etc/pam.d")
@@ -262,3 +264,55 @@ def test_a_wrong_password_holds_no_helper(machine):
     for _ in range(3):
         assert refused(machine.plain, machine.alice, "wrong") == WRONG
     assert time.monotonic() - begun < 4.5  # pam_unix alone would wait about 2 s each
+
+
+def asked_again(service, name, **config):
+    """The groups that PAM says somebody still has, or why they are out, or that nobody could tell."""
+
+    async def main():
+        proof = PamProof(Provider(name="pam", title=""), PamConfig(service=service, **config), str)
+        standing = Standing(user=name, session="s", provider="pam", sealed=name, shown=name, began=0.0, checked=0.0)
+        try:
+            proven, kept = await proof.again(standing)
+        except (GoneError, UnsureError) as error:
+            return type(error)
+        assert kept == name
+        assert proven.asks
+        return set(proven.groups)
+
+    return asyncio.run(main())
+
+
+def test_whoever_is_in_is_looked_at_again_without_their_password(machine):
+    leaver = machine.account("leaver")
+    assert asked_again(machine.plain, leaver) == {leaver}
+    subprocess.run(["usermod", "-aG", f"{machine.word}staff", leaver], check=True)
+    assert asked_again(machine.plain, leaver) == {leaver, f"{machine.word}staff"}
+    subprocess.run(["chage", "--expiredate", "2020-01-01", leaver], check=True)
+    assert asked_again(machine.plain, leaver) is GoneError
+    assert asked_again(machine.plain, "nobody-of-that-name") is GoneError
+
+
+def test_a_machine_that_lets_nobody_in_just_now_puts_nobody_out(machine, tmp_path):
+    notice = tmp_path / "nologin"
+    notice.write_text("Maintenance.\n")
+    service = machine.service(
+        "closed", f"account required pam_nologin.so file={notice}\naccount required pam_unix.so\n"
+    )
+    assert asked_again(service, machine.alice) is UnsureError
+    broken = machine.service("broken", "account required pam_no_such_module.so\n")
+    assert asked_again(broken, machine.alice) is UnsureError
+    rules = tmp_path / "access.conf"
+    rules.write_text("-:ALL:ALL\n")
+    shut = machine.service("out", f"account required pam_access.so accessfile={rules}\n")
+    assert asked_again(shut, machine.alice) is GoneError
+
+
+def test_nobody_signs_in_by_being_asked_about_again(machine):
+    asked = {"name": machine.alice, "again": True, "address": "", "seconds": 20}
+    told = asyncio.run(pam.ask(pam.command(PamConfig(service=machine.plain)), asked))
+    assert told["verdict"] == "stays"
+    with pytest.raises(UnansweredError):
+        pam.judged(told | {"why": ""}, PamConfig())
+    told = asyncio.run(pam.ask(pam.command(PamConfig(service=machine.plain)), asked | {"again": "yes"}))
+    assert told["verdict"] == "fault"

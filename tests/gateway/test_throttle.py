@@ -8,6 +8,7 @@ import pytest
 
 from gateway.address import client_address
 from gateway.auth.address import stranger
+from gateway.auth.cookies import KNOWN_NAME, CookieJar
 from gateway.auth.proof import Proven
 from gateway.auth.throttle import FLOOR, PASSWORD_MAX, TYPED_MAX, WRONG, Limits, Throttled
 from portal.auth import Provider, RefusedError, TooOftenError, UnansweredError
@@ -16,6 +17,14 @@ from state.store.all import Store
 
 HOME, ELSEWHERE, MALLORY = "192.0.2.10", "192.0.2.20", "198.51.100.66"
 DAY = 24 * 3600.0
+
+
+JAR = CookieJar(secure=True, base_path="/hub/", name=KNOWN_NAME)
+
+
+def request_of(address, *cookies):
+    headers = [(b"cookie", cookie.encode()) for cookie in cookies]
+    return SimpleNamespace(scope={"state": {"address": address}, "headers": headers})
 
 
 class Directory:
@@ -42,15 +51,18 @@ class Bench:
         self.slept = []
         self.directory = Directory()
         self.proof = Throttled(
-            self.directory, store.tries, Limits(ThrottleConfig()), clock=lambda: self.now, sleep=self.sleep
+            self.directory, store.tries, Limits(ThrottleConfig()), JAR, clock=lambda: self.now, sleep=self.sleep
         )
 
     async def sleep(self, seconds):
         self.slept.append(seconds)
 
-    async def attempt(self, address, password="wrong", name="alice"):
-        """How long to wait before a try is looked at; 0: it was, and failed; None: it let somebody in."""
-        request = SimpleNamespace(scope={"state": {"address": address}})
+    async def attempt(self, address, password="wrong", name="alice", jar=None):
+        """How long to wait before a try is looked at; 0: it was, and failed; None: it let somebody in.
+
+        `jar`: the browser's cookies, a list, which get what it is given.
+        """
+        request = request_of(address, *(jar or ()))
         try:
             await self.proof.prove({"name": name, "password": password}, request)
         except TooOftenError as error:
@@ -58,6 +70,8 @@ class Bench:
         except RefusedError as error:
             assert str(error) == WRONG
             return 0
+        if jar is not None:
+            jar[:] = [one.partition(";")[0] for one in request.scope["state"]["set_cookies"]]
         return None
 
     async def hammer(self, addresses, seconds, *, name="alice", every=10.0):
@@ -114,6 +128,57 @@ def test_many_strangers_keep_nobody_out_where_they_have_signed_in_before(on_benc
         assert await bench.attempt(HOME, "right") is None
         bench.now += 120
         assert await bench.attempt(ELSEWHERE, "right") is None  # and elsewhere for two minutes at most
+
+    on_bench(body)
+
+
+def test_neighbours_behind_the_same_address_do_not_keep_out_a_browser_that_is_known(on_bench):
+    async def body(bench):
+        browser = []
+        assert await bench.attempt(HOME, "right", jar=browser) is None
+        assert len(browser) == 1
+        assert browser[0].startswith("__Host-towpath-known=")
+        assert "alice" not in browser[0]
+        await bench.hammer([HOME], 1800, every=60.0)
+        for at in range(100):
+            await bench.attempt(HOME, name=f"student{at}")
+        assert await bench.attempt(HOME, "right") > 0
+        assert await bench.attempt(HOME, jar=browser) == 0
+        assert await bench.attempt(HOME, "right", jar=browser) is None
+        # Wherever it is carried.
+        await bench.hammer([f"198.51.100.{at}" for at in range(20)], 900, every=60.0)
+        assert await bench.attempt(ELSEWHERE, "right") > 0
+        assert await bench.attempt(ELSEWHERE, "right", jar=browser) is None
+
+    on_bench(body)
+
+
+def test_a_known_browser_has_a_count_of_its_own(on_bench):
+    async def body(bench):
+        browser = []
+        await bench.attempt(HOME, "right", jar=browser)
+        looked = [await bench.attempt(MALLORY, jar=browser) for _ in range(20)]
+        assert looked.count(0) == ThrottleConfig().tries + 1
+        # At other names it is a stranger.
+        looked = [await bench.attempt(MALLORY, name="bob", jar=browser) for _ in range(20)]
+        assert looked.count(0) == ThrottleConfig().tries + 1
+
+    on_bench(body)
+
+
+def test_a_cookie_that_somebody_has_put_there_is_never_known(on_bench):
+    async def body(bench):
+        planted = ["__Host-towpath-known=mallorys"]
+        browser = list(planted)
+        assert await bench.attempt(HOME, "right", jar=browser) is None
+        assert browser != planted
+        for _ in range(6):
+            assert await bench.attempt(MALLORY, jar=list(planted)) == 0
+        assert await bench.attempt(MALLORY, jar=list(planted)) > 0
+        assert await bench.attempt(MALLORY) > 0  # it is the same count: the address's
+        kept = list(browser)
+        assert await bench.attempt(HOME, "right", jar=browser) is None
+        assert browser == kept
 
     on_bench(body)
 
@@ -199,7 +264,7 @@ def test_hundreds_at_once_are_looked_at_no_more_often(on_bench):
 
 def test_an_outage_counts_for_nobody_unless_a_password_may_have_been_judged(on_bench):
     async def body(bench):
-        request = SimpleNamespace(scope={"state": {"address": HOME}})
+        request = request_of(HOME)
         for untried, times in ((True, 40), (False, ThrottleConfig().tries + 1)):
             bench.directory.away = UnansweredError("It is away.", untried=untried)
             for _ in range(times):
@@ -213,7 +278,7 @@ def test_an_outage_counts_for_nobody_unless_a_password_may_have_been_judged(on_b
 
 def test_what_is_too_long_goes_nowhere(on_bench):
     async def body(bench):
-        request = SimpleNamespace(scope={"state": {"address": HOME}})
+        request = request_of(HOME)
         for fields in ({"name": "a" * (TYPED_MAX + 1)}, {"name": "alice", "password": "x" * (PASSWORD_MAX + 1)}):
             with pytest.raises(RefusedError, match="at most"):
                 await bench.proof.prove(fields, request)

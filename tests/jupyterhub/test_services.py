@@ -221,7 +221,7 @@ def test_the_idle_culler_stops_what_is_idle(hub):
         program = [CULLER, f"--url={hub.origin}/hub/api", "--timeout=1", "--cull-every=1"]
         with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as process:
             try:
-                eventually(lambda: not server.model().get("ready"), seconds=60, what="the culling")
+                eventually(lambda: not server.model().get("ready"), what="the culling")
             finally:
                 process.terminate()
             log = process.stderr.read()
@@ -261,7 +261,7 @@ def test_who_reaches_a_server_by_a_group_is_signed_in_to_it_and_out_when_they_le
             answer = browser.get("/hub/api/oauth2/authorize", params=asked(**server))
             return answer if answer.status_code == 200 else None
 
-        asks = eventually(allowed, seconds=3, what="bob's access by his group")
+        asks = eventually(allowed, what="bob's access by his group")
         answer = browser.post("/hub/api/oauth2/authorize", data={**form_of(asks), "towpath_decision": "allow"})
         code = httpx.URL(answer.headers["location"]).params["code"]
         secret = echo.spec()["environment"]["JUPYTERHUB_API_TOKEN"]
@@ -272,9 +272,7 @@ def test_who_reaches_a_server_by_a_group_is_signed_in_to_it_and_out_when_they_le
         seen = client.get("/user/alice/echo/", headers=bearer)
         assert ["authorization", bearer["Authorization"]] in [[n.lower(), v] for n, v in seen.json()["headers"]]
         admin.patch("/users/bob", json={"groups": []})
-        eventually(
-            lambda: client.get("/user/alice/echo/", headers=bearer).status_code == 403, seconds=2, what="its end"
-        )
+        eventually(lambda: client.get("/user/alice/echo/", headers=bearer).status_code == 403, what="its end")
 
 
 def asked(**changed):
@@ -313,7 +311,7 @@ def test_a_code_is_good_once_and_its_token_ends_when_it_comes_again(hub):
         assert client.get("/hub/api/user", headers=bearer).json()["name"] == "alice"
         again = exchange(client, where.params["code"], hub.secrets["outside"])
         assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
-        eventually(lambda: client.get("/hub/api/user", headers=bearer).status_code == 403, seconds=2, what="its end")
+        eventually(lambda: client.get("/hub/api/user", headers=bearer).status_code == 403, what="its end")
 
 
 def test_a_client_may_prove_itself_by_basic_and_needs_no_header_of_the_hubs(hub):

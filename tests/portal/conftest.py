@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from gateway.oauth.provider import OAuthProvider
+from gateway.oauth.registry import Registry
 from portal.app import Services, create_portal
 from portal.auth import RefusedError
 from state import scopes
@@ -75,6 +76,18 @@ class Links:
     async def sign_in(self, provider, fields, request):
         raise RefusedError("There is no such way to sign in.")
 
+    async def depart(self, provider, next_url, request, *, other=False):
+        raise RefusedError("There is no such way to sign in.")
+
+    async def arrive(self, provider, answer, request):
+        raise RefusedError("There is no such way to sign in.")
+
+    async def ended_there(self, provider, logout_token):
+        raise RefusedError("There is no such way to sign in.")
+
+    async def farewell(self, request):
+        return ""
+
     async def open_session(self, user, request, *, way=""):
         return f"towpath-session=ticket-of-{user.name}; HttpOnly; SameSite=Lax; Path=/"
 
@@ -94,6 +107,7 @@ class Bench:
         self.clock = Clock()
         self.auth = Links(store)
         self.config = config
+        self.roles = Roles.of(config)
         self.shut_down = []
         identities = Identities(store, lambda digests, user: None, lifetime=3600, roles=Roles.of(config))
         self.mirror = SimpleNamespace(
@@ -107,7 +121,11 @@ class Bench:
             version="0.1.0",
             auth=self.auth,
             data_dir=DATA_DIR,
-            oauth=OAuthProvider(store, config, lifetime=3600),
+            oauth=OAuthProvider(
+                store,
+                Registry(store, self.roles, {}, base_path=config.gateway.base_path),
+                lifetime=3600,
+            ),
             shut_down=lambda: self.shut_down.append(self.clock()),
         )
         self.app = create_portal(self.services)

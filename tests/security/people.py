@@ -76,7 +76,7 @@ class SecurityHub(Hub):
         """The Cookie header of somebody's browser."""
         return "; ".join(f"{key}={value}" for key, value in self.people[name].cookies.items())
 
-    def send(self, raw, *, seconds=10):
+    def send(self, raw, *, seconds=60):
         """Bytes to the hub as they are; all that comes back until it closes."""
         with socket.create_connection(("127.0.0.1", self.port), seconds) as line:
             line.settimeout(seconds)

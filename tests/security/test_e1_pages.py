@@ -199,7 +199,7 @@ def test_ghsa_c4gm_pwx9_9w8j_templates_escape_everything_and_quote_every_attribu
         assert "|safe" not in text.replace(" ", ""), template
         assert "autoescape false" not in text, template
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son[a-z]+=|\sstyle=|javascript:", text), template
-        assert not re.search(r"=\{\{|=\{%(?! *(?:if|endif|else))", text), template
+        assert not re.search(r"\s[\w:-]+=(\{\{|\{%(?! *(?:if|endif|else)))", text), template
 
 
 def test_ghsa_cw7p_q79f_m2v7_a_sign_out_ends_all_tabs_at_once(hub):

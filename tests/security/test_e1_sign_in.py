@@ -18,7 +18,12 @@ from state.config import AuthConfig, OidcConfig, ProviderConfig
 def provider(*, oidc=None, **rules):
     given = OidcConfig(issuer="https://idp.example.edu", client_id="hub", client_secret="x" * 32, **(oidc or {}))
     config = ProviderConfig(name="campus", kind="oidc", oidc=given, **rules)
-    return OidcProvider(config, (config,), "https://hub.example.org/hub/oauth_callback")
+    return OidcProvider(
+        config,
+        (config,),
+        redirect_uri="https://hub.example.org/hub/oauth_callback",
+        signed_out="https://hub.example.org/hub/signed-out",
+    )
 
 
 def enters(provider, **claims):

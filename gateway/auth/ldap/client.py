@@ -142,7 +142,7 @@ class Connection:
         *found, end = await self._ask(number)
         code = end.result.result_code if isinstance(end, sansldap.SearchResultDone) else None
         entries = [_entry(message) for message in found if isinstance(message, SearchResultEntry)]
-        if code == LDAPResultCode.NO_SUCH_OBJECT:
+        if code == LDAPResultCode.NO_SUCH_OBJECT and not below:
             return []
         if code == LDAPResultCode.SIZE_LIMIT_EXCEEDED or len(entries) > most:
             raise TooManyError(f"There are more than {most} entries.")

@@ -75,13 +75,36 @@ class Directory:
                 return None
             if not self._config.user_dn:
                 await self._as_the_hub(directory)
-            entry = await self._entry(directory, person, name)
-            return await self._found(directory, entry, name)
+            entries = await self._entries(directory, person, name)
+            if len(entries) != 1:
+                raise LdapError("The entry of somebody who has signed in cannot be read.")
+            return await self._found(directory, entries[0], name)
 
         try:
             return await self._first(ask)
         except LdapError as error:
             raise UnreachableError(str(error), tried=tried) from error
+
+    @property
+    def asks(self) -> bool:
+        """Whether the hub itself can look somebody up, without their password."""
+        return bool(self._config.bind_dn or not self._config.user_dn)
+
+    async def look_up(self, typed: str) -> Found | None:
+        """Who is meant by a name that has signed in before; None: nobody (any more). Raises UnreachableError."""
+
+        async def ask(directory: Connection) -> Found | None:
+            person = await self._person(directory, typed)
+            if person is None:
+                return None
+            await self._as_the_hub(directory)
+            entries = await self._entries(directory, person, typed)
+            return await self._found(directory, entries[0], typed) if len(entries) == 1 else None
+
+        try:
+            return await self._first(ask)
+        except LdapError as error:
+            raise UnreachableError(str(error), tried=False) from error
 
     async def probe(self) -> list[tuple[str, str]]:
         """For each server its URL, and what is wrong with it (`""`: nothing)."""
@@ -142,16 +165,12 @@ class Directory:
     def _wanted(self) -> list[str]:
         return [attribute for attribute in (self._config.name_attribute, "memberOf") if attribute]
 
-    async def _entry(self, directory: Connection, person: str, name: str) -> Entry:
-        """The entry of whoever has just signed in. Raises LdapError."""
+    async def _entries(self, directory: Connection, person: str, name: str) -> list[Entry]:
+        """The entry of whoever was bound as `person`; none where it cannot be read."""
         config = self._config
         if config.user_dn and "=" not in config.user_dn:
-            entries = await self._matching(directory, name)
-        else:
-            entries = await directory.search(person, parsed("(objectClass=*)"), self._wanted(), most=1, below=False)
-        if len(entries) != 1:
-            raise LdapError("The entry of somebody who has signed in cannot be read.")
-        return entries[0]
+            return await self._matching(directory, name)
+        return await directory.search(person, parsed("(objectClass=*)"), self._wanted(), most=1, below=False)
 
     async def _found(self, directory: Connection, entry: Entry, typed: str) -> Found | None:
         config = self._config

@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gateway.auth.ldap.directory import Directory, UnreachableError
+from gateway.auth.ldap.directory import Directory, Found, UnreachableError
 from gateway.auth.naming import shown
-from gateway.auth.proof import Proven
+from gateway.auth.proof import GoneError, Proven, UnsureError
 from gateway.auth.throttle import WRONG
 from portal.auth import Provider, RefusedError, UnansweredError
+from state.records import Standing
 
 AT_ONCE: Final = 32
 
@@ -39,4 +40,31 @@ class LdapProof:
             ) from error
         if found is None:
             raise RefusedError(WRONG)
-        return Proven(name=self._name_of(found.name), groups=found.groups, shown=shown(found.name))
+        return self._proven(found, fields.get("name", ""))
+
+    async def again(self, standing: Standing) -> tuple[Proven, str]:
+        """See `gateway.auth.proof.Asked`: whether their entry is still there, and their groups as they are now."""
+        try:
+            async with self._asking:
+                found = await self._directory.look_up(standing.sealed)
+        except UnreachableError as error:
+            raise UnsureError(str(error)) from error
+        if found is None:
+            raise GoneError("the directory knows nobody of that name (any more)")
+        try:
+            return self._proven(found, standing.sealed), standing.sealed
+        except RefusedError as error:
+            raise GoneError(str(error)) from error
+
+    async def forget(self, standing: Standing) -> None:
+        """See `gateway.auth.proof.Asked`: nothing was kept but what they had typed as their name."""
+
+    def _proven(self, found: Found, typed: str) -> Proven:
+        """Raises RefusedError."""
+        return Proven(
+            name=self._name_of(found.name),
+            groups=found.groups,
+            shown=shown(found.name),
+            asks=self._directory.asks,
+            kept=typed,
+        )

@@ -68,7 +68,8 @@ def too_many(claims: Mapping[str, Any], path: str) -> bool:
 
 def verified_email(claims: Mapping[str, Any]) -> bool:
     """Whether the provider vouches that the e-mail address is this person's: `email_verified` is true (or "true")."""
-    return claims.get("email_verified") in (True, "true")
+    value = claims.get("email_verified")
+    return value is True or value == "true"
 
 
 def matches(claims: Mapping[str, Any], wanted: Mapping[str, tuple[str, ...]]) -> bool:

@@ -30,7 +30,8 @@ WELL_KNOWN: Final = "/.well-known/openid-configuration"
 class Facts(Struct, frozen=True, kw_only=True):
     """A provider's endpoints; an empty one is not there.
 
-    `says_issuer`: it names itself in every answer to an authorization request (RFC 9207).
+    `says_issuer`: it names itself in every answer to an authorization request (RFC 9207). `backchannel`: it tells the
+    hub itself when somebody signs out there. `challenges`: the kinds of PKCE that it says it checks.
     """
 
     issuer: str
@@ -43,6 +44,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     algorithms: tuple[str, ...] = ALGORITHMS
     auth_methods: tuple[str, ...] = ()
     says_issuer: bool = False
+    backchannel: bool = False
+    challenges: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -149,4 +152,6 @@ def facts_in(found: Any, issuer: str) -> Facts:
         algorithms=tuple(name for name in ALGORITHMS if name in offered) or ALGORITHMS,
         auth_methods=names("token_endpoint_auth_methods_supported"),
         says_issuer=found.get("authorization_response_iss_parameter_supported") is True,
+        backchannel=found.get("backchannel_logout_supported") is True,
+        challenges=names("code_challenge_methods_supported"),
     )

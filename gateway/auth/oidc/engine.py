@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gateway.auth.oidc import claims as reading
 from gateway.auth.oidc.discovery import Discovery, Facts, Source
-from gateway.auth.oidc.door import Client, check_id_token, key_id, verified
+from gateway.auth.oidc.door import Client, PublicKey, check_id_token, key_id, verified
 from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
 from gateway.auth.oidc.logout import Ended, check_logout_token
 from gateway.auth.oidc.presets import Preset
@@ -78,6 +78,10 @@ class Engine:
         """The provider's endpoints."""
         return await self._source.facts()
 
+    async def keys(self) -> tuple[PublicKey, ...]:
+        """The keys that it signs with."""
+        return await self._source.keys("")
+
     async def depart(
         self, *, name: str, browser: str, redirect_uri: str, next_url: str, other: bool
     ) -> tuple[str, str, Flow]:
@@ -105,7 +109,7 @@ class Engine:
             verifier=verifier,
             redirect_uri=redirect_uri,
             scope=" ".join(config.scopes or preset.scopes),
-            **parameters,
+            **{name: value for name, value in parameters.items() if value},
         )
         flow = Flow(
             provider=name,

@@ -29,9 +29,8 @@ class Preset(Struct, frozen=True, kw_only=True):
     `openid` False: OAuth 2 alone, so there is no discovery and no ID token; `authorize` and `exchange` are paths
     under `site`, and who somebody is comes from `profile` under `api` (which is `own_api` under `site` for an
     installation of one's own). `subject`: the claim that never changes for a person. `public`: anybody can have an
-    account there. `hints`: parameters of the authorization request, and the required claim that each tells the provider
-    of. `extra`:
-    further parameters. `other`: the `prompt` that lets somebody pick another account.
+    account there. `hints`: parameters of the authorization request, and the required claim that each tells the
+    provider of. `extra`: further parameters. `other`: the `prompt` that lets somebody pick another account.
     """
 
     title: str

@@ -53,9 +53,9 @@ class OidcProvider:
         self.redirect_uri = redirect_uri
         self.title = config.title or preset.title
         self.shown = Provider(name=config.name, title=self.title, note=config.note, form="link", logo=logo_name(config))
-        self._given = given
+        self.given = given
         self._preset = preset
-        self._signed_out = signed_out
+        self.signed_out = signed_out
         self._seal = Seal(given.client_id, given.client_secret)
         self._everybody = everybody
         self._table = {name.lower(): here for name, here in config.names.items()}
@@ -112,12 +112,12 @@ class OidcProvider:
             told = await self.engine.again(standing.subject, refresh_token=tokens.refresh, access_token=tokens.access)
         except ProviderError as error:
             if error.code in OVER:
-                raise GoneError(f"{self.config.name} says {error}") from error
+                raise GoneError(f"{self.config.name} says “{error}”.") from error
             log.warning("%s does not let the hub ask again: %s", self.config.name, error)
             raise UnsureError(str(error)) from error
         except UnbelievableError as error:
             if error.claim == "sub":
-                raise GoneError(f"{self.config.name}: {error}") from error
+                raise GoneError(f"The answer of {self.config.name} was about somebody else.") from error
             log.warning("The answer of %s cannot be believed: %s", self.config.name, error)
             raise UnsureError(str(error)) from error
         except AwayError as error:
@@ -139,10 +139,10 @@ class OidcProvider:
 
     async def goodbye(self, standing: Standing) -> str:
         """The URL at which they sign out there too; `""`: there is none, or nobody wants it."""
-        if not self._given.sign_out:
+        if not self.given.sign_out:
             return ""
         try:
-            return await self.engine.goodbye(self._open(standing).id, self._signed_out)
+            return await self.engine.goodbye(self._open(standing).id, self.signed_out)
         except (*_FAULTS, GoneError) as error:
             log.info("There is no way to sign out at %s: %s", self.config.name, error)
             return ""
@@ -157,7 +157,7 @@ class OidcProvider:
 
     def proven(self, told: Told) -> Proven:
         """What follows for the hub from what the provider says. Raises RefusedError."""
-        given, found = self._given, told.claims
+        given, found = self.given, told.claims
         raw = reading.text(found, self._name_claim)
         if raw and self._name_claim == "email" and not reading.verified_email(found):
             raise RefusedError(
@@ -190,11 +190,11 @@ class OidcProvider:
 
     @property
     def _name_claim(self) -> str:
-        return self._given.name_claim or self._preset.name_claim
+        return self.given.name_claim or self._preset.name_claim
 
     @property
     def _groups_claim(self) -> str:
-        return self._given.groups_claim or self._preset.groups_claim
+        return self.given.groups_claim or self._preset.groups_claim
 
     def _refusal(self, error: AwayError | ProviderError | UnbelievableError) -> RefusedError:
         log.warning("A sign-in by %s did not work out: %s", self.config.name, error)
@@ -207,4 +207,4 @@ class OidcProvider:
         try:
             return msgspec.json.decode(self._seal.open(standing.sealed), type=Tokens)
         except UnbelievableError as error:
-            raise GoneError(str(error)) from error
+            raise GoneError("What was kept of it was sealed with another client secret.") from error

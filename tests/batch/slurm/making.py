@@ -108,7 +108,7 @@ def job(**more: Any) -> JobSpec:
         "hub_urls": ("http://127.0.0.1:9/hub/api/towpath/report",),
         "report_token": secrets.token_hex(8),
         "secrets": (),
-        "start_window": 30.0,
+        "start_window": 600.0,
         "record": server,
         "grace": 2.0,
         "again": False,

@@ -333,11 +333,13 @@ def test_what_a_late_accounting_adds_to_an_end_is_told_when_it_comes(one, slurm,
         slurm.db_down = True
         view = await ended(one, slurm, clock, spec, "CANCELLED", forget=False, told=False, code=1)
         assert "outside the hub" in view.ending.message
+        assert view.unsure, "it is to be looked at again soon"
         slurm.db_down = False
         slurm.end(1, "CANCELLED", forget=forget, cancelled_by="carol", code=None)
         clock.now += REST_SECONDS
         view = (await one.poll())[spec.attempt]
         assert (view.state, view.ending.message) == (JobState.CANCELED, "carol cancelled the job.")
+        assert not view.unsure
         slurm.calls.clear()
         assert (await one.poll())[spec.attempt] == view
         assert slurm.calls == ["jobs"]
@@ -351,10 +353,11 @@ def test_an_accounting_that_never_tells_is_not_asked_for_ever(one, slurm, clock)
         await ended(one, slurm, clock, spec, forget=False, told=False, code=2)
         clock.now += LATE_SECONDS
         view = (await one.poll())[spec.attempt]
-        assert view.state is JobState.FAILED
+        assert (view.state, view.unsure) == (JobState.FAILED, True)  # it is looked at again soon
         clock.now += WORD_SECONDS + 1
         slurm.calls.clear()
-        assert (await one.poll())[spec.attempt] == view
+        assert view.unsure
+        assert (await one.poll())[spec.attempt] == replace(view, unsure=False)
         assert slurm.calls == ["jobs"]
 
     run(body())

@@ -1,0 +1,17 @@
+"""What `towpath check` has found, row by row."""
+
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    """One row of the table. `doubt`: it works, and those who run the hub should know this about it."""
+
+    part: str
+    good: bool
+    text: str
+    doubt: bool = False
+
+    def row(self, width: int) -> str:
+        """The row; `width`: of the column of parts."""
+        word = "FAIL" if not self.good else "WARN" if self.doubt else "ok  "
+        return f"{word}  {self.part:<{width}}  {self.text}"

@@ -1,0 +1,84 @@
+"""What was shared with a user or a group: list, look, leave.
+
+Owns: `/users/{name}/shared` and `/groups/{name}/shared`. Refuses to know who gave it, and to change what was given.
+"""
+
+from typing import Any
+
+from litestar import Request, Response, delete
+from litestar.handlers import HTTPRouteHandler
+
+from portal import audit
+from portal.access import View, need_anywhere, need_user
+from portal.api.shares import answer, one, server_of
+from portal.paging import page_of
+from portal.replies import empty, reply
+from portal.site import Site
+from portal.verbs import read
+from state.audit import Act
+from state.errors import NotFoundError
+from state.records import Share
+from state.store.shares import recipients_of
+
+USERS = ["/users/{name:str}/shared/{owner:str}", "/users/{name:str}/shared/{owner:str}/{server:str}"]
+GROUPS = ["/groups/{name:str}/shared/{owner:str}", "/groups/{name:str}/shared/{owner:str}/{server:str}"]
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
+    """The handlers."""
+    store = site.store
+
+    async def need_group(request: Request[Any, Any, Any], scope: str) -> str:
+        """The group's key. Raises 403 and 404."""
+        view = View(need_anywhere(request, scope))
+        group = await store.groups.get(request.path_params["name"])
+        if group is None or not view.group(scope, group.name):
+            raise NotFoundError("There is no such group, or it is not yours to see.")
+        return f"group:{group.name}"
+
+    async def known(request: Request[Any, Any, Any], key: str) -> Share:
+        owner, server = request.path_params["owner"], server_of(request)
+        for share in await store.shares.of(key):
+            if (share.owner, share.server) == (owner, server):
+                return share
+        raise NotFoundError(f"There is no such share of {owner}'s.")
+
+    async def leave(request: Request[Any, Any, Any], key: str) -> Response[bytes]:
+        share = await known(request, key)
+        await store.shares.revoke(share)
+        await audit.note(
+            store, request, Act.SHARE_REVOKED, user=share.owner, server=share.server, what=f"of {key}, who left"
+        )
+        return empty(204)
+
+    @read("/users/{name:str}/shared")
+    async def with_user(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """With what was shared with their groups."""
+        _, user = await need_user(site, request, "read:users:shares", request.path_params["name"])
+        shares = await store.shares.of(*recipients_of(user))
+        return await answer(site, request, page_of(request, always=True), shares)
+
+    @read(USERS)
+    async def one_of_user(request: Request[Any, Any, Any]) -> Response[bytes]:
+        _, user = await need_user(site, request, "read:users:shares", request.path_params["name"])
+        return reply(await one(site, await known(request, user.name)))
+
+    @delete(USERS, status_code=200)
+    async def user_leaves(request: Request[Any, Any, Any]) -> Response[bytes]:
+        _, user = await need_user(site, request, "users:shares", request.path_params["name"])
+        return await leave(request, user.name)
+
+    @read("/groups/{name:str}/shared")
+    async def with_group(request: Request[Any, Any, Any]) -> Response[bytes]:
+        shares = await store.shares.of(await need_group(request, "read:groups:shares"))
+        return await answer(site, request, page_of(request, always=True), shares)
+
+    @read(GROUPS)
+    async def one_of_group(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return reply(await one(site, await known(request, await need_group(request, "read:groups:shares"))))
+
+    @delete(GROUPS, status_code=200)
+    async def group_leaves(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await leave(request, await need_group(request, "groups:shares"))
+
+    return [with_user, one_of_user, user_leaves, with_group, one_of_group, group_leaves]

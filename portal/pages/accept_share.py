@@ -1,0 +1,74 @@
+"""Somebody brings a share code: what it gives, and whether they want it.
+
+Owns: `/hub/accept-share`. Refuses to give anything by a GET.
+"""
+
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from msgspec.structs import replace
+
+from portal import audit, sharing
+from portal.access import signed_in
+from portal.nexturl import safe_next
+from portal.replies import arguments, go, page, read_form
+from portal.site import Site
+from portal.verbs import read
+from state.audit import Act
+from state.errors import NotFoundError
+from state.records import Share, ShareCode, User
+
+CODE_MAX = 200
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+    store = site.store
+
+    async def brought(secret: str, me: User) -> ShareCode:
+        """The code. Raises 404, and 403 for the owner's own."""
+        code = await store.shares.code(secret[:CODE_MAX]) if secret else None
+        if code is None or await store.users.get(code.owner) is None:
+            raise NotFoundError("This invitation is not valid, or not any more. Ask for a new one.")
+        if code.owner == me.name:
+            raise HTTPException(status_code=403, detail="This invitation is to your own server: give it to others.")
+        return code
+
+    @read("/accept-share")
+    async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
+        me = signed_in(request).user
+        asked = arguments(request)
+        code = await brought(asked.get("code", ""), me)
+        return page(
+            site,
+            "accept-share.html",
+            user=me,
+            code=asked["code"],
+            owner=code.owner,
+            name=code.server,
+            may=sharing.in_words(code.scopes),
+            expires=code.expires,
+            next=safe_next(asked.get("next"), site.base),
+        )
+
+    @post("/accept-share")
+    async def accept(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """303 to the server (or `next`). A code is not used up: it ends by its time, or when its owner ends it."""
+        identity = signed_in(request)
+        if identity.session is None:
+            raise HTTPException(status_code=403, detail="Sign in with a browser to accept an invitation.")
+        fields = await read_form(request)
+        secret = fields.get("code", "")
+        code = await brought(secret, identity.user)
+        share = Share(
+            owner=code.owner, server=code.server, user=identity.name, scopes=code.scopes, created=site.clock()
+        )
+        await store.shares.grant(share)
+        await store.shares.used(secret, replace(code, used=code.used + 1, last_used=site.clock()))
+        what = f"to {identity.name} by code {code.id}"
+        await audit.note(store, request, Act.SHARE_MADE, user=code.owner, server=code.server, what=what)
+        return go(safe_next(fields.get("next"), site.base) or site.server(code.owner, code.server))
+
+    return [ask, accept]

@@ -1,0 +1,96 @@
+"""One person, as an admin sees them: servers, rights, groups, and their removal.
+
+Owns: `/hub/admin/users/...`. Refuses to know what may be done to whom: `portal.people`.
+"""
+
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from portal import people
+from portal.access import View, need_anywhere, need_user
+from portal.pages.forms import open_url
+from portal.replies import go, page, read_form
+from portal.site import Site
+from portal.verbs import read
+from state.errors import ConflictError
+from state.names import server_name
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
+    """The handlers."""
+
+    async def one(
+        request: Request[Any, Any, Any], name: str, *, problem: str = "", fields: dict[str, str] | None = None
+    ) -> Response[bytes]:
+        need_anywhere(request, "admin-ui")
+        identity, person = await need_user(site, request, "list:users", name)
+        found = await site.store.users.get_with_servers(person.name) or (person, [], {})
+        view = View(identity)
+        return page(
+            site,
+            "person.html",
+            400 if problem else 200,
+            user=identity.user,
+            person=found[0],
+            servers=[server for server in found[1] if view("read:servers", person, server.name)],
+            seen=found[2],
+            may=view,
+            admin=identity.admin,
+            groups=" ".join(person.groups) if fields is None else fields.get("groups", ""),
+            makes_admin=person.admin if fields is None else "admin" in fields,
+            titles={profile.name: profile.title or profile.name for profile in site.config.profile},
+            open_url=lambda server: open_url(site, server, ""),
+            problem=problem,
+        )
+
+    @read("/admin/users/{name:str}")
+    async def person(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await one(request, request.path_params["name"])
+
+    @post("/admin/users/{name:str}")
+    async def change(request: Request[Any, Any, Any]) -> Response[bytes]:
+        need_anywhere(request, "admin-ui")
+        name = request.path_params["name"]
+        fields = await read_form(request)
+        try:
+            await people.change(site, request, name, admin="admin" in fields, groups=fields.get("groups", ""))
+        except ConflictError as error:
+            return await one(request, name, problem=str(error), fields=fields)
+        except HTTPException as error:
+            if error.status_code != 400:  # noqa: PLR2004 - HTTP
+                raise
+            return await one(request, name, problem=error.detail, fields=fields)
+        return go(site.at("admin", "users", name))
+
+    @post("/admin/users/{name:str}/server")
+    async def another(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """The name of a server to start for somebody: on to its form."""
+        name = request.path_params["name"]
+        await need_user(site, request, "start:servers", name)
+        wanted = server_name((await read_form(request)).get("server", "").strip()[:200])
+        return go(site.at("spawn", name, wanted))
+
+    @read("/admin/users/{name:str}/remove")
+    async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
+        need_anywhere(request, "admin-ui")
+        identity, owner = await need_user(site, request, "delete:users", request.path_params["name"])
+        servers = [server for server in await site.store.servers.of_user(owner.name) if server.active]
+        return page(site, "remove.html", user=identity.user, person=owner, servers=servers, problem="")
+
+    @post("/admin/users/{name:str}/remove")
+    async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
+        need_anywhere(request, "admin-ui")
+        name = request.path_params["name"]
+        try:
+            await people.remove(site, request, name)
+        except HTTPException as error:
+            if error.status_code != 400:  # noqa: PLR2004 - HTTP
+                raise
+            identity, owner = await need_user(site, request, "delete:users", name)
+            return page(site, "remove.html", 400, user=identity.user, person=owner, servers=[], problem=error.detail)
+        return go(site.at("admin", done="removed"))
+
+    return [person, change, another, ask, remove]

@@ -1,0 +1,107 @@
+"""Sharing a server: what may be given, and in which shape it is told.
+
+Owns: the scopes of a share, and JupyterHub's models of shares and codes. Refuses to know requests and storage.
+Source: JupyterHub 6.1, "Sharing access to user servers".
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from litestar.exceptions import HTTPException
+
+from portal.access import View
+from portal.models import is_ready
+from portal.site import Site
+from portal.times import iso
+from state import scopes
+from state.identity import Identity
+from state.names import server_key, server_path
+from state.records import Server, Share, ShareCode, User
+
+FULL: Final = "access:servers"
+READING: Final = "read:access:servers"
+SCOPES_MAX: Final = 20
+
+
+def filtered(wanted: Iterable[str] | None, owner: str, server: str) -> tuple[str, ...]:
+    """The scopes of a share, each with the filter of its server; none named: full access. Raises 400."""
+    where = f"server={server_key(owner, server)}"
+    found = set()
+    for scope in tuple(wanted or ()) or (FULL,):
+        name, mark, given = scope.partition("!")
+        if name not in scopes.SUBSCOPES:
+            raise HTTPException(status_code=400, detail=f"There is no scope {scope[:100]!r}.")
+        if mark and given != where:
+            raise HTTPException(status_code=400, detail=f"A share of this server has no other filter than !{where}.")
+        found.add(f"{name}!{where}")
+    if len(found) > SCOPES_MAX:
+        raise HTTPException(status_code=400, detail=f"At most {SCOPES_MAX} scopes.")
+    return tuple(sorted(found))
+
+
+def check_own(identity: Identity, shared: Iterable[str], owner: User, server: str) -> None:
+    """Raises 403 where the caller would give what they do not have."""
+    view = View(identity)
+    for scope in shared:
+        if not view(scope.partition("!")[0], owner, server):
+            raise HTTPException(status_code=403, detail=f"You cannot give {scope}: you do not have it.")
+
+
+def share_model(site: Site, share: Share, servers: Mapping[str, Server]) -> dict[str, Any]:
+    """A share. `servers`: the records by their keys, as far as they are there."""
+    return {
+        "server": _server_model(site, share.owner, share.server, servers),
+        "scopes": list(share.scopes),
+        "user": {"name": share.user} if share.user else None,
+        "group": {"name": share.group} if share.group else None,
+        "kind": "user" if share.user else "group",
+        "created_at": iso(share.created),
+    }
+
+
+def code_model(site: Site, code: ShareCode, servers: Mapping[str, Server], *, secret: str = "") -> dict[str, Any]:
+    """A code; with its `secret`, which is known only when it is made, also where to go with it."""
+    model = {
+        "server": _server_model(site, code.owner, code.server, servers),
+        "scopes": list(code.scopes),
+        "id": code.id,
+        "created_at": iso(code.created),
+        "expires_at": iso(code.expires),
+        "exchange_count": code.used,
+        "last_exchanged_at": iso(code.last_used),
+    }
+    if secret:
+        url = site.at("accept-share", code=secret)
+        full = site.public_url + url if site.public_url else None
+        model |= {"code": secret, "accept_url": url, "full_accept_url": full}
+    return model
+
+
+def in_words(shared: Iterable[str]) -> str:
+    """What a share lets somebody do, for the one who is about to accept it."""
+    names = {scope.partition("!")[0] for scope in shared}
+    words = []
+    if any(FULL in scopes.WITHIN[name] for name in names):
+        words.append("use it as its owner does: read and change files, and run code in the owner's name")
+    elif any(READING in scopes.WITHIN[name] for name in names):
+        words.append("look at it: read what it shows, change and run nothing")
+    if any("start:servers" in scopes.WITHIN[name] for name in names):
+        words.append("start it")
+    if any("delete:servers" in scopes.WITHIN[name] for name in names):
+        words.append("stop it")
+    if not words:
+        words.append("see that it is there, and whether it runs")
+    return "; ".join(words)
+
+
+def _server_model(site: Site, owner: str, server: str, servers: Mapping[str, Server]) -> dict[str, Any]:
+    """What of a server those see with whom it is shared."""
+    record = servers.get(server_key(owner, server))
+    url = server_path(site.base, owner, server)
+    return {
+        "user": {"name": owner},
+        "name": server,
+        "url": url,
+        "full_url": site.public_url + url if site.public_url else None,
+        "ready": record is not None and is_ready(record),
+    }

@@ -1,0 +1,55 @@
+"""Who may enter, rule by rule. Default deny."""
+
+import itertools
+
+import pytest
+
+from gateway.auth.admission import judge
+from gateway.auth.proof import Proven
+from state.config import AuthConfig, OidcConfig, ProviderConfig
+
+
+def provider(**more):
+    return ProviderConfig(name="campus", kind="oidc", **more)
+
+
+ALICE = Proven(name="alice", groups=("physics",))
+
+
+@pytest.mark.parametrize(
+    ("auth", "campus", "proven", "enters", "admin"),
+    [
+        ({}, {}, ALICE, False, None),
+        ({"allowed_users": ("alice",)}, {}, ALICE, True, None),
+        ({"allowed_users": ("bob",)}, {}, ALICE, False, None),
+        ({"allowed_groups": ("physics",)}, {}, ALICE, True, None),
+        ({"allowed_groups": ("phys",)}, {}, ALICE, False, None),
+        ({"allowed_groups": ("physics/sub",)}, {}, ALICE, False, None),
+        ({}, {"allowed_users": ("alice",)}, ALICE, True, None),
+        ({}, {"allowed_groups": ("physics",)}, ALICE, True, None),
+        ({}, {"allow_all": True}, ALICE, True, None),
+        ({"admins": ("alice",)}, {}, ALICE, True, True),
+        ({}, {"admins": ("alice",)}, ALICE, True, True),
+        ({}, {"admins": ("bob",), "allow_all": True}, ALICE, True, False),
+        ({}, {"admin_groups": ("physics",)}, ALICE, True, True),
+        ({}, {"admin_groups": ("admins",), "allow_all": True}, ALICE, True, False),
+        ({}, {"oidc": OidcConfig(admin_claims={"x": ("y",)}), "allow_all": True}, ALICE, True, False),
+        ({}, {}, Proven(name="alice", allowed=True), True, None),
+        ({}, {}, Proven(name="alice", admin=True), True, True),
+    ],
+)
+def test_a_rule(auth, campus, proven, enters, admin):
+    assert judge(AuthConfig(**auth), provider(**campus), proven, ()) == (enters, admin)
+
+
+def test_the_hubs_own_groups_count_where_the_provider_knows_none():
+    auth = AuthConfig(allowed_groups=("physics",))
+    assert judge(auth, provider(), Proven(name="alice"), ("physics",)).enters
+    assert not judge(auth, provider(), Proven(name="alice", groups=()), ("physics",)).enters
+
+
+def test_without_a_rule_that_names_somebody_nobody_enters():
+    """oauthenticator GHSA-384w-5v3f-q499, dockerspawner CVE-2023-48311: an empty list lets nobody in."""
+    for groups, admin in itertools.product((None, (), ("x",)), (False,)):
+        proven = Proven(name="alice", groups=groups, admin=admin)
+        assert not judge(AuthConfig(), provider(), proven, ("x",)).enters

@@ -1,0 +1,139 @@
+"""What `towpath check` says of the ways to sign in, and PAM where the hub is not root."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.auth import pam_helper
+from gateway.auth.pam import command
+from gateway.commands.sign_in import _probe
+from state.config import LdapConfig, PamConfig, ProviderConfig
+from tests.conftest import free_port
+from tests.gateway.test_pam import PLAIN, Machine
+from tests.ldap_server import HUB_DN, HUB_PASSWORD, PEOPLE, Slapd
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="makes accounts: needs root")
+
+
+def rows(kind, table):
+    return [finding.row(0) for finding in _probe(ProviderConfig(name="way", kind=kind, **{kind: table}))]
+
+
+@pytest.fixture(scope="module")
+def slapd(tmp_path_factory):
+    server = Slapd(tmp_path_factory.mktemp("slapd")).start()
+    yield server
+    server.stop()
+    shutil.rmtree(server.folder)
+
+
+def test_every_server_of_a_directory_is_asked(slapd):
+    config = LdapConfig(
+        servers=(slapd.ldaps, slapd.ldap, f"ldaps://127.0.0.1:{free_port()}"),
+        ca_file=str(slapd.ca),
+        bind_dn=HUB_DN,
+        bind_password=HUB_PASSWORD,
+        user_base=PEOPLE,
+    )
+    first, second, third = rows("ldap", config)
+    assert first.startswith(f"ok    sign-in way  {slapd.ldaps} answers and knows {HUB_DN}")
+    assert second.startswith("ok")
+    assert third.startswith("FAIL")
+    assert "cannot be reached" in third
+    for wrong, words in (
+        ({"bind_password": "wrong"}, "hub's own name and password"),
+        ({"ca_file": ""}, "not to be trusted"),
+        ({"user_filter": "(uid={name})(x"}, ""),
+    ):
+        told = rows("ldap", replace(config, servers=(slapd.ldaps,), **wrong))
+        assert told[0].startswith("FAIL")
+        assert words in told[0]
+
+
+@pytest.mark.parametrize(("tls", "words"), [("unverified", "WITHOUT CHECKING WHO IT IS"), ("none", "WITHOUT TLS")])
+def test_passwords_that_others_could_read_are_shouted_about(slapd, tls, words):
+    config = LdapConfig(servers=(slapd.ldap,), tls=tls, bind_dn=HUB_DN, bind_password=HUB_PASSWORD, user_base=PEOPLE)
+    warning, answer = rows("ldap", config)
+    assert warning.startswith("WARN")
+    assert words in warning
+    assert answer.startswith("ok")
+
+
+def test_a_service_of_pam_that_is_not_there_is_a_failure():
+    (row,) = rows("pam", PamConfig(service="towpath-no-such-service"))
+    assert row.startswith("FAIL")
+    assert "/etc/pam.d/towpath-no-such-service" in row
+
+
+@pytest.fixture(scope="module")
+def machine():
+    made = Machine()
+    try:
+        made.alice, made.hub = made.account("sudoalice"), made.account("sudohub", "hubs-own")
+        made.plain = made.service("sudo", PLAIN)
+        yield made
+    finally:
+        made.remove()
+
+
+def ask(argv, account, name, password):
+    """What the helper says when this account starts it."""
+    process = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=account, group=account, cwd="/"
+    )
+    asked = {"name": name, "password": password, "address": "", "seconds": 20}
+    process.stdin.write(json.dumps(asked).encode() + b"\n")
+    process.stdin.flush()
+    told = process.stdout.read()
+    process.communicate()
+    return json.loads(told or "null")
+
+
+@ROOT
+def test_by_sudo_a_hub_without_root_signs_everybody_in_and_may_run_nothing_else(machine):
+    argv = command(PamConfig(service=machine.plain, sudo=True))
+    rule = Path(f"/etc/sudoers.d/{machine.word}")
+    rule.write_text(
+        f"Defaults:{machine.hub} env_reset, !requiretty, !use_pty, !pam_session\n"
+        f"{machine.hub} ALL = (root) NOPASSWD: {' '.join(argv[3:])}\n"
+    )
+    rule.chmod(0o440)
+    machine.files.append(rule)
+    assert ask(argv, machine.hub, machine.alice, "right")["name"] == machine.alice
+    assert ask(argv, machine.hub, machine.alice, "wrong") == {"verdict": "no"}
+    for other in ([*argv[:-1], "login"], [*argv, "more"], ["sudo", "-n", "--", "id"]):
+        assert ask(other, machine.hub, machine.alice, "right") is None
+
+
+@ROOT
+def test_without_root_pam_knows_no_password_but_ones_own(machine, tmp_path_factory):
+    folder = Path("/tmp") / machine.word
+    folder.mkdir(mode=0o755)
+    try:
+        helper = shutil.copy(pam_helper.__file__, folder)
+        Path(helper).chmod(0o644)
+        argv = ("/usr/bin/python3", "-I", "-S", helper, machine.plain)
+        assert ask(argv, machine.hub, machine.hub, "hubs-own")["name"] == machine.hub
+        assert ask(argv, machine.hub, machine.alice, "right")["verdict"] != "yes"
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_the_shipped_sudoers_file_is_valid():
+    file = Path(__file__).resolve().parents[2] / "deploy/sudoers/towpath-pam"
+    visudo = shutil.which("visudo") or "/usr/sbin/visudo"
+    done = subprocess.run([visudo, "-c", "-f", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_helper_needs_nothing_but_the_standard_library():
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import pam_helper; print(*sorted(sys.modules))"
+    folder = str(Path(pam_helper.__file__).parent)
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, folder], capture_output=True, text=True, check=True)
+    assert not {"msgspec", "litestar", "gateway", "state"} & set(done.stdout.split())

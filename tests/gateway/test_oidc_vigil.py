@@ -1,0 +1,437 @@
+"""Those who are in are asked about again: who is disabled, has lost a right or has signed out there is out here."""
+
+import asyncio
+import time
+
+import pytest
+from campus import HUB, PEOPLE, Campus, Clock, Visitor, sign_in
+from msgspec.structs import replace
+
+from portal.auth import RefusedError
+from state.records import Token
+
+pytestmark = pytest.mark.timeout(120)
+HOUR = 3600.0
+RULES = {"allowed_groups": ["physics"], "admin_groups": ["admins"]}
+
+
+@pytest.fixture(scope="module")
+def campus():
+    started = Campus(("hub", HUB)).start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def run(campus, store_url):
+    """Run `async def main(auth, clock)`; afterwards everybody at the campus is as before."""
+
+    def runner(main, config=None, **more):
+        clock = Clock()
+
+        async def whole():
+            provider = campus.provider(**{**RULES, "oidc": {"groups_claim": "groups"}, **more})
+            async with sign_in(store_url, {"provider": [provider], **(config or {})}, clock=clock) as auth:
+                return await main(auth, clock)
+
+        try:
+            return asyncio.run(whole())
+        finally:
+            campus.wish(twist=None, lose_claims=False, down=False)
+            for name, claims in PEOPLE.items():
+                campus.wish(person=name, disabled=False, set=claims)
+
+    return runner
+
+
+async def token_of(auth, name):
+    await auth._store.tokens.issue(Token(id=f"t-{name}", user=name, scopes=("self",), created=time.time()))
+
+
+async def later(auth, clock, seconds=400.0):
+    clock.ahead += seconds
+    while await auth.vigil.look():
+        pass
+
+
+def test_somebody_disabled_there_is_out_everywhere_at_the_next_question(campus, run):
+    async def main(auth, clock):
+        laptop, phone, bob = Visitor(auth), Visitor(auth), Visitor(auth)
+        for visitor in (laptop, phone):
+            await visitor.sign_in("alice")
+        await bob.sign_in("bob")
+        await token_of(auth, "alice")
+        await token_of(auth, "bob")
+        await later(auth, clock)
+        assert await laptop.signed_in() == await phone.signed_in() == "alice"
+        campus.wish(person="alice", disabled=True)
+        await later(auth, clock)
+        assert await laptop.signed_in() is None
+        assert await phone.signed_in() is None
+        assert await auth._store.tokens.of_user("alice") == []
+        assert await bob.signed_in() == "bob"
+        assert len(await auth._store.tokens.of_user("bob")) == 1
+        assert await auth._store.standings.of_user("alice") == []
+
+    run(main)
+
+
+def test_one_answer_that_somebody_is_gone_has_all_their_sessions_asked_about_at_once(campus, run):
+    async def main(auth, clock):
+        first = Visitor(auth)
+        await first.sign_in("alice")
+        clock.ahead += 200
+        second = Visitor(auth)
+        await second.sign_in("alice")  # due 200 s after the first
+        campus.wish(person="alice", disabled=True)
+        await later(auth, clock, 150)  # the first is due, the second is not
+        assert await first.signed_in() is None
+        assert await second.signed_in() is None
+
+    run(main)
+
+
+def test_tokens_outlive_that_where_the_provider_is_told_to_leave_them(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        await token_of(auth, "alice")
+        campus.wish(person="alice", disabled=True)
+        await later(auth, clock)
+        assert await visitor.signed_in() is None
+        assert len(await auth._store.tokens.of_user("alice")) == 1
+
+    run(main, end_tokens=False)
+
+
+@pytest.mark.parametrize("end_tokens", [True, False])
+def test_whoever_has_lost_the_right_to_enter_is_out_with_their_tokens(campus, run, end_tokens):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        await token_of(auth, "alice")
+        campus.wish(person="alice", set={"groups": ["staff"]})
+        await later(auth, clock)
+        assert await visitor.signed_in() is None
+        assert await auth._store.tokens.of_user("alice") == []
+        with pytest.raises(RefusedError, match="may not enter"):
+            await visitor.sign_in("alice")
+
+    run(main, end_tokens=end_tokens)
+
+
+def test_groups_and_admins_follow_what_the_provider_says_at_each_question(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        user = await auth._store.users.get("alice")
+        assert (user.groups, user.admin) == (("physics", "staff"), False)
+        campus.wish(person="alice", set={"groups": ["/physics", "admins", "bad\u0007name", ""]})
+        await later(auth, clock)
+        user = await auth._store.users.get("alice")
+        assert (user.groups, user.admin) == (("admins", "physics"), True)
+        campus.wish(person="alice", set={"groups": ["physics"]})
+        await later(auth, clock)
+        user = await auth._store.users.get("alice")
+        assert (user.groups, user.admin) == (("physics",), False)
+        assert await visitor.signed_in() == "alice"
+
+    run(main)
+
+
+def test_a_provider_that_does_not_answer_ends_nothing_and_is_asked_again_soon(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        campus.wish(down=True, person="alice", disabled=True)
+        await later(auth, clock)
+        (standing,) = await auth._store.standings.of_user("alice")
+        assert (await visitor.signed_in(), standing.failures) == ("alice", 1)
+        campus.wish(down=False)
+        await later(auth, clock, 16)
+        assert await visitor.signed_in() is None
+
+    run(main)
+
+
+@pytest.mark.parametrize("twist", [{"alg": "none"}, {"set": {"iss": "https://evil.example"}}, {"set": {"exp": 1}}])
+def test_an_answer_that_is_not_to_be_believed_ends_nothing_and_grants_nothing(campus, run, twist):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        campus.wish(twist=twist, person="alice", set={"groups": ["physics", "admins"]})
+        await later(auth, clock)
+        assert await visitor.signed_in() == "alice"
+        assert not (await auth._store.users.get("alice")).admin
+
+    run(main)
+
+
+def test_an_answer_about_somebody_else_ends_the_session(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        campus.wish(twist={"set": {"sub": "bob"}})
+        await later(auth, clock)
+        assert await visitor.signed_in() is None
+
+    run(main)
+
+
+def test_somebody_whose_name_has_changed_there_signs_in_anew(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        campus.wish(person="alice", set={"preferred_username": "alicia"})
+        await later(auth, clock)
+        assert await visitor.signed_in() is None
+        campus.wish(person="alice", set={"preferred_username": "alice"})
+
+    run(main)
+
+
+def test_a_name_stays_with_the_account_that_had_it_first(campus, run):
+    async def main(auth, clock):
+        await Visitor(auth).sign_in("alice")
+        campus.wish(person="bob", set={"preferred_username": "alice"})
+        try:
+            with pytest.raises(RefusedError, match="another account"):
+                await Visitor(auth).sign_in("bob")
+            assert (await auth._store.users.get("alice")).subjects == {"campus": "alice"}
+        finally:
+            campus.wish(person="bob", set={"preferred_username": "bob"})
+
+    run(main)
+
+
+def test_where_names_are_not_bound_the_next_account_of_that_name_has_it(campus, run):
+    async def main(auth, clock):
+        await Visitor(auth).sign_in("alice")
+        campus.wish(person="bob", set={"preferred_username": "alice"})
+        try:
+            visitor = Visitor(auth)
+            await visitor.sign_in("bob")
+            assert await visitor.signed_in() == "alice"
+        finally:
+            campus.wish(person="bob", set={"preferred_username": "bob"})
+
+    run(main, bound_names=False)
+
+
+def test_the_refresh_token_that_each_answer_brings_is_the_one_that_is_used_next(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        seen = set()
+        for _ in range(4):
+            (standing,) = await auth._store.standings.of_user("alice")
+            seen.add(auth._proofs["campus"]._open(standing).refresh)
+            await later(auth, clock)
+        assert len(seen) == 4
+        assert await visitor.signed_in() == "alice"
+
+    run(main)
+
+
+def test_two_workers_do_not_ask_about_one_session_at_the_same_time(campus, run):
+    async def main(auth, clock):
+        await Visitor(auth).sign_in("alice")
+        clock.ahead += 400
+        counts = await asyncio.gather(*(auth.vigil.look() for _ in range(5)))
+        assert sorted(counts) == [0, 0, 0, 0, 1]
+
+    run(main)
+
+
+def test_what_a_worker_held_when_it_died_is_asked_about_by_another_and_by_nobody_before(run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        clock.ahead += 400
+        store = auth._store.standings
+        assert len(await store.claim(clock(), hold=120, most=10)) == 1  # and then it is gone
+        assert await store.hasten("alice", clock()) == 1
+        assert await auth.vigil.look() == 0
+        await later(auth, clock, 121)
+        assert await visitor.signed_in() == "alice"
+        (standing,) = await store.of_user("alice")
+        assert standing.checked > standing.began + 500
+
+    run(main)
+
+
+def test_without_anything_to_ask_with_a_sign_in_holds_for_so_long_and_no_longer(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        (standing,) = await auth._store.standings.of_user("alice")
+        await auth.vigil.put(replace(standing, asks=False, sealed=""))
+        await later(auth, clock, 23 * HOUR)
+        assert await visitor.signed_in() == "alice"
+        await later(auth, clock, 2 * HOUR)
+        assert await visitor.signed_in() is None
+
+    run(main)
+
+
+def test_a_provider_that_is_not_to_be_asked_is_not_asked_but_the_rules_hold(campus, run, store_url):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        campus.wish(person="alice", disabled=True)
+        await later(auth, clock, 48 * HOUR)
+        assert await visitor.signed_in() == "alice"
+        user = await auth._store.users.get("alice")
+        await auth._store.users.save(replace(user, groups=()))
+        await later(auth, clock, 48 * HOUR)
+        assert await visitor.signed_in() is None
+
+    run(main, oidc={"groups_claim": "groups", "refresh": 0})
+
+
+def test_after_another_client_secret_was_configured_people_sign_in_anew(campus, run, store_url):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        provider = campus.provider(**RULES, oidc={"groups_claim": "groups", "client_secret": "quite another secret"})
+        async with sign_in(store_url, {"provider": [provider]}, clock=clock) as changed:
+            await later(changed, clock)
+        assert await visitor.signed_in() is None
+
+    run(main)
+
+
+def test_after_a_provider_was_taken_out_of_the_configuration_its_people_are_out(campus, run, store_url):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        await token_of(auth, "alice")
+        provider = campus.provider(name="renamed", **RULES, oidc={"groups_claim": "groups"})
+        async with sign_in(store_url, {"provider": [provider]}, clock=clock) as changed:
+            await later(changed, clock)
+        assert await visitor.signed_in() is None
+
+    run(main)
+
+
+def test_a_session_that_has_ended_is_forgotten_and_the_provider_told(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        (standing,) = await auth._store.standings.of_user("alice")
+        await auth._store.sessions.close_all("alice")
+        await later(auth, clock)
+        assert await auth._store.standings.of_user("alice") == []
+        assert await auth._store.standings.claim(clock() + 1e6, hold=1, most=10) == []
+        with pytest.raises(Exception, match="invalid_grant"):
+            await auth._proofs["campus"].again(standing)
+
+    run(main)
+
+
+# --- the provider speaks first --------------------------------------------------------------------------------
+EVENT = "http://schemas.openid.net/event/backchannel-logout"
+
+
+def logout_token(campus, **changes):
+    now = int(time.time())
+    claims = {
+        "iss": campus.issuer,
+        "aud": "hub",
+        "iat": now,
+        "exp": now + 120,
+        "jti": f"j{time.time_ns()}",
+        "events": {EVENT: {}},
+        **changes,
+    }
+    return campus.wish(logout_token={name: value for name, value in claims.items() if value is not None})[
+        "logout_token"
+    ]
+
+
+def test_a_logout_token_ends_the_session_that_it_names_and_no_other(campus, run):
+    async def main(auth, clock):
+        laptop, phone = Visitor(auth), Visitor(auth)
+        await laptop.sign_in("alice")
+        await phone.sign_in("alice")
+        sids = [standing.sid for standing in await auth._store.standings.of_user("alice")]
+        assert len(set(sids)) == 2
+        assert all(sids)
+        standing = await auth._standing(laptop.request())
+        await auth.ended_there("campus", logout_token(campus, sid=standing.sid, sub="alice"))
+        assert await laptop.signed_in() is None
+        assert await phone.signed_in() == "alice"
+
+    run(main)
+
+
+def test_a_logout_token_for_a_person_ends_all_their_sessions_of_that_provider(campus, run):
+    async def main(auth, clock):
+        visitors = [Visitor(auth) for _ in range(3)]
+        for visitor, name in zip(visitors, ("alice", "alice", "bob"), strict=True):
+            await visitor.sign_in(name)
+        await auth.ended_there("campus", logout_token(campus, sub="alice"))
+        assert [await visitor.signed_in() for visitor in visitors] == [None, None, "bob"]
+
+    run(main)
+
+
+def test_a_logout_token_works_once(campus, run):
+    async def main(auth, clock):
+        token = logout_token(campus, sub="alice")
+        await auth.ended_there("campus", token)
+        with pytest.raises(RefusedError, match="used before"):
+            await auth.ended_there("campus", token)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": "https://evil.example"},
+        {"aud": "other"},
+        {"aud": ["other"]},
+        {"aud": None},
+        {"iat": 1},
+        {"iat": None},
+        {"iat": int(time.time()) + 7200},
+        {"iat": "now"},
+        {"exp": 1},
+        {"exp": True},
+        {"jti": None},
+        {"jti": ""},
+        {"events": None},
+        {"events": {}},
+        {"events": [EVENT]},
+        {"events": {EVENT: "yes"}},
+        {"nonce": "n"},
+        {"sub": None},
+        {"sub": 4711},
+        {"sub": "x" * 300},
+    ],
+)
+def test_a_logout_token_that_is_wrong_ends_nothing(campus, run, changes):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        with pytest.raises(RefusedError):
+            await auth.ended_there("campus", logout_token(campus, **{"sub": "alice", **changes}))
+        assert await visitor.signed_in() == "alice"
+
+    run(main)
+
+
+def test_neither_an_id_token_nor_anything_else_is_a_logout_token(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        (standing,) = await auth._store.standings.of_user("alice")
+        for token in (auth._proofs["campus"]._open(standing).id, "", "x", "a.b.c", "x" * 100_000, "é"):
+            with pytest.raises(RefusedError):
+                await auth.ended_there("campus", token)
+        with pytest.raises(RefusedError):
+            await auth.ended_there("nowhere", logout_token(campus, sub="alice"))
+        assert await visitor.signed_in() == "alice"
+
+    run(main)

@@ -1,0 +1,171 @@
+"""A shared server on a real hub: who may do what, and how soon that ends."""
+
+import asyncio
+import contextlib
+import sys
+import time
+
+import pytest
+from hub import ROOT, Hub, eventually
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+CONFIG = f"""
+[auth]
+admins = ["carol"]
+allowed_users = ["alice", "bob", "dave"]
+
+[[auth.provider]]
+name = "test"
+kind = "test"
+
+[[role]]
+name = "user"
+scopes = ["self", "shares!user", "read:users:name", "read:groups:name"]
+
+[[role]]
+name = "teacher"
+scopes = ["access:servers!group=class"]
+users = ["dave"]
+
+[[cluster]]
+name = "local"
+kind = "local"
+
+[[profile]]
+name = "echo"
+cluster = "local"
+app = "web"
+command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
+default_path = ""
+"""
+SHARE = "/hub/api/shares/alice/"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    hub = Hub(tmp_path_factory.mktemp("sharing"), config=CONFIG, workers=2).start()
+    hub.people = {name: hub.browser_of(name) for name in ("alice", "bob", "carol", "dave")}
+    alice = hub.people["alice"]
+    assert alice.post("/hub/spawn/alice", data={"profile": "echo"}).status_code == 303
+    eventually(lambda: alice.get("/hub/api/users/alice/server").json()["ready"], what="alice's server")
+    eventually(lambda: alice.get("/user/alice/").status_code == 200, what="alice's app")
+    yield hub
+    alice.delete("/hub/api/users/alice/server")
+    eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
+    for client in hub.people.values():
+        client.close()
+    hub.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_shares(hub):
+    hub.people["alice"].delete(SHARE)
+    eventually(lambda: hub.people["bob"].get("/user/alice/").status_code == 403)
+
+
+def socket_of(hub, name):
+    cookie = "; ".join(f"{key}={value}" for key, value in hub.people[name].cookies.items())
+    headers = {"Cookie": cookie, "Origin": hub.origin}
+    return connect(f"ws://127.0.0.1:{hub.port}/user/alice/ws", additional_headers=headers, origin=None, proxy=None)
+
+
+def refused(hub, name):
+    async def attempt():
+        async with socket_of(hub, name):
+            pass
+
+    with pytest.raises(InvalidStatus) as caught:
+        asyncio.run(attempt())
+    return caught.value.response.status_code
+
+
+async def ends_after(hub, name, take_away):
+    """Open a WebSocket, use it, take something away: how it was closed, and after how many seconds."""
+    async with socket_of(hub, name) as socket:
+        await socket.send("hello")
+        assert await socket.recv() == "hello"
+        await asyncio.to_thread(take_away)
+        begun = time.monotonic()
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await asyncio.wait_for(socket.recv(), 10)
+        return socket.close_code, time.monotonic() - begun
+
+
+def test_a_full_share_is_for_everything_and_ends_open_websockets_within_a_second(hub):
+    alice, bob = hub.people["alice"], hub.people["bob"]
+    assert alice.post(SHARE, json={"user": "bob"}).status_code == 200
+    eventually(lambda: bob.get("/user/alice/").status_code == 200, seconds=1)
+    assert bob.post("/user/alice/x", json={}).status_code == 502  # it reached the app, which takes no POST
+    code, seconds = asyncio.run(ends_after(hub, "bob", lambda: alice.patch(SHARE, json={"user": "bob"})))
+    assert code == 4403
+    assert seconds < 1
+    assert bob.get("/user/alice/").status_code == 403
+    assert bob.get("/hub/home").status_code == 200  # his session goes on
+
+
+def test_a_read_only_share_is_for_looking_and_for_no_websocket(hub):
+    alice, bob = hub.people["alice"], hub.people["bob"]
+    assert alice.post(SHARE, json={"user": "bob", "scopes": ["read:access:servers"]}).status_code == 200
+    eventually(lambda: bob.get("/user/alice/files").status_code == 200, seconds=1)
+    assert bob.head("/user/alice/files").status_code == 200
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        answer = bob.request(method, "/user/alice/api/contents/x", json={})
+        assert answer.status_code == 403, method
+        assert "to look at" in answer.text
+    assert refused(hub, "bob") == 403
+    assert bob.post("/hub/api/users/alice/server").status_code == 404
+
+
+def test_a_share_that_becomes_read_only_ends_what_was_more_than_reading(hub):
+    alice, bob = hub.people["alice"], hub.people["bob"]
+    alice.post(SHARE, json={"user": "bob", "scopes": ["access:servers", "read:access:servers"]})
+    eventually(lambda: bob.get("/user/alice/").status_code == 200, seconds=1)
+    lessen = {"user": "bob", "scopes": ["access:servers"]}
+    code, seconds = asyncio.run(ends_after(hub, "bob", lambda: alice.patch(SHARE, json=lessen)))
+    assert (code, seconds < 1) == (4403, True)
+    assert bob.get("/user/alice/").status_code == 200
+    assert refused(hub, "bob") == 403
+
+
+def test_a_groups_share_ends_for_whoever_leaves_the_group(hub):
+    alice, bob, carol = (hub.people[name] for name in ("alice", "bob", "carol"))
+    carol.post("/hub/api/groups/bio", json={})
+    assert carol.post("/hub/api/groups/bio/users", json={"users": ["bob"]}).status_code == 200
+    assert alice.post(SHARE, json={"group": "bio"}).status_code == 200
+    eventually(lambda: bob.get("/user/alice/").status_code == 200, seconds=1)
+
+    def leave():
+        assert carol.request("DELETE", "/hub/api/groups/bio/users", json={"users": ["bob"]}).status_code == 200
+
+    assert asyncio.run(ends_after(hub, "bob", leave))[0] == 4403
+    assert bob.get("/user/alice/").status_code == 403
+
+
+def test_access_by_a_role_over_a_group_ends_when_the_owner_leaves_the_group(hub):
+    dave, carol = hub.people["dave"], hub.people["carol"]
+    assert dave.get("/user/alice/").status_code == 403
+    carol.post("/hub/api/groups/class", json={})
+    assert carol.post("/hub/api/groups/class/users", json={"users": ["alice"]}).status_code == 200
+    eventually(lambda: dave.get("/user/alice/").status_code == 200, seconds=1)
+
+    def leave():
+        assert carol.request("DELETE", "/hub/api/groups/class/users", json={"users": ["alice"]}).status_code == 200
+
+    assert asyncio.run(ends_after(hub, "dave", leave))[0] == 4403
+    assert dave.get("/user/alice/").status_code == 403
+
+
+def test_an_invitation_is_accepted_after_signing_in_and_leads_to_the_server(hub):
+    alice = hub.people["alice"]
+    made = alice.post("/hub/api/share-codes/alice/", json={}).json()
+    bob = hub.people["bob"]
+    page = bob.get(made["accept_url"])
+    assert "alice invites you" in page.text
+    crossed = bob.post("/hub/accept-share", data={"code": made["code"]}, headers={"Origin": "https://evil.example"})
+    assert crossed.status_code == 403
+    assert bob.get("/user/alice/").status_code == 403
+    done = bob.post("/hub/accept-share", data={"code": made["code"]})
+    assert done.headers["location"] == "/user/alice/"
+    eventually(lambda: bob.get("/user/alice/").status_code == 200, seconds=1)

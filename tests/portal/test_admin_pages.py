@@ -1,0 +1,193 @@
+"""The admins' pages: people found, added, changed, removed; each act checked and noted."""
+
+import re
+
+import pytest
+
+from state.audit import Wanted
+from state.config import Config, RoleConfig
+from state.records import User
+
+
+async def carol(bench):
+    return bench.client(bench.session(await bench.user("carol", admin=True)))
+
+
+async def acts(bench):
+    entries, _ = await bench.store.audit.page(Wanted(), limit=50)
+    return [(str(entry.act), entry.who, entry.user, entry.what) for entry in reversed(entries)]
+
+
+def names(page):
+    return re.findall(r'href="/hub/admin/users/([^"/]+)"', page)
+
+
+def test_nobody_but_admins_sees_the_list(bench):
+    async def main(bench):
+        alice = bench.client(bench.session(await bench.user()))
+        for path in ("/hub/admin", "/hub/admin/users/alice", "/hub/admin/users/alice/remove"):
+            assert (await alice.get(path)).status_code == 403
+            stranger = await bench.client().get(path)
+            assert "/hub/login" in stranger.headers["location"]
+        for path in ("/hub/admin/users", "/hub/admin/users/alice", "/hub/admin/users/alice/remove"):
+            assert (await alice.post(path, data={"names": "x", "admin": "yes"})).status_code == 403
+        assert await bench.store.users.count() == 1
+        assert "/hub/admin" not in (await alice.get("/hub/home")).text
+        assert "/hub/admin" in (await (await carol(bench)).get("/hub/home")).text
+
+    bench(main)
+
+
+def test_ten_thousand_people_are_paged_and_searched(bench):
+    async def main(bench):
+        client = await carol(bench)
+        await bench.store.redis.pipeline(
+            [
+                command
+                for number in range(10_000)
+                for command in (
+                    ("ZADD", "towpath:{users}:names", 0, f"u{number:05}"),
+                    (
+                        "SET",
+                        f"towpath:{{u:u{number:05}}}:user",
+                        f'{{"name":"u{number:05}","created":1.0,"revision":1}}',
+                    ),
+                )
+            ]
+        )
+        page = (await client.get("/hub/admin")).text
+        assert "1 to 50 of 10001" in page
+        assert names(page)[:3] == ["carol", "u00000", "u00001"]
+        after = re.search(r'href="([^"]*)" rel="next"', page)[1].replace("&amp;", "&")
+        second = (await client.get(after)).text
+        assert "51 to 100 of 10001" in second
+        assert names(second)[0] == "u00049"
+        assert 'rel="prev"' in second
+        assert "1 to 1 of 1<" in (await client.get("/hub/admin?q=U09999")).text
+        assert "1 to 50 of 100<" in (await client.get("/hub/admin?q=u012")).text
+        assert "Nobody" in (await client.get("/hub/admin?q=zzz")).text
+        assert "9951 to 10000 of 10001" in (await client.get("/hub/admin?offset=9950")).text
+        for odd in ("offset=-1", "offset=x", "offset=99999999999999999999", "q=%00", "q=" + "x" * 5000):
+            assert (await client.get(f"/hub/admin?{odd}")).status_code == 200
+
+    bench(main)
+
+
+def test_those_with_a_running_server_are_shown_with_it(bench):
+    async def main(bench):
+        client = await carol(bench)
+        alice = await bench.user()
+        await bench.user("bob")
+        await bench.client(bench.session(alice)).post("/hub/api/users/alice/servers/lab2")
+        await bench.make_ready(client, "alice", "lab2")
+        page = (await client.get("/hub/admin?show=active")).text
+        assert names(page) == ["alice"]
+        assert 'href="/user/alice/lab2/lab"' in page
+        person = (await client.get("/hub/admin/users/alice")).text
+        assert 'action="/hub/stop/alice/lab2"' in person
+        assert 'href="/user/alice/lab2/lab"' in person
+        answer = await client.post("/hub/stop/alice/lab2")
+        assert answer.headers["location"] == "/hub/admin/users/alice"
+        assert ("server-stop", "carol", "alice", "") in await acts(bench)
+
+    bench(main)
+
+
+def test_people_are_added_by_their_names(bench):
+    async def main(bench):
+        client = await carol(bench)
+        answer = await client.post("/hub/admin/users", data={"names": " Dora, emil\n carol "})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/hub/admin?done=added")
+        assert [await bench.store.users.get(name) is not None for name in ("dora", "emil")] == [True, True]
+        assert not (await bench.store.users.get("dora")).admin
+        bad = await client.post("/hub/admin/users", data={"names": "fine <script>"})
+        assert bad.status_code == 400
+        assert "cannot be a name" in bad.text
+        assert "<script>" not in bad.text
+        assert await bench.store.users.get("fine") is None
+        assert (await client.post("/hub/admin/users", data={"names": " "})).status_code == 400
+        await client.post("/hub/admin/users", data={"names": "fred", "admin": "yes"})
+        assert (await bench.store.users.get("fred")).admin
+        assert [act for act in await acts(bench) if act[0] == "user-added"] == [
+            ("user-added", "carol", "dora", ""),
+            ("user-added", "carol", "emil", ""),
+            ("user-added", "carol", "fred", "admin"),
+        ]
+
+    bench(main)
+
+
+def test_rights_and_groups_are_set_and_ones_own_rights_stay(bench):
+    async def main(bench):
+        client = await carol(bench)
+        await bench.user()
+        answer = await client.post("/hub/admin/users/alice", data={"admin": "yes", "groups": "physics, staff physics"})
+        assert answer.headers["location"] == "/hub/admin/users/alice"
+        alice = await bench.store.users.get("alice")
+        assert (alice.admin, alice.groups) == (True, ("physics", "staff"))
+        await client.post("/hub/admin/users/alice", data={"groups": ""})
+        alice = await bench.store.users.get("alice")
+        assert (alice.admin, alice.groups) == (False, ())
+        own = await client.post("/hub/admin/users/carol", data={"groups": ""})
+        assert own.status_code == 400
+        assert "another admin can" in own.text
+        assert (await client.post("/hub/admin/users/nobody", data={})).status_code == 404
+        assert [act[3] for act in await acts(bench) if act[0] == "user-changed"] == [
+            "is an admin now, groups: physics staff",
+            "is no admin any more, groups: none",
+        ]
+
+    bench(main)
+
+
+def test_somebody_is_removed_after_a_question(bench):
+    async def main(bench):
+        client = await carol(bench)
+        alice = await bench.user()
+        session = bench.client(bench.session(alice))
+        await session.post("/hub/api/users/alice/server")
+        asked = (await client.get("/hub/admin/users/alice/remove")).text
+        assert "1 running server is stopped" in asked
+        assert await bench.store.users.get("alice") is not None
+        assert (await client.post("/hub/admin/users/carol/remove")).status_code == 400
+        await bench.end()
+        answer = await client.post("/hub/admin/users/alice/remove")
+        assert answer.headers["location"] == "/hub/admin?done=removed"
+        assert await bench.store.users.get("alice") is None
+        assert (await acts(bench))[-1] == ("user-removed", "carol", "alice", "")
+
+    bench(main)
+
+
+@pytest.mark.parametrize("value", ["<b>x", "Your account is locked: call 0900-1234"])
+def test_an_url_cannot_say_anything_on_the_page(bench, value):
+    async def main(bench):
+        client = await carol(bench)
+        page = (await client.get("/hub/admin", params={"done": value, "told": value})).text
+        assert value not in page
+
+    bench(main)
+
+
+def test_who_may_see_a_group_sees_that_group(bench):
+    config = Config(
+        role=(RoleConfig(name="teachers", scopes=("admin-ui", "list:users!group=physics"), users=("erin",)),)
+    )
+
+    async def main(bench):
+        erin = await bench.user("erin")
+        await bench.store.users.add(User(name="pupil", groups=("physics",), created=1.0))
+        await bench.store.users.add(User(name="other", created=1.0))
+        client = bench.client(bench.session(erin))
+        page = (await client.get("/hub/admin")).text
+        assert names(page) == ["pupil"]
+        assert "Add people" not in page
+        assert (await client.get("/hub/admin/users/other")).status_code == 404
+        shown = await client.get("/hub/admin/users/pupil")
+        assert shown.status_code == 200
+        assert "Rights and groups" not in shown.text
+        assert "Remove" not in shown.text
+        assert (await client.post("/hub/admin/users/pupil", data={"admin": "yes"})).status_code == 403
+        assert (await client.post("/hub/admin/users", data={"names": "x"})).status_code == 403
+
+    bench(main, config=config)
