@@ -197,7 +197,8 @@ class Hands:
 
     async def _end_tokens(self, server: Server) -> None:
         """The app is gone, and so are its API tokens: one for each time that this attempt was submitted."""
-        if server.token_hash:
+        profile = self._config.profile_named(server.profile)
+        if server.token_hash or (profile is not None and profile.app == "jupyterhub"):
             for token in await self._store.tokens.of_user(server.user):
                 if token.attempt == server.attempt:
                     await self._store.tokens.revoke(token.user, token.id)

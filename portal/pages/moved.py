@@ -55,7 +55,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         known = status if 400 <= status < 600 and words(status) else 404  # noqa: PLR2004 - HTTP
         return Response(error_page(site, known), status_code=known, media_type="text/html", headers=PAGE_HEADERS)
 
-    return [start, user, mine, error]
+    @read("/logo", sync_to_thread=False)
+    def logo() -> Response[bytes]:
+        """Public: where single-user servers look for the hub's mark."""
+        return go(site.statics.url("mark.svg"), status=302)
+
+    return [start, user, mine, error, logo]
 
 
 def at_the_root(site: Site) -> list[HTTPRouteHandler]:

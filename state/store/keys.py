@@ -135,12 +135,12 @@ def flow(digest: str) -> str:
 
 def code(digest: str) -> str:
     """JSON of what an OAuth code stands for, with TTL."""
-    return f"towpath:{{o:{digest}}}:code"
+    return f"towpath:{{oauth:{digest}}}:code"
 
 
 def spent(digest: str) -> str:
     """`USER/TOKEN`: the token that an OAuth code was exchanged for, with TTL."""
-    return f"towpath:{{o:{digest}}}:spent"
+    return f"towpath:{{oauth:{digest}}}:spent"
 
 
 def lease_holder(name: str) -> str:

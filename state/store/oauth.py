@@ -1,7 +1,7 @@
 """OAuth authorisation codes: each is good once, for a few minutes.
 
 Owns: that a code is used up by whoever takes it first, and what a second use is told. Refuses to know clients and
-grants. Key layout: docs/state.md, tag `{o:…}`. As with every credential, only the SHA-256 of a code is stored.
+grants. Key layout: docs/state.md, tag `{oauth:…}`. As with every credential, only the SHA-256 of a code is stored.
 """
 
 import secrets

@@ -113,6 +113,22 @@ def test_the_slurm_cluster_that_init_shows_has_every_key_at_its_default(towpath,
     assert shown["slurm"] == {field.name: field.default for field in fields(SlurmConfig)}
 
 
+def test_the_service_that_init_shows_has_every_key_that_a_service_needs_at_its_default(towpath, tmp_path):
+    from msgspec.structs import fields
+
+    from state.config import ServiceConfig
+
+    towpath("init", "all.toml")
+    text = (tmp_path / "all.toml").read_text()
+    block = text[text.index("#   [[service]]") : text.index("\n\n", text.index("#   [[service]]"))]
+    shown = tomllib.loads(block.replace("#   ", ""))["service"][0]
+    defaults = {field.name: field.default for field in fields(ServiceConfig) if field.name in shown}
+    assert shown.pop("name") == "wiki"
+    assert {key: tuple(value) if isinstance(value, list) else value for key, value in shown.items()} == {
+        key: value for key, value in defaults.items() if key != "name"
+    }
+
+
 def test_every_field_and_resource_that_init_shows_is_good_on_a_slurm_cluster(towpath, tmp_path):
     import re
 

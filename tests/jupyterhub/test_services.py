@@ -152,6 +152,11 @@ def test_signing_out_is_known_to_a_service_at_once(hub):
         assert visit(browser, "/services/board/").json()["user"]["name"] == "bob"
 
 
+def test_the_hubs_mark_is_where_jupyterhub_has_it(hub):
+    with httpx.Client(base_url=hub.origin, follow_redirects=True) as stranger:
+        assert stranger.get("/hub/logo").headers["content-type"].startswith("image/svg")
+
+
 def test_a_token_is_the_services_to_judge(hub):
     with hub.api("alice") as api, httpx.Client(base_url=hub.origin) as stranger:
         for url in ("/services/wiki/by-token", "/services/wiki/"):
