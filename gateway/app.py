@@ -263,6 +263,20 @@ class App:
                 raise Refusal(404, "There is no WebSocket here.")
             self._portal.handle(request, identity)
             return
+        self._to_app(request, proof, identity, target, found, by_cookie=by_cookie)
+
+    def _to_app(
+        self,
+        request: Request,
+        proof: _Proof,
+        identity: Identity | None,
+        target: paths.UserPath,
+        found: Found,
+        *,
+        by_cookie: bool,
+    ) -> None:
+        """On to somebody's server. Raises Refusal and _Ask."""
+        head = request.head
         if identity is None and proof.label and proof.brought.wants_page and request.method in _SLASHLESS:
             self._lead_in(request, proof)
             return

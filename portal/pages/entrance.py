@@ -1,7 +1,7 @@
 """From the hub's own host into that of a person's servers, and no further (`[gateway] user_domain`).
 
 Owns: `/hub/entrance` (on the hub's host: who is signed in gets a one-time code) and `/hub/enter` (on the other: the
-code becomes a token for these servers alone). Refuses to know hosts' requests: the gateway lets each come in at its own.
+code becomes a token for these servers alone). Refuses to know hosts: the gateway lets each come in at its own.
 
 The code is bound to the browser that asked for it, by a cookie of the host that it leads to: nobody can be let in as
 somebody else by a link. The token ends with the session that it came of.
