@@ -24,6 +24,7 @@ from gateway import paths
 from gateway.access import may_access
 from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought, bearer
+from gateway.hosts import Hosts
 from gateway.hub_apps import NOTHING, HubApps, Told
 from gateway.origin import SAFE_METHODS, from_ourselves, own_origin
 from gateway.services import ANYBODY, ServiceRoutes
@@ -99,14 +100,17 @@ class _Ask(Exception):  # noqa: N818 - it is a question
 class _Proof:
     """What a head brings, worked out once: the digests of its credentials, and whether our own page sent it."""
 
-    __slots__ = ("brought", "caller", "host_is_ours", "identity", "ours", "ticket", "token")
+    __slots__ = ("brought", "caller", "host_is_ours", "identity", "label", "ours", "ticket", "token")
 
-    def __init__(self, brought: Brought, *, token: str, ticket: str, ours: bool, host_is_ours: bool) -> None:
+    def __init__(
+        self, brought: Brought, *, token: str, ticket: str, ours: bool, host_is_ours: bool, label: str
+    ) -> None:
         self.brought = brought
         self.token = token
         self.ticket = ticket
         self.ours = ours
         self.host_is_ours = host_is_ours
+        self.label = label
         self.identity: Identity | None = None
         self.caller: Caller | None = None
 
@@ -146,6 +150,8 @@ class App:
         hub_apps: HubApps,
         services: ServiceRoutes,
         visits: Visits,
+        claim: Callable[[str], Awaitable[object]],
+        hosts: Hosts | None,
         base_path: str,
         scheme: str,
         unasked: str,
@@ -153,7 +159,8 @@ class App:
     ) -> None:
         """Nothing is opened yet.
 
-        `find`: as the mirror's `lookup`, but in the store. `scheme`: of the URL that browsers use.
+        `find`: as the mirror's `lookup`, but in the store. `claim`: see `state.store.imported`. `scheme`: of the URL
+        that browsers use.
         `unasked`: the path under which requests carry a signed proof of their own, which the portal checks: nobody is
         signed in by a cookie there, so it does not matter whose page sent them.
         `allowed_hosts`: host names that we answer to; None: any.
@@ -167,6 +174,8 @@ class App:
         self._hub_apps = hub_apps
         self._services = services
         self._visits = visits
+        self._claim = claim
+        self._hosts = hosts
         self._scheme = scheme
         self._unasked = unasked.encode()
         self._allowed_hosts = allowed_hosts
@@ -237,6 +246,9 @@ class App:
             proof = head.memo = self._proof(Brought(head.fields))
         if not proof.host_is_ours:
             raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
+        if self._hosts is not None and (there := self._hosts.elsewhere(proof.label, path, target)):
+            self._send_there(request, there)
+            return
         if target is None and path.startswith(self._services.prefix):
             self._serve(request, proof, path, found)
             return
@@ -251,8 +263,25 @@ class App:
                 raise Refusal(404, "There is no WebSocket here.")
             self._portal.handle(request, identity)
             return
+        self._to_app(request, proof, identity, target, found, by_cookie=by_cookie)
+
+    def _to_app(
+        self,
+        request: Request,
+        proof: _Proof,
+        identity: Identity | None,
+        target: paths.UserPath,
+        found: Found,
+        *,
+        by_cookie: bool,
+    ) -> None:
+        """On to somebody's server. Raises Refusal and _Ask."""
+        head = request.head
+        if identity is None and proof.label and proof.brought.wants_page and request.method in _SLASHLESS:
+            self._lead_in(request, proof)
+            return
         if identity is None:
-            raise Refusal(403, "Sign in, or send a valid token.", sign_in=True)
+            raise Refusal(403, "Sign in, or send a valid token.", sign_in=not proof.label)
         route = self._authorise(request, identity, target, found)
         if route is not None and (target.complete or head.websocket or request.method not in _SLASHLESS):
             carry = self._tunnel.websocket if head.websocket else self._tunnel.http
@@ -261,6 +290,19 @@ class App:
             carry(request, route, caller=caller, refuse=self._refuse_upstream)
         else:
             self._elsewhere(request, identity, target, page=proof.brought.wants_page)
+
+    def _send_there(self, request: Request, origin: str) -> None:
+        """To the host that answers this path. Raises Refusal for what is not to be repeated elsewhere."""
+        if request.head.websocket or request.method not in _SLASHLESS:
+            raise Refusal(421, f"This is not the host for that: ask {origin}.")
+        request.respond(302, [(b"location", origin.encode() + request.target), (b"cache-control", b"no-store")])
+
+    def _lead_in(self, request: Request, proof: _Proof) -> None:
+        """A browser comes to the host of a person's servers for the first time: by way of the hub."""
+        assert self._hosts is not None  # a label is there only with hosts
+        where, cookie = self._hosts.lead_in(request.target, proof.brought.cookies)
+        fields = [(b"location", where), (b"set-cookie", cookie), (b"cache-control", b"no-store")]
+        request.respond(302, [*fields, (b"referrer-policy", b"no-referrer")])
 
     def _serve(self, request: Request, proof: _Proof, path: bytes, found: Found) -> None:
         """On to a service, which knows whom it serves: it is open to everybody here. Raises Refusal and _Ask.
@@ -337,17 +379,33 @@ class App:
         (JupyterLab sends its token); it proves nothing to us, and the cookie decides.
         """
         if proof.brought.authorization is not None:
-            identity = self._by_token(proof.token, found) if proof.token else None
+            identity = self._by_token(proof.token, proof.brought.authorization, found) if proof.token else None
             if identity is not None or not at_app:
                 return identity, False
+        if proof.ticket and proof.label:
+            return self._by_origin(proof, found), True
         if proof.ticket:
             return self._by_ticket(proof.ticket, found), True
         return None, False
 
-    def _by_token(self, known: str, found: Found) -> Identity | None:
+    def _by_origin(self, proof: _Proof, found: Found) -> Identity | None:
+        """By the cookie of a person's host: a token that was issued for it, and for nowhere else."""
+        identity = self._by_token(proof.ticket, b"", found)
+        if identity is None or identity.token is None or identity.token.client != f"towpath-origin-{proof.label}":
+            return None
+        return identity
+
+    async def _identify_token(self, known: str, authorization: bytes) -> Identity | None:
+        """Out of the store; a token that another hub made becomes one of ours first."""
+        secret = bearer(authorization)
+        if secret is not None:
+            await self._claim(secret)
+        return await self._mirror.identify_token(known)
+
+    def _by_token(self, known: str, authorization: bytes, found: Found) -> Identity | None:
         identity = self._mirror.peek(known)
         if identity is None:
-            asked = self._known(f"token {known}", found, lambda: self._mirror.identify_token(known))
+            asked = self._known(f"token {known}", found, lambda: self._identify_token(known, authorization))
             assert asked is None or isinstance(asked, Identity)
             identity = asked
         if identity is None or identity.token is None:  # a ticket is no token
@@ -376,7 +434,9 @@ class App:
     def _proof(self, brought: Brought) -> _Proof:
         """What follows from a head alone."""
         secret = bearer(brought.authorization) if brought.authorization is not None else None
-        ticket = self._jar.ticket(brought.cookies) if brought.cookies else ""
+        label = self._hosts.label_in(_host_name(brought.host)) if self._hosts is not None else ""
+        jar = self._hosts.jar if self._hosts is not None and label else self._jar
+        ticket = jar.ticket(brought.cookies) if brought.cookies else ""
         return _Proof(
             brought,
             token=digest(secret) if secret is not None else "",
@@ -386,7 +446,8 @@ class App:
                 fetch_site=brought.fetch_site,
                 own=own_origin(self._scheme, brought.host),
             ),
-            host_is_ours=self._allowed_hosts is None or _host_name(brought.host) in self._allowed_hosts,
+            host_is_ours=bool(label) or self._allowed_hosts is None or _host_name(brought.host) in self._allowed_hosts,
+            label=label,
         )
 
     # --- answers of our own --------------------------------------------------------------------------------

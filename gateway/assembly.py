@@ -20,12 +20,13 @@ from gateway.answers import PortalAnswers
 from gateway.app import App
 from gateway.auth.account import local_user
 from gateway.auth.addresses import hub_url
-from gateway.auth.cookies import FLOW_NAME, KNOWN_NAME, PLAIN_NAME, CookieJar
+from gateway.auth.cookies import ENTRANCE_NAME, FLOW_NAME, KNOWN_NAME, ORIGIN_NAME, PLAIN_NAME, CookieJar
 from gateway.auth.credentials import Brought
 from gateway.auth.header import hidden
 from gateway.auth.local import LocalAuth
 from gateway.auth.shared import SharedAuth
 from gateway.handover import Asgi, Handover, remove_socket, socket_path
+from gateway.hosts import Hosts
 from gateway.hub_apps import SESSION_ID, HubApps
 from gateway.oauth.provider import OAuthProvider
 from gateway.oauth.registry import Registry
@@ -41,6 +42,7 @@ from portal.errors import ErrorPages
 from state import names
 from state.config import AuthConfig, Config
 from state.mirror import Mirror
+from state.origins import Origins
 from state.records import Route, Status, Target
 from state.roles import Roles
 from state.settings import SUPERVISOR, Settings
@@ -132,7 +134,12 @@ class Gateway:
             TunnelOptions(
                 public_scheme=public.scheme,
                 trusted_proxies=proxies,
-                hidden_cookies=frozenset({PLAIN_NAME.encode(), FLOW_NAME.encode(), KNOWN_NAME.encode(), SESSION_ID}),
+                hidden_cookies=frozenset(
+                    {
+                        *(name.encode() for name in (PLAIN_NAME, FLOW_NAME, KNOWN_NAME, ORIGIN_NAME, ENTRANCE_NAME)),
+                        SESSION_ID,
+                    }
+                ),
                 hidden_headers=hidden(people.provider),
                 message_limit=door.message_limit,
                 on_activity=on_activity,
@@ -182,6 +189,8 @@ class Gateway:
             hub_apps=hub_apps,
             services=ServiceRoutes(roles.services.values(), door.base_path),
             visits=ForeignVisits(store, address),
+            claim=store.imported.claim,
+            hosts=Hosts(Origins(door), base_path=door.base_path) if door.user_domain else None,
             base_path=door.base_path,
             scheme=scheme,
             unasked=f"{door.base_path}hub/backchannel-logout/",

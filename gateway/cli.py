@@ -1,4 +1,4 @@
-"""The command line: `towpath serve|gateway|controller|init|check|token|version`.
+"""The command line: `towpath serve|gateway|controller|init|check|token|import-jupyterhub|version`.
 
 Owns: arguments, exit codes (0 done, 1 failed, 2 wrong usage or config) and how an error is said: in words, on
 stderr, without a traceback. Refuses to know what a command does.
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.commands import UsageError, check, controller, init, serve, token, version
+from gateway.commands import UsageError, check, controller, import_jupyterhub, init, serve, token, version
 from state.errors import ConfigError, TowpathError
 
 
@@ -81,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--expires-in", type=token.lifetime, metavar="SECONDS", help="default: never")
     sub.add_argument("--note", default="", metavar="TEXT", help="what it is for")
+    sub = add(
+        "import-jupyterhub", "Carry people, groups, tokens and shares over from a JupyterHub.", import_jupyterhub.run
+    )
+    sub.add_argument("database", type=Path, metavar="FILE", help="its database: jupyterhub.sqlite")
+    sub.add_argument("--apply", action="store_true", help="write it; without this, only say what would be written")
     add("version", "Print the version.", version.run)
     return top
 

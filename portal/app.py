@@ -32,7 +32,20 @@ from portal.api import (
     users,
 )
 from portal.faults import handlers
-from portal.pages import accept_share, admin, authorize, home, login, logout, moved, pending, person, spawn, stop
+from portal.pages import (
+    accept_share,
+    admin,
+    authorize,
+    entrance,
+    home,
+    login,
+    logout,
+    moved,
+    pending,
+    person,
+    spawn,
+    stop,
+)
 from portal.pages import audit as audit_page
 from portal.pages import tokens as token_page
 from portal.replies import BODY_LIMIT
@@ -63,7 +76,21 @@ API = (
     metrics,
     authorize,
 )
-PAGES = (accept_share, login, logout, home, spawn, pending, stop, token_page, audit_page, admin, person, moved)
+PAGES = (
+    accept_share,
+    login,
+    logout,
+    home,
+    spawn,
+    pending,
+    stop,
+    token_page,
+    audit_page,
+    admin,
+    person,
+    entrance,
+    moved,
+)
 
 
 def create_portal(given: Services) -> Litestar:

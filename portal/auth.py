@@ -146,6 +146,14 @@ class Auth(Protocol):
         """End the request's session on every worker; the value of the Set-Cookie header that clears it."""
         ...
 
+    def entrance(self, request: Request[Any, Any, Any]) -> str:
+        """What a browser brings that is on its way into the host of a person's servers; `""`: nothing."""
+        ...
+
+    def origin_cookie(self, secret: str, *, lifetime: int) -> str:
+        """The value of the Set-Cookie header that gives it its token for that host."""
+        ...
+
     async def close_open(self, *, digests: tuple[str, ...] = (), user: str = "") -> None:
         """End what is open under these credentials (or all of this user's): WebSockets, cached identities."""
         ...

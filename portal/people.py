@@ -10,7 +10,7 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from msgspec.structs import replace
 
-from portal import audit, intent
+from portal import audit, intent, membership
 from portal.access import View, need, need_user
 from portal.site import Site
 from state.audit import Act
@@ -101,6 +101,7 @@ async def change(site: Site, request: Request[Any, Any, Any], name: str, *, admi
     if user.admin and not admin and identity.is_user(user.name):
         raise HTTPException(status_code=400, detail="You cannot take your own rights: another admin can.")
     wanted = tuple(dict.fromkeys(groups.replace(",", " ").split()))
+    membership.check_change(site, identity, user.groups, wanted)
     if len(wanted) > GROUPS_MOST or not all(group.isprintable() and len(group) <= 255 for group in wanted):  # noqa: PLR2004 - as JupyterHub
         raise HTTPException(status_code=400, detail=f"At most {GROUPS_MOST} groups, each of printable characters.")
     changed = replace(user, admin=admin, groups=wanted)

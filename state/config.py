@@ -21,6 +21,8 @@ class GatewayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     port: Port = 8000
     workers: Annotated[int, Meta(ge=0, le=256)] = 0
     """Worker processes; 0: one per core, at most 4."""
+    user_domain: str = ""
+    """A domain under which each person's servers have a host of their own (alice.DOMAIN). Empty: one host for all."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose Forwarded / X-Forwarded-* headers are believed."""
     base_path: str = "/"

@@ -36,6 +36,7 @@ CLUSTER_KINDS: Final = ("local", "slurm")
 SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
 SUBMIT_AS: Final = ("setuid", "sudo")
 PLAIN_PATH: Final = re.compile(r"/[^\0\n]*")
+DOMAIN: Final = re.compile(r"(?=.{1,180}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 APPS: Final = ("jupyter", "jupyterhub", "web")
 OPTION_KINDS: Final = ("text", "integer", "boolean", "choice", *KINDS)
 REDIS_SCHEMES: Final = (
@@ -172,6 +173,12 @@ def _gateway(config: Config, say: Say) -> None:
     for key, url in (("public_url", gateway.public_url), ("internal_url", gateway.internal_url)):
         if url and not is_web_url(url):
             say(f"gateway.{key}", f"{url!r} is not a URL such as https://hub.example.org.")
+    if gateway.user_domain and not gateway.public_url:
+        say("gateway.user_domain", "set public_url too: it is the hub's own host, beside those of people's servers.")
+    if gateway.user_domain and not DOMAIN.fullmatch(gateway.user_domain):
+        say(
+            "gateway.user_domain", f"{gateway.user_domain!r} is not a domain such as hub.example.org, in small letters."
+        )
     for entry in gateway.trusted_proxies:
         try:
             ipaddress.ip_network(entry, strict=False)

@@ -16,7 +16,7 @@ from state.config import AuthConfig, Config, ProviderConfig
 from state.errors import NameRuleError
 from state.faults_auth import secret_faults
 from state.faults_directory import portal_secret
-from state.names import is_system, user_name
+from state.names import as_listed, is_system, user_name
 
 SUFFIX: Final = "_file"
 LONGEST: Final = 64 * 1024
@@ -146,7 +146,7 @@ def _names(given: str, at: Folder, key: str, say: Say) -> dict[str, str]:
                 say(key, f"{where}: {ours!r} cannot be a user's name here.")
         except NameRuleError:
             say(key, f"{where}: {ours!r} cannot be a user's name here.")
-        if theirs.lower() in found:
+        if as_listed(theirs) in found:
             say(key, f"{where}: {theirs!r} is there twice.")
-        found[theirs.lower()] = ours
+        found[as_listed(theirs)] = ours
     return found

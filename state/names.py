@@ -47,6 +47,15 @@ def user_name(raw: str) -> str:
     return name
 
 
+def as_listed(raw: str) -> str:
+    """A provider's name for somebody as it stands in a table of names: in small letters, where that is harmless.
+
+    Letters outside ASCII stay as they are: some have a small letter that is ASCII (the Kelvin sign), and would be taken
+    for somebody else's.
+    """
+    return raw.lower() if raw.isascii() else raw
+
+
 def server_name(raw: str) -> str:
     """Check a named server's name; `""` is the default server. Raises NameRuleError."""
     if raw == "":

@@ -249,6 +249,20 @@ class Session(Struct, frozen=True, kw_only=True):
     user_agent: str = ""
 
 
+class Entrance(Struct, frozen=True, kw_only=True):
+    """A way into the origin of `owner`'s servers for `user`, of the session with the digest `under`.
+
+    `state` is the SHA-256 of the cookie of the browser that asked; `next` the path that it goes to.
+    """
+
+    user: str
+    owner: str
+    under: str
+    session_id: str
+    state: str
+    next: str
+
+
 class Flow(Struct, frozen=True, kw_only=True):
     """A sign-in that is under way at a provider: what the answer must match. The key is the SHA-256 of its `state`.
 

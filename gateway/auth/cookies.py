@@ -16,8 +16,14 @@ FLOW_NAME: Final = "towpath-sign-in"
 KNOWN_NAME: Final = "towpath-known"
 """Of a browser from which somebody has signed in with a password: it is counted apart from strangers, and no more."""
 
+ORIGIN_NAME: Final = "towpath-origin"
+"""Of a browser at the host of one person's servers: a token for these alone."""
+ENTRANCE_NAME: Final = "towpath-entrance"
+"""Of a browser that is on its way there."""
+
 COOKIES: Final = "set_cookies"
 """Where a request keeps the Set-Cookie values that its answer has beside those that the portal sets."""
+
 TICKET_MAX: Final = 128
 
 
@@ -26,6 +32,8 @@ class CookieJar:
 
     def __init__(self, *, secure: bool, base_path: str, name: str = PLAIN_NAME) -> None:
         """`secure`: browsers come by https. `name`: without its prefix."""
+        self.secure = secure
+        self.base_path = base_path
         self.name = f"__Host-{name}" if secure else name
         self._needle = self.name.encode() + b"="
         # __Host- demands Path=/

@@ -18,6 +18,7 @@ from gateway.auth.throttle import Limits, Throttled
 from gateway.tunnel.options import Network
 from portal.auth import Provider
 from state.config import AuthConfig, HeaderConfig, LdapConfig, PamConfig, ProviderConfig
+from state.names import as_listed
 from state.store.tries import Tries
 
 TITLES: Final = {"header": "the campus portal", "ldap": "Sign in", "pam": "Sign in with your account"}
@@ -58,5 +59,5 @@ def _shown(provider: ProviderConfig, form: str) -> Provider:
 
 def _rule(provider: ProviderConfig, config: AuthConfig) -> Callable[[str], str]:
     """From this provider's names to the hub's."""
-    table = {name.lower(): here for name, here in provider.names.items()}
+    table = {as_listed(name): here for name, here in provider.names.items()}
     return partial(hub_name, provider=provider, providers=config.provider, table=table)

@@ -3,7 +3,9 @@
 Owns: the rule, what it refuses, and that two providers cannot prove the same name unless they are declared to know the
 same people. Refuses to know how a name was proven. Pure functions.
 
-    provider's name → the table `names`, else: without `strip_domain` → in small letters → behind `prefix`
+    provider's name → the table `names`, else: in small letters → without `strip_domain` → behind `prefix`
+
+Where a domain is stripped, a name that never had one is refused: it would be the same as somebody's that had.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,9 +13,11 @@ from collections.abc import Iterable, Mapping
 from portal.auth import RefusedError
 from state.config import ProviderConfig
 from state.errors import NameRuleError
-from state.names import is_system, user_name
+from state.names import as_listed, is_system, user_name
 
 SHOWN_MAX = 80
+TYPED = ("ldap", "pam")
+"""Kinds of provider at which people type their names: with a domain or without, it is the same account."""
 
 
 def shown(raw: str) -> str:
@@ -30,7 +34,7 @@ def hub_name(raw: str, provider: ProviderConfig, providers: Iterable[ProviderCon
     """
     if not raw:
         raise RefusedError("The provider says no name for you.", hint="Tell the people who run this hub.")
-    lowered = raw.lower() if raw.isascii() else raw
+    lowered = as_listed(raw)
     mapped = table.get(lowered)
     try:
         name = user_name(mapped) if mapped is not None else _by_rule(lowered, provider)
@@ -54,6 +58,8 @@ def _by_rule(lowered: str, provider: ProviderConfig) -> str:
     if not lowered.isascii():
         raise NameRuleError("It has letters other than a to z.")
     domain = provider.strip_domain.lower()
+    if domain and "@" not in lowered and provider.kind not in TYPED:
+        raise NameRuleError("It has no domain, and names of this provider have one.")
     bare = lowered.removesuffix(f"@{domain}") if domain else lowered
     if bare != bare.strip():
         raise NameRuleError("It begins or ends with a space.")

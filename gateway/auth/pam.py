@@ -18,14 +18,17 @@ from msgspec.structs import replace
 from gateway.auth import pam_helper
 from gateway.auth.proof import GoneError, Proven, UnsureError
 from gateway.auth.throttle import WRONG
+from gateway.auth.turns import Turns
 from portal.auth import Provider, RefusedError, UnansweredError
 from state.config import PamConfig
 from state.records import Standing
 
 HELPER: Final = Path(pam_helper.__file__)
 AT_ONCE: Final = 8
-"""Helpers of one worker that run at the same time; the others wait, at most `WAITING` of them."""
+"""Helpers of one worker that run at the same time; the others wait, `WAITING` in all."""
 WAITING: Final = 64
+AGAIN_AT_ONCE: Final = 2
+"""Those that are asked about people who are in already: they keep nobody waiting who signs in."""
 GRACE: Final = 2.0
 """Seconds after its own time-out after which a helper is taken for dead."""
 OVER: Final = (pam_helper.PERM_DENIED, pam_helper.USER_UNKNOWN, pam_helper.ACCOUNT_EXPIRED)
@@ -48,31 +51,25 @@ class PamProof:
         self.shown = shown
         self._config = config
         self._name_of = name_of
-        self._running = asyncio.Semaphore(AT_ONCE)
-        self._waiting = 0
+        self._turns = Turns(AT_ONCE, WAITING)
+        self._again = Turns(AGAIN_AT_ONCE, WAITING)
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
         """The account of this name and password. Raises RefusedError and UnansweredError."""
-        if self._waiting >= WAITING:
-            raise UnansweredError("Very many people are signing in just now. Try again in a moment.", untried=True)
         asked = {
             "name": fields.get("name", ""),
             "password": fields.get("password", ""),
             "address": request.scope["state"]["address"],
             "seconds": self._config.timeout,
         }
-        self._waiting += 1
-        try:
-            async with self._running:
-                told = await ask(command(self._config), asked)
-        finally:
-            self._waiting -= 1
+        async with self._turns:
+            told = await ask(command(self._config), asked)
         return self._named(judged(told, self._config))
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:
         """See `gateway.auth.proof.Asked`: what the account phase says now, and the groups as they are."""
         asked = {"name": standing.sealed, "again": True, "address": "", "seconds": self._config.timeout}
-        async with self._running:
+        async with self._again:
             told = await ask(command(self._config), asked)
         if told["verdict"] == "stays":
             told = {**told, "verdict": "yes"}

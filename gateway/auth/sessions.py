@@ -8,7 +8,7 @@ import secrets
 import time
 from typing import Any
 
-from gateway.auth.cookies import CookieJar
+from gateway.auth.cookies import ENTRANCE_NAME, ORIGIN_NAME, CookieJar
 from portal import audit
 from state.audit import Act
 from state.identity import Identity
@@ -62,6 +62,18 @@ class BrowserSessions:
         if identity is not None:
             await audit.note(self._store, request, Act.SIGN_OUT, user=identity.user.name)
         return self._jar.clear()
+
+    def entrance(self, request: Any) -> str:
+        """See `portal.auth.Auth.entrance`."""
+        cookies = [value for name, value in request.scope["headers"] if name == b"cookie"]
+        return self._other(ENTRANCE_NAME).ticket(cookies)
+
+    def origin_cookie(self, secret: str, *, lifetime: int) -> str:
+        """See `portal.auth.Auth.origin_cookie`."""
+        return self._other(ORIGIN_NAME).set(secret, lifetime=lifetime)
+
+    def _other(self, name: str) -> CookieJar:
+        return CookieJar(secure=self._jar.secure, base_path=self._jar.base_path, name=name)
 
     async def close_open(self, *, digests: tuple[str, ...] = (), user: str = "") -> None:
         """End what is open under these credentials (or have all of this user's checked anew), on every worker."""

@@ -163,19 +163,16 @@ class SharedAuth(BrowserSessions):
         store = self._store
         if not await store.standings.first(f"{provider} {ended.jti}", lifetime=2.0 * AGE_MAX):
             raise RefusedError("That logout token was used before.")
-        over: list[tuple[str, str]] = []
         if ended.sid:
             found = await store.standings.session_of(provider, ended.sid)
-            over += [] if found is None else [found]
+            user = None if found is None else found[0]
         else:
             user = await store.standings.user_of(provider, ended.subject)
-            over += [
-                (standing.user, standing.session)
-                for standing in (await store.standings.of_user(user) if user is not None else [])
-                if standing.provider == provider and standing.subject == ended.subject
-            ]
-        for user, session in over:
-            await self.vigil.over(user, session, f"{provider} says that they have signed out there.")
+        for standing in [] if user is None else await store.standings.of_user(user):
+            same = standing.sid == ended.sid if ended.sid else standing.subject == ended.subject
+            if same and standing.provider == provider:
+                why = f"{provider} says that they have signed out there."
+                await self.vigil.over(standing.user, standing.session, why)
 
     async def sign_in_with_link(self, secret: str) -> User | None:  # noqa: ARG002
         """No link lets anybody in."""

@@ -23,6 +23,7 @@ SECRET_MAX: Final = 512
 NAME_SHOWN: Final = 256
 """Of a name that was typed, so many characters stand in the form again."""
 RETRY_SECONDS: Final = 10
+TOO_OFTEN: Final = "Too many failed attempts"
 USED: Final = "This sign-in link is not valid: it was used already, or its time is over. Make a new one."
 
 
@@ -118,6 +119,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         try:
             user = await site.auth.sign_in(fields["provider"], fields, request)
         except TooOftenError as error:
+            who, way = fields.get("name", ""), fields["provider"]
+            await audit.refused(site.store, request, Act.SIGN_IN, who=who, what=way, why=TOO_OFTEN)
             return form(next_url, str(error), 429, tried=fields, wait=error.seconds)
         except RefusedError as error:
             who = fields.get("name", "")

@@ -4,9 +4,11 @@ from state.redis import Redis
 from state.store.audit import Audit
 from state.store.catalogs import Catalogs
 from state.store.credentials import Links, Sessions, Tokens
+from state.store.entries import Entries
 from state.store.feed import Feed
 from state.store.flows import Flows
 from state.store.groups import Groups
+from state.store.imported import Imported
 from state.store.leases import Leases
 from state.store.oauth import Codes
 from state.store.servers import Servers
@@ -37,6 +39,8 @@ class Store:
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)
         self.audit = Audit(redis)
+        self.imported = Imported(redis)
+        self.entries = Entries(redis)
         self.tries = Tries(redis)
 
     @classmethod

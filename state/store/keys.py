@@ -21,6 +21,8 @@ FEED_LOG: Final = "towpath:{feed}:log"
 
 AUDIT_LOG: Final = "towpath:{audit}:log"
 AUDIT_CURSORS: Final = "towpath:{audit}:cursors"
+
+IMPORTED_IDS: Final = "towpath:{imported}:ids"
 STANDINGS_DUE: Final = "towpath:{standings}:due"
 STANDINGS_HELD: Final = "towpath:{standings}:held"
 
@@ -111,6 +113,16 @@ def vouched(digest: str) -> str:
 def once(digest: str) -> str:
     """That something was seen which may come once only, with TTL."""
     return f"towpath:{{o:{digest}}}:once"
+
+
+def entrance(digest: str) -> str:
+    """JSON of a way into another origin, with TTL."""
+    return f"towpath:{{e:{digest}}}:entrance"
+
+
+def imported(prefix: str) -> str:
+    """Hash: token id to the salted hash of a token that another hub made and that begins so."""
+    return f"towpath:{{imported}}:{prefix}"
 
 
 def session(digest: str) -> str:

@@ -29,6 +29,7 @@ def named(raw, mine=None, others=(), **table):
         ("alice@example.edu", {"strip_domain": "example.edu"}, "alice"),
         ("Alice@EXAMPLE.edu", {"strip_domain": "Example.EDU"}, "alice"),
         ("alice@other.edu", {"strip_domain": "example.edu"}, "alice@other.edu"),
+        ("alice@x", {"strip_domain": "example.edu", "prefix": "p-"}, "p-alice@x"),
         ("alice@sub.example.edu", {"strip_domain": "example.edu"}, "alice@sub.example.edu"),
         ("alice@example.edu@example.edu", {"strip_domain": "example.edu"}, "alice@example.edu"),
         ("alice", {"prefix": "gh-"}, "gh-alice"),
@@ -94,6 +95,20 @@ def test_a_table_names_those_for_whom_no_rule_does():
     assert named("Jane.Doe+x@Other.ORG", provider(prefix="x-"), **table) == "jdoe"
     assert named("élise", **table) == "elise"
     assert named("jane", provider(prefix="x-"), **table) == "x-jane"
+    with pytest.raises(RefusedError):
+        named("\u212aelvin", kelvin="kelvin")
+    with pytest.raises(RefusedError):
+        named("ÉLISE", **table)
+
+
+def test_a_name_that_never_had_a_domain_is_not_taken_for_one_whose_domain_is_stripped():
+    campus = provider(strip_domain="example.edu")
+    assert named("alice@example.edu", campus) == "alice"
+    with pytest.raises(RefusedError, match="cannot be a name"):
+        named("alice", campus)
+    assert named("alice", campus, alice="alice-local") == "alice-local"
+    typed = ProviderConfig(name="ldap", kind="ldap", strip_domain="example.edu")
+    assert named("alice", typed) == named("alice@example.edu", typed) == "alice"
 
 
 def test_a_longer_prefix_owns_what_begins_with_it():

@@ -8,6 +8,7 @@ from campus import HUB, PEOPLE, Campus, Clock, Visitor, sign_in
 from msgspec.structs import replace
 
 from portal.auth import RefusedError
+from state.audit import Act, Wanted
 from state.records import Token
 
 pytestmark = pytest.mark.timeout(120)
@@ -48,6 +49,12 @@ async def token_of(auth, name):
     await auth._store.tokens.issue(Token(id=f"t-{name}", user=name, scopes=("self",), created=time.time()))
 
 
+async def entries(auth, user):
+    """What the audit knows of somebody."""
+    found, _ = await auth._store.audit.page(Wanted(user=user))
+    return found
+
+
 async def later(auth, clock, seconds=400.0):
     clock.ahead += seconds
     while await auth.vigil.look():
@@ -69,6 +76,9 @@ def test_somebody_disabled_there_is_out_everywhere_at_the_next_question(campus, 
         assert await laptop.signed_in() is None
         assert await phone.signed_in() is None
         assert await auth._store.tokens.of_user("alice") == []
+        whys = [entry.why for entry in await entries(auth, "alice") if entry.act is Act.SIGN_OUT]
+        assert len(whys) == 2
+        assert all("invalid_grant" in why for why in whys)
         assert await bob.signed_in() == "bob"
         assert len(await auth._store.tokens.of_user("bob")) == 1
         assert await auth._store.standings.of_user("alice") == []
@@ -372,6 +382,22 @@ def test_a_logout_token_for_a_person_ends_all_their_sessions_of_that_provider(ca
             await visitor.sign_in(name)
         await auth.ended_there("campus", logout_token(campus, sub="alice"))
         assert [await visitor.signed_in() for visitor in visitors] == [None, None, "bob"]
+
+    run(main)
+
+
+def test_two_sessions_here_of_one_session_there_end_together(campus, run):
+    """Somebody who lost the hub's cookie and came back while they were signed in there."""
+
+    async def main(auth, clock):
+        first, second = Visitor(auth), Visitor(auth)
+        await first.sign_in("alice")
+        second._there = first._there
+        await second.sign_in("alice")
+        sids = {standing.sid for standing in await auth._store.standings.of_user("alice")}
+        assert len(sids) == 1
+        await auth.ended_there("campus", logout_token(campus, sid=sids.pop()))
+        assert await first.signed_in() is await second.signed_in() is None
 
     run(main)
 

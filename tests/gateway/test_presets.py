@@ -251,6 +251,7 @@ def test_a_claim_lets_in_and_makes_admins(enter):
         ("google", {"required_claims": {"hd": ["a.edu", "b.edu"]}}, {"hd": None}),
         ("cilogon", {"required_claims": {"idp": ["https://a", "https://b"]}}, {"selected_idp": "https://a,https://b"}),
         ("oidc", {"parameters": {"acr_values": "mfa"}}, {"acr_values": "mfa", "scope": "openid profile email"}),
+        ("google", {"parameters": {"prompt": ""}}, {"prompt": None, "access_type": "offline"}),
         ("oidc", {"scopes": ["openid", "offline_access"]}, {"scope": "openid offline_access"}),
     ],
 )

@@ -11,9 +11,13 @@
 
 import http from 'node:http';
 import { createInterface } from 'node:readline';
-import { createHmac, generateKeyPairSync, randomUUID } from 'node:crypto';
-import Provider from 'oidc-provider';
-import { SignJWT, decodeJwt, importJWK } from 'jose';
+import { createHmac, generateKeyPairSync, randomUUID, webcrypto } from 'node:crypto';
+
+// Debian 12's Node (18) lacks what the provider and its library take for granted.
+globalThis.crypto ??= webcrypto;
+URL.parse ??= (...given) => (URL.canParse(...given) ? new URL(...given) : null);
+const { default: Provider } = await import('oidc-provider');
+const { SignJWT, decodeJwt, importJWK } = await import('jose');
 
 const given = JSON.parse(await new Promise((done) => createInterface({ input: process.stdin }).once('line', done)));
 process.stdin.on('end', () => process.exit(0)).resume();

@@ -35,6 +35,9 @@ def test_cve_2024_41942_ghsa_9x4q_3gxw_849f_who_may_change_users_makes_no_admin_
         ("POST", "/hub/api/users", {"usernames": ["another"], "admin": True}),
         ("DELETE", "/hub/api/users/carol", None),
         ("PATCH", "/hub/api/users/dave", {"roles": ["admin"]}),
+        ("PATCH", "/hub/api/users/dave", {"groups": ["wheel"]}),
+        ("POST", "/hub/api/users/another", {"groups": ["wheel"]}),
+        ("POST", "/hub/api/groups/wheel/users", {"users": ["dave"]}),
     )
     for method, path, body in tries:
         answer = dave.request(method, path, json=body)
@@ -185,7 +188,7 @@ def test_ghsa_93gc_h923_mp36_what_is_shown_of_a_server_is_escaped(hub):
     alice.request("DELETE", "/hub/api/users/alice/servers/shown", json={"remove": True})
 
 
-@pytest.mark.parametrize("asked", [-1, 0, 10**30])
+@pytest.mark.parametrize("asked", [86401, 10**9, -1, 0, 10**30, None])
 def test_ghsa_pvm9_48cg_w76j_no_token_lives_longer_than_the_hub_lets_it(hub, asked):
     """`token_lifetime_max` is a day: longer is refused or cut, none (or 0) is the longest, less is refused."""
     alice = hub.people["alice"]

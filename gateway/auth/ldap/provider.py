@@ -4,7 +4,6 @@ Owns: that translation, and how many sign-ins one worker puts to the directory a
 Refuses to know how a directory is asked.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -12,10 +11,14 @@ from gateway.auth.ldap.directory import Directory, Found, UnreachableError
 from gateway.auth.naming import shown
 from gateway.auth.proof import GoneError, Proven, UnsureError
 from gateway.auth.throttle import WRONG
+from gateway.auth.turns import Turns
 from portal.auth import Provider, RefusedError, UnansweredError
 from state.records import Standing
 
 AT_ONCE: Final = 32
+WAITING: Final = 256
+"""Those whose turn it is, and those who wait, together."""
+AGAIN_AT_ONCE: Final = 8
 
 
 class LdapProof:
@@ -26,12 +29,13 @@ class LdapProof:
         self.shown = shown
         self._directory = directory
         self._name_of = name_of
-        self._asking = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE, WAITING)
+        self._again = Turns(AGAIN_AT_ONCE, WAITING)
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:  # noqa: ARG002
         """The entry of this name and password. Raises RefusedError and UnansweredError."""
         try:
-            async with self._asking:
+            async with self._turns:
                 found = await self._directory.sign_in(fields.get("name", ""), fields.get("password", ""))
         except UnreachableError as error:
             raise UnansweredError(
@@ -45,7 +49,7 @@ class LdapProof:
     async def again(self, standing: Standing) -> tuple[Proven, str]:
         """See `gateway.auth.proof.Asked`: whether their entry is still there, and their groups as they are now."""
         try:
-            async with self._asking:
+            async with self._again:
                 found = await self._directory.look_up(standing.sealed)
         except UnreachableError as error:
             raise UnsureError(str(error)) from error

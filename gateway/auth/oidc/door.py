@@ -37,7 +37,6 @@ _BASIC: Final = "towpath_basic"
 _KINDS: Final[dict[str, type[Key]]] = {"RS": RSAKey, "PS": RSAKey, "ES": ECKey, "Ed": OKPKey}
 _SEAL: Final = {"alg": "dir", "enc": "A256GCM"}
 _SEALS: Final = ("dir", "A256GCM")
-_LOOSE: Final = jws.JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)
 
 logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would note every request with its URL
 
@@ -182,6 +181,8 @@ class Client:
             raise AwayError(f"the token endpoint: {_plain(error)}") from error
         finally:
             self._oauth.token = None  # what one person was given is no default for the next
+        if not isinstance(found.get("access_token"), str):  # RFC 6749 section 5.1
+            raise AwayError("the token endpoint gives no token, and does not say why")
         return found
 
 
@@ -255,7 +256,9 @@ def verified(token: str, keys: Sequence[PublicKey], algorithms: Sequence[str]) -
         return fitting[0]
 
     try:
-        found = jws.deserialize_compact(token.encode(), pick, algorithms=algorithms, registry=_LOOSE)
+        # A registry of our own, for providers put more into a header than there are names for; it holds the algorithms.
+        registry = jws.JWSRegistry(algorithms=algorithms, strict_check_header=False)
+        found = jws.deserialize_compact(token.encode(), pick, registry=registry)
         claims = json.loads(found.payload)
     except (JoseError, ValueError, TypeError, RecursionError) as error:
         raise UnbelievableError(f"the signature does not hold: {_plain(error)}", claim="signature") from error

@@ -26,8 +26,9 @@ from gateway.auth.oidc.profile import Profile
 from state.config import OidcConfig
 from state.records import Flow
 
-TOKEN_MAX: Final = 16 * 1024
+TOKEN_MAX: Final = 64 * 1024
 HINT_MAX: Final = 6 * 1024
+"""Longest ID token that is sent along to the provider's sign-out: it goes in an URL."""
 SUBJECT_MAX: Final = 255
 CODE_MAX: Final = 4096
 
@@ -159,7 +160,7 @@ class Engine:
         if not facts.end_session:
             return ""
         query = {"client_id": self._config.client_id, "post_logout_redirect_uri": back}
-        if 0 < len(id_token) <= HINT_MAX:
+        if id_token:
             query["id_token_hint"] = id_token
         mark = "&" if "?" in facts.end_session else "?"
         return f"{facts.end_session}{mark}{urlencode(query)}"

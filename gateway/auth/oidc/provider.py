@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.auth.naming import hub_name, shown
 from gateway.auth.oidc import claims as reading
 from gateway.auth.oidc.door import Client, Seal
-from gateway.auth.oidc.engine import Engine, Told
+from gateway.auth.oidc.engine import HINT_MAX, Engine, Told
 from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
 from gateway.auth.oidc.logout import Ended
 from gateway.auth.oidc.presets import PRESETS
@@ -23,6 +23,7 @@ from gateway.auth.proof import GoneError, Proven, UnsureError, as_before
 from portal.auth import Provider, RefusedError
 from state.config import OidcConfig, ProviderConfig
 from state.files import logo_name
+from state.names import as_listed
 from state.records import Flow, Standing
 
 log = logging.getLogger("towpath.sign-in")
@@ -58,7 +59,7 @@ class OidcProvider:
         self.signed_out = signed_out
         self._seal = Seal(given.client_id, given.client_secret)
         self._everybody = everybody
-        self._table = {name.lower(): here for name, here in config.names.items()}
+        self._table = {as_listed(name): here for name, here in config.names.items()}
         self._client = Client(
             client_id=given.client_id,
             client_secret=given.client_secret,
@@ -102,7 +103,8 @@ class OidcProvider:
         was = before or Tokens()
         refresh = told.refresh_token or was.refresh
         access = "" if refresh or self._preset.openid else told.access_token
-        tokens = Tokens(refresh=refresh, access=access, id=told.id_token or was.id)
+        hint = told.id_token or was.id
+        tokens = Tokens(refresh=refresh, access=access, id=hint if len(hint) <= HINT_MAX else "")
         return self._seal.close(msgspec.json.encode(tokens).decode()), bool(refresh or access)
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:

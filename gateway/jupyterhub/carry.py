@@ -1,0 +1,122 @@
+"""The plan carried out: written into the hub's store, and noted for the audit.
+
+Owns: that what is there already is kept and added to, so that it can be done again. Refuses to decide what is
+carried over.
+"""
+
+import getpass
+import time
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.jupyterhub.plan import Plan
+from state.audit import Act, Entry
+from state.errors import ConflictError
+from state.records import User
+from state.store.all import Store
+
+TRIES = 8
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """How many of each were new, and how many users were there and were added to."""
+
+    users: int = 0
+    changed: int = 0
+    groups: int = 0
+    tokens: int = 0
+    shares: int = 0
+
+
+async def carry(store: Store, plan: Plan, *, write: bool) -> Done:
+    """Write the plan, or (`write` False) only look what would be new. Raises StateUnavailableError, ConflictError."""
+    users, changed = await _users(store, plan, write=write)
+    return Done(
+        users=users,
+        changed=changed,
+        groups=await _groups(store, plan, write=write),
+        tokens=await _tokens(store, plan, write=write),
+        shares=await _shares(store, plan, write=write),
+    )
+
+
+async def _users(store: Store, plan: Plan, *, write: bool) -> tuple[int, int]:
+    new, changed = 0, 0
+    before = await store.users.gather([user.name for user in plan.users])
+    for user, old in zip(plan.users, before, strict=True):
+        new += old is None
+        changed += old is not None and merged(old, user) != old
+        if write:
+            await _user(store, user)
+    return new, changed
+
+
+async def _groups(store: Store, plan: Plan, *, write: bool) -> int:
+    new = 0
+    for group in plan.groups:
+        old = await store.groups.get(group.name)
+        new += old is None
+        if write and not await store.groups.add(group):
+            old = await store.groups.get(group.name)
+            if old is not None and group.properties and not old.properties:
+                await store.groups.save(replace(old, properties=group.properties))
+    return new
+
+
+async def _tokens(store: Store, plan: Plan, *, write: bool) -> int:
+    new = 0
+    for token, hashed in plan.tokens:
+        new += not await store.imported.known(token)
+        if write and await store.imported.keep(token, hashed):
+            await _note(store, Act.TOKEN_MADE, token.user, f"token {token.id}, which JupyterHub made")
+    return new
+
+
+async def _shares(store: Store, plan: Plan, *, write: bool) -> int:
+    new = 0
+    for share in plan.shares:
+        there = {(one.server, one.key): one for one in await store.shares.of_owner(share.owner)}
+        held = there.get((share.server, share.key))
+        if held is not None and set(share.scopes) <= set(held.scopes):
+            continue
+        new += 1
+        if write:
+            await store.shares.grant(share)
+            await _note(store, Act.SHARE_MADE, share.owner, f"with {share.key}, as on JupyterHub")
+    return new
+
+
+def merged(old: User, given: User) -> User:
+    """A user who is there, with what JupyterHub knew of them: rights and groups are added, none is taken. Pure."""
+    return replace(
+        old,
+        admin=old.admin or given.admin,
+        groups=tuple(dict.fromkeys((*old.groups, *given.groups))),
+        created=min(old.created, given.created),
+    )
+
+
+async def _user(store: Store, given: User) -> None:
+    for _ in range(TRIES):
+        old = await store.users.get(given.name)
+        if old is None:
+            if await store.users.add(given):
+                await _note(store, Act.USER_ADDED, given.name, f"from JupyterHub{', admin' if given.admin else ''}")
+                return
+            continue
+        wanted = merged(old, given)
+        if wanted == old:
+            return
+        try:
+            await store.users.save(wanted)
+        except ConflictError:
+            continue
+        await _note(store, Act.USER_CHANGED, given.name, "rights and groups from JupyterHub")
+        return
+    raise ConflictError(f"Others keep changing {given.name}. Do it again.")
+
+
+async def _note(store: Store, act: Act, user: str, what: str) -> None:
+    entry = Entry(time=time.time(), act=act, who=getpass.getuser(), by="command line", user=user, what=what)
+    await store.audit.note(entry)

@@ -1,0 +1,101 @@
+"""From the hub's own host into that of a person's servers, and no further (`[gateway] user_domain`).
+
+Owns: `/hub/entrance` (on the hub's host: who is signed in gets a one-time code) and `/hub/enter` (on the other: the
+code becomes a token for these servers alone). Refuses to know hosts: the gateway lets each come in at its own.
+
+The code is bound to the browser that asked for it, by a cookie of the host that it leads to: nobody can be let in as
+somebody else by a link. The token ends with the session that it came of.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from typing import Any, Final
+from urllib.parse import unquote
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from portal.access import signed_in
+from portal.nexturl import safe_next
+from portal.replies import arguments, go
+from portal.site import Site
+from portal.verbs import read
+from state import scopes
+from state.origins import Origins, label
+from state.records import Entrance, Token
+
+STATE: Final = re.compile(r"[0-9a-f]{64}")
+CLIENT: Final = "towpath-origin-"
+"""What the client of such a token is called, before the label of its host."""
+AGAIN: Final = "This way in is used up, or was opened by another browser. Go to your server again."
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers; none where everything is on one host."""
+    if not site.config.gateway.user_domain:
+        return []
+    origins = Origins(site.config.gateway)
+    users = f"{site.base}user/"
+
+    @read("/entrance")
+    async def lead(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """On the hub's host."""
+        identity = signed_in(request)
+        asked = arguments(request)
+        onward = safe_next(asked.get("next"), site.base)
+        state = asked.get("state", "")
+        if not onward.startswith(users) or not STATE.fullmatch(state):
+            raise HTTPException(status_code=400, detail="This leads to no server.")
+        if identity.session is None:
+            raise HTTPException(
+                status_code=403, detail="A browser is let in here; a token is sent to the server itself."
+            )
+        owner = unquote(re.split(r"[/?]", onward.removeprefix(users), maxsplit=1)[0])
+        code = await site.store.entries.issue(
+            Entrance(
+                user=identity.user.name,
+                owner=owner,
+                under=identity.digest,
+                session_id=identity.session.id,
+                state=state,
+                next=onward,
+            )
+        )
+        return go(f"{origins.of(owner)}{site.at('enter', code=code)}", status=302)
+
+    @read("/enter")
+    async def enter(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """On the host of a person's servers."""
+        code = arguments(request).get("code", "")
+        found = await site.store.entries.take(code) if 0 < len(code) <= 128 else None  # noqa: PLR2004 - characters
+        host = request.headers.get("host", "").lower().partition(":")[0].encode()
+        brought = site.auth.entrance(request)
+        if (
+            found is None
+            or not brought
+            or label(found.owner) != origins.label_in(host)
+            or not hmac.compare_digest(hashlib.sha256(brought.encode()).hexdigest(), found.state)
+        ):
+            raise HTTPException(status_code=400, detail=AGAIN)
+        now = site.clock()
+        lifetime = site.config.auth.session_lifetime if site.config.auth else 14 * 24 * 3600
+        token = Token(
+            id=secrets.token_hex(8),
+            user=found.user,
+            scopes=tuple(sorted(scopes.expand([f"access:servers!user={found.owner}"]))),
+            note=f"the servers of {found.owner}, in a browser",
+            created=now,
+            expires=now + lifetime,
+            client=CLIENT + label(found.owner),
+            under=found.under,
+            session_id=found.session_id,
+        )
+        if await site.store.sessions.get(found.under) is None:  # signed out meanwhile
+            raise HTTPException(status_code=400, detail=AGAIN)
+        secret = await site.store.tokens.issue(token)
+        return go(found.next, status=302, cookie=site.auth.origin_cookie(secret, lifetime=lifetime))
+
+    return [lead, enter]

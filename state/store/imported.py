@@ -1,0 +1,115 @@
+"""API tokens that another hub made, of which only its salted hash is known.
+
+Owns: that such a token is listed and revoked like any other, and becomes one of ours when it is used for the first
+time: then its secret is there, and its SHA-256 with it. Key layout: docs/state.md, tag `{imported}`. Refuses to know
+which hub.
+
+A token's record stands under `imported-ID` in place of a digest, which no secret has. It decides: whoever revokes it,
+or its end, takes it away, and then the hash is worth nothing.
+"""
+
+import hashlib
+import hmac
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from state.records import Token
+from state.redis import Redis
+from state.store import keys
+from state.store.credentials import Tokens, digest
+
+PREFIX: Final = 4
+"""Characters of a token that JupyterHub keeps in clear, to find its hash by."""
+ROUNDS_MOST: Final = 1000
+"""More would let a stranger keep a worker busy by asking: 1000 rounds of SHA-512 take half a millisecond."""
+ALGORITHMS: Final = frozenset({"sha256", "sha384", "sha512"})
+SECRET_MAX: Final = 512
+
+
+class Hashed(Struct, frozen=True):
+    """JupyterHub's `algorithm:rounds:salt:hash` of a token (jupyterhub.utils.hash_token), and the token's beginning."""
+
+    algorithm: str
+    rounds: int
+    salt: str
+    value: str
+    prefix: str
+
+    @classmethod
+    def read(cls, text: str, prefix: str) -> "Hashed":
+        """From a row of JupyterHub's that has no `fault`."""
+        algorithm, rounds, salt, value = text.split(":")
+        return cls(algorithm, int(rounds), salt, value, prefix)
+
+    @staticmethod
+    def fault(text: str, prefix: str) -> str:
+        """Why this cannot be kept, in words; `""`: it can."""
+        parts = text.split(":")
+        if len(parts) != 4 or parts[0] not in ALGORITHMS or not parts[1].isdecimal() or len(prefix) != PREFIX:  # noqa: PLR2004 - fields
+            return "its hash is of a kind that is not known here"
+        if not 1 <= int(parts[1]) <= ROUNDS_MOST:
+            return f"it is hashed in {parts[1]} rounds, which is too slow to try at every request"
+        return ""
+
+    def fits(self, secret: str) -> bool:
+        """Whether this is the hash of that token."""
+        made = hashlib.new(self.algorithm, self.salt.encode() + secret.encode() * self.rounds)
+        return hmac.compare_digest(made.hexdigest(), self.value)
+
+
+class _Entry(Struct, frozen=True):
+    """One hash, and whose token it is."""
+
+    owner: str
+    id: str
+    hashed: Hashed
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_ENTRY: Final = msgspec.json.Decoder(_Entry)
+_TOKEN: Final = msgspec.json.Decoder(Token)
+
+
+class Imported:
+    """The tokens of another hub. All verbs raise StateUnavailableError when Redis cannot serve."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._tokens = Tokens(redis)
+
+    async def keep(self, token: Token, hashed: Hashed) -> bool:
+        """Store one; False when it was stored before (see `known`): one that was revoked here stays so."""
+        if not await self._redis.call("SADD", keys.IMPORTED_IDS, token.id):
+            return False
+        entry = _ENCODER.encode(_Entry(token.owner, token.id, hashed))
+        await self._redis.call("HSET", keys.imported(hashed.prefix), token.id, entry)
+        await self._tokens.keep(token, f"imported-{token.id}")
+        return True
+
+    async def known(self, token: Token) -> bool:
+        """Whether this one was kept before, used or not, revoked or not."""
+        return bool(await self._redis.call("SISMEMBER", keys.IMPORTED_IDS, token.id))
+
+    async def claim(self, secret: str) -> bool:
+        """Make the token with this secret one of ours, if it is one of these; whether it was.
+
+        It is asked for every secret that a worker does not know: one look at the hashes with the same beginning.
+        """
+        if not PREFIX <= len(secret) <= SECRET_MAX:
+            return False
+        found = await self._redis.call("HVALS", keys.imported(secret[:PREFIX]))
+        for raw in found:
+            entry = _ENTRY.decode(raw)
+            if entry.hashed.fits(secret):
+                return await self._take(entry, digest(secret))
+        return False
+
+    async def _take(self, entry: _Entry, key: str) -> bool:
+        """Whoever takes the record away has it: of two workers one, and none once it was revoked."""
+        record = await self._redis.call("GETDEL", keys.token(f"imported-{entry.id}"))
+        if record is not None:
+            await self._tokens.keep(_TOKEN.decode(record), key)
+        await self._redis.call("HDEL", keys.imported(entry.hashed.prefix), entry.id)
+        return record is not None

@@ -1,0 +1,112 @@
+"""The admin's pages in a real Chromium: by keyboard alone, on a phone, without a fault in the console."""
+
+import shutil
+import time
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from stage import Stage
+
+from state.audit import Act, Entry
+from state.records import User
+
+pytestmark = pytest.mark.browser
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    stage = Stage(tmp_path_factory.mktemp("people")).start()
+
+    async def fill(store):
+        for number in range(120):
+            await store.users.add(User(name=f"student{number:03}", groups=("physics",), created=1.0))
+        await store.audit.note(
+            Entry(time=time.time(), act=Act.SERVER_ACCESS, who="carol", address="192.0.2.7", user="alice", server="")
+        )
+
+    stage.run(fill)
+    yield stage
+    stage.stop()
+
+
+@pytest.fixture
+def page(stage):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 360, "height": 800})
+        page.set_default_timeout(30_000)
+        page.faults = []
+        page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.goto(f"{stage.origin}/hub/login")
+        page.get_by_role("button", name="carol").click()
+        page.wait_for_url("**/hub/home")
+        yield page
+        browser.close()
+
+
+def tab_to(page, name):
+    """Go to a control by the Tab key alone."""
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.labels?.[0]?.innerText || document.activeElement.innerText") == name:
+            return
+    raise AssertionError(f"{name} is not reached")
+
+
+def test_an_admin_finds_adds_and_changes_people_by_keyboard(stage, page):
+    page.goto(f"{stage.origin}/hub/admin")
+    tab_to(page, "Part of a name")
+    page.keyboard.type("student11")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="1 to 10 of 10")).to_be_visible()
+    tab_to(page, "Names")
+    page.keyboard.type("dora")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("They are added.")
+    tab_to(page, "Part of a name")
+    page.keyboard.type("dora")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=dora**")
+    tab_to(page, "dora")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/hub/admin/users/dora")
+    tab_to(page, "Groups")
+    page.keyboard.type("chemistry")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("textbox", name="Groups")).to_have_value("chemistry")
+    tab_to(page, "Remove dora")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/remove")
+    tab_to(page, "Remove")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("They are removed.")
+    assert page.faults == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_a_phone(stage, page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    for path in ("admin", "admin?q=zzz", "admin/users/student000", "admin/users/student000/remove", "audit", "home"):
+        page.goto(f"{stage.origin}/hub/{path}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+    assert page.faults == []
+
+
+def test_the_activity_is_read_and_filtered(stage, page):
+    page.goto(f"{stage.origin}/hub/audit")
+    expect(page.get_by_role("cell").filter(has_text="used a server")).to_be_visible()
+    page.get_by_label("What", exact=True).select_option("sign-in")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**act=sign-in**")
+    expect(page.get_by_role("cell").filter(has_text="used a server")).to_have_count(0)
+    expect(page.get_by_role("cell").filter(has_text="signed in").first).to_be_visible()

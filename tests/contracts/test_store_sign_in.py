@@ -1,0 +1,104 @@
+"""What the store must do for sign-ins, on all that we support: taken once, one worker at a time, nothing left behind."""
+
+import asyncio
+import time
+
+from msgspec.structs import replace
+
+from state.records import Flow, Session, Standing, User
+from state.store.credentials import digest
+
+NOW = time.time()
+
+
+def standing_of(user, session, **more):
+    return Standing(user=user, session=session, provider="campus", began=NOW, checked=NOW, **more)
+
+
+def test_a_flow_is_taken_once_however_many_try(on_store):
+    async def main(store):
+        flow = Flow(provider="campus", browser="b", nonce="n", verifier="v", redirect_uri="u", created=NOW, next="/x")
+        await store.flows.put("state", flow, lifetime=60)
+        found = await asyncio.gather(*(store.flows.take("state") for _ in range(8)))
+        assert [one for one in found if one is not None] == [flow]
+        assert await store.flows.take("other") is None
+        await store.flows.put("late", flow, lifetime=0.01)
+        await asyncio.sleep(0.05)
+        assert await store.flows.take("late") is None
+
+    on_store(main)
+
+
+def test_what_is_due_is_handed_to_one_worker_and_to_another_only_when_that_one_is_gone(on_store):
+    async def main(store):
+        standings = store.standings
+        for number in range(5):
+            await standings.put(standing_of("alice", f"s{number}"), due=NOW + number, lifetime=60)
+        assert await standings.claim(NOW - 1, hold=100, most=10) == []
+        claims = await asyncio.gather(*(standings.claim(NOW + 2, hold=100, most=2) for _ in range(4)))
+        assert sorted(one for claim in claims for one in claim) == [("alice", f"s{number}") for number in range(3)]
+        assert all(len(claim) <= 2 for claim in claims)
+        assert await standings.hasten("alice", NOW) == 5  # what is held is not handed to anybody else by that
+        assert sorted(await standings.claim(NOW, hold=100, most=10)) == [("alice", "s3"), ("alice", "s4")]
+        assert await standings.claim(NOW + 50, hold=100, most=10) == []
+        await standings.put(standing_of("alice", "s0"), due=NOW + 1000, lifetime=60)
+        assert sorted(await standings.claim(NOW + 200, hold=100, most=10)) == [
+            ("alice", f"s{number}") for number in range(1, 5)
+        ]
+
+    on_store(main)
+
+
+def test_a_providers_own_names_lead_to_ours_for_as_long_as_they_are_kept(on_store):
+    async def main(store):
+        standings = store.standings
+        one = standing_of("alice", "s1", subject="sub-1", sid="sid-1")
+        await standings.put(one, due=NOW, lifetime=60)
+        assert await standings.user_of("campus", "sub-1") == "alice"
+        assert await standings.session_of("campus", "sid-1") == ("alice", "s1")
+        assert await standings.user_of("other", "sub-1") is None
+        assert await standings.session_of("campus", "sub-1") is None
+        await standings.put(replace(one, subject="sub-2"), due=NOW, lifetime=0.01)
+        await asyncio.sleep(0.05)
+        assert await standings.user_of("campus", "sub-2") is None
+
+    on_store(main)
+
+
+def test_what_is_dropped_is_due_no_more_and_a_users_go_with_the_user(on_store):
+    async def main(store):
+        standings = store.standings
+        await store.users.add(User(name="alice", created=NOW))
+        for number in range(3):
+            await standings.put(standing_of("alice", f"s{number}"), due=NOW, lifetime=60)
+        await standings.drop("alice", "s1")
+        assert await standings.get("alice", "s1") is None
+        assert sorted(one.session for one in await standings.of_user("alice")) == ["s0", "s2"]
+        assert len(await standings.claim(NOW, hold=1, most=10)) == 2
+        await store.users.remove("alice")
+        assert await standings.of_user("alice") == []
+
+    on_store(main)
+
+
+def test_something_is_seen_for_the_first_time_once(on_store):
+    async def main(store):
+        seen = await asyncio.gather(*(store.standings.first("jti", lifetime=60) for _ in range(8)))
+        assert sorted(seen) == [False] * 7 + [True]
+        assert await store.standings.first("other", lifetime=60)
+
+    on_store(main)
+
+
+def test_a_session_is_found_and_ended_by_its_id(on_store):
+    async def main(store):
+        ticket = await store.sessions.open(Session(id="s1", user="alice", created=NOW, expires=NOW + 60))
+        assert await store.sessions.holds("alice", "s1")
+        assert not await store.sessions.holds("alice", "s2")
+        assert not await store.sessions.holds("bob", "s1")
+        assert await store.sessions.end("alice", "s1")
+        assert await store.sessions.get(digest(ticket)) is None
+        assert not await store.sessions.holds("alice", "s1")
+        assert not await store.sessions.end("alice", "s1")
+
+    on_store(main)

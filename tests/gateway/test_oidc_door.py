@@ -1,0 +1,376 @@
+"""What a provider may do to the hub over the wire, and what of its papers is believed: bounds, TLS, discovery, keys."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jwt import encode
+
+from gateway.auth.oidc.discovery import Discovery, facts_in
+from gateway.auth.oidc.door import ANSWER_MAX, Client, Seal, key_id, public_keys, verified
+from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
+
+CERTIFICATE = Path(__file__).resolve().parent.parent / "contracts/loopback.pem"
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def client(**more):
+    given = {"client_id": "hub", "client_secret": "secret of the hub", "auth_method": "", "timeout": 2.0, **more}
+    return Client(**given)
+
+
+@contextlib.asynccontextmanager
+async def server(answer):
+    """A server that gives every request the bytes of `answer`; what it was asked."""
+    asked, writers = [], []
+
+    async def serve(reader, writer):
+        writers.append(writer)
+        with contextlib.suppress(OSError, EOFError):
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            for part in answer if isinstance(answer, list) else [answer]:
+                writer.write(part)
+                await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", asked
+    finally:
+        listening.close()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.01)
+
+
+def ask(answer, *, verb=None, **more):
+    """What the client makes of that answer."""
+
+    async def main():
+        async with server(answer) as (url, asked):
+            hub = client(**more)
+            try:
+                found = await (verb(hub, url) if verb else hub.get(f"{url}/x", bearer="token"))
+            finally:
+                await hub.close()
+            return found, asked
+
+    return asyncio.run(main())
+
+
+def exchange(hub, url):
+    return hub.exchange(f"{url}/token", code="c", verifier="v" * 43, redirect_uri="https://hub.example.edu/cb")
+
+
+def with_length(body, head=OK):
+    return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def test_json_is_read_and_the_token_goes_in_a_header():
+    found, asked = ask(with_length(b'{"a": 1}'))
+    assert found.value == {"a": 1}
+    assert b"Authorization: Bearer token" in asked[0]
+    assert b"GET /x HTTP/1.1" in asked[0]
+
+
+@pytest.mark.parametrize("verb", [None, exchange])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 429 Slow down\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
+        with_length(b"{}", b"HTTP/1.1 503 Later\r\n"),
+        with_length(b"<html>"),
+        with_length(b"[" * 100_000),
+        with_length(b"\xff\xfe"),
+        OK + b"Content-Length: 100\r\n\r\n{",
+        [OK + b"\r\n", *([b" " * 65536] * (ANSWER_MAX // 65536 + 2))],
+        [
+            OK + b"Transfer-Encoding: chunked\r\n\r\n",
+            *([b"10000\r\n" + b" " * 65536 + b"\r\n"] * (ANSWER_MAX // 65536 + 2)),
+        ],
+    ],
+    ids=lambda value: None,
+)
+def test_an_answer_that_is_none_proves_nothing(answer, verb):
+    with pytest.raises(AwayError):
+        ask(answer, verb=verb)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"id_token": "x"}', b'{"access_token": null}', b'{"access_token": 1}'])
+def test_a_token_endpoint_that_gives_no_token_has_said_nothing(body):
+    with pytest.raises(AwayError, match="gives no token"):
+        ask(with_length(body), verb=exchange)
+
+
+def test_a_redirect_is_not_followed():
+    async def main():
+        async with server(with_length(b"{}")) as (elsewhere, asked):
+            away = b"HTTP/1.1 302 Found\r\nLocation: " + elsewhere.encode() + b"/\r\nContent-Length: 2\r\n\r\n{}"
+            async with server(away) as (url, _):
+                hub = client()
+                try:
+                    assert (await hub.get(url)).status == 302
+                finally:
+                    await hub.close()
+            assert asked == []
+
+    asyncio.run(main())
+
+
+def test_a_server_that_says_nothing_is_given_up():
+    async def main():
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen()
+            hub = client(timeout=0.2)
+            try:
+                with pytest.raises(AwayError):
+                    await hub.get(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+            finally:
+                await hub.close()
+
+    asyncio.run(main())
+
+
+@contextlib.contextmanager
+def behind_tls():
+    """A server with a certificate of nobody's; its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_):
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    listening = Server(("127.0.0.1", 0), Handler)
+    listening.socket = context.wrap_socket(listening.socket, server_side=True)
+    thread = threading.Thread(target=listening.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listening.server_address[1]}/"
+    finally:
+        listening.shutdown()
+        thread.join(10)
+        listening.server_close()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_unless_its_authority_is_named():
+    async def get(url, **more):
+        hub = client(**more)
+        try:
+            return await hub.get(url)
+        finally:
+            await hub.close()
+
+    with behind_tls() as url:
+        with pytest.raises(AwayError, match=r"(?i)certificate"):
+            asyncio.run(get(url))
+        assert asyncio.run(get(url, ca_file=str(CERTIFICATE))).status == 200
+
+
+def test_an_error_of_oauth_is_told_by_its_code_and_no_text_is_endless():
+    body = json.dumps({"error": "invalid_grant", "error_description": "x" * 10_000}).encode()
+    for head in (OK, b"HTTP/1.1 400 Bad Request\r\n"):
+        with pytest.raises(ProviderError) as caught:
+            ask(with_length(body, head), verb=exchange)
+        assert caught.value.code == "invalid_grant"
+        assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("method", "where"), [("", b"Authorization: Basic "), ("basic", b"Authorization: Basic "), ("post", b"")]
+)
+def test_the_hub_proves_itself_as_it_is_told(method, where):
+    found, asked = ask(with_length(b'{"access_token": "a"}'), verb=exchange, auth_method=method)
+    assert found == {"access_token": "a"}
+    assert (b"Authorization" in asked[0]) == bool(where)
+    assert where in asked[0]
+
+
+# --- discovery --------------------------------------------------------------------------------------------------
+ISSUER = "https://sso.example.edu/realms/x"
+DOCUMENT = {
+    "issuer": ISSUER,
+    "authorization_endpoint": f"{ISSUER}/auth",
+    "token_endpoint": f"{ISSUER}/token",
+    "jwks_uri": f"{ISSUER}/keys",
+}
+
+
+def test_a_discovery_document_is_read():
+    facts = facts_in({**DOCUMENT, "id_token_signing_alg_values_supported": ["none", "HS256", "ES256"]}, ISSUER)
+    assert (facts.token, facts.userinfo, facts.algorithms) == (f"{ISSUER}/token", "", ("ES256",))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"issuer": f"{ISSUER}/"},
+        {"issuer": "https://evil.example"},
+        {"issuer": None},
+        {"token_endpoint": None},
+        {"token_endpoint": "http://sso.example.edu/token"},
+        {"token_endpoint": "https://user@sso.example.edu/token"},
+        {"authorization_endpoint": "javascript:alert(1)"},
+        {"authorization_endpoint": f"{ISSUER}/auth#x"},
+        {"jwks_uri": "file:///etc/passwd"},
+        {"jwks_uri": ["https://a"]},
+        {"userinfo_endpoint": "https://"},
+        {"end_session_endpoint": "https://a b"},
+        {"end_session_endpoint": f"https://a/{'x' * 3000}"},
+    ],
+)
+def test_a_discovery_document_that_is_not_safe_is_not_used(changes):
+    found = {name: value for name, value in {**DOCUMENT, **changes}.items() if value is not None}
+    with pytest.raises(UnbelievableError):
+        facts_in(found, ISSUER)
+
+
+@pytest.mark.parametrize("document", [None, [], "x", 1, {}])
+def test_what_is_no_discovery_document_is_none(document):
+    with pytest.raises(UnbelievableError):
+        facts_in(document, ISSUER)
+
+
+class Paper:
+    """A client whose answers a test writes."""
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.asked = []
+
+    async def get(self, url, *, bearer=""):
+        from gateway.auth.oidc.door import Answer
+
+        self.asked.append(url)
+        answer = self.answers[url]
+        if isinstance(answer, Exception):
+            raise answer
+        return Answer(200, answer)
+
+
+def test_what_was_known_is_used_while_the_provider_is_away():
+    async def main():
+        now = [0.0]
+        well_known = f"{ISSUER}/.well-known/openid-configuration"
+        jwks = {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": "k1"}]}
+        paper = Paper({well_known: DOCUMENT, f"{ISSUER}/keys": jwks})
+        discovery = Discovery(paper, ISSUER, clock=lambda: now[0])
+        assert [key.id for key in await discovery.keys("k1")] == ["k1"]
+        paper.answers = {well_known: AwayError("away"), f"{ISSUER}/keys": AwayError("away")}
+        now[0] = 4000.0
+        assert [key.id for key in await discovery.keys("k1")] == ["k1"]
+        asked = len(paper.asked)
+        assert (await discovery.facts()).issuer == ISSUER
+        assert len(paper.asked) == asked  # not at every call
+        now[0] = 4011.0
+        with pytest.raises(AwayError):
+            await discovery.keys("k2")
+
+    asyncio.run(main())
+
+
+def test_many_who_ask_at_once_ask_the_provider_once():
+    async def main():
+        paper = Paper({f"{ISSUER}/.well-known/openid-configuration": DOCUMENT})
+        discovery = Discovery(paper, ISSUER)
+        await asyncio.gather(*(discovery.facts() for _ in range(50)))
+        assert len(paper.asked) == 1
+
+    asyncio.run(main())
+
+
+# --- keys, signatures and seals -----------------------------------------------------------------------------------
+def test_only_keys_that_anybody_may_see_are_keys():
+    ec = ECKey.generate_key("P-256").as_dict(private=False)
+    found = public_keys(
+        {
+            "keys": [
+                {**ec, "kid": "good", "use": "sig"},
+                {**ec, "kid": "for encryption", "use": "enc"},
+                {**OctKey.generate_key(256).as_dict(private=True), "kid": "shared"},
+                {"kty": "future", "kid": "future"},
+                {"kty": "RSA", "kid": "broken", "n": "!", "e": "AQAB"},
+                {"kid": "nothing"},
+                "text",
+                None,
+            ]
+        }
+    )
+    assert [key.id for key in found] == ["good"]
+    for nothing in (None, [], {}, {"keys": None}, {"keys": {"a": 1}}):
+        assert public_keys(nothing) == ()
+
+
+def test_a_key_signs_in_its_own_way_alone():
+    """A token cannot say by which algorithm a key is used."""
+    rsa = RSAKey.generate_key(2048)
+    ec = ECKey.generate_key("P-256")
+    keys = public_keys(
+        {
+            "keys": [
+                {**rsa.as_dict(private=False), "kid": "rsa", "alg": "RS256"},
+                {**ec.as_dict(private=False), "kid": "ec"},
+            ]
+        }
+    )
+    algorithms = ("RS256", "PS256", "ES256")
+    good = encode({"alg": "RS256", "kid": "rsa"}, {"sub": "a"}, rsa, algorithms=["RS256"])
+    assert verified(good, keys, algorithms)[1] == {"sub": "a"}
+    assert verified(encode({"alg": "ES256"}, {"sub": "b"}, ec), keys, algorithms)[1] == {
+        "sub": "b"
+    }  # the only one of its kind
+    for token in (
+        encode({"alg": "PS256", "kid": "rsa"}, {"sub": "a"}, rsa, algorithms=["PS256"]),  # the key is for RS256
+        encode({"alg": "RS256", "kid": "ec"}, {"sub": "a"}, rsa),
+        encode({"alg": "RS256", "kid": "other"}, {"sub": "a"}, rsa),
+        encode({"alg": "RS256", "kid": "rsa"}, {"sub": "a"}, RSAKey.generate_key(2048)),
+        good[:-4] + "AAAA",
+        good.replace(".", "!", 1),
+    ):
+        with pytest.raises(UnbelievableError):
+            verified(token, keys, algorithms)
+    with pytest.raises(UnbelievableError):
+        verified(good, keys, ("ES256",))  # the provider says that it signs otherwise
+
+
+@pytest.mark.parametrize("token", ["", "a", "a.b", "a.b.c", "..", "é.é.é", "eyJhbGciOiJub25lIn0.e30.", "x" * 100_000])
+def test_what_is_no_signed_token_names_no_key(token):
+    with pytest.raises(UnbelievableError):
+        key_id(token)
+
+
+def test_a_seal_is_opened_by_the_same_secret_alone():
+    sealed = Seal("hub", "secret").close("refresh")
+    assert "refresh" not in sealed
+    assert Seal("hub", "secret").open(sealed) == "refresh"
+    assert Seal("hub", "secret").close("refresh") != sealed
+    for seal, text in (
+        (Seal("hub", "other"), sealed),
+        (Seal("hu", "bsecret"), sealed),
+        (Seal("hub", "secret"), sealed[:-2] + "AA"),
+        (Seal("hub", "secret"), "x"),
+    ):
+        with pytest.raises(UnbelievableError):
+            seal.open(text)

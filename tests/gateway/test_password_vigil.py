@@ -1,0 +1,100 @@
+"""Those who have signed in with a password are asked about again: who is gone from the directory is out of the hub."""
+
+import asyncio
+import shutil
+
+import pytest
+from campus import Clock, Visitor, sign_in
+
+from portal.auth import RefusedError
+from state.identity import Identity
+from state.store.credentials import digest
+from tests.ldap_server import GROUPS, HUB_DN, HUB_PASSWORD, PEOPLE, Slapd, group, person
+
+
+@pytest.fixture(scope="module")
+def slapd(tmp_path_factory):
+    server = Slapd(tmp_path_factory.mktemp("slapd")).start()
+    yield server
+    server.stop()
+    shutil.rmtree(server.folder)
+
+
+@pytest.fixture
+def run(slapd, store_url):
+    def runner(main, **ldap):
+        clock = Clock()
+        table = {
+            "servers": [slapd.ldaps],
+            "ca_file": str(slapd.ca),
+            "bind_dn": HUB_DN,
+            "bind_password": HUB_PASSWORD,
+            "user_base": PEOPLE,
+            "groups": "search",
+            "group_base": GROUPS,
+            **ldap,
+        }
+        provider = {"name": "ldap", "kind": "ldap", "ldap": table, "allowed_groups": ["in"], "admin_groups": ["boss"]}
+
+        async def whole():
+            async with sign_in(store_url, {"provider": [provider]}, clock=clock) as auth:
+                await main(auth, clock)
+
+        asyncio.run(whole())
+
+    return runner
+
+
+async def enter(auth, name, password="right"):
+    """A browser that has signed in."""
+    visitor = Visitor(auth)
+    request = visitor.request()
+    request.scope["state"]["address"] = "127.0.0.1"
+    user = await auth.sign_in("ldap", {"name": name, "password": password}, request)
+    visitor._keep(await auth.open_session(user, request, way="ldap"))
+    ticket = digest(visitor.cookies["towpath-session"])
+    visitor.identity = Identity(user, ticket, frozenset(), session=await auth._store.sessions.get(ticket))
+    return visitor
+
+
+async def later(auth, clock):
+    clock.ahead += 400.0
+    while await auth.vigil.look():
+        pass
+
+
+def test_who_is_gone_is_out_who_has_lost_a_group_has_lost_it_and_an_outage_ends_nothing(slapd, run):
+    alice, bob, carol = (f"uid={name},{PEOPLE}" for name in ("alice", "bob", "carol"))
+    slapd.add(
+        *(person(name) for name in ("alice", "bob", "carol")), group("in", alice, bob, carol), group("boss", bob, carol)
+    )
+
+    async def main(auth, clock):
+        visitors = {name: await enter(auth, name) for name in ("alice", "bob", "carol")}
+        with pytest.raises(RefusedError):
+            await enter(auth, "alice", "wrong")
+        users = auth._store.users
+        assert (await users.get("bob")).admin
+
+        async def inside():
+            return {name for name, visitor in visitors.items() if await visitor.signed_in() == name}
+
+        slapd.stop()
+        await later(auth, clock)
+        assert await inside() == {"alice", "bob", "carol"}
+        slapd.start()
+
+        slapd.change(f"dn: cn=boss,{GROUPS}\nchangetype: modify\ndelete: member\nmember: {bob}\n")
+        slapd.change(f"dn: cn=in,{GROUPS}\nchangetype: modify\ndelete: member\nmember: {carol}\n")
+        slapd.change(f"dn: {alice}\nchangetype: delete\n")
+        await later(auth, clock)
+        assert await inside() == {"bob", "carol"}
+        bobs = await users.get("bob")
+        assert (bobs.admin, bobs.groups) == (False, ("in",))
+        assert (await users.get("carol")).groups == ("boss",)
+
+        slapd.change(f"dn: cn=boss,{GROUPS}\nchangetype: delete\n")
+        await later(auth, clock)
+        assert await inside() == {"bob"}
+
+    run(main)

@@ -1,0 +1,66 @@
+"""Run by JupyterHub's own Python: writes the database of a hub that people have used, and tells their tokens' secrets.
+
+Arguments: the database, and a folder to be in. On stdout: JSON, name to secret.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from datetime import timedelta
+
+from jupyterhub import orm
+from jupyterhub.app import JupyterHub
+from jupyterhub.utils import utcnow
+from traitlets.config import Config
+
+
+async def main(path):
+    config = Config()
+    config.JupyterHub.db_url = f"sqlite:///{path}"
+    config.JupyterHub.authenticator_class = "dummy"
+    config.JupyterHub.load_groups = {
+        "physics": {"users": ["alice", "bob"], "properties": {"quota": 3}},
+        "empty": {"users": []},
+    }
+    config.JupyterHub.load_roles = [
+        {
+            "name": "teachers",
+            "description": 'Teach "physics"',
+            "scopes": ["admin:servers!group=physics"],
+            "users": ["bob"],
+            "groups": ["physics"],
+        }
+    ]
+    config.JupyterHub.services = [{"name": "culler", "api_token": "x" * 40}]
+    config.Authenticator.allowed_users = {"alice", "bob", "dora smith", "Ärger", "root"}
+    config.Authenticator.admin_users = {"carol"}
+    app = JupyterHub(config=config, log_level=50)
+    await app.initialize([])
+    db = app.db
+    people = {user.name: user for user in db.query(orm.User)}
+    secrets = {
+        "whole": people["alice"].new_api_token(note="nightly"),
+        "narrow": people["alice"].new_api_token(note="reader", scopes=["read:servers!user=alice"]),
+        "mortal": people["alice"].new_api_token(note="a week", expires_in=7 * 24 * 3600),
+        "revoked": people["alice"].new_api_token(note="to be revoked"),
+        "admins": people["carol"].new_api_token(note="admin"),
+        "expired": people["bob"].new_api_token(note="over", expires_in=3600),
+        "odd": people["dora smith"].new_api_token(note="not carried over"),
+        "own": people["bob"].new_api_token("a-token-that-bob-made-up-himself", note="own", generated=False),
+    }
+    over = orm.APIToken.find(db, secrets["expired"])
+    over.expires_at = utcnow(with_tz=False) - timedelta(hours=1)
+    spawner = orm.Spawner(name="lab", user=people["alice"])
+    db.add(spawner)
+    db.commit()
+    orm.Share.grant(db, spawner, people["bob"])
+    orm.Share.grant(db, spawner, db.query(orm.Group).filter_by(name="physics").one())
+    orm.ShareCode.new(db, spawner, scopes=["access:servers!server=alice/lab"])
+    db.commit()
+    db.close()
+    print("SECRETS " + json.dumps(secrets))
+
+
+os.chdir(sys.argv[2])
+asyncio.run(main(sys.argv[1]))

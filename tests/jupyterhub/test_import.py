@@ -1,0 +1,193 @@
+"""`towpath import-jupyterhub`, with a database that JupyterHub 6.1 itself has written."""
+
+import hashlib
+import json
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from hub import Hub, apart, eventually, stub_config
+from jupyterhub.apps import BIN
+
+from gateway.jupyterhub.source import read
+from gateway.serve import valkey
+from state.errors import TowpathError
+from state.store.all import Store
+
+pytestmark = pytest.mark.timeout(240)
+PEOPLE = """
+[auth]
+admins = ["root2"]
+allowed_users = ["alice", "bob"]
+
+[[auth.provider]]
+name = "test"
+kind = "test"
+
+[[role]]
+name = "teachers"
+scopes = ["admin:servers!group=physics"]
+groups = ["physics"]
+"""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """The file, and the secrets of the tokens in it."""
+    folder = tmp_path_factory.mktemp("jupyterhub")
+    path = folder / "jupyterhub.sqlite"
+    script = Path(__file__).with_name("database.py")
+    done = subprocess.run([BIN / "python", script, path, folder], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("SECRETS ")]
+    return path, json.loads(told.removeprefix("SECRETS "))
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("import")
+    hub = Hub(folder, config=PEOPLE + stub_config(folder)).start()
+    hub.admin = hub.browser_of("root2")
+    yield hub
+    hub.admin.close()
+    hub.stop()
+
+
+async def shares_of(hub, owner):
+    store = await Store.open(valkey.url(hub.data_dir))
+    try:
+        return await store.shares.of_owner(owner)
+    finally:
+        await store.close()
+
+
+def ask(hub, secret, path="/user"):
+    return httpx.get(f"{hub.origin}/hub/api{path}", headers={"Authorization": f"token {secret}"}, timeout=30)
+
+
+def test_without_apply_all_is_said_and_nothing_is_written(hub, database):
+    path, secrets = database
+    before = path.read_bytes()
+    said = hub.command("import-jupyterhub", str(path)).stdout
+    for line in (
+        "This would be written:",
+        "3 users: 3 new, 0 changed; 1 of them admins",
+        "2 groups: 2 new",
+        "5 API tokens: 5 new",
+        "2 shares: 2 new",
+        "user 'dora smith': A user's name is",
+        "user 'ärger': A user's name is",
+        "user root: that is an account of the system",
+        "of bob: it has expired",
+        "of bob: it is hashed in 16384 rounds",
+        "of dora smith: its owner is not carried over",
+        "service culler: services are named in the configuration",
+        "1 named servers: their jobs are JupyterHub's",
+        "1 share codes: only their salted hashes are known",
+        'name = "teachers"',
+        'users = ["bob"]',
+        'groups = ["physics"]',
+        "Nothing is written yet: repeat this with --apply.",
+    ):
+        assert line in said, (line, said)
+    assert path.read_bytes() == before
+    assert [user["name"] for user in hub.admin.get("/hub/api/users").json()] == ["root2"]
+    assert ask(hub, secrets["whole"]).status_code == 403
+
+
+def test_with_apply_people_groups_tokens_and_shares_are_there(hub, database):
+    path, secrets = database
+    said = hub.command("import-jupyterhub", str(path), "--apply").stdout
+    assert said.startswith("Written:\n  3 users: 3 new")
+    users = {user["name"]: user for user in hub.admin.get("/hub/api/users").json()}
+    assert {name: (user["admin"], user["groups"]) for name, user in users.items() if name != "root2"} == {
+        "alice": (False, ["physics"]),
+        "bob": (False, ["physics"]),
+        "carol": (True, []),
+    }
+    groups = {group["name"]: group for group in hub.admin.get("/hub/api/groups").json()}
+    assert groups["physics"]["properties"] == {"quota": 3}
+    assert sorted(groups["physics"]["users"]) == ["alice", "bob"]
+    shares = apart(shares_of(hub, "alice"))
+    assert {share.key: share.scopes for share in shares} == {
+        "bob": ("access:servers!server=alice/lab",),
+        "group:physics": ("access:servers!server=alice/lab",),
+    }
+    again = hub.command("import-jupyterhub", str(path), "--apply").stdout
+    assert "3 users: 0 new, 0 changed" in again
+    assert "5 API tokens: 0 new" in again
+    assert "2 shares: 0 new" in again
+
+
+def test_a_token_that_jupyterhub_made_works_with_its_rights_and_is_listed(hub, database):
+    _, secrets = database
+    listed = {token["note"]: token for token in hub.admin.get("/hub/api/users/alice/tokens").json()["api_tokens"]}
+    assert set(listed) == {"nightly", "reader", "a week", "to be revoked"}
+    assert listed["a week"]["expires_at"] is not None
+    # a worker remembers for some seconds that a secret was nobody's: it was asked for before it was carried over
+    eventually(lambda: ask(hub, secrets["whole"]).status_code == 200, what="the token")
+    for _ in range(2):  # the first use makes it one of ours
+        answer = ask(hub, secrets["whole"])
+        assert (answer.status_code, answer.json()["name"]) == (200, "alice")
+    assert "servers!user=alice" in ask(hub, secrets["whole"]).json()["scopes"]
+    narrow = ask(hub, secrets["narrow"]).json()["scopes"]
+    assert "read:servers!user=alice" in narrow
+    assert not any(scope.startswith(("servers", "tokens", "access")) for scope in narrow)
+    assert ask(hub, secrets["mortal"]).status_code == 200
+    assert ask(hub, secrets["admins"], "/users").status_code == 200
+    after = {token["note"] for token in hub.admin.get("/hub/api/users/alice/tokens").json()["api_tokens"]}
+    assert after == set(listed)
+    for name in ("expired", "odd", "own"):
+        assert ask(hub, secrets[name]).status_code == 403, name
+
+
+def test_one_that_was_revoked_before_or_after_its_first_use_stays_so(hub, database):
+    path, secrets = database
+    listed = {token["note"]: token["id"] for token in hub.admin.get("/hub/api/users/alice/tokens").json()["api_tokens"]}
+    for note, name in (("to be revoked", "revoked"), ("a week", "mortal")):
+        assert hub.admin.delete(f"/hub/api/users/alice/tokens/{listed[note]}").status_code == 204
+        assert ask(hub, secrets[name]).status_code == 403
+    assert "5 API tokens: 0 new" in hub.command("import-jupyterhub", str(path), "--apply").stdout
+    for name in ("revoked", "mortal"):
+        assert ask(hub, secrets[name]).status_code == 403
+    assert ask(hub, secrets["whole"][:4] + "x" * 28).status_code == 403, "the beginning alone proves nothing"
+
+
+def test_it_is_noted_who_did_it(hub, database):
+    acts = [
+        entry
+        for entry in hub.admin.get("/hub/api/towpath/audit?limit=1000").json()["entries"]
+        if "JupyterHub" in entry.get("what", "")
+    ]
+    assert {entry["act"] for entry in acts} == {"user-added", "token-made", "share-made"}
+    assert {entry["by"] for entry in acts} == {"command line"}
+
+
+def test_what_is_no_database_of_jupyterhubs_is_refused_in_words(hub, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("not a database at all, but long enough to be looked at" * 10)
+    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+        other.execute("CREATE TABLE users (id, name)")
+    other.close()
+    for path, words in (
+        (text, "SQLite"),
+        (tmp_path / "other.sqlite", "not the database of JupyterHub"),
+        (tmp_path / "none", "is not a file"),
+    ):
+        with pytest.raises(TowpathError, match=words):
+            read(path)
+        done = hub.command("import-jupyterhub", str(path), check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+
+
+def test_the_hash_is_jupyterhubs():
+    from state.store.imported import Hashed
+
+    digest = hashlib.sha512(b"salt" + b"secret" * 3).hexdigest()
+    assert Hashed.read(f"sha512:3:salt:{digest}", "secr").fits("secret")
+    assert not Hashed.read(f"sha512:3:salt:{digest}", "secr").fits("secrets")
+    for odd in ("", "sha512:1:salt", "md5:1:a:b", "sha512:x:a:b", "sha512:-1:a:b", "sha512:100000:a:b"):
+        assert Hashed.fault(odd, "abcd")
