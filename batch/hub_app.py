@@ -15,6 +15,7 @@ from batch.contract import Resources
 from state import clients
 from state.config import Config, ProfileConfig
 from state.names import escape, server_key, server_path
+from state.origins import origin_of
 from state.places import api_url, base_path, public_url
 from state.records import Server, Token
 
@@ -47,6 +48,7 @@ def hub_environment(
     prefix = server_path(base, server.user, server.name)
     api = api_url(config, elsewhere=elsewhere)
     public = public_url(config)
+    origin = origin_of(config.gateway, server.user)
     access = json.dumps(
         [f"access:servers!server={server_key(server.user, server.name)}", f"access:servers!user={server.user}"]
     )
@@ -61,14 +63,14 @@ def hub_environment(
         "JUPYTERHUB_API_URL": api,
         "JUPYTERHUB_ACTIVITY_URL": f"{api}/users/{escape(server.user)}/activity",
         "JUPYTERHUB_SERVICE_URL": prefix,
-        "JUPYTERHUB_HOST": "",
+        "JUPYTERHUB_HOST": public if origin else "",
         "JUPYTERHUB_CLIENT_ID": clients.of_server(server.user, server.name),
-        "JUPYTERHUB_OAUTH_CALLBACK_URL": clients.callback(prefix),
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": origin + clients.callback(prefix),
         "JUPYTERHUB_OAUTH_SCOPES": access,
         "JUPYTERHUB_OAUTH_ACCESS_SCOPES": access,
         "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": "[]",
         "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "0",
-        "JUPYTERHUB_PUBLIC_URL": public + prefix,
+        "JUPYTERHUB_PUBLIC_URL": (origin or public) + prefix,
         "JUPYTERHUB_PUBLIC_HUB_URL": f"{public}{base}hub/",
         "JUPYTERHUB_DEFAULT_URL": "/" + profile.default_path.lstrip("/"),
         "JUPYTERHUB_ADMIN_ACCESS": "1",

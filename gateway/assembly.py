@@ -163,7 +163,7 @@ class Gateway:
             auth=auth,
             oauth=OAuthProvider(
                 store,
-                Registry(store, roles, settings.service_digests, base_path=door.base_path),
+                Registry(store, roles, settings.service_digests, config=door),
                 lifetime=lifetime,
             ),
             shut_down=lambda: end_hub(settings.environment),

@@ -56,9 +56,10 @@ class HubApps:
         token = identity.token
         if token is None:
             return NOTHING
+        session = _session(token.session_id) if token.session_id else b""
         client = client_of(route.user, route.name)
-        if token.client == client:
-            return authorization, _session(token.session_id) if token.session_id else b""
+        if token.client == client or not authorization:  # without one, the token is in the cookie of a person's host
+            return authorization, session
         secret = stand_in(authorization, client)
         if self._stored.get(digest(secret), 0.0) < time.time():
             return None
@@ -104,7 +105,9 @@ class HubApps:
 
 def stand_in(authorization: bytes, client: str) -> str:
     """The secret that shows a token's owner to this client, and to no other."""
-    secret = bearer(authorization) or ""
+    secret = bearer(authorization)
+    if secret is None:
+        raise ValueError("a stand-in is for a token")
     made = hmac.new(secret.encode(), b"towpath stand-in for " + client.encode(), sha256).digest()
     return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
 

@@ -88,12 +88,12 @@ def service_path(base_path: str, name: str) -> str:
     return f"{base_path}services/{escape(name)}/"
 
 
-def server_client(base_path: str, user: str, name: str, secrets: frozenset[str]) -> Client:
-    """The client that a running server is."""
+def server_client(base_path: str, user: str, name: str, secrets: frozenset[str], *, origin: str = "") -> Client:
+    """The client that a running server is. `origin`: of its owner's servers, where it is not the hub's."""
     return Client(
         id=of_server(user, name),
         title=f"{user}'s server {name}" if name else f"{user}'s server",
-        redirect_uris=(callback(server_path(base_path, user, name)),),
+        redirect_uris=(origin + callback(server_path(base_path, user, name)),),
         secrets=secrets,
         server=server_key(user, name),
     )

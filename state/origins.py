@@ -46,6 +46,11 @@ class Origins:
         return found if LABEL.fullmatch(found) else ""
 
 
+def origin_of(config: GatewayConfig, user: str) -> str:
+    """The origin of a person's servers, where it is not the hub's; `""`: it is."""
+    return Origins(config).of(user) if config.user_domain else ""
+
+
 def label(user: str) -> str:
     """The DNS label of a person's name."""
     if LABEL.fullmatch(user) and not user.startswith((HASHED, "xn--")):

@@ -105,7 +105,9 @@ class OAuthProvider:
         if client.no_confirm or client.owner == identity.user.name:
             return False
         tokens = await self._store.tokens.of_user(identity.user.name)
-        return not granted <= _union(token.scopes for token in tokens if token.client == client.id)
+        # a stand-in is for this client, too, but nobody was asked for it
+        allowed = _union(token.scopes for token in tokens if token.client == client.id and token.session_id)
+        return not granted <= allowed
 
     async def _give(self, fields: Fields, client: Client, wish: grant.Wish, identity: Identity) -> Onward:
         session = identity.session

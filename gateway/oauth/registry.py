@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from state import clients
 from state.clients import Client
+from state.config import GatewayConfig
+from state.origins import origin_of
 from state.roles import Roles
 from state.store.all import Store
 from state.store.credentials import digest
@@ -15,12 +17,15 @@ from state.store.credentials import digest
 class Registry:
     """All verbs raise StateUnavailableError."""
 
-    def __init__(self, store: Store, roles: Roles, service_digests: Mapping[str, str], *, base_path: str) -> None:
+    def __init__(
+        self, store: Store, roles: Roles, service_digests: Mapping[str, str], *, config: GatewayConfig
+    ) -> None:
         """`service_digests`: configured services by name → the digest of their token, which is their secret."""
         self._store = store
         self._roles = roles
         self._digests = service_digests
-        self._base = base_path
+        self._config = config
+        self._base = config.base_path
 
     async def find(self, client_id: str, secret: str = "") -> Client | None:
         """The client of that id, with the secret's digest among its own where it is its own; None: there is none."""
@@ -37,7 +42,8 @@ class Registry:
         told = digest(secret) if secret else ""
         token = await self._store.tokens.get(told) if told else None
         own = token is not None and token.attempt == record.attempt
-        return clients.server_client(self._base, user, name, frozenset({told}) if own else frozenset())
+        secrets = frozenset({told}) if own else frozenset()
+        return clients.server_client(self._base, user, name, secrets, origin=origin_of(self._config, user))
 
     async def _service(self, name: str, secret: str) -> Client | None:
         service = self._roles.services.get(name) or await self._store.services.get(name)

@@ -120,6 +120,16 @@ def test_an_app_of_jupyterhubs_is_told_all_that_jupyterhub_tells_it():
     assert "api-token" not in " ".join(job.command)
 
 
+def test_an_app_of_jupyterhubs_is_told_of_an_origin_of_its_owners_own():
+    gateway = GatewayConfig(public_url="https://hub.example.org", user_domain="hub.example.org")
+    told = hub_app(config=Config(gateway=gateway))[0].environment
+    assert told["JUPYTERHUB_HOST"] == "https://hub.example.org"
+    assert told["JUPYTERHUB_PUBLIC_URL"] == "https://alice.hub.example.org/user/alice/"
+    assert told["JUPYTERHUB_PUBLIC_HUB_URL"] == "https://hub.example.org/hub/"
+    assert told["JUPYTERHUB_OAUTH_CALLBACK_URL"] == "https://alice.hub.example.org/user/alice/oauth_callback"
+    assert told["JUPYTERHUB_SERVICE_PREFIX"] == "/user/alice/"
+
+
 def test_on_another_machine_an_app_of_jupyterhubs_calls_the_hub_where_it_is_known_there():
     def url(**gateway):
         config = Config(gateway=GatewayConfig(**gateway), cluster=(ClusterConfig(name="lake", kind="slurm"),))
