@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.wire import Request
 from portal.audit import Damper, credential
-from state.audit import Act, Entry, Outcome
+from state.audit import Act, Entry, Outcome, line, made_plain
 from state.errors import StateUnavailableError
 from state.identity import Identity
 from state.store.all import Store
@@ -69,6 +69,5 @@ class ForeignVisits:
                 await self._store.audit.note(entry)
         except StateUnavailableError:
             self._noted.pop(visit, None)  # the next request tries again
-            log.warning(
-                "A visit of %s at %s/%s is not noted, for the store is away", entry.who, visit[1][:64], visit[2]
-            )
+            told = line(made_plain(entry)).decode().rstrip()
+            log.warning("Not noted, for the store is away: %s", told)

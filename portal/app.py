@@ -20,6 +20,7 @@ from portal.api import (
     progress,
     proxy,
     retired,
+    rosters,
     servers,
     services,
     share_codes,
@@ -43,6 +44,7 @@ from portal.pages import (
     moved,
     pending,
     person,
+    roster,
     spawn,
     stop,
 )
@@ -89,6 +91,7 @@ PAGES = (
     admin,
     person,
     entrance,
+    roster,
     moved,
 )
 
@@ -122,7 +125,12 @@ def create_portal(given: Services) -> Litestar:
             Router(path="/hub/api", route_handlers=api, include_in_schema=False),
             Router(
                 path="/hub/api",
-                route_handlers=[*towpath.routes(site), *clusters.routes(site), *audit.routes(site)],
+                route_handlers=[
+                    *towpath.routes(site),
+                    *clusters.routes(site),
+                    *audit.routes(site),
+                    *rosters.routes(site),
+                ],
                 tags=["Towpath"],
             ),
             Router(path="/hub", route_handlers=[*pages, *health, static], include_in_schema=False),

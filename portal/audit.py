@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from litestar import Request
 
-from state.audit import Act, Entry, Outcome, line
+from state.audit import Act, Entry, Outcome, line, made_plain
 from state.errors import NameRuleError, StateUnavailableError
 from state.identity import Identity
 from state.names import user_name
@@ -127,7 +127,7 @@ async def refused(
         if await store.audit.first(hashlib.sha256(same.encode()).hexdigest()[:32], seconds=SAME_SECONDS):
             await write(store, entry)
     except StateUnavailableError:
-        log.warning("Not noted, for the store is away: %s", line(entry).decode().rstrip())
+        log.warning("Not noted, for the store is away: %s", line(made_plain(entry)).decode().rstrip())
 
 
 def possible_name(typed: str) -> str:
@@ -143,4 +143,4 @@ async def write(store: Store, entry: Entry) -> None:
     try:
         await store.audit.note(entry)
     except StateUnavailableError:
-        log.warning("Not noted, for the store is away: %s", line(entry).decode().rstrip())
+        log.warning("Not noted, for the store is away: %s", line(made_plain(entry)).decode().rstrip())

@@ -11,17 +11,18 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from portal import membership
+from portal import audit, membership
 from portal.access import View, lacks, need, need_anywhere, signed_in
 from portal.models import group_model
 from portal.paging import listed, page_of
 from portal.replies import empty, read_json, reply
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 from state.errors import NotFoundError
 from state.identity import Identity
 from state.names import group_name
-from state.records import Group
+from state.records import Group, User
 
 READING = ("read:groups", "read:groups:name", "read:roles:groups")
 AT_ONCE = 200
@@ -94,7 +95,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             if group is not None:
                 raise HTTPException(status_code=409, detail=f"Group {name} already exists.")
         for name in names:
-            await _make(identity, name, wish.users)
+            await _make(request, identity, name, wish.users)
         return reply([await as_it_is(identity, name) for name in names], 201)
 
     @read("/groups/{name:str}")
@@ -113,13 +114,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         identity = need(request, "admin:groups")
         name = group_name(request.path_params["name"])
         wish = await read_json(request, NewGroup) or NewGroup()
-        await _make(identity, name, wish.users)
+        await _make(request, identity, name, wish.users)
         return reply(await as_it_is(identity, name), 201)
 
     @delete("/groups/{name:str}", status_code=200)
     async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
         _, group = await known(request, "delete:groups")
         await membership.end(site, group.name)
+        await audit.note(store, request, Act.GROUP_CHANGED, what=f"{group.name} is removed")
         return empty(204)
 
     @post("/groups/{name:str}/users", status_code=200)
@@ -128,7 +130,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         wish = await read_json(request, Names)
         if wish is None:
             raise HTTPException(status_code=400, detail="Name the users to add in users.")
-        await _fill(identity, group.name, wish.users)
+        await _fill(request, identity, group.name, wish.users)
         return reply(await as_it_is(identity, group.name))
 
     @delete("/groups/{name:str}/users", status_code=200)
@@ -139,6 +141,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             raise HTTPException(status_code=400, detail="Name the users to take out in users.")
         for user in await membership.people(site, wish.users):
             await membership.change(site, user, leave=(group.name,))
+            await audit.note(store, request, Act.GROUP_CHANGED, user=user.name, what=f"out of {group.name}")
         return reply(await as_it_is(identity, group.name))
 
     @put("/groups/{name:str}/properties")
@@ -149,23 +152,29 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if properties is None:
             raise HTTPException(status_code=400, detail="Send the properties as a JSON object.")
         await store.groups.save(replace(group, properties=properties))
+        await audit.note(store, request, Act.GROUP_CHANGED, what=f"properties of {group.name}")
         return reply(await as_it_is(identity, group.name))
 
     async def _several(names: list[str]) -> list[Group | None]:
         return [await store.groups.get(name) for name in names]
 
-    async def _make(identity: Identity, name: str, users: list[str]) -> None:
+    async def _make(request: Request[Any, Any, Any], identity: Identity, name: str, users: list[str]) -> None:
         if users:
             membership.check_gift(site, identity, name)
         found = await membership.people(site, users)
         if not await store.groups.add(Group(name=name)):
             raise HTTPException(status_code=409, detail=f"Group {name} already exists.")
+        await audit.note(store, request, Act.GROUP_CHANGED, what=f"{name} is made")
         for user in found:
-            await membership.change(site, user, join=(name,))
+            await _join(request, user, name)
 
-    async def _fill(identity: Identity, name: str, users: list[str]) -> None:
+    async def _fill(request: Request[Any, Any, Any], identity: Identity, name: str, users: list[str]) -> None:
         membership.check_gift(site, identity, name)
         for user in await membership.people(site, users):
-            await membership.change(site, user, join=(name,))
+            await _join(request, user, name)
+
+    async def _join(request: Request[Any, Any, Any], user: User, name: str) -> None:
+        await membership.change(site, user, join=(name,))
+        await audit.note(store, request, Act.GROUP_CHANGED, user=user.name, what=f"into {name}")
 
     return [every, add_several, one, add, remove, fill, thin, describe]

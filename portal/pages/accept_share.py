@@ -18,6 +18,7 @@ from portal.site import Site
 from portal.verbs import read
 from state.audit import Act
 from state.errors import NotFoundError
+from state.identity import Identity
 from state.records import Share, ShareCode, User
 
 CODE_MAX = 200
@@ -26,6 +27,13 @@ CODE_MAX = 200
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
     store = site.store
+
+    def in_person(request: Request[Any, Any, Any]) -> Identity:
+        """The caller, who uses a browser. Raises 403."""
+        identity = signed_in(request)
+        if identity.session is None:
+            raise HTTPException(status_code=403, detail="Sign in with a browser to accept an invitation.")
+        return identity
 
     async def brought(secret: str, me: User) -> ShareCode:
         """The code. Raises 404, and 403 for the owner's own."""
@@ -38,7 +46,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read("/accept-share")
     async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
-        me = signed_in(request).user
+        me = in_person(request).user
         asked = arguments(request)
         code = await brought(asked.get("code", ""), me)
         return page(
@@ -56,9 +64,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @post("/accept-share")
     async def accept(request: Request[Any, Any, Any]) -> Response[bytes]:
         """303 to the server (or `next`). A code is not used up: it ends by its time, or when its owner ends it."""
-        identity = signed_in(request)
-        if identity.session is None:
-            raise HTTPException(status_code=403, detail="Sign in with a browser to accept an invitation.")
+        identity = in_person(request)
         fields = await read_form(request)
         secret = fields.get("code", "")
         code = await brought(secret, identity.user)

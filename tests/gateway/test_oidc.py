@@ -190,7 +190,7 @@ def test_signing_out_leads_through_the_campus_and_the_next_sign_in_asks_there_ag
         answer = browser.post(f"{hub.origin}/hub/logout")
         assert answer.status_code == 200
         assert "Max-Age=0" in answer.headers["set-cookie"]
-        onward = unescape(re.search(r'http-equiv="refresh" content="0; url=([^"]*)"', answer.text)[1])
+        onward = unescape(re.search(r'http-equiv="refresh" content="0;\s*url=([^"]*)"', answer.text)[1])
         assert onward.startswith(f"{campus.issuer}/session/end?")
         eventually(lambda: browser.get(f"{hub.origin}/hub/api/user").status_code == 403, what="the end here")
         page = browser.walk(onward)

@@ -268,13 +268,17 @@ def test_whoever_refuses_there_is_told_so_in_plain_words(run):
         ("<script>alert(1)</script>", "“an error”"),
     ],
 )
-def test_a_providers_own_errors_have_words_and_nothing_of_its_text(run, error, words):
+def test_a_providers_own_errors_have_words_and_nothing_of_its_text(run, error, words, caplog):
     async def main(auth):
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(), "alice")
+        said = {"error": error, "error_description": "x\r\n2026-11-25 towpath: all is well\x1b[2K" + "y" * 10_000}
         with pytest.raises(RefusedError, match=words) as caught:
-            await visitor.arrive({"state": answer["state"], "iss": answer["iss"], "error": error})
+            await visitor.arrive({"state": answer["state"], "iss": answer["iss"], **said})
         assert "<" not in str(caught.value)
+        (line,) = [record.getMessage() for record in caplog.records if "did not work out" in record.getMessage()]
+        assert line.isprintable()
+        assert len(line) < 700
 
     run(main)
 

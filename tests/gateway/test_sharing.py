@@ -5,6 +5,7 @@ import contextlib
 import sys
 import time
 
+import httpx
 import pytest
 from hub import ROOT, Hub, eventually
 from websockets.asyncio.client import connect
@@ -169,3 +170,27 @@ def test_an_invitation_is_accepted_after_signing_in_and_leads_to_the_server(hub)
     done = bob.post("/hub/accept-share", data={"code": made["code"]})
     assert done.headers["location"] == "/user/alice/"
     eventually(lambda: bob.get("/user/alice/").status_code == 200, seconds=1)
+
+
+def test_a_link_for_everybody_survives_signing_in_and_the_start(hub):
+    link = "/hub/user-redirect/tree/week%201.ipynb?cell=2"
+    with httpx.Client(base_url=hub.origin, headers={"Origin": hub.origin}) as browser:
+        page = browser.get(link)
+        assert page.status_code in {302, 303}
+        signing_in = httpx.URL(page.headers["location"])
+        assert signing_in.path == "/hub/login"
+        fields = {"provider": "test", "name": "bob", "next": signing_in.params["next"]}
+        back = browser.post("/hub/login", data=fields)
+        assert back.headers["location"] == link
+        form = httpx.URL(browser.get(link).headers["location"])
+        assert (form.path, form.params["next"]) == ("/hub/spawn/bob", "/user/bob/tree/week%201.ipynb?cell=2")
+        begun = browser.post("/hub/spawn/bob", data={"profile": "echo", "next": form.params["next"]})
+        assert begun.status_code == 303
+        waiting = begun.headers["location"]
+        eventually(lambda: browser.get("/hub/api/users/bob/server").json()["ready"], what="bob's server")
+        onward = browser.get(waiting).headers["location"]
+        assert onward == "/user/bob/tree/week%201.ipynb?cell=2"
+        eventually(lambda: browser.get(onward).status_code == 200, what="bob's app")
+        assert browser.get(onward).json()["path"] == onward
+        browser.delete("/hub/api/users/bob/server")
+        eventually(lambda: browser.get("/hub/api/users/bob/server").json()["stopped"], what="the end")

@@ -10,6 +10,7 @@ PUBLIC = {
     ("GET", "/hub/health"),
     ("GET", "/hub/login"),
     ("POST", "/hub/login"),
+    ("GET", "/hub/signed-out"),
     ("GET", "/hub/logout"),
     ("POST", "/hub/logout"),
     ("GET", "/hub/error/{status:int}"),
@@ -60,7 +61,7 @@ def test_every_route_refuses_strangers_and_tokens_without_scopes(bench):
         seen = 0
         for named, method, path in every(bench.app):
             if (named, path) in PUBLIC or path.startswith(
-                ("/hub/login/", "/hub/oauth_callback/")
+                ("/hub/login/", "/hub/oauth_callback/", "/hub/backchannel-logout/")
             ):  # ways to sign in, and back from there
                 continue
             answer = await stranger.request(method, filled(path))

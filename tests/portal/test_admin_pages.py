@@ -191,3 +191,27 @@ def test_who_may_see_a_group_sees_that_group(bench):
         assert (await client.post("/hub/admin/users", data={"names": "x"})).status_code == 403
 
     bench(main, config=config)
+
+
+def test_what_is_done_to_groups_and_services_is_noted_with_those_whom_it_concerns(bench):
+    async def main(bench):
+        client = await carol(bench)
+        await bench.user()
+        await client.post("/hub/api/groups/physics", json={"users": ["alice"]})
+        await client.put("/hub/api/groups/physics/properties", json={"quota": 3})
+        await client.request("DELETE", "/hub/api/groups/physics/users", json={"users": ["alice"]})
+        await client.delete("/hub/api/groups/physics")
+        await client.post("/hub/api/services/grader", json={"admin": True})
+        await client.delete("/hub/api/services/grader")
+        assert [act for act in await acts(bench) if act[0].startswith(("group", "service"))] == [
+            ("group-changed", "carol", "", "physics is made"),
+            ("group-changed", "carol", "alice", "into physics"),
+            ("group-changed", "carol", "", "properties of physics"),
+            ("group-changed", "carol", "alice", "out of physics"),
+            ("group-changed", "carol", "", "physics is removed"),
+            ("service-changed", "carol", "", "grader is made, admin"),
+            ("service-changed", "carol", "", "grader is removed"),
+        ]
+        assert [entry.what for entry in await bench.store.audit.of_user("alice")] == ["out of physics", "into physics"]
+
+    bench(main)

@@ -167,7 +167,15 @@ def test_profiles_and_openapi_tell_what_is_offered_and_no_command(bench):
         document = (await bench.client().get("/hub/api/towpath/openapi.json")).json()
         assert set(document["paths"]) == {
             f"/hub/api/towpath/{name}"
-            for name in ("audit", "profiles", "report", "clusters", "catalog/{cluster}", "offer")
+            for name in (
+                "audit",
+                "profiles",
+                "report",
+                "clusters",
+                "catalog/{cluster}",
+                "offer",
+                "groups/{name}/roster",
+            )
         }
 
     bench(main)

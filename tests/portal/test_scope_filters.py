@@ -74,6 +74,7 @@ TABLE = {
     ("POST", "/shutdown"): ("shutdown", "hub"),
     ("GET", "/towpath/catalog/{cluster:str}"): ("start:servers", "asked"),
     ("GET", "/towpath/offer"): ("start:servers", "asked"),
+    ("PUT", "/towpath/groups/{name:str}/roster"): ("groups", "group"),
 }  # fmt: skip
 LISTS = {
     ("GET", "/users"): "list:users",
@@ -157,7 +158,7 @@ async def dump(store):
 
 async def ask(client, method, path, name=""):
     filled = path
-    kind = next((kind for kind in ("/groups", "/services") if path.startswith(kind)), "/users")
+    kind = next((kind for kind in ("/groups", "/services") if kind in path.partition("{")[0]), "/users")
     who = name or {"/groups": GROUP, "/services": SERVICE}.get(kind, USER)
     shared = "/shared/" in path
     for part, value in (
@@ -169,6 +170,8 @@ async def ask(client, method, path, name=""):
         filled += "/"
     if path.startswith("/towpath/"):
         filled += "?user=ann"
+    if path.endswith("/roster"):
+        return await client.request(method, f"/hub/api{filled}", content="user\nbob\n")
     body = BODIES.get((method, path))
     return await client.request(method, f"/hub/api{filled}", **({"json": body} if body is not None else {}))
 

@@ -1,23 +1,34 @@
 """What can go wrong between the hub and a provider: three kinds, for three consequences.
 
-Owns: the kinds. Refuses to know sentences for people (`gateway.auth.oidc.words`).
+Owns: the kinds, and that none of their texts can end a line of a log: what a provider, or whoever sends a browser back
+in its name, has written is in them. Refuses to know sentences for people (`gateway.auth.oidc.words`).
 """
 
+from typing import Final
 
-class AwayError(Exception):
+from state.audit import plain
+
+LONGEST: Final = 600
+
+
+class _SaidError(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(plain(text, LONGEST))
+
+
+class AwayError(_SaidError):
     """No usable answer: the network, TLS, a 5xx, something that is no JSON. It proves nothing about anybody."""
 
 
-class ProviderError(Exception):
+class ProviderError(_SaidError):
     """The provider answered with an error of OAuth 2 (RFC 6749 sections 4.1.2.1 and 5.2), such as `invalid_grant`."""
 
     def __init__(self, code: str, description: str = "") -> None:
         super().__init__(f"{code}: {description}" if description else code)
         self.code = code
-        self.description = description
 
 
-class UnbelievableError(Exception):
+class UnbelievableError(_SaidError):
     """The answer came, and is not to be believed. `str` says why, for the log; `claim`: the claim that is wrong."""
 
     def __init__(self, why: str, *, claim: str = "") -> None:

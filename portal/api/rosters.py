@@ -1,0 +1,60 @@
+"""A group's roster, for programs: `/towpath/groups/{name}/roster`.
+
+Owns: its URL and its answers. Refuses to know CSV and what is done with it (`portal.roster`).
+"""
+
+from typing import Any
+
+from litestar import Request, Response, put
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import ResponseSpec
+
+from portal import audit, roster
+from portal.access import View, need_anywhere
+from portal.replies import BODY_LIMIT, arguments, read_body, reply
+from portal.site import Site
+from state.audit import Act
+from state.errors import NotFoundError
+
+MODES = {"add": False, "replace": True}
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    @put(
+        "/towpath/groups/{name:str}/roster",
+        summary="Put the people of a CSV file into a group",
+        responses={200: ResponseSpec(roster.Outcome, description="")},
+    )
+    async def use(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """The body is the CSV text: the first line names the columns, one of them `user`.
+
+        `mode=add` (default) or `replace` (whoever is not in it leaves). 400 with `lines` (`{"line", "message"}`) when a
+        line is wrong: then nothing was changed. Needs the scope `groups` for the group.
+        """
+        identity = need_anywhere(request, "groups")
+        name: str = request.path_params["name"]
+        group = await site.store.groups.get(name)
+        if group is None or not View(identity).group("groups", name):
+            raise NotFoundError("There is no such group, or it is not yours to see.")
+        mode = arguments(request).get("mode", "add")
+        if mode not in MODES:
+            raise HTTPException(status_code=400, detail="mode is add or replace.")
+        if identity.session is not None and request.headers.get("content-type", "").partition(";")[0] != "text/csv":
+            raise HTTPException(status_code=415, detail="Send the roster as text/csv.")
+        try:
+            text = (await read_body(request, BODY_LIMIT)).decode()
+        except UnicodeDecodeError as error:
+            raise HTTPException(status_code=400, detail="The roster is not UTF-8 text.") from error
+        try:
+            outcome = await roster.use(site, identity, name, text, replace=MODES[mode])
+        except roster.RosterError as error:
+            lines = [{"line": line, "message": words} for line, words in error.lines]
+            return reply({"status": 400, "message": str(error), "lines": lines}, 400)
+        what = f"{name}: a roster; {len(outcome.joined)} in, {len(outcome.left)} out, {len(outcome.made)} new"
+        await audit.note(site.store, request, Act.GROUP_CHANGED, what=what)
+        return reply({"joined": outcome.joined, "left": outcome.left, "made": outcome.made})
+
+    return [use]

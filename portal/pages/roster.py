@@ -1,0 +1,68 @@
+"""The roster of a course: paste a list, and see what came of it.
+
+Owns: `/hub/roster/{group}`. Refuses to know CSV and what is done with it (`portal.roster`).
+"""
+
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+
+from portal import audit, roster
+from portal.access import View, need_anywhere
+from portal.replies import page, read_form
+from portal.site import Site
+from portal.verbs import read
+from state.audit import Act
+from state.errors import NotFoundError
+from state.identity import Identity
+from state.roster import COLUMNS
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    async def show(
+        identity: Identity, group: str, *, text: str = "", faults: Any = (), outcome: roster.Outcome | None = None
+    ) -> Response[bytes]:
+        members = (await site.store.groups.members(group))[group]
+        return page(
+            site,
+            "roster.html",
+            400 if faults else 200,
+            user=identity.user,
+            group=group,
+            members=members,
+            text=text,
+            faults=faults,
+            outcome=outcome,
+            columns=COLUMNS,
+        )
+
+    async def known(request: Request[Any, Any, Any]) -> tuple[Identity, str]:
+        """The caller, and the group that they may change. Raises 403 and 404."""
+        identity = need_anywhere(request, "groups")
+        name: str = request.path_params["group"]
+        if await site.store.groups.get(name) is None or not View(identity).group("groups", name):
+            raise NotFoundError("There is no such group, or it is not yours to see.")
+        return identity, name
+
+    @read("/roster/{group:str}")
+    async def form(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await show(*await known(request))
+
+    @post("/roster/{group:str}", status_code=200)
+    async def use(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """The page with what came of it; with what was pasted and what is wrong, when nothing was done."""
+        identity, group = await known(request)
+        fields = await read_form(request)
+        text = fields.get("roster", "")
+        try:
+            outcome = await roster.use(site, identity, group, text, replace="replace" in fields)
+        except roster.RosterError as error:
+            return await show(identity, group, text=text, faults=error.lines)
+        what = f"{group}: a roster; {len(outcome.joined)} in, {len(outcome.left)} out, {len(outcome.made)} new"
+        await audit.note(site.store, request, Act.GROUP_CHANGED, what=what)
+        return await show(identity, group, outcome=outcome)
+
+    return [form, use]
