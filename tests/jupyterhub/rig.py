@@ -52,7 +52,7 @@ command = ["{sys.executable}", "{ROOT}/tests/apps/echo.py", "{{socket}}"]
 
 
 @contextmanager
-def serving(folder, more=""):
+def serving(folder, more="", *, port=0):
     """A hub with this configuration, and a home of its own."""
     assert SINGLEUSER.exists(), "make test installs JupyterHub's single-user server"
     home = folder / "home"
@@ -62,6 +62,7 @@ def serving(folder, more=""):
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "XDG_STATE_HOME"):
             patch.delenv(name, raising=False)
         hub = Hub(folder, config=CONFIG + more, workers=2, path=f"{BIN}:/usr/bin:/bin")
+        hub.port = port or hub.port
         hub.start()
         try:
             yield hub
