@@ -3,6 +3,7 @@
 Owns: `/groups`. Refuses to know what being in a group gives (`state.roles`, `portal.membership`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,20 +12,22 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from portal import membership
+from portal import audit, membership
 from portal.access import View, lacks, need, need_anywhere, signed_in
 from portal.models import group_model
 from portal.paging import listed, page_of
 from portal.replies import empty, read_json, reply
 from portal.site import Site
 from portal.verbs import read
+from state.audit import Act
 from state.errors import NotFoundError
 from state.identity import Identity
 from state.names import group_name
 from state.records import Group
 
 READING = ("read:groups", "read:groups:name", "read:roles:groups")
-AT_ONCE = 200
+TOLD = 10
+"""Names that an entry of the audit holds."""
 
 
 class NewGroups(msgspec.Struct, forbid_unknown_fields=True):
@@ -70,6 +73,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         found = await store.groups.many([name])
         return shown(View(identity), *found[0]) if found else {}
 
+    async def changed(request: Request[Any, Any, Any], name: str, how: str, users: Sequence[str] = ()) -> None:
+        told = ", ".join(users[:TOLD]) + (f" and {len(users) - TOLD} more" if len(users) > TOLD else "")
+        await audit.note(store, request, Act.GROUP_CHANGED, what=f"{name}: {how} {told}".rstrip())
+
     @read("/groups")
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
         identity = need_anywhere(request, "list:groups")
@@ -95,6 +102,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
                 raise HTTPException(status_code=409, detail=f"Group {name} already exists.")
         for name in names:
             await _make(identity, name, wish.users)
+            await changed(request, name, "made", wish.users)
         return reply([await as_it_is(identity, name) for name in names], 201)
 
     @read("/groups/{name:str}")
@@ -114,12 +122,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         name = group_name(request.path_params["name"])
         wish = await read_json(request, NewGroup) or NewGroup()
         await _make(identity, name, wish.users)
+        await changed(request, name, "made", wish.users)
         return reply(await as_it_is(identity, name), 201)
 
     @delete("/groups/{name:str}", status_code=200)
     async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
         _, group = await known(request, "delete:groups")
         await membership.end(site, group.name)
+        await changed(request, group.name, "removed")
         return empty(204)
 
     @post("/groups/{name:str}/users", status_code=200)
@@ -129,6 +139,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if wish is None:
             raise HTTPException(status_code=400, detail="Name the users to add in users.")
         await _fill(identity, group.name, wish.users)
+        await changed(request, group.name, "in", wish.users)
         return reply(await as_it_is(identity, group.name))
 
     @delete("/groups/{name:str}/users", status_code=200)
@@ -139,6 +150,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             raise HTTPException(status_code=400, detail="Name the users to take out in users.")
         for user in await membership.people(site, wish.users):
             await membership.change(site, user, leave=(group.name,))
+        await changed(request, group.name, "out", wish.users)
         return reply(await as_it_is(identity, group.name))
 
     @put("/groups/{name:str}/properties")
@@ -149,6 +161,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if properties is None:
             raise HTTPException(status_code=400, detail="Send the properties as a JSON object.")
         await store.groups.save(replace(group, properties=properties))
+        await changed(request, group.name, "properties")
         return reply(await as_it_is(identity, group.name))
 
     async def _several(names: list[str]) -> list[Group | None]:

@@ -11,12 +11,14 @@ from litestar import Request, Response, delete, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
+from portal import audit
 from portal.access import View, lacks, need, need_anywhere, signed_in
 from portal.models import service_model
 from portal.replies import empty, read_json, reply
 from portal.site import Site
 from portal.verbs import read
 from state import scopes
+from state.audit import Act
 from state.errors import NotFoundError
 from state.identity import Identity
 from state.names import escape
@@ -99,6 +101,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
                 id=secrets.token_hex(8), service=name, scopes=("inherit",), created=site.clock(), note="Its own"
             )
             await store.tokens.keep(token, digest(wish.api_token))
+        what = f"{name}: made{', an admin' if service.admin else ''}"
+        await audit.note(store, request, Act.SERVICE_CHANGED, what=what)
         return reply(shown(site, service, View(identity)), 201)
 
     @delete("/services/{name:str}", status_code=200)
@@ -113,6 +117,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         await store.services.remove(service.name)
         await store.tokens.revoke_all(service.key)
         await store.feed.revoke(user=service.key)
+        await audit.note(store, request, Act.SERVICE_CHANGED, what=f"{service.name}: removed")
         return empty(200)
 
     return [every, one, add, remove]

@@ -10,10 +10,11 @@ from litestar import Request, Response, post
 from litestar.background_tasks import BackgroundTask
 from litestar.handlers import HTTPRouteHandler
 
-from portal import intent
+from portal import audit, intent
 from portal.access import need
 from portal.replies import API_HEADERS, JSON, read_json
 from portal.site import Site
+from state.audit import Act
 
 END_SECONDS: Final = 10.0
 
@@ -35,6 +36,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         wish = await read_json(request, Wish) or Wish()
         active = await site.store.servers.many(list(await site.store.servers.active())) if wish.servers else {}
         stopping = [await intent.stop(site, one.user, one.name) for one in active.values() if one.active]
+
+        what = f"shutdown{', with all servers' if wish.servers else ''}"
+        await audit.note(site.store, request, Act.HUB, what=what)
 
         async def end() -> None:
             for server in stopping:
