@@ -19,6 +19,8 @@ from state.config import PamConfig
 from state.records import Standing
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes accounts: needs root")
+OWN_IDS = ("--key", "UID_MIN=47000", "--key", "UID_MAX=47999", "--key", "GID_MIN=47000", "--key", "GID_MAX=47999")
+"""Numbers that no other test's accounts get."""
 SERVICES = Path("/etc/pam.d")
 ODD = "".join(chr(code) for code in range(1, 128)) + "äß€𝄞\u00a0\u200d\ufeff"
 PLAIN = "auth required pam_unix.so\naccount required pam_unix.so\n"
@@ -44,14 +46,14 @@ class Machine:
 
     def account(self, kind, password="right", *more):
         name = f"{self.word}{kind}"
-        command = ["useradd", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/sh"]
+        command = ["useradd", *OWN_IDS, "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/sh"]
         subprocess.run([*command, "--password", shadow(password), *more, name], check=True, capture_output=True)
         self.made.append(["userdel", name])
         return name
 
     def group(self, kind, *members):
         name = f"{self.word}{kind}"
-        subprocess.run(["groupadd", name], check=True, capture_output=True)
+        subprocess.run(["groupadd", *OWN_IDS[4:], name], check=True, capture_output=True)
         self.made.append(["groupdel", name])
         for member in members:
             subprocess.run(["usermod", "-aG", name, member], check=True, capture_output=True)

@@ -255,3 +255,22 @@ def test_an_apps_cookie_is_refused_or_bound_to_its_path(value):
 )
 def test_set_cookie_is_rewritten_or_refused(value, kept):
     assert cookies.confine(value, PREFIX, HIDDEN) == kept
+
+
+@pytest.mark.parametrize("websocket", [False, True])
+@pytest.mark.parametrize("peer", ["192.0.2.1", "10.0.0.1"])
+def test_what_a_portal_says_to_the_hub_reaches_no_app_nor_whatever_an_app_would_read_as_it(peer, websocket):
+    hidden = frozenset({b"x-remote-user", b"x-towpath-portal"})
+    rules = headers.RequestRules(HIDDEN, (ip_network("10.0.0.0/8"),), "", hidden)
+    fields = [
+        *(
+            (name, b"secret-4711")
+            for name in (b"x-remote-user", b"x-towpath-portal", b"x_remote_user", b"x-remote_user")
+        ),
+        (b"x_towpath_portal", b"secret-4711"),
+        (b"x-remote-users", b"another"),
+        (b"connection", b"x-towpath-portal"),
+    ]
+    head = rules.head(b"GET / HTTP/1.1", fields, peer=peer, scheme="http", credential=b"", websocket=websocket)
+    assert b"4711" not in head.block
+    assert b"x-remote-users: another" in head.block
