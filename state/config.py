@@ -110,6 +110,8 @@ class PamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds that PAM may take."""
     least_uid: Annotated[int, Meta(ge=1)] = 1000
     """Accounts with a smaller user id are the system's, and do not sign in."""
+    refresh: Annotated[int, Meta(ge=0)] = 900
+    """Seconds between two looks at the account of somebody who is in; 0: never. Each is a process."""
 
 
 class LdapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +149,8 @@ class LdapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The attribute that is a group's name here."""
     nested_groups: bool = True
     """Whether members of a group are in the groups that it is a member of."""
+    refresh: Annotated[int, Meta(ge=0)] = 300
+    """Seconds between two looks at the entry of somebody who is in; 0: never."""
     timeout: Annotated[float, Meta(gt=0, le=60)] = 10.0
     """Seconds that one server may take."""
 

@@ -18,6 +18,7 @@ from gateway.auth.throttle import Limits, Throttled
 from gateway.tunnel.options import Network
 from portal.auth import Provider
 from state.config import AuthConfig, HeaderConfig, LdapConfig, PamConfig, ProviderConfig
+from state.files import logo_name
 from state.names import as_listed
 from state.store.tries import Tries
 
@@ -54,7 +55,7 @@ def by_header(
 
 def _shown(provider: ProviderConfig, form: str) -> Provider:
     title = provider.title or TITLES[provider.kind]
-    return Provider(name=provider.name, title=title, note=provider.note, form=form)
+    return Provider(name=provider.name, title=title, note=provider.note, form=form, logo=logo_name(provider))
 
 
 def _rule(provider: ProviderConfig, config: AuthConfig) -> Callable[[str], str]:

@@ -17,7 +17,6 @@ Sources: pam(3), pam_start(3), pam_conv(3), pam_authenticate(3), pam_acct_mgmt(3
 
 import contextlib
 import ctypes
-import ctypes.util
 import grp
 import json
 import os
@@ -121,7 +120,7 @@ class Transaction:
     """One pam_start, and what is asked of it until pam_end. Raises OSError where there is no libpam."""
 
     def __init__(self, service: str, asked: Answer, talk: Talk) -> None:
-        self._pam = ctypes.CDLL(ctypes.util.find_library("pam") or "libpam.so.0")
+        self._pam = ctypes.CDLL("libpam.so.0")
         self._pam.pam_strerror.restype = ctypes.c_char_p
         self._handle = ctypes.c_void_p()
         # The hub counts failures itself; a delay of PAM's would only keep this process.

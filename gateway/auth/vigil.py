@@ -22,7 +22,7 @@ from gateway.auth.admitting import Admitting
 from gateway.auth.proof import Asked, GoneError, Proof, Proven, UnsureError, as_before
 from portal.auth import RefusedError
 from state.audit import Act, Entry
-from state.config import AuthConfig, ProviderConfig
+from state.config import AuthConfig, LdapConfig, OidcConfig, PamConfig, ProviderConfig
 from state.errors import StateUnavailableError
 from state.records import Standing
 from state.store.all import Store
@@ -146,7 +146,7 @@ class Vigil:
     async def _ask(self, provider: ProviderConfig, proof: Proof, standing: Standing) -> tuple[Proven, str]:
         """What holds of them now. Raises GoneError, UnsureError."""
         oidc = provider.oidc
-        if isinstance(proof, Asked) and standing.asks and (oidc is None or oidc.refresh):
+        if isinstance(proof, Asked) and standing.asks and _refresh(provider):
             return await proof.again(standing)
         if oidc is not None and oidc.refresh and oidc.holds and self._clock() - standing.began >= oidc.holds:
             raise GoneError("It was long ago, and there is nothing to ask again with.")
@@ -176,6 +176,17 @@ class Vigil:
 
     @staticmethod
     def _period(provider: ProviderConfig) -> float:
-        if provider.oidc is None:
+        return _refresh(provider) or RULES_SECONDS
+
+
+def _refresh(provider: ProviderConfig) -> float:
+    """Seconds between two questions to a provider; 0: it is not to be asked."""
+    match provider.kind:
+        case "oidc":
+            return (provider.oidc or OidcConfig()).refresh
+        case "ldap":
+            return (provider.ldap or LdapConfig()).refresh
+        case "pam":
+            return (provider.pam or PamConfig()).refresh
+        case _:
             return USUAL_SECONDS
-        return provider.oidc.refresh or RULES_SECONDS

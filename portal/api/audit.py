@@ -32,8 +32,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def audit(request: Request[Any, Any, Any]) -> Response[bytes]:
         """`about`, `who`, `user`, `server`, `address`, `act`, `outcome`, `since`, `until`, `limit`, `before`.
 
-        Needs `read:audit`; with its filter (as everybody has it for themselves), only what the caller did, and what was
-        done to them. `next` is where older entries are; a page may be short and have one.
+        Needs `read:audit`; with its filter (as everybody has it for themselves), only what was done to the caller, by
+        themselves or by others. `next` is where older entries are; a page may be short and have one.
         """
         asked = Asked(request)
         entries, older = await asked.page(site)

@@ -38,6 +38,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         active = await site.store.servers.many(list(await site.store.servers.active())) if wish.servers else {}
         stopping = [await intent.stop(site, one.user, one.name) for one in active.values() if one.active]
 
+        what = f"shutdown{', with all servers' if wish.servers else ''}"
+        await audit.note(site.store, request, Act.HUB, what=what)
+
         async def end() -> None:
             for server in stopping:
                 if server is not None:

@@ -1,4 +1,4 @@
-"""The audit, for people: admins see all of it, everybody what they did and what was done to them.
+"""The audit, for people: admins see all of it, everybody what was done to them, by themselves or by others.
 
 Owns: `/hub/audit`, and the acts in words. Refuses to know who may read what: `portal.trail`.
 """

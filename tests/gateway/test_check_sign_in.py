@@ -1,5 +1,6 @@
 """What `towpath check` says of the ways to sign in, and PAM where the hub is not root."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from gateway.auth import pam_helper
 from gateway.auth.pam import command
 from gateway.commands.sign_in import _probe
-from state.config import LdapConfig, PamConfig, ProviderConfig
+from state.config import AuthConfig, LdapConfig, PamConfig, ProviderConfig
 from tests.conftest import free_port
 from tests.gateway.test_pam import PLAIN, Machine
 from tests.ldap_server import HUB_DN, HUB_PASSWORD, PEOPLE, Slapd
@@ -22,7 +23,9 @@ ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="makes accounts: needs root"
 
 
 def rows(kind, table):
-    return [finding.row(0) for finding in _probe(ProviderConfig(name="way", kind=kind, **{kind: table}))]
+    provider = ProviderConfig(name="way", kind=kind, **{kind: table})
+    found = asyncio.run(_probe(provider, AuthConfig(provider=(provider,)), "http://127.0.0.1/hub/"))
+    return [finding.row(0) for finding in found]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,8 @@ def test_every_server_of_a_directory_is_asked(slapd):
         ({"bind_password": "wrong"}, "hub's own name and password"),
         ({"ca_file": ""}, "not to be trusted"),
         ({"user_filter": "(uid={name})(x"}, ""),
+        ({"user_base": "ou=nowhere,dc=example,dc=edu"}, "there is no entry ou=nowhere"),
+        ({"groups": "search", "group_base": "ou=nobody,dc=example,dc=edu"}, "there is no entry ou=nobody"),
     ):
         told = rows("ldap", replace(config, servers=(slapd.ldaps,), **wrong))
         assert told[0].startswith("FAIL")

@@ -339,6 +339,36 @@ def test_a_session_that_has_ended_is_forgotten_and_the_provider_told(campus, run
     run(main)
 
 
+def test_a_provider_that_is_away_holds_up_no_sign_out(campus, run, monkeypatch):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        assert (await auth.farewell(visitor.request())).startswith(f"{campus.issuer}/session/end?")
+        engine = auth._proofs["campus"].engine
+
+        async def never():
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(engine, "facts", never)
+        assert await auth.farewell(visitor.request()) == ""
+        monkeypatch.undo()
+        request = visitor.request()
+        assert "Max-Age=0" in await auth.close_session(request)
+        assert await visitor.signed_in() is None
+        assert await auth._store.standings.of_user("alice") == []
+
+    run(main)
+
+
+def test_signing_out_there_too_can_be_switched_off(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        assert await auth.farewell(visitor.request()) == ""
+
+    run(main, oidc={"sign_out": False, "groups_claim": "groups"})
+
+
 # --- the provider speaks first --------------------------------------------------------------------------------
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 

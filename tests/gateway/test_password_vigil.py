@@ -98,3 +98,17 @@ def test_who_is_gone_is_out_who_has_lost_a_group_has_lost_it_and_an_outage_ends_
         assert await inside() == {"bob"}
 
     run(main)
+
+
+def test_a_directory_that_is_not_to_be_asked_again_is_not(slapd, run):
+    slapd.add(person("dora"), group("boss", f"uid=dora,{PEOPLE}"))
+
+    async def main(auth, clock):
+        dora = await enter(auth, "dora")
+        slapd.change(f"dn: uid=dora,{PEOPLE}\nchangetype: delete\n")
+        clock.ahead += 8000.0
+        while await auth.vigil.look():
+            pass
+        assert await dora.signed_in() == "dora"
+
+    run(main, refresh=0)

@@ -344,3 +344,21 @@ def test_labels_are_plain_where_they_can_be():
         origins.label_in(host)
         for host in (b"alice.users.example.org", b"users.example.org", b"hub.example.org", b"a.alice.users.example.org")
     ] == ["alice", "", "", ""]
+
+
+def test_with_https_the_cookies_of_a_persons_host_cannot_be_set_by_a_neighbour():
+    from gateway.hosts import Hosts
+
+    hosts = Hosts(
+        Origins(GatewayConfig(public_url="https://hub.example.org", user_domain="hub.example.org")), base_path="/hub1/"
+    )
+    where, cookie = hosts.lead_in(b"/hub1/user/alice/lab?x=1&y=2", [])
+    assert where.startswith(b"https://hub.example.org/hub1/hub/entrance?state=")
+    assert where.endswith(b"&next=%2Fhub1%2Fuser%2Falice%2Flab%3Fx%3D1%26y%3D2")
+    assert cookie.startswith(b"__Host-towpath-entrance=")
+    assert b"Path=/;" in cookie
+    assert b"Secure" in cookie
+    assert hosts.jar.name == "__Host-towpath-origin"
+    again, same = hosts.lead_in(b"/hub1/user/alice/lab", [cookie.partition(b";")[0]])
+    assert same == cookie, "tabs share it"
+    assert hosts.jar.ticket([b"__Host-towpath-origin=a; __Host-towpath-origin=b"]) == ""

@@ -123,7 +123,7 @@ class Bench:
             data_dir=DATA_DIR,
             oauth=OAuthProvider(
                 store,
-                Registry(store, self.roles, {}, base_path=config.gateway.base_path),
+                Registry(store, self.roles, {}, config=config.gateway),
                 lifetime=3600,
             ),
             shut_down=lambda: self.shut_down.append(self.clock()),

@@ -11,6 +11,7 @@ PUBLIC = {
     ("GET", "/hub/login"),
     ("POST", "/hub/login"),
     ("GET", "/hub/signed-out"),
+    ("GET", "/hub/logo"),
     ("GET", "/hub/logout"),
     ("POST", "/hub/logout"),
     ("GET", "/hub/error/{status:int}"),

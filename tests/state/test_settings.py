@@ -349,3 +349,29 @@ def test_any_tree_is_a_configuration_or_a_list_of_faults(raw):
     found = []
     config = checked(raw, "f", {}, found)
     assert (config is None) is bool(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[audit]\nfile = "audit.jsonl"', "audit.file"),
+        ('[audit]\nsyslog = "/dev/log"', "audit.syslog"),
+        ('[audit]\nsyslog = "tcp://127.0.0.1:514"', "audit.syslog"),
+        ('[audit]\nsyslog = "udp://:514"', "audit.syslog"),
+        ('[audit]\nsyslog = "unix://host/dev/log"', "audit.syslog"),
+        ("[audit]\nentries = 10", "audit.entries"),
+        ("[audit]\ndays = 0", "audit.days"),
+        ('[gateway]\nuser_domain = "hub.example.org"', "gateway.user_domain"),
+        ('[gateway]\npublic_url = "https://h.org"\nuser_domain = "https://hub.example.org"', "gateway.user_domain"),
+        ('[gateway]\npublic_url = "https://h.org"\nuser_domain = "Hub.example.org"', "gateway.user_domain"),
+        ('[gateway]\npublic_url = "https://h.org"\nuser_domain = ".example.org"', "gateway.user_domain"),
+    ],
+)
+def test_the_audits_places_and_a_domain_for_people_are_whole(folder, text, key):
+    assert key in faults(folder, text + "\n")[0]
+
+
+def test_the_audit_may_go_to_a_socket_or_over_udp(folder):
+    for url in ("unix:///dev/log", "udp://127.0.0.1", "udp://[::1]:5514", "udp://log.example.org:514"):
+        (folder / "towpath.toml").write_text(f'[audit]\nfile = "/var/log/audit.jsonl"\nsyslog = "{url}"\n')
+        assert load(None, folder / "data", environment={}).config.audit.syslog == url

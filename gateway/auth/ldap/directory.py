@@ -108,11 +108,16 @@ class Directory:
 
     async def probe(self) -> list[tuple[str, str]]:
         """For each server its URL, and what is wrong with it (`""`: nothing)."""
+        config = self._config
+        bases = [config.user_base, config.group_base if config.groups != "none" else ""] if self.asks else []
         told = []
         for url, server in zip(self._config.servers, self._servers, strict=True):
             try:
                 async with asyncio.timeout(self._config.timeout), await Connection.open(server, self._tls) as directory:
                     await self._as_the_hub(directory)
+                    for base in filter(None, bases):
+                        if not await directory.search(base, parsed("(objectClass=*)"), (), most=1, below=False):
+                            raise LdapError(f"there is no entry {base}, or the hub may not see it.")
             except (LdapError, TimeoutError) as error:
                 told.append((url, str(error) or f"no answer within {self._config.timeout:g} s"))
             else:

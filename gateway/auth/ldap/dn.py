@@ -8,34 +8,40 @@ import re
 from typing import Final
 
 _SPECIAL: Final = frozenset('"+,;<>\\=')
-_ESCAPED: Final = re.compile(r"\\([0-9A-Fa-f]{2}|.)", re.DOTALL)
+_COMMA: Final = re.compile(r"(?<!\\)((?:\\\\)*),")
+_SPACES: Final = re.compile(r"(?<!\\)((?:\\\\)*) +$")
+_ESCAPED: Final = re.compile(rb"\\([0-9A-Fa-f]{2}|.)", re.DOTALL)
 
 
 def escaped(value: str) -> str:
     """A value as it stands in a name (RFC 4514 section 2.4): none can end it or begin another."""
-    out = "".join(f"\\{character}" if character in _SPECIAL else character for character in value)
-    out = out.replace("\0", "\\00")
-    if out.startswith((" ", "#")):
-        out = f"\\{out}"
-    return f"{out[:-1]}\\ " if out.endswith(" ") and not out.endswith("\\ ") else out
+    out = ["\\00" if one == "\0" else f"\\{one}" if one in _SPECIAL else one for one in value]
+    if value.startswith((" ", "#")):
+        out[0] = f"\\{value[0]}"
+    if value.endswith(" "):
+        out[-1] = "\\ "
+    return "".join(out)
 
 
 def parts(name: str) -> tuple[str, ...]:
     """The relative names, each in one form: small letters, one way to escape, no spaces around. `""`: none."""
-    split = re.split(r"(?<!\\)((?:\\\\)*),", name)
-    # re.split keeps the pairs of backslashes before a comma as pieces of their own.
+    split = _COMMA.split(name)
+    # The pairs of backslashes before a comma come as pieces of their own.
     pieces = [split[at] + (split[at + 1] if at + 1 < len(split) else "") for at in range(0, len(split), 2)]
     return tuple(_plain(piece) for piece in pieces) if name.strip() else ()
 
 
 def _plain(piece: str) -> str:
     attribute, _, value = piece.partition("=")
-    return f"{attribute.strip().casefold()}={_ESCAPED.sub(_unescaped, value.strip()).casefold()}"
+    bare = _SPACES.sub(r"\1", value.lstrip(" "))
+    return (
+        f"{attribute.strip().casefold()}={_ESCAPED.sub(_unescaped, bare.encode()).decode(errors='replace').casefold()}"
+    )
 
 
-def _unescaped(match: re.Match[str]) -> str:
+def _unescaped(match: re.Match[bytes]) -> bytes:
     text = match[1]
-    return chr(int(text, 16)) if len(text) == 2 else text  # noqa: PLR2004 - two hex digits
+    return bytes([int(text, 16)]) if len(text) == 2 else text  # noqa: PLR2004 - two hex digits
 
 
 def under(name: str, base: str) -> bool:

@@ -4,6 +4,7 @@ Owns: its parts put together, from what it says to what it proves (name, groups,
 and what is kept to ask it again. Refuses to know sessions, records and the rules of [auth].
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
@@ -30,6 +31,7 @@ log = logging.getLogger("towpath.sign-in")
 
 OVER: Final = frozenset({"invalid_grant", "invalid_token", "bad_refresh_token", "insufficient_scope"})
 """Answers that say that what the hub holds is worth nothing any more (RFC 6749 section 5.2, RFC 6750, GitHub's)."""
+GOODBYE_SECONDS: Final = 2.0
 _FAULTS: Final = (AwayError, ProviderError, UnbelievableError)
 
 
@@ -140,12 +142,16 @@ class OidcProvider:
             log.info("%s was not told that a sign-in is over: %s", self.config.name, error)
 
     async def goodbye(self, standing: Standing) -> str:
-        """The URL at which they sign out there too; `""`: there is none, or nobody wants it."""
+        """The URL at which they sign out there too; `""`: there is none, or nobody wants it.
+
+        A provider that is away holds nobody up: their session here has not ended yet.
+        """
         if not self.given.sign_out:
             return ""
         try:
-            return await self.engine.goodbye(self._open(standing).id, self.signed_out)
-        except (*_FAULTS, GoneError) as error:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                return await self.engine.goodbye(self._open(standing).id, self.signed_out)
+        except (*_FAULTS, GoneError, TimeoutError) as error:
             log.info("There is no way to sign out at %s: %s", self.config.name, error)
             return ""
 
