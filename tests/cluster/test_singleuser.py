@@ -32,8 +32,12 @@ def test_it_runs_on_a_node_as_its_user_and_its_token_is_for_nobody_to_see(slurm,
             code = "import os, getpass; (getpass.getuser(), os.environ['SLURMD_NODENAME'], os.environ['MEM_LIMIT'])"
             told = asyncio.run(run_cell(url, code, headers))
             assert re.fullmatch(rf"\('alice', 'cn\d', '{1 << 30}'\)", told), told
-            tokens = api.get("/users/alice/tokens").json()["api_tokens"]
-            assert next(one["last_activity"] for one in tokens if one["note"] == "The server alice/")
+
+            def called():
+                tokens = api.get("/users/alice/tokens").json()["api_tokens"]
+                return next(one["last_activity"] for one in tokens if one["note"] == "The server alice/")
+
+            eventually(called, seconds=15, what="a call of its own")
             api.delete("/users/alice/server")
             hub.until(api, "alice", status="stopped")
 
