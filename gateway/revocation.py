@@ -26,18 +26,21 @@ class Revocation:
         self._mirror = mirror
         self._tunnel = tunnel
         self._tasks: set[asyncio.Task[None]] = set()
+        self._due: set[str] = set()
 
     def __call__(self, digests: frozenset[str], user: str) -> None:
         """End what these credentials opened; what this user (or who goes by this group) opened is checked anew."""
         if digests:
             self._tunnel.close_where(lambda caller: caller.digest in digests, SIGNED_OUT, "signed out")
-        if user:
+        if user and user not in self._due:  # a roster changes a group once per person: one look is enough
+            self._due.add(user)
             task = asyncio.get_running_loop().create_task(self._check(user))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _check(self, user: str) -> None:
         """End what is no longer proven, or no longer allowed. Without an answer nothing is ended: the next will."""
+        self._due.discard(user)
         for digest in self._held(user):
             try:
                 identity = await self._mirror.identify_session(digest) or await self._mirror.identify_token(digest)

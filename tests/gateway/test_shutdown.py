@@ -1,0 +1,61 @@
+"""The end of a real hub by the API: its processes end, people's servers go on unless they are to end too."""
+
+import contextlib
+import sys
+
+import pytest
+from hub import ROOT, Hub, children, eventually
+
+CONFIG = f"""
+[auth]
+admins = ["carol"]
+
+[[auth.provider]]
+name = "test"
+kind = "test"
+
+[[cluster]]
+name = "local"
+kind = "local"
+
+[[profile]]
+name = "echo"
+cluster = "local"
+app = "web"
+command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
+default_path = ""
+"""
+
+
+@pytest.fixture
+def hub(tmp_path):
+    hub = Hub(tmp_path, config=CONFIG).start()
+    yield hub
+    hub.stop()
+
+
+def ready(hub, carol):
+    carol.post("/hub/api/users/carol/server", json={})
+    eventually(lambda: carol.get("/hub/api/users/carol/server").json()["ready"], what="the server")
+
+
+def test_the_hub_ends_and_a_server_goes_on_until_it_is_to_end_too(hub):
+    with contextlib.closing(hub.browser_of("carol")) as carol:
+        ready(hub, carol)
+        mine = {pid for pid, _ in children(hub.process.pid)}
+        assert mine
+        assert carol.post("/hub/api/shutdown", json={}).status_code == 202
+    assert hub.process.wait(60) == 0
+    hub.stop()
+    hub.output.clear()
+    hub.start()
+    with contextlib.closing(hub.browser_of("carol")) as carol:
+        assert carol.get("/hub/api/users/carol/server").json()["ready"]
+        eventually(lambda: carol.get("/user/carol/").status_code == 200, what="the app, as it was")
+        assert carol.post("/hub/api/shutdown", json={"servers": True}).status_code == 202
+    assert hub.process.wait(60) == 0
+    hub.stop()
+    hub.output.clear()
+    hub.start()
+    with contextlib.closing(hub.browser_of("carol")) as carol:
+        assert carol.get("/hub/api/users/carol/server").json()["stopped"]
