@@ -2,7 +2,6 @@
 
 from msgspec.structs import replace
 
-from state.audit import Wanted
 from state.config import RoleConfig
 from state.records import User
 from tests.portal.conftest import CONFIG
@@ -114,29 +113,3 @@ def test_groups_in_a_users_record_are_changed_by_whoever_may_change_the_groups(b
         assert (await bench.store.groups.members("bio"))["bio"] == ["alice", "carl"]
 
     bench(main, config=WITH_ROLES)
-
-
-def test_what_admins_do_to_groups_services_and_the_hub_is_in_the_audit(bench):
-    async def main(bench):
-        client = bench.client(bench.session(await bench.user("carol", admin=True)))
-        await client.post(f"{GROUPS}/bio", json={"users": ["carol"]})
-        await client.request("DELETE", f"{GROUPS}/bio/users", json={"users": ["carol"]})
-        await client.put(f"{GROUPS}/bio/properties", json={})
-        await client.delete(f"{GROUPS}/bio")
-        await client.post("/hub/api/services/extra", json={"url": ""})
-        await client.delete("/hub/api/services/extra")
-        await client.post("/hub/api/proxy")
-        await client.post("/hub/api/shutdown", json={})
-        entries = (await bench.store.audit.page(Wanted(who="carol")))[0]
-        assert [entry.what for entry in entries][::-1] == [
-            "bio: made carol",
-            "bio: out carol",
-            "bio: properties",
-            "bio: removed",
-            "extra: made",
-            "extra: removed",
-            "routes checked",
-            "shutdown",
-        ]
-
-    bench(main)
