@@ -9,8 +9,9 @@ from typing import Protocol
 
 from tests.bench import loads
 from tests.bench.jupyterhub import JupyterHub
-from tests.bench.process import BENCH_PYTHON, HERE, Child, bench_environment, free_port
+from tests.bench.process import BENCH_PYTHON, HERE, Child, bench_environment
 from tests.bench.towpath import COOKIE, Towpath
+from tests.ports import free_port
 
 CLIENT = "bench"
 SECRET = "a secret of the benchmark's"
