@@ -64,7 +64,7 @@ def wrk_result(text: str) -> dict[str, float]:
         if found := re.search(fault, text):
             raise ValueError(found[0])
     rate = re.search(r"Requests/sec:\s+([0-9.]+)", text)
-    marks = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", text, flags=re.MULTILINE))
+    marks = dict(re.findall(r"^\s+(50|99)%\s+(\S+) *$", text, flags=re.MULTILINE))
     if not rate or set(marks) != {"50", "99"}:
         raise ValueError(f"wrk said: {text[-300:]}")
     return {"rate": float(rate[1]), "p50": seconds(marks["50"]), "p99": seconds(marks["99"])}

@@ -40,6 +40,8 @@ def test_a_round_that_lacks_a_side_gives_no_ratio():
 
 def test_wrks_words_become_figures():
     assert wrk_result(WRK) == pytest.approx({"rate": 19998.5, "p50": 812e-6, "p99": 3.25e-3})
+    slow = WRK.replace("812.00us", "1.19s ").replace("3.25ms", "1.85s ")  # wrk pads seconds behind
+    assert (wrk_result(slow)["p50"], wrk_result(slow)["p99"]) == (1.19, 1.85)
 
 
 def test_an_answer_that_is_no_success_spoils_wrks_figures():
