@@ -87,6 +87,7 @@ def lines(
         host = ""
     peer = peer if _FOR.fullmatch(peer) else "unknown"
     chain = [*chain, peer][-_CHAIN_MAX:]
+    real = chain[-2] if len(chain) > 1 else peer  # whom the proxy heard it from: left of it is what clients write
     found = _PORT.search(host)
     port = found[1] if found else ("443" if scheme == "https" else "80")
     forwarded = ", ".join(f"for={_quote(node)}" for node in chain)
@@ -95,7 +96,7 @@ def lines(
     forwarded += f";proto={scheme}"
     text = (
         f"Forwarded: {forwarded}\r\nX-Forwarded-For: {', '.join(chain)}\r\n"
-        f"X-Forwarded-Proto: {scheme}\r\nX-Forwarded-Port: {port}\r\nX-Real-IP: {chain[0]}\r\n"
+        f"X-Forwarded-Proto: {scheme}\r\nX-Forwarded-Port: {port}\r\nX-Real-IP: {real}\r\n"
     )
     if host:
         text += f"X-Forwarded-Host: {host}\r\n"

@@ -121,6 +121,14 @@ def test_forwarded_fields_of_a_trusted_proxy_are_kept_and_its_address_added():
     assert found[b"forwarded"] == [b'for="[2001:db8::1]", for=192.0.2.1;proto=https']
 
 
+def test_what_a_client_writes_in_front_of_the_chain_is_not_its_real_address():
+    found = request(
+        [(b"host", b"hub.example"), (b"x-forwarded-for", b"10.0.0.1, 198.51.100.7")],
+        networks=(ip_network("192.0.2.0/24"),),
+    )
+    assert found[b"x-real-ip"] == [b"198.51.100.7"]
+
+
 @given(st.binary(max_size=60), st.binary(max_size=60), st.text(max_size=30))
 def test_nothing_that_a_trusted_proxy_says_breaks_a_line(chain, host, own):
     lines = forwarded.lines(
