@@ -76,7 +76,9 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
 
 def page(site: Site, template: str, status: int = 200, **values: Any) -> Response[bytes]:
     """A page for a person."""
-    return Response(site.render(template, **values), status_code=status, media_type="text/html", headers=PAGE_HEADERS)
+    return Response(
+        site.render(template, **values), status_code=status, media_type="text/html", headers=site.page_headers
+    )
 
 
 def go(url: str, *, status: int = 303, cookie: str = "") -> Response[bytes]:

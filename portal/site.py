@@ -15,10 +15,11 @@ from portal import times
 from portal.auth import Auth
 from portal.oauth import Provider
 from portal.statics import Statics
-from state.config import Config
+from state.config import Config, GatewayConfig
 from state.files import logos
 from state.mirror import Mirror
 from state.names import escape, server_path
+from state.origins import Origins
 from state.roles import Roles
 from state.store.all import Store
 
@@ -38,6 +39,19 @@ PAGE_HEADERS: Final = {
     "X-JupyterHub-Version": JUPYTERHUB_VERSION,
 }
 """What every page carries. No page holds an inline script or style."""
+
+
+def page_headers(config: GatewayConfig) -> dict[str, str]:
+    """The same for a page with forms.
+
+    Chromium holds `form-action` against all that a form's answer redirects to: the sign-in may lead on into the origin of
+    a person's servers.
+    """
+    if not config.user_domain:
+        return PAGE_HEADERS
+    policy = PAGE_HEADERS["Content-Security-Policy"]
+    allowed = policy.replace("form-action 'self'", f"form-action 'self' {Origins(config).every}")
+    return {**PAGE_HEADERS, "Content-Security-Policy": allowed}
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,7 @@ class Look:
         self.hub = f"{self.base}hub/"
         self.public_url = config.gateway.public_url.rstrip("/").removesuffix(self.base.rstrip("/"))
         self.version = version
+        self.page_headers = page_headers(config.gateway)
         self.clock = clock
         self.statics = Statics(f"{self.hub}static/", more=logos(config))
         self._templates = Environment(

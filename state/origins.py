@@ -30,6 +30,8 @@ class Origins:
         host = f"[{public.hostname}]" if ":" in public.hostname else public.hostname
         self.hub = f"{public.scheme}://{host}{port}"
         """The hub's own origin."""
+        self.every = f"{public.scheme}://*.{config.user_domain}{port}"
+        """All persons' origins, as a Content-Security-Policy names them (CSP level 3, host-source)."""
         self._scheme, self._port = public.scheme, port
         self._suffix = f".{config.user_domain}".encode()
         self._domain = config.user_domain

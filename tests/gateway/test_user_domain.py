@@ -4,7 +4,7 @@ import asyncio
 import re
 import shutil
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -289,40 +289,53 @@ def test_a_host_that_is_nobodys_is_not_answered(hub):
         assert answer.status_code in {400, 421}, host
 
 
-def test_in_a_real_browser_a_server_opens_at_its_own_host_and_cannot_read_the_hub(hub):
+@contextmanager
+def chromium():
+    arguments = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--host-resolver-rules=MAP *.localhost 127.0.0.1",
+    ]
     with sync_playwright() as playwright:
-        arguments = [
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--host-resolver-rules=MAP *.localhost 127.0.0.1",
-        ]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
         with closing(browser):
-            page = browser.new_page()
-            page.goto(hub.at("", "/hub/login"))
-            page.get_by_role("button", name="alice").click()
-            page.wait_for_url("**/hub/home")
-            page.get_by_role("link", name="Open").first.click()
-            page.wait_for_url(f"{hub.at('alice')}/user/alice/**")
-            assert '"head"' in page.content()
-            cookies = {(cookie["domain"], cookie["name"]): cookie for cookie in page.context.cookies()}
-            assert ("localhost", "towpath-session") in cookies
-            assert ("alice.localhost", "towpath-origin") in cookies
-            assert all(cookie["httpOnly"] for cookie in cookies.values())
-            seen = page.evaluate(
-                """async (hub) => {
-                  try { return (await (await fetch(hub + '/hub/api/user', {credentials: 'include'})).text()) }
-                  catch (error) { return 'refused' }
-                }""",
-                hub.at(""),
-            )
-            assert seen == "refused"
-            assert page.evaluate("document.cookie") == ""
+            yield browser.new_page()
+
+
+def test_in_a_real_browser_a_link_into_a_server_survives_the_sign_in(hub):
+    with chromium() as page:
+        page.goto(hub.at("alice", "/user/alice/deep?x=1"))
+        page.get_by_role("button", name="alice").click()
+        page.wait_for_url(f"{hub.at('alice')}/user/alice/deep?x=1")
+        assert '"head"' in page.content()
+
+
+def test_in_a_real_browser_a_server_opens_at_its_own_host_and_cannot_read_the_hub(hub):
+    with chromium() as page:
+        page.goto(hub.at("", "/hub/login"))
+        page.get_by_role("button", name="alice").click()
+        page.wait_for_url("**/hub/home")
+        page.get_by_role("link", name="Open").first.click()
+        page.wait_for_url(f"{hub.at('alice')}/user/alice/**")
+        assert '"head"' in page.content()
+        cookies = {(cookie["domain"], cookie["name"]): cookie for cookie in page.context.cookies()}
+        assert ("localhost", "towpath-session") in cookies
+        assert ("alice.localhost", "towpath-origin") in cookies
+        assert all(cookie["httpOnly"] for cookie in cookies.values())
+        seen = page.evaluate(
+            """async (hub) => {
+              try { return (await (await fetch(hub + '/hub/api/user', {credentials: 'include'})).text()) }
+              catch (error) { return 'refused' }
+            }""",
+            hub.at(""),
+        )
+        assert seen == "refused"
+        assert page.evaluate("document.cookie") == ""
 
 
 @given(
