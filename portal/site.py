@@ -44,8 +44,8 @@ PAGE_HEADERS: Final = {
 def page_headers(config: GatewayConfig) -> dict[str, str]:
     """The same for a page with forms.
 
-    Chromium holds `form-action` against all that a form's answer redirects to: a sign-in may lead on into the origin of a
-    person's servers.
+    Chromium holds `form-action` against all that a form leads to: a sign-in may lead on into the origin of a person's
+    servers.
     """
     if not config.user_domain:
         return PAGE_HEADERS
