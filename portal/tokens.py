@@ -83,9 +83,11 @@ def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list
     for scope in asked:
         whole = scopes.granted([scope], user.name)
         if scope not in METASCOPES and (not whole or not whole <= _both([scope], owners, identity, user)):
+            own = f"{scope}!user"
+            hint = f" Of your own: {own}" if "!" not in scope and _both([own], owners, identity, user) else ""
             raise HTTPException(
                 status_code=400,
-                detail=f"The scope {scope[:100]!r} is not to be had: unknown, or more than you have.",
+                detail=f"The scope {scope[:100]!r} is not to be had: unknown, or more than you have.{hint}",
             )
     return _both(asked, owners, identity, user)
 

@@ -1,5 +1,7 @@
 """Tokens in the API, and the rest of the hub's own answers."""
 
+import re
+
 from msgspec.structs import replace
 
 from state.config import AuthConfig
@@ -73,6 +75,21 @@ def test_roles_of_a_token_are_short_for_their_scopes(bench):
         assert made["scopes"] == ["read:users:activity!user=alice", "users:activity!user=alice"]
         assert "servers!user=alice" in (await mine.post(url, json={"roles": ["token"]})).json()["scopes"]
         assert (await mine.post(url, json={"roles": ["no-such-role"]})).status_code == 403
+
+    bench(main)
+
+
+def test_what_the_page_shows_as_an_example_is_to_be_had_and_a_scope_too_wide_leads_to_it(bench):
+    async def main(bench):
+        mine = bench.client(bench.session(await bench.user()))
+        example = re.search(r'id="scopes".*?placeholder="([^"]+)"', (await mine.get("/hub/token")).text)[1]
+        made = await mine.post("/hub/token", data={"note": "", "expires_in": "3600", "scopes": example})
+        assert made.status_code == 200
+        for named in example.split():
+            wide = named.removesuffix("!user")
+            refused = await mine.post("/hub/api/users/alice/tokens", json={"scopes": [wide]})
+            assert refused.status_code == 400
+            assert f"Of your own: {wide}!user" in refused.json()["message"]
 
     bench(main)
 
