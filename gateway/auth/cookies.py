@@ -10,7 +10,6 @@ section 4.1.3.2). Two cookies of that name are one too many: somebody tossed one
 from typing import Final
 
 PLAIN_NAME: Final = "towpath-session"
-HOST_NAME: Final = "__Host-towpath-session"
 FLOW_NAME: Final = "towpath-sign-in"
 """Of the browser that has begun to sign in somewhere else: nobody is signed in by it."""
 KNOWN_NAME: Final = "towpath-known"

@@ -20,7 +20,6 @@ TOO_BIG: Final = 1009
 _WHOLE_TEXT: Final = 0x80 | TEXT
 _WHOLE_BINARY: Final = 0x80 | BINARY
 _SHORT: Final = 126
-_LONG: Final = 127
 _REASON_MAX: Final = 123
 
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from chromium import launch
 from hub import Hub, eventually, stub_config
 from stage import Stage
 
@@ -20,15 +21,6 @@ from state.catalog import Grants
 from state.records import Endpoint, Event, JobRef, Reason, Status, User, Waiting
 from state.store.all import Store
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LOOKS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
 MORE = """
 [[profile]]
@@ -352,7 +344,7 @@ def slurm(folder: Path, *, show: Callable[[Browser, Stage, Path], None]) -> None
     try:
         stage.start()
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+            browser = launch(playwright)
             show(browser, stage, folder)
             browser.close()
     finally:
@@ -370,7 +362,7 @@ def local(folder: Path) -> None:
     hub = Hub(place, config=config).start()
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+            browser = launch(playwright)
             tour(browser, hub, folder)
             browser.close()
     finally:

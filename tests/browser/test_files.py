@@ -1,21 +1,12 @@
 """Files of a real Jupyter server in a real Chromium: they have an origin of their own, and JupyterLab shows them still."""
 
-import shutil
-
 import pytest
 from hub import ROOT, Hub, eventually
 from playwright.sync_api import expect, sync_playwright
 
+from tests.chromium import launch
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SLOW = 90_000
 EVIL = """<!doctype html><title>waiting</title><script>
 fetch('/hub/api/user', {credentials: 'include'}).then(answer => answer.text()).then(
@@ -38,7 +29,7 @@ def test_a_page_among_somebodys_files_cannot_ask_the_hub_and_lab_shows_a_picture
         hub.start_server(api)
         eventually(lambda: hub.ready(api), seconds=90, what="JupyterLab")
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+            browser = launch(playwright)
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.set_default_timeout(SLOW)
             page.goto(hub.fresh_link())

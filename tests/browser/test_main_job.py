@@ -1,6 +1,5 @@
 """The main job in a real Chromium: sign in by the link, work in JupyterLab, stop, sign out."""
 
-import shutil
 from contextlib import suppress
 
 import pytest
@@ -8,16 +7,9 @@ from hub import ROOT, Hub, eventually
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect, sync_playwright
 
+from tests.chromium import launch
+
 pytestmark = pytest.mark.browser
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SLOW = 90_000  # milliseconds: JupyterLab's first page on a small machine
 
 
@@ -46,9 +38,7 @@ def hub(tmp_path, home):
 @pytest.fixture
 def page():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), headless=True, args=CHROMIUM_ARGUMENTS
-        )
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(SLOW)
         yield page

@@ -1,12 +1,10 @@
 """The password form in a real Chromium, on a small screen, with a real directory behind it."""
 
-import shutil
-
 import pytest
 from hub import Hub, stub_config
 from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.test_main_job import CHROMIUM_ARGUMENTS
+from tests.chromium import launch
 from tests.ldap_server import GROUPS, HUB_DN, HUB_PASSWORD, PEOPLE, Slapd, group, person
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -49,9 +47,7 @@ group_base = "{GROUPS}"
 @pytest.fixture
 def page():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), headless=True, args=CHROMIUM_ARGUMENTS
-        )
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": 360, "height": 640})
         page.set_default_timeout(30_000)
         yield page

@@ -1,6 +1,5 @@
 """The admin's pages in a real Chromium: by keyboard alone, on a phone, without a fault in the console."""
 
-import shutil
 import time
 
 import pytest
@@ -9,17 +8,9 @@ from stage import Stage
 
 from state.audit import Act, Entry
 from state.records import User
+from tests.chromium import launch
 
 pytestmark = pytest.mark.browser
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +32,7 @@ def stage(tmp_path_factory):
 @pytest.fixture
 def page(stage):
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": 360, "height": 800})
         page.set_default_timeout(30_000)
         page.faults = []

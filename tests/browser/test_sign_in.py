@@ -1,6 +1,5 @@
 """Signing in by a real identity provider in a real Chromium: there, back, out again, and out there too."""
 
-import shutil
 from contextlib import contextmanager
 
 import pytest
@@ -9,7 +8,7 @@ from playwright.sync_api import expect, sync_playwright
 from ports import free_port
 from stage import Stage
 
-from tests.browser.test_main_job import CHROMIUM_ARGUMENTS
+from tests.chromium import launch
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -17,9 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 @contextmanager
 def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), headless=True, args=CHROMIUM_ARGUMENTS
-        )
+        browser = launch(playwright)
         page = browser.new_page()
         page.set_default_timeout(60_000)
         yield page

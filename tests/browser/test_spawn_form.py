@@ -1,6 +1,5 @@
 """The start form and the waiting page in a real Chromium: by mouse, by keyboard, and without scripts."""
 
-import shutil
 import time
 
 import pytest
@@ -9,17 +8,9 @@ from playwright.sync_api import expect, sync_playwright
 from stage import Stage
 
 from state.records import Event, JobRef, Status, Waiting
+from tests.chromium import launch
 
 pytestmark = pytest.mark.browser
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +24,7 @@ def stage(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), headless=True, args=ARGUMENTS)
+        browser = launch(playwright)
         yield browser
         browser.close()
 

@@ -1,14 +1,14 @@
 """The main job on a real cluster, in a real Chromium: from the form to a notebook on a GPU node, and back."""
 
 import re
-import shutil
 from contextlib import suppress
 
 import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.test_main_job import CHROMIUM_ARGUMENTS, SLOW
+from tests.browser.test_main_job import SLOW
+from tests.chromium import launch
 from tests.cluster.slurm_hub import SlurmHub, short
 from tests.hub import eventually
 
@@ -26,9 +26,7 @@ def hub(slurm, short_folder):
 @pytest.fixture
 def browser():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), headless=True, args=CHROMIUM_ARGUMENTS
-        )
+        browser = launch(playwright)
         yield browser
         browser.close()
 

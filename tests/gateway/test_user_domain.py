@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 import sys
 from contextlib import closing, contextmanager
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from state.config import GatewayConfig
 from state.origins import LABEL, Origins, label
+from tests.chromium import launch
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -291,18 +291,8 @@ def test_a_host_that_is_nobodys_is_not_answered(hub):
 
 @contextmanager
 def chromium():
-    arguments = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--host-resolver-rules=MAP *.localhost 127.0.0.1",
-    ]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        browser = launch(playwright, "--host-resolver-rules=MAP *.localhost 127.0.0.1")
         with closing(browser):
             yield browser.new_page()
 

@@ -1,14 +1,13 @@
 """A service on another origin signs people in, in a real Chromium: by the sign-in page, and by the page that asks."""
 
 import secrets
-import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.test_main_job import CHROMIUM_ARGUMENTS
+from tests.chromium import launch
 from tests.jupyterhub.rig import serving
 from tests.ports import free_port
 
@@ -54,9 +53,7 @@ def back():
 @pytest.fixture
 def page():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), headless=True, args=CHROMIUM_ARGUMENTS
-        )
+        browser = launch(playwright)
         page = browser.new_page()
         page.set_default_timeout(30_000)
         yield page

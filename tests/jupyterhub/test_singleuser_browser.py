@@ -1,13 +1,13 @@
 """JupyterHub's single-user server in a real Chromium: signed in by the dance, a kernel runs, signing out ends it."""
 
-import shutil
 from contextlib import suppress
 
 import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.test_main_job import CHROMIUM_ARGUMENTS, SLOW
+from tests.browser.test_main_job import SLOW
+from tests.chromium import launch
 from tests.hub import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -16,9 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 @pytest.fixture
 def page():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), headless=True, args=CHROMIUM_ARGUMENTS
-        )
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(SLOW)
         yield page
