@@ -17,7 +17,7 @@ from batch.slurm.comment import Owner, attempt_of, read
 from batch.slurm.ending import Ended, cause
 from batch.slurm.identity import same_person
 from batch.slurm.reasons import waiting
-from batch.slurm.states import job_state
+from batch.slurm.states import RUNS, job_state
 from state.records import Reason, Waiting
 
 Places = Mapping[int, tuple[int, int]]
@@ -104,13 +104,13 @@ def view(mine: Mine, places: Places, *, now: float, ending: Reason | None = None
         reason="",
         exit_code=exit_code(job) if state.final else None,
         started=job.started,
-        deadline=job.ends if job.state == "RUNNING" else None,
+        deadline=job.ends if job.state in RUNS else None,
         record=owner.record,
         waiting=_waiting(job, places, now) if state is JobState.QUEUED else None,
         node=job.node if state is JobState.ACTIVE else "",
         ending=ending or cause(facts_of(job), user=owner.user) if state.final else None,
         # One that is put back counts the run to come already, while its last one still ends (COMPLETING).
-        restarts=job.restarts if job.state in ("PENDING", "RUNNING") else 0,
+        restarts=job.restarts if job.state == "PENDING" or job.state in RUNS else 0,
     )
 
 

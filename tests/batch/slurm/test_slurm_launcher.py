@@ -577,14 +577,26 @@ def test_a_waiting_job_says_why_and_where_it_stands(one, slurm, clock):
     run(body())
 
 
-def test_a_running_job_has_a_node_a_begin_and_an_end(one, slurm, clock):
+@pytest.mark.parametrize("word", ["RUNNING", "SIGNALING", "RESIZING"])
+def test_a_running_job_has_a_node_a_begin_and_an_end(one, slurm, clock, word):
     async def body():
         spec = job(again=False)
         await one.submit(spec)
-        slurm.step(1, "RUNNING", node="cn1", started=clock.now, ends=clock.now + 3600)
+        slurm.step(1, word, node="cn1", started=clock.now, ends=clock.now + 3600)
         view = (await one.poll())[spec.attempt]
         assert (view.node, view.started, view.deadline) == ("cn1", clock.now, clock.now + 3600)
         assert view.waiting is None
+
+    run(body())
+
+
+def test_when_a_job_that_completes_did_end_is_no_deadline(one, slurm, clock):
+    async def body():
+        spec = job(again=False)
+        await one.submit(spec)
+        slurm.step(1, "COMPLETING", node="cn1", started=clock.now - 60, ends=clock.now)
+        view = (await one.poll())[spec.attempt]
+        assert (view.state, view.deadline) == (JobState.ACTIVE, None)
 
     run(body())
 
