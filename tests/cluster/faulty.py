@@ -269,7 +269,9 @@ class Person:
     def app(self, server: str = "", path: str = "hello") -> dict:
         """What the app answers at the server's URL."""
         answer = self.browser.get(self.url(server) + path)
-        assert answer.status_code == 200, answer.text
+        if answer.status_code != 200:
+            told = "\n".join(self.hub.output[-25:])
+            raise AssertionError(f"{answer.text}\n{self.model(server)}\n{self.pending(server)}\n{told}")
         return answer.json()
 
     def answers(self, server: str = "") -> dict:
