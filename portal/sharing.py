@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from litestar.exceptions import HTTPException
+from msgspec import Struct
 
 from portal.access import View
 from portal.models import is_ready
@@ -21,6 +22,8 @@ from state.records import Server, Share, ShareCode, User
 FULL: Final = "access:servers"
 READING: Final = "read:access:servers"
 SCOPES_MAX: Final = 20
+MORE: Final = (("start:servers", "start it"), ("delete:servers", "stop it"), ("shares", "share it with others"))
+"""What a share may let somebody do beside using the app."""
 
 
 def filtered(wanted: Iterable[str] | None, owner: str, server: str) -> tuple[str, ...]:
@@ -79,19 +82,66 @@ def code_model(site: Site, code: ShareCode, servers: Mapping[str, Server], *, se
 
 def in_words(shared: Iterable[str]) -> str:
     """What a share lets somebody do, for the one who is about to accept it."""
-    names = {scope.partition("!")[0] for scope in shared}
+    held = _within(shared)
     words = []
-    if any(FULL in scopes.WITHIN[name] for name in names):
+    if FULL in held:
         words.append("use it as its owner does: read and change files, and run code in the owner's name")
-    elif any(READING in scopes.WITHIN[name] for name in names):
+    elif READING in held:
         words.append("look at it: read what it shows, change and run nothing")
-    if any("start:servers" in scopes.WITHIN[name] for name in names):
-        words.append("start it")
-    if any("delete:servers" in scopes.WITHIN[name] for name in names):
-        words.append("stop it")
-    if not words:
-        words.append("see that it is there, and whether it runs")
-    return "; ".join(words)
+    return "; ".join([*words, *_more(held)]) or "see that it is there, and whether it runs"
+
+
+def in_short(shared: Iterable[str]) -> str:
+    """The same in a word or two, for a table: `full`, `read-only, start it`."""
+    held = _within(shared)
+    words = ["full"] if FULL in held else ["read-only"] if READING in held else []
+    return ", ".join([*words, *_more(held)]) or "see that it is there"
+
+
+def opens(shared: Iterable[str]) -> bool:
+    """Whether a share lets somebody into the app, in full or to look."""
+    return READING in _within(shared)
+
+
+def beyond_reading(shared: Iterable[str]) -> tuple[str, ...]:
+    """Those of a share's scopes that give full access."""
+    return tuple(scope for scope in shared if FULL in _within([scope]))
+
+
+class Guest(Struct, frozen=True, kw_only=True):
+    """A server that others have shared with somebody. `groups`: by which of theirs; `own`: with them by name."""
+
+    owner: str
+    server: str
+    scopes: tuple[str, ...]
+    groups: tuple[str, ...]
+    own: bool
+
+
+def by_server(shares: Iterable[Share]) -> list[Guest]:
+    """What somebody and their groups were given, each server once, by owner and name."""
+    found: dict[tuple[str, str], list[Share]] = {}
+    for share in shares:
+        found.setdefault((share.owner, share.server), []).append(share)
+    return [
+        Guest(
+            owner=owner,
+            server=server,
+            scopes=tuple(sorted({scope for share in given for scope in share.scopes})),
+            groups=tuple(share.group for share in given if share.group),
+            own=any(share.user for share in given),
+        )
+        for (owner, server), given in sorted(found.items())
+    ]
+
+
+def _within(shared: Iterable[str]) -> frozenset[str]:
+    """The names of these scopes and of all that they contain."""
+    return frozenset[str]().union(*(scopes.WITHIN[scope.partition("!")[0]] for scope in shared))
+
+
+def _more(held: frozenset[str]) -> list[str]:
+    return [words for scope, words in MORE if scope in held]
 
 
 def _server_model(site: Site, owner: str, server: str, servers: Mapping[str, Server]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What was shared with a user or a group: list, look, leave.
 
-Owns: `/users/{name}/shared` and `/groups/{name}/shared`. Refuses to know who gave it, and to change what was given.
+Owns: `/users/{name}/shared` and `/groups/{name}/shared`. Refuses to know who gave it, and to change what was given
+(`portal.giving`).
 """
 
 from typing import Any
@@ -8,14 +9,13 @@ from typing import Any
 from litestar import Request, Response, delete
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit
+from portal import giving
 from portal.access import View, need_anywhere, need_user
 from portal.api.shares import answer, one, server_of
 from portal.paging import page_of
 from portal.replies import empty, reply
 from portal.site import Site
 from portal.verbs import read
-from state.audit import Act
 from state.errors import NotFoundError
 from state.records import Share
 from state.store.shares import recipients_of
@@ -37,18 +37,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         return f"group:{group.name}"
 
     async def known(request: Request[Any, Any, Any], key: str) -> Share:
-        owner, server = request.path_params["owner"], server_of(request)
-        for share in await store.shares.of(key):
-            if (share.owner, share.server) == (owner, server):
-                return share
-        raise NotFoundError(f"There is no such share of {owner}'s.")
+        return await giving.held(site, key, request.path_params["owner"], server_of(request))
 
     async def leave(request: Request[Any, Any, Any], key: str) -> Response[bytes]:
-        share = await known(request, key)
-        await store.shares.revoke(share)
-        await audit.note(
-            store, request, Act.SHARE_REVOKED, user=share.owner, server=share.server, what=f"of {key}, who left"
-        )
+        await giving.leave(site, request, key, request.path_params["owner"], server_of(request))
         return empty(204)
 
     @read("/users/{name:str}/shared")
