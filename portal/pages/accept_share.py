@@ -49,7 +49,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         me = in_person(request).user
         asked = arguments(request)
         code = await brought(asked.get("code", ""), me)
-        return page(
+        shown = page(
             site,
             "accept-share.html",
             user=me,
@@ -60,6 +60,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             expires=code.expires,
             next=safe_next(asked.get("next"), site.base),
         )
+        # The code is in this page's address, and the next page may be the owner's app, which logs where visitors came
+        # from for all to read who may look at its files.
+        shown.headers["Referrer-Policy"] = "strict-origin"
+        return shown
 
     @post("/accept-share")
     async def accept(request: Request[Any, Any, Any]) -> Response[bytes]:

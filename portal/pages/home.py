@@ -1,4 +1,4 @@
-"""Home: a person's servers, and what can be done with each.
+"""Home: a person's servers, what can be done with each, and what others share with them.
 
 Owns: `/hub/home`. Refuses to know how anything starts or stops.
 """
@@ -8,16 +8,20 @@ from typing import Any, Final
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal.access import need_user, signed_in
+from portal import sharing
+from portal.access import View, need_user, signed_in
+from portal.models import is_ready
 from portal.pages.audit import WORDS
 from portal.pages.forms import asks_for, has_options, open_url
-from portal.replies import go, page, read_form
+from portal.replies import arguments, go, page, read_form
 from portal.site import Site
 from portal.verbs import read
 from state.audit import Entry
 from state.errors import NameRuleError
-from state.names import server_name
-from state.records import Status
+from state.identity import Identity
+from state.names import server_key, server_name
+from state.records import Server, Status, User
+from state.store.shares import recipients_of
 
 VISITS_SHOWN: Final = 5
 
@@ -29,6 +33,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         me = signed_in(request).user
         identity, user = await need_user(site, request, "read:servers", me.name)
         servers = await site.store.servers.of_user(user.name)
+        view = View(identity)
+        shares = await site.store.shares.of_owner(user.name) if view("read:shares", user, None) else []
         return page(
             site,
             "home.html",
@@ -49,6 +55,16 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             open_url=lambda server: open_url(site, server, ""),
             problem=problem,
             typed=typed,
+            may=view,
+            shared={
+                server.name: [share.user or share.group for share in shares if share.server == server.name]
+                for server in servers
+            },
+            guest=await _guest(site, identity, user),
+            is_ready=is_ready,
+            in_short=sharing.in_short,
+            opens=sharing.opens,
+            told="You have left it." if arguments(request).get("done") == "left" else "",
             visits=await _others(site, user.name),
             words=WORDS,
         )
@@ -74,6 +90,16 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return go(site.at("spawn", identity.user.name, name))
 
     return [home, another]
+
+
+async def _guest(site: Site, identity: Identity, user: User) -> list[tuple[sharing.Guest, Server]]:
+    """What others share with this person and with their groups, each with the server's record."""
+    if not View(identity)("read:users:shares", user, None):
+        return []
+    found = sharing.by_server(await site.store.shares.of(*recipients_of(user)))
+    servers = await site.store.servers.many([server_key(one.owner, one.server) for one in found])
+    pairs = [(one, servers.get(server_key(one.owner, one.server))) for one in found]
+    return [(one, server) for one, server in pairs if server is not None]
 
 
 async def _others(site: Site, name: str) -> list[Entry]:

@@ -1,4 +1,4 @@
-// A button that copies the new token.
+// A button that copies what is shown this one time: a new token, a new link.
 "use strict";
 (() => {
   const button = document.querySelector("[data-copy]");

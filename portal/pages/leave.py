@@ -1,0 +1,42 @@
+"""Leaving a server that somebody else has shared: a page that asks, a form that does.
+
+Owns: `/hub/leave/...`. Refuses to know how a share ends (`portal.giving`), and to leave what a group was given: the
+others in it have it too.
+"""
+
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+
+from portal import giving
+from portal.access import need_user, signed_in
+from portal.replies import go, page
+from portal.site import Site
+from portal.verbs import read
+from state.records import User
+
+PATHS = ["/leave/{owner:str}", "/leave/{owner:str}/{server:str}"]
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    async def place(request: Request[Any, Any, Any]) -> tuple[User, str, str]:
+        """The caller, and the owner and the name of the server."""
+        _, me = await need_user(site, request, "users:shares", signed_in(request).user.name)
+        return me, request.path_params["owner"], request.path_params.get("server", "")
+
+    @read(PATHS)
+    async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
+        me, owner, server = await place(request)
+        await giving.held(site, me.name, owner, server)
+        return page(site, "leave.html", user=me, owner=owner, name=server)
+
+    @post(PATHS)
+    async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
+        me, owner, server = await place(request)
+        await giving.leave(site, request, me.name, owner, server)
+        return go(site.at("home", done="left"))
+
+    return [ask, leave]

@@ -1,0 +1,363 @@
+"""The page on which somebody shares a server, and the list of what is shared with them."""
+
+import html
+import re
+
+import pytest
+from msgspec.structs import replace
+
+from portal.pages.share import told
+from state.audit import Act, Outcome, Wanted
+from state.config import RoleConfig
+from state.records import Share
+from tests.portal.conftest import CONFIG
+from tests.portal.test_api_shares import FULL, LOOK, SHARING, people, reaches
+
+URL = "/hub/share/ann/lab"
+BY_LINK = replace(CONFIG, role=(RoleConfig(name="user", scopes=("self", "shares!user")),))
+IN_CLASS = replace(CONFIG, role=(RoleConfig(name="user", scopes=("self", "shares!user", "read:users:name!group=bio")),))
+
+
+async def acts(bench, act):
+    """What the audit has of this kind, newest first."""
+    return [entry for entry in (await bench.store.audit.page(Wanted(user="ann")))[0] if entry.act is act]
+
+
+def link_in(page):
+    return html.unescape(re.search(r"data-secret>([^<]+)<", page.text)[1])
+
+
+def test_a_server_is_shared_with_a_person_and_taken_back(bench):
+    async def main(bench):
+        ask = await people(bench)
+        assert "Nobody but you" in (await ask["ann"].get(URL)).text
+        done = await ask["ann"].post(URL, data={"act": "give", "kind": "user", "name": " Bob ", "level": "full"})
+        assert (done.status_code, done.headers["location"]) == (303, f"{URL}?done=given&whom=bob")
+        assert await reaches(bench, "bob")
+        page = (await ask["ann"].get(done.headers["location"])).text
+        assert "bob may use this server as you do from now on" in page
+        assert 'aria-label="Take back from bob"' in page
+        done = await ask["ann"].post(URL, data={"act": "take", "user": "bob"})
+        assert (done.status_code, done.headers["location"]) == (303, f"{URL}?done=taken&whom=bob")
+        assert not await reaches(bench, "bob", "read:access:servers")
+        page = (await ask["ann"].get(done.headers["location"])).text
+        assert "taken back from bob, and what was open by it is closed" in page
+        assert [entry.what for entry in await acts(bench, Act.SHARE_MADE)] == [f"to bob: {FULL}"]
+        assert [entry.what for entry in await acts(bench, Act.SHARE_REVOKED)] == ["of bob"]
+
+    bench(main, config=SHARING)
+
+
+def test_a_group_is_named_as_one_and_the_default_server_has_a_page_of_its_own(bench):
+    async def main(bench):
+        ask = await people(bench)
+        done = await ask["ann"].post("/hub/share/ann", data={"act": "give", "kind": "group", "name": "bio"})
+        assert done.headers["location"] == "/hub/share/ann?done=given&whom=group%3Abio"
+        assert await reaches(bench, "bob", "read:access:servers", server="ann/")
+        assert not await reaches(bench, "bob", server="ann/")
+        assert not await reaches(bench, "bob", "read:access:servers")
+        page = (await ask["ann"].get(done.headers["location"])).text
+        assert "bio may look at this server from now on" in page
+        assert 'aria-label="Take back from the group bio"' in page
+        assert "Nobody but you" in (await ask["ann"].get(URL)).text
+        await ask["ann"].post("/hub/share/ann", data={"act": "take", "group": "bio"})
+        assert not await reaches(bench, "bob", "read:access:servers", server="ann/")
+
+    bench(main, config=SHARING)
+
+
+def test_whoever_is_given_less_than_before_has_less(bench):
+    async def main(bench):
+        ask = await people(bench)
+        given = {"user": "carl", "scopes": ["access:servers", "start:servers"]}
+        await ask["ann"].post("/hub/api/shares/ann/lab", json=given)
+        assert "full, start it" in (await ask["ann"].get(URL)).text
+        await ask["ann"].post(URL, data={"act": "give", "name": "carl", "level": "read"})
+        assert not await reaches(bench, "carl")
+        assert await reaches(bench, "carl", "read:access:servers")
+        assert "read-only, start it" in (await ask["ann"].get(URL)).text
+        await ask["ann"].post(URL, data={"act": "give", "name": "carl", "level": "full"})
+        assert await reaches(bench, "carl")
+
+    bench(main, config=SHARING)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"name": "nobody"}, "No such user: nobody"),
+        ({"name": "no one <b>"}, "A user's name is 1 to 64 letters"),
+        ({"name": ""}, "A user's name is"),
+        ({"name": "ann"}, "It is theirs already."),
+        ({"name": "nothing", "kind": "group"}, "No such group: nothing"),
+        ({"name": "  ", "kind": "group"}, "A group's name is"),
+        ({"name": "bob", "level": "wheel"}, "Pick what they may do."),
+    ],
+)
+def test_what_does_not_fit_is_told_beside_its_field_and_what_was_typed_stays(bench, fields, told):
+    async def main(bench):
+        ask = await people(bench)
+        answer = await ask["ann"].post(URL, data={"act": "give", **fields})
+        assert answer.status_code == 400
+        page = html.unescape(answer.text)
+        assert re.search(rf'class="error"[^>]*>{re.escape(told)}', page)
+        assert f'value="{fields["name"]}"' in page
+        assert "<b>" not in answer.text
+        if fields.get("kind") == "group":
+            assert '<option value="group" selected>' in answer.text
+        assert await bench.store.shares.of_owner("ann") == []
+
+    bench(main, config=SHARING)
+
+
+def test_names_are_told_to_nobody_who_may_not_know_them(bench):
+    async def main(bench):
+        ask = await people(bench)
+        answers = [await ask["ann"].post(URL, data={"act": "give", "name": name}) for name in ("carl", "nobody")]
+        assert [answer.status_code for answer in answers] == [403, 403]
+        texts = [answer.text.replace("carl", "NAME").replace("nobody", "NAME") for answer in answers]
+        assert texts[0] == texts[1]
+        refused = (await bench.store.audit.page(Wanted(who="ann", outcome=Outcome.REFUSED)))[0]
+        assert {entry.what for entry in refused} == {f"POST {URL}"}
+        assert (await ask["ann"].post(URL, data={"act": "give", "name": "bob"})).status_code == 303
+        page = (await ask["ann"].get(URL)).text
+        assert "Name of the person" in page
+        assert "a group</option>" not in page
+
+    bench(main, config=IN_CLASS)
+
+
+def test_a_hub_that_tells_no_names_shares_by_link_alone(bench):
+    async def main(bench):
+        ask = await people(bench)
+        page = (await ask["ann"].get(URL)).text
+        assert "Share it by name" not in page
+        assert "Make a link" in page
+        assert (await ask["ann"].post(URL, data={"act": "give", "name": "bob"})).status_code == 403
+
+    bench(main, config=BY_LINK)
+
+
+def test_a_link_is_shown_once_leads_in_and_is_ended(bench):
+    async def main(bench):
+        ask = await people(bench)
+        made = await ask["ann"].post(URL, data={"act": "link", "level": "full", "expires_in": "3600"})
+        assert made.status_code == 200
+        assert made.headers["cache-control"] == "no-store"
+        link = link_in(made)
+        assert link.startswith("/hub/accept-share?code=")
+        secret = link.partition("=")[2]
+        page = (await ask["ann"].get(URL)).text
+        assert secret not in page
+        assert "never</td>" in page
+        asked = await ask["carl"].get(link)
+        assert "run code in the owner" in asked.text
+        assert asked.headers["referrer-policy"] == "strict-origin"  # the owner's app may log where visitors come from
+        assert (await ask["carl"].post("/hub/accept-share", data={"code": secret})).status_code == 303
+        assert await reaches(bench, "carl")
+        page = (await ask["ann"].get(URL)).text
+        assert "once, last <time" in page
+        (code,) = await bench.store.shares.codes("ann", "lab")
+        assert code.expires - code.created == 3600
+        for _ in range(2):  # as a second press of the button
+            done = await ask["ann"].post(URL, data={"act": "end", "id": code.id})
+            assert (done.status_code, done.headers["location"]) == (303, f"{URL}?done=ended")
+        assert "Whoever came by it before is below" in (await ask["ann"].get(done.headers["location"])).text
+        assert (await ask["bob"].get(link)).status_code == 404
+        assert await reaches(bench, "carl")
+        assert [entry.what for entry in await acts(bench, Act.SHARE_REVOKED)] == [f"code {code.id}"]
+        assert secret not in str(await bench.store.audit.page(Wanted()))
+
+    bench(main, config=SHARING)
+
+
+def test_the_link_names_the_hub_as_the_outside_knows_it(bench):
+    async def main(bench):
+        ask = await people(bench)
+        link = link_in(await ask["ann"].post(URL, data={"act": "link"}))
+        assert link.startswith("https://hub.example.org/hub/accept-share?code=")
+        (code,) = await bench.store.shares.codes("ann", "lab")
+        assert (code.scopes, code.expires - code.created) == ((LOOK,), 86400)
+
+    public = replace(SHARING.gateway, public_url="https://hub.example.org/")
+    bench(main, config=replace(SHARING, gateway=public))
+
+
+def test_without_such_a_word_it_is_the_address_that_the_browser_uses(bench):
+    async def main(bench):
+        ask = await people(bench)
+        for origin, start in (
+            ("http://127.0.0.1:8000", "http://127.0.0.1:8000/hub/accept-share?"),
+            ("null", "/hub/accept-share?"),
+            ('http://x"><script>', "/hub/accept-share?"),
+        ):
+            made = await ask["ann"].post(URL, data={"act": "link"}, headers={"Origin": origin})
+            assert link_in(made).startswith(start)
+
+    bench(main, config=SHARING)
+
+
+def test_links_end_all_at_once_and_sharing_altogether(bench):
+    async def main(bench):
+        ask = await people(bench)
+        for _ in range(3):
+            made = await ask["ann"].post(URL, data={"act": "link"})
+        secret = link_in(made).partition("=")[2]
+        await ask["carl"].post("/hub/accept-share", data={"code": secret})
+        await ask["ann"].post(URL, data={"act": "give", "name": "bob"})
+        await ask["ann"].post("/hub/share/ann", data={"act": "link"})
+        page = (await ask["ann"].get(f"{URL}?done=taken&whom=dora")).text
+        assert "A link below is still live" in page
+        done = await ask["ann"].post(URL, data={"act": "end-all"})
+        assert "All links have ended" in (await ask["ann"].get(done.headers["location"])).text
+        assert await bench.store.shares.codes("ann", "lab") == []
+        assert len(await bench.store.shares.of_owner("ann", "lab")) == 2
+        await ask["ann"].post(URL, data={"act": "link"})
+        done = await ask["ann"].post(URL, data={"act": "stop"})
+        assert "shared with nobody now" in (await ask["ann"].get(done.headers["location"])).text
+        assert await bench.store.shares.of_owner("ann", "lab") == []
+        assert [code.server for code in await bench.store.shares.codes("ann")] == [""]  # the other server's stays
+        assert not await reaches(bench, "carl", "read:access:servers")
+
+    bench(main, config=SHARING)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"act": "link", "expires_in": "99999999999"},
+        {"act": "link", "expires_in": "-1"},
+        {"act": "link", "level": "shares"},
+        {"act": "end"},
+        {"act": "end", "id": ""},
+        {"act": "take"},
+        {"act": "take", "user": "bob", "group": "bio"},
+        {"act": "rule"},
+        {},
+    ],
+)
+def test_a_form_that_is_none_of_ours_changes_nothing(bench, fields):
+    async def main(bench):
+        ask = await people(bench)
+        await ask["ann"].post(URL, data={"act": "give", "name": "bob"})
+        await ask["ann"].post(URL, data={"act": "link"})
+        assert (await ask["ann"].post(URL, data=fields)).status_code == 400
+        assert len(await bench.store.shares.of_owner("ann", "lab")) == 1
+        assert len(await bench.store.shares.codes("ann", "lab")) == 1
+
+    bench(main, config=SHARING)
+
+
+def test_nobody_shares_by_the_page_what_they_may_not_by_the_api(bench):
+    async def main(bench):
+        ask = await people(bench)
+        await ask["ann"].post(URL, data={"act": "give", "name": "carl", "level": "full"})
+        code = link_in(await ask["ann"].post(URL, data={"act": "link"}))
+        (live,) = await bench.store.shares.codes("ann", "lab")
+        # bob has nothing, carl has all of the server but the right to share it
+        for who in ("bob", "carl"):
+            assert (await ask[who].get(URL)).status_code == 404
+            for fields in (
+                {"act": "give", "name": "bob", "level": "full"},
+                {"act": "take", "user": "carl"},
+                {"act": "link"},
+                {"act": "end", "id": live.id},
+                {"act": "end-all"},
+                {"act": "stop"},
+            ):
+                assert (await ask[who].post(URL, data=fields)).status_code == 404, fields
+        for missing in ("/hub/share/ann/none", "/hub/share/nobody", "/hub/share/bob"):
+            assert (await ask["ann"].get(missing)).status_code == 404, missing
+            assert (await ask["ann"].post(missing, data={"act": "link"})).status_code == 404, missing
+        assert [share.key for share in await bench.store.shares.of_owner("ann", "lab")] == ["carl"]
+        assert (await ask["bob"].get(code)).status_code == 200
+        assert (await bench.client().get(URL)).headers["location"] == f"/hub/login?next={URL}"
+        assert (await bench.client().post(URL, data={"act": "stop"})).status_code == 403
+
+    bench(main, config=SHARING)
+
+
+def test_where_people_may_not_share_there_is_no_link_and_no_page(bench):
+    async def main(bench):
+        ask = await people(bench)
+        assert "/hub/share/" not in (await ask["ann"].get("/hub/home")).text
+        assert (await ask["ann"].get(URL)).status_code == 403
+        assert (await ask["ann"].post(URL, data={"act": "link"})).status_code == 403
+        await ask["root"].post("/hub/api/shares/ann/lab", json={"user": "bob"})
+        assert "shared with bob" in (await ask["ann"].get("/hub/home")).text
+
+    bench(main)
+
+
+def test_an_admin_shares_somebody_elses_server_from_their_page(bench):
+    async def main(bench):
+        ask = await people(bench)
+        assert f'href="{URL}"' in (await ask["root"].get("/hub/admin/users/ann")).text
+        page = html.unescape((await ask["root"].get(URL)).text)
+        assert "Share ann's server lab" in page
+        assert "Nobody but ann" in page
+        assert (await ask["root"].post(URL, data={"act": "give", "name": "bob"})).status_code == 303
+        assert (await acts(bench, Act.SHARE_MADE))[0].who == "root"
+
+    bench(main, config=SHARING)
+
+
+def test_home_leads_to_sharing_and_says_what_is_shared(bench):
+    async def main(bench):
+        ask = await people(bench)
+        home = (await ask["ann"].get("/hub/home")).text
+        assert f'href="{URL}"' in home
+        assert 'href="/hub/share/ann"' in home
+        assert "/hub/share/" not in (await ask["bob"].get("/hub/home")).text  # no server, nothing to share
+        await ask["ann"].post(URL, data={"act": "give", "name": "carl"})
+        assert "shared with carl" in (await ask["ann"].get("/hub/home")).text
+        await ask["ann"].post(URL, data={"act": "give", "kind": "group", "name": "bio"})
+        assert "shared with 2" in (await ask["ann"].get("/hub/home")).text
+
+    bench(main, config=SHARING)
+
+
+def test_whoever_has_a_share_finds_it_on_their_home_page_and_leaves(bench):
+    async def main(bench):
+        ask = await people(bench)
+        await ask["ann"].post(URL, data={"act": "give", "name": "bob", "level": "full"})
+        await ask["ann"].post("/hub/share/ann", data={"act": "give", "kind": "group", "name": "bio"})
+        home = html.unescape((await ask["bob"].get("/hub/home")).text)
+        assert "Shared with you" in home
+        assert "use it in full" in home
+        assert "look at it" in home
+        assert "not running" in home
+        assert 'href="/user/ann/' not in home  # none runs
+        assert 'action="/hub/leave/ann/lab"' in home
+        assert 'action="/hub/leave/ann"' not in home  # what the group has, bob does not give up for it
+        assert "Shared with you" not in (await ask["carl"].get("/hub/home")).text
+        await bench.make_ready(ask["ann"], "ann")
+        home = (await ask["bob"].get("/hub/home")).text
+        assert 'href="/user/ann/lab/"' not in home
+        assert re.search(r'href="/user/ann/[^"]*" aria-label="Open ann', home)
+        assert "ask ann" in (await ask["bob"].get("/hub/leave/ann/lab")).text
+        done = await ask["bob"].post("/hub/leave/ann/lab")
+        assert (done.status_code, done.headers["location"]) == (303, "/hub/home?done=left")
+        assert "You have left it" in (await ask["bob"].get(done.headers["location"])).text
+        assert not await reaches(bench, "bob")
+        assert (await acts(bench, Act.SHARE_REVOKED))[0].what == "of bob, who left"
+        for path in ("/hub/leave/ann/lab", "/hub/leave/ann", "/hub/leave/nobody"):
+            assert (await ask["bob"].get(path)).status_code == 404, path
+            assert (await ask["bob"].post(path)).status_code == 404, path
+        assert await reaches(bench, "bob", "read:access:servers", server="ann/")
+
+    bench(main, config=SHARING)
+
+
+def test_a_notice_says_nothing_that_is_not_so_and_no_words_of_anybody_elses():
+    bob = Share(owner="ann", server="lab", user="bob", scopes=(LOOK,), created=1.0)
+    for asked in (
+        {"done": "given", "whom": "carl"},
+        {"done": "taken", "whom": "bob"},
+        {"done": "stopped"},
+        {"done": "Call 555-1234"},
+        {"whom": "bob"},
+    ):
+        assert told(asked, [bob], []) == "", asked
+    hostile = told({"done": "taken", "whom": "you: call 555-1234 now"}, [bob], [])
+    assert hostile == "It is taken back, and what was open by it is closed."
