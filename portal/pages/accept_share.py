@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from portal import audit, sharing
 from portal.access import signed_in
+from portal.models import is_ready
 from portal.nexturl import safe_next
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
@@ -67,7 +68,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post("/accept-share")
     async def accept(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """303 to the server (or `next`). A code is not used up: it ends by its time, or when its owner ends it."""
+        """303 to `next`, else to the server, or home where it does not run.
+
+        A code is not used up: it ends by its time, or when its owner ends it.
+        """
         identity = in_person(request)
         fields = await read_form(request)
         secret = fields.get("code", "")
@@ -79,6 +83,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         await store.shares.used(secret, replace(code, used=code.used + 1, last_used=site.clock()))
         what = f"to {identity.name} by code {code.id}"
         await audit.note(store, request, Act.SHARE_MADE, user=code.owner, server=code.server, what=what)
-        return go(safe_next(fields.get("next"), site.base) or site.server(code.owner, code.server))
+        server = await store.servers.get(code.owner, code.server)
+        runs = server is not None and is_ready(server)
+        there = site.server(code.owner, code.server) if runs else site.at("home", done="accepted")
+        return go(safe_next(fields.get("next"), site.base) or there)
 
     return [ask, accept]

@@ -24,6 +24,11 @@ from state.records import Server, Status, User
 from state.store.shares import recipients_of
 
 VISITS_SHOWN: Final = 5
+DONE: Final = {
+    "left": "You have left it.",
+    "accepted": "It is shared with you now: you find it below. It does not run at the moment.",
+}
+"""What is told after a redirect."""
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -64,7 +69,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             is_ready=is_ready,
             in_short=sharing.in_short,
             opens=sharing.opens,
-            told="You have left it." if arguments(request).get("done") == "left" else "",
+            told=DONE.get(arguments(request).get("done", ""), ""),
             visits=await _others(site, user.name),
             words=WORDS,
         )

@@ -15,6 +15,7 @@ from portal.replies import go, page
 from portal.site import Site
 from portal.verbs import read
 from state.records import User
+from state.store.shares import recipients_of
 
 PATHS = ["/leave/{owner:str}", "/leave/{owner:str}/{server:str}"]
 
@@ -31,7 +32,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
         me, owner, server = await place(request)
         await giving.held(site, me.name, owner, server)
-        return page(site, "leave.html", user=me, owner=owner, name=server)
+        shares = await site.store.shares.of(*recipients_of(me))
+        groups = [share.group for share in shares if share.group and (share.owner, share.server) == (owner, server)]
+        return page(site, "leave.html", user=me, owner=owner, name=server, groups=groups)
 
     @post(PATHS)
     async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:

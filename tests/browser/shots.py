@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from chromium import launch
 from hub import Hub, eventually, stub_config
-from stage import Stage
+from stage import CONFIG, Stage
 
 from state.audit import Act, Entry, Outcome
 from state.catalog import Grants
-from state.records import Endpoint, Event, JobRef, Reason, Status, User, Waiting
+from state.records import Endpoint, Event, Group, JobRef, Reason, Status, User, Waiting
 from state.store.all import Store
 
 LOOKS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
@@ -329,18 +329,104 @@ def desk(browser: Browser, stage: Stage, folder: Path) -> None:
     context.close()
 
 
+SHARING = """
+[[role]]
+name = "user"
+scopes = ["self", "shares!user", "read:users:name", "read:groups:name"]
+"""
+
+
+def guests(browser: Browser, stage: Stage, folder: Path) -> None:
+    """Who shares a server, and who comes."""
+    context = browser.new_context()
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)
+
+    def sign_in(name: str) -> None:
+        context.clear_cookies()
+        page.goto(f"{stage.origin}/hub/login")
+        page.get_by_role("button", name=name).click()
+        page.wait_for_url("**/hub/home")
+
+    async def fill(store: Store) -> None:
+        now = time.time()
+        await store.groups.add(Group(name="course-2026"))
+        await store.users.add(User(name="bob", groups=("course-2026",), created=now))
+        await store.users.add(User(name="maximilian.musterfrau@physik.uni-example.org", created=now))
+
+    stage.run(fill)
+    sign_in("alice")
+    stage.catalog()
+    for name in ("", "protein-folding"):
+        page.goto(f"{stage.origin}/hub/spawn/alice/{name}")
+        page.get_by_role("button", name="Start").click()
+        page.wait_for_url("**/hub/spawn-pending/**")
+        page.goto(f"{stage.origin}/hub/audit")  # it does not go on by itself
+        stage.put(name=name, status=Status.QUEUED, job=JobRef(cluster="lake", native_id="4711"))
+        stage.put(name=name, status=Status.STARTING, node="cn3", running=time.time())
+        endpoint = Endpoint(kind="unix", path="/nowhere")
+        stage.put(name=name, status=Status.READY, endpoint=endpoint, ready=time.time(), deadline=time.time() + 4830)
+    page.goto(f"{stage.origin}/hub/home")
+    page.get_by_role("link", name="Share protein-folding").click()
+    page.wait_for_url("**/hub/share/alice/protein-folding")
+    shoot(page, folder, "share-nobody")
+    for kind, name, level in (
+        ("a person", "bob", "Full"),
+        ("a person", "maximilian.musterfrau@physik.uni-example.org", "Read-only"),
+        ("a group", "course-2026", "Read-only"),
+    ):
+        page.get_by_label("With", exact=True).select_option(kind)
+        page.get_by_role("textbox", name="Name").fill(name)
+        page.get_by_role("group", name="Access").first.get_by_label(level).check()
+        page.get_by_role("button", name="Share", exact=True).click()
+        page.get_by_role("status").wait_for()
+    shoot(page, folder, "share-given")
+    page.get_by_role("button", name="Make a link").click()
+    page.get_by_role("heading", name="Your new link").wait_for()
+    shoot(page, folder, "share-link")
+    page.get_by_label("The link ends after").select_option("1 hour")
+    page.get_by_role("button", name="Make a link").click()
+    link = page.locator("[data-secret]").inner_text()
+    sign_in("bob")
+    page.goto(link)
+    shoot(page, folder, "share-accept")
+    page.get_by_role("button", name="Accept").click()
+    page.goto(f"{stage.origin}/hub/home")
+    shoot(page, folder, "share-guest")
+    page.get_by_role("button", name="Leave").click()
+    shoot(page, folder, "share-leave")
+    sign_in("alice")
+    shoot(page, folder, "share-home")
+    page.goto(f"{stage.origin}/hub/share/alice/protein-folding")
+    page.get_by_role("textbox", name="Name").fill("nobody-here")
+    page.get_by_role("button", name="Share", exact=True).click()
+    page.get_by_text("No such user").wait_for()
+    shoot(page, folder, "share-wrong")
+    page.get_by_role("button", name="Take back from bob").click()
+    page.get_by_text("Stop sharing altogether").click()
+    shoot(page, folder, "share-taken")
+    print("\n".join(faults))
+    context.close()
+
+
 def main(folder: Path, which: str = "") -> None:
-    """Start hubs in folders of their own, take the pictures, end them. `which`: `hub`, `lake` or `desk` alone."""
+    """Start hubs in folders of their own, take the pictures, end them. `which`: `hub`, `lake`, `desk` or `share` alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, part in (("hub", local), ("lake", partial(slurm, show=lake)), ("desk", partial(slurm, show=desk))):
+    for name, part in (
+        ("hub", local),
+        ("lake", partial(slurm, show=lake)),
+        ("desk", partial(slurm, show=desk)),
+        ("share", partial(slurm, show=guests, config=CONFIG + SHARING)),
+    ):
         if which in {"", name}:
             part(folder)
 
 
-def slurm(folder: Path, *, show: Callable[[Browser, Stage, Path], None]) -> None:
+def slurm(folder: Path, *, show: Callable[[Browser, Stage, Path], None], config: str = CONFIG) -> None:
     """The pages of a cluster of Slurm, on records put there by hand."""
     place = Path(tempfile.mkdtemp(prefix="towpath-shots-"))
-    stage = Stage(place)
+    stage = Stage(place, config=config)
     try:
         stage.start()
         with sync_playwright() as playwright:

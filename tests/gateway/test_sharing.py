@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import sys
 import time
 
@@ -170,6 +171,69 @@ def test_an_invitation_is_accepted_after_signing_in_and_leads_to_the_server(hub)
     done = bob.post("/hub/accept-share", data={"code": made["code"]})
     assert done.headers["location"] == "/user/alice/"
     eventually(lambda: bob.get("/user/alice/").status_code == 200, seconds=1)
+
+
+PAGE = "/hub/share/alice"
+
+
+def test_the_page_shares_for_whoever_may_and_for_no_other_site(hub):
+    alice, bob = hub.people["alice"], hub.people["bob"]
+    give = {"act": "give", "kind": "user", "name": "bob", "level": "full"}
+    for forged in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": f"{hub.origin}.evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        for fields in (give, {"act": "link"}, {"act": "stop"}):
+            assert alice.post(PAGE, data=fields, headers=forged).status_code == 403, forged
+    assert alice.post(PAGE, json=give).status_code == 415
+    assert bob.get(PAGE).status_code == 404
+    assert bob.post(PAGE, data=give).status_code == 404
+    assert alice.get(SHARE).json()["items"] == []
+    assert alice.get("/hub/api/share-codes/alice/").json()["items"] == []
+
+    assert alice.post(PAGE, data=give).status_code == 303
+    eventually(lambda: bob.get("/user/alice/").status_code == 200, seconds=1)
+    assert bob.get(PAGE).status_code == 404  # to use it is not to share it
+    assert bob.post(PAGE, data={"act": "take", "user": "bob"}).status_code == 404
+
+
+def test_what_the_page_takes_back_or_lessens_ends_open_websockets_within_a_second(hub):
+    alice, bob = hub.people["alice"], hub.people["bob"]
+    full = {"act": "give", "name": "bob", "level": "full"}
+    for less, then in (
+        ({"act": "take", "user": "bob"}, 403),
+        ({"act": "give", "name": "bob", "level": "read"}, 200),
+        ({"act": "stop"}, 403),
+    ):
+        assert alice.post(PAGE, data=full).status_code == 303
+        eventually(lambda: bob.get("/user/alice/").status_code == 200, seconds=1)
+        code, seconds = asyncio.run(ends_after(hub, "bob", lambda less=less: alice.post(PAGE, data=less)))
+        assert (code, seconds < 1) == (4403, True), less
+        assert bob.get("/user/alice/").status_code == then
+        assert refused(hub, "bob") == 403
+
+
+def test_a_link_of_the_page_leads_here_and_its_code_is_in_no_log(hub):
+    alice, bob = hub.people["alice"], hub.people["bob"]
+    page = alice.post(PAGE, data={"act": "link", "level": "read", "expires_in": "3600"})
+    link = re.search(r"data-secret>([^<]+)<", page.text)[1]
+    assert link.startswith(f"{hub.origin}/hub/accept-share?code=")
+    code = link.partition("code=")[2]
+    with httpx.Client(base_url=hub.origin, headers={"Origin": hub.origin}) as browser:
+        signing_in = browser.get(link).headers["location"]
+        assert httpx.URL(signing_in).params["next"] == f"/hub/accept-share?code={code}"
+        assert browser.get(signing_in).status_code == 200
+    assert bob.get(link).headers["referrer-policy"] == "strict-origin"
+    assert bob.post("/hub/accept-share", data={"code": code}).headers["location"] == "/user/alice/"
+    eventually(lambda: bob.get("/user/alice/").status_code == 200, seconds=1)
+    assert bob.get(f"{link}x").status_code == 404
+    alice.post(PAGE, data={"act": "stop"})
+    assert bob.get(link).status_code == 404
+    assert not any(code in line for line in hub.output)
+    assert code not in hub.people["carol"].get("/hub/api/towpath/audit?limit=200").text
 
 
 def test_a_link_for_everybody_survives_signing_in_and_the_start(hub):

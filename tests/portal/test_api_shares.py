@@ -183,7 +183,8 @@ def test_a_code_is_shown_once_accepted_by_a_button_and_ended(bench):
         assert "change and run nothing" in page.text
         assert not await reaches(bench, "carl", "read:access:servers")  # a GET gives nothing
         done = await ask["carl"].post("/hub/accept-share", data={"code": made["code"]})
-        assert (done.status_code, done.headers["location"]) == (303, "/user/ann/lab/")
+        assert (done.status_code, done.headers["location"]) == (303, "/hub/home?done=accepted")  # it does not run
+        assert "you find it below" in (await ask["carl"].get("/hub/home?done=accepted")).text
         assert await reaches(bench, "carl", "read:access:servers")
         assert not await reaches(bench, "carl")
         assert (await ask["ann"].get(url)).json()["items"][0]["exchange_count"] == 1
@@ -208,7 +209,7 @@ def test_a_code_ends_by_itself_and_leads_nowhere_else(bench):
             made = (await ask["ann"].post(url, json={})).json()
         for onward in ("//evil.example", "https://evil.example/", "/\\evil.example"):
             done = await ask["carl"].post("/hub/accept-share", data={"code": made["code"], "next": onward})
-            assert done.headers["location"] == "/user/ann/lab/"
+            assert done.headers["location"] == "/hub/home?done=accepted"
         code = await bench.store.shares.code(made["code"])
         assert code.expires - code.created == 86400
         assert (await ask["ann"].delete(url)).status_code == 204

@@ -71,11 +71,11 @@ def test_whoever_is_given_less_than_before_has_less(bench):
         ask = await people(bench)
         given = {"user": "carl", "scopes": ["access:servers", "start:servers"]}
         await ask["ann"].post("/hub/api/shares/ann/lab", json=given)
-        assert "full, start it" in (await ask["ann"].get(URL)).text
+        assert "Full, start it" in (await ask["ann"].get(URL)).text
         await ask["ann"].post(URL, data={"act": "give", "name": "carl", "level": "read"})
         assert not await reaches(bench, "carl")
         assert await reaches(bench, "carl", "read:access:servers")
-        assert "read-only, start it" in (await ask["ann"].get(URL)).text
+        assert "Read-only, start it" in (await ask["ann"].get(URL)).text
         await ask["ann"].post(URL, data={"act": "give", "name": "carl", "level": "full"})
         assert await reaches(bench, "carl")
 
@@ -324,9 +324,9 @@ def test_whoever_has_a_share_finds_it_on_their_home_page_and_leaves(bench):
         await ask["ann"].post("/hub/share/ann", data={"act": "give", "kind": "group", "name": "bio"})
         home = html.unescape((await ask["bob"].get("/hub/home")).text)
         assert "Shared with you" in home
-        assert "use it in full" in home
-        assert "look at it" in home
-        assert "not running" in home
+        assert ">Full<" in home
+        assert ">Read-only<" in home
+        assert "Not running" in home
         assert 'href="/user/ann/' not in home  # none runs
         assert 'action="/hub/leave/ann/lab"' in home
         assert 'action="/hub/leave/ann"' not in home  # what the group has, bob does not give up for it
@@ -345,6 +345,20 @@ def test_whoever_has_a_share_finds_it_on_their_home_page_and_leaves(bench):
             assert (await ask["bob"].get(path)).status_code == 404, path
             assert (await ask["bob"].post(path)).status_code == 404, path
         assert await reaches(bench, "bob", "read:access:servers", server="ann/")
+
+    bench(main, config=SHARING)
+
+
+def test_whoever_has_it_by_a_group_too_is_told_what_stays(bench):
+    async def main(bench):
+        ask = await people(bench)
+        await ask["ann"].post(URL, data={"act": "give", "name": "bob", "level": "full"})
+        await ask["ann"].post(URL, data={"act": "give", "kind": "group", "name": "bio"})
+        assert "with bio and you" in (await ask["bob"].get("/hub/home")).text
+        assert "What bio may do there you may still" in (await ask["bob"].get("/hub/leave/ann/lab")).text
+        await ask["bob"].post("/hub/leave/ann/lab")
+        assert not await reaches(bench, "bob")
+        assert await reaches(bench, "bob", "read:access:servers")
 
     bench(main, config=SHARING)
 

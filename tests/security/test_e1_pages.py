@@ -99,6 +99,8 @@ def test_cve_2019_10255_no_redirect_by_path_leads_elsewhere(hub, tail, place):
         "/hub/token",
         "/hub/remove/alice/notebooks",
         "/hub/accept-share",
+        "/hub/share/alice",
+        "/hub/leave/alice",
     ],
 )
 @pytest.mark.parametrize("mode", ["no-cors", "navigate", "cors", "same-origin"])

@@ -1,0 +1,189 @@
+"""Sharing in a real Chromium: given, used, taken back, with an open WebSocket; by keyboard, on a phone, without scripts."""
+
+import sys
+from contextlib import contextmanager
+
+import pytest
+from hub import ROOT, Hub, eventually
+from playwright.sync_api import expect, sync_playwright
+
+from tests.chromium import launch
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+CONFIG = f"""
+[auth]
+allowed_users = ["alice", "bob", "dave"]
+
+[[auth.provider]]
+name = "test"
+kind = "test"
+
+[[role]]
+name = "user"
+scopes = ["self", "shares!user", "read:users:name", "read:groups:name"]
+
+[[cluster]]
+name = "local"
+kind = "local"
+
+[[profile]]
+name = "echo"
+cluster = "local"
+app = "web"
+command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
+default_path = ""
+"""
+SOCKET = """() => new Promise((opened) => {
+  window.socket = new WebSocket(`ws://${location.host}/user/alice/ws`);
+  window.socket.onmessage = (message) => opened(message.data);
+  window.socket.onclose = (event) => { window.ended = event.code; opened(`closed ${event.code}`); };
+  window.socket.onopen = () => window.socket.send("hello");
+})"""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    hub = Hub(tmp_path_factory.mktemp("sharing"), config=CONFIG, workers=2).start()
+    clients = {name: hub.browser_of(name) for name in ("alice", "bob", "dave")}
+    alice = clients["alice"]
+    assert alice.post("/hub/spawn/alice", data={"profile": "echo"}).status_code == 303
+    eventually(lambda: alice.get("/hub/api/users/alice/server").json()["ready"], what="alice's server")
+    yield hub
+    alice.delete("/hub/api/users/alice/server")
+    eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
+    for client in clients.values():
+        client.close()
+    hub.stop()
+
+
+@contextmanager
+def browsers(hub, *names, **more):
+    """A signed-in page for each of these people, each in a browser of its own."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        pages = []
+        for name in names:
+            page = browser.new_context(**more).new_page()
+            page.set_default_timeout(30_000)
+            page.goto(f"{hub.origin}/hub/login")
+            page.get_by_role("button", name=name).click()
+            page.wait_for_url("**/hub/home")
+            pages.append(page)
+        yield pages
+        browser.close()
+
+
+def tab_to(page, name):
+    """Go to a control by the Tab key alone."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        named = "document.activeElement.getAttribute('aria-label') || document.activeElement.labels?.[0]?.innerText"
+        if page.evaluate(f"{named} || document.activeElement.innerText") == name:
+            return
+    raise AssertionError(f"{name} is not reached")
+
+
+def test_alice_shares_bob_works_and_what_he_has_open_ends_when_she_takes_it_back(hub):
+    with browsers(hub, "alice", "bob") as (alice, bob):
+        expect(bob.get_by_role("heading", name="Shared with you")).to_have_count(0)
+        alice.get_by_role("link", name="Share your server").click()
+        alice.get_by_role("textbox", name="Name").fill("bob")
+        alice.get_by_role("group", name="Access").first.get_by_label("Full").check()
+        alice.get_by_role("button", name="Share", exact=True).click()
+        expect(alice.get_by_role("status")).to_contain_text("bob may use this server as you do")
+
+        bob.reload()
+        bob.get_by_role("link", name="Open alice's server").click()
+        bob.wait_for_url(f"{hub.origin}/user/alice/")
+        assert bob.evaluate(SOCKET) == "hello"
+
+        alice.get_by_role("button", name="Take back from bob").click()
+        expect(alice.get_by_role("status")).to_contain_text("taken back from bob")
+        bob.wait_for_function("window.ended")
+        assert bob.evaluate("window.ended") == 4403
+        assert bob.reload().status == 403
+        bob.goto(f"{hub.origin}/hub/home")
+        expect(bob.get_by_role("heading", name="Shared with you")).to_have_count(0)
+
+
+def test_a_read_only_guest_reads_and_opens_no_websocket(hub):
+    with browsers(hub, "alice", "bob") as (alice, bob):
+        alice.goto(f"{hub.origin}/hub/share/alice")
+        alice.get_by_role("textbox", name="Name").fill("bob")
+        alice.get_by_role("button", name="Share", exact=True).click()
+        expect(alice.get_by_role("status")).to_contain_text("bob may look at this server")
+        assert bob.goto(f"{hub.origin}/user/alice/").status == 200
+        assert bob.evaluate(SOCKET) == "closed 1006"  # refused before it was open
+        bob.goto(f"{hub.origin}/hub/home")
+        bob.get_by_role("button", name="Leave alice's server").click()
+        bob.get_by_role("button", name="Leave").click()
+        expect(bob.get_by_role("status")).to_have_text("You have left it.")
+        assert bob.goto(f"{hub.origin}/user/alice/").status == 403
+
+
+def test_a_link_is_copied_opened_by_somebody_and_ended_by_keyboard_on_a_phone(hub):
+    phone = {"viewport": {"width": 360, "height": 800}, "permissions": ["clipboard-read", "clipboard-write"]}
+    with browsers(hub, "alice", "dave", **phone) as (alice, dave):
+        faults = []
+        alice.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        alice.goto(f"{hub.origin}/hub/share/alice")
+        tab_to(alice, "The link ends after")
+        alice.keyboard.press("ArrowDown")
+        tab_to(alice, "Make a link")
+        alice.keyboard.press("Enter")
+        expect(alice.get_by_role("heading", name="Your new link")).to_be_visible()
+        tab_to(alice, "Copy")
+        alice.keyboard.press("Enter")
+        expect(alice.get_by_role("button", name="Copied")).to_be_visible()
+        link = alice.evaluate("navigator.clipboard.readText()")
+        assert link.startswith(f"{hub.origin}/hub/accept-share?code=")
+        expect(alice.get_by_role("cell").filter(has_text="in 7 days")).to_be_visible()
+
+        came_from = []
+        dave.on("request", lambda request: came_from.append(request.all_headers().get("referer", "")))
+        dave.goto(link)
+        dave.get_by_role("button", name="Accept").click()
+        dave.wait_for_url(f"{hub.origin}/user/alice/")
+        assert not any("code=" in one for one in came_from)
+
+        alice.goto(f"{hub.origin}/hub/share/alice")
+        expect(alice.get_by_role("cell").filter(has_text="once, last")).to_be_visible()
+        tab_to(alice, "Stop sharing altogether")
+        alice.keyboard.press("Enter")
+        tab_to(alice, "Stop sharing")
+        alice.keyboard.press("Enter")
+        expect(alice.get_by_role("status")).to_contain_text("shared with nobody now")
+        assert dave.goto(link).status == 404
+        assert dave.goto(f"{hub.origin}/user/alice/").status == 403
+        assert faults == []
+        assert not any(link.partition("=")[2] in line for line in hub.output)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_without_scripts_it_works_and_is_no_wider_than_a_phone(hub, scheme):
+    bare = {"viewport": {"width": 360, "height": 800}, "java_script_enabled": False, "color_scheme": scheme}
+    with browsers(hub, "alice", **bare) as (alice,):
+
+        def fits():
+            assert alice.evaluate("document.documentElement.scrollWidth") <= 360
+
+        alice.goto(f"{hub.origin}/hub/share/alice")
+        fits()
+        alice.get_by_role("textbox", name="Name").fill("nobody")
+        alice.get_by_role("button", name="Share", exact=True).click()
+        expect(alice.get_by_role("alert")).to_have_text("No such user: nobody")
+        expect(alice.get_by_role("textbox", name="Name")).to_have_value("nobody")
+        fits()
+        alice.get_by_role("textbox", name="Name").fill("bob")
+        alice.get_by_role("button", name="Share", exact=True).click()
+        alice.get_by_role("button", name="Make a link").click()
+        expect(alice.get_by_role("button", name="Copy")).to_have_count(0)
+        fits()
+        alice.get_by_role("button", name="Take back from bob").click()
+        expect(alice.get_by_role("status")).to_contain_text("A link below is still live")
+        alice.get_by_text("Stop sharing altogether").click()
+        fits()
+        alice.get_by_role("button", name="Stop sharing").click()
+        expect(alice.get_by_role("status")).to_contain_text("shared with nobody now")
+        alice.goto(f"{hub.origin}/hub/home")
+        fits()
