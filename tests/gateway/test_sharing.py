@@ -63,6 +63,7 @@ def hub(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _no_shares(hub):
     hub.people["alice"].delete(SHARE)
+    hub.people["alice"].delete("/hub/api/share-codes/alice/")
     eventually(lambda: hub.people["bob"].get("/user/alice/").status_code == 403)
 
 
