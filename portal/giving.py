@@ -186,7 +186,7 @@ async def leave(site: Site, request: Request[Any, Any, Any], key: str, owner: st
         Act.SHARE_REVOKED,
         user=share.owner,
         server=share.server,
-        what=f"of {key}, who left",
+        what=f"of {key}{sharing.LEFT}",
     )
 
 

@@ -22,6 +22,9 @@ from state.records import Server, Share, ShareCode, User
 FULL: Final = "access:servers"
 READING: Final = "read:access:servers"
 SCOPES_MAX: Final = 20
+BY_CODE: Final = " by code "
+LEFT: Final = ", who left"
+"""How the audit's entries of a code that was accepted, and of somebody who left, are told from others."""
 MORE: Final = (("start:servers", "start it"), ("delete:servers", "stop it"), ("shares", "share it with others"))
 """What a share may let somebody do beside using the app."""
 

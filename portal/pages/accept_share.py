@@ -81,7 +81,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         )
         await store.shares.grant(share)
         await store.shares.used(secret, replace(code, used=code.used + 1, last_used=site.clock()))
-        what = f"to {identity.name} by code {code.id}"
+        what = f"to {identity.name}{sharing.BY_CODE}{code.id}"
         await audit.note(store, request, Act.SHARE_MADE, user=code.owner, server=code.server, what=what)
         server = await store.servers.get(code.owner, code.server)
         runs = server is not None and is_ready(server)

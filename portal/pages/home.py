@@ -16,7 +16,7 @@ from portal.pages.forms import asks_for, has_options, open_url
 from portal.replies import arguments, go, page, read_form
 from portal.site import Site
 from portal.verbs import read
-from state.audit import Entry
+from state.audit import Act, Entry
 from state.errors import NameRuleError
 from state.identity import Identity
 from state.names import server_key, server_name
@@ -71,7 +71,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             opens=sharing.opens,
             told=DONE.get(arguments(request).get("done", ""), ""),
             visits=await _others(site, user.name),
-            words=WORDS,
+            did=did,
         )
 
     @read("/home")
@@ -95,6 +95,15 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return go(site.at("spawn", identity.user.name, name))
 
     return [home, another]
+
+
+def did(entry: Entry) -> str:
+    """What somebody else did here, in words for the owner. Pure."""
+    if entry.act is Act.SHARE_MADE and entry.what.startswith(f"to {entry.who}{sharing.BY_CODE}"):
+        return "came in by a link"
+    if entry.act is Act.SHARE_REVOKED and entry.what.endswith(sharing.LEFT):
+        return "left what you share"
+    return WORDS[entry.act]
 
 
 async def _guest(site: Site, identity: Identity, user: User) -> list[tuple[sharing.Guest, Server]]:

@@ -349,6 +349,20 @@ def test_whoever_has_a_share_finds_it_on_their_home_page_and_leaves(bench):
     bench(main, config=SHARING)
 
 
+def test_the_owner_is_told_who_came_and_who_left(bench):
+    async def main(bench):
+        ask = await people(bench)
+        link = link_in(await ask["ann"].post(URL, data={"act": "link"}))
+        await ask["carl"].post("/hub/accept-share", data={"code": link.partition("=")[2]})
+        assert "<strong>carl</strong> came in by a link (lab)" in (await ask["ann"].get("/hub/home")).text
+        await ask["carl"].post("/hub/leave/ann/lab")
+        assert "<strong>carl</strong> left what you share (lab)" in (await ask["ann"].get("/hub/home")).text
+        await ask["root"].post(URL, data={"act": "give", "name": "bob"})
+        assert "<strong>root</strong> shared (lab)" in (await ask["ann"].get("/hub/home")).text
+
+    bench(main, config=SHARING)
+
+
 def test_whoever_has_it_by_a_group_too_is_told_what_stays(bench):
     async def main(bench):
         ask = await people(bench)
