@@ -6,9 +6,14 @@ Who may only look (`read:access:servers`, as a read-only share gives it) reaches
 WebSocket carries keystrokes to a kernel, and is more than looking.
 """
 
+from typing import Final
+
 from state.identity import Identity
 from state.names import server_key
 from state.scopes import may
+
+NO_ACCESS: Final = "You have no access to this server."
+"""The same whether or not there is such a server: who runs what is nobody else's business."""
 
 
 def may_access(identity: Identity, user: str, name: str, *, writing: bool) -> bool:

@@ -3,6 +3,8 @@
 Owns: which of the portal's answers fits. Refuses to know what they look like.
 """
 
+from gateway.access import NO_ACCESS, may_access
+from portal.access import View
 from portal.errors import Answer, ErrorPages
 from state import names
 from state.errors import NameRuleError, StateUnavailableError
@@ -27,15 +29,29 @@ class PortalAnswers:
         return self._pages.sign_in_first(html=page, path=target)
 
     async def not_running(self, target: str, identity: Identity, user: str, segment: str, *, page: bool) -> Answer:
-        """There is no route: the start or pending page, or JSON 424; 404 for a user that there is not."""
+        """There is no route: the start or pending page, or JSON 424; 404 for a user that there is not.
+
+        403 where the path means another server than the one that the caller was let through for.
+        """
         try:
             name, server = await self._which(user, segment)
-            known = identity.is_user(user) or await self._store.users.get(user) is not None
+            owner = identity.user if identity.is_user(user) else await self._store.users.get(user)
         except StateUnavailableError as error:
             return self.refuse(503, str(error), page=page)
-        if not known:
+        if owner is None:
             return self.refuse(404, "There is no such user.", page=page)
-        return self._pages.stopped_page(html=page, user=user, name=name, server=server, path=target)
+        if not may_access(identity, user, name, writing=False):
+            return self.refuse(403, NO_ACCESS, page=page)
+        itself, view = identity.is_user(user), View(identity)
+        return self._pages.stopped_page(
+            html=page,
+            user=user,
+            name=name,
+            server=server,
+            path=target,
+            may_start=itself or view("servers", owner, name),
+            may_look=itself or view("read:servers", owner, name),
+        )
 
     async def _which(self, user: str, segment: str) -> tuple[str, Server | None]:
         """The server that the path means: the named one if there is one of that name, else the default one."""

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Final, Protocol
 
 from gateway import paths
-from gateway.access import may_access
+from gateway.access import NO_ACCESS, may_access
 from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought, bearer
 from gateway.hosts import Hosts
@@ -360,12 +360,16 @@ class App:
             assert late is None or isinstance(late, Route)
             route = late
         name = route.name if route is not None else ""
+        astray = name != segment and not may_access(identity, user, name, writing=writing)
+        if astray and segment and may_access(identity, user, segment, writing=False):
+            # A named server that does not run has no route, and its path would lead to the default one. Who may use the
+            # named one alone is told that it does not run.
+            name, route = segment, None
         if not may_access(identity, user, name, writing=writing):
             self._visits(request, identity, user, name, refused=True)
             if writing and may_access(identity, user, name, writing=False):
                 raise Refusal(403, "This server is shared with you to look at: you can change and run nothing in it.")
-            # The same answer whether or not there is such a server: who runs what is nobody else's business.
-            raise Refusal(403, "You have no access to this server.")
+            raise Refusal(403, NO_ACCESS)
         if not self._mirror.fresh:
             raise Refusal(503, _AWAY)
         if route is not None and not identity.is_user(user):

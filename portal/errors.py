@@ -106,11 +106,22 @@ class ErrorPages:
         look = self._look
         return _redirect(look.at("login", next=safe_next(path, look.base)))
 
-    def stopped_page(self, *, html: bool, user: str, name: str, server: Server | None, path: str) -> Answer:
+    def stopped_page(
+        self,
+        *,
+        html: bool,
+        user: str,
+        name: str,
+        server: Server | None,
+        path: str,
+        may_start: bool = True,
+        may_look: bool = True,
+    ) -> Answer:
         """`/user/...` without a running server: 424, with a way to start it that leads back to `path`.
 
         A server on its way sends a person to its progress page (302). `path`: raw path and query. The caller has
-        checked that the asking person may access this server.
+        checked that the asking person may access this server. Those who were let in as guests may neither start it nor
+        look at how it starts (`may_look`) and why it failed: its log is its owner's.
         """
         look = self._look
         way = pending(server) if server else None
@@ -119,7 +130,7 @@ class ErrorPages:
             state = {"spawn": "is starting", "stop": "is stopping"}.get(way or "", "is not running")
             return _json(424, f"The server {label} {state}.", retry=2 if way else 0)
         back = safe_next(path, look.base)
-        if way == "spawn":
+        if way == "spawn" and may_look:
             return _redirect(look.at("spawn-pending", user, name, next=back))
         return _page(
             424,
@@ -128,8 +139,9 @@ class ErrorPages:
                 user=None,
                 owner=user,
                 name=name,
-                server=server,
-                stopping=way == "stop",
+                server=server if may_look else None,
+                way=way,
+                may_start=may_start,
                 start_url=look.at("spawn", user, name, next=back),
                 retry_url=back,
             ),

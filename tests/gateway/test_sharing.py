@@ -40,6 +40,12 @@ cluster = "local"
 app = "web"
 command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
 default_path = ""
+
+[[profile]]
+name = "breaks"
+cluster = "local"
+app = "web"
+command = ["/bin/sh", "-c", "echo words of the owner; exit 3", "{{socket}}"]
 """
 SHARE = "/hub/api/shares/alice/"
 
@@ -172,6 +178,30 @@ def test_an_invitation_is_accepted_after_signing_in_and_leads_to_the_server(hub)
     done = bob.post("/hub/accept-share", data={"code": made["code"]})
     assert done.headers["location"] == "/user/alice/"
     eventually(lambda: bob.get("/user/alice/").status_code == 200, seconds=1)
+
+
+def test_a_guest_of_a_server_that_does_not_run_is_told_so_and_no_more(hub):
+    alice, bob = hub.people["alice"], hub.people["bob"]
+    assert alice.post("/hub/spawn/alice/lab", data={"profile": "breaks"}).status_code == 303
+    eventually(lambda: alice.get("/hub/api/users/alice/servers/lab").json()["status"] == "failed", what="the failure")
+    try:
+        assert bob.get("/user/alice/lab/").status_code == 403
+        assert alice.post("/hub/api/shares/alice/lab", json={"user": "bob"}).status_code == 200
+        told = eventually(lambda: (got := bob.get("/user/alice/lab/")).status_code == 424 and got, seconds=1)
+        assert told.json() == {"status": 424, "message": "The server alice/lab is not running."}
+        page = bob.get("/user/alice/lab/", headers={"Accept": "text/html"})
+        assert page.status_code == 424
+        assert "Only alice can start the server of alice/lab" in page.text
+        for word in ("words of the owner", "Start it", "failed"):
+            assert word not in page.text
+        assert bob.post("/user/alice/lab/x").status_code == 424
+        # Beside it, the default server runs, and stays closed.
+        for path in ("/user/alice/", "/user/alice/other/"):
+            assert bob.get(path, headers={"Accept": "text/html"}).status_code == 403
+        owner = alice.get("/user/alice/lab/x", headers={"Accept": "text/html"})
+        assert owner.status_code != 403
+    finally:
+        alice.request("DELETE", "/hub/api/users/alice/servers/lab", json={"remove": True})
 
 
 PAGE = "/hub/share/alice"
