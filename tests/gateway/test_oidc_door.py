@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import socket
 import ssl
@@ -14,8 +15,9 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from joserfc.jwt import encode
 
 from gateway.auth.oidc.discovery import Discovery, facts_in
-from gateway.auth.oidc.door import ANSWER_MAX, Client, Seal, key_id, public_keys, verified
+from gateway.auth.oidc.door import Client, Seal, key_id, public_keys, verified
 from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
+from gateway.auth.oidc.http import ANSWER_MAX
 
 CERTIFICATE = Path(__file__).resolve().parent.parent / "contracts/loopback.pem"
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -94,6 +96,8 @@ def test_json_is_read_and_the_token_goes_in_a_header():
         with_length(b"[" * 100_000),
         with_length(b"\xff\xfe"),
         OK + b"Content-Length: 100\r\n\r\n{",
+        with_length(gzip.compress(b" " * 4 * ANSWER_MAX), OK + b"Content-Encoding: gzip\r\n"),
+        OK + b"X-Long: " + b"x" * 100_000 + b"\r\nContent-Length: 2\r\n\r\n{}",
         [OK + b"\r\n", *([b" " * 65536] * (ANSWER_MAX // 65536 + 2))],
         [
             OK + b"Transfer-Encoding: chunked\r\n\r\n",
@@ -126,6 +130,44 @@ def test_a_redirect_is_not_followed():
             assert asked == []
 
     asyncio.run(main())
+
+
+def test_a_proxy_is_asked_where_there_is_one_and_the_environment_names_none(monkeypatch):
+    async def main():
+        async with server(with_length(b"{}")) as (url, asked):
+            monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+            for hub, target in ((client(), f"{url}/x"), (client(proxy=url), "http://sso.example.edu/x")):
+                assert (await hub.get(target)).status == 200
+                await hub.close()
+            return asked
+
+    direct, proxied = asyncio.run(main())
+    assert direct.startswith(b"GET /x HTTP/1.1\r\n")
+    assert proxied.startswith(b"GET http://sso.example.edu/x HTTP/1.1\r\n")
+
+
+def test_a_connection_that_the_provider_has_closed_is_opened_anew_and_no_cookie_goes_back():
+    async def twice(hub, url):
+        for _ in range(2):
+            found = await exchange(hub, url)
+            await asyncio.sleep(0.05)
+        return found
+
+    body = with_length(b'{"access_token": "a"}', OK + b"Set-Cookie: a=b\r\n")
+    found, asked = ask(body, verb=twice)
+    assert (found["access_token"], len(asked)) == ("a", 2)
+    assert b"cookie" not in asked[1].lower()
+
+
+def test_the_next_page_is_found_among_the_links():
+    async def get(hub, url):
+        return await hub.get(f"{url}/x"), url
+
+    for link in ("<https://b.example/x?page=2>", "</x?page=2>"):
+        head = f'{OK.decode()}Link: <https://a.example/1>; rel="prev", {link}; rel="next"\r\n'.encode()
+        (found, url), _ = ask(with_length(b"[]", head), verb=get)
+        assert found.next in ("https://b.example/x?page=2", f"{url}/x?page=2")
+    assert ask(with_length(b"[]"))[0].next == ""
 
 
 def test_a_server_that_says_nothing_is_given_up():
@@ -187,6 +229,53 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_unless_its_authority_i
         with pytest.raises(AwayError, match=r"(?i)certificate"):
             asyncio.run(get(url))
         assert asyncio.run(get(url, ca_file=str(CERTIFICATE))).status == 200
+
+
+@contextlib.asynccontextmanager
+async def proxy(*, opens):
+    """A proxy for CONNECT (RFC 9110 section 9.3.6); its port, and what it was asked. `opens` False: it refuses all."""
+    asked, tasks = [], set()
+
+    async def carry(reader, writer):
+        with contextlib.suppress(OSError):
+            while part := await reader.read(65536):
+                writer.write(part)
+        writer.close()
+
+    async def serve(reader, writer):
+        tasks.add(asyncio.current_task())
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        if not opens:
+            writer.write(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+            return
+        host, _, port = asked[-1].split()[1].decode().partition(":")
+        beyond, to_beyond = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(carry(reader, to_beyond), carry(beyond, writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        yield listening.sockets[0].getsockname()[1], asked
+        listening.close()
+        await asyncio.wait(tasks)
+
+
+def test_tls_goes_through_a_proxy_whose_password_stands_in_no_error():
+    async def get(url, *, opens):
+        async with proxy(opens=opens) as (port, asked):
+            hub = client(proxy=f"http://hub:pass-word@127.0.0.1:{port}", ca_file=str(CERTIFICATE))
+            try:
+                return await hub.get(url)
+            finally:
+                await hub.close()
+                assert asked[0].startswith(f"CONNECT {url.split('/')[2]} HTTP/1.1\r\n".encode())
+                assert b"Proxy-Authorization: Basic aHViOnBhc3Mtd29yZA==" in asked[0]
+
+    with behind_tls() as url:
+        assert asyncio.run(get(url, opens=True)).value == {}
+        with pytest.raises(AwayError, match="407 Who are you") as caught:
+            asyncio.run(get(url, opens=False))
+        assert "pass-word" not in str(caught.value)
 
 
 def test_an_error_of_oauth_is_told_by_its_code_and_no_text_is_endless():

@@ -1,7 +1,7 @@
-"""The one door to Authlib, joserfc and the HTTP client: requests to a provider, signatures, sealed texts.
+"""The one door to Authlib and joserfc: requests of OAuth 2 to a provider, signatures, sealed texts.
 
-Owns: these libraries, bounds on what a provider may send, and the translation of their errors. Refuses to know what
-an answer means. No redirect is followed, no proxy is taken from the environment, no cookie is kept.
+Owns: these libraries, and the translation of their errors. Refuses to know what an answer means, and how it came over
+the wire (`gateway.auth.oidc.http`).
 
 Sources: RFC 6749, RFC 7636 (PKCE), RFC 7009 (revocation), RFC 7515 and 7517 (signatures and keys), RFC 7516 (seals).
 """
@@ -9,36 +9,32 @@ Sources: RFC 6749, RFC 7636 (PKCE), RFC 7009 (revocation), RFC 7515 and 7517 (si
 import base64
 import hashlib
 import json
-import logging
-import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote_plus
 
-import httpx2
-from authlib.integrations.base_client import OAuthError
-from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oauth2 import ClientAuth
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
+from authlib.oauth2.rfc7009 import prepare_revoke_token_request
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwe, jws
 from joserfc.errors import ClaimError, JoseError
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey, import_key
 
-from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
+from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError, in_a_line
+
+if TYPE_CHECKING:
+    from gateway.auth.oidc.http import Got
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures that anybody can check and the provider alone can make: never `none`, never a shared secret (HS...)."""
-ANSWER_MAX: Final = 512 * 1024
-"""Longest answer of a provider, in bytes."""
-CONNECTIONS: Final = 32
 KEYS_MAX: Final = 64
 DESCRIPTION_MAX: Final = 300
 
-_BASIC: Final = "towpath_basic"
 _KINDS: Final[dict[str, type[Key]]] = {"RS": RSAKey, "PS": RSAKey, "ES": ECKey, "Ed": OKPKey}
 _SEAL: Final = {"alg": "dir", "enc": "A256GCM"}
 _SEALS: Final = ("dir", "A256GCM")
-
-logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would note every request with its URL
 
 
 class Answer(NamedTuple):
@@ -49,46 +45,8 @@ class Answer(NamedTuple):
     next: str = ""
 
 
-class Bounded(httpx2.AsyncBaseTransport):
-    """A transport whose answers end at ANSWER_MAX bytes."""
-
-    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """As the inner one. Reading more than the bound raises httpx2.ReadError."""
-        response = await self._inner.handle_async_request(request)
-        stream = response.stream
-        assert isinstance(stream, httpx2.AsyncByteStream)
-        response.stream = _Counted(stream)
-        return response
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._inner.aclose()
-
-
-class _Counted(httpx2.AsyncByteStream):
-    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
-        self._inner = inner
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for part in self._inner:
-            size += len(part)
-            if size > ANSWER_MAX:
-                raise httpx2.ReadError(f"the answer is longer than {ANSWER_MAX} bytes")
-            yield part
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
 class Client:
-    """The hub as one provider's client: a few connections that are kept.
-
-    Every verb raises AwayError; those that ask the token endpoint raise ProviderError too.
-    """
+    """The hub as one provider's client. What asks raises AwayError; what asks the token endpoint, ProviderError too."""
 
     def __init__(
         self,
@@ -100,51 +58,39 @@ class Client:
         ca_file: str = "",
         proxy: str = "",
     ) -> None:
-        """`auth_method`: how the hub proves itself, `basic` or `post`."""
-        context = ssl.create_default_context(cafile=ca_file or None)
-        limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=60)
-        inner = httpx2.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy or None, trust_env=False)
-        method = "client_secret_post" if auth_method == "post" else _BASIC
-        self._oauth: Any = AsyncOAuth2Client(
-            client_id=client_id,
-            client_secret=client_secret,
-            token_endpoint_auth_method=method,
-            revocation_endpoint_auth_method=method,
-            code_challenge_method="S256",
-            transport=Bounded(inner),
-            timeout=timeout,
-            follow_redirects=False,
-            trust_env=False,
-            headers={"User-Agent": "Towpath"},
-        )
-        self._oauth.register_client_auth_method((_BASIC, _basic))
+        """`auth_method`: how the hub proves itself, `basic` or `post`. `timeout`: seconds an answer may take."""
+        from gateway.auth.oidc.http import Http  # noqa: PLC0415 - 0.3 s that a hub without such a provider saves
+
+        self._client_id = client_id
+        self._proof = ClientAuth(client_id, client_secret, "client_secret_post" if auth_method == "post" else _basic)
+        self._http = Http(timeout=timeout, ca_file=ca_file, proxy=proxy)
 
     def leave_for(self, endpoint: str, *, state: str, verifier: str, **parameters: str) -> str:
         """The URL of the authorization request, with its PKCE challenge (S256)."""
-        url, _ = self._oauth.create_authorization_url(endpoint, state=state, code_verifier=verifier, **parameters)
-        return str(url)
+        url: str = prepare_grant_uri(
+            endpoint,
+            self._client_id,
+            "code",
+            state=state,
+            code_challenge=create_s256_code_challenge(verifier),
+            code_challenge_method="S256",
+            **parameters,
+        )
+        return url
 
     async def exchange(self, endpoint: str, *, code: str, verifier: str, redirect_uri: str) -> dict[str, Any]:
         """The token endpoint's answer to a code."""
-        asked = self._oauth.fetch_token(
-            endpoint,
-            grant_type="authorization_code",
-            code=code,
-            code_verifier=verifier,
-            redirect_uri=redirect_uri,
-        )
-        return await self._tokens(asked)
+        body = prepare_token_request("authorization_code", code=code, code_verifier=verifier, redirect_uri=redirect_uri)
+        return await self._tokens(endpoint, body)
 
     async def refresh(self, endpoint: str, refresh_token: str) -> dict[str, Any]:
         """The token endpoint's answer to a refresh token, which may bring another one."""
-        return await self._tokens(self._oauth.refresh_token(endpoint, refresh_token=refresh_token))
+        return await self._tokens(endpoint, prepare_token_request("refresh_token", refresh_token=refresh_token))
 
     async def revoke(self, endpoint: str, token: str) -> None:
         """Tell the provider that a refresh token is used no more (RFC 7009)."""
-        try:
-            await self._oauth.revoke_token(endpoint, token=token, token_type_hint="refresh_token")  # noqa: S106 - a hint
-        except (httpx2.HTTPError, OSError) as error:
-            raise AwayError(_plain(error)) from error
+        body, _ = prepare_revoke_token_request(token, "refresh_token")
+        await self._post(endpoint, body)
 
     async def get(self, url: str, *, bearer: str = "") -> Answer:
         """JSON from an URL, with an access token where one is given."""
@@ -152,38 +98,50 @@ class Client:
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
         try:
-            response = await self._oauth.request("GET", url, headers=headers, withhold_token=True)
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            raise AwayError(f"{url}: {_plain(error)}") from error
-        if response.status_code >= 500 or response.status_code == 429:  # noqa: PLR2004 - HTTP
-            raise AwayError(f"{url} answers {response.status_code}")
+            found = await self._http.ask("GET", url, headers)
+        except AwayError as error:
+            raise AwayError(f"{url}: {error}") from error
+        if found.status >= 500 or found.status == 429:  # noqa: PLR2004 - HTTP
+            raise AwayError(f"{url} answers {found.status}")
         try:
-            value = response.json()
+            value = json.loads(found.body)
         except (ValueError, RecursionError) as error:
-            if response.status_code in (400, 401, 403):
+            if found.status in (400, 401, 403):
                 value = None  # a refusal need not be JSON (RFC 6750 section 3.1)
             else:
-                raise AwayError(f"{url} answers {response.status_code}, and not in JSON") from error
-        return Answer(response.status_code, value, str(response.links.get("next", {}).get("url", "")))
+                raise AwayError(f"{url} answers {found.status}, and not in JSON") from error
+        return Answer(found.status, value, found.next)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._oauth.aclose()
+        await self._http.close()
 
-    async def _tokens(self, asked: Any) -> dict[str, Any]:
+    async def _tokens(self, endpoint: str, body: str) -> dict[str, Any]:
+        """RFC 6749 sections 5.1 and 5.2; some providers send errors with status 200."""
         try:
-            found = dict(await asked)
-        except OAuthError as error:
-            raise ProviderError(
-                str(error.error)[:DESCRIPTION_MAX], str(error.description or "")[:DESCRIPTION_MAX]
-            ) from error
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RecursionError) as error:
-            raise AwayError(f"the token endpoint: {_plain(error)}") from error
-        finally:
-            self._oauth.token = None  # what one person was given is no default for the next
-        if not isinstance(found.get("access_token"), str):  # RFC 6749 section 5.1
+            answer = await self._post(endpoint, body)
+        except AwayError as error:
+            raise AwayError(f"the token endpoint: {error}") from error
+        if answer.status >= 500:  # noqa: PLR2004 - HTTP
+            raise AwayError(f"the token endpoint answers {answer.status}")
+        try:
+            found = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise AwayError(f"the token endpoint answers {answer.status}, and no object in JSON")
+        if "error" in found:
+            description = found.get("error_description") or ""
+            raise ProviderError(str(found["error"])[:DESCRIPTION_MAX], str(description)[:DESCRIPTION_MAX])
+        if not isinstance(found.get("access_token"), str):
             raise AwayError("the token endpoint gives no token, and does not say why")
         return found
+
+    async def _post(self, endpoint: str, body: str) -> "Got":
+        """A form, with what proves that this is the hub."""
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded;charset=UTF-8"}
+        url, headers, body = self._proof.prepare("POST", endpoint, headers, body)
+        return await self._http.ask("POST", url, headers, body.encode())
 
 
 def _basic(client: Any, method: str, uri: str, headers: Any, body: Any) -> tuple[str, Any, Any]:  # noqa: ARG001
@@ -226,7 +184,7 @@ def key_id(token: str) -> str:
     try:
         header = jws.extract_compact(token.encode()).headers()
     except (JoseError, ValueError, TypeError, UnicodeEncodeError) as error:
-        raise UnbelievableError(f"not a signed token: {_plain(error)}") from error
+        raise UnbelievableError(f"not a signed token: {in_a_line(error)}") from error
     algorithm = header.get("alg")
     if algorithm not in ALGORITHMS:
         raise UnbelievableError(f"signed by {algorithm!r:.40}, which is not allowed", claim="alg")
@@ -261,7 +219,7 @@ def verified(token: str, keys: Sequence[PublicKey], algorithms: Sequence[str]) -
         found = jws.deserialize_compact(token.encode(), pick, registry=registry)
         claims = json.loads(found.payload)
     except (JoseError, ValueError, TypeError, RecursionError) as error:
-        raise UnbelievableError(f"the signature does not hold: {_plain(error)}", claim="signature") from error
+        raise UnbelievableError(f"the signature does not hold: {in_a_line(error)}", claim="signature") from error
     if not isinstance(claims, dict):
         raise UnbelievableError("the token holds no claims")
     return dict(found.headers()), claims
@@ -295,9 +253,9 @@ def check_id_token(
     try:
         token.validate(now=int(now), leeway=leeway)
     except ClaimError as error:
-        raise UnbelievableError(f"ID token: {_plain(error)}", claim=error.claim) from error
+        raise UnbelievableError(f"ID token: {in_a_line(error)}", claim=error.claim) from error
     except (JoseError, ValueError, TypeError) as error:
-        raise UnbelievableError(f"ID token: {_plain(error)}") from error
+        raise UnbelievableError(f"ID token: {in_a_line(error)}") from error
 
 
 # --- seals ------------------------------------------------------------------------------------------------------
@@ -319,9 +277,3 @@ class Seal:
         except (JoseError, ValueError) as error:
             raise UnbelievableError("sealed with another client secret") from error
         return (found.plaintext or b"").decode()
-
-
-def _plain(error: Exception) -> str:
-    """An error of a library in a line; never a request's body, which may hold a secret."""
-    text = str(error).splitlines()[0][:DESCRIPTION_MAX] if str(error) else ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

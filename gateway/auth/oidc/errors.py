@@ -9,6 +9,7 @@ from typing import Final
 from state.audit import plain
 
 LONGEST: Final = 600
+OTHERS_MAX: Final = 300
 
 
 class _SaidError(Exception):
@@ -34,3 +35,9 @@ class UnbelievableError(_SaidError):
     def __init__(self, why: str, *, claim: str = "") -> None:
         super().__init__(why)
         self.claim = claim
+
+
+def in_a_line(error: Exception) -> str:
+    """A library's error: its kind and the first line of its text. None of those libraries puts a secret there."""
+    text = str(error).splitlines()[0][:OTHERS_MAX] if str(error) else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
