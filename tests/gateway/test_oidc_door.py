@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from joserfc.jwt import encode
 
 from gateway.auth.oidc.discovery import Discovery, facts_in
-from gateway.auth.oidc.door import Client, Seal, key_id, public_keys, verified
+from gateway.auth.oidc.door import Client, Seal, public_keys, signed, verified
 from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
 from gateway.auth.oidc.http import ANSWER_MAX
 
@@ -426,8 +426,8 @@ def test_a_key_signs_in_its_own_way_alone():
     )
     algorithms = ("RS256", "PS256", "ES256")
     good = encode({"alg": "RS256", "kid": "rsa"}, {"sub": "a"}, rsa, algorithms=["RS256"])
-    assert verified(good, keys, algorithms)[1] == {"sub": "a"}
-    assert verified(encode({"alg": "ES256"}, {"sub": "b"}, ec), keys, algorithms)[1] == {
+    assert verified(signed(good), keys, algorithms)[1] == {"sub": "a"}
+    assert verified(signed(encode({"alg": "ES256"}, {"sub": "b"}, ec)), keys, algorithms)[1] == {
         "sub": "b"
     }  # the only one of its kind
     for token in (
@@ -439,15 +439,15 @@ def test_a_key_signs_in_its_own_way_alone():
         good.replace(".", "!", 1),
     ):
         with pytest.raises(UnbelievableError):
-            verified(token, keys, algorithms)
+            verified(signed(token), keys, algorithms)
     with pytest.raises(UnbelievableError):
-        verified(good, keys, ("ES256",))  # the provider says that it signs otherwise
+        verified(signed(good), keys, ("ES256",))  # the provider says that it signs otherwise
 
 
 @pytest.mark.parametrize("token", ["", "a", "a.b", "a.b.c", "..", "é.é.é", "eyJhbGciOiJub25lIn0.e30.", "x" * 100_000])
 def test_what_is_no_signed_token_names_no_key(token):
     with pytest.raises(UnbelievableError):
-        key_id(token)
+        signed(token)
 
 
 def test_a_seal_is_opened_by_the_same_secret_alone():

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gateway.auth.admission import judge
-from gateway.auth.oidc.door import public_keys, verified
+from gateway.auth.oidc.door import public_keys, signed, verified
 from gateway.auth.oidc.engine import Told
 from gateway.auth.oidc.errors import UnbelievableError
 from gateway.auth.oidc.provider import OidcProvider
@@ -135,7 +135,7 @@ def test_ltiauthenticator_a_token_that_no_key_has_signed_is_not_believed(algorit
         for signature in ("", "AAAA"):
             token = f"{_part({'alg': algorithm, 'kid': kid, 'typ': 'JWT'})}.{_part(claims)}.{signature}"
             with pytest.raises(UnbelievableError):
-                verified(token, keys, ["RS256"])
+                verified(signed(token), keys, ["RS256"])
 
 
 def test_ltiauthenticator_a_key_that_is_no_key_of_the_providers_signs_nothing():
@@ -145,14 +145,16 @@ def test_ltiauthenticator_a_key_that_is_no_key_of_the_providers_signs_nothing():
     ours = RSAKey.generate_key(2048, parameters={"kid": "k1"})
     theirs = RSAKey.generate_key(2048, parameters={"kid": "k1"})
     keys = public_keys({"keys": [ours.as_dict(private=False)]})
-    assert verified(jwt.encode({"alg": "RS256", "kid": "k1"}, {"sub": "1"}, ours), keys, ["RS256"])[1] == {"sub": "1"}
+    assert verified(signed(jwt.encode({"alg": "RS256", "kid": "k1"}, {"sub": "1"}, ours)), keys, ["RS256"])[1] == {
+        "sub": "1"
+    }
     for forged in (
         jwt.encode({"alg": "RS256", "kid": "k1"}, {"sub": "1"}, theirs),
         jwt.encode({"alg": "RS256", "kid": "k1", "jwk": theirs.as_dict(private=False)}, {"sub": "1"}, theirs),
         jwt.encode({"alg": "RS256", "kid": "k2"}, {"sub": "1"}, ours),
     ):
         with pytest.raises(UnbelievableError):
-            verified(forged, keys, ["RS256"])
+            verified(signed(forged), keys, ["RS256"])
 
 
 def test_nativeauth_21_failed_sign_ins_are_slowed_down(hub):

@@ -179,24 +179,34 @@ def public_keys(found: Any) -> tuple[PublicKey, ...]:
     return tuple(keys)
 
 
-def key_id(token: str) -> str:
-    """Which key a token says that it is signed with; `""`: it does not say. Raises UnbelievableError."""
+class Signed(NamedTuple):
+    """A token taken apart; nothing of it is believed yet. `key`: the id of the one that is said to sign it, or `""`."""
+
+    key: str
+    form: jws.CompactSignature
+
+
+def signed(token: str) -> Signed:
+    """For `verified`. Raises UnbelievableError."""
     try:
-        header = jws.extract_compact(token.encode()).headers()
+        form = jws.extract_compact(token.encode())
+        header = form.headers()
     except (JoseError, ValueError, TypeError, UnicodeEncodeError) as error:
         raise UnbelievableError(f"not a signed token: {in_a_line(error)}") from error
     algorithm = header.get("alg")
     if algorithm not in ALGORITHMS:
         raise UnbelievableError(f"signed by {algorithm!r:.40}, which is not allowed", claim="alg")
-    return str(header.get("kid", ""))
+    return Signed(str(header.get("kid", "")), form)
 
 
-def verified(token: str, keys: Sequence[PublicKey], algorithms: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def verified(
+    token: Signed, keys: Sequence[PublicKey], algorithms: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and claims of a token that one of these keys has signed. Raises UnbelievableError.
 
     The key is picked by `kid`; without one there must be a single key of the kind that the algorithm needs.
     """
-    wanted = key_id(token)
+    wanted = token.key
 
     def pick(member: Any) -> Key:
         algorithm = member.headers()["alg"]
@@ -216,13 +226,15 @@ def verified(token: str, keys: Sequence[PublicKey], algorithms: Sequence[str]) -
     try:
         # A registry of our own, for providers put more into a header than there are names for; it holds the algorithms.
         registry = jws.JWSRegistry(algorithms=algorithms, strict_check_header=False)
-        found = jws.deserialize_compact(token.encode(), pick, registry=registry)
-        claims = json.loads(found.payload)
+        holds = jws.validate_compact(token.form, pick, registry=registry)
+        claims = json.loads(token.form.payload) if holds else None
     except (JoseError, ValueError, TypeError, RecursionError) as error:
         raise UnbelievableError(f"the signature does not hold: {in_a_line(error)}", claim="signature") from error
+    if not holds:
+        raise UnbelievableError("the signature does not hold", claim="signature")
     if not isinstance(claims, dict):
         raise UnbelievableError("the token holds no claims")
-    return dict(found.headers()), claims
+    return dict(token.form.headers()), claims
 
 
 def check_id_token(

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gateway.auth.oidc import claims as reading
 from gateway.auth.oidc.discovery import Discovery, Facts, Source
-from gateway.auth.oidc.door import Client, PublicKey, check_id_token, key_id, verified
+from gateway.auth.oidc.door import Client, PublicKey, check_id_token, signed, verified
 from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
 from gateway.auth.oidc.logout import Ended, check_logout_token
 from gateway.auth.oidc.presets import Preset
@@ -224,8 +224,8 @@ class Engine:
         return found
 
     async def _signed(self, facts: Facts, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        keys = await self._source.keys(key_id(token))
-        return verified(token, keys, facts.algorithms)
+        form = signed(token)
+        return verified(form, await self._source.keys(form.key), facts.algorithms)
 
     async def _userinfo(self, facts: Facts, access_token: str, subject: str) -> dict[str, Any]:
         """OpenID Connect Core section 5.3: its `sub` must be the ID token's."""
