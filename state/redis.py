@@ -105,6 +105,16 @@ class Redis:
                 raise _refusal(reply)
         return replies
 
+    async def in_order(self, *steps: Sequence[Command]) -> list[Any]:
+        """As `pipeline` for several steps, each done before the next one begins.
+
+        A single server does what comes on one connection in its order, so that it is one round trip there; in a
+        cluster each step waits for the one before it.
+        """
+        if self._transport.one_server:
+            return await self.pipeline([command for step in steps for command in step])
+        return [reply for step in steps for reply in await self.pipeline(step)]
+
     async def values(self, keys: Sequence[str], commands: Sequence[Command] = ()) -> tuple[list[Any], list[Any]]:
         """The values of plain keys (None: not there), and the replies to further commands, in one round trip.
 

@@ -6,6 +6,7 @@ Refuses to know who may enter, and pages.
 
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.auth.cookies import ENTRANCE_NAME, ORIGIN_NAME, CookieJar
@@ -40,14 +41,14 @@ class BrowserSessions:
             address=audit.address(request),
             user_agent=agent[:_SHOWN_MAX],
         )
-        await self._about_to_open(session, request)
-        ticket = await self._store.sessions.open(session)
+        ticket = await self._store.sessions.open(session, first=self._about_to_open(session, request))
         by = f"session {session.id}"
         await audit.note(self._store, request, Act.SIGN_IN, user=user.name, who=user.name, by=by, what=way)
         return self._jar.set(ticket, lifetime=self._lifetime)
 
-    async def _about_to_open(self, session: Session, request: Any) -> None:
-        """For whoever keeps more of a session than its record."""
+    def _about_to_open(self, session: Session, request: Any) -> Sequence[Any]:  # noqa: ARG002
+        """For whoever keeps more of a session than its record: what the store writes before it."""
+        return ()
 
     def start(self) -> None:
         """Begin what goes on in the background."""

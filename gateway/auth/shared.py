@@ -8,7 +8,7 @@ One-time links are for the one-machine mode alone: here they are no way in, and 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -207,11 +207,12 @@ class SharedAuth(BrowserSessions):
         )
         return user
 
-    async def _about_to_open(self, session: Session, request: Any) -> None:
+    def _about_to_open(self, session: Session, request: Any) -> Sequence[Any]:
         """It is watched over before it is there: a crash between the two leaves nothing that nobody looks at."""
         standing: Standing | None = request.scope.get("state", {}).pop(_RESTS_ON, None)
-        if standing is not None and standing.user == session.user:
-            await self.vigil.put(replace(standing, session=session.id))
+        if standing is None or standing.user != session.user:
+            return ()
+        return self.vigil.putting(replace(standing, session=session.id))
 
     async def _standing(self, request: Any) -> Standing | None:
         """What the request's session rests on."""

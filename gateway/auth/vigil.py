@@ -13,8 +13,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -74,9 +74,12 @@ class Vigil:
             self._task = None
 
     async def put(self, standing: Standing) -> None:
-        """Begin to watch over a session that is about to be opened."""
-        period = self._period(self._of[standing.provider])
-        await self._store.standings.put(standing, due=self._clock() + period, lifetime=self._lifetime)
+        """Watch over a session."""
+        await self._store.standings.put(standing, due=self._due(standing), lifetime=self._lifetime)
+
+    def putting(self, standing: Standing) -> Sequence[Any]:
+        """The same for a session that is about to be opened: what the store writes before it."""
+        return self._store.standings.putting(standing, due=self._due(standing), lifetime=self._lifetime)
 
     async def look(self) -> int:
         """Ask about all that is due; how many that were. Raises StateUnavailableError."""
@@ -173,6 +176,9 @@ class Vigil:
         proof = self._proofs.get(standing.provider)
         if isinstance(proof, Asked):
             await proof.forget(standing)
+
+    def _due(self, standing: Standing) -> float:
+        return self._clock() + self._period(self._of[standing.provider])
 
     @staticmethod
     def _period(provider: ProviderConfig) -> float:

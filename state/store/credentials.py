@@ -6,7 +6,7 @@ is stored. Revoking is deleting, and a `revoked` entry in the feed for the worke
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from state.records import Session, Token
 from state.redis import Redis
 from state.store import keys
 from state.store.feed import Feed
+from state.wire import Command
 
 SECRET_BYTES: Final = 32
 SESSIONS_LISTED: Final = 32
@@ -39,17 +40,18 @@ class Sessions:
         self._redis = redis
         self._feed = Feed(redis)
 
-    async def open(self, session: Session) -> str:
-        """Store a new session and return its ticket (the secret for the cookie)."""
+    async def open(self, session: Session, *, first: Sequence[Command] = ()) -> str:
+        """Store a new session and return its ticket (the secret for the cookie).
+
+        `first`: what another store has to write before the session is there (`Standings.putting`).
+        """
         ticket = secrets.token_urlsafe(SECRET_BYTES)
         key = digest(ticket)
         listed = ("HSET", keys.sessions(session.user), session.id, key)
-        await self._redis.call(*listed)
-        await self._redis.call(
-            "SET", keys.session(key), _ENCODER.encode(session), "PXAT", _milliseconds(session.expires)
-        )
-        # once more: a sign-out everywhere between the two would have left it out of the list
-        _, length = await self._redis.pipeline((listed, ("HLEN", keys.sessions(session.user))))
+        record = ("SET", keys.session(key), _ENCODER.encode(session), "PXAT", _milliseconds(session.expires))
+        # listed twice: a sign-out everywhere before the record is there would have left it out of the list
+        again = (listed, ("HLEN", keys.sessions(session.user)))
+        *_, length = await self._redis.in_order(first, (listed,), (record,), again)
         if length > SESSIONS_LISTED:
             await self.of_user(session.user)
         return ticket

@@ -6,7 +6,7 @@ Owns: that one worker asks at a time, and that a provider's own names for people
 Refuses to know what is asked, and of whom.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -14,6 +14,7 @@ from state.records import Standing
 from state.redis import Redis, Script
 from state.store import keys
 from state.store.credentials import digest
+from state.wire import Command
 
 # KEYS: due, held. ARGV: now, until when what is handed out is held, how many. What a worker has held for too long (it
 # died) is due again. What is held is in `held` alone, so that hastening it hands it to nobody else: a provider that
@@ -42,9 +43,14 @@ class Standings:
 
     async def put(self, standing: Standing, *, due: float, lifetime: float) -> None:
         """Keep it, to be asked about at `due` (seconds since the epoch); what leads to it is kept for `lifetime`."""
+        await self._redis.pipeline(self.putting(standing, due=due, lifetime=lifetime))
+
+    @staticmethod
+    def putting(standing: Standing, *, due: float, lifetime: float) -> list[Command]:
+        """The commands of `put`, for whoever has more to write in the same round trip."""
         milliseconds = max(1, int(lifetime * 1000))
         member = _member(standing.user, standing.session)
-        commands: list[tuple[Any, ...]] = [
+        commands: list[Command] = [
             ("HSET", keys.standings(standing.user), standing.session, _ENCODER.encode(standing)),
             ("ZADD", keys.STANDINGS_DUE, due, member),
             ("ZREM", keys.STANDINGS_HELD, member),
@@ -54,7 +60,7 @@ class Standings:
             commands.append(("SET", key, standing.user, "PX", milliseconds))
         if standing.sid:
             commands.append(("SET", _vouched(standing.provider, "sid", standing.sid), member, "PX", milliseconds))
-        await self._redis.pipeline(commands)
+        return commands
 
     async def get(self, user: str, session: str) -> Standing | None:
         """What a session rests on, or None."""

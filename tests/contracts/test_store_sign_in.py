@@ -90,6 +90,37 @@ def test_something_is_seen_for_the_first_time_once(on_store):
     on_store(main)
 
 
+def test_what_a_session_rests_on_is_written_with_it_and_before_it(on_store):
+    async def main(store):
+        now = time.time()
+        standing = standing_of("alice", "s1", subject="sub-1", sid="sid-1")
+        session = Session(id="s1", user="alice", created=now, expires=now + 60)
+        resting = store.standings.putting(standing, due=now - 1, lifetime=60)
+        ticket = await store.sessions.open(session, first=resting)
+        assert await store.sessions.get(digest(ticket)) == session
+        assert await store.sessions.holds("alice", "s1")
+        assert await store.standings.get("alice", "s1") == standing
+        assert await store.standings.session_of("campus", "sid-1") == ("alice", "s1")
+        assert await store.standings.claim(now, hold=60, most=10) == [("alice", "s1")]
+
+    on_store(main)
+
+
+def test_steps_in_order_are_done_in_their_order(on_store):
+    async def main(store):
+        async def one(number):
+            key = f"towpath:{{order{number}}}:list"
+            steps = [[("RPUSH", key, at), ("EXPIRE", key, 60)] for at in range(8)]
+            *replies, found = await store.redis.in_order((), *steps, [("LRANGE", key, 0, -1)])
+            assert len(replies) == 16
+            assert found == [b"%d" % at for at in range(8)]
+
+        await asyncio.gather(*(one(number) for number in range(20)))
+        assert await store.redis.in_order() == []
+
+    on_store(main)
+
+
 def test_a_session_is_found_and_ended_by_its_id(on_store):
     async def main(store):
         now = time.time()  # the store forgets what is over
