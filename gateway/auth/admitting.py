@@ -47,8 +47,9 @@ class Admitting:
                     created=time.time(),
                     subjects={provider.name: proven.subject} if proven.subject else {},
                 )
-                await self._store.users.add(fresh)
-                continue  # somebody else may have been quicker: what is there is looked at
+                if await self._store.users.add(fresh):
+                    return replace(fresh, revision=1)
+                continue  # somebody else was quicker: what is there is looked at
             wanted = replace(
                 user,
                 admin=user.admin if verdict.admin is None else verdict.admin,

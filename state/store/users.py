@@ -76,9 +76,10 @@ class Users:
 
     async def add(self, user: User) -> bool:
         """Create; False when the name is taken (nothing is changed). The revision begins at 1."""
-        await self._redis.call("ZADD", keys.USERS_NAMES, 0, user.name)  # first: nobody exists unlisted
+        listed = ("ZADD", keys.USERS_NAMES, 0, user.name)  # first: nobody exists unlisted
         record = _ENCODER.encode(replace(user, revision=1))
-        added = await self._redis.call("SET", keys.user(user.name), record, "NX") is not None
+        _, made = await self._redis.in_order((listed,), (("SET", keys.user(user.name), record, "NX"),))
+        added = made is not None
         if added and user.groups:
             await list_in(self._redis, user.name, user.groups)
             await self._feed.revoke_many(f"group:{name}" for name in user.groups)
