@@ -9,82 +9,100 @@ Prints JSON: rate (round trips a second), p50, p99 (seconds).
 import asyncio
 import itertools
 import json
+import re
 import sys
 import time
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import uvloop
 
 JOB = json.loads(sys.argv[1])
 NUMBERS = itertools.count()
+REST = f" HTTP/1.1\r\nHost: {JOB['host']}:{JOB['port']}\r\nAccept: text/html\r\nSec-Fetch-Mode: navigate\r\n"
+STATE, NONCE, BACK = (re.compile(rf"[?&]{name}=([^&]+)") for name in ("state", "nonce", "redirect_uri"))
+FIELD = re.compile(rb"\r\n(location|set-cookie|content-length|transfer-encoding): *([^\r]*)", re.IGNORECASE)
 
 
-class Browser:
+class Browser(asyncio.Protocol):
     """One connection; cookies are forgotten after each round trip."""
 
-    def __init__(self, reader, writer):
-        self.reader, self.writer = reader, writer
+    def __init__(self):
         self.cookies = {}
+        self.data = b""
+        self.answer = None
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def connection_lost(self, _):
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(EOFError("the connection was closed"))
+
+    def data_received(self, data):
+        self.data += data
+        end = self.data.find(b"\r\n\r\n")
+        if end < 0 or self.answer is None or self.answer.done():
+            return
+        head = self.data[:end]
+        location, size, chunked = b"", 0, False
+        for name, value in FIELD.findall(head):
+            match name.lower():
+                case b"location":
+                    location = value
+                case b"content-length":
+                    size = int(value)
+                case b"transfer-encoding":
+                    chunked = True
+                case _:
+                    key, _, content = value.partition(b";")[0].partition(b"=")
+                    self.cookies[key.decode()] = content.decode()
+        if (chunked and not self.data.endswith(b"0\r\n\r\n")) or len(self.data) < end + 4 + size:
+            return
+        body, self.data = self.data[end + 4 :], b""
+        if b" 302 " in head[:13]:
+            self.answer.set_result(location.decode())
+        else:
+            self.answer.set_exception(RuntimeError(f"answered with {head[:60]!r} {body[:300]!r}"))
 
     async def get(self, target):
         """GET; the Location of the redirect that it must be answered with."""
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        self.writer.write(
-            f"GET {target} HTTP/1.1\r\nHost: {JOB['host']}:{JOB['port']}\r\nAccept: text/html\r\n"
-            f"Sec-Fetch-Mode: navigate\r\n{f'Cookie: {cookie}' if cookie else 'X-None: 1'}\r\n\r\n".encode()
-        )
-        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        location, size, chunked = "", 0, False
-        for line in lines[1:]:
-            name, _, value = line.partition(":")
-            match name.lower():
-                case "location":
-                    location = value.strip()
-                case "content-length":
-                    size = int(value)
-                case "transfer-encoding":
-                    chunked = True
-                case "set-cookie":
-                    key, _, content = value.strip().partition(";")[0].partition("=")
-                    self.cookies[key] = content
-        if chunked:
-            while count := int(await self.reader.readline(), 16):
-                await self.reader.readexactly(count + 2)
-            await self.reader.readline()
-        body = await self.reader.readexactly(size)
-        if " 302 " not in lines[0]:
-            raise RuntimeError(f"{target} was answered with {lines[0]} {body[:300]!r}")
-        return location
+        if self.transport.is_closing():
+            raise EOFError("the connection was closed")
+        self.answer = asyncio.get_running_loop().create_future()
+        self.transport.write(f"GET {target}{REST}{f'Cookie: {cookie}' if cookie else 'X-None: 1'}\r\n\r\n".encode())
+        return await self.answer
 
     async def sign_in(self):
-        """One round trip."""
+        """One round trip. `state` goes back as it came: it is quoted for a query already."""
         self.cookies = {}
-        asked = parse_qs(urlsplit(await self.get(JOB["entry"])).query)
-        code = f"s{next(NUMBERS) % JOB['people']:05d}.{asked.get('nonce', [''])[0]}"
-        back = urlsplit(asked["redirect_uri"][0]).path
-        await self.get(f"{back}?{urlencode({'code': code, 'state': asked['state'][0]})}")
+        asked = await self.get(JOB["entry"])
+        nonce = NONCE.search(asked)
+        code = f"s{next(NUMBERS) % JOB['people']:05d}.{nonce[1] if nonce else ''}"
+        back = urlsplit(unquote(BACK.search(asked)[1])).path
+        await self.get(f"{back}?code={code}&state={STATE.search(asked)[1]}")
         if not any(name.startswith(JOB["cookie"]) for name in self.cookies):
             raise RuntimeError(f"no session: {self.cookies}")
 
 
 async def main():
     """Sign in until the time is over, print the figures."""
+    loop = asyncio.get_running_loop()
     deadline = time.perf_counter() + JOB["seconds"]
     took = []
 
     async def one():
-        reader, writer = await asyncio.open_connection(JOB["host"], JOB["port"], limit=2**20)
-        browser = Browser(reader, writer)
+        transport, browser = await loop.create_connection(Browser, JOB["host"], JOB["port"])
         while time.perf_counter() < deadline:
             began = time.perf_counter()
             await browser.sign_in()
             took.append(time.perf_counter() - began)
-        writer.close()
+        transport.close()
 
     began = time.perf_counter()
     try:
         await asyncio.gather(*(one() for _ in range(JOB["connections"])))
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as fault:
+    except (RuntimeError, OSError, EOFError, ValueError, TypeError) as fault:
         print(json.dumps({"fault": f"{type(fault).__name__}: {fault}"}))
         return
     spent = time.perf_counter() - began
