@@ -117,7 +117,7 @@ class Auth(Protocol):
         ...
 
     async def arrive(self, provider: str, answer: Mapping[str, str], request: Request[Any, Any, Any]) -> Arrival:
-        """What a provider has sent the browser back with. `provider` empty: the one that it set out for.
+        """What a provider has sent the browser back with. `provider`: the name in the address that it came to, or `""`.
 
         A session that the browser had ends. Raises RefusedError.
         """

@@ -26,7 +26,12 @@ def callback(config: AuthConfig, provider: ProviderConfig, hub: str) -> str:
     alone = sum(other.kind == provider.kind for other in config.provider) == 1
     said = provider.oidc.plain_callback if provider.oidc is not None else None
     plain = alone if said is None else said
-    return f"{hub}{CALLBACK}" if plain else f"{hub}{CALLBACK}/{provider.name}"
+    return back_at(hub, "" if plain else provider.name)
+
+
+def back_at(hub: str, name: str) -> str:
+    """The address that an answer comes back to: JupyterHub's (`""`), or that of the provider of this name."""
+    return f"{hub}{CALLBACK}/{name}" if name else f"{hub}{CALLBACK}"
 
 
 def away(provider: ProviderConfig, config: AuthConfig, hub: str) -> OidcProvider:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from gateway.auth.addresses import away
+from gateway.auth.addresses import away, back_at
 from gateway.auth.admitting import Admitting
 from gateway.auth.cookies import FLOW_NAME, CookieJar
 from gateway.auth.header import HeaderProof
@@ -75,6 +75,7 @@ class SharedAuth(BrowserSessions):
     ) -> None:
         """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end. `proxies`: the trusted ones."""
         super().__init__(store, jar, lifetime=config.session_lifetime)
+        self._hub_url = hub_url
         self._of = {provider.name: provider for provider in config.provider}
         self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store, proxies)}
         path = "/" + hub_url.partition("://")[2].partition("/")[2]
@@ -124,7 +125,8 @@ class SharedAuth(BrowserSessions):
     async def arrive(self, provider: str, answer: Mapping[str, str], request: Any) -> Arrival:
         """See `portal.auth.Auth.arrive`."""
         flow = await self._flows.take(answer.get("state", ""), request)
-        if provider not in ("", flow.provider):
+        # Providers that do not name themselves are told apart by this alone (RFC 9700 section 4.4.2, mix-up).
+        if flow.redirect_uri != back_at(self._hub_url, provider):
             raise RefusedError("This answer came to the wrong address.", hint="Begin again here.")
         proof = self._away(flow.provider)
         try:

@@ -6,6 +6,7 @@ On a real, certified provider; where it would never give such an answer, its own
 import asyncio
 import logging
 import time
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from campus import HUB, SECRET, Campus, Visitor, sign_in
@@ -45,6 +46,11 @@ WRONG = {
     "another issuer": ({"set": {"iss": "https://evil.example"}}, "not from the campus"),
     "no issuer": ({"drop": ["iss"]}, "not from the campus"),
     "another audience": ({"set": {"aud": "other"}}, "cannot be believed"),
+    "another audience with us as the authorized party": ({"set": {"aud": "other", "azp": "hub"}}, "cannot be believed"),
+    "other audiences with us as the authorized party": (
+        {"set": {"aud": ["other", "third"], "azp": "hub"}},
+        "cannot be believed",
+    ),
     "no audience": ({"drop": ["aud"]}, "cannot be believed"),
     "several audiences and no authorized party": ({"set": {"aud": ["hub", "other"]}}, "cannot be believed"),
     "another authorized party": ({"set": {"aud": ["hub", "other"], "azp": "other"}}, "cannot be believed"),
@@ -230,6 +236,33 @@ def test_an_answer_that_comes_in_at_another_providers_address_is_refused(campus,
 
     both = {"allow_all": True, "same_people": True}
     run(main, campus.provider(**both), campus.provider(name="second", client="other", **both))
+
+
+@pytest.mark.parametrize(("began", "came"), [("evil", ""), ("campus", "evil"), ("evil", "campus"), ("campus", "campus")])
+def test_each_provider_has_an_address_to_come_back_to_and_no_answer_of_its_comes_to_anothers(campus, run, began, came):
+    """Mix-up (RFC 9700 section 4.4): a bad provider sends the browser on to a good one that does not name itself, and
+    would be shown the good one's code. `campus` comes back to JupyterHub's address, which has no name in it."""
+
+    async def main(auth):
+        visitor, asked = Visitor(auth), []
+
+        async def exchange(*_, **more):
+            asked.append(more)
+            raise AssertionError("nobody is asked about a code that came to another's address")
+
+        for proof in auth._proofs.values():
+            proof._client.exchange = exchange
+        state = dict(parse_qsl(urlsplit(await visitor.leave(began)).query))["state"]
+        with pytest.raises(RefusedError, match="wrong address"):
+            await visitor.arrive({"state": state, "code": "of the other", "iss": campus.issuer}, provider=came)
+        assert asked == []
+
+    both = {"allow_all": True, "same_people": True}
+    run(
+        main,
+        campus.provider(oidc={"plain_callback": True}, **both),
+        campus.provider(name="evil", client="other", **both),
+    )
 
 
 def test_a_code_of_another_client_of_the_same_provider_is_refused(campus, run):
