@@ -1,7 +1,7 @@
 """The hub's own certificate authority: who the gateway is to a job, and who a job is to the gateway.
 
-Owns: the files in `<data dir>/tls/` and every certificate; the one door to `cryptography`. Refuses to know jobs,
-schedulers and connections: it is given names.
+Owns: the files in `<data dir>/tls/` and every certificate; this side's one door to `cryptography`. Refuses to know
+jobs, schedulers and connections: it is given names.
 
     authority.key   the private key (0600); the controller's alone
     authority.pem   its certificate, for 10 years

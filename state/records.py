@@ -263,8 +263,8 @@ class Entrance(Struct, frozen=True, kw_only=True):
     next: str
 
 
-class Flow(Struct, frozen=True, kw_only=True):
-    """A sign-in that is under way at a provider: what the answer must match. The key is the SHA-256 of its `state`.
+class Flow(Struct, frozen=True, kw_only=True, array_like=True):
+    """A sign-in that is under way at a provider: what the answer must match. Sealed, it is the `state` itself.
 
     `browser` is the SHA-256 of the cookie of the browser that began it, `redirect_uri` where the answer must come in.
     """

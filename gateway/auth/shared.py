@@ -118,19 +118,20 @@ class SharedAuth(BrowserSessions):
             return Departure(url=next_url or known.home, cookie=await self.open_session(user, request, way=provider))
         proof = self._away(provider)
         browser, cookie = self._flows.browser(request)
-        url, state, flow = await proof.depart(browser, next_url, other=other)
-        await self._flows.put(state, flow)
+        url = await proof.depart(browser, next_url, other=other, sealing=await self._flows.sealing())
         return Departure(url=url, cookie=cookie)
 
     async def arrive(self, provider: str, answer: Mapping[str, str], request: Any) -> Arrival:
         """See `portal.auth.Auth.arrive`."""
-        flow = await self._flows.take(answer.get("state", ""), request)
+        state = answer.get("state", "")
+        flow = await self._flows.of(state, request)
         # Providers that do not name themselves are told apart by this alone (RFC 9700 section 4.4.2, mix-up).
         if flow.redirect_uri != back_at(self._hub_url, provider):
             raise RefusedError("This answer came to the wrong address.", hint="Begin again here.")
         proof = self._away(flow.provider)
         try:
             told, proven = await proof.arrive(flow, answer)
+            await self._flows.end(state)
             sealed, asks = proof.kept(told)
             user = await self._admitted(proof.config, proven, request, sealed=sealed, asks=asks, sid=told.sid)
         except RefusedError as error:

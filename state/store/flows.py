@@ -1,19 +1,14 @@
 """Sign-ins that are under way at a provider. Key layout: docs/state.md, tag `{f:…}`.
 
-Owns: that each is short-lived and taken once. Refuses to know what its fields are checked against.
+Owns: the keys that seal them (they are with the browsers: whoever begins one leaves nothing here), and that each ends
+once. Refuses to know what a flow is.
 """
 
-from typing import Final
+import secrets
 
-import msgspec
-
-from state.records import Flow
 from state.redis import Redis
 from state.store import keys
 from state.store.credentials import digest
-
-_ENCODER: Final = msgspec.json.Encoder()
-_FLOW: Final = msgspec.json.Decoder(Flow)
 
 
 class Flows:
@@ -22,12 +17,18 @@ class Flows:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def put(self, state: str, flow: Flow, *, lifetime: float) -> None:
-        """Keep it for `lifetime` seconds. `state`: the secret that the provider hands back."""
-        milliseconds = max(1, int(lifetime * 1000))
-        await self._redis.call("SET", keys.flow(digest(state)), _ENCODER.encode(flow), "PX", milliseconds)
+    async def key(self, name: str, *, lifetime: float) -> bytes:
+        """The key of this name, 32 bytes: the same for everybody who asks. Made for `lifetime` seconds if need be."""
+        fresh = secrets.token_hex(32)
+        await self._redis.call("SET", keys.flow_key(name), fresh, "NX", "PX", int(lifetime * 1000))
+        found = await self._redis.call("GET", keys.flow_key(name))
+        return bytes.fromhex(found.decode())
 
-    async def take(self, state: str) -> Flow | None:
-        """The flow of this `state`, which is used up by this; None: there is none (any more)."""
-        found = await self._redis.call("GETDEL", keys.flow(digest(state)))
-        return None if found is None else _FLOW.decode(found)
+    async def over(self, state: str) -> bool:
+        """Whether the flow of this `state` has come to its end."""
+        return bool(await self._redis.call("EXISTS", keys.flow(digest(state))))
+
+    async def end(self, state: str, *, lifetime: float) -> bool:
+        """It has come to its end now; False when it had before. Known for `lifetime` seconds."""
+        milliseconds = max(1, int(lifetime * 1000))
+        return await self._redis.call("SET", keys.flow(digest(state)), "1", "NX", "PX", milliseconds) is not None

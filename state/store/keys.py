@@ -141,8 +141,13 @@ def link(digest: str) -> str:
 
 
 def flow(digest: str) -> str:
-    """JSON of a sign-in under way, with TTL."""
+    """That a sign-in at a provider has come to its end, with TTL."""
     return f"towpath:{{f:{digest}}}:flow"
+
+
+def flow_key(name: str) -> str:
+    """The key that seals the sign-ins of one hour, in hex, with TTL."""
+    return f"towpath:{{f:{name}}}:key"
 
 
 def code(digest: str) -> str:

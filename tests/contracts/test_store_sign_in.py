@@ -5,7 +5,7 @@ import time
 
 from msgspec.structs import replace
 
-from state.records import Flow, Session, Standing, User
+from state.records import Session, Standing, User
 from state.store.credentials import digest
 
 NOW = time.time()
@@ -15,16 +15,29 @@ def standing_of(user, session, **more):
     return Standing(user=user, session=session, provider="campus", began=NOW, checked=NOW, **more)
 
 
-def test_a_flow_is_taken_once_however_many_try(on_store):
+def test_a_flow_ends_once_however_many_try(on_store):
     async def main(store):
-        flow = Flow(provider="campus", browser="b", nonce="n", verifier="v", redirect_uri="u", created=NOW, next="/x")
-        await store.flows.put("state", flow, lifetime=60)
-        found = await asyncio.gather(*(store.flows.take("state") for _ in range(8)))
-        assert [one for one in found if one is not None] == [flow]
-        assert await store.flows.take("other") is None
-        await store.flows.put("late", flow, lifetime=0.01)
+        assert not await store.flows.over("state")
+        ended = await asyncio.gather(*(store.flows.end("state", lifetime=60) for _ in range(8)))
+        assert sorted(ended) == [False] * 7 + [True]
+        assert await store.flows.over("state")
+        assert not await store.flows.over("other")
+        await store.flows.end("late", lifetime=0.01)
         await asyncio.sleep(0.05)
-        assert await store.flows.take("late") is None
+        assert not await store.flows.over("late")
+
+    on_store(main)
+
+
+def test_all_who_ask_for_a_flows_key_get_the_same_until_its_time_is_over(on_store):
+    async def main(store):
+        first, *others = await asyncio.gather(*(store.flows.key("1", lifetime=60) for _ in range(8)))
+        assert len(first) == 32
+        assert set(others) == {first}
+        assert await store.flows.key("2", lifetime=0.01) != first
+        early = await store.flows.key("2", lifetime=0.01)
+        await asyncio.sleep(0.05)
+        assert await store.flows.key("2", lifetime=60) != early
 
     on_store(main)
 

@@ -84,14 +84,21 @@ class Engine:
         return await self._source.keys("")
 
     async def depart(
-        self, *, name: str, browser: str, redirect_uri: str, next_url: str, other: bool
-    ) -> tuple[str, str, Flow]:
-        """Where the browser goes, the `state` that comes back, and what the answer is checked against.
+        self,
+        *,
+        name: str,
+        browser: str,
+        redirect_uri: str,
+        next_url: str,
+        other: bool,
+        sealing: Callable[[Flow], str],
+    ) -> str:
+        """Where the browser goes. `sealing`: from what the answer is checked against to the `state` that comes back.
 
         `other`: somebody wants another account than the one that they are signed in with there.
         """
         facts = await self.facts()
-        state, nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48)
+        nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
         config, preset = self._config, self._preset
         parameters = {
             parameter: ",".join(config.required_claims[path])
@@ -104,14 +111,6 @@ class Engine:
             parameters["prompt"] = preset.other
         if preset.openid:
             parameters["nonce"] = nonce
-        url = self._client.leave_for(
-            facts.authorize,
-            state=state,
-            verifier=verifier,
-            redirect_uri=redirect_uri,
-            scope=" ".join(config.scopes or preset.scopes),
-            **{name: value for name, value in parameters.items() if value},
-        )
         flow = Flow(
             provider=name,
             browser=browser,
@@ -121,10 +120,17 @@ class Engine:
             created=self._clock(),
             next=next_url,
         )
-        return url, state, flow
+        return self._client.leave_for(
+            facts.authorize,
+            state=sealing(flow),
+            verifier=verifier,
+            redirect_uri=redirect_uri,
+            scope=" ".join(config.scopes or preset.scopes),
+            **{name: value for name, value in parameters.items() if value},
+        )
 
     async def arrive(self, flow: Flow, answer: Mapping[str, str]) -> Told:
-        """What the provider's answer is worth. The flow was this browser's and has been taken."""
+        """What the provider's answer is worth. The flow is this browser's."""
         facts = await self.facts()
         issuer = answer.get("iss")
         if (issuer is None and facts.says_issuer) or (issuer is not None and issuer != facts.issuer):

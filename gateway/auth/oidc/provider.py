@@ -6,7 +6,7 @@ and what is kept to ask it again. Refuses to know sessions, records and the rule
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -76,7 +76,7 @@ class OidcProvider:
         """No form proves anything here. Raises RefusedError."""
         raise RefusedError(f"Use the button of {self.title}.")
 
-    async def depart(self, browser: str, next_url: str, *, other: bool) -> tuple[str, str, Flow]:
+    async def depart(self, browser: str, next_url: str, *, other: bool, sealing: Callable[[Flow], str]) -> str:
         """See `Engine.depart`. Raises RefusedError."""
         try:
             return await self.engine.depart(
@@ -85,6 +85,7 @@ class OidcProvider:
                 redirect_uri=self.redirect_uri,
                 next_url=next_url,
                 other=other,
+                sealing=sealing,
             )
         except _FAULTS as error:
             raise self._refusal(error) from error
