@@ -116,6 +116,14 @@ async def need_user(
     return identity, user
 
 
+def rules_admins(identity: Identity) -> bool:
+    """Whether the caller may make, change and remove admins: an admin, by a credential that has all of their rights.
+
+    A lesser token of an admin's would otherwise gain all that it was not given, by an admin that it makes.
+    """
+    return identity.admin and scopes.expand(scopes.ADMIN) <= identity.scopes
+
+
 def lacks(scope: str) -> HTTPException:
     """The refusal of one who has not this scope at all."""
     return HTTPException(status_code=403, detail=f"This needs the scope {scope}.")

@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from portal import audit
-from portal.access import View, lacks, need, need_anywhere, signed_in
+from portal.access import View, lacks, need, need_anywhere, rules_admins, signed_in
 from portal.models import service_model
 from portal.replies import empty, read_json, reply
 from portal.site import Site
@@ -156,5 +156,5 @@ def _checked(identity: Identity, name: str, wish: NewService) -> Service:
 
 def _only_admins(identity: Identity, admin: bool) -> None:  # noqa: FBT001
     """An admin who uses a lesser token does not make, or end, a service that may do all."""
-    if admin and not (identity.admin and scopes.expand(scopes.ADMIN) <= identity.scopes):
+    if admin and not rules_admins(identity):
         raise HTTPException(status_code=403, detail="Only admins, with all of their rights, make or remove admins.")

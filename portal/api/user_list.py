@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from portal import audit
-from portal.access import View, need, need_anywhere
+from portal.access import View, need, need_anywhere, rules_admins
 from portal.api.users import shown
 from portal.models import is_ready
 from portal.paging import listed, page_of
@@ -72,8 +72,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         wish = await read_json(request, NewUsers)
         if wish is None or not wish.usernames:
             raise HTTPException(status_code=400, detail="Name at least one user in usernames.")
-        if wish.admin and not identity.admin:
-            raise HTTPException(status_code=403, detail="Only admins make admins.")
+        if wish.admin and not rules_admins(identity):
+            raise HTTPException(status_code=403, detail="Only admins, with all of their rights, make admins.")
         users = [User(name=user_name(name), admin=wish.admin, created=site.clock()) for name in wish.usernames]
         added = [user for user in users if await store.users.add(user)]
         if not added:

@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
 from portal import audit, intent, membership
-from portal.access import Sees, View, lacks, need, need_user, signed_in
+from portal.access import Sees, View, lacks, need, need_user, rules_admins, signed_in
 from portal.api import services
 from portal.models import user_model
 from portal.replies import arguments, empty, read_json, reply
@@ -133,8 +133,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             raise HTTPException(status_code=400, detail="Say what to change.")
         if wish.name not in {None, user.name}:
             raise HTTPException(status_code=400, detail="A user cannot be renamed: add a new one.")
-        if user.admin and not identity.admin:
-            raise HTTPException(status_code=403, detail="Only admins change admins.")
+        if user.admin and not rules_admins(identity):
+            raise HTTPException(status_code=403, detail="Only admins, with all of their rights, change admins.")
         _only_admins_make_admins(identity, bool(wish.admin))
         groups = user.groups if wish.groups is None else _groups(wish.groups)
         membership.check_change(site, identity, user.groups, groups)
@@ -152,8 +152,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         identity, user = await need_user(site, request, "delete:users", name)
         if identity.is_user(user.name):
             raise HTTPException(status_code=400, detail="You cannot delete yourself.")
-        if user.admin and not identity.admin:
-            raise HTTPException(status_code=403, detail="Only admins delete admins.")
+        if user.admin and not rules_admins(identity):
+            raise HTTPException(status_code=403, detail="Only admins, with all of their rights, delete admins.")
         running = [server for server in await store.servers.of_user(name) if server.active]
         stopping = [await intent.stop(site, name, server.name) for server in running]
         for server in stopping:
@@ -219,8 +219,8 @@ def _groups(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _only_admins_make_admins(identity: Identity, admin: bool) -> None:  # noqa: FBT001
-    if admin and not identity.admin:
-        raise HTTPException(status_code=403, detail="Only admins make admins.")
+    if admin and not rules_admins(identity):
+        raise HTTPException(status_code=403, detail="Only admins, with all of their rights, make admins.")
 
 
 def _difference(old: User, new: User) -> str:
@@ -229,7 +229,7 @@ def _difference(old: User, new: User) -> str:
     if old.admin != new.admin:
         words.append("is an admin now" if new.admin else "is no admin any more")
     if old.groups != new.groups:
-        words.append(f"groups: {' '.join(new.groups) or 'none'}")
+        words.append(f"groups: {', '.join(new.groups) or 'none'}")
     return ", ".join(words)
 
 

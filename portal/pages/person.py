@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from portal import people
-from portal.access import View, need_anywhere, need_user
+from portal.access import View, need_anywhere, need_user, rules_admins
 from portal.pages.forms import open_url
 from portal.replies import go, page, read_form
 from portal.site import Site
@@ -38,8 +38,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             servers=[server for server in found[1] if view("read:servers", person, server.name)],
             seen=found[2],
             may=view,
-            admin=identity.admin,
-            groups=" ".join(person.groups) if fields is None else fields.get("groups", ""),
+            admin=rules_admins(identity),
+            groups="\n".join(person.groups) if fields is None else fields.get("groups", ""),
             makes_admin=person.admin if fields is None else "admin" in fields,
             titles={profile.name: profile.title or profile.name for profile in site.config.profile},
             open_url=lambda server: open_url(site, server, ""),

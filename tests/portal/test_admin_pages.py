@@ -1,6 +1,7 @@
 """The admins' pages: people found, added, changed, removed; each act checked and noted."""
 
 import re
+from html import unescape
 
 import pytest
 
@@ -121,7 +122,9 @@ def test_rights_and_groups_are_set_and_ones_own_rights_stay(bench):
     async def main(bench):
         client = await carol(bench)
         await bench.user()
-        answer = await client.post("/hub/admin/users/alice", data={"admin": "yes", "groups": "physics, staff physics"})
+        answer = await client.post(
+            "/hub/admin/users/alice", data={"admin": "yes", "groups": "physics\r\n staff \r\n\r\nphysics"}
+        )
         assert answer.headers["location"] == "/hub/admin/users/alice"
         alice = await bench.store.users.get("alice")
         assert (alice.admin, alice.groups) == (True, ("physics", "staff"))
@@ -133,7 +136,7 @@ def test_rights_and_groups_are_set_and_ones_own_rights_stay(bench):
         assert "another admin can" in own.text
         assert (await client.post("/hub/admin/users/nobody", data={})).status_code == 404
         assert [act[3] for act in await acts(bench) if act[0] == "user-changed"] == [
-            "is an admin now, groups: physics staff",
+            "is an admin now, groups: physics, staff",
             "is no admin any more, groups: none",
         ]
 
@@ -191,6 +194,27 @@ def test_who_may_see_a_group_sees_that_group(bench):
         assert (await client.post("/hub/admin/users", data={"names": "x"})).status_code == 403
 
     bench(main, config=config)
+
+
+def test_a_form_that_is_saved_as_it_was_changes_no_group_whatever_they_are_called(bench):
+    """Split at its space or its comma, the name of one group would be the names of others."""
+
+    async def main(bench):
+        client = await carol(bench)
+        held = ("guests admins", "physics, applied", "Chemie", *(f"g{number}" for number in range(150)))
+        await bench.store.users.add(User(name="alice", groups=held, created=1.0))
+        page = (await client.get("/hub/admin/users/alice")).text
+        shown = unescape(re.search(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)[1])
+        answer = await client.post("/hub/admin/users/alice", data={"groups": shown.replace("\n", "\r\n")})
+        assert answer.status_code == 303
+        assert (await bench.store.users.get("alice")).groups == held
+        await client.post("/hub/admin/users/alice", data={"groups": "\uff50hysics"})
+        assert (await bench.store.users.get("alice")).groups == ("physics",)
+        for bad in ("x" * 256, "a\x00b", "\n".join(f"new{number}" for number in range(101))):
+            assert (await client.post("/hub/admin/users/alice", data={"groups": bad})).status_code == 400
+        assert (await bench.store.users.get("alice")).groups == ("physics",)
+
+    bench(main)
 
 
 def test_what_is_done_to_groups_and_services_is_noted_with_those_whom_it_concerns(bench):

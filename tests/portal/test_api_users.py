@@ -116,6 +116,34 @@ def test_only_admins_make_or_change_admins(bench):
     bench(main)
 
 
+def test_a_lesser_token_of_an_admins_neither_makes_nor_changes_admins(bench):
+    """It would gain by an admin of its making what it was not given."""
+
+    async def main(bench):
+        admin = await bench.user("carol", admin=True)
+        await bench.user("dean", admin=True)
+        await bench.user()
+        client = bench.client(bench.token(admin, "admin:users"))
+        assert (await client.post("/hub/api/users/x", json={"admin": True})).status_code == 403
+        assert (await client.post("/hub/api/users", json={"usernames": ["x"], "admin": True})).status_code == 403
+        assert (await client.patch("/hub/api/users/alice", json={"admin": True})).status_code == 403
+        assert (await client.patch("/hub/api/users/dean", json={"admin": False})).status_code == 403
+        assert (await client.delete("/hub/api/users/dean")).status_code == 403
+        assert (await client.post("/hub/admin/users", data={"names": "x", "admin": "yes"})).status_code == 403
+        assert (await client.post("/hub/admin/users/alice", data={"admin": "yes"})).status_code == 403
+        assert (await client.post("/hub/admin/users/dean/remove")).status_code == 403
+        assert [user.admin for user in await bench.store.users.gather(["carol", "dean", "alice"])] == [
+            True,
+            True,
+            False,
+        ]
+        assert (await client.post("/hub/api/users/x", json={})).status_code == 201
+        whole = bench.client(bench.token(admin, "inherit"))
+        assert (await whole.patch("/hub/api/users/alice", json={"admin": True})).status_code == 200
+
+    bench(main)
+
+
 def test_the_list_is_paged_filtered_and_sorted(bench):
     async def main(bench):
         admin = await bench.user("root", admin=True)
