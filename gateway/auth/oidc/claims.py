@@ -27,13 +27,22 @@ def find(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def text(claims: Mapping[str, Any], path: str) -> str:
-    """A claim that is a text or a whole number; else `""`."""
+    """A claim that is a text (one that UTF-8 can hold) or a whole number; else `""`."""
     value = find(claims, path)
     if isinstance(value, str):
-        return value
+        return value if whole(value) else ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return ""
+
+
+def whole(value: str) -> bool:
+    """Whether it can be written down: JSON lets somebody send half a character (RFC 8259 section 8.2)."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def texts(claims: Mapping[str, Any], path: str) -> tuple[str, ...]:

@@ -249,6 +249,6 @@ def _secret(tokens: Mapping[str, Any], name: str) -> str:
     value = tokens.get(name)
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > TOKEN_MAX:
+    if not isinstance(value, str) or len(value) > TOKEN_MAX or not reading.whole(value):
         raise UnbelievableError(f"{name} is no token", claim=name)
     return value

@@ -7,6 +7,7 @@ Owns: the checks of OpenID Connect Back-Channel Logout 1.0 section 2.6, but for 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from gateway.auth.oidc.claims import whole
 from gateway.auth.oidc.errors import UnbelievableError
 
 EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
@@ -64,6 +65,6 @@ def _time(claims: Mapping[str, Any], name: str) -> float:
 
 def _name(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name, "")
-    if not isinstance(value, str) or len(value) > NAME_MAX:
+    if not isinstance(value, str) or len(value) > NAME_MAX or not whole(value):
         raise UnbelievableError(f"logout token: {name} is wrong", claim=name)
     return value
