@@ -57,8 +57,8 @@ class Asked:
             return await site.store.audit.page(self.wanted, before=self.before, limit=self.limit)
         mine = await site.store.audit.of_user(self.wanted.about)
         fitting = [
-            discreet(entry, self.wanted.about)
-            for entry in mine
+            entry
+            for entry in (discreet(each, self.wanted.about) for each in mine)  # first: a filter tells what it fits
             if self.wanted.fits(entry) and (not self.before or position(entry.id) < position(self.before))
         ]
         more = len(fitting) > self.limit

@@ -196,6 +196,8 @@ def test_people_see_who_used_their_servers_but_not_from_where(hub):
     (visit,) = [entry for entry in mine if entry.get("who") == "carol"]
     assert "address" not in visit
     assert "by" not in visit
+    guessed = alice.get("/hub/api/towpath/audit?limit=1000&address=127.0.0.1").json()["entries"]
+    assert {entry["who"] for entry in guessed} == {"alice"}, "a filter tells what it fits"
     assert "used a server" not in hub.people["bob"].get("/hub/home").text
     trail = alice.get("/hub/audit")
     assert trail.status_code == 200
