@@ -153,7 +153,7 @@ class SharedAuth(BrowserSessions):
         """End the request's session everywhere; the Set-Cookie value that takes the cookie away."""
         standing = await self._standing(request)
         cookie = await super().close_session(request)
-        if standing is not None:
+        if standing is not None and not self.vigil.lasts(standing):
             await self._store.standings.drop(standing.user, standing.session)
             proof = self._proofs.get(standing.provider)
             if isinstance(proof, Asked):
@@ -175,7 +175,7 @@ class SharedAuth(BrowserSessions):
             same = standing.sid == ended.sid if ended.sid else standing.subject == ended.subject
             if same and standing.provider == provider:
                 why = f"{provider} says that they have signed out there."
-                await self.vigil.over(standing.user, standing.session, why)
+                await self.vigil.over(standing, why)
 
     async def sign_in_with_link(self, secret: str) -> User | None:  # noqa: ARG002
         """No link lets anybody in."""

@@ -3,7 +3,7 @@
 Owns: when each is asked, and what ends when the answer is no. Refuses to know how a provider is asked
 (`gateway.auth.proof.Asked`) and the rules (`gateway.auth.admission`).
 
-    due → is the session still open? → the provider's word → the rules → the record follows, or all ends
+    due → is the session open, or are there tokens? → the provider's word → the rules → the record follows, or all ends
 
 Every worker looks; the store hands each session to one of them. Only positive evidence ends anything: a provider that
 does not answer is asked again later.
@@ -38,6 +38,8 @@ USUAL_SECONDS: Final = 300.0
 RULES_SECONDS: Final = 3600.0
 """How often the rules are looked at where the provider is not to be asked."""
 SOON_SECONDS: Final = 15.0
+LASTING: Final = ("github", "google")
+"""The presets that give what is good until it is taken back; others do where they are asked for `offline_access`."""
 NO_PROVIDER: Final = "Its provider is not configured any more."
 
 
@@ -107,7 +109,7 @@ class Vigil:
 
     async def _check(self, user: str, session: str) -> None:
         standing = await self._store.standings.get(user, session)
-        if standing is None or not await self._store.sessions.holds(user, session):
+        if standing is None or not (await self._store.sessions.holds(user, session) or await self._outlives(standing)):
             await self._store.standings.drop(user, session)
             if standing is not None:
                 await self._forget(standing)
@@ -155,18 +157,38 @@ class Vigil:
             raise GoneError("It was long ago, and there is nothing to ask again with.")
         return as_before(standing), standing.sealed
 
-    async def over(self, user: str, session: str, why: str) -> None:
+    def lasts(self, standing: Standing) -> bool:
+        """Whether the provider can be asked about somebody who has no session any more, here or there."""
+        provider = self._of.get(standing.provider)
+        return provider is not None and standing.asks and _refresh(provider) > 0 and _lasting(provider)
+
+    async def _outlives(self, standing: Standing) -> bool:
+        """Whether it is asked about though its session is over, for the sake of the person's tokens.
+
+        Of several the first by its id is: whoever looks at another at the same moment knows that without being told.
+        """
+        if not self.lasts(standing):
+            return False
+        everything = await self._store.standings.of_user(standing.user)
+        if any(one.provider == standing.provider and one.session < standing.session for one in everything):
+            return False
+        return bool(await self._store.tokens.of_user(standing.user))
+
+    async def over(self, standing: Standing, why: str) -> None:
         """End a session, and say why in the log and the audit. Raises StateUnavailableError."""
+        user, session = standing.user, standing.session
         log.info("The session %s of %s ends: %s", session, user, why)
-        await self._store.standings.drop(user, session)
+        if not self.lasts(standing):
+            await self._store.standings.drop(user, session)
         if await self._store.sessions.end(user, session):
             entry = Entry(time=time.time(), act=Act.SIGN_OUT, by=f"session {session}", user=user, why=why)
             await self._store.audit.note(entry)
 
     async def _end(self, standing: Standing, why: str, *, tokens: bool) -> None:
         """The session is over. The person's others are asked about at once; after the last, their tokens end too."""
-        await self.over(standing.user, standing.session, why)
+        await self.over(standing, why)
         store = self._store
+        await store.standings.drop(standing.user, standing.session)
         left = await store.standings.hasten(standing.user, self._clock())
         if not left and tokens:
             await store.tokens.revoke_all(standing.user)
@@ -183,6 +205,12 @@ class Vigil:
     @staticmethod
     def _period(provider: ProviderConfig) -> float:
         return _refresh(provider) or RULES_SECONDS
+
+
+def _lasting(provider: ProviderConfig) -> bool:
+    """Whether what it is asked with ends with the account only, and not with a session there."""
+    oidc = provider.oidc
+    return oidc is None or "offline_access" in oidc.scopes or oidc.preset in LASTING
 
 
 def _refresh(provider: ProviderConfig) -> float:

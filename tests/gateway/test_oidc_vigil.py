@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from portal.auth import RefusedError
 from state.audit import Act, Wanted
-from state.records import Token
+from state.records import Session, Standing, Token
 
 pytestmark = pytest.mark.timeout(120)
 HOUR = 3600.0
@@ -414,6 +414,26 @@ def test_a_logout_token_for_a_person_ends_all_their_sessions_of_that_provider(ca
         assert [await visitor.signed_in() for visitor in visitors] == [None, None, "bob"]
 
     run(main)
+
+
+def test_a_logout_token_of_one_provider_ends_nothing_of_anothers(campus, store_url):
+    """Each has its own names for accounts and sessions, and another's may be the same."""
+
+    async def main():
+        more = {"allow_all": True, "same_people": True}
+        both = [campus.provider(**more), campus.provider(name="second", client="other", **more)]
+        async with sign_in(store_url, {"provider": both}) as auth:
+            of = {"user": "alice", "subject": "alice", "sid": "s", "began": time.time(), "checked": time.time()}
+            for name in ("campus", "second"):
+                session = Session(id=name, user="alice", created=time.time(), expires=time.time() + 3600)
+                await auth._store.sessions.open(session)
+                await auth.vigil.put(Standing(session=name, provider=name, **of))
+            await auth.ended_there("campus", logout_token(campus, sub="alice"))
+            assert [session.id for session in await auth._store.sessions.of_user("alice")] == ["second"]
+            await auth.ended_there("campus", logout_token(campus, sid="s"))
+            assert [session.id for session in await auth._store.sessions.of_user("alice")] == ["second"]
+
+    asyncio.run(main())
 
 
 def test_two_sessions_here_of_one_session_there_end_together(campus, run):

@@ -8,6 +8,7 @@ from campus import Clock, Visitor, sign_in
 
 from portal.auth import RefusedError
 from state.identity import Identity
+from state.records import Token
 from state.store.credentials import digest
 from tests.ldap_server import GROUPS, HUB_DN, HUB_PASSWORD, PEOPLE, Slapd, group, person
 
@@ -34,7 +35,13 @@ def run(slapd, store_url):
             "group_base": GROUPS,
             **ldap,
         }
-        provider = {"name": "ldap", "kind": "ldap", "ldap": table, "allowed_groups": ["in"], "admin_groups": ["boss"]}
+        provider = {
+            "name": "ldap",
+            "kind": "ldap",
+            "ldap": table,
+            "allowed_groups": ["in", "in10", "in7"],
+            "admin_groups": ["boss", "boss2"],
+        }
 
         async def whole():
             async with sign_in(store_url, {"provider": [provider]}, clock=clock) as auth:
@@ -96,6 +103,45 @@ def test_who_is_gone_is_out_who_has_lost_a_group_has_lost_it_and_an_outage_ends_
         slapd.change(f"dn: cn=boss,{GROUPS}\nchangetype: delete\n")
         await later(auth, clock)
         assert await inside() == {"bob"}
+
+    run(main)
+
+
+@pytest.mark.parametrize("ended", ["signed out", "expired"])
+def test_whoever_has_no_session_but_a_token_is_asked_about_until_that_is_over_too(slapd, run, ended):
+    erin = f"uid=erin{len(ended)},{PEOPLE}"
+    name = erin[4:].partition(",")[0]
+    slapd.add(person(name), group(f"in{len(ended)}", erin))
+
+    async def main(auth, clock):
+        store = auth._store
+        browsers = [await enter(auth, name) for _ in range(3)]
+        await store.tokens.issue(Token(id="t", user=name, scopes=("self",), created=0.0))
+        for browser in browsers:
+            if ended == "signed out":
+                await auth.close_session(browser.request())
+            else:
+                await store.sessions.close(browser.identity.digest)
+        await later(auth, clock)
+        await later(auth, clock)
+        assert [standing.user for standing in await store.standings.of_user(name)] == [name]
+        assert len(await store.tokens.of_user(name)) == 1
+        slapd.change(f"dn: {erin}\nchangetype: delete\n")
+        await later(auth, clock)
+        assert await store.tokens.of_user(name) == []
+        assert await store.standings.of_user(name) == []
+
+    run(main)
+
+
+def test_whoever_has_neither_session_nor_token_is_not_asked_about(slapd, run):
+    slapd.add(person("fay"), group("boss2", f"uid=fay,{PEOPLE}"))
+
+    async def main(auth, clock):
+        fay = await enter(auth, "fay")
+        await auth.close_session(fay.request())
+        await later(auth, clock)
+        assert await auth._store.standings.of_user("fay") == []
 
     run(main)
 
