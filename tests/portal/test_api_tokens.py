@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from msgspec.structs import replace
 
 from state.config import AuthConfig
@@ -143,6 +144,42 @@ def test_an_admin_makes_a_token_for_another_with_that_ones_rights(bench):
         assert made.status_code == 201
         assert made.json()["user"] == "alice"
         assert not any(scope.startswith("admin:") for scope in made.json()["scopes"])
+
+    bench(main)
+
+
+@pytest.mark.parametrize("wanted", ["admin:users", "list:users", "read:users!user=root", "servers!user=root", "tokens"])
+def test_whoever_may_more_makes_nobody_a_token_that_may_more_than_its_owner(bench, wanted):
+    """Nor does one whose right comes to its owner later find it in a token that was made before."""
+
+    async def main(bench):
+        admin, _ = await bench.user("root", admin=True), await bench.user()
+        client = bench.client(bench.session(admin))
+        refused = await client.post("/hub/api/users/alice/tokens", json={"scopes": ["read:users!user", wanted]})
+        assert refused.status_code == 400
+        assert "not to be had" in refused.json()["message"]
+        for roles in (["admin"], ["token"]):
+            made = await client.post("/hub/api/users/alice/tokens", json={"roles": roles})
+            if made.status_code == 201:
+                assert all("!user=alice" in scope for scope in made.json()["scopes"])
+        for token in await bench.store.tokens.of_user("alice"):
+            assert all("!user=alice" in scope for scope in token.scopes)
+
+    bench(main)
+
+
+def test_the_page_shows_when_a_token_was_last_used(bench):
+    async def main(bench):
+        alice = await bench.user()
+        client = bench.client(bench.session(alice))
+        made = (await client.post("/hub/api/users/alice/tokens", json={"note": "nightly"})).json()
+        assert made["last_activity"] is None
+        assert 'data-label="Last used">never<' in (await client.get("/hub/token")).text
+        await bench.store.tokens.used({digest(made["token"]): bench.clock()})
+        assert (await client.get(f"/hub/api/users/alice/tokens/{made['id']}")).json()["last_activity"]
+        page = (await client.get("/hub/token")).text
+        assert 'data-label="Last used">never<' not in page
+        assert 'data-label="Last used"><time' in page
 
     bench(main)
 
