@@ -39,6 +39,7 @@ class Fake:
         self.start_tls = LDAPResultCode.SUCCESS
         self.search = LDAPResultCode.SUCCESS
         self.bind = LDAPResultCode.SUCCESS
+        self.passwords = None
         self.raw = None
         self.hang = False
 
@@ -60,7 +61,9 @@ class Fake:
                     return
                 if isinstance(message, BindRequest):
                     self.binds.append((message.name, message.authentication.password))
-                    session.bind_response(message.message_id, result_code=self.bind)
+                    right = self.passwords is None or self.passwords.get(message.name) == self.binds[-1][1]
+                    code = self.bind if right else LDAPResultCode.INVALID_CREDENTIALS
+                    session.bind_response(message.message_id, result_code=code)
                 elif isinstance(message, SearchRequest):
                     for dn, attributes in self.entries:
                         values = [
@@ -213,3 +216,14 @@ def test_only_success_is_a_yes(fake, code, verdict):
         assert ask(fake) is None
     else:
         refused(fake)
+
+
+def test_a_name_with_a_domain_and_the_entry_that_is_found_are_one_persons(fake):
+    """Whoever may write their own principal name takes alice's account name there, with a password of their own."""
+    by_principal = {"user_dn": "{name}@ad.example", "name_attribute": "uid", "groups": "none"}
+    fake.passwords = {"alice@ad.example": "mallory's", ALICE: "alice's"}
+    assert ask(fake, password="mallory's", **by_principal) is None
+    assert fake.binds == [("alice@ad.example", "mallory's"), (ALICE, "mallory's")]
+    fake.passwords["alice@ad.example"] = "alice's"
+    assert ask(fake, password="alice's", **by_principal).dn == ALICE
+    assert ask(fake, password="wrong", **by_principal) is None

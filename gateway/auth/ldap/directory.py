@@ -4,6 +4,7 @@ Owns: that sequence on one connection. Refuses to know pages, and what follows f
 
     with a search   bind as the hub → exactly one entry → bind as that entry → bind as the hub → groups
     with a template                   bind as the name says → the entry → groups, all as that person
+    with user@domain                  the same, and the password is put to the entry that was found too
 """
 
 import asyncio
@@ -78,12 +79,20 @@ class Directory:
             entries = await self._entries(directory, person, name)
             if len(entries) != 1:
                 raise LdapError("The entry of somebody who has signed in cannot be read.")
+            # A name such as {name}@ad.example.edu may be another's than the entry that the search finds.
+            if self._by_principal and not await directory.bind(entries[0].dn, password):
+                return None
             return await self._found(directory, entries[0], name)
 
         try:
             return await self._first(ask)
         except LdapError as error:
             raise UnreachableError(str(error), tried=tried) from error
+
+    @property
+    def _by_principal(self) -> bool:
+        """Whether people are bound by a name that is no entry's, as Active Directory has them (`user@domain`)."""
+        return bool(self._config.user_dn) and "=" not in self._config.user_dn
 
     @property
     def asks(self) -> bool:
@@ -172,8 +181,7 @@ class Directory:
 
     async def _entries(self, directory: Connection, person: str, name: str) -> list[Entry]:
         """The entry of whoever was bound as `person`; none where it cannot be read."""
-        config = self._config
-        if config.user_dn and "=" not in config.user_dn:
+        if self._by_principal:
             return await self._matching(directory, name)
         return await directory.search(person, parsed("(objectClass=*)"), self._wanted(), most=1, below=False)
 
