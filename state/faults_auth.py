@@ -41,12 +41,6 @@ RESERVED: Final = frozenset(
     }
 )
 SECRET_MIN: Final = 12
-DEFAULT_SECRETS: Final = frozenset(
-    {
-        *("changeme", "change-me", "change_me", "client-secret", "client_secret", "password", "secret", "supersecret"),
-        *("your-client-secret", "your-secret", "a-secret", "insert-secret-here", "not-so-secret"),
-    }
-)
 LOGOS: Final = (".svg", ".png")
 
 Say = Callable[[str, str], None]
@@ -252,7 +246,7 @@ def secret_faults(secret: str, client_id: str) -> list[str]:
     """Why a client secret is none, in sentences."""
     if not secret:
         return ["the secret that the provider gave this hub is missing (or name its file: client_secret_file)."]
-    if secret.lower() in DEFAULT_SECRETS or secret == client_id:
+    if secret.lower() in faults_directory.DEFAULT_SECRETS or secret == client_id:
         return ["that is a placeholder: write the secret that the provider gave this hub."]
     if len(secret) < SECRET_MIN or len(set(secret)) < SECRET_MIN // 3:
         return ["that can be guessed: write the secret that the provider gave this hub."]

@@ -13,6 +13,12 @@ from state.urls import is_loopback, is_web_url
 
 TLS: Final = ("verified", "unverified", "none")
 SECRET_MIN: Final = 24
+DEFAULT_SECRETS: Final = frozenset(
+    {
+        *("changeme", "change-me", "change_me", "client-secret", "client_secret", "password", "secret", "supersecret"),
+        *("your-client-secret", "your-secret", "a-secret", "insert-secret-here", "not-so-secret", "admin", "ldap"),
+    }
+)
 GROUPS: Final = ("search", "member_of", "none")
 SERVER: Final = re.compile(r"ldaps?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?")
 ATTRIBUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
@@ -43,6 +49,13 @@ def portal_secret(secret: str) -> str:
         return "it must be letters, digits and punctuation without spaces, as a header can hold."
     if len(secret) < SECRET_MIN or len(set(secret)) < SECRET_MIN // 3:
         return f"it can be guessed: take at least {SECRET_MIN} random characters, such as from: openssl rand -hex 32."
+    return ""
+
+
+def directory_password(secret: str) -> str:
+    """Why the hub's password at a directory is none, in a sentence; `""`: it is one. Not how good: others chose it."""
+    if secret.lower() in DEFAULT_SECRETS:
+        return "that is a placeholder: write the password that the hub has at the directory."
     return ""
 
 
@@ -81,6 +94,8 @@ def _hub(given: LdapConfig, at: str, say: Say) -> None:
         say(f"{at}.bind_password_file", "bind_password is given too: keep one of the two.")
     if secret and not given.bind_dn:
         say(f"{at}.bind_dn", "there is a password, and nobody whose it is.")
+    if fault := directory_password(given.bind_password):
+        say(f"{at}.bind_password", fault)
     if given.bind_dn and not secret:
         say(f"{at}.bind_password_file", f"the password of {given.bind_dn} is missing.")
 

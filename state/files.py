@@ -5,7 +5,7 @@ configuration. Refuses to know what they are for. A secret's text is never in a 
 """
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from msgspec.structs import asdict, replace
 from state.config import AuthConfig, Config, ProviderConfig
 from state.errors import NameRuleError
 from state.faults_auth import secret_faults
-from state.faults_directory import portal_secret
+from state.faults_directory import directory_password, portal_secret
 from state.names import as_listed, is_system, user_name
 
 SUFFIX: Final = "_file"
@@ -119,13 +119,23 @@ def _table(table: Struct, at: Folder, key: str, say: Say) -> Struct:
             secret = at.secret(value, f"{key}.{name}", say)
             if secret == "":
                 say(f"{key}.{name}", f"{at.path(value)} holds nothing.")
-            elif secret is not None and target == "client_secret":
-                for fault in secret_faults(secret, str(given.get("client_id", ""))):
-                    say(f"{key}.{name}", fault)
-            elif secret is not None and target == "secret" and (fault := portal_secret(secret)):
+            for fault in _weak(secret, target, given) if secret else ():
                 say(f"{key}.{name}", fault)
             changes[target] = secret or ""
     return replace(table, **changes)
+
+
+def _weak(secret: str, target: str, given: Mapping[str, Any]) -> list[str]:
+    """Why a secret that was in a file is none, in sentences, by the key that it is for."""
+    match target:
+        case "client_secret":
+            return secret_faults(secret, str(given.get("client_id", "")))
+        case "secret":
+            return [fault for fault in [portal_secret(secret)] if fault]
+        case "bind_password":
+            return [fault for fault in [directory_password(secret)] if fault]
+        case _:
+            return []
 
 
 def _names(given: str, at: Folder, key: str, say: Say) -> dict[str, str]:

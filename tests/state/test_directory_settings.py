@@ -81,6 +81,8 @@ def test_a_directory_can_be_spoken_to_in_these_ways(tmp_path, changes):
         ({"tsl": "none"}, "ldap.tsl", "did you mean tls?"),
         ({"bind_password": None}, "ldap.bind_password_file", "is missing"),
         ({"bind_dn": None}, "ldap.bind_dn", "nobody whose it is"),
+        ({"bind_password": "secret"}, "ldap.bind_password", "placeholder"),
+        ({"bind_password": "ChangeMe"}, "ldap.bind_password", "placeholder"),
         ({"bind_password_file": "x"}, "ldap.bind_password_file", "keep one of the two"),
         ({"user_base": None}, "ldap.user_base", "one of user_base"),
         ({"user_dn": "uid={name},dc=example"}, "ldap.user_base", "one of user_base"),
@@ -122,6 +124,9 @@ def test_a_password_may_be_in_a_file_beside_the_configuration(tmp_path):
     assert loaded(tmp_path, written).ldap.bind_password == "4711-hub"
     secret.chmod(0o644)
     assert "open to everybody" in faults(tmp_path, written)["ldap.bind_password_file"]
+    secret.chmod(0o600)
+    secret.write_text("changeme\n")
+    assert "placeholder" in faults(tmp_path, written)["ldap.bind_password_file"]
 
 
 @pytest.mark.parametrize(
