@@ -289,6 +289,29 @@ def test_a_revoked_token_ends_its_websockets(hub):
     asyncio.run(main())
 
 
+def test_a_token_whose_time_is_over_opens_no_websocket_and_ends_those_that_it_has_opened(hub):
+    async def main():
+        with hub.api() as api:
+            made = api.post(f"/users/{hub.user()}/tokens", json={"note": "for a moment", "expires_in": 8}).json()
+            where = {
+                "uri": f"ws://127.0.0.1:{hub.port}{hub.base}",
+                "proxy": None,
+                "additional_headers": {"Authorization": f"token {made['token']}"},
+            }
+            async with connect(**where) as connection:
+                await connection.send("hello")
+                assert await connection.recv() == "hello"
+                with pytest.raises(ConnectionClosed) as closed:
+                    await asyncio.wait_for(connection.recv(), 60)
+                assert closed.value.rcvd.code == 4401
+            with pytest.raises(InvalidStatus) as refused:
+                async with connect(**where):
+                    pass
+            assert refused.value.response.status_code == 403
+
+    asyncio.run(main())
+
+
 def test_a_worker_that_ends_closes_its_websockets_with_1012(hub, browser):
     async def main():
         opened = [await websocket(hub, browser).__aenter__() for _ in range(6)]
