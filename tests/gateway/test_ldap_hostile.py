@@ -8,6 +8,7 @@ import pytest
 from sansldap import (
     BindRequest,
     ExtendedRequest,
+    LDAPClient,
     LDAPResultCode,
     LDAPServer,
     PartialAttribute,
@@ -15,7 +16,7 @@ from sansldap import (
     SearchRequest,
 )
 
-from gateway.auth.ldap.client import BYTES_MAX
+from gateway.auth.ldap.client import BYTES_MAX, Connection
 from gateway.auth.ldap.directory import Directory, UnreachableError
 from state.config import LdapConfig
 from tests.ldap_server import certificate
@@ -227,3 +228,9 @@ def test_a_name_with_a_domain_and_the_entry_that_is_found_are_one_persons(fake):
     fake.passwords["alice@ad.example"] = "alice's"
     assert ask(fake, password="alice's", **by_principal).dn == ALICE
     assert ask(fake, password="wrong", **by_principal) is None
+
+
+@pytest.mark.parametrize(("dn", "password"), [(ALICE, ""), ("", "secret-4711"), ("", "")])
+def test_a_name_without_a_password_is_put_to_no_server_whoever_asks(dn, password):
+    """A server says yes to it (RFC 4513 section 5.1.2). There is no line here that anything could be sent on."""
+    assert asyncio.run(Connection(None, None, LDAPClient()).bind(dn, password)) is False
