@@ -375,6 +375,34 @@ def test_signing_out_everywhere_ends_all_sessions_and_says_so_once(on_store):
     on_store(body)
 
 
+def test_whatever_ends_a_credential_tells_all_workers_of_it_at_once(on_store):
+    """They do not ask for each request: what they are not told of would go on until they look again."""
+    ends = {
+        "a session": lambda store, ticket: store.sessions.close(ticket),
+        "a session by its id": lambda store, _: store.sessions.end("ann", "s1"),
+        "all sessions": lambda store, _: store.sessions.close_all("ann"),
+        "a token": lambda store, _: store.tokens.revoke("ann", "t1"),
+        "all tokens": lambda store, _: store.tokens.revoke_all("ann"),
+        "a user": lambda store, _: store.users.remove("ann"),
+    }
+
+    async def body(store):
+        for what, end in ends.items():
+            await store.users.add(User(name="ann", created=1.0))
+            ticket = digest(await store.sessions.open(session_of("ann", 1)))
+            token = digest(await store.tokens.issue(token_of("ann", 1)))
+            before = await store.feed.snapshot()
+            await end(store, ticket)
+            told = await store.feed.read(before.epoch, before.number, timeout=0)
+            over = {one for event in told for one in event.digests}
+            there = {ticket: store.sessions.get, token: store.tokens.get}
+            assert over == {one for one, get in there.items() if await get(one) is None}, what
+            assert over, what
+            await store.users.remove("ann")
+
+    on_store(body)
+
+
 def test_tokens_expire_are_listed_revoked_and_noted_as_used(on_store):
     async def body(store):
         short = digest(await store.tokens.issue(token_of("ann", 1, lasts=0.3)))
