@@ -12,6 +12,7 @@ import pytest
 
 from gateway.oauth.provider import OAuthProvider
 from gateway.oauth.registry import Registry
+from portal import audit
 from portal.app import Services, create_portal
 from portal.auth import RefusedError
 from state import scopes
@@ -196,8 +197,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(store_url):
+def bench(store_url, monkeypatch):
     """Run `async def main(bench)` on an empty store: `bench(main)`, or `bench(main, config=…)`."""
+    monkeypatch.setattr(audit, "_damper", audit.Damper())  # a process notes so many refusals a minute, of all tests
 
     def runner(main, *, config=CONFIG):
         async def whole():
