@@ -1,6 +1,7 @@
 """A provider may send so much and no more, be it ever so good JSON."""
 
 import asyncio
+import gzip
 
 import pytest
 
@@ -53,3 +54,10 @@ def test_an_answer_is_read_up_to_its_bound_and_no_further(way):
     assert got(WAYS[way](BOUND)).value == {}
     with pytest.raises(AwayError):
         got(WAYS[way](BOUND + 1024))
+
+
+def test_an_answer_that_grows_when_it_is_unpacked_is_not_believed():
+    small = gzip.compress(padded(4 * BOUND))
+    assert len(small) < BOUND
+    with pytest.raises(AwayError):
+        got(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(small) + small)
