@@ -95,6 +95,14 @@ def need(request: Request[Any, Any, Any], scope: str) -> Identity:
     return identity
 
 
+def need_whole(request: Request[Any, Any, Any], scope: str) -> Identity:
+    """As `need`, for what has a name and is to be made (GHSA-69wv-m5fw-2fhp): with a filter it is 404, not 403."""
+    identity = need_anywhere(request, scope)
+    if not View(identity).everywhere(scope):
+        raise HiddenError("This is not within what you may make.")
+    return identity
+
+
 def need_anywhere(request: Request[Any, Any, Any], scope: str) -> Identity:
     """The caller, who has this scope at least for something. Raises 403."""
     identity = signed_in(request)

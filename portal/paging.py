@@ -12,7 +12,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import Struct
 
-from portal.replies import arguments, reply
+from portal.replies import arguments, raw_target, reply
 from portal.site import Site
 
 PAGED: Final = "application/jupyterhub-pagination+json"
@@ -37,13 +37,13 @@ class Page(Struct, frozen=True):
 def page_of(request: Request[Any, Any, Any], *, always: bool = False) -> Page:
     """The page that is asked for. Raises 400. `always`: the list has one form, the paged one."""
     asked = arguments(request)
-    paged = always or PAGED in request.headers.get("accept", "")
+    asked_for = PAGED in request.headers.get("accept", "")
     try:
         offset = abs(int(asked.get("offset", "0")))
-        limit = abs(int(asked.get("limit", LIMIT_DEFAULT if paged else LIMIT_MAX)))
+        limit = abs(int(asked.get("limit", LIMIT_DEFAULT if asked_for else LIMIT_MAX)))
     except ValueError as error:
         raise HTTPException(status_code=400, detail="offset and limit are whole numbers.") from error
-    return Page(min(offset, OFFSET_MAX), max(1, min(limit, LIMIT_MAX)), paged)
+    return Page(min(offset, OFFSET_MAX), max(1, min(limit, LIMIT_MAX)), always or asked_for)
 
 
 def listed(site: Site, request: Request[Any, Any, Any], page: Page, items: Any, total: int) -> Response[bytes]:
@@ -53,8 +53,8 @@ def listed(site: Site, request: Request[Any, Any, Any], page: Page, items: Any, 
     after = None
     if page.end < total:
         query = urlencode({**arguments(request), "offset": page.end, "limit": page.limit})
-        path = request.scope["path"]
-        after = {"offset": page.end, "limit": page.limit, "url": f"{site.public_url}{path}?{query}"}
+        here = site.origin(request.headers.get("host", "")) + raw_target(request).partition("?")[0]
+        after = {"offset": page.end, "limit": page.limit, "url": f"{here}?{query}"}
     return reply(
         {"items": items, "_pagination": {"offset": page.offset, "limit": page.limit, "total": total, "next": after}}
     )

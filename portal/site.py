@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -79,6 +79,11 @@ class Look:
         self.base = config.gateway.base_path
         self.hub = f"{self.base}hub/"
         self.public_url = config.gateway.public_url.rstrip("/").removesuffix(self.base.rstrip("/"))
+        self._origins = {
+            urlsplit(url).netloc.lower(): f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
+            for url in (config.gateway.internal_url, config.gateway.public_url)
+            if url
+        }
         self.version = version
         self.page_headers = page_headers(config.gateway)
         self.clock = clock
@@ -114,6 +119,10 @@ class Look:
         path = self.hub + "/".join(escape(segment) for segment in segments).rstrip("/")
         given = {key: value for key, value in query.items() if value}
         return f"{path}?{urlencode(given, quote_via=quote, safe='/')}" if given else path
+
+    def origin(self, host: str) -> str:
+        """Scheme and host by which a program has reached the hub that sent this Host header: not all know the same."""
+        return self._origins.get(host.lower()) or self.public_url or f"http://{host}"
 
     def server(self, user: str, name: str) -> str:
         """The path of a server, with a slash at the end."""

@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
 from portal import audit, membership
-from portal.access import View, lacks, need, need_anywhere, signed_in
+from portal.access import View, lacks, need, need_anywhere, need_whole, signed_in
 from portal.models import group_model
 from portal.paging import listed, page_of
 from portal.replies import empty, read_json, reply
@@ -111,7 +111,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
 
     @post("/groups/{name:str}")
     async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
-        identity = need(request, "admin:groups")
+        identity = need_whole(request, "admin:groups")
         name = group_name(request.path_params["name"])
         wish = await read_json(request, NewGroup) or NewGroup()
         await _make(request, identity, name, wish.users)

@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from portal import audit
-from portal.access import View, lacks, need, need_anywhere, rules_admins, signed_in
+from portal.access import View, lacks, need_anywhere, need_whole, rules_admins, signed_in
 from portal.models import service_model
 from portal.replies import empty, read_json, reply
 from portal.site import Site
@@ -88,7 +88,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
 
     @post("/services/{name:str}")
     async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
-        identity = need(request, "admin:services")
+        identity = need_whole(request, "admin:services")
         name = service_name(request.path_params["name"])
         wish = await read_json(request, NewService)
         if wish is None:

@@ -27,11 +27,15 @@ AT_ONCE: Final = 200
 Found = tuple[User, list[Server], dict[str, float]]
 
 
-class NewUsers(msgspec.Struct):
-    """Several users at once; `admin` holds for all of them."""
+class NewUsers(msgspec.Struct, forbid_unknown_fields=True):
+    """Several users at once; `admin` holds for all of them. The others are JupyterHub's; they are not kept."""
 
     usernames: list[str]
     admin: bool = False
+    groups: list[str] = []
+    roles: list[str] = []
+    auth_state: dict[str, Any] | None = None
+    name: str = ""
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small

@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
 from portal import audit, intent, membership
-from portal.access import Sees, View, lacks, need, need_user, rules_admins, signed_in
+from portal.access import Sees, View, lacks, need_user, need_whole, rules_admins, signed_in
 from portal.api import services
 from portal.models import user_model
 from portal.replies import arguments, empty, read_json, reply
@@ -30,24 +30,24 @@ FUTURE_MAX: Final = 59 * 60
 END_SECONDS: Final = 10.0
 
 
-class NewUser(msgspec.Struct):
+class NewUser(msgspec.Struct, forbid_unknown_fields=True):
     """What may be said of a new user. `auth_state` and `roles` are JupyterHub's; they are not kept."""
 
     admin: bool = False
-    groups: list[str] | None = None
-    roles: list[str] | None = None
+    groups: list[str] = []
+    roles: list[str] = []
     auth_state: dict[str, Any] | None = None
-    name: str | None = None
+    name: str = ""
 
 
-class Change(msgspec.Struct):
+class Change(msgspec.Struct, forbid_unknown_fields=True):
     """What may be changed of a user."""
 
-    admin: bool | None = None
-    groups: list[str] | None = None
-    roles: list[str] | None = None
+    admin: bool | msgspec.UnsetType = msgspec.UNSET
+    groups: list[str] | msgspec.UnsetType = msgspec.UNSET
+    roles: list[str] = []
     auth_state: dict[str, Any] | None = None
-    name: str | None = None
+    name: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Seen(msgspec.Struct):
@@ -113,10 +113,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
     @post("/users/{name:str}")
     async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
         name = request.path_params["name"]
-        identity = need(request, "admin:users")
+        identity = need_whole(request, "admin:users")
         wish = await read_json(request, NewUser) or NewUser()
         _only_admins_make_admins(identity, wish.admin)
-        groups = _groups(wish.groups or ())
+        groups = _groups(wish.groups)
         membership.check_change(site, identity, (), groups)
         user = User(name=user_name(name), admin=wish.admin, groups=groups, created=site.clock())
         if not await store.users.add(user):
@@ -131,14 +131,15 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         wish = await read_json(request, Change)
         if wish is None:
             raise HTTPException(status_code=400, detail="Say what to change.")
-        if wish.name not in {None, user.name}:
+        if wish.name not in {msgspec.UNSET, user.name}:
             raise HTTPException(status_code=400, detail="A user cannot be renamed: add a new one.")
         if user.admin and not rules_admins(identity):
             raise HTTPException(status_code=403, detail="Only admins, with all of their rights, change admins.")
-        _only_admins_make_admins(identity, bool(wish.admin))
-        groups = user.groups if wish.groups is None else _groups(wish.groups)
+        admin = user.admin if wish.admin is msgspec.UNSET else wish.admin
+        _only_admins_make_admins(identity, admin)
+        groups = user.groups if wish.groups is msgspec.UNSET else _groups(wish.groups)
         membership.check_change(site, identity, user.groups, groups)
-        changed = replace(user, admin=user.admin if wish.admin is None else wish.admin, groups=groups)
+        changed = replace(user, admin=admin, groups=groups)
         if changed != user:
             changed = await store.users.save(changed)
             await audit.note(store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))

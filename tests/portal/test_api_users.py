@@ -2,6 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace
+
+from portal.site import Look
+from state.records import Share
+from tests.portal.conftest import CONFIG
+
 
 def test_the_root_says_which_jupyterhub_it_speaks_to_anybody(bench):
     async def main(bench):
@@ -140,6 +146,50 @@ def test_a_lesser_token_of_an_admins_neither_makes_nor_changes_admins(bench):
         assert (await client.post("/hub/api/users/x", json={})).status_code == 201
         whole = bench.client(bench.token(admin, "inherit"))
         assert (await whole.patch("/hub/api/users/alice", json={"admin": True})).status_code == 200
+
+    bench(main)
+
+
+def test_what_a_user_has_not_is_no_word_of_a_body(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user("root", admin=True)))
+        for wrong in ({"odd": 1}, {"admin": None}, {"groups": None}):
+            assert (await client.post("/hub/api/users/x", json=wrong)).status_code == 400, wrong
+            assert (await client.patch("/hub/api/users/root", json=wrong)).status_code == 400, wrong
+        assert (await client.post("/hub/api/users", json={"usernames": ["x"], "odd": 1})).status_code == 400
+        assert await bench.store.users.get("x") is None
+
+    bench(main)
+
+
+def test_the_next_page_is_a_whole_url_on_the_host_that_was_asked(bench):
+    """Clients follow it as it is: jupyterhub-idle-culler with more users than one page has."""
+
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user("root", admin=True)))
+        await bench.user("bob")
+        paged = {"Accept": "application/jupyterhub-pagination+json"}
+        for config, host, expected in (
+            (CONFIG.gateway, "10.0.0.7:8000", "http://10.0.0.7:8000"),
+            (replace(CONFIG.gateway, public_url="https://hub.test"), "hub.test", "https://hub.test"),
+            (replace(CONFIG.gateway, public_url="https://hub.test"), "evil.test", "https://hub.test"),
+            (
+                replace(CONFIG.gateway, public_url="https://hub.test", internal_url="http://10.0.0.7:8000"),
+                "10.0.0.7:8000",
+                "http://10.0.0.7:8000",
+            ),
+        ):
+            look = Look(replace(CONFIG, gateway=config), "0", bench.clock)
+            assert look.origin(host) == expected
+        following = (await client.get("/hub/api/users?limit=1", headers=paged)).json()["_pagination"]["next"]["url"]
+        assert following == "http://hub.test/hub/api/users?limit=1&offset=1"
+        await client.post("/hub/api/groups/a%20b")
+        for server in ("", "x"):
+            scope = f"access:servers!server=root/{server}"
+            share = Share(owner="root", server=server, group="a b", scopes=(scope,), created=0.0)
+            await bench.store.shares.grant(share)
+        shared = (await client.get("/hub/api/groups/a%20b/shared?limit=1")).json()["_pagination"]["next"]["url"]
+        assert shared == "http://hub.test/hub/api/groups/a%20b/shared?limit=1&offset=1"
 
     bench(main)
 
