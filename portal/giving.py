@@ -29,9 +29,12 @@ LEAST, MOST = 60, 365 * DAY
 async def need_server(
     site: Site, request: Request[Any, Any, Any], scope: str, owner: str, server: str | None
 ) -> tuple[Identity, User]:
-    """The caller, and the owner of the server (None: of all of theirs) to which they do this. Raises 403 and 404."""
+    """The caller, and the owner of the server (None: of all of theirs) to which they do this. Raises 403 and 404.
+
+    The default server (`""`) is there before it is started for the first time.
+    """
     found = await need_user(site, request, scope, owner, server)
-    if server is not None and await site.store.servers.get(owner, server) is None:
+    if server and await site.store.servers.get(owner, server) is None:
         raise NotFoundError(f"{owner} has no server named {server!r}.")
     return found
 

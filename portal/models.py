@@ -4,7 +4,7 @@ Pure. Owns: which field comes from where, and which scope shows it. Refuses to k
 Source: JupyterHub 6.1 REST API (docs/api.md says where we differ).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from portal.access import Sees
@@ -19,6 +19,20 @@ SHOWN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("read:roles:users", ("roles", "admin")),
 )
 """What each lesser scope shows of a user; `read:users` shows all but servers."""
+
+
+def never_started(user: User) -> Server:
+    """A default server that nobody has started: there is no record of it, and for JupyterHub's clients it is there."""
+    return Server(
+        user=user.name,
+        name="",
+        target=Target.STOPPED,
+        status=Status.STOPPED,
+        attempt="",
+        profile="",
+        cluster="",
+        requested=user.created,
+    )
 
 
 def pending(server: Server) -> str | None:
@@ -58,7 +72,7 @@ def server_model(
         "ready": is_ready(server),
         "stopped": not server.active,
         "url": url,
-        "user_options": {"profile": server.profile, **server.choices},
+        "user_options": {"profile": server.profile, **server.choices} if server.profile else {},
         "progress_url": progress,
         "full_url": public_url + url if public_url else None,
         "full_progress_url": public_url + progress if public_url else None,
@@ -153,6 +167,8 @@ def user_model(
         for scope, fields in SHOWN:
             if sees(scope, user, None):
                 model.update({field: every[field] for field in fields})
+    if include_stopped and not any(server.name == "" for server in servers):
+        servers = [never_started(user), *servers]
     shown = [
         server for server in servers if (server.active or include_stopped) and sees("read:servers", user, server.name)
     ]
@@ -210,14 +226,14 @@ def group_model(
     return model
 
 
-def token_model(token: Token) -> dict[str, Any]:
-    """One token, without its secret, which nobody has."""
+def token_model(token: Token, held: Iterable[str]) -> dict[str, Any]:
+    """One token, without its secret, which nobody has. `held`: what it may do as things are."""
     return {
         **({"user": token.user} if token.user else {"service": token.service}),
         "id": token.id,
         "kind": "api_token",
         "roles": [],
-        "scopes": list(token.scopes),
+        "scopes": sorted(held),
         "created": iso(token.created),
         "last_activity": iso(token.last_activity),
         "expires_at": iso(token.expires),

@@ -30,9 +30,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         name, server = request.path_params["name"], request.path_params.get("server", "")
         _, user = await need_user(site, request, "read:servers", name, server)
         record = await site.store.servers.get(user.name, server)
-        if record is None:
+        if record is None and server:
             raise NotFoundError(f"{user.name} has no server named {server!r}.")
-        if record.status is Status.STOPPED:
+        if record is None or record.status is Status.STOPPED:
             raise HTTPException(status_code=400, detail=f"{user.name}/{server} is not starting.")
         after = resume_point(request.headers.get("last-event-id"))
         return Stream(follow(site, record, after=after), media_type="text/event-stream", headers=HEADERS)

@@ -7,15 +7,15 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, delete, patch, post, put
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
 from portal import audit, intent
 from portal.access import View, need_user
 from portal.intent import Started
-from portal.models import server_model
-from portal.replies import empty, read_json, reply
+from portal.models import never_started, server_model
+from portal.replies import empty, raw_target, read_json, reply
 from portal.site import Site
 from portal.verbs import read
 from state.audit import Act
@@ -24,6 +24,7 @@ from state.records import Server, User
 
 REMOVE_SECONDS: Final = 10.0
 OWN: Final = frozenset({"display_name", "user_options", "profile"})
+PATHS: Final = ["/users/{name:str}/server", "/users/{name:str}/servers", "/users/{name:str}/servers/{server:str}"]
 
 
 class Wish(msgspec.Struct):
@@ -37,15 +38,23 @@ class Wish(msgspec.Struct):
 class Change(msgspec.Struct, forbid_unknown_fields=True):
     """What may be changed of a server that is there."""
 
-    display_name: str | None = None
-    user_options: dict[str, Any] | None = None
-    name: str | None = None
+    display_name: str | msgspec.UnsetType = msgspec.UNSET
+    user_options: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    name: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Removal(msgspec.Struct):
     """The body of a DELETE."""
 
     remove: bool = False
+
+
+def named(request: Request[Any, Any, Any]) -> tuple[str, str]:
+    """The user and the server of a path. `/servers/` and no name after it is the default one, as for JupyterHub."""
+    server = request.path_params.get("server")
+    if server is None and raw_target(request).partition("?")[0].endswith("/servers"):
+        raise NotFoundException
+    return request.path_params["name"], server or ""
 
 
 def wish(body: dict[str, Any] | None) -> Wish:
@@ -92,16 +101,19 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             raise NotFoundError(f"{user.name} has no server named {server!r}.")
         return record
 
-    @read(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
+    @read(PATHS)
     async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
-        name, server = request.path_params["name"], request.path_params.get("server", "")
+        name, server = named(request)
         identity, user = await need_user(site, request, "read:servers", name, server)
-        return reply(await model(View(identity), user, await known(user, server)))
+        record = await store.servers.get(user.name, server) or (None if server else never_started(user))
+        if record is None:
+            raise NotFoundError(f"{user.name} has no server named {server!r}.")
+        return reply(await model(View(identity), user, record))
 
-    @post(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
+    @post(PATHS)
     async def start(request: Request[Any, Any, Any]) -> Response[bytes]:
         """202: it is on its way. 400 when it runs or is ending, and when what is asked for is not on offer."""
-        name, server = request.path_params["name"], request.path_params.get("server", "")
+        name, server = named(request)
         _, user = await need_user(site, request, "start:servers", name, server)
         asked = wish(await read_json(request, dict[str, Any]))
         outcome, record = await intent.start(
@@ -116,31 +128,33 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             raise HTTPException(status_code=400, detail=f"{label} is pending stop.")
         return empty(202)
 
-    @put("/users/{name:str}/servers/{server:str}", status_code=201)
+    @put(PATHS, status_code=201)
     async def create(request: Request[Any, Any, Any]) -> Response[bytes]:
-        name, server = request.path_params["name"], request.path_params["server"]
+        name, server = named(request)
         identity, user = await need_user(site, request, "start:servers", name, server)
+        if not server:
+            raise HTTPException(status_code=409, detail=f"{user.name} has a default server already.")
         asked = wish(await read_json(request, dict[str, Any]))
         record = await intent.create(
             site, user, server, display_name=asked.display_name, profile=asked.profile, picked=asked.options
         )
         return reply(await model(View(identity), user, record), 201)
 
-    @patch(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"])
+    @patch(PATHS)
     async def change(request: Request[Any, Any, Any]) -> Response[bytes]:
         """The display name at any time; the options of the next start while it is stopped."""
-        name, server = request.path_params["name"], request.path_params.get("server", "")
+        name, server = named(request)
         identity, user = await need_user(site, request, "start:servers", name, server)
         asked = await read_json(request, Change)
-        if asked is None:
+        if asked is None or asked == Change():
             raise HTTPException(status_code=400, detail="Say what to change: display_name or user_options.")
         record = await known(user, server)
-        if asked.name not in {None, server}:
+        if asked.name not in {msgspec.UNSET, server}:
             raise HTTPException(status_code=400, detail="A server cannot be renamed: its display_name can be changed.")
-        if asked.display_name is not None:
+        if asked.display_name is not msgspec.UNSET:
             intent.check_display_name(asked.display_name)
             record = replace(record, display_name=asked.display_name)
-        if asked.user_options is not None:
+        if asked.user_options is not msgspec.UNSET:
             if record.active:
                 raise HTTPException(status_code=400, detail="Stop the server before you change its options.")
             options = wish({"user_options": asked.user_options})
@@ -148,10 +162,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             record = replace(record, profile=chosen.profile, cluster=chosen.cluster, choices=chosen.choices)
         return reply(await model(View(identity), user, await store.servers.save(record)))
 
-    @delete(["/users/{name:str}/server", "/users/{name:str}/servers/{server:str}"], status_code=200)
+    @delete(PATHS, status_code=200)
     async def stop(request: Request[Any, Any, Any]) -> Response[bytes]:
         """204: it has ended (and is removed, where asked). 202: it is ending; ask again."""
-        name, server = request.path_params["name"], request.path_params.get("server", "")
+        name, server = named(request)
         _, user = await need_user(site, request, "delete:servers", name, server)
         remove = (await read_json(request, Removal) or Removal()).remove
         if remove and not server:

@@ -13,7 +13,9 @@ def test_the_whole_life_of_a_server(bench, path):
         client = bench.client(bench.session(alice))
         name = "lab-2" if path != "server" else ""
         base = f"/hub/api/users/alice/{path}"
-        assert (await client.get(base)).status_code == 404
+        untouched = await client.get(base)
+        assert untouched.status_code == (404 if name else 200)
+        assert name or untouched.json()["stopped"]
         assert (await client.post(base)).status_code == 202
         assert (await client.post(base)).status_code == 202
         model = (await client.get(base)).json()
@@ -47,7 +49,7 @@ def test_the_whole_life_of_a_server(bench, path):
         user = (await client.get("/hub/api/users/alice")).json()
         assert user["servers"] == {}
         user = (await client.get("/hub/api/users/alice?include_stopped_servers=1")).json()
-        assert list(user["servers"]) == [name]
+        assert list(user["servers"]) == sorted({"", name})  # the default one is always there
         assert (await client.post(base)).status_code == 202
 
     bench(main)
@@ -58,6 +60,21 @@ def test_a_stop_of_what_never_ran(bench):
         client = bench.client(bench.session(await bench.user()))
         assert (await client.delete("/hub/api/users/alice/server")).status_code == 204
         assert (await client.delete("/hub/api/users/alice/servers/none")).status_code == 404
+
+    bench(main)
+
+
+def test_servers_and_a_slash_are_the_default_server_as_jupyterhubs_own_pages_write_it(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        where = "/hub/api/users/alice/servers/"
+        assert (await client.get(where)).json()["full_name"] == "alice/"
+        assert (await client.put(where, json={})).status_code == 409
+        assert (await client.post(where)).status_code == 202
+        assert (await bench.store.servers.get("alice", "")).active
+        assert (await client.delete(where)).status_code == 202
+        for method in ("GET", "PUT", "POST", "DELETE"):
+            assert (await client.request(method, where.rstrip("/"))).status_code == 404
 
     bench(main)
 
@@ -74,7 +91,8 @@ def test_a_named_server_is_created_changed_and_removed(bench):
         assert (await client.put(base)).status_code == 409
         changed = await client.patch(base, json={"user_options": {"gpus": 3}, "display_name": "Deeper"})
         assert (changed.json()["user_options"]["gpus"], changed.json()["display_name"]) == (3, "Deeper")
-        assert (await client.patch(base, json={"surprise": 1})).status_code == 400
+        for wrong in ({"surprise": 1}, {}, {"display_name": None}, {"user_options": None}):
+            assert (await client.patch(base, json=wrong)).status_code == 400, wrong
         assert (await client.post(base)).status_code == 202
         assert (await client.get(base)).json()["user_options"]["gpus"] == 3
 
@@ -156,7 +174,8 @@ def test_progress_streams_from_any_worker_and_resumes(bench):
 
         client = bench.client(bench.session(await bench.user()))
         url = "/hub/api/users/alice/server/progress"
-        assert (await client.get(url)).status_code == 404
+        assert (await client.get(url)).status_code == 400
+        assert (await client.get("/hub/api/users/alice/servers/none/progress")).status_code == 404
         await client.post("/hub/api/users/alice/server")
         listening = asyncio.create_task(client.get(url))
         server = await bench.submitted()
