@@ -19,7 +19,8 @@ NOTE_MAX: Final = 200
 LONGEST: Final = 100 * 365 * 24 * 3600
 SCOPES_MAX: Final = 100
 SCOPES_TOLD: Final = 8
-METASCOPES: Final = frozenset({"inherit", "self"})
+INHERIT: Final = "inherit"
+METASCOPES: Final = frozenset({INHERIT, "self"})
 
 
 async def issue(
@@ -32,17 +33,18 @@ async def issue(
     wanted: list[str] | None,
     roles: Sequence[str] = (),
 ) -> tuple[Token, str]:
-    """A token of `user`'s, made by the caller; and its secret. `wanted` None and no `roles`: all that both may do.
+    """A token of `user`'s, made by the caller; and its secret.
 
+    `wanted` None and no `roles`: all that both may do; whoever has all that its owner has makes one that inherits what
+    the owner has at any time.
     `roles` stand for their scopes; the token keeps those. A token never holds more than its owner may do, nor more
     than the caller's own credential: a token that may make tokens does not make a stronger one. Raises 400 for a note,
-    a time or a scope that is not to be had, 403 for a role that there is not.
+    a time, a scope or a role that is not to be had.
     """
     if len(note) > NOTE_MAX or not note.isprintable():
         raise HTTPException(status_code=400, detail=f"A note is at most {NOTE_MAX} printable characters.")
     now = site.clock()
-    shared = (await site.store.shares.scopes_of([user])).get(user.name, ())
-    owners = site.roles.scopes_of_user(user, shared)
+    owners = await of_owner(site, user)
     token = Token(
         id=secrets.token_hex(8),
         user=user.name,
@@ -52,6 +54,17 @@ async def issue(
         expires=_end(site, expires_in, now),
     )
     return token, await site.store.tokens.issue(token)
+
+
+async def of_owner(site: Site, user: User) -> frozenset[str]:
+    """All that a user may do, by roles and shares."""
+    shared = (await site.store.shares.scopes_of([user])).get(user.name, ())
+    return site.roles.scopes_of_user(user, shared)
+
+
+def held(token: Token, owners: frozenset[str]) -> frozenset[str]:
+    """What a user's token may do while its owner may do `owners`."""
+    return scopes.narrow((*token.scopes, *scopes.identify(token.user, person=True)), owners, user=token.user)
 
 
 def told(token: Token) -> str:
@@ -68,7 +81,7 @@ def _named(site: Site, wanted: list[str] | None, roles: Sequence[str]) -> list[s
     asked = list(wanted or ())
     for name in roles:
         if name not in site.roles.named:
-            raise HTTPException(status_code=403, detail=f"There is no role {name[:64]!r}.")
+            raise HTTPException(status_code=400, detail=f"There is no role {name[:64]!r}.")
         # `!server` is for the token of a server: here there is none that it could mean
         asked += [scope for scope in site.roles.named[name].scopes if not scope.endswith("!server")]
     if len(asked) > SCOPES_MAX:
@@ -78,9 +91,7 @@ def _named(site: Site, wanted: list[str] | None, roles: Sequence[str]) -> list[s
 
 def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list[str] | None) -> frozenset[str]:
     """What the token holds. Raises 400 for a scope that is not to be had whole."""
-    if asked is None:
-        return scopes.narrow(owners, identity.scopes, user=user.name)
-    for scope in asked:
+    for scope in asked or ():
         whole = scopes.granted([scope], user.name)
         if scope not in METASCOPES and (not whole or not whole <= _both([scope], owners, identity, user)):
             own = f"{scope}!user"
@@ -89,7 +100,20 @@ def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list
                 status_code=400,
                 detail=f"The scope {scope[:100]!r} is not to be had: unknown, or more than you have.{hint}",
             )
-    return _both(asked, owners, identity, user)
+    if (asked is None or INHERIT in asked) and _has_all(identity, user):
+        return frozenset({INHERIT})
+    return _both([INHERIT] if asked is None else asked, owners, identity, user)
+
+
+def _has_all(identity: Identity, user: User) -> bool:
+    """Whether the caller has, now and later, all that the token's owner has: then it may inherit that, whatever comes.
+
+    They are the owner, by a session or a token that inherits itself; or an admin who may do all.
+    """
+    token = identity.token
+    if identity.is_user(user.name):
+        return token is None or INHERIT in token.scopes
+    return identity.admin and scopes.expand(scopes.ADMIN) <= identity.scopes
 
 
 def _both(asked: list[str], owners: frozenset[str], identity: Identity, user: User) -> frozenset[str]:

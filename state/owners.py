@@ -75,7 +75,7 @@ def _identity(
     if isinstance(record, Session):
         return Identity(owner, digest, mine, session=record, access=reach)
     user = owner.name if isinstance(owner, User) else ""
-    held = scopes.narrow(record.scopes, mine, user=user)
+    held = scopes.narrow((*record.scopes, *scopes.identify(owner.name, person=bool(user))), mine, user=user)
     if reach:
         held |= scopes.narrow((scope for scope in record.scopes if scope != "inherit"), reach, user=user)
     through = groups_in(mine, ACCESS)

@@ -170,6 +170,13 @@ def narrow(requested: Iterable[str], owner_scopes: frozenset[str], *, user: str 
     return frozenset(granted)
 
 
+def identify(name: str, *, person: bool) -> tuple[str, ...]:
+    """What every token has of its owner, whatever it was made for: who that is (JupyterHub's `identify_scopes`)."""
+    if person:
+        return (f"read:users:name!user={name}", f"read:users:groups!user={name}")
+    return (f"read:services:name!service={name}",)
+
+
 def known(scope: str) -> bool:
     """Whether this is a scope that there is: its name, and its filter where it has one."""
     return scope in {"self", "inherit"} or any(True for _ in _parsed(_resolve(scope, "x")))

@@ -53,7 +53,7 @@ async def issue(
     try:
         owner = await _user(store, settings, name)
         owned = Roles.of(settings.config).scopes_of_user(owner)
-        granted = scopes.narrow(scope or ["inherit"], owned, user=owner.name)
+        granted = scopes.narrow(scope, owned, user=owner.name) if scope else frozenset({"inherit"})
         now = time.time()
         token = Token(
             id=secrets.token_hex(8),

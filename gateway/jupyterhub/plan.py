@@ -76,7 +76,12 @@ def plan(found: Found, roles: Roles, *, now: float | None = None) -> Plan:
         if why or owner is None:
             left.append(Left(f"token {key.id} of {key.user or 'a service'}", why))
             continue
-        granted = scopes.narrow(key.scopes or ("inherit",), roles.scopes_of_user(owner), user=owner.name)
+        asked = key.scopes or ("inherit",)
+        granted = (
+            frozenset({"inherit"})
+            if "inherit" in asked
+            else scopes.narrow(asked, roles.scopes_of_user(owner), user=owner.name)
+        )
         tokens.append((_token(key, owner, granted, at), Hashed.read(key.hashed, key.prefix)))
     shares = []
     for gift in found.gifts:

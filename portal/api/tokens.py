@@ -15,7 +15,7 @@ from portal.access import need_user
 from portal.models import token_model
 from portal.replies import empty, read_json, reply
 from portal.site import Site
-from portal.tokens import issue, told
+from portal.tokens import held, issue, of_owner, told
 from portal.verbs import read
 from state.audit import Act
 from state.errors import NotFoundError
@@ -44,9 +44,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @read("/users/{name:str}/tokens")
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
         name = request.path_params["name"]
-        await need_user(site, request, "read:tokens", name)
+        _, user = await need_user(site, request, "read:tokens", name)
+        owners = await of_owner(site, user)
         tokens = await store.tokens.of_user(name)
-        return reply({"api_tokens": [token_model(token) for token in tokens]})
+        return reply({"api_tokens": [token_model(token, held(token, owners)) for token in tokens]})
 
     @post("/users/{name:str}/tokens")
     async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -68,13 +69,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             roles=asked.roles or (),
         )
         await audit.note(store, request, Act.TOKEN_MADE, user=name, what=told(token))
-        return reply({**token_model(token), "token": secret}, 201)
+        return reply({**token_model(token, held(token, await of_owner(site, user))), "token": secret}, 201)
 
     @read("/users/{name:str}/tokens/{token_id:str}")
     async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, token_id = request.path_params["name"], request.path_params["token_id"]
-        await need_user(site, request, "read:tokens", name)
-        return reply(token_model(await known(name, token_id)))
+        _, user = await need_user(site, request, "read:tokens", name)
+        token = await known(name, token_id)
+        return reply(token_model(token, held(token, await of_owner(site, user))))
 
     @delete("/users/{name:str}/tokens/{token_id:str}", status_code=200)
     async def revoke(request: Request[Any, Any, Any]) -> Response[bytes]:

@@ -6,8 +6,14 @@ import pytest
 from msgspec.structs import replace
 
 from state.config import AuthConfig
+from state.owners import Owners
+from state.records import Share
+from state.roles import Roles
 from state.store.credentials import digest
 from tests.portal.conftest import CONFIG
+
+WHO = ("read:users:name!user=alice", "read:users:groups!user=alice")
+"""What every token of alice's has."""
 
 
 def test_a_token_is_made_shown_once_listed_and_revoked(bench):
@@ -45,7 +51,7 @@ def test_a_token_never_gains_what_its_maker_has_not(bench):
             assert all(scope.endswith(("!user=alice", "!server=alice/lab")) for scope in made)
         lesser = bench.client(bench.token(alice, "tokens!user=alice"))
         made = (await lesser.post(url, json={})).json()
-        assert set(made["scopes"]) <= {"tokens!user=alice", "read:tokens!user=alice"}
+        assert set(made["scopes"]) == {"tokens!user=alice", "read:tokens!user=alice", *WHO}
         assert (await lesser.post(url, json={"scopes": ["servers!user"]})).status_code == 400
         everything = (await mine.post(url)).json()
         assert "access:servers!user=alice" in everything["scopes"]
@@ -67,15 +73,40 @@ def test_a_token_never_gains_what_its_maker_has_not(bench):
     bench(main)
 
 
+def test_a_token_for_everything_has_what_comes_later_too_where_its_maker_would_have_it(bench):
+    """JupyterHub's `inherit`, which is what one gets who names no scopes. A lesser maker makes no such token."""
+
+    async def main(bench):
+        alice, root = await bench.user(), await bench.user("root", admin=True)
+        url = "/hub/api/users/alice/tokens"
+        service = bench.service("all", admin=True)
+        part = bench.token(alice, "tokens!user=alice", "servers!user=alice")
+        makers = {"herself": bench.session(alice), "admin": bench.session(root), "all": service, "part": part}
+        made = {who: (await bench.client(maker).post(url, json={})).json() for who, maker in makers.items()}
+        shared = Share(owner="root", user="alice", scopes=("access:servers!server=root/",), created=bench.clock())
+        await bench.store.shares.grant(shared)
+        owners = Owners(bench.store, Roles.of(CONFIG))
+        for who, token in made.items():
+            known = digest(token["token"])
+            (identity,) = await owners.identify([(known, await bench.store.tokens.get(known))])
+            later = "access:servers!server=root/"
+            assert (later in identity.scopes) is (who != "part"), who
+            listed = (await bench.client(bench.session(alice)).get(f"{url}/{token['id']}")).json()
+            assert (later in listed["scopes"]) is (who != "part"), who
+            assert "inherit" not in listed["scopes"]
+
+    bench(main)
+
+
 def test_roles_of_a_token_are_short_for_their_scopes(bench):
     async def main(bench):
         mine = bench.client(bench.session(await bench.user()))
         url = "/hub/api/users/alice/tokens"
         made = (await mine.post(url, json={"roles": ["server"]})).json()
         assert made["roles"] == []
-        assert made["scopes"] == ["read:users:activity!user=alice", "users:activity!user=alice"]
+        assert set(made["scopes"]) == {"read:users:activity!user=alice", "users:activity!user=alice", *WHO}
         assert "servers!user=alice" in (await mine.post(url, json={"roles": ["token"]})).json()["scopes"]
-        assert (await mine.post(url, json={"roles": ["no-such-role"]})).status_code == 403
+        assert (await mine.post(url, json={"roles": ["no-such-role"]})).status_code == 400
 
     bench(main)
 
@@ -132,7 +163,7 @@ def test_a_service_makes_a_token_for_a_user_and_says_so(bench):
         client = bench.client(bench.service("portal", "tokens", "read:users:name", "list:users"))
         made = (await client.post("/hub/api/users/alice/tokens", json={})).json()
         assert made["note"] == "Requested via api by service portal"
-        assert set(made["scopes"]) == {f"{scope}!user=alice" for scope in ("tokens", "read:tokens", "read:users:name")}
+        assert set(made["scopes"]) == {"tokens!user=alice", "read:tokens!user=alice", *WHO}
 
     bench(main)
 
