@@ -69,6 +69,7 @@ def _pages(look: Site) -> Handler:
     """An error as a page or as JSON."""
     api = f"{look.hub}api"
     page = f"{api}/oauth2/authorize"
+    metrics = f"{look.hub}metrics"  # asked for by programs: a sign-in page would look like an answer to them
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         status, message, headers = _judge(error)
@@ -79,7 +80,8 @@ def _pages(look: Site) -> Handler:
             return Response(
                 error_json(status, message), status_code=status, media_type=JSON, headers={**API_HEADERS, **headers}
             )
-        if status == 403 and request.scope["state"].get("identity") is None and request.method == "GET":  # noqa: PLR2004
+        stranger = request.scope["state"].get("identity") is None
+        if status == 403 and stranger and request.method == "GET" and path != metrics:  # noqa: PLR2004
             return go(look.at("login", next=safe_next(raw_target(request), look.base)))
         return Response(
             error_page(look, status, message=message),

@@ -3,7 +3,9 @@
 Owns: JupyterHub's redirects. Refuses to send anybody off this hub.
 """
 
+import re
 from typing import Any
+from urllib.parse import unquote
 
 from litestar import Request, Response
 from litestar.exceptions import NotFoundException
@@ -35,18 +37,23 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             raise NotFoundException
         return go(onward, status=302)
 
-    @read("/user-redirect/{rest:path}")
+    @read(["/user-redirect", "/user-redirect/{rest:path}"])
     async def mine(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The same address for everybody: each comes to their own server, and to the form when it does not run."""
+        """The same address for everybody: each comes to their own server, and to the form when it does not run.
+
+        Where somebody has a server by the name of the first segment, that is the one that the address leads to.
+        """
         me = signed_in(request).user
-        tail = raw_target(request).removeprefix(f"{site.hub}user-redirect/")
+        tail = raw_target(request).removeprefix(f"{site.hub}user-redirect").removeprefix("/")
         onward = safe_next(site.server(me.name, "") + tail, site.base)
         if not onward:
             raise NotFoundException
-        record = await site.store.servers.get(me.name, "")
+        segment = unquote(re.split(r"[/?]", tail, maxsplit=1)[0])
+        named = await site.store.servers.get(me.name, segment) if segment else None
+        record = named or await site.store.servers.get(me.name, "")
         if record is not None and is_ready(record):
             return go(onward, status=302)
-        return go(site.at("spawn", me.name, next=onward), status=302)
+        return go(site.at("spawn", me.name, segment if named else "", next=onward), status=302)
 
     @read("/error/{status:int}", sync_to_thread=False)
     def error(request: Request[Any, Any, Any]) -> Response[bytes]:
