@@ -20,6 +20,7 @@ from state.roles import Roles
 from state.routes import RouteTable
 from state.store.all import Store
 from state.store.feed import FeedGapError, Revoked, RouteGone, RouteSet
+from state.store.keys import ACTIVITY_OF_USER
 
 READ_SECONDS: Final = 5.0
 """How long one read of the feed waits."""
@@ -142,6 +143,10 @@ class Mirror:
     def note_activity(self, user: str, name: str) -> None:
         """Remember that this server was used now; written to Redis in batches."""
         self._activity[user, name] = time.time()
+
+    def note_person(self, user: str) -> None:
+        """Remember that this person used the hub now, by a browser or a token; written in batches."""
+        self._activity[user, ACTIVITY_OF_USER] = time.time()
 
     def note_token_use(self, digest: str) -> None:
         """Remember that this token was used now; written in batches."""

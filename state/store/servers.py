@@ -195,7 +195,10 @@ class Servers:
         return str(entry.decode())
 
     async def touch(self, seen: Mapping[tuple[str, str], float]) -> None:
-        """Note activity: (user, server name) → seconds; the later time wins. Also the user's last_activity."""
+        """Note activity: (user, server name) → seconds; the later time wins. Also the user's last_activity.
+
+        A name that no server has (`keys.ACTIVITY_OF_USER`) is the user's alone.
+        """
         by_user: dict[str, list[Any]] = {}
         for (user, name), seconds in seen.items():
             by_user.setdefault(user, [keys.ACTIVITY_OF_USER]).extend((name, repr(float(seconds))))

@@ -306,6 +306,23 @@ def test_activity_and_token_use_are_written_at_stop(store_url):
     run(main())
 
 
+def test_a_person_who_uses_the_hub_is_active_and_their_servers_are_not(store_url):
+    """As with JupyterHub: its idle culler would delete somebody who starts no servers."""
+
+    async def main():
+        async with mirrored(store_url) as (store, mirror):
+            before = time.time()
+            mirror.note_person("ann")
+            mirror.note_person("nobody")
+            await mirror.stop()
+            user, _, activity = await store.users.get_with_servers("ann")
+            assert user.last_activity >= before
+            assert activity == {}
+            assert await store.users.get("nobody") is None
+
+    run(main())
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["valkey", "redis"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
