@@ -31,7 +31,7 @@ class Wish(msgspec.Struct):
     roles: list[str] | None = None
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
     """The handlers."""
     store = site.store
 
@@ -80,11 +80,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @delete("/users/{name:str}/tokens/{token_id:str}", status_code=200)
     async def revoke(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """One that a server or a service got by signing somebody in ends with all that it got of them."""
         name, token_id = request.path_params["name"], request.path_params["token_id"]
         await need_user(site, request, "tokens", name)
-        if not await store.tokens.revoke(name, token_id):
-            raise NotFoundError(f"{name} has no token {token_id[:64]!r}.")
-        await audit.note(store, request, Act.TOKEN_REVOKED, user=name, what=f"token {token_id}")
+        one = await known(name, token_id)
+        tokens = await store.tokens.of_user(name) if one.client else []
+        for token in (one, *(token for token in tokens if token.client == one.client and token.id != one.id)):
+            if await store.tokens.revoke(name, token.id):
+                await audit.note(store, request, Act.TOKEN_REVOKED, user=name, what=f"token {token.id}")
         return empty(204)
 
     return [every, make, look, revoke]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from state.config import AuthConfig
 from state.owners import Owners
-from state.records import Share
+from state.records import Share, Token
 from state.roles import Roles
 from state.store.credentials import digest
 from tests.portal.conftest import CONFIG
@@ -94,6 +94,19 @@ def test_a_token_for_everything_has_what_comes_later_too_where_its_maker_would_h
             listed = (await bench.client(bench.session(alice)).get(f"{url}/{token['id']}")).json()
             assert (later in listed["scopes"]) is (who != "part"), who
             assert "inherit" not in listed["scopes"]
+
+    bench(main)
+
+
+def test_a_token_that_an_application_got_ends_with_all_that_it_got(bench):
+    async def main(bench):
+        mine = bench.client(bench.session(await bench.user()))
+        for number, client in enumerate(("service-wiki", "service-wiki", "service-board", "")):
+            token = Token(id=f"t{number}", user="alice", client=client, scopes=(), created=bench.clock())
+            await bench.store.tokens.issue(token)
+        assert (await mine.delete("/hub/api/users/alice/tokens/t1")).status_code == 204
+        assert {token.id for token in await bench.store.tokens.of_user("alice")} == {"t2", "t3"}
+        assert (await mine.delete("/hub/api/users/alice/tokens/t0")).status_code == 404
 
     bench(main)
 
