@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, delete, patch, post, put
+from litestar.background_tasks import BackgroundTask
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
@@ -23,6 +24,9 @@ from state.errors import NotFoundError
 from state.records import Server, User
 
 REMOVE_SECONDS: Final = 10.0
+"""How long the answer to a removal waits for a server's end."""
+REMOVE_LATEST: Final = 3600.0
+"""And how long the removal itself."""
 OWN: Final = frozenset({"display_name", "user_options", "profile"})
 PATHS: Final = ["/users/{name:str}/server", "/users/{name:str}/servers", "/users/{name:str}/servers/{server:str}"]
 
@@ -101,6 +105,16 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             raise NotFoundError(f"{user.name} has no server named {server!r}.")
         return record
 
+    async def take_away(request: Request[Any, Any, Any], record: Server) -> None:
+        await store.servers.remove(record)
+        await audit.note(store, request, Act.SERVER_REMOVED, user=record.user, server=record.name)
+
+    async def remove_later(request: Request[Any, Any, Any], record: Server) -> None:
+        """A job may take long to end: whoever asked for its removal has gone by then."""
+        last = await intent.ended(site, record, seconds=REMOVE_LATEST)
+        if last is not None and not last.active and last.attempt == record.attempt:
+            await take_away(request, last)
+
     @read(PATHS)
     async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, server = named(request)
@@ -164,7 +178,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
 
     @delete(PATHS, status_code=200)
     async def stop(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """204: it has ended (and is removed, where asked). 202: it is ending; ask again."""
+        """204: it has ended (and is removed, where asked). 202: it is ending, and is removed then."""
         name, server = named(request)
         _, user = await need_user(site, request, "delete:servers", name, server)
         remove = (await read_json(request, Removal) or Removal()).remove
@@ -178,10 +192,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if record is not None and record.active and remove:
             record = await intent.ended(site, record, seconds=REMOVE_SECONDS)
         if record is not None and record.active:
-            return empty(202)
+            answer = empty(202)
+            if remove:
+                answer.background = BackgroundTask(remove_later, request, record)
+            return answer
         if record is not None and remove:
-            await store.servers.remove(record)
-            await audit.note(store, request, Act.SERVER_REMOVED, user=user.name, server=server)
+            await take_away(request, record)
         return empty(204)
 
     return [look, start, create, change, stop]

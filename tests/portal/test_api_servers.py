@@ -64,6 +64,24 @@ def test_a_stop_of_what_never_ran(bench):
     bench(main)
 
 
+def test_a_server_that_takes_long_to_end_is_removed_when_it_has(bench, monkeypatch):
+    monkeypatch.setattr("portal.api.servers.REMOVE_SECONDS", 0.0)
+
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        base = "/hub/api/users/alice/servers/lab"
+        await client.post(base)
+        await bench.make_ready(bench.client(), name="lab")
+        asked = asyncio.create_task(client.request("DELETE", base, json={"remove": True}))
+        while (await bench.store.servers.get("alice", "lab")).target != "stopped":
+            await asyncio.sleep(0.01)
+        await bench.end(name="lab")
+        assert (await asyncio.wait_for(asked, 60)).status_code == 202
+        assert (await client.get(base)).status_code == 404
+
+    bench(main)
+
+
 def test_servers_and_a_slash_are_the_default_server_as_jupyterhubs_own_pages_write_it(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
