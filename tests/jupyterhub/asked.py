@@ -134,10 +134,7 @@ def _lists() -> list[Ask]:
 def _servers() -> list[Ask]:
     mine, lab = "/users/ann/server", "/users/ann/servers/lab"
     return [
-        *(
-            Ask("ann", "GET", path)
-            for path in (mine, lab, f"{mine}/progress", f"{lab}/progress", "/users/ann/servers/")
-        ),
+        *(Ask("ann", "GET", path) for path in (mine, lab, f"{lab}/progress", "/users/ann/servers/")),
         *(Ask("ann", "DELETE", path) for path in (mine, lab)),
         *(Ask(who, "POST", mine) for who in ("bob", "reader", "")),
         *(Ask(who, "POST", "/users/none/server") for who in ("ann", "root1")),
