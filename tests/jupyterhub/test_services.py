@@ -229,6 +229,53 @@ def test_the_idle_culler_stops_what_is_idle(hub):
         assert "Traceback" not in log, log
 
 
+SWEEPS = """
+[[service]]
+name = "sweeper"
+api_token_file = "sweeper.token"
+
+[[role]]
+name = "sweeps"
+scopes = ["list:users", "read:users", "read:servers", "delete:servers", "admin:users"]
+services = ["sweeper"]
+"""
+
+
+def test_the_idle_culler_removes_named_servers_and_people_on_every_page_and_none_who_are_about(tmp_path):
+    """And a service with `admin:users` makes users, but no admins."""
+    token = secrets.token_hex(32)
+    (tmp_path / "sweeper.token").write_text(token)
+    (tmp_path / "sweeper.token").chmod(0o600)
+    headers = {"Authorization": f"token {token}"}
+    with serving(tmp_path, SWEEPS) as hub, httpx.Client(base_url=f"{hub.origin}/hub/api", headers=headers) as sweeper:
+        assert sweeper.post("/users", json={"usernames": ["old1", "old2"]}).status_code == 201
+        assert sweeper.post("/users/old3").status_code == 201
+        assert sweeper.post("/users/chief", json={"admin": True}).status_code == 403
+        with Running(hub, "alice", "lab", profile="echo") as server:
+            program = [CULLER, f"--url={hub.origin}/hub/api", "--timeout=12", "--cull-every=1", "--api-page-size=1"]
+            program += ["--cull-users=True", "--remove-named-servers=True"]
+            environment = {"PATH": os.environ["PATH"], "JUPYTERHUB_API_TOKEN": token}
+            log = tmp_path / "culler.log"
+            with log.open("w") as lines, subprocess.Popen(program, env=environment, stderr=lines) as process:
+                try:
+                    # alice looks on, by the API: that is activity of hers, and none of her server's
+                    eventually(
+                        lambda: server.api.get("/users/alice/servers/lab").status_code == 404,
+                        what="its removal",
+                        seconds=40,
+                    )
+                    for name in ("old1", "old2", "old3"):
+                        eventually(
+                            lambda who=name: sweeper.get(f"/users/{who}").status_code == 404, what=f"{name}'s end"
+                        )
+                    assert server.api.get("/user").json()["name"] == "alice"
+                finally:
+                    process.terminate()
+            told = log.read_text()
+            assert "Culling user alice" not in told
+            assert "Traceback" not in told, told
+
+
 @pytest.fixture(scope="module")
 def echo(hub):
     """An app that tells what it was asked, as alice's server `echo`."""
