@@ -21,6 +21,7 @@ from portal.site import Site
 from portal.verbs import read
 from state.audit import Act
 from state.errors import NotFoundError
+from state.identity import Identity
 from state.records import Server, User
 
 REMOVE_SECONDS: Final = 10.0
@@ -53,12 +54,16 @@ class Removal(msgspec.Struct):
     remove: bool = False
 
 
-def named(request: Request[Any, Any, Any]) -> tuple[str, str]:
-    """The user and the server of a path. `/servers/` and no name after it is the default one, as for JupyterHub."""
-    server = request.path_params.get("server")
-    if server is None and raw_target(request).partition("?")[0].endswith("/servers"):
+async def need_named(site: Site, request: Request[Any, Any, Any], scope: str) -> tuple[Identity, User, str]:
+    """The caller, and the user and the server of the path. Raises 403 and 404.
+
+    `/servers/` and no name after it is the default one, as for JupyterHub; without the slash it is nothing.
+    """
+    server = request.path_params.get("server", "")
+    identity, user = await need_user(site, request, scope, request.path_params["name"], server)
+    if not server and raw_target(request).partition("?")[0].endswith("/servers"):
         raise NotFoundException
-    return request.path_params["name"], server or ""
+    return identity, user, server
 
 
 def wish(body: dict[str, Any] | None) -> Wish:
@@ -117,8 +122,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
 
     @read(PATHS)
     async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
-        name, server = named(request)
-        identity, user = await need_user(site, request, "read:servers", name, server)
+        identity, user, server = await need_named(site, request, "read:servers")
         record = await store.servers.get(user.name, server) or (None if server else never_started(user))
         if record is None:
             raise NotFoundError(f"{user.name} has no server named {server!r}.")
@@ -127,15 +131,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
     @post(PATHS)
     async def start(request: Request[Any, Any, Any]) -> Response[bytes]:
         """202: it is on its way. 400 when it runs or is ending, and when what is asked for is not on offer."""
-        name, server = named(request)
-        _, user = await need_user(site, request, "start:servers", name, server)
+        _, user, server = await need_named(site, request, "start:servers")
         asked = wish(await read_json(request, dict[str, Any]))
         outcome, record = await intent.start(
             site, user, server, profile=asked.profile, picked=asked.options, display_name=asked.display_name
         )
         label = f"{record.user}/{record.name}"
         if outcome is Started.NEW:
-            await audit.note(store, request, Act.SERVER_START, user=name, server=server, what=record.profile)
+            await audit.note(store, request, Act.SERVER_START, user=user.name, server=server, what=record.profile)
         if outcome is Started.READY:
             raise HTTPException(status_code=400, detail=f"{label} is already running.")
         if outcome is Started.STOPPING:
@@ -144,8 +147,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
 
     @put(PATHS, status_code=201)
     async def create(request: Request[Any, Any, Any]) -> Response[bytes]:
-        name, server = named(request)
-        identity, user = await need_user(site, request, "start:servers", name, server)
+        identity, user, server = await need_named(site, request, "start:servers")
         if not server:
             raise HTTPException(status_code=409, detail=f"{user.name} has a default server already.")
         asked = wish(await read_json(request, dict[str, Any]))
@@ -157,8 +159,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
     @patch(PATHS)
     async def change(request: Request[Any, Any, Any]) -> Response[bytes]:
         """The display name at any time; the options of the next start while it is stopped."""
-        name, server = named(request)
-        identity, user = await need_user(site, request, "start:servers", name, server)
+        identity, user, server = await need_named(site, request, "start:servers")
         asked = await read_json(request, Change)
         if asked is None or asked == Change():
             raise HTTPException(status_code=400, detail="Say what to change: display_name or user_options.")
@@ -179,8 +180,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
     @delete(PATHS, status_code=200)
     async def stop(request: Request[Any, Any, Any]) -> Response[bytes]:
         """204: it has ended (and is removed, where asked). 202: it is ending, and is removed then."""
-        name, server = named(request)
-        _, user = await need_user(site, request, "delete:servers", name, server)
+        _, user, server = await need_named(site, request, "delete:servers")
         remove = (await read_json(request, Removal) or Removal()).remove
         if remove and not server:
             raise HTTPException(status_code=400, detail="The default server cannot be removed.")

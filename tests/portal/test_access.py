@@ -32,6 +32,7 @@ ANY_CREDENTIAL = {
     ("GET", "/hub/api/towpath/clusters"),
     ("POST", "/hub/api/towpath/report"),  # has a token of its own
     ("GET", "/hub/user/{rest:path}"),  # a redirect
+    ("GET", "/hub/user-redirect"),
     ("GET", "/hub/user-redirect/{rest:path}"),  # a redirect to oneself
 }
 

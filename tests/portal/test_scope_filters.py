@@ -37,8 +37,9 @@ TABLE = {
     ("DELETE", U): ("delete:users", "user"),
     ("POST", U + "/activity"): ("users:activity", "user"),
     ("POST", U + "/admin-access"): ("servers", "refused"),
-    **{(method, U + D): (scope, "default") for method, scope in (
-        ("GET", "read:servers"), ("POST", "start:servers"), ("PATCH", "start:servers"), ("DELETE", "delete:servers"))},
+    **{(method, path): (scope, "default") for path in (U + D, U + "/servers") for method, scope in (
+        ("GET", "read:servers"), ("PUT", "start:servers"), ("POST", "start:servers"), ("PATCH", "start:servers"),
+        ("DELETE", "delete:servers"))},
     **{(method, U + S): (scope, "lab") for method, scope in (
         ("GET", "read:servers"), ("PUT", "start:servers"), ("POST", "start:servers"), ("PATCH", "start:servers"),
         ("DELETE", "delete:servers"))},
@@ -88,6 +89,7 @@ BODIES = {
     ("POST", U + "/activity"): {"last_activity": "2026-01-01T00:00:00Z"},
     ("PATCH", U + D): {"display_name": "x"},
     ("PATCH", U + S): {"display_name": "x"},
+    ("PATCH", U + "/servers"): {"display_name": "x"},
     ("POST", "/groups"): {"groups": ["new"]},
     ("POST", G + "/users"): {"users": ["bob"]},
     ("DELETE", G + "/users"): {"users": ["ann"]},
@@ -166,7 +168,7 @@ async def ask(client, method, path, name=""):
         ("{owner:str}", "root" if shared else USER),
     ):  # fmt: skip
         filled = filled.replace(part, value)
-    if shared and "{server:str}" not in path:
+    if (shared and "{server:str}" not in path) or path.endswith("/servers"):
         filled += "/"
     if path.startswith("/towpath/"):
         filled += "?user=ann"
