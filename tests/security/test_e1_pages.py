@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -11,6 +12,10 @@ import pytest
 from security.people import status
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from portal.errors import error_page
+from portal.site import Look
+from state.config import Config
 
 pytestmark = pytest.mark.timeout(240)
 TEMPLATES = Path(__file__).parents[2] / "portal" / "templates"
@@ -193,6 +198,12 @@ def test_ghsa_c4gm_pwx9_9w8j_what_stands_in_an_attribute_cannot_leave_it(hub, pa
         ).text
         for part in ("<script>alert", "<img src=x", '"><script', "' onmouseover=alert(1) x='"):
             assert part not in shown
+
+
+def test_ghsa_c4gm_pwx9_9w8j_what_a_page_is_given_is_escaped():
+    body = error_page(Look(Config(), "0", time.time), 400, message='"><script>alert(1)</script>').decode()
+    assert "<script>alert" not in body
+    assert "&lt;script&gt;alert(1)" in body
 
 
 def test_ghsa_c4gm_pwx9_9w8j_templates_escape_everything_and_quote_every_attribute():
