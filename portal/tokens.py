@@ -35,8 +35,9 @@ async def issue(
 ) -> tuple[Token, str]:
     """A token of `user`'s, made by the caller; and its secret.
 
-    `wanted` None and no `roles`: all that both may do; whoever has all that its owner has makes one that inherits what
-    the owner has at any time.
+    `wanted` None and no `roles`: all that both may do; of their own, people make one that inherits what they have at
+    any time.
+
     `roles` stand for their scopes; the token keeps those. A token never holds more than its owner may do, nor more
     than the caller's own credential: a token that may make tokens does not make a stronger one. Raises 400 for a note,
     a time, a scope or a role that is not to be had.
@@ -100,20 +101,18 @@ def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list
                 status_code=400,
                 detail=f"The scope {scope[:100]!r} is not to be had: unknown, or more than you have.{hint}",
             )
-    if (asked is None or INHERIT in asked) and _has_all(identity, user):
+    if (asked is None or INHERIT in asked) and _inherits(identity, user):
         return frozenset({INHERIT})
     return _both([INHERIT] if asked is None else asked, owners, identity, user)
 
 
-def _has_all(identity: Identity, user: User) -> bool:
-    """Whether the caller has, now and later, all that the token's owner has: then it may inherit that, whatever comes.
+def _inherits(identity: Identity, user: User) -> bool:
+    """Whether the caller is the token's owner, by a session or by a token that inherits what its owner has at any time.
 
-    They are the owner, by a session or a token that inherits itself; or an admin who may do all.
+    What comes to the owner later was not the others' to give.
     """
     token = identity.token
-    if identity.is_user(user.name):
-        return token is None or INHERIT in token.scopes
-    return identity.admin and scopes.expand(scopes.ADMIN) <= identity.scopes
+    return identity.is_user(user.name) and (token is None or INHERIT in token.scopes)
 
 
 def _both(asked: list[str], owners: frozenset[str], identity: Identity, user: User) -> frozenset[str]:

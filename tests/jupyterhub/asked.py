@@ -45,7 +45,7 @@ def _tokens() -> list[Ask]:
     return [
         *made,
         *(Ask(who, "GET", "/user") for who in ("ann", "boss", "root1", "reader", "nobody", "")),
-        *(Ask("ann", "GET", f"/users/{name}/tokens") for name in ("ann", "bob", "none")),
+        *(Ask("ann", "GET", f"/users/{name}/tokens") for name in ("bob", "none")),
         Ask("root1", "GET", "/users/none/tokens"),
         Ask("reader", "GET", mine),
         Ask("ann", "POST", mine, {}, keep=(("id", "id"),)),
@@ -241,6 +241,8 @@ def _rest() -> list[Ask]:
         Ask("bob", "DELETE", mine),
         Ask("ann", "DELETE", mine, {"remove": True}),
         Ask("ann", "DELETE", mine, ours=202, settled=True),
+        Ask("ann", "DELETE", "/users/ann/servers/lab", {"remove": True}, settled=True),
+        Ask("ann", "GET", "/users/ann/servers/lab"),
         *(Ask("ann", method, mine) for method in ("DELETE", "GET")),
         *_each("ann", "DELETE", lab2, {"remove": True}, {"remove": True}),
         *(Ask(who, "DELETE", "/users/none/server") for who in ("ann", "root1")),

@@ -90,9 +90,9 @@ def test_a_token_for_everything_has_what_comes_later_too_where_its_maker_would_h
             known = digest(token["token"])
             (identity,) = await owners.identify([(known, await bench.store.tokens.get(known))])
             later = "access:servers!server=root/"
-            assert (later in identity.scopes) is (who != "part"), who
+            assert (later in identity.scopes) is (who == "herself"), who
             listed = (await bench.client(bench.session(alice)).get(f"{url}/{token['id']}")).json()
-            assert (later in listed["scopes"]) is (who != "part"), who
+            assert (later in listed["scopes"]) is (who == "herself"), who
             assert "inherit" not in listed["scopes"]
 
     bench(main)
