@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from portal import people
 from portal.access import View, need_anywhere, need_user, rules_admins
 from portal.pages.forms import open_url
-from portal.replies import go, page, read_form
+from portal.replies import arguments, go, page, read_form
 from portal.site import Site
 from portal.verbs import read
 from state.errors import ConflictError
@@ -44,6 +44,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             titles={profile.name: profile.title or profile.name for profile in site.config.profile},
             open_url=lambda server: open_url(site, server, ""),
             problem=problem,
+            saved=not problem and arguments(request).get("done") == "saved",
         )
 
     @read("/admin/users/{name:str}")
@@ -63,7 +64,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             if error.status_code != 400:  # noqa: PLR2004 - HTTP
                 raise
             return await one(request, name, problem=error.detail, fields=fields)
-        return go(site.at("admin", "users", name))
+        return go(site.at("admin", "users", name, done="saved"))
 
     @post("/admin/users/{name:str}/server")
     async def another(request: Request[Any, Any, Any]) -> Response[bytes]:

@@ -73,8 +73,12 @@ def test_an_admin_finds_adds_and_changes_people_by_keyboard(stage, page):
     page.wait_for_url("**/hub/admin/users/dora")
     tab_to(page, "Groups")
     page.keyboard.type("chemistry")
+    page.keyboard.press("Enter")  # the next line
+    page.keyboard.type("staff")
+    tab_to(page, "Save")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("textbox", name="Groups")).to_have_value("chemistry")
+    expect(page.get_by_role("status")).to_have_text("It is saved.")
+    expect(page.get_by_role("textbox", name="Groups")).to_have_value("chemistry\nstaff")
     tab_to(page, "Remove dora")
     page.keyboard.press("Enter")
     page.wait_for_url("**/remove?")

@@ -133,7 +133,7 @@ class FaultyHub(SlurmHub):
         return next((pid for pid, line in children(self.process.pid) if part in line), 0)
 
     def attempts(self) -> dict[tuple[str, str], str]:
-        """(user, server) → the id of its attempt, which an admin sees."""
+        """(user, server) → the id of its attempt, which an admin sees; without those that were never started."""
         if self._admin is None or self._admin.get("/user").status_code != 200:  # its token went with the store
             self._let_go()
             self._admin = self.as_user("carol")
@@ -142,6 +142,7 @@ class FaultyHub(SlurmHub):
             (user["name"], name): server["state"]["attempt"]
             for user in users
             for name, server in user["servers"].items()
+            if server["state"]["attempt"]
         }
 
 

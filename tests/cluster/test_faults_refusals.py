@@ -67,7 +67,7 @@ def test_what_cannot_be_is_refused_by_form_and_api_beside_the_field(hub, alice, 
     assert page.status_code == 400
     assert beside(page.text, field) == told[field]
     assert not hub.jobs()
-    assert not alice.model()
+    assert not alice.attempt()  # no start was begun
 
 
 MODIFY = ("sacctmgr", "-i", "modify")

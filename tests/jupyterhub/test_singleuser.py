@@ -184,6 +184,8 @@ def test_it_reports_activity_with_a_token_of_its_own_that_ends_with_it(hub):
                 "read:access:servers",
                 "users:activity",
                 "read:users:activity",
+                "read:users:name",  # whose it is, as every token says
+                "read:users:groups",
             }
             assert app.get("/hub/api/users/bob/tokens").status_code in {403, 404}
             server.stop()

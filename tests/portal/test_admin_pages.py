@@ -88,7 +88,8 @@ def test_those_with_a_running_server_are_shown_with_it(bench):
         assert 'action="/hub/stop/alice/lab2"' in person
         assert 'href="/user/alice/lab2/lab"' in person
         answer = await client.post("/hub/stop/alice/lab2")
-        assert answer.headers["location"] == "/hub/admin/users/alice"
+        assert answer.headers["location"] == "/hub/admin/users/alice?done=saved"
+        assert "It is saved." in (await client.get(answer.headers["location"])).text
         assert ("server-stop", "carol", "alice", "") in await acts(bench)
 
     bench(main)
@@ -125,7 +126,8 @@ def test_rights_and_groups_are_set_and_ones_own_rights_stay(bench):
         answer = await client.post(
             "/hub/admin/users/alice", data={"admin": "yes", "groups": "physics\r\n staff \r\n\r\nphysics"}
         )
-        assert answer.headers["location"] == "/hub/admin/users/alice"
+        assert answer.headers["location"] == "/hub/admin/users/alice?done=saved"
+        assert "It is saved." in (await client.get(answer.headers["location"])).text
         alice = await bench.store.users.get("alice")
         assert (alice.admin, alice.groups) == (True, ("physics", "staff"))
         await client.post("/hub/admin/users/alice", data={"groups": ""})
