@@ -1,4 +1,4 @@
-"""What issue 2 wants, and whether a run reached what it should. Pure."""
+"""What issues 2 and 4 want, and whether a run reached what it should. Pure."""
 
 from dataclasses import dataclass
 

@@ -68,8 +68,8 @@ def _range(figures: Iterable[float], unit: str) -> str:
     return f"{written(found.middle, unit)} [{written(found.least, unit)}-{written(found.most, unit)}]"
 
 
-def goals_table(run: Run, goals: Sequence[Goal] = GOALS, issue: int = 2) -> str:
-    """The issue's table, with what was found."""
+def goals_table(run: Run, goals: Sequence[Goal] = GOALS, of: str = "issues 2 and 4") -> str:
+    """What was wanted, and what was found. `of`: whose table it is."""
     rows = []
     for goal in goals:
         judged = verdict(goal, run.samples)
@@ -80,7 +80,7 @@ def goals_table(run: Run, goals: Sequence[Goal] = GOALS, issue: int = 2) -> str:
         middle = found.middle if goal.against else found.most
         between = f"{written(found.least, goal.unit)} to {written(found.most, goal.unit)}"
         rows.append([goal.words, goal.bound_words, goal.shown(middle), between, "yes" if judged.met else "no"])
-    return table([f"goal (issue {issue})", "wanted", "found", "rounds", "met"], rows)
+    return table([f"goal ({of})", "wanted", "found", "rounds", "met"], rows)
 
 
 def figures_table(run: Run, lines: list[Line], names: list[str], pairs: list[tuple[str, str]]) -> str:

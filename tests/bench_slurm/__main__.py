@@ -165,7 +165,7 @@ class Bench:
             if (judged := verdict(goal, self.run.samples)).found and not judged.met and (found := judged.found)
         ]
         calls = report.calls_table(self.ground.calls, self.ground) if self.ground.calls else ""
-        return "\n".join(["", goals_table(self.run, GOALS, issue=3), *missed, "", calls])
+        return "\n".join(["", goals_table(self.run, GOALS, "issue 3"), *missed, "", calls])
 
 
 def described(cluster: BenchCluster) -> dict[str, str]:

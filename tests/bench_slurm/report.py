@@ -88,7 +88,7 @@ def text(
 ) -> str:
     """The chapter."""
     return TEXT.format(
-        goals=goals_table(run, GOALS, issue=3), figures=figures_table(
+        goals=goals_table(run, GOALS, "issue 3"), figures=figures_table(
             run, lines, [PEER, TOWPATH], [(TOWPATH, PEER)]
         ),
         calls=calls_table(ground.calls, ground), cpus=cpus, people=len(ground.people), jobs=ground.jobs,

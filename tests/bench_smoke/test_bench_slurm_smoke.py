@@ -70,7 +70,7 @@ def test_the_goals_of_the_cluster_are_judged():
     ]
     met = [verdict(goal, samples).met for goal in GOALS]
     assert met == [True, True, False, False, False]
-    table = goals_table(Run(0.1, samples), GOALS, issue=3)
+    table = goals_table(Run(0.1, samples), GOALS, "issue 3")
     assert "| < 10.00 s | 11.00 s |" in table
     assert "not measured" in table
 
