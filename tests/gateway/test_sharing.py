@@ -135,7 +135,7 @@ def test_a_full_share_is_for_everything_and_ends_open_websockets_within_a_second
 def test_a_read_only_share_is_for_looking_and_for_no_websocket(hub):
     alice, bob = hub.people["alice"], hub.people["bob"]
     assert alice.post(SHARE, json={"user": "bob", "scopes": ["read:access:servers"]}).status_code == 200
-    eventually(lambda: bob.get("/user/alice/files").status_code == 200, seconds=1)
+    eventually(lambda: bob.get("/user/alice/files").status_code == 200)
     assert bob.head("/user/alice/files").status_code == 200
     for method in ("POST", "PUT", "PATCH", "DELETE"):
         answer = bob.request(method, "/user/alice/api/contents/x", json={})
