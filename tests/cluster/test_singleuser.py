@@ -1,5 +1,6 @@
 """JupyterHub's own single-user server as a job on a real Slurm: it finds the hub from its node, and signs people in."""
 
+import ast
 import asyncio
 import re
 from contextlib import closing
@@ -8,6 +9,7 @@ import pytest
 
 from tests.cluster.slurm_hub import SlurmHub, short
 from tests.hub import eventually
+from tests.jupyterhub.named import LISTED, TOLD
 from tests.jupyterhub.rig import cookies, run_cell, visit
 
 pytestmark = pytest.mark.timeout(300)
@@ -32,6 +34,7 @@ def test_it_runs_on_a_node_as_its_user_and_its_token_is_for_nobody_to_see(slurm,
             code = "import os, getpass; (getpass.getuser(), os.environ['SLURMD_NODENAME'], os.environ['MEM_LIMIT'])"
             told = asyncio.run(run_cell(url, code, headers))
             assert re.fullmatch(rf"\('alice', 'cn\d', '{1 << 30}'\)", told), told
+            assert set(ast.literal_eval(asyncio.run(run_cell(url, f"import os; {LISTED}", headers)))) == TOLD
 
             def called():
                 tokens = api.get("/users/alice/tokens").json()["api_tokens"]

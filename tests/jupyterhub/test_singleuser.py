@@ -1,5 +1,6 @@
 """JupyterHub's own single-user server, unmodified, behind this hub."""
 
+import ast
 import asyncio
 import json
 import re
@@ -12,6 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.hub import eventually
+from tests.jupyterhub.named import LISTED, TOLD
 from tests.jupyterhub.rig import NAVIGATE, Running, cookies, decide, form_of, run_cell, visit
 
 pytestmark = pytest.mark.timeout(240)
@@ -41,6 +43,8 @@ def test_a_kernel_runs_for_the_cookie_that_the_dance_gave(hub, alices):
         url = f"ws://127.0.0.1:{hub.port}/user/alice/api/kernels/{kernel.json()['id']}/channels"
         headers = {"Cookie": cookies(browser), "Origin": hub.origin, "Sec-Fetch-Mode": "websocket"}
         assert asyncio.run(run_cell(url, "6*7", headers)) == "42"
+        told = set(ast.literal_eval(asyncio.run(run_cell(url, f"import os; {LISTED}", headers))))
+        assert told == TOLD | {"JUPYTERHUB_ACTIVITY_INTERVAL"}
 
 
 def test_signing_out_ends_its_tokens_and_its_websockets(hub, alices):
