@@ -46,6 +46,34 @@ def test_a_hostile_next_is_refused_or_harmless(raw):
     assert answer == "" or _stays(answer, "/")
 
 
+AMBIGUOUS = [
+    "/\\evil.example",
+    "\\\\evil.example",
+    "/hub/home?to=\\\\evil.example",
+    "/hub/home#\\evil.example",
+    "/%5cevil.example",
+    "/%5C/evil.example",
+    "/hub/%255cevil.example",
+    "/hub/..%5c..%5cevil.example",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "/\r\n/evil.example",
+    "/hub/home?to=\t",
+    "/hub/home\x7f",
+    "/hub/%09home",
+    "/hub/%0ahome",
+    "/hub/%250d%250ahome",
+    "//hub/home",
+    "/%2fhub/home",
+]
+
+
+@pytest.mark.parametrize("raw", AMBIGUOUS)
+def test_what_two_readers_could_read_in_two_ways_is_refused_and_not_repaired(raw):
+    """A browser takes a backslash for a slash and leaves tabs and line breaks out (WHATWG URL, basic URL parser)."""
+    assert safe_next(raw, "/") == ""
+
+
 @pytest.mark.parametrize("raw", ["/hub/home", "/user/alice/lab?a=b#c", "/user/al%40ice/files/a%20b.ipynb", "/"])
 def test_a_path_of_the_hub_is_kept(raw):
     assert safe_next(raw, "/") == raw

@@ -2,8 +2,13 @@
 
 import socket
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 from hub import ROOT, Hub
+
+from portal.app import Services, create_portal
+from state.config import Config
 
 CONFIG = f"""
 [auth]
@@ -101,3 +106,36 @@ class SecurityHub(Hub):
 def status(answer):
     """Of a raw answer."""
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+
+
+PARAMETERS = {
+    "name": "alice",
+    "server": "notebooks",
+    "token_id": "t1",
+    "rest": "x",
+    "cluster": "local",
+    "status": "404",
+}
+
+
+class Anything:
+    """Stands for what no request of these tests reaches."""
+
+    def __getattr__(self, name):
+        return Anything()
+
+    def __call__(self, *args, **more):
+        return Anything()
+
+
+def routes():
+    """(method, path) of every handler of the portal."""
+    given = {field.name: Anything() for field in fields(Services)}
+    given |= {"config": Config(), "version": "0", "data_dir": Path("/")}
+    for route in create_portal(Services(**given)).routes:
+        for method in sorted(route.methods):
+            path = route.path
+            for part in path.split("/"):
+                if part.startswith("{"):
+                    path = path.replace(part, PARAMETERS.get(part[1:].partition(":")[0], "x"))
+            yield method, path

@@ -1,7 +1,10 @@
 """Flaws that hubs had in their pages and sign-in: each named by its id (docs/security.md has the table)."""
 
 import asyncio
+import json
 import re
+import shutil
+import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from security.people import status
+from security.people import routes, status
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -73,6 +76,66 @@ def test_cve_2019_10255_cve_2026_33709_ghsa_3vff_hjqv_m7h8_next_leads_nowhere_el
         shown = (alice if "spawn" in page else httpx).get(page if "spawn" in page else hub.origin + page).text
         for value in re.findall(r'(?:name="next" value|href|action)="([^"]*)"', shown):
             assert not value.startswith(("//", "/\\", "http", "javascript", "data")), value
+
+
+AMBIGUOUS = (
+    "/\\evil.example",
+    "\\\\evil.example",
+    "/%5cevil.example",
+    "/%5C%5Cevil.example",
+    "/hub/%255cevil.example",
+    "/hub/home?to=\\evil.example",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "\t//evil.example",
+    "/hub/%09/evil.example",
+    "/hub/%0d%0aevil.example",
+)
+"""What a browser may read otherwise than a server does."""
+
+
+@pytest.mark.parametrize("raw", AMBIGUOUS)
+def test_cve_2019_10255_a_next_with_a_backslash_or_a_control_character_is_none(hub, raw):
+    """Refused and not repaired: who asks for it comes home."""
+    asked = f"next={quote(raw, safe='')}"
+    alice = hub.people["alice"]
+    fields = {"provider": "test", "name": "bob", "next": raw}
+    for answer in (
+        alice.get(f"/hub/login?{asked}"),
+        httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin}),
+    ):
+        assert answer.status_code in {302, 303}
+        assert answer.headers["location"] == "/hub/home"
+    for page in ("/hub/spawn/alice/other", "/hub/spawn-pending/alice/other"):
+        assert "evil" not in alice.get(f"{page}?{asked}", follow_redirects=True).text
+
+
+ORIGINS_READ = """
+const lines = require("fs").readFileSync(0, "utf8").split("\\n").filter(line => line).map(JSON.parse);
+console.log(JSON.stringify(lines.map(([location, page]) => new URL(location, page).origin)));
+"""
+
+
+def test_cve_2019_10255_cve_2026_33709_a_browser_reads_every_location_as_one_of_this_hub(hub):
+    """By the algorithm that browsers have (WHATWG URL, as Node has it), against the page that was asked for."""
+    node = shutil.which("node")
+    assert node, "make test installs it"
+    places = ["/hub/user-redirect/{}", "/hub/user/{}", "/hub/user-redirect{}", "/hub/login?next={}", "/user/alice{}"]
+    asked = [
+        place.format(quote(raw.format(port=hub.port), safe="" if "?" in place else "/\\%;@:?#=&"))
+        for place in places
+        for raw in (*NEXT, *AMBIGUOUS)
+    ]
+    seen = []
+    for target in asked:
+        found = re.search(rb"(?im)^location: (.*)\r$", hub.ask(target))
+        if found:
+            seen.append((found[1].decode("latin-1"), f"{hub.origin}{target}"))
+    assert len(seen) > len(NEXT)
+    given = "\n".join(json.dumps(pair) for pair in seen)
+    read = subprocess.run([node, "-e", ORIGINS_READ], input=given, capture_output=True, text=True, timeout=60)
+    assert read.returncode == 0, read.stderr
+    assert [pair for pair, origin in zip(seen, json.loads(read.stdout), strict=True) if origin != hub.origin] == []
 
 
 @pytest.mark.parametrize(
@@ -171,6 +234,38 @@ def test_cve_2026_54338_ghsa_p43p_whwx_q52h_a_strangers_endless_name_fills_no_lo
     newest = hub.people["carol"].get("/hub/api/towpath/audit?limit=20").text
     assert len(newest) < 20_000
     assert "xxxx" not in newest
+
+
+def test_log_injection_what_a_stranger_types_ends_no_line_hides_nothing_and_is_cut(hub):
+    """The way to sign in is a text of the browser's choice, and is noted when it is refused."""
+    forged = "\r\n2026-01-01 carol signed in \x1b[2J\u202e\u2028"
+    before = len(hub.output)
+    for provider in (forged, forged + "y" * 5_000):
+        fields = {"provider": provider, "name": "alice"}
+        answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
+        assert answer.status_code == 403
+    hub.people["alice"].get(f"/hub/api/users/{quote(forged, safe='')}")
+    entries = hub.people["carol"].get("/hub/api/towpath/audit?limit=20").json()["entries"]
+    typed = [entry["what"] for entry in entries if "carol signed in" in entry.get("what", "")]
+    assert len(typed) >= 2
+    for entry in entries:
+        for text in (value for value in entry.values() if isinstance(value, str)):
+            assert text.isprintable(), text
+            assert len(text) <= 400
+    assert all("carol signed in" not in line or line.isprintable() for line in hub.output[before:])
+
+
+def test_clickjacking_no_page_of_the_hub_is_shown_in_a_frame(hub):
+    pages = sorted({path for method, path in routes() if method == "GET" and "/hub/api/" not in path})
+    assert len(pages) > 20
+    shown = 0
+    for path in (*pages, "/hub/api/oauth2/authorize", "/user/bob/", "/user/alice/none/", "/user/nobody/", "/nowhere"):
+        for who in (None, "alice", "carol"):
+            head = hub.ask(path, "Accept: text/html", "Sec-Fetch-Mode: navigate", who=who).partition(b"\r\n\r\n")[0]
+            if b"\r\ncontent-type: text/html" in head.lower():
+                shown += 1
+                assert b"frame-ancestors 'none'" in head, (path, who, head)
+    assert shown > len(pages)
 
 
 def test_cve_2026_54338_a_body_without_end_is_cut_off(hub):

@@ -67,6 +67,7 @@ UNNAMED = (
         "WebSocket origin",
     ),
     *("SSRF", "response splitting", "session fixation", "token in an URL", "XSRF", "secrets in logs", "log injection"),
+    "clickjacking",
 )
 """What has no number, as the table calls it."""
 
