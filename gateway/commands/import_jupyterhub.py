@@ -6,6 +6,7 @@ Owns: what is said of it. Refuses to decide (`gateway.jupyterhub.plan`) and to w
 import argparse
 import asyncio
 
+from gateway.commands import UsageError
 from gateway.jupyterhub.carry import Done, carry
 from gateway.jupyterhub.plan import Plan, plan
 from gateway.jupyterhub.source import read
@@ -19,7 +20,11 @@ from state.store.all import Store
 def run(given: argparse.Namespace) -> int:
     """Read, decide, and with --apply write; says what was done, and what was left and why."""
     settings = load(given.config, given.data_dir)
-    decided = plan(read(given.database), Roles.of(settings.config))
+    try:
+        found = read(given.database)
+    except TowpathError as error:
+        raise UsageError(str(error)) from error
+    decided = plan(found, Roles.of(settings.config))
     done = asyncio.run(_carry(settings, decided, write=given.apply))
     print("\n".join(report(decided, done, written=given.apply)))
     return 0

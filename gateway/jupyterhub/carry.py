@@ -31,11 +31,12 @@ class Done(Struct, frozen=True, kw_only=True):
 
 async def carry(store: Store, plan: Plan, *, write: bool) -> Done:
     """Write the plan, or (`write` False) only look what would be new. Raises StateUnavailableError, ConflictError."""
+    groups = await _groups(store, plan, write=write)  # first: people bring those that they are in
     users, changed = await _users(store, plan, write=write)
     return Done(
         users=users,
         changed=changed,
-        groups=await _groups(store, plan, write=write),
+        groups=groups,
         tokens=await _tokens(store, plan, write=write),
         shares=await _shares(store, plan, write=write),
     )

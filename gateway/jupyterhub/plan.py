@@ -11,15 +11,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.jupyterhub.source import Found, Gift, Key
+from gateway.jupyterhub.source import Duty, Found, Gift, Key
 from state import scopes
 from state.errors import NameRuleError
 from state.names import is_system, server_key, server_name, user_name
 from state.records import Group, Share, Token, User
-from state.roles import Roles
+from state.roles import BUILT_IN, Roles
 from state.store.imported import Hashed
 
-BUILT_IN: Final = frozenset({"user", "admin", "server", "token"})
 CLIENT: Final = "jupyterhub"
 """The OAuth client of tokens that people made themselves."""
 NOTE_MAX: Final = 200
@@ -90,14 +89,8 @@ def plan(found: Found, roles: Roles, *, now: float | None = None) -> Plan:
             left.append(share)
         else:
             shares.append(share)
-    left += [
-        Left(f"service {name}", "services are named in the configuration ([[service]]), with a token file")
-        for name in found.services
-    ]
-    if found.servers:
-        left.append(Left(f"{found.servers} named servers", "their jobs are JupyterHub's: people start them again here"))
-    if found.codes:
-        left.append(Left(f"{found.codes} share codes", "only their salted hashes are known: make new ones"))
+    left += _left_there(found)
+    left += _roles_left(found, names)
     return Plan(
         users=users,
         groups=groups,
@@ -178,16 +171,55 @@ def _share(gift: Gift, names: Mapping[str, str], now: float) -> Share | Left:
     return Share(owner=owner, server=gift.server, user=user, group=group, scopes=kept, created=gift.created or now)
 
 
+def _left_there(found: Found) -> list[Left]:
+    """What is never carried over, as far as it is there."""
+    left = [
+        Left(f"service {name}", "services are named in the configuration ([[service]]), with a token file")
+        for name in found.services
+    ]
+    counted = (
+        (found.servers, "named servers", "their jobs are JupyterHub's: people start them again here"),
+        (found.running, "running servers", "they are JupyterHub's until it stops them"),
+        (found.signed, "states of sign-ins", "only JupyterHub can read them: people sign in anew"),
+        (found.codes, "share codes", "only their salted hashes are known: make new ones"),
+    )
+    return left + [Left(f"{number} {what}", why) for number, what, why in counted if number]
+
+
+def _roles_left(found: Found, names: Mapping[str, str]) -> list[Left]:
+    """The roles, or who has them, that no table says."""
+    left = [
+        Left(f"role {duty.name}", "nobody who is carried over has it")
+        for duty in found.duties
+        if duty.name not in BUILT_IN and not any(_holders(found, duty, names))
+    ]
+    left += [
+        Left(f"role admin of the group {team.name}", "a group makes admins by a provider's admin_groups here")
+        for team in found.teams
+        if "admin" in team.roles
+    ]
+    return left
+
+
+def _holders(found: Found, duty: Duty, names: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The people and the groups who are carried over and have a role."""
+    people = [names[person.name] for person in found.people if duty.name in person.roles and person.name in names]
+    return people, [team.name for team in found.teams if duty.name in team.roles]
+
+
 def _tables(found: Found, names: Mapping[str, str]) -> str:
-    """The roles that JupyterHub had beside its own, as [[role]] tables, and who has them."""
+    """The roles that JupyterHub had beside its own, as [[role]] tables, and who has them; and `user`, if changed."""
     text = []
     for duty in found.duties:
-        people = [names[person.name] for person in found.people if duty.name in person.roles and person.name in names]
-        teams = [team.name for team in found.teams if duty.name in team.roles]
-        if duty.name in BUILT_IN or not (people or teams):
+        people, teams = _holders(found, duty, names)
+        rows = [f"name = {_quoted(duty.name)}"]
+        if duty.name == "user" and set(duty.scopes) != set(BUILT_IN["user"].scopes):
+            rows.append(f"scopes = {_list(duty.scopes)}")
+        elif duty.name in BUILT_IN or not (people or teams):
             continue
-        rows = [f"name = {_quoted(duty.name)}", f"description = {_quoted(duty.description)}"]
-        rows += [f"scopes = {_list(duty.scopes)}", f"users = {_list(people)}", f"groups = {_list(teams)}"]
+        else:
+            rows += [f"description = {_quoted(duty.description)}", f"scopes = {_list(duty.scopes)}"]
+            rows += [f"users = {_list(people)}", f"groups = {_list(teams)}"]
         text.append("\n".join(("[[role]]", *rows)))
     return "\n\n".join(text)
 

@@ -1,7 +1,8 @@
 """JupyterHub's SQLite database, read as values.
 
-Owns: its tables and columns (JupyterHub 6.1, `jupyterhub.orm`; 5.x has the same). Refuses to know what becomes of
-them, and never writes: the file is opened read-only, and JupyterHub may go on using it.
+Owns: its tables and columns (JupyterHub 6.1, `jupyterhub.orm`; 5.x has the same of those that are read, and 4.x all
+but the shares, which came with 5.0). Refuses to know what becomes of them, and never writes: the file is opened
+read-only, and JupyterHub may go on using it.
 """
 
 import json
@@ -16,14 +17,14 @@ from msgspec import Struct
 from state.errors import TowpathError
 
 TABLES: Final[dict[str, tuple[str, ...]]] = {
-    "users": ("id", "name", "admin", "created", "last_activity"),
+    "users": ("id", "name", "admin", "created", "last_activity", "encrypted_auth_state"),
     "groups": ("id", "name", "properties"),
     "user_group_map": ("user_id", "group_id"),
     "roles": ("id", "name", "description", "scopes"),
     "user_role_map": ("user_id", "role_id"),
     "group_role_map": ("group_id", "role_id"),
     "services": ("name",),
-    "spawners": ("id", "user_id", "name"),
+    "spawners": ("id", "user_id", "name", "server_id"),
     "api_tokens": (
         *("id", "user_id", "service_id", "hashed", "prefix", "client_id", "session_id"),
         *("created", "expires_at", "last_activity", "note", "scopes"),
@@ -31,6 +32,8 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     "shares": ("user_id", "group_id", "owner_id", "spawner_id", "scopes", "expires_at", "created_at"),
     "share_codes": ("id",),
 }
+SINCE_5: Final = frozenset({"shares", "share_codes"})
+"""Tables that an older JupyterHub has no use for."""
 
 
 class Person(Struct, frozen=True, kw_only=True):
@@ -89,7 +92,7 @@ class Gift(Struct, frozen=True, kw_only=True):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """All of it. `running`: servers that JupyterHub has running; `signed`: people with a sealed state of a sign-in."""
 
     people: tuple[Person, ...]
     teams: tuple[Team, ...]
@@ -98,7 +101,9 @@ class Found(Struct, frozen=True, kw_only=True):
     gifts: tuple[Gift, ...]
     services: tuple[str, ...]
     servers: int
+    running: int
     codes: int
+    signed: int
 
 
 def read(path: Path) -> Found:
@@ -117,9 +122,12 @@ def read(path: Path) -> Found:
 def _check(path: Path, database: sqlite3.Connection) -> None:
     for table, columns in TABLES.items():
         there = {row["name"] for row in database.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+        if not there and table in SINCE_5:
+            continue
         if missing := set(columns) - there:
+            lacks = f"its table {table} has no {min(missing)}" if there else f"it has no table {table}"
             raise TowpathError(
-                f"{path} is not the database of JupyterHub 5 or 6: its table {table} has no {min(missing)}."
+                f"{path} is not the database of JupyterHub 4, 5 or 6: {lacks}."
                 " Run `jupyterhub upgrade-db` with JupyterHub 6.1 on a copy of an older one."
             )
 
@@ -129,6 +137,11 @@ def _read(database: sqlite3.Connection) -> Found:
     groups = {row["id"]: row for row in database.execute("SELECT * FROM groups ORDER BY name")}
     roles = {row["id"]: row for row in database.execute("SELECT * FROM roles ORDER BY name")}
     spawners = {row["id"]: row for row in database.execute("SELECT * FROM spawners")}
+
+    def rows_of(table: str, order: str) -> list[sqlite3.Row]:
+        """None where it is a table that an older JupyterHub does not have."""
+        there = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
+        return database.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall() if there else []  # noqa: S608 - names of our own
 
     def named(table: str, mine: str, other: str, names: dict[int, sqlite3.Row]) -> dict[int, tuple[str, ...]]:
         pairs: dict[int, list[str]] = {}
@@ -189,11 +202,13 @@ def _read(database: sqlite3.Connection) -> Found:
                 created=_seconds(row["created_at"]),
                 expires=_seconds(row["expires_at"]),
             )
-            for row in database.execute("SELECT * FROM shares")
+            for row in rows_of("shares", "rowid")
         ),
         services=tuple(row["name"] for row in database.execute("SELECT name FROM services ORDER BY name")),
         servers=sum(1 for row in spawners.values() if row["name"]),
-        codes=database.execute("SELECT count(*) FROM share_codes").fetchone()[0],
+        running=sum(1 for row in spawners.values() if row["server_id"] is not None),
+        codes=len(rows_of("share_codes", "id")),
+        signed=sum(1 for row in users.values() if row["encrypted_auth_state"]),
     )
 
 

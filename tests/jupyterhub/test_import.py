@@ -1,19 +1,26 @@
 """`towpath import-jupyterhub`, with a database that JupyterHub 6.1 itself has written."""
 
+import asyncio
 import hashlib
 import json
+import shutil
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 from hub import Hub, apart, eventually, stub_config
 from jupyterhub.apps import BIN
+from msgspec.structs import replace
 
-from gateway.jupyterhub.source import read
+from gateway.jupyterhub.carry import Done, carry
+from gateway.jupyterhub.plan import plan
+from gateway.jupyterhub.source import Duty, Team, read
 from gateway.serve import valkey
 from state.errors import TowpathError
+from state.roles import Roles
 from state.store.all import Store
 
 pytestmark = pytest.mark.timeout(240)
@@ -179,8 +186,117 @@ def test_what_is_no_database_of_jupyterhubs_is_refused_in_words(hub, tmp_path):
         with pytest.raises(TowpathError, match=words):
             read(path)
         done = hub.command("import-jupyterhub", str(path), check=False)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert "Traceback" not in done.stderr
+
+
+def test_a_second_time_changes_nothing_at_all_and_looking_never_does(database, store_url):
+    decided = plan(read(database[0]), Roles())
+
+    async def stored(store):
+        keys = sorted(await store.redis.call("KEYS", "*"))
+        return {key: await store.redis.call("DUMP", key) for key in keys}
+
+    async def main():
+        store = await Store.open(store_url)
+        try:
+            empty = await stored(store)
+            would = await carry(store, decided, write=False)
+            assert await stored(store) == empty
+            assert await carry(store, decided, write=True) == would == Done(users=3, groups=2, tokens=5, shares=2)
+            after = await stored(store)
+            for write in (False, True):
+                assert await carry(store, plan(read(database[0]), Roles()), write=write) == Done()
+                assert await stored(store) == after
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+def older(database, folder, revision, *statements):
+    """A copy of the database as an earlier JupyterHub had it: by JupyterHub's own steps, then by ours."""
+    path = folder / f"{revision}.sqlite"
+    shutil.copy(database[0], path)
+    command = [BIN / "python", Path(__file__).with_name("downgrade.py"), path, revision]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(path)) as changed:
+        for statement in statements:
+            changed.execute(statement)
+        changed.commit()
+    return path
+
+
+# JupyterHub's steps back go on to 3c2384c5aae1, and fail at the next; its head was 4621fec11365 in 5.0 to 5.4, and
+# 0eee8c825d24 in 4.x, which had no shares yet.
+FIVE = "4621fec11365"
+FOUR = "3c2384c5aae1"
+TO_FOUR = (
+    "DROP TABLE shares",
+    "DROP TABLE share_codes",
+    "ALTER TABLE services DROP COLUMN from_config",
+    "ALTER TABLE services DROP COLUMN url",
+)
+
+
+def test_a_database_of_jupyterhub_5_says_the_same(database, tmp_path):
+    assert read(older(database, tmp_path, FIVE)) == read(database[0])
+
+
+def test_a_database_of_jupyterhub_4_says_the_same_but_for_shares_which_it_did_not_have(hub, database, tmp_path):
+    path = older(database, tmp_path, FOUR, *TO_FOUR)
+    assert read(path) == replace(read(database[0]), gifts=(), codes=0)
+    said = hub.command("import-jupyterhub", str(path)).stdout
+    assert "0 shares: 0 new" in said
+    assert "5 API tokens:" in said
+
+
+@pytest.mark.parametrize(
+    ("version", "statement", "lacks"),
+    [
+        ("2", "ALTER TABLE api_tokens DROP COLUMN scopes", "its table api_tokens has no scopes"),
+        ("1", "DROP TABLE roles", "it has no table roles"),
+    ],
+)
+def test_an_older_one_is_refused_and_it_is_said_what_to_do(hub, database, tmp_path, version, statement, lacks):
+    path = older(database, tmp_path, FOUR, *TO_FOUR, statement)
+    before = path.read_bytes()
+    done = hub.command("import-jupyterhub", str(path), "--apply", check=False)
+    assert done.returncode == 2, version
+    assert f"{path} is not the database of JupyterHub 4, 5 or 6: {lacks}." in done.stderr
+    assert "jupyterhub upgrade-db" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert path.read_bytes() == before
+
+
+def test_what_no_table_says_of_roles_is_said_to_be_left(database):
+    found = read(database[0])
+    duties = [replace(duty, scopes=("self", "shares!user")) if duty.name == "user" else duty for duty in found.duties]
+    unheld = Duty(name="sweeps", description="", scopes=("delete:servers",))
+    wheel = Team(name="wheel", properties={}, roles=("admin",))
+    decided = plan(replace(found, duties=(*duties, unheld), teams=(*found.teams, wheel)), Roles())
+    left = {one.what: one.why for one in decided.left}
+    assert left["role sweeps"] == "nobody who is carried over has it"
+    assert left["role admin of the group wheel"] == "a group makes admins by a provider's admin_groups here"
+    assert '[[role]]\nname = "user"\nscopes = ["self", "shares!user"]' in decided.roles
+    assert "sweeps" not in decided.roles
+    assert 'name = "user"' not in plan(found, Roles()).roles
+
+
+def test_what_runs_and_what_is_sealed_is_said_to_be_left(database):
+    decided = plan(replace(read(database[0]), running=2, signed=1), Roles())
+    left = {one.what: one.why for one in decided.left}
+    assert left["2 running servers"] == "they are JupyterHub's until it stops them"
+    assert left["1 states of sign-ins"] == "only JupyterHub can read them: people sign in anew"
+    assert (
+        not {one.what for one in plan(read(database[0]), Roles()).left}
+        & left.keys()
+        & {
+            "2 running servers",
+            "1 states of sign-ins",
+        }
+    )
 
 
 def test_the_hash_is_jupyterhubs():
