@@ -15,7 +15,7 @@ def safe_next(raw: str | None, base_path: str) -> str:
     Absolute URLs are refused even when they name this host: whether they do depends on headers that a stranger
     may set. Whatever two parsers might read in two ways is refused, not repaired.
     """
-    if not raw or len(raw) > LONGEST or not raw.startswith(base_path) or raw.startswith("//"):
+    if not raw or len(raw) > LONGEST or not raw.startswith(base_path):
         return ""
     if any(ord(character) < 0x20 or ord(character) == 0x7F or character == "\\" for character in raw):  # noqa: PLR2004 - ASCII
         return ""
