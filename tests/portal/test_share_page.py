@@ -171,6 +171,31 @@ def test_a_link_is_shown_once_leads_in_and_is_ended(bench):
     bench(main, config=SHARING)
 
 
+def test_a_link_leads_on_to_where_somebody_wanted_and_never_off_the_hub(bench):
+    async def main(bench):
+        ask = await people(bench)
+        secret = link_in(await ask["ann"].post(URL, data={"act": "link"})).partition("=")[2]
+
+        async def led(wanted):
+            done = await ask["carl"].post("/hub/accept-share", data={"code": secret, "next": wanted})
+            assert done.status_code == 303
+            return done.headers["location"]
+
+        assert await led("/user/ann/lab/tree?a=1") == "/user/ann/lab/tree?a=1"
+        for hostile in (
+            "//evil.example",
+            "/\\evil.example",
+            "/%5cevil.example",
+            "https://evil.example/",
+            "/\t/evil.example",
+        ):
+            assert await led(hostile) == "/hub/home?done=accepted"
+            page = await ask["carl"].get("/hub/accept-share", params={"code": secret, "next": hostile})
+            assert "evil" not in page.text
+
+    bench(main, config=SHARING)
+
+
 def test_the_link_names_the_hub_as_the_outside_knows_it(bench):
     async def main(bench):
         ask = await people(bench)
