@@ -201,11 +201,15 @@ def test_cve_2024_28233_ghsa_7r3h_4ph8_w38g_a_tossed_cookie_signs_nobody_in_and_
 def test_cve_2024_28233_with_https_the_cookie_can_be_set_by_no_neighbour():
     from gateway.auth.cookies import CookieJar
 
-    given = CookieJar(secure=True, base_path="/hub1/").set("ticket", lifetime=60)
+    jar = CookieJar(secure=True, base_path="/hub1/")
+    given = jar.set("ticket", lifetime=60)
     assert given.startswith("__Host-")
     assert "Path=/;" in given
     assert "Secure" in given
     assert "domain" not in given.lower()
+    # one that a neighbour can set, of the same name but for the prefix, is no cookie of the hub's
+    assert jar.ticket([b"towpath-session=evil"]) == ""
+    assert jar.ticket([b"towpath-session=evil; __Host-towpath-session=mine"]) == "mine"
 
 
 def test_session_fixation_a_ticket_that_was_there_before_the_sign_in_is_worth_nothing_after_it(hub):
