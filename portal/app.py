@@ -7,6 +7,7 @@ Owns: which handlers there are and under which path. Refuses to know sign-in and
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router
+from litestar.datastructures import ResponseHeader
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -53,7 +54,7 @@ from portal.pages import (
 from portal.pages import audit as audit_page
 from portal.pages import tokens as token_page
 from portal.replies import BODY_LIMIT
-from portal.site import Services, Site
+from portal.site import JUPYTERHUB_VERSION, Services, Site
 from portal.statics import FOREVER, PICTURE_POLICY
 from portal.verbs import read
 
@@ -137,6 +138,8 @@ def create_portal(given: Services) -> Litestar:
             Router(path="/hub", route_handlers=[*pages, *health, static], include_in_schema=False),
             *moved.at_the_root(site),
         ],
+        # for the answers to OPTIONS, which Litestar makes: all others have it anyway
+        response_headers=[ResponseHeader(name="X-JupyterHub-Version", value=JUPYTERHUB_VERSION)],
         exception_handlers=handlers(site),
         request_max_body_size=BODY_LIMIT,
         openapi_config=OpenAPIConfig(

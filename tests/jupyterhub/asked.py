@@ -236,6 +236,7 @@ def _rest() -> list[Ask]:
         ),
         *(Ask(who, "DELETE", f"/services/{name}") for who in ("root1", "ann") for name in form),
         *(Ask(who, "GET", path) for who in ("root1", "ann", "") for path in ("/metrics", "/hub/metrics")),
+        *(Ask(who, "OPTIONS", path, ours=204) for who in ("ann", "") for path in ("/", "/users", "/users/ann/server")),
         *_each("root1", "POST", "/shutdown", {"servers": 5}, {"proxy": "x"}),
         Ask("reader", "POST", "/shutdown"),
         Ask("bob", "DELETE", mine),

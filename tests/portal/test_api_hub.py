@@ -167,3 +167,17 @@ def test_what_jupyterhub_has_retired_answers_as_it_does_there(bench):
         assert (await mine.post("/hub/api/users/root/admin-access")).status_code == 404
 
     bench(main)
+
+
+def test_whoever_asks_for_options_is_told_the_version(bench):
+    async def main(bench):
+        client = bench.client()
+        paths = ("/hub/api/", "/hub/api/users", "/hub/api/users/alice/server", "/hub/api/oauth2/token", "/hub/home")
+        for path in paths:
+            answer = await client.options(path)
+            assert answer.status_code == 204
+            assert "OPTIONS" in answer.headers["allow"]
+            assert answer.headers.get_list("x-jupyterhub-version") == ["6.1.1"]
+        assert (await client.get("/hub/api/")).headers.get_list("x-jupyterhub-version") == ["6.1.1"]
+
+    bench(main)

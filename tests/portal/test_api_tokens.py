@@ -255,6 +255,22 @@ def test_metrics_need_their_scope_and_count(bench):
     bench(main)
 
 
+def test_metrics_are_told_to_no_stranger_and_none_is_sent_to_sign_in(bench):
+    """A scraper would take the page of the sign-in for its answer."""
+
+    async def main(bench):
+        for headers in ({}, {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}):
+            for path in ("/hub/metrics", "/hub/api/metrics"):
+                for method in ("GET", "HEAD"):
+                    answer = await bench.client().request(method, path, headers=headers)
+                    assert answer.status_code == 403, (method, path)
+                    assert "location" not in answer.headers
+                    assert "towpath_" not in answer.text
+                    assert "jupyterhub_" not in answer.text
+
+    bench(main)
+
+
 def test_profiles_and_openapi_tell_what_is_offered_and_no_command(bench):
     async def main(bench):
         client = bench.client(bench.token(await bench.user()))
