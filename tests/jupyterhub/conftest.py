@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.jupyterhub.both import both
 from tests.jupyterhub.rig import Running, serving
 
 
@@ -22,3 +23,10 @@ def echo(hub):
     """An app that tells what it was asked, as alice's server `echo`."""
     with Running(hub, "alice", "echo", profile="echo") as server:
         yield server
+
+
+@pytest.fixture
+def sides(tmp_path):
+    """A real JupyterHub, and ours."""
+    with both(tmp_path) as sides:
+        yield sides
