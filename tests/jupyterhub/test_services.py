@@ -42,6 +42,19 @@ oauth_redirect_uris = ["http://localhost:1/back?from=hub"]
 oauth_no_confirm = true
 
 [[service]]
+name = "wide"
+api_token_file = "wide.token"
+oauth_redirect_uris = ["http://localhost:1/back?from=hub"]
+oauth_no_confirm = true
+oauth_scopes = ["read:servers!user", "tokens!user", "list:users", "shutdown"]
+
+[[service]]
+name = "closed"
+url = "http://127.0.0.1:{port_closed}"
+api_token_file = "closed.token"
+oauth_no_confirm = true
+
+[[service]]
 name = "grader"
 api_token_file = "grader.token"
 scopes = ["access:servers!user=alice"]
@@ -53,7 +66,18 @@ groups = ["assistants"]
 
 [[role]]
 name = "user"
-scopes = ["self", "access:services!service=wiki", "access:services!service=board", "access:services!service=outside"]
+scopes = [
+    "self",
+    "access:services!service=wiki",
+    "access:services!service=board",
+    "access:services!service=outside",
+    "access:services!service=wide",
+]
+
+[[role]]
+name = "insiders"
+scopes = ["access:services!service=closed"]
+groups = ["insiders"]
 
 [[role]]
 name = "culls"
@@ -86,14 +110,16 @@ def service(hub, name, port):
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
-    tokens = {name: secrets.token_hex(32) for name in ("wiki", "board", "culler", "outside", "grader")}
+    tokens = {
+        name: secrets.token_hex(32) for name in ("wiki", "board", "culler", "outside", "wide", "closed", "grader")
+    }
     for name, token in tokens.items():
         (folder / f"{name}.token").write_text(token)
         (folder / f"{name}.token").chmod(0o600)
-    ports = free_port(), free_port()
-    with serving(folder, SERVICES.format(port=ports[0], port_without=ports[1])) as hub:
+    wiki, board, closed = free_port(), free_port(), free_port()
+    with serving(folder, SERVICES.format(port=wiki, port_without=board, port_closed=closed)) as hub:
         hub.secrets = tokens
-        with service(hub, "wiki", ports[0]), service(hub, "board", ports[1]):
+        with service(hub, "wiki", wiki), service(hub, "board", board), service(hub, "closed", closed):
             yield hub
 
 
@@ -424,6 +450,112 @@ def test_scopes_are_never_more_than_the_client_may_have_and_the_person_has(hub):
                 "read:users:name!user=bob",
                 "read:users:groups!user=bob",
             }
+
+
+def scopes_by(client, browser, name, **changed):
+    """What a token of that service's may do, as the hub says it, and the Authorization header with it."""
+    where = code_for(browser, client_id=f"service-{name}", **changed)
+    secret = browser.hub.secrets[name]
+    told = exchange(client, where.params["code"], secret, client_id=f"service-{name}").json()
+    bearer = {"Authorization": f"Bearer {told['access_token']}"}
+    me = client.get("/hub/api/user", headers=bearer).json()
+    assert set(told["scope"].split()) == set(me["scopes"])
+    return set(me["scopes"]), bearer
+
+
+@contextmanager
+def signed_in(hub, name):
+    with closing(hub.browser_of(name)) as browser:
+        browser.hub = hub
+        yield browser
+
+
+ALWAYS = {"access:services!service=wide", "read:users:name!user=bob", "read:users:groups!user=bob"}
+SERVERS = {"read:servers!user=bob", "read:users:name!user=bob"}
+TOKENS = {"tokens!user=bob", "read:tokens!user=bob"}
+
+
+def test_a_token_has_what_was_asked_for_of_what_the_client_may_have_and_of_what_the_person_may(hub):
+    """The client's: bob's servers and tokens, everybody's names, the end of the hub. Bob's: his own. Asked for: some."""
+    with signed_in(hub, "bob") as browser, httpx.Client(base_url=hub.origin) as client:
+        whole, _ = scopes_by(client, browser, "wide")
+        assert whole >= ALWAYS | SERVERS | TOKENS
+        assert not [one for one in whole if one.startswith(("list:", "shutdown", "servers", "delete:"))]
+        assert {one.partition("!")[2] for one in whole} == {"user=bob", "service=wide"}
+        for asked_for, had in (
+            ("read:servers!user", ALWAYS | SERVERS),
+            ("read:servers!user=bob list:users shutdown", ALWAYS | SERVERS),
+            ("read:servers!user=alice", ALWAYS),
+            ("servers!user admin:users", ALWAYS | SERVERS),
+            ("tokens!user", ALWAYS | TOKENS),
+        ):
+            some, _ = scopes_by(client, browser, "wide", scope=asked_for)
+            assert some == had, asked_for
+
+
+def test_a_token_of_a_service_has_less_as_soon_as_its_person_has(hub):
+    with (
+        hub.api("carol") as admin,
+        httpx.Client(base_url=hub.origin) as client,
+        signed_in(hub, "a-b") as browser,
+    ):
+        admin.patch("/users/a-b", json={"admin": True}).raise_for_status()
+        eventually(lambda: browser.get("/hub/api/users").status_code == 200, what="the rights of an admin")
+        whole, bearer = scopes_by(client, browser, "wide")
+        assert {"list:users", "shutdown"} <= whole
+        assert client.get("/hub/api/users", headers=bearer).status_code == 200
+        admin.patch("/users/a-b", json={"admin": False}).raise_for_status()
+        eventually(lambda: client.get("/hub/api/users", headers=bearer).status_code == 403, what="the end of them")
+        left = set(client.get("/hub/api/user", headers=bearer).json()["scopes"])
+        assert left < whole
+        assert not left & {"list:users", "shutdown"}
+        assert "tokens!user=a-b" in left
+
+
+def test_a_token_of_a_service_is_of_one_sign_in_and_says_which(hub):
+    with signed_in(hub, "alice") as one, signed_in(hub, "alice") as other, httpx.Client(base_url=hub.origin) as client:
+        of_sign_ins, bearers = [], []
+        for browser in (one, other):
+            _, bearer = scopes_by(client, browser, "outside")
+            told = client.get("/hub/api/user", headers=bearer).json()["session_id"]
+            assert told == browser.get("/hub/api/user").json()["session_id"]
+            assert told not in cookies(browser)  # it is for telling apart, and opens nothing
+            of_sign_ins.append(told)
+            bearers.append(bearer)
+        assert len(set(of_sign_ins)) == 2
+        with hub.api("alice") as api:
+            listed = api.get("/users/alice/tokens").json()["api_tokens"]
+            by_session = [token["session_id"] for token in listed if token["note"] == "Signed in to outside"]
+            assert set(of_sign_ins) <= set(by_session)
+            assert api.get("/user").json()["session_id"] is None
+            assert {token["session_id"] for token in listed if token["oauth_client"] == "JupyterHub"} == {None}
+        one.post("/hub/logout")
+        eventually(lambda: client.get("/hub/api/user", headers=bearers[0]).status_code == 403, what="the end of one")
+        assert client.get("/hub/api/user", headers=bearers[1]).json()["session_id"] == of_sign_ins[1]
+
+
+def test_hub_oauth_lets_in_whom_its_service_is_for_and_nobody_else(hub):
+    """The provider refuses a code, and HubOAuth itself whoever shows a token that may not use the service."""
+    with hub.api("carol") as admin, hub.api("a-b") as api, signed_in(hub, "a-b") as browser:
+        refused = visit(browser, "/services/closed/")
+        assert refused.status_code == 403
+        assert "You have no access to closed" in refused.text
+        assert refused.url.path == "/hub/api/oauth2/authorize"
+        assert "service-closed" not in browser.cookies
+        assert api.get(f"{hub.origin}/services/closed/").status_code == 403
+        # nor does a token that is for another service
+        with httpx.Client(base_url=hub.origin) as client:
+            _, bearer = scopes_by(client, browser, "outside")
+            assert client.get("/services/closed/", headers=bearer).status_code == 403
+            assert client.get("/services/board/", headers=bearer).status_code == 403
+        # an admin may use all of them
+        assert admin.get(f"{hub.origin}/services/closed/").json()["user"]["name"] == "carol"
+        admin.patch("/users/a-b", json={"groups": ["insiders"]}).raise_for_status()
+        told = eventually(
+            lambda: page if (page := visit(browser, "/services/closed/")).status_code == 200 else None, what="access"
+        )
+        assert told.json()["user"]["name"] == "a-b"
+        assert "access:services!service=closed" in told.json()["user"]["scopes"]
 
 
 def test_a_token_opens_no_session_elsewhere_and_a_strangers_form_decides_nothing(hub):
