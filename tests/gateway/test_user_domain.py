@@ -242,8 +242,29 @@ def test_a_code_works_once_for_the_browser_that_asked_and_for_its_host(hub):
         "state=x&next=/user/alice/",
         "next=/user/alice/",
         f"state={state}&next=http://alice.evil/user/alice/",
+        f"state={state}&next=/user/alice/%0d%0aSet-Cookie:%20x=1",
+        f"state={state}&next=/user/alice/../../hub/home",
+        f"state={state}&next=/user/alice/%5cevil",
     ):
         assert carol.ask(hub.at("", f"/hub/entrance?{query}")).status_code == 400, query
+
+
+def test_a_code_of_somebody_who_signed_out_meanwhile_lets_nobody_in(hub):
+    carol = Browser(hub).sign_in("carol")
+    lead = carol.ask(carol.ask(hub.at("alice", "/user/alice/")).headers["location"]).headers["location"]
+    assert carol.ask(hub.at("", "/hub/logout"), "POST", Origin=hub.at("")).status_code == 303
+    refused = carol.ask(lead)
+    assert refused.status_code == 400
+    assert "towpath-origin" not in refused.headers.get("set-cookie", "")
+
+
+def test_a_token_that_is_not_for_a_host_is_no_cookie_of_it(hub):
+    """Whoever plants a cookie there would have a token of their own to plant."""
+    with closing(hub.api("alice")) as client:
+        token = client.headers["Authorization"].removeprefix("token ")
+    where, host = f"http://127.0.0.1:{hub.port}/user/alice/", f"alice.localhost:{hub.port}"
+    assert httpx.get(where, headers={"Host": host, "Authorization": f"token {token}"}).status_code == 200
+    assert httpx.get(where, headers={"Host": host, "Cookie": f"towpath-origin={token}"}).status_code == 403
 
 
 def test_signing_out_on_the_hub_ends_what_is_open_on_every_host_within_a_second(hub):
