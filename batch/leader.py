@@ -37,6 +37,8 @@ SCAN_SECONDS: Final = 10.0
 WORK_SECONDS: Final = 5.0
 AT_ONCE: Final = 32
 OUTAGE_PAUSE: Final = 0.3
+OVER_SECONDS: Final = 3600.0
+"""How long an attempt that is over is remembered, when its cluster shows it no more."""
 
 
 class LeaseLostError(Exception):
@@ -74,6 +76,7 @@ class Term:
         self._hands = Hands(means.store, means.config, self._watches, fence=fence, place=means.place, fault=means.fault)
         self._moving: set[str] = set()
         self._unused: dict[str, int] = {}
+        self._over: dict[str, float] = {}  # attempt → when its record last said that it is over, or is to be
         self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
@@ -154,6 +157,7 @@ class Term:
         marks = await self._store.servers.active()
         records = await self._store.servers.many(list(marks))
         await self._settle(marks, records)
+        self._forget()
         for key in marks:
             self._desk.put(key)
         snapshot = await self._store.feed.snapshot()
@@ -166,6 +170,15 @@ class Term:
             held = records.get(key) or await self._store.servers.get(route.user, route.name)
             if held is None or held.status is not Status.READY or held.attempt != route.attempt:
                 await self._store.feed.drop_route(route.prefix, attempt=route.attempt)
+
+    def _forget(self) -> None:
+        """What is over for long, and shown nowhere."""
+        now = time.time()
+        self._over = {
+            attempt: at
+            for attempt, at in self._over.items()
+            if now - at < OVER_SECONDS or any(watch.shows(attempt) for watch in self._watches.values())
+        }
 
     async def _settle(self, marks: Mapping[str, int], records: Mapping[str, Server]) -> None:
         """Take off the list what is done with: the record was read after its mark, so a new start is not missed.
@@ -210,6 +223,8 @@ class Term:
         actions: list[Action] = []
         self._moving.discard(key)
         if server is not None:
+            if not server.active or server.target is Target.STOPPED:
+                self._over[server.attempt] = now
             watch = self._watches.get(server.cluster)
             # A cluster that is no longer configured has no jobs that we could speak of: a stop there is done.
             gone = Sight(fresh=server.target is Target.STOPPED)
@@ -224,7 +239,7 @@ class Term:
                 watch.follow(key, "", None)
         for name, watch in self._watches.items():
             for view in watch.of_key(key):
-                actions = [*actions, *orphan(view, server, cluster=name, now=now)]
+                actions = [*actions, *orphan(view, server, cluster=name, now=now, over=view.attempt in self._over)]
         return actions
 
     def _task(self, key: str, server: Server | None, actions: list[Action]) -> Callable[[], Coroutine[Any, Any, bool]]:

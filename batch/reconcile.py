@@ -319,21 +319,21 @@ def _ended(server: Server, view: JobView, job: JobRef | None, now: float) -> lis
     return [*actions, Settle()] if view.state.final else actions
 
 
-def orphan(view: JobView, server: Server | None, *, cluster: str, now: float) -> list[Action]:
+def orphan(view: JobView, server: Server | None, *, cluster: str, now: float, over: bool = False) -> list[Action]:
     """What to do about a job that is not the current attempt of its server's record. `server` None: no record.
 
-    It is cancelled only when the record says that its attempt is over, because a newer one is there. Where the
-    record was lost, or is older than the job, the job is adopted.
+    It is cancelled only when the record says that its attempt is over, because a newer one is there, or when it did
+    so before it was removed (`over`): a scheduler shows a job for a while after its app has ended. Where the record
+    was lost, or is older than the job, the job is adopted.
     """
     if view.state.final or (server is not None and server.attempt == view.attempt):
         return []
     record = view.record
-    if server is not None:
-        begun = record.requested if record is not None else view.started
-        if begun is not None and begun < server.requested:
-            return [Cancel(cluster, view.attempt, JobRef(cluster=cluster, native_id=view.native_id))]
-        if server.active or begun is None or begun == server.requested:
-            return []
+    begun = record.requested if record is not None else view.started
+    if over or (server is not None and begun is not None and begun < server.requested):
+        return [Cancel(cluster, view.attempt, JobRef(cluster=cluster, native_id=view.native_id))]
+    if server is not None and (server.active or begun is None or begun == server.requested):
+        return []
     if record is None or view.state is JobState.NEW or (view.report is not None and view.report.kind != "ready"):
         return []
     base = replace(

@@ -78,6 +78,10 @@ class ClusterWatch:
         """All jobs of one server, of whatever attempt."""
         return self._by_key.get(key, [])
 
+    def shows(self, attempt: str) -> bool:
+        """Whether the last poll showed this attempt."""
+        return attempt in self._views
+
     def submitted(self, attempt: str) -> None:
         """A submit or a cancel has just been done: polls from before say nothing about it."""
         self._submitted[attempt] = asyncio.get_running_loop().time()

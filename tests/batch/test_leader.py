@@ -12,8 +12,9 @@ from batch.hands import Place
 from batch.leader import Means
 from state.config import ClusterConfig, Config, ProfileConfig
 from state.errors import ConflictError
+from state.lifecycle import advance
 from state.names import server_path
-from state.records import Status, Target
+from state.records import Reason, Status, Target
 from state.store.all import Store
 from tests.batch.rig import ask, fresh
 from tests.conftest import run, until
@@ -24,6 +25,7 @@ CONFIG = Config(
     profile=(ProfileConfig(name="stub", cluster="local", command=("serve", "{socket}")),),
 )
 PREFIX = server_path("/", "alice", "")
+STOPPED = Reason(code="stopped", message="It was stopped.")
 
 
 class Stage:
@@ -102,6 +104,33 @@ def test_a_server_follows_its_job_through_the_queue(play):
         stage.cluster.step(asked.attempt, JobState.QUEUED, report=None)  # preempted
         await stage.becomes(Status.QUEUED)
         assert await stage.store.feed.route(PREFIX) is None
+
+    play(body)
+
+
+def test_a_server_that_is_removed_while_its_job_is_still_shown_stays_removed(play):
+    async def body(stage):
+        stage.cluster.lingers = True
+        stage.controller()
+        asked = await ask(stage.store, fresh())
+        await stage.becomes(Status.QUEUED)
+        stage.cluster.report_ready(asked.attempt)
+        await stage.becomes(Status.READY)
+        await stage.stop()
+        await until(lambda: stage.cluster.cancels == [asked.attempt])
+        stopping = await stage.becomes(Status.STOPPING)
+        # The starter says that the app has ended, sooner than the scheduler does; and its owner removes the server.
+        ended = advance(stopping, Status.STOPPED, now=stopping.requested + 1, reason=STOPPED)
+        await stage.store.servers.remove(await stage.store.servers.save(ended))
+        polls = stage.cluster.polls
+        for _ in range(20):
+            await stage.store.servers.wake("alice/")
+            await asyncio.sleep(0.02)
+        await until(lambda: stage.cluster.polls > polls)
+        assert await stage.store.servers.get("alice", "") is None
+        stage.cluster.step(asked.attempt, JobState.CANCELED)
+        await until(lambda: stage.cluster.polls > polls + 3)
+        assert await stage.store.servers.get("alice", "") is None
 
     play(body)
 

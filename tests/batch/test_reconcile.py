@@ -316,6 +316,12 @@ def test_a_ready_job_without_a_record_is_adopted_with_its_route():
     assert publish == PublishRoute(adopt.server)
 
 
+def test_a_job_whose_record_is_gone_and_said_that_it_is_over_is_cancelled():
+    view = job(JobState.ACTIVE, report=READY_WORD, record=server())
+    assert orphan(view, None, cluster="here", now=NOW, over=True) == [Cancel("here", view.attempt, JOB)]
+    assert orphan(job(JobState.COMPLETED, record=server()), None, cluster="here", now=NOW, over=True) == []
+
+
 def test_an_ended_job_without_a_record_is_left():
     for state in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED):
         assert orphan(job(state, record=server()), None, cluster="here", now=NOW) == []

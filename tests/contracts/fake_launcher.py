@@ -13,12 +13,16 @@ from state.records import Endpoint, JobRef
 
 
 class FakeLauncher:
-    """`down`: verbs raise; `lose_answers`: a submit is done, but its answer lost; `step` moves a job by hand."""
+    """`down`: verbs raise; `lose_answers`: a submit is done, but its answer lost; `step` moves a job by hand.
+
+    `lingers`: a job that is cancelled is shown as before, until it is moved.
+    """
 
     def __init__(self, name: str = "fake", *, running: bool = True) -> None:
         self.name = name
         self.down = False
         self.lose_answers = False
+        self.lingers = False
         self.refuse: LauncherError | None = None
         self.running = running
         self.jobs: dict[str, JobView] = {}
@@ -55,7 +59,7 @@ class FakeLauncher:
         self._answer()
         self.cancels.append(attempt)
         view = self.jobs.get(attempt)
-        if view is not None and not view.state.final:
+        if view is not None and not view.state.final and not self.lingers:
             self.jobs[attempt] = replace(view, state=JobState.CANCELED)
 
     async def catalog(self) -> Offer:
