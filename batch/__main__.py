@@ -20,12 +20,12 @@ from typing import Final
 import msgspec
 
 from batch.contract import Launcher, LauncherError, Passport
-from batch.controller import lead
-from batch.hands import Place
+from batch.controller.controller import lead
+from batch.controller.executor import Place
+from batch.controller.leader import Means
 from batch.launchers import open_launcher
-from batch.leader import Means
 from state.errors import ConfigError, StateUnavailableError, TowpathError
-from state.settings import Settings, load
+from state.settings.loader import Settings, load
 from state.store.all import Store
 
 RETRY_SECONDS: Final = 0.5
@@ -106,7 +106,7 @@ def _prepare(settings: Settings) -> None:
     """Make the hub's own certificates and its seal, where they are needed and not there yet; check what only we can."""
     if _elsewhere(settings):
         from batch.authority import ensure  # noqa: PLC0415 - 80 ms that the controller of a local cluster saves
-        from batch.launchers.slurm import option_faults  # noqa: PLC0415
+        from batch.launchers.slurm.factory import option_faults  # noqa: PLC0415
 
         if faults := option_faults(settings.config):
             raise ConfigError(faults)

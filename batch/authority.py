@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from batch.contract import Passport
-from state.config import Config
+from state.config.tables import Config
 from state.errors import TowpathError
 
 DOMAIN: Final = "towpath.internal"

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from state.catalog import Catalog, Grants
-from state.records import Endpoint, JobRef, Reason, Server, Waiting
+from state.offer.catalog import Catalog, Grants
+from state.records.models import Endpoint, JobRef, Reason, Server, Waiting
 
 
 class JobState(StrEnum):
@@ -62,7 +62,7 @@ class Resources(Struct, frozen=True, kw_only=True):
 
 
 class Setup(Struct, frozen=True, kw_only=True):
-    """What makes the app available on the node (see `state.config.SetupConfig`)."""
+    """What makes the app available on the node (see `state.config.tables.SetupConfig`)."""
 
     modules: tuple[str, ...] = ()
     prologue: str = ""

@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
-from gateway.address import client_address
-from gateway.answers import PortalAnswers
-from gateway.app import App
 from gateway.auth.account import local_user
 from gateway.auth.addresses import hub_url
 from gateway.auth.cookies import ENTRANCE_NAME, FLOW_NAME, KNOWN_NAME, ORIGIN_NAME, PLAIN_NAME, CookieJar
@@ -25,27 +22,30 @@ from gateway.auth.credentials import Brought
 from gateway.auth.header import hidden
 from gateway.auth.local import LocalAuth
 from gateway.auth.shared import SharedAuth
-from gateway.handover import Asgi, Handover, remove_socket, socket_path
-from gateway.hosts import Hosts
-from gateway.hub_apps import SESSION_ID, HubApps
+from gateway.door.activity import ForeignVisits
+from gateway.door.client_address import client_address
+from gateway.door.door import App
+from gateway.door.hosts import Hosts
+from gateway.door.portal_handover import Asgi, Handover, remove_socket, socket_path
+from gateway.door.responses import PortalAnswers
+from gateway.door.revocation import Revocation
+from gateway.door.services import ServiceRoutes
+from gateway.oauth.hub_apps import SESSION_ID, HubApps
 from gateway.oauth.provider import OAuthProvider
 from gateway.oauth.registry import Registry
-from gateway.revocation import Revocation
-from gateway.services import ServiceRoutes
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
 from gateway.tunnel.options import Network
-from gateway.visits import ForeignVisits
 from gateway.wire import Request
 from portal.app import Services, create_portal
-from portal.errors import ErrorPages
+from portal.refusals.pages import ErrorPages
 from state import names
-from state.config import AuthConfig, Config
-from state.mirror import Mirror
-from state.origins import Origins
-from state.records import Route, Status, Target
-from state.roles import Roles
-from state.settings import SUPERVISOR, Settings
+from state.config.origins import Origins
+from state.config.tables import AuthConfig, Config
+from state.mirror.mirror import Mirror
+from state.records.models import Route, Status, Target
+from state.rights.roles import Roles
+from state.settings.loader import SUPERVISOR, Settings
 from state.store.all import Store
 
 _Auth = SharedAuth | LocalAuth
@@ -76,7 +76,7 @@ class Finder:
             await asyncio.sleep(LATE_SECONDS)
 
     async def _ready(self, user: str, segment: str) -> bool:
-        """Whether a record says ready: it does so a moment before its route is there (`portal.reports`)."""
+        """Whether a record says ready: it does so a moment before its route is there (`portal.servers.reports`)."""
         for name in (segment, "") if segment else ("",):
             server = await self._store.servers.get(user, name)
             if server is not None:

@@ -17,10 +17,10 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as Granian
 
 from gateway.assembly import Gateway
-from gateway.reports import ReportListener
+from gateway.door.report_listener import ReportListener
 from gateway.wire import Server
 from state.errors import TowpathError
-from state.settings import Settings, load
+from state.settings.loader import Settings, load
 
 MAX_OPEN = 1_000_000
 """Granian's backpressure counts open requests; it must not stop accepting because progress is being watched."""

@@ -33,7 +33,6 @@ from portal.api import (
     user_list,
     users,
 )
-from portal.faults import handlers
 from portal.pages import (
     accept_share,
     admin,
@@ -53,10 +52,11 @@ from portal.pages import (
 )
 from portal.pages import audit as audit_page
 from portal.pages import tokens as token_page
-from portal.replies import BODY_LIMIT
-from portal.site import JUPYTERHUB_VERSION, Services, Site
-from portal.statics import FOREVER, PICTURE_POLICY
-from portal.verbs import read
+from portal.refusals.mapping import handlers
+from portal.site.site import JUPYTERHUB_VERSION, Services, Site
+from portal.site.static_files import FOREVER, PICTURE_POLICY
+from portal.web.methods import read
+from portal.web.responses import BODY_LIMIT
 
 __all__ = ["Services", "create_portal"]
 

@@ -17,8 +17,8 @@ from hub import ROOT
 
 from gateway.auth.cookies import CookieJar
 from gateway.auth.shared import SharedAuth
-from state.config import AuthConfig
-from state.identity import Identity
+from state.config.tables import AuthConfig
+from state.rights.identity import Identity
 from state.store.all import Store
 from state.store.credentials import digest
 

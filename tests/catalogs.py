@@ -1,7 +1,7 @@
 """A small cluster for tests: three partitions, two accounts, three QOS, one reservation."""
 
-from state.catalog import Association, Catalog, GpuCount, Grants, Limits, Partition, Qos, Reservation
-from state.config import ClusterConfig, Config, OptionConfig, ProfileConfig, ResourcesConfig
+from state.config.tables import ClusterConfig, Config, OptionConfig, ProfileConfig, ResourcesConfig
+from state.offer.catalog import Association, Catalog, GpuCount, Grants, Limits, Partition, Qos, Reservation
 
 GIB = 1024**3
 HOUR = 3600

@@ -21,7 +21,7 @@ import kept
 
 from gateway.commands.token import issue
 from gateway.serve import valkey
-from state.settings import load
+from state.settings.loader import load
 from state.store.all import Store
 from tests.ports import free_port
 

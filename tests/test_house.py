@@ -6,6 +6,8 @@ import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"batch", "gateway", "portal", "state"}
 
@@ -69,3 +71,8 @@ def test_every_module_opens_with_what_it_is():
         for path in sorted((ROOT / room).rglob("*.py")):
             first = path.read_text().lstrip()
             assert first.startswith(('"""', 'r"""', "#!")), path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_the_root_of_a_room_holds_at_most_ten_modules(room):
+    assert len(list((ROOT / room).glob("*.py"))) <= 10

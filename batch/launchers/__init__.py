@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Final, cast
 
 from batch.contract import Launcher
-from state.config import ClusterConfig
+from state.config.tables import ClusterConfig
 from state.errors import ConfigError, Fault
 
 GROUP: Final = "towpath.launchers"
-OWN: Final = {"local": ("batch.launchers.local", "open_local"), "slurm": ("batch.launchers.slurm", "open_slurm")}
+OWN: Final = {
+    "local": ("batch.launchers.local.launcher", "open_local"),
+    "slurm": ("batch.launchers.slurm.factory", "open_slurm"),
+}
 
 Opener = Callable[[ClusterConfig, Path], Launcher]
 

@@ -1,6 +1,7 @@
 """How much of an address stands for one stranger.
 
-Owns: what failed sign-ins are counted under. Refuses to know which address a request came from (`gateway.address`).
+Owns: what failed sign-ins are counted under. Refuses to know which address a request came from
+(`gateway.door.client_address`).
 """
 
 from ipaddress import IPv6Address, ip_address, ip_network

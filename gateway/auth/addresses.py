@@ -6,7 +6,7 @@ Owns: the redirect URI of each provider, and where people are who have signed ou
 from typing import Final
 
 from gateway.auth.oidc.provider import OidcProvider
-from state.config import AuthConfig, Config, ProviderConfig
+from state.config.tables import AuthConfig, Config, ProviderConfig
 
 CALLBACK: Final = "oauth_callback"
 SIGNED_OUT: Final = "signed-out"

@@ -7,7 +7,7 @@ somebody. Pure functions.
 from typing import NamedTuple
 
 from gateway.auth.proof import Proven
-from state.config import AuthConfig, ProviderConfig
+from state.config.tables import AuthConfig, ProviderConfig
 
 
 class Verdict(NamedTuple):

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from gateway.auth.admission import judge
 from gateway.auth.proof import Proven
-from portal.auth import RefusedError
-from state.config import AuthConfig, ProviderConfig
+from portal.site.sign_in import RefusedError
+from state.config.tables import AuthConfig, ProviderConfig
 from state.errors import ConflictError
-from state.records import User
+from state.records.models import User
 from state.store.all import Store
 
 TRIES: Final = 5

@@ -15,8 +15,8 @@ from gateway.auth.naming import shown
 from gateway.auth.proof import Proven
 from gateway.tunnel.forwarded import trusted
 from gateway.tunnel.options import Network
-from portal.auth import Provider, RefusedError
-from state.config import HeaderConfig, ProviderConfig
+from portal.site.sign_in import Provider, RefusedError
+from state.config.tables import HeaderConfig, ProviderConfig
 from state.errors import NameRuleError
 from state.names import group_name
 

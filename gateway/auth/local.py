@@ -8,13 +8,13 @@ from typing import Any
 
 from gateway.auth.cookies import CookieJar
 from gateway.auth.sessions import BrowserSessions
-from portal.auth import Arrival, Departure, Provider, RefusedError
-from state.records import User
+from portal.site.sign_in import Arrival, Departure, Provider, RefusedError
+from state.records.models import User
 from state.store.all import Store
 
 
 class LocalAuth(BrowserSessions):
-    """What the portal needs of sign-in (`portal.auth.Auth`), for one person."""
+    """What the portal needs of sign-in (`portal.site.sign_in.Auth`), for one person."""
 
     sign_in_links = True
     providers: tuple[Provider, ...] = ()

@@ -16,10 +16,10 @@ from gateway.auth.pam import PamProof
 from gateway.auth.proof import Proof
 from gateway.auth.throttle import Limits, Throttled
 from gateway.tunnel.options import Network
-from portal.auth import Provider
-from state.config import AuthConfig, HeaderConfig, LdapConfig, PamConfig, ProviderConfig
-from state.files import logo_name
+from portal.site.sign_in import Provider
+from state.config.tables import AuthConfig, HeaderConfig, LdapConfig, PamConfig, ProviderConfig
 from state.names import as_listed
+from state.settings.files import logo_name
 from state.store.tries import Tries
 
 TITLES: Final = {"header": "the campus portal", "ldap": "Sign in", "pam": "Sign in with your account"}

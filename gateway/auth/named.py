@@ -1,7 +1,7 @@
 """The test sign-in: a name without a password, for whoever sits at this machine.
 
 Owns: the rule that only a request that came straight from this machine may use it. The configuration is refused where
-the hub could be reached from elsewhere (`state.faults.exposed`); this looks at each request all the same.
+the hub could be reached from elsewhere (`state.settings.checks.exposed`); this looks at each request all the same.
 Refuses to know sessions and pages.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.auth.proof import Proven
-from portal.auth import Provider, RefusedError
+from portal.site.sign_in import Provider, RefusedError
 
 BROUGHT_ALONG: Final = ("forwarded", "via", "x-real-ip", "x-client-ip", "x-original-host")
 """Headers that something in between has added, beside all that begin with `x-forwarded`."""

@@ -10,8 +10,8 @@ Where a domain is stripped, a name that never had one is refused: it would be th
 
 from collections.abc import Iterable, Mapping
 
-from portal.auth import RefusedError
-from state.config import ProviderConfig
+from portal.site.sign_in import RefusedError
+from state.config.tables import ProviderConfig
 from state.errors import NameRuleError
 from state.names import as_listed, is_system, user_name
 

@@ -19,9 +19,9 @@ from gateway.auth import pam_helper
 from gateway.auth.proof import GoneError, Proven, UnsureError
 from gateway.auth.throttle import WRONG
 from gateway.auth.turns import Turns
-from portal.auth import Provider, RefusedError, UnansweredError
-from state.config import PamConfig
-from state.records import Standing
+from portal.site.sign_in import Provider, RefusedError, UnansweredError
+from state.config.tables import PamConfig
+from state.records.models import Standing
 
 HELPER: Final = Path(pam_helper.__file__)
 AT_ONCE: Final = 8

@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from portal.auth import Provider
-from state.records import Standing
+from portal.site.sign_in import Provider
+from state.records.models import Standing
 
 
 class Proven(Struct, frozen=True, kw_only=True):

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.auth.cookies import ENTRANCE_NAME, ORIGIN_NAME, CookieJar
-from portal import audit
-from state.audit import Act
-from state.identity import Identity
-from state.records import Session, User
+from portal.audit import recorder
+from state.records.audit import Act
+from state.records.models import Session, User
+from state.rights.identity import Identity
 from state.store.all import Store
 
 _SHOWN_MAX = 200
 
 
 class BrowserSessions:
-    """The sessions' side of `portal.auth.Auth`."""
+    """The sessions' side of `portal.site.sign_in.Auth`."""
 
     def __init__(self, store: Store, jar: CookieJar, *, lifetime: int) -> None:
         """`lifetime`: seconds after its last use at which a session ends."""
@@ -38,12 +38,12 @@ class BrowserSessions:
             user=user.name,
             created=now,
             expires=now + self._lifetime,
-            address=audit.address(request),
+            address=recorder.address(request),
             user_agent=agent[:_SHOWN_MAX],
         )
         ticket = await self._store.sessions.open(session, first=self._about_to_open(session, request))
         by = f"session {session.id}"
-        await audit.note(self._store, request, Act.SIGN_IN, user=user.name, who=user.name, by=by, what=way)
+        await recorder.note(self._store, request, Act.SIGN_IN, user=user.name, who=user.name, by=by, what=way)
         return self._jar.set(ticket, lifetime=self._lifetime)
 
     def _about_to_open(self, session: Session, request: Any) -> Sequence[Any]:  # noqa: ARG002
@@ -61,16 +61,16 @@ class BrowserSessions:
         identity = request.scope["state"].get("identity")
         await self._end(request)
         if identity is not None:
-            await audit.note(self._store, request, Act.SIGN_OUT, user=identity.user.name)
+            await recorder.note(self._store, request, Act.SIGN_OUT, user=identity.user.name)
         return self._jar.clear()
 
     def entrance(self, request: Any) -> str:
-        """See `portal.auth.Auth.entrance`."""
+        """See `portal.site.sign_in.Auth.entrance`."""
         cookies = [value for name, value in request.scope["headers"] if name == b"cookie"]
         return self._other(ENTRANCE_NAME).ticket(cookies)
 
     def origin_cookie(self, secret: str, *, lifetime: int) -> str:
-        """See `portal.auth.Auth.origin_cookie`."""
+        """See `portal.site.sign_in.Auth.origin_cookie`."""
         return self._other(ORIGIN_NAME).set(secret, lifetime=lifetime)
 
     def _other(self, name: str) -> CookieJar:

@@ -26,10 +26,10 @@ from gateway.auth.proof import Asked, Proof, Proven
 from gateway.auth.sessions import BrowserSessions
 from gateway.auth.vigil import Vigil
 from gateway.tunnel.options import Network
-from portal.auth import Arrival, Departure, Provider, RefusedError
-from state.config import AuthConfig, ProviderConfig
-from state.identity import Identity
-from state.records import Session, Standing, User
+from portal.site.sign_in import Arrival, Departure, Provider, RefusedError
+from state.config.tables import AuthConfig, ProviderConfig
+from state.records.models import Session, Standing, User
+from state.rights.identity import Identity
 from state.store.all import Store
 
 log = logging.getLogger("towpath.sign-in")
@@ -40,7 +40,7 @@ _RESTS_ON: Final = "rests_on"
 
 
 def proofs(config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...]) -> tuple[Proof, ...]:
-    """A provider for each [[auth.provider]]; `state.faults_auth` has checked them. `hub_url`: as browsers see it."""
+    """A provider for each [[auth.provider]], as checked. `hub_url`: as browsers see it."""
     return tuple(_proof(provider, config, hub_url, store, proxies) for provider in config.provider)
 
 
@@ -59,7 +59,7 @@ def _proof(
 
 
 class SharedAuth(BrowserSessions):
-    """What the portal needs of sign-in (`portal.auth.Auth`), for the people that the configuration names."""
+    """What the portal needs of sign-in (`portal.site.sign_in.Auth`), for the people that the configuration names."""
 
     sign_in_links = False
 
@@ -111,7 +111,7 @@ class SharedAuth(BrowserSessions):
         return await self._admitted(self._of[provider], await proof.prove(fields, request), request)
 
     async def depart(self, provider: str, next_url: str, request: Any, *, other: bool = False) -> Departure:
-        """See `portal.auth.Auth.depart`."""
+        """See `portal.site.sign_in.Auth.depart`."""
         known = self._proofs.get(provider)
         if isinstance(known, HeaderProof):
             user = await self._admitted(self._of[provider], await known.prove({}, request), request)
@@ -122,7 +122,7 @@ class SharedAuth(BrowserSessions):
         return Departure(url=url, cookie=cookie)
 
     async def arrive(self, provider: str, answer: Mapping[str, str], request: Any) -> Arrival:
-        """See `portal.auth.Auth.arrive`."""
+        """See `portal.site.sign_in.Auth.arrive`."""
         state = answer.get("state", "")
         flow = await self._flows.of(state, request)
         # Providers that do not name themselves are told apart by this alone (RFC 9700 section 4.4.2, mix-up).
@@ -140,7 +140,7 @@ class SharedAuth(BrowserSessions):
         return Arrival(next=flow.next, cookie=await self.open_session(user, request, way=flow.provider))
 
     async def farewell(self, request: Any) -> str:
-        """See `portal.auth.Auth.farewell`."""
+        """See `portal.site.sign_in.Auth.farewell`."""
         standing = await self._standing(request)
         proof = self._proofs.get(standing.provider) if standing is not None else None
         if isinstance(proof, HeaderProof):
@@ -161,7 +161,7 @@ class SharedAuth(BrowserSessions):
         return cookie
 
     async def ended_there(self, provider: str, logout_token: str) -> None:
-        """See `portal.auth.Auth.ended_there`. A token that came before is refused."""
+        """See `portal.site.sign_in.Auth.ended_there`. A token that came before is refused."""
         ended = await self._away(provider).ended(logout_token)
         store = self._store
         if not await store.standings.first(f"{provider} {ended.jti}", lifetime=2.0 * AGE_MAX):

@@ -24,11 +24,11 @@ from typing import Any, Final
 from gateway.auth.address import stranger
 from gateway.auth.cookies import COOKIES, CookieJar
 from gateway.auth.proof import Asked, Proof, Proven, as_before
-from portal.auth import Provider, RefusedError, TooOftenError, UnansweredError
-from state.config import ThrottleConfig
+from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
+from state.config.tables import ThrottleConfig
 from state.errors import NameRuleError
 from state.names import user_name
-from state.records import Standing
+from state.records.models import Standing
 from state.store import keys
 from state.store.tries import Begun, Limit, Tries, Wait
 

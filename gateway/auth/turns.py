@@ -5,7 +5,7 @@ Owns: the queue. Refuses to know what for.
 
 import asyncio
 
-from portal.auth import UnansweredError
+from portal.site.sign_in import UnansweredError
 
 
 class Turns:

@@ -20,11 +20,11 @@ from msgspec.structs import replace
 
 from gateway.auth.admitting import Admitting
 from gateway.auth.proof import Asked, GoneError, Proof, Proven, UnsureError, as_before
-from portal.auth import RefusedError
-from state.audit import Act, Entry
-from state.config import AuthConfig, LdapConfig, OidcConfig, PamConfig, ProviderConfig
+from portal.site.sign_in import RefusedError
+from state.config.tables import AuthConfig, LdapConfig, OidcConfig, PamConfig, ProviderConfig
 from state.errors import StateUnavailableError
-from state.records import Standing
+from state.records.audit import Act, Entry
+from state.records.models import Standing
 from state.store.all import Store
 
 log = logging.getLogger("towpath.sign-in")

@@ -10,7 +10,7 @@ from gateway.commands import sign_in
 from gateway.commands.findings import Finding
 from gateway.serve import valkey
 from state.errors import StateUnavailableError
-from state.settings import Settings, load
+from state.settings.loader import Settings, load
 from state.store.all import Store
 
 PROBE_SECONDS = 60

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from state.settings import load
+from state.settings.loader import load
 
 
 def run(given: argparse.Namespace) -> int:

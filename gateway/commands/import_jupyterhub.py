@@ -12,8 +12,8 @@ from gateway.jupyterhub.plan import Plan, plan
 from gateway.jupyterhub.source import read
 from gateway.serve import valkey
 from state.errors import StateUnavailableError, TowpathError
-from state.roles import Roles
-from state.settings import Settings, load
+from state.rights.roles import Roles
+from state.settings.loader import Settings, load
 from state.store.all import Store
 
 

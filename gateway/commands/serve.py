@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from gateway.auth.account import local_user
 from gateway.commands import UsageError
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
-from state.config import Config
-from state.faults_auth import exposed
-from state.records import User
-from state.settings import Settings, load
+from state.config.tables import Config
+from state.records.models import User
+from state.settings.auth_checks import exposed
+from state.settings.loader import Settings, load
 from state.store.all import Store
 
 LINK_LIFETIME = 24 * 3600.0

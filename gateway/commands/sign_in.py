@@ -16,8 +16,8 @@ from gateway.auth.ldap.directory import Directory
 from gateway.auth.oidc.probe import probe as oidc_probe
 from gateway.auth.pam import command
 from gateway.commands.findings import Finding
-from state.config import AuthConfig, LdapConfig, PamConfig, ProviderConfig
-from state.settings import Settings
+from state.config.tables import AuthConfig, LdapConfig, PamConfig, ProviderConfig
+from state.settings.loader import Settings
 
 PAM_FOLDERS: Final = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 SUDO_SECONDS: Final = 10

@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 
 from gateway.serve import valkey
-from portal.tokens import told
-from state import names, scopes
-from state.audit import Act, Entry
+from portal.users.token_actions import told
+from state import names
 from state.errors import StateUnavailableError, TowpathError
-from state.records import Token, User
-from state.roles import Roles
-from state.settings import Settings, load
+from state.records.audit import Act, Entry
+from state.records.models import Token, User
+from state.rights import scopes
+from state.rights.roles import Roles
+from state.settings.loader import Settings, load
 from state.store.all import Store
 
 LIFETIME_MOST = 100 * 365 * 24 * 3600

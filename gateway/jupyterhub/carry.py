@@ -11,9 +11,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.jupyterhub.plan import Plan
-from state.audit import Act, Entry
 from state.errors import ConflictError
-from state.records import User
+from state.records.audit import Act, Entry
+from state.records.models import User
 from state.store.all import Store
 
 TRIES = 8

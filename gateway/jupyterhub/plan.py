@@ -12,11 +12,11 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.jupyterhub.source import Duty, Found, Gift, Key
-from state import scopes
 from state.errors import NameRuleError
 from state.names import is_system, server_key, server_name, user_name
-from state.records import Group, Share, Token, User
-from state.roles import BUILT_IN, Roles
+from state.records.models import Group, Share, Token, User
+from state.rights import scopes
+from state.rights.roles import BUILT_IN, Roles
 from state.store.imported import Hashed
 
 CLIENT: Final = "jupyterhub"

@@ -19,9 +19,9 @@ from authlib.oauth2.rfc6749.util import extract_basic_authorization
 from authlib.oauth2.rfc7636 import CodeChallenge
 from msgspec import Struct
 
-from portal.oauth import Fields, OAuthRefusedError, TokenAnswer
-from state.clients import Client
-from state.records import OAuthCode
+from portal.site.oauth import Fields, OAuthRefusedError, TokenAnswer
+from state.records.models import OAuthCode
+from state.rights.oauth_clients import Client
 from state.store.credentials import SECRET_BYTES, digest
 
 PLACE: Final = "https://hub/"

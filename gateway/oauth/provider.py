@@ -9,17 +9,17 @@ from collections.abc import Iterable
 
 from gateway.oauth import grant
 from gateway.oauth.registry import Registry
-from portal.oauth import Consent, Fields, OAuthRefusedError, Onward, TokenAnswer
-from state import clients, scopes
-from state.clients import Client
-from state.identity import Identity
-from state.records import OAuthCode, Token
+from portal.site.oauth import Consent, Fields, OAuthRefusedError, Onward, TokenAnswer
+from state.records.models import OAuthCode, Token
+from state.rights import oauth_clients, scopes
+from state.rights.identity import Identity
+from state.rights.oauth_clients import Client
 from state.store.all import Store
 from state.store.credentials import digest
 
 
 class OAuthProvider:
-    """`portal.oauth.Provider`."""
+    """`portal.site.oauth.Provider`."""
 
     def __init__(self, store: Store, registry: Registry, *, lifetime: int) -> None:
         """`lifetime`: seconds for which a token is good, if the session that it belongs to lasts as long."""
@@ -28,7 +28,7 @@ class OAuthProvider:
         self._lifetime = lifetime
 
     async def ask(self, fields: Fields, identity: Identity) -> Onward | Consent:
-        """See `portal.oauth.Provider`."""
+        """See `portal.site.oauth.Provider`."""
         client, wish = await self._considered(fields, identity)
         if isinstance(wish, str):
             return Onward(wish)
@@ -38,7 +38,7 @@ class OAuthProvider:
         return Consent(client, tuple(sorted(granted - self._of_course(client, identity))))
 
     async def decide(self, fields: Fields, identity: Identity, *, granted: bool) -> Onward:
-        """See `portal.oauth.Provider`."""
+        """See `portal.site.oauth.Provider`."""
         client, wish = await self._considered(fields, identity)
         if isinstance(wish, str):
             return Onward(wish)
@@ -47,7 +47,7 @@ class OAuthProvider:
         return await self._give(fields, client, wish, identity)
 
     async def exchange(self, fields: Fields, authorization: str) -> TokenAnswer:
-        """See `portal.oauth.Provider`."""
+        """See `portal.site.oauth.Provider`."""
         client_id, secret = grant.client_named(fields, authorization)
         client = await self._registry.find(client_id, secret)
         told = dict(fields).get("code", "")
@@ -89,7 +89,7 @@ class OAuthProvider:
     def _granted(self, client: Client, wish: grant.Wish, identity: Identity) -> frozenset[str]:
         """What the token may do: what was asked for, of what the client may ask for, of what the person may do."""
         name = identity.user.name
-        possible = scopes.narrow(clients.most(client, name), identity.access, user=name)
+        possible = scopes.narrow(oauth_clients.most(client, name), identity.access, user=name)
         if not wish.scopes:
             return possible
         always = scopes.narrow(self._of_course(client, identity), identity.access, user=name)
@@ -98,7 +98,9 @@ class OAuthProvider:
     @staticmethod
     def _of_course(client: Client, identity: Identity) -> frozenset[str]:
         """What is not worth asking about: that it can be used, and knows by whom."""
-        return scopes.expand((client.access, *(f"{scope}!user={identity.user.name}" for scope in clients.IDENTIFY)))
+        return scopes.expand(
+            (client.access, *(f"{scope}!user={identity.user.name}" for scope in oauth_clients.IDENTIFY))
+        )
 
     async def _must_ask(self, client: Client, granted: frozenset[str], identity: Identity) -> bool:
         """Whether the person is asked first: not for a server of their own, nor what they have allowed before."""

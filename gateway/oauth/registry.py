@@ -5,11 +5,11 @@ Owns: from a client's id, and the secret that somebody shows for it, to a `Clien
 
 from collections.abc import Mapping
 
-from state import clients
-from state.clients import Client
-from state.config import GatewayConfig
-from state.origins import origin_of
-from state.roles import Roles
+from state.config.origins import origin_of
+from state.config.tables import GatewayConfig
+from state.rights import oauth_clients
+from state.rights.oauth_clients import Client
+from state.rights.roles import Roles
 from state.store.all import Store
 from state.store.credentials import digest
 
@@ -29,10 +29,10 @@ class Registry:
 
     async def find(self, client_id: str, secret: str = "") -> Client | None:
         """The client of that id, with the secret's digest among its own where it is its own; None: there is none."""
-        server = clients.server_of(client_id)
+        server = oauth_clients.server_of(client_id)
         if server is not None:
             return await self._server(*server, secret)
-        name = clients.service_of(client_id)
+        name = oauth_clients.service_of(client_id)
         return await self._service(name, secret) if name else None
 
     async def _server(self, user: str, name: str, secret: str) -> Client | None:
@@ -43,7 +43,7 @@ class Registry:
         token = await self._store.tokens.get(told) if told else None
         own = token is not None and token.attempt == record.attempt
         secrets = frozenset({told}) if own else frozenset()
-        return clients.server_client(self._base, user, name, secrets, origin=origin_of(self._config, user))
+        return oauth_clients.server_client(self._base, user, name, secrets, origin=origin_of(self._config, user))
 
     async def _service(self, name: str, secret: str) -> Client | None:
         service = self._roles.services.get(name) or await self._store.services.get(name)
@@ -54,4 +54,4 @@ class Registry:
         token = await self._store.tokens.get(told) if told and told not in known else None
         if token is not None and not token.user and token.service == name:  # one that was made by the API
             known.add(told)
-        return clients.service_client(self._base, service, frozenset(known))
+        return oauth_clients.service_client(self._base, service, frozenset(known))

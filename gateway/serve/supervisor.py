@@ -19,7 +19,7 @@ from typing import Final
 from gateway.serve import valkey
 from gateway.serve.child import Child
 from state.errors import StateUnavailableError, TowpathError
-from state.settings import SUPERVISOR
+from state.settings.loader import SUPERVISOR
 from state.store.all import Store
 
 START_LIMIT: Final = 60.0

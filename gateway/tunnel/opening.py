@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
-from state.records import Endpoint
+from state.records.models import Endpoint
 
 log = logging.getLogger("towpath.tunnel")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from gateway.tunnel.identity import GatewayIdentity
-from state.records import Route
+from state.records.models import Route
 
 Network = IPv4Network | IPv6Network
 

@@ -12,7 +12,7 @@ from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.opening import open_stream
 from gateway.tunnel.options import TunnelOptions
 from gateway.tunnel.upstream import Connection
-from state.records import Endpoint
+from state.records.models import Endpoint
 
 _FRESH = 1.0
 _HEADS = 64

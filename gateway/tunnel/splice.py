@@ -15,7 +15,7 @@ from typing import cast
 
 from gateway.tunnel import frames
 from gateway.tunnel.options import Caller, Stats, TunnelOptions
-from state.records import Route
+from state.records.models import Route
 
 _FLUSH_SECONDS = 10.0
 

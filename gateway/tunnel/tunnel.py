@@ -21,7 +21,7 @@ from gateway.tunnel.splice import Splice
 from gateway.tunnel.way import Way
 from gateway.tunnel.websocket import Opening
 from gateway.wire import Request
-from state.records import Endpoint, Route
+from state.records.models import Endpoint, Route
 
 _TICK = 0.5
 _RESTART = (1012, "The server restarts")

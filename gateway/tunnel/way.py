@@ -12,7 +12,7 @@ from gateway.tunnel.answers import Rules
 from gateway.tunnel.options import Stats, TunnelOptions
 from gateway.tunnel.pool import Pool
 from gateway.tunnel.prefix import HEADER, stripped
-from state.records import Endpoint, Route
+from state.records.models import Endpoint, Route
 
 if TYPE_CHECKING:
     from gateway.tunnel.exchange import Exchange

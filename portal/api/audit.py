@@ -1,6 +1,6 @@
 """The audit, for programs: `/towpath/audit`.
 
-Owns: its URL and its shape. Refuses to know who may read what: `portal.trail`.
+Owns: its URL and its shape. Refuses to know who may read what: `portal.audit.queries`.
 """
 
 from typing import Any
@@ -11,11 +11,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 from msgspec import Struct
 
-from portal.replies import reply
-from portal.site import Site
-from portal.trail import Asked
-from portal.verbs import read
-from state.audit import shown
+from portal.audit.queries import Asked
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import reply
+from state.records.audit import shown
 
 
 class Shown(Struct):

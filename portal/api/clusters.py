@@ -1,7 +1,7 @@
 """The clusters, what each has for the caller, and what a profile offers with some picks.
 
 Owns: `/towpath/clusters`, `/towpath/catalog/{cluster}`, `/towpath/offer` and their shapes. Refuses to know what goes
-together (`state.ways`), and who gathers a catalog.
+together (`state.offer.combinations`), and who gathers a catalog.
 """
 
 from typing import Any
@@ -11,20 +11,20 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from msgspec.structs import replace
 
-from portal.access import need_user, signed_in
-from portal.offering import facts_of, is_old
-from portal.pages.forms import picked_in
-from portal.replies import arguments
-from portal.site import Site
-from portal.verbs import read
-from state.catalog import GpuCount, Limits, Reservation
-from state.choices import read as read_picks
-from state.config import OptionConfig, ProfileConfig
+from portal.rights.access import need_user, signed_in
+from portal.servers.catalog_facts import facts_of, is_old
+from portal.servers.form_values import picked_in
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import arguments
+from state.config.tables import OptionConfig, ProfileConfig
 from state.errors import NotFoundError
-from state.kinds import NAMED
-from state.limits import Way
-from state.offers import Offer, offer
-from state.ways import Facts, names_of, reservations, ways
+from state.offer.catalog import GpuCount, Limits, Reservation
+from state.offer.choices import read as read_picks
+from state.offer.combinations import Facts, names_of, reservations, ways
+from state.offer.fields import Offer, offer
+from state.offer.limits import Way
+from state.offer.option_kinds import NAMED
 
 
 class ClusterShown(Struct):

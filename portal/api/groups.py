@@ -1,6 +1,6 @@
 """Groups: list, look, make, fill, remove; and their properties.
 
-Owns: `/groups`. Refuses to know what being in a group gives (`state.roles`, `portal.membership`).
+Owns: `/groups`. Refuses to know what being in a group gives (`state.rights.roles`, `portal.users.group_actions`).
 """
 
 from typing import Any
@@ -11,18 +11,19 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from portal import audit, membership
-from portal.access import View, lacks, need, need_anywhere, need_whole, signed_in
-from portal.models import group_model
-from portal.paging import listed, page_of
-from portal.replies import empty, read_json, reply
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import View, lacks, need, need_anywhere, need_whole, signed_in
+from portal.servers.models import group_model
+from portal.site.site import Site
+from portal.users import group_actions
+from portal.web.methods import read
+from portal.web.pagination import listed, page_of
+from portal.web.responses import empty, read_json, reply
 from state.errors import NotFoundError
-from state.identity import Identity
 from state.names import group_name
-from state.records import Group, User
+from state.records.audit import Act
+from state.records.models import Group, User
+from state.rights.identity import Identity
 
 READING = ("read:groups", "read:groups:name", "read:roles:groups")
 AT_ONCE = 200
@@ -120,8 +121,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
     @delete("/groups/{name:str}", status_code=200)
     async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
         _, group = await known(request, "delete:groups")
-        await membership.end(site, group.name)
-        await audit.note(store, request, Act.GROUP_CHANGED, what=f"{group.name} is removed")
+        await group_actions.end(site, group.name)
+        await recorder.note(store, request, Act.GROUP_CHANGED, what=f"{group.name} is removed")
         return empty(204)
 
     @post("/groups/{name:str}/users", status_code=200)
@@ -139,9 +140,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         wish = await read_json(request, Names)
         if wish is None:
             raise HTTPException(status_code=400, detail="Name the users to take out in users.")
-        for user in await membership.people(site, wish.users):
-            await membership.change(site, user, leave=(group.name,))
-            await audit.note(store, request, Act.GROUP_CHANGED, user=user.name, what=f"out of {group.name}")
+        for user in await group_actions.people(site, wish.users):
+            await group_actions.change(site, user, leave=(group.name,))
+            await recorder.note(store, request, Act.GROUP_CHANGED, user=user.name, what=f"out of {group.name}")
         return reply(await as_it_is(identity, group.name))
 
     @put("/groups/{name:str}/properties")
@@ -152,7 +153,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if properties is None:
             raise HTTPException(status_code=400, detail="Send the properties as a JSON object.")
         await store.groups.save(replace(group, properties=properties))
-        await audit.note(store, request, Act.GROUP_CHANGED, what=f"properties of {group.name}")
+        await recorder.note(store, request, Act.GROUP_CHANGED, what=f"properties of {group.name}")
         return reply(await as_it_is(identity, group.name))
 
     async def _several(names: list[str]) -> list[Group | None]:
@@ -160,21 +161,21 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
 
     async def _make(request: Request[Any, Any, Any], identity: Identity, name: str, users: list[str]) -> None:
         if users:
-            membership.check_gift(site, identity, name)
-        found = await membership.people(site, users)
+            group_actions.check_gift(site, identity, name)
+        found = await group_actions.people(site, users)
         if not await store.groups.add(Group(name=name)):
             raise HTTPException(status_code=409, detail=f"Group {name} already exists.")
-        await audit.note(store, request, Act.GROUP_CHANGED, what=f"{name} is made")
+        await recorder.note(store, request, Act.GROUP_CHANGED, what=f"{name} is made")
         for user in found:
             await _join(request, user, name)
 
     async def _fill(request: Request[Any, Any, Any], identity: Identity, name: str, users: list[str]) -> None:
-        membership.check_gift(site, identity, name)
-        for user in await membership.people(site, users):
+        group_actions.check_gift(site, identity, name)
+        for user in await group_actions.people(site, users):
             await _join(request, user, name)
 
     async def _join(request: Request[Any, Any, Any], user: User, name: str) -> None:
-        await membership.change(site, user, join=(name,))
-        await audit.note(store, request, Act.GROUP_CHANGED, user=user.name, what=f"into {name}")
+        await group_actions.change(site, user, join=(name,))
+        await recorder.note(store, request, Act.GROUP_CHANGED, user=user.name, what=f"into {name}")
 
     return [every, add_several, one, add, remove, fill, thin, describe]

@@ -9,10 +9,10 @@ from typing import Any
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from portal.access import need
-from portal.replies import reply
-from portal.site import JUPYTERHUB_VERSION, Site
-from portal.verbs import read
+from portal.rights.access import need
+from portal.site.site import JUPYTERHUB_VERSION, Site
+from portal.web.methods import read
+from portal.web.responses import reply
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:

@@ -8,11 +8,11 @@ from typing import Any
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from portal import metrics
-from portal.access import need
-from portal.replies import API_HEADERS
-from portal.site import Site
-from portal.verbs import read
+from portal.rights.access import need
+from portal.servers import metrics
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import API_HEADERS
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:

@@ -1,4 +1,4 @@
-"""`/users/{name}/server/progress` and its kin: the way to `portal.progress`.
+"""`/users/{name}/server/progress` and its kin: the way to `portal.servers.progress`.
 
 Owns: who may listen, and the first answer. Refuses to know what the events say.
 """
@@ -10,13 +10,13 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
-from portal.access import need_user
-from portal.progress import follow, resume_point
-from portal.replies import API_HEADERS
-from portal.site import Site
-from portal.verbs import read
+from portal.rights.access import need_user
+from portal.servers.progress import follow, resume_point
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import API_HEADERS
 from state.errors import NotFoundError
-from state.records import Status
+from state.records.models import Status
 
 HEADERS: Final = {**API_HEADERS, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 

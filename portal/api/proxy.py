@@ -10,14 +10,15 @@ from litestar import Request, Response, patch, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit, routing
-from portal.access import need
-from portal.paging import listed, page_of
-from portal.replies import empty, read_json
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act
-from state.records import Endpoint, Route
+from portal.audit import recorder
+from portal.rights.access import need
+from portal.servers import routing
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.pagination import listed, page_of
+from portal.web.responses import empty, read_json
+from state.records.audit import Act
+from state.records.models import Endpoint, Route
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -38,7 +39,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         """Compare the routes with the servers that are ready, and mend."""
         need(request, "proxy")
         await routing.mend(site)
-        await audit.note(site.store, request, Act.HUB, what="routes checked")
+        await recorder.note(site.store, request, Act.HUB, what="routes checked")
         return empty(200)
 
     @patch("/proxy")

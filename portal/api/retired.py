@@ -10,11 +10,11 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal.access import View, need_user, signed_in
 from portal.api import services, users
-from portal.replies import reply
-from portal.site import Site
-from portal.verbs import read
+from portal.rights.access import View, need_user, signed_in
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import reply
 from state.errors import NotFoundError
 from state.store.credentials import digest
 

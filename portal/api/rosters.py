@@ -1,6 +1,6 @@
 """A group's roster, for programs: `/towpath/groups/{name}/roster`.
 
-Owns: its URL and its answers. Refuses to know CSV and what is done with it (`portal.roster`).
+Owns: its URL and its answers. Refuses to know CSV and what is done with it (`portal.users.roster_actions`).
 """
 
 from typing import Any
@@ -10,12 +10,13 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 
-from portal import audit, roster
-from portal.access import View, need_anywhere
-from portal.replies import BODY_LIMIT, arguments, read_body, reply
-from portal.site import Site
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import View, need_anywhere
+from portal.site.site import Site
+from portal.users import roster_actions
+from portal.web.responses import BODY_LIMIT, arguments, read_body, reply
 from state.errors import NotFoundError
+from state.records.audit import Act
 
 MODES = {"add": False, "replace": True}
 
@@ -26,7 +27,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @put(
         "/towpath/groups/{name:str}/roster",
         summary="Put the people of a CSV file into a group",
-        responses={200: ResponseSpec(roster.Outcome, description="")},
+        responses={200: ResponseSpec(roster_actions.Outcome, description="")},
     )
     async def use(request: Request[Any, Any, Any]) -> Response[bytes]:
         """The body is the CSV text: the first line names the columns, one of them `user`.
@@ -49,12 +50,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         except UnicodeDecodeError as error:
             raise HTTPException(status_code=400, detail="The roster is not UTF-8 text.") from error
         try:
-            outcome = await roster.use(site, identity, name, text, replace=MODES[mode])
-        except roster.RosterError as error:
+            outcome = await roster_actions.use(site, identity, name, text, replace=MODES[mode])
+        except roster_actions.RosterError as error:
             lines = [{"line": line, "message": words} for line, words in error.lines]
             return reply({"status": 400, "message": str(error), "lines": lines}, 400)
         what = f"{name}: a roster; {len(outcome.joined)} in, {len(outcome.left)} out, {len(outcome.made)} new"
-        await audit.note(site.store, request, Act.GROUP_CHANGED, what=what)
+        await recorder.note(site.store, request, Act.GROUP_CHANGED, what=what)
         return reply({"joined": outcome.joined, "left": outcome.left, "made": outcome.made})
 
     return [use]

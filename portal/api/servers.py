@@ -12,17 +12,18 @@ from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from portal import audit, intent
-from portal.access import View, need_user
-from portal.intent import Started
-from portal.models import never_started, server_model
-from portal.replies import empty, raw_target, read_json, reply
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import View, need_user
+from portal.servers import server_actions
+from portal.servers.models import never_started, server_model
+from portal.servers.server_actions import Started
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import empty, raw_target, read_json, reply
 from state.errors import NotFoundError
-from state.identity import Identity
-from state.records import Server, User
+from state.records.audit import Act
+from state.records.models import Server, User
+from state.rights.identity import Identity
 
 REMOVE_SECONDS: Final = 10.0
 """How long the answer to a removal waits for a server's end."""
@@ -112,11 +113,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
 
     async def take_away(request: Request[Any, Any, Any], record: Server) -> None:
         await store.servers.remove(record)
-        await audit.note(store, request, Act.SERVER_REMOVED, user=record.user, server=record.name)
+        await recorder.note(store, request, Act.SERVER_REMOVED, user=record.user, server=record.name)
 
     async def remove_later(request: Request[Any, Any, Any], record: Server) -> None:
         """A job may take long to end: whoever asked for its removal has gone by then."""
-        last = await intent.ended(site, record, seconds=REMOVE_LATEST)
+        last = await server_actions.ended(site, record, seconds=REMOVE_LATEST)
         if last is not None and not last.active and last.attempt == record.attempt:
             await take_away(request, last)
 
@@ -133,12 +134,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         """202: it is on its way. 400 when it runs or is ending, and when what is asked for is not on offer."""
         _, user, server = await need_named(site, request, "start:servers")
         asked = wish(await read_json(request, dict[str, Any]))
-        outcome, record = await intent.start(
+        outcome, record = await server_actions.start(
             site, user, server, profile=asked.profile, picked=asked.options, display_name=asked.display_name
         )
         label = f"{record.user}/{record.name}"
         if outcome is Started.NEW:
-            await audit.note(store, request, Act.SERVER_START, user=user.name, server=server, what=record.profile)
+            await recorder.note(store, request, Act.SERVER_START, user=user.name, server=server, what=record.profile)
         if outcome is Started.READY:
             raise HTTPException(status_code=400, detail=f"{label} is already running.")
         if outcome is Started.STOPPING:
@@ -151,7 +152,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if not server:
             raise HTTPException(status_code=409, detail=f"{user.name} has a default server already.")
         asked = wish(await read_json(request, dict[str, Any]))
-        record = await intent.create(
+        record = await server_actions.create(
             site, user, server, display_name=asked.display_name, profile=asked.profile, picked=asked.options
         )
         return reply(await model(View(identity), user, record), 201)
@@ -167,13 +168,13 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if asked.name not in {msgspec.UNSET, server}:
             raise HTTPException(status_code=400, detail="A server cannot be renamed: its display_name can be changed.")
         if asked.display_name is not msgspec.UNSET:
-            intent.check_display_name(asked.display_name)
+            server_actions.check_display_name(asked.display_name)
             record = replace(record, display_name=asked.display_name)
         if asked.user_options is not msgspec.UNSET:
             if record.active:
                 raise HTTPException(status_code=400, detail="Stop the server before you change its options.")
             options = wish({"user_options": asked.user_options})
-            chosen = await intent.chosen(site, user, options.profile or record.profile, options.options or {})
+            chosen = await server_actions.chosen(site, user, options.profile or record.profile, options.options or {})
             record = replace(record, profile=chosen.profile, cluster=chosen.cluster, choices=chosen.choices)
         return reply(await model(View(identity), user, await store.servers.save(record)))
 
@@ -184,13 +185,13 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         remove = (await read_json(request, Removal) or Removal()).remove
         if remove and not server:
             raise HTTPException(status_code=400, detail="The default server cannot be removed.")
-        record = await intent.stop(site, user.name, server)
+        record = await server_actions.stop(site, user.name, server)
         if record is not None and record.active:
-            await audit.note(store, request, Act.SERVER_STOP, user=user.name, server=server)
+            await recorder.note(store, request, Act.SERVER_STOP, user=user.name, server=server)
         if record is None and server:
             raise NotFoundError(f"{user.name} has no server named {server!r}.")
         if record is not None and record.active and remove:
-            record = await intent.ended(site, record, seconds=REMOVE_SECONDS)
+            record = await server_actions.ended(site, record, seconds=REMOVE_SECONDS)
         if record is not None and record.active:
             answer = empty(202)
             if remove:

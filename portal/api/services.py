@@ -11,19 +11,19 @@ from litestar import Request, Response, delete, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit
-from portal.access import View, lacks, need_anywhere, need_whole, rules_admins, signed_in
-from portal.models import service_model
-from portal.replies import empty, read_json, reply
-from portal.site import Site
-from portal.verbs import read
-from state import scopes
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import View, lacks, need_anywhere, need_whole, rules_admins, signed_in
+from portal.servers.models import service_model
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import empty, read_json, reply
+from state.config.service_rules import SECRET_LEAST, is_redirect, is_secret, is_url, service_name
 from state.errors import NotFoundError
-from state.identity import Identity
 from state.names import escape
-from state.records import Service, Token
-from state.service_rules import SECRET_LEAST, is_redirect, is_secret, is_url, service_name
+from state.records.audit import Act
+from state.records.models import Service, Token
+from state.rights import scopes
+from state.rights.identity import Identity
 from state.store.credentials import digest
 
 READING = ("read:services", "read:services:name", "read:roles:services")
@@ -101,7 +101,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
                 id=secrets.token_hex(8), service=name, scopes=("inherit",), created=site.clock(), note="Its own"
             )
             await store.tokens.keep(token, digest(wish.api_token))
-        await audit.note(
+        await recorder.note(
             store, request, Act.SERVICE_CHANGED, what=f"{name} is made{', admin' if service.admin else ''}"
         )
         return reply(shown(site, service, View(identity)), 201)
@@ -118,7 +118,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         await store.services.remove(service.name)
         await store.tokens.revoke_all(service.key)
         await store.feed.revoke(user=service.key)
-        await audit.note(store, request, Act.SERVICE_CHANGED, what=f"{service.name} is removed")
+        await recorder.note(store, request, Act.SERVICE_CHANGED, what=f"{service.name} is removed")
         return empty(200)
 
     return [every, one, add, remove]

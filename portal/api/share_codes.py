@@ -1,6 +1,6 @@
 """Share codes: whoever brings one gets a share.
 
-Owns: `/share-codes`. Refuses to know the acts (`portal.giving`), and the page where a code is accepted
+Owns: `/share-codes`. Refuses to know the acts (`portal.sharing.share_actions`), and the page where a code is accepted
 (`portal.pages.accept_share`).
 """
 
@@ -10,12 +10,12 @@ import msgspec
 from litestar import Request, Response, delete, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal import giving, sharing
 from portal.api.shares import one_server, server_of
-from portal.paging import listed, page_of
-from portal.replies import arguments, empty, read_json, reply
-from portal.site import Site
-from portal.verbs import read
+from portal.sharing import share_actions, share_models
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.pagination import listed, page_of
+from portal.web.responses import arguments, empty, read_json, reply
 from state.names import server_key
 
 PATHS = ["/share-codes/{owner:str}", "/share-codes/{owner:str}/{server:str}"]
@@ -25,7 +25,7 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
     """What the code gives, and for how many seconds."""
 
     scopes: list[str] | None = None
-    expires_in: int = giving.DAY
+    expires_in: int = share_actions.DAY
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -35,32 +35,36 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @read(PATHS)
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
         owner, server = request.path_params["owner"], server_of(request)
-        await giving.need_server(site, request, "read:shares", owner, server)
+        await share_actions.need_server(site, request, "read:shares", owner, server)
         page = page_of(request, always=True)
         codes = await store.shares.codes(owner, server)
         wanted = codes[page.offset : page.end]
         servers = await store.servers.many([server_key(code.owner, code.server) for code in wanted])
-        return listed(site, request, page, [sharing.code_model(site, code, servers) for code in wanted], len(codes))
+        return listed(
+            site, request, page, [share_models.code_model(site, code, servers) for code in wanted], len(codes)
+        )
 
     @post(PATHS, status_code=200)
     async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
         """With the code itself, this one time."""
         owner, server = request.path_params["owner"], one_server(request)
-        _, user = await giving.need_server(site, request, "shares", owner, server)
+        _, user = await share_actions.need_server(site, request, "shares", owner, server)
         wish = await read_json(request, Wish) or Wish()
-        code, secret = await giving.make_code(
+        code, secret = await share_actions.make_code(
             site, request, user, server, wanted=wish.scopes or (), expires_in=wish.expires_in
         )
         servers = await store.servers.many([server_key(owner, server)])
-        return reply(sharing.code_model(site, code, servers, secret=secret))
+        return reply(share_models.code_model(site, code, servers, secret=secret))
 
     @delete(PATHS, status_code=200)
     async def end(request: Request[Any, Any, Any]) -> Response[bytes]:
         """`?id=` or `?code=`: that one; neither: all of the server's. Shares that were made of it stay."""
         owner, server = request.path_params["owner"], one_server(request)
-        _, user = await giving.need_server(site, request, "shares", owner, server)
+        _, user = await share_actions.need_server(site, request, "shares", owner, server)
         asked = arguments(request)
-        await giving.end_codes(site, request, user, server, code_id=asked.get("id", ""), secret=asked.get("code", ""))
+        await share_actions.end_codes(
+            site, request, user, server, code_id=asked.get("id", ""), secret=asked.get("code", "")
+        )
         return empty(204)
 
     return [every, make, end]

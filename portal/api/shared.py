@@ -1,7 +1,7 @@
 """What was shared with a user or a group: list, look, leave.
 
 Owns: `/users/{name}/shared` and `/groups/{name}/shared`. Refuses to know who gave it, and to change what was given
-(`portal.giving`).
+(`portal.sharing.share_actions`).
 """
 
 from typing import Any
@@ -9,15 +9,15 @@ from typing import Any
 from litestar import Request, Response, delete
 from litestar.handlers import HTTPRouteHandler
 
-from portal import giving
-from portal.access import View, need_anywhere, need_user
 from portal.api.shares import answer, one, server_of
-from portal.paging import page_of
-from portal.replies import empty, reply
-from portal.site import Site
-from portal.verbs import read
+from portal.rights.access import View, need_anywhere, need_user
+from portal.sharing import share_actions
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.pagination import page_of
+from portal.web.responses import empty, reply
 from state.errors import NotFoundError
-from state.records import Share
+from state.records.models import Share
 from state.store.shares import recipients_of
 
 USERS = ["/users/{name:str}/shared/{owner:str}", "/users/{name:str}/shared/{owner:str}/{server:str}"]
@@ -37,10 +37,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         return f"group:{group.name}"
 
     async def known(request: Request[Any, Any, Any], key: str) -> Share:
-        return await giving.held(site, key, request.path_params["owner"], server_of(request))
+        return await share_actions.held(site, key, request.path_params["owner"], server_of(request))
 
     async def leave(request: Request[Any, Any, Any], key: str) -> Response[bytes]:
-        await giving.leave(site, request, key, request.path_params["owner"], server_of(request))
+        await share_actions.leave(site, request, key, request.path_params["owner"], server_of(request))
         return empty(204)
 
     @read("/users/{name:str}/shared")

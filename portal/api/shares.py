@@ -1,7 +1,7 @@
 """Shares of servers, as their owners have them: list, give, take away.
 
-Owns: `/shares`. Refuses to know the acts (`portal.giving`), codes (`portal.api.share_codes`), and how those see it whom
-a share is for (`portal.api.shared`).
+Owns: `/shares`. Refuses to know the acts (`portal.sharing.share_actions`), codes (`portal.api.share_codes`), and how
+those see it whom a share is for (`portal.api.shared`).
 """
 
 from typing import Any
@@ -11,14 +11,14 @@ from litestar import Request, Response, delete, patch, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import giving, sharing
-from portal.access import need_anywhere
-from portal.paging import Page, listed, page_of
-from portal.replies import empty, read_json, reply, with_slash
-from portal.site import Site
-from portal.verbs import read
+from portal.rights.access import need_anywhere
+from portal.sharing import share_actions, share_models
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.pagination import Page, listed, page_of
+from portal.web.responses import empty, read_json, reply, with_slash
 from state.names import server_key
-from state.records import Share, User
+from state.records.models import Share, User
 
 PATHS = ["/shares/{owner:str}", "/shares/{owner:str}/{server:str}"]
 
@@ -50,7 +50,9 @@ async def answer(site: Site, request: Request[Any, Any, Any], page: Page, shares
     """A page of shares."""
     wanted = shares[page.offset : page.end]
     servers = await site.store.servers.many([server_key(share.owner, share.server) for share in wanted])
-    return listed(site, request, page, [sharing.share_model(site, share, servers) for share in wanted], len(shares))
+    return listed(
+        site, request, page, [share_models.share_model(site, share, servers) for share in wanted], len(shares)
+    )
 
 
 async def one(site: Site, share: Share | None) -> dict[str, Any]:
@@ -58,7 +60,7 @@ async def one(site: Site, share: Share | None) -> dict[str, Any]:
     if share is None:
         return {}
     servers = await site.store.servers.many([server_key(share.owner, share.server)])
-    return sharing.share_model(site, share, servers)
+    return share_models.share_model(site, share, servers)
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -67,12 +69,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def mine(request: Request[Any, Any, Any]) -> tuple[User, str]:
         """The owner and the server of the path, which the caller may share. Raises 403, 404, 405."""
         server = one_server(request)
-        return (await giving.need_server(site, request, "shares", request.path_params["owner"], server))[1], server
+        return (await share_actions.need_server(site, request, "shares", request.path_params["owner"], server))[
+            1
+        ], server
 
     @read(PATHS)
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
         owner, server = request.path_params["owner"], server_of(request)
-        await giving.need_server(site, request, "read:shares", owner, server)
+        await share_actions.need_server(site, request, "read:shares", owner, server)
         shares = await site.store.shares.of_owner(owner, server)
         return await answer(site, request, page_of(request, always=True), shares)
 
@@ -81,7 +85,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         """What is there already is added to."""
         owner, server = await mine(request)
         wish = await _wish(request)
-        given = await giving.give(
+        given = await share_actions.give(
             site, request, owner, server, user=wish.user or "", group=wish.group or "", wanted=wish.scopes or ()
         )
         return reply(await one(site, given))
@@ -91,14 +95,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         """What is left; an empty object: nothing."""
         owner, server = await mine(request)
         wish = await _wish(request)
-        left = await giving.take(
+        left = await share_actions.take(
             site, request, owner, server, user=wish.user or "", group=wish.group or "", wanted=wish.scopes or ()
         )
         return reply(await one(site, left))
 
     @delete(PATHS, status_code=200)
     async def take_all(request: Request[Any, Any, Any]) -> Response[bytes]:
-        await giving.take_all(site, request, *await mine(request))
+        await share_actions.take_all(site, request, *await mine(request))
         return empty(204)
 
     return [every, give, take, take_all]

@@ -10,11 +10,12 @@ from litestar import Request, Response, post
 from litestar.background_tasks import BackgroundTask
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit, intent
-from portal.access import need
-from portal.replies import API_HEADERS, JSON, read_json
-from portal.site import Site
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import need
+from portal.servers import server_actions
+from portal.site.site import Site
+from portal.web.responses import API_HEADERS, JSON, read_json
+from state.records.audit import Act
 
 END_SECONDS: Final = 10.0
 
@@ -33,18 +34,18 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def shutdown(request: Request[Any, Any, Any]) -> Response[bytes]:
         """202, and then the processes of this machine end. Users' servers go on unless `servers` is true."""
         need(request, "shutdown")
-        await audit.note(site.store, request, Act.HUB, what="shutdown")
+        await recorder.note(site.store, request, Act.HUB, what="shutdown")
         wish = await read_json(request, Wish) or Wish()
         active = await site.store.servers.many(list(await site.store.servers.active())) if wish.servers else {}
-        stopping = [await intent.stop(site, one.user, one.name) for one in active.values() if one.active]
+        stopping = [await server_actions.stop(site, one.user, one.name) for one in active.values() if one.active]
 
         what = f"shutdown{', with all servers' if wish.servers else ''}"
-        await audit.note(site.store, request, Act.HUB, what=what)
+        await recorder.note(site.store, request, Act.HUB, what=what)
 
         async def end() -> None:
             for server in stopping:
                 if server is not None:
-                    await intent.ended(site, server, seconds=END_SECONDS / len(stopping))
+                    await server_actions.ended(site, server, seconds=END_SECONDS / len(stopping))
             site.services.shut_down()
 
         return Response(

@@ -10,16 +10,16 @@ from litestar import Request, Response, delete, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit
-from portal.access import need_user
-from portal.models import token_model
-from portal.replies import empty, read_json, reply
-from portal.site import Site
-from portal.tokens import held, issue, of_owner, told
-from portal.verbs import read
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import need_user
+from portal.servers.models import token_model
+from portal.site.site import Site
+from portal.users.token_actions import held, issue, of_owner, told
+from portal.web.methods import read
+from portal.web.responses import empty, read_json, reply
 from state.errors import NotFoundError
-from state.records import Token
+from state.records.audit import Act
+from state.records.models import Token
 
 
 class Wish(msgspec.Struct):
@@ -68,7 +68,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             wanted=asked.scopes,
             roles=asked.roles or (),
         )
-        await audit.note(store, request, Act.TOKEN_MADE, user=name, what=told(token))
+        await recorder.note(store, request, Act.TOKEN_MADE, user=name, what=told(token))
         return reply({**token_model(token, held(token, await of_owner(site, user))), "token": secret}, 201)
 
     @read("/users/{name:str}/tokens/{token_id:str}")
@@ -87,7 +87,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         tokens = await store.tokens.of_user(name) if one.client else []
         for token in (one, *(token for token in tokens if token.client == one.client and token.id != one.id)):
             if await store.tokens.revoke(name, token.id):
-                await audit.note(store, request, Act.TOKEN_REVOKED, user=name, what=f"token {token.id}")
+                await recorder.note(store, request, Act.TOKEN_REVOKED, user=name, what=f"token {token.id}")
         return empty(204)
 
     return [every, make, look, revoke]

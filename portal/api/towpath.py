@@ -11,14 +11,14 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from portal import metrics
-from portal.access import signed_in
-from portal.replies import read_body, reply
-from portal.reports import REPORT_LIMIT, hear
-from portal.site import Site
-from portal.verbs import read
-from portal.words import Report, fault
-from state.config import ProfileConfig
+from portal.rights.access import signed_in
+from portal.servers import metrics
+from portal.servers.report_messages import Report, fault
+from portal.servers.reports import REPORT_LIMIT, hear
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import read_body, reply
+from state.config.tables import ProfileConfig
 
 _report = msgspec.json.Decoder(Report)
 

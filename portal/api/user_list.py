@@ -10,17 +10,17 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit
-from portal.access import View, need, need_anywhere, rules_admins
 from portal.api.users import shown
-from portal.models import is_ready
-from portal.paging import listed, page_of
-from portal.replies import arguments, read_json, reply
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import View, need, need_anywhere, rules_admins
+from portal.servers.models import is_ready
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.pagination import listed, page_of
+from portal.web.responses import arguments, read_json, reply
 from state.names import user_name
-from state.records import Server, User
+from state.records.audit import Act
+from state.records.models import Server, User
 
 AT_ONCE: Final = 200
 
@@ -83,7 +83,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         if not added:
             raise HTTPException(status_code=409, detail="All of these users exist already.")
         for user in added:
-            await audit.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
+            await recorder.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
         view = View(identity)
         return reply([shown(site, (user, [], {}), view, include_stopped=False) for user in added], 201)
 

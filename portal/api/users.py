@@ -13,18 +13,20 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from portal import audit, intent, membership
-from portal.access import Sees, View, lacks, need_user, need_whole, rules_admins, signed_in
 from portal.api import services
-from portal.models import user_model
-from portal.replies import arguments, empty, read_json, reply
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import Sees, View, lacks, need_user, need_whole, rules_admins, signed_in
+from portal.servers import server_actions
+from portal.servers.models import user_model
+from portal.site.site import Site
+from portal.users import group_actions
+from portal.web.methods import read
+from portal.web.responses import arguments, empty, read_json, reply
 from state.errors import NotFoundError
-from state.identity import Identity
 from state.names import group_name, user_name
-from state.records import Server, User
+from state.records.audit import Act
+from state.records.models import Server, User
+from state.rights.identity import Identity
 
 FUTURE_MAX: Final = 59 * 60
 END_SECONDS: Final = 10.0
@@ -117,11 +119,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         wish = await read_json(request, NewUser) or NewUser()
         _only_admins_make_admins(identity, wish.admin)
         groups = _groups(wish.groups)
-        membership.check_change(site, identity, (), groups)
+        group_actions.check_change(site, identity, (), groups)
         user = User(name=user_name(name), admin=wish.admin, groups=groups, created=site.clock())
         if not await store.users.add(user):
             raise HTTPException(status_code=409, detail=f"User {user.name} already exists.")
-        await audit.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
+        await recorder.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
         return reply(shown(site, (user, [], {}), View(identity), include_stopped=False), 201)
 
     @patch("/users/{name:str}")
@@ -138,11 +140,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         admin = user.admin if wish.admin is msgspec.UNSET else wish.admin
         _only_admins_make_admins(identity, admin)
         groups = user.groups if wish.groups is msgspec.UNSET else _groups(wish.groups)
-        membership.check_change(site, identity, user.groups, groups)
+        group_actions.check_change(site, identity, user.groups, groups)
         changed = replace(user, admin=admin, groups=groups)
         if changed != user:
             changed = await store.users.save(changed)
-            await audit.note(store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))
+            await recorder.note(store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))
         found = await store.users.get_with_servers(user.name) or (changed, [], {})
         return reply(shown(site, found, View(identity), include_stopped=False))
 
@@ -156,16 +158,16 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if user.admin and not rules_admins(identity):
             raise HTTPException(status_code=403, detail="Only admins, with all of their rights, delete admins.")
         running = [server for server in await store.servers.of_user(name) if server.active]
-        stopping = [await intent.stop(site, name, server.name) for server in running]
+        stopping = [await server_actions.stop(site, name, server.name) for server in running]
         for server in stopping:
-            last = await intent.ended(site, server, seconds=END_SECONDS) if server else None
+            last = await server_actions.ended(site, server, seconds=END_SECONDS) if server else None
             if last is not None and last.active:
                 raise HTTPException(status_code=400, detail=f"A server of {name} is stopping. Wait, then repeat this.")
         await store.tokens.revoke_all(name)
         await store.sessions.close_all(name)
         await store.users.remove(name)
         await store.feed.revoke(user=name)
-        await audit.note(store, request, Act.USER_REMOVED, user=name)
+        await recorder.note(store, request, Act.USER_REMOVED, user=name)
         return empty(204)
 
     @post("/users/{name:str}/activity", status_code=200)

@@ -10,17 +10,18 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from portal import audit, sharing
-from portal.access import signed_in
-from portal.models import is_ready
-from portal.nexturl import safe_next
-from portal.replies import arguments, go, page, read_form
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import signed_in
+from portal.servers.models import is_ready
+from portal.sharing import share_models
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.next_url import safe_next
+from portal.web.responses import arguments, go, page, read_form
 from state.errors import NotFoundError
-from state.identity import Identity
-from state.records import Share, ShareCode, User
+from state.records.audit import Act
+from state.records.models import Share, ShareCode, User
+from state.rights.identity import Identity
 
 CODE_MAX = 200
 
@@ -57,7 +58,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             code=asked["code"],
             owner=code.owner,
             name=code.server,
-            may=sharing.in_words(code.scopes),
+            may=share_models.in_words(code.scopes),
             expires=code.expires,
             next=safe_next(asked.get("next"), site.base),
         )
@@ -81,8 +82,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         )
         await store.shares.grant(share)
         await store.shares.used(secret, replace(code, used=code.used + 1, last_used=site.clock()))
-        what = f"to {identity.name}{sharing.BY_CODE}{code.id}"
-        await audit.note(store, request, Act.SHARE_MADE, user=code.owner, server=code.server, what=what)
+        what = f"to {identity.name}{share_models.BY_CODE}{code.id}"
+        await recorder.note(store, request, Act.SHARE_MADE, user=code.owner, server=code.server, what=what)
         server = await store.servers.get(code.owner, code.server)
         runs = server is not None and is_ready(server)
         there = site.server(code.owner, code.server) if runs else site.at("home", done="accepted")

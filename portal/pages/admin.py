@@ -1,6 +1,6 @@
 """The admins' list of people and their running servers.
 
-Owns: `/hub/admin`, the list. Refuses to know what may be done to whom: `portal.people`.
+Owns: `/hub/admin`, the list. Refuses to know what may be done to whom: `portal.users.user_actions`.
 """
 
 from typing import Any, Final
@@ -9,12 +9,12 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import people
-from portal.access import View, need_anywhere
 from portal.pages.forms import open_url
-from portal.replies import arguments, go, page, read_form
-from portal.site import Site
-from portal.verbs import read
+from portal.rights.access import View, need_anywhere
+from portal.site.site import Site
+from portal.users import user_actions
+from portal.web.methods import read
+from portal.web.responses import arguments, go, page, read_form
 
 EACH_PAGE: Final = 50
 SEARCH_MAX: Final = 64
@@ -39,7 +39,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         part = asked.get("q", "").strip().lower()[:SEARCH_MAX]
         active = asked.get("show") == "active"
         offset = _offset(asked.get("offset", ""))
-        found, total = await people.find(site, identity, part=part, active=active, offset=offset, limit=EACH_PAGE)
+        found, total = await user_actions.find(site, identity, part=part, active=active, offset=offset, limit=EACH_PAGE)
         kept = {"q": part, "show": "active" if active else ""}
         view = View(identity)
         return page(
@@ -76,7 +76,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         fields = await read_form(request)
         typed = fields.get("names", "")
         try:
-            added = await people.add(site, request, typed, admin="admin" in fields)
+            added = await user_actions.add(site, request, typed, admin="admin" in fields)
         except HTTPException as error:
             if error.status_code != 400:  # noqa: PLR2004 - HTTP
                 raise

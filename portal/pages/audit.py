@@ -1,6 +1,6 @@
 """The audit, for people: admins see all of it, everybody what was done to them, by themselves or by others.
 
-Owns: `/hub/audit`, and the acts in words. Refuses to know who may read what: `portal.trail`.
+Owns: `/hub/audit`, and the acts in words. Refuses to know who may read what: `portal.audit.queries`.
 """
 
 from typing import Any, Final
@@ -8,12 +8,12 @@ from typing import Any, Final
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from portal.access import signed_in
-from portal.replies import page
-from portal.site import Site
-from portal.trail import Asked
-from portal.verbs import read
-from state.audit import Act
+from portal.audit.queries import Asked
+from portal.rights.access import signed_in
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import page
+from state.records.audit import Act
 
 WORDS: Final[dict[Act, str]] = {
     Act.SIGN_IN: "signed in",

@@ -1,7 +1,7 @@
 """Signing in to a server or a service by the hub: the page that asks, and the endpoint for its client.
 
 Owns: `/hub/api/oauth2/authorize` and `/hub/api/oauth2/token`, JupyterHub's addresses: the first is a page for all that.
-Refuses to know OAuth: `portal.oauth` answers.
+Refuses to know OAuth: `portal.site.oauth` answers.
 """
 
 from typing import Any, Final
@@ -11,17 +11,17 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit
-from portal.access import caller
-from portal.describe import in_words
-from portal.errors import error_page
-from portal.nexturl import safe_next
-from portal.oauth import Fields, OAuthRefusedError, Onward
-from portal.replies import FORM_LIMIT, go, page, raw_target, read_body, reply
-from portal.site import PAGE_HEADERS, Site
-from portal.verbs import read
-from state.audit import Act
-from state.identity import Identity
+from portal.audit import recorder
+from portal.refusals.pages import error_page
+from portal.rights.access import caller
+from portal.rights.scope_descriptions import in_words
+from portal.site.oauth import Fields, OAuthRefusedError, Onward
+from portal.site.site import PAGE_HEADERS, Site
+from portal.web.methods import read
+from portal.web.next_url import safe_next
+from portal.web.responses import FORM_LIMIT, go, page, raw_target, read_body, reply
+from state.records.audit import Act
+from state.rights.identity import Identity
 
 MOST_FIELDS: Final = 50
 DECISION: Final = "towpath_decision"
@@ -44,10 +44,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         url, client = answer.url, answer.client
         if client is not None and answer.given:
             words = f"{client.title}: {' '.join(answer.scopes)}"
-            await audit.note(site.store, request, Act.CONSENT, user=client.owner, server=client.server_name, what=words)
+            await recorder.note(
+                site.store, request, Act.CONSENT, user=client.owner, server=client.server_name, what=words
+            )
         elif client is not None:
             why = "The person did not want to sign in there."
-            await audit.refused(site.store, request, Act.CONSENT, why=why, what=client.title)
+            await recorder.refused(site.store, request, Act.CONSENT, why=why, what=client.title)
         if url.startswith("/") or not _wants_page(request):
             return go(url, status=status)
         return page(site, "onward.html", user=None, url=url)

@@ -18,14 +18,14 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal.access import signed_in
-from portal.nexturl import safe_next
-from portal.replies import arguments, go
-from portal.site import Site
-from portal.verbs import read
-from state import scopes
-from state.origins import Origins, label
-from state.records import Entrance, Token
+from portal.rights.access import signed_in
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.next_url import safe_next
+from portal.web.responses import arguments, go
+from state.config.origins import Origins, label
+from state.records.models import Entrance, Token
+from state.rights import scopes
 
 STATE: Final = re.compile(r"[0-9a-f]{64}")
 CLIENT: Final = "towpath-origin-"

@@ -1,7 +1,6 @@
 """What the pages share about profiles: which fields there are, what stands in them, where a ready server is opened.
 
-Owns: the names of the form's fields (`opt.PROFILE.NAME`, and JupyterHub's `opt-NAME` in an URL), and each field as the
-template draws it. Refuses to validate: that is `state.choices`.
+Owns: each field as the template draws it. Does not validate: that is `state.offer.choices`.
 """
 
 from collections.abc import Mapping
@@ -9,16 +8,16 @@ from typing import Any
 
 from msgspec import Struct
 
-from portal.nexturl import safe_next
-from portal.offering import is_old
-from portal.site import Site
-from state.choices import default_of, read
-from state.config import OptionConfig, ProfileConfig
-from state.kinds import UNSCHEDULED, asked, canonical, fixed
+from portal.servers.catalog_facts import is_old
+from portal.site.site import Site
+from portal.web.next_url import safe_next
+from state.config.tables import OptionConfig, ProfileConfig
 from state.names import server_path
-from state.offers import Field, offer
-from state.records import Server
-from state.ways import Facts
+from state.offer.choices import default_of, read
+from state.offer.combinations import Facts
+from state.offer.fields import Field, offer
+from state.offer.option_kinds import UNSCHEDULED, asked, canonical, fixed
+from state.records.models import Server
 
 
 class Drawn(Struct, frozen=True, kw_only=True):
@@ -58,13 +57,6 @@ class Sheet(Struct, frozen=True, kw_only=True):
 def has_options(site: Site) -> bool:
     """Whether there is anything to choose: more than one profile, or a profile with options."""
     return len(site.config.profile) != 1 or bool(site.config.profile[0].option)
-
-
-def picked_in(fields: Mapping[str, str], profile: str) -> dict[str, str]:
-    """The raw values of one profile's options in a form or a query."""
-    plain = {key[4:]: value for key, value in fields.items() if key.startswith("opt-") and len(key) > 4}  # noqa: PLR2004
-    head = f"opt.{profile}."
-    return plain | {key[len(head) :]: value for key, value in fields.items() if key.startswith(head)}
 
 
 def still_good(profile: ProfileConfig, facts: Facts, remembered: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,19 +8,19 @@ from typing import Any, Final
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal import sharing
-from portal.access import View, need_user, signed_in
-from portal.models import is_ready
 from portal.pages.audit import WORDS
 from portal.pages.forms import asks_for, has_options, open_url
-from portal.replies import arguments, go, page, read_form
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act, Entry
+from portal.rights.access import View, need_user, signed_in
+from portal.servers.models import is_ready
+from portal.sharing import share_models
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import arguments, go, page, read_form
 from state.errors import NameRuleError
-from state.identity import Identity
 from state.names import server_key, server_name
-from state.records import Server, Status, User
+from state.records.audit import Act, Entry
+from state.records.models import Server, Status, User
+from state.rights.identity import Identity
 from state.store.shares import recipients_of
 
 VISITS_SHOWN: Final = 5
@@ -67,8 +67,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             },
             guest=await _guest(site, identity, user),
             is_ready=is_ready,
-            in_short=sharing.in_short,
-            opens=sharing.opens,
+            in_short=share_models.in_short,
+            opens=share_models.opens,
             told=DONE.get(arguments(request).get("done", ""), ""),
             visits=await _others(site, user.name),
             did=did,
@@ -99,18 +99,18 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
 def did(entry: Entry) -> str:
     """What somebody else did here, in words for the owner. Pure."""
-    if entry.act is Act.SHARE_MADE and entry.what.startswith(f"to {entry.who}{sharing.BY_CODE}"):
+    if entry.act is Act.SHARE_MADE and entry.what.startswith(f"to {entry.who}{share_models.BY_CODE}"):
         return "came in by a link"
-    if entry.act is Act.SHARE_REVOKED and entry.what.endswith(sharing.LEFT):
+    if entry.act is Act.SHARE_REVOKED and entry.what.endswith(share_models.LEFT):
         return "left what you share"
     return WORDS[entry.act]
 
 
-async def _guest(site: Site, identity: Identity, user: User) -> list[tuple[sharing.Guest, Server]]:
+async def _guest(site: Site, identity: Identity, user: User) -> list[tuple[share_models.Guest, Server]]:
     """What others share with this person and with their groups, each with the server's record."""
     if not View(identity)("read:users:shares", user, None):
         return []
-    found = sharing.by_server(await site.store.shares.of(*recipients_of(user)))
+    found = share_models.by_server(await site.store.shares.of(*recipients_of(user)))
     servers = await site.store.servers.many([server_key(one.owner, one.server) for one in found])
     pairs = [(one, servers.get(server_key(one.owner, one.server))) for one in found]
     return [(one, server) for one, server in pairs if server is not None]

@@ -1,7 +1,7 @@
 """Leaving a server that somebody else has shared: a page that asks, a form that does.
 
-Owns: `/hub/leave/...`. Refuses to know how a share ends (`portal.giving`), and to leave what a group was given: the
-others in it have it too.
+Owns: `/hub/leave/...`. Refuses to know how a share ends (`portal.sharing.share_actions`), and to leave what a group was
+given: the others in it have it too.
 """
 
 from typing import Any
@@ -9,12 +9,12 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal import giving
-from portal.access import need_user, signed_in
-from portal.replies import go, page
-from portal.site import Site
-from portal.verbs import read
-from state.records import User
+from portal.rights.access import need_user, signed_in
+from portal.sharing import share_actions
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import go, page
+from state.records.models import User
 from state.store.shares import recipients_of
 
 PATHS = ["/leave/{owner:str}", "/leave/{owner:str}/{server:str}"]
@@ -31,7 +31,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @read(PATHS)
     async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
         me, owner, server = await place(request)
-        await giving.held(site, me.name, owner, server)
+        await share_actions.held(site, me.name, owner, server)
         shares = await site.store.shares.of(*recipients_of(me))
         groups = [share.group for share in shares if share.group and (share.owner, share.server) == (owner, server)]
         return page(site, "leave.html", user=me, owner=owner, name=server, groups=groups)
@@ -39,7 +39,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @post(PATHS)
     async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
         me, owner, server = await place(request)
-        await giving.leave(site, request, me.name, owner, server)
+        await share_actions.leave(site, request, me.name, owner, server)
         return go(site.at("home", done="left"))
 
     return [ask, leave]

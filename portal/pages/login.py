@@ -1,6 +1,6 @@
 """Signing in: the page, the one-time link, the providers' forms, and the way to a provider and back.
 
-Owns: `/hub/login` and `/hub/oauth_callback`. Refuses to know sessions and cookies: `portal.auth` does them.
+Owns: `/hub/login` and `/hub/oauth_callback`. Refuses to know sessions and cookies: `portal.site.sign_in` does them.
 """
 
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit
-from portal.access import caller
-from portal.auth import Provider, RefusedError, TooOftenError, UnansweredError
-from portal.nexturl import safe_next
-from portal.replies import arguments, go, page, read_form
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import caller
+from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.next_url import safe_next
+from portal.web.responses import arguments, go, page, read_form
+from state.records.audit import Act
 
 SECRET_MAX: Final = 512
 NAME_SHOWN: Final = 256
@@ -84,7 +84,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
     async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
         user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
         if user is None:
-            await audit.refused(site.store, request, Act.SIGN_IN, who="", what="link", why=USED)
+            await recorder.refused(site.store, request, Act.SIGN_IN, who="", what="link", why=USED)
             return form(next_url, USED, 403)
         cookie = await site.auth.open_session(user, request, way="link")
         return go(next_url or site.at("home"), cookie=cookie)
@@ -120,11 +120,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             user = await site.auth.sign_in(fields["provider"], fields, request)
         except TooOftenError as error:
             who, way = fields.get("name", ""), fields["provider"]
-            await audit.refused(site.store, request, Act.SIGN_IN, who=who, what=way, why=TOO_OFTEN)
+            await recorder.refused(site.store, request, Act.SIGN_IN, who=who, what=way, why=TOO_OFTEN)
             return form(next_url, str(error), 429, tried=fields, wait=error.seconds)
         except RefusedError as error:
             who = fields.get("name", "")
-            await audit.refused(site.store, request, Act.SIGN_IN, who=who, what=fields["provider"], why=str(error))
+            await recorder.refused(site.store, request, Act.SIGN_IN, who=who, what=fields["provider"], why=str(error))
             return form(next_url, str(error), 403, hint=error.hint, other=error.other, tried=fields)
         except UnansweredError as error:
             return form(next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
@@ -149,7 +149,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             if error.stale and caller(request) is not None:
                 return go(site.at("home"), status=302)
             way = request.path_params.get("provider", "")
-            await audit.refused(site.store, request, Act.SIGN_IN, who="", what=way, why=str(error))
+            await recorder.refused(site.store, request, Act.SIGN_IN, who="", what=way, why=str(error))
             return refused(error, safe_next(error.next, site.base))
         return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
 

@@ -1,6 +1,7 @@
 """Signing out: asked for with a button, confirmed when it is only an address, and told of by a provider.
 
-Owns: `/hub/logout`, `/hub/signed-out` and `/hub/backchannel-logout`. Refuses to know sessions: `portal.auth` ends them.
+Owns: `/hub/logout`, `/hub/signed-out` and `/hub/backchannel-logout`. Refuses to know sessions: `portal.site.sign_in`
+ends them.
 """
 
 from typing import Any
@@ -8,11 +9,11 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal.access import caller
-from portal.auth import RefusedError
-from portal.replies import empty, go, page, read_form, reply
-from portal.site import Site
-from portal.verbs import read
+from portal.rights.access import caller
+from portal.site.sign_in import RefusedError
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import empty, go, page, read_form, reply
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:

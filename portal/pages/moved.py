@@ -11,13 +11,13 @@ from litestar import Request, Response
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
-from portal.access import caller, signed_in
-from portal.errors import error_page, words
-from portal.models import is_ready
-from portal.nexturl import safe_next
-from portal.replies import go, raw_target
-from portal.site import PAGE_HEADERS, Site
-from portal.verbs import read
+from portal.refusals.pages import error_page, words
+from portal.rights.access import caller, signed_in
+from portal.servers.models import is_ready
+from portal.site.site import PAGE_HEADERS, Site
+from portal.web.methods import read
+from portal.web.next_url import safe_next
+from portal.web.responses import go, raw_target
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:

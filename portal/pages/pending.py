@@ -9,15 +9,15 @@ from typing import Any
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from portal.access import need_user
-from portal.models import is_ready, pending, progress_path
-from portal.nexturl import safe_next
 from portal.pages.forms import asks_for, has_options, open_url
-from portal.replies import arguments, go, page
-from portal.site import Site
-from portal.verbs import read
-from state.lifecycle import PROGRESS
-from state.records import Status
+from portal.rights.access import need_user
+from portal.servers.models import is_ready, pending, progress_path
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.next_url import safe_next
+from portal.web.responses import arguments, go, page
+from state.records.lifecycle import PROGRESS
+from state.records.models import Status
 
 EVENTS_MAX = 100
 

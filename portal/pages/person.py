@@ -1,6 +1,6 @@
 """One person, as an admin sees them: servers, rights, groups, and their removal.
 
-Owns: `/hub/admin/users/...`. Refuses to know what may be done to whom: `portal.people`.
+Owns: `/hub/admin/users/...`. Refuses to know what may be done to whom: `portal.users.user_actions`.
 """
 
 from typing import Any
@@ -9,12 +9,12 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import people
-from portal.access import View, need_anywhere, need_user, rules_admins
 from portal.pages.forms import open_url
-from portal.replies import arguments, go, page, read_form
-from portal.site import Site
-from portal.verbs import read
+from portal.rights.access import View, need_anywhere, need_user, rules_admins
+from portal.site.site import Site
+from portal.users import user_actions
+from portal.web.methods import read
+from portal.web.responses import arguments, go, page, read_form
 from state.errors import ConflictError
 from state.names import server_name
 
@@ -57,7 +57,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         name = request.path_params["name"]
         fields = await read_form(request)
         try:
-            await people.change(site, request, name, admin="admin" in fields, groups=fields.get("groups", ""))
+            await user_actions.change(site, request, name, admin="admin" in fields, groups=fields.get("groups", ""))
         except ConflictError as error:
             return await one(request, name, problem=str(error), fields=fields)
         except HTTPException as error:
@@ -86,7 +86,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         need_anywhere(request, "admin-ui")
         name = request.path_params["name"]
         try:
-            await people.remove(site, request, name)
+            await user_actions.remove(site, request, name)
         except HTTPException as error:
             if error.status_code != 400:  # noqa: PLR2004 - HTTP
                 raise

@@ -1,6 +1,6 @@
 """The roster of a course: paste a list, and see what came of it.
 
-Owns: `/hub/roster/{group}`. Refuses to know CSV and what is done with it (`portal.roster`).
+Owns: `/hub/roster/{group}`. Refuses to know CSV and what is done with it (`portal.users.roster_actions`).
 """
 
 from typing import Any
@@ -8,22 +8,28 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit, roster
-from portal.access import View, need_anywhere
-from portal.replies import page, read_form
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import View, need_anywhere
+from portal.site.site import Site
+from portal.users import roster_actions
+from portal.web.methods import read
+from portal.web.responses import page, read_form
 from state.errors import NotFoundError
-from state.identity import Identity
-from state.roster import COLUMNS
+from state.records.audit import Act
+from state.records.roster import COLUMNS
+from state.rights.identity import Identity
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
     async def show(
-        identity: Identity, group: str, *, text: str = "", faults: Any = (), outcome: roster.Outcome | None = None
+        identity: Identity,
+        group: str,
+        *,
+        text: str = "",
+        faults: Any = (),
+        outcome: roster_actions.Outcome | None = None,
     ) -> Response[bytes]:
         members = (await site.store.groups.members(group))[group]
         return page(
@@ -58,11 +64,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         fields = await read_form(request)
         text = fields.get("roster", "")
         try:
-            outcome = await roster.use(site, identity, group, text, replace="replace" in fields)
-        except roster.RosterError as error:
+            outcome = await roster_actions.use(site, identity, group, text, replace="replace" in fields)
+        except roster_actions.RosterError as error:
             return await show(identity, group, text=text, faults=error.lines)
         what = f"{group}: a roster; {len(outcome.joined)} in, {len(outcome.left)} out, {len(outcome.made)} new"
-        await audit.note(site.store, request, Act.GROUP_CHANGED, what=what)
+        await recorder.note(site.store, request, Act.GROUP_CHANGED, what=what)
         return await show(identity, group, outcome=outcome)
 
     return [form, use]

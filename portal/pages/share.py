@@ -1,6 +1,6 @@
 """One server, and who else may use it: see, give, take back, make a link, end it.
 
-Owns: `/hub/share/...`. Refuses to know what may be given and to whom: `portal.giving`, as the API.
+Owns: `/hub/share/...`. Refuses to know what may be given and to whom: `portal.sharing.share_actions`, as the API.
 """
 
 import re
@@ -13,21 +13,22 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit, giving, sharing
-from portal.replies import arguments, go, page, read_form
-from portal.site import Site
-from portal.verbs import read
-from state import scopes
-from state.audit import Act
+from portal.audit import recorder
+from portal.sharing import share_actions, share_models
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import arguments, go, page, read_form
 from state.errors import NameRuleError, NotFoundError
-from state.identity import Identity
 from state.names import group_name, user_name
-from state.records import Share, ShareCode, User
+from state.records.audit import Act
+from state.records.models import Share, ShareCode, User
+from state.rights import scopes
+from state.rights.identity import Identity
 
 PATHS = ["/share/{name:str}", "/share/{name:str}/{server:str}"]
 LIFETIMES: Final = (("3600", "1 hour"), ("86400", "1 day"), ("604800", "1 week"), ("2592000", "30 days"))
 BLANK: Final = {"kind": "user", "name": "", "level": "read"}
-BLANK_LINK: Final = {"level": "read", "expires_in": str(giving.DAY)}
+BLANK_LINK: Final = {"level": "read", "expires_in": str(share_actions.DAY)}
 TYPED_MAX: Final = 300
 LEVELS: Final = ("read", "full")
 ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}")
@@ -80,7 +81,7 @@ def told(asked: dict[str, str], shares: Sequence[Share], codes: Sequence[ShareCo
     stay = " Whoever came by it before is below, until you take it back." if shares else ""
     match done:
         case "given" if found is not None:
-            verb = "use this server as you do" if sharing.beyond_reading(found.scopes) else "look at this server"
+            verb = "use this server as you do" if share_models.beyond_reading(found.scopes) else "look at this server"
             return f"{whom} may {verb} from now on. They find it on their home page."
         case "taken" if found is None:
             of = f" from {whom}" if PLAIN.fullmatch(whom) else ""
@@ -102,7 +103,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def place(request: Request[Any, Any, Any]) -> Place:
         """Raises 403 and 404, as the API."""
         name, server = request.path_params["name"], request.path_params.get("server", "")
-        identity, owner = await giving.need_server(site, request, "shares", name, server)
+        identity, owner = await share_actions.need_server(site, request, "shares", name, server)
         return Place(site=site, request=request, identity=identity, owner=owner, server=server)
 
     @read(PATHS)
@@ -139,9 +140,9 @@ async def _show(at: Place, *, faults: Faults | None = None, link: str = "") -> R
         app=profile.app if profile else "",
         shares=shares,
         codes=codes[::-1],
-        in_short=sharing.in_short,
-        people=names_in_reach(at.identity, giving.READ_USER),
-        groups=names_in_reach(at.identity, giving.READ_GROUP),
+        in_short=share_models.in_short,
+        people=names_in_reach(at.identity, share_actions.READ_USER),
+        groups=names_in_reach(at.identity, share_actions.READ_GROUP),
         faults=faults or Faults(),
         told="" if faults or link else told(arguments(at.request), shares, codes),
         link=link,
@@ -160,7 +161,7 @@ async def _give(at: Place, fields: Fields) -> Response[bytes]:
     to_group = typed["kind"] == "group"
     try:
         whom = group_name(typed["name"]) if to_group else user_name(typed["name"])
-        share = await giving.put(
+        share = await share_actions.put(
             at.site,
             at.request,
             at.owner,
@@ -174,14 +175,14 @@ async def _give(at: Place, fields: Fields) -> Response[bytes]:
     except HTTPException as error:
         if error.status_code == 403:  # noqa: PLR2004 - HTTP
             what = f"{at.request.method} {at.request.scope['path']}"
-            await audit.refused(at.site.store, at.request, Act.REQUEST, what=what, why=error.detail)
+            await recorder.refused(at.site.store, at.request, Act.REQUEST, what=what, why=error.detail)
         return await _show(at, faults=Faults(name=error.detail, typed=typed, status=error.status_code))
     return _back(at, "given", share.key)
 
 
 async def _take(at: Place, fields: Fields) -> Response[bytes]:
     user, group = fields.get("user", ""), fields.get("group", "")
-    await giving.take(at.site, at.request, at.owner, at.server, user=user, group=group)
+    await share_actions.take(at.site, at.request, at.owner, at.server, user=user, group=group)
     return _back(at, "taken", user or f"group:{group}")
 
 
@@ -190,12 +191,12 @@ async def _link(at: Place, fields: Fields) -> Response[bytes]:
     typed = {key: fields.get(key, usual)[:TYPED_MAX] for key, usual in BLANK_LINK.items()}
     if typed["level"] not in LEVELS or typed["expires_in"] not in dict(LIFETIMES):
         return await _show(at, faults=Faults(link="Pick what it gives and when it ends.", typed_link=typed))
-    _, secret = await giving.make_code(
+    _, secret = await share_actions.make_code(
         at.site,
         at.request,
         at.owner,
         at.server,
-        wanted=[sharing.FULL if typed["level"] == "full" else sharing.READING],
+        wanted=[share_models.FULL if typed["level"] == "full" else share_models.READING],
         expires_in=int(typed["expires_in"]),
     )
     return await _show(at, link=_origin(at) + at.site.at("accept-share", code=secret))
@@ -206,21 +207,21 @@ async def _end(at: Place, fields: Fields) -> Response[bytes]:
     if not fields.get("id"):
         raise HTTPException(status_code=400, detail="Name the link that is to end.")
     with suppress(NotFoundError):
-        await giving.end_codes(at.site, at.request, at.owner, at.server, code_id=fields["id"])
+        await share_actions.end_codes(at.site, at.request, at.owner, at.server, code_id=fields["id"])
     return _back(at, "ended")
 
 
 async def _end_all(at: Place, fields: Fields) -> Response[bytes]:
     del fields
-    await giving.end_codes(at.site, at.request, at.owner, at.server)
+    await share_actions.end_codes(at.site, at.request, at.owner, at.server)
     return _back(at, "ended-all")
 
 
 async def _stop(at: Place, fields: Fields) -> Response[bytes]:
     """The links first: whoever is put out does not come in again."""
     del fields
-    await giving.end_codes(at.site, at.request, at.owner, at.server)
-    await giving.take_all(at.site, at.request, at.owner, at.server)
+    await share_actions.end_codes(at.site, at.request, at.owner, at.server)
+    await share_actions.take_all(at.site, at.request, at.owner, at.server)
     return _back(at, "stopped")
 
 

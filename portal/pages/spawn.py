@@ -1,6 +1,6 @@
 """The form of a start.
 
-Owns: `/hub/spawn[/user[/server]]`. Refuses to validate (that is `state.choices`) and to start anything by a GET.
+Owns: `/hub/spawn[/user[/server]]`. Refuses to validate (that is `state.offer.choices`) and to start anything by a GET.
 """
 
 from typing import Any
@@ -8,22 +8,24 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit, intent
-from portal.access import need_user, signed_in
-from portal.intent import Started
-from portal.models import is_ready, pending
-from portal.nexturl import safe_next
-from portal.offering import facts_for_all, facts_of
-from portal.pages.forms import open_url, picked_in, sheet, still_good
-from portal.replies import arguments, go, page, read_form
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act
-from state.config import ProfileConfig
+from portal.audit import recorder
+from portal.pages.forms import open_url, sheet, still_good
+from portal.rights.access import need_user, signed_in
+from portal.servers import server_actions
+from portal.servers.catalog_facts import facts_for_all, facts_of
+from portal.servers.form_values import picked_in
+from portal.servers.models import is_ready, pending
+from portal.servers.server_actions import Started
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.next_url import safe_next
+from portal.web.responses import arguments, go, page, read_form
+from state.config.tables import ProfileConfig
 from state.errors import ChoicesError, NameRuleError
-from state.identity import Identity
 from state.names import server_name
-from state.records import Server, Status, User
+from state.records.audit import Act
+from state.records.models import Server, Status, User
+from state.rights.identity import Identity
 
 WHOLE = frozenset({"profile", "name"})
 """Errors that are about no field: they are told as they are."""
@@ -132,7 +134,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             given = dict(picked or {})
             return await form(identity, owner, server, chosen=profile or "", given=given, next_url=next_url)
         try:
-            outcome, record = await intent.start(site, owner, server, profile=profile, picked=picked)
+            outcome, record = await server_actions.start(site, owner, server, profile=profile, picked=picked)
         except (ChoicesError, NameRuleError) as error:
             errors = error.fields if isinstance(error, ChoicesError) else {"name": str(error)}
             return await form(
@@ -146,7 +148,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
                 status=400,
             )
         if outcome is Started.NEW:
-            await audit.note(site.store, request, Act.SERVER_START, user=owner.name, server=server, what=record.profile)
+            await recorder.note(
+                site.store, request, Act.SERVER_START, user=owner.name, server=server, what=record.profile
+            )
         if is_ready(record):
             return go(open_url(site, record, next_url))
         return go(site.at("spawn-pending", owner.name, server, next=next_url))

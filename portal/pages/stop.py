@@ -9,12 +9,13 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal import audit, intent
-from portal.access import need_user, signed_in
-from portal.replies import go, page
-from portal.site import Site
-from portal.verbs import read
-from state.audit import Act
+from portal.audit import recorder
+from portal.rights.access import need_user, signed_in
+from portal.servers import server_actions
+from portal.site.site import Site
+from portal.web.methods import read
+from portal.web.responses import go, page
+from state.records.audit import Act
 
 STOP_SECONDS: Final = 2.0
 """How long the answer to a stop waits for the end, so that most people see `Stopped` at once."""
@@ -36,10 +37,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def stop(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, server = request.path_params["name"], request.path_params.get("server", "")
         _, owner = await need_user(site, request, "delete:servers", name, server)
-        record = await intent.stop(site, owner.name, server)
+        record = await server_actions.stop(site, owner.name, server)
         if record is not None and record.active:
-            await audit.note(site.store, request, Act.SERVER_STOP, user=owner.name, server=server)
-            await intent.ended(site, record, seconds=STOP_SECONDS)
+            await recorder.note(site.store, request, Act.SERVER_STOP, user=owner.name, server=server)
+            await server_actions.ended(site, record, seconds=STOP_SECONDS)
         return go(_back(site, request, owner.name))
 
     @read("/remove/{name:str}/{server:str}")
@@ -59,7 +60,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             raise HTTPException(status_code=409, detail="It has to be stopped before it is removed.")
         if record is not None:
             await site.store.servers.remove(record)
-            await audit.note(site.store, request, Act.SERVER_REMOVED, user=owner.name, server=server)
+            await recorder.note(site.store, request, Act.SERVER_REMOVED, user=owner.name, server=server)
         return go(_back(site, request, owner.name))
 
     return [ask_stop, stop, ask_remove, remove]

@@ -1,6 +1,6 @@
 """A person's API tokens: make one, see them, revoke them.
 
-Owns: `/hub/token`. Refuses to know what a token may do: `portal.tokens`.
+Owns: `/hub/token`. Refuses to know what a token may do: `portal.users.token_actions`.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from portal import audit
-from portal.access import need_user, signed_in
-from portal.replies import go, page, read_form
-from portal.site import Site
-from portal.tokens import issue, told
-from portal.verbs import read
-from state.audit import Act
-from state.records import Token
+from portal.audit import recorder
+from portal.rights.access import need_user, signed_in
+from portal.site.site import Site
+from portal.users.token_actions import issue, told
+from portal.web.methods import read
+from portal.web.responses import go, page, read_form
+from state.records.audit import Act
+from state.records.models import Token
 
 LIFETIMES: Final = (
     ("3600", "1 hour"),
@@ -106,7 +106,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             )
         except HTTPException as error:
             return await show(request, typed=typed, problem=error.detail)
-        await audit.note(site.store, request, Act.TOKEN_MADE, user=user.name, what=told(token))
+        await recorder.note(site.store, request, Act.TOKEN_MADE, user=user.name, what=told(token))
         return await show(request, secret=secret)
 
     @post("/token/revoke")
@@ -119,7 +119,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             wanted = [token.id for token in tokens if token.client and token.client == fields["client"]]
         for token_id in wanted:
             if await site.store.tokens.revoke(user.name, token_id):
-                await audit.note(site.store, request, Act.TOKEN_REVOKED, user=user.name, what=f"token {token_id}")
+                await recorder.note(site.store, request, Act.TOKEN_REVOKED, user=user.name, what=f"token {token_id}")
         return go(site.at("token"))
 
     return [every, make, revoke]

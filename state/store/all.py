@@ -1,6 +1,6 @@
 """All stores over one connection, as one value to hand down."""
 
-from state.redis import Redis
+from state.redis.client import Redis
 from state.store.audit import Audit
 from state.store.catalogs import Catalogs
 from state.store.credentials import Links, Sessions, Tokens
@@ -45,7 +45,7 @@ class Store:
 
     @classmethod
     async def open(cls, url: str) -> "Store":
-        """Connect (see `state.config.StateConfig`). Raises StateUnavailableError."""
+        """Connect (see `state.config.tables.StateConfig`). Raises StateUnavailableError."""
         return cls(await Redis.open(url))
 
     async def close(self) -> None:

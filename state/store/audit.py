@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from state.audit import Act, Entry, Outcome, Wanted, made_plain
-from state.redis import Redis, Script
+from state.records.audit import Act, Entry, Outcome, Wanted, made_plain
+from state.redis.client import Redis, Script
 from state.store import keys
 
 MOST: Final = 1_000_000

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from state.catalog import Catalog, Grants
-from state.redis import Redis, Script
+from state.offer.catalog import Catalog, Grants
+from state.redis.client import Redis, Script
 from state.store import keys
 
 # KEYS: catalog, grants, fence. ARGV: fencing token, JSON, then user and JSON of their grants, again and again.

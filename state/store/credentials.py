@@ -12,11 +12,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from state.records import Session, Token
-from state.redis import Redis
+from state.records.models import Session, Token
+from state.redis.client import Redis
+from state.redis.connection import Command
 from state.store import keys
 from state.store.feed import Feed
-from state.wire import Command
 
 SECRET_BYTES: Final = 32
 SESSIONS_LISTED: Final = 32

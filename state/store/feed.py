@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from state.records import Route
-from state.redis import Redis, Script
+from state.records.models import Route
+from state.redis.client import Redis, Script
 from state.store import keys
 
 LOG_LENGTH: Final = 10_000

@@ -6,7 +6,7 @@ once. Refuses to know what a flow is.
 
 import secrets
 
-from state.redis import Redis
+from state.redis.client import Redis
 from state.store import keys
 from state.store.credentials import digest
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from state.records import Group, User
-from state.redis import Redis, Script
+from state.records.models import Group, User
+from state.redis.client import Redis, Script
 from state.store import keys
 
 # KEYS: group. ARGV: expected revision, JSON.

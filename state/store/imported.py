@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from state.records import Token
-from state.redis import Redis
+from state.records.models import Token
+from state.redis.client import Redis
 from state.store import keys
 from state.store.credentials import Tokens, digest
 

@@ -6,7 +6,7 @@ it, and a store refuses an older one. Refuses to know what the leader does.
 
 from typing import Final
 
-from state.redis import Redis, Script
+from state.redis.client import Redis, Script
 from state.store import keys
 
 _TAKE: Final = Script("""

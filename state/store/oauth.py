@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from state.records import OAuthCode
-from state.redis import Redis
+from state.records.models import OAuthCode
+from state.redis.client import Redis
 from state.store import keys
 from state.store.credentials import SECRET_BYTES, digest
 

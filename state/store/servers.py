@@ -11,8 +11,8 @@ import msgspec
 from msgspec.structs import replace
 
 from state.names import server_key, split_server_key
-from state.records import Event, Server
-from state.redis import Redis, Script
+from state.records.models import Event, Server
+from state.redis.client import Redis, Script
 from state.store import keys
 from state.store.shares import Shares
 

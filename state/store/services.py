@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from state.records import Service
-from state.redis import Redis
+from state.records.models import Service
+from state.redis.client import Redis
 from state.store import keys
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from state.names import server_key, split_server_key
-from state.records import Share, ShareCode, User
-from state.redis import Redis, Script
+from state.records.models import Share, ShareCode, User
+from state.redis.client import Redis, Script
 from state.store import keys
 from state.store.credentials import digest
 from state.store.feed import Feed

@@ -10,11 +10,11 @@ from typing import Final
 
 import msgspec
 
-from state.records import Standing
-from state.redis import Redis, Script
+from state.records.models import Standing
+from state.redis.client import Redis, Script
+from state.redis.connection import Command
 from state.store import keys
 from state.store.credentials import digest
-from state.wire import Command
 
 # KEYS: due, held. ARGV: now, until when what is handed out is held, how many. What a worker has held for too long (it
 # died) is due again. What is held is in `held` alone, so that hastening it hands it to nobody else: a provider that

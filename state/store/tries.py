@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from state.redis import Redis, Script
+from state.redis.client import Redis, Script
 from state.store import keys
 
 FAMILIAR_KEPT: Final = 64

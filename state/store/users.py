@@ -11,8 +11,8 @@ import msgspec
 from msgspec.structs import replace
 
 from state.errors import ConflictError
-from state.records import Server, User
-from state.redis import Redis, Script
+from state.records.models import Server, User
+from state.redis.client import Redis, Script
 from state.store import keys
 from state.store.credentials import Sessions, Tokens
 from state.store.feed import Feed

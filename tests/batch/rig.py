@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from state.lifecycle import PROGRESS, renew
-from state.records import Event, Server, Status, Target
+from state.records.lifecycle import PROGRESS, renew
+from state.records.models import Event, Server, Status, Target
 from state.store.all import Store
 from tests.batch.apps import app
 

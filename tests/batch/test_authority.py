@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from batch import authority
 from batch.authority import Authority, AuthorityError, SealError, ensure, report_names, seal, seal_key, unseal
-from state.config import Config, GatewayConfig
+from state.config.tables import Config, GatewayConfig
 
 CONFIG = Config(gateway=GatewayConfig(report_host="10.1.2.3", internal_url="https://hub.example.org:8443/x"))
 ALL = ["authority.key", "authority.pem", "gateway.pem", "reports.pem", "seal.key"]
@@ -174,7 +174,7 @@ def test_a_key_of_another_authority_is_noticed(tmp_path):
 
 def test_two_that_make_the_files_at_once_make_one_authority(tmp_path):
     code = (
-        "import sys, pathlib; from batch.authority import ensure; from state.config import Config;"
+        "import sys, pathlib; from batch.authority import ensure; from state.config.tables import Config;"
         "sys.stdin.read(); print(*ensure(pathlib.Path(sys.argv[1]), Config()))"
     )
     racers = [

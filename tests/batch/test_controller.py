@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from state.errors import ConflictError
 from state.names import server_path
-from state.records import Server, Status, Target
+from state.records.models import Server, Status, Target
 from state.store.all import Store
 from tests.batch.apps import script
 from tests.batch.rig import Rig, ask, by_attempt, fresh

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from batch.contract import JobState, LauncherError
-from batch.launchers import forks
-from batch.launchers.folder import is_alive
-from batch.launchers.local import LocalLauncher
+from batch.launchers.local import forks
+from batch.launchers.local.folder import is_alive
+from batch.launchers.local.launcher import LocalLauncher
 from tests.batch.apps import app, script
 from tests.batch.rig import ROOT, by_attempt
 from tests.batch.test_local import over, ready, start_of

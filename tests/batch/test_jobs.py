@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from batch.contract import Passport, Resources, Setup
-from batch.jobs import fill, job_spec, report_urls, with_secrets
-from state.config import (
+from batch.jobs.job_builder import fill, job_spec, report_urls, with_secrets
+from state.config.addresses import base_path
+from state.config.tables import (
     ClusterConfig,
     Config,
     GatewayConfig,
@@ -17,7 +18,6 @@ from state.config import (
     ResourcesConfig,
     SetupConfig,
 )
-from state.places import base_path
 from tests.batch.rig import fresh
 
 OWN = {

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import websockets
 
-from batch.jobs import job_spec, with_secrets
-from batch.launchers.local import LocalLauncher
-from state.config import Config
+from batch.jobs.job_builder import job_spec, with_secrets
+from batch.launchers.local.launcher import LocalLauncher
+from state.config.tables import Config
 from tests.batch.rig import ROOT, by_attempt, fresh
 from tests.conftest import run, until
 

@@ -7,14 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from batch.contract import JobState, LauncherError
-from batch.controller import lead
-from batch.hands import Place
-from batch.leader import Means
-from state.config import ClusterConfig, Config, ProfileConfig
+from batch.controller.controller import lead
+from batch.controller.executor import Place
+from batch.controller.leader import Means
+from state.config.tables import ClusterConfig, Config, ProfileConfig
 from state.errors import ConflictError
-from state.lifecycle import advance
 from state.names import server_path
-from state.records import Reason, Status, Target
+from state.records.lifecycle import advance
+from state.records.models import Reason, Status, Target
 from state.store.all import Store
 from tests.batch.rig import ask, fresh
 from tests.conftest import run, until

@@ -6,9 +6,9 @@ import stat
 
 import pytest
 
-from batch.ledger import File, Syslog, sinks
-from state.audit import Act, Entry, line
-from state.config import AuditConfig
+from batch.controller.audit_writer import File, Syslog, sinks
+from state.config.tables import AuditConfig
+from state.records.audit import Act, Entry, line
 
 
 def entries(*numbers):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from batch.contract import JobState, LauncherError
-from batch.launchers.folder import JobFolder, boot_id, is_alive, try_lock
-from batch.launchers.local import LocalLauncher
+from batch.launchers.local.folder import JobFolder, boot_id, is_alive, try_lock
+from batch.launchers.local.launcher import LocalLauncher
 from tests.batch.apps import app, script
 from tests.batch.rig import by_attempt
 from tests.conftest import run, until

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView
-from batch.pace import GAPS, HERE, IDLE, Stage, Wish, next_look, stage_of
-from batch.reconcile import Sight
-from batch.why import TOLD
-from state.records import Reason, Status, Target
+from batch.controller.end_reasons import TOLD
+from batch.controller.poll_schedule import GAPS, HERE, IDLE, Stage, Wish, next_look, stage_of
+from batch.controller.reconcile import Sight
+from state.records.models import Reason, Status, Target
 from tests.batch.rig import fresh
 
 RECORD = fresh()

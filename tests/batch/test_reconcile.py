@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView, Report
-from batch.hands import route_of
-from batch.leader import mend
-from batch.reconcile import (
+from batch.controller.end_reasons import LATE_SECONDS, how
+from batch.controller.executor import route_of
+from batch.controller.leader import mend
+from batch.controller.reconcile import (
     LOST_SECONDS,
     RESTART_MARGIN,
     STALE_SECONDS,
@@ -24,8 +25,7 @@ from batch.reconcile import (
     orphan,
     reconcile,
 )
-from batch.why import LATE_SECONDS, how
-from state.records import Endpoint, JobRef, Reason, Server, Status, Target, Waiting
+from state.records.models import Endpoint, JobRef, Reason, Server, Status, Target, Waiting
 
 NOW = 1000.0
 WINDOW = 60.0

@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView
-from batch.reconcile import CLOCKS_APART, DropRoute, Save, Sight, reconcile
-from state.records import Endpoint, Server, Status, Target
+from batch.controller.reconcile import CLOCKS_APART, DropRoute, Save, Sight, reconcile
+from state.records.models import Endpoint, Server, Status, Target
 
 NOW = 1000.0
 ATTEMPT = "a" * 32

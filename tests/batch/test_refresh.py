@@ -6,12 +6,12 @@ import contextlib
 import pytest
 from msgspec.structs import replace
 
-from batch import refresh as module
 from batch.contract import LauncherError, Offer
-from batch.refresh import FIRST_BACK_OFF, LONGEST_BACK_OFF, pause, refresh
-from state.catalog import Catalog, Grants
-from state.config import ClusterConfig, SlurmConfig
+from batch.controller import catalog_refresh as module
+from batch.controller.catalog_refresh import FIRST_BACK_OFF, LONGEST_BACK_OFF, pause, refresh
+from state.config.tables import ClusterConfig, SlurmConfig
 from state.errors import FencedError, StateUnavailableError
+from state.offer.catalog import Catalog, Grants
 from tests.conftest import run
 
 CLUSTER = ClusterConfig(name="hpc", kind="slurm", slurm=SlurmConfig(catalog_seconds=0.01))

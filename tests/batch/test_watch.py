@@ -3,10 +3,10 @@
 import asyncio
 
 from batch.contract import JobState
-from batch.desk import Desk
-from batch.pace import Stage
-from batch.watch import ClusterWatch
-from state.config import ClusterConfig
+from batch.controller.poll_schedule import Stage
+from batch.controller.watcher import ClusterWatch
+from batch.controller.workqueue import Desk
+from state.config.tables import ClusterConfig
 from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 from tests.contracts.test_launcher import spec_of

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from batch.authority import Authority, ensure
 from batch.contract import Passport
-from state.config import Config, GatewayConfig
+from state.config.tables import Config, GatewayConfig
 from tests.batch.apps import Hub
 
 STARTER = Path(__file__).parents[2] / "batch" / "starter.py"

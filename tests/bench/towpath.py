@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from state.names import server_path, user_name
-from state.records import Endpoint, Route, Server, Session, Status, Target, User
+from state.records.models import Endpoint, Route, Server, Session, Status, Target, User
 from tests.bench import machine, web
 from tests.bench.process import (
     BENCH_PYTHON,

@@ -16,9 +16,9 @@ from chromium import launch
 from hub import Hub, eventually, stub_config
 from stage import CONFIG, Stage
 
-from state.audit import Act, Entry, Outcome
-from state.catalog import Grants
-from state.records import Endpoint, Event, Group, JobRef, Reason, Status, User, Waiting
+from state.offer.catalog import Grants
+from state.records.audit import Act, Entry, Outcome
+from state.records.models import Endpoint, Event, Group, JobRef, Reason, Status, User, Waiting
 from state.store.all import Store
 
 LOOKS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]

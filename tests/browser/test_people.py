@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from stage import Stage
 
-from state.audit import Act, Entry
-from state.records import User
+from state.records.audit import Act, Entry
+from state.records.models import User
 from tests.chromium import launch
 
 pytestmark = pytest.mark.browser

@@ -7,7 +7,7 @@ from hub import eventually
 from playwright.sync_api import expect, sync_playwright
 from stage import Stage
 
-from state.records import Event, JobRef, Status, Waiting
+from state.records.models import Event, JobRef, Status, Waiting
 from tests.chromium import launch
 
 pytestmark = pytest.mark.browser

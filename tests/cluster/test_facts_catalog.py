@@ -6,10 +6,10 @@ import time
 from msgspec.structs import replace
 
 from batch.contract import LauncherError
-from batch.launchers.slurm import open_client
-from batch.slurm.gather import Gatherer
-from state.catalog import GpuCount, Limits
-from tests.batch.slurm.making import slurm_config
+from batch.launchers.slurm.factory import open_client
+from batch.launchers.slurm.gather import Gatherer
+from state.offer.catalog import GpuCount, Limits
+from tests.batch.launchers.slurm.making import slurm_config
 
 SLEEP = "#!/bin/sh\nsleep 120\n"
 

@@ -2,9 +2,9 @@
 
 import time
 
-from batch.launchers.slurm import open_client
-from batch.slurm.ending import cause, from_sacct, sacct_arguments
-from tests.batch.slurm.making import slurm_config
+from batch.launchers.slurm.ending import cause, from_sacct, sacct_arguments
+from batch.launchers.slurm.factory import open_client
+from tests.batch.launchers.slurm.making import slurm_config
 from tests.conftest import run
 
 FILL = "exec /usr/bin/python3 -c 'x = bytearray(400 * 2**20); import time; time.sleep(30)'"

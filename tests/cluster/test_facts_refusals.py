@@ -2,7 +2,7 @@
 
 import pytest
 
-from batch.slurm.refusals import refused
+from batch.launchers.slurm.refusals import refused
 
 SCRIPT = "#!/bin/sh\nsleep 60\n"
 

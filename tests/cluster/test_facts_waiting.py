@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from batch.slurm.reasons import waiting
-from batch.slurm.refusals import refused
+from batch.launchers.slurm.reasons import waiting
+from batch.launchers.slurm.refusals import refused
 
 SLEEP = "#!/bin/sh\nsleep 120\n"
 

@@ -5,8 +5,8 @@ import signal
 import pytest
 from msgspec.structs import replace
 
-from state.lifecycle import PROGRESS
-from state.records import Event, Status, Target
+from state.records.lifecycle import PROGRESS
+from state.records.models import Event, Status, Target
 from state.store.all import Store
 from tests.batch.rig import Rig, ask, fresh
 from tests.conftest import run, until

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from batch.contract import JobState, LauncherError, Resources, Setup
 from deploy.devcluster.clients import version
 from tests.batch.apps import Hub
-from tests.batch.slurm.making import job, opener, real_pyslurm, slurm_config, slurm_maker
+from tests.batch.launchers.slurm.making import job, opener, real_pyslurm, slurm_config, slurm_maker
 from tests.conftest import run, until
 
 CLIENTS = ("cli", "rest", *(["pyslurm"] if real_pyslurm() else []))

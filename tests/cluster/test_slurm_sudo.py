@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from batch.contract import LauncherError
-from batch.slurm import commands
-from batch.slurm.identity import Identity
-from tests.batch.slurm.making import job, slurm_config, slurm_maker
+from batch.launchers.slurm import commands
+from batch.launchers.slurm.identity import Identity
+from tests.batch.launchers.slurm.making import job, slurm_config, slurm_maker
 from tests.conftest import run, until
 
 READY = Path(__file__).parents[2] / "deploy/sudoers/towpath"

@@ -8,8 +8,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer, Report
-from state.catalog import Catalog
-from state.records import Endpoint, JobRef
+from state.offer.catalog import Catalog
+from state.records.models import Endpoint, JobRef
 
 
 class FakeLauncher:

@@ -9,13 +9,13 @@ import pytest
 
 from batch.contract import JobSpec, JobState, Launcher, LauncherError
 from batch.launchers import kinds, open_launcher
-from batch.launchers.local import LocalLauncher
-from state.config import ClusterConfig
+from batch.launchers.local.launcher import LocalLauncher
+from state.config.tables import ClusterConfig
 from state.errors import ConfigError
-from state.records import JobRef
+from state.records.models import JobRef
 from tests.batch.apps import Hub, app
+from tests.batch.launchers.slurm.making import fake_pyslurm, opener, real_pyslurm, slurm_config, slurm_maker
 from tests.batch.rig import by_attempt, fresh
-from tests.batch.slurm.making import fake_pyslurm, opener, real_pyslurm, slurm_config, slurm_maker
 from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 

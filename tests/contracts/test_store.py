@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from state.audit import Act, Entry, Outcome, Wanted
-from state.catalog import Association, Catalog, GpuCount, Grants, Partition
 from state.errors import ConflictError, FencedError, StateUnavailableError
-from state.records import Endpoint, Event, JobRef, Route, Server, Session, Status, Target, Token, User
+from state.offer.catalog import Association, Catalog, GpuCount, Grants, Partition
+from state.records.audit import Act, Entry, Outcome, Wanted
+from state.records.models import Endpoint, Event, JobRef, Route, Server, Session, Status, Target, Token, User
 from state.store.all import Store
 from state.store.credentials import digest
 from state.store.feed import FeedGapError, Revoked, RouteGone, RouteSet

@@ -5,7 +5,7 @@ import asyncio
 from msgspec.structs import replace
 
 from state.errors import ConflictError
-from state.records import Group, Service, Token, User
+from state.records.models import Group, Service, Token, User
 from state.store.credentials import digest
 from tests.contracts.test_store import count
 

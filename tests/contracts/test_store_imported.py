@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from state.records import Entrance, Token
+from state.records.models import Entrance, Token
 from state.store.all import Store
 from state.store.imported import Hashed
 

@@ -8,13 +8,13 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from state import identities
 from state.errors import NotAPersonError, StateUnavailableError
-from state.identities import Identities
-from state.mirror import Mirror
-from state.records import Endpoint, Role, Route, Server, Service, Session, Status, Target, Token, User
-from state.roles import Roles
-from state.scopes import may
+from state.mirror import identities
+from state.mirror.identities import Identities
+from state.mirror.mirror import Mirror
+from state.records.models import Endpoint, Role, Route, Server, Service, Session, Status, Target, Token, User
+from state.rights.roles import Roles
+from state.rights.scopes import may
 from state.store.all import Store
 from state.store.credentials import digest
 from tests.conftest import StoreCluster, run, until

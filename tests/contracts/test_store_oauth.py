@@ -4,7 +4,7 @@ import asyncio
 
 from msgspec.structs import replace
 
-from state.records import OAuthCode
+from state.records.models import OAuthCode
 from state.store.credentials import digest
 from tests.contracts.test_store import session_of, token_of
 

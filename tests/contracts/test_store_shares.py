@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from state.records import Share, ShareCode, User
+from state.records.models import Share, ShareCode, User
 from state.store.credentials import digest
 from tests.conftest import until
 

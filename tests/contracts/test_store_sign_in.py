@@ -5,7 +5,7 @@ import time
 
 from msgspec.structs import replace
 
-from state.records import Session, Standing, User
+from state.records.models import Session, Standing, User
 from state.store.credentials import digest
 
 NOW = time.time()

@@ -6,8 +6,8 @@ from urllib.parse import quote
 import pytest
 
 from state.errors import StateUnavailableError
-from state.records import User
-from state.redis import address_of
+from state.records.models import User
+from state.redis.client import address_of
 from state.store.all import Store
 from tests.conftest import Sentinel, run, until
 from tests.ports import free_port

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.auth.admission import judge
 from gateway.auth.proof import Proven
-from state.config import AuthConfig, OidcConfig, ProviderConfig
+from state.config.tables import AuthConfig, OidcConfig, ProviderConfig
 
 
 def provider(**more):

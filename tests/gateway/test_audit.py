@@ -15,7 +15,7 @@ import pytest
 from hub import Hub, children, eventually, stub_config
 
 from gateway.serve import valkey
-from state.audit import Act, Entry
+from state.records.audit import Act, Entry
 from state.store.all import Store
 
 pytestmark = pytest.mark.timeout(240)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from gateway.auth import pam_helper
 from gateway.auth.pam import command
 from gateway.commands.sign_in import _probe
-from state.config import AuthConfig, LdapConfig, PamConfig, ProviderConfig
+from state.config.tables import AuthConfig, LdapConfig, PamConfig, ProviderConfig
 from tests.conftest import free_port
 from tests.gateway.test_pam import PLAIN, Machine
 from tests.ldap_server import HUB_DN, HUB_PASSWORD, PEOPLE, Slapd

@@ -49,7 +49,7 @@ def test_every_key_that_init_shows_is_a_key_at_its_default(towpath, tmp_path):
     """Uncomment all of it: still valid, and the same configuration as none."""
     import re
 
-    from state.settings import load
+    from state.settings.loader import load
 
     towpath("init", "all.toml")
     text = (tmp_path / "all.toml").read_text()
@@ -76,7 +76,7 @@ def test_every_key_that_init_shows_is_a_key_at_its_default(towpath, tmp_path):
 def test_the_provider_that_init_shows_has_every_key_at_its_default(towpath, tmp_path):
     from msgspec.structs import fields
 
-    from state.config import OidcConfig, ProviderConfig
+    from state.config.tables import OidcConfig, ProviderConfig
 
     towpath("init", "all.toml")
     text = (tmp_path / "all.toml").read_text()
@@ -103,7 +103,7 @@ def test_the_provider_that_init_shows_has_every_key_at_its_default(towpath, tmp_
 def test_the_slurm_cluster_that_init_shows_has_every_key_at_its_default(towpath, tmp_path):
     from msgspec.structs import fields
 
-    from state.config import SlurmConfig
+    from state.config.tables import SlurmConfig
 
     towpath("init", "all.toml")
     text = (tmp_path / "all.toml").read_text()
@@ -116,7 +116,7 @@ def test_the_slurm_cluster_that_init_shows_has_every_key_at_its_default(towpath,
 def test_the_service_that_init_shows_has_every_key_that_a_service_needs_at_its_default(towpath, tmp_path):
     from msgspec.structs import fields
 
-    from state.config import ServiceConfig
+    from state.config.tables import ServiceConfig
 
     towpath("init", "all.toml")
     text = (tmp_path / "all.toml").read_text()
@@ -132,7 +132,7 @@ def test_the_service_that_init_shows_has_every_key_that_a_service_needs_at_its_d
 def test_every_field_and_resource_that_init_shows_is_good_on_a_slurm_cluster(towpath, tmp_path):
     import re
 
-    from state.settings import load
+    from state.settings.loader import load
 
     towpath("init", "all.toml")
     text = (

@@ -11,7 +11,7 @@ from hub import Hub, eventually, listeners, stub_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import handover
+from gateway.door import portal_handover
 from gateway.serve import valkey
 from gateway.tunnel import UpstreamError
 from gateway.tunnel.headers import HOP_BY_HOP
@@ -120,7 +120,7 @@ def test_the_portal_learns_the_clients_address(hub):
 @given(FIELDS)
 def test_a_request_for_the_portal_has_no_ticket_but_ours(fields):
     more = [(b"x-towpath-ticket", b"1"), (b"x_towpath_ticket", b"1"), (b"connection", b"x-one"), (b"x-one", b"1")]
-    block = handover.request_block([*fields, *more])
+    block = portal_handover.request_block([*fields, *more])
     names = [line.partition(b":")[0] for line in block.split(b"\r\n")[:-1]]
     assert b"ticket" not in block
     assert not set(names) & HOP_BY_HOP
@@ -130,9 +130,9 @@ def test_a_request_for_the_portal_has_no_ticket_but_ours(fields):
 @given(FIELDS)
 def test_a_response_of_the_portal_keeps_its_fields(fields):
     fields = [pair for pair in fields if pair[0] not in HOP_BY_HOP and pair[0] != b"content-length"]
-    assert handover.response_fields([*fields, (b"content-length", b"3")]) == (
+    assert portal_handover.response_fields([*fields, (b"content-length", b"3")]) == (
         [*fields, (b"content-length", b"3")],
         3,
     )
     with pytest.raises(UpstreamError):
-        handover.response_fields([*fields, (b"content-length", b"3"), (b"transfer-encoding", b"chunked")])
+        portal_handover.response_fields([*fields, (b"content-length", b"3"), (b"transfer-encoding", b"chunked")])

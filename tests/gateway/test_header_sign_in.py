@@ -9,8 +9,8 @@ from hub import ROOT, Hub, eventually
 from msgspec.structs import replace
 
 from gateway.auth.header import believed
-from portal.auth import RefusedError
-from state.config import HeaderConfig
+from portal.site.sign_in import RefusedError
+from state.config.tables import HeaderConfig
 from tests.conftest import free_port
 from tests.gateway.test_throttle import PROXIES
 from tests.portal_proxy import PortalProxy

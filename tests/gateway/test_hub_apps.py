@@ -2,9 +2,9 @@
 
 import pytest
 
-from gateway.hub_apps import HubApps, stand_in
-from state.identity import Identity
-from state.records import Endpoint, Route, Session, Token, User
+from gateway.oauth.hub_apps import HubApps, stand_in
+from state.records.models import Endpoint, Route, Session, Token, User
+from state.rights.identity import Identity
 from state.store.credentials import digest
 
 ALICE = User(name="alice", created=1.0)

@@ -12,9 +12,9 @@ from gateway.auth.ldap.client import Connection, LdapError, place
 from gateway.auth.ldap.directory import Directory, UnreachableError
 from gateway.auth.ldap.provider import LdapProof
 from gateway.auth.proof import GoneError, UnsureError
-from portal.auth import Provider
-from state.config import LdapConfig
-from state.records import Standing
+from portal.site.sign_in import Provider
+from state.config.tables import LdapConfig
+from state.records.models import Standing
 from tests.conftest import free_port
 from tests.ldap_server import (
     BASE,

@@ -18,7 +18,7 @@ from sansldap import (
 
 from gateway.auth.ldap.client import BYTES_MAX, Connection
 from gateway.auth.ldap.directory import Directory, UnreachableError
-from state.config import LdapConfig
+from state.config.tables import LdapConfig
 from tests.ldap_server import certificate
 
 ALICE = "uid=alice,ou=people,dc=example"

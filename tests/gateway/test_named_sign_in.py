@@ -9,9 +9,9 @@ from gateway.auth.cookies import CookieJar
 from gateway.auth.named import NameAlone, from_here
 from gateway.auth.proof import Proven
 from gateway.auth.shared import SharedAuth
-from portal.auth import RefusedError
-from state.config import AuthConfig, ProviderConfig
-from state.records import User
+from portal.site.sign_in import RefusedError
+from state.config.tables import AuthConfig, ProviderConfig
+from state.records.models import User
 from state.store.all import Store
 
 CONFIG = AuthConfig(

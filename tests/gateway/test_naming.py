@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.auth.naming import hub_name, owner_of, shown
-from portal.auth import RefusedError
-from state.config import ProviderConfig
+from portal.site.sign_in import RefusedError
+from state.config.tables import ProviderConfig
 from state.errors import NameRuleError
 from state.names import USER_NAME, USER_NAME_MAX, is_system, user_name
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.oauth import grant
-from portal.oauth import OAuthRefusedError
-from state.clients import Client
-from state.records import OAuthCode
+from portal.site.oauth import OAuthRefusedError
+from state.records.models import OAuthCode
+from state.rights.oauth_clients import Client
 from state.store.credentials import digest
 
 CALLBACK = "https://wiki.example.org/oauth_callback?from=hub"

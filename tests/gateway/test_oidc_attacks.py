@@ -13,9 +13,9 @@ import pytest
 from campus import HUB, SECRET, Campus, Clock, Visitor, sign_in
 
 from gateway.auth.oidc.box import Box
-from portal.auth import RefusedError
-from portal.nexturl import safe_next
-from state.records import Flow
+from portal.site.sign_in import RefusedError
+from portal.web.next_url import safe_next
+from state.records.models import Flow
 from state.store.credentials import digest
 
 pytestmark = pytest.mark.timeout(120)

@@ -7,9 +7,9 @@ import pytest
 from campus import HUB, PEOPLE, Campus, Clock, Visitor, sign_in
 from msgspec.structs import replace
 
-from portal.auth import RefusedError
-from state.audit import Act, Wanted
-from state.records import Session, Standing, Token
+from portal.site.sign_in import RefusedError
+from state.records.audit import Act, Wanted
+from state.records.models import Session, Standing, Token
 
 pytestmark = pytest.mark.timeout(120)
 HOUR = 3600.0

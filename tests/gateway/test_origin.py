@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.origin import from_ourselves, own_origin
+from gateway.door.origin import from_ourselves, own_origin
 
 OWN = b"https://hub.example"
 

@@ -14,9 +14,9 @@ from gateway.auth import pam
 from gateway.auth.pam import PamProof
 from gateway.auth.proof import GoneError, UnsureError
 from gateway.auth.throttle import WRONG
-from portal.auth import Provider, RefusedError, UnansweredError
-from state.config import PamConfig
-from state.records import Standing
+from portal.site.sign_in import Provider, RefusedError, UnansweredError
+from state.config.tables import PamConfig
+from state.records.models import Standing
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes accounts: needs root")
 OWN_IDS = ("--key", "UID_MIN=47000", "--key", "UID_MAX=47999", "--key", "GID_MIN=47000", "--key", "GID_MAX=47999")

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from campus import Clock, Visitor, sign_in
 
-from portal.auth import RefusedError
-from state.identity import Identity
-from state.records import Token
+from portal.site.sign_in import RefusedError
+from state.records.models import Token
+from state.rights.identity import Identity
 from state.store.credentials import digest
 from tests.ldap_server import GROUPS, HUB_DN, HUB_PASSWORD, PEOPLE, Slapd, group, person
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import paths
+from gateway.door import paths
 
 PREFIX = b"/user/"
 

@@ -13,9 +13,9 @@ from campus import HUB, Campus, Clock, Visitor, sign_in
 from standin import CLIENT, SECRET, GitHub, answer_of
 
 from gateway.auth.oidc.presets import PRESETS
-from portal.auth import RefusedError
-from state.faults_auth import GROUPS_KNOWN, OWN_URL
-from state.faults_auth import PRESETS as CHECKED
+from portal.site.sign_in import RefusedError
+from state.settings.auth_checks import GROUPS_KNOWN, OWN_URL
+from state.settings.auth_checks import PRESETS as CHECKED
 
 pytestmark = pytest.mark.timeout(120)
 CLAIMS = (

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.address import client_address
 from gateway.auth.address import stranger
 from gateway.auth.cookies import KNOWN_NAME, CookieJar
 from gateway.auth.proof import Proven
 from gateway.auth.throttle import FLOOR, PASSWORD_MAX, TYPED_MAX, WRONG, Limits, Throttled
-from portal.auth import Provider, RefusedError, TooOftenError, UnansweredError
-from state.config import ThrottleConfig
+from gateway.door.client_address import client_address
+from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
+from state.config.tables import ThrottleConfig
 from state.store.all import Store
 
 HOME, ELSEWHERE, MALLORY = "192.0.2.10", "192.0.2.20", "198.51.100.66"

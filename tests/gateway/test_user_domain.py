@@ -16,8 +16,8 @@ from ports import free_port
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from state.config import GatewayConfig
-from state.origins import LABEL, Origins, label
+from state.config.origins import LABEL, Origins, label
+from state.config.tables import GatewayConfig
 from tests.chromium import launch
 
 pytestmark = pytest.mark.timeout(240)
@@ -371,7 +371,7 @@ def test_labels_are_plain_where_they_can_be():
 
 
 def test_with_https_the_cookies_of_a_persons_host_cannot_be_set_by_a_neighbour():
-    from gateway.hosts import Hosts
+    from gateway.door.hosts import Hosts
 
     hosts = Hosts(
         Origins(GatewayConfig(public_url="https://hub.example.org", user_domain="hub.example.org")), base_path="/hub1/"

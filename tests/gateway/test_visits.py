@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.address import client_address
-from gateway.visits import ForeignVisits
-from state.audit import Wanted
+from gateway.door.activity import ForeignVisits
+from gateway.door.client_address import client_address
 from state.errors import StateUnavailableError
-from state.identity import Identity
-from state.records import Session, User
-from state.roles import Roles
+from state.records.audit import Wanted
+from state.records.models import Session, User
+from state.rights.identity import Identity
+from state.rights.roles import Roles
 from state.store.all import Store
 
 REQUEST = SimpleNamespace(head=SimpleNamespace(websocket=False))

@@ -197,7 +197,7 @@ class Gate:
     def __init__(self, plan):
         from gateway.tunnel import Tunnel, TunnelOptions
         from gateway.tunnel.identity import GatewayIdentity
-        from state.records import Endpoint, Route
+        from state.records.models import Endpoint, Route
 
         options = dict(plan["options"])
         networks = tuple(ip_network(each) for each in options.pop("trusted_proxies", ()))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from batch.jobs import job_spec, with_secrets
-from state.config import ClusterConfig, Config, GatewayConfig, ProfileConfig, ResourcesConfig
+from batch.jobs.job_builder import job_spec, with_secrets
+from state.config.tables import ClusterConfig, Config, GatewayConfig, ProfileConfig, ResourcesConfig
 from tests.batch.rig import fresh
 from tests.hub import ROOT
 from tests.jupyterhub.apps import BIN

@@ -20,7 +20,7 @@ from gateway.jupyterhub.plan import plan
 from gateway.jupyterhub.source import Duty, Team, read
 from gateway.serve import valkey
 from state.errors import TowpathError
-from state.roles import Roles
+from state.rights.roles import Roles
 from state.store.all import Store
 
 pytestmark = pytest.mark.timeout(240)

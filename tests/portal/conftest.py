@@ -12,15 +12,15 @@ import pytest
 
 from gateway.oauth.provider import OAuthProvider
 from gateway.oauth.registry import Registry
-from portal import audit
 from portal.app import Services, create_portal
-from portal.auth import RefusedError
-from state import scopes
-from state.config import ClusterConfig, Config, OptionConfig, ProfileConfig
-from state.identities import Identities
-from state.identity import Identity
-from state.records import Service, Session, Token, User
-from state.roles import Roles
+from portal.audit import recorder
+from portal.site.sign_in import RefusedError
+from state.config.tables import ClusterConfig, Config, OptionConfig, ProfileConfig
+from state.mirror.identities import Identities
+from state.records.models import Service, Session, Token, User
+from state.rights import scopes
+from state.rights.identity import Identity
+from state.rights.roles import Roles
 from state.store.all import Store
 
 DATA_DIR = Path("/srv/towpath")
@@ -181,8 +181,8 @@ class Bench:
 
     async def end(self, user="alice", name=""):
         """What the controller does at the end."""
-        from state.lifecycle import PROGRESS, advance
-        from state.records import Event, Reason, Status
+        from state.records.lifecycle import PROGRESS, advance
+        from state.records.models import Event, Reason, Status
 
         server = await self.store.servers.get(user, name)
         ended = advance(server, Status.STOPPED, now=self.clock(), reason=Reason(code="stopped", message="Stopped."))
@@ -199,7 +199,9 @@ class Bench:
 @pytest.fixture
 def bench(store_url, monkeypatch):
     """Run `async def main(bench)` on an empty store: `bench(main)`, or `bench(main, config=…)`."""
-    monkeypatch.setattr(audit, "_damper", audit.Damper())  # a process notes so many refusals a minute, of all tests
+    monkeypatch.setattr(
+        recorder, "_damper", recorder.Damper()
+    )  # a process notes so many refusals a minute, of all tests
 
     def runner(main, *, config=CONFIG):
         async def whole():

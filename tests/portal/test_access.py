@@ -148,7 +148,7 @@ def test_odd_names_are_refused_and_never_a_fault(bench, name):
 def test_a_hub_under_a_base_path_stays_there(bench):
     from msgspec.structs import replace
 
-    from state.config import Config, GatewayConfig
+    from state.config.tables import Config, GatewayConfig
 
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))

@@ -5,9 +5,9 @@ from html import unescape
 
 import pytest
 
-from state.audit import Wanted
-from state.config import Config, RoleConfig
-from state.records import User
+from state.config.tables import Config, RoleConfig
+from state.records.audit import Wanted
+from state.records.models import User
 
 
 async def carol(bench):

@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from state.config import RoleConfig
-from state.records import User
+from state.config.tables import RoleConfig
+from state.records.models import User
 from tests.portal.conftest import CONFIG
 
 GROUPS = "/hub/api/groups"

@@ -2,9 +2,9 @@
 
 from msgspec.structs import replace
 
-from state.config import RoleConfig, ServiceConfig
+from state.config.tables import RoleConfig, ServiceConfig
 from state.names import server_path
-from state.records import Endpoint, Route, Status
+from state.records.models import Endpoint, Route, Status
 from state.store.credentials import digest
 from tests.portal.conftest import CONFIG
 

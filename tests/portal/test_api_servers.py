@@ -187,8 +187,8 @@ def test_progress_streams_from_any_worker_and_resumes(bench):
     async def main(bench):
         from msgspec.structs import replace
 
-        from state.lifecycle import advance
-        from state.records import Event, Status
+        from state.records.lifecycle import advance
+        from state.records.models import Event, Status
 
         client = bench.client(bench.session(await bench.user()))
         url = "/hub/api/users/alice/server/progress"

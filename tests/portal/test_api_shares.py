@@ -2,9 +2,9 @@
 
 from msgspec.structs import replace
 
-from state.audit import Act, Wanted
-from state.config import RoleConfig
-from state.scopes import may
+from state.config.tables import RoleConfig
+from state.records.audit import Act, Wanted
+from state.rights.scopes import may
 from tests.portal.conftest import CONFIG
 
 SHARING = replace(

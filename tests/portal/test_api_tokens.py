@@ -5,10 +5,10 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from state.config import AuthConfig
-from state.owners import Owners
-from state.records import Share, Token
-from state.roles import Roles
+from state.config.tables import AuthConfig
+from state.records.models import Share, Token
+from state.rights.owners import Owners
+from state.rights.roles import Roles
 from state.store.credentials import digest
 from tests.portal.conftest import CONFIG
 

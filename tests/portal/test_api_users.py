@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
-from portal.site import Look
-from state.records import Share
+from portal.site.site import Look
+from state.records.models import Share
 from tests.portal.conftest import CONFIG
 
 

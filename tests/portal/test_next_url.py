@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.nexturl import safe_next
+from portal.web.next_url import safe_next
 
 HOSTILE = [
     "//evil.example",

@@ -8,8 +8,8 @@ from catalogs import ALICE, CATALOG, CONFIG
 from msgspec.structs import replace
 from sse import events
 
-from state.catalog import Grants
-from state.records import Endpoint, JobRef, Reason, Status, Waiting
+from state.offer.catalog import Grants
+from state.records.models import Endpoint, JobRef, Reason, Status, Waiting
 
 
 async def alice(bench, *, grants=ALICE, age=20.0):
@@ -313,7 +313,7 @@ def test_a_running_server_says_where_until_when_and_with_what(bench):
 def test_the_progress_tells_of_the_queue_also_when_no_event_does(bench, resumed, monkeypatch):
     import asyncio
 
-    from portal import progress
+    from portal.servers import progress
 
     monkeypatch.setattr(progress, "KEEPALIVE_SECONDS", 0.1)
 

@@ -6,8 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec.structs import replace
 
-from state.config import Config
-from state.records import Reason, Status
+from state.config.tables import Config
+from state.records.models import Reason, Status
 
 
 def test_every_page_is_strict_private_and_holds_nothing_inline(bench):
@@ -293,7 +293,7 @@ def test_user_redirect_leads_everybody_to_their_own(bench):
 
 
 def test_the_data_planes_answers_fit_who_asks(bench):
-    from portal.errors import ErrorPages
+    from portal.refusals.pages import ErrorPages
 
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))

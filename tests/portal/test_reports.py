@@ -6,10 +6,20 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from batch.authority import DOMAIN
-from portal.reports import OUTDATED, WRONG_TOKEN, judge
-from portal.words import NODE_DOMAIN, Ended, Failed, Ready, ReportedEndpoint, Running, endpoint_of, reason_of, refusal
-from state.config import ClusterConfig, Config, ProfileConfig
-from state.records import Endpoint, Server, Status, Target
+from portal.servers.report_messages import (
+    NODE_DOMAIN,
+    Ended,
+    Failed,
+    Ready,
+    ReportedEndpoint,
+    Running,
+    endpoint_of,
+    reason_of,
+    refusal,
+)
+from portal.servers.reports import OUTDATED, WRONG_TOKEN, judge
+from state.config.tables import ClusterConfig, Config, ProfileConfig
+from state.records.models import Endpoint, Server, Status, Target
 
 UNIX = {"kind": "unix", "path": "/tmp/a/app.sock"}
 CONFIG = Config(

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from state.config import RoleConfig
+from state.config.tables import RoleConfig
 from tests.portal.conftest import CONFIG
 
 URL = "/hub/api/towpath/groups/class/roster"

@@ -7,9 +7,9 @@ each filter that does not fit it is refused, and not a byte of the store changes
 
 import pytest
 
-from state import scopes
-from state.identity import Identity
-from state.records import Service, Share, ShareCode, Token
+from state.records.models import Service, Share, ShareCode, Token
+from state.rights import scopes
+from state.rights.identity import Identity
 from tests.portal.test_access import ANY_CREDENTIAL, PUBLIC, every
 
 USER, LAB, GROUP, SERVICE = "ann", "ann/lab", "bio", "extra"

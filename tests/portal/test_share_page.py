@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from portal.pages.share import told
-from state.audit import Act, Outcome, Wanted
-from state.config import RoleConfig
-from state.records import Share
+from state.config.tables import RoleConfig
+from state.records.audit import Act, Outcome, Wanted
+from state.records.models import Share
 from tests.portal.conftest import CONFIG
 from tests.portal.test_api_shares import FULL, LOOK, SHARING, people, reaches
 

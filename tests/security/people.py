@@ -8,7 +8,7 @@ from pathlib import Path
 from hub import ROOT, Hub
 
 from portal.app import Services, create_portal
-from state.config import Config
+from state.config.tables import Config
 
 CONFIG = f"""
 [auth]

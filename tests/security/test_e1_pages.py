@@ -16,9 +16,9 @@ from security.people import routes, status
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from portal.errors import error_page
-from portal.site import Look
-from state.config import Config
+from portal.refusals.pages import error_page
+from portal.site.site import Look
+from state.config.tables import Config
 
 pytestmark = pytest.mark.timeout(240)
 TEMPLATES = Path(__file__).parents[2] / "portal" / "templates"

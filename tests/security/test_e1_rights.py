@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from state.errors import ConfigError
 from state.names import escape, server_path, user_name
-from state.settings import load
+from state.settings.loader import load
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -217,8 +217,8 @@ def test_ghsa_r764_xgvf_jrfj_an_admins_name_has_one_form(tmp_path, monkeypatch):
 DROP = """
 import asyncio, sys
 from batch.contract import LauncherError
-from batch.slurm.commands import run
-from batch.slurm.identity import Identity
+from batch.launchers.slurm.commands import run
+from batch.launchers.slurm.identity import Identity
 nobody = Identity(name="x", uid=65000, gid=65000, groups=(65000,), home="/", shell="/bin/sh")
 try:
     asyncio.run(run(["/bin/sh", "-c", "id; touch " + sys.argv[1]], environment={"PATH": "/usr/bin:/bin"}, seconds=30, become=nobody))
@@ -367,7 +367,7 @@ def test_batchspawner_mass_assignment_a_report_changes_nothing_but_what_it_is_ab
 def test_batchspawner_mass_assignment_of_a_believed_report_only_the_known_fields_are_read():
     import msgspec
 
-    from portal.words import Report
+    from portal.servers.report_messages import Report
 
     word = {
         "user": "alice",
@@ -414,12 +414,14 @@ def test_cve_2026_55172_a_data_directory_that_is_open_is_closed_and_anothers_is_
         os.chown(anothers, 65000, 65000)
         with pytest.raises(ConfigError, match="open to others"):
             load(None, anothers, environment={})
-        code = "import sys; from state.settings import _close; from pathlib import Path; _close(Path(sys.argv[1]))"
+        code = (
+            "import sys; from state.settings.loader import _close; from pathlib import Path; _close(Path(sys.argv[1]))"
+        )
         done = subprocess.run(
             [
                 sys.executable,
                 "-c",
-                f"import os; from pathlib import Path; import state.settings; os.setgid(65001); os.setuid(65001); {code}",
+                f"import os; from pathlib import Path; import state.settings.loader; os.setgid(65001); os.setuid(65001); {code}",
                 str(anothers),
             ],
             capture_output=True,
@@ -449,8 +451,8 @@ def test_cve_2026_55169_cve_2025_58435_an_apps_credential_is_new_at_each_start_a
 
 
 def test_cve_2025_53636_a_log_without_end_is_cut_before_it_is_kept():
-    from portal.words import LOG_TAIL_MAX, Ended, reason_of
-    from tests.batch.slurm.making import record
+    from portal.servers.report_messages import LOG_TAIL_MAX, Ended, reason_of
+    from tests.batch.launchers.slurm.making import record
 
     reason = reason_of(
         record(), Ended(user="alice", server="lab", attempt="0" * 32, exit_code=1, log_tail="x" * 10**6)
@@ -460,8 +462,8 @@ def test_cve_2025_53636_a_log_without_end_is_cut_before_it_is_kept():
 
 def test_ghsa_xcv4_m435_m33h_a_file_with_a_hostile_name_is_shown_as_text():
     """What an app says of itself (a file's name in its log, say) is escaped on the page of a failed start."""
-    from portal.site import Look
-    from state.config import Config
+    from portal.site.site import Look
+    from state.config.tables import Config
 
     pages = Look(Config(), "0", time.time)._templates
     shown = pages.from_string('{% from "macros.html" import log %}{{ log(reason) }}').render(
@@ -505,8 +507,8 @@ def test_cve_2025_62724_cve_2026_26002_no_page_of_the_hub_reads_a_file_by_a_name
 @pytest.mark.parametrize("field", ["partition", "account", "qos", "reservation", "constraint", "gpu_type"])
 def test_ghsa_cfw7_6c5v_2wjq_a_hostile_value_in_a_field_of_a_script_is_refused_or_stays_one_value(field, value):
     from batch.contract import LauncherError, Resources
-    from batch.slurm.script import batch
-    from tests.batch.slurm.making import ALICE, job
+    from batch.launchers.slurm.script import batch
+    from tests.batch.launchers.slurm.making import ALICE, job
 
     try:
         text = batch(job(resources=Resources(**{field: value, "signal": 60})), ALICE, comment="c", starter="").text
@@ -522,8 +524,8 @@ def test_ghsa_cfw7_6c5v_2wjq_a_hostile_value_in_a_field_of_a_script_is_refused_o
     "value", ["$(touch canary)", "`touch canary`", "x\n#SBATCH --uid=0", "'; touch canary; '", "\x1b]0;x\x07"]
 )
 def test_enterprise_gateway_shell_injection_a_hostile_value_reaches_the_app_as_it_is_and_no_shell(tmp_path, value):
-    from batch.slurm.script import batch
-    from tests.batch.slurm.making import ALICE, job
+    from batch.launchers.slurm.script import batch
+    from tests.batch.launchers.slurm.making import ALICE, job
 
     script = tmp_path / "script"
     script.write_text(

@@ -11,8 +11,8 @@ from gateway.auth.oidc.door import public_keys, signed, verified
 from gateway.auth.oidc.engine import Told
 from gateway.auth.oidc.errors import UnbelievableError
 from gateway.auth.oidc.provider import OidcProvider
-from portal.auth import RefusedError
-from state.config import AuthConfig, OidcConfig, ProviderConfig
+from portal.site.sign_in import RefusedError
+from state.config.tables import AuthConfig, OidcConfig, ProviderConfig
 
 
 def provider(*, oidc=None, **rules):
@@ -160,7 +160,7 @@ def test_ltiauthenticator_a_key_that_is_no_key_of_the_providers_signs_nothing():
 def test_nativeauth_21_failed_sign_ins_are_slowed_down(hub):
     """By name and by address, in the store, for all workers: see tests/gateway/test_throttle.py for each rule."""
     from gateway.auth.throttle import Limits
-    from state.config import ThrottleConfig
+    from state.config.tables import ThrottleConfig
 
     limits = Limits(ThrottleConfig())
     assert limits.address.free >= 1

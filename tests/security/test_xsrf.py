@@ -10,7 +10,7 @@ import pytest
 from hub import eventually
 from security.people import routes, status
 
-from gateway.origin import SAFE_METHODS, from_ourselves
+from gateway.door.origin import SAFE_METHODS, from_ourselves
 
 SITES = (None, "same-origin", "same-site", "cross-site", "none", "SAME-ORIGIN", "")
 ORIGINS = (None, "own", "null", "http://evil.example", "https://own", "own.evil.example", "own0", "http://localhost")

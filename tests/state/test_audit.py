@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.audit import NAME_MAX, SYSLOG_MAX, TEXT_MAX, Act, Entry, Outcome, Wanted, line, made_plain, plain, syslog
+from state.records.audit import (
+    NAME_MAX,
+    SYSLOG_MAX,
+    TEXT_MAX,
+    Act,
+    Entry,
+    Outcome,
+    Wanted,
+    line,
+    made_plain,
+    plain,
+    syslog,
+)
 
 HOSTILE = "alice\r\n2026-11-25 carol is an admin now\x1b[2K\x00\u202egnp.exe\u2028\u0085"
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from state.errors import ConfigError
-from state.settings import load
+from state.settings.loader import load
 
 GOOD = """
 [auth]

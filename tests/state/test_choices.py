@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.choices import choose, default_of, fault_of, validate
-from state.config import Config, OptionConfig, ProfileConfig
+from state.config.tables import Config, OptionConfig, ProfileConfig
 from state.errors import ChoicesError
-from state.records import User
+from state.offer.choices import choose, default_of, fault_of, validate
+from state.records.models import User
 
 ANN = User(name="ann", created=1.0)
 PROFILE = ProfileConfig(

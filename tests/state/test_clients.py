@@ -5,28 +5,29 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state import clients, names
+from state import names
+from state.rights import oauth_clients
 
 USERS = st.from_regex(names.USER_NAME, fullmatch=True).filter(lambda name: len(name) <= names.USER_NAME_MAX)
 SERVERS = st.one_of(st.just(""), st.from_regex(names.SERVER_NAME, fullmatch=True).filter(lambda name: len(name) <= 30))
 
 
 def test_an_id_is_as_jupyterhub_has_it_but_for_a_dash_in_a_users_name():
-    assert clients.of_server("alice", "") == "jupyterhub-user-alice"
-    assert clients.of_server("alice", "lab-2") == "jupyterhub-user-alice-lab-2"
-    assert clients.of_server("al@example.org", "") == "jupyterhub-user-al%40example.org"
-    assert clients.of_server("a-b", "") == "jupyterhub-user-a%2Db"
+    assert oauth_clients.of_server("alice", "") == "jupyterhub-user-alice"
+    assert oauth_clients.of_server("alice", "lab-2") == "jupyterhub-user-alice-lab-2"
+    assert oauth_clients.of_server("al@example.org", "") == "jupyterhub-user-al%40example.org"
+    assert oauth_clients.of_server("a-b", "") == "jupyterhub-user-a%2Db"
 
 
 @given(USERS, SERVERS)
 def test_each_id_is_of_one_server(user, name):
-    client = clients.of_server(user, name)
-    assert clients.server_of(client) == (user, name)
+    client = oauth_clients.of_server(user, name)
+    assert oauth_clients.server_of(client) == (user, name)
     assert re.fullmatch(r"[A-Za-z0-9._~%-]+", client), "it is a cookie's name, too"
 
 
 @given(st.text(max_size=60))
 def test_an_id_in_another_form_is_of_no_server(text):
-    for client in (text, clients.SERVER + text):
-        found = clients.server_of(client)
-        assert found is None or clients.of_server(*found) == client
+    for client in (text, oauth_clients.SERVER + text):
+        found = oauth_clients.server_of(client)
+        assert found is None or oauth_clients.of_server(*found) == client

@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from msgspec.structs import replace
 
 from state.errors import TransitionError
-from state.lifecycle import NEXT, PROGRESS, advance, renew
-from state.records import Endpoint, JobRef, Reason, Server, Status, Target
+from state.records.lifecycle import NEXT, PROGRESS, advance, renew
+from state.records.models import Endpoint, JobRef, Reason, Server, Status, Target
 
 ENDPOINT = Endpoint(kind="unix", path="/run/app.sock")
 JOB = JobRef(cluster="local", native_id="1")

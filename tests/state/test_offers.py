@@ -3,10 +3,10 @@
 from catalogs import ALICE, ALL, CATALOG, CPU, FIXED, GPU
 from msgspec.structs import replace
 
-from state.catalog import Grants
-from state.config import OptionConfig
-from state.offers import offer
-from state.ways import Facts
+from state.config.tables import OptionConfig
+from state.offer.catalog import Grants
+from state.offer.combinations import Facts
+from state.offer.fields import offer
 
 FACTS = Facts(catalog=CATALOG, grants=ALICE, user="alice")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from state.errors import ConfigError
-from state.settings import load
+from state.settings.loader import load
 
 TEXT = """
 [gateway]

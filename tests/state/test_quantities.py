@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.quantities import LONGEST, MEBIBYTE, memory_of, memory_text, walltime_of, walltime_text, walltime_words
+from state.offer.quantities import LONGEST, MEBIBYTE, memory_of, memory_text, walltime_of, walltime_text, walltime_words
 
 
 @pytest.mark.parametrize(

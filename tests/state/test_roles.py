@@ -2,12 +2,12 @@
 
 import pytest
 
-from state.config import Config, RoleConfig, ServiceConfig
+from state.config.tables import Config, RoleConfig, ServiceConfig
 from state.errors import ConfigError
-from state.records import User
-from state.roles import Roles
-from state.scopes import ADMIN, WITHIN, may
-from state.settings import load
+from state.records.models import User
+from state.rights.roles import Roles
+from state.rights.scopes import ADMIN, WITHIN, may
+from state.settings.loader import load
 
 CONFIG = Config(
     role=(

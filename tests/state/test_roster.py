@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.roster import read
+from state.records.roster import read
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from state.mirror.routes import RouteTable
 from state.names import server_path
-from state.records import Endpoint, Route
-from state.routes import RouteTable
+from state.records.models import Endpoint, Route
 
 ROUTES = st.builds(
     lambda user, name, port: Route(

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.records import User
-from state.roles import Roles
-from state.scopes import ADMIN, CONTAINERS, SELF, SUBSCOPES, WITHIN, expand, known, may, narrow
+from state.records.models import User
+from state.rights.roles import Roles
+from state.rights.scopes import ADMIN, CONTAINERS, SELF, SUBSCOPES, WITHIN, expand, known, may, narrow
 
 ANN = User(name="ann", created=1.0)
 ROOT = User(name="root", admin=True, created=1.0)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.config import Config
+from state.config.tables import Config
 from state.errors import ConfigError
-from state.faults import checked
-from state.settings import load
+from state.settings.checks import checked
+from state.settings.loader import load
 
 SHIPPED = Path(__file__).resolve().parents[2] / "gateway" / "commands" / "towpath.toml"
 

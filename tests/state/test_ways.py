@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.catalog import Association, Catalog, GpuCount, Grants, Limits, Partition, Qos
-from state.choices import choose
-from state.config import OptionConfig, ProfileConfig, ResourcesConfig
+from state.config.tables import OptionConfig, ProfileConfig, ResourcesConfig
 from state.errors import ChoicesError
-from state.limits import Way, limit
-from state.ways import Facts, names_of, ways, why_nothing
+from state.offer.catalog import Association, Catalog, GpuCount, Grants, Limits, Partition, Qos
+from state.offer.choices import choose
+from state.offer.combinations import Facts, names_of, ways, why_nothing
+from state.offer.limits import Way, limit
 
 FACTS = Facts(catalog=CATALOG, grants=ALICE, user="alice")
 DEFAULTS = {

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state.errors import StateUnavailableError
-from state.redis import Redis, _Server
-from state.wire import Address, Line
+from state.redis.client import Redis, _Server
+from state.redis.connection import Address, Line
 from tests.conftest import run
 
 

@@ -18,7 +18,7 @@ from gateway.auth.ldap.client import Connection, Entry, LdapError, Place, TooMan
 from gateway.auth.ldap.dn import escaped
 from gateway.auth.ldap.filters import either, filled, parsed, placeholders
 from gateway.auth.ldap.groups import MOST, names_of, walk
-from state.config import LdapConfig
+from state.config.tables import LdapConfig
 
 log = logging.getLogger("towpath.ldap")
 

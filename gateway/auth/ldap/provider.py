@@ -12,8 +12,8 @@ from gateway.auth.naming import shown
 from gateway.auth.proof import GoneError, Proven, UnsureError
 from gateway.auth.throttle import WRONG
 from gateway.auth.turns import Turns
-from portal.auth import Provider, RefusedError, UnansweredError
-from state.records import Standing
+from portal.site.sign_in import Provider, RefusedError, UnansweredError
+from state.records.models import Standing
 
 AT_ONCE: Final = 32
 WAITING: Final = 256

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gateway.auth.oidc.door import ALGORITHMS, Client, PublicKey, public_keys
 from gateway.auth.oidc.errors import AwayError, UnbelievableError
-from state.urls import is_private
+from state.config.urls import is_private
 
 log = logging.getLogger("towpath.sign-in")
 

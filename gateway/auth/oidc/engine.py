@@ -23,8 +23,8 @@ from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
 from gateway.auth.oidc.logout import Ended, check_logout_token
 from gateway.auth.oidc.presets import Preset
 from gateway.auth.oidc.profile import Profile
-from state.config import OidcConfig
-from state.records import Flow
+from state.config.tables import OidcConfig
+from state.records.models import Flow
 
 TOKEN_MAX: Final = 64 * 1024
 HINT_MAX: Final = 6 * 1024

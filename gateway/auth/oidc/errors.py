@@ -6,7 +6,7 @@ in its name, has written is in them. Refuses to know sentences for people (`gate
 
 from typing import Final
 
-from state.audit import plain
+from state.records.audit import plain
 
 LONGEST: Final = 600
 OTHERS_MAX: Final = 300

@@ -19,8 +19,8 @@ import msgspec
 from gateway.auth.cookies import CookieJar
 from gateway.auth.oidc.box import Box
 from gateway.auth.oidc.words import STALE
-from portal.auth import RefusedError
-from state.records import Flow
+from portal.site.sign_in import RefusedError
+from state.records.models import Flow
 from state.store.all import Store
 from state.store.credentials import digest
 

@@ -21,11 +21,11 @@ from gateway.auth.oidc.logout import Ended
 from gateway.auth.oidc.presets import PRESETS
 from gateway.auth.oidc.words import refusal
 from gateway.auth.proof import GoneError, Proven, UnsureError, as_before
-from portal.auth import Provider, RefusedError
-from state.config import OidcConfig, ProviderConfig
-from state.files import logo_name
+from portal.site.sign_in import Provider, RefusedError
+from state.config.tables import OidcConfig, ProviderConfig
 from state.names import as_listed
-from state.records import Flow, Standing
+from state.records.models import Flow, Standing
+from state.settings.files import logo_name
 
 log = logging.getLogger("towpath.sign-in")
 

@@ -6,7 +6,7 @@ Owns: the sentences. Refuses to know how it was found out. No secret and no text
 from typing import Final
 
 from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
-from portal.auth import RefusedError
+from portal.site.sign_in import RefusedError
 
 AGAIN: Final = "Try again."
 TELL: Final = "Try again; if it stays, tell the people who run this hub."

@@ -5,7 +5,7 @@ import asyncio
 from gateway.tunnel import Caller, Tunnel, TunnelOptions
 from gateway.tunnel.headers import ResponseHead
 from gateway.wire import Server
-from state.records import Endpoint, Route
+from state.records.models import Endpoint, Route
 from tests.gateway.tunnel_harness import Upstream, read_request
 from tests.ports import free_port
 

@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 
 from batch.authority import ensure
 from gateway.tunnel.identity import GatewayIdentity
-from state.config import Config
+from state.config.tables import Config
 from tests.batch.way_in import ATTEMPT, OTHER, Node
 from tests.gateway.tunnel_harness import Upstream, Worker, answers
 from tests.ports import free_port

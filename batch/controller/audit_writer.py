@@ -1,0 +1,215 @@
+"""The audit, written elsewhere: as JSON lines into a file, as RFC 5424 messages to syslog. And kept within its bounds.
+
+Owns: how an entry reaches a sink once, and what a sink that is away means. Refuses to know what an entry says. It runs
+in the leader's term: its position is a cursor in Redis, moved under the fencing token.
+
+A crash between writing and moving the cursor doubles nothing in a file, whose last line says how far it came. A
+datagram leaves no trace: there the cursor moves after every message, and the one that was just sent is sent again if
+the controller is killed at that instant; its `id` tells.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import socket
+import stat
+import time
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from state.config.tables import AuditConfig
+from state.errors import StateUnavailableError
+from state.records.audit import Entry, line, syslog
+from state.store.audit import AT_ONCE, Audit, position
+
+log = logging.getLogger("towpath.audit")
+
+WAIT_SECONDS: Final = 5.0
+TRIM_SECONDS: Final = 60.0
+BACK_OFF: Final = (0.5, 30.0)
+SEND_SECONDS: Final = 5.0
+TAIL: Final = 64 * 1024
+"""More than the longest line, in bytes."""
+DAY: Final = 24 * 3600.0
+
+
+class Sink(Protocol):
+    """Somewhere that entries are written. `name` is its cursor's; `most` entries are written at once."""
+
+    name: str
+    most: int
+
+    def write(self, entries: list[Entry]) -> None:
+        """Write them, in order; blocks. Raises OSError: none, or not all, may have been written."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+class File:
+    """JSON lines, appended (0600). It is opened for each write, so that it may be moved away (logrotate)."""
+
+    most = AT_ONCE
+
+    def __init__(self, path: str) -> None:
+        self.name = f"file {path}"
+        self._path = path
+
+    def write(self, entries: list[Entry]) -> None:
+        """See `Sink`. What the file has already is not written again; half a line of a crash is taken off."""
+        handle = os.open(
+            self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
+        )
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(f"{self._path} is not a file")
+            fcntl.flock(handle, fcntl.LOCK_EX)  # a leader that does not know yet that it is none
+            last = _last_written(handle)
+            rest = memoryview(b"".join(line(entry) for entry in entries if position(entry.id) > last))
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def close(self) -> None:
+        """Nothing is open between two writes."""
+
+
+class Syslog:
+    """Datagrams to a unix socket (such as /dev/log) or over UDP (RFC 5426)."""
+
+    most = 1
+
+    def __init__(self, url: str) -> None:
+        self.name = f"syslog {url}"
+        self._url = urlsplit(url)
+        self._host = socket.gethostname()
+        self._line: socket.socket | None = None
+
+    def write(self, entries: list[Entry]) -> None:
+        """See `Sink`."""
+        try:
+            if self._line is None:
+                self._line = self._connect()
+            for entry in entries:
+                self._line.send(syslog(entry, host=self._host, pid=os.getpid()))
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """The next write connects anew."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def _connect(self) -> socket.socket:
+        family: int = socket.AF_UNIX
+        address: Any = self._url.path
+        if self._url.scheme == "udp":
+            found = socket.getaddrinfo(self._url.hostname, self._url.port or 514, type=socket.SOCK_DGRAM)[0]
+            family, address = found[0], found[4]
+        made = socket.socket(family, socket.SOCK_DGRAM)
+        made.settimeout(SEND_SECONDS)
+        try:
+            made.connect(address)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+
+def sinks(config: AuditConfig) -> list[Sink]:
+    """What the configuration asks for."""
+    made: list[Sink] = []
+    if config.file:
+        made.append(File(config.file))
+    if config.syslog:
+        made.append(Syslog(config.syslog))
+    return made
+
+
+async def export(audit: Audit, sink: Sink, *, fence: int) -> None:
+    """Write what is noted to the sink, again and again, until cancelled. Raises FencedError for an older leader."""
+    try:
+        await _follow(audit, sink, fence)
+    finally:
+        sink.close()
+
+
+async def _follow(audit: Audit, sink: Sink, fence: int) -> None:
+    pause = BACK_OFF[0]
+    at = ""
+    while True:
+        try:
+            at = at or await audit.cursor(sink.name)
+            entries = await audit.after(at, timeout=WAIT_SECONDS)
+            for start in range(0, len(entries), sink.most):
+                at = await _whole(audit, sink, entries[start : start + sink.most], fence)
+            if pause != BACK_OFF[0]:
+                log.info("The audit is written to %s again.", sink.name)
+            pause = BACK_OFF[0]
+        except StateUnavailableError:
+            at = ""
+            await asyncio.sleep(BACK_OFF[0])
+        except OSError as error:
+            log.warning(
+                "The audit is not written to %s: %s. It waits in the store.", sink.name, error.strerror or error
+            )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, BACK_OFF[1])
+
+
+async def _whole(audit: Audit, sink: Sink, entries: list[Entry], fence: int) -> str:
+    """Write and move the cursor; the new position. An end of the term waits for both."""
+
+    async def both() -> str:
+        await asyncio.to_thread(sink.write, entries)
+        await audit.advance(sink.name, entries[-1].id, fence=fence)
+        return entries[-1].id
+
+    work = asyncio.ensure_future(both())
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        raise
+
+
+async def keep(audit: Audit, config: AuditConfig) -> None:
+    """Keep the stream within the configuration's bounds, until cancelled. Says so when a sink has not had what goes."""
+    readers = [sink.name for sink in sinks(config)]
+    while True:
+        try:
+            first = {reader: await _next(audit, reader) for reader in readers}
+            if await audit.trim(entries=config.entries, oldest=time.time() - config.days * DAY):
+                for reader in readers:
+                    if first[reader] and first[reader] != await _next(audit, reader):
+                        log.error("The audit has dropped entries that were not written to %s yet.", reader)
+        except StateUnavailableError:
+            pass  # the next time
+        await asyncio.sleep(TRIM_SECONDS)
+
+
+async def _next(audit: Audit, reader: str) -> str:
+    """The id of the first entry after a reader's cursor; `""`: none."""
+    entries = await audit.after(await audit.cursor(reader), most=1)
+    return entries[0].id if entries else ""
+
+
+def _last_written(handle: int) -> tuple[int, int]:
+    """The position that the file's last whole line tells; what follows that line is taken off."""
+    size = os.fstat(handle).st_size
+    tail = os.pread(handle, TAIL, max(0, size - TAIL))
+    whole = tail[: tail.rfind(b"\n") + 1]
+    if len(whole) < len(tail) and (whole or size <= TAIL):
+        os.ftruncate(handle, size - (len(tail) - len(whole)))
+    last = whole[:-1].rpartition(b"\n")[2]
+    try:
+        return position(str(msgspec.json.decode(last, type=dict).get("id", "")))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return (0, 0)

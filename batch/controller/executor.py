@@ -1,0 +1,250 @@
+"""The hands: each action of `batch.controller.reconcile` done, in the order of writes that docs/state.md gives.
+
+Owns: the submit's sequence, events with changes, what a failed call means. Refuses to decide.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+
+from msgspec.structs import replace
+
+from batch.contract import LauncherError, Passport
+from batch.controller.reconcile import Action, Adopt, Cancel, DropRoute, PublishRoute, Save, Settle, Submit
+from batch.controller.watcher import ClusterWatch
+from batch.jobs.hub_app import app_token
+from batch.jobs.job_builder import job_spec, with_secrets
+from state.config.addresses import base_path
+from state.config.tables import Config
+from state.errors import ConflictError, StateUnavailableError
+from state.names import server_key, server_path
+from state.records.audit import of_end
+from state.records.lifecycle import PROGRESS, advance
+from state.records.models import Event, JobRef, Reason, Route, Server, Status, User
+from state.store.all import Store
+
+log = logging.getLogger("towpath.controller")
+
+CANCEL_EVERY = 5.0
+SUBMIT_TRIES = 5
+
+
+class Place:
+    """What a job inherits of the hub: its environment, whether it is root's, what it is called, what it vouches for."""
+
+    __slots__ = ("as_root", "hostname", "own", "passport")
+
+    def __init__(
+        self,
+        own: Mapping[str, str],
+        *,
+        as_root: bool,
+        hostname: str = "",
+        passport: Callable[[str, int], Passport] | None = None,
+    ) -> None:
+        """`passport`: see `batch.jobs.job_builder.job_spec`; None: there is no cluster whose jobs run elsewhere."""
+        self.own = own
+        self.as_root = as_root
+        self.hostname = hostname
+        self.passport = passport
+
+
+class Hands:
+    """Acts for one term of leadership; every write carries its fencing token."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        watches: Mapping[str, ClusterWatch],
+        *,
+        fence: int,
+        place: Place,
+        fault: Callable[[str], None],
+    ) -> None:
+        """`fault` is called with the name of each crash point: tests kill the process there."""
+        self._store = store
+        self._config = config
+        self._watches = watches
+        self._fence = fence
+        self._place = place
+        self._fault = fault
+        self._base = base_path(config)
+        self._cancelled: dict[str, float] = {}
+        self.settled: set[str] = set()
+
+    async def act(self, server: Server | None, actions: list[Action]) -> bool:
+        """Do them in order; False: come back later. Raises StateUnavailableError, FencedError, ConflictError."""
+        for action in actions:
+            done = True
+            match action:
+                case Submit():
+                    assert server is not None  # only a record is submitted
+                    done = await self._submit(server)
+                case Cancel():
+                    done = await self._cancel(action)
+                case Save(server=record, message=message):
+                    await self._save(record, message)
+                    self._fault("after-save")
+                case PublishRoute(server=record):
+                    await self.publish(record)
+                case DropRoute(server=record):
+                    await self._store.feed.drop_route(self._prefix(record), attempt=record.attempt)
+                case Adopt(server=record, message=message):
+                    await self._adopt(record, message)
+                case Settle():
+                    assert server is not None  # only a record is settled
+                    await self._end_tokens(server)
+                    self.settled.add(server_key(server.user, server.name))
+            if not done:
+                return False
+        return True
+
+    async def _adopt(self, record: Server, message: str) -> None:
+        await self._store.users.add(User(name=record.user, created=time.time()))
+        if record.token_hash:  # its app goes on with the token that it has
+            await self._store.tokens.keep(app_token(record, now=time.time()), record.token_hash)
+        await self._save(record, message, marked=False)
+
+    async def _save(self, server: Server, message: str, *, marked: bool = True) -> Server:
+        """Save. What is marked already is looked at again at every tick and change of its job: no need to wake us.
+
+        `marked` False: the record that is replaced may have ended, or there is none.
+        """
+        event = None
+        if message:
+            event = Event(
+                attempt=server.attempt,
+                time=time.time(),
+                status=server.status,
+                message=message,
+                progress=PROGRESS[server.status],
+            )
+            log.info("%s is %s: %s", server_key(server.user, server.name), server.status, message)
+        saved = await self._store.servers.save(server, event=event, fence=self._fence, marked=marked, wake=not marked)
+        if not saved.active:
+            await self._note_end(saved)
+        return saved
+
+    async def _note_end(self, server: Server) -> None:
+        try:
+            await self._store.audit.note(of_end(server, time=time.time(), by="controller"))
+        except StateUnavailableError:
+            log.warning("%s: its end is not noted, for the store is away.", server_key(server.user, server.name))
+
+    async def _submit(self, server: Server) -> bool:
+        watch = self._watches.get(server.cluster)
+        profile = self._config.profile_named(server.profile)
+        if watch is None or profile is None:
+            missing = f"cluster {server.cluster!r}" if watch is None else f"profile {server.profile!r}"
+            await self._fail(server, "config", f"There is no {missing} any more.", "Choose again what to start.")
+            return True
+        # Only who has saved this secret, under the fencing token, submits: without one nobody has.
+        again = bool(server.report_hash)
+        token = secrets.token_urlsafe(32)
+        api_token = await self._api_token(server) if profile.app == "jupyterhub" else ""
+        server = with_secrets(server, profile, token=token, secret=secrets.token_urlsafe(32), api_token=api_token)
+        server = await self._save(server, "")
+        self._fault("before-submit")
+        spec = job_spec(
+            server,
+            profile,
+            self._config,
+            token=token,
+            api_token=api_token,
+            own=self._place.own,
+            as_root=self._place.as_root,
+            hostname=self._place.hostname,
+            passport=self._place.passport,
+            again=again,
+        )
+        try:
+            job = await watch.launcher.submit(spec)
+        except LauncherError as error:
+            log.warning("%s: the submit failed: %s", server_key(server.user, server.name), error)
+            if error.transient:
+                watch.look()
+                return False
+            await self._fail(server, error.code, str(error), error.hint, error.field)
+            return True
+        self._fault("after-submit")
+        watch.submitted(server.attempt)
+        await self._note_job(server, job)
+        self._fault("after-save")
+        return True
+
+    async def _api_token(self, server: Server) -> str:
+        """A fresh API token for the app of this attempt (JupyterHub's role `server`); it ends with the attempt."""
+        return await self._store.tokens.issue(app_token(server, now=time.time()))
+
+    async def _note_job(self, server: Server, job: JobRef) -> None:
+        """Save where the job is. The record may have moved on meanwhile: a quick app, an impatient user."""
+        now: Server | None = server
+        for _ in range(SUBMIT_TRIES):
+            if now is None or now.attempt != server.attempt or not now.active:
+                return  # the poll shows the job, and what is to be done about it
+            try:
+                if now.status is Status.REQUESTED:
+                    queued = advance(now, Status.QUEUED, now=time.time(), job=job)
+                    await self._save(queued, f"Submitted to {server.cluster}.")
+                elif now.job != job:
+                    await self._save(replace(now, job=job), "")
+            except ConflictError:
+                now = await self._store.servers.get(server.user, server.name)
+            else:
+                return
+
+    async def _end_tokens(self, server: Server) -> None:
+        """The app is gone, and so are its API tokens: one for each time that this attempt was submitted."""
+        profile = self._config.profile_named(server.profile)
+        if server.token_hash or (profile is not None and profile.app == "jupyterhub"):
+            for token in await self._store.tokens.of_user(server.user):
+                if token.attempt == server.attempt:
+                    await self._store.tokens.revoke(token.user, token.id)
+
+    async def _fail(self, server: Server, code: str, message: str, hint: str, field: str = "") -> None:
+        reason = Reason(code=code, message=message, hint=hint, field=field)
+        await self._save(advance(server, Status.FAILED, now=time.time(), reason=reason), message)
+
+    async def _cancel(self, action: Cancel) -> bool:
+        watch = self._watches.get(action.cluster)
+        if watch is None or time.monotonic() - self._cancelled.get(action.attempt, -CANCEL_EVERY) < CANCEL_EVERY:
+            return True
+        self._fault("before-cancel")
+        try:
+            await watch.launcher.cancel(action.job, action.attempt)
+        except LauncherError as error:
+            log.warning("%s: the cancel failed: %s", action.attempt, error)
+            return False
+        self._cancelled[action.attempt] = time.monotonic()
+        self._fault("after-cancel")
+        watch.submitted(action.attempt)
+        return True
+
+    async def publish(self, server: Server) -> None:
+        """Publish the route of a ready server, and take it back should the server not be ready any more."""
+        assert server.endpoint is not None  # ready records have one
+        await self._store.feed.set_route(route_of(server, self._base))
+        # A stop may have dropped the route between the save and this.
+        now = await self._store.servers.get(server.user, server.name)
+        if now is None or now.attempt != server.attempt or now.status is not Status.READY:
+            await self._store.feed.drop_route(self._prefix(server), attempt=server.attempt)
+
+    def _prefix(self, server: Server) -> str:
+        return server_path(self._base, server.user, server.name)
+
+
+def route_of(server: Server, base: str) -> Route:
+    """The route of a ready server."""
+    assert server.endpoint is not None  # ready records have one
+    return Route(
+        prefix=server_path(base, server.user, server.name),
+        user=server.user,
+        name=server.name,
+        attempt=server.attempt,
+        endpoint=server.endpoint,
+        credential=server.credential,
+        strip=server.strip_prefix,
+        hub_app=bool(server.token_hash),
+    )

@@ -1,0 +1,274 @@
+"""One term of leadership: from the lease to its loss.
+
+Owns: the tasks of a term (renewing, wake-ups, scans, polls, catalogs, the dispatch of work) and the comparison of
+routes with ready servers. Refuses to decide about a server (`batch.controller.reconcile`) and to act
+(`batch.controller.executor`).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from batch.contract import Launcher
+from batch.controller.audit_writer import export, keep, sinks
+from batch.controller.catalog_refresh import refresh
+from batch.controller.end_reasons import told
+from batch.controller.executor import Hands, Place, route_of
+from batch.controller.poll_schedule import stage_of
+from batch.controller.reconcile import Action, Sight, orphan, reconcile
+from batch.controller.watcher import ClusterWatch
+from batch.controller.workqueue import Desk
+from state.config.addresses import base_path
+from state.config.tables import Config
+from state.errors import ConflictError, FencedError, StateUnavailableError
+from state.names import server_key
+from state.records.models import Route, Server, Status, Target
+from state.store.all import Store
+
+log = logging.getLogger("towpath.controller")
+
+LEASE: Final = "controller"
+LEASE_SECONDS: Final = 10.0
+RENEW_SECONDS: Final = 3.0
+SCAN_SECONDS: Final = 10.0
+WORK_SECONDS: Final = 5.0
+AT_ONCE: Final = 32
+OUTAGE_PAUSE: Final = 0.3
+OVER_SECONDS: Final = 3600.0
+"""How long an attempt that is over is remembered, when its cluster shows it no more."""
+
+
+class LeaseLostError(Exception):
+    """Another controller leads, or may."""
+
+
+class Means(Struct, frozen=True, kw_only=True):
+    """What a term works with."""
+
+    store: Store
+    config: Config
+    launchers: Mapping[str, Launcher]
+    place: Place
+    fault: Callable[[str], None]
+
+
+class Term:
+    """One term, under one fencing token."""
+
+    def __init__(self, means: Means, *, holder: str, fence: int) -> None:
+        self._store = means.store
+        self._audit = means.config.audit
+        self._holder = holder
+        self._fence = fence
+        self._base = base_path(means.config)
+        self._windows = {cluster.name: float(cluster.start_window) for cluster in means.config.cluster}
+        self._tick = min((cluster.tick for cluster in means.config.cluster), default=1.0)
+        self._desk = Desk(at_once=AT_ONCE)
+        self._again = {cluster.name: asyncio.Event() for cluster in means.config.cluster}
+        self._watches = {
+            cluster.name: ClusterWatch(cluster, means.launchers[cluster.name], self._desk.put, self._back(cluster.name))
+            for cluster in means.config.cluster
+            if cluster.name in means.launchers
+        }
+        self._hands = Hands(means.store, means.config, self._watches, fence=fence, place=means.place, fault=means.fault)
+        self._moving: set[str] = set()
+        self._unused: dict[str, int] = {}
+        self._over: dict[str, float] = {}  # attempt → when its record last said that it is over, or is to be
+        self._group = asyncio.TaskGroup()
+
+    async def run(self) -> None:
+        """Lead until cancelled. Raises LeaseLostError."""
+        try:
+            async with self._group as group:
+                group.create_task(self._renew())
+                group.create_task(self._follow())
+                group.create_task(self._scan())
+                group.create_task(self._revisit())
+                group.create_task(self._dispatch())
+                group.create_task(keep(self._store.audit, self._audit))
+                for sink in sinks(self._audit):
+                    group.create_task(export(self._store.audit, sink, fence=self._fence))
+                for watch in self._watches.values():
+                    group.create_task(watch.run())
+                    group.create_task(
+                        refresh(
+                            self._store.catalogs,
+                            watch.config,
+                            watch.launcher,
+                            fence=self._fence,
+                            again=self._again[watch.config.name],
+                        )
+                    )
+        except BaseExceptionGroup as group:
+            if group.split((FencedError, LeaseLostError))[1] is None:
+                raise LeaseLostError("Another controller leads.") from group
+            raise
+        finally:
+            self._desk.close()
+
+    def _back(self, cluster: str) -> Callable[[], None]:
+        """What to do when a cluster answers again: everything that waited for it."""
+
+        def back() -> None:
+            self._desk.retry()
+            self._again[cluster].set()
+
+        return back
+
+    async def _renew(self) -> None:
+        loop = asyncio.get_running_loop()
+        held = loop.time()
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                asked = loop.time()
+                if not await self._store.leases.renew(LEASE, self._holder, self._fence, seconds=LEASE_SECONDS):
+                    raise LeaseLostError("The lease is another's.")
+                held = asked
+            except StateUnavailableError as error:
+                if loop.time() - held > LEASE_SECONDS:
+                    raise LeaseLostError("The lease could not be renewed in time.") from error
+
+    async def _follow(self) -> None:
+        position = "$"
+        while True:
+            try:
+                position, keys = await self._store.servers.work(position, timeout=WORK_SECONDS)
+            except StateUnavailableError:
+                await asyncio.sleep(OUTAGE_PAUSE)
+                continue
+            for key in keys:
+                self._desk.put(key)
+
+    async def _scan(self) -> None:
+        """Look at everything that is active: wake-ups may be lost, routes may be missing."""
+        while True:
+            try:
+                await self._scan_once()
+            except StateUnavailableError:
+                await asyncio.sleep(OUTAGE_PAUSE)
+                continue
+            await asyncio.sleep(SCAN_SECONDS)
+
+    async def _scan_once(self) -> None:
+        marks = await self._store.servers.active()
+        records = await self._store.servers.many(list(marks))
+        await self._settle(marks, records)
+        self._forget()
+        for key in marks:
+            self._desk.put(key)
+        snapshot = await self._store.feed.snapshot()
+        wanted, stray = mend(records.values(), snapshot.routes, self._base)
+        for server in wanted:
+            log.info("The route of %s was missing.", server_key(server.user, server.name))
+            await self._hands.publish(server)
+        for route in stray:
+            key = server_key(route.user, route.name)
+            held = records.get(key) or await self._store.servers.get(route.user, route.name)
+            if held is None or held.status is not Status.READY or held.attempt != route.attempt:
+                await self._store.feed.drop_route(route.prefix, attempt=route.attempt)
+
+    def _forget(self) -> None:
+        """What is over for long, and shown nowhere."""
+        now = time.time()
+        self._over = {
+            attempt: at
+            for attempt, at in self._over.items()
+            if now - at < OVER_SECONDS or any(watch.shows(attempt) for watch in self._watches.values())
+        }
+
+    async def _settle(self, marks: Mapping[str, int], records: Mapping[str, Server]) -> None:
+        """Take off the list what is done with: the record was read after its mark, so a new start is not missed.
+
+        A mark is written before its record: one without a record goes when it is still so at the next scan.
+        """
+        unused = {key: mark for key, mark in marks.items() if key not in records}
+        for key, mark in unused.items():
+            if self._unused.get(key) == mark:
+                await self._store.servers.settle(key, mark)
+        self._unused = unused
+        for key in self._hands.settled & marks.keys():
+            if key in records and not records[key].active:
+                await self._store.servers.settle(key, marks[key])
+        self._hands.settled.clear()
+
+    async def _revisit(self) -> None:
+        """Look at what is on its way at every tick: start windows and cancels have their time."""
+        while True:
+            await asyncio.sleep(self._tick)
+            for key in list(self._moving):
+                self._desk.put(key)
+
+    async def _dispatch(self) -> None:
+        while True:
+            keys = await self._desk.take()
+            try:
+                records = await self._store.servers.many(keys)
+            except StateUnavailableError:
+                await asyncio.sleep(OUTAGE_PAUSE)
+                for key in keys:
+                    self._desk.put(key)
+                continue
+            for key in keys:
+                server = records.get(key)
+                actions = self._decide(key, server)
+                if actions:
+                    self._group.create_task(self._desk.work(key, self._task(key, server, actions)))
+
+    def _decide(self, key: str, server: Server | None) -> list[Action]:
+        now = time.time()
+        actions: list[Action] = []
+        self._moving.discard(key)
+        if server is not None:
+            if not server.active or server.target is Target.STOPPED:
+                self._over[server.attempt] = now
+            watch = self._watches.get(server.cluster)
+            # A cluster that is no longer configured has no jobs that we could speak of: a stop there is done.
+            gone = Sight(fresh=server.target is Target.STOPPED)
+            sight = watch.sight(server.attempt) if watch else gone
+            if watch:
+                watch.follow(key, server.attempt, stage_of(server, sight))
+            actions = reconcile(server, sight, now=now, window=self._windows.get(server.cluster, 0.0))
+            if server.active and (server.status is not Status.READY or server.target is Target.STOPPED or told(server)):
+                self._moving.add(key)
+        else:
+            for watch in self._watches.values():
+                watch.follow(key, "", None)
+        for name, watch in self._watches.items():
+            for view in watch.of_key(key):
+                actions = [*actions, *orphan(view, server, cluster=name, now=now, over=view.attempt in self._over)]
+        return actions
+
+    def _task(self, key: str, server: Server | None, actions: list[Action]) -> Callable[[], Coroutine[Any, Any, bool]]:
+        async def task() -> bool:
+            try:
+                return await self._hands.act(server, actions)
+            except ConflictError:  # somebody else was faster: decide anew
+                self._desk.put(key)
+                return True
+            except StateUnavailableError:
+                return False
+            except FencedError:
+                raise
+            except Exception:
+                log.exception("%s: an action failed", key)
+                return False
+
+        return task
+
+
+def mend(servers: Iterable[Server], routes: Iterable[Route], base: str) -> tuple[list[Server], list[Route]]:
+    """Ready servers whose route is missing or another, and routes that no ready server has. Pure."""
+    ready = {
+        route_of(server, base).prefix: server
+        for server in servers
+        if server.status is Status.READY and server.target is Target.READY and not told(server)
+    }
+    table = {route.prefix: route for route in routes}
+    missing = [server for prefix, server in ready.items() if table.get(prefix) != route_of(server, base)]
+    stray = [route for prefix, route in table.items() if prefix not in ready]
+    return missing, stray

@@ -1,0 +1,184 @@
+"""Watching one cluster: one poll for all of its jobs, as often as is worth it.
+
+Owns: the polls, what the last finished one showed, since when an attempt is absent and the cluster silent, and what is
+wished for (`batch.controller.poll_schedule` says when that makes a poll due). Refuses to know records and what follows
+from a view.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from msgspec.structs import replace
+
+from batch.contract import JobView, Launcher, LauncherError
+from batch.controller.poll_schedule import GAPS, HERE, Stage, Wish, next_look, stage_of
+from batch.controller.reconcile import Sight
+from state.config.tables import ClusterConfig
+from state.names import server_key
+
+log = logging.getLogger("towpath.watch")
+
+LATENCY_SHARE: Final = 5
+"""A poll that takes a second is made every five seconds at most."""
+LONGEST_BACK_OFF: Final = 15.0
+"""One request in so long is no burden on a scheduler that comes back, and people wait for it."""
+
+
+class ClusterWatch:
+    """The view of one cluster. Times are the loop's."""
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        launcher: Launcher,
+        changed: Callable[[str], None],
+        recovered: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`changed` is called with the key of each server whose job looks different than before.
+
+        `recovered` is called when the cluster answers again after it did not.
+        """
+        self.config = config
+        self.launcher = launcher
+        self._changed = changed
+        self._recovered = recovered
+        self._views: Mapping[str, JobView] = {}
+        self._by_key: dict[str, list[JobView]] = {}
+        self._began: float | None = None  # of the last finished poll
+        self._as_of = 0.0  # the same, by the calendar
+        self._submitted: dict[str, float] = {}
+        self._absent: dict[str, float] = {}  # attempt → when the first poll began that should have shown it
+        self._failing_since: float | None = None
+        self._failures = 0
+        self._latency = 0.0
+        self._last = 0.0  # when the last poll began, finished or not
+        self._gaps = HERE if config.kind == "local" else GAPS
+        self._wishes: dict[str, Wish] = {}  # of servers, by their keys
+        self._others: dict[str, Wish] = {}  # of jobs that no wish is about, by their attempts
+        self._wanted = False
+        self._poke = asyncio.Event()
+
+    def sight(self, attempt: str) -> Sight:
+        """What is known of one attempt."""
+        now = asyncio.get_running_loop().time()
+        down = now - self._failing_since if self._failing_since is not None else 0.0
+        view = self._views.get(attempt)
+        fresh = self._began is not None and self._failing_since is None
+        fresh = fresh and (self._began or 0.0) > self._submitted.get(attempt, -1.0)
+        if view is not None or not fresh:
+            self._absent.pop(attempt, None)
+            return Sight(view=view, fresh=fresh, down_for=down, as_of=self._as_of)
+        began = self._began or 0.0
+        return Sight(fresh=True, absent_for=began - self._absent.setdefault(attempt, began))
+
+    def of_key(self, key: str) -> list[JobView]:
+        """All jobs of one server, of whatever attempt."""
+        return self._by_key.get(key, [])
+
+    def shows(self, attempt: str) -> bool:
+        """Whether the last poll showed this attempt."""
+        return attempt in self._views
+
+    def submitted(self, attempt: str) -> None:
+        """A submit or a cancel has just been done: polls from before say nothing about it."""
+        self._submitted[attempt] = asyncio.get_running_loop().time()
+
+    def follow(self, key: str, attempt: str, stage: Stage | None) -> None:
+        """What is waited for of a server's job; None: nothing. The same again changes nothing."""
+        if stage is None:
+            self._wishes.pop(key, None)
+            return
+        held = self._wishes.get(key)
+        if held is not None and (held.attempt, held.stage) == (attempt, stage):
+            return
+        now = asyncio.get_running_loop().time()
+        since = self._submitted.get(attempt, now) if stage is Stage.SUBMITTED else now
+        self._wishes[key] = Wish(attempt=attempt, stage=stage, since=since)
+        self._poke.set()
+
+    def look(self) -> None:
+        """Something went wrong that a poll may tell more about: make one as soon as may be."""
+        self._wanted = True
+        self._poke.set()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = self._last = loop.time()
+            await self._poll(began)
+            self._latency = loop.time() - began
+            while (wait := began + self._pause() - loop.time()) > 0:
+                self._poke.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._poke.wait()
+
+    def _pause(self) -> float:
+        """Seconds from the beginning of the last poll to the next."""
+        tick = self.config.tick
+        least = max(tick, LATENCY_SHARE * self._latency)
+        if self._failures:
+            return self._latency + max(tick, min(tick * 2.0**self._failures, LONGEST_BACK_OFF))
+        if self._wanted:
+            return least
+        last = self._last
+        wishes = (*self._wishes.values(), *self._others.values())
+        return max(least, next_look(wishes, last=last, tick=tick, gaps=self._gaps) - last)
+
+    async def _poll(self, began: float) -> None:
+        as_of = time.time()
+        self._wanted = False
+        try:
+            views = await self.launcher.poll()
+        except Exception as error:  # another's launcher may break its word
+            if not isinstance(error, LauncherError):
+                log.exception("The launcher of %s broke its contract.", self.config.name)
+            self._failures += 1
+            if self._failing_since is None:
+                self._failing_since = began
+            log.warning("%s does not answer: %s", self.config.name, error)
+            return
+        if self._failures:
+            self._recovered()
+        self._failures, self._failing_since, self._began, self._as_of = 0, None, began, as_of
+        self._submitted = {attempt: at for attempt, at in self._submitted.items() if at >= began}
+        self._take(views, began)
+
+    def _take(self, views: Mapping[str, JobView], began: float) -> None:
+        """Keep what was shown, and tell what differs from before."""
+        before, self._views = self._views, views
+        self._absent = {attempt: at for attempt, at in self._absent.items() if attempt not in views}
+        self._by_key = {}
+        for view in views.values():
+            self._by_key.setdefault(server_key(view.user, view.server), []).append(view)
+        self._count(views, began)
+        for attempt, view in views.items():
+            old = before.get(attempt)
+            if old is not view and old != view and not (old is None and view.state.final):
+                self._changed(server_key(view.user, view.server))
+        for attempt, view in before.items():
+            if attempt not in views:
+                self._changed(server_key(view.user, view.server))
+
+    def _count(self, views: Mapping[str, JobView], began: float) -> None:
+        """One more look for each wish; and one wish for each job that no server's is about."""
+        for key, wish in self._wishes.items():
+            if wish.since <= began:
+                self._wishes[key] = replace(wish, looks=wish.looks + 1)
+            if wish.attempt not in views:
+                self._changed(key)  # that it is not there may be what was waited for
+        followed = {wish.attempt for wish in self._wishes.values()}
+        others = {}
+        for attempt, view in views.items():
+            stage = None if attempt in followed else stage_of(None, Sight(view=view))
+            held = self._others.get(attempt)
+            if stage is not None:
+                same = held is not None and held.stage is stage
+                looks = held.looks + 1 if same and held is not None else 0
+                others[attempt] = Wish(attempt=attempt, stage=stage, since=began, looks=looks)
+        self._others = others

@@ -1,0 +1,1 @@
+"""From a server's choices to a JobSpec."""

@@ -1,0 +1,77 @@
+"""What JupyterHub tells a single-user server, for profiles whose `app` is `jupyterhub`.
+
+Owns: its command, its `JUPYTERHUB_*` environment, and what its API token may do. Pure. Refuses to know launchers and
+Redis.
+
+Source: JupyterHub 6.1 (`Spawner.get_env`, the role `server`; field.md C4). The starter fills in JUPYTERHUB_SERVICE_URL,
+because only on the node it is known where the app listens.
+"""
+
+import json
+import secrets
+from typing import Final
+
+from batch.contract import Resources
+from state.config.addresses import api_url, base_path, public_url
+from state.config.origins import origin_of
+from state.config.tables import Config, ProfileConfig
+from state.names import escape, server_key, server_path
+from state.records.models import Server, Token
+from state.rights import oauth_clients
+
+SINGLEUSER: Final = (
+    "jupyterhub-singleuser",
+    "--ServerApp.sock={socket}",
+    "--ServerApp.sock_mode=0600",
+)
+"""JupyterHub's own, on a socket. What else it needs comes by the environment."""
+
+
+def app_token(server: Server, *, now: float) -> Token:
+    """The API token of an attempt's app: JupyterHub's role `server`."""
+    key = server_key(server.user, server.name)
+    return Token(
+        id=secrets.token_hex(8),
+        user=server.user,
+        scopes=(f"access:servers!server={key}", f"users:activity!user={server.user}"),
+        note=f"The server {key}",
+        created=now,
+        attempt=server.attempt,
+    )
+
+
+def hub_environment(
+    server: Server, profile: ProfileConfig, config: Config, asks: Resources, *, api_token: str, elsewhere: bool
+) -> dict[str, str]:
+    """The variables for this server. `asks`: what its job asks for, which is its limit where a scheduler keeps it."""
+    base = base_path(config)
+    prefix = server_path(base, server.user, server.name)
+    api = api_url(config, elsewhere=elsewhere)
+    public = public_url(config)
+    origin = origin_of(config.gateway, server.user)
+    access = json.dumps(
+        [f"access:servers!server={server_key(server.user, server.name)}", f"access:servers!user={server.user}"]
+    )
+    limits: dict[str, str] = {}
+    if elsewhere and asks.memory:
+        limits |= {"MEM_LIMIT": str(asks.memory), "MEM_GUARANTEE": str(asks.memory)}
+    if elsewhere and asks.cores:
+        limits |= {"CPU_LIMIT": str(float(asks.cores)), "CPU_GUARANTEE": str(float(asks.cores))}
+    return limits | {
+        "JUPYTERHUB_API_TOKEN": api_token,
+        "JPY_API_TOKEN": api_token,
+        "JUPYTERHUB_API_URL": api,
+        "JUPYTERHUB_ACTIVITY_URL": f"{api}/users/{escape(server.user)}/activity",
+        "JUPYTERHUB_SERVICE_URL": prefix,
+        "JUPYTERHUB_HOST": public if origin else "",
+        "JUPYTERHUB_CLIENT_ID": oauth_clients.of_server(server.user, server.name),
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": origin + oauth_clients.callback(prefix),
+        "JUPYTERHUB_OAUTH_SCOPES": access,
+        "JUPYTERHUB_OAUTH_ACCESS_SCOPES": access,
+        "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": "[]",
+        "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "0",
+        "JUPYTERHUB_PUBLIC_URL": (origin or public) + prefix,
+        "JUPYTERHUB_PUBLIC_HUB_URL": f"{public}{base}hub/",
+        "JUPYTERHUB_DEFAULT_URL": "/" + profile.default_path.lstrip("/"),
+        "JUPYTERHUB_ADMIN_ACCESS": "1",
+    }

@@ -1,0 +1,205 @@
+"""From a server's record to the job that runs it.
+
+Owns: the command, the environment, the secrets, the resources and the setup of a job. Pure: what the hub's own
+environment holds is an argument. Refuses to know launchers and Redis.
+
+Sources: JupyterHub 6.1 (names of variables, field.md C4), Jupyter Server 2 (`ServerApp.sock`, `JUPYTER_TOKEN`).
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from msgspec.structs import replace
+
+from batch.contract import JobSpec, Passport, Resources, Setup
+from batch.jobs.hub_app import SINGLEUSER, hub_environment
+from state.config.addresses import EVERYWHERE, base_path, in_url, own_url
+from state.config.tables import Config, ProfileConfig
+from state.names import server_path
+from state.offer.option_kinds import COUNTED, KINDS, amount, asked, fixed
+from state.records.models import Server
+
+JUPYTERLAB: Final = (
+    "jupyter",
+    "lab",
+    "--no-browser",
+    "--ServerApp.sock={socket}",
+    "--ServerApp.sock_mode=0600",
+    "--ServerApp.base_url={base_path}",
+    "--ServerApp.port_retries=0",
+    "--ServerApp.allow_remote_access=True",
+    "--ServerApp.root_dir={home}",
+)
+"""Stock JupyterLab. Its token comes by JUPYTER_TOKEN: an argv is for everybody to read."""
+
+INHERITED: Final = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"})
+REPORT_PATH: Final = "hub/api/towpath/report"
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def report_urls(config: Config, *, elsewhere: bool = False, hostname: str = "") -> tuple[str, ...]:
+    """Where a job reports to: `internal_url`, or this machine's own address of the gateway.
+
+    `elsewhere`: a job on another machine, which reports to the listener for reports where there is one. `hostname`:
+    what this machine is called there, should that listener be on all of its addresses.
+    """
+    gateway = config.gateway
+    path = base_path(config) + REPORT_PATH
+    if gateway.internal_url:
+        return (gateway.internal_url.rstrip("/") + path,)
+    if elsewhere and gateway.report_port:
+        host = gateway.report_host or gateway.host
+        host = hostname if hostname and host in EVERYWHERE else EVERYWHERE.get(host, host)
+        return (f"https://{in_url(host)}:{gateway.report_port}{path}",)
+    return (own_url(config) + path,)
+
+
+def resources(server: Server, profile: ProfileConfig) -> Resources:
+    """What the job asks for: what was picked, and where nothing was, what the profile says."""
+    values = {kind: fixed(profile.resources, kind) for kind in KINDS}
+    for kind, (name, _) in asked(profile).items():
+        picked = server.choices.get(name)
+        value = amount(kind, picked) if kind in COUNTED else picked or None
+        if value is not None:
+            values[kind] = value
+    if values["gpus"] == 0:
+        values["gpu"] = None
+    return Resources(
+        partition=values["partition"] or "",
+        account=values["account"] or "",
+        qos=values["qos"] or "",
+        reservation=values["reservation"] or "",
+        constraint=values["constraint"] or "",
+        gpu_type=values["gpu"] or "",
+        gpus=values["gpus"],
+        cores=values["cores"],
+        memory=values["memory"],
+        walltime=values["walltime"],
+        nodes=values["nodes"],
+        signal=profile.resources.signal,
+        warning_signal=profile.resources.warning_signal,
+        more=tuple(sorted(profile.resources.sbatch.items())),
+    )
+
+
+def _setup(profile: ProfileConfig, values: Mapping[str, str]) -> Setup:
+    """What makes the app available. The prologue is the admin's shell: nothing is filled into it."""
+    setup = profile.setup
+    return Setup(
+        modules=tuple(fill(module, values) for module in setup.modules),
+        prologue=setup.prologue,
+        conda=fill(setup.conda, values),
+        venv=fill(setup.venv, values),
+        image=fill(setup.image, values),
+        binds=tuple(fill(bind, values) for bind in setup.binds),
+    )
+
+
+def with_secrets(server: Server, profile: ProfileConfig, *, token: str, secret: str, api_token: str = "") -> Server:
+    """The record as it is saved before a submit.
+
+    `token`: the fresh report token, kept as its SHA-256. `secret`: the app's fresh secret; one that is already in
+    the record stays, because a submit whose answer was lost may have used it. `api_token`: of an app of JupyterHub's.
+    """
+    credential = server.credential
+    if profile.app == "jupyter" and not credential:
+        credential = f"token {secret}"
+    return replace(server, report_hash=_sha256(token), credential=credential, token_hash=_sha256(api_token))
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest() if secret else ""
+
+
+def job_spec(
+    server: Server,
+    profile: ProfileConfig,
+    config: Config,
+    *,
+    token: str,
+    own: Mapping[str, str],
+    api_token: str = "",
+    as_root: bool = False,
+    hostname: str = "",
+    passport: Callable[[str, int], Passport] | None = None,
+    again: bool = True,
+) -> JobSpec:
+    """The job of this attempt. `server` comes from `with_secrets` with the same `token`.
+
+    `own` is the hub's environment: on a `local` cluster PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_* and TZ of it go
+    on, nothing else. On others the job runs elsewhere as its user, and nothing of it does: {home} stays as it is, and
+    so do {socket} and {port} everywhere: the starter fills them in on the node. `api_token`: of `with_secrets`.
+    `as_root`: the job runs as root, which
+    JupyterLab wants to be told. `passport`: attempt and walltime (seconds; 0: not known) → what a job elsewhere proves
+    itself with. `again`: it may have been submitted before.
+    """
+    cluster = next((cluster for cluster in config.cluster if cluster.name == server.cluster), None)
+    elsewhere = cluster is not None and cluster.kind != "local"
+    base = base_path(config)
+    prefix = server_path(base, server.user, server.name)
+    secret = server.credential.removeprefix("token ") if server.credential else ""
+    home = own.get("HOME", "/")
+    environment = {name: value for name, value in own.items() if name in INHERITED or name.startswith("LC_")}
+    if elsewhere:
+        environment = {}
+    values = {
+        "base_path": prefix,
+        "user": server.user,
+        "server": server.name,
+        **({} if elsewhere else {"home": home}),
+        **{f"option_{name}": _text(value) for name, value in server.choices.items()},
+    }
+    environment |= {name: fill(value, values) for name, value in profile.environment.items()}
+    environment |= {
+        "JUPYTERHUB_USER": server.user,
+        "JUPYTERHUB_SERVER_NAME": server.name,
+        "JUPYTERHUB_BASE_URL": base,
+        "JUPYTERHUB_SERVICE_PREFIX": prefix,
+        "TOWPATH_USER": server.user,
+        "TOWPATH_SERVER": server.name,
+        "TOWPATH_ATTEMPT": server.attempt,
+        "TOWPATH_BASE_PATH": prefix,
+        "TOWPATH_CLUSTER": server.cluster,
+        "TOWPATH_PROFILE": server.profile,
+    }
+    if profile.app == "jupyter" and secret:
+        environment["JUPYTER_TOKEN"] = secret
+    asks = resources(server, profile)
+    if profile.app == "jupyterhub":
+        environment |= hub_environment(server, profile, config, asks, api_token=api_token, elsewhere=elsewhere)
+    usual = SINGLEUSER if profile.app == "jupyterhub" else JUPYTERLAB
+    command = profile.command or (*usual, *(("--allow-root",) if as_root and not elsewhere else ()))
+    return JobSpec(
+        attempt=server.attempt,
+        user=server.user,
+        server=server.name,
+        command=tuple(fill(part, values) for part in command),
+        environment=environment,
+        directory="~/" if elsewhere else home,
+        base_path=prefix,
+        hub_urls=report_urls(config, elsewhere=elsewhere, hostname=hostname),
+        report_token=token,
+        secrets=tuple(one for one in (token, secret, api_token) if one),
+        start_window=float(cluster.start_window if cluster else 300),
+        record=server,
+        resources=asks,
+        setup=_setup(profile, values),
+        passport=passport(server.attempt, asks.walltime or 0) if passport is not None and elsewhere else None,
+        again=again,
+    )
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """The template with its placeholders filled in, once: a value is never read as a template.
+
+    What has no value stays as it is ({socket} and {port} are for the starter).
+    """
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""The launcher for the hub's own machine."""

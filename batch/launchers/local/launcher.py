@@ -1,0 +1,301 @@
+"""The `local` cluster: each server is a session of processes on this machine.
+
+Owns: starting the starter so that it outlives us, finding it again by attempt, start time and boot, ending it.
+Refuses to know servers. There are no resource limits here; the machine's own rule.
+
+A submit is: folder, lock, spec.json, process, job.json, in this order. A crash after any of them leaves a folder
+from which the next submit goes on, and the lock, which the starter inherits, lets through one process only. The
+process is a fork of one that has read the starter already (`batch.launchers.local.forks`).
+"""
+
+import asyncio
+import errno
+import os
+import re
+import shutil
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from batch.contract import JobSpec, JobView, LauncherError, Offer, starter_spec
+from batch.launchers.local.folder import JobFolder, Processes, boot_id, is_alive, native_id, try_lock
+from batch.launchers.local.forks import ForkLostError, Forks, compiled
+from state.config.tables import ClusterConfig
+from state.offer.catalog import Catalog
+from state.records.models import JobRef
+
+STARTER: Final = Path(__file__).parents[2] / "starter.py"
+LOCK_FD: Final = 3
+END_PATIENCE: Final = 3.0
+"""Seconds for which a starter reports an end: its word is read from the folder anyway."""
+KEEP_SECONDS: Final = 24 * 3600.0
+CLEAN_EVERY: Final = 3600.0
+KILL_MARGIN: Final = 5.0
+FORK_TRIES: Final = 3
+OTHERS_SECONDS: Final = 2.0
+"""For so long a submit waits for another one that has the job's lock to write down its process."""
+TRANSIENT: Final = frozenset({errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EIO})
+ATTEMPT: Final = re.compile(r"[0-9a-f]{32}")
+
+R = TypeVar("R")
+
+
+def open_local(cluster: ClusterConfig, data_dir: Path) -> "LocalLauncher":
+    """The launcher of this machine, with its jobs under the data directory."""
+    return LocalLauncher(cluster.name, data_dir.absolute() / "jobs")
+
+
+class LocalLauncher:
+    """See `batch.contract.Launcher`. File work and forks happen in threads; one is for submits, which fork in turn."""
+
+    def __init__(self, cluster: str, jobs: Path) -> None:
+        self._cluster = cluster
+        self._jobs = jobs
+        self._boot = boot_id()
+        self._folders: dict[str, JobFolder] = {}
+        self._busy: set[str] = set()
+        self._guard = threading.Lock()
+        self._cleaned = 0.0
+        self._starter = ""
+        self._forks = Forks(jobs)
+        self._submits = ThreadPoolExecutor(1, thread_name_prefix="submit")
+
+    async def submit(self, spec: JobSpec) -> JobRef:
+        """See the contract. About 1 ms: three small files and a fork."""
+        return await self._in_thread(partial(self._submit, spec), self._submits)
+
+    async def poll(self) -> dict[str, JobView]:
+        """See the contract. Two small reads of /proc or of the folder per job that runs, none per ended one."""
+        return await self._in_thread(self._poll)
+
+    async def cancel(self, ref: JobRef | None, attempt: str) -> None:  # noqa: ARG002  (the attempt says it all)
+        """See the contract. A call after the grace kills what is left."""
+        await self._in_thread(partial(self._cancel, attempt))
+
+    async def catalog(self) -> Offer:
+        """This machine's cores and memory."""
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        cores = os.cpu_count() or 1
+        return Offer(
+            catalog=Catalog(cluster=self._cluster, kind="local", time=time.time(), cores=cores, memory=memory),
+            grants={},
+        )
+
+    async def close(self) -> None:
+        """End the fork server; the jobs go on."""
+        await asyncio.to_thread(self._forks.close)
+
+    async def _in_thread(self, work: Callable[[], R], executor: ThreadPoolExecutor | None = None) -> R:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
+        except OSError as error:
+            words = f"The folder of the jobs cannot be used: {error.strerror or error}."
+            raise LauncherError(words, transient=error.errno in TRANSIENT, code="folder") from error
+
+    # --- submit
+
+    def _submit(self, spec: JobSpec) -> JobRef:
+        if not ATTEMPT.fullmatch(spec.attempt):
+            raise LauncherError("The attempt's id is not 32 hex digits.", transient=False, code="attempt")
+        folder = self._folder(spec.attempt)
+        self._busy.add(spec.attempt)
+        try:
+            self._private(self._jobs)
+            self._private(folder.path)
+            return self._once(spec, folder)
+        finally:
+            self._busy.discard(spec.attempt)
+
+    def _once(self, spec: JobSpec, folder: JobFolder) -> JobRef:
+        """Start the job, unless it was started, is being started by another submit, or is not to be started."""
+        limit = time.monotonic() + OTHERS_SECONDS
+        lost = 0
+        while True:
+            lock = try_lock(folder.path / "lock")
+            if lock is None:
+                if folder.processes() is not None or time.monotonic() > limit:
+                    return self._ref(folder.processes())
+                time.sleep(0.01)
+                continue
+            try:
+                if (processes := folder.processes()) is not None or (folder.path / "canceled").exists():
+                    return self._ref(processes)
+                return self._spawn(spec, folder, lock)
+            except ForkLostError as error:  # whether there is a process is for the lock to say
+                lost += 1
+                limit = time.monotonic() + OTHERS_SECONDS
+                if lost == FORK_TRIES:
+                    words = "The process that starts this machine's jobs keeps ending."
+                    raise LauncherError(words, transient=True, code="fork") from error
+            finally:
+                os.close(lock)
+
+    def _spawn(self, spec: JobSpec, folder: JobFolder, lock: int) -> JobRef:
+        path = folder.path
+        # Written in place: half of it is as good as none, and the lock keeps others off.
+        text = os.open(path / "spec.json", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            _write_all(text, starter_spec(spec, str(path), lock_fd=LOCK_FD, end_patience=END_PATIENCE))
+            os.lseek(text, 0, os.SEEK_SET)
+            folder.forget()
+            starter = self._compiled()
+            log = os.open(path / "starter.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            try:
+                pid, start = self._forks.fork(starter, spec=text, log=log, lock=lock)
+            finally:
+                os.close(log)
+        finally:
+            os.close(text)
+        processes = Processes(attempt=spec.attempt, pid=pid, start=start, boot=self._boot, time=time.time())
+        _write_first(path / "job.json", msgspec.json.encode(processes))
+        return self._ref(processes)
+
+    def _ref(self, processes: Processes | None) -> JobRef:
+        return JobRef(cluster=self._cluster, native_id=native_id(processes) if processes else "")
+
+    def _compiled(self) -> str:
+        if not self._starter:
+            self._starter = compiled(STARTER, self._jobs)
+        return self._starter
+
+    def _private(self, path: Path) -> None:
+        """Make the folder 0700, or check that the one there is ours alone."""
+        try:
+            os.mkdir(path, 0o700)  # noqa: PTH102  (a hot path)
+        except FileNotFoundError:
+            path.mkdir(mode=0o700, parents=path == self._jobs)
+        except FileExistsError:
+            facts = os.lstat(path)
+            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+                words = f"The folder {path} is not private to the hub's user."
+                raise LauncherError(words, transient=False, code="folder") from None
+
+    # --- poll
+
+    def _poll(self) -> dict[str, JobView]:
+        views: dict[str, JobView] = {}
+        now = time.time()
+        try:
+            names = [entry.name for entry in os.scandir(self._jobs)]
+        except FileNotFoundError:
+            return views
+        for name in names:
+            if ATTEMPT.fullmatch(name):
+                view = self._folder(name).view(boot=self._boot, now=now, busy=name in self._busy)
+                if view is not None:
+                    views[name] = view
+        if now - self._cleaned > CLEAN_EVERY:
+            self._cleaned = now
+            self._clean(names, views, now)
+        return views
+
+    def _clean(self, names: list[str], views: dict[str, JobView], now: float) -> None:
+        """Remove the folders of jobs that ended a day ago, and of what was cancelled before it was submitted."""
+        for name in names:
+            view = views.get(name)
+            path = self._jobs / name
+            if not ATTEMPT.fullmatch(name) or (view is not None and not view.state.final):
+                continue
+            try:
+                if now - path.stat().st_mtime > KEEP_SECONDS:
+                    shutil.rmtree(path)
+                    # a starter that was killed leaves its socket's folder
+                    shutil.rmtree(f"/tmp/towpath-{os.geteuid()}-{name}", ignore_errors=True)  # noqa: S108
+                    self._folders.pop(name, None)
+                    views.pop(name, None)
+            except OSError:  # looked at again in an hour
+                continue
+
+    # --- cancel
+
+    def _cancel(self, attempt: str) -> None:
+        """Mark, then signal. The mark keeps a submit that is on its way from starting anything afterwards."""
+        if not ATTEMPT.fullmatch(attempt):
+            return
+        folder = self._folder(attempt)
+        self._private(self._jobs)
+        self._private(folder.path)
+        mark = folder.path / "canceled"
+        try:
+            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+            asked = 0.0
+        except FileExistsError:
+            asked = time.time() - mark.stat().st_mtime
+        processes, spec = folder.processes(), folder.spec()
+        if processes is None or spec is None or processes.boot != self._boot:
+            return
+        if asked > spec.grace + KILL_MARGIN:
+            self._kill(processes)
+        elif (asked == 0.0 or asked > spec.grace / 2) and not _signal(processes.pid, processes.start, signal.SIGTERM):
+            _signal(processes.app, processes.app_start, signal.SIGTERM, group=True)
+
+    def _kill(self, processes: Processes) -> None:
+        """The starter did not do it in its time: end the app's group, the starter, and all that bears the attempt."""
+        _signal(processes.app, processes.app_start, signal.SIGKILL, group=True)
+        _signal(processes.pid, processes.start, signal.SIGKILL)
+        mark = f"TOWPATH_ATTEMPT={processes.attempt}".encode()
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit():
+                try:
+                    environment = Path(f"/proc/{entry.name}/environ").read_bytes()
+                    if mark in environment.split(b"\0"):
+                        os.kill(int(entry.name), signal.SIGKILL)
+                except OSError:  # another user's, or gone meanwhile
+                    continue
+
+    def _folder(self, attempt: str) -> JobFolder:
+        with self._guard:
+            folder = self._folders.get(attempt)
+            if folder is None:
+                folder = self._folders[attempt] = JobFolder(self._jobs / attempt)
+            return folder
+
+
+def _signal(pid: int, start: int, number: signal.Signals, *, group: bool = False) -> bool:
+    """Signal this very process (or its group); False when it does not run any more.
+
+    The pidfd is opened before the start time is compared: the pid cannot become another process in between.
+    """
+    if not pid:
+        return False
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not is_alive(pid, start):
+            return False
+        if group:
+            os.killpg(pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _write_first(path: Path, text: bytes) -> None:
+    """Write a 0600 file, unless there is one: the starter, which replaces it, was faster."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        return
+    try:
+        _write_all(fd, text)
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(fd, text) :]

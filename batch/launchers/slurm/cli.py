@@ -1,0 +1,282 @@
+"""Slurm by its commands: sbatch, squeue, sacct, scancel; text in, text out.
+
+Owns: their arguments and the reading of what they print. Refuses to know processes (`batch.launchers.slurm.commands`)
+and which jobs are ours.
+
+What people write into names and comments may hold anything, line ends too. So fields are parted by a mark that is drawn
+anew for every call: nobody can put a row into the answer that Slurm has not written. Where few jobs are known, JSON
+does the same for one message instead of two (squeue reads the partitions before it prints a table); of many jobs it
+costs the hub twenty times the time. What scontrol prints could be forged. Sources: squeue(1), sacct(1),
+docs/decisions/0009.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from batch.contract import JobState, LauncherError
+from batch.launchers.slurm import commands, states
+from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
+from batch.launchers.slurm.commands import Output
+from batch.launchers.slurm.ending import FIELDS, from_sacct, memory_of
+from batch.launchers.slurm.gather_text import TextSource, seconds_of
+from batch.launchers.slurm.identity import Identity
+from batch.launchers.slurm.refusals import refused
+from batch.launchers.slurm.rest_shapes import jobs_of
+from batch.launchers.slurm.script import PATH, Batch
+from state.config.tables import SlurmConfig
+
+log = logging.getLogger("towpath.slurm")
+
+PROGRAMS: Final = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr")
+QUEUE_FIELDS: Final = (
+    "JobID",
+    "UserName",
+    "State",
+    "exit_code",
+    "RestartCnt",
+    "PriorityLong",
+    "SubmitTime",
+    "StartTime",
+    "EndTime",
+    "Partition",
+    "Account",
+    "QOS",
+    "BatchHost",
+    "tres-alloc",
+    "NumNodes",
+    "TimeLimit",
+    "Reason",
+    "Name",
+    "Comment",
+)
+PAST_FIELDS: Final = (*FIELDS, "User", "Submit", "Start", "End", "JobName", "Comment")
+FEW: Final = 200
+"""So many jobs are read as JSON: a tenth of a second, where 1,000 take 0.6 s and 9 MB (22.05 to 26.05)."""
+GONE: Final = ("invalid job id", "already completing or completed", "job/step already completing")
+DISABLED: Final = ("accounting storage is disabled", "slurmdbd is not in use")
+ENDED: Final = "BF,CA,CD,DL,F,NF,OOM,PR,TO,RV"
+NOTHING: Final = frozenset({"", "N/A", "(null)", "None", "Unknown", "NONE", "n/a"})
+
+
+def open_client(config: SlurmConfig) -> "CliClient":
+    """Finds the programs. Raises LauncherError where one is missing."""
+    return CliClient(config)
+
+
+class CliClient:
+    """See `batch.launchers.slurm.client.Client`."""
+
+    def __init__(self, config: SlurmConfig) -> None:
+        self._seconds = config.timeout
+        self._sudo = commands.find("sudo") if config.submit_as == "sudo" else ""
+        self._programs = {name: commands.find(name, config.bin_dir) for name in PROGRAMS}
+        # Not every time is written as seconds: the zone of those that are not is known.
+        self._environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC0", "SLURM_TIME_FORMAT": "%s"}
+        self._conf = {"SLURM_CONF": config.conf} if config.conf else {}
+        self._few = False  # whether few jobs were known at the last look
+        self._speaks_json = True
+
+    async def submit(self, batch: Batch, identity: Identity) -> int:
+        """See the Protocol. The argv is the same for every job: what differs is in the script, on standard input."""
+        answer = await self._as("sbatch", ["--parsable"], batch.environment, identity, given=batch.text)
+        number = answer.out.strip().split(";")[0]
+        if answer.code == 0 and number.isascii() and number.isdigit():
+            return int(number)
+        if answer.code == 0:
+            raise LauncherError("sbatch gave no job's number.", transient=True, code="no-answer")
+        raise refused(answer.err)
+
+    async def jobs(self, name: str = "") -> list[Job]:
+        """See the Protocol. 17 ms for a thousand."""
+        found = await self._by_json() if self._few and not name and self._speaks_json else None
+        if found is None:
+            asked_in_vain = self._few and not name
+            found = await self._by_table(name)
+            # slurmctld answers, so it was for want of Slurm's plugins for JSON.
+            self._speaks_json = self._speaks_json and not asked_in_vain
+        if not name:
+            self._few = len(found) <= FEW
+        return found
+
+    async def _by_json(self) -> list[Job] | None:
+        """One message to slurmctld; None: not to be had."""
+        answer = await self._ask("squeue", ["--all", "--local", "--states=all", "--json"])
+        return read_json(answer.out) if answer.code == 0 else None
+
+    async def _by_table(self, name: str) -> list[Job]:
+        """Two messages to slurmctld."""
+        mark = f"|{secrets.token_hex(4)}|"
+        wanted = ",".join(f"{field}:{mark}" for field in QUEUE_FIELDS)
+        named = [f"--name={name}"] if name else []
+        argv = ["--noheader", "--all", "--local", "--states=all", *named, f"--Format={wanted}"]
+        answer = await self._ask("squeue", argv)
+        if answer.code != 0:
+            raise refused(answer.err)
+        return [job_of(row) for row in rows(answer.out, mark, len(QUEUE_FIELDS))]
+
+    async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float, runs: bool = False) -> list[Past]:
+        """See the Protocol."""
+        mark = f"|{secrets.token_hex(4)}|"
+        which = [f"--jobs={','.join(map(str, ids))}"] if ids else [f"--name={name}"] if name else [f"--state={ENDED}"]
+        argv = [
+            "--noheader",
+            "--allusers",
+            "--local",
+            "--parsable",
+            "--noconvert",
+            f"--delimiter={mark}",
+            f"--starttime={_when(since)}",
+            "--endtime=now",
+            *(["--duplicates"] if runs else []),
+            *which,
+            f"--format={','.join(PAST_FIELDS)}",
+        ]
+        answer = await self._ask("sacct", argv)
+        said = answer.err.lower()
+        if any(words in said for words in DISABLED):
+            raise AccountingDisabledError
+        if answer.code != 0:
+            raise refused(answer.err)
+        return _pasts(rows(answer.out, mark, len(PAST_FIELDS)))
+
+    async def cancel(self, job: int, identity: Identity) -> None:
+        """See the Protocol."""
+        answer = await self._as("scancel", [str(job)], identity.environment, identity)
+        if answer.code != 0 and not any(words in answer.err.lower() for words in GONE):
+            raise refused(answer.err)
+
+    def source(self) -> TextSource:
+        """See the Protocol."""
+        return TextSource(self._tell)
+
+    async def _tell(self, argv: Sequence[str]) -> str:
+        program, *arguments = argv
+        answer = await self._ask(program, arguments)
+        if answer.code != 0:
+            raise refused(answer.err)
+        return answer.out
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def _ask(self, program: str, argv: list[str]) -> Output:
+        environment = {**self._environment, **self._conf}
+        return await commands.run([self._programs[program], *argv], environment=environment, seconds=self._seconds)
+
+    async def _as(
+        self, program: str, argv: list[str], environment: dict[str, str], identity: Identity, *, given: str = ""
+    ) -> Output:
+        if self._sudo:
+            become = None
+            argv = [self._sudo, "-n", "-u", identity.name, "--", self._programs[program], *argv]
+            environment = {"PATH": PATH, "LANG": "C.UTF-8"}  # sudo makes the person's own
+        else:
+            become = identity
+            argv = [self._programs[program], *argv]
+        environment = {**environment, **self._conf}
+        answer = await commands.run(argv, environment=environment, seconds=self._seconds, given=given, become=become)
+        if self._sudo and answer.code != 0 and answer.err.startswith("sudo:"):
+            log.error("%s", answer.err.strip())
+            raise LauncherError(
+                f"The hub may not have jobs as {identity.name}: sudo says no.",
+                transient=False,
+                code="config",
+                hint="Tell the hub's administrator: deploy/sudoers/towpath says whom it may be.",
+            )
+        return answer
+
+
+def read_json(text: str) -> list[Job] | None:
+    """The jobs of `squeue --json`, in whatever version's shape; None: this is no such answer."""
+    try:
+        answer = msgspec.json.decode(text)
+        whole = isinstance(answer, dict) and isinstance(answer.get("jobs"), list) and not answer.get("errors")
+        return jobs_of(answer) if whole else None
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def rows(text: str, mark: str, width: int) -> list[list[str]]:
+    """The rows of an answer in which every field ends with `mark`. Raises LauncherError when they come out uneven."""
+    fields = text.split(mark)
+    if fields.pop().strip() or len(fields) % width:
+        raise LauncherError("Slurm's answer was cut short.", transient=True, code="no-answer")
+    found = [fields[start : start + width] for start in range(0, len(fields), width)]
+    for row in found:
+        row[0] = row[0].removeprefix("\n")
+    return found
+
+
+def job_of(row: list[str]) -> Job:
+    """One row of `QUEUE_FIELDS`."""
+    values = dict(zip(QUEUE_FIELDS, row, strict=True))
+    state = values["State"]
+    begins, ends = _time(values["StartTime"]), _time(values["EndTime"])
+    waits = states.job_state(state) is JobState.QUEUED
+    code, signal = states.exit_text(values["exit_code"])
+    return Job(
+        id=int(values["JobID"]),
+        user=values["UserName"],
+        name=values["Name"],
+        comment=_text(values["Comment"]),
+        state=state,
+        reason=_text(values["Reason"]),
+        partition=values["Partition"],
+        account=_text(values["Account"]),
+        qos=_text(values["QOS"]),
+        priority=int(values["PriorityLong"] or 0),
+        submitted=_time(values["SubmitTime"]),
+        started=None if waits else begins,
+        expected=begins if waits else None,
+        ends=None if waits else ends,
+        exit_code=code,
+        signal=signal,
+        restarts=int(values["RestartCnt"] or 0),
+        node=_text(values["BatchHost"]),
+        memory=memory_of(values["tres-alloc"], int(values["NumNodes"]) if values["NumNodes"].isdigit() else None),
+        limit=seconds_of(values["TimeLimit"]),
+    )
+
+
+def _pasts(lines: Iterable[list[str]]) -> list[Past]:
+    found = list(lines)
+    facts = from_sacct("\n".join("|".join(row[: len(FIELDS)]) for row in found))
+    pasts = []
+    for row in found:
+        values = dict(zip(PAST_FIELDS, row, strict=True))
+        job = values["JobIDRaw"]
+        if not job.isdigit():  # a step, or a part of an array
+            continue
+        pasts.append(
+            Past(
+                id=int(job),
+                user=values["User"],
+                name=values["JobName"],
+                comment=_text(values["Comment"]),
+                state=values["State"].split(" ")[0],
+                facts=facts.get(job),
+                submitted=_time(values["Submit"]),
+                started=_time(values["Start"]),
+                ended=_time(values["End"]),
+                node=_text(values["NodeList"]).split(",")[0],
+            )
+        )
+    return pasts
+
+
+def _when(since: float) -> str:
+    """A time as sacct reads it, whatever time zone it is in: so long ago."""
+    return f"now-{max(1, int(time.time() - since))}seconds"
+
+
+def _text(value: str) -> str:
+    return "" if value in NOTHING else value
+
+
+def _time(value: str) -> float | None:
+    return float(value) if value.isascii() and value.isdigit() and value != "0" else None

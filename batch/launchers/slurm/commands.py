@@ -1,0 +1,125 @@
+"""Slurm's commands run as processes, with everything about them said: environment, account, folder, limit in time.
+
+Owns: one run of one command, and its end when it takes too long. Refuses to know what commands there are and what
+they print.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from batch.contract import LauncherError
+from batch.launchers.slurm.identity import Identity
+
+PLACES: Final = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/opt/slurm/bin:/usr/local/slurm/bin"
+UMASK: Final = 0o022
+"""sbatch hands its umask on to the job."""
+LAST_CHANCE: Final = 2.0
+SETPRIV: Final = shutil.which("setpriv", path="/usr/bin:/bin") or ""
+"""util-linux's. A child that changes its account in Python is a whole fork, which holds up the event loop: 5 ms of a
+quiet machine's time for each submit, 70 ms where it is busy; one that does not is a vfork, 0.2 ms."""
+NO_PRIVILEGE: Final = 127
+"""setpriv's exit code where it may not do what it was told to."""
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def find(name: str, folder: str = "") -> str:
+    """The whole path of a program, in `folder` or where programs are. Raises LauncherError when it is not there."""
+    path = shutil.which(name, path=folder or PLACES)
+    if path is None:
+        where = f" in {folder}" if folder else ""
+        raise LauncherError(
+            f"The hub cannot find Slurm's program {name}{where}.",
+            transient=False,
+            code="config",
+            hint="Tell the hub's administrator: [cluster.slurm] has bin_dir for it.",
+        )
+    return path
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    seconds: float,
+    given: str = "",
+    become: Identity | None = None,
+) -> Output:
+    """Run a command in a session of its own, with `given` on its standard input; as another account when root asks.
+
+    Its folder is `/`: root may not enter every home. Raises LauncherError (transient) when it takes too long; its whole
+    group has been killed then, but what it had asked for may still happen.
+    """
+    by_setpriv = become is not None and SETPRIV and not any(name.startswith("LD_") for name in environment)
+    if become is not None and by_setpriv:
+        argv = [SETPRIV, *privileges(become), "--", *argv]
+    within = None if by_setpriv else become
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(environment),
+            cwd="/",
+            start_new_session=True,
+            umask=UMASK,
+            user=within.uid if within else None,
+            group=within.gid if within else None,
+            extra_groups=list(within.groups) if within else None,
+        )
+    except PermissionError as error:
+        raise _not_root() from error
+    except OSError as error:
+        raise LauncherError(
+            f"{argv[0]} cannot be started: {error.strerror}.", transient=True, code="command"
+        ) from error
+    talk = asyncio.ensure_future(process.communicate(given.encode()))
+    try:
+        out, err = await asyncio.wait_for(asyncio.shield(talk), seconds)
+    except TimeoutError:
+        raise LauncherError(
+            f"Slurm has not answered within {seconds:.0f} seconds.", transient=True, code="no-answer"
+        ) from None
+    finally:
+        if not talk.done():
+            await _end(process, talk)
+    if by_setpriv and process.returncode == NO_PRIVILEGE and err.startswith(b"setpriv:"):
+        raise _not_root()
+    return Output(code=process.returncode or 0, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
+
+
+def privileges(account: Identity) -> list[str]:
+    """The arguments of setpriv for becoming an account, for good: user, group, and its groups and no others."""
+    groups = ",".join(map(str, account.groups))
+    return [f"--reuid={account.uid}", f"--regid={account.gid}", f"--groups={groups}" if groups else "--clear-groups"]
+
+
+def _not_root() -> LauncherError:
+    return LauncherError(
+        "The hub may not start programs as the job's user.",
+        transient=False,
+        code="config",
+        hint="Tell the hub's administrator: with submit_as = setuid the controller must be root.",
+    )
+
+
+async def _end(process: asyncio.subprocess.Process, talk: "asyncio.Future[tuple[bytes, bytes]]") -> None:
+    """Kill its group. One that is sudo's cannot be killed by us: sudo's own command_timeout ends it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(talk, LAST_CHANCE)

@@ -1,0 +1,92 @@
+"""The comment of a job: whose it is, and the sealed record of its server.
+
+Owns: `towpath:1:USER/SERVER:RECORD`, and how a record is made small enough: slurmctld takes 1024 bytes. Refuses to know
+how a seal is made (`batch.authority`). Everybody on the cluster can read comments, and copy them.
+"""
+
+import base64
+import binascii
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from batch.authority import SealError, seal, unseal
+from batch.launchers.slurm.script import MAX_COMMENT, NAME_PREFIX
+from state.records.models import Server
+
+PREFIX: Final = "towpath:1:"
+ATTEMPT_LENGTH: Final = 32
+COMMON: Final = (
+    b'"memory":"G","walltime":":00:00","cores":"gpus":"gpu":"account":"partition":"qos":"normal"'
+    b'"requested":1,"report_hash":"0123456789abcdef","credential":"token ","choices":{"profile":"jupyterlab",'
+    b'"cluster":"slurm","target":"ready","status":"requested",'
+)
+"""What most records hold: with it, a record takes a third of the room. Part of version 1: never to be changed."""
+LEFT_OUT: Final = ("user", "name", "attempt", "revision", "fence")
+"""What stands in the comment or the job's name anyway, or is the store's alone."""
+
+
+class Owner(Struct, frozen=True, kw_only=True):
+    """Whose a job is, as its comment says."""
+
+    user: str
+    server: str
+    record: Server
+
+
+def write(key: bytes, record: Server) -> str:
+    """The comment of the job of this record. Choices that are too long for it are left out: it goes on without them."""
+    head = f"{PREFIX}{record.user}/{record.name}:"
+    fields = {name: value for name, value in msgspec.to_builtins(record).items() if value != _DEFAULTS.get(name)}
+    for name in LEFT_OUT:
+        fields.pop(name, None)
+    bound = _bound(record.attempt, record.user, record.name)
+    text = head + _sealed(key, bound, fields)
+    if len(text) > MAX_COMMENT:
+        text = head + _sealed(key, bound, {**fields, "choices": {}})
+    return text
+
+
+def read(key: bytes, attempt: str, comment: str) -> Owner | None:
+    """Whose it is; None: the comment is not one that this hub wrote for this attempt."""
+    if not comment.startswith(PREFIX):
+        return None
+    whose, _, sealed = comment.removeprefix(PREFIX).partition(":")
+    user, slash, server = whose.partition("/")
+    try:
+        packed = unseal(key, _bound(attempt, user, server), base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4)))
+        unpack = zlib.decompressobj(zdict=COMMON)
+        fields = msgspec.json.decode(unpack.decompress(packed, 1 << 20), type=dict[str, Any])
+        record = msgspec.convert({**fields, "user": user, "name": server, "attempt": attempt}, Server)
+    except (SealError, binascii.Error, zlib.error, msgspec.MsgspecError, ValueError):
+        return None
+    return Owner(user=user, server=server, record=record) if slash else None
+
+
+def attempt_of(name: str) -> str:
+    """The attempt that a job's name is of; `""`: it is none of ours."""
+    attempt = name.removeprefix(NAME_PREFIX)
+    if name == NAME_PREFIX + attempt and len(attempt) == ATTEMPT_LENGTH and not set(attempt) - set("0123456789abcdef"):
+        return attempt
+    return ""
+
+
+def _bound(attempt: str, user: str, server: str) -> str:
+    """What the seal holds together: who copies a comment can change no part of it."""
+    return f"{attempt} {user}/{server}"
+
+
+def _sealed(key: bytes, bound: str, fields: Mapping[str, Any]) -> str:
+    pack = zlib.compressobj(9, zdict=COMMON)
+    packed = pack.compress(msgspec.json.encode(fields)) + pack.flush()
+    return base64.urlsafe_b64encode(seal(key, bound, packed)).decode().rstrip("=")
+
+
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    field.name: msgspec.to_builtins(field.default)
+    for field in msgspec.structs.fields(Server)
+    if field.default is not msgspec.NODEFAULT
+}

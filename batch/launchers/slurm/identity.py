@@ -1,0 +1,92 @@
+"""From a hub's user to the Unix account that their jobs run as.
+
+Owns: who may have jobs at all: an account of that very name, a person's and not the system's. Refuses to know how a
+process becomes that account (`batch.launchers.slurm.cli`).
+
+An account whose shell is nologin is not refused: hosts of a hub often give every account that shell (SSSD's
+`override_shell`), and a batch job needs no login. Who has left is kept out at the sign-in, and by Slurm's accounting.
+"""
+
+import grp
+import os
+import pwd
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from batch.contract import LauncherError
+from state.errors import NameRuleError
+from state.names import user_name
+
+LEAST_UID: Final = 1000
+"""Below are the system's accounts (login.defs(5), UID_MIN)."""
+NOBODY: Final = frozenset({65534, 65535, 2**32 - 2, 2**32 - 1})
+"""What kernels and NFS give to files of accounts that they do not know."""
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """An account as setuid needs it."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+    shell: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What login(1) would set."""
+        return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell or "/bin/sh"}
+
+
+def identity_of(
+    user: str, *, least_uid: int = LEAST_UID, lookup: Callable[[str], pwd.struct_passwd] = pwd.getpwnam
+) -> Identity:
+    """The account of a hub's user. Blocks: names may come from a directory service.
+
+    Raises LauncherError where there is none, or not a person's: nothing has been run then.
+    """
+    try:
+        account = lookup(user)
+    except KeyError:
+        raise _refused(f"The cluster has no account named {user!r}.") from None
+    except OSError as error:
+        raise LauncherError("Accounts cannot be looked up just now.", transient=True, code="account-lookup") from error
+    if _normal(account.pw_name) != user:
+        raise _refused(f"The account that answers to {user!r} has another name.")
+    if account.pw_uid < max(least_uid, LEAST_UID) or account.pw_uid in NOBODY or account.pw_gid == 0:
+        raise _refused(f"The account {user!r} is one of the system's own: it cannot have notebooks.")
+    if not account.pw_dir.startswith("/") or "\0" in account.pw_dir:
+        raise _refused(f"The account {user!r} has no home.")
+    try:
+        groups = tuple(sorted(set(os.getgrouplist(account.pw_name, account.pw_gid))))
+    except OSError as error:
+        raise LauncherError("Groups cannot be looked up just now.", transient=True, code="account-lookup") from error
+    if 0 in groups:
+        raise _refused(f"The account {user!r} is in the group {grp.getgrgid(0).gr_name}: it cannot have notebooks.")
+    return Identity(
+        name=account.pw_name,
+        uid=account.pw_uid,
+        gid=account.pw_gid,
+        groups=groups,
+        home=account.pw_dir,
+        shell=account.pw_shell,
+    )
+
+
+def same_person(account: str, user: str) -> bool:
+    """Whether a job of that account may be that hub user's."""
+    return user != "" and _normal(account) == user
+
+
+def _normal(name: str) -> str:
+    try:
+        return user_name(name)
+    except NameRuleError:
+        return ""
+
+
+def _refused(sentence: str) -> LauncherError:
+    return LauncherError(sentence, transient=False, code="no-account", hint="Ask the cluster's administrator.")

@@ -1,0 +1,385 @@
+"""The cluster of kind `slurm`: the contract of a launcher, kept with four verbs of Slurm's.
+
+Owns: the order of questions that keeps an attempt from having two jobs, what is remembered of jobs between polls, and
+what follows when the accounting does not answer. Refuses to know how Slurm is spoken to
+(`batch.launchers.slurm.client`), and servers.
+
+Never two jobs. A first submit asks nothing (its record was saved before, under the leader's fencing token). A second
+one, after a lost answer or a crash, asks first whether there is a job of that name, and after its own submit once more:
+of two that do so at the same time both see the same oldest one. Should a fenced-off leader's submit arrive late all the
+same, the younger job does not begin (`--dependency=singleton`), and the next poll cancels it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer
+from batch.launchers.slurm import comment
+from batch.launchers.slurm.client import AccountingDisabledError, Client, Past
+from batch.launchers.slurm.comment import attempt_of
+from batch.launchers.slurm.identity import Identity, identity_of, same_person
+from batch.launchers.slurm.known import Known, Word, with_word
+from batch.launchers.slurm.script import NAME_PREFIX, batch
+from batch.launchers.slurm.states import job_state
+from batch.launchers.slurm.view import Mine, Seals, interruption, last_run, ours, past_view, places, view
+from state.config.tables import SlurmConfig
+from state.records.models import JobRef, Reason
+
+log = logging.getLogger("towpath.slurm")
+
+KEEP_SECONDS: Final = 3600.0
+"""For so long an ended job stays in the answer."""
+LATE_SECONDS: Final = 10.0
+"""So far may the accounting be behind with an end that slurmctld shows already."""
+WORD_SECONDS: Final = 120.0
+"""For so long after an end that slurmctld has told alone the accounting is asked for what it knows beyond that."""
+LOST_SECONDS: Final = 120.0
+"""A job that neither the queue nor a working accounting has known for so long is gone."""
+AGAIN_SECONDS: Final = 3.0
+"""So long the run that is over may be missing there, before a job that waits again is shown as one without why."""
+PATIENCE_SECONDS: Final = 2.0
+"""For so long a poll waits for the accounting."""
+REST_SECONDS: Final = 30.0
+"""After the accounting has not answered, it is left alone for so long."""
+MARGIN: Final = 60.0
+"""Seconds by which the hub's clock and Slurm's may differ."""
+IDENTITY_SECONDS: Final = 60.0
+AT_ONCE: Final = 24
+"""Submits and cancels at the same time."""
+UNTOLD: Final = Reason(
+    code="ended",
+    message="The job has ended, and Slurm keeps no record of how.",
+    hint="Start the server again.",
+)
+
+
+class SlurmLauncher:
+    """See `batch.contract.Launcher`."""
+
+    def __init__(
+        self,
+        cluster: str,
+        config: SlurmConfig,
+        client: Client,
+        *,
+        key: bytes,
+        starter: str,
+        offer: Callable[[], Awaitable[Offer]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`key`: of the records' seal. `starter`: the text of batch/starter.py. `offer` gathers the catalog."""
+        self._cluster = cluster
+        self._config = config
+        self._client = client
+        self._key = key
+        self._starter = starter
+        self._offer = offer
+        self._clock = clock
+        self._seals = Seals(key)
+        self._known: dict[str, Known] = {}
+        self._asked: set[str] = set()
+        self._held: dict[str, float] = {}  # attempt → since when it waits again and is shown as before
+        self._explained: dict[str, int] = {}  # attempt → of how many restarts it is known why, or will not be
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._identities: dict[str, tuple[float, Identity]] = {}
+        self._caught_up = False
+        self._asking: asyncio.Future[Word] | None = None
+        self._rest_until = 0.0
+
+    # --- submit
+
+    async def submit(self, spec: JobSpec) -> JobRef:
+        """See the contract. One request to Slurm, or three when the attempt may have been submitted before."""
+        identity = await self._identity(spec.user)
+        job = batch(
+            spec,
+            identity,
+            comment=comment.write(self._key, spec.record),
+            starter=self._starter,
+            python=self._config.python,
+            node_folder=self._config.node_folder,
+        )
+        async with self._room:
+            if spec.again and (found := await self._look_up(spec.attempt, spec.record.requested)) is not None:
+                return self._ref(found)
+            number = await self._client.submit(job, identity)
+            if spec.again:
+                number = await self._oldest(spec.attempt, number, identity)
+        first = JobView(
+            attempt=spec.attempt,
+            user=spec.user,
+            server=spec.server,
+            state=JobState.QUEUED,
+            native_id=str(number),
+            record=spec.record,
+        )
+        self._known.setdefault(spec.attempt, Known(id=number, view=first, asked=spec.record.requested))
+        return self._ref(number)
+
+    async def _look_up(self, attempt: str, requested: float) -> int | None:
+        """The number of the attempt's job, running or ended. Raises when that cannot be known."""
+        name = NAME_PREFIX + attempt
+        mine = ours(await self._client.jobs(name), Seals(self._key)).get(attempt)
+        if mine is not None:
+            return mine.job.id
+        try:
+            pasts = await self._client.past(name=name, since=requested - KEEP_SECONDS)
+        except AccountingDisabledError:
+            return None
+        return min((past.id for past in pasts if past.name == name), default=None)
+
+    async def _oldest(self, attempt: str, number: int, identity: Identity) -> int:
+        """Of all jobs of this attempt the oldest; ours is cancelled where it is another."""
+        mine = ours(await self._client.jobs(NAME_PREFIX + attempt), Seals(self._key)).get(attempt)
+        if mine is None or mine.job.id == number:
+            return number
+        log.warning("%s: job %d is there already; %d is cancelled.", attempt, mine.job.id, number)
+        await self._client.cancel(number, identity)
+        return mine.job.id
+
+    # --- poll
+
+    async def poll(self) -> dict[str, JobView]:
+        """See the contract. One request to slurmctld; one to the accounting when jobs have ended since the last."""
+        before = dict(self._known)
+        rows = await self._client.jobs()
+        mine = ours(rows, self._seals, {attempt: known.id for attempt, known in before.items()})
+        self._seals.keep(mine.values())
+        now = self._clock()
+        where = places(rows)
+        seen = {attempt: view(one, where, now=now) for attempt, one in mine.items()}
+        missing = [
+            attempt
+            for attempt, known in before.items()
+            if attempt not in mine and not (known.view.state.final and self._has_word(attempt))
+        ]
+        ended = [attempt for attempt, one in seen.items() if one.state.final and not self._has_word(attempt)]
+        word = await self._word([*missing, *ended], mine, before)
+        seen |= await self._interrupted(seen, before)
+        for attempt, one in seen.items():
+            self._note(attempt, mine[attempt], one, word, now)
+        for attempt in missing:
+            self._miss(attempt, before[attempt], word, now)
+        self._remember(word, mine, now)
+        self._forget(mine.keys(), now)
+        await self._cancel_doubles(mine.values())
+        return {attempt: known.view for attempt, known in self._known.items()}
+
+    async def _interrupted(self, seen: Mapping[str, JobView], before: Mapping[str, Known]) -> dict[str, JobView]:
+        """The views of jobs that ran and wait again, with why; while that is not written down yet, as they were."""
+        again = {
+            attempt: before[attempt]
+            for attempt, one in seen.items()
+            if one.state is JobState.QUEUED and attempt in before and one.restarts > self._explained.get(attempt, 0)
+        }
+        now = self._clock()
+        self._held = {attempt: self._held.get(attempt, now) for attempt in again}
+        runs = await self._runs(again.values()) if again and self._rest_until <= now else None
+        views = {}
+        for attempt, known in again.items():
+            run = last_run(runs or (), known.id, seen[attempt].restarts)
+            if run is None and runs is not None and now - self._held[attempt] < AGAIN_SECONDS:
+                views[attempt] = replace(known.view, unsure=True)
+                continue
+            self._explained[attempt] = seen[attempt].restarts
+            if run is not None:
+                views[attempt] = replace(seen[attempt], ending=interruption(run, user=known.view.user))
+        return views
+
+    async def _runs(self, jobs: Iterable[Known]) -> list[Past] | None:
+        """All runs of these jobs; None: the accounting does not answer, or soon enough."""
+        asked = {known.id: known.asked for known in jobs}
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self._client.past(ids=list(asked), since=min(asked.values()) - MARGIN, runs=True)
+        except (LauncherError, AccountingDisabledError, TimeoutError):
+            return None
+
+    def _has_word(self, attempt: str) -> bool:
+        """Whether its end needs no accounting: it is told already, or too old, or we asked for it ourselves."""
+        known = self._known.get(attempt)
+        if attempt in self._asked or known is None or not known.view.state.final:
+            return attempt in self._asked
+        return known.told or self._clock() - known.since > WORD_SECONDS
+
+    async def _word(self, attempts: Sequence[str], mine: Mapping[str, Mine], before: Mapping[str, Known]) -> Word:
+        """What the accounting says of these jobs, and at first of all that have ended lately; one request or none.
+
+        It is waited for a little only: a database that thinks for long holds up nobody's view of the queue, and its
+        answer is read in a later poll.
+        """
+        now, patience = self._clock(), 0.0
+        if self._asking is None:
+            patience = PATIENCE_SECONDS
+            if self._rest_until > now or (self._caught_up and not attempts):
+                return Word()
+            known = {one: (mine[one].job.id, mine[one].owner.record.requested) for one in attempts if one in mine}
+            known |= {one: (before[one].id, before[one].asked) for one in attempts if one not in mine}
+            self._asking = asyncio.ensure_future(self._ask_accounting(known if self._caught_up else None))
+        await asyncio.wait([self._asking], timeout=patience)
+        if not self._asking.done():
+            return Word(pending=True)
+        asking, self._asking = self._asking, None
+        try:
+            word = asking.result()
+        except LauncherError as error:
+            log.warning("The accounting of %s does not answer: %s", self._cluster, error)
+            self._rest_until = self._clock() + REST_SECONDS
+            return Word()
+        self._caught_up = True
+        return word
+
+    async def _ask_accounting(self, known: Mapping[str, tuple[int, float]] | None) -> Word:
+        """`known`: attempt → number, and when it was asked for; None: all that have ended lately."""
+        try:
+            if known is None:
+                pasts = await self._client.past(since=self._clock() - KEEP_SECONDS)
+            else:
+                since = min(at for _, at in known.values()) - MARGIN
+                pasts = await self._client.past(ids=[number for number, _ in known.values()], since=since)
+        except AccountingDisabledError:
+            return Word(about=None, disabled=True)
+        found: dict[str, Past] = {}
+        for past in sorted(pasts, key=lambda past: past.id, reverse=True):
+            if attempt := attempt_of(past.name):
+                found[attempt] = past
+        return Word(pasts=found, about=None if known is None else frozenset(known), whole=known is None)
+
+    def _note(self, attempt: str, mine: Mine, seen: JobView, word: Word, now: float) -> None:
+        """A job that is in the queue's list."""
+        known = self._known.get(attempt)
+        number = mine.job.id
+        over = known is not None and known.view.state.final and seen.state.final
+        if over and self._has_word(attempt):
+            return
+        since = (known.since if known is not None else 0.0) or now
+        told = word.disabled
+        if seen.state.final and attempt not in self._asked:
+            past = word.pasts.get(attempt)
+            if past is not None and past.id == number and past.facts is not None:
+                seen, told = with_word(seen, past_view(past, attempt, mine.owner)), True
+            elif over and not told:
+                return
+            elif not over and word.may_come(attempt) and now - since < LATE_SECONDS:
+                seen = replace(seen, state=JobState.ACTIVE, exit_code=None, ending=None, unsure=True)
+                self._known[attempt] = Known(
+                    id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=since
+                )
+                return
+        at = 0.0 if not seen.state.final else since if over else now
+        seen = replace(seen, unsure=seen.state.final and not told and attempt not in self._asked)
+        self._known[attempt] = Known(
+            id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=at, told=told
+        )
+
+    def _miss(self, attempt: str, known: Known, word: Word, now: float) -> None:
+        """A job that was there, and is not in the queue's list any more. slurmctld forgets only what has ended."""
+        past, over = word.pasts.get(attempt), known.view.state.final
+        if past is not None and past.facts is not None:
+            full = past_view(past, attempt, None, known.view)
+            view, since = (replace(with_word(known.view, full), unsure=False), known.since) if over else (full, now)
+            self._known[attempt] = Known(id=past.id, view=view, asked=known.asked, seen=True, since=since, told=True)
+        elif over:
+            return
+        elif word.disabled:
+            view = replace(known.view, state=JobState.FAILED, waiting=None, ending=UNTOLD)
+            self._known[attempt] = Known(id=known.id, view=view, asked=known.asked, seen=True, since=now, told=True)
+        elif word.answers(attempt):
+            since = known.since or now
+            if not known.seen and now - since > LATE_SECONDS:
+                raise LauncherError(
+                    "The hub may not see the jobs of others (PrivateData in slurm.conf).",
+                    transient=True,
+                    code="private-data",
+                    hint="Tell the hub's administrator: its account has to be an operator of Slurm.",
+                )
+            if now - since > LOST_SECONDS:
+                del self._known[attempt]
+            else:
+                doubted = replace(known.view, unsure=True)
+                self._known[attempt] = Known(id=known.id, view=doubted, asked=known.asked, seen=known.seen, since=since)
+        else:
+            known.view = replace(known.view, unsure=True)
+
+    def _remember(self, word: Word, mine: Mapping[str, Mine], now: float) -> None:
+        """At the start: what has ended within the last hour, and is forgotten by slurmctld."""
+        if not word.whole:
+            return
+        for attempt, past in word.pasts.items():
+            if attempt in mine or attempt in self._known or past.facts is None:
+                continue
+            owner = self._seals.owner(attempt, past.comment) if past.comment else None
+            if past.comment and (owner is None or not same_person(past.user, owner.user)):
+                continue  # another hub's, or a copy
+            told = past_view(past, attempt, owner)
+            self._known[attempt] = Known(
+                id=past.id, view=told, asked=now, seen=True, since=past.ended or now, told=True
+            )
+
+    def _forget(self, present: Collection[str], now: float) -> None:
+        for attempt, known in list(self._known.items()):
+            if attempt not in present and known.view.state.final and now - known.since > KEEP_SECONDS:
+                del self._known[attempt]
+            elif known.view.state.final and known.view.unsure and self._has_word(attempt):
+                known.view = replace(known.view, unsure=False)
+        self._asked &= self._known.keys()
+        self._explained = {attempt: count for attempt, count in self._explained.items() if attempt in self._known}
+
+    async def _cancel_doubles(self, mine: Iterable[Mine]) -> None:
+        for one in mine:
+            for job in one.doubles:
+                if job_state(job.state).final:
+                    continue
+                log.warning("%s: job %d is there already; %d is cancelled.", one.attempt, one.job.id, job.id)
+                try:
+                    await self._client.cancel(job.id, await self._identity(one.owner.user))
+                except LauncherError as error:
+                    log.warning("%s: job %d could not be cancelled: %s", one.attempt, job.id, error)
+
+    # --- cancel, catalog, close
+
+    async def cancel(self, ref: JobRef | None, attempt: str) -> None:  # noqa: ARG002  (a number may be another's by now)
+        """See the contract."""
+        known = self._known.get(attempt)
+        if known is None:
+            mine = ours(await self._client.jobs(NAME_PREFIX + attempt), Seals(self._key)).get(attempt)
+            if mine is None or job_state(mine.job.state).final:
+                return
+            number, user = mine.job.id, mine.owner.user
+        elif known.view.state.final:
+            return
+        else:
+            number, user = known.id, known.view.user
+        identity = await self._identity(user)
+        async with self._room:
+            await self._client.cancel(number, identity)
+        self._asked.add(attempt)
+
+    async def catalog(self) -> Offer:
+        """See the contract."""
+        return await self._offer()
+
+    async def close(self) -> None:
+        """See the contract."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+        await self._client.close()
+
+    # --- small things
+
+    async def _identity(self, user: str) -> Identity:
+        now = self._clock()
+        held = self._identities.get(user)
+        if held is None or now - held[0] > IDENTITY_SECONDS:
+            found = await asyncio.to_thread(identity_of, user, least_uid=self._config.least_uid)
+            held = self._identities[user] = (now, found)
+        return held[1]
+
+    def _ref(self, number: int) -> JobRef:
+        return JobRef(cluster=self._cluster, native_id=str(number))

@@ -1,0 +1,95 @@
+"""The process that speaks pyslurm, and the one door to it: `python -m batch.launchers.slurm.pyslurm_helper`.
+
+Owns: pyslurm's calls, one after the other; requests and answers as lines of JSON on standard input and output. Refuses
+to know what they are for (`batch.launchers.slurm.pyslurm`), servers and the hub.
+
+A process of its own, because pyslurm holds the GIL while it waits for slurmctld, and ends its process when it is
+imported where there is no slurm.conf. Whatever prints to standard output meanwhile reaches the log instead.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TextIO
+
+QUEUE: Final = (
+    *("id", "user_name", "name", "comment", "state", "state_reason", "partition", "account", "qos", "priority"),
+    *("submit_time", "start_time", "end_time", "exit_code", "exit_code_signal", "requeue_count", "batch_host"),
+    *("memory", "num_nodes", "time_limit"),
+)
+PAST: Final = (
+    *("id", "user_name", "name", "comment", "state", "state_reason", "cancelled_by", "exit_code", "exit_code_signal"),
+    *("submit_time", "start_time", "end_time", "elapsed_time", "time_limit", "memory", "num_nodes", "nodelist"),
+)
+
+
+def submit(pyslurm: Any, request: Mapping[str, Any]) -> int:
+    """A job from what `JobSubmitDescription` calls it."""
+    return int(pyslurm.JobSubmitDescription(**request["job"]).submit())
+
+
+def jobs(pyslurm: Any, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All jobs of slurmctld. Names of people are asked for once each, and not once for every job."""
+    return [{name: getattr(job, name, None) for name in QUEUE} for job in pyslurm.Jobs.load().values()]
+
+
+def past(pyslurm: Any, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Jobs of the accounting, of these numbers or names, or all that were there since a time."""
+    given = {name: request[name] for name in ("ids", "names", "start_time") if request.get(name)}
+    found = []
+    for job in pyslurm.db.Jobs.load(pyslurm.db.JobFilter(**given)).values():
+        row = {name: getattr(job, name, None) for name in PAST}
+        used = [getattr(step.stats, "max_resident_memory", 0) or 0 for step in job.steps.values()]
+        found.append({**row, "used": max(used, default=0)})
+    return found
+
+
+def cancel(pyslurm: Any, request: Mapping[str, Any]) -> None:
+    """The end of a job: SIGTERM, and SIGKILL after Slurm's KillWait."""
+    pyslurm.Job(request["job"]).cancel()
+
+
+VERBS: Final[dict[str, Callable[[Any, Mapping[str, Any]], Any]]] = {
+    "submit": submit,
+    "jobs": jobs,
+    "past": past,
+    "cancel": cancel,
+}
+
+
+def answer(pyslurm: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to one request: what was found, or pyslurm's error."""
+    try:
+        return {"id": request["id"], "found": VERBS[request["verb"]](pyslurm, request)}
+    except pyslurm.PyslurmError as error:
+        number = getattr(error, "errno", None)
+        return {"id": request["id"], "number": number if isinstance(number, int) else None, "error": str(error)}
+    except (ValueError, TypeError, AttributeError, KeyError) as error:  # pyslurm's own checks, or another version of it
+        return {"id": request["id"], "number": None, "error": f"{type(error).__name__}: {error}"}
+
+
+def serve(pyslurm: Any, requests: TextIO, answers: TextIO) -> None:
+    """Until there are no more requests: the hub has closed its end, or is gone."""
+    for line in requests:
+        answers.write(json.dumps(answer(pyslurm, json.loads(line))) + "\n")
+        answers.flush()
+
+
+def main() -> int:
+    """Import pyslurm, say so, serve."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        try:
+            import pyslurm  # noqa: PLC0415 - it may take a minute, or end the process
+        except ImportError as error:
+            answers.write(json.dumps({"missing": str(error)}) + "\n")
+            return 1
+        answers.write(json.dumps({"ready": str(getattr(pyslurm, "__version__", ""))}) + "\n")
+        answers.flush()
+        serve(pyslurm, sys.stdin, answers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

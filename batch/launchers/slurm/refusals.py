@@ -1,0 +1,396 @@
+"""Why Slurm would not take a job, or would not answer: its error, turned into a sentence and what to do.
+
+Owns: the words for the errors that submit, poll and cancel can meet, by number (REST, pyslurm) and by text (sbatch and
+its sisters), and which of them may pass. Pure. Refuses to know how a command is run.
+
+Sources: slurm/slurm_errno.h (numbers), `slurm_strerror` (texts), Slurm 22.05 to 26.05. A limit's name, which sbatch
+prints before the error, says more than the error: `batch.launchers.slurm.limits` has the words.
+"""
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+from batch.contract import LauncherError
+from batch.launchers.slurm.limits import limit
+
+PICK_ANOTHER: Final = "Pick another one, or ask the cluster's administrators."
+LESS: Final = "Ask for less, or pick another partition."
+WAITS: Final = "The hub tries again by itself."
+TEXT_MAX: Final = 300
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """One row. `numbers` of slurm_errno.h and parts of texts (in lower case) are what it is known by."""
+
+    code: str
+    message: str
+    hint: str = ""
+    field: str = ""
+    transient: bool = False
+    numbers: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+TABLE: Final[tuple[Refusal, ...]] = (
+    # --- what was asked for
+    Refusal(
+        code="partition",
+        message="There is no such partition.",
+        hint=PICK_ANOTHER,
+        field="partition",
+        numbers=(2000,),
+        texts=("invalid partition name specified", "invalid partition specified"),
+    ),
+    Refusal(
+        code="partition",
+        message="The cluster has no default partition.",
+        hint="Pick a partition.",
+        field="partition",
+        numbers=(2001,),
+        texts=("no partition specified or system default partition",),
+    ),
+    Refusal(
+        code="partition-groups",
+        message="This partition is only for certain groups, and you are in none of them.",
+        hint=PICK_ANOTHER,
+        field="partition",
+        numbers=(2003,),
+        texts=("user's group not permitted to use this partition",),
+    ),
+    Refusal(
+        code="partition-closed",
+        message="This partition takes no jobs now.",
+        hint="Pick another one, or try again when the administrators have opened it.",
+        field="partition",
+        numbers=(2070, 2101),
+        texts=("required partition not available", "partition in down state"),
+    ),
+    Refusal(
+        code="partition-limits",
+        message="It asks for more than this partition allows.",
+        hint=LESS,
+        field="partition",
+        numbers=(2015,),
+        texts=("requested partition configuration not available",),
+    ),
+    Refusal(
+        code="partition-account",
+        message="You can name only one partition, because your account is bound to certain ones.",
+        hint="Pick a single partition.",
+        field="partition",
+        numbers=(2130,),
+        texts=("multiple partition job request not supported",),
+    ),
+    Refusal(
+        code="account",
+        message="You may not charge this account, or not in this partition.",
+        hint="Pick another account or partition, or ask the cluster's administrators.",
+        field="account",
+        numbers=(2045,),
+        texts=("invalid account or account/partition combination", "invalid account specified"),
+    ),
+    Refusal(
+        code="qos",
+        message="You may not use this QOS.",
+        hint="Pick another QOS, or ask the cluster's administrators.",
+        field="qos",
+        numbers=(2066,),
+        texts=("invalid qos specification",),
+    ),
+    Refusal(
+        code="qos",
+        message="This account has used too much lately for this QOS.",
+        hint="Pick another QOS, or wait until the account's share recovers.",
+        field="qos",
+        numbers=(2074,),
+        texts=("breached requested qos usage threshold",),
+    ),
+    Refusal(
+        code="gpus",
+        message="The cluster does not have such GPUs.",
+        hint="Pick another type of GPU, or fewer of them.",
+        field="gpus",
+        numbers=(2072, 2102, 2115, 2119, 2122, 2134),
+        texts=(
+            "invalid generic resource (gres) specification",
+            "duplicate generic resource (gres)",
+            "invalid trackable resource (tres) specification",
+            "invalid gres specification (with and without type",
+            "requested gres option unsupported",
+            "insufficient gres available",
+            "invalid tres specification",
+        ),
+    ),
+    Refusal(
+        code="memory",
+        message="No node of this partition has so much memory.",
+        hint="Ask for less memory, or pick another partition.",
+        field="memory",
+        numbers=(2044,),
+        texts=("memory required by task is not available", "memory specification can not be satisfied"),
+    ),
+    Refusal(
+        code="nodes",
+        message="No node of this partition has what it asks for.",
+        hint="Ask for fewer GPUs or cores, less memory or another constraint, or pick another partition.",
+        field="partition",
+        numbers=(2014,),
+        texts=("requested node configuration is not available",),
+    ),
+    Refusal(
+        code="cores",
+        message="It asks for more cores than are allowed, or than there are.",
+        hint="Ask for fewer cores.",
+        field="cores",
+        numbers=(2005, 2069, 2132),
+        texts=(
+            "more processors requested than permitted",
+            "cpu count specification invalid",
+            "cpu count per node can not",
+        ),
+    ),
+    Refusal(
+        code="nodes",
+        message="It asks for a number of nodes that this partition cannot give.",
+        hint="Ask for fewer nodes, or pick another partition.",
+        field="nodes",
+        numbers=(2006, 2004),
+        texts=("node count specification invalid", "invalid node count", "requested nodes not in this partition"),
+    ),
+    Refusal(
+        code="nodes",
+        message="There is no such node.",
+        hint="Tell the hub's administrator.",
+        numbers=(2018,),
+        texts=("invalid node name specified",),
+    ),
+    Refusal(
+        code="walltime",
+        message="Its walltime is longer than allowed here.",
+        hint="Ask for a shorter walltime, or pick another partition or QOS.",
+        field="walltime",
+        numbers=(2051, 2124, 8000),
+        texts=(
+            "requested time limit is invalid",
+            "time limit specification required",
+            "invalid time limit specification",
+        ),
+    ),
+    Refusal(
+        code="constraint",
+        message="The cluster has no nodes with such a feature.",
+        hint="Pick another constraint, or none.",
+        field="constraint",
+        numbers=(2029, 2114, 2133),
+        texts=("invalid feature specification", "invalid preferred feature", "invalid constraint"),
+    ),
+    Refusal(
+        code="reservation",
+        message="You may not use this reservation.",
+        hint="Pick another one, or none.",
+        field="reservation",
+        numbers=(2052,),
+        texts=("access denied to requested reservation",),
+    ),
+    Refusal(
+        code="reservation",
+        message="There is no such reservation, or it is not for this account and partition.",
+        hint="Pick another one, or none.",
+        field="reservation",
+        numbers=(2053,),
+        texts=("requested reservation is invalid",),
+    ),
+    Refusal(
+        code="reservation",
+        message="This reservation cannot be used now.",
+        hint="Pick another one, or none, or try again when it has begun.",
+        field="reservation",
+        numbers=(2055, 2056, 2118),
+        texts=("requested reservation not usable now", "requested reservation is in use", "maintenance reservation"),
+    ),
+    Refusal(
+        code="node-down",
+        message="The nodes that it asks for are down, drained or reserved.",
+        hint="Pick another partition, or try again later.",
+        field="partition",
+        numbers=(2068,),
+        texts=("required node not available",),
+    ),
+    Refusal(
+        code="licences",
+        message="The cluster does not have the licence that it asks for.",
+        hint="Tell the hub's administrator.",
+        numbers=(2040, 2048),
+        texts=("invalid license specification", "licenses currently unavailable"),
+    ),
+    Refusal(
+        code="limit",
+        message="It would go over a limit of your account or of the QOS.",
+        hint="Ask for less or for a shorter walltime, stop another server or job, or pick another QOS or account.",
+        field="qos",
+        numbers=(2050,),
+        texts=("job violates accounting/qos policy",),
+    ),
+    # --- who asks
+    Refusal(
+        code="user",
+        message="Slurm does not know you.",
+        hint="Ask the cluster's administrators for an account.",
+        field="account",
+        numbers=(2010, 2113, 2169, 2170, 2171),
+        texts=("invalid user id", "invalid group id", "unable to resolve user id", "invalid or unknown association"),
+    ),
+    Refusal(
+        code="denied",
+        message="Slurm does not let you do this.",
+        hint="Ask the cluster's administrators.",
+        numbers=(2002,),
+        texts=("access/permission denied",),
+    ),
+    Refusal(
+        code="folder",
+        message="The working folder cannot be used.",
+        hint="Tell the hub's administrator.",
+        numbers=(2063, 2012),
+        texts=("without the current working directory", "pathname of a file, directory or other parameter too long"),
+    ),
+    # --- the cluster as it is now
+    Refusal(
+        code="closed",
+        message="The cluster takes no jobs now.",
+        hint="Try again when the administrators have opened it.",
+        numbers=(2037, 2105),
+        texts=("system submissions disabled", "requested operation is presently disabled"),
+    ),
+    Refusal(
+        code="queue-full",
+        message="The cluster's queue is full.",
+        hint=WAITS,
+        transient=True,
+        numbers=(2007,),
+        texts=("maxjobcount limit reached",),
+    ),
+    Refusal(
+        code="scheduler-busy",
+        message="Slurm is very busy.",
+        hint=WAITS,
+        transient=True,
+        numbers=(11, 1804, 1805, 2061, 5004, 5005, 1020, 1021, 1022),
+        texts=(
+            "resource temporarily unavailable",
+            "rate limit exceeded",
+            "temporarily unable to accept job",
+            "prologslurmctld is still running",
+            "socket timed out on send/recv",
+            "zero bytes were transmitted",
+            "connection timed out",
+        ),
+    ),
+    Refusal(
+        code="accounting-away",
+        message="Slurm's accounting does not answer.",
+        hint=WAITS,
+        transient=True,
+        numbers=(7000, 7008),
+        texts=(
+            "unable to connect to database",
+            "slurm_persist_conn_open",
+            "talking to the database",
+            "database connection reference is invalid",
+        ),
+    ),
+    Refusal(
+        code="authentication",
+        message="Slurm does not accept the hub's word: its authentication (munge or a token) does not work now.",
+        hint="Tell the hub's administrator. " + WAITS,
+        transient=True,
+        numbers=(1007, 6000, 6001, 6007, 9008),
+        texts=(
+            "protocol authentication error",
+            "munge",
+            "invalid authentication credential",
+            "authentication credential expired",
+            "authentication failure",
+            "cannot unpack credential",
+        ),
+    ),
+    Refusal(
+        code="scheduler-away",
+        message="Slurm does not answer.",
+        hint=WAITS,
+        transient=True,
+        numbers=(1001, 1002, 1003, 1004, 1025, 1800, 1801, 1802, 1803, 2027, 2131, 5003),
+        texts=(
+            "unable to contact slurm controller",
+            "communication connection failure",
+            "message send failure",
+            "message receive failure",
+            "communication shutdown failure",
+            "connection refused",
+            "connection reset by peer",
+            "broken pipe",
+            "no route to host",
+            "network is unreachable",
+            "standby mode",
+            "is shutting down",
+            "header lengths are longer",
+        ),
+    ),
+    Refusal(
+        code="configuration",
+        message="The hub cannot speak to Slurm as it is configured.",
+        hint="Tell the hub's administrator.",
+        numbers=(1005, 1006, 13000),
+        texts=(
+            "incompatible versions of client and server",
+            "cannot stat file",
+            "could not establish a configuration source",
+            "unrecognized option",
+            "invalid option",
+            "unable to process configuration file",
+        ),
+    ),
+)
+
+_BY_NUMBER: Final = {number: row for row in TABLE for number in row.numbers}
+_BY_TEXT: Final = tuple((text, row) for row in TABLE for text in row.texts)
+_NOISE: Final = re.compile(
+    r"^(?:sbatch|scancel|squeue|scontrol|sacct|sacctmgr|srun)?:?\s*(?:error|fatal):\s*", re.IGNORECASE
+)
+_NAME: Final = re.compile(r"\b(?:QOS|Assoc|Max)[A-Za-z]+\b")
+
+
+def refused(text: str = "", *, number: int | None = None, qos: str = "", account: str = "") -> LauncherError:
+    """The error of ours for an error of Slurm's. `text`: stderr, or REST's `description` and `error` in lines.
+
+    `number`: of slurm_errno.h, where it is known. What neither is known by is told with Slurm's own words, and is not
+    transient: who asks again would ask for the same.
+    """
+    lower = text.lower()
+    row = _BY_NUMBER.get(number) if number is not None else None
+    if row is None:
+        row = next((row for part, row in _BY_TEXT if part in lower), None)
+    if row is None or row.code == "limit":
+        for name in _NAME.findall(text):
+            if told := limit(name, qos=qos, account=account):
+                hint = told.hint.replace("Cancel it and ask", "Ask").replace("Or cancel it, and ask", "Or ask")
+                return LauncherError(told.message, transient=False, code=name, hint=hint, field=told.field)
+    if row is None:
+        words = plain(text) or (f"error {number}" if number is not None else "no reason given")
+        return LauncherError(
+            f"Slurm refuses this: {words.rstrip('.')}.",
+            transient=False,
+            code="refused",
+            hint="Change what you asked for, or ask the cluster's administrators.",
+        )
+    return LauncherError(row.message, transient=row.transient, code=row.code, hint=row.hint, field=row.field)
+
+
+def plain(text: str) -> str:
+    """The last line of an error's text that says something, without the command's name and cut."""
+    lines = [_NOISE.sub("", line.strip()) for line in text.splitlines()]
+    lines = [line.removeprefix("Batch job submission failed:").strip() for line in lines if line]
+    said = "".join(letter for letter in (lines[-1] if lines else "") if letter.isprintable())
+    return said[:TEXT_MAX]

@@ -1,0 +1,306 @@
+"""From a JobSpec to the one script that is the whole job.
+
+Owns: the `#SBATCH` lines, the shell that makes the app available (modules, prologue, conda, venv, image), and how the
+starter and its specification come to the node. Pure: what is on disk is an argument. Refuses to know how the script
+reaches Slurm.
+
+The script holds everything, so that nothing has to be installed or shared between hub and nodes but an interpreter and
+bash. The starter and its specification are here-documents: bash gives them by pipe, or by a file of 0600 that has no
+name any more (before 5.1, or where they are long); so no secret is in an argv, in the environment or in a file that
+stays. No value of a user's stands in the shell's text unquoted: what the shell expands is `$HOME`, and what the admin
+wrote.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from batch.contract import JobSpec, LauncherError, Resources, Setup, starter_spec
+from batch.launchers.slurm import grammar
+from batch.launchers.slurm.identity import Identity
+
+MAX_SCRIPT: Final = 4 * 1024 * 1024
+"""slurm.conf(5): SchedulerParameters=max_script_size, its default."""
+MAX_COMMENT: Final = 1024
+"""What slurmctld takes (job_mgr.c, 22.05 to 26.05)."""
+NAME_PREFIX: Final = "towpath-"
+MIB: Final = 1024 * 1024
+COUNTED_ALONE: Final = frozenset({"shard", "mps"})
+"""Generic resources that are shares of a GPU, and not types of one: `--gres=shard:2`."""
+NODE_FOLDER: Final = "~/.towpath/jobs"
+REPEAT_SECONDS: Final = 30.0
+"""So often a job says again that it is ready: a hub that lost its memory learns it."""
+PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+END_OF_STARTER: Final = "TOWPATH_END_OF_STARTER"
+END_OF_SPEC: Final = "TOWPATH_END_OF_SPECIFICATION"
+LOADER: Final = (
+    'import os; f = os.fdopen(3, "rb"); code = f.read(); f.close(); exec(compile(code, "towpath-starter", "exec"))'
+)
+"""Runs the starter from descriptor 3 and closes it: the app is to inherit nothing."""
+DIRECTIVES: Final = ("#SBATCH", "#PBS", "#BSUB", "#SLURM")
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """A job as sbatch wants it: options by long name (`""`: a flag), the environment, and the shell's text.
+
+    Slurm's other doors take options and environment apart from the script; `text` is all of it but the environment.
+    """
+
+    options: tuple[tuple[str, str], ...]
+    environment: dict[str, str]
+    body: str
+
+    @property
+    def text(self) -> str:
+        """The script for `sbatch --parsable` on its standard input."""
+        lines = [grammar.line(name, value) for name, value in self.options]
+        return "\n".join(["#!/bin/bash", *lines, self.body])
+
+    def __repr__(self) -> str:
+        return f"Batch(options={[name for name, _ in self.options]})"
+
+
+def batch(
+    spec: JobSpec,
+    identity: Identity,
+    *,
+    comment: str,
+    starter: str,
+    python: str = "/usr/bin/python3",
+    node_folder: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Batch:
+    """The job of this attempt. `comment`: user, server and the sealed record; `starter`: the text of batch/starter.py.
+
+    `environment` is added to what login(1) would set. Raises LauncherError for a value that cannot be in a script.
+    """
+    if any("\0" in text for text in _texts(spec)):
+        raise LauncherError("A value has a NUL character in it.", transient=False, code="option")
+    options = [
+        ("job-name", NAME_PREFIX + spec.attempt),
+        ("comment", comment),
+        *resource_options(spec.resources),
+        # A second job of this name does not begin while the first is there; the launcher then cancels it.
+        ("dependency", "singleton"),
+        ("requeue", ""),
+        ("output", "/dev/null"),
+        ("export", "ALL"),
+        # The hub's own limits (open files, core size, ...) are not the job's.
+        ("propagate", "NONE"),
+    ]
+    if _is_plain_path(identity.home):
+        options.append(("chdir", identity.home))
+    for name, value in options:
+        grammar.checked(name, value)
+    options += [_further(name, value) for name, value in spec.resources.more]
+    made = Batch(
+        options=tuple(options),
+        environment={"PATH": PATH, "LANG": "C.UTF-8", **identity.environment, **(environment or {})},
+        body=_body(spec, starter=starter, python=python, node_folder=node_folder),
+    )
+    if len(made.text.encode()) > MAX_SCRIPT:
+        raise LauncherError("The job's script is too long for Slurm.", transient=False, code="script")
+    return made
+
+
+def resource_options(resources: Resources) -> list[tuple[str, str]]:
+    """The options of sbatch for what a job asks for."""
+    named = {
+        "partition": resources.partition,
+        "account": resources.account,
+        "qos": resources.qos,
+        "reservation": resources.reservation,
+        "constraint": resources.constraint,
+    }
+    options = [(name, value) for name, value in named.items() if value]
+    gpus = resources.gpus if resources.gpus is not None else int(bool(resources.gpu_type))
+    if gpus:
+        kind = resources.gpu_type
+        gres = kind if kind in COUNTED_ALONE else f"gpu:{kind}" if kind else "gpu"
+        options.append(("gres", f"{gres}:{gpus}"))
+    if resources.cores is not None:
+        options.append(("cpus-per-task", str(resources.cores)))
+    if resources.memory is not None:
+        options.append(("mem", f"{-(-resources.memory // MIB)}M"))
+    if resources.walltime is not None:
+        options.append(("time", walltime(resources.walltime)))
+    if resources.nodes is not None:
+        options.append(("nodes", str(resources.nodes)))
+        if resources.nodes > 1:  # the notebook is on the first: another's end need not be its own
+            options.append(("no-kill", ""))
+    if resources.signal:
+        options.append(("signal", f"B:USR1@{resources.signal}"))
+    return options
+
+
+def walltime(seconds: int) -> str:
+    """`D-HH:MM:SS` as sbatch reads it."""
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    return f"{days}-{hour:02}:{minute:02}:{second:02}"
+
+
+def _further(name: str, value: str) -> tuple[str, str]:
+    grammar.further(name, value)
+    return name, value
+
+
+def _texts(spec: JobSpec) -> Iterable[str]:
+    setup = spec.setup
+    yield from spec.command
+    for name, value in spec.environment.items():
+        yield name
+        yield value
+    yield from (spec.directory, setup.prologue, setup.conda, setup.venv, setup.image, *setup.modules, *setup.binds)
+
+
+def _is_plain_path(path: str) -> bool:
+    try:
+        grammar.checked("chdir", path)
+    except LauncherError:
+        return False
+    return True
+
+
+# --- the shell's text -----------------------------------------------------------------------------------------------
+HEAD: Final = """\
+# Written by Towpath for one start of one server. Its secrets are this job's alone, and end with it.
+trap '' USR1
+[ -z "$SUDO_COMMAND" ] || {{ export PATH={path}; unset SUDO_COMMAND SUDO_USER SUDO_UID SUDO_GID MAIL TERM; }}
+towpath_folder={folder}
+towpath_python={python}
+( umask 077; mkdir -p -- "$towpath_folder" && chmod 700 -- "$towpath_folder" ) 2>/dev/null
+towpath_log=$towpath_folder/app.log
+[ -O "$towpath_folder" ] && ( umask 077; : >>"$towpath_log" ) 2>/dev/null && exec >>"$towpath_log" 2>&1
+towpath_failed() {{ trap - EXIT; export TOWPATH_SETUP_FAILURE="$1"; towpath_start; }}
+towpath_start() {{
+exec "$towpath_python" -I -S -c {loader} 3<<'{end_of_starter}' <<'{end_of_spec}'
+{starter}
+{end_of_starter}
+{spec}
+{end_of_spec}
+}}
+"""
+
+MODULES: Final = """\
+type module >/dev/null 2>&1 || {{ [ -r /etc/profile ] && . /etc/profile; }}
+type module >/dev/null 2>&1 || towpath_failed 'This node has no environment modules (no command "module").'
+for towpath_module in {modules}; do
+module load "$towpath_module" || towpath_failed "The module $towpath_module could not be loaded (exit code $?)."
+done
+"""
+
+PROLOGUE: Final = """\
+trap 'towpath_failed "The prologue of the profile ended the script (exit code $?)."' EXIT
+eval {prologue}
+towpath_code=$?
+set +eu
+trap - EXIT
+[ "$towpath_code" = 0 ] || towpath_failed "The prologue of the profile failed (exit code $towpath_code)."
+"""
+
+CONDA: Final = """\
+towpath_env={conda}
+for towpath_conda in "$CONDA_EXE" conda "$MAMBA_EXE" mamba micromamba; do
+command -v -- "${{towpath_conda:-/}}" >/dev/null 2>&1 && ! [ -d "$towpath_conda" ] && break
+towpath_conda=
+done
+[ -n "$towpath_conda" ] || towpath_failed 'This node has no conda, or a module or a prologue must bring it first.'
+case "${{towpath_conda##*/}}" in
+micromamba) eval "$("$towpath_conda" shell hook --shell bash)" && micromamba activate "$towpath_env" ;;
+*) eval "$("$towpath_conda" shell.bash hook)" && "${{towpath_conda##*/}}" activate "$towpath_env" ;;
+esac || towpath_failed "The conda environment $towpath_env could not be activated."
+"""
+
+VENV: Final = """\
+export VIRTUAL_ENV={venv}
+[ -d "$VIRTUAL_ENV/bin" ] || towpath_failed "There is no virtual environment at $VIRTUAL_ENV on this node."
+export PATH="$VIRTUAL_ENV/bin:$PATH"
+unset PYTHONHOME
+"""
+
+IMAGE: Final = """\
+command -v apptainer >/dev/null 2>&1 || towpath_failed 'Apptainer is not installed on this node.'
+[ -r {image} ] || towpath_failed "The image "{image}" cannot be read on this node."
+export APPTAINER_BIND="$towpath_folder${{APPTAINER_BIND:+,$APPTAINER_BIND}}"
+[ -e /dev/nvidiactl ] && export APPTAINER_NV=1
+[ -e /dev/kfd ] && export APPTAINER_ROCM=1
+"""
+
+
+def _body(spec: JobSpec, *, starter: str, python: str, node_folder: str) -> str:
+    setup = spec.setup
+    folder = f"{(node_folder or NODE_FOLDER).rstrip('/')}/{spec.attempt}"
+    if setup.image:
+        spec = replace(spec, command=(*_in_image(setup), *spec.command))
+    document = starter_spec(spec, folder, repeat=REPEAT_SECONDS, inherit=True).decode()
+    for text, end in ((starter, END_OF_STARTER), (document, END_OF_SPEC)):
+        if end in text.splitlines():
+            raise LauncherError("The job's script cannot be written.", transient=False, code="script")
+    head = HEAD.format(
+        folder=_path(folder),
+        python=shlex.quote(python),
+        path=PATH,
+        loader=shlex.quote(LOADER),
+        starter=starter.rstrip("\n"),
+        spec=document,
+        end_of_starter=END_OF_STARTER,
+        end_of_spec=END_OF_SPEC,
+    )
+    return "".join([head, *_setup(setup), "towpath_start\n"])
+
+
+def _setup(setup: Setup) -> list[str]:
+    """What makes the app available, in the order in which one may build on the other."""
+    for name in (*setup.modules, setup.conda):
+        if name.startswith("-"):
+            raise LauncherError(f"{name!r} is not a name of an environment.", transient=False, code="option")
+    parts = []
+    if setup.modules:
+        parts.append(MODULES.format(modules=" ".join(map(shlex.quote, setup.modules))))
+    if setup.prologue.strip():
+        parts.append(PROLOGUE.format(prologue=shlex.quote(_lines(setup.prologue))))
+    if setup.conda:
+        parts.append(CONDA.format(conda=_path(setup.conda)))
+    if setup.venv:
+        parts.append(VENV.format(venv=_path(setup.venv)))
+    if setup.image:
+        parts.append(IMAGE.format(image=_path(setup.image)))
+    return parts
+
+
+def _path(path: str) -> str:
+    """A word of the shell; only a leading `~/` means something: the home of the job's user, on the node."""
+    if path.startswith("~/"):
+        return f'"$HOME"/{shlex.quote(path[2:])}'
+    return shlex.quote(path)
+
+
+def _lines(prologue: str) -> str:
+    """The admin's lines with Unix ends. Raises LauncherError for a directive: sbatch would not read it here."""
+    text = prologue.replace("\r\n", "\n").replace("\r", "\n")
+    if any(line.lstrip().startswith(DIRECTIVES) for line in text.split("\n")):
+        raise LauncherError(
+            "The profile's prologue has a line for the scheduler in it (#SBATCH or the like).",
+            transient=False,
+            code="script",
+            hint="Tell the hub's administrator: such options belong to [profile.resources].",
+        )
+    return text
+
+
+def _in_image(setup: Setup) -> list[str]:
+    """The app's command in the image. Nobody expands `~` in an argv: paths are whole."""
+    for path in (setup.image, *setup.binds):
+        if not path.startswith("/") or "," in path:
+            raise LauncherError(
+                f"{path!r} is not the whole path of an image, or of what it sees.",
+                transient=False,
+                code="image",
+                hint="Tell the hub's administrator.",
+            )
+    return ["apptainer", "exec", *(f"--bind={bind}" for bind in setup.binds), setup.image]

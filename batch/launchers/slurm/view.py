@@ -1,0 +1,178 @@
+"""From Slurm's rows to what the controller sees: which jobs are ours, where each stands, its place in the queue.
+
+Owns: the reading of rows. Pure: the time and the seal's key are arguments. Refuses to know how rows are asked for, and
+what follows from a view.
+
+A row is ours when its name holds an attempt, its comment was sealed by this hub for that attempt, and the account that
+Slurm says it runs as is the user's whom the comment names. Anybody may copy name and comment into a job of their own.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from batch.contract import JobState, JobView
+from batch.launchers.slurm.client import Job, Past
+from batch.launchers.slurm.comment import Owner, attempt_of, read
+from batch.launchers.slurm.ending import Ended, cause
+from batch.launchers.slurm.identity import same_person
+from batch.launchers.slurm.reasons import waiting
+from batch.launchers.slurm.states import RUNS, job_state
+from state.records.models import Reason, Waiting
+
+Places = Mapping[int, tuple[int, int]]
+"""Job's id → its place among those that wait for its partition, and how many those are."""
+
+
+class Mine(Struct, frozen=True, kw_only=True):
+    """A job of ours in the queue. `doubles`: further ones of the same attempt, younger, which should not be."""
+
+    attempt: str
+    owner: Owner
+    job: Job
+    doubles: tuple[Job, ...] = ()
+
+
+class Seals:
+    """Reads comments, each once: a poll shows the same ones again and again."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._read: dict[tuple[str, str], Owner | None] = {}
+
+    def owner(self, attempt: str, comment: str) -> Owner | None:
+        """Whose it is; None: not this hub's."""
+        at = (attempt, comment)
+        if at not in self._read:
+            self._read[at] = read(self._key, attempt, comment)
+        return self._read[at]
+
+    def keep(self, jobs: Iterable[Mine]) -> None:
+        """Forget all others."""
+        wanted = {(one.attempt, job.comment) for one in jobs for job in (one.job, *one.doubles)}
+        self._read = {at: owner for at, owner in self._read.items() if at in wanted}
+
+
+def ours(rows: Iterable[Job], seals: Seals, known: Mapping[str, int] | None = None) -> dict[str, Mine]:
+    """Attempt → its job. Of several, the one that was first: a number is never given twice at a time.
+
+    `known`: attempt → number of a job that was found to be ours before; its account's name may be gone for a while.
+    """
+    known = known or {}
+    found: dict[str, list[tuple[Job, Owner]]] = {}
+    for row in rows:
+        attempt = attempt_of(row.name)
+        owner = seals.owner(attempt, row.comment) if attempt else None
+        if owner is not None and (same_person(row.user, owner.user) or known.get(attempt) == row.id):
+            found.setdefault(attempt, []).append((row, owner))
+    mine = {}
+    for attempt, jobs in found.items():
+        (job, owner), *others = sorted(jobs, key=lambda pair: (pair[0].submitted or 0, pair[0].id))
+        mine[attempt] = Mine(attempt=attempt, owner=owner, job=job, doubles=tuple(row for row, _ in others))
+    return mine
+
+
+def places(rows: Iterable[Job]) -> dict[int, tuple[int, int]]:
+    """Where each waiting job stands in the first partition that it asks for: by priority, then by age.
+
+    Held jobs (priority 0) and those that wait for another job or a set time stand in nobody's way.
+    """
+    lines: dict[str, list[Job]] = {}
+    for row in rows:
+        if row.state == "PENDING" and row.priority and row.reason not in ("Dependency", "BeginTime"):
+            for partition in row.partition.split(","):
+                lines.setdefault(partition, []).append(row)
+    found: dict[int, tuple[int, int]] = {}
+    for partition, line in lines.items():
+        line.sort(key=lambda row: (-row.priority, row.id))
+        for place, row in enumerate(line, 1):
+            if row.partition.split(",")[0] == partition:
+                found[row.id] = (place, len(line))
+    return found
+
+
+def view(mine: Mine, places: Places, *, now: float, ending: Reason | None = None) -> JobView:
+    """One job of ours in the queue. `ending`: what the accounting says about its end, where it has."""
+    job, owner = mine.job, mine.owner
+    state = job_state(job.state)
+    return JobView(
+        attempt=mine.attempt,
+        user=owner.user,
+        server=owner.server,
+        state=state,
+        native_id=str(job.id),
+        reason="",
+        exit_code=exit_code(job) if state.final else None,
+        started=job.started,
+        deadline=job.ends if job.state in RUNS else None,
+        record=owner.record,
+        waiting=_waiting(job, places, now) if state is JobState.QUEUED else None,
+        node=job.node if state is JobState.ACTIVE else "",
+        ending=ending or cause(facts_of(job), user=owner.user) if state.final else None,
+        # One that is put back counts the run to come already, while its last one still ends (COMPLETING).
+        restarts=job.restarts if job.state == "PENDING" or job.state in RUNS else 0,
+    )
+
+
+def past_view(past: Past, attempt: str, owner: Owner | None, before: JobView | None = None) -> JobView:
+    """One job that has left the queue. `before`: how it was last seen there."""
+    facts = past.facts or Ended(state=past.state)
+    user = owner.user if owner else before.user if before else past.user
+    return JobView(
+        attempt=attempt,
+        user=user,
+        server=owner.server if owner else before.server if before else "",
+        state=job_state(facts.state),
+        native_id=str(past.id),
+        exit_code=facts.exit_code,
+        started=past.started,
+        record=owner.record if owner else before.record if before else None,
+        ending=cause(facts, user=user),
+    )
+
+
+def last_run(runs: Iterable[Past], number: int, restarts: int) -> Past | None:
+    """The last run of a job that waits again after so many; None: it is not written down yet that it is over."""
+    over = [run for run in runs if run.id == number and run.started and run.ended]
+    return max(over, key=lambda run: run.started or 0.0) if len(over) >= restarts else None
+
+
+def interruption(run: Past, *, user: str) -> Reason | None:
+    """Why a run ended that is followed by another; None: not known."""
+    if run.state == "REQUEUED":
+        return Reason(code="requeued", message="An administrator wished it so, or you did.")
+    return cause(Ended(state=run.state, nodes=run.node), user=user)
+
+
+def facts_of(job: Job) -> Ended:
+    """What slurmctld itself knows of a job's end: less than the accounting."""
+    elapsed = job.ends - job.started if job.ends is not None and job.started is not None else None
+    return Ended(
+        state=job.state,
+        code=job.exit_code,
+        signal=job.signal,
+        reason=job.reason,
+        asked=job.memory,
+        elapsed=elapsed,
+        limit=job.limit,
+        nodes=job.node,
+    )
+
+
+def exit_code(job: Job) -> int | None:
+    """As a shell would say it."""
+    return facts_of(job).exit_code
+
+
+def _waiting(job: Job, places: Places, now: float) -> Waiting:
+    place, of = places.get(job.id, (None, None))
+    return waiting(
+        job.reason,
+        start=job.expected,
+        position=place,
+        of=of,
+        partition=job.partition,
+        qos=job.qos,
+        account=job.account,
+        now=now,
+    )

@@ -1,0 +1,1 @@
+"""The door: who is asking, which path, may they, and where to."""

@@ -1,0 +1,73 @@
+"""Whoever uses another's server is noted for the audit, and so is whoever tries to: once an hour each.
+
+Owns: which visits this worker has noted already. Refuses to decide who may. What is called for every such request is a
+look into a dict; the store is asked in a task of its own, and settles which of several workers notes a visit.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gateway.wire import Request
+from portal.audit.recorder import Damper, credential
+from state.errors import StateUnavailableError
+from state.records.audit import Act, Entry, Outcome, line, made_plain
+from state.rights.identity import Identity
+from state.store.all import Store
+
+log = logging.getLogger("towpath.audit")
+
+AGAIN_SECONDS: Final = 3600
+REMEMBERED: Final = 10_000
+
+Visit = tuple[str, str, str, bool]
+
+
+class ForeignVisits:
+    """`gateway.door.door.Visits`."""
+
+    def __init__(self, store: Store, address: Callable[[Request], str]) -> None:
+        """`address`: where a request came from."""
+        self._store = store
+        self._address = address
+        self._noted: dict[Visit, float] = {}
+        self._damper = Damper()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, request: Request, identity: Identity, user: str, name: str, *, refused: bool) -> None:
+        """See `gateway.door.door.Visits`."""
+        visit = (identity.digest, user, name, refused)
+        now = time.time()
+        if now - self._noted.get(visit, 0.0) < AGAIN_SECONDS or (refused and not self._damper.allows(now)):
+            return
+        if len(self._noted) >= REMEMBERED:
+            self._noted.clear()
+        self._noted[visit] = now
+        entry = Entry(
+            time=now,
+            act=Act.SERVER_ACCESS,
+            outcome=Outcome.REFUSED if refused else Outcome.DONE,
+            who=identity.key,
+            by=credential(identity),
+            address=self._address(request),
+            user=user,
+            server=name,
+            what="WebSocket" if request.head.websocket else "",
+            why="No access to this server." if refused else "",
+        )
+        task = asyncio.get_running_loop().create_task(self._note(visit, entry))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _note(self, visit: Visit, entry: Entry) -> None:
+        same = hashlib.sha256(repr(visit).encode()).hexdigest()[:32]
+        try:
+            if await self._store.audit.first(same, seconds=AGAIN_SECONDS):
+                await self._store.audit.note(entry)
+        except StateUnavailableError:
+            self._noted.pop(visit, None)  # the next request tries again
+            told = line(made_plain(entry)).decode().rstrip()
+            log.warning("Not noted, for the store is away: %s", told)

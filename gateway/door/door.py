@@ -1,0 +1,490 @@
+"""The door's decisions: every request and every WebSocket passes here, is authorised, and only then goes on.
+
+Owns: the order of the checks. Refuses to know how bytes come (`gateway.wire`) and how they reach an app
+(`gateway.tunnel`), what a page looks like (`portal`) and where sessions are kept (`state`).
+
+    path -> who is asking -> sent by our own page? -> hub page or API: the portal
+                                                   -> /user/...: may they? -> is there a route? -> the tunnel
+
+The checks are one plain function over what this worker knows (`_decide`). Where it does not know enough (a session or
+a route that the mirror has not heard of) it raises `_Ask`; a task then asks the store, and the checks begin anew with
+the answer. So the hot path is a chain of calls, and there is no second version of the checks.
+
+What follows from a head alone is worked out once for all requests that repeat it (`_Proof`, kept in `Head.memo`);
+whether it holds is asked at every request.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import lru_cache
+from typing import Final, Protocol
+
+from gateway.auth.cookies import CookieJar
+from gateway.auth.credentials import Brought, bearer
+from gateway.door import paths
+from gateway.door.access import NO_ACCESS, may_access
+from gateway.door.hosts import Hosts
+from gateway.door.origin import SAFE_METHODS, from_ourselves, own_origin
+from gateway.door.services import ANYBODY, ServiceRoutes
+from gateway.oauth.hub_apps import NOTHING, HubApps, Told
+from gateway.tunnel import Caller, Tunnel, UpstreamError
+from gateway.wire import Request
+from portal.refusals.pages import Answer
+from state.errors import StateUnavailableError
+from state.mirror.mirror import Mirror
+from state.records.models import Route
+from state.rights.identity import Identity
+from state.store.credentials import digest
+
+log = logging.getLogger("towpath.door")
+
+_SAFE: Final = frozenset(method.encode() for method in SAFE_METHODS)
+_SLASHLESS: Final = frozenset({b"GET", b"HEAD"})
+_PATHS: Final = 4096
+_PATH_MAX: Final = 256
+
+_AWAY: Final = (
+    "The hub's store is away, so nobody's right can be checked now. Running servers go on; try again in a minute."
+)
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
+    """The request goes no further. `sign_in`: a person could sign in and try again."""
+
+    def __init__(self, status: int, message: str, *, sign_in: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.sign_in = sign_in
+
+
+class Answers(Protocol):
+    """What is said instead of an app's answer: pages for people, JSON for programs."""
+
+    def refuse(self, status: int, message: str, *, page: bool) -> Answer:
+        """An error. `message` is a sentence."""
+
+    def sign_in(self, target: str, *, page: bool) -> Answer:
+        """Nobody is signed in: to the sign-in page and back to `target`, or JSON 403."""
+
+    async def not_running(self, target: str, identity: Identity, user: str, segment: str, *, page: bool) -> Answer:
+        """There is no route: the start or pending page, or JSON 424."""
+
+
+class Portal(Protocol):
+    """The hub's own pages and API."""
+
+    def handle(self, request: Request, identity: Identity | None) -> None:
+        """Answer a request, asked by `identity` (None: nobody)."""
+
+
+class Visits(Protocol):
+    """Told when somebody uses, or tries to use, a server that is not theirs. Must not wait."""
+
+    def __call__(self, request: Request, identity: Identity, user: str, name: str, *, refused: bool) -> None:
+        """`name`: of `user`'s server, as far as it is known."""
+
+
+Found = dict[str, Identity | Route | None]
+
+
+class _Ask(Exception):  # noqa: N818 - it is a question
+    """This worker does not know enough: the answer of `ask` is to be found under `key`."""
+
+    def __init__(self, key: str, ask: Callable[[], Awaitable[Identity | Route | None]]) -> None:
+        super().__init__(key)
+        self.key = key
+        self.ask = ask
+
+
+class _Proof:
+    """What a head brings, worked out once: the digests of its credentials, and whether our own page sent it."""
+
+    __slots__ = ("brought", "caller", "host_is_ours", "identity", "label", "ours", "ticket", "token")
+
+    def __init__(
+        self, brought: Brought, *, token: str, ticket: str, ours: bool, host_is_ours: bool, label: str
+    ) -> None:
+        self.brought = brought
+        self.token = token
+        self.ticket = ticket
+        self.ours = ours
+        self.host_is_ours = host_is_ours
+        self.label = label
+        self.identity: Identity | None = None
+        self.caller: Caller | None = None
+
+    def caller_of(self, identity: Identity, *, by_cookie: bool, told: Told) -> Caller:
+        """The same as last time, if it is the same."""
+        caller = self.caller
+        if (
+            caller is None
+            or self.identity is not identity
+            or caller.by_cookie is not by_cookie
+            or (caller.authorization, caller.cookie) != told
+        ):
+            authorization, cookie = told
+            caller = Caller(
+                user=identity.key,
+                digest=identity.digest,
+                by_cookie=by_cookie,
+                authorization=authorization,
+                cookie=cookie,
+            )
+            self.identity, self.caller = identity, caller
+        return caller
+
+
+class App:
+    """The handler of one worker's requests."""
+
+    def __init__(
+        self,
+        *,
+        mirror: Mirror,
+        tunnel: Tunnel,
+        portal: Portal,
+        answers: Answers,
+        jar: CookieJar,
+        find: Callable[[str, str], Awaitable[Route | None]],
+        hub_apps: HubApps,
+        services: ServiceRoutes,
+        visits: Visits,
+        claim: Callable[[str], Awaitable[object]],
+        hosts: Hosts | None,
+        base_path: str,
+        scheme: str,
+        unasked: str,
+        allowed_hosts: frozenset[bytes] | None,
+    ) -> None:
+        """Nothing is opened yet.
+
+        `find`: as the mirror's `lookup`, but in the store. `claim`: see `state.store.imported`. `scheme`: of the URL
+        that browsers use.
+        `unasked`: the path under which requests carry a signed proof of their own, which the portal checks: nobody is
+        signed in by a cookie there, so it does not matter whose page sent them.
+        `allowed_hosts`: host names that we answer to; None: any.
+        """
+        self._mirror = mirror
+        self._tunnel = tunnel
+        self._portal = portal
+        self._answers = answers
+        self._jar = jar
+        self._find = find
+        self._hub_apps = hub_apps
+        self._services = services
+        self._visits = visits
+        self._claim = claim
+        self._hosts = hosts
+        self._scheme = scheme
+        self._unasked = unasked.encode()
+        self._allowed_hosts = allowed_hosts
+        self._tasks: set[asyncio.Task[None]] = set()
+        prefix = f"{base_path}user/".encode()
+        self._open_to_all = f"{base_path}hub/api/oauth2/token".encode()
+
+        def read(path: bytes) -> paths.UserPath | None:
+            paths.check(path)
+            return paths.user_path(path, prefix)
+
+        self._read = read
+        self._read_short = lru_cache(_PATHS)(read)
+
+    def handle(self, request: Request) -> None:
+        """One request or WebSocket. See `gateway.wire.request.Handler`."""
+        try:
+            self._decide(request, {})
+        except Refusal as refusal:
+            self._refuse(request, refusal)
+        except _Ask as question:
+            self._spawn(request, self._find_out(request, question))
+
+    async def _find_out(self, request: Request, question: _Ask) -> None:
+        """Ask the store what the checks need to know, and let them begin anew."""
+        found: Found = {}
+        while True:
+            try:
+                found[question.key] = await question.ask()
+                if request.open:
+                    self._decide(request, found)
+            except StateUnavailableError:
+                self._refuse(request, Refusal(503, _AWAY))
+            except Refusal as refusal:
+                self._refuse(request, refusal)
+            except _Ask as next_question:
+                question = next_question
+                continue
+            return
+
+    def _spawn(self, request: Request, work: Coroutine[None, None, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("A request could not be handled")
+                self._refuse(request, Refusal(500, "The hub made a mistake."))
+
+        task = asyncio.get_running_loop().create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- the checks ----------------------------------------------------------------------------------------
+
+    def _decide(self, request: Request, found: Found) -> None:
+        """All checks, in order, then on to where it goes. Raises Refusal and _Ask.
+
+        `found` is what the store has answered to earlier questions of this request.
+        """
+        path = request.target.partition(b"?")[0]
+        try:
+            target = self._read_short(path) if len(path) < _PATH_MAX else self._read(path)
+        except paths.BadPathError as error:
+            raise Refusal(400, str(error)) from error
+        head = request.head
+        proof: _Proof | None = head.memo
+        if proof is None:
+            proof = head.memo = self._proof(Brought(head.fields))
+        if not proof.host_is_ours:
+            raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
+        if self._hosts is not None and (there := self._hosts.elsewhere(proof.label, path, target)):
+            self._send_there(request, there)
+            return
+        if target is None and path.startswith(self._services.prefix):
+            self._serve(request, proof, path, found)
+            return
+        identity, by_cookie = self._who(proof, found, at_app=target is not None)
+        unsafe = head.websocket or request.method not in _SAFE
+        from_elsewhere = unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None)
+        # at these two a client, or a provider, proves itself by what it sends
+        if from_elsewhere and path != self._open_to_all and not path.startswith(self._unasked):
+            raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
+        if target is None:
+            if head.websocket:
+                raise Refusal(404, "There is no WebSocket here.")
+            # what an app tells of itself is no sign of its owner
+            if identity is not None and identity.service is None and not (identity.token and identity.token.attempt):
+                self._mirror.note_person(identity.name)
+            self._portal.handle(request, identity)
+            return
+        self._to_app(request, proof, identity, target, found, by_cookie=by_cookie)
+
+    def _to_app(
+        self,
+        request: Request,
+        proof: _Proof,
+        identity: Identity | None,
+        target: paths.UserPath,
+        found: Found,
+        *,
+        by_cookie: bool,
+    ) -> None:
+        """On to somebody's server. Raises Refusal and _Ask."""
+        head = request.head
+        if identity is None and proof.label and proof.brought.wants_page and request.method in _SLASHLESS:
+            self._lead_in(request, proof)
+            return
+        if identity is None:
+            raise Refusal(403, "Sign in, or send a valid token.", sign_in=not proof.label)
+        route = self._authorise(request, identity, target, found)
+        if route is not None and (target.complete or head.websocket or request.method not in _SLASHLESS):
+            carry = self._tunnel.websocket if head.websocket else self._tunnel.http
+            told = self._told(proof, identity, route, found, by_cookie=by_cookie) if route.hub_app else NOTHING
+            caller = proof.caller_of(identity, by_cookie=by_cookie, told=told)
+            carry(request, route, caller=caller, refuse=self._refuse_upstream)
+        else:
+            self._elsewhere(request, identity, target, page=proof.brought.wants_page)
+
+    def _send_there(self, request: Request, origin: str) -> None:
+        """To the host that answers this path. Raises Refusal for what is not to be repeated elsewhere."""
+        if request.head.websocket or request.method not in _SLASHLESS:
+            raise Refusal(421, f"This is not the host for that: ask {origin}.")
+        request.respond(302, [(b"location", origin.encode() + request.target), (b"cache-control", b"no-store")])
+
+    def _lead_in(self, request: Request, proof: _Proof) -> None:
+        """A browser comes to the host of a person's servers for the first time: by way of the hub."""
+        assert self._hosts is not None  # a label is there only with hosts
+        where, cookie = self._hosts.lead_in(request.target, proof.brought.cookies)
+        fields = [(b"location", where), (b"set-cookie", cookie), (b"cache-control", b"no-store")]
+        request.respond(302, [*fields, (b"referrer-policy", b"no-referrer")])
+
+    def _serve(self, request: Request, proof: _Proof, path: bytes, found: Found) -> None:
+        """On to a service, which knows whom it serves: it is open to everybody here. Raises Refusal and _Ask.
+
+        What a browser sends with its cookies from another site's page is not for it.
+        """
+        brought = proof.brought
+        unsafe = request.head.websocket or request.method not in _SAFE
+        says = brought.origin is not None or brought.fetch_site is not None
+        if unsafe and says and not proof.ours and brought.cookies and brought.authorization is None:
+            raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
+        route = self._services.at(path)
+        if route is None:
+            raise Refusal(404, "There is no such service.")
+        if len(path) < len(route.prefix):
+            _, mark, query = request.target.partition(b"?")
+            request.respond(302, [(b"location", route.prefix.encode() + mark + query)])
+            return
+        session = self._by_ticket(proof.ticket, found) if proof.ticket else None
+        if session is None:
+            caller = ANYBODY
+        else:
+            told = self._hub_apps.told(session, route, b"") or NOTHING
+            caller = proof.caller_of(session, by_cookie=True, told=told)
+        carry = self._tunnel.websocket if request.head.websocket else self._tunnel.http
+        carry(request, route, caller=caller, refuse=self._refuse_upstream)
+
+    def _told(self, proof: _Proof, identity: Identity, route: Route, found: Found, *, by_cookie: bool) -> Told:
+        """What an app that asks the hub who is there is told of the caller. Raises _Ask."""
+        brought = b"" if by_cookie else proof.brought.authorization or b""
+        told = self._hub_apps.told(identity, route, brought)
+        if told is None:
+            self._known(f"told {route.prefix}", found, lambda: self._hub_apps.prepare(identity, route, brought))
+            told = self._hub_apps.told(identity, route, brought)
+        return told or NOTHING
+
+    def _elsewhere(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
+        """What may be used, but is not there, or not by this path. Raises Refusal."""
+        if request.head.websocket:
+            raise Refusal(424, "This server is not running.")
+        if not target.complete and request.method in _SLASHLESS:
+            path, mark, query = request.target.partition(b"?")
+            request.respond(302, [(b"location", path + b"/" + mark + query)])
+        else:
+            self._spawn(request, self._not_running(request, identity, target, page=page))
+
+    def _authorise(self, request: Request, identity: Identity, target: paths.UserPath, found: Found) -> Route | None:
+        """The route if there is one, when the caller may use it. Raises Refusal and _Ask."""
+        user, segment = target.user, target.segment
+        route = self._mirror.lookup(user, segment)
+        writing = request.head.websocket or request.method not in _SAFE
+        if route is None and any(may_access(identity, user, name, writing=writing) for name in ("", segment)):
+            # This worker's mirror may be late: whoever was told "ready" must not find nothing.
+            late = self._known("route", found, lambda: self._find(user, segment))
+            assert late is None or isinstance(late, Route)
+            route = late
+        name = route.name if route is not None else ""
+        astray = name != segment and not may_access(identity, user, name, writing=writing)
+        if astray and segment and may_access(identity, user, segment, writing=False):
+            # A named server that does not run has no route, and its path would lead to the default one. Who may use the
+            # named one alone is told that it does not run.
+            name, route = segment, None
+        if not may_access(identity, user, name, writing=writing):
+            self._visits(request, identity, user, name, refused=True)
+            if writing and may_access(identity, user, name, writing=False):
+                raise Refusal(403, "This server is shared with you to look at: you can change and run nothing in it.")
+            raise Refusal(403, NO_ACCESS)
+        if not self._mirror.fresh:
+            raise Refusal(503, _AWAY)
+        if route is not None and not identity.is_user(user):
+            self._visits(request, identity, user, name, refused=False)
+        return route
+
+    def _who(self, proof: _Proof, found: Found, *, at_app: bool) -> tuple[Identity | None, bool]:
+        """Who is asking, and whether a cookie says so. A token in the header comes before a cookie. Raises _Ask.
+
+        `at_app`: the request is for an app. An app's pages may send an Authorization header of the app's own
+        (JupyterLab sends its token); it proves nothing to us, and the cookie decides.
+        """
+        if proof.brought.authorization is not None:
+            identity = self._by_token(proof.token, proof.brought.authorization, found) if proof.token else None
+            if identity is not None or not at_app:
+                return identity, False
+        if proof.ticket and proof.label:
+            return self._by_origin(proof, found), True
+        if proof.ticket:
+            return self._by_ticket(proof.ticket, found), True
+        return None, False
+
+    def _by_origin(self, proof: _Proof, found: Found) -> Identity | None:
+        """By the cookie of a person's host: a token that was issued for it, and for nowhere else."""
+        identity = self._by_token(proof.ticket, b"", found)
+        if identity is None or identity.token is None or identity.token.client != f"towpath-origin-{proof.label}":
+            return None
+        return identity
+
+    async def _identify_token(self, known: str, authorization: bytes) -> Identity | None:
+        """Out of the store; a token that another hub made becomes one of ours first."""
+        secret = bearer(authorization)
+        if secret is not None:
+            await self._claim(secret)
+        return await self._mirror.identify_token(known)
+
+    def _by_token(self, known: str, authorization: bytes, found: Found) -> Identity | None:
+        identity = self._mirror.peek(known)
+        if identity is None:
+            asked = self._known(f"token {known}", found, lambda: self._identify_token(known, authorization))
+            assert asked is None or isinstance(asked, Identity)
+            identity = asked
+        if identity is None or identity.token is None:  # a ticket is no token
+            return None
+        self._mirror.note_token_use(known)
+        return identity
+
+    def _by_ticket(self, known: str, found: Found) -> Identity | None:
+        identity = self._mirror.peek(known)
+        if identity is None:
+            asked = self._known(f"ticket {known}", found, lambda: self._mirror.identify_session(known))
+            assert asked is None or isinstance(asked, Identity)
+            identity = asked
+        if identity is None or identity.session is None:  # a token is no ticket
+            return None
+        return identity
+
+    @staticmethod
+    def _known(
+        key: str, found: Found, ask: Callable[[], Awaitable[Identity | Route | None]]
+    ) -> Identity | Route | None:
+        if key not in found:
+            raise _Ask(key, ask)
+        return found[key]
+
+    def _proof(self, brought: Brought) -> _Proof:
+        """What follows from a head alone."""
+        secret = bearer(brought.authorization) if brought.authorization is not None else None
+        label = self._hosts.label_in(_host_name(brought.host)) if self._hosts is not None else ""
+        jar = self._hosts.jar if self._hosts is not None and label else self._jar
+        ticket = jar.ticket(brought.cookies) if brought.cookies else ""
+        return _Proof(
+            brought,
+            token=digest(secret) if secret is not None else "",
+            ticket=digest(ticket) if ticket else "",
+            ours=from_ourselves(
+                origin=brought.origin,
+                fetch_site=brought.fetch_site,
+                own=own_origin(self._scheme, brought.host),
+            ),
+            host_is_ours=bool(label) or self._allowed_hosts is None or _host_name(brought.host) in self._allowed_hosts,
+            label=label,
+        )
+
+    # --- answers of our own --------------------------------------------------------------------------------
+
+    def _refuse(self, request: Request, refusal: Refusal) -> None:
+        proof: _Proof | None = request.head.memo
+        if request.head.websocket:
+            # Nobody reads it but a developer (RFC 6455 section 4.2.2: any HTTP answer refuses).
+            fields = [(b"content-type", b"text/plain; charset=utf-8")]
+            request.respond(refusal.status, fields, str(refusal).encode())
+            return
+        brought = proof.brought if proof is not None else Brought(request.head.fields)
+        if refusal.sign_in and brought.authorization is None:
+            answer = self._answers.sign_in(request.target.decode("latin-1"), page=brought.wants_page)
+        else:
+            answer = self._answers.refuse(refusal.status, str(refusal), page=brought.wants_page)
+        request.respond(*answer)
+
+    def _refuse_upstream(self, request: Request, error: UpstreamError) -> None:
+        self._refuse(request, Refusal(error.status, str(error)))
+
+    async def _not_running(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
+        where = request.target.decode("latin-1")
+        answer = await self._answers.not_running(where, identity, target.user, target.segment, page=page)
+        request.respond(*answer)
+
+
+def _host_name(host: bytes) -> bytes:
+    """The Host header without its port, in small letters (RFC 9110 section 7.2)."""
+    host = host.lower()
+    if host.startswith(b"["):
+        return host[: host.find(b"]") + 1]
+    return host.partition(b":")[0]

@@ -1,0 +1,151 @@
+"""From the door to the portal: Litestar on Granian, in the same process, behind a private unix socket.
+
+Owns: the socket's place, and how the portal comes to know who asks. Refuses to know pages and checks.
+
+The door forwards a request with a ticket in a header: a random name, good for this one exchange, under which this
+process keeps the caller's identity and address. Nothing about the caller is said in the request, so nothing can be
+forged: whoever reaches the socket without a ticket (it is 0600 in a 0700 folder, so that would be a process of our own
+account) gets 403, and the header is taken off whatever a client sends.
+"""
+
+import hashlib
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.auth.cookies import COOKIES
+from gateway.tunnel import Tunnel, UpstreamError
+from gateway.tunnel.headers import HOP_BY_HOP, Fields, ResponseHead, named_in_connection
+from gateway.wire import Request
+from gateway.wire.framing import UNTIL_CLOSE, declared_length
+from state.records.models import Endpoint
+from state.rights.identity import Identity
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+Refuse = Callable[[Request, UpstreamError], None]
+
+TICKET: Final = b"x-towpath-ticket"
+_TWIN: Final = TICKET.replace(b"-", b"_")
+_OURS: Final = HOP_BY_HOP | {TICKET, b"content-length", b"expect"}
+_FOLDER: Final = "run"
+_PATH_MAX: Final = 107
+"""Longest path of a unix socket on Linux, in bytes (unix(7))."""
+
+
+class Asked:
+    """Who asks, and from where: the connection's other end, and the address behind the trusted proxies."""
+
+    __slots__ = ("address", "identity", "peer")
+
+    def __init__(self, identity: Identity | None, peer: str, address: str) -> None:
+        self.identity = identity
+        self.peer = peer
+        self.address = address
+
+
+class Handover:
+    """`handle` on the door's side, `asgi` on Granian's."""
+
+    def __init__(
+        self, portal: Asgi, tunnel: Tunnel, path: Path, refuse: Refuse, address: Callable[[Request], str]
+    ) -> None:
+        """`path`: of the socket. `refuse` answers where the portal does not. `address`: where a request came from."""
+        self._address = address
+        self._portal = portal
+        self._tunnel = tunnel
+        self._refuse = refuse
+        self._way = tunnel.way_to(Endpoint(kind="unix", path=str(path)), response_fields, name="the portal")
+        self._asked: dict[bytes, Asked] = {}
+
+    def handle(self, request: Request, identity: Identity | None) -> None:
+        """See `gateway.door.door.Portal`."""
+        ticket = secrets.token_hex(16).encode()
+        block = request.method + b" " + request.target + b" HTTP/1.1\r\n" + request_block(request.head.fields)
+        self._asked[ticket] = Asked(identity, request.client.peer, self._address(request))
+        self._tunnel.carry(
+            request,
+            self._way,
+            block + TICKET + b": " + ticket + b"\r\n",
+            refuse=self._refuse,
+            when_over=lambda: self._asked.pop(ticket, None),
+        )
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI app for Granian: the portal, for those who come through the door."""
+        if scope["type"] != "http":
+            return
+        tickets = [value for name, value in scope["headers"] if name == TICKET]
+        asked = self._asked.get(tickets[0]) if len(tickets) == 1 else None
+        if asked is None:
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"This is not the way in.\n"})
+            return
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] != TICKET]
+        scope["client"] = (asked.peer, 0)
+        state = scope.setdefault("state", {})
+        state["identity"], state["address"] = asked.identity, asked.address
+        cookies: list[str] = []
+        state[COOKIES] = cookies
+
+        async def with_cookies(message: Any) -> None:
+            if cookies and message["type"] == "http.response.start":
+                more = ((b"set-cookie", value.encode()) for value in cookies)
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        await self._portal(scope, receive, with_cookies)
+
+
+def request_block(fields: Fields) -> bytes:
+    """A client's fields for the portal, as they came but for framing, hop-by-hop fields and anything like a ticket."""
+    named = named_in_connection(value for name, value in fields if name == b"connection")
+    return b"".join(
+        b"%b: %b\r\n" % (name, value)
+        for name, value in fields
+        if name not in _OURS and name not in named and name != _TWIN
+    )
+
+
+def response_fields(fields: Fields) -> ResponseHead:
+    """The portal's fields for the client: all but framing and hop-by-hop ones. Raises UpstreamError."""
+    try:
+        length = declared_length(
+            [value for name, value in fields if name == b"content-length"],
+            [value for name, value in fields if name == b"transfer-encoding"],
+            UNTIL_CLOSE,
+        )
+    except ValueError as error:
+        raise UpstreamError("bad-response", str(error)) from error
+    out = [pair for pair in fields if pair[0] not in HOP_BY_HOP and pair[0] != b"content-length"]
+    if length >= 0:
+        out.append((b"content-length", b"%d" % length))
+    return ResponseHead(out, length)
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Where this worker's portal listens, in a 0700 folder; what dead workers of this machine left there is removed."""
+    folder = data_dir / _FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    # Two machines may share the data directory, and know nothing of each other's processes.
+    machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    for left in folder.glob(f"{machine}-*.sock"):
+        pid = left.stem.rpartition("-")[2]
+        if not Path("/proc", pid).exists() or pid == str(os.getpid()):
+            left.unlink(missing_ok=True)
+    path = folder / f"{machine}-{os.getpid()}.sock"
+    return path if len(bytes(path)) <= _PATH_MAX else Path(tempfile.mkdtemp(prefix="towpath-")) / "portal.sock"
+
+
+def remove_socket(path: Path) -> None:
+    """Undo `socket_path`."""
+    path.unlink(missing_ok=True)
+    if path.parent.name != _FOLDER:
+        path.parent.rmdir()

@@ -1,0 +1,1 @@
+"""Acts noted for the audit, and who may read which part of it."""

@@ -1,0 +1,1 @@
+"""From an error to an answer: a page for a browser, JSON for a program."""

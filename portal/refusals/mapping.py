@@ -1,0 +1,104 @@
+"""From an exception to an answer: the portal's one table.
+
+Owns: which error of the state is which status, and whether the answer is a page or JSON. Refuses to know handlers.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from litestar import Request, Response
+from litestar.background_tasks import BackgroundTask
+from litestar.exceptions import HTTPException
+
+from portal.audit import recorder
+from portal.refusals.pages import error_json, error_page
+from portal.rights.access import HiddenError
+from portal.site.site import PAGE_HEADERS, Site
+from portal.web.next_url import safe_next
+from portal.web.responses import API_HEADERS, JSON, go, raw_target, reply
+from state.errors import (
+    ChoicesError,
+    ConflictError,
+    NameRuleError,
+    NotAPersonError,
+    NotFoundError,
+    StateUnavailableError,
+    TransitionError,
+)
+from state.records.audit import Act
+
+log = logging.getLogger("towpath.portal")
+
+STATUS: Final[dict[type[Exception], int]] = {
+    StateUnavailableError: 503,
+    NotFoundError: 404,
+    HiddenError: 404,
+    ConflictError: 409,
+    TransitionError: 409,
+    NotAPersonError: 403,
+    NameRuleError: 400,
+    ChoicesError: 400,
+}
+
+Handler = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
+
+
+def handlers(site: Site) -> dict[int | type[Exception], Handler]:
+    """The exception handlers of the app. What nobody expected is logged, and is a 500 in words."""
+    page = _pages(site)
+
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        response = page(request, error)
+        if request.scope["state"].get("identity") is not None and (
+            response.status_code == 403 or isinstance(error, HiddenError)  # noqa: PLR2004 - HTTP
+        ):
+            response.background = BackgroundTask(_note, site, request, _judge(error)[1])
+        return response
+
+    return {Exception: answer, HTTPException: answer}
+
+
+async def _note(site: Site, request: Request[Any, Any, Any], message: str) -> None:
+    """Somebody who is known was refused something."""
+    what = f"{request.method} {request.scope['path']}"
+    await recorder.refused(site.store, request, Act.REQUEST, what=what, why=message)
+
+
+def _pages(look: Site) -> Handler:
+    """An error as a page or as JSON."""
+    api = f"{look.hub}api"
+    page = f"{api}/oauth2/authorize"
+    metrics = f"{look.hub}metrics"  # asked for by programs: a sign-in page would look like an answer to them
+
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        status, message, headers = _judge(error)
+        path = request.scope["path"]
+        if path != page and (path == api or path.startswith(f"{api}/")):
+            if isinstance(error, ChoicesError):
+                return reply({"status": status, "message": message, "fields": error.fields}, status)
+            return Response(
+                error_json(status, message), status_code=status, media_type=JSON, headers={**API_HEADERS, **headers}
+            )
+        stranger = request.scope["state"].get("identity") is None
+        if status == 403 and stranger and request.method == "GET" and path != metrics:  # noqa: PLR2004
+            return go(look.at("login", next=safe_next(raw_target(request), look.base)))
+        return Response(
+            error_page(look, status, message=message),
+            status_code=status,
+            media_type="text/html",
+            headers={**PAGE_HEADERS, **headers},
+        )
+
+    return answer
+
+
+def _judge(error: Exception) -> tuple[int, str, dict[str, str]]:
+    if isinstance(error, HTTPException):
+        own = error.status_code not in {404, 405} or not error.detail.startswith(("Not Found", "Method Not"))
+        return error.status_code, error.detail if own else "", dict(error.headers or {})
+    status = STATUS.get(type(error))
+    if status is None:
+        log.error("A request failed in a way that nobody expected", exc_info=error)
+        return 500, "", {}
+    return status, str(error), {"Retry-After": "1"} if status == 503 else {}  # noqa: PLR2004

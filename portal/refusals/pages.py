@@ -1,0 +1,188 @@
+"""What went wrong, in words and with a way on: pages for people, JSON for programs.
+
+Owns: the error pages, and the pages at `/user/...` where no server answers; the gateway's data plane calls these
+by `ErrorPages`, without Litestar. Refuses to know how the error came about.
+"""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import msgspec
+
+from portal.servers.models import pending
+from portal.site.site import JUPYTERHUB_VERSION, PAGE_HEADERS, Look
+from portal.web.next_url import safe_next
+from state.config.tables import Config
+from state.records.models import Server
+
+WORDS: Final[dict[int, tuple[str, str, str]]] = {
+    400: ("That request could not be understood", "Something in it is missing or malformed.", "Go back and try again."),
+    403: (
+        "This is not open to you",
+        "Your account may not do this, or you are not signed in.",
+        "Sign in with another account, or ask the owner or an admin.",
+    ),
+    404: ("There is nothing here", "The address may be mistyped, or what was here is gone.", ""),
+    405: ("That cannot be done here", "This address does not take that kind of request.", ""),
+    409: (
+        "Somebody was quicker",
+        "What you wanted to change has changed in the meantime.",
+        "Look again, then repeat it.",
+    ),
+    413: ("That is too large", "The request is larger than the hub accepts.", ""),
+    424: ("This server is not running", "Nothing answers here until it is started.", ""),
+    429: (
+        "Too many requests",
+        "The hub has had many requests from you in a short time.",
+        "Wait a moment, then try again.",
+    ),
+    500: (
+        "The hub made a mistake",
+        "This is a fault in the hub, not in what you did.",
+        "Try again; if it stays, tell the people who run it, with the time shown below.",
+    ),
+    503: (
+        "The hub cannot answer just now",
+        "A part of it is being restarted or does not answer.",
+        "Running servers go on. Try again in a moment.",
+    ),
+}
+
+
+class Answer(NamedTuple):
+    """A whole response, for any ASGI callable."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def words(status: int) -> tuple[str, str, str]:
+    """Title, sentence and hint of a status; for one without words of its own, the standard's phrase."""
+    if status in WORDS:
+        return WORDS[status]
+    try:
+        return HTTPStatus(status).phrase, "The hub refused this request.", ""
+    except ValueError:
+        return "Something went wrong", "The hub refused this request.", ""
+
+
+def error_page(look: Look, status: int, *, message: str = "", title: str = "", hint: str = "") -> bytes:
+    """The page of an error. Given words replace the usual ones."""
+    usual = words(status)
+    return look.render(
+        "error.html",
+        user=None,
+        status=status,
+        title=title or usual[0],
+        message=message or usual[1],
+        hint=hint or usual[2],
+        now=look.clock(),
+    )
+
+
+def error_json(status: int, message: str = "") -> bytes:
+    """JupyterHub's error body."""
+    return msgspec.json.encode({"status": status, "message": message or words(status)[1]})
+
+
+class ErrorPages:
+    """Answers for the data plane, each as HTML where a person asks and as JSON where a program does."""
+
+    def __init__(self, config: Config, version: str, clock: Callable[[], float]) -> None:
+        self._look = Look(config, version, clock)
+
+    def error(self, status: int, *, html: bool, message: str = "", title: str = "", hint: str = "") -> Answer:
+        """Any error."""
+        if html:
+            return _page(status, error_page(self._look, status, message=message, title=title, hint=hint))
+        return _json(status, message or words(status)[1])
+
+    def sign_in_first(self, *, html: bool, path: str) -> Answer:
+        """Nobody is signed in: to the sign-in page and back (302), or JSON 403. `path`: raw path and query."""
+        if not html:
+            return _json(403, "Sign in, or send a valid API token.")
+        look = self._look
+        return _redirect(look.at("login", next=safe_next(path, look.base)))
+
+    def stopped_page(
+        self,
+        *,
+        html: bool,
+        user: str,
+        name: str,
+        server: Server | None,
+        path: str,
+        may_start: bool = True,
+        may_look: bool = True,
+    ) -> Answer:
+        """`/user/...` without a running server: 424, with a way to start it that leads back to `path`.
+
+        A server on its way sends a person to its progress page (302). `path`: raw path and query. The caller has
+        checked that the asking person may access this server. Those who were let in as guests may neither start it nor
+        look at how it starts (`may_look`) and why it failed: its log is its owner's.
+        """
+        look = self._look
+        way = pending(server) if server else None
+        label = f"{user}/{name}" if name else user
+        if not html:
+            state = {"spawn": "is starting", "stop": "is stopping"}.get(way or "", "is not running")
+            return _json(424, f"The server {label} {state}.", retry=2 if way else 0)
+        back = safe_next(path, look.base)
+        if way == "spawn" and may_look:
+            return _redirect(look.at("spawn-pending", user, name, next=back))
+        return _page(
+            424,
+            look.render(
+                "stopped.html",
+                user=None,
+                owner=user,
+                name=name,
+                server=server if may_look else None,
+                way=way,
+                may_start=may_start,
+                start_url=look.at("spawn", user, name, next=back),
+                retry_url=back,
+            ),
+        )
+
+    def unreachable(self, *, html: bool, user: str, name: str, path: str) -> Answer:
+        """The server should be running, but its node does not answer: 503."""
+        label = f"{user}/{name}" if name else user
+        if not html:
+            return _json(503, f"The server {label} does not answer.", retry=2)
+        return _page(
+            503,
+            self._look.render(
+                "unreachable.html",
+                user=None,
+                owner=user,
+                name=name,
+                retry_url=safe_next(path, self._look.base),
+            ),
+        )
+
+
+def _page(status: int, body: bytes) -> Answer:
+    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    headers += [(key.lower().encode(), value.encode()) for key, value in PAGE_HEADERS.items()]
+    return Answer(status, headers, body)
+
+
+def _json(status: int, message: str, retry: int = 0) -> Answer:
+    body = error_json(status, message)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        (b"x-jupyterhub-version", JUPYTERHUB_VERSION.encode()),
+    ]
+    if retry:
+        headers.append((b"retry-after", b"%d" % retry))
+    return Answer(status, headers, body)
+
+
+def _redirect(url: str) -> Answer:
+    status, headers, _ = _page(302, b"")
+    return Answer(status, [*headers, (b"location", url.encode())], b"")

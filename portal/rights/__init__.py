@@ -1,0 +1,1 @@
+"""Whether a caller may do something, and how a scope reads."""

@@ -1,0 +1,1 @@
+"""Servers: started, stopped, reported, shown, routed."""

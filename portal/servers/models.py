@@ -1,0 +1,243 @@
+"""JupyterHub's JSON shapes of users, servers and tokens, made from our records.
+
+Pure. Owns: which field comes from where, and which scope shows it. Refuses to know requests.
+Source: JupyterHub 6.1 REST API (docs/api.md says where we differ).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from portal.rights.access import Sees
+from portal.site.times import iso
+from state.names import escape, server_key, server_path
+from state.records.models import Group, Reason, Server, Service, Status, Target, Token, User
+
+SHOWN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("read:users:name", ("user_info", "admin")),
+    ("read:users:groups", ("groups",)),
+    ("read:users:activity", ("last_activity",)),
+    ("read:roles:users", ("roles", "admin")),
+)
+"""What each lesser scope shows of a user; `read:users` shows all but servers."""
+
+
+def never_started(user: User) -> Server:
+    """A default server that nobody has started: there is no record of it, and for JupyterHub's clients it is there."""
+    return Server(
+        user=user.name,
+        name="",
+        target=Target.STOPPED,
+        status=Status.STOPPED,
+        attempt="",
+        profile="",
+        cluster="",
+        requested=user.created,
+    )
+
+
+def pending(server: Server) -> str | None:
+    """JupyterHub's word for a server on its way: `spawn`, `stop`, or None."""
+    if not server.active:
+        return None
+    if server.target is Target.STOPPED or server.status is Status.STOPPING:
+        return "stop"
+    return None if server.status is Status.READY else "spawn"
+
+
+def is_ready(server: Server) -> bool:
+    """Whether requests reach the app: it answered, and nobody has asked it to stop."""
+    return server.status is Status.READY and server.target is Target.READY
+
+
+def progress_path(base_path: str, server: Server) -> str:
+    """The path of a server's progress."""
+    user = f"{base_path}hub/api/users/{escape(server.user)}"
+    return f"{user}/servers/{escape(server.name)}/progress" if server.name else f"{user}/server/progress"
+
+
+def server_model(
+    server: Server, *, base_path: str, public_url: str, last_activity: float | None, with_state: bool
+) -> dict[str, Any]:
+    """One server. From `status` on the fields are Towpath's own; `state` needs `admin:server_state`."""
+    url = server_path(base_path, server.user, server.name)
+    progress = progress_path(base_path, server)
+    reason = server.reason
+    model: dict[str, Any] = {
+        "name": server.name,
+        "display_name": server.display_name or server.name,
+        "full_name": server_key(server.user, server.name),
+        "last_activity": iso(last_activity),
+        "started": iso(server.requested) if server.active else None,
+        "pending": pending(server),
+        "ready": is_ready(server),
+        "stopped": not server.active,
+        "url": url,
+        "user_options": {"profile": server.profile, **server.choices} if server.profile else {},
+        "progress_url": progress,
+        "full_url": public_url + url if public_url else None,
+        "full_progress_url": public_url + progress if public_url else None,
+        "status": server.status,
+        "target": server.target,
+        "profile": server.profile,
+        "cluster": server.cluster,
+        "reason": None if reason is None else reason_model(reason),
+        **facts_model(server),
+    }
+    if with_state:
+        job = server.job
+        model["state"] = {
+            "attempt": server.attempt,
+            "cluster": server.cluster,
+            "job": None if job is None else {"cluster": job.cluster, "native_id": job.native_id},
+        }
+    return model
+
+
+def reason_model(reason: Reason) -> dict[str, Any]:
+    """Why a server ended."""
+    return {
+        "code": reason.code,
+        "message": reason.message,
+        "hint": reason.hint,
+        "log_tail": reason.log_tail,
+        "exit_code": reason.exit_code,
+        "field": reason.field,
+    }
+
+
+def facts_model(server: Server) -> dict[str, Any]:
+    """Where a server that has not ended stands with its cluster: why it waits, where it runs, until when."""
+    waiting = server.waiting if server.status is Status.QUEUED else None
+    return {
+        "waiting": None
+        if waiting is None
+        else {
+            "code": waiting.code,
+            "message": waiting.message,
+            "hint": waiting.hint,
+            "start": iso(waiting.start),
+            "position": waiting.position,
+            "of": waiting.of,
+        },
+        "stale": server.stale and server.active,
+        "node": server.node,
+        "deadline": iso(server.deadline) if server.active else None,
+    }
+
+
+def user_model(
+    user: User,
+    servers: Sequence[Server],
+    activity: Mapping[str, float],
+    sees: Sees,
+    *,
+    roles: Sequence[str],
+    base_path: str,
+    public_url: str,
+    include_stopped: bool,
+) -> dict[str, Any]:
+    """One user, with the fields that the caller may see; empty when it may see none.
+
+    `sees(scope, user, server name or None)` answers for the caller. `roles`: the user's, by name.
+    """
+    model: dict[str, Any] = {"kind": "user", "name": user.name}
+    if sees("read:users", user, None):
+        default = next((server for server in servers if server.name == ""), None) if servers else None
+        model = {
+            "kind": "user",
+            "name": user.name,
+            "admin": user.admin,
+            "roles": roles,
+            "groups": user.groups,
+            "server": server_path(base_path, user.name, "") if default and is_ready(default) else None,
+            "pending": pending(default) if default else None,
+            "created": iso(user.created),
+            "last_activity": iso(user.last_activity),
+            "user_info": {},
+            "auth_state": None,
+        }
+    else:
+        every = {
+            "admin": user.admin,
+            "roles": roles,
+            "groups": user.groups,
+            "last_activity": iso(user.last_activity),
+            "user_info": {},
+        }
+        for scope, fields in SHOWN:
+            if sees(scope, user, None):
+                model.update({field: every[field] for field in fields})
+    if include_stopped and not any(server.name == "" for server in servers):
+        servers = [never_started(user), *servers]
+    shown = [
+        server for server in servers if (server.active or include_stopped) and sees("read:servers", user, server.name)
+    ]
+    if shown or sees("read:servers", user, None):
+        model["servers"] = {
+            server.name: server_model(
+                server,
+                base_path=base_path,
+                public_url=public_url,
+                last_activity=activity.get(server.name),
+                with_state=sees("admin:server_state", user, server.name),
+            )
+            for server in shown
+        }
+    return model if len(model) > 2 or sees("read:users:name", user, None) else {}  # noqa: PLR2004 - kind, name
+
+
+def service_model(service: Service, roles: Sequence[str], may: Callable[[str], bool], prefix: str) -> dict[str, Any]:
+    """One service, with the fields that the caller may see; empty when it may see none.
+
+    `may(scope)` answers for the caller and this service. `prefix`: the path at which it is reached.
+    """
+    named: dict[str, Any] = {"kind": "service", "name": service.name}
+    model: dict[str, Any] = {}
+    if may("read:services"):
+        model |= {
+            **named,
+            "admin": service.admin,
+            "url": service.url,
+            "prefix": prefix if service.url else "",
+            "command": [],
+            "pid": 0,
+            "info": service.info,
+            "display": service.display,
+        }
+    if may("read:services:name"):
+        model |= {**named, "admin": service.admin}
+    if may("read:roles:services"):
+        model |= {**named, "admin": service.admin, "roles": list(roles)}
+    return model
+
+
+def group_model(
+    group: Group, members: Sequence[str], roles: Sequence[str], may: Callable[[str], bool]
+) -> dict[str, Any]:
+    """One group, with the fields that the caller may see; empty when it may see none. `may(scope)`: on this group."""
+    named: dict[str, Any] = {"kind": "group", "name": group.name}
+    model: dict[str, Any] = {}
+    if may("read:groups"):
+        model |= {**named, "users": list(members), "properties": group.properties}
+    if may("read:groups:name"):
+        model |= named
+    if may("read:roles:groups"):
+        model |= {**named, "roles": list(roles)}
+    return model
+
+
+def token_model(token: Token, held: Iterable[str]) -> dict[str, Any]:
+    """One token, without its secret, which nobody has. `held`: what it may do as things are."""
+    return {
+        **({"user": token.user} if token.user else {"service": token.service}),
+        "id": token.id,
+        "kind": "api_token",
+        "roles": [],
+        "scopes": sorted(held),
+        "created": iso(token.created),
+        "last_activity": iso(token.last_activity),
+        "expires_at": iso(token.expires),
+        "note": token.note,
+        "session_id": token.session_id or None,
+        "oauth_client": token.client or "JupyterHub",
+    }

@@ -1,0 +1,107 @@
+"""A server's progress as server-sent events, from the server's stream in Redis: any worker can serve it.
+
+Owns: JupyterHub's event keys, resuming after `Last-Event-ID`, and when the stream ends. Refuses to know who asks.
+Sources: JupyterHub 6.1 progress API; WHATWG HTML, section 9.2 (server-sent events).
+"""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+from markupsafe import Markup, escape
+from msgspec.structs import replace
+
+from portal.servers.models import facts_model, is_ready, pending, reason_model
+from portal.site.site import Site
+from state.records.lifecycle import PROGRESS
+from state.records.models import Event, Server, Status
+
+KEEPALIVE_SECONDS: Final = 8.0
+STREAM_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+KEEPALIVE: Final = b"\n\n"
+
+
+def resume_point(last_event_id: str | None) -> str:
+    """Where to go on: the id that the browser last saw, or `"0"`, the beginning."""
+    return last_event_id if last_event_id and STREAM_ID.fullmatch(last_event_id) else "0"
+
+
+def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
+    """The last event of an attempt's stream; None while it is on its way. Pure."""
+    if server.attempt != attempt:
+        return {"progress": 100, "failed": True, "message": "Spawn failed: it was started anew."}
+    if is_ready(server):
+        link = Markup('Server ready at <a href="{url}">{url}</a>').format(url=url)
+        return {
+            "progress": 100,
+            "ready": True,
+            "message": f"Server ready at {url}",
+            "html_message": str(link),
+            "url": url,
+        }
+    if pending(server) == "spawn":
+        return None
+    reason = server.reason
+    if server.status is Status.FAILED and reason is not None:
+        message = f"Spawn failed: {reason.message}"
+        told = reason_model(reason)
+    else:
+        message = "Spawn failed: The start was cancelled." if server.ready is None else "Spawn failed: It was stopped."
+        told = {"code": "stopped", "message": message.removeprefix("Spawn failed: ")}
+    return {"progress": 100, "failed": True, "message": message, "html_message": str(escape(message)), "reason": told}
+
+
+def line(event: Event, server: Server | None) -> bytes:
+    """One event of the stream, with the id to resume after, and where the server stands with its cluster now."""
+    told = {"progress": min(event.progress, 99), "message": event.message, "status": event.status, "time": event.time}
+    return frame(told | (facts_model(server) if server else {}), event.id)
+
+
+def frame(told: dict[str, Any], stream_id: str = "") -> bytes:
+    """One server-sent event. JSON holds no raw line break, so one data line does."""
+    head = b"id: " + stream_id.encode() + b"\n" if stream_id else b""
+    return head + b"data: " + msgspec.json.encode(told) + b"\n\n"
+
+
+async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[bytes]:
+    """The events of this attempt after `after`, then the last word. Ends on ready and on failed.
+
+    A record that has changed without an event (another place in the queue) repeats the last event, without an id.
+    """
+    user, name, attempt = server.user, server.name, server.attempt
+    url = site.server(user, name)
+    current: Server | None = server
+    told: dict[str, Any] | None = None  # a browser that resumes may know an older place in the queue
+    while True:
+        last = (
+            final(current, attempt, url)
+            if current
+            else {"progress": 100, "failed": True, "message": "Spawn failed: The server was removed."}
+        )
+        wait = 0.0 if last else KEEPALIVE_SECONDS
+        events = await site.store.servers.events(user, name, after=after, timeout=wait)
+        if last and not events:
+            yield frame(last)
+            return
+        current = await site.store.servers.get(user, name)
+        for event in events:
+            after = event.id
+            if event.attempt == attempt and event.progress < PROGRESS[Status.READY]:
+                told = facts_model(current) if current else {}
+                yield line(event, current)
+        again = await _again(site, current, attempt, told)
+        if again is not None and current is not None:
+            told = facts_model(current)
+            yield line(again, current)
+        elif not events:
+            yield KEEPALIVE
+
+
+async def _again(site: Site, server: Server | None, attempt: str, told: dict[str, Any] | None) -> Event | None:
+    """The attempt's last event, without its id, when the record says more than was told; None: there is nothing new."""
+    if server is None or server.attempt != attempt or pending(server) != "spawn" or facts_model(server) == told:
+        return None
+    events = await site.store.servers.events(server.user, server.name)
+    mine = [event for event in events if event.attempt == attempt and event.progress < PROGRESS[Status.READY]]
+    return replace(mine[-1], id="") if mine else None

@@ -1,0 +1,147 @@
+"""The words of a job: what a starter may say, and what each means. Pure.
+
+Owns: the typed messages, which endpoints are taken from which kind of cluster, and why an app ended in plain words.
+Refuses to know records' storage, and any other field than these: nothing that is posted is set on anything by its name.
+"""
+
+import ipaddress
+import posixpath
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from state.records.models import Endpoint, Reason, Server, Status, Target
+
+LOG_TAIL_MAX: Final = 16 * 1024
+NODE_DOMAIN: Final = "towpath.internal"
+"""Of the names that nodes prove, as `batch.authority` gives them out: `<attempt>.towpath.internal`."""
+
+EndTime = Annotated[float, Meta(ge=0, le=10**11)]
+"""When the scheduler will end the job (seconds since the epoch); 0: the job does not know."""
+ShortText = Annotated[str, Meta(max_length=1000)]
+Name = Annotated[str, Meta(max_length=64)]
+Attempt = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+
+
+class ReportedEndpoint(Struct, frozen=True):
+    """Where the app listens. Which kinds are taken depends on the cluster: see `refusal`."""
+
+    kind: Literal["unix", "tcp", "tls"]
+    path: Annotated[str, Meta(max_length=107)] = ""
+    host: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9.:_-]*$")] = ""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+
+
+class Word(Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What every report says. `restart`: how often the scheduler has run the job again (SLURM_RESTART_COUNT)."""
+
+    user: Name
+    server: Name
+    attempt: Attempt
+    restart: Annotated[int, Meta(ge=0, le=2**31)] = 0
+
+
+class Running(Word, frozen=True, kw_only=True, tag="running"):
+    """The starter runs, on `node`; the app is being started. `native_id` is for people to read."""
+
+    node: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9._-]*$")] = ""
+    native_id: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = ""
+    ends: EndTime = 0
+
+
+class Ready(Word, frozen=True, kw_only=True, tag="ready"):
+    """The app answers at `endpoint`."""
+
+    endpoint: ReportedEndpoint
+    ends: EndTime = 0
+
+
+class Warned(Word, frozen=True, kw_only=True, tag="warning"):
+    """The scheduler will end the job in about so many seconds."""
+
+    seconds: Annotated[int, Meta(ge=0, le=10**7)]
+
+
+class Ended(Word, frozen=True, kw_only=True, tag="ended"):
+    """The app is gone, or never came up. `exit_code` None: it never ran, or was killed before it could say.
+
+    `told`: the scheduler told the job to end. It knows why, and may mean to run the job again.
+    """
+
+    told: bool = False
+    exit_code: Annotated[int, Meta(ge=-255, le=65535)] | None = None
+    log_tail: str = ""
+    message: ShortText = ""
+    code: Annotated[str, Meta(max_length=40)] = ""
+    hint: ShortText = ""
+
+
+class Failed(Ended, frozen=True, kw_only=True, tag="failed"):
+    """The starter gave up: the app was not to be had, or never answered."""
+
+
+Report = Running | Ready | Warned | Ended | Failed
+
+
+def endpoint_of(report: Ready) -> Endpoint:
+    """The endpoint as the record holds it. The name that a node must prove follows from the attempt, never from it."""
+    said = report.endpoint
+    if said.kind == "unix":
+        return Endpoint(kind="unix", path=said.path)
+    name = f"{report.attempt}.{NODE_DOMAIN}" if said.kind == "tls" else ""
+    return Endpoint(kind=said.kind, host=said.host, port=said.port, name=name)
+
+
+def fault(report: Report) -> str:
+    """What is wrong with a report that has the right shape; `""`: nothing. Pure."""
+    if not isinstance(report, Ready):
+        return ""
+    said = report.endpoint
+    if said.kind == "unix" and (
+        not said.path.startswith("/") or "\0" in said.path or posixpath.normpath(said.path) != said.path
+    ):
+        return "A unix endpoint has an absolute path."
+    if said.kind != "unix" and (not said.host or said.port == 0):
+        return f"A {said.kind} endpoint has a host and a port."
+    return ""
+
+
+def refusal(endpoint: Endpoint, kind: str, folders: Sequence[str]) -> str:
+    """Why such an endpoint is not taken from a cluster of this kind; `""`: it is. Pure.
+
+    `folders`: where the attempt's socket may be, on this machine. From another machine only what proves its name.
+    """
+    if kind != "local":
+        return "" if endpoint.kind == "tls" else "From this cluster only tls endpoints are taken."
+    if endpoint.kind == "unix":
+        inside = posixpath.dirname(endpoint.path) in folders
+        return "" if inside else "The socket is not in the job's own folder."
+    if endpoint.kind == "tcp":
+        try:
+            here = ipaddress.ip_address(endpoint.host).is_loopback
+        except ValueError:
+            here = False
+        return "" if here else "From this cluster only ports of the loopback are taken."
+    return "From this cluster only unix and tcp endpoints are taken."
+
+
+def reason_of(server: Server, report: Ended) -> tuple[Status, Reason]:
+    """Stopped or failed, and why in plain words. Pure."""
+    tail, code = report.log_tail[-LOG_TAIL_MAX:], report.exit_code
+    if server.target is Target.STOPPED:
+        return Status.STOPPED, Reason(code="stopped", message="It was stopped.", exit_code=code)
+    if server.status is Status.READY and code == 0 and not isinstance(report, Failed):
+        return Status.STOPPED, Reason(code="app-ended", message="The app ended by itself.", exit_code=0)
+    if report.message:
+        message, word = report.message, report.code or "start-failed"
+    elif server.status is Status.READY:
+        message, word = f"The app ended unexpectedly{_with(code)}.", "app-died"
+    else:
+        message, word = f"The app ended before it was ready{_with(code)}.", "app-exited"
+    hint = report.hint or "The end of its log is below. Start it again, or change what you asked for."
+    return Status.FAILED, Reason(code=word, message=message, hint=hint, log_tail=tail, exit_code=code)
+
+
+def _with(exit_code: int | None) -> str:
+    return "" if exit_code is None else f" (exit code {exit_code})"

@@ -1,0 +1,197 @@
+"""Reports: from a starter's word to the record, the event and the route.
+
+Owns: who is believed, and what each word changes. Refuses to know launchers. Whatever a job says is believed about its
+own attempt alone: the name that its node must prove is made here, and a job's id is the scheduler's to tell.
+"""
+
+import hmac
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from portal.audit import recorder
+from portal.servers import metrics
+from portal.servers.report_messages import Ended, Ready, Report, Running, Warned, endpoint_of, reason_of, refusal
+from portal.servers.routing import publish
+from portal.site.site import Site
+from state.errors import ConflictError
+from state.names import server_path
+from state.records.audit import of_end
+from state.records.lifecycle import PROGRESS, advance
+from state.records.models import Event, Server, Status, Target
+
+REPORT_LIMIT: Final = 128 * 1024
+"""Largest report in bytes."""
+TRIES: Final = 8
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The answer to a report: a status and a body."""
+
+    status: int
+    body: dict[str, Any]
+
+
+HEARD: Final = Heard(200, {})
+WRONG_TOKEN: Final = Heard(403, {"status": 403, "message": "This report token is not valid.", "stop": False})
+UNKNOWN: Final = Heard(404, {"status": 404, "message": "There is no such server.", "stop": False})
+OUTDATED: Final = Heard(409, {"status": 409, "message": "This attempt is over.", "stop": True})
+
+
+async def hear(site: Site, report: Report, token: str) -> Heard:
+    """Take a report in. Idempotent: the same word again is heard again, and changes nothing."""
+    for _ in range(TRIES):
+        server = await site.store.servers.get(report.user, report.server)
+        refused = judge(server, report, token)
+        if refused is None and isinstance(report, Ready):
+            assert server is not None  # judge refuses None
+            refused = site_refusal(site, server, report)
+        if refused is not None:
+            if refused is HEARD and server is not None and isinstance(report, Ready):
+                await publish(site, server)
+            return refused
+        assert server is not None  # judge refuses None
+        try:
+            await _take(site, server, report)
+        except ConflictError:
+            continue
+        return HEARD
+    raise ConflictError("This server's record keeps changing. Try again.")
+
+
+def judge(server: Server | None, report: Report, token: str) -> Heard | None:  # noqa: PLR0911 - a table in order
+    """The answer, where the record is not to be changed; None: take it in. Pure.
+
+    No record at all is not a reason to stop the app: after a loss of Redis the controller has yet to find the job.
+    """
+    lives = isinstance(report, Running | Ready)
+    if server is None:
+        return UNKNOWN
+    if server.attempt != report.attempt:
+        return OUTDATED
+    if not server.active:
+        return OUTDATED if lives else HEARD
+    if not server.report_hash or not hmac.compare_digest(sha256(token.encode()).hexdigest(), server.report_hash):
+        return WRONG_TOKEN
+    if report.restart < server.restart:  # a run of the job that is over
+        return OUTDATED if lives else HEARD
+    if isinstance(report, Ended):
+        return None
+    return _news(server, report)
+
+
+def _news(server: Server, report: Running | Ready | Warned) -> Heard | None:
+    """The answer to what a job says while it lives, where it is no news."""
+    lives = not isinstance(report, Warned)
+    if server.target is Target.STOPPED or server.status is Status.STOPPING:
+        return OUTDATED if lives else HEARD
+    if report.restart > server.restart or isinstance(report, Warned):
+        return None
+    if isinstance(report, Running):
+        return HEARD if server.status in (Status.STARTING, Status.READY) and server.node == report.node else None
+    if server.status is Status.READY:
+        return HEARD if server.endpoint == endpoint_of(report) else OUTDATED
+    return None
+
+
+def site_refusal(site: Site, server: Server, report: Ready) -> Heard | None:
+    """The answer to an endpoint that is not taken from the server's cluster; None: it is."""
+    folders = (f"{site.data_dir}/jobs/{server.attempt}", f"/tmp/towpath-{os.geteuid()}-{server.attempt}")  # noqa: S108 - the starter's, for sockets whose path is too long
+    words = refusal(endpoint_of(report), _kind(site, server), folders)
+    return Heard(400, {"status": 400, "message": words, "stop": False}) if words else None
+
+
+async def _take(site: Site, server: Server, report: Report) -> None:
+    match report:
+        case Running():
+            await _take_running(site, server, report)
+        case Ready():
+            await _take_ready(site, server, report)
+        case Warned():
+            await site.store.servers.tell(
+                server.user, server.name, _event(site, server, f"Its time is over in {_span(report.seconds)}.")
+            )
+        case Ended():
+            await _take_end(site, server, report)
+
+
+async def _take_running(site: Site, server: Server, report: Running) -> None:
+    """The job runs: its start window begins. Run again, it has nothing any more that a route could lead to."""
+    now = site.clock()
+    again = report.restart > server.restart
+    server = replace(server, node=report.node, restart=report.restart, deadline=_deadline(server, report))
+    if again and server.ready is not None:
+        await _drop_route(site, server)
+    if not again and server.status in (Status.STARTING, Status.READY):  # said before it: then it tells the node alone
+        await site.store.servers.save(server)
+        return
+    saved = replace(advance(server, Status.STARTING, now=now), running=now)
+    where = f" on {report.node}" if report.node else ""
+    words = "The job runs again" if again else "The job runs"
+    event = _event(site, saved, f"{words}{where}; waiting until the app answers.")
+    await site.store.servers.save(saved, event=event)
+
+
+def _deadline(server: Server, report: Running | Ready) -> float | None:
+    """When its walltime ends: by the job's word, until the scheduler is looked at; an earlier run's counts no more."""
+    return report.ends or (None if report.restart > server.restart else server.deadline)
+
+
+async def _take_ready(site: Site, server: Server, report: Ready) -> None:
+    now = site.clock()
+    server = replace(server, restart=report.restart, deadline=_deadline(server, report))
+    first = server.status is not Status.READY
+    if not first:  # the job was run again, elsewhere: the same URL leads to the new node
+        server = advance(server, Status.STARTING, now=now)
+    ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
+    # The controller has to know: it looks less often from now on, or once more where the walltime's end is not known.
+    wake = _kind(site, server) != "local"
+    event = _event(site, ready, "It answers." if first else "It answers, on the node that it moved to.")
+    await publish(site, await site.store.servers.save(ready, event=event, marked=True, wake=wake))
+    if first:
+        metrics.SPAWN.labels(metrics.WORKER, "success").observe(now - server.requested)
+
+
+async def _take_end(site: Site, server: Server, report: Ended) -> None:
+    """An end by itself is the end. One that the scheduler asked for is noted until that says what it means."""
+    now = site.clock()
+    status, reason = reason_of(server, report)
+    await _drop_route(site, server)
+    if report.told and server.target is not Target.STOPPED and _kind(site, server) != "local":
+        noted = replace(server, reason=replace(reason, code="told", message="The scheduler told the job to end."))
+        await site.store.servers.save(noted, event=_event(site, noted, "The scheduler told the job to end."))
+        return
+    ended = advance(server, status, now=now, reason=reason)
+    await site.store.servers.save(ended, event=_event(site, ended, reason.message))
+    await recorder.write(site.store, of_end(ended, time=now, by="the job"))
+    if server.ready is None:
+        metrics.SPAWN.labels(metrics.WORKER, "failure").observe(now - server.requested)
+
+
+def _event(site: Site, server: Server, message: str) -> Event:
+    return Event(
+        attempt=server.attempt,
+        time=site.clock(),
+        status=server.status,
+        message=message,
+        progress=PROGRESS[server.status],
+    )
+
+
+def _span(seconds: int) -> str:
+    if seconds >= 2 * 60:
+        return f"{seconds // 60} minutes"
+    return "a minute" if seconds >= 60 else f"{seconds} seconds"  # noqa: PLR2004 - of a minute
+
+
+def _kind(site: Site, server: Server) -> str:
+    """The kind of the server's cluster; `""`: it is not configured any more."""
+    return next((cluster.kind for cluster in site.config.cluster if cluster.name == server.cluster), "")
+
+
+async def _drop_route(site: Site, server: Server) -> None:
+    await site.store.feed.drop_route(server_path(site.base, server.user, server.name), attempt=server.attempt)

@@ -1,0 +1,175 @@
+"""Start and stop: what somebody wants, written down. The request ends there.
+
+Owns: the compare-and-set loops by which the form, the API and an URL all change a server's record. Refuses to know
+schedulers: the controller closes the gap between what is wanted and what is.
+"""
+
+import secrets
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from portal.servers import metrics
+from portal.servers.catalog_facts import facts_of
+from portal.servers.models import is_ready, pending
+from portal.site.site import Site
+from state.errors import ConflictError, NameRuleError
+from state.names import server_name, server_path
+from state.offer.choices import Chosen, validate
+from state.offer.combinations import NOTHING_KNOWN
+from state.records import lifecycle
+from state.records.models import Event, Server, Status, Target, User
+
+TRIES: Final = 8
+DISPLAY_NAME_MAX: Final = 255
+
+
+class Started(Enum):
+    """What came of asking for a start."""
+
+    NEW = "new"  # a new attempt begins
+    PENDING = "pending"  # one is on its way already
+    READY = "ready"  # it runs already
+    STOPPING = "stopping"  # it has to end first
+
+
+async def start(
+    site: Site,
+    user: User,
+    name: str,
+    *,
+    profile: str | None = None,
+    picked: Mapping[str, Any] | None = None,
+    display_name: str = "",
+) -> tuple[Started, Server]:
+    """Want a server to run. `picked` None: as the last time, or the profile's defaults.
+
+    Raises ChoicesError (with the fields at fault), NameRuleError, ConflictError and StateUnavailableError.
+    """
+    server_name(name)
+    check_display_name(display_name)
+    for _ in range(TRIES):
+        old = await site.store.servers.get(user.name, name)
+        if old is not None and old.active:
+            return (
+                Started.READY if is_ready(old) else Started.STOPPING if pending(old) == "stop" else Started.PENDING
+            ), old
+        fresh = await _fresh(site, user, name, old, profile=profile, picked=picked, display_name=display_name)
+        record = lifecycle.renew(old, fresh) if old else fresh
+        event = Event(
+            attempt=fresh.attempt,
+            time=fresh.requested,
+            status=Status.REQUESTED,
+            message="Asked for.",
+            progress=lifecycle.PROGRESS[Status.REQUESTED],
+        )
+        try:
+            saved = await site.store.servers.save(record, event=event)
+        except ConflictError:
+            continue
+        metrics.STARTS.labels(metrics.WORKER, saved.profile).inc()
+        return Started.NEW, saved
+    raise ConflictError("Others keep changing this server. Try again.")
+
+
+async def create(
+    site: Site, user: User, name: str, *, display_name: str, profile: str | None, picked: Mapping[str, Any] | None
+) -> Server:
+    """A named server that is not started. Raises ConflictError when there is one, and as `start`."""
+    server_name(name)
+    check_display_name(display_name)
+    fresh = await _fresh(site, user, name, None, profile=profile, picked=picked, display_name=display_name)
+    record = replace(fresh, status=Status.STOPPED, target=Target.STOPPED, ended=fresh.requested)
+    try:
+        return await site.store.servers.save(record)
+    except ConflictError as error:
+        raise ConflictError(f"{user.name} already has a server named {name}.") from error
+
+
+async def stop(site: Site, user: str, name: str) -> Server | None:
+    """Want a server to end: valid in every state, idempotent. Its route is gone when this returns.
+
+    Returns the record (ended, or on its way there); None: there is no such server.
+    """
+    for _ in range(TRIES):
+        server = await site.store.servers.get(user, name)
+        if server is None or not server.active:
+            return server
+        if server.target is not Target.STOPPED:
+            event = Event(
+                attempt=server.attempt,
+                time=site.clock(),
+                status=server.status,
+                message="Stop asked for.",
+                progress=lifecycle.PROGRESS[server.status],
+            )
+            try:
+                server = await site.store.servers.save(replace(server, target=Target.STOPPED), event=event)
+            except ConflictError:
+                continue
+            metrics.STOPS.labels(metrics.WORKER).inc()
+        await site.store.feed.drop_route(server_path(site.base, user, name), attempt=server.attempt)
+        return server
+    raise ConflictError("Others keep changing this server. Try again.")
+
+
+async def ended(site: Site, server: Server, *, seconds: float) -> Server | None:
+    """Wait up to `seconds` for a stopping server's end; the record as it is then; None: it is gone."""
+    deadline = site.clock() + seconds
+    after = "0"
+    current: Server | None = server
+    while current is not None and current.active and current.attempt == server.attempt:
+        left = deadline - site.clock()
+        if left <= 0:
+            break
+        events = await site.store.servers.events(server.user, server.name, after=after, timeout=min(left, 1.0))
+        after = events[-1].id if events else after
+        current = await site.store.servers.get(server.user, server.name)
+    return current
+
+
+def check_display_name(display_name: str) -> None:
+    """Raises NameRuleError for one that is too long or not printable."""
+    if len(display_name) > DISPLAY_NAME_MAX or not display_name.isprintable():
+        raise NameRuleError(f"A display name is at most {DISPLAY_NAME_MAX} printable characters.")
+
+
+async def chosen(site: Site, user: User, profile: str, picked: Mapping[str, Any]) -> Chosen:
+    """The one validator, with what is known of the profile's cluster for this user. Raises ChoicesError."""
+    found = site.config.profile_named(profile)
+    facts = NOTHING_KNOWN if found is None else await facts_of(site, found.cluster, user)
+    return validate(site.config, profile, picked, user, facts)
+
+
+async def _fresh(
+    site: Site,
+    user: User,
+    name: str,
+    old: Server | None,
+    *,
+    profile: str | None,
+    picked: Mapping[str, Any] | None,
+    display_name: str,
+) -> Server:
+    before = site.config.profile_named(old.profile) if old is not None and profile is None else None
+    if old is not None and before is not None:
+        profile = before.name
+        # an option that the profile no longer has was not asked for by anybody
+        remembered = {key: value for key, value in old.choices.items() if key in before.option}
+        picked = remembered if picked is None else picked
+    found = await chosen(site, user, profile or "", picked or {})
+    return Server(
+        user=user.name,
+        name=name,
+        display_name=display_name or (old.display_name if old else ""),
+        target=Target.READY,
+        status=Status.REQUESTED,
+        attempt=secrets.token_hex(16),
+        profile=found.profile,
+        cluster=found.cluster,
+        choices=found.choices,
+        strip_prefix=found.strip_prefix,
+        requested=site.clock(),
+    )

@@ -1,0 +1,1 @@
+"""Shares and share codes: the acts, and how they are told."""

@@ -1,0 +1,224 @@
+"""Sharing a server, as the API and the pages do it: give, take back, make a code, end it, leave.
+
+Owns: these acts, each checked against the caller's rights and noted. Refuses to know requests' bodies, and how any of
+it is shown.
+"""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+from litestar import Request
+from litestar.exceptions import HTTPException
+
+from portal.audit import recorder
+from portal.rights.access import View, need_user, signed_in
+from portal.sharing import share_models
+from portal.site.site import Site
+from state.errors import NotFoundError
+from state.records.audit import Act
+from state.records.models import Share, ShareCode, User
+from state.rights.identity import Identity
+
+READ_USER: Final = "read:users:name"
+READ_GROUP: Final = "read:groups:name"
+DAY: Final = 86400
+LEAST, MOST = 60, 365 * DAY
+"""Of a code's time, in seconds."""
+
+
+async def need_server(
+    site: Site, request: Request[Any, Any, Any], scope: str, owner: str, server: str | None
+) -> tuple[Identity, User]:
+    """The caller, and the owner of the server (None: of all of theirs) to which they do this. Raises 403 and 404.
+
+    The default server (`""`) is there before it is started for the first time.
+    """
+    found = await need_user(site, request, scope, owner, server)
+    if server and await site.store.servers.get(owner, server) is None:
+        raise NotFoundError(f"{owner} has no server named {server!r}.")
+    return found
+
+
+async def give(
+    site: Site,
+    request: Request[Any, Any, Any],
+    owner: User,
+    server: str,
+    *,
+    user: str = "",
+    group: str = "",
+    wanted: Sequence[str] = (),
+) -> Share:
+    """Share with a user or a group; what is there already is added to. `wanted`: scopes, none: full access.
+
+    The caller has the scope `shares` there. Raises 400, and 403 for what the caller may not give, or to whom.
+    """
+    identity = signed_in(request)
+    _one_of(user, group)
+    scopes = share_models.filtered(wanted, owner.name, server)
+    share_models.check_own(identity, scopes, owner, server)
+    await _check_recipient(site, identity, owner.name, user, group)
+    share = Share(owner=owner.name, server=server, user=user, group=group, scopes=scopes, created=site.clock())
+    given = await site.store.shares.grant(share)
+    what = f"to {given.key}: {' '.join(given.scopes)}"
+    await recorder.note(site.store, request, Act.SHARE_MADE, user=owner.name, server=server, what=what)
+    return given
+
+
+async def take(
+    site: Site,
+    request: Request[Any, Any, Any],
+    owner: User,
+    server: str,
+    *,
+    user: str = "",
+    group: str = "",
+    wanted: Sequence[str] = (),
+) -> Share | None:
+    """Take these scopes of a share back (none: all). What is left; None: nothing. Raises 400.
+
+    The caller has the scope `shares` there. Of somebody who is not there nothing is left either.
+    """
+    _one_of(user, group)
+    scopes = share_models.filtered(wanted, owner.name, server) if wanted else ()
+    share = Share(owner=owner.name, server=server, user=user, group=group, scopes=scopes, created=0.0)
+    left = await site.store.shares.revoke(share, scopes)
+    await recorder.note(site.store, request, Act.SHARE_REVOKED, user=owner.name, server=server, what=f"of {share.key}")
+    return left
+
+
+async def put(
+    site: Site,
+    request: Request[Any, Any, Any],
+    owner: User,
+    server: str,
+    *,
+    user: str = "",
+    group: str = "",
+    full: bool,
+) -> Share:
+    """As `give`, and then whoever is given read-only access has no more than that, whatever they had."""
+    given = await give(
+        site,
+        request,
+        owner,
+        server,
+        user=user,
+        group=group,
+        wanted=[share_models.FULL if full else share_models.READING],
+    )
+    more = () if full else share_models.beyond_reading(given.scopes)
+    left = await take(site, request, owner, server, user=user, group=group, wanted=more) if more else given
+    return left or given
+
+
+async def take_all(site: Site, request: Request[Any, Any, Any], owner: User, server: str) -> None:
+    """Take all shares of a server back. Codes go on. The caller has the scope `shares` there."""
+    await site.store.shares.remove_shares(owner.name, server)
+    await recorder.note(site.store, request, Act.SHARE_REVOKED, user=owner.name, server=server, what="of everybody")
+
+
+async def make_code(
+    site: Site,
+    request: Request[Any, Any, Any],
+    owner: User,
+    server: str,
+    *,
+    wanted: Sequence[str] = (),
+    expires_in: int = DAY,
+) -> tuple[ShareCode, str]:
+    """A new code, and its secret, which is known this one time. `expires_in`: seconds. Raises 400 and 403.
+
+    The caller has the scope `shares` there.
+    """
+    if not LEAST <= expires_in <= MOST:
+        raise HTTPException(status_code=400, detail=f"expires_in is from {LEAST} to {MOST} seconds.")
+    scopes = share_models.filtered(wanted, owner.name, server)
+    share_models.check_own(signed_in(request), scopes, owner, server)
+    now = site.clock()
+    code = ShareCode(
+        id=f"sc_{secrets.token_hex(8)}",
+        owner=owner.name,
+        server=server,
+        scopes=scopes,
+        created=now,
+        expires=now + expires_in,
+    )
+    secret = await site.store.shares.issue_code(code)
+    what = f"code {code.id}: {' '.join(scopes)}"
+    await recorder.note(site.store, request, Act.SHARE_MADE, user=owner.name, server=server, what=what)
+    return code, secret
+
+
+async def end_codes(
+    site: Site,
+    request: Request[Any, Any, Any],
+    owner: User,
+    server: str,
+    *,
+    code_id: str = "",
+    secret: str = "",
+) -> None:
+    """End the code of this id or of this secret; neither: all of the server's. Shares that were made of it stay.
+
+    The caller has the scope `shares` there. Raises NotFoundError for one that is not there.
+    """
+    codes = await site.store.shares.codes(owner.name, server)
+    if secret:
+        brought = await site.store.shares.code(secret)
+        codes = [code for code in codes if brought is not None and code.id == brought.id]
+    elif code_id:
+        codes = [code for code in codes if code.id == code_id]
+    if not codes and (secret or code_id):
+        raise NotFoundError("There is no such code.")
+    for code in codes:
+        await site.store.shares.end_code(code)
+        what = f"code {code.id}"
+        await recorder.note(site.store, request, Act.SHARE_REVOKED, user=owner.name, server=server, what=what)
+
+
+async def held(site: Site, key: str, owner: str, server: str | None) -> Share:
+    """What a user (by name) or a group (`group:NAME`) has of this server (None: of none). Raises NotFoundError."""
+    for share in await site.store.shares.of(key):
+        if (share.owner, share.server) == (owner, server):
+            return share
+    raise NotFoundError(f"There is no such share of {owner}'s.")
+
+
+async def leave(site: Site, request: Request[Any, Any, Any], key: str, owner: str, server: str | None) -> None:
+    """Give a share up that `key` has, as `held`: the caller may do so for them. Raises NotFoundError."""
+    share = await held(site, key, owner, server)
+    await site.store.shares.revoke(share)
+    await recorder.note(
+        site.store,
+        request,
+        Act.SHARE_REVOKED,
+        user=share.owner,
+        server=share.server,
+        what=f"of {key}{share_models.LEFT}",
+    )
+
+
+def _one_of(user: str, group: str) -> None:
+    """Raises 400 unless exactly one of them is named."""
+    if bool(user) == bool(group):
+        raise HTTPException(status_code=400, detail="Name exactly one of user and group.")
+
+
+async def _check_recipient(site: Site, identity: Identity, owner: str, user: str, group: str) -> None:
+    """Whether they are there. Raises 403 for a caller who may not know, 400."""
+    view = View(identity)
+    if user:
+        found = await site.store.users.get(user)
+        if not view(READ_USER, found or User(name=user, created=0.0), None):
+            raise HTTPException(status_code=403, detail=f"To share with users by name needs {READ_USER}.")
+        if found is None:
+            raise HTTPException(status_code=400, detail=f"No such user: {user}")
+        if found.name == owner:
+            raise HTTPException(status_code=400, detail="It is theirs already.")
+    else:
+        if not view.group(READ_GROUP, group):
+            raise HTTPException(status_code=403, detail=f"To share with groups by name needs {READ_GROUP}.")
+        if await site.store.groups.get(group) is None:
+            raise HTTPException(status_code=400, detail=f"No such group: {group}")

@@ -1,0 +1,148 @@
+"""What every handler of the portal shares, as one value: the services, the URLs, the templates.
+
+Owns: how a page is rendered and how an URL is built. Refuses to know what any page says.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from portal.site import times
+from portal.site.oauth import Provider
+from portal.site.sign_in import Auth
+from portal.site.static_files import Statics
+from state.config.origins import Origins
+from state.config.tables import Config, GatewayConfig
+from state.mirror.mirror import Mirror
+from state.names import escape, server_path
+from state.rights.roles import Roles
+from state.settings.files import logos
+from state.store.all import Store
+
+JUPYTERHUB_VERSION: Final = "6.1.1"
+"""The version of JupyterHub whose API this one speaks: clients compare it."""
+
+TEMPLATES: Final = Path(__file__).parents[1] / "templates"
+
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "X-JupyterHub-Version": JUPYTERHUB_VERSION,
+}
+"""What every page carries. No page holds an inline script or style."""
+
+
+def page_headers(config: GatewayConfig) -> dict[str, str]:
+    """The same for a page with forms.
+
+    Chromium holds `form-action` against all that a form leads to: a sign-in may lead on into the origin of a person's
+    servers.
+    """
+    if not config.user_domain:
+        return PAGE_HEADERS
+    policy = PAGE_HEADERS["Content-Security-Policy"]
+    allowed = policy.replace("form-action 'self'", f"form-action 'self' {Origins(config).every}")
+    return {**PAGE_HEADERS, "Content-Security-Policy": allowed}
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the portal is given: the configuration, the state, the time and sign-in.
+
+    `data_dir`: where jobs of this machine have their folders. `shut_down`: ends the hub's processes on this machine.
+    """
+
+    config: Config
+    store: Store
+    mirror: Mirror
+    clock: Callable[[], float]
+    version: str
+    auth: Auth
+    oauth: Provider
+    data_dir: Path
+    shut_down: Callable[[], None]
+
+
+class Look:
+    """The pages' side of it, which needs no store: URLs and templates. Error pages need only this."""
+
+    def __init__(self, config: Config, version: str, clock: Callable[[], float]) -> None:
+        self.base = config.gateway.base_path
+        self.hub = f"{self.base}hub/"
+        self.public_url = config.gateway.public_url.rstrip("/").removesuffix(self.base.rstrip("/"))
+        self._origins = {
+            urlsplit(url).netloc.lower(): f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
+            for url in (config.gateway.internal_url, config.gateway.public_url)
+            if url
+        }
+        self.version = version
+        self.page_headers = page_headers(config.gateway)
+        self.clock = clock
+        self.statics = Statics(f"{self.hub}static/", more=logos(config))
+        self._templates = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals.update(
+            base=self.base,
+            hub=self.hub,
+            version=version,
+            static=self.statics.url,
+            at=self.at,
+            server_path=self.server,
+        )
+        self._templates.filters.update(
+            ago=lambda seconds: times.ago(seconds, clock()),
+            absolute=times.absolute,
+            iso=times.iso,
+            clock=times.clock,
+            until=lambda seconds: times.until(seconds, clock()),
+            short=lambda seconds: times.short(seconds, clock()),
+            ordinal=times.ordinal,
+        )
+
+    def at(self, *segments: str, **query: str) -> str:
+        """An URL under /hub/: each segment escaped, the empty ones at the end left out, then the query."""
+        path = self.hub + "/".join(escape(segment) for segment in segments).rstrip("/")
+        given = {key: value for key, value in query.items() if value}
+        return f"{path}?{urlencode(given, quote_via=quote, safe='/')}" if given else path
+
+    def origin(self, host: str) -> str:
+        """Scheme and host by which a program has reached the hub that sent this Host header: not all know the same."""
+        return self._origins.get(host.lower()) or self.public_url or f"http://{host}"
+
+    def server(self, user: str, name: str) -> str:
+        """The path of a server, with a slash at the end."""
+        return server_path(self.base, user, name)
+
+    def render(self, template: str, **values: Any) -> bytes:
+        """A page. Whatever comes from outside is escaped: the templates hold no `safe`."""
+        return self._templates.get_template(template).render(**values).encode()
+
+
+class Site(Look):
+    """All of it."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services.config, services.version, services.clock)
+        self.services = services
+        self.config = services.config
+        self.roles = Roles.of(services.config)
+        self.store = services.store
+        self.mirror = services.mirror
+        self.auth = services.auth
+        self.oauth = services.oauth
+        self.data_dir = services.data_dir

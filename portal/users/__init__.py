@@ -1,0 +1,1 @@
+"""Users and groups: the acts on them, rosters, tokens."""

@@ -1,0 +1,1 @@
+"""Requests and responses without a subject: bodies, redirects, pagination, where a page may lead."""

@@ -1,0 +1,119 @@
+"""Answers and bodies: JSON out, JSON in, pages, redirects.
+
+Owns: media types, headers and size limits of what the portal sends and reads. Refuses to know what they say.
+"""
+
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from portal.site.site import JUPYTERHUB_VERSION, PAGE_HEADERS, Site
+
+JSON: Final = "application/json"
+API_HEADERS: Final = {
+    "X-JupyterHub-Version": JUPYTERHUB_VERSION,
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+BODY_LIMIT: Final = 1024 * 1024
+"""Largest body of an API request, in bytes: more is 413."""
+
+FORM_LIMIT: Final = 64 * 1024
+"""Largest posted form, in bytes."""
+
+Wanted = TypeVar("Wanted")
+_encode = msgspec.json.Encoder().encode
+
+
+def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """`value` as JSON."""
+    merged = API_HEADERS if headers is None else {**API_HEADERS, **headers}
+    return Response(_encode(value), status_code=status, media_type=JSON, headers=merged)
+
+
+def empty(status: int) -> Response[bytes]:
+    """An answer without a body: 201, 202, 204."""
+    return Response(b"", status_code=status, media_type="text/plain", headers=API_HEADERS)
+
+
+async def read_json(request: Request[Any, Any, Any], kind: type[Wanted], *, limit: int = BODY_LIMIT) -> Wanted | None:
+    """The body as `kind`; None when it is empty.
+
+    Raises 415 for a browser's body that says it is something else (a form from elsewhere; programs with a token may
+    leave it to their HTTP client, as with JupyterHub), 413 for one over `limit` bytes, and 400 for what is not JSON
+    or not of that shape.
+    """
+    body = await read_body(request, limit)
+    if not body.strip():
+        return None
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    identity = request.scope["state"].get("identity")
+    by_session = identity is not None and identity.session is not None
+    if by_session and content_type not in {"", JSON}:
+        raise HTTPException(status_code=415, detail="Send the body as application/json.")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise HTTPException(status_code=400, detail=f"The body does not fit: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise HTTPException(status_code=400, detail="The body is not valid JSON.") from error
+
+
+async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
+    """The whole body. Raises 413 as soon as it is over `limit` bytes."""
+    parts = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise HTTPException(status_code=413, detail=f"The body is larger than {limit} bytes.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def page(site: Site, template: str, status: int = 200, **values: Any) -> Response[bytes]:
+    """A page for a person."""
+    return Response(
+        site.render(template, **values), status_code=status, media_type="text/html", headers=site.page_headers
+    )
+
+
+def go(url: str, *, status: int = 303, cookie: str = "") -> Response[bytes]:
+    """Send the browser elsewhere, with a Set-Cookie header where one is given."""
+    headers = {**PAGE_HEADERS, "Location": url}
+    if cookie:
+        headers["Set-Cookie"] = cookie
+    return Response(b"", status_code=status, media_type="text/html", headers=headers)
+
+
+def raw_target(request: Request[Any, Any, Any]) -> str:
+    """The path and query exactly as they were asked for."""
+    scope = request.scope
+    path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
+    query = scope["query_string"]
+    return (path + b"?" + query if query else path).decode("latin-1")
+
+
+def with_slash(request: Request[Any, Any, Any]) -> bool:
+    """Whether the path ends with a slash: where a server's name would come, that is the default one."""
+    return raw_target(request).partition("?")[0].endswith("/")
+
+
+def arguments(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """The query's fields, the last of each name; malformed ones as far as they can be read."""
+    return dict(parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+
+async def read_form(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """The fields of a posted HTML form, the last of each name. Raises 415, 413 and 400."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await read_body(request, FORM_LIMIT)
+    if body and content_type != "application/x-www-form-urlencoded":
+        raise HTTPException(status_code=415, detail="Send the form as application/x-www-form-urlencoded.")
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=200, errors="strict"))
+    except ValueError as error:
+        raise HTTPException(status_code=400, detail="The form could not be read.") from error

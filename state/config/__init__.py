@@ -1,0 +1,1 @@
+"""The configuration as a value: its tables, and rules on URLs, addresses and origins."""

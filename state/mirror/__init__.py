@@ -1,0 +1,1 @@
+"""A worker's own copy of what the data plane asks for at every request."""

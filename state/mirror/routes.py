@@ -1,0 +1,57 @@
+"""The route table of a worker, in memory.
+
+Owns: the look-up at every request and what a change means for whoever pools connections. Refuses to know
+where routes come from.
+"""
+
+from collections.abc import Iterable
+
+from state.records.models import Route
+
+
+class RouteTable:
+    """Routes by user and server name; two dict look-ups find one."""
+
+    __slots__ = ("_by_prefix", "_by_user")
+
+    def __init__(self) -> None:
+        self._by_user: dict[str, dict[str, Route]] = {}
+        self._by_prefix: dict[str, Route] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_prefix)
+
+    def lookup(self, user: str, segment: str) -> Route | None:
+        """The route of `user`'s server named `segment`, else of the default server, else None."""
+        servers = self._by_user.get(user)
+        if servers is None:
+            return None
+        return servers.get(segment) or servers.get("")
+
+    def put(self, route: Route) -> bool:
+        """Add or replace; False when nothing changed."""
+        if self._by_prefix.get(route.prefix) == route:
+            return False
+        self._by_prefix[route.prefix] = route
+        self._by_user.setdefault(route.user, {})[route.name] = route
+        return True
+
+    def drop(self, prefix: str) -> bool:
+        """Take away; False when there was none."""
+        route = self._by_prefix.pop(prefix, None)
+        if route is None:
+            return False
+        servers = self._by_user[route.user]
+        del servers[route.name]
+        if not servers:
+            del self._by_user[route.user]
+        return True
+
+    def replace(self, routes: Iterable[Route]) -> list[tuple[str, Route | None]]:
+        """Make the table be these; what changed, as (prefix, new route or None)."""
+        wanted = {route.prefix: route for route in routes}
+        changed: list[tuple[str, Route | None]] = [(prefix, None) for prefix in self._by_prefix if prefix not in wanted]
+        for prefix, _ in changed:
+            self.drop(prefix)
+        changed += [(route.prefix, route) for route in wanted.values() if self.put(route)]
+        return changed

@@ -1,0 +1,202 @@
+"""The audit's entries: who did what, on whom, from where, with what outcome, and why.
+
+Owns: the kinds of acts, an entry's fields and caps, its two written forms (a JSON line; an RFC 5424 message), and what
+a reader may ask for. Refuses to know where entries are kept and who reads them. Pure.
+
+Whatever comes from outside is made plain here and nowhere else: every character that could end a line, hide text or
+move a cursor is written as an escape, and no text is longer than its cap. No entry holds a secret: a credential is
+named by its public id.
+
+Sources: RFC 5424 (syslog), RFC 5426 (over UDP), CWE-117 (log injection), Trojan Source (CVE-2021-42574, bidi controls).
+"""
+
+import unicodedata
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from state.records.models import Server
+
+NAME_MAX: Final = 128
+TEXT_MAX: Final = 400
+SYSLOG_MAX: Final = 2048
+"""Octets of one message that every receiver must take (RFC 5424 section 6.1 says 480 must, 2048 should)."""
+
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that nobody can see: control, format (bidi), surrogate, private, unassigned, line, paragraph."""
+
+
+class Act(StrEnum):
+    """What was done, or tried."""
+
+    SIGN_IN = "sign-in"
+    SIGN_OUT = "sign-out"
+    TOKEN_MADE = "token-made"  # noqa: S105 - an act
+    TOKEN_REVOKED = "token-revoked"  # noqa: S105 - an act
+    SERVER_START = "server-start"
+    SERVER_STOP = "server-stop"
+    SERVER_REMOVED = "server-removed"
+    SERVER_ENDED = "server-ended"  # by itself: crash, walltime, the scheduler
+    SERVER_ACCESS = "server-access"  # by somebody else than its owner; once an hour per credential and server
+    SHARE_MADE = "share-made"
+    SHARE_REVOKED = "share-revoked"
+    USER_ADDED = "user-added"
+    USER_CHANGED = "user-changed"
+    USER_REMOVED = "user-removed"
+    GROUP_CHANGED = "group-changed"
+    SERVICE_CHANGED = "service-changed"
+    CONSENT = "consent"  # a service or server was let act for somebody (OAuth)
+    HUB = "hub"  # the hub itself: proxy routes, shutdown
+    REQUEST = "request"  # any other request; only refused ones are noted
+
+
+class Outcome(StrEnum):
+    """How it went."""
+
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One act.
+
+    `who` did it (a user's or service's name; as typed, for a sign-in that was refused; `""`: nobody known), proven by
+    `by` (`session ID`, `token ID`, `command line`, `controller`), from `address`. It was done to `user` (`""`: to
+    nobody in particular) and their `server` (None: to none; `""`: the default one). `what`: more on the act; `why`: the
+    reason of a refusal or an end, as a sentence. `id` is the stream's, empty until stored.
+    """
+
+    time: float
+    act: Act
+    outcome: Outcome = Outcome.DONE
+    who: str = ""
+    by: str = ""
+    address: str = ""
+    user: str = ""
+    server: str | None = None
+    what: str = ""
+    why: str = ""
+    id: str = ""
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """Which entries a reader asks for; what is empty does not matter. `since` and `until` are seconds, inclusive.
+
+    `about`: entries that this person did or that were done to them.
+    """
+
+    about: str = ""
+    who: str = ""
+    user: str = ""
+    server: str = ""
+    address: str = ""
+    act: str = ""
+    outcome: str = ""
+    since: float | None = None
+    until: float | None = None
+
+    def fits(self, entry: Entry) -> bool:
+        """Whether the entry is one of these."""
+        return (
+            (not self.about or self.about in {entry.who, entry.user})
+            and (not self.who or self.who == entry.who)
+            and (not self.user or self.user == entry.user)
+            and (not self.server or self.server == entry.server)
+            and (not self.address or self.address == entry.address)
+            and (not self.act or self.act == entry.act)
+            and (not self.outcome or self.outcome == entry.outcome)
+            and (self.since is None or entry.time >= self.since)
+            and (self.until is None or entry.time <= self.until)
+        )
+
+
+def of_end(server: Server, *, time: float, by: str) -> Entry:
+    """The entry of a server that has ended."""
+    return Entry(
+        time=time,
+        act=Act.SERVER_ENDED,
+        by=by,
+        user=server.user,
+        server=server.name,
+        what=server.status,
+        why=server.reason.message if server.reason else "",
+    )
+
+
+def plain(text: str, most: int) -> str:
+    """The text on one line, all of it visible, at most `most` characters (an ellipsis says that there was more)."""
+    cut = text[: most + 1]
+    if not (cut.isascii() and cut.isprintable()):
+        cut = "".join(_visible(character) for character in cut)
+    return cut if len(cut) <= most else cut[: most - 1] + "…"
+
+
+def made_plain(entry: Entry) -> Entry:
+    """The entry with every text plain and short."""
+    return msgspec.structs.replace(
+        entry,
+        **{name: plain(getattr(entry, name), NAME_MAX) for name in ("who", "by", "address", "user")},
+        **{name: plain(getattr(entry, name), TEXT_MAX) for name in ("what", "why")},
+        server=None if entry.server is None else plain(entry.server, NAME_MAX),
+    )
+
+
+def shown(entry: Entry) -> dict[str, Any]:
+    """The entry as an object for JSON: the time as ISO 8601, empty fields left out."""
+    given = msgspec.to_builtins(entry)
+    fields: dict[str, Any] = {"id": entry.id, "time": moment(entry.time)}
+    fields |= {name: given[name] for name in ("act", "who", "by", "address", "user", "server") if name in given}
+    return fields | {"outcome": str(entry.outcome)} | {name: given[name] for name in ("what", "why") if name in given}
+
+
+def line(entry: Entry) -> bytes:
+    """One JSON line, with its end."""
+    return msgspec.json.encode(shown(entry)) + b"\n"
+
+
+def syslog(entry: Entry, *, host: str, pid: int) -> bytes:
+    """An RFC 5424 message: facility 13 (log audit), notice when done and warning when refused.
+
+    The fields are in one SD-ELEMENT, the sentence after it is for people. The enterprise number 32473 is the one kept
+    for documentation (RFC 5612): there is none of our own.
+    """
+    severity = 5 if entry.outcome is Outcome.DONE else 4
+    head = f"<{13 * 8 + severity}>1 {moment(entry.time)} {_token(host, 255)} towpath {pid} {_token(entry.act, 32)}"
+    fields = {name: str(value) for name, value in shown(entry).items() if name != "time"}
+    element = "".join(f' {name}="{_escaped(value)}"' for name, value in fields.items())
+    message = f"{head} [towpath@32473{element}] {_sentence(entry)}".encode()
+    return message[:SYSLOG_MAX].decode(errors="ignore").encode() if len(message) > SYSLOG_MAX else message
+
+
+def moment(seconds: float) -> str:
+    """ISO 8601 with microseconds and `Z`, which RFC 5424 (section 6.2.3) takes too."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _visible(character: str) -> str:
+    return f"\\u{{{ord(character):x}}}" if unicodedata.category(character) in _HIDDEN else character
+
+
+def _token(text: str, most: int) -> str:
+    """PRINTUSASCII without spaces; a dash for nothing."""
+    return "".join(character for character in text if "!" <= character <= "~")[:most] or "-"
+
+
+def _escaped(value: str) -> str:
+    r"""A PARAM-VALUE: `"`, `\\` and `]` have a backslash in front (RFC 5424 section 6.3.3)."""
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")
+
+
+def _sentence(entry: Entry) -> str:
+    """For people who read the log."""
+    parts = [entry.act.replace("-", " ") if entry.outcome is Outcome.DONE else f"{entry.act.replace('-', ' ')} refused"]
+    if entry.who:
+        parts.append(f"by {entry.who}")
+    if entry.user and (entry.server is not None or entry.user != entry.who):
+        parts.append(f"for {entry.user}" if entry.server is None else f"for {entry.user}/{entry.server}")
+    if entry.address:
+        parts.append(f"from {entry.address}")
+    return " ".join(parts) + (f": {entry.why}" if entry.why else "")

@@ -1,0 +1,86 @@
+"""Which server is the master now, as Redis Sentinel says.
+
+Owns: the URL of a Sentinel deployment and the question to the sentinels. Refuses to know what the master is asked.
+
+    redis+sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]/MASTER[/DATABASE][?sentinel_password=...]
+    rediss+sentinel://...   TLS to sentinels and servers, with the ssl_... arguments of rediss://
+
+Source: https://redis.io/docs/latest/develop/reference/sentinel-clients/ (ask the sentinels in turn, then check the
+role of the server that they name; ask anew at every reconnection).
+"""
+
+import ssl
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from state.redis.connection import Address, Line, ReplyError
+
+SCHEMES: Final = ("redis+sentinel://", "rediss+sentinel://")
+PORT: Final = 26379
+
+
+class Sentinels(Struct, frozen=True, kw_only=True):
+    """A deployment: the sentinels, and how its servers are entered (`server` has no host yet)."""
+
+    sentinels: tuple[Address, ...]
+    master: str
+    server: Address
+
+    async def find(self) -> Address:
+        """The master's address. Raises OSError when no sentinel knows one that says it is the master."""
+        last: Exception = ConnectionError("no sentinel was named")
+        for at in self.sentinels:
+            try:
+                found = await self._ask(at)
+                if await self._leads(found):
+                    return found
+                last = ConnectionError(f"{found} is not the master of {self.master}")
+            except OSError as error:
+                last = error
+        raise ConnectionError(f"no sentinel leads to a master: {last}") from last
+
+    async def _ask(self, sentinel: Address) -> Address:
+        line = await Line.open(sentinel)
+        try:
+            (reply,) = await line.send((("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.master),))
+        finally:
+            line.close()
+        if not isinstance(reply, list):
+            raise ConnectionError(f"{sentinel} knows no master {self.master}: {reply}")
+        host, port = (bytes(word).decode() for word in reply)
+        return replace(self.server, host=host, port=int(port))
+
+    async def _leads(self, server: Address) -> bool:
+        """Whether the server itself says so: a sentinel may not have heard yet of what others decided."""
+        line = await Line.open(server)
+        try:
+            (reply,) = await line.send((("ROLE",),))
+        finally:
+            line.close()
+        return not isinstance(reply, ReplyError) and bytes(reply[0]) == b"master"
+
+
+def sentinels_of(url: str, tls: ssl.SSLContext | None) -> Sentinels:
+    """What the URL says. Raises ValueError with a sentence."""
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    master, _, database = parts.path.strip("/").partition("/")
+    if not master or not hosts:
+        raise ValueError("a Sentinel URL names its sentinels and its master: redis+sentinel://HOST:26379/MASTER")
+    secret = parse_qs(parts.query).get("sentinel_password", [""])[0]
+    return Sentinels(
+        sentinels=tuple(_address(host, secret, tls) for host in hosts.split(",")),
+        master=unquote(master),
+        server=Address(username=unquote(username), password=unquote(password), database=int(database or 0), tls=tls),
+    )
+
+
+def _address(text: str, password: str, tls: ssl.SSLContext | None) -> Address:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError(f"{text!r} is no host of a sentinel")
+    return Address(host=parts.hostname, port=parts.port or PORT, password=password, tls=tls)

@@ -1,0 +1,106 @@
+"""Who has which roles, and what follows: the scopes of a user and of a service.
+
+Owns: the built-in roles, those of the configuration, and the configured services as records. Refuses to know tokens,
+and where users come from. Pure.
+
+Source: JupyterHub 6.1, "Roles" (the roles user, admin, server and token).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from state.config.tables import Config
+from state.records.models import Role, Service, User
+from state.rights import scopes
+
+BUILT_IN: Final[Mapping[str, Role]] = {
+    role.name: role
+    for role in (
+        Role(name="user", description="What every user has", scopes=("self",)),
+        Role(name="admin", description="May do anything", scopes=scopes.ADMIN),
+        Role(
+            name="server",
+            description="What a user's server has",
+            scopes=("users:activity!user", "access:servers!server"),
+        ),
+        Role(name="token", description="As its owner", scopes=("inherit",)),
+    )
+}
+FIXED: Final = frozenset({"admin", "token"})
+"""Built-in roles that no configuration changes."""
+
+
+class Roles:
+    """All roles, and the services of the configuration."""
+
+    def __init__(self, roles: Iterable[Role] = (), services: Iterable[Service] = ()) -> None:
+        self.named: dict[str, Role] = {**BUILT_IN, **{role.name: role for role in roles}}
+        self.services: dict[str, Service] = {service.name: service for service in services}
+        self._given = [role for role in self.named.values() if role.users or role.groups or role.services]
+
+    @classmethod
+    def of(cls, config: Config) -> "Roles":
+        """As configured."""
+        return cls(
+            [
+                Role(
+                    name=role.name,
+                    description=role.description,
+                    scopes=role.scopes or (BUILT_IN[role.name].scopes if role.name in BUILT_IN else ()),
+                    users=role.users,
+                    groups=role.groups,
+                    services=role.services,
+                )
+                for role in config.role
+            ],
+            [
+                Service(
+                    name=service.name,
+                    url=service.url,
+                    admin=service.admin,
+                    scopes=service.scopes,
+                    oauth_redirect_uris=service.oauth_redirect_uris,
+                    oauth_scopes=service.oauth_scopes,
+                    oauth_no_confirm=service.oauth_no_confirm,
+                    info=service.info,
+                    display=service.display,
+                    configured=True,
+                )
+                for service in config.service
+            ],
+        )
+
+    def of_group(self, name: str) -> list[str]:
+        """The roles that a group gives, by name."""
+        return sorted(role.name for role in self._given if name in role.groups)
+
+    def of_user(self, user: User) -> list[str]:
+        """A user's roles, by name: `user`, `admin`, what the configuration gives them, and what their groups give."""
+        if not self._given:
+            return ["admin", "user"] if user.admin else ["user"]
+        groups = set(user.groups)
+        given = {role.name for role in self._given if user.name in role.users or not groups.isdisjoint(role.groups)}
+        return sorted(given | ({"admin", "user"} if user.admin else {"user"}))
+
+    def of_service(self, service: Service) -> list[str]:
+        """A service's roles, by name."""
+        given = {role.name for role in self._given if service.name in role.services}
+        return sorted(given | ({"admin"} if service.admin else set()))
+
+    def scopes_of_user(self, user: User, shared: Iterable[str] = ()) -> frozenset[str]:
+        """All that a user may do, expanded. `shared`: the scopes that others have given them (`state.store.shares`)."""
+        names = self.of_user(user)
+        return scopes.expand(shared).union(*(self._resolved(name, user.name) for name in names))
+
+    def scopes_of_service(self, service: Service) -> frozenset[str]:
+        """All that a service may do, expanded."""
+        return scopes.granted(service.scopes, "").union(
+            *(self._resolved(name, "") for name in self.of_service(service))
+        )
+
+    def scopes_of_group(self, name: str) -> frozenset[str]:
+        """What being in a group gives, expanded; nothing of a person's own."""
+        return frozenset().union(*(self._resolved(role, "") for role in self.of_group(name)))
+
+    def _resolved(self, role: str, owner: str) -> frozenset[str]:
+        return scopes.granted(self.named[role].scopes, owner)

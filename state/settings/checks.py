@@ -1,0 +1,428 @@
+"""What can be wrong with a configuration, found all at once.
+
+Owns: from a raw mapping to a `Config`, leaf by leaf, and the checks across tables. Refuses to know files and
+the environment: it is told where a value came from.
+"""
+
+import difflib
+import ipaddress
+import re
+import string
+from collections.abc import Callable, Iterable, Mapping
+from types import UnionType
+from typing import Any, Final, get_args, get_origin
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from state.config.addresses import api_url
+from state.config.tables import (
+    ClusterConfig,
+    Config,
+    GatewayConfig,
+    OptionConfig,
+    ProfileConfig,
+    ResourcesConfig,
+    SetupConfig,
+    SlurmConfig,
+)
+from state.config.urls import is_loopback, is_private, is_web_url
+from state.errors import Fault
+from state.offer import choices
+from state.offer.option_kinds import KINDS, UNSCHEDULED, fixed
+from state.settings import auth_checks, role_checks
+
+CLUSTER_KINDS: Final = ("local", "slurm")
+SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
+SUBMIT_AS: Final = ("setuid", "sudo")
+PLAIN_PATH: Final = re.compile(r"/[^\0\n]*")
+DOMAIN: Final = re.compile(r"(?=.{1,180}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+APPS: Final = ("jupyter", "jupyterhub", "web")
+OPTION_KINDS: Final = ("text", "integer", "boolean", "choice", *KINDS)
+REDIS_SCHEMES: Final = (
+    *("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://"),
+    *("redis+sentinel://", "rediss+sentinel://"),
+)
+PLACEHOLDERS: Final = ("socket", "port", "base_path", "user")
+OPTION_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,29}")
+LONG_OPTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
+VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+Say = Callable[[str, str], None]
+"""Report a fault: key, message."""
+
+
+def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], faults: list[Fault]) -> Config | None:
+    """The configuration, or None when a value has no meaning; what is wrong is appended to `faults`.
+
+    `source`: the file's name. `origins`: key → variable, for values that the environment gave (as text).
+    """
+    before = len(faults)
+
+    def say(key: str, message: str) -> None:
+        variable = origins.get(key)
+        faults.append(Fault(f"environment variable {variable}" if variable else source, key, message))
+
+    config: Config = _struct(Config, raw, "", frozenset(origins), say)
+    for check in (_gateway, _state, auth_checks.check, _audit, role_checks.check, _clusters, _profiles):
+        check(config, say)
+    return config if len(faults) == before else None
+
+
+# --- shapes: leaf by leaf ---------------------------------------------------------------------------------------
+def _struct(kind: type[Struct], raw: Any, at: str, textual: frozenset[str], say: Say) -> Any:
+    """A Struct of this kind from a mapping. What is faulty has its default, so that the rest is checked too.
+
+    None when a key without a default is faulty or missing.
+    """
+    if not isinstance(raw, Mapping):
+        say(at, "this must be a table.")
+        return kind() if kind is Config else None
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    found: dict[str, Any] = {}
+    whole = True
+    for key, value in raw.items():
+        where = f"{at}.{key}" if at else str(key)
+        if key not in fields:
+            say(where, _unknown(key, fields))
+            continue
+        try:
+            found[key] = _value(fields[key].type, value, where, textual, say)
+        except _FaultyError:
+            whole = whole and not fields[key].required
+    for key, field in fields.items():
+        if field.required and key not in raw:
+            say(f"{at}.{key}" if at else key, "this key is missing.")
+            whole = False
+    return kind(**found) if whole else None
+
+
+class _FaultyError(Exception):
+    """A value was wrong, and that has been said."""
+
+
+def _value(kind: Any, raw: Any, at: str, textual: frozenset[str], say: Say) -> Any:
+    inner = _inner(kind)
+    if isinstance(inner, type) and issubclass(inner, Struct):
+        return _whole(_struct(inner, raw, at, textual, say))
+    origin, args = get_origin(inner), get_args(inner)
+    if origin is tuple and isinstance(args[0], type) and issubclass(args[0], Struct):
+        if not isinstance(raw, list):
+            say(at, f"this must be a list of tables: [[{at}]].")
+            raise _FaultyError
+        items = [_struct(args[0], item, f"{at}[{number}]", textual, say) for number, item in enumerate(raw, 1)]
+        return tuple(item for item in items if item is not None)
+    if origin is dict and isinstance(args[1], type) and issubclass(args[1], Struct):
+        if not isinstance(raw, Mapping):
+            say(at, "this must be a table of tables.")
+            raise _FaultyError
+        tables = {key: _struct(args[1], item, f"{at}.{key}", textual, say) for key, item in raw.items()}
+        return {key: item for key, item in tables.items() if item is not None}
+    if at in textual and origin is tuple:
+        raw = [part.strip() for part in raw.split(",") if part.strip()]
+    try:
+        return msgspec.convert(raw, kind, strict=at not in textual)
+    except msgspec.ValidationError as error:
+        say(at, f"{_plain(str(error))}.")
+        raise _FaultyError from error
+
+
+def _inner(kind: Any) -> Any:
+    """The type without `| None`."""
+    if isinstance(kind, UnionType) or get_origin(kind) is not None:
+        rest = [one for one in get_args(kind) if one is not type(None)]
+        if isinstance(kind, UnionType) and len(rest) == 1:
+            return rest[0]
+    return kind
+
+
+def _whole(value: Any) -> Any:
+    if value is None:
+        raise _FaultyError
+    return value
+
+
+def _unknown(key: object, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(key), list(known), n=1)
+    return f"there is no such key; did you mean {near[0]}?" if near else "there is no such key."
+
+
+def _plain(message: str) -> str:
+    """A message of msgspec in plain words: it names types as Python does."""
+    words = {
+        "`int`": "a whole number",
+        "`float`": "a number",
+        "`str`": "a text",
+        "`bool`": "true or false",
+        "`array`": "a list",
+        "`object`": "a table",
+        "`null`": "nothing",
+    }
+    for word, plain in words.items():
+        message = message.replace(word, plain)
+    message = re.sub(r" - at `[^`]*`$", "", message).replace("`", "")
+    return message[:1].lower() + message[1:]
+
+
+# --- across tables ----------------------------------------------------------------------------------------------
+def _gateway(config: Config, say: Say) -> None:
+    gateway = config.gateway
+    base = gateway.base_path
+    if not re.fullmatch(r"/([A-Za-z0-9._~@-]+/)*", base) or "/./" in base or "/../" in base:
+        say("gateway.base_path", f"{base!r} must begin and end with / and be a plain path, such as /hub1/.")
+    for key, url in (("public_url", gateway.public_url), ("internal_url", gateway.internal_url)):
+        if url and not is_web_url(url):
+            say(f"gateway.{key}", f"{url!r} is not a URL such as https://hub.example.org.")
+    if gateway.user_domain and not gateway.public_url:
+        say("gateway.user_domain", "set public_url too: it is the hub's own host, beside those of people's servers.")
+    if gateway.user_domain and not DOMAIN.fullmatch(gateway.user_domain):
+        say(
+            "gateway.user_domain", f"{gateway.user_domain!r} is not a domain such as hub.example.org, in small letters."
+        )
+    for entry in gateway.trusted_proxies:
+        try:
+            ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            say("gateway.trusted_proxies", f"{entry!r} is neither an address nor a network such as 10.0.0.0/8.")
+    if config.auth is None and not is_loopback(gateway.host):
+        say(
+            "gateway.host",
+            f"{gateway.host!r} is not this machine alone, and without [auth] the hub is for the one person at this"
+            " machine: use 127.0.0.1, or say under [auth] who may enter.",
+        )
+
+
+def _state(config: Config, say: Say) -> None:
+    state = config.state
+    if state.redis_url and state.redis_url_file:
+        say("state.redis_url_file", "redis_url is given too: keep one of the two.")
+    if state.redis_url and not state.redis_url.startswith(REDIS_SCHEMES):
+        say("state.redis_url", f"the URL must begin with one of: {', '.join(REDIS_SCHEMES)}.")
+
+
+def _audit(config: Config, say: Say) -> None:
+    audit = config.audit
+    if audit.file and not PLAIN_PATH.fullmatch(audit.file):
+        say("audit.file", f"{audit.file!r} is not a whole path: it begins with /.")
+    if audit.syslog and not is_syslog(audit.syslog):
+        say("audit.syslog", f"{audit.syslog!r} is neither unix:///dev/log nor udp://host:514.")
+
+
+def is_syslog(url: str) -> bool:
+    """Whether this says where syslog messages go."""
+    try:
+        parts = urlsplit(url)
+        if parts.query or parts.fragment or parts.username:
+            return False
+        if parts.scheme == "unix":
+            return not parts.netloc and bool(PLAIN_PATH.fullmatch(parts.path)) and len(parts.path) > 1
+        return parts.scheme == "udp" and bool(parts.hostname) and parts.path in {"", "/"} and (parts.port or 1) > 0
+    except ValueError:
+        return False
+
+
+def _clusters(config: Config, say: Say) -> None:
+    if not config.cluster:
+        say("cluster", "there must be at least one [[cluster]].")
+    _no_doubles("cluster", [cluster.name for cluster in config.cluster], say)
+    for number, cluster in enumerate(config.cluster, 1):
+        if cluster.kind not in CLUSTER_KINDS:
+            say(
+                f"cluster[{number}].kind",
+                f"{cluster.kind!r} is not a kind of cluster here; there is: {', '.join(CLUSTER_KINDS)}.",
+            )
+        elif cluster.kind != "local" and not _private_reports(config.gateway):
+            say(
+                "gateway.report_port",
+                f"jobs of {cluster.name!r} report over the network, and not in plain http: set report_host and"
+                " report_port, or an internal_url that begins with https://.",
+            )
+        if cluster.kind == "slurm":
+            _slurm(cluster.slurm, f"cluster[{number}].slurm", say)
+        elif cluster.slurm != SlurmConfig():
+            say(f"cluster[{number}].slurm", f"a cluster of kind {cluster.kind} has no table [cluster.slurm].")
+
+
+def _slurm(slurm: SlurmConfig, at: str, say: Say) -> None:
+    """How Slurm is spoken to: whether the ways go together, and whether what they need is there."""
+    if slurm.client not in SLURM_CLIENTS:
+        say(f"{at}.client", f"{slurm.client!r} is not a way to speak to Slurm; there is: {', '.join(SLURM_CLIENTS)}.")
+        return
+    if slurm.submit_as not in SUBMIT_AS:
+        say(f"{at}.submit_as", f"{slurm.submit_as!r} is not a way to submit; there is: {', '.join(SUBMIT_AS)}.")
+    elif slurm.submit_as != "setuid" and slurm.client != "cli":
+        say(f"{at}.submit_as", f"only the client cli submits by {slurm.submit_as}.")
+    if slurm.client == "rest":
+        _rest(slurm, at, say)
+    for key in ("rest_url", "rest_key_file", "rest_token_file"):
+        if slurm.client != "rest" and getattr(slurm, key):
+            say(f"{at}.{key}", f"the client {slurm.client} has no use for this.")
+    for key in ("conf", "bin_dir", "python", "rest_key_file", "rest_token_file"):
+        value = getattr(slurm, key)
+        if (value or key == "python") and not PLAIN_PATH.fullmatch(value):
+            say(f"{at}.{key}", f"{value!r} is not a whole path: it begins with /.")
+    if slurm.node_folder and not PLAIN_PATH.fullmatch(slurm.node_folder.removeprefix("~")):
+        say(f"{at}.node_folder", "this is a whole path, or begins with ~/ (the home of the job's user).")
+
+
+def _rest(slurm: SlurmConfig, at: str, say: Say) -> None:
+    parts = urlsplit(slurm.rest_url)
+    if not slurm.rest_url:
+        say(f"{at}.rest_url", "the client rest needs the URL of slurmrestd.")
+    elif parts.scheme == "unix":
+        if not parts.path.startswith("/") or parts.netloc:
+            say(f"{at}.rest_url", "a socket is written as unix:///path.")
+    elif parts.scheme not in ("http", "https") or not parts.hostname:
+        say(f"{at}.rest_url", "this is http://host:port, https://host:port or unix:///path.")
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
+        say(
+            f"{at}.rest_url",
+            "over plain http others on the way could read the tokens, and submit as anybody: use https or a socket.",
+        )
+    if bool(slurm.rest_key_file) == bool(slurm.rest_token_file):
+        say(f"{at}.rest_key_file", "the client rest needs one of rest_key_file and rest_token_file.")
+
+
+def _private_reports(gateway: GatewayConfig) -> bool:
+    """Whether a job's report token is read by nobody on its way: over https, or within this machine."""
+    if not gateway.internal_url and gateway.report_port:
+        return True
+    parts = urlsplit(gateway.internal_url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or gateway.host)
+
+
+def _profiles(config: Config, say: Say) -> None:
+    if not config.profile:
+        say("profile", "there must be at least one [[profile]].")
+    _no_doubles("profile", [profile.name for profile in config.profile], say)
+    for number, profile in enumerate(config.profile, 1):
+        _profile(profile, config.cluster, f"profile[{number}]", say)
+        elsewhere = any(cluster.name == profile.cluster and cluster.kind != "local" for cluster in config.cluster)
+        if profile.app == "jupyterhub" and elsewhere and not is_private(api_url(config, elsewhere=True)):
+            words = "its servers send the hub their token: [gateway] needs a public_url or internal_url with https."
+            say(f"profile[{number}].app", words)
+
+
+def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str, say: Say) -> None:
+    names = [cluster.name for cluster in clusters]
+    if names and profile.cluster not in names:
+        say(
+            f"{at}.cluster",
+            f"there is no [[cluster]] named {profile.cluster!r}; there is: {', '.join(sorted(set(names)))}.",
+        )
+    if profile.app not in APPS:
+        say(f"{at}.app", f"{profile.app!r} is not a kind of app; there is: {', '.join(APPS)}.")
+    if profile.app == "web" and not profile.command:
+        say(f"{at}.command", "an app of kind web needs a command.")
+    for name in profile.environment:
+        if not VARIABLE_NAME.fullmatch(name):
+            say(f"{at}.environment", f"{name!r} cannot be the name of an environment variable.")
+    for name, option in profile.option.items():
+        _option(name, option, f"{at}.option.{name}", say)
+    kinds = [option.kind for option in profile.option.values() if option.kind in KINDS]
+    for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        say(f"{at}.option", f"the kind {kind} is there twice: one field asks for it.")
+    _resources(profile.resources, f"{at}.resources", say)
+    _setup(profile.setup, f"{at}.setup", say)
+    if any(cluster.name == profile.cluster and cluster.kind in UNSCHEDULED for cluster in clusters):
+        asks = sorted(set(kinds)) or [kind for kind in KINDS if fixed(profile.resources, kind) is not None]
+        if asks or profile.resources.sbatch:
+            say(
+                f"{at}.{'option' if kinds else 'resources'}",
+                f"the cluster {profile.cluster} is of kind local, which gives every job the whole machine: there is"
+                f" no {(asks or ['sbatch'])[0]} to ask for.",
+            )
+    _command(profile, f"{at}.command", say)
+
+
+def _resources(resources: ResourcesConfig, at: str, say: Say) -> None:
+    """The same rules as for a field of that kind."""
+    for kind in KINDS:
+        raw = getattr(resources, kind)
+        if raw in {"", None}:
+            continue
+        wrong = choices.fault_of(OptionConfig(kind=kind), raw)
+        if wrong is not None:
+            say(f"{at}.{kind}", f"{raw!r}: {wrong}")
+    for name, value in resources.sbatch.items():
+        if not LONG_OPTION.fullmatch(name):
+            say(f"{at}.sbatch", f"{name!r} is not the long name of an option of sbatch.")
+        elif not value.isprintable():
+            say(f"{at}.sbatch.{name}", "the value must be one line of printable text.")
+
+
+def _setup(setup: SetupConfig, at: str, say: Say) -> None:
+    """One line each, that no command takes for an option of its own; the prologue is the admin's own shell."""
+    lines = [("modules", one) for one in setup.modules] + [("binds", one) for one in setup.binds]
+    lines += [(key, one) for key in ("conda", "venv", "image") if (one := getattr(setup, key))]
+    for key, text in lines:
+        if not text or not text.isprintable() or text.startswith("-"):
+            say(f"{at}.{key}", f"{text!r} must be one line of printable text that does not begin with a dash.")
+    if "\0" in setup.prologue:
+        say(f"{at}.prologue", "a shell cannot read a NUL character.")
+    if setup.conda and setup.venv:
+        say(f"{at}.venv", "conda is given too: keep one of the two.")
+
+
+def _command(profile: ProfileConfig, at: str, say: Say) -> None:
+    """Placeholders: known ones, and one way to reach the app."""
+    known = {*PLACEHOLDERS, *(f"option_{name}" for name in profile.option)}
+    used: set[str] = set()
+    for word in profile.command:
+        try:
+            named = {name for _, name, _, _ in string.Formatter().parse(word) if name is not None}
+        except ValueError:
+            say(at, f"{word!r} has a brace without its other; write {{{{ and }}}} for braces.")
+            continue
+        used |= named
+        for name in sorted(named - known):
+            say(at, f"{_unknown(name, known).replace('key', f'placeholder as {{{name}}}')}")
+    told = profile.app == "jupyterhub"  # by JUPYTERHUB_SERVICE_URL
+    if profile.command and not told and not used & {"socket", "port"}:
+        say(at, "the command must name {socket} or {port}, so that the hub knows where the app answers.")
+    if {"socket", "port"} <= used:
+        say(at, "the command names both {socket} and {port}: keep one of the two.")
+
+
+def _option(name: str, option: OptionConfig, at: str, say: Say) -> None:
+    if not OPTION_NAME.fullmatch(name):
+        say(at, "an option's name is at most 30 small letters, digits and _, and begins with a letter.")
+    if option.kind not in OPTION_KINDS:
+        say(f"{at}.kind", f"{option.kind!r} is not a kind of option; there is: {', '.join(OPTION_KINDS)}.")
+        return
+    if option.minimum is not None and option.maximum is not None and option.minimum > option.maximum:
+        say(f"{at}.minimum", f"{option.minimum} is above the maximum {option.maximum}.")
+        return
+    if option.kind == "choice" and not option.values:
+        say(f"{at}.values", "an option of kind choice needs values.")
+        return
+    if option.kind in {"text", "integer", "boolean"} and option.values:
+        say(f"{at}.values", f"an option of kind {option.kind} has no values.")
+    if option.kind in KINDS and (wrong := _value_fault(option)) is not None:
+        say(f"{at}.values", wrong)
+        return
+    if option.pattern:
+        try:
+            re.compile(option.pattern)
+        except re.error as error:
+            say(f"{at}.pattern", f"this is not a regular expression: {error}.")
+            return
+    if option.default is not None and (wrong := choices.fault_of(option, option.default)) is not None:
+        say(f"{at}.default", f"{option.default!r}: {wrong}")
+
+
+def _value_fault(option: OptionConfig) -> str | None:
+    """What is wrong with a value that an option of the scheduler's lists."""
+    alone = OptionConfig(kind=option.kind)
+    for value in option.values:
+        if value == "" and option.kind in {"gpu", "reservation", "constraint"}:
+            continue
+        if (wrong := choices.fault_of(alone, value)) is not None or value == "":
+            return f"{value!r}: {wrong or 'a name is needed here.'}"
+    return None
+
+
+def _no_doubles(at: str, names: list[str], say: Say) -> None:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        say(at, f"the name {name!r} is there twice.")

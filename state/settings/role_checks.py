@@ -1,0 +1,86 @@
+"""What can be wrong with `[[role]]` and `[[service]]`.
+
+Owns: the checks across the two, and against the scopes that there are. Refuses to know files: the services' tokens are
+read, and judged, in `state.settings.loader`.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from state.config.service_rules import is_redirect
+from state.config.tables import Config, RoleConfig, ServiceConfig
+from state.errors import NameRuleError
+from state.names import group_name, user_name
+from state.rights import scopes
+from state.rights.roles import BUILT_IN, FIXED
+
+Say = Callable[[str, str], None]
+
+SERVICE_URL: Final = re.compile(r"http://[^/?#@]+/?|http\+unix://%2[Ff][^/?#@]+/?")
+SELF_SERVING: Final = frozenset({"self", "inherit"})
+
+
+def check(config: Config, say: Say) -> None:
+    """All of it."""
+    services = {service.name for service in config.service}
+    for table, names in (("role", [r.name for r in config.role]), ("service", [s.name for s in config.service])):
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            say(table, f"the name {name!r} is there twice.")
+    for number, role in enumerate(config.role, 1):
+        _role(role, services, f"role[{number}]", say)
+    for number, service in enumerate(config.service, 1):
+        _service(service, f"service[{number}]", say)
+
+
+def _role(role: RoleConfig, services: set[str], at: str, say: Say) -> None:
+    if role.name in FIXED:
+        say(f"{at}.name", f"the role {role.name} is built in, and stays as it is. Admins are named in [auth] admins.")
+    if role.name not in BUILT_IN and not role.scopes:
+        say(f"{at}.scopes", "a role without scopes gives nothing.")
+    _scopes(role.scopes, f"{at}.scopes", say)
+    if "inherit" in role.scopes:
+        say(f"{at}.scopes", "inherit is for tokens: a role has nothing to inherit.")
+    _people(role, at, say)
+    for service in role.services:
+        if service not in services:
+            say(f"{at}.services", f"there is no [[service]] named {service!r}.")
+
+
+def _people(role: RoleConfig, at: str, say: Say) -> None:
+    for user in role.users:
+        try:
+            normal = user_name(user)
+        except NameRuleError as error:
+            say(f"{at}.users", f"{user!r} cannot be a user: {error}")
+        else:
+            if normal != user:
+                say(f"{at}.users", f"write {normal!r} for {user!r}: that is the name's normal form.")
+    for group in role.groups:
+        try:
+            group_name(group)
+        except NameRuleError as error:
+            say(f"{at}.groups", f"{group!r} cannot be a group: {error}")
+
+
+def _service(service: ServiceConfig, at: str, say: Say) -> None:
+    if service.url and not SERVICE_URL.fullmatch(service.url):
+        say(
+            f"{at}.url",
+            f"{service.url!r} is not an URL of a service: http://host:port (no path), or http+unix://%2Fpath%2Fto.sock.",
+        )
+    _scopes(service.scopes, f"{at}.scopes", say)
+    _scopes(service.oauth_scopes, f"{at}.oauth_scopes", say)
+    for scope in sorted(SELF_SERVING & set(service.scopes)):
+        say(f"{at}.scopes", f"{scope} is for people and their tokens: name the scopes of the service itself.")
+    if not service.api_token_file and (service.admin or service.scopes or service.oauth_redirect_uris):
+        say(f"{at}.api_token_file", "without a token the service can prove itself to nobody.")
+    for uri in service.oauth_redirect_uris:
+        if not is_redirect(uri):
+            say(f"{at}.oauth_redirect_uris", f"{uri!r} is neither an URL (without a fragment) nor a path of this hub.")
+
+
+def _scopes(written: tuple[str, ...], at: str, say: Say) -> None:
+    for scope in written:
+        if not scopes.known(scope):
+            say(at, f"{scope!r} is not a scope: docs/api.md lists them.")

@@ -1,0 +1,116 @@
+"""Launchers of a real Slurm for tests, and the values that go into scripts."""
+
+import importlib.util
+import os
+import secrets
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from batch.contract import JobSpec
+from batch.launchers.local.launcher import STARTER
+from batch.launchers.slurm.client import Client
+from batch.launchers.slurm.factory import open_client
+from batch.launchers.slurm.gather import Gatherer
+from batch.launchers.slurm.identity import Identity
+from batch.launchers.slurm.launcher import SlurmLauncher
+from batch.launchers.slurm.pyslurm import PyslurmClient
+from deploy.devcluster import another
+from state.config.tables import SlurmConfig
+from state.records.models import Server, Status, Target
+
+ALICE = Identity(name="alice", uid=1001, gid=1001, groups=(1001,), home="/home/alice", shell="/bin/bash")
+
+
+def slurm_config(slurm: Any, client: str, **more: Any) -> SlurmConfig:
+    """How to speak to a cluster of the tests."""
+    ways = {
+        "cli": {"conf": str(slurm.slurm_conf), "bin_dir": slurm.layout.bin_dir},
+        "pyslurm": {"conf": str(slurm.slurm_conf), "bin_dir": slurm.layout.bin_dir},
+        "rest": {"rest_url": slurm.restd_url, "rest_key_file": str(slurm.layout.jwt_key)},
+    }
+    return SlurmConfig(**{"client": client, **ways[client], **more})
+
+
+def real_pyslurm() -> bool:
+    """Whether pyslurm can be imported: here, or by the Python of the Debian whose Slurm is tested."""
+    debian = os.environ.get("TOWPATH_TEST_DEBIAN")
+    return bool(another.pyslurm(Path(debian)) if debian else importlib.util.find_spec("pyslurm"))
+
+
+def opener(slurm: Any, client: str) -> Callable[[SlurmConfig], Client] | None:
+    """What opens a client on a cluster of the tests; None: the usual one does."""
+    debian = slurm.layout.debian
+    if client != "pyslurm" or debian is None:
+        return None
+    environment = {
+        "PYTHONHOME": str(debian / "usr"),
+        "PYTHONPATH": f"{Path(__file__).parents[4]}:{another.pyslurm(debian)}",
+    }
+    helper = (*another.argv(debian, "python3"), "-P", "-m", "batch.launchers.slurm.pyslurm_helper")
+    return partial(PyslurmClient, helper=helper, environment=environment)
+
+
+def fake_pyslurm(folder: Path, trick: str = "") -> Callable[[SlurmConfig], PyslurmClient]:
+    """Makes clients whose helpers import the fake, on one cluster that is a file."""
+    environment = {
+        "PYTHONPATH": str(Path(__file__).parents[3] / "contracts/fake_pyslurm"),
+        "FAKE_PYSLURM": str(folder / "cluster.json"),
+        "FAKE_PYSLURM_TRICK": trick,
+    }
+    return partial(PyslurmClient, environment=environment)
+
+
+def slurm_maker(
+    config: SlurmConfig, speaks: Callable[[SlurmConfig], Client] | None = None
+) -> Callable[[], SlurmLauncher]:
+    """Makes launchers of one hub: they share a key, and nothing else."""
+    key = os.urandom(32)
+
+    def make() -> SlurmLauncher:
+        client = (speaks or open_client)(config)
+        offer = Gatherer("slurm", client.source()).gather
+        return SlurmLauncher("slurm", config, client, key=key, starter=STARTER.read_text(), offer=offer)
+
+    return make
+
+
+def record(user: str = "alice", name: str = "lab", **more: Any) -> Server:
+    """A record as it is saved before a submit."""
+    values = {
+        "user": user,
+        "name": name,
+        "target": Target.READY,
+        "status": Status.REQUESTED,
+        "attempt": secrets.token_hex(16),
+        "profile": "jupyterlab",
+        "cluster": "slurm",
+        "requested": time.time(),
+        "credential": f"token {secrets.token_urlsafe(32)}",
+        "report_hash": secrets.token_hex(32),
+    }
+    return Server(**{**values, **more})
+
+
+def job(**more: Any) -> JobSpec:
+    """A job that waits to be asked to end."""
+    server = more.pop("record", None) or record(more.pop("user", "alice"))
+    values = {
+        "attempt": server.attempt,
+        "user": server.user,
+        "server": server.name,
+        "command": ("/bin/sh", "-c", "exec sleep 300", "{socket}"),
+        "environment": {},
+        "directory": "~/",
+        "base_path": f"/user/{server.user}/{server.name}/",
+        "hub_urls": ("http://127.0.0.1:9/hub/api/towpath/report",),
+        "report_token": secrets.token_hex(8),
+        "secrets": (),
+        "start_window": 600.0,
+        "record": server,
+        "grace": 2.0,
+        "again": False,
+    }
+    return JobSpec(**{**values, **more})

@@ -1,0 +1,324 @@
+"""What scontrol and sacctmgr of a real cluster printed, as facts; and whatever else they may print."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.contract import LauncherError
+from batch.launchers.slurm import gather_text as text
+from batch.launchers.slurm.gather import Gatherer, Node, gpus_of, names, who, with_nodes
+from batch.launchers.slurm.groups import Groups
+from state.offer.catalog import Association, GpuCount, Grants, Limits, Partition, Qos
+from tests.batch.launchers.slurm import seen
+from tests.conftest import run
+
+GB = 1024**3
+MB = 1024**2
+
+
+def test_nodes_are_read_with_their_state_cores_gpus_and_features():
+    cn1, cn2, gn1 = text.nodes_of(seen.text("nodes.txt"))
+    assert cn1 == Node(
+        name="cn1",
+        partitions=("cpu",),
+        states=frozenset({"MIXED"}),
+        cores=8,
+        cores_used=3,
+        memory=8000 * MB,
+        gpus_used={"": 0},
+        features=("avx512", "ib"),
+    )
+    assert (gn1.gpus, gn1.gpus_used) == ({"a100": 2, "v100": 2}, {"a100": 1, "v100": 0})
+    assert (cn1.up, cn1.idle, cn2.up, cn2.idle) == (True, False, False, False)
+
+
+def test_what_an_admin_writes_as_a_nodes_reason_is_not_taken_for_facts():
+    (_, cn2, _) = text.nodes_of(seen.text("nodes.txt"))
+    assert "Gres=gpu:h100:8" in seen.text("nodes.txt")
+    assert cn2.gpus == {}
+    assert cn2.states == {"IDLE", "DRAIN"}
+
+
+def test_partitions_are_read_with_who_may_use_them():
+    cpu, gpu = text.partitions_of(seen.text("partitions.txt"))
+    assert cpu == Partition(name="cpu", default=True, max_walltime=86400, default_walltime=1800)
+    assert gpu == Partition(
+        name="gpu",
+        max_walltime=8 * 3600,
+        default_walltime=1800,
+        max_nodes=1,
+        accounts=("physics",),
+        denied_qos=("debug",),
+        groups=("alice", "bob"),
+    )
+    (own,) = text.partitions_of("PartitionName=x QoS=small State=UP")
+    assert own.own_qos == "small"
+    (over,) = text.qos_of("big|5|||||||DenyOnLimit,OverPartQOS")
+    assert over.over_partition
+
+
+def test_partitions_of_root_alone_are_not_offered():
+    assert text.partitions_of(
+        "PartitionName=admin RootOnly=YES State=UP\nPartitionName=x State=DOWN MaxTime=UNLIMITED"
+    ) == [Partition(name="x", up=False)]
+
+
+def test_reservations_are_read_with_for_whom_they_are():
+    course, physics = text.reservations_of(seen.text("reservations.txt"))
+    assert (course.name, course.partition, course.nodes, course.users, course.accounts) == (
+        "course",
+        "cpu",
+        1,
+        ("alice", "bob"),
+        (),
+    )
+    assert course.end - course.start == 3600
+    assert (physics.users, physics.accounts, physics.partition) == ((), ("physics",), "")
+    assert text.reservations_of("No reservations in the system\n") == []
+    (grouped,) = text.reservations_of(
+        "ReservationName=g StartTime=10 EndTime=20 Users=(null) Groups=staff Accounts=(null)"
+    )
+    assert grouped.users == ("@staff",)  # for nobody that we know of, and not for everybody
+
+
+def test_qos_are_read_with_their_limits_per_job_and_per_person():
+    qos = {one.name: one for one in text.qos_of(seen.text("qos.txt"))}
+    assert qos["normal"] == Qos(name="normal", priority=10, per_job=Limits(walltime=86400))
+    assert qos["gpuq"] == Qos(name="gpuq", priority=50, per_user=Limits(gpus=2))
+    assert qos["debug"].per_job == Limits(walltime=1800, nodes=2)
+    assert qos["debug"].per_user == Limits(cores=6, memory=8 * GB, running_jobs=2)
+
+
+def test_grants_are_read_by_person_the_default_account_first():
+    grants = text.grants_of(seen.text("users.txt"))
+    assert set(grants) == {"alice", "bob", "carol", "root"}
+    gpu_qos, cpu_qos = ("debug", "gpuq", "normal", "scavenger"), ("debug", "normal", "scavenger")
+    assert grants["alice"] == Grants(
+        default_account="physics",
+        associations=(
+            Association(account="physics", qos=gpu_qos, default_qos="normal"),
+            Association(account="bio", partition="cpu", qos=cpu_qos, default_qos="normal"),
+        ),
+    )
+    (bob,) = grants["bob"].associations
+    assert bob.limits == Limits(
+        walltime=7200, cores=4, memory=4 * GB, gpu_types={"a100": 1}, running_jobs=3, submitted_jobs=9
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "binds"),
+    [
+        ("associations,limits,qos", True),
+        ("safe", True),
+        ("none", False),
+        ("", False),
+        ("(null)", False),
+        ("nojobs,nosteps", False),
+    ],
+)
+def test_whether_the_accounting_binds(setting, binds):
+    assert text.enforces(setting) is binds
+    configuration = text.configuration_of(seen.text("config.txt"))
+    assert configuration["ClusterName"] == "towpath7"
+
+
+@pytest.mark.parametrize(
+    ("gres", "counts"),
+    [
+        ("gpu:a100:2(S:0-1),gpu:v100:2", {"a100": 2, "v100": 2}),
+        ("gpu:a100_1g.5gb:7(S:0),gpu:a100_3g.20gb:1", {"a100_1g.5gb": 7, "a100_3g.20gb": 1}),
+        ("gpu:a100:1,shard:8", {"a100": 1, "shard": 8}),
+        ("shard:a100:4(S:0),shard:v100:4", {"shard": 8}),
+        ("gpu:a100:1(IDX:0,3),gpu:v100:0(IDX:N/A)", {"a100": 1, "v100": 0}),
+        ("shard:a100:3(3/8,0/8)", {"shard": 3}),
+        ("gpu:4", {"": 4}),
+        ("gpu:(null):1(IDX:0)", {"": 1}),
+        ("gpu", {"": 1}),
+        ("gpu:1080:2", {"1080": 2}),
+        ("craynetwork:4,nic:mlx:2,gpu:h100:1", {"h100": 1}),
+        ("(null)", {}),
+        ("N/A", {}),
+        ("", {}),
+        ("gpu:a100:1K", {"a100": 1024}),
+    ],
+)
+def test_gpus_are_counted_by_type(gres, counts):
+    assert gpus_of(gres) == counts
+
+
+@pytest.mark.parametrize(
+    ("state", "up", "idle"),
+    [
+        ("IDLE", True, True),
+        ("MIXED", True, False),
+        ("ALLOCATED", True, False),
+        ("IDLE+CLOUD+POWERED_DOWN", True, True),
+        ("IDLE~", True, True),
+        ("IDLE*", False, False),
+        ("DOWN*+DRAIN", False, False),
+        ("MIXED+DRAIN", False, False),
+        ("IDLE+MAINT+RESERVED", False, False),
+        ("IDLE+PLANNED", True, True),
+        ("UNKNOWN", False, False),
+        ("", False, False),
+    ],
+)
+def test_which_nodes_start_jobs(state, up, idle):
+    node = Node(name="n", partitions=(), states=text.states_of(state))
+    assert (node.up, node.idle) == (up, idle)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("1-00:00:00", 86400),
+        ("08:00:00", 28800),
+        ("00:30:00", 1800),
+        ("30:00", 1800),
+        ("30", 1800),
+        ("2-12", 216000),
+        ("7-01:30", 610200),
+        ("UNLIMITED", None),
+        ("NONE", None),
+        ("", None),
+        ("Partition_Limit", None),
+    ],
+)
+def test_walltimes_are_read(written, seconds):
+    assert text.seconds_of(written) == seconds
+
+
+def test_lists_and_everybody():
+    assert (who("ALL"), who(""), who("(null)"), who("a,b")) == (None, None, None, ("a", "b"))
+    assert (names("(null)"), names("N/A"), names("a, b,,")) == ((), (), ("a", "b"))
+    assert text.memory_of("4G") == 4 * GB
+    assert text.memory_of("4000") == 4000 * MB
+    assert text.time_of("2026-11-25T14:48:58") == 1795618138.0
+    assert text.time_of("Unknown") is None
+
+
+# --- all of it
+
+
+class Commands:
+    """Answers each command with what was seen; raises for those that are away."""
+
+    def __init__(self, *away: str) -> None:
+        self.away = away
+        self.asked = []
+
+    async def run(self, argv):
+        self.asked.append(argv)
+        if argv[0] in self.away or argv[-1] in self.away:
+            raise LauncherError("It does not answer.", transient=True)
+        for word, file in {
+            "node": "nodes",
+            "partition": "partitions",
+            "reservation": "reservations",
+            "config": "config",
+        }.items():
+            if argv[-1] == word:
+                return seen.text(f"{file}.txt")
+        return seen.text("qos.txt" if "qos" in argv else "users.txt")
+
+
+EVERYBODY = Groups(lambda _: (1, ()), lambda _: 1)
+
+
+def gathered(*away):
+    commands = Commands(*away)
+    return run(Gatherer("hpc", text.TextSource(commands.run), EVERYBODY).gather()), commands
+
+
+def test_the_catalog_shows_what_partitions_have_and_what_is_free():
+    offer, commands = gathered()
+    cpu, gpu = offer.catalog.partitions
+    assert (cpu.nodes, cpu.nodes_up, cpu.nodes_idle, cpu.cores, cpu.cores_free) == (2, 1, 0, 16, 5)
+    assert (cpu.cores_per_node, cpu.memory_per_node, cpu.features) == (8, 8000 * MB, ("avx512", "ib"))
+    assert gpu.gpus == (
+        GpuCount(type="a100", total=2, free=1, per_node=2),
+        GpuCount(type="v100", total=2, free=2, per_node=2),
+    )
+    assert (offer.catalog.cores, offer.catalog.memory) == (24, 24000 * MB)
+    assert (offer.catalog.enforced, offer.catalog.notes, offer.catalog.kind) == (True, (), "slurm")
+    assert offer.grants["bob"].default_account == "bio"
+    assert len(commands.asked) == 6
+    assert "cluster=towpath7" in commands.asked[-1]
+
+
+def test_free_gpus_of_a_node_that_is_down_are_not_free():
+    down = Node(name="n", partitions=("gpu",), states=frozenset({"DOWN"}), gpus={"a100": 4}, cores=8)
+    up = Node(name="m", partitions=("gpu",), states=frozenset({"IDLE"}), gpus={"a100": 2}, gpus_used={"a100": 5})
+    partition = with_nodes(Partition(name="gpu"), [down, up])
+    assert partition.gpus == (GpuCount(type="a100", total=6, free=0, per_node=4),)
+    assert partition.cores_free == 0
+
+
+def test_without_reservations_the_rest_is_shown_with_a_note():
+    offer, _ = gathered("reservation")
+    assert offer.catalog.notes == ("Reservations could not be read.",)
+    assert len(offer.catalog.partitions) == 2
+    assert offer.grants
+
+
+def test_without_accounting_everybody_may_try_everything():
+    offer, _ = gathered("sacctmgr")
+    assert not offer.catalog.enforced
+    assert offer.grants == {}
+    assert "accounting does not answer" in offer.catalog.notes[0]
+
+
+def test_when_the_accounting_goes_away_what_it_told_last_stands():
+    async def main():
+        commands = Commands()
+        gatherer = Gatherer("hpc", text.TextSource(commands.run), EVERYBODY)
+        before = await gatherer.gather()
+        commands.away = ("sacctmgr",)
+        after = await gatherer.gather()
+        assert after.grants == before.grants
+        assert after.catalog.enforced
+        assert "told last" in after.catalog.notes[0]
+        commands.away = ()
+        assert (await gatherer.gather()).catalog.notes == ()
+
+    run(main())
+
+
+@pytest.mark.parametrize("away", ["node", "partition", "scontrol"])
+def test_a_controller_that_does_not_answer_is_an_error(away):
+    with pytest.raises(LauncherError):
+        gathered(away)
+
+
+@given(st.text())
+def test_no_text_breaks_the_parsers(given_):
+    for parse in (text.nodes_of, text.partitions_of, text.reservations_of, text.qos_of, text.grants_of, text.fields):
+        parse(given_)
+    text.seconds_of(given_)
+    text.memory_of(given_)
+    text.time_of(given_)
+    gpus_of(given_)
+
+
+KEYS = [
+    *("NodeName", "PartitionName", "ReservationName", "State", "Gres", "GresUsed", "CPUTot", "CPUAlloc", "RealMemory"),
+    *("MaxTime", "StartTime", "EndTime", "Users", "Partitions"),
+]
+lines = st.lists(st.tuples(st.sampled_from(KEYS), st.text(max_size=20)), max_size=10).map(
+    lambda pairs: " ".join(f"{key}={value}" for key, value in pairs)
+)
+
+
+@given(
+    st.lists(lines), st.lists(st.lists(st.text(alphabet="aé|=,:/-0129GM gres", max_size=10), min_size=8, max_size=11))
+)
+def test_no_record_breaks_the_parsers(records, rows):
+    joined = "\n".join(records)
+    for node in text.nodes_of(joined):
+        with_nodes(Partition(name="p"), [node])
+    text.partitions_of(joined)
+    text.reservations_of(joined)
+    table = "\n".join("|".join(row) for row in rows)
+    text.qos_of(table)
+    text.grants_of(table)

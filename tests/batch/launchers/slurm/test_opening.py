@@ -1,0 +1,64 @@
+"""A Slurm cluster as it is configured: what this machine lacks is told before the hub starts."""
+
+import os
+
+import pytest
+
+from batch.authority import ensure
+from batch.launchers import kinds, open_launcher
+from batch.launchers.slurm.cli import CliClient
+from batch.launchers.slurm.factory import option_faults
+from state.config.tables import ClusterConfig, Config, ProfileConfig, ResourcesConfig, SlurmConfig
+from state.errors import ConfigError
+from tests.conftest import run
+
+
+def cluster(**slurm):
+    return ClusterConfig(name="hpc", kind="slurm", slurm=SlurmConfig(**slurm))
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    (tmp_path / "data").mkdir(mode=0o700)
+    ensure(tmp_path / "data", Config())
+    return tmp_path / "data"
+
+
+def test_it_is_a_kind_of_cluster(data_dir):
+    assert "slurm" in kinds()
+    launcher = open_launcher(cluster(submit_as="sudo"), data_dir)
+    assert isinstance(launcher._client, CliClient)
+    run(launcher.close())
+
+
+def test_setuid_without_root_is_told(data_dir, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ConfigError, match=r"cluster\.hpc\.slurm\.submit_as.*root"):
+        open_launcher(cluster(), data_dir)
+
+
+@pytest.mark.parametrize(
+    ("slurm", "words"),
+    [
+        ({"bin_dir": "/nowhere", "submit_as": "sudo"}, "sbatch in /nowhere"),
+        ({"client": "rest", "rest_url": "unix:///x", "rest_key_file": "/nowhere/key"}, "/nowhere/key cannot be read"),
+    ],
+)
+def test_what_the_machine_has_not_is_a_fault_of_the_configuration(data_dir, slurm, words):
+    with pytest.raises(ConfigError, match=words):
+        open_launcher(cluster(**slurm), data_dir)
+
+
+def test_options_of_sbatch_that_a_profile_may_not_set_are_faults():
+    def faults(**sbatch):
+        resources = ResourcesConfig(sbatch={name.replace("_", "-"): value for name, value in sbatch.items()})
+        profile = ProfileConfig(name="lab", cluster="hpc", resources=resources)
+        return [fault.key for fault in option_faults(Config(cluster=(cluster(),), profile=(profile,)))]
+
+    assert faults(exclusive="", licenses="matlab:1", hint="nomultithread", ntasks="4") == []
+    assert faults(uid="root", wrap="id", tmp="lots", exclusive="yes please") == [
+        "profile[1].resources.sbatch.uid",
+        "profile[1].resources.sbatch.wrap",
+        "profile[1].resources.sbatch.tmp",
+        "profile[1].resources.sbatch.exclusive",
+    ]

@@ -1,0 +1,134 @@
+"""The words for what Slurm refuses, and which refusals may pass."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.launchers.slurm.refusals import TABLE, plain, refused
+
+FAILED = "sbatch: error: Batch job submission failed: "
+POLICY = FAILED + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+CONNECT = FAILED + "Unable to contact slurm controller (connect failure)"
+
+# What sbatch of 22.05.8 printed on a real cluster, and what is made of it: (text, code, field, transient).
+SEEN = [
+    (FAILED + "Invalid account or account/partition combination specified", "account", "account", False),
+    (FAILED + "Invalid qos specification", "qos", "qos", False),
+    (
+        "sbatch: error: invalid partition specified: nosuch\n" + FAILED + "Invalid partition name specified",
+        "partition",
+        "partition",
+        False,
+    ),
+    (FAILED + "Requested node configuration is not available", "nodes", "partition", False),
+    (
+        "sbatch: error: Memory specification can not be satisfied\n"
+        + FAILED
+        + "Requested node configuration is not available",
+        "memory",
+        "memory",
+        False,
+    ),
+    (FAILED + "Invalid feature specification", "constraint", "constraint", False),
+    (FAILED + "Requested reservation is invalid", "reservation", "reservation", False),
+    (FAILED + "Access denied to requested reservation", "reservation", "reservation", False),
+    ("sbatch: error: QOSMaxWallDurationPerJobLimit\n" + POLICY, "QOSMaxWallDurationPerJobLimit", "walltime", False),
+    ("sbatch: error: AssocMaxSubmitJobLimit\n" + POLICY, "AssocMaxSubmitJobLimit", "account", False),
+    ("sbatch: error: QOSMaxSubmitJobPerUserLimit\n" + POLICY, "QOSMaxSubmitJobPerUserLimit", "qos", False),
+    ("sbatch: error: QOSMaxGRESPerUser\n" + POLICY, "QOSMaxGRESPerUser", "qos", False),
+    (POLICY, "limit", "qos", False),
+    ("sbatch: error: Invalid generic resource (gres) specification", "gpus", "gpus", False),
+    (FAILED + "Invalid license specification", "licences", "", False),
+    (FAILED + "Invalid node name specified", "nodes", "", False),
+    (FAILED + "Required partition not available (inactive or drain)", "partition-closed", "partition", False),
+    (FAILED + "User's group not permitted to use this partition", "partition-groups", "partition", False),
+    (CONNECT, "scheduler-away", "", True),
+    (
+        "sbatch: error: If munged is up, restart with --num-threads=10\n"
+        'sbatch: error: Munge encode failed: Failed to access "/run/munge/socket": No such file or directory\n'
+        "sbatch: error: slurm_send_node_msg: auth_g_create: REQUEST_SUBMIT_BATCH_JOB has authentication error\n"
+        + FAILED
+        + "Protocol authentication error",
+        "authentication",
+        "",
+        True,
+    ),
+    (FAILED + "Socket timed out on send/recv operation", "scheduler-busy", "", True),
+]
+
+
+@pytest.mark.parametrize(("text", "code", "field", "transient"), SEEN)
+def test_what_sbatch_has_said_is_understood(text, code, field, transient):
+    error = refused(text, qos="gpuq")
+    assert (error.code, error.field, error.transient) == (code, field, transient)
+    assert "sbatch" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "transient"),
+    [
+        (2045, "account", False),
+        (2066, "qos", False),
+        (2000, "partition", False),
+        (2014, "nodes", False),
+        (2044, "memory", False),
+        (2050, "limit", False),
+        (2051, "walltime", False),
+        (2072, "gpus", False),
+        (1800, "scheduler-away", True),
+        (1007, "authentication", True),
+        (7000, "accounting-away", True),
+        (5004, "scheduler-busy", True),
+    ],
+)
+def test_slurmrestds_numbers_say_the_same(number, code, transient):
+    error = refused(number=number)
+    assert (error.code, error.transient) == (code, transient)
+
+
+def test_a_limits_name_tells_more_than_its_number():
+    error = refused("Batch job submission failed: QOSMaxGRESPerUser", number=2050, qos="gpuq")
+    assert str(error) == "With this one, you would use more GPUs than the QOS gpuq allows one person."
+    assert "Or ask for fewer" in error.hint
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.code}: {row.message}")
+def test_every_row_speaks_in_sentences(row):
+    for words in (row.message, row.hint):
+        assert words.endswith(".")
+        assert words[0].isupper()
+    assert row.numbers
+    assert row.texts
+    assert all(text == text.lower() for text in row.texts)
+
+
+def test_no_number_stands_in_two_rows():
+    numbers = [number for row in TABLE for number in row.numbers]
+    assert len(numbers) == len(set(numbers))
+
+
+def test_each_text_leads_to_its_own_row():
+    for row in TABLE:
+        for text in row.texts:
+            assert refused(f"sbatch: error: {text.title()}").code == row.code
+
+
+def test_what_nobody_knows_is_told_in_slurms_words_and_not_tried_again():
+    error = refused(FAILED + "The moon is in the wrong phase")
+    assert str(error) == "Slurm refuses this: The moon is in the wrong phase."
+    assert not error.transient
+    assert str(refused(number=31999)) == "Slurm refuses this: error 31999."
+    assert str(refused()) == "Slurm refuses this: no reason given."
+
+
+@given(st.text(), st.one_of(st.none(), st.integers()))
+def test_whatever_slurm_prints_is_an_error_with_a_sentence(text, number):
+    error = refused(text, number=number)
+    assert str(error).endswith(".")
+    assert "\n" not in str(error)
+    assert len(str(error)) < 400
+
+
+@given(st.text())
+def test_plain_words_hold_no_control_characters(text):
+    assert plain(text).isprintable()

@@ -1,0 +1,389 @@
+"""What slurmrestd is told and what it answers, of both generations; tokens; the connection."""
+
+import base64
+import hashlib
+import hmac
+import http.server
+import json
+import os
+import socket
+import threading
+
+import pytest
+
+from batch.contract import LauncherError, Resources
+from batch.launchers.slurm.client import AccountingDisabledError
+from batch.launchers.slurm.rest import RestClient, newest
+from batch.launchers.slurm.rest_http import Tokens, mint
+from batch.launchers.slurm.rest_shapes import described, jobs_of, megabytes, minutes, pasts_of
+from batch.launchers.slurm.script import batch
+from state.config.tables import SlurmConfig
+from tests.batch.launchers.slurm.making import ALICE, job
+from tests.conftest import run
+
+ASKED = Resources(partition="gpu", gpu_type="a100", gpus=1, cores=2, memory=2**30, walltime=3601, nodes=2, signal=60)
+
+
+def made(**more):
+    return batch(job(**more), ALICE, comment="towpath:1:alice/lab:abc", starter="pass")
+
+
+# --- shapes
+
+
+def test_a_job_of_the_first_generation_is_described_as_on_the_command_line():
+    told = described(made(resources=ASKED), 38)
+    assert told["job"]["environment"]["HOME"] == "/home/alice"
+    assert told["job"]["gres"] == "gpu:a100:1"
+    assert told["job"]["nodes"] == [2, 2]
+    assert told["job"]["time_limit"] == 61
+    assert "signal" not in told["job"]  # 22.05 can tell it to steps only
+    assert told["script"].startswith("#!/bin/bash\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "gres"), [(39, "gres:gpu:a100:1"), (40, "gres/gpu:a100:1"), (44, "gres/gpu:a100:1")]
+)
+def test_a_job_of_the_second_generation_is_described_as_slurmctld_holds_it(version, gres):
+    told = described(made(resources=ASKED), version)["job"]
+    assert "HOME=/home/alice" in told["environment"]
+    assert told["tres_per_node"] == gres
+    assert told["nodes"] == "2"
+    assert told["kill_on_node_fail"] is False
+    assert (told["kill_warning_signal"], told["kill_warning_delay"], told["kill_warning_flags"]) == (
+        "USR1",
+        60,
+        ["BATCH_JOB"],
+    )
+    assert (told["memory_per_node"], told["cpus_per_task"], told["dependency"]) == (1024, 2, "singleton")
+
+
+def test_an_option_without_a_property_is_refused():
+    for version in (38, 42):
+        with pytest.raises(LauncherError, match="--hint"):
+            described(made(resources=Resources(more=(("hint", "nomultithread"),))), version)
+
+
+def test_sizes_and_times_are_in_slurms_units():
+    assert [megabytes(size) for size in ("512M", "2G", "1T", "100", "1K")] == [512, 2048, 1048576, 100, 1]
+    assert [minutes(time) for time in ("0-00:01:00", "0-00:01:01", "1-02:03:04")] == [1, 2, 1564]
+
+
+OLD = {
+    "job_id": 7,
+    "user_name": "alice",
+    "name": "towpath-x",
+    "comment": "c",
+    "job_state": "RUNNING",
+    "state_reason": "None",
+    "partition": "cpu",
+    "account": "physics",
+    "qos": "normal",
+    "priority": 100,
+    "submit_time": 10,
+    "start_time": 20,
+    "end_time": 30,
+    "exit_code": 1792,
+    "restart_cnt": 1,
+    "batch_host": "cn1",
+    "tres_alloc_str": "cpu=2,mem=400M,node=2,billing=2",
+    "node_count": 2,
+    "time_limit": 30,
+}
+
+
+def wrapped(number):
+    return {"set": True, "infinite": False, "number": number}
+
+
+NEW = {
+    **OLD,
+    "job_state": ["RUNNING"],
+    **{name: wrapped(OLD[name]) for name in ("priority", "submit_time", "start_time", "end_time")},
+    **{name: wrapped(OLD[name]) for name in ("node_count", "time_limit")},
+    "exit_code": {
+        "status": ["ERROR"],
+        "return_code": wrapped(7),
+        "signal": {"id": {"set": False, "infinite": False, "number": 0}, "name": ""},
+    },
+}
+
+
+def test_both_generations_tell_the_same_job():
+    (old,), (new,) = jobs_of({"jobs": [OLD]}), jobs_of({"jobs": [NEW]})
+    assert old == new
+    assert (old.id, old.started, old.ends, old.exit_code, old.signal, old.reason) == (7, 20.0, 30.0, 7, 0, "")
+    assert (old.memory, old.limit) == (200 << 20, 1800.0)
+
+
+def test_flags_of_a_state_are_shown_in_its_place():
+    (one,) = jobs_of({"jobs": [{**NEW, "job_state": ["RUNNING", "COMPLETING"]}]})
+    assert one.state == "COMPLETING"
+    (one,) = jobs_of({"jobs": [{**OLD, "job_state": "PENDING"}]})
+    assert (one.started, one.expected, one.ends) == (None, 20.0, None)
+
+
+def test_the_accounting_of_both_generations():
+    old = {
+        "job_id": 7,
+        "user": "alice",
+        "name": "n",
+        "comment": {"job": "c", "administrator": None, "system": None},
+        "state": {"current": "FAILED", "reason": "None"},
+        "exit_code": {"status": "ERROR", "return_code": 7},
+        "time": {"submission": 10, "start": 20, "end": 30, "elapsed": 10, "limit": 5},
+        "nodes": "cn1,cn2",
+        "steps": [],
+        "tres": {"allocated": [], "requested": []},
+    }
+    new = {
+        **old,
+        "state": {"current": ["FAILED"], "reason": "None"},
+        "exit_code": {"status": ["ERROR"], "return_code": wrapped(7)},
+        "time": {**old["time"], "limit": wrapped(5)},
+    }
+    for row in (old, new):
+        (past,) = pasts_of({"jobs": [row]})
+        assert (past.id, past.user, past.comment, past.state, past.node) == (7, "alice", "c", "FAILED", "cn1")
+        assert (past.facts.code, past.submitted, past.ended) == (7, 10.0, 30.0)
+    (past,) = pasts_of({"jobs": [{**old, "state": {"current": "RUNNING"}}]})
+    assert past.facts is None
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([36, 37, 38], 38),
+        ([38, 39, 40], 40),
+        ([40, 41, 42], 42),
+        ([44, 45, 46, 99], 45),
+        ([36, 37], 0),
+        ([], 0),
+    ],
+)
+def test_the_newest_version_that_both_know_is_spoken(found, expected):
+    paths = {
+        f"/{service}/v0.0.{version}/jobs{slash}": {}
+        for version in found
+        for service, slash in (("slurm", "/"), ("slurmdb", ""))
+    }
+    assert newest(paths) == expected
+    assert newest({path: {} for path in paths if not path.startswith("/slurmdb/")}) == 0
+
+
+# --- tokens
+
+
+def test_a_token_is_signed_with_the_key_and_ends_soon():
+    key = os.urandom(32)
+    head, claims, sign = mint(key, "alice", now=1000, seconds=300).split(".")
+
+    def decode(text):
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+    assert json.loads(decode(head)) == {"alg": "HS256", "typ": "JWT"}
+    assert json.loads(decode(claims)) == {"sun": "alice", "iat": 1000, "exp": 1300}
+    assert decode(sign) == hmac.digest(key, f"{head}.{claims}".encode(), hashlib.sha256)
+
+
+def tokens(tmp_path, **files):
+    given = {}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        given[name] = str(tmp_path / name)
+    return Tokens(SlurmConfig(client="rest", **given))
+
+
+def test_with_the_key_everybody_has_a_token_of_their_own(tmp_path):
+    made = tokens(tmp_path, rest_key_file=b"k" * 32)
+    alice, bob = made.headers("alice"), made.headers("bob")
+    assert alice["X-SLURM-USER-NAME"] == "alice"
+    assert alice["X-SLURM-USER-TOKEN"] != bob["X-SLURM-USER-TOKEN"]
+    assert made.headers("alice") == alice  # kept for a while
+
+
+def test_an_operators_token_goes_with_every_name(tmp_path):
+    made = tokens(tmp_path, rest_token_file=b"a.b.c\n")
+    assert made.headers("alice") == {"X-SLURM-USER-NAME": "alice", "X-SLURM-USER-TOKEN": "a.b.c"}
+
+
+def test_a_key_that_is_missing_or_short_is_told(tmp_path):
+    with pytest.raises(LauncherError, match="cannot be read"):
+        Tokens(SlurmConfig(client="rest", rest_key_file=str(tmp_path / "none")))
+    with pytest.raises(LauncherError, match="too short"):
+        tokens(tmp_path, rest_key_file=b"short")
+
+
+# --- the connection
+
+
+class Restd:
+    """An HTTP server that answers as it is told."""
+
+    def __init__(self, socket_path=""):
+        self.asked, self.answers = [], {}
+        restd = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                length = int(self.headers.get("Content-Length") or 0)
+                restd.asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
+                status, text = restd.answers.get(self.path.split("?")[0], (404, b""))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_POST = do_DELETE = do_GET  # noqa: N815 - as http.server calls them
+
+            def log_message(self, *_):
+                pass
+
+            def address_string(self):
+                return "unix"
+
+        if socket_path:
+
+            class Server(http.server.ThreadingHTTPServer):
+                address_family = socket.AF_UNIX
+
+                def server_bind(self):
+                    self.socket.bind(self.server_address)
+                    self.server_name, self.server_port = "unix", 0
+
+            self.server = Server(socket_path, Handler)
+            self.url = f"unix://{socket_path}"
+        else:
+            self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
+        self.thread.start()
+        self.tell("/openapi/v3", {"paths": {"/slurm/v0.0.38/jobs": {}, "/slurmdb/v0.0.38/jobs": {}}})
+
+    def tell(self, path, answer, status=200):
+        self.answers[path] = (status, json.dumps(answer).encode())
+
+    def close(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def restd(request, short_folder):
+    made = Restd(str(short_folder / f"restd-{os.urandom(3).hex()}") if request.param == "unix" else "")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(restd, tmp_path):
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    return RestClient(SlurmConfig(client="rest", rest_url=restd.url, rest_key_file=str(tmp_path / "key"), timeout=5.0))
+
+
+def test_the_version_is_asked_for_once_and_each_request_goes_in_its_persons_name(restd, client):
+    restd.tell("/slurm/v0.0.38/jobs", {"jobs": [OLD], "errors": []})
+    restd.tell("/slurm/v0.0.38/job/submit", {"job_id": 9, "errors": []})
+    restd.tell("/slurm/v0.0.38/job/9", {"errors": []})
+
+    async def body():
+        assert [one.id for one in await client.jobs()] == [7]
+        assert await client.jobs("other") == []
+        assert await client.submit(made(), ALICE) == 9
+        await client.cancel(9, ALICE)
+        await client.close()
+
+    run(body())
+    assert [(method, path) for method, path, _, _ in restd.asked] == [
+        ("GET", "/openapi/v3"),
+        ("GET", "/slurm/v0.0.38/jobs"),
+        ("GET", "/slurm/v0.0.38/jobs"),
+        ("POST", "/slurm/v0.0.38/job/submit"),
+        ("DELETE", "/slurm/v0.0.38/job/9"),
+    ]
+    assert [headers["X-SLURM-USER-NAME"] for _, _, headers, _ in restd.asked] == [
+        "root",
+        "root",
+        "root",
+        "alice",
+        "alice",
+    ]
+    assert all("k" * 32 not in str(asked) for asked in restd.asked)
+
+
+def test_an_error_is_judged_by_itself_and_not_by_the_status(restd, client):
+    async def body():
+        path = "/slurm/v0.0.38/job/submit"
+        for status in (200, 500):
+            restd.tell(path, {"errors": [{"error_number": 2000, "error": "Invalid partition name specified"}]}, status)
+            with pytest.raises(LauncherError) as caught:
+                await client.submit(made(), ALICE)
+            assert (caught.value.field, caught.value.transient) == ("partition", False)
+        restd.tell(path, {"errors": [{"error_code": 2015, "error": "not available now"}], "job_id": 4})
+        assert await client.submit(made(), ALICE) == 4  # it was taken, with a warning
+        await client.close()
+
+    run(body())
+
+
+def test_a_job_that_is_not_there_is_no_error_of_a_cancel_nor_of_the_accounting(restd, client):
+    async def body():
+        gone = {"errors": [{"error_number": 2017, "error": "Invalid job id specified"}]}
+        restd.tell("/slurm/v0.0.38/job/9", gone, 500)
+        await client.cancel(9, ALICE)
+        newer = {"status": [{"error": {"code": 2021, "message": "Job/step already completing or completed"}}]}
+        restd.tell("/slurm/v0.0.38/job/9", {**newer, "errors": []})
+        await client.cancel(9, ALICE)
+        nothing = {"errors": [{"error_number": 9003, "error": "Nothing found with query"}], "jobs": []}
+        restd.tell("/slurmdb/v0.0.38/job/9", nothing)
+        assert await client.past(ids=[9], since=0) == []
+        await client.close()
+
+    run(body())
+
+
+def test_a_cancel_that_newer_versions_refuse_beside_empty_errors_is_refused(restd, client):
+    async def body():
+        told = {"error": {"code": 2002, "message": "Access/permission denied"}, "step_id": "9"}
+        restd.tell("/slurm/v0.0.38/job/9", {"status": [told], "errors": [], "warnings": []})
+        with pytest.raises(LauncherError) as caught:
+            await client.cancel(9, ALICE)
+        assert caught.value.code == "denied"
+        restd.tell("/slurm/v0.0.38/job/9", {"status": [], "errors": [], "warnings": []})
+        await client.cancel(9, ALICE)
+        await client.close()
+
+    run(body())
+
+
+def test_no_accounting_and_no_answer_are_told_apart(restd, client):
+    async def body():
+        restd.tell("/slurmdb/v0.0.38/jobs", {"errors": [{"error": "Slurm accounting storage is disabled"}]}, 500)
+        with pytest.raises(AccountingDisabledError):
+            await client.past(since=0)
+        restd.answers["/slurm/v0.0.38/jobs"] = (502, b"<html>Bad gateway")
+        with pytest.raises(LauncherError) as caught:
+            await client.jobs()
+        assert caught.value.transient
+        assert "502" in str(caught.value)
+        await client.close()
+
+    run(body())
+
+
+def test_a_service_that_is_not_there_or_denies_is_transient(restd, client):
+    async def body():
+        restd.answers["/openapi/v3"] = (401, b"Authentication failure")
+        with pytest.raises(LauncherError, match="does not let the hub in") as caught:
+            await client.jobs()
+        assert caught.value.transient
+        restd.close()
+        restd.thread = threading.Thread(target=lambda: None)
+        restd.thread.start()
+        with pytest.raises(LauncherError, match="does not answer") as caught:
+            await client.jobs()
+        assert caught.value.transient
+        await client.close()
+
+    run(body())
