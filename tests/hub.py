@@ -320,6 +320,7 @@ def stub_config(folder: Path, *, more: str = "") -> str:
 [[cluster]]
 name = "local"
 kind = "local"
+isolation = "none"
 start_window = 15
 
 [[profile]]

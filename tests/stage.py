@@ -90,6 +90,14 @@ memory = "2G"
 walltime = "04:00:00"
 """
 
+SHARED = """
+[[cluster]]
+name = "local"
+kind = "local"
+isolation = "none"
+"""
+"""A cluster for hubs of several users whose servers do not matter."""
+
 
 class Stage(Hub):
     """One worker on a store of its own."""

@@ -10,6 +10,7 @@ from gateway.commands import sign_in
 from gateway.commands.findings import Finding
 from gateway.serve import valkey
 from state.errors import StateUnavailableError
+from state.settings.cluster_checks import no_isolation, without_isolation
 from state.settings.loader import Settings, load
 from state.store.all import Store
 
@@ -25,11 +26,19 @@ def run(given: argparse.Namespace) -> int:
         asyncio.run(_state(settings)),
         *asyncio.run(sign_in.probe(settings)),
         *_clusters(settings),
+        *_isolation(settings),
     ]
     width = max(len(finding.part) for finding in findings)
     for finding in findings:
         print(finding.row(width))
     return 0 if all(finding.good for finding in findings) else 1
+
+
+def _isolation(settings: Settings) -> list[Finding]:
+    return [
+        Finding(f"cluster {cluster.name}", good=True, doubt=True, text=no_isolation(cluster))
+        for cluster in without_isolation(settings.config)
+    ]
 
 
 async def _state(settings: Settings) -> Finding:

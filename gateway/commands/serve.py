@@ -5,6 +5,7 @@ import asyncio
 import getpass
 import ipaddress
 import os
+import sys
 import time
 from dataclasses import replace as with_changes
 
@@ -16,6 +17,7 @@ from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
 from state.config.tables import Config
 from state.records.models import User
 from state.settings.auth_checks import exposed
+from state.settings.cluster_checks import no_isolation, without_isolation
 from state.settings.loader import Settings, load
 from state.store.all import Store
 
@@ -107,6 +109,8 @@ async def _run(settings: Settings, *, whole: bool) -> int:
             print(f"Sign in once with: {url}hub/login?token={await _link(store)}", flush=True)
         if _is_test(settings.config):
             print("Test sign-in: anybody on this machine may sign in as anybody, without a password.", flush=True)
+        for cluster in without_isolation(settings.config):
+            print(f"towpath: WARNING: {no_isolation(cluster)}", file=sys.stderr, flush=True)
         await supervisor.wait()
     finally:
         if store is not None:

@@ -328,6 +328,9 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Seconds that a running job has until its app answers. Waiting in a queue has no limit."""
     tick: Annotated[float, Meta(gt=0)] = 1.0
     """The unit of the pauses between looks at all jobs of the cluster, in seconds, and the least of them."""
+    isolation: str = ""
+    """`none` accepts that the servers of all users run under the hub's own account. Needed on a `local` cluster of a
+    hub with `[auth]`, refused on a cluster that runs servers as their users."""
     slurm: SlurmConfig = SlurmConfig()
 
 

@@ -20,23 +20,18 @@ from state.config.addresses import api_url
 from state.config.tables import (
     ClusterConfig,
     Config,
-    GatewayConfig,
     OptionConfig,
     ProfileConfig,
     ResourcesConfig,
     SetupConfig,
-    SlurmConfig,
 )
 from state.config.urls import is_loopback, is_private, is_web_url
 from state.errors import Fault
 from state.offer import choices
 from state.offer.option_kinds import KINDS, UNSCHEDULED, fixed
-from state.settings import auth_checks, role_checks
+from state.settings import auth_checks, cluster_checks, role_checks
+from state.settings.cluster_checks import PLAIN_PATH
 
-CLUSTER_KINDS: Final = ("local", "slurm")
-SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
-SUBMIT_AS: Final = ("setuid", "sudo")
-PLAIN_PATH: Final = re.compile(r"/[^\0\n]*")
 DOMAIN: Final = re.compile(r"(?=.{1,180}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 APPS: Final = ("jupyter", "jupyterhub", "web")
 OPTION_KINDS: Final = ("text", "integer", "boolean", "choice", *KINDS)
@@ -65,7 +60,7 @@ def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], fau
         faults.append(Fault(f"environment variable {variable}" if variable else source, key, message))
 
     config: Config = _struct(Config, raw, "", frozenset(origins), say)
-    for check in (_gateway, _state, auth_checks.check, _audit, role_checks.check, _clusters, _profiles):
+    for check in (_gateway, _state, auth_checks.check, _audit, role_checks.check, cluster_checks.check, _profiles):
         check(config, say)
     return config if len(faults) == before else None
 
@@ -220,76 +215,6 @@ def is_syslog(url: str) -> bool:
         return parts.scheme == "udp" and bool(parts.hostname) and parts.path in {"", "/"} and (parts.port or 1) > 0
     except ValueError:
         return False
-
-
-def _clusters(config: Config, say: Say) -> None:
-    if not config.cluster:
-        say("cluster", "there must be at least one [[cluster]].")
-    _no_doubles("cluster", [cluster.name for cluster in config.cluster], say)
-    for number, cluster in enumerate(config.cluster, 1):
-        if cluster.kind not in CLUSTER_KINDS:
-            say(
-                f"cluster[{number}].kind",
-                f"{cluster.kind!r} is not a kind of cluster here; there is: {', '.join(CLUSTER_KINDS)}.",
-            )
-        elif cluster.kind != "local" and not _private_reports(config.gateway):
-            say(
-                "gateway.report_port",
-                f"jobs of {cluster.name!r} report over the network, and not in plain http: set report_host and"
-                " report_port, or an internal_url that begins with https://.",
-            )
-        if cluster.kind == "slurm":
-            _slurm(cluster.slurm, f"cluster[{number}].slurm", say)
-        elif cluster.slurm != SlurmConfig():
-            say(f"cluster[{number}].slurm", f"a cluster of kind {cluster.kind} has no table [cluster.slurm].")
-
-
-def _slurm(slurm: SlurmConfig, at: str, say: Say) -> None:
-    """How Slurm is spoken to: whether the ways go together, and whether what they need is there."""
-    if slurm.client not in SLURM_CLIENTS:
-        say(f"{at}.client", f"{slurm.client!r} is not a way to speak to Slurm; there is: {', '.join(SLURM_CLIENTS)}.")
-        return
-    if slurm.submit_as not in SUBMIT_AS:
-        say(f"{at}.submit_as", f"{slurm.submit_as!r} is not a way to submit; there is: {', '.join(SUBMIT_AS)}.")
-    elif slurm.submit_as != "setuid" and slurm.client != "cli":
-        say(f"{at}.submit_as", f"only the client cli submits by {slurm.submit_as}.")
-    if slurm.client == "rest":
-        _rest(slurm, at, say)
-    for key in ("rest_url", "rest_key_file", "rest_token_file"):
-        if slurm.client != "rest" and getattr(slurm, key):
-            say(f"{at}.{key}", f"the client {slurm.client} has no use for this.")
-    for key in ("conf", "bin_dir", "python", "rest_key_file", "rest_token_file"):
-        value = getattr(slurm, key)
-        if (value or key == "python") and not PLAIN_PATH.fullmatch(value):
-            say(f"{at}.{key}", f"{value!r} is not a whole path: it begins with /.")
-    if slurm.node_folder and not PLAIN_PATH.fullmatch(slurm.node_folder.removeprefix("~")):
-        say(f"{at}.node_folder", "this is a whole path, or begins with ~/ (the home of the job's user).")
-
-
-def _rest(slurm: SlurmConfig, at: str, say: Say) -> None:
-    parts = urlsplit(slurm.rest_url)
-    if not slurm.rest_url:
-        say(f"{at}.rest_url", "the client rest needs the URL of slurmrestd.")
-    elif parts.scheme == "unix":
-        if not parts.path.startswith("/") or parts.netloc:
-            say(f"{at}.rest_url", "a socket is written as unix:///path.")
-    elif parts.scheme not in ("http", "https") or not parts.hostname:
-        say(f"{at}.rest_url", "this is http://host:port, https://host:port or unix:///path.")
-    elif parts.scheme == "http" and not is_loopback(parts.hostname):
-        say(
-            f"{at}.rest_url",
-            "over plain http others on the way could read the tokens, and submit as anybody: use https or a socket.",
-        )
-    if bool(slurm.rest_key_file) == bool(slurm.rest_token_file):
-        say(f"{at}.rest_key_file", "the client rest needs one of rest_key_file and rest_token_file.")
-
-
-def _private_reports(gateway: GatewayConfig) -> bool:
-    """Whether a job's report token is read by nobody on its way: over https, or within this machine."""
-    if not gateway.internal_url and gateway.report_port:
-        return True
-    parts = urlsplit(gateway.internal_url)
-    return parts.scheme == "https" or is_loopback(parts.hostname or gateway.host)
 
 
 def _profiles(config: Config, say: Say) -> None:

@@ -86,7 +86,9 @@ class TowpathByOidc(Towpath):
 
     def configuration(self) -> str:
         """See Towpath."""
-        return f"""{super().configuration()}
+        shared = 'kind = "local"\nisolation = "none"'
+        plain = super().configuration().replace('kind = "local"', shared)
+        return f"""{plain}
 [auth]
 [[auth.provider]]
 name = "campus"

@@ -25,6 +25,7 @@ scopes = ["self", "shares!user", "read:users:name", "read:groups:name"]
 [[cluster]]
 name = "local"
 kind = "local"
+isolation = "none"
 
 [[profile]]
 name = "echo"

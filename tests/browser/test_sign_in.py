@@ -6,7 +6,7 @@ import pytest
 from campus import Campus
 from playwright.sync_api import expect, sync_playwright
 from ports import free_port
-from stage import Stage
+from stage import SHARED, Stage
 
 from tests.chromium import launch
 
@@ -27,7 +27,7 @@ def chromium():
 def place(tmp_path_factory):
     port = free_port()
     campus = Campus(("hub", f"http://127.0.0.1:{port}")).start()
-    config = f"[auth]\nallowed_users = ['alice']\n{campus.config()}"
+    config = f"[auth]\nallowed_users = ['alice']\n{campus.config()}{SHARED}"
     hub = Stage(tmp_path_factory.mktemp("sign-in"), config=config)
     hub.port = port
     hub.start()

@@ -151,15 +151,33 @@ def test_every_field_and_resource_that_init_shows_is_good_on_a_slurm_cluster(tow
     assert profile.setup.modules == ()
 
 
+SEVERAL = "[auth]\nallowed_users = ['ann']\n[[auth.provider]]\nname = 'test'\nkind = 'test'\n"
+HERE = "[[cluster]]\nname = 'local'\nkind = 'local'\n"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "hub.example.org"])
 def test_a_sign_in_without_passwords_is_served_on_loopback_alone(towpath, tmp_path, host):
-    (tmp_path / "towpath.toml").write_text(
-        "[auth]\nallowed_users = ['ann']\n[[auth.provider]]\nname = 'test'\nkind = 'test'\n"
-    )
+    (tmp_path / "towpath.toml").write_text(SEVERAL + HERE + "isolation = 'none'\n")
     done = towpath("serve", "--host", host)
     assert done.returncode == 2
     assert "for this machine alone" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "gateway", "controller", "check"])
+def test_a_hub_of_several_users_does_not_start_on_a_cluster_without_isolation(towpath, tmp_path, command):
+    (tmp_path / "towpath.toml").write_text(SEVERAL + HERE)
+    done = towpath(command)
+    assert done.returncode == (1 if command == "check" else 2)
+    assert "run under the hub's own account" in done.stderr
+    assert 'isolation = "none"' in done.stderr
+
+
+def test_check_says_what_a_cluster_without_isolation_means(towpath, tmp_path):
+    (tmp_path / "towpath.toml").write_text(SEVERAL + HERE + "isolation = 'none'\n")
+    done = towpath("check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"WARN  cluster local +No isolation: .*Every user can read the files of all others", done.stdout)
 
 
 def test_check_reports_all_faults_at_once_with_file_and_key(towpath, tmp_path):

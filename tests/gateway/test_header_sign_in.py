@@ -38,6 +38,7 @@ sign_out_url = "https://portal.example.edu/logout"
 [[cluster]]
 name = "local"
 kind = "local"
+isolation = "none"
 
 [[profile]]
 name = "echo"

@@ -11,7 +11,7 @@ import pytest
 from campus import PEOPLE, Browser, Campus, words
 from hub import ROOT, Hub, eventually
 from ports import free_port
-from stage import Stage
+from stage import SHARED, Stage
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -20,6 +20,7 @@ PROFILE = f"""
 [[cluster]]
 name = "local"
 kind = "local"
+isolation = "none"
 
 [[profile]]
 name = "echo"
@@ -313,7 +314,9 @@ def several(tmp_path_factory):
     campus = Campus(("hub", origin), ("guests", origin), more=backs).start()
     folder = tmp_path_factory.mktemp("several-providers")
     (folder / "campus.svg").write_text(LOGO)
-    config = "[auth]\n" + campus.config(more='allowed_users = ["alice"]\nlogo = "campus.svg"\nnote = "For staff."')
+    config = (
+        "[auth]\n" + campus.config(more='allowed_users = ["alice"]\nlogo = "campus.svg"\nnote = "For staff."') + SHARED
+    )
     guests = campus.config(client="guests", more='allow_all = true\nprefix = "guest-"')
     config += guests.replace('"campus"', '"guests"').replace('"the campus"', '"the guests\' door"')
     hub = Stage(folder, config=config)

@@ -33,6 +33,7 @@ users = ["dave"]
 [[cluster]]
 name = "local"
 kind = "local"
+isolation = "none"
 
 [[profile]]
 name = "echo"

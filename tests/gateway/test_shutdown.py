@@ -17,6 +17,7 @@ kind = "test"
 [[cluster]]
 name = "local"
 kind = "local"
+isolation = "none"
 
 [[profile]]
 name = "echo"

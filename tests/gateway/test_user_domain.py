@@ -38,6 +38,7 @@ kind = "test"
 [[cluster]]
 name = "local"
 kind = "local"
+isolation = "none"
 
 [[profile]]
 name = "mirror"

@@ -32,7 +32,7 @@ def tables():
         [
             '[auth]\nadmins = ["boss"]\nallowed_users = ["ann"]',
             '[[auth.provider]]\nname = "test"\nkind = "test"',
-            '[[cluster]]\nname = "local"\nkind = "local"',
+            '[[cluster]]\nname = "local"\nkind = "local"\nisolation = "none"',
             f'[[profile]]\nname = "echo"\ncluster = "local"\napp = "web"\ncommand = {json.dumps(echo)}',
             *services,
             *roles,

@@ -26,6 +26,7 @@ kind = "test"
 [[cluster]]
 name = "local"
 kind = "local"
+isolation = "none"
 start_window = 90
 
 [[profile]]

@@ -44,6 +44,7 @@ api_token_file = "tester.token"
 [[cluster]]
 name = "local"
 kind = "local"
+isolation = "none"
 
 [[profile]]
 name = "echo"

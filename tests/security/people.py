@@ -38,6 +38,7 @@ groups = ["wheel"]
 [[cluster]]
 name = "local"
 kind = "local"
+isolation = "none"
 
 [[profile]]
 name = "mirror"

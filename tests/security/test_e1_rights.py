@@ -245,6 +245,7 @@ def test_ghsa_5jhc_4h3c_q97h_where_groups_cannot_be_dropped_nothing_runs(tmp_pat
     assert not mark.exists()
 
 
+SHARED = '[[cluster]]\nname = "local"\nkind = "local"\nisolation = "none"\n'
 BASE = '[auth]\nallowed_users = ["alice"]\n'
 
 
@@ -272,7 +273,7 @@ def test_ghsa_384w_5v3f_q499_cve_2018_7206_an_unknown_key_is_a_start_error(tmp_p
 @pytest.mark.parametrize("lists", ["", "allowed_users = []\nadmins = []\n"])
 def test_cve_2023_48311_an_empty_list_lets_nobody_in_and_a_hub_for_nobody_does_not_start(tmp_path, monkeypatch, lists):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "towpath.toml").write_text(f'[auth]\n{lists}[[auth.provider]]\nname = "test"\nkind = "test"\n')
+    (tmp_path / "towpath.toml").write_text(f'[auth]\n{lists}[[auth.provider]]\nname = "test"\nkind = "test"\n{SHARED}')
     with pytest.raises(ConfigError):
         load(None, tmp_path / "data", environment={})
 

@@ -19,6 +19,12 @@ client_id = "hub"
 client_secret = "Wq8-t3fTz0kX2m"
 groups_claim = "groups"
 """
+CLUSTER = """
+[[cluster]]
+name = "local"
+kind = "local"
+isolation = "none"
+"""
 SECOND = GOOD.split("[auth]", 1)[1].replace('"campus"', '"second"')
 
 
@@ -27,7 +33,7 @@ def check(tmp_path):
     """The faults of a configuration: key → message; {} when there is none."""
 
     def checker(text):
-        (tmp_path / "towpath.toml").write_text(text)
+        (tmp_path / "towpath.toml").write_text(text + CLUSTER)
         try:
             load(tmp_path / "towpath.toml", tmp_path / "data", environment={})
         except ConfigError as error:

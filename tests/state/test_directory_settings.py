@@ -34,6 +34,10 @@ kind = "{kind}"
 {provider}
 [auth.provider.{kind}]
 {rows}
+[[cluster]]
+name = "local"
+kind = "local"
+isolation = "none"
 """
 
 

@@ -44,4 +44,4 @@ def test_these_are_ways(tmp_path, gateway):
 def test_these_are_not_and_the_fault_says_what_to_set(tmp_path, gateway):
     with pytest.raises(ConfigError, match=r"jobs of 'hpc' report over the network.*report_port"):
         settings(tmp_path, gateway)
-    assert settings(tmp_path, gateway, kind="local")
+    assert settings(tmp_path, gateway, kind='local"\nisolation = "none')

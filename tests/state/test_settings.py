@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from state.config.tables import Config
 from state.errors import ConfigError
 from state.settings.checks import checked
+from state.settings.cluster_checks import without_isolation
 from state.settings.loader import load
 
 SHIPPED = Path(__file__).resolve().parents[2] / "gateway" / "commands" / "towpath.toml"
@@ -118,7 +119,7 @@ def test_all_faults_are_told_at_once_each_with_file_and_key(folder):
     by_key, text = faults(folder, BAD)
     assert set(by_key) == {
         "gateway.prot", "gateway.port", "gateway.base_path", "gateway.trusted_proxies", "auth.admins",
-        "auth.provider[1].kind", "cluster", "cluster[1].kind", "cluster[2].tick", "profile[1].cluster",
+        "auth.provider[1].kind", "cluster", "cluster[1].kind", "cluster[2].isolation", "cluster[2].tick", "profile[1].cluster",
         "profile[1].command", "profile[1].option.n.default", "profile[1].option.m.kind",
     }  # fmt: skip
     assert "did you mean port?" in text
@@ -163,7 +164,9 @@ def test_a_fault_says_what_is_wrong_and_where(folder, text, key, words):
     assert words in str(by_key[key])
 
 
-SIGN_IN = "[auth]\nallowed_users = ['ann']\n[[auth.provider]]\nname = 't'\nkind = 'test'\n"
+SHARED = "[[cluster]]\nname = 'local'\nkind = 'local'\nisolation = 'none'\n"
+PROFILE = "[[profile]]\nname = 'p'\ncluster = 'local'\n"
+SIGN_IN = f"[auth]\nallowed_users = ['ann']\n[[auth.provider]]\nname = 't'\nkind = 'test'\n{SHARED}"
 
 
 @pytest.mark.parametrize(
@@ -193,6 +196,35 @@ def test_a_sign_in_without_passwords_is_for_named_people_on_loopback(folder):
     (folder / "towpath.toml").write_text(SIGN_IN)
     with pytest.raises(ConfigError, match="this machine alone"):
         load(None, folder / "data", environment={"TOWPATH_GATEWAY_HOST": "0.0.0.0"})
+
+
+@pytest.mark.parametrize("text", [SIGN_IN, SIGN_IN.replace(SHARED, "")])
+def test_several_users_under_one_account_are_refused_unless_that_is_accepted(folder, text):
+    by_key, told = faults(folder, text.replace("isolation = 'none'\n", ""))
+    assert set(by_key) == {"cluster[1].isolation"}
+    assert "the hub's own account" in told
+    assert 'isolation = "none"' in told
+    (folder / "towpath.toml").write_text(SIGN_IN)
+    config = load(None, folder / "data", environment={}).config
+    assert [cluster.name for cluster in without_isolation(config)] == ["local"]
+
+
+def test_one_user_at_their_own_machine_needs_no_isolation(folder):
+    for isolation in ("", "isolation = 'none'\n"):
+        (folder / "towpath.toml").write_text(SHARED.replace("isolation = 'none'\n", isolation) + PROFILE)
+        assert without_isolation(load(None, folder / "data", environment={}).config) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "isolation", "words"),
+    [("slurm", "none", "runs each server as its user"), ("local", "full", "'full' is not a known value")],
+)
+def test_isolation_is_none_where_there_is_none_and_absent_elsewhere(folder, kind, isolation, words):
+    text = (
+        f"[gateway]\ninternal_url = 'https://x'\n[[cluster]]\nname = 'c'\nkind = '{kind}'\nisolation = '{isolation}'\n"
+    )
+    by_key, _ = faults(folder, text)
+    assert words in str(by_key["cluster[1].isolation"])
 
 
 SLURM = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[[profile]]\nname = 'p'\ncluster = 's'\n"
