@@ -347,7 +347,7 @@ def test_an_answer_that_comes_in_at_another_providers_address_is_refused(campus,
 @pytest.mark.parametrize(
     ("began", "came"), [("evil", ""), ("campus", "evil"), ("evil", "campus"), ("campus", "campus")]
 )
-def test_each_provider_has_an_address_to_come_back_to_and_no_answer_of_its_comes_to_anothers(campus, run, began, came):
+def test_each_provider_has_its_own_redirect_uri_and_accepts_only_its_own_responses(campus, run, began, came):
     """Mix-up (RFC 9700 section 4.4): a bad provider sends the browser on to a good one that does not name itself, and
     would be shown the good one's code. `campus` comes back to JupyterHub's address, which has no name in it."""
 

@@ -62,7 +62,7 @@ def stays(location, origin):
 
 
 @pytest.mark.parametrize("raw", NEXT)
-def test_cve_2019_10255_cve_2026_33709_ghsa_3vff_hjqv_m7h8_next_leads_nowhere_else(hub, raw):
+def test_cve_2019_10255_cve_2026_33709_ghsa_3vff_hjqv_m7h8_next_never_leads_to_another_site(hub, raw):
     wanted = raw.format(port=hub.port)
     alice = hub.people["alice"]
     places = [alice.get(f"/hub/login?next={quote(wanted, safe='')}")]
@@ -95,7 +95,7 @@ AMBIGUOUS = (
 
 
 @pytest.mark.parametrize("raw", AMBIGUOUS)
-def test_cve_2019_10255_a_next_with_a_backslash_or_a_control_character_is_none(hub, raw):
+def test_cve_2019_10255_next_with_a_backslash_or_control_character_is_ignored(hub, raw):
     """Refused and not repaired: who asks for it comes home."""
     asked = f"next={quote(raw, safe='')}"
     alice = hub.people["alice"]
@@ -116,7 +116,7 @@ console.log(JSON.stringify(lines.map(([location, page]) => new URL(location, pag
 """
 
 
-def test_cve_2019_10255_cve_2026_33709_a_browser_reads_every_location_as_one_of_this_hub(hub):
+def test_cve_2019_10255_cve_2026_33709_a_browser_resolves_every_location_to_this_hub(hub):
     """By the algorithm that browsers have (WHATWG URL, as Node has it), against the page that was asked for."""
     node = shutil.which("node")
     assert node, "make test installs it"
@@ -151,7 +151,7 @@ def test_cve_2019_10255_cve_2026_33709_a_browser_reads_every_location_as_one_of_
     ],
 )
 @pytest.mark.parametrize("place", ["/hub/user-redirect/", "/hub/user/", "//", "/user/"])
-def test_cve_2019_10255_no_redirect_by_path_leads_elsewhere(hub, tail, place):
+def test_cve_2019_10255_a_redirect_built_from_the_path_stays_on_the_hub(hub, tail, place):
     answer = hub.ask(place + tail)
     for location in re.findall(rb"(?im)^location: (.*)\r$", answer):
         assert stays(location.decode("latin-1"), hub.origin), location
@@ -173,7 +173,7 @@ def test_cve_2019_10255_no_redirect_by_path_leads_elsewhere(hub, tail, place):
 )
 @pytest.mark.parametrize("mode", ["no-cors", "navigate", "cors", "same-origin"])
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
-def test_cve_2026_40864_ghsa_m68r_v472_jgq9_only_the_site_vouches_never_the_mode(hub, target, mode, site):
+def test_cve_2026_40864_ghsa_m68r_v472_jgq9_sec_fetch_site_decides_and_not_sec_fetch_mode(hub, target, mode, site):
     answer = hub.ask(
         target,
         f"Sec-Fetch-Site: {site}",
@@ -187,7 +187,7 @@ def test_cve_2026_40864_ghsa_m68r_v472_jgq9_only_the_site_vouches_never_the_mode
     assert b"set-cookie" not in answer.lower()
 
 
-def test_cve_2024_28233_ghsa_7r3h_4ph8_w38g_a_tossed_cookie_signs_nobody_in_and_nobody_out_of_sight(hub):
+def test_cve_2024_28233_ghsa_7r3h_4ph8_w38g_two_session_cookies_are_rejected(hub):
     """A neighbour subdomain can set a cookie of our name: two are none, and which comes first does not matter."""
     mallory = hub.cookie("bob")
     for pair in (f"{hub.cookie('alice')}; {mallory}", f"{mallory}; {hub.cookie('alice')}"):
@@ -198,7 +198,7 @@ def test_cve_2024_28233_ghsa_7r3h_4ph8_w38g_a_tossed_cookie_signs_nobody_in_and_
     assert status(hub.ask("/user/alice/", *two_fields, who=None)) == 403
 
 
-def test_cve_2024_28233_with_https_the_cookie_can_be_set_by_no_neighbour():
+def test_cve_2024_28233_with_https_a_subdomain_cannot_set_the_session_cookie():
     from gateway.auth.cookies import CookieJar
 
     jar = CookieJar(secure=True, base_path="/hub1/")
@@ -212,7 +212,7 @@ def test_cve_2024_28233_with_https_the_cookie_can_be_set_by_no_neighbour():
     assert jar.ticket([b"towpath-session=evil; __Host-towpath-session=mine"]) == "mine"
 
 
-def test_session_fixation_a_ticket_that_was_there_before_the_sign_in_is_worth_nothing_after_it(hub):
+def test_session_fixation_sign_in_issues_a_new_session_cookie(hub):
     with httpx.Client(base_url=hub.origin, headers={"Origin": hub.origin}) as browser:
         browser.cookies.set("towpath-session", "planted-by-mallory-before-the-sign-in", domain="127.0.0.1")
         answer = browser.post("/hub/login", data={"provider": "test", "name": "alice"})
@@ -228,7 +228,7 @@ def test_session_fixation_a_ticket_that_was_there_before_the_sign_in_is_worth_no
 
 
 @pytest.mark.parametrize("name", ["x" * 60_000, "x\r\n" * 8_000, "\x1b[2J" * 500, "\u202e" * 5000])
-def test_cve_2026_54338_ghsa_p43p_whwx_q52h_a_strangers_endless_name_fills_no_log(hub, name):
+def test_cve_2026_54338_ghsa_p43p_whwx_q52h_a_very_long_name_is_not_logged(hub, name):
     before = len(hub.output)
     fields = {"provider": "test", "name": name}
     answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
@@ -240,7 +240,7 @@ def test_cve_2026_54338_ghsa_p43p_whwx_q52h_a_strangers_endless_name_fills_no_lo
     assert "xxxx" not in newest
 
 
-def test_log_injection_what_a_stranger_types_ends_no_line_hides_nothing_and_is_cut(hub):
+def test_log_injection_typed_text_cannot_forge_log_lines_and_is_truncated(hub):
     """The way to sign in is a text of the browser's choice, and is noted when it is refused."""
     forged = "\r\n2026-01-01 carol signed in \x1b[2J\u202e\u2028"
     before = len(hub.output)
@@ -259,7 +259,7 @@ def test_log_injection_what_a_stranger_types_ends_no_line_hides_nothing_and_is_c
     assert all("carol signed in" not in line or line.isprintable() for line in hub.output[before:])
 
 
-def test_clickjacking_no_page_of_the_hub_is_shown_in_a_frame(hub):
+def test_clickjacking_every_page_forbids_framing(hub):
     pages = sorted({path for method, path in routes() if method == "GET" and "/hub/api/" not in path})
     assert len(pages) > 20
     shown = 0
@@ -272,7 +272,7 @@ def test_clickjacking_no_page_of_the_hub_is_shown_in_a_frame(hub):
     assert shown > len(pages)
 
 
-def test_cve_2026_54338_a_body_without_end_is_cut_off(hub):
+def test_cve_2026_54338_a_body_that_is_too_long_is_rejected(hub):
     answer = httpx.post(
         f"{hub.origin}/hub/login",
         content=b"a" * 200_000,
@@ -284,7 +284,7 @@ def test_cve_2026_54338_a_body_without_end_is_cut_off(hub):
 @pytest.mark.parametrize(
     "page", ["/hub/login", "/hub/spawn/alice/other", "/hub/spawn-pending/alice/other", "/hub/accept-share"]
 )
-def test_ghsa_c4gm_pwx9_9w8j_what_stands_in_an_attribute_cannot_leave_it(hub, page):
+def test_ghsa_c4gm_pwx9_9w8j_values_in_attributes_are_escaped(hub, page):
     for hostile in (
         '/hub/"><script>alert(1)</script>',
         "/hub/' onmouseover=alert(1) x='",
@@ -299,7 +299,7 @@ def test_ghsa_c4gm_pwx9_9w8j_what_stands_in_an_attribute_cannot_leave_it(hub, pa
             assert part not in shown
 
 
-def test_ghsa_c4gm_pwx9_9w8j_what_a_page_is_given_is_escaped():
+def test_ghsa_c4gm_pwx9_9w8j_an_error_message_is_escaped():
     body = error_page(Look(Config(), "0", time.time), 400, message='"><script>alert(1)</script>').decode()
     assert "<script>alert" not in body
     assert "&lt;script&gt;alert(1)" in body
@@ -314,7 +314,7 @@ def test_ghsa_c4gm_pwx9_9w8j_templates_escape_everything_and_quote_every_attribu
         assert not re.search(r"\s[\w:-]+=(\{\{|\{%(?! *(?:if|endif|else)))", text), template
 
 
-def test_ghsa_cw7p_q79f_m2v7_a_sign_out_ends_all_tabs_at_once(hub):
+def test_ghsa_cw7p_q79f_m2v7_sign_out_ends_the_session_in_every_tab(hub):
     """Two tabs: one with a WebSocket, one that goes on asking. Neither has anything left, nor gets anything anew."""
 
     async def main(browser):
@@ -354,7 +354,7 @@ def test_ghsa_cw7p_q79f_m2v7_a_sign_out_ends_all_tabs_at_once(hub):
         "",
     ],
 )
-def test_cve_2024_35225_ghsa_fvcq_4x64_hqxr_no_page_repeats_a_host_or_a_path(hub, host):
+def test_cve_2024_35225_ghsa_fvcq_4x64_hqxr_no_page_reflects_the_host_or_path(hub, host):
     for path in ("/hub/home", "/user/alice/", "/nowhere/%3Cscript%3Ealert(1)%3C/script%3E", "/hub/error/404"):
         answer = hub.ask(path, f"Host: {host}")
         assert b"<script>alert" not in answer
@@ -373,7 +373,7 @@ def test_cve_2024_35225_ghsa_fvcq_4x64_hqxr_no_page_repeats_a_host_or_a_path(hub
         "/user/alice/?token={token}",
     ],
 )
-def test_a_token_in_an_url_proves_nothing_and_is_not_logged(hub, target):
+def test_a_token_in_a_url_does_not_authenticate_and_is_not_logged(hub, target):
     token = hub.people["alice"].post("/hub/api/users/alice/tokens", json={}).json()["token"]
     before = len(hub.output)
     answer = hub.ask(target.format(token=token), who=None)
@@ -396,14 +396,14 @@ def test_a_token_in_an_url_proves_nothing_and_is_not_logged(hub, target):
         "file://",
     ],
 )
-def test_cve_2026_40110_an_origin_is_compared_whole(hub, origin):
+def test_cve_2026_40110_origins_are_compared_as_a_whole(hub, origin):
     answer = hub.ask(
         "/hub/api/users/alice/tokens", f"Origin: {origin.format(port=hub.port)}", "Content-Length: 0", method="POST"
     )
     assert status(answer) == 403
 
 
-def test_cve_2026_40934_no_secret_of_cookies_outlives_its_session(hub):
+def test_cve_2026_40934_a_session_cookie_is_useless_after_sign_out(hub):
     """Tickets are random and looked up: there is no key that could be kept from an earlier installation."""
     tickets = set()
     for _ in range(3):
@@ -426,7 +426,7 @@ def test_cve_2026_40934_no_secret_of_cookies_outlives_its_session(hub):
         "/files/evil.html",
     ],
 )
-def test_nbconvert_stored_xss_files_of_a_jupyter_server_have_an_origin_of_their_own(hub, path):
+def test_nbconvert_stored_xss_files_of_a_jupyter_server_are_sandboxed(hub, path):
     page = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\n<b>x</b>"[:-3]
     answer = hub.ask(f"/user/alice/notebooks/{path}?answer={page.hex()}")
     assert b"\r\ncontent-security-policy: sandbox allow-scripts\r\n" in answer
@@ -443,5 +443,5 @@ def test_nbconvert_stored_xss_files_of_a_jupyter_server_have_an_origin_of_their_
         "/user/alice/files/x",
     ],
 )
-def test_nbconvert_what_is_no_file_of_jupyters_is_left_as_it_is(hub, path):
+def test_nbconvert_other_paths_are_not_sandboxed(hub, path):
     assert b"sandbox" not in hub.ask(path)

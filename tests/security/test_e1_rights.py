@@ -24,7 +24,7 @@ from state.settings.loader import load
 pytestmark = pytest.mark.timeout(240)
 
 
-def test_cve_2024_41942_ghsa_9x4q_3gxw_849f_who_may_change_users_makes_no_admin_of_anybody(hub):
+def test_cve_2024_41942_ghsa_9x4q_3gxw_849f_admin_users_alone_cannot_grant_admin_rights(hub):
     dave, carol = hub.people["dave"], hub.people["carol"]
     assert dave.post("/hub/api/users/newcomer").status_code == 201
     tries = (
@@ -62,7 +62,7 @@ def test_cve_2024_41942_ghsa_9x4q_3gxw_849f_who_may_change_users_makes_no_admin_
     carol.delete("/hub/api/users/newcomer")
 
 
-def test_ghsa_69wv_m5fw_2fhp_a_right_over_a_group_makes_nobody_outside_it(hub):
+def test_ghsa_69wv_m5fw_2fhp_a_group_filter_applies_to_creating_users_too(hub):
     """Erin has admin:users, admin:servers and tokens, each for the group physics alone."""
     erin, carol = hub.people["erin"], hub.people["carol"]
     assert carol.post("/hub/api/users/pupil", json={"groups": ["physics"]}).status_code == 201
@@ -97,7 +97,7 @@ JSON = st.recursive(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(JSON, JSON, JSON)
-def test_ghsa_hx46_2cv3_mh6g_no_options_whatsoever_are_more_than_refused(hub, one, other, whole):
+def test_ghsa_hx46_2cv3_mh6g_invalid_options_are_rejected_without_a_server_error(hub, one, other, whole):
     alice = hub.people["alice"]
     for body in (
         whole,
@@ -132,7 +132,7 @@ def test_ghsa_hx46_2cv3_mh6g_no_options_whatsoever_are_more_than_refused(hub, on
         b'{"user_options": {"text": "\\ud800"}}',
     ],
 )
-def test_ghsa_hx46_2cv3_mh6g_no_body_whatsoever_is_more_than_refused(hub, raw):
+def test_ghsa_hx46_2cv3_mh6g_an_invalid_body_is_rejected_without_a_server_error(hub, raw):
     alice = hub.people["alice"]
     answer = alice.post("/hub/api/users/alice/servers/fuzz", content=raw, headers={"Content-Type": "application/json"})
     assert answer.status_code in {400, 413}, answer.text
@@ -165,7 +165,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ghsa_93gc_h923_mp36_ghsa_x7xh_7hc7_9436_a_name_that_needs_escaping_is_no_name(hub, name):
+def test_ghsa_93gc_h923_mp36_ghsa_x7xh_7hc7_9436_names_that_need_escaping_are_rejected(hub, name):
     carol = hub.people["carol"]
     answer = carol.post("/hub/api/users", json={"usernames": [name]})
     assert answer.status_code == 400, answer.text
@@ -177,7 +177,7 @@ def test_ghsa_93gc_h923_mp36_ghsa_x7xh_7hc7_9436_a_name_that_needs_escaping_is_n
         assert started.status_code in {400, 404}, started.text
 
 
-def test_ghsa_93gc_h923_mp36_what_is_shown_of_a_server_is_escaped(hub):
+def test_ghsa_93gc_h923_mp36_a_servers_display_name_is_escaped(hub):
     alice = hub.people["alice"]
     hostile = '<script>alert("x")</script>'
     made = alice.put("/hub/api/users/alice/servers/shown", json={"display_name": hostile, "profile": "mirror"})
@@ -189,7 +189,7 @@ def test_ghsa_93gc_h923_mp36_what_is_shown_of_a_server_is_escaped(hub):
 
 
 @pytest.mark.parametrize("asked", [86401, 10**9, -1, 0, 10**30, None])
-def test_ghsa_pvm9_48cg_w76j_no_token_lives_longer_than_the_hub_lets_it(hub, asked):
+def test_ghsa_pvm9_48cg_w76j_the_maximum_token_lifetime_is_enforced(hub, asked):
     """`token_lifetime_max` is a day: longer is refused or cut, none (or 0) is the longest, less is refused."""
     alice = hub.people["alice"]
     answer = alice.post("/hub/api/users/alice/tokens", json={"expires_in": asked})
@@ -204,7 +204,7 @@ def test_ghsa_pvm9_48cg_w76j_no_token_lives_longer_than_the_hub_lets_it(hub, ask
     assert answer.status_code == 400 or not asked or asked > 0
 
 
-def test_ghsa_r764_xgvf_jrfj_an_admins_name_has_one_form(tmp_path, monkeypatch):
+def test_ghsa_r764_xgvf_jrfj_admin_names_are_normalised(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for spelling in ("Carol", "\uff23\uff21\uff32\uff2f\uff2c", " carol", "carol\u200b"):
         (tmp_path / "towpath.toml").write_text(f'[auth]\nadmins = ["{spelling}"]\n')
@@ -227,7 +227,7 @@ except LauncherError as error:
 """
 
 
-def test_ghsa_5jhc_4h3c_q97h_where_groups_cannot_be_dropped_nothing_runs(tmp_path):
+def test_ghsa_5jhc_4h3c_q97h_no_command_runs_when_groups_cannot_be_dropped(tmp_path):
     """A root without CAP_SETGID, as in many a container: the user id could be changed, root's groups could not."""
     setpriv = shutil.which("setpriv")
     assert setpriv, "util-linux has it"
@@ -262,7 +262,7 @@ BASE = '[auth]\nallowed_users = ["alice"]\n'
         ('[[profile]]\nname = "p"\ncluster = "local"\nallowed_images = []\n', "profile[1].allowed_images"),
     ],
 )
-def test_ghsa_384w_5v3f_q499_cve_2018_7206_an_unknown_key_is_a_start_error(tmp_path, monkeypatch, text, key):
+def test_ghsa_384w_5v3f_q499_cve_2018_7206_an_unknown_key_is_a_configuration_error(tmp_path, monkeypatch, text, key):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "towpath.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -271,14 +271,14 @@ def test_ghsa_384w_5v3f_q499_cve_2018_7206_an_unknown_key_is_a_start_error(tmp_p
 
 
 @pytest.mark.parametrize("lists", ["", "allowed_users = []\nadmins = []\n"])
-def test_cve_2023_48311_an_empty_list_lets_nobody_in_and_a_hub_for_nobody_does_not_start(tmp_path, monkeypatch, lists):
+def test_cve_2023_48311_a_hub_that_allows_no_user_does_not_start(tmp_path, monkeypatch, lists):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "towpath.toml").write_text(f'[auth]\n{lists}[[auth.provider]]\nname = "test"\nkind = "test"\n{SHARED}')
     with pytest.raises(ConfigError):
         load(None, tmp_path / "data", environment={})
 
 
-def test_cve_2021_41194_nobody_takes_a_name_that_is_not_theirs(hub):
+def test_cve_2021_41194_a_name_cannot_be_claimed_by_asking_for_it(hub):
     """There is no sign-up: a name that nobody has let in cannot be claimed, nor one that is known be signed in to by asking."""
     for fields in (
         {"provider": "test", "name": "nobody-yet"},
@@ -301,7 +301,7 @@ SERVERS = st.just("") | st.from_regex(r"[a-z](-?[a-z0-9]){0,10}", fullmatch=True
 
 
 @given(USERS, SERVERS, USERS, SERVERS)
-def test_cve_2020_15110_no_two_servers_have_one_path_name_or_key(user, server, other, another):
+def test_cve_2020_15110_two_servers_never_share_a_path_or_key(user, server, other, another):
     from state.names import server_key
     from state.store import keys
 
@@ -312,7 +312,7 @@ def test_cve_2020_15110_no_two_servers_have_one_path_name_or_key(user, server, o
     assert (keys.servers(user), server) != (keys.servers(other), another)
 
 
-def test_cve_2020_26261_what_a_job_is_told_is_readable_by_nobody_else(hub):
+def test_cve_2020_26261_files_of_jobs_are_private_and_secrets_are_not_in_arguments(hub):
     """The folders and files of the hub and of its jobs: none of them is open to others."""
     for path in (hub.data_dir, *hub.data_dir.rglob("*")):
         if path.is_symlink():
@@ -338,7 +338,7 @@ def test_cve_2020_26261_what_a_job_is_told_is_readable_by_nobody_else(hub):
                 assert not re.search(rb"(?i)(token|secret|password)[= ][A-Za-z0-9_-]{20,}", line)
 
 
-def test_batchspawner_mass_assignment_a_report_changes_nothing_but_what_it_is_about(hub):
+def test_batchspawner_mass_assignment_a_report_with_a_wrong_token_changes_nothing(hub):
     """Fields of the record that a job names in its report are not set (batchspawner set any attribute that was posted)."""
     before = hub.people["alice"].get("/hub/api/users/alice").json()["servers"][""]
     word = {
@@ -365,7 +365,7 @@ def test_batchspawner_mass_assignment_a_report_changes_nothing_but_what_it_is_ab
     }
 
 
-def test_batchspawner_mass_assignment_of_a_believed_report_only_the_known_fields_are_read():
+def test_batchspawner_mass_assignment_unknown_fields_of_a_report_are_ignored():
     import msgspec
 
     from portal.servers.report_messages import Report
@@ -385,7 +385,7 @@ def test_batchspawner_mass_assignment_of_a_believed_report_only_the_known_fields
 
 
 @pytest.mark.parametrize("secret", ["changeme", "secret", "client-secret", "password", ""])
-def test_cve_2026_55171_a_secret_that_everybody_knows_is_a_start_error(tmp_path, monkeypatch, secret):
+def test_cve_2026_55171_a_well_known_secret_is_a_configuration_error(tmp_path, monkeypatch, secret):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "towpath.toml").write_text(
         BASE
@@ -401,7 +401,7 @@ def test_cve_2026_55171_a_secret_that_everybody_knows_is_a_start_error(tmp_path,
     )
 
 
-def test_cve_2026_55172_a_data_directory_that_is_open_is_closed_and_anothers_is_not_used(tmp_path):
+def test_cve_2026_55172_an_open_data_directory_is_closed_and_one_of_another_user_is_refused(tmp_path):
     ours = tmp_path / "open"
     ours.mkdir()
     ours.chmod(0o777)
@@ -434,7 +434,7 @@ def test_cve_2026_55172_a_data_directory_that_is_open_is_closed_and_anothers_is_
         assert "belongs to another account" in done.stderr
 
 
-def test_cve_2026_55169_cve_2025_58435_an_apps_credential_is_new_at_each_start_and_in_no_log(hub):
+def test_cve_2026_55169_cve_2025_58435_an_apps_credential_is_new_at_each_start_and_never_logged(hub):
     """The secret that the hub sends to a Jupyter server: never told to the browser, and another one each time."""
     alice = hub.people["alice"]
     seen = set()
@@ -451,7 +451,7 @@ def test_cve_2026_55169_cve_2025_58435_an_apps_credential_is_new_at_each_start_a
     assert len(seen) == 2
 
 
-def test_cve_2025_53636_a_log_without_end_is_cut_before_it_is_kept():
+def test_cve_2025_53636_a_long_log_is_truncated_before_it_is_stored():
     from portal.servers.report_messages import LOG_TAIL_MAX, Ended, reason_of
     from tests.batch.launchers.slurm.making import record
 
@@ -461,7 +461,7 @@ def test_cve_2025_53636_a_log_without_end_is_cut_before_it_is_kept():
     assert len(reason.log_tail) <= LOG_TAIL_MAX
 
 
-def test_ghsa_xcv4_m435_m33h_a_file_with_a_hostile_name_is_shown_as_text():
+def test_ghsa_xcv4_m435_m33h_a_hostile_file_name_is_escaped():
     """What an app says of itself (a file's name in its log, say) is escaped on the page of a failed start."""
     from portal.site.site import Look
     from state.config.tables import Config
@@ -474,7 +474,7 @@ def test_ghsa_xcv4_m435_m33h_a_file_with_a_hostile_name_is_shown_as_text():
     assert "&lt;img" in shown
 
 
-def test_cve_2025_62724_cve_2026_26002_no_page_of_the_hub_reads_a_file_by_a_name_that_is_asked_for(hub):
+def test_cve_2025_62724_cve_2026_26002_static_files_cannot_be_read_outside_their_folder(hub):
     for path in (
         "/hub/static/x/../../../../etc/passwd",
         "/hub/static/x/%2e%2e%2fetc%2fpasswd",
@@ -506,7 +506,7 @@ def test_cve_2025_62724_cve_2026_26002_no_page_of_the_hub_reads_a_file_by_a_name
     ],
 )
 @pytest.mark.parametrize("field", ["partition", "account", "qos", "reservation", "constraint", "gpu_type"])
-def test_ghsa_cfw7_6c5v_2wjq_a_hostile_value_in_a_field_of_a_script_is_refused_or_stays_one_value(field, value):
+def test_ghsa_cfw7_6c5v_2wjq_a_hostile_form_value_cannot_inject_into_the_job_script(field, value):
     from batch.contract import LauncherError, Resources
     from batch.launchers.slurm.script import batch
     from tests.batch.launchers.slurm.making import ALICE, job
@@ -524,7 +524,7 @@ def test_ghsa_cfw7_6c5v_2wjq_a_hostile_value_in_a_field_of_a_script_is_refused_o
 @pytest.mark.parametrize(
     "value", ["$(touch canary)", "`touch canary`", "x\n#SBATCH --uid=0", "'; touch canary; '", "\x1b]0;x\x07"]
 )
-def test_enterprise_gateway_shell_injection_a_hostile_value_reaches_the_app_as_it_is_and_no_shell(tmp_path, value):
+def test_enterprise_gateway_shell_injection_a_hostile_argument_is_not_interpreted_by_a_shell(tmp_path, value):
     from batch.launchers.slurm.script import batch
     from tests.batch.launchers.slurm.making import ALICE, job
 

@@ -35,7 +35,7 @@ def enters(provider, **claims):
     return judge(AuthConfig(), provider.config, proven, ()).enters
 
 
-def test_cve_2026_33175_ghsa_rrvg_cxh4_qhrv_an_address_that_nobody_verified_is_no_name():
+def test_cve_2026_33175_ghsa_rrvg_cxh4_qhrv_an_unverified_address_is_not_accepted_as_a_name():
     by_mail = provider(
         oidc={"name_claim": "email"}, allowed_users=("alice@example.edu",), admins=("alice@example.edu",)
     )
@@ -58,7 +58,7 @@ IDPS = {"required_claims": {"identity_provider": ("campus-a",)}}
         {"admin_groups": ("physics",)},
     ],
 )
-def test_ghsa_gprj_3p75_f996_the_identity_provider_is_asked_for_on_every_way_in(way):
+def test_ghsa_gprj_3p75_f996_the_identity_provider_is_checked_for_every_rule(way):
     """Globus: whichever rule would let somebody in, an account of another identity provider does not come in."""
     one = provider(oidc={**IDPS, "groups_claim": "groups"}, **way)
     claims = {"preferred_username": "alice", "groups": ["physics"]}
@@ -69,7 +69,7 @@ def test_ghsa_gprj_3p75_f996_the_identity_provider_is_asked_for_on_every_way_in(
 
 
 @pytest.mark.parametrize("admit", [{"allowed_claims": {"groups": ("x",)}}, {"admin_claims": {"groups": ("x",)}}])
-def test_ghsa_gprj_3p75_f996_nor_does_one_by_a_claim(admit):
+def test_ghsa_gprj_3p75_f996_the_identity_provider_is_checked_for_claim_rules_too(admit):
     one = provider(oidc={**IDPS, **admit})
     assert enters(one, preferred_username="alice", groups=["x"], identity_provider="campus-a")
     assert not enters(one, preferred_username="alice", groups=["x"], identity_provider="campus-b")
@@ -83,7 +83,7 @@ def test_ghsa_55m3_44xf_hg4h_a_hosted_domain_is_the_claim_hd_and_not_the_end_of_
     assert not enters(google, email="mallory@example.edu", email_verified=True, hd="sub.example.edu")
 
 
-def test_cve_2022_31027_ghsa_r7v4_jwx9_wx43_allowed_idps_are_told_by_the_claim_idp():
+def test_cve_2022_31027_ghsa_r7v4_jwx9_wx43_allowed_identity_providers_are_compared_with_the_claim_idp():
     """CILogon: an address of the right domain, vouched for by an identity provider that is not on the list."""
     cilogon = provider(
         oidc={"name_claim": "email", "required_claims": {"idp": ("https://idp.example.edu/shibboleth",)}},
@@ -96,12 +96,12 @@ def test_cve_2022_31027_ghsa_r7v4_jwx9_wx43_allowed_idps_are_told_by_the_claim_i
     assert not enters(cilogon, **good)
 
 
-def test_ghsa_384w_5v3f_q499_without_a_rule_nobody_comes_in():
+def test_ghsa_384w_5v3f_q499_without_a_rule_no_user_can_sign_in():
     assert not enters(provider(), preferred_username="alice")
     assert not enters(provider(oidc={"groups_claim": "groups"}), preferred_username="alice", groups=["admin"])
 
 
-def test_cve_2018_7206_a_group_is_its_whole_name():
+def test_cve_2018_7206_groups_are_compared_by_their_full_name():
     """GitLab: being in a group whose name contains the right one, or begins with it, is being in another group."""
     one = provider(oidc={"groups_claim": "groups"}, allowed_groups=("physics",))
     assert enters(one, preferred_username="alice", groups=["chemistry", "physics"])
@@ -123,7 +123,7 @@ def _part(value):
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "HS256", "HS512", "", None, "RS256"])
-def test_ltiauthenticator_a_token_that_no_key_has_signed_is_not_believed(algorithm):
+def test_ltiauthenticator_an_unsigned_id_token_is_rejected(algorithm):
     """No algorithm, one of a shared secret (the public key as its secret), or a signature that is none."""
     from joserfc.jwk import RSAKey
 
@@ -138,7 +138,7 @@ def test_ltiauthenticator_a_token_that_no_key_has_signed_is_not_believed(algorit
                 verified(signed(token), keys, ["RS256"])
 
 
-def test_ltiauthenticator_a_key_that_is_no_key_of_the_providers_signs_nothing():
+def test_ltiauthenticator_a_token_signed_with_another_key_is_rejected():
     from joserfc import jwt
     from joserfc.jwk import RSAKey
 
@@ -157,7 +157,7 @@ def test_ltiauthenticator_a_key_that_is_no_key_of_the_providers_signs_nothing():
             verified(signed(forged), keys, ["RS256"])
 
 
-def test_nativeauth_21_failed_sign_ins_are_slowed_down(hub):
+def test_nativeauth_21_failed_sign_ins_are_throttled(hub):
     """By name and by address, in the store, for all workers: see tests/gateway/test_throttle.py for each rule."""
     from gateway.auth.throttle import Limits
     from state.config.tables import ThrottleConfig

@@ -3,7 +3,7 @@
 import kept
 
 
-def test_no_secret_that_the_tests_know_is_in_a_line_that_a_hub_logged(hub):
+def test_no_known_secret_is_in_the_hubs_log(hub):
     hub.remember()
     found, secrets, lines = kept.leaks()
     assert found == []
@@ -11,7 +11,7 @@ def test_no_secret_that_the_tests_know_is_in_a_line_that_a_hub_logged(hub):
     assert lines > 5
 
 
-def test_a_secret_in_a_line_would_be_found(tmp_path, monkeypatch):
+def test_a_secret_in_a_log_line_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("TOWPATH_TEST_LOGS", str(tmp_path))
     kept.secret("s3cret-s3cret-s3cret", "API token")
     kept.line("GET /hub/api/user?token=s3cret-s3cret-s3cret 200")

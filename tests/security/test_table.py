@@ -66,7 +66,7 @@ UNNAMED = (
         "Set-Cookie",
         "WebSocket origin",
     ),
-    *("SSRF", "response splitting", "session fixation", "token in an URL", "XSRF", "secrets in logs", "log injection"),
+    *("SSRF", "response splitting", "session fixation", "token in a URL", "XSRF", "secrets in logs", "log injection"),
     "clickjacking",
 )
 """What has no number, as the table calls it."""
@@ -88,7 +88,7 @@ def test_every_flaw_is_in_the_table():
     assert [one for one in UNNAMED if one.lower() not in named.lower()] == []
 
 
-def test_every_test_that_the_table_names_exists():
+def test_every_test_in_the_table_exists():
     for what, tests in rows().items():
         assert tests, what
         for path, name in tests:
@@ -96,7 +96,7 @@ def test_every_test_that_the_table_names_exists():
             assert f"def {name}" in text if name else "def test_" in text, (what, path, name)
 
 
-def test_a_flaw_with_a_number_has_a_test_that_is_called_by_it():
+def test_every_numbered_flaw_has_a_test_named_after_it():
     text = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     called = "\n".join(re.findall(r"def (test_\w+)", text))
     assert [one for one in IDS if one.lower().replace("-", "_") not in called] == []
