@@ -3,6 +3,13 @@
 Owns: the words of both sides (PSI/J's vocabulary: JobSpec, Resources, JobState) and what each verb of a Launcher
 promises. Refuses to know servers' lifecycles and how any scheduler does it.
 
+Whose job it is. A native id (a job's number, a process id, a container's name) may belong to something else by the
+time it is used: a scheduler that was killed before it saved its state hands out the same numbers again, and the kernel
+reuses process ids. So whatever acts on a job (cancels, signals, changes or enters it) names the attempt beside the
+native id, in the same request, and the cluster itself compares the two where it can: `scancel --name`, a pidfd, a
+container's label in the filter of the call. Where it cannot, the launcher reads the job's attempt right before it acts.
+A mismatch means that the attempt has no such job; it is not an error, and the other job is left alone.
+
 A launcher for another kind of cluster is a function `open(cluster: ClusterConfig, data_dir: Path) -> Launcher`
 under the entry point group `towpath.launchers`, with the kind as its name. It must pass
 tests/contracts/test_launcher.py.
@@ -210,8 +217,9 @@ class Launcher(Protocol):
     async def cancel(self, ref: JobRef | None, attempt: str) -> None:
         """Ask for the job's end: SIGTERM to the app, SIGKILL after its grace. Does not wait for the end.
 
-        Idempotent: no job of that attempt, or an ended one, is no error. `ref` None: not known (the answer to
-        the submit was lost); the job is found by its attempt.
+        The job is the one that carries `attempt` at this moment. `ref` is a hint and never enough: see "Whose job it
+        is" above. Idempotent: no job of that attempt, or an ended one, is no error. `ref` None: not known (the answer
+        to the submit was lost); the job is found by its attempt.
         """
         ...
 

@@ -15,6 +15,7 @@ from tests.batch.launchers.slurm.making import job, slurm_config, slurm_maker
 from tests.conftest import run, until
 
 READY = Path(__file__).parents[2] / "deploy/sudoers/towpath"
+NAMED = ("--ctld", "--me", "--name=towpath-" + "0123456789abcdef" * 2)
 HUB = "towpath-restd"  # an account of the cluster's with no rights of its own
 
 
@@ -113,9 +114,14 @@ def test_sudo_refuses_everything_else(sudoers, slurm):
         ("-u", "alice", "--", "{bin}/sbatch", "--parsable", "--uid=root"),
         ("-u", "alice", "--", "{bin}/sbatch", "--parsable", "--wrap=id"),
         ("-u", "alice", "--", "{bin}/scancel", "--user=alice"),
-        ("-u", "alice", "--", "{bin}/scancel", "1", "2"),
-        ("-u", "alice", "--", "{bin}/scancel", "1 --user=alice"),
-        ("-u", "alice", "--", "{bin}/scancel", "x"),
+        ("-u", "alice", "--", "{bin}/scancel", "1"),
+        ("-u", "alice", "--", "{bin}/scancel", *NAMED, "0000000001", "0000000002"),
+        ("-u", "alice", "--", "{bin}/scancel", *NAMED, "0000000001 --user=alice"),
+        ("-u", "alice", "--", "{bin}/scancel", *NAMED, "1"),
+        ("-u", "alice", "--", "{bin}/scancel", *NAMED),
+        ("-u", "alice", "--", "{bin}/scancel", "--ctld", "--me", "--name=other", "0000000001"),
+        ("-u", "alice", "--", "{bin}/scancel", "--ctld", "--name=towpath-" + "0" * 32, "0000000001"),
+        ("-u", "alice", "--", "{bin}/scancel", *NAMED, "000000000x"),
         ("-u", "alice", "--", "{bin}/scancel"),
         ("-u", "alice", "--", "/bin/sh"),
         ("-u", "alice", "-s"),

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import secrets
+from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.batch.apps import Hub, app
 from tests.batch.launchers.slurm.making import fake_pyslurm, opener, real_pyslurm, slurm_config, slurm_maker
 from tests.batch.rig import by_attempt, fresh
 from tests.conftest import run, until
+from tests.contracts import native_ids
 from tests.contracts.fake_launcher import FakeLauncher
 
 KINDS = ["local", "fake", "slurm-cli", "slurm-rest", "slurm-fake_pyslurm"]
@@ -24,21 +27,37 @@ if real_pyslurm():  # it is compiled for one version of Slurm
     KINDS.append("slurm-pyslurm")
 
 
+class Cluster(NamedTuple):
+    """One cluster. `make` opens a launcher, each with a view of its own, as another process would have.
+
+    `give_away`: makes the native id of a job that of something else.
+    """
+
+    make: Callable[[], Launcher]
+    give_away: native_ids.GiveAway
+
+
 @pytest.fixture(params=KINDS)
-def open_one(request, short_folder, tmp_path):
-    """Makes launchers of one cluster: a second one is another process's view of the same cluster."""
+def cluster(request, short_folder, tmp_path) -> Cluster:
+    """A cluster of each kind."""
     kind, _, client = request.param.partition("-")
     if kind == "slurm":
         slurm = request.getfixturevalue("slurm")  # also for its accounts, where pyslurm is a fake
-        speaks = fake_pyslurm(tmp_path) if client == "fake_pyslurm" else opener(slurm, client)
-        return slurm_maker(slurm_config(slurm, client.removeprefix("fake_")), speaks)
-    folder = short_folder / f"contract-{secrets.token_hex(4)}"
-    fake = FakeLauncher()
+        fake = client == "fake_pyslurm"
+        speaks = fake_pyslurm(tmp_path) if fake else opener(slurm, client)
+        give_away = native_ids.on_fake_pyslurm(tmp_path) if fake else native_ids.on_slurm(slurm)
+        return Cluster(slurm_maker(slurm_config(slurm, client.removeprefix("fake_")), speaks), give_away)
+    if kind == "fake":
+        launcher = FakeLauncher()
+        return Cluster(lambda: launcher, native_ids.on_fake(launcher))
+    jobs = short_folder / f"contract-{secrets.token_hex(4)}" / "jobs"
+    return Cluster(lambda: LocalLauncher("here", jobs), native_ids.on_local(jobs))
 
-    def make() -> Launcher:
-        return fake if kind == "fake" else LocalLauncher("here", folder / "jobs")
 
-    return make
+@pytest.fixture
+def open_one(cluster):
+    """Makes launchers of one cluster."""
+    return cluster.make
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -175,6 +194,24 @@ def test_a_job_is_found_by_its_attempt_alone(open_one):
             return (await launcher.poll())[spec.attempt].state.final
 
         await until(ended)
+
+    run(body())
+
+
+def test_an_id_that_belongs_to_something_else_by_now_is_not_acted_on(cluster):
+    """After a scheduler lost its state, or a process id was reused: the new owner of the id lives."""
+
+    async def body():
+        launcher, spec = cluster.make(), spec_of()
+        ref = await launcher.submit(spec)
+        with cluster.give_away(ref, spec.attempt) as alive:
+            for each in (launcher, cluster.make()):
+                await each.cancel(ref, spec.attempt)
+                assert alive()
+                await each.poll()
+                await each.cancel(ref, spec.attempt)
+                assert alive()
+                await each.close()
 
     run(body())
 

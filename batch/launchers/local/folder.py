@@ -92,9 +92,10 @@ class JobFolder:
         return self._spec
 
     def processes(self) -> Processes | None:
-        """job.json, read again until it names the app."""
+        """job.json, read again until it names the app. One of another attempt says nothing about this job."""
         if self._processes is None or not self._processes.app:
-            self._processes = _decode(self.path / "job.json", Processes)
+            found = _decode(self.path / "job.json", Processes)
+            self._processes = found if found is not None and found.attempt == self.attempt else None
         return self._processes
 
     def report(self) -> Report | None:

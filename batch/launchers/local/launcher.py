@@ -43,6 +43,8 @@ FORK_TRIES: Final = 3
 OTHERS_SECONDS: Final = 2.0
 """For so long a submit waits for another one that has the job's lock to write down its process."""
 TRANSIENT: Final = frozenset({errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EIO})
+PIDFD_SIGNAL_PROCESS_GROUP: Final = 4
+"""A flag of pidfd_send_signal(2), since Linux 6.9."""
 ATTEMPT: Final = re.compile(r"[0-9a-f]{32}")
 
 R = TypeVar("R")
@@ -76,8 +78,11 @@ class LocalLauncher:
         """See the contract. Two small reads of /proc or of the folder per job that runs, none per ended one."""
         return await self._in_thread(self._poll)
 
-    async def cancel(self, ref: JobRef | None, attempt: str) -> None:  # noqa: ARG002  (the attempt says it all)
-        """See the contract. A call after the grace kills what is left."""
+    async def cancel(self, ref: JobRef | None, attempt: str) -> None:  # noqa: ARG002  (a hint that is not needed)
+        """See the contract. A call after the grace kills what is left.
+
+        A process is the job's own only by its id, its start time and this boot, as job.json has them.
+        """
         await self._in_thread(partial(self._cancel, attempt))
 
     async def catalog(self) -> Offer:
@@ -238,18 +243,12 @@ class LocalLauncher:
             _signal(processes.app, processes.app_start, signal.SIGTERM, group=True)
 
     def _kill(self, processes: Processes) -> None:
-        """The starter did not do it in its time: end the app's group, the starter, and all that bears the attempt."""
+        """Kill what the starter has left after the grace: the app's group, the starter, whatever has the attempt."""
         _signal(processes.app, processes.app_start, signal.SIGKILL, group=True)
         _signal(processes.pid, processes.start, signal.SIGKILL)
-        mark = f"TOWPATH_ATTEMPT={processes.attempt}".encode()
         for entry in os.scandir("/proc"):
             if entry.name.isdigit():
-                try:
-                    environment = Path(f"/proc/{entry.name}/environ").read_bytes()
-                    if mark in environment.split(b"\0"):
-                        os.kill(int(entry.name), signal.SIGKILL)
-                except OSError:  # another user's, or gone meanwhile
-                    continue
+                _kill_if_of(processes.attempt, int(entry.name))
 
     def _folder(self, attempt: str) -> JobFolder:
         with self._guard:
@@ -260,9 +259,10 @@ class LocalLauncher:
 
 
 def _signal(pid: int, start: int, number: signal.Signals, *, group: bool = False) -> bool:
-    """Signal this very process (or its group); False when it does not run any more.
+    """Signal the process with this id and start time (or its group); False when it does not run any more.
 
-    The pidfd is opened before the start time is compared: the pid cannot become another process in between.
+    The pidfd is opened before the start time is compared, and the signal goes through it: it reaches the process that
+    was compared, or none.
     """
     if not pid:
         return False
@@ -274,7 +274,7 @@ def _signal(pid: int, start: int, number: signal.Signals, *, group: bool = False
         if not is_alive(pid, start):
             return False
         if group:
-            os.killpg(pid, number)
+            _signal_group(handle, pid, number)
         else:
             signal.pidfd_send_signal(handle, number)
     except ProcessLookupError:
@@ -282,6 +282,31 @@ def _signal(pid: int, start: int, number: signal.Signals, *, group: bool = False
     finally:
         os.close(handle)
     return True
+
+
+def _signal_group(handle: int, pid: int, number: signal.Signals) -> None:
+    """Signal the group that a process leads; before Linux 6.9 by the number, which is compared just before."""
+    try:
+        signal.pidfd_send_signal(handle, number, None, PIDFD_SIGNAL_PROCESS_GROUP)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        os.killpg(pid, number)
+
+
+def _kill_if_of(attempt: str, pid: int) -> None:
+    """Kill a process that has the attempt in its environment. Others, and other users' processes, are left alone."""
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if f"TOWPATH_ATTEMPT={attempt}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except OSError:  # another user's, or gone
+        return
+    finally:
+        os.close(handle)
 
 
 def _write_first(path: Path, text: bytes) -> None:

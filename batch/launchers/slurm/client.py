@@ -70,7 +70,12 @@ class AccountingDisabledError(Exception):
 
 
 class Client(Protocol):
-    """One way to speak to Slurm. Every verb is one request, and may raise LauncherError."""
+    """One way to speak to Slurm. Every verb is one request, or a few, and may raise LauncherError."""
+
+    @property
+    def user(self) -> str:
+        """The account by which the queue is looked at: with PrivateData, others may not see every job."""
+        ...
 
     async def submit(self, batch: Batch, identity: Identity) -> int:
         """Submit the job as that account; its id."""
@@ -88,8 +93,12 @@ class Client(Protocol):
         """
         ...
 
-    async def cancel(self, job: int, identity: Identity) -> None:
-        """End the job: SIGTERM to all of it, SIGKILL after Slurm's KillWait. One that is not there is no error."""
+    async def cancel(self, job: int, name: str, identity: Identity) -> None:
+        """End the job with this id, name and account: SIGTERM to all of it, SIGKILL after Slurm's KillWait.
+
+        Slurm may have given the id to another job: one with another name or account is left alone. Neither that nor a
+        job that is gone is an error.
+        """
         ...
 
     def source(self) -> Source:

@@ -76,6 +76,14 @@ def identity_of(
     )
 
 
+def user_of(uid: int) -> str:
+    """The name of an account; its number where it has none, as in a container."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def same_person(account: str, user: str) -> bool:
     """Whether a job of that account may be that hub user's."""
     return user != "" and _normal(account) == user

@@ -138,8 +138,8 @@ class SlurmLauncher:
         mine = ours(await self._client.jobs(NAME_PREFIX + attempt), Seals(self._key)).get(attempt)
         if mine is None or mine.job.id == number:
             return number
-        log.warning("%s: job %d is there already; %d is cancelled.", attempt, mine.job.id, number)
-        await self._client.cancel(number, identity)
+        log.warning("Cancelling a duplicate job: attempt=%s job=%d kept=%d", attempt, number, mine.job.id)
+        await self._client.cancel(number, NAME_PREFIX + attempt, identity)
         return mine.job.id
 
     # --- poll
@@ -163,8 +163,11 @@ class SlurmLauncher:
         seen |= await self._interrupted(seen, before)
         for attempt, one in seen.items():
             self._note(attempt, mine[attempt], one, word, now)
+        sees_others = self._client.user == "root" or any(row.user != self._client.user for row in rows)
+        ids = {row.id for row in rows}
         for attempt in missing:
-            self._miss(attempt, before[attempt], word, now)
+            reused = before[attempt].id in ids
+            self._miss(attempt, before[attempt], word, now, sees_others=sees_others, reused=reused)
         self._remember(word, mine, now)
         self._forget(mine.keys(), now)
         await self._cancel_doubles(mine.values())
@@ -182,7 +185,7 @@ class SlurmLauncher:
         runs = await self._runs(again.values()) if again and self._rest_until <= now else None
         views = {}
         for attempt, known in again.items():
-            run = last_run(runs or (), known.id, seen[attempt].restarts)
+            run = last_run(runs or (), attempt, known.id, seen[attempt].restarts)
             if run is None and runs is not None and now - self._held[attempt] < AGAIN_SECONDS:
                 views[attempt] = replace(known.view, unsure=True)
                 continue
@@ -277,8 +280,13 @@ class SlurmLauncher:
             id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=at, told=told
         )
 
-    def _miss(self, attempt: str, known: Known, word: Word, now: float) -> None:
-        """A job that was there, and is not in the queue's list any more. slurmctld forgets only what has ended."""
+    def _miss(self, attempt: str, known: Known, word: Word, now: float, *, sees_others: bool, reused: bool) -> None:
+        """Note a job that was there and is not in the queue's list any more.
+
+        slurmctld forgets what has ended, and what it had not saved when it was killed. `sees_others`: whether the hub
+        is shown jobs of other users, so that one which was never seen is not just hidden from it. `reused`: whether
+        another job has its id, so that slurmctld cannot have it any more.
+        """
         past, over = word.pasts.get(attempt), known.view.state.final
         if past is not None and past.facts is not None:
             full = past_view(past, attempt, None, known.view)
@@ -291,14 +299,14 @@ class SlurmLauncher:
             self._known[attempt] = Known(id=known.id, view=view, asked=known.asked, seen=True, since=now, told=True)
         elif word.answers(attempt):
             since = known.since or now
-            if not known.seen and now - since > LATE_SECONDS:
+            if not known.seen and not sees_others and now - since > LATE_SECONDS:
                 raise LauncherError(
-                    "The hub may not see the jobs of others (PrivateData in slurm.conf).",
+                    "Slurm does not show the hub other users' jobs (PrivateData in slurm.conf).",
                     transient=True,
                     code="private-data",
-                    hint="Tell the hub's administrator: its account has to be an operator of Slurm.",
+                    hint="Tell the hub's admins: the hub's account must be a Slurm operator.",
                 )
-            if now - since > LOST_SECONDS:
+            if reused or now - since > LOST_SECONDS:
                 del self._known[attempt]
             else:
                 doubted = replace(known.view, unsure=True)
@@ -335,16 +343,16 @@ class SlurmLauncher:
             for job in one.doubles:
                 if job_state(job.state).final:
                     continue
-                log.warning("%s: job %d is there already; %d is cancelled.", one.attempt, one.job.id, job.id)
+                log.warning("Cancelling a duplicate job: attempt=%s job=%d kept=%d", one.attempt, job.id, one.job.id)
                 try:
-                    await self._client.cancel(job.id, await self._identity(one.owner.user))
+                    await self._client.cancel(job.id, job.name, await self._identity(one.owner.user))
                 except LauncherError as error:
-                    log.warning("%s: job %d could not be cancelled: %s", one.attempt, job.id, error)
+                    log.warning("Cannot cancel a duplicate job: attempt=%s job=%d: %s", one.attempt, job.id, error)
 
     # --- cancel, catalog, close
 
-    async def cancel(self, ref: JobRef | None, attempt: str) -> None:  # noqa: ARG002  (a number may be another's by now)
-        """See the contract."""
+    async def cancel(self, ref: JobRef | None, attempt: str) -> None:  # noqa: ARG002  (a hint that is not needed)
+        """See the contract. The id is what the last poll showed; Slurm is told the job's name and account with it."""
         known = self._known.get(attempt)
         if known is None:
             mine = ours(await self._client.jobs(NAME_PREFIX + attempt), Seals(self._key)).get(attempt)
@@ -357,7 +365,7 @@ class SlurmLauncher:
             number, user = known.id, known.view.user
         identity = await self._identity(user)
         async with self._room:
-            await self._client.cancel(number, identity)
+            await self._client.cancel(number, NAME_PREFIX + attempt, identity)
         self._asked.add(attempt)
 
     async def catalog(self) -> Offer:

@@ -21,7 +21,7 @@ from batch.launchers.slurm.cli import CliClient
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
 from batch.launchers.slurm.ending import Ended
 from batch.launchers.slurm.gather_text import TextSource
-from batch.launchers.slurm.identity import Identity
+from batch.launchers.slurm.identity import Identity, user_of
 from batch.launchers.slurm.refusals import refused
 from batch.launchers.slurm.script import PATH, Batch
 from batch.launchers.slurm.states import job_state
@@ -93,6 +93,7 @@ class PyslurmClient:
         self, config: SlurmConfig, *, helper: Sequence[str] = HELPER, environment: Mapping[str, str] | None = None
     ) -> None:
         """`helper`, `environment`: for tests, whose pyslurm is another."""
+        self.user = user_of(os.geteuid())
         self._config = config
         self._helper = tuple(helper)
         self._environment = {
@@ -127,9 +128,9 @@ class PyslurmClient:
         found = [past_of(row) for row in rows]
         return found if ids or name else [past for past in found if past.facts is not None]
 
-    async def cancel(self, job: int, identity: Identity) -> None:  # noqa: ARG002 - root may, and pyslurm has no other way
-        """See the Protocol."""
-        await self._ask("cancel", fine=GONE, job=job)
+    async def cancel(self, job: int, name: str, identity: Identity) -> None:
+        """See the Protocol. pyslurm's cancel takes an id alone: the helper reads the job right before."""
+        await self._ask("cancel", fine=GONE, job=job, name=name, user_id=identity.uid)
 
     def source(self) -> TextSource:
         """See the Protocol: where pyslurm is, Slurm's commands are, too."""

@@ -46,8 +46,10 @@ def past(pyslurm: Any, request: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def cancel(pyslurm: Any, request: Mapping[str, Any]) -> None:
-    """The end of a job: SIGTERM, and SIGKILL after Slurm's KillWait."""
-    pyslurm.Job(request["job"]).cancel()
+    """End a job (SIGTERM, and SIGKILL after Slurm's KillWait) if the id is still that of this name and account."""
+    job = pyslurm.Job.load(request["job"])
+    if (job.name, job.user_id) == (request["name"], request["user_id"]):
+        job.cancel()
 
 
 VERBS: Final[dict[str, Callable[[Any, Mapping[str, Any]], Any]]] = {

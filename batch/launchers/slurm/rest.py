@@ -26,8 +26,10 @@ from state.config.tables import SlurmConfig
 SPECIFICATIONS: Final = ("/openapi/v3", "/openapi")
 FEW: Final = 8
 """Up to so many jobs are asked for one by one: slurmrestd has no list of numbers to ask for."""
-GONE: Final = frozenset({2017, 2021})
-"""slurm_errno.h: the job is not there, or has ended."""
+GONE: Final = frozenset({2017, 2021, 2172})
+"""slurm_errno.h: the job is not there, has ended, or does not match the request's conditions."""
+CONDITIONAL_KILL: Final = 41
+"""From this version of the API on (24.05), a cancel may name conditions."""
 NOTHING: Final = frozenset({9003})
 """No such record: an answer, not a failure."""
 DISABLED: Final = ("accounting storage is disabled", "slurmdbd is not in use", "accounting storage configured")
@@ -44,7 +46,7 @@ class RestClient:
     """See `batch.launchers.slurm.client.Client`."""
 
     def __init__(self, config: SlurmConfig) -> None:
-        self._own = config.rest_user
+        self.user = config.rest_user
         self._tokens = Tokens(config)
         self._http = Http(config.rest_url, seconds=config.timeout)
         self._version = 0
@@ -83,9 +85,15 @@ class RestClient:
     async def _past(self, path: str) -> list[Past]:
         return pasts_of(await self._ask("GET", "slurmdb", path, fine=NOTHING))
 
-    async def cancel(self, job: int, identity: Identity) -> None:
-        """See the Protocol."""
-        await self._ask("DELETE", "slurm", f"job/{job}", user=identity.name, fine=GONE)
+    async def cancel(self, job: int, name: str, identity: Identity) -> None:
+        """See the Protocol. slurmctld compares name and account; that of 23.11 and before is asked for them first."""
+        if await self._api() >= CONDITIONAL_KILL:
+            body = {"jobs": [str(job)], "job_name": name, "user_name": identity.name}
+            await self._ask("DELETE", "slurm", "jobs/", user=identity.name, body=body, fine=GONE)
+            return
+        found = jobs_of(await self._ask("GET", "slurm", f"job/{job}", user=identity.name, fine=GONE))
+        if any((one.id, one.name, one.user) == (job, name, identity.name) for one in found):
+            await self._ask("DELETE", "slurm", f"job/{job}", user=identity.name, fine=GONE)
 
     def source(self) -> RestSource:
         """See the Protocol."""
@@ -103,7 +111,7 @@ class RestClient:
         """The newest version of the API that both know, asked for once."""
         if not self._version:
             for path in SPECIFICATIONS:
-                status, answer = await self._http.ask("GET", path, self._tokens.headers(self._own))
+                status, answer = await self._http.ask("GET", path, self._tokens.headers(self.user))
                 if status in DENIED:
                     raise _denied()
                 if found := newest(answer.get("paths") or {}):
@@ -130,7 +138,7 @@ class RestClient:
     ) -> dict[str, Any]:
         whole = f"/{service}/v0.0.{await self._api()}/{path}"
         began = time.monotonic()
-        status, answer = await self._http.ask(method, whole, self._tokens.headers(user or self._own), body)
+        status, answer = await self._http.ask(method, whole, self._tokens.headers(user or self.user), body)
         errors = errors_of(answer)
         numbers = [one.get("error_number", one.get("error_code")) for one in errors]
         if errors and not _submitted(answer) and not fine & {one for one in numbers if isinstance(one, int)}:

@@ -131,9 +131,13 @@ def past_view(past: Past, attempt: str, owner: Owner | None, before: JobView | N
     )
 
 
-def last_run(runs: Iterable[Past], number: int, restarts: int) -> Past | None:
-    """The last run of a job that waits again after so many; None: it is not written down yet that it is over."""
-    over = [run for run in runs if run.id == number and run.started and run.ended]
+def last_run(runs: Iterable[Past], attempt: str, number: int, restarts: int) -> Past | None:
+    """The last run of a job that waits again after so many; None: it is not written down yet that it is over.
+
+    The accounting may know another job of the same id, from before slurmctld lost its state or after.
+    """
+    ours = (run for run in runs if run.id == number and attempt_of(run.name) == attempt)
+    over = [run for run in ours if run.started and run.ended]
     return max(over, key=lambda run: run.started or 0.0) if len(over) >= restarts else None
 
 

@@ -130,12 +130,13 @@ class JobSubmitDescription:
 
 
 class Job:
-    """One job; made from a number alone it can be cancelled."""
+    """One job; made from a number alone it can be cancelled, loaded it has its fields."""
 
     def __init__(self, job_id, facts=None):
         self.id = job_id
         if facts:
             self.user_name = pwd.getpwuid(facts["uid"]).pw_name
+            self.user_id = facts["uid"]
             self.name, self.comment, self.state = facts["name"], facts["comment"], facts["state"]
             self.state_reason = "Dependency" if facts["state"] == "PENDING" else "None"
             self.partition, self.account, self.qos, self.priority = "cpu", "physics", "normal", 100
@@ -143,6 +144,13 @@ class Job:
             self.exit_code, self.exit_code_signal, self.requeue_count = facts["exit"], 0, 0
             self.batch_host = "cn1" if facts["state"] == "RUNNING" else None
             self.memory, self.num_nodes, self.time_limit = 500, 1, 30
+
+    @staticmethod
+    def load(job_id):
+        with _cluster() as jobs:
+            if not 1 <= job_id <= len(jobs):
+                raise RPCError(2017)
+            return Job(job_id, jobs[job_id - 1])
 
     def cancel(self):
         with _cluster() as jobs:

@@ -25,6 +25,8 @@ class Clock:
 class Scripted:
     """`down`, `db_down`, `db_disabled`: the verbs fail; `lose`: a submit is done, its answer lost; `hide`: not shown."""
 
+    user = "towpath"
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.rows: dict[int, Job] = {}
@@ -75,10 +77,13 @@ class Scripted:
             if (not ids or one.id in ids) and (not name or one.name == name) and (one.submitted or 0) >= since - 10**6
         ]
 
-    async def cancel(self, job, identity) -> None:
+    async def cancel(self, job, name, identity) -> None:
         self.calls.append("cancel")
         if self.down:
             raise DOWN
+        row = self.rows.get(job)
+        if row is None or (row.name, row.user) != (name, identity.name):
+            return
         self.canceled.append(job)
         if job in self.rows:
             self.step(job, "CANCELLED", ends=self.clock())

@@ -116,7 +116,7 @@ def test_slurms_refusals_are_told_as_with_the_other_clients(tmp_path):
             with pytest.raises(LauncherError) as caught:
                 await client.submit(made(resources=resources), ALICE)
             assert (caught.value.field, caught.value.transient) == (field, False)
-        await client.cancel(77, ALICE)  # not there: no error
+        await client.cancel(77, "towpath-77", ALICE)  # not there: no error
         await client.close()
 
     run(body())

@@ -21,6 +21,7 @@ from state.config.tables import SlurmConfig
 from tests.batch.launchers.slurm.making import ALICE, job
 from tests.conftest import run
 
+NAME = "towpath-" + "a" * 32
 ASKED = Resources(partition="gpu", gpu_type="a100", gpus=1, cores=2, memory=2**30, walltime=3601, nodes=2, signal=60)
 
 
@@ -285,13 +286,13 @@ def client(restd, tmp_path):
 def test_the_version_is_asked_for_once_and_each_request_goes_in_its_persons_name(restd, client):
     restd.tell("/slurm/v0.0.38/jobs", {"jobs": [OLD], "errors": []})
     restd.tell("/slurm/v0.0.38/job/submit", {"job_id": 9, "errors": []})
-    restd.tell("/slurm/v0.0.38/job/9", {"errors": []})
+    restd.tell("/slurm/v0.0.38/job/9", {"jobs": [{**OLD, "job_id": 9, "name": NAME}], "errors": []})
 
     async def body():
         assert [one.id for one in await client.jobs()] == [7]
         assert await client.jobs("other") == []
         assert await client.submit(made(), ALICE) == 9
-        await client.cancel(9, ALICE)
+        await client.cancel(9, NAME, ALICE)
         await client.close()
 
     run(body())
@@ -300,12 +301,14 @@ def test_the_version_is_asked_for_once_and_each_request_goes_in_its_persons_name
         ("GET", "/slurm/v0.0.38/jobs"),
         ("GET", "/slurm/v0.0.38/jobs"),
         ("POST", "/slurm/v0.0.38/job/submit"),
+        ("GET", "/slurm/v0.0.38/job/9"),
         ("DELETE", "/slurm/v0.0.38/job/9"),
     ]
     assert [headers["X-SLURM-USER-NAME"] for _, _, headers, _ in restd.asked] == [
         "root",
         "root",
         "root",
+        "alice",
         "alice",
         "alice",
     ]
@@ -327,31 +330,72 @@ def test_an_error_is_judged_by_itself_and_not_by_the_status(restd, client):
     run(body())
 
 
+def speak(restd, version):
+    paths = {f"/{service}/v0.0.{version}/jobs": {} for service in ("slurm", "slurmdb")}
+    restd.tell("/openapi/v3", {"paths": paths})
+
+
+def deletes(restd):
+    return [(path, json.loads(body or b"null")) for method, path, _, body in restd.asked if method == "DELETE"]
+
+
 def test_a_job_that_is_not_there_is_no_error_of_a_cancel_nor_of_the_accounting(restd, client):
     async def body():
-        gone = {"errors": [{"error_number": 2017, "error": "Invalid job id specified"}]}
+        gone = {"errors": [{"error_number": 2017, "error": "Invalid job id specified"}], "jobs": []}
         restd.tell("/slurm/v0.0.38/job/9", gone, 500)
-        await client.cancel(9, ALICE)
-        newer = {"status": [{"error": {"code": 2021, "message": "Job/step already completing or completed"}}]}
-        restd.tell("/slurm/v0.0.38/job/9", {**newer, "errors": []})
-        await client.cancel(9, ALICE)
+        await client.cancel(9, NAME, ALICE)
         nothing = {"errors": [{"error_number": 9003, "error": "Nothing found with query"}], "jobs": []}
         restd.tell("/slurmdb/v0.0.38/job/9", nothing)
         assert await client.past(ids=[9], since=0) == []
         await client.close()
 
     run(body())
+    assert deletes(restd) == []
+
+
+@pytest.mark.parametrize(
+    "other", [{"name": "my-own"}, {"user_name": "bob"}, {"job_id": 8}], ids=["name", "account", "number"]
+)
+def test_a_job_that_is_another_one_by_now_is_left_alone_by_old_versions(restd, client, other):
+    async def body():
+        restd.tell("/slurm/v0.0.38/job/9", {"jobs": [{**OLD, "job_id": 9, "name": NAME, **other}], "errors": []})
+        await client.cancel(9, NAME, ALICE)
+        await client.close()
+
+    run(body())
+    assert deletes(restd) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (2172, "Job name my-own != filter name towpath-a: Cannot signal job"),
+        (2017, "Invalid job id specified"),
+        (2021, "Job/step already completing or completed"),
+    ],
+)
+def test_newer_versions_compare_name_and_account_themselves(restd, client, number, words):
+    async def body():
+        speak(restd, 42)
+        told = {"error": {"code": number, "message": words}, "step_id": "9"}
+        restd.tell("/slurm/v0.0.42/jobs/", {"status": [told], "errors": [], "warnings": []})
+        await client.cancel(9, NAME, ALICE)
+        await client.close()
+
+    run(body())
+    assert deletes(restd) == [("/slurm/v0.0.42/jobs/", {"jobs": ["9"], "job_name": NAME, "user_name": "alice"})]
 
 
 def test_a_cancel_that_newer_versions_refuse_beside_empty_errors_is_refused(restd, client):
     async def body():
+        speak(restd, 42)
         told = {"error": {"code": 2002, "message": "Access/permission denied"}, "step_id": "9"}
-        restd.tell("/slurm/v0.0.38/job/9", {"status": [told], "errors": [], "warnings": []})
+        restd.tell("/slurm/v0.0.42/jobs/", {"status": [told], "errors": [], "warnings": []})
         with pytest.raises(LauncherError) as caught:
-            await client.cancel(9, ALICE)
+            await client.cancel(9, NAME, ALICE)
         assert caught.value.code == "denied"
-        restd.tell("/slurm/v0.0.38/job/9", {"status": [], "errors": [], "warnings": []})
-        await client.cancel(9, ALICE)
+        restd.tell("/slurm/v0.0.42/jobs/", {"status": [], "errors": [], "warnings": []})
+        await client.cancel(9, NAME, ALICE)
         await client.close()
 
     run(body())

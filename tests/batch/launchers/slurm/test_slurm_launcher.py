@@ -412,6 +412,60 @@ def test_a_hub_that_may_not_see_its_jobs_says_so_and_concludes_nothing(one, slur
     run(body())
 
 
+def test_a_job_that_slurmctld_lost_before_it_was_seen_does_not_stop_the_poll_of_the_others(one, slurm, clock):
+    """slurmctld was killed before it saved the job: others' jobs are shown, so nothing is hidden from the hub."""
+
+    async def body():
+        lost, other = job(again=False), job(user="bob", again=False)
+        await one.submit(lost)
+        del slurm.rows[1]
+        await one.submit(other)
+        for _ in range(4):
+            assert not (await one.poll())[other.attempt].state.final
+            clock.now += LOST_SECONDS / 3 + 1
+        assert set(await one.poll()) == {other.attempt}
+
+    run(body())
+
+
+def test_a_job_whose_id_another_one_has_is_gone_at_once(one, slurm, clock):
+    async def body():
+        spec = job(again=False)
+        await one.submit(spec)
+        await one.poll()
+        slurm.step(1, "RUNNING", name="my-own", comment="")
+        assert spec.attempt not in await one.poll()
+        assert slurm.canceled == []
+
+    run(body())
+
+
+def test_a_cancel_names_the_job_so_that_another_one_with_its_id_lives(one, slurm, clock):
+    async def body():
+        spec = job(again=False)
+        ref = await one.submit(spec)
+        slurm.step(1, "RUNNING", name="my-own", comment="")
+        await one.cancel(ref, spec.attempt)
+        assert slurm.canceled == []
+
+    run(body())
+
+
+def test_why_a_run_ended_is_not_taken_from_another_job_of_the_same_id(one, slurm, clock):
+    async def body():
+        spec = job(again=False)
+        await one.submit(spec)
+        slurm.step(1, "RUNNING", started=clock.now)
+        await one.poll()
+        facts = {"submitted": clock.now, "started": clock.now, "ended": clock.now + 1}
+        slurm.runs.append(Past(id=1, user="alice", name="my-own", state="NODE_FAIL", facts=None, **facts))
+        clock.now += 2
+        slurm.step(1, "PENDING", restarts=1, started=None)
+        assert (await one.poll())[spec.attempt].ending is None
+
+    run(body())
+
+
 def test_a_poll_without_slurmctld_raises(one, slurm):
     slurm.down = True
     with pytest.raises(LauncherError) as caught:
