@@ -233,7 +233,7 @@ def test_a_fork_server_ends_with_its_launcher_and_the_job_goes_on(jobs):
 import asyncio, sys, msgspec
 from pathlib import Path
 from batch.contract import JobSpec
-from batch.launchers.local import LocalLauncher
+from batch.launchers.local.launcher import LocalLauncher
 async def main():
     launcher = LocalLauncher("here", Path(sys.argv[1]))
     await launcher.submit(msgspec.json.decode(sys.stdin.buffer.read(), type=JobSpec))
