@@ -233,7 +233,7 @@ class Launcher(Protocol):
 
 
 class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """The JSON that batch/starter.py reads.
+    """The JSON that the starter reads (`batch.starter.main`).
 
     `passport`: open a way in with TLS, for the gateway alone, at `address` (`""`: the node's own). `repeat`: seconds
     between two words that it is ready; 0: once. `plain_reports`: whether a hub's http URL may be used. `inherit`: what

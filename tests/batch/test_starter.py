@@ -4,7 +4,6 @@ import ast
 import contextlib
 import json
 import os
-import re
 import secrets
 import signal
 import socket
@@ -17,9 +16,9 @@ from urllib.parse import quote
 
 import pytest
 
+from batch.bundle import starter_source
 from tests.batch.apps import Hub, app, script
 
-STARTER = Path(__file__).parents[2] / "batch" / "starter.py"
 # Looked for in the machine's processes: nobody else's may be the same.
 ATTEMPT = secrets.token_hex(16)
 TOKEN, SECRET = f"report-token-{secrets.token_hex(8)}", f"app-secret-{secrets.token_hex(8)}"
@@ -33,7 +32,14 @@ def hub():
 
 
 @pytest.fixture
-def start(tmp_path, hub):
+def program(tmp_path):
+    path = tmp_path / "starter.py"
+    path.write_text(starter_source())
+    return path
+
+
+@pytest.fixture
+def start(tmp_path, hub, program):
     """Run the starter with a specification; every one that still runs is killed at the end."""
     running: list[subprocess.Popen] = []
 
@@ -55,7 +61,7 @@ def start(tmp_path, hub):
             "end_patience": 5,
             **more,
         }
-        process = subprocess.Popen([sys.executable, "-I", "-S", str(STARTER)], stdin=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-I", "-S", str(program)], stdin=subprocess.PIPE)
         process.stdin.write(json.dumps(spec).encode())
         process.stdin.close()
         running.append(process)
@@ -292,11 +298,11 @@ def test_a_folder_that_is_a_link_is_refused(start, hub, tmp_path):
     assert list((tmp_path / "elsewhere").glob("app.*")) == []
 
 
-def test_a_specification_that_others_may_read_is_refused(tmp_path):
+def test_a_specification_that_others_may_read_is_refused(tmp_path, program):
     spec = tmp_path / "spec.json"
     spec.write_text("{}")
     spec.chmod(0o644)
-    result = subprocess.run([sys.executable, "-I", "-S", str(STARTER), str(spec)], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-I", "-S", str(program), str(spec)], capture_output=True, text=True)
     assert result.returncode == 2
     assert "not private" in result.stderr
 
@@ -331,70 +337,3 @@ def test_another_user_of_the_node_can_neither_connect_nor_read(start, hub):
                 text=True,
             )
             assert result.returncode == 0, result.stderr
-
-
-def test_the_starter_is_python_3_6():
-    tree = ast.parse(STARTER.read_text(), feature_version=(3, 6))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    known = {
-        "_signal",
-        "_socket",
-        "_json",
-        "errno",
-        "os",
-        "resource",
-        "select",
-        "stat",
-        "sys",
-        "time",
-        "json",
-        "json.encoder",
-        "socket",
-        "ssl",
-    }
-    assert imported <= known
-    text = STARTER.read_text()
-    newer = (  # name: since
-        "removeprefix",
-        "removesuffix",
-        "posix_spawn",
-        "pidfd",
-        "memfd_create",
-        "waitstatus_to_exitcode",
-        "capture_output",
-        "perf_counter_ns",
-        "time_ns",
-        "monotonic_ns",
-        "fromisoformat",
-        "math.prod",
-        ":=",
-        "walrus",
-        "getsignal",
-        "create_server",
-        "text=",
-        "missing_ok",
-        "dirs_exist_ok",
-        "get_running_loop",
-        "from __future__ import annotations",
-        "breakpoint(",
-        "strsignal",
-        "EFD_",
-        "os.login_tty",
-        "closerange",
-        "add_dll",
-        "copy_file_range",
-        "register_at_fork",
-        "preadv",
-        "pwritev",
-    )
-    assert [name for name in newer if name in text] == []
-    assert not re.search(r"\bf[\"'][^\"']*=\}", text)
-
-
-def test_the_starter_loads_nothing_that_is_slow_to_load():
-    code = f"import sys; exec(open({str(STARTER)!r}).read(), {{'__name__': 'starter'}}); print(*sys.modules)"
-    result = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
-    loaded = set(result.stdout.split())
-    assert "_socket" in loaded
-    assert loaded & {"json", "re", "enum", "socket", "signal", "subprocess", "random", "threading", "ssl"} == set()

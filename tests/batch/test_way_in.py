@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import runpy
 import select
 import signal
 import socket
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.way_in import ATTEMPT, STARTER, Node, drain, echo
+from batch.starter import addresses
+from tests.batch.way_in import ATTEMPT, Node, drain, echo
 
 ALL_OF_IT = 65_536_000  # more than the kernel's buffers of both connections take; the app waits for as much
 
@@ -248,20 +248,17 @@ def test_the_nodes_own_name_gives_the_address(node):
     ],
 )
 def test_an_address_that_every_machine_has_is_taken_last(known, towards, chosen, monkeypatch):
-    starter = runpy.run_path(str(STARTER), run_name="starter")
-    choose = starter["listen_on_node"]
-    monkeypatch.setitem(choose.__globals__, "addresses_of", lambda host: known if host == os.uname().nodename else [])
-    monkeypatch.setitem(choose.__globals__, "source_towards", lambda url: towards)
-    listener = choose("", ["https://hub.example.org/"])
+    monkeypatch.setattr(addresses, "addresses_of", lambda host: known if host == os.uname().nodename else [])
+    monkeypatch.setattr(addresses, "source_towards", lambda url: towards)
+    listener = addresses.listen_on_node("", ["https://hub.example.org/"])
     assert listener.getsockname()[0] == chosen
     listener.close()
 
 
 def test_the_way_to_the_hub_has_an_address():
-    starter = runpy.run_path(str(STARTER), run_name="starter")
     for url in ("https://127.0.0.1:8443/x", "http://localhost/x"):
-        assert starter["source_towards"](url) == "127.0.0.1"
-    assert starter["source_towards"]("https://no-such-name.invalid/") == ""
+        assert addresses.source_towards(url) == "127.0.0.1"
+    assert addresses.source_towards("https://no-such-name.invalid/") == ""
 
 
 def test_the_starter_says_that_it_runs_and_says_ready_again_and_again(node):

@@ -12,12 +12,13 @@ import tempfile
 from pathlib import Path
 
 from batch.authority import Authority, ensure
+from batch.bundle import starter_source
 from batch.contract import Passport
 from state.config.tables import Config, GatewayConfig
 from tests.batch.apps import Hub
 
-STARTER = Path(__file__).parents[2] / "batch" / "starter.py"
-PYTHON = "/usr/bin/python3"  # readable by every user of the machine
+PYTHON = os.environ.get("TOWPATH_TEST_NODE_PYTHON", "/usr/bin/python3")
+"""What nodes run the starter with: readable by every user of the machine; 3.6 or newer."""
 # Looked for in the machine's processes and files: nobody else's may be the same.
 ATTEMPT, OTHER = secrets.token_hex(16), secrets.token_hex(16)
 TOKEN, SECRET = f"report-token-{secrets.token_hex(8)}", f"app-secret-{secrets.token_hex(8)}"
@@ -84,7 +85,7 @@ class Node:
         self.home = self.root / "home"
         self.home.mkdir(mode=0o755)
         self.program = self.root / "starter.py"
-        shutil.copy(STARTER, self.program)
+        self.program.write_text(starter_source())
         self.program.chmod(0o644)
         if uid:
             os.chown(self.home, uid, uid)

@@ -4,6 +4,8 @@ Owns: that process and its socket. Refuses to know jobs and folders. The protoco
 `batch.launchers.local.forkserver`.
 """
 
+import hashlib
+import marshal
 import os
 import py_compile
 import signal
@@ -13,6 +15,8 @@ import threading
 import weakref
 from pathlib import Path
 from typing import Final
+
+from batch.bundle import assemble, starter_modules, starter_source
 
 FORKSERVER: Final = Path(__file__).with_name("forkserver.py")
 LINE_FD: Final = 3
@@ -26,10 +30,27 @@ class ForkLostError(Exception):
 
 
 def compiled(source: Path, folder: Path) -> str:
-    """A program as bytecode of this interpreter, kept in the folder: compiling the starter anew costs 8 ms."""
+    """The path of a program as bytecode of this interpreter, kept in the folder."""
     target = folder / f"{source.stem}-{sys.implementation.cache_tag}-{source.stat().st_mtime_ns}.pyc"
     if not target.exists():
         py_compile.compile(str(source), cfile=str(target), doraise=True)
+    return str(target)
+
+
+def compiled_starter(folder: Path) -> str:
+    """The path of the starter as bytecode, kept in the folder: compiling it for every fork server costs 8 ms.
+
+    The file is what `marshal` makes of (code that finds modules, module's name -> its marshalled code).
+    """
+    modules = starter_modules()
+    digest = hashlib.sha256(starter_source().encode()).hexdigest()[:16]
+    target = folder / f"starter-{sys.implementation.cache_tag}-{digest}.marshal"
+    if not target.exists():
+        finder = compile(assemble({}), "towpath-starter", "exec")
+        codes = {name: marshal.dumps(compile(text, name, "exec")) for name, text in modules.items()}
+        temporary = target.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(marshal.dumps((finder, codes)))
+        temporary.replace(target)
     return str(target)
 
 

@@ -3,13 +3,13 @@
 Owns: the forks. Refuses to know jobs: it gets three descriptors and never reads from them, so that it holds no secret,
 not even for a moment. A fork costs a millisecond where an interpreter of its own costs 20 of CPU (docs/launchers.md).
 
-Run by `batch.launchers.local.forks` as `python -I -S forkserver.pyc STARTER.pyc`, with one end of a SOCK_SEQPACKET pair
-as descriptor 3. A request is one byte with the descriptors of stdin (the specification), of the log and of the job's
-lock; the answer is `PID START`, or `!ERRNO`. It ends when the other end is closed. What it forked is in sessions of
-their own and goes on: they become init's.
+Run by `batch.launchers.local.forks` as `python -I -S forkserver.pyc STARTER.marshal`, with one end of a
+SOCK_SEQPACKET pair as descriptor 3. A request is one byte with the descriptors of stdin (the specification), of the
+log and of the job's lock; the answer is `PID START`, or `!ERRNO`. It ends when the other end is closed. What it forked
+is in sessions of their own and goes on: they become init's.
 """
 
-import _signal  # type: ignore[import-not-found]  # signal itself would bring enum
+import _signal  # signal itself would bring enum
 import _socket
 import array
 import errno
@@ -17,50 +17,61 @@ import gc
 import marshal
 import os
 import sys
-from types import ModuleType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from batch.starter.starter import Starter
 
 LINE = 3  # where the line is here, and the lock in a job
-HEADER = 16  # bytes of a .pyc before its code (PEP 552)
 DESCRIPTORS = 3
 DEFAULTS = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGPIPE)
 
 
-def program(path: str) -> ModuleType:
-    """The starter as a module: read once, for all jobs."""
-    with open(path, "rb") as file:  # noqa: PTH123  (no pathlib in here: it is paid for by every fork)
-        code = marshal.loads(file.read()[HEADER:])  # noqa: S302  (compiled by the launcher, in a private folder)
-    starter = ModuleType("starter")
-    exec(code, starter.__dict__)  # noqa: S102  (the same)
-    starter.loads(starter.dumps({"warm": True}))  # their imports, before the forks
-    return starter
+class Bytecode(dict[str, bytes]):
+    """The modules' code, unmarshalled when it is asked for: not every job needs every module."""
+
+    def __getitem__(self, name: str) -> "CodeType":  # type: ignore[override]
+        return marshal.loads(super().__getitem__(name))  # type: ignore[no-any-return]  # noqa: S302  (as below)
 
 
-def forked(starter: ModuleType) -> type:
+def load(path: str) -> None:
+    """Make the starter's modules importable, from their bytecode, and import what every job needs."""
+    with open(path, "rb") as file:  # noqa: PTH123  (no pathlib in here: every fork pays for it)
+        finder, codes = marshal.loads(file.read())  # noqa: S302  (written by the launcher, in a private folder)
+    names: dict[str, object] = {"__name__": "starter"}
+    exec(finder, names)  # noqa: S102  (the same)
+    names["TEXTS"] = Bytecode(codes)
+    from batch.starter.json_text import dumps, loads  # noqa: PLC0415  (importable from here on)
+
+    loads(dumps({"warm": True}))  # their imports, before the forks
+
+
+def forked() -> "type[Starter]":
     """The starter as it is in a fork: on the hub's Python, which has more than the oldest that it must run on."""
-    defaults = [getattr(_signal, name) for name in starter.SIGNALS]
+    from batch.starter.app import SIGNALS, App  # noqa: PLC0415
+    from batch.starter.starter import Starter  # noqa: PLC0415
 
-    class Forked(starter.Starter):  # type: ignore[misc, name-defined]
-        def note_job(self) -> None:
-            if self.app:  # the launcher has written down who we are
-                super().note_job()
+    defaults = [getattr(_signal, name) for name in SIGNALS]
 
-        def execute(self, command: list[str], environment: dict[str, str]) -> str:
-            """By vfork: no page of ours is copied, or faulted in anew afterwards."""
+    class ForkedApp(App):
+        def execute(self, command: list[str], environment: dict[str, str], directory: str, log: int) -> str:
+            """Start the app by vfork: no page of ours is copied, or faulted in anew afterwards."""
             paths = [command[0]]
             if "/" not in command[0]:
                 paths = [f"{part or '.'}/{command[0]}" for part in environment.get("PATH", os.defpath).split(":")]
-            output = [(os.POSIX_SPAWN_DUP2, self.log, 1), (os.POSIX_SPAWN_DUP2, self.log, 2)]
-            directory = self.spec.get("directory") or "/"
+            output = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
             number = errno.ENOENT
             try:
                 os.chdir(directory)
                 for path in paths:
                     try:
-                        self.app = os.posix_spawn(
+                        self.pid = os.posix_spawn(
                             path, command, environment,
                             file_actions=output, setsid=True, setsigmask=[], setsigdef=defaults,
                         )  # fmt: skip
-                    except OSError as error:  # as execvp(3): the one that is not for us counts, not the ones not there
+                    except OSError as error:  # as execvp(3): what is not there or no folder counts least
                         if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
                             number = error.errno or number
                     else:
@@ -72,7 +83,14 @@ def forked(starter: ModuleType) -> type:
             self.exit_code = 127
             return f"{command[0]}: {os.strerror(number)}"
 
-    return Forked
+    class ForkedStarter(Starter):
+        app_class = ForkedApp
+
+        def note_job(self) -> None:
+            if self.app.pid:  # the launcher has written down who we are
+                super().note_job()
+
+    return ForkedStarter
 
 
 def reap(number: int = 0, frame: object = None) -> None:  # noqa: ARG001  (a signal handler)
@@ -84,8 +102,8 @@ def reap(number: int = 0, frame: object = None) -> None:  # noqa: ARG001  (a sig
         pass
 
 
-def job(starter: ModuleType, kind: type, descriptors: list[int]) -> int:
-    """In the child: what `posix_spawn` of the starter would have set up, and then the starter."""
+def prepare(descriptors: list[int]) -> None:
+    """In the child: what `posix_spawn` of the starter would have set up."""
     os.setsid()
     for number in DEFAULTS:
         _signal.signal(number, _signal.SIG_DFL)
@@ -95,12 +113,14 @@ def job(starter: ModuleType, kind: type, descriptors: list[int]) -> int:
         os.dup2(source, target)
     for number in descriptors:
         os.close(number)
-    return int(starter.main(["starter"], kind))
 
 
-def serve(line: _socket.socket, starter: ModuleType) -> None:
+def serve(line: _socket.socket) -> None:
     """Fork for each request until the other end is closed."""
-    kind = forked(starter)
+    from batch.starter.main import main  # noqa: PLC0415  (importable since `load`)
+    from batch.starter.processes import start_time  # noqa: PLC0415
+
+    starter = forked()
     room = _socket.CMSG_SPACE(DESCRIPTORS * 4)
     _signal.signal(_signal.SIGCHLD, reap)
     gc.collect()
@@ -122,12 +142,13 @@ def serve(line: _socket.socket, starter: ModuleType) -> None:
             if pid == 0:
                 code = 1
                 try:
-                    code = job(starter, kind, descriptors.tolist())
+                    prepare(descriptors.tolist())
+                    code = main(["starter"], starter)
                 except BaseException:  # noqa: BLE001  (the job's log shall have it)
                     sys.excepthook(*sys.exc_info())
                 finally:
                     os._exit(code)
-            answer = b"%d %d" % (pid, starter.start_time(pid))
+            answer = b"%d %d" % (pid, start_time(pid))
         for number in descriptors:
             os.close(number)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
@@ -139,4 +160,5 @@ def serve(line: _socket.socket, starter: ModuleType) -> None:
 
 if __name__ == "__main__":
     os.closerange(LINE + 1, os.sysconf("SC_OPEN_MAX"))  # what the hub was started with is not the jobs' to keep open
-    serve(_socket.socket(fileno=LINE), program(sys.argv[1]))
+    load(sys.argv[1])
+    serve(_socket.socket(fileno=LINE))

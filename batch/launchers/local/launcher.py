@@ -27,12 +27,11 @@ import msgspec
 
 from batch.contract import JobSpec, JobView, LauncherError, Offer, starter_spec
 from batch.launchers.local.folder import JobFolder, Processes, boot_id, is_alive, native_id, try_lock
-from batch.launchers.local.forks import ForkLostError, Forks, compiled
+from batch.launchers.local.forks import ForkLostError, Forks, compiled_starter
 from state.config.tables import ClusterConfig
 from state.offer.catalog import Catalog
 from state.records.models import JobRef
 
-STARTER: Final = Path(__file__).parents[2] / "starter.py"
 LOCK_FD: Final = 3
 END_PATIENCE: Final = 3.0
 """Seconds for which a starter reports an end: its word is read from the folder anyway."""
@@ -168,7 +167,7 @@ class LocalLauncher:
 
     def _compiled(self) -> str:
         if not self._starter:
-            self._starter = compiled(STARTER, self._jobs)
+            self._starter = compiled_starter(self._jobs)
         return self._starter
 
     def _private(self, path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final, cast
 
 from batch.authority import seal_key
+from batch.bundle import starter_source
 from batch.contract import LauncherError
-from batch.launchers.local.launcher import STARTER
 from batch.launchers.slurm import grammar
 from batch.launchers.slurm.client import Client
 from batch.launchers.slurm.gather import Gatherer
@@ -40,7 +40,7 @@ def open_slurm(cluster: ClusterConfig, data_dir: Path) -> SlurmLauncher:
         cluster.slurm,
         client,
         key=seal_key(data_dir),
-        starter=STARTER.read_text(),
+        starter=starter_source(),
         offer=Gatherer(cluster.name, client.source()).gather,
     )
 

@@ -72,7 +72,7 @@ class SlurmLauncher:
         offer: Callable[[], Awaitable[Offer]],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`key`: of the records' seal. `starter`: the text of batch/starter.py. `offer` gathers the catalog."""
+        """`key`: of the records' seal. `starter`: its text, of `batch.bundle`. `offer` gathers the catalog."""
         self._cluster = cluster
         self._config = config
         self._client = client

@@ -73,7 +73,7 @@ def batch(
     node_folder: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Batch:
-    """The job of this attempt. `comment`: user, server and the sealed record; `starter`: the text of batch/starter.py.
+    """The job of this attempt. `comment`: user, server and the sealed record; `starter`: its text, of `batch.bundle`.
 
     `environment` is added to what login(1) would set. Raises LauncherError for a value that cannot be in a script.
     """

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batch.bundle import starter_source
 from batch.contract import JobSpec
-from batch.launchers.local.launcher import STARTER
 from batch.launchers.slurm.client import Client
 from batch.launchers.slurm.factory import open_client
 from batch.launchers.slurm.gather import Gatherer
@@ -72,7 +72,7 @@ def slurm_maker(
     def make() -> SlurmLauncher:
         client = (speaks or open_client)(config)
         offer = Gatherer("slurm", client.source()).gather
-        return SlurmLauncher("slurm", config, client, key=key, starter=STARTER.read_text(), offer=offer)
+        return SlurmLauncher("slurm", config, client, key=key, starter=starter_source(), offer=offer)
 
     return make
 

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from batch.bundle import starter_source
 from batch.contract import LauncherError, Passport, Resources, Setup
-from batch.launchers.local.launcher import STARTER
 from batch.launchers.slurm import grammar
 from batch.launchers.slurm.script import Batch, batch, resource_options, walltime
 from tests.batch.launchers.slurm.making import ALICE, job, record
@@ -237,7 +237,7 @@ def test_a_script_that_is_too_long_for_slurm_is_refused():
 
 
 def test_the_real_starter_can_be_in_a_script():
-    text = made(starter=STARTER.read_text()).text
+    text = made(starter=starter_source()).text
     assert subprocess.run(["/bin/bash", "-n"], input=text, text=True).returncode == 0
 
 

@@ -1,0 +1,113 @@
+"""The app's process: started in a session of its own, signalled, reaped, ended."""
+
+import _signal
+import os
+import time
+
+from batch.starter.files import read_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGCHLD", "SIGPIPE", "SIGXFSZ")
+"""The app finds these at their defaults."""
+
+
+class App:
+    """One app. Its pid is also its session and its process group."""
+
+    def __init__(self, grace: float) -> None:
+        """`grace`: seconds between the request to end and SIGKILL."""
+        self.grace = grace
+        self.pid = 0  # 0: it was not started
+        self.exit_code: "int | None" = None
+        self.stop_signal = 0
+        self.stop_since: "float | None" = None
+        self.killed = False
+
+    def execute(self, command: "list[str]", environment: "dict[str, str]", directory: str, log: int) -> str:
+        """Fork and exec, with the log as output and nothing else of ours; `""`, or why it could not be executed."""
+        null = os.open(os.devnull, os.O_RDONLY)
+        failure, report = os.pipe()  # closed by the exec; else it says why there was none
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _signal.set_wakeup_fd(-1)
+                for name in SIGNALS:
+                    _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
+                os.setsid()
+                os.dup2(null, 0)
+                os.dup2(log, 1)
+                os.dup2(log, 2)
+                os.chdir(directory)
+                os.execvpe(command[0], command, environment)
+            except BaseException as error:
+                why = "%s: %s" % (command[0], getattr(error, "strerror", None) or error)
+                os.write(report, why.encode("utf-8", "replace"))
+            finally:
+                os._exit(127)
+        self.pid = pid
+        os.close(null)
+        os.close(report)
+        why = read_all(failure).decode("utf-8", "replace")
+        os.close(failure)
+        return why
+
+    def signal(self, number: int) -> None:
+        """Signal the app's process group, if the app has not ended."""
+        if self.pid and self.exit_code is None:
+            try:
+                os.killpg(self.pid, number)
+            except OSError:
+                pass
+
+    def begin_stop(self, number: int) -> None:
+        """Ask the app to end; `reap` kills it after the grace."""
+        self.stop_signal = number
+        if self.stop_since is None:
+            self.stop_since = time.monotonic()
+        self.signal(number)
+
+    def reap(self) -> "int | None":
+        """The app's exit code, once it has ended (128 + signal where one ended it). Kills it after the grace."""
+        if self.exit_code is None and self.pid:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.exit_code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            elif self.stop_since is not None and not self.killed:
+                waited = time.monotonic() - self.stop_since
+                if waited > self.grace:
+                    self.killed = True
+                    self.signal(_signal.SIGKILL)
+                elif self.stop_signal == _signal.SIGINT and waited > self.grace / 2:
+                    self.stop_signal = _signal.SIGTERM
+                    self.signal(_signal.SIGTERM)
+        return self.exit_code
+
+    def end(self, sleep: "Callable[[float], None]") -> None:
+        """End an app that did not come up: asked first, then killed after the grace."""
+        if not self.pid:
+            return
+        if self.reap() is None:
+            if self.stop_since is None:
+                self.stop_since = time.monotonic()
+                self.signal(_signal.SIGTERM)
+            while self.reap() is None:
+                sleep(0.1)
+        self.sweep()
+        if not self.stop_signal:
+            self.stop_since = None
+            self.killed = False
+
+    def forget(self) -> None:
+        """Be ready for another start, after `end`."""
+        self.pid = 0
+        self.exit_code = None
+
+    def sweep(self) -> None:
+        """Kill what is left in the app's process group after its end."""
+        try:
+            os.killpg(self.pid, _signal.SIGKILL)
+        except OSError:
+            pass

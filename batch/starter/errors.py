@@ -1,0 +1,9 @@
+"""The error that ends a start."""
+
+
+class StartError(Exception):
+    """The app was not started, or did not come up. `code` is for programs, the text for the user."""
+
+    def __init__(self, code: str, message: str) -> None:
+        Exception.__init__(self, message)
+        self.code = code

@@ -1,0 +1,97 @@
+"""The reports to the hub: what each says, and how it is sent (docs/architecture.md has the protocol)."""
+
+import os
+import time
+
+from batch.starter.hub_client import post
+from batch.starter.json_text import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FIRST_RETRY = 0.25
+LONGEST_RETRY = 30.0
+STOP_STATUSES = ("404", "409")
+REPEAT_JITTER = 0.2
+NO_LIMIT = 364 * 86400  # Slurm says of a job without a time limit that it ends a year after its start
+
+HEARD, UNHEARD, STOP = range(3)
+"""What came of a report: it need not be sent again; it must be; the hub wants the app to end."""
+
+
+def jittered(seconds: float) -> float:
+    """About so many, so that a thousand jobs do not report at the same moment."""
+    return seconds * (1 + REPEAT_JITTER * (os.urandom(1)[0] / 127.5 - 1))
+
+
+class Reporter:
+    """Builds and sends the reports of one job."""
+
+    def __init__(self, spec: "dict[str, Any]") -> None:
+        self.spec = spec
+        self.began = time.time()
+        self.retry = FIRST_RETRY
+        self.authority: str = (spec.get("passport") or {}).get("authority", "")
+
+    def build(self, kind: str, more: "dict[str, Any]") -> str:
+        """The JSON text of a report."""
+        spec = self.spec
+        report = {
+            "user": spec["user"], "server": spec["server"], "attempt": spec["attempt"], "kind": kind,
+            "time": time.time(),
+        }  # fmt: skip
+        restart = os.environ.get("SLURM_RESTART_COUNT", "")
+        if restart.isdigit() and restart != "0":
+            report["restart"] = int(restart)
+        report.update(more)
+        return dumps(report)
+
+    def running(self) -> str:
+        """The report that the job runs, and where."""
+        more = {
+            "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
+            "native_id": os.environ.get("SLURM_JOB_ID", ""),
+        }
+        more.update(self.end_time())
+        return self.build("running", more)
+
+    def end_time(self) -> "dict[str, Any]":
+        """When the scheduler will end the job: as newer Slurm tells it, or by the time limit that was requested."""
+        told = os.environ.get("SLURM_JOB_END_TIME", "")
+        if told.isdigit():
+            return {"ends": int(told)} if int(told) < self.began + NO_LIMIT else {}
+        limit = self.spec.get("walltime") or 0
+        return {"ends": int(self.began + limit)} if limit else {}
+
+    def seconds_left(self) -> int:
+        """About how long the job may go on, when the scheduler has warned of the end."""
+        end = os.environ.get("SLURM_JOB_END_TIME", "")
+        return max(0, int(end) - int(time.time()) if end.isdigit() else self.spec.get("warning_seconds") or 0)
+
+    def send(self, report: str) -> int:
+        """Try the hub's addresses once: HEARD, UNHEARD or STOP."""
+        for url in self.spec["hub_urls"]:
+            if url[:8] != "https://" and not self.spec.get("plain_reports", True):
+                continue  # everybody on the way could read the token
+            try:
+                status, body = post(url, self.spec["report_token"], report, self.authority)
+            except (OSError, ValueError):
+                continue
+            if status[:1] == "2":
+                return HEARD
+            if status in STOP_STATUSES and b'"stop":true' in b"".join(body.split()):
+                return STOP
+            if status == "409":
+                return HEARD
+        return UNHEARD
+
+    def reset_back_off(self) -> None:
+        """Begin again with short pauses."""
+        self.retry = FIRST_RETRY
+
+    def back_off(self) -> float:
+        """The next pause in seconds: doubled each time, with jitter."""
+        pause = self.retry * (0.5 + os.urandom(1)[0] / 255.0)
+        self.retry = min(self.retry * 2, LONGEST_RETRY)
+        return pause

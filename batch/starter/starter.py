@@ -1,0 +1,280 @@
+"""One app from the folder to its end: start it, wait until it answers, report, watch it, report the end."""
+
+import _signal
+import os
+import time
+
+from batch.starter.app import App
+from batch.starter.app_log import MAX_BYTES, AppLog
+from batch.starter.command import SETUP_FAILURE, environment_for, fill_in, wants_socket
+from batch.starter.errors import StartError
+from batch.starter.hub_client import tls_context
+from batch.starter.job_folder import JobFolder
+from batch.starter.ports import free_port, is_listener_ours, is_taken
+from batch.starter.probe import answers
+from batch.starter.reporter import STOP, UNHEARD, Reporter, jittered
+from batch.starter.wakeup import Wakeup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from batch.starter.way_in import WayIn
+
+FIRST_PROBE = 0.01  # seconds; an app that is quick is seen quickly
+LONGEST_PROBE = 0.1
+PORT_TRIES = 3
+LOOK_SECONDS = 15.0
+FAST_LOOK_SECONDS = 2.0
+
+
+class Starter:
+    """See the module."""
+
+    app_class = App
+
+    def __init__(self, spec: "dict[str, Any]") -> None:
+        self.spec = spec
+        self.folder = JobFolder(spec["folder"], spec["attempt"])
+        self.wakeup = Wakeup()
+        self.app = self.app_class(spec["grace"])
+        self.log = AppLog(spec.get("log_cap", MAX_BYTES))
+        self.reporter = Reporter(spec)
+        self.endpoint: "dict[str, Any]" = {}  # the app's own
+        self.way_in: "WayIn | None" = None
+        self.messenger = 0
+        self.warned = False
+        self.hub_said_stop = False
+
+    # --- the sequence
+
+    def run(self) -> int:
+        """Start, report, wait, report the end; the exit code of the job."""
+        try:
+            return self.carry_out()
+        finally:
+            self.folder.tidy_up()
+
+    def carry_out(self) -> int:
+        """The sequence, without the tidying up."""
+        self.wakeup.take_signals(self.on_end_signal, self.on_warning)
+        try:
+            self.folder.make()
+            self.note_job()
+            self.log.open(self.folder.path)
+            if os.environ.get(SETUP_FAILURE):
+                raise StartError("setup", os.environ[SETUP_FAILURE])
+            self.come_up()
+            if self.spec.get("passport") and self.way_in is None:
+                self.open_way_in()
+        except StartError as error:
+            self.app.end(self.sleep)
+            if self.app.stop_signal:
+                self.report_end("ended", "", "The job was cancelled before the app answered.")
+            else:
+                self.report_end("failed", error.code, str(error))
+            return self.app.exit_code or 1
+        except OSError as error:
+            self.app.end(self.sleep)
+            self.report_end("failed", "folder", "The job's folder cannot be used: %s." % error)
+            return 1
+        self.stand_by()
+        self.report_end("ended", "", "")
+        if self.way_in is not None:
+            self.way_in.close()
+        return self.app.exit_code or 0
+
+    def come_up(self) -> None:
+        """Start the app and wait until it answers. A port that another process took first is given up for another."""
+        for _ in range(PORT_TRIES):
+            self.launch(self.choose_endpoint())
+            if self.spec.get("repeat") and not self.messenger:
+                self.send_running()
+            if self.spec.get("passport"):
+                tls_context(self.reporter.authority)  # loads ssl, while the app loads what it needs
+                if self.endpoint["kind"] == "unix" and self.way_in is None:  # a port may yet be given up
+                    self.open_way_in()
+            if self.wait_until_it_answers():
+                return
+            self.app.end(self.sleep)
+            self.app.forget()
+        raise StartError("port", "Other programs took each of the ports that were picked for the app.")
+
+    def choose_endpoint(self) -> "list[str]":
+        """Choose where the app listens; its command."""
+        command = self.spec["command"]
+        if wants_socket(command):
+            self.endpoint = {"kind": "unix", "path": self.folder.socket_path()}
+        else:
+            self.endpoint = {"kind": "tcp", "host": "127.0.0.1", "port": free_port()}
+        return fill_in(command, self.endpoint.get("path", ""), self.endpoint.get("port", 0))
+
+    def launch(self, command: "list[str]") -> None:
+        """Start the app. Raises StartError."""
+        if self.app.stop_signal:
+            raise StartError("stopped", "The job was cancelled before the app was started.")
+        environment = environment_for(self.spec, self.endpoint)
+        why = self.app.execute(command, environment, self.spec.get("directory") or "/", self.log.fd)
+        if why:
+            self.app.end(self.sleep)
+            raise StartError("command", "The app cannot be started: %s." % why)
+        self.note_job()
+        if self.app.stop_signal:
+            self.app.signal(self.app.stop_signal)
+
+    def wait_until_it_answers(self) -> bool:
+        """True: it answers. False: the port was lost. Raises StartError when it ends, is too slow, or is to stop."""
+        limit = time.monotonic() + self.spec["start_window"]
+        pause = FIRST_PROBE
+        while True:
+            self.sleep(pause)
+            if self.app.exit_code is not None and not self.app.stop_signal:
+                if self.endpoint["kind"] == "tcp" and is_taken(self.endpoint["port"]):
+                    return False
+                raise StartError("exited", "The app ended with exit code %d before it answered." % self.app.exit_code)
+            if self.app.stop_signal:
+                raise StartError("stopped", "The job was cancelled before the app answered.")
+            if answers(self.endpoint, self.spec["base_path"]) and self.app.reap() is None:
+                if self.endpoint["kind"] == "tcp" and not is_listener_ours(self.endpoint["port"]):
+                    return False
+                if self.endpoint["kind"] == "unix":
+                    os.chmod(self.endpoint["path"], 0o600)
+                return True
+            if time.monotonic() > limit:
+                raise StartError("no-answer", "The app did not answer within %d seconds." % self.spec["start_window"])
+            pause = min(pause * 1.5, LONGEST_PROBE)
+
+    def stand_by(self) -> None:
+        """Watch the app until it ends.
+
+        Meanwhile report ready until that is heard (and again and again, where that is wanted), pass warnings on, and
+        keep the log within its size.
+        """
+        more = {"endpoint": self.way_in.endpoint if self.way_in else self.endpoint}
+        more.update(self.reporter.end_time())
+        ready = self.reporter.build("ready", more)
+        self.write_report(ready)
+        unsent = [ready]
+        repeat = self.spec.get("repeat") or 0
+        next_send = 0.0
+        next_look = time.monotonic() + FAST_LOOK_SECONDS
+        while self.app.reap() is None:
+            now = time.monotonic()
+            if self.warned:
+                unsent.append(self.warn())
+                next_send = 0.0
+            self.look_after_helpers(now)
+            if unsent and now >= next_send:
+                if self.send(unsent[0]):
+                    del unsent[0]
+                    self.reporter.reset_back_off()
+                    next_send = 0.0 if unsent else time.monotonic() + jittered(repeat)
+                else:
+                    next_send = time.monotonic() + self.reporter.back_off()
+                continue
+            if repeat and now >= next_send:
+                unsent.append(ready)
+                continue
+            if now >= next_look:
+                next_look = now + (FAST_LOOK_SECONDS if self.log.cap() else LOOK_SECONDS)
+            times = [next_look, next_send] if unsent or repeat else [next_look]
+            if self.way_in is not None and self.way_in.restart_at:
+                times.append(self.way_in.restart_at)
+            self.sleep(max(0.0, min(times) - now))
+        self.app.sweep()
+
+    # --- reports
+
+    def send(self, report: str) -> bool:
+        """Whether the report need not be sent again; does what the hub answers."""
+        answer = self.reporter.send(report)
+        if answer == STOP:
+            self.hub_said_stop = True
+            self.app.begin_stop(_signal.SIGTERM)
+        return answer != UNHEARD
+
+    def report_end(self, kind: str, code: str, message: str) -> None:
+        """Write the end down, and report it for as long as the job may be held for that."""
+        secrets = [self.spec["report_token"], *self.spec.get("secrets", [])]
+        more = {"exit_code": self.app.exit_code, "log_tail": self.log.tail(secrets)}
+        if self.app.stop_signal and not self.hub_said_stop:
+            more["told"] = True  # by the scheduler: it may mean to run the job again, and knows why
+        if code:
+            more["code"] = code
+        if message:
+            more["message"] = message[:900]
+        report = self.reporter.build(kind, more)
+        self.write_report(report)
+        self.reporter.reset_back_off()
+        limit = time.monotonic() + self.spec.get("end_patience", 20)
+        while not self.send(report):
+            pause = self.reporter.back_off()
+            if time.monotonic() + pause > limit:
+                return
+            self.sleep(pause)
+
+    def send_running(self) -> None:
+        """Report that the job runs, once and from a process of its own: a slow hub must not delay the app."""
+        report = self.reporter.running()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.wakeup.leave_signals()
+                self.app.pid = 0  # which is not ours to end, whatever the hub answers
+                self.send(report)
+            finally:
+                os._exit(0)
+        self.messenger = pid
+
+    def write_report(self, report: str) -> None:
+        """Keep the report in the folder."""
+        try:
+            self.folder.write_report(report)
+        except OSError as error:  # the hub gets it all the same
+            self.log.note("The report cannot be written: %s" % error)
+
+    def note_job(self) -> None:
+        """Write down who runs the job."""
+        self.folder.note_job(self.app.pid)
+
+    def warn(self) -> str:
+        """The time limit is near: tell the log, the app where it wants to know, and the hub (the report)."""
+        self.warned = False
+        seconds = self.reporter.seconds_left()
+        self.log.note("The job's time is over in about %d seconds." % seconds)
+        number = getattr(_signal, "SIG" + (self.spec.get("warning_signal") or ""), None)
+        if number:
+            self.app.signal(number)
+        return self.reporter.build("warning", {"seconds": seconds})
+
+    # --- helpers and signals
+
+    def open_way_in(self) -> None:
+        """Listen for the gateway on the node's own address. Raises StartError."""
+        from batch.starter.way_in import WayIn
+
+        way_in = WayIn(self.spec, self.log.note, self.wakeup.leave_signals)
+        way_in.open(self.endpoint)
+        self.way_in = way_in
+
+    def look_after_helpers(self, now: float) -> None:
+        """Reap our other children."""
+        if self.messenger > 0 and os.waitpid(self.messenger, os.WNOHANG)[0]:
+            self.messenger = -1
+        if self.way_in is not None:
+            self.way_in.look(now)
+
+    def on_end_signal(self, number: int, frame: "Any") -> None:
+        """The job is to end: so is the app."""
+        self.app.begin_stop(_signal.SIGTERM if number == _signal.SIGHUP else number)
+
+    def on_warning(self, number: int, frame: "Any") -> None:
+        """The scheduler says that the time limit is near."""
+        self.warned = True
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for a signal or the time; a signal is taken note of and the app reaped."""
+        if self.app.stop_since is not None and not self.app.killed:
+            seconds = min(seconds, 0.2)
+        self.wakeup.wait(seconds)
+        self.app.reap()

@@ -1,0 +1,43 @@
+"""Waiting for the time or a signal, whichever comes first."""
+
+import _signal
+import os
+import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+
+class Wakeup:
+    """A pipe to which the interpreter writes a byte for every signal that has a handler."""
+
+    def __init__(self) -> None:
+        self.read, self.write = os.pipe()
+        os.set_blocking(self.read, False)
+        os.set_blocking(self.write, False)
+
+    def take_signals(self, on_end: "Callable[[int, Any], None]", on_warning: "Callable[[int, Any], None]") -> None:
+        """Handle the signals that a scheduler or a user sends, and the end of children."""
+        _signal.set_wakeup_fd(self.write)
+        for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
+            _signal.signal(number, on_end)
+        _signal.signal(_signal.SIGUSR1, on_warning)
+        _signal.signal(_signal.SIGCHLD, lambda number, frame: None)
+
+    def leave_signals(self) -> None:
+        """In a child of ours that is not the app: signals of the scheduler's to the whole job are not for it."""
+        _signal.set_wakeup_fd(-1)
+        os.close(self.read)
+        os.close(self.write)
+        for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
+            _signal.signal(getattr(_signal, name), _signal.SIG_IGN)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until a signal comes, or for that long."""
+        try:
+            select.select([self.read], [], [], seconds)
+            os.read(self.read, 512)
+        except OSError:
+            pass
