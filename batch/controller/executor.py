@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from msgspec.structs import replace
 
 from batch.contract import LauncherError, Passport
-from batch.controller.reconcile import Action, Adopt, Cancel, DropRoute, PublishRoute, Save, Settle, Submit
+from batch.controller.reconcile import Action, Adopt, Cancel, DropRoute, PublishRoute, Remove, Save, Settle, Submit
 from batch.controller.watcher import ClusterWatch
 from batch.jobs.hub_app import app_token
 from batch.jobs.job_builder import job_spec, with_secrets
@@ -77,28 +77,32 @@ class Hands:
     async def act(self, server: Server | None, actions: list[Action]) -> bool:
         """Do them in order; False: come back later. Raises StateUnavailableError, FencedError, ConflictError."""
         for action in actions:
-            done = True
-            match action:
-                case Submit():
-                    assert server is not None  # only a record is submitted
-                    done = await self._submit(server)
-                case Cancel():
-                    done = await self._cancel(action)
-                case Save(server=record, message=message):
-                    await self._save(record, message)
-                    self._fault("after-save")
-                case PublishRoute(server=record):
-                    await self.publish(record)
-                case DropRoute(server=record):
-                    await self._store.feed.drop_route(self._prefix(record), attempt=record.attempt)
-                case Adopt(server=record, message=message):
-                    await self._adopt(record, message)
-                case Settle():
-                    assert server is not None  # only a record is settled
-                    await self._end_tokens(server)
-                    self.settled.add(server_key(server.user, server.name))
-            if not done:
+            if not await self._do(server, action):
                 return False
+        return True
+
+    async def _do(self, server: Server | None, action: Action) -> bool:
+        match action:
+            case Submit():
+                assert server is not None  # only a record is submitted
+                return await self._submit(server)
+            case Cancel():
+                return await self._cancel(action)
+            case Save(server=record, message=message):
+                await self._save(record, message)
+                self._fault("after-save")
+            case PublishRoute(server=record):
+                await self.publish(record)
+            case DropRoute(server=record):
+                await self._store.feed.drop_route(self._prefix(record), attempt=record.attempt)
+            case Adopt(server=record, message=message):
+                await self._adopt(record, message)
+            case Settle():
+                assert server is not None  # only a record is settled
+                await self._end_tokens(server)
+                self.settled.add(server_key(server.user, server.name))
+            case Remove(server=record):
+                await self._remove(record)
         return True
 
     async def _adopt(self, record: Server, message: str) -> None:
@@ -196,12 +200,15 @@ class Hands:
                 return
 
     async def _end_tokens(self, server: Server) -> None:
-        """The app is gone, and so are its API tokens: one for each time that this attempt was submitted."""
-        profile = self._config.profile_named(server.profile)
-        if server.token_hash or (profile is not None and profile.app == "jupyterhub"):
-            for token in await self._store.tokens.of_user(server.user):
-                if token.attempt == server.attempt:
-                    await self._store.tokens.revoke(token.user, token.id)
+        """The app is gone, and so is everything that was issued to it; once more, should a crash have left some."""
+        await self._store.tokens.end_bound(server_key(server.user, server.name), attempt=server.attempt)
+
+    async def _remove(self, server: Server) -> None:
+        """Remove a record whose removal was requested, unless somebody else has."""
+        now = await self._store.servers.get(server.user, server.name)
+        if now is not None and now.attempt == server.attempt and now.removing and not now.active:
+            await self._store.servers.remove(now)
+            log.info("The server was removed. server=%s attempt=%s", server_key(now.user, now.name), now.attempt)
 
     async def _fail(self, server: Server, code: str, message: str, hint: str, field: str = "") -> None:
         reason = Reason(code=code, message=message, hint=hint, field=field)

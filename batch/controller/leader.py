@@ -38,6 +38,8 @@ SCAN_SECONDS: Final = 10.0
 WORK_SECONDS: Final = 5.0
 AT_ONCE: Final = 32
 OUTAGE_PAUSE: Final = 0.3
+SWEEP_SECONDS: Final = 600.0
+"""Between two sweeps for what is left of users, servers, groups and services that no longer exist."""
 OVER_SECONDS: Final = 3600.0
 """How long an attempt that is over is remembered, when its cluster shows it no more."""
 
@@ -62,6 +64,7 @@ class Term:
     def __init__(self, means: Means, *, holder: str, fence: int) -> None:
         self._store = means.store
         self._audit = means.config.audit
+        self._services = [service.name for service in means.config.service]
         self._holder = holder
         self._fence = fence
         self._base = base_path(means.config)
@@ -87,6 +90,7 @@ class Term:
                 group.create_task(self._renew())
                 group.create_task(self._follow())
                 group.create_task(self._scan())
+                group.create_task(self._sweep())
                 group.create_task(self._revisit())
                 group.create_task(self._dispatch())
                 group.create_task(keep(self._store.audit, self._audit))
@@ -171,6 +175,18 @@ class Term:
             held = records.get(key) or await self._store.servers.get(route.user, route.name)
             if held is None or held.status is not Status.READY or held.attempt != route.attempt:
                 await self._store.feed.drop_route(route.prefix, attempt=route.attempt)
+
+    async def _sweep(self) -> None:
+        """End what must not outlive a user, server, group or service, and was left behind by a crash."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                swept = await self._store.orphans.sweep(services=self._services, now=time.time())
+            except StateUnavailableError:
+                continue  # the next time
+            if swept:
+                counts = " ".join(f"{kind}={count}" for kind, count in sorted(swept.items()))
+                log.warning("Orphans were removed. %s", counts)
 
     def _forget(self) -> None:
         """What is over for long, and shown nowhere."""

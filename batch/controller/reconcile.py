@@ -87,6 +87,12 @@ class Settle(Struct, frozen=True):
     """Nothing is left to do: off the active list."""
 
 
+class Remove(Struct, frozen=True):
+    """Remove the record of a server whose removal was requested: its job is gone."""
+
+    server: Server
+
+
 class Adopt(Struct, frozen=True):
     """Save the record of a job that is running without one, and make sure of its user."""
 
@@ -94,7 +100,7 @@ class Adopt(Struct, frozen=True):
     message: str
 
 
-Action = Submit | Cancel | Save | PublishRoute | DropRoute | Settle | Adopt
+Action = Submit | Cancel | Save | PublishRoute | DropRoute | Settle | Remove | Adopt
 
 
 def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> list[Action]:
@@ -136,6 +142,11 @@ def _gone(sight: Sight) -> bool:
     return sight.fresh if sight.view is None else sight.view.state.final
 
 
+def _done(server: Server) -> list[Action]:
+    """Nothing is left to do for the server; one whose removal was requested is removed."""
+    return [Settle(), Remove(server)] if server.removing else [Settle()]
+
+
 def _cancel(server: Server, job: JobRef | None = None) -> Cancel:
     return Cancel(server.cluster, server.attempt, job or server.job)
 
@@ -143,8 +154,8 @@ def _cancel(server: Server, job: JobRef | None = None) -> Cancel:
 def _after_the_end(server: Server, sight: Sight, now: float) -> list[Action]:
     if _gone(sight):
         reason = better(server, sight.view, now=now)
-        if reason is None:
-            return [DropRoute(server), Settle()]
+        if reason is None or server.removing:
+            return [DropRoute(server), *_done(server)]
         # No step of the lifecycle: it ended as it did, and now it is known how.
         return [DropRoute(server), Save(replace(server, status=Status.FAILED, reason=reason), reason.message), Settle()]
     if sight.view is None:  # not known yet
@@ -168,7 +179,7 @@ def _stopping(server: Server, sight: Sight, now: float) -> list[Action]:
     report = sight.view.report if sight.view else None
     reason = Reason(code="stopped", message="It was stopped.", exit_code=report.exit_code if report else None)
     stopped = advance(server, Status.STOPPED, now=now, reason=reason)
-    actions: list[Action] = [DropRoute(server), Save(stopped, reason.message), Settle()]
+    actions: list[Action] = [DropRoute(server), Save(stopped, reason.message), *_done(server)]
     # The cancel makes sure of a submit that an earlier leader may still have on its way.
     return [_cancel(server), *actions] if sight.view is None else actions
 

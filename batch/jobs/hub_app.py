@@ -36,6 +36,7 @@ def app_token(server: Server, *, now: float) -> Token:
         scopes=(f"access:servers!server={key}", f"users:activity!user={server.user}"),
         note=f"The server {key}",
         created=now,
+        bound_to=key,
         attempt=server.attempt,
     )
 

@@ -90,6 +90,8 @@ class HubApps:
                 expires=expires,
                 client=client,
                 under=identity.digest,
+                bound_to=server_key(route.user, route.name),
+                attempt=route.attempt,
             ),
             key,
         )

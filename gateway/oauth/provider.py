@@ -54,6 +54,8 @@ class OAuthProvider:
         code = await self._store.codes.take(told) if told else None
         if code is not None and await self._store.sessions.get(code.session) is None:
             code = None  # signed out meanwhile
+        if code is not None and client is not None and code.issued_to != client.issued_to:
+            code = None  # the server or the service that it was issued to has ended
         if code is None and told:
             await self._used_twice(told)
         made = grant.exchange(fields, authorization, client, code, lifetime=self._lifetime)
@@ -69,12 +71,21 @@ class OAuthProvider:
                 client=client.id,
                 under=code.session,
                 session_id=code.session_id,
+                bound_to=client.bound_to,
+                attempt=client.issued_to if client.server is not None else "",
             )
             await self._store.tokens.keep(token, digest(made.secret))
-            if await self._store.sessions.get(code.session) is None:  # a sign-out in between did not see it
+            if not await self._still_valid(code, client):  # what ended in between did not see it
                 await self._store.tokens.revoke(token.user, token.id)
             await self._store.codes.exchanged(told, user=token.user, token_id=token.id, lifetime=grant.CODE_SECONDS)
         return made.answer
+
+    async def _still_valid(self, code: OAuthCode, client: Client) -> bool:
+        """Whether the session and the client that a code was issued for have not ended."""
+        if await self._store.sessions.get(code.session) is None:
+            return False
+        now = await self._registry.find(client.id)
+        return now is not None and now.issued_to == client.issued_to
 
     async def _considered(self, fields: Fields, identity: Identity) -> tuple[Client, grant.Wish | str]:
         client = await self._registry.find(dict(fields).get("client_id", ""))
@@ -122,6 +133,7 @@ class OAuthProvider:
             challenge=wish.challenge,
             session=identity.digest,
             session_id=session.id,
+            issued_to=client.issued_to,
         )
         secret = await self._store.codes.issue(code, lifetime=grant.CODE_SECONDS)
         url = grant.decided(fields, client, secret)

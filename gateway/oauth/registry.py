@@ -41,9 +41,15 @@ class Registry:
             return None
         told = digest(secret) if secret else ""
         token = await self._store.tokens.get(told) if told else None
-        own = token is not None and token.attempt == record.attempt
-        secrets = frozenset({told}) if own else frozenset()
-        return oauth_clients.server_client(self._base, user, name, secrets, origin=origin_of(self._config, user))
+        own = token is not None and token.of_app and token.attempt == record.attempt
+        return oauth_clients.server_client(
+            self._base,
+            user,
+            name,
+            frozenset({told}) if own else frozenset(),
+            attempt=record.attempt,
+            origin=origin_of(self._config, user),
+        )
 
     async def _service(self, name: str, secret: str) -> Client | None:
         service = self._roles.services.get(name) or await self._store.services.get(name)

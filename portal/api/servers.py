@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, delete, patch, post, put
-from litestar.background_tasks import BackgroundTask
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
@@ -26,9 +25,7 @@ from state.records.models import Server, User
 from state.rights.identity import Identity
 
 REMOVE_SECONDS: Final = 10.0
-"""How long the answer to a removal waits for a server's end."""
-REMOVE_LATEST: Final = 3600.0
-"""And how long the removal itself."""
+"""How long the answer to a removal waits for the server to be gone."""
 OWN: Final = frozenset({"display_name", "user_options", "profile"})
 PATHS: Final = ["/users/{name:str}/server", "/users/{name:str}/servers", "/users/{name:str}/servers/{server:str}"]
 
@@ -111,16 +108,6 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             raise NotFoundError(f"{user.name} has no server named {server!r}.")
         return record
 
-    async def take_away(request: Request[Any, Any, Any], record: Server) -> None:
-        await store.servers.remove(record)
-        await recorder.note(store, request, Act.SERVER_REMOVED, user=record.user, server=record.name)
-
-    async def remove_later(request: Request[Any, Any, Any], record: Server) -> None:
-        """A job may take long to end: whoever asked for its removal has gone by then."""
-        last = await server_actions.ended(site, record, seconds=REMOVE_LATEST)
-        if last is not None and not last.active and last.attempt == record.attempt:
-            await take_away(request, last)
-
     @read(PATHS)
     async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
         identity, user, server = await need_named(site, request, "read:servers")
@@ -180,25 +167,23 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
 
     @delete(PATHS, status_code=200)
     async def stop(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """204: it has ended (and is removed, where asked). 202: it is ending, and is removed then."""
+        """204: it has ended (and is removed, where requested). 202: it is ending, and will be removed then."""
         _, user, server = await need_named(site, request, "delete:servers")
         remove = (await read_json(request, Removal) or Removal()).remove
         if remove and not server:
             raise HTTPException(status_code=400, detail="The default server cannot be removed.")
+        if remove:
+            await known(user, server)
+            record = await server_actions.request_removal(site, user.name, server)
+            await recorder.note(store, request, Act.SERVER_REMOVED, user=user.name, server=server)
+            gone = record is None or await server_actions.removed(site, record, seconds=REMOVE_SECONDS)
+            return empty(204 if gone else 202)
         record = await server_actions.stop(site, user.name, server)
-        if record is not None and record.active:
-            await recorder.note(store, request, Act.SERVER_STOP, user=user.name, server=server)
         if record is None and server:
             raise NotFoundError(f"{user.name} has no server named {server!r}.")
-        if record is not None and record.active and remove:
-            record = await server_actions.ended(site, record, seconds=REMOVE_SECONDS)
-        if record is not None and record.active:
-            answer = empty(202)
-            if remove:
-                answer.background = BackgroundTask(remove_later, request, record)
-            return answer
-        if record is not None and remove:
-            await take_away(request, record)
-        return empty(204)
+        if record is None or not record.active:
+            return empty(204)
+        await recorder.note(store, request, Act.SERVER_STOP, user=user.name, server=server)
+        return empty(202)
 
     return [look, start, create, change, stop]

@@ -117,6 +117,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         _only_admins(identity, service.admin)
         await store.services.remove(service.name)
         await store.tokens.revoke_all(service.key)
+        await store.tokens.end_bound(service.key)
         await store.feed.revoke(user=service.key)
         await recorder.note(store, request, Act.SERVICE_CHANGED, what=f"{service.name} is removed")
         return empty(200)
@@ -151,6 +152,7 @@ def _checked(identity: Identity, name: str, wish: NewService) -> Service:
         oauth_no_confirm=wish.oauth_no_confirm,
         info=wish.info,
         display=wish.display,
+        id=secrets.token_hex(8),
     )
 
 

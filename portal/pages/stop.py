@@ -59,7 +59,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         if record is not None and record.active:
             raise HTTPException(status_code=409, detail="It has to be stopped before it is removed.")
         if record is not None:
-            await site.store.servers.remove(record)
+            await server_actions.request_removal(site, owner.name, server)
             await recorder.note(site.store, request, Act.SERVER_REMOVED, user=owner.name, server=server)
         return go(_back(site, request, owner.name))
 

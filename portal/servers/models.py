@@ -36,9 +36,9 @@ def never_started(user: User) -> Server:
 
 
 def pending(server: Server) -> str | None:
-    """JupyterHub's word for a server on its way: `spawn`, `stop`, or None."""
+    """JupyterHub's word for a server that is about to change: `spawn`, `stop` (also before its removal), or None."""
     if not server.active:
-        return None
+        return "stop" if server.removing else None
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
         return "stop"
     return None if server.status is Status.READY else "spawn"

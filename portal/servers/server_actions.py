@@ -4,6 +4,7 @@ Owns: the compare-and-set loops by which the form, the API and an URL all change
 schedulers: the controller closes the gap between what is wanted and what is.
 """
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from enum import Enum
@@ -24,6 +25,9 @@ from state.records.models import Event, Server, Status, Target, User
 
 TRIES: Final = 8
 DISPLAY_NAME_MAX: Final = 255
+REMOVAL_PAUSE_FIRST: Final = 0.02
+REMOVAL_PAUSE_LONGEST: Final = 0.5
+"""Seconds between two looks at whether a server is gone."""
 
 
 class Started(Enum):
@@ -52,7 +56,7 @@ async def start(
     check_display_name(display_name)
     for _ in range(TRIES):
         old = await site.store.servers.get(user.name, name)
-        if old is not None and old.active:
+        if old is not None and (old.active or old.removing):
             return (
                 Started.READY if is_ready(old) else Started.STOPPING if pending(old) == "stop" else Started.PENDING
             ), old
@@ -98,21 +102,68 @@ async def stop(site: Site, user: str, name: str) -> Server | None:
         if server is None or not server.active:
             return server
         if server.target is not Target.STOPPED:
-            event = Event(
-                attempt=server.attempt,
-                time=site.clock(),
-                status=server.status,
-                message="Stop asked for.",
-                progress=lifecycle.PROGRESS[server.status],
-            )
             try:
-                server = await site.store.servers.save(replace(server, target=Target.STOPPED), event=event)
+                server = await _want_stopped(site, server, removing=server.removing)
             except ConflictError:
                 continue
-            metrics.STOPS.labels(metrics.WORKER).inc()
         await site.store.feed.drop_route(server_path(site.base, user, name), attempt=server.attempt)
         return server
     raise ConflictError("Others keep changing this server. Try again.")
+
+
+async def request_removal(site: Site, user: str, name: str) -> Server | None:
+    """Have a server removed: stopped first where it runs. Its route is gone when this returns.
+
+    A server whose job is known to be gone is removed at once. The controller removes any other as soon as its job is
+    gone, whatever becomes of this process. Returns the record as long as it exists; None: there is no such server.
+    """
+    for _ in range(TRIES):
+        server = await site.store.servers.get(user, name)
+        if server is None:
+            return None
+        attempt = server.attempt
+        try:
+            if not server.active and await site.store.servers.settled(user, name):
+                await site.store.servers.remove(server)
+                server = None
+            elif not server.removing:
+                server = await _want_stopped(site, server, removing=True)
+        except ConflictError:
+            continue
+        await site.store.feed.drop_route(server_path(site.base, user, name), attempt=attempt)
+        return server
+    raise ConflictError("Someone else keeps changing this server. Try again.")
+
+
+async def _want_stopped(site: Site, server: Server, *, removing: bool) -> Server:
+    """Save that a server is to end, and whether it is to be removed then. Raises ConflictError."""
+    event = None
+    if server.active and server.target is not Target.STOPPED:
+        event = Event(
+            attempt=server.attempt,
+            time=site.clock(),
+            status=server.status,
+            message="Stop requested.",
+            progress=lifecycle.PROGRESS[server.status],
+        )
+    saved = await site.store.servers.save(replace(server, target=Target.STOPPED, removing=removing), event=event)
+    if event is not None:
+        metrics.STOPS.labels(metrics.WORKER).inc()
+    return saved
+
+
+async def removed(site: Site, server: Server, *, seconds: float) -> bool:
+    """Wait up to `seconds` for the removal of a server whose removal was requested; whether it is gone."""
+    deadline = site.clock() + seconds
+    pause = REMOVAL_PAUSE_FIRST
+    while True:
+        now = await request_removal(site, server.user, server.name)
+        if now is None or now.attempt != server.attempt:
+            return True
+        if site.clock() >= deadline:
+            return False
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, REMOVAL_PAUSE_LONGEST)
 
 
 async def ended(site: Site, server: Server, *, seconds: float) -> Server | None:

@@ -71,7 +71,8 @@ class Service(Struct, frozen=True, kw_only=True):
     `url`: where it answers (empty: it only calls). `scopes`: what it may do, beside its roles. `oauth_redirect_uris`:
     where people may be sent back to (empty: it signs nobody in); `oauth_scopes`: what the tokens that it gets of them
     may hold at most; `oauth_no_confirm`: people are not asked. `display`: whether people see it in a menu.
-    `configured`: it stands in the configuration, and is not the API's to remove.
+    `configured`: it stands in the configuration, and is not the API's to remove. `id`: random, new each time that a
+    service is added by the API, so that what was issued to an earlier service of this name is not taken for this one's.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Service(Struct, frozen=True, kw_only=True):
     info: dict[str, Any] = field(default_factory=dict)
     display: bool = True
     configured: bool = False
+    id: str = ""
 
     @property
     def key(self) -> str:
@@ -187,6 +189,7 @@ class Server(Struct, frozen=True, kw_only=True):
     `restart`: how often the scheduler has run the job again; the word of an earlier run is not believed.
     `warned`: how many minutes before its deadline somebody was last told of it (15, 5; 0: not yet).
     `token_hash` is the SHA-256 (hex) of the API token that its app has, where that is JupyterHub's own (`""`: none).
+    `removing`: its removal was requested. It is removed as soon as its job is known to be gone.
     """
 
     user: str
@@ -215,6 +218,7 @@ class Server(Struct, frozen=True, kw_only=True):
     restart: int = 0
     warned: int = 0
     token_hash: str = ""
+    removing: bool = False
     revision: int = 0
     fence: int = 0
 
@@ -308,8 +312,9 @@ class Token(Struct, frozen=True, kw_only=True):
     `expires` None: never. `scopes` are JupyterHub's.
 
     A token that was issued by OAuth is for one `client` (its id) and one sign-in, whose public id is `session_id`. It
-    ends with the credential that has the digest `under`. A server's own token is for one `attempt`, and ends with it.
-    All are empty for a token that somebody made.
+    ends with the credential that has the digest `under`. `bound_to` is the server (its key `user/name`) or the service
+    (`service:NAME`) that the token was issued to and ends with; a server's tokens end with its `attempt`. All of these
+    are empty for a token that a user or an admin created.
     """
 
     id: str
@@ -323,7 +328,13 @@ class Token(Struct, frozen=True, kw_only=True):
     client: str = ""
     under: str = ""
     session_id: str = ""
+    bound_to: str = ""
     attempt: str = ""
+
+    @property
+    def of_app(self) -> bool:
+        """Whether this is a server's own token, which its app was started with."""
+        return bool(self.attempt) and not self.client
 
     @property
     def owner(self) -> str:
@@ -334,7 +345,8 @@ class Token(Struct, frozen=True, kw_only=True):
 class OAuthCode(Struct, frozen=True, kw_only=True):
     """What an authorisation code stands for (RFC 6749 section 4.1.2): who, for which client, where to, which session.
 
-    `challenge` is PKCE's, by S256 (RFC 7636); `""`: the client sent none.
+    `challenge` is PKCE's, by S256 (RFC 7636); `""`: the client sent none. `issued_to`: the attempt of the server, or
+    the id of the service, that the client was at that moment: a later one cannot exchange the code.
     """
 
     client: str
@@ -344,6 +356,7 @@ class OAuthCode(Struct, frozen=True, kw_only=True):
     challenge: str
     session: str
     session_id: str
+    issued_to: str = ""
 
 
 class Route(Struct, frozen=True, kw_only=True):

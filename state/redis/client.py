@@ -7,7 +7,7 @@ Owns: redis-py (URLs, hash slots, the client for a Redis Cluster) and the lines 
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 import redis.exceptions as errors
@@ -25,6 +25,8 @@ AWAY: Final = "The hub cannot reach its store right now. Please try again in a m
 WAIT_MARGIN: Final = 2.0
 """Seconds past the end of a blocking command after which its connection is given up."""
 IDLE_WAITERS: Final = 32
+SCAN_COUNT: Final = 300
+"""Keys that one step of a scan looks at: less than a millisecond for the server."""
 CLUSTER_SCHEMES: Final = ("redis+cluster://", "rediss+cluster://")
 
 _FAILURES: Final = (OSError, errors.RedisError, errors.RedisClusterException)
@@ -57,6 +59,9 @@ class _Transport(Protocol):
 
     async def wait(self, command: Command, seconds: float) -> Any:
         """A blocking command, on a connection of its own."""
+
+    def scan(self, match: str, count: int) -> AsyncIterator[list[bytes]]:
+        """The names of keys, some at a time; a name may come twice (SCAN)."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -152,6 +157,17 @@ class Redis:
                 raise _refusal(reply)
         return replies
 
+    async def scan(self, match: str, *, count: int = SCAN_COUNT) -> AsyncIterator[list[str]]:
+        """The names of all keys that match, about `count` at a time. Raises StateUnavailableError.
+
+        A key that exists all the time is among them, perhaps more than once (SCAN's guarantee).
+        """
+        try:
+            async for names in self._transport.scan(match, count):
+                yield [name.decode() for name in names]
+        except _FAILURES as error:
+            raise StateUnavailableError(AWAY) from error
+
     async def wait(self, *command: Any, seconds: float) -> Any:
         """A command that blocks for up to `seconds`, on a connection of its own. Raises StateUnavailableError."""
         try:
@@ -207,6 +223,18 @@ class _Server:
         else:
             line.close()
         return replies[0]
+
+    async def scan(self, match: str, count: int) -> AsyncIterator[list[bytes]]:
+        cursor: Any = 0
+        while True:
+            reply = (await self.send((("SCAN", cursor, "MATCH", match, "COUNT", count),)))[0]
+            if isinstance(reply, Exception):
+                raise errors.ResponseError(str(reply))
+            cursor, names = reply
+            if names:
+                yield names
+            if int(cursor) == 0:
+                return
 
     async def close(self) -> None:
         self._closed = True
@@ -283,6 +311,17 @@ class _Cluster:
     async def wait(self, command: Command, seconds: float) -> Any:
         async with asyncio.timeout(seconds + WAIT_MARGIN):
             return await self._one(self._slow, command)
+
+    async def scan(self, match: str, count: int) -> AsyncIterator[list[bytes]]:
+        _ = await self._quick.initialize()
+        for node in self._quick.get_primaries():
+            cursor: Any = 0
+            while True:
+                cursor, names = await node.execute_command("SCAN", cursor, "MATCH", match, "COUNT", count)
+                if names:
+                    yield names
+                if int(cursor) == 0:
+                    break
 
     async def close(self) -> None:
         await self._quick.aclose()

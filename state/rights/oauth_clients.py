@@ -24,7 +24,8 @@ class Client(Struct, frozen=True, kw_only=True):
     """An OAuth client. `server`: the key `user/name` of the server that it is; `service`: the service's name.
 
     `secrets` are the SHA-256 (hex) of what it may prove itself with. `allowed`: the scopes that it may ask for beside
-    access to itself and the person's name and groups. `title` is for people.
+    access to itself and the person's name and groups. `title` is for people. `issued_to`: the server's attempt, or the
+    service's id: what is issued to this client is not for a later one of its id.
     """
 
     id: str
@@ -35,6 +36,12 @@ class Client(Struct, frozen=True, kw_only=True):
     service: str = ""
     allowed: tuple[str, ...] = ()
     no_confirm: bool = False
+    issued_to: str = ""
+
+    @property
+    def bound_to(self) -> str:
+        """The server or the service with which a token that is issued to it ends (see `state.records.models.Token`)."""
+        return self.server if self.server is not None else f"service:{self.service}"
 
     @property
     def owner(self) -> str:
@@ -88,7 +95,9 @@ def service_path(base_path: str, name: str) -> str:
     return f"{base_path}services/{escape(name)}/"
 
 
-def server_client(base_path: str, user: str, name: str, secrets: frozenset[str], *, origin: str = "") -> Client:
+def server_client(
+    base_path: str, user: str, name: str, secrets: frozenset[str], *, attempt: str, origin: str = ""
+) -> Client:
     """The client that a running server is. `origin`: of its owner's servers, where it is not the hub's."""
     return Client(
         id=of_server(user, name),
@@ -96,6 +105,7 @@ def server_client(base_path: str, user: str, name: str, secrets: frozenset[str],
         redirect_uris=(origin + callback(server_path(base_path, user, name)),),
         secrets=secrets,
         server=server_key(user, name),
+        issued_to=attempt,
     )
 
 
@@ -116,6 +126,7 @@ def service_client(base_path: str, service: Service, secrets: frozenset[str]) ->
         service=service.name,
         allowed=service.oauth_scopes,
         no_confirm=service.oauth_no_confirm,
+        issued_to=service.id,
     )
 
 

@@ -3,7 +3,7 @@
 from state.redis.client import Redis
 from state.store.audit import Audit
 from state.store.catalogs import Catalogs
-from state.store.credentials import Links, Sessions, Tokens
+from state.store.credentials import Links
 from state.store.entries import Entries
 from state.store.feed import Feed
 from state.store.flows import Flows
@@ -11,10 +11,13 @@ from state.store.groups import Groups
 from state.store.imported import Imported
 from state.store.leases import Leases
 from state.store.oauth import Codes
+from state.store.orphans import Orphans
 from state.store.servers import Servers
 from state.store.services import Services
+from state.store.sessions import Sessions
 from state.store.shares import Shares
 from state.store.standings import Standings
+from state.store.tokens import Tokens
 from state.store.tries import Tries
 from state.store.users import Users
 
@@ -42,6 +45,7 @@ class Store:
         self.imported = Imported(redis)
         self.entries = Entries(redis)
         self.tries = Tries(redis)
+        self.orphans = Orphans(redis)
 
     @classmethod
     async def open(cls, url: str) -> "Store":

@@ -17,6 +17,8 @@ from state.store import keys
 
 LOG_LENGTH: Final = 10_000
 READ_LIMIT: Final = 1000
+DIGESTS_EACH: Final = 200
+"""Credentials that one `revoked` entry names at most: workers read an entry at once."""
 
 # KEYS: epoch, number, routes, log. ARGV[1] is an epoch's name, should the feed begin now.
 _BEGIN: Final = f"""
@@ -130,6 +132,15 @@ class Feed:
     async def revoke(self, *, digests: tuple[str, ...] = (), user: str = "") -> int:
         """Publish that credentials ended."""
         return await self._run(_REVOKE, _ENCODER.encode(_Ended(digests, user)))
+
+    async def revoke_digests(self, digests: Iterable[str]) -> None:
+        """`revoke` for any number of credentials, several to an entry."""
+        every = tuple(digests)
+        calls = [
+            (_KEYS, (secrets.token_hex(8), _ENCODER.encode(_Ended(every[at : at + DIGESTS_EACH]))))
+            for at in range(0, len(every), DIGESTS_EACH)
+        ]
+        await self._redis.run_many(_REVOKE, calls)
 
     async def revoke_many(self, users: Iterable[str]) -> None:
         """`revoke` for several users (or groups, services), in one round trip."""

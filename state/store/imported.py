@@ -18,7 +18,8 @@ from msgspec import Struct
 from state.records.models import Token
 from state.redis.client import Redis
 from state.store import keys
-from state.store.credentials import Tokens, digest
+from state.store.credentials import digest
+from state.store.tokens import Tokens
 
 PREFIX: Final = 4
 """Characters of a token that JupyterHub keeps in clear, to find its hash by."""

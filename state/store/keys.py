@@ -85,6 +85,14 @@ def tokens(owner: str) -> str:
     return f"towpath:{{u:{owner}}}:tokens"
 
 
+def bound(bound_to: str) -> str:
+    """Hash: `OWNER/ID` of each token that ends with a server (`user/name`) or a service, to `ATTEMPT:DIGEST`."""
+    if bound_to.startswith("service:"):
+        return f"towpath:{{u:{bound_to}}}:bound"
+    user_name, _, name = bound_to.partition("/")
+    return f"towpath:{{u:{user_name}}}:bound:{name}"
+
+
 def sessions(user_name: str) -> str:
     """Hash: session id to digest."""
     return f"towpath:{{u:{user_name}}}:sessions"

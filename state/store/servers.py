@@ -15,6 +15,7 @@ from state.records.models import Event, Server
 from state.redis.client import Redis, Script
 from state.store import keys
 from state.store.shares import Shares
+from state.store.tokens import Tokens
 
 EVENTS_KEPT: Final = 500
 WORK_KEPT: Final = 10_000
@@ -86,6 +87,7 @@ class Servers:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._tokens = Tokens(redis)
 
     async def get(self, user: str, name: str) -> Server | None:
         """The record, or None."""
@@ -102,16 +104,18 @@ class Servers:
     ) -> Server:
         """Compare-and-set by `revision` (0: there must be none), with its event, atomically.
 
-        Returns the record with its new revision (and fence). Marks it active before, and wakes the
-        controller after, where `server.active`. `fence` is the caller's fencing token (0: not a leader's
-        write). Raises ConflictError, or FencedError when the record has seen a higher token.
+        Returns the record with its new revision (and fence). Where the controller has something to do (`server.active`
+        or `server.removing`), marks the server before and wakes the controller after. The tokens of an attempt that has
+        ended end with it. `fence` is the caller's fencing token (0: not a leader's write). Raises ConflictError, or
+        FencedError when the record has seen a higher token.
 
         `marked`: the record that is replaced was active, so that its mark is there. `wake` False: the caller is the
         controller, and looks again by itself. Each saves a write and a round trip.
         """
         saved = replace(server, revision=server.revision + 1, fence=max(server.fence, fence))
         key = server_key(server.user, server.name)
-        if saved.active and not marked:
+        pending = saved.active or saved.removing
+        if pending and not marked:
             await self._redis.run(_MARK, (keys.SERVERS_MARK, keys.SERVERS_ACTIVE), (key,))
         await self._redis.run(
             _SAVE,
@@ -124,18 +128,33 @@ class Servers:
                 b"" if event is None else _ENCODER.encode(event),
             ),
         )
-        if saved.active and wake:
+        if not saved.active:
+            await self._tokens.end_bound(key, attempt=saved.attempt)
+        if pending and wake:
             await self.wake(key)
         return saved
 
     async def remove(self, server: Server) -> None:
-        """Delete the record (compare-and-set by `revision`), its events, activity and shares. Raises ConflictError."""
+        """Delete the record (compare-and-set by `revision`) and all that ends with the server. Raises ConflictError.
+
+        That is: its events and activity, the tokens that were issued to it, its shares and share codes. The route is
+        the caller's to drop.
+        """
         await self._redis.run(
             _REMOVE,
             (keys.servers(server.user), keys.events(server.user, server.name), keys.activity(server.user)),
             (server.name, server.revision),
         )
-        await Shares(self._redis).remove_server(server.user, server.name)
+        await self.end_dependents(server.user, server.name)
+
+    async def end_dependents(self, user: str, name: str) -> None:
+        """End what must not outlive a server: the tokens that were issued to it, its shares and its share codes."""
+        await self._tokens.end_bound(server_key(user, name))
+        await Shares(self._redis).remove_server(user, name)
+
+    async def settled(self, user: str, name: str) -> bool:
+        """Whether the controller has nothing left to do for a server."""
+        return await self._redis.call("ZSCORE", keys.SERVERS_ACTIVE, server_key(user, name)) is None
 
     async def active(self) -> dict[str, int]:
         """Every server key that may want work, with its mark."""

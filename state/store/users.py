@@ -11,13 +11,15 @@ import msgspec
 from msgspec.structs import replace
 
 from state.errors import ConflictError
+from state.names import server_key
 from state.records.models import Server, User
 from state.redis.client import Redis, Script
 from state.store import keys
-from state.store.credentials import Sessions, Tokens
 from state.store.feed import Feed
 from state.store.groups import list_in, list_out
+from state.store.sessions import Sessions
 from state.store.shares import Shares
+from state.store.tokens import Tokens
 
 # KEYS: user. ARGV: expected revision, JSON.
 _SAVE: Final = Script("""
@@ -107,13 +109,17 @@ class Users:
         return saved
 
     async def remove(self, name: str) -> bool:
-        """Delete the user and all under their tag; False when there was none. Tokens and sessions go first."""
-        await Sessions(self._redis).close_all(name)
-        await Tokens(self._redis).revoke_all(name)
+        """Delete the user and everything that ends with them; False when there was none.
+
+        Credentials go first, and once more after the record: nothing that was issued in the meantime is left.
+        """
         record = await self._redis.call("GET", keys.user(name))
         groups = () if record is None else _USER.decode(record).groups
+        servers = [server.decode() for server in await self._redis.call("HKEYS", keys.servers(name))]
+        await self._end_credentials(name)
+        for server in servers:
+            await Tokens(self._redis).end_bound(server_key(name, server))
         await self._redis.call("ZREM", keys.USERS_NAMES, name)
-        servers = await self._redis.call("HKEYS", keys.servers(name))
         shares = Shares(self._redis)
         await shares.remove_server(name)
         await shares.remove_recipient(name)
@@ -122,17 +128,20 @@ class Users:
             keys.user(name),
             keys.servers(name),
             keys.activity(name),
-            keys.tokens(name),
-            keys.sessions(name),
             keys.audit(name),
             keys.standings(name),
             keys.shares(name),
             keys.share_codes(name),
-            *[keys.events(name, server.decode()) for server in servers],
+            *[keys.events(name, server) for server in servers],
         )
+        await self._end_credentials(name)
         await list_out(self._redis, name, groups)
         await self._feed.revoke_many((name, *(f"group:{group}" for group in groups)))
         return bool(gone)
+
+    async def _end_credentials(self, name: str) -> None:
+        await Sessions(self._redis).close_all(name)
+        await Tokens(self._redis).revoke_all(name)
 
     async def names(self, *, offset: int = 0, limit: int | None = None) -> list[str]:
         """Names in alphabetical order."""

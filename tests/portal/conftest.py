@@ -193,7 +193,12 @@ class Bench:
             message="Stopped.",
             progress=PROGRESS[Status.STOPPED],
         )
-        return await self.store.servers.save(ended, event=event)
+        saved = await self.store.servers.save(ended, event=event)
+        key = f"{user}/{name}"
+        marks = await self.store.servers.active()
+        if key in marks:
+            await self.store.servers.settle(key, marks[key])
+        return saved
 
 
 @pytest.fixture

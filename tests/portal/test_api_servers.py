@@ -64,7 +64,7 @@ def test_a_stop_of_what_never_ran(bench):
     bench(main)
 
 
-def test_a_server_that_takes_long_to_end_is_removed_when_it_has(bench, monkeypatch):
+def test_the_removal_of_a_server_that_takes_long_to_end_is_written_down_for_the_controller(bench, monkeypatch):
     monkeypatch.setattr("portal.api.servers.REMOVE_SECONDS", 0.0)
 
     async def main(bench):
@@ -72,11 +72,17 @@ def test_a_server_that_takes_long_to_end_is_removed_when_it_has(bench, monkeypat
         base = "/hub/api/users/alice/servers/lab"
         await client.post(base)
         await bench.make_ready(bench.client(), name="lab")
-        asked = asyncio.create_task(client.request("DELETE", base, json={"remove": True}))
-        while (await bench.store.servers.get("alice", "lab")).target != "stopped":
-            await asyncio.sleep(0.01)
+        assert (await client.request("DELETE", base, json={"remove": True})).status_code == 202
+        server = await bench.store.servers.get("alice", "lab")
+        assert (server.target, server.removing) == ("stopped", True)
+        assert await bench.store.feed.route("/user/alice/lab/") is None
+        assert (await client.get(base)).json()["pending"] == "stop"
+        assert (await client.post(base)).status_code == 400
         await bench.end(name="lab")
-        assert (await asyncio.wait_for(asked, 60)).status_code == 202
+        # The controller removes it now; until then it is neither started again nor shown as stopped.
+        assert (await client.get(base)).json()["pending"] == "stop"
+        assert (await client.post(base)).status_code == 400
+        assert (await client.request("DELETE", base, json={"remove": True})).status_code == 204
         assert (await client.get(base)).status_code == 404
 
     bench(main)

@@ -1,0 +1,108 @@
+"""Sessions: the browsers that are signed in. Key layout: docs/state.md, tag `{s:...}`."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from state.records.models import Session
+from state.redis.client import Redis
+from state.redis.connection import Command
+from state.store import keys
+from state.store.credentials import SECRET_BYTES, digest, listed, milliseconds
+from state.store.feed import Feed
+from state.store.tokens import Tokens
+
+SESSIONS_LISTED: Final = 32
+"""A user's list of sessions longer than this is freed of ended ones at the next sign-in."""
+
+_ENCODER: Final = msgspec.json.Encoder()
+_SESSION: Final = msgspec.json.Decoder(Session)
+
+
+class Sessions:
+    """The sessions. All verbs raise StateUnavailableError when Redis cannot serve."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._feed = Feed(redis)
+        self._tokens = Tokens(redis)
+
+    async def open(self, session: Session, *, first: Sequence[Command] = ()) -> str:
+        """Store a new session and return its ticket (the secret for the cookie).
+
+        `first`: what another store has to write before the session exists (`Standings.putting`).
+        """
+        ticket = secrets.token_urlsafe(SECRET_BYTES)
+        key = digest(ticket)
+        entry = ("HSET", keys.sessions(session.user), session.id, key)
+        record = ("SET", keys.session(key), _ENCODER.encode(session), "PXAT", milliseconds(session.expires))
+        # Listed twice: a sign-out everywhere before the record exists would have left it out of the list.
+        again = (entry, ("HLEN", keys.sessions(session.user)))
+        *_, length = await self._redis.in_order(first, (entry,), (record,), again)
+        if length > SESSIONS_LISTED:
+            await self.of_user(session.user)
+        return ticket
+
+    async def get(self, ticket_digest: str) -> Session | None:
+        """The session of a ticket's digest, or None when there is none or it has expired."""
+        found = await self._redis.call("GET", keys.session(ticket_digest))
+        return None if found is None else _SESSION.decode(found)
+
+    async def many(self, ticket_digests: list[str]) -> list[Session | None]:
+        """`get` for several digests, pipelined, in their order."""
+        found = await self._redis.pipeline([("GET", keys.session(key)) for key in ticket_digests])
+        return [None if record is None else _SESSION.decode(record) for record in found]
+
+    async def extend(self, ticket_digest: str, expires: float) -> None:
+        """Slide the expiry; no effect on a session that is gone."""
+        session = await self.get(ticket_digest)
+        if session is None or session.expires >= expires:
+            return
+        await self._redis.call(
+            "SET",
+            keys.session(ticket_digest),
+            _ENCODER.encode(replace(session, expires=expires)),
+            "XX",
+            "PXAT",
+            milliseconds(expires),
+        )
+
+    async def of_user(self, user: str) -> list[Session]:
+        """All live sessions of a user, oldest first."""
+        return await listed(self._redis, keys.sessions(user), keys.session, _SESSION)
+
+    async def close(self, ticket_digest: str) -> bool:
+        """End one session everywhere; False when there was none."""
+        found = await self._redis.call("GETDEL", keys.session(ticket_digest))
+        if found is None:
+            return False
+        session = _SESSION.decode(found)
+        await self._redis.call("HDEL", keys.sessions(session.user), session.id)
+        issued = await self._tokens.end_under(session.user, {ticket_digest})
+        await self._feed.revoke(digests=(ticket_digest, *issued))
+        return True
+
+    async def holds(self, user: str, session_id: str) -> bool:
+        """Whether a session of this id is open."""
+        found = await self._redis.call("HGET", keys.sessions(user), session_id)
+        return found is not None and await self._redis.call("EXISTS", keys.session(found.decode())) == 1
+
+    async def end(self, user: str, session_id: str) -> bool:
+        """End the session of this id everywhere; False when there was none."""
+        found = await self._redis.call("HGET", keys.sessions(user), session_id)
+        return found is not None and await self.close(found.decode())
+
+    async def close_all(self, user: str) -> int:
+        """End all sessions of a user; how many there were."""
+        pairs = await self._redis.call("HGETALL", keys.sessions(user))
+        if not pairs:
+            return 0
+        digests = [key.decode() for key in pairs[1::2]]
+        gone = await self._redis.pipeline([("DEL", keys.session(key)) for key in digests])
+        await self._redis.call("HDEL", keys.sessions(user), *pairs[0::2])
+        issued = await self._tokens.end_under(user, set(digests))
+        await self._feed.revoke_digests((*digests, *issued))
+        return sum(gone)

@@ -1,0 +1,169 @@
+"""API tokens: whose each is, and with what it ends. Key layout: docs/state.md, tags `{t:...}` and `{u:NAME}`.
+
+A token is in its owner's list. One that was issued to a server or a service is in that one's list, too (`bound`), so
+that everything issued to a server ends with it, whoever owns it. Each list gets the entry before the record is written
+and once more after: whoever ends all tokens in between has taken the first entry away.
+"""
+
+import secrets
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from state.records.models import Token
+from state.redis.client import Redis
+from state.redis.connection import Command
+from state.store import keys
+from state.store.credentials import SECRET_BYTES, digest, listed, milliseconds
+from state.store.feed import Feed
+
+_ENCODER: Final = msgspec.json.Encoder()
+_TOKEN: Final = msgspec.json.Decoder(Token)
+
+
+class Tokens:
+    """The tokens. All verbs raise StateUnavailableError when Redis cannot serve.
+
+    `owner`: a user's name, or a service's key. `bound_to`: see `Token`.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._feed = Feed(redis)
+
+    async def issue(self, token: Token) -> str:
+        """Store a new token and return its secret: the only time that it is known."""
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        await self.keep(token, digest(secret))
+        return secret
+
+    async def keep(self, token: Token, secret_digest: str) -> None:
+        """Store a token whose secret somebody has already, by its digest."""
+        until = () if token.expires is None else ("PXAT", milliseconds(token.expires))
+        entries = _entries(token, secret_digest)
+        record = ("SET", keys.token(secret_digest), _ENCODER.encode(token), *until)
+        await self._redis.in_order(entries, (record,), entries)
+
+    async def get(self, secret_digest: str) -> Token | None:
+        """The token of a secret's digest, or None when there is none or it has expired."""
+        found = await self._redis.call("GET", keys.token(secret_digest))
+        return None if found is None else _TOKEN.decode(found)
+
+    async def many(self, secret_digests: list[str]) -> list[Token | None]:
+        """`get` for several digests, pipelined, in their order."""
+        found = await self._redis.pipeline([("GET", keys.token(key)) for key in secret_digests])
+        return [None if record is None else _TOKEN.decode(record) for record in found]
+
+    async def of_user(self, owner: str) -> list[Token]:
+        """All live tokens of a user or (by its key) a service, oldest first."""
+        return await listed(self._redis, keys.tokens(owner), keys.token, _TOKEN)
+
+    async def used(self, secret_digests: dict[str, float]) -> None:
+        """Note last use (digest → seconds), in a batch; no effect on a token that is gone."""
+        order = list(secret_digests)
+        commands: list[tuple[Any, ...]] = []
+        for key, token in zip(order, await self.many(order), strict=True):
+            at = secret_digests[key]
+            if token is not None and (token.last_activity is None or token.last_activity < at):
+                record = _ENCODER.encode(replace(token, last_activity=at))
+                commands.append(("SET", keys.token(key), record, "XX", "KEEPTTL"))
+        await self._redis.pipeline(commands)
+
+    async def revoke(self, owner: str, token_id: str) -> bool:
+        """End one token, and those that were issued under it, everywhere; False when there was none."""
+        found = await self._redis.call("HGET", keys.tokens(owner), token_id)
+        if found is None:
+            return False
+        key = found.decode()
+        gone = await self._delete(owner, [(token_id, key)])
+        issued = await self.end_under(owner, {key})
+        await self._feed.revoke(digests=(key, *issued))
+        return bool(gone)
+
+    async def revoke_all(self, owner: str) -> int:
+        """End all tokens of a user or service; how many there were."""
+        pairs = await self._redis.call("HGETALL", keys.tokens(owner))
+        listed_ = _pairs(pairs)
+        gone = await self._delete(owner, listed_)
+        await self._feed.revoke_digests(key for _, key in listed_)
+        return gone
+
+    async def end_bound(self, bound_to: str, *, attempt: str | None = None) -> int:
+        """End all tokens that end with a server or a service (of a server: with this attempt); how many there were."""
+        found = _pairs(await self._redis.call("HGETALL", keys.bound(bound_to)))
+        by_owner: dict[str, list[tuple[str, str]]] = {}
+        ended: list[str] = []
+        for entry, value in found:
+            of_attempt, _, key = value.partition(":")
+            if attempt is None or of_attempt == attempt:
+                owner, _, token_id = entry.rpartition("/")
+                by_owner.setdefault(owner, []).append((token_id, key))
+                ended.append(entry)
+        if not ended:
+            return 0
+        gone = 0
+        digests: list[str] = []
+        for owner, tokens in by_owner.items():
+            gone += await self._delete(owner, tokens)
+            mine = {key for _, key in tokens}
+            digests += [*mine, *await self.end_under(owner, mine)]
+        await self._redis.call("HDEL", keys.bound(bound_to), *ended)
+        await self._feed.revoke_digests(digests)
+        return gone
+
+    async def end_under(self, owner: str, credentials: Collection[str]) -> tuple[str, ...]:
+        """Delete the tokens that were issued under these credentials of an owner; their digests, to be published."""
+        entries = _pairs(await self._redis.call("HGETALL", keys.tokens(owner)))
+        tokens = await self.many([key for _, key in entries])
+        ended = [
+            entry
+            for entry, token in zip(entries, tokens, strict=True)
+            if token is not None and token.under in credentials
+        ]
+        await self._delete(owner, ended)
+        return tuple(key for _, key in ended)
+
+    async def drop(self, digests: Sequence[str]) -> None:
+        """Delete these records, with their entries as far as those are theirs, and publish that they ended."""
+        if not digests:
+            return
+        records = await self._redis.pipeline([("GETDEL", keys.token(key)) for key in digests])
+        tokens = [(key, _TOKEN.decode(record)) for key, record in zip(digests, records, strict=True) if record]
+        listed_ = await self._redis.pipeline([("HGET", keys.tokens(token.owner), token.id) for _, token in tokens])
+        commands: list[Command] = []
+        for (key, token), entry in zip(tokens, listed_, strict=True):
+            if entry == key.encode():
+                commands.append(("HDEL", keys.tokens(token.owner), token.id))
+                if token.bound_to:
+                    commands.append(("HDEL", keys.bound(token.bound_to), f"{token.owner}/{token.id}"))
+        await self._redis.pipeline(commands)
+        await self._feed.revoke_digests(digests)
+
+    async def _delete(self, owner: str, tokens: Sequence[tuple[str, str]]) -> int:
+        """Delete (id, digest) pairs of an owner: the records, then their entries; how many records there were."""
+        if not tokens:
+            return 0
+        records = await self._redis.pipeline([("GETDEL", keys.token(key)) for _, key in tokens])
+        commands: list[Command] = [("HDEL", keys.tokens(owner), *(token_id for token_id, _ in tokens))]
+        commands += [
+            ("HDEL", keys.bound(token.bound_to), f"{owner}/{token.id}")
+            for token in (_TOKEN.decode(record) for record in records if record is not None)
+            if token.bound_to
+        ]
+        await self._redis.pipeline(commands)
+        return sum(record is not None for record in records)
+
+
+def _entries(token: Token, key: str) -> list[Command]:
+    entries: list[Command] = [("HSET", keys.tokens(token.owner), token.id, key)]
+    if token.bound_to:
+        entries.append(("HSET", keys.bound(token.bound_to), f"{token.owner}/{token.id}", f"{token.attempt}:{key}"))
+    return entries
+
+
+def _pairs(flat: Iterable[bytes]) -> list[tuple[str, str]]:
+    """A hash as HGETALL returns it, in pairs."""
+    texts = [text.decode() for text in flat]
+    return list(zip(texts[0::2], texts[1::2], strict=True))
