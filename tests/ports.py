@@ -1,9 +1,9 @@
-"""TCP ports for tests, so that no two tests of a machine ever get the same one.
+"""TCP ports for tests: no two tests on a machine ever get the same one.
 
-Owns: the range, and who has which part of it. A port that the system picks for a moment may be given to the next who
-asks, or to an outgoing connection; these lie below the range that Linux picks from, and below those of the tests'
-clusters (deploy/devcluster/layout.py). A test process takes them by the block: it holds an abstract unix socket of that
-name, which goes with the process.
+Owns the range and its division among test processes. A port that the kernel picks can be given to another process, or
+to an outgoing connection, as soon as it is closed. These ports are below the range that Linux picks from, and below the
+ports of the tests' clusters (deploy/devcluster/layout.py). A test process takes them in blocks: it holds an abstract unix
+socket named after the block, which disappears with the process.
 """
 
 import itertools
@@ -12,17 +12,20 @@ import socket
 from collections.abc import Iterator
 
 FIRST, LAST, BLOCK = 10000, 17000, 20
-_held: list[int] = []  # descriptors: a socket object would warn of itself at the interpreter's end
+BLOCKED_BY_BROWSERS = frozenset({10080})  # https://fetch.spec.whatwg.org/#port-blocking, within the range
+_held: list[int] = []  # descriptors, because a socket object would emit a ResourceWarning at exit
 
 
 def free_port() -> int:
-    """A port that nobody listens on, on any address of this machine, and that no other test will get."""
+    """Return a port on which no process listens, on any address of this machine, and which no other test gets."""
     return next(_ports)
 
 
 def _free() -> Iterator[int]:
     for first in _blocks():
         for port in range(first, first + BLOCK):
+            if port in BLOCKED_BY_BROWSERS:
+                continue
             with socket.socket() as probe:
                 try:
                     probe.bind(("", port))
@@ -32,13 +35,13 @@ def _free() -> Iterator[int]:
 
 
 def _blocks() -> Iterator[int]:
-    """Blocks that nobody has, each once; those of another time's processes are not the first to be tried."""
+    """Yield blocks that no process holds, each once, beginning at one that depends on the pid."""
     count = (LAST - FIRST) // BLOCK
     for number in itertools.islice(itertools.cycle(range(count)), os.getpid() % count, None):
         claim = socket.socket(socket.AF_UNIX)
         try:
             claim.bind(f"\0towpath-test-ports-{number}")
-        except OSError:  # another's, or ours already
+        except OSError:  # held by another process, or by this one
             claim.close()
             continue
         _held.append(claim.detach())
