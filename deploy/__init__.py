@@ -1,1 +1,1 @@
-"""How Towpath is put on machines: the cluster that everything is tried on. Not part of the installed package."""
+"""Deployment: the development cluster and sudo rules. Not part of the installed package."""

@@ -13,7 +13,7 @@ from deploy.devcluster.cluster import Cluster, check_ports, has_cgroups
 from deploy.devcluster.errors import DevclusterError, UsageError
 from deploy.devcluster.layout import NODES, Layout
 from deploy.devcluster.slurm_conf import Shape
-from deploy.devcluster.users import PEOPLE
+from deploy.devcluster.users import USERS
 
 NUMBERS = range(20, 200)  # those below are for people
 
@@ -21,7 +21,7 @@ NUMBERS = range(20, 200)  # those below are for people
 class Slurm:
     """A cluster that runs."""
 
-    users = PEOPLE
+    users = USERS
     nodes = NODES
 
     def __init__(self, cluster: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""A real Slurm on one machine, for trying things on: `python3 -m deploy.devcluster up`. See README.md.
+"""A real Slurm cluster on one machine, for development and tests: `python3 -m deploy.devcluster up`. See README.md.
 
-Standard library only, and Debian's own Python: it runs before anything is installed.
+Uses only the standard library and Debian's Python, because it runs before anything is installed.
 """

@@ -1,6 +1,6 @@
 """The command line: `python3 -m deploy.devcluster up|down|status|env`.
 
-Owns: arguments, what is printed, exit codes (0 done, 1 failed, 2 cannot be done as asked). Refuses to know: Slurm.
+Owns the arguments, the output and the exit codes (0 done, 1 failed, 2 wrong usage). Does not know about Slurm.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from deploy.devcluster.slurm_conf import Shape
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; the answer is the exit code."""
+    """Run the command and return the exit code."""
     given = _parser().parse_args(arguments)
     try:
         return int(COMMANDS[given.command](given))
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted; what was started has been ended.", file=sys.stderr)
+        print("Interrupted. Everything that was started has been stopped.", file=sys.stderr)
         return 130
 
 
@@ -39,38 +39,38 @@ def _up(given: argparse.Namespace) -> int:
 
 
 def _start_slurm(given: argparse.Namespace) -> Layout:
-    """The cluster, where it is not up yet."""
+    """Start the cluster unless it is running, and return its layout."""
     folder = given.folder.absolute()
     number = files.number_of(folder)
-    if number is not None and Cluster(Layout(folder, number)).whole:
-        print(f"Slurm is up already, in {folder}.")
+    if number is not None and Cluster(Layout(folder, number)).running:
+        print(f"Slurm is already running in {folder}.")
         return Layout(folder, number)
     layout = Layout(folder, given.number, given.debian and given.debian.absolute())
     shape = Shape(cpus=given.cpus, cgroups=not given.no_cgroups and has_cgroups(layout))
     cluster = Cluster(layout, shape)
     begun = time.monotonic()
     print(f"Starting Slurm in {folder}", flush=True)
-    cluster.up(_say)
-    print(f"Slurm is up after {time.monotonic() - begun:.1f} s.")
+    cluster.up(_report)
+    print(f"Slurm is running after {time.monotonic() - begun:.1f} s.")
     if not shape.cgroups:
-        print("Without control groups: a job that takes too much memory is found by sampling.")
+        print("This machine has no usable control groups: Slurm finds jobs that use too much memory by sampling.")
     option = "" if folder == DEFAULT_FOLDER else f" --folder {folder}"
     print(
-        "\nTo speak to it, in a shell of root or of alice, bob or carol (su - alice):\n"
+        "\nTo use it, in a shell of root, alice, bob or carol (su - alice):\n"
         f'  eval "$(python3 -m deploy.devcluster env{option})"\n'
         "  sinfo\n"
         "  srun --partition=gpu --gres=gpu:a100:1 env | grep CUDA     # as alice\n"
-        f"slurmrestd listens at {cluster.layout.restd_url}; `scontrol token username=alice` makes a token for it.\n"
+        f"slurmrestd listens at {cluster.layout.restd_url}; `scontrol token username=alice` creates a token for it.\n"
         f"Logs: {cluster.layout.log}\n"
-        "To end it and remove all of it: make cluster-down" + (f' ARGS="{option.strip()}"' if option else "")
+        "To stop and remove it: make cluster-down" + (f' ARGS="{option.strip()}"' if option else "")
     )
     return layout
 
 
 def _down(given: argparse.Namespace) -> int:
-    there = files.number_of(given.folder.absolute()) is not None
-    _existing(given).down(_say)
-    print(f"The cluster in {given.folder} is gone." if there else f"There is no cluster in {given.folder}.")
+    exists = files.number_of(given.folder.absolute()) is not None
+    _existing(given).down(_report)
+    print(f"The cluster in {given.folder} was removed." if exists else f"There is no cluster in {given.folder}.")
     return 0
 
 
@@ -78,8 +78,8 @@ def _status(given: argparse.Namespace) -> int:
     cluster = _existing(given)
     for name, daemon in cluster.daemons.items():
         process = daemon.process
-        print(f"{name:<12}{f'runs, process {process.pid}' if process and process.alive else 'does not run'}")
-    return 0 if cluster.whole else 1
+        print(f"{name:<12}{f'running, process {process.pid}' if process and process.alive else 'not running'}")
+    return 0 if cluster.running else 1
 
 
 def _env(given: argparse.Namespace) -> int:
@@ -91,17 +91,17 @@ def _env(given: argparse.Namespace) -> int:
 
 
 def _start_hub(layout: Layout, *, program: Path, apps: Path, port: int) -> None:
-    """The hub, where it does not run yet."""
+    """Start the hub unless it is running."""
     daemon = hub.daemon(layout, program=program.absolute(), port=port)
     begun = time.monotonic()
     if not daemon.alive:
         print("\nStarting the hub", flush=True)
         hub.write(layout, apps=apps.absolute(), port=port)
         daemon.start()
-        print(f"The hub is up after {time.monotonic() - begun:.1f} s.")
+        print(f"The hub is running after {time.monotonic() - begun:.1f} s.")
     print(
         f"\nTowpath is ready at http://127.0.0.1:{port}/\n"
-        "Sign in as alice, bob or carol (an admin): without a password, from this machine alone.\n"
+        "Sign in as alice, bob or carol (an admin), without a password, from this machine only.\n"
         f"Configuration and data: {hub.folder(layout)}. Log: {daemon.output}"
     )
 
@@ -109,8 +109,8 @@ def _start_hub(layout: Layout, *, program: Path, apps: Path, port: int) -> None:
 COMMANDS = {"up": _up, "down": _down, "status": _status, "env": _env}
 
 
-def _say(words: str) -> None:
-    print(f"  {words}", flush=True)
+def _report(step: str) -> None:
+    print(f"  {step}", flush=True)
 
 
 def _existing(given: argparse.Namespace) -> Cluster:
@@ -122,22 +122,22 @@ def _existing(given: argparse.Namespace) -> Cluster:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python3 -m deploy.devcluster", description="A real Slurm on one machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, words in {
-        "up": "start it",
-        "down": "end it, and remove all of it",
-        "status": "say what runs; exit code 1 when something does not",
-        "env": "print what a shell needs to speak to it",
+    for name, description in {
+        "up": "start the cluster",
+        "down": "stop the cluster and remove everything that it created",
+        "status": "list the daemons; exit code 1 if one is not running",
+        "env": "print the environment variables that a shell needs",
     }.items():
-        command = commands.add_parser(name, help=words)
-        command.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help=f"where it is ({DEFAULT_FOLDER})")
+        command = commands.add_parser(name, help=description)
+        command.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help=f"its folder ({DEFAULT_FOLDER})")
         if name == "up":
             command.add_argument("--number", type=int, default=0, choices=NUMBERS, metavar="N", help="0 to 255")
-            command.add_argument("--cpus", type=int, default=8, metavar="N", help="of each node, real or not")
-            command.add_argument("--debian", type=Path, help="a folder with another Debian's Slurm (another-debian.sh)")
-            command.add_argument("--hub", type=Path, metavar="TOWPATH", help="start a hub too, with this program")
-            command.add_argument("--apps", type=Path, default=hub.APPS, help=f"what apps/install.sh made ({hub.APPS})")
-            command.add_argument("--port", type=int, default=hub.PORT, help=f"of the hub ({hub.PORT})")
-            command.add_argument("--no-cgroups", action="store_true", help="do without control groups")
+            command.add_argument("--cpus", type=int, default=8, metavar="N", help="CPUs of each node, real or not")
+            command.add_argument("--debian", type=Path, help="a folder filled by another-debian.sh")
+            command.add_argument("--hub", type=Path, metavar="TOWPATH", help="also start a hub, with this program")
+            command.add_argument("--apps", type=Path, default=hub.APPS, help=f"folder of apps/install.sh ({hub.APPS})")
+            command.add_argument("--port", type=int, default=hub.PORT, help=f"port of the hub ({hub.PORT})")
+            command.add_argument("--no-cgroups", action="store_true", help="do not use control groups")
     return parser
 
 

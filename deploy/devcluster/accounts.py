@@ -1,6 +1,6 @@
-"""Accounts, QOS and associations in Slurm's database, and that they bind.
+"""Accounts, QOS and associations in Slurm's database.
 
-Owns: the sacctmgr commands. Refuses to know: how sacctmgr is run.
+Owns the sacctmgr commands. Does not run sacctmgr.
 
 | user  | account | partition | QOS |
 |-------|---------|-----------|-----|
@@ -17,26 +17,27 @@ GPU_QOS = "normal,debug,gpuq,scavenger"
 
 
 def commands(layout: Layout) -> str:
-    """What is given to sacctmgr, after slurmctld has registered; the file of `associations` is part of it.
+    """Return the input for sacctmgr, which also loads the file of `associations`.
 
-    Before that the database does not know gres/gpu, and drops a limit on it without a word. Few commands, since each
-    costs a third of a second: sacctmgr writes a message in two pieces, and the second waits for an acknowledgement.
+    Run it after slurmctld has registered: before that the database does not know gres/gpu and silently drops limits on
+    it. The commands are few because each costs a third of a second: sacctmgr writes a message in two parts, and the
+    second waits for an acknowledgement.
     """
     return _lines(
         "add qos scavenger set Priority=1",
-        # At most two of a user's jobs run; one that asks for more time is refused rather than left waiting.
+        # At most two jobs of a user run. A job that requests more time is rejected instead of left waiting.
         "add qos debug set Priority=100 MaxWall=00:30:00 MaxJobsPerUser=2 Flags=DenyOnLimit",
-        # A third GPU waits with the reason QOSMaxGRESPerUser.
+        # A job with a third GPU waits with the reason QOSMaxGRESPerUser.
         "add qos gpuq set Priority=50 MaxTRESPerUser=gres/gpu=2",
         f"load file={layout.associations}",
-        # Last: sacctmgr reads the list of QOS once, when one is first referred to.
+        # Last, because sacctmgr reads the list of QOS only once, when one is first referenced.
         "modify qos normal set Priority=10 Preempt=scavenger MaxWall=1-00:00:00",
         "modify qos debug,gpuq set Preempt=scavenger",
     )
 
 
 def associations(layout: Layout) -> str:
-    """A file for `sacctmgr load`."""
+    """Return the file for `sacctmgr load`."""
     return _lines(
         f"Cluster - '{layout.cluster}':Fairshare=1:QOS='normal'",
         "Parent - 'root'",

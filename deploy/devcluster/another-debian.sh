@@ -1,19 +1,19 @@
 #!/bin/sh
-# Put the Slurm of another Debian release into a folder. Arguments: RELEASE FOLDER. A stamp says that it is whole.
-# It comes from the mirror that this machine's apt uses.
+# Install the Slurm of another Debian release in a folder. Arguments: RELEASE FOLDER. A stamp marks a complete folder.
+# The packages come from the mirror that apt uses on this machine.
 set -eu
 release=$1
 target=$2
 here=$(cd "$(dirname "$0")" && pwd)
 packages=slurmctld,slurmd,slurm-client,slurmdbd,slurmrestd,slurm-wlm-basic-plugins,slurm-wlm-jwt-plugin,slurm-wlm-mysql-plugin,python3,environment-modules
-# What pyslurm/build.sh needs, for the one Slurm that it can do it for.
+# For pyslurm/build.sh, which supports the Slurm of forky only.
 [ "$release" != forky ] || packages=$packages,gcc,libc6-dev,python3-dev,libslurm-dev,cython3,python3-setuptools,python3-packaging
 [ "$(cat "$target/stamp" 2>/dev/null)" != "$packages" ] || exit 0
 
 "$here/../../tests/debian.sh" debootstrap:debootstrap
 mirror=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n 's/^Debian //p' | grep -v -- '-security/$' | head -n 1)
-[ -n "$mirror" ] || { echo "apt has no Debian mirror: see /etc/apt/sources.list" >&2; exit 1; }
-# A release that is younger than debootstrap is made as sid is.
+[ -n "$mirror" ] || { echo "apt has no Debian mirror. Add one to /etc/apt/sources.list." >&2; exit 1; }
+# For a release that is newer than debootstrap, use the script for sid.
 recipe=/usr/share/debootstrap/scripts/$release
 [ -e "$recipe" ] || recipe=/usr/share/debootstrap/scripts/sid
 
@@ -22,7 +22,7 @@ rm -rf "$target"
 mkdir -p "$(dirname "$target")"
 if ! debootstrap --variant=minbase --include="$packages" "$release" "$target" "$mirror" "$recipe" >"$target.log" 2>&1; then
     tail -n 5 "$target.log" >&2
-    echo "debootstrap failed: the whole of it is in $target.log" >&2
+    echo "debootstrap failed. See $target.log." >&2
     exit 1
 fi
 rm -rf "$target/var/cache/apt" "$target/var/lib/apt/lists" "$target.log"

@@ -1,10 +1,10 @@
-"""Slurm of another Debian, from a folder that `another-debian.sh` filled.
+"""Slurm of another Debian release, from a folder that `another-debian.sh` filled.
 
-Owns: how its daemons and its commands run on this machine. Refuses to know: which release it is.
+Owns how its daemons and commands run on this machine. Does not know which release it is.
 
-Daemons and jobs get the folder's /usr in their mount namespace, and all else of this machine, so that addresses,
-accounts and paths are the same inside and outside. Commands must run without privileges and outside of any namespace:
-each is started by the dynamic loader of its own Debian, ld.so(8).
+Daemons and jobs get the folder's /usr in their mount namespace and everything else from this machine, so that
+addresses, accounts and paths are the same inside and outside. Commands must run without privileges and outside of any
+namespace, so each is started by the dynamic loader of its own Debian, ld.so(8).
 """
 
 import shlex
@@ -19,29 +19,32 @@ COMMANDS = (
 
 
 def binds(debian: Path) -> dict[Path, Path]:
-    """What a daemon's namespace has from there."""
+    """Return the bind mounts for a daemon's namespace, source to target."""
     return {debian / "usr": Path("/usr")}
 
 
 def plugins(debian: Path) -> Path:
-    """Slurm's plug-ins, at a path that is the same inside and outside. Raises UsageError when there are none."""
+    """Return the folder of Slurm's plug-ins, which has the same path inside and outside.
+
+    Raises UsageError if there are none.
+    """
     return _only(debian, "usr/lib/*/slurm-wlm")
 
 
 def argv(debian: Path, command: str) -> tuple[str, ...]:
-    """What runs the command of that Debian, on this machine."""
+    """Return the command line that runs a command of that Debian on this machine."""
     libraries = plugins(debian).parent
     loader = _only(debian, "usr/lib/*/ld-linux*.so.*")
     return (str(loader), "--library-path", f"{libraries}:{plugins(debian)}", f"{debian}/usr/bin/{command}")
 
 
 def script(debian: Path, command: str) -> str:
-    """A shell script that runs the command of that Debian."""
+    """Return a shell script that runs a command of that Debian."""
     return f'#!/bin/sh\nexec {shlex.join(argv(debian, command))} "$@"\n'
 
 
 def pyslurm(debian: Path) -> Path | None:
-    """The folder that a Python of that Debian imports pyslurm from; None: it was not built there."""
+    """Return the folder from which that Debian's Python imports pyslurm, or None if it was not built."""
     folder = debian / "opt/pyslurm"
     return folder if folder.is_dir() else None
 
@@ -49,5 +52,5 @@ def pyslurm(debian: Path) -> Path | None:
 def _only(debian: Path, pattern: str) -> Path:
     found = sorted(debian.glob(pattern))
     if not found:
-        raise UsageError(f"{debian} holds no Slurm: fill it with deploy/devcluster/another-debian.sh.")
+        raise UsageError(f"There is no Slurm in {debian}. Fill it with deploy/devcluster/another-debian.sh.")
     return found[0]

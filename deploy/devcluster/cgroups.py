@@ -1,9 +1,9 @@
-"""Control groups for the jobs: one folder of our own in each hierarchy that Slurm wants.
+"""Control groups for the jobs: a folder of the cluster in each hierarchy that Slurm needs.
 
-Owns: whether this machine has them, making the folders, removing them. Refuses to know: what Slurm does inside.
+Owns detecting, creating and removing these folders. Does not know what Slurm does in them.
 
-Only version 1 is used: Slurm's plug-in for version 2 asks systemd for a scope, and there may be none. Elsewhere the
-cluster runs without (`Shape.cgroups` false).
+Only version 1 is used, because Slurm's plug-in for version 2 asks systemd for a scope, and there may be no systemd. On
+other machines the cluster runs without control groups (`Shape.cgroups` is false).
 """
 
 import contextlib
@@ -11,11 +11,11 @@ import os
 from pathlib import Path
 
 BASE = Path("/sys/fs/cgroup")
-NEEDED = ("cpuset", "memory", "devices", "freezer", "cpuacct")  # proctrack, task and jobacct_gather/cgroup want these
+NEEDED = ("cpuset", "memory", "devices", "freezer", "cpuacct")  # for proctrack, task and jobacct_gather/cgroup
 
 
 def hierarchies(base: Path = BASE) -> list[Path]:
-    """The version 1 hierarchies, each once though several names may lead to it; empty: not all are there."""
+    """Return the version 1 hierarchies, without duplicates (several names can lead to one); empty if one is missing."""
     found = [base / name for name in NEEDED]
     if not all((path / "cgroup.procs").exists() and (path / "tasks").exists() for path in found):
         return []
@@ -23,8 +23,8 @@ def hierarchies(base: Path = BASE) -> list[Path]:
 
 
 def usable(base: Path = BASE) -> bool:
-    """True where folders can be made in every hierarchy that is needed."""
-    probe = f"towpath-devcluster-probe-{os.getpid()}"  # another run may be looking, too
+    """Return whether folders can be created in every hierarchy that is needed."""
+    probe = f"towpath-devcluster-probe-{os.getpid()}"  # another run may probe at the same time
     try:
         make(probe, base)
     except OSError:
@@ -35,12 +35,12 @@ def usable(base: Path = BASE) -> bool:
 
 
 def make(name: str, base: Path = BASE) -> dict[Path, Path]:
-    """Make the folders; the answer maps each to the hierarchy that it is to stand for."""
+    """Create the folders and return each with the hierarchy that it replaces."""
     made = {}
     for hierarchy in hierarchies(base):
         folder = hierarchy / name
         folder.mkdir(exist_ok=True)
-        # A cpuset without CPUs and memory nodes takes no process (cpuset(7)).
+        # A cpuset without CPUs and memory nodes accepts no process (cpuset(7)).
         for file in ("cpuset.cpus", "cpuset.mems"):
             if (hierarchy / file).exists() and not (folder / file).read_text().strip():
                 (folder / file).write_text((hierarchy / file).read_text())
@@ -49,7 +49,7 @@ def make(name: str, base: Path = BASE) -> dict[Path, Path]:
 
 
 def remove(name: str, base: Path = BASE) -> None:
-    """Remove the folders and all in them; those that still hold a process stay."""
+    """Remove the folders and everything in them, except those that still contain a process."""
     for hierarchy in hierarchies(base):
         top = hierarchy / name
         below = sorted((path for path in top.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts))

@@ -1,6 +1,6 @@
-"""Slurm's commands, run against one cluster.
+"""Runs Slurm's commands against one cluster.
 
-Owns: the environment they get, and a time limit on each. Refuses to know: what is asked.
+Owns their environment and time limit. Does not know what the commands do.
 """
 
 import os
@@ -16,16 +16,16 @@ SECONDS = 30
 
 
 def environment(layout: Layout) -> dict[str, str]:
-    """An explicit one: nothing of the caller's reaches a daemon, or a job that a daemon starts."""
+    """Return the whole environment of a command: daemons and their jobs get nothing from the caller's."""
     return {"LANG": "C.UTF-8", **layout.environment}
 
 
 def attempt(
     layout: Layout, argv: Sequence[str], *, user: str = "", given: str = "", seconds: float = SECONDS
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command; the answer may be a failure. A command that does not end in time counts as failed (rc 124).
+    """Run a command and return the result, which may be a failure. A command that takes too long has exit code 124.
 
-    With `user` it runs as that account, in its home, with no environment but its own.
+    With `user` it runs as that account, in its home, with that account's environment only.
     """
     account = pwd.getpwnam(user) if user else None
     own = {"HOME": account.pw_dir, "USER": user, "LOGNAME": user, "SHELL": account.pw_shell} if account else {}
@@ -48,15 +48,15 @@ def attempt(
 
 
 def run(layout: Layout, argv: Sequence[str], *, user: str = "", given: str = "", seconds: float = SECONDS) -> str:
-    """What the command prints. Raises DevclusterError with its words when it fails."""
+    """Run a command and return its output. Raises DevclusterError with the error output if it fails."""
     done = attempt(layout, argv, user=user, given=given, seconds=seconds)
     if done.returncode:
-        words = (done.stderr or done.stdout).strip()
-        raise DevclusterError(f"{' '.join(argv)} failed ({done.returncode}): {words}")
+        output = (done.stderr or done.stdout).strip()
+        raise DevclusterError(f"{' '.join(argv)} failed ({done.returncode}): {output}")
     return done.stdout
 
 
 def version(layout: Layout) -> tuple[int, int]:
-    """Slurm's version, such as (22, 5)."""
+    """Return Slurm's version, such as (22, 5)."""
     major, minor = run(layout, ("sinfo", "--version")).split()[1].split(".")[:2]
     return int(major), int(minor)

@@ -1,6 +1,6 @@
-"""The whole cluster: up, down, and how it stands.
+"""Starts and stops the whole cluster.
 
-Owns: the order in which things are made and unmade. Refuses to know: how each is done, and who asked.
+Owns the order of the steps. Does not know how each step is done.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from deploy.devcluster.errors import DevclusterError, UsageError
 from deploy.devcluster.layout import NODES, PATH, Layout
 from deploy.devcluster.slurm_conf import Shape
 
-# Commands that must be there, and the Debian package that each comes with.
+# Required commands, and the Debian package of each.
 COMMANDS = {
     "munged": "munge",
     "slurmctld": "slurmctld",
@@ -32,57 +32,59 @@ COMMANDS = {
 
 SACCTMGR_FAILS = ("error:", "Unknown option", "doesn't exist", "Nothing new added", "Problem")
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
+"""Called with the name of each step."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """One cluster; what it is made of is found from its folder alone, so any process may speak of it."""
+    """One cluster. Everything about it follows from its folder, so any process can use it."""
 
     layout: Layout
     shape: Shape = field(default_factory=Shape)
 
     @cached_property
     def daemons(self) -> dict[str, Daemon]:
-        """Every daemon by name; a slurmd goes by its node's name."""
+        """All daemons by name; a slurmd has the name of its node."""
         groups: dict[Path, Path] = {}
         if self.shape.cgroups:
             groups = {hierarchy / self.layout.cgroup: hierarchy for hierarchy in cgroups.hierarchies()}
         return daemons.all_of(self.layout, groups)
 
-    def up(self, say: Say) -> None:
-        """From nothing (or from what a crash left) to three idle nodes. On failure all of it is undone.
+    def up(self, report: Report) -> None:
+        """Start the cluster, and return when three nodes are idle. A failure removes everything again.
 
-        Raises UsageError when this machine or this user cannot have it, DevclusterError when something does not start.
+        Also starts from what a crash has left. Raises UsageError if this machine or this user cannot run it, and
+        DevclusterError if something does not start.
         """
         check_machine()
-        with _alone(self.layout):
+        with _exclusive(self.layout):
             number = files.number_of(self.layout.folder)
             if number is not None:
-                say("Removing what an earlier cluster left")
-                _remove(Cluster(dataclasses.replace(self.layout, number=number)), say)
+                report("Removing an earlier cluster")
+                _remove(Cluster(dataclasses.replace(self.layout, number=number)), report)
             check_ports(self.layout)
             files.claim(self.layout)
             try:
-                self._build(say)
+                self._build(report)
             except BaseException:
-                _remove(self, say)
+                _remove(self, report)
                 raise
 
-    def _build(self, say: Say) -> None:
-        say("Unix accounts")
+    def _build(self, report: Report) -> None:
+        report("Unix accounts")
         users.provide(self.layout)
         if self.shape.cgroups:
             cgroups.make(self.layout.cgroup)
         files.write(self.layout, self.shape)
         named = self.daemons
-        say("munge and MariaDB")
+        report("munge and MariaDB")
         named["munged"].launch()
         self._make_database()
         named["munged"].wait()
-        say("slurmdbd")
+        report("slurmdbd")
         named["slurmdbd"].start()
-        say("slurmctld, slurmrestd and the nodes")
+        report("slurmctld, slurmrestd and the nodes")
         for name in ("slurmctld", *NODES, "slurmrestd"):
             named[name].launch()
         named["slurmctld"].wait()
@@ -109,52 +111,55 @@ class Cluster:
         clients.run(self.layout, (*daemons.sql(self.layout), "-e", statements))
 
     def _sacctmgr(self, commands: str) -> None:
-        """Run commands in one sacctmgr. It ends with 0 whatever happens, so its words are looked at."""
+        """Run commands in one sacctmgr. Its exit code is always 0, so its output is searched for errors."""
         done = clients.attempt(self.layout, ("sacctmgr", "--immediate", "--quiet"), given=commands)
-        words = done.stdout + done.stderr
+        output = done.stdout + done.stderr
         with (self.layout.log / "sacctmgr.out").open("a") as log:
-            log.write(words)
-        if done.returncode or any(sign in words for sign in SACCTMGR_FAILS):
-            raise DevclusterError(f"sacctmgr did not do as it was told: {words}")
+            log.write(output)
+        if done.returncode or any(sign in output for sign in SACCTMGR_FAILS):
+            raise DevclusterError(f"sacctmgr failed: {output}")
 
-    def down(self, say: Say) -> None:
-        """End all that `up` started, and remove all that it made; idempotent. Raises UsageError where it may not."""
+    def down(self, report: Report) -> None:
+        """Stop everything that `up` started and remove everything that it created; idempotent.
+
+        Raises UsageError if this user may not do that.
+        """
         check_root()
-        with _alone(self.layout):
+        with _exclusive(self.layout):
             if files.number_of(self.layout.folder) is not None:
-                _remove(self, say)
+                _remove(self, report)
 
     @property
-    def whole(self) -> bool:
-        """Whether every daemon runs."""
+    def running(self) -> bool:
+        """Whether all daemons are running."""
         return all(daemon.alive for daemon in self.daemons.values())
 
 
-def _remove(cluster: Cluster, say: Say) -> None:
+def _remove(cluster: Cluster, report: Report) -> None:
     layout = cluster.layout
-    say("Ending the daemons and the jobs")
-    # At once, all of them: what they would write down is about to be removed. Nodes first, so that no job begins.
+    report("Stopping the daemons and the jobs")
+    # Kill them: what they would save is about to be removed. Nodes first, so that no job starts.
     for name in (*NODES, *reversed(cluster.daemons)):
         cluster.daemons[name].kill()
-    while left := list(processes.marked(layout.hosts)):
+    while left := list(processes.with_hosts_file(layout.hosts)):
         for process in left:
             process.end(seconds=0)
-    say("Removing control groups, accounts and files")
+    report("Removing control groups, accounts and files")
     cgroups.remove(layout.cgroup)
     users.release(layout)
     files.remove(layout)
 
 
 def has_cgroups(layout: Layout) -> bool:
-    """Whether this machine and this Slurm can have control groups for jobs; newer Slurms know only version 2."""
+    """Return whether this machine and this Slurm support control groups for jobs; newer Slurms have only version 2."""
     return cgroups.usable() and (layout.debian is None or (another.plugins(layout.debian) / "cgroup_v1.so").exists())
 
 
 @contextlib.contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
-    """One at a time on a folder and on a number.
+def _exclusive(layout: Layout) -> Iterator[None]:
+    """Lock the folder and the number of a cluster. Raises UsageError if another process has one of them.
 
-    The locks are abstract sockets (unix(7)): they are no files, and end with their process.
+    The locks are abstract sockets (unix(7)): they are not files, and end with their process.
     """
     with socket.socket(socket.AF_UNIX) as folder, socket.socket(socket.AF_UNIX) as number:
         try:
@@ -162,31 +167,29 @@ def _alone(layout: Layout) -> Iterator[None]:
             number.bind(f"\0towpath-devcluster:{layout.number}")
         except OSError:
             raise UsageError(
-                f"Somebody is at work on the cluster in {layout.folder}, or on another with the number {layout.number}."
+                f"Another process is using the cluster in {layout.folder}, or another one with number {layout.number}."
             ) from None
         yield
 
 
 def check_root() -> None:
-    """Raises UsageError when this is not root."""
+    """Raise UsageError if this process does not run as root."""
     if os.geteuid() != 0:
-        raise UsageError("The cluster needs root: it starts daemons as several users, and makes accounts.")
+        raise UsageError("The cluster needs root: it starts daemons as several users and creates accounts.")
 
 
 def check_machine() -> None:
-    """Raises UsageError when this is not root, or something is not there that is needed."""
+    """Raise UsageError if this process does not run as root, or if a requirement is missing."""
     check_root()
     missing = {package for command, package in COMMANDS.items() if shutil.which(command, path=PATH) is None}
     if missing:
-        raise UsageError(f"Not installed: {', '.join(sorted(missing))}. `make cluster` installs what is needed.")
+        raise UsageError(f"Not installed: {', '.join(sorted(missing))}. `make cluster` installs them.")
     if not Path("/etc/hosts").exists():
-        raise UsageError(
-            "There is no /etc/hosts, in the place of which nodes see one of their own: an empty one will do."
-        )
+        raise UsageError("There is no /etc/hosts. Create one (it may be empty): nodes mount their own over it.")
 
 
 def check_ports(layout: Layout) -> None:
-    """Raises UsageError that names the first port which something else has."""
+    """Raise UsageError with the first port that is in use."""
     for daemon, (address, port) in layout.listeners.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -194,5 +197,5 @@ def check_ports(layout: Layout) -> None:
                 probe.bind((address, port))
             except OSError as error:
                 raise UsageError(
-                    f"Port {port} on {address}, for {daemon}, is taken ({error.strerror}): choose another --number."
+                    f"Port {port} on {address}, for {daemon}, is in use ({error.strerror}). Choose another --number."
                 ) from None

@@ -1,6 +1,6 @@
-"""The daemons: what each is started with, and how one knows that it answers.
+"""The daemons: their command lines, and how each is found to be ready.
 
-Owns: command lines and readiness. Refuses to know: in which order they are wanted.
+Does not know in which order they are started.
 """
 
 import contextlib
@@ -30,58 +30,58 @@ class Daemon:
     layout: Layout
     name: str
     argv: tuple[str, ...]
-    answers: Callable[[], bool]
+    ready: Callable[[], bool]
     host: str = HUB
     user: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     binds: Mapping[Path, Path] = field(default_factory=dict)
     stop_seconds: float = STOP_SECONDS
-    slurm: bool = False  # whether it is a part of Slurm, and comes from where that comes from
+    slurm: bool = False  # whether it is part of Slurm, and so may come from another Debian
 
     @property
     def record(self) -> Path:
-        """Where its pid and start time are written."""
+        """The file with its pid and start time."""
         return self.layout.run / f"{self.name}.process"
 
     @property
     def process(self) -> Process | None:
-        """The process that was started last; None: none was, or it was stopped."""
+        """The process that was started last, or None if there was none or it was stopped."""
         return recorded(self.record)
 
     @property
     def alive(self) -> bool:
-        """Whether it runs; also true of one that is stopped by a signal."""
+        """Whether it is running; also true if a signal has stopped it."""
         process = self.process
         return process is not None and process.alive
 
     def launch(self) -> None:
-        """Start it, and do not wait."""
+        """Start it without waiting."""
         binds = {**self.binds, **(another.binds(self.layout.debian) if self.slurm and self.layout.debian else {})}
         argv = inside(self.layout, self.host, self.argv, binds=binds, user=self.user)
         environment = {**clients.environment(self.layout), **self.environment}
         launch(self.record, argv, environment=environment, output=self.output)
 
     def wait(self) -> None:
-        """Return when it answers. Raises DevclusterError with the end of its log when it does not."""
+        """Wait until it is ready. Raises DevclusterError with the end of its log if it does not become ready."""
         end = time.monotonic() + START_SECONDS
-        while not self.answers():
+        while not self.ready():
             if not self.alive:
-                raise DevclusterError(f"{self.name} ended while it started. {self._tail()}")
+                raise DevclusterError(f"{self.name} exited during its start. {self._tail()}")
             if time.monotonic() > end:
-                raise DevclusterError(f"{self.name} does not answer after {START_SECONDS} s. {self._tail()}")
+                raise DevclusterError(f"{self.name} is not ready after {START_SECONDS} s. {self._tail()}")
             time.sleep(0.03)
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start it and wait until it is ready."""
         self.launch()
         self.wait()
 
     def stop(self) -> None:
-        """End it, with time to write down what it knows; nothing happens when it does not run."""
+        """Stop it, with time to save its state. Does nothing if it is not running."""
         self._end(self.stop_seconds)
 
     def kill(self) -> None:
-        """End it at once, as a crash would (SIGKILL)."""
+        """Kill it (SIGKILL), as in a crash."""
         self._end(0)
 
     def _end(self, seconds: float) -> None:
@@ -92,7 +92,7 @@ class Daemon:
 
     @property
     def output(self) -> Path:
-        """What it prints; its own log, where it has one, is `NAME.log` beside it."""
+        """The file with its output. Its own log, if it has one, is `NAME.log` in the same folder."""
         return self.layout.log / f"{self.name}.out"
 
     def _tail(self) -> str:
@@ -103,7 +103,7 @@ class Daemon:
 
 
 def munged(layout: Layout) -> Daemon:
-    """The keeper of identities, with a key and a socket of this cluster's own."""
+    """Return munged, with a key and a socket of this cluster."""
     folder = layout.munge_folder
     return Daemon(
         layout,
@@ -114,12 +114,12 @@ def munged(layout: Layout) -> Daemon:
             *("--num-threads=4",),
         ),
         user="munge",
-        answers=lambda: _succeeds(layout, "munge", "--no-input", f"--socket={layout.munge_socket}"),
+        ready=lambda: _succeeds(layout, "munge", "--no-input", f"--socket={layout.munge_socket}"),
     )
 
 
 def mariadbd(layout: Layout) -> Daemon:
-    """The database: on a unix socket only, small, and in no hurry to reach the disk."""
+    """Return the database: small, on a unix socket only, without flushing to disk at each commit."""
     return Daemon(
         layout,
         "mariadbd",
@@ -129,42 +129,42 @@ def mariadbd(layout: Layout) -> Daemon:
             *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=900"),
             *("--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", f"--tmpdir={layout.mysql_temporary}"),
         ),
-        answers=lambda: _succeeds(layout, *sql(layout), "-e", "select 1"),
+        ready=lambda: _succeeds(layout, *sql(layout), "-e", "select 1"),
     )
 
 
 def sql(layout: Layout) -> tuple[str, ...]:
-    """The database's client, as root by the socket's peer."""
+    """Return the command line of the database client, which signs in as root by its peer credentials."""
     return ("mariadb", "--no-defaults", f"--socket={layout.mysql_socket}")
 
 
 def slurmdbd(layout: Layout) -> Daemon:
-    """The keeper of accounts and of finished jobs."""
+    """Return slurmdbd, which stores accounts and finished jobs."""
     return Daemon(
         layout,
         "slurmdbd",
         ("slurmdbd", "-D"),
         slurm=True,
-        # The client library takes the socket's place from here; slurmdbd.conf has no setting for it.
+        # The client library reads the socket's path from here; slurmdbd.conf has no setting for it.
         environment={"MYSQL_UNIX_PORT": str(layout.mysql_socket), "MARIADB_UNIX_PORT": str(layout.mysql_socket)},
-        answers=lambda: _succeeds(layout, "sacctmgr", "--noheader", "show", "cluster"),
+        ready=lambda: _succeeds(layout, "sacctmgr", "--noheader", "show", "cluster"),
     )
 
 
 def slurmctld(layout: Layout) -> Daemon:
-    """The controller."""
+    """Return slurmctld."""
     return Daemon(
         layout,
         "slurmctld",
-        # -i: Slurm 26.05 would not start again after a crash in its first minutes, when not all has been saved once.
+        # -i: without it Slurm 26.05 does not restart after a crash in its first minutes, before it has saved all state.
         ("slurmctld", "-D", "-i", "-f", str(layout.slurm_conf)),
         slurm=True,
-        answers=lambda: "is UP" in clients.attempt(layout, ("scontrol", "ping"), seconds=5).stdout,
+        ready=lambda: "is UP" in clients.attempt(layout, ("scontrol", "ping"), seconds=5).stdout,
     )
 
 
 def slurmd(layout: Layout, node: str, groups: Mapping[Path, Path]) -> Daemon:
-    """A node: `groups` are its control groups."""
+    """Return the slurmd of a node; `groups` are its control groups."""
     return Daemon(
         layout,
         node,
@@ -172,12 +172,12 @@ def slurmd(layout: Layout, node: str, groups: Mapping[Path, Path]) -> Daemon:
         slurm=True,
         host=node,
         binds=groups,
-        answers=lambda: _node_serves(layout, node),
+        ready=lambda: _node_serves(layout, node),
     )
 
 
 def slurmrestd(layout: Layout) -> Daemon:
-    """The REST API, for those who show a JWT."""
+    """Return slurmrestd, which authenticates clients by JWT."""
     address, port = layout.listeners["slurmrestd"]
     return Daemon(
         layout,
@@ -186,13 +186,13 @@ def slurmrestd(layout: Layout) -> Daemon:
         slurm=True,
         user=RESTD,
         environment={"SLURM_JWT": "daemon"},
-        answers=lambda: _http_answers(address, port),
-        stop_seconds=0.2,  # slurmrestd 22.05 ignores SIGTERM, and keeps nothing that could be lost
+        ready=lambda: _http_answers(address, port),
+        stop_seconds=0.2,  # slurmrestd 22.05 ignores SIGTERM, and has no state to save
     )
 
 
 def all_of(layout: Layout, groups: Mapping[Path, Path]) -> dict[str, Daemon]:
-    """Every daemon by name, in the order in which each finds what it needs; a slurmd goes by its node's name."""
+    """Return all daemons by name, in the order of their dependencies; a slurmd has the name of its node."""
     every = [munged(layout), mariadbd(layout), slurmdbd(layout), slurmctld(layout)]
     every += [slurmd(layout, node, groups) for node in NODES]
     every.append(slurmrestd(layout))
@@ -204,7 +204,7 @@ def _succeeds(layout: Layout, *argv: str) -> bool:
 
 
 def _node_serves(layout: Layout, node: str) -> bool:
-    """Whether it listens, and slurmctld has heard of it: a star after its state says that it has not (sinfo(1))."""
+    """Return whether it listens and has registered with slurmctld: a star after its state means not (sinfo(1))."""
     try:
         socket.create_connection(layout.listeners[node], timeout=5).close()
     except OSError:

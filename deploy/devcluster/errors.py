@@ -1,12 +1,9 @@
-"""What can go wrong, as sentences for people.
-
-Owns: the exceptions. Refuses to know: who prints them.
-"""
+"""The exceptions of the development cluster. Their messages are for users of the command line."""
 
 
 class DevclusterError(Exception):
-    """Something that was expected to work did not; the message says what, and what to do. Exit code 1."""
+    """A step failed; the message says what happened and what to do. Exit code 1."""
 
 
 class UsageError(DevclusterError):
-    """It cannot be done as it was asked for, or by whom: exit code 2."""
+    """The request is invalid, or this user may not make it. Exit code 2."""

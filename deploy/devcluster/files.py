@@ -1,6 +1,6 @@
-"""The cluster's folder: what is written there before anything starts.
+"""Writes the cluster's folder before anything starts.
 
-Owns: files, owners and modes. Refuses to know: processes.
+Owns files, owners and modes. Does not know about processes.
 """
 
 import contextlib
@@ -16,39 +16,39 @@ from deploy.devcluster.layout import Layout
 from deploy.devcluster.slurm_conf import Shape
 from deploy.devcluster.users import RESTD
 
-FAKE_MAJOR = 195  # NVIDIA's; a node that nobody drives
+FAKE_MAJOR = 195  # NVIDIA's; without the driver, opening such a device fails
 MAX_PATH = 60  # a unix socket's path has at most 107 characters (unix(7)); slurmd's are 40 below the folder
 
 
 def claim(layout: Layout) -> None:
-    """Make the folder. Raises UsageError when it holds something else, is not root's, or is too deep for sockets."""
+    """Create the folder. Raises UsageError if it is not empty, not root's, or its path is too long for sockets."""
     folder = layout.folder
     if len(str(folder)) > MAX_PATH:
-        raise UsageError(f"{folder} is too long a path for unix sockets: name one of at most {MAX_PATH} characters.")
+        raise UsageError(f"{folder} is too long for unix sockets. Choose a --folder of at most {MAX_PATH} characters.")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o755, parents=True)
     if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != 0:
-        raise UsageError(f"{folder} is not root's own folder: name another with --folder.")
+        raise UsageError(f"{folder} is not a folder of root. Choose another --folder.")
     if any(folder.iterdir()):
-        raise UsageError(f"{folder} holds something else: name another with --folder.")
+        raise UsageError(f"{folder} has other content. Choose another --folder.")
     folder.chmod(0o755)
-    layout.mark.write_text(f"{layout.number}\n")
+    layout.marker.write_text(f"{layout.number}\n")
 
 
 def number_of(folder: Path) -> int | None:
-    """The number of the cluster in this folder; None: there is none that `up` made."""
-    mark = Layout(folder).mark
+    """Return the number of the cluster in this folder, or None if `up` has created none."""
+    marker = Layout(folder).marker
     try:
-        ours = all(path.lstat().st_uid == 0 and not path.is_symlink() for path in (folder, mark))
-        return int(mark.read_text()) if ours else None
+        ours = all(path.lstat().st_uid == 0 and not path.is_symlink() for path in (folder, marker))
+        return int(marker.read_text()) if ours else None
     except (OSError, ValueError):
         return None
 
 
 def remove(layout: Layout) -> None:
-    """Remove the folder. The mark goes last: what is left of a removal that was cut short is known for what it is."""
+    """Remove the folder. The marker goes last, so that an interrupted removal can be continued."""
     for path in layout.folder.iterdir():
-        if path != layout.mark:
+        if path != layout.marker:
             shutil.rmtree(path)
     shutil.rmtree(layout.folder)
 

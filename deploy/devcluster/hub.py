@@ -1,6 +1,6 @@
-"""A hub on the cluster: its configuration, and the daemon.
+"""The hub on the development cluster: its configuration and its daemon.
 
-Owns: what the hub of a dev cluster offers, and to whom. Refuses to know: how Slurm is started, and what the hub does.
+Owns which profiles the hub has and for which users. Does not know how Slurm is started.
 """
 
 import http.client
@@ -14,19 +14,19 @@ from deploy.devcluster.layout import Layout
 
 NAME = "towpath"
 PORT, REPORT_OFFSET = 8000, 31
-APPS = Path("/var/tmp/towpath-apps")  # noqa: S108 - root's own, made by apps/install.sh
-PEOPLE = ("alice", "bob")
+APPS = Path("/var/tmp/towpath-apps")  # noqa: S108 - root's own, created by apps/install.sh
+USERS = ("alice", "bob")
 ADMINS = ("carol",)
 
 CONFIG = """\
-# The hub of the dev cluster. Anybody on this machine may sign in as anybody here: it is for trying things out.
+# The hub of the development cluster. Every user of this machine can sign in as any user: it is for development only.
 [gateway]
 host = "127.0.0.1"
 port = {port}
 report_port = {report_port}
 
 [auth]
-allowed_users = [{people}]
+allowed_users = [{users}]
 admins = [{admins}]
 [[auth.provider]]
 name = "test"
@@ -53,7 +53,7 @@ kind = "partition"
 title = "GPU"
 kind = "gpu"
 [profile.option.gpus]
-title = "How many GPUs"
+title = "Number of GPUs"
 kind = "gpus"
 [profile.option.cores]
 title = "Cores"
@@ -64,7 +64,7 @@ title = "Memory"
 kind = "memory"
 default = "1G"
 [profile.option.walltime]
-title = "Walltime"
+title = "Time limit"
 kind = "walltime"
 default = "01:00:00"
 [profile.option.account]
@@ -77,24 +77,24 @@ kind = "qos"
 
 
 class Profile(NamedTuple):
-    """One app: `{apps}` in its command is the folder of the programs."""
+    """One app. `{apps}` in its command is the folder of the programs."""
 
     name: str
     title: str
-    about: str
+    description: str
     app: str
     default_path: str
     command: tuple[str, ...]
     strip_prefix: bool = False
 
     def text(self, apps: Path) -> str:
-        """Its [[profile]]. JSON's strings and lists are TOML's too."""
+        """Return its [[profile]] table. JSON strings and lists are also valid TOML."""
         command = [part.replace("{apps}", str(apps / "bin")) for part in self.command]
-        lines = {"name": self.name, "title": self.title, "description": self.about, "cluster": "devcluster"}
+        lines = {"name": self.name, "title": self.title, "description": self.description, "cluster": "devcluster"}
         lines |= {"app": self.app, "default_path": self.default_path}
-        told = [f"{key} = {json.dumps(value)}" for key, value in lines.items()]
-        told.append(f"strip_prefix = {json.dumps(self.strip_prefix)}")
-        return "\n".join(["[[profile]]", *told, f"command = {json.dumps(command)}", FIELDS])
+        keys = [f"{key} = {json.dumps(value)}" for key, value in lines.items()]
+        keys.append(f"strip_prefix = {json.dumps(self.strip_prefix)}")
+        return "\n".join(["[[profile]]", *keys, f"command = {json.dumps(command)}", FIELDS])
 
 
 JUPYTER_OPTIONS = (
@@ -116,7 +116,7 @@ PROFILES = (
     Profile(
         name="jupyterlab",
         title="JupyterLab",
-        about="Notebooks, terminals and files.",
+        description="Notebooks, terminals and files.",
         app="jupyter",
         default_path="lab",
         command=("{apps}/jupyter", "lab", *JUPYTER_OPTIONS),
@@ -124,15 +124,15 @@ PROFILES = (
     Profile(
         name="notebook",
         title="Notebook",
-        about="The classic notebook.",
+        description="The classic notebook.",
         app="jupyter",
         default_path="tree",
         command=("{apps}/jupyter", "notebook", *JUPYTER_OPTIONS),
     ),
     Profile(
         name="singleuser",
-        title="JupyterHub's server",
-        about="What a JupyterHub starts for its users, as it comes from there.",
+        title="JupyterHub single-user server",
+        description="JupyterLab as JupyterHub starts it (jupyterhub-singleuser).",
         app="jupyterhub",
         default_path="lab",
         command=("{apps}/jupyterhub-singleuser", "--ServerApp.sock={socket}", "--ServerApp.sock_mode=0600"),
@@ -140,7 +140,7 @@ PROFILES = (
     Profile(
         name="code-server",
         title="VS Code",
-        about="An editor with terminals.",
+        description="An editor with terminals.",
         app="web",
         default_path="",
         command=("{apps}/code-server", *CODE_SERVER_OPTIONS),
@@ -149,7 +149,7 @@ PROFILES = (
     Profile(
         name="tensorboard",
         title="TensorBoard",
-        about="Curves of training runs, from the folder tensorboard in your home.",
+        description="Metrics of training runs, from the folder tensorboard in your home directory.",
         app="web",
         default_path="",
         command=("{apps}/tensorboard", *TENSORBOARD_OPTIONS),
@@ -164,14 +164,14 @@ def config(
     port: int = PORT,
     report_port: int = 0,
     client: str = "cli",
-    people: Sequence[str] = PEOPLE,
+    users: Sequence[str] = USERS,
     more: str = "",
 ) -> str:
-    """The hub's towpath.toml. `apps`: the folder of their programs. `more`: further lines of `[cluster.slurm]`."""
+    """Return the hub's towpath.toml. `apps` is the folder of the programs, `more` is added to `[cluster.slurm]`."""
     head = CONFIG.format(
         port=port,
         report_port=report_port or layout.port("slurmctld") - 1 + REPORT_OFFSET,
-        people=", ".join(f'"{name}"' for name in people),
+        users=", ".join(f'"{name}"' for name in users),
         admins=", ".join(f'"{name}"' for name in ADMINS),
         client=client,
         conf=layout.slurm_conf,
@@ -182,26 +182,26 @@ def config(
 
 
 def write(layout: Layout, *, apps: Path, port: int = PORT) -> None:
-    """Write the configuration, for root's eyes."""
+    """Write the configuration, readable only for root."""
     home = folder(layout)
     home.mkdir(mode=0o700, exist_ok=True)
     (home / "towpath.toml").write_text(config(layout, apps=apps, port=port))
 
 
 def folder(layout: Layout) -> Path:
-    """The hub's own: configuration and data."""
+    """Return the folder of the hub's configuration and data."""
     return layout.folder / "towpath"
 
 
 def daemon(layout: Layout, *, program: Path, port: int = PORT, environment: Mapping[str, str] | None = None) -> Daemon:
-    """`towpath serve` on this cluster, as root: it submits each job as its user."""
+    """Return `towpath serve` on this cluster as a daemon. It runs as root and submits each job as its user."""
     home = folder(layout)
     return Daemon(
         layout,
         NAME,
         (str(program), "serve", "--config", str(home / "towpath.toml"), "--data-dir", str(home / "data")),
         environment=environment or {},
-        answers=lambda: _healthy(port),
+        ready=lambda: _healthy(port),
         stop_seconds=30,
     )
 

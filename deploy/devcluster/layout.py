@@ -1,16 +1,16 @@
-"""Where a cluster is: its folder, its number, and the addresses and ports that follow from the number.
+"""The paths, addresses and ports of a cluster, which follow from its folder and number.
 
-Owns: every path, address and port. Refuses to know: what is written there, and who listens.
+Does not know what is written there, or who listens.
 
-Two clusters with different numbers and folders share nothing but the machine's packages and the Unix accounts.
+Two clusters with different numbers and folders share only the machine's packages and the Unix accounts.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_FOLDER = Path("/tmp/towpath-cluster")  # noqa: S108 - short, for unix sockets; refused unless root's own
+DEFAULT_FOLDER = Path("/tmp/towpath-cluster")  # noqa: S108 - short, for unix sockets; rejected unless root's own
 NUMBERS = range(256)
-FIRST_PORT, PORTS_EACH = 17000, 50  # the last one is 29749: below the range that Linux gives to clients
+FIRST_PORT, PORTS_EACH = 17000, 50  # the last one is 29749: below the range that Linux uses for clients
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 HUB = "hub"
@@ -22,32 +22,32 @@ GPUS = {"a100": 2, "v100": 2}  # on gn1
 
 @dataclass(frozen=True)
 class Layout:
-    """One cluster's place on the machine."""
+    """The paths, addresses and ports of one cluster."""
 
     folder: Path = DEFAULT_FOLDER
     number: int = 0
-    debian: Path | None = None  # where its Slurm is from; None: from this machine
+    debian: Path | None = None  # folder with another Debian's Slurm; None: this machine's
 
     def address(self, host: str) -> str:
-        """The loopback address of `hub` (all daemons but slurmd) or of a node.
+        """Return the loopback address of `hub` (all daemons except slurmd) or of a node.
 
-        The hub has the address that Linux writes on what is sent from it: slurmdbd speaks to
-        slurmctld at the address that slurmctld's connection came from.
+        The hub has the source address that Linux chooses for loopback connections: slurmdbd contacts slurmctld at the
+        address from which slurmctld connected.
         """
         return "127.0.0.1" if host == HUB else f"127.77.{self.number}.{NODE_NUMBERS[host]}"
 
     def port(self, daemon: str) -> int:
-        """The TCP port of a daemon; a slurmd goes by its node's name."""
+        """Return the TCP port of a daemon; a slurmd has the name of its node."""
         return FIRST_PORT + self.number * PORTS_EACH + PORT_OFFSETS[daemon]
 
     @property
     def listeners(self) -> dict[str, tuple[str, int]]:
-        """Everything that will listen, by daemon: (address, port)."""
+        """(address, port) by daemon, for all daemons that listen."""
         return {name: (self.address(name if name in NODES else HUB), self.port(name)) for name in PORT_OFFSETS}
 
     @property
     def cluster(self) -> str:
-        """ClusterName, also in the database."""
+        """Slurm's ClusterName, also in the database."""
         return "towpath" if self.number == 0 else f"towpath{self.number}"
 
     @property
@@ -56,83 +56,83 @@ class Layout:
         return f"towpath-devcluster-{self.number}"
 
     @property
-    def mark(self) -> Path:
-        """A file by which the folder is known as a cluster's, to be removed whole; it holds the number."""
+    def marker(self) -> Path:
+        """A file that marks the folder as a cluster's, which may be removed. It contains the number."""
         return self.folder / "towpath-devcluster"
 
     @property
     def etc(self) -> Path:
-        """Slurm's configuration; `SLURM_CONF` names a file in it."""
+        """The folder of Slurm's configuration."""
         return self.folder / "etc"
 
     @property
     def slurm_conf(self) -> Path:
-        """What SLURM_CONF is set to."""
+        """The file that SLURM_CONF names."""
         return self.etc / "slurm.conf"
 
     @property
     def hosts(self) -> Path:
-        """The /etc/hosts of every process of the cluster; also the mark by which they are known as its own."""
+        """The /etc/hosts of all processes of the cluster, by which they are also found."""
         return self.etc / "hosts"
 
     @property
     def associations(self) -> Path:
-        """The accounts and users that Slurm is given."""
+        """The accounts and users that are loaded into Slurm's database."""
         return self.etc / "associations.cfg"
 
     @property
     def jwt_key(self) -> Path:
-        """32 random bytes, for slurm's eyes only."""
+        """32 random bytes, readable only for slurm."""
         return self.etc / "jwt_hs256.key"
 
     @property
     def bin(self) -> Path:
-        """Slurm's commands, where they are not this machine's."""
+        """The folder of Slurm's commands if they are not this machine's."""
         return self.folder / "bin"
 
     @property
     def bin_dir(self) -> str:
-        """What a hub on this cluster is told as `bin_dir`; empty: the commands are where this machine has them."""
+        """`bin_dir` for a hub on this cluster; empty if the commands are this machine's."""
         return str(self.bin) if self.debian else ""
 
     @property
     def log(self) -> Path:
-        """One file per daemon, and one more for what it says before it has opened that."""
+        """The folder of logs: a log file per daemon, and a file with its output."""
         return self.folder / "log"
 
     @property
     def run(self) -> Path:
-        """Who runs: one record per process."""
+        """The folder of process records."""
         return self.folder / "run"
 
     @property
     def state(self) -> Path:
-        """What the daemons keep."""
+        """The folder of the daemons' state."""
         return self.folder / "state"
 
     @property
     def dev(self) -> Path:
-        """Device files that stand for GPUs."""
+        """The folder of device files that stand for GPUs."""
         return self.folder / "dev"
 
     @property
     def munge_folder(self) -> Path:
-        """The munge daemon's key, socket and log; munge insists on a folder of its own."""
+        """The folder of the munge daemon's key, socket and log; munge requires its own."""
         return self.folder / "munge"
 
     @property
     def munge_socket(self) -> Path:
-        """Named in slurm.conf (AuthInfo), so that every client finds it through SLURM_CONF alone."""
+        """Munge's socket. slurm.conf names it (AuthInfo), so that clients find it through SLURM_CONF."""
         return self.munge_folder / "socket"
 
     @property
     def mysql_socket(self) -> Path:
-        """MariaDB listens here and nowhere else."""
+        """MariaDB's only listener."""
         return self.folder / "mysql" / "socket"
 
     @property
     def mysql_temporary(self) -> Path:
-        """MariaDB's own temporary folder: one that starts removes what it takes for its own leavings there."""
+        """A temporary folder for this MariaDB: at its start it removes files there that look like its own."""
         return self.state / "mysql-temporary"
 
     @property
@@ -142,11 +142,11 @@ class Layout:
 
     @property
     def restd_url(self) -> str:
-        """Slurmrestd's TCP side."""
+        """Slurmrestd's URL."""
         return f"http://{self.address(HUB)}:{self.port('slurmrestd')}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client of this cluster needs in its environment."""
+        """The environment variables that a client of this cluster needs."""
         path = f"{self.bin}:{PATH}" if self.debian else PATH
         return {"SLURM_CONF": str(self.slurm_conf), "PATH": path}

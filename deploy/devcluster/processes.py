@@ -1,7 +1,7 @@
-"""Processes that outlive who started them: start, find again, end.
+"""Starts, finds and ends processes that outlive the process that started them.
 
-Owns: the record of a process (pid and start time, so that a pid that was given anew is never taken for it), and how one
-is ended. Refuses to know: Slurm.
+Owns the record of a process: pid and start time, so that a reused pid is never mistaken for it. Does not know about
+Slurm.
 """
 
 import contextlib
@@ -14,28 +14,28 @@ from typing import NamedTuple
 
 
 class Process(NamedTuple):
-    """A process beyond doubt: its pid, and the clock tick at which it began (proc_pid_stat(5), field 22)."""
+    """A process, identified by its pid and the clock tick at which it started (proc_pid_stat(5), field 22)."""
 
     pid: int
     start: int
 
     @property
     def alive(self) -> bool:
-        """True while it runs (also stopped); a zombie counts as ended."""
+        """Whether it is running or stopped by a signal; a zombie has ended."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)
         return _start(self.pid) == self.start
 
     def signal(self, number: int) -> None:
-        """Send a signal; nothing happens when it has ended."""
+        """Send a signal. Does nothing if the process has ended."""
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def end(self, *, seconds: float) -> None:
-        """SIGTERM, and SIGKILL after `seconds` (0: at once); returns when it has ended.
+        """Send SIGTERM, and SIGKILL after `seconds` (0: at once); return when the process has ended.
 
-        A process that is stopped is woken to hear it.
+        A stopped process is continued, so that it can handle SIGTERM.
         """
         if seconds:
             self.signal(signal.SIGTERM)
@@ -54,7 +54,7 @@ class Process(NamedTuple):
 
     @classmethod
     def of(cls, pid: int) -> "Process | None":
-        """The process that has this pid now."""
+        """Return the process that has this pid now, or None."""
         start = _start(pid)
         return None if start is None else cls(pid, start)
 
@@ -68,22 +68,22 @@ def _start(pid: int) -> int | None:
 
 
 def launch(record: Path, argv: Sequence[str], *, environment: Mapping[str, str], output: Path) -> Process:
-    """Start a process in a session of its own, and write its record; what it prints is appended to `output`."""
+    """Start a process in its own session and write its record. Its output is appended to `output`."""
     files = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(output), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    # Python ignores these two, and what is ignored would stay so in the child.
-    heard = [signal.SIGPIPE, signal.SIGXFSZ]
-    pid = os.posix_spawnp(argv[0], list(argv), environment, file_actions=files, setsid=True, setsigdef=heard)
+    # Python ignores these two signals, and a child would inherit that.
+    ignored = [signal.SIGPIPE, signal.SIGXFSZ]
+    pid = os.posix_spawnp(argv[0], list(argv), environment, file_actions=files, setsid=True, setsigdef=ignored)
     process = Process.of(pid) or Process(pid, 0)
     record.write_text(f"{process.pid} {process.start}\n")
     return process
 
 
 def recorded(record: Path) -> Process | None:
-    """The process of a record, whether it still runs or not; None: there is no record."""
+    """Return the process of a record, running or not, or None if there is no record."""
     try:
         pid, start = record.read_text().split()
         return Process(int(pid), int(start))
@@ -91,10 +91,10 @@ def recorded(record: Path) -> Process | None:
         return None
 
 
-def marked(mark: Path) -> Iterator[Process]:
-    """Every process for which `mark` is /etc/hosts: whatever was started in the cluster's mount namespaces."""
+def with_hosts_file(hosts: Path) -> Iterator[Process]:
+    """Yield every process whose /etc/hosts is `hosts`: all that were started in the cluster's mount namespaces."""
     try:
-        wanted = mark.stat()
+        wanted = hosts.stat()
     except OSError:
         return
     for entry in Path("/proc").iterdir():

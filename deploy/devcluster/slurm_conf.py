@@ -1,8 +1,8 @@
 """The text of Slurm's configuration files.
 
-Owns: every setting, with the reason where it is not plain. Refuses to know: files and processes.
+Owns the settings, with a reason for those that are not obvious. Does not know about files and processes.
 
-Facts: slurm.conf(5), gres.conf(5), cgroup.conf(5), slurmdbd.conf(5) of Slurm 22.05.
+Source: slurm.conf(5), gres.conf(5), cgroup.conf(5), slurmdbd.conf(5) of Slurm 22.05.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ CAN_DISABLE = (23, 11)
 
 @dataclass(frozen=True)
 class Shape:
-    """How big the cluster pretends to be, and whether control groups hold its jobs."""
+    """The size that the cluster claims to have, and whether control groups limit its jobs."""
 
-    cpus: int = 8  # per node, whatever the machine has
+    cpus: int = 8  # per node, regardless of the machine
     cgroups: bool = True
 
     @property
     def memory_mb(self) -> int:
-        """RealMemory of a node."""
+        """RealMemory of a node, in MB."""
         return 1000 * self.cpus
 
 
 def slurm_conf(layout: Layout, shape: Shape) -> str:
-    """slurm.conf: one file for daemons and clients."""
+    """Return slurm.conf, for daemons and clients."""
     tracking = (
         (
             "ProctrackType=proctrack/cgroup",
@@ -40,7 +40,7 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
             "ProctrackType=proctrack/linuxproc",
             "TaskPlugin=task/none",
             "JobAcctGatherType=jobacct_gather/linux",
-            # Without control groups the sampling is all that can hold a job to its memory.
+            # Without control groups, only sampling can enforce a job's memory limit.
             "JobAcctGatherParams=OverMemoryKill",
             "JobAcctGatherFrequency=task=2",
         )
@@ -69,25 +69,25 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
         # slurmd answers that at the address that its connection came from: 127.0.0.1.
         "CommunicationParameters=NoCtldInAddrAny",
         *tracking,
-        # A node that was away comes back by itself; nobody is there to say `scontrol update`.
+        # A node that was down returns by itself, without `scontrol update`.
         "ReturnToService=2",
-        # Nodes have more CPUs and memory than the machine: what jobs ask for is bookkeeping here.
+        # Nodes claim more CPUs and memory than the machine has.
         "SlurmdParameters=config_overrides",
         "SelectType=select/cons_tres",
         "SelectTypeParameters=CR_CPU_Memory",
         "GresTypes=gpu",
-        # A job starts within half a second; with the defaults it is 2.3 s.
+        # A job starts within half a second; with the defaults it takes 2.3 s.
         "SchedulerType=sched/backfill",
         "SchedulerParameters=batch_sched_delay=0,sched_interval=5,sched_min_interval=0,bf_interval=5,bf_resolution=60",
         "PriorityType=priority/multifactor",
         "PriorityWeightQOS=1000",
-        # Jobs of QOS scavenger give way, and come back to the queue.
+        # Jobs with QOS scavenger are preempted and requeued.
         "PreemptType=preempt/qos",
         "PreemptMode=REQUEUE",
         "JobRequeue=1",
         "KillWait=5",
         "UnkillableStepTimeout=60",
-        # A finished job is forgotten by squeue after this; sacct keeps it.
+        # squeue forgets a finished job after this many seconds; sacct keeps it.
         "MinJobAge=60",
         "MaxJobCount=20000",
         "InactiveLimit=0",
@@ -115,7 +115,7 @@ def _node(layout: Layout, shape: Shape, name: str) -> str:
 
 
 def gpu_files(layout: Layout) -> dict[str, list[str]]:
-    """The device files of each kind of GPU, in the order of their indexes."""
+    """Return the device files by type of GPU, in the order of their indexes."""
     files: dict[str, list[str]] = {}
     index = 0
     for kind, count in GPUS.items():
@@ -125,7 +125,7 @@ def gpu_files(layout: Layout) -> dict[str, list[str]]:
 
 
 def gres_conf(layout: Layout) -> str:
-    """gres.conf: the GPUs of gn1."""
+    """Return gres.conf: the GPUs of gn1."""
     return _lines(
         *(
             f"NodeName=gn1 Name=gpu Type={kind} File={file}"
@@ -136,10 +136,9 @@ def gres_conf(layout: Layout) -> str:
 
 
 def cgroup_conf(shape: Shape, version: tuple[int, int]) -> str:
-    """cgroup.conf: memory and devices really bind; cores do not, since nodes have more than the machine."""
+    """Return cgroup.conf: memory and devices are constrained; cores are not, because nodes claim too many."""
     if not shape.cgroups:
-        # slurmd loads a plug-in all the same. That for version 1 asks nothing of the machine until it is used; newer
-        # Slurms can do without any.
+        # slurmd loads a plug-in anyway. The one for version 1 needs nothing until it is used; newer Slurms need none.
         return _lines("CgroupPlugin=disabled" if version >= CAN_DISABLE else "CgroupPlugin=cgroup/v1")
     return _lines(
         "CgroupPlugin=cgroup/v1",
@@ -151,7 +150,7 @@ def cgroup_conf(shape: Shape, version: tuple[int, int]) -> str:
 
 
 def slurmdbd_conf(layout: Layout) -> str:
-    """slurmdbd.conf: slurmdbd reads it beside SLURM_CONF and insists that only its user can."""
+    """Return slurmdbd.conf. slurmdbd reads it from the folder of SLURM_CONF, and only its user may read it."""
     return _lines(
         f"DbdHost={HUB}",
         f"DbdAddr={layout.address(HUB)}",
@@ -164,7 +163,7 @@ def slurmdbd_conf(layout: Layout) -> str:
         f"AuthAltParameters=jwt_key={layout.jwt_key}",
         "StorageType=accounting_storage/mysql",
         "StorageHost=localhost",
-        "StorageUser=slurm",  # proved by the socket's peer (unix_socket): there is no password
+        "StorageUser=slurm",  # authenticated by peer credentials (unix_socket), without a password
         "StorageLoc=slurm_acct_db",
         f"LogFile={layout.log}/slurmdbd.log",
         f"PidFile={layout.state}/slurmctld/slurmdbd.pid",
@@ -174,7 +173,7 @@ def slurmdbd_conf(layout: Layout) -> str:
 
 
 def hosts(layout: Layout, machine: str) -> str:
-    """/etc/hosts as the cluster's processes see it: its own lines, then the machine's; the first match counts."""
+    """Return /etc/hosts for the cluster's processes: its own lines, then the machine's; the first match counts."""
     return _lines("127.0.0.1 localhost", *(f"{layout.address(name)} {name}" for name in (HUB, *NODES)), machine)
 
 

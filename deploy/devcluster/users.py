@@ -1,9 +1,9 @@
-"""The Unix accounts: alice, bob and carol who have jobs, and one that slurmrestd runs as.
+"""The Unix accounts: alice, bob and carol, who run jobs, and one for slurmrestd.
 
-Owns: making them, and removing those that it made when no cluster uses them any more. Refuses to know: what they may do
-in Slurm, or in the hub.
+Owns creating them, and removing the ones it created when no cluster uses them any more. Does not know what they may do
+in Slurm or in the hub.
 
-The accounts are the machine's, so clusters side by side share them: each leaves a note in `FOLDER/uses`.
+The accounts belong to the machine, so several clusters share them: each leaves a note in `FOLDER/uses`.
 """
 
 import contextlib
@@ -18,32 +18,32 @@ from pathlib import Path
 from deploy.devcluster.errors import DevclusterError
 from deploy.devcluster.layout import Layout
 
-PEOPLE = ("alice", "bob", "carol")
-RESTD = "towpath-restd"  # slurmrestd refuses to be root or SlurmUser
+USERS = ("alice", "bob", "carol")
+RESTD = "towpath-restd"  # slurmrestd does not run as root or SlurmUser
 FOLDER = Path("/var/lib/towpath-devcluster")
 
 
 def provide(layout: Layout) -> None:
-    """Have the accounts, and note that this cluster uses them. An account that is there already is used as it is."""
-    with _alone():
+    """Create the accounts that do not exist yet, and record that this cluster uses them."""
+    with _exclusive():
         for folder in (FOLDER, FOLDER / "home", FOLDER / "uses", FOLDER / "made"):
             folder.mkdir(mode=0o755, exist_ok=True)
         (FOLDER / "uses" / layout.cluster).write_text(f"{layout.folder}\n")
-        for name in (*PEOPLE, RESTD):
+        for name in (*USERS, RESTD):
             if not exists(name):
                 (FOLDER / "made" / name).touch()
                 _make(name)
 
 
 def release(layout: Layout) -> None:
-    """This cluster uses them no more; the last one to say so removes what was made, homes included."""
-    with _alone():
+    """Record that this cluster no longer uses the accounts. The last cluster removes those created here, with homes."""
+    with _exclusive():
         (FOLDER / "uses" / layout.cluster).unlink(missing_ok=True)
         if not FOLDER.is_dir() or any(_in_use(note) for note in (FOLDER / "uses").glob("*")):
             return
         for made in (FOLDER / "made").glob("*"):
             if exists(made.name):
-                # --force: a process that somebody left running as this user is no reason to keep the account.
+                # --force: a process that still runs as this user must not keep the account.
                 _run("userdel", "--force", made.name)
         shutil.rmtree(FOLDER)
 
@@ -62,7 +62,7 @@ def _make(name: str) -> None:
         )
         return
     home = FOLDER / "home" / name
-    # A password of '*' rather than '!': sshd without PAM takes the second for a locked account and refuses its keys.
+    # The password is '*' and not '!': sshd without PAM treats the latter as a locked account and rejects its keys.
     _run("useradd", "--no-create-home", "--home-dir", str(home), "--shell", "/bin/bash", "--password", "*", name)
     home.mkdir(mode=0o700, exist_ok=True)
     account = pwd.getpwnam(name)
@@ -71,11 +71,11 @@ def _make(name: str) -> None:
 
 def _in_use(note: Path) -> bool:
     folder = Path(note.read_text().strip())
-    return Layout(folder).mark.exists()
+    return Layout(folder).marker.exists()
 
 
 def exists(name: str) -> bool:
-    """Whether there is an account of this name."""
+    """Return whether there is an account of this name."""
     with contextlib.suppress(KeyError):
         return bool(pwd.getpwnam(name))
     return False
@@ -88,8 +88,8 @@ def _run(*argv: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """One at a time on this machine; the lock is on a folder that is always there, so that nothing is left behind."""
+def _exclusive() -> Iterator[None]:
+    """Lock the accounts of this machine. The lock is on a folder that always exists, so that no lock file is left."""
     descriptor = os.open(FOLDER.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

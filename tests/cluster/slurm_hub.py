@@ -77,7 +77,7 @@ class SlurmHub(Hub):
     def __init__(self, folder: Path, slurm: Slurm, *, apps: bool = False, window: int = 60, **more) -> None:
         self.slurm = slurm
         port, report_port = free_port(), free_port()
-        text = offered.config(slurm.layout, apps=APPS, port=port, people=("alice", "bob"), report_port=report_port)
+        text = offered.config(slurm.layout, apps=APPS, port=port, users=("alice", "bob"), report_port=report_port)
         if not apps:
             text = text[: text.index("[[profile]]")].replace("start_window = 180", f"start_window = {window}")
             text += STUB_PROFILES.format(stub=STUB_APP, greedy=GREEDY_APP, fields=offered.FIELDS)

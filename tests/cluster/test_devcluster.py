@@ -1,4 +1,4 @@
-"""The cluster that everything is tried on: that it is a real one, that its rules bind, that it goes without a trace."""
+"""The development cluster: it is a real Slurm, it enforces its rules, and it leaves nothing behind."""
 
 import json
 import os
@@ -23,7 +23,7 @@ ENDED = ("COMPLETED", "FAILED", "OUT_OF_MEMORY", "CANCELLED", "TIMEOUT", "NODE_F
 
 
 def output_of(slurm, *options, script, user="alice"):
-    """Run a script as a job, and return what it printed."""
+    """Run a script as a job and return its output."""
     home = Path(pwd.getpwnam(user).pw_dir)
     file = home / f"output-{os.getpid()}"
     file.unlink(missing_ok=True)
@@ -37,7 +37,7 @@ def output_of(slurm, *options, script, user="alice"):
         file.unlink(missing_ok=True)
 
 
-def test_three_nodes_are_idle_each_at_an_address_of_its_own(slurm):
+def test_three_nodes_are_idle_each_at_its_own_address(slurm):
     nodes = slurm.run("sinfo", "--noheader", "--Node", "--format=%N %P %t %o %G").splitlines()
     assert nodes == [
         f"cn1 cpu* idle {slurm.address('cn1')} (null)",
@@ -46,14 +46,14 @@ def test_three_nodes_are_idle_each_at_an_address_of_its_own(slurm):
     ]
 
 
-def test_commands_and_controller_are_of_one_version(slurm):
+def test_commands_and_controller_have_the_same_version(slurm):
     config = slurm.run("scontrol", "show", "config")
     version = re.search(r"SLURM_VERSION\s+= (\S+)", config).group(1)
     assert slurm.run("sinfo", "--version").split()[1] == version
 
 
 @pytest.mark.parametrize(("partition", "node"), [("cpu", "cn2"), ("gpu", "gn1")])
-def test_a_job_runs_as_its_user_on_a_host_of_the_nodes_name(slurm, partition, node):
+def test_a_job_runs_as_its_user_on_a_host_with_the_nodes_name(slurm, partition, node):
     printed = output_of(
         slurm,
         f"--partition={partition}",
@@ -64,7 +64,7 @@ def test_a_job_runs_as_its_user_on_a_host_of_the_nodes_name(slurm, partition, no
     assert printed.split() == [node, "alice", pwd.getpwnam("alice").pw_dir, node]
 
 
-def test_what_a_job_binds_to_its_hosts_name_is_reached_at_the_nodes_address(slurm, tmp_path):
+def test_a_port_that_a_job_binds_to_its_host_name_is_reachable_at_the_nodes_address(slurm, tmp_path):
     program = "import http.server; http.server.HTTPServer(('cn1', 18765 + %d), http.server.SimpleHTTPRequestHandler).handle_request()"
     port = 18765 + slurm.layout.number
     job = slurm.sbatch("--nodelist=cn1", script=f'#!/bin/sh\nexec python3 -c "{program % slurm.layout.number}"\n')
@@ -76,7 +76,7 @@ def test_what_a_job_binds_to_its_hosts_name_is_reached_at_the_nodes_address(slur
     assert eventually(answer, what=f"an answer from job {job}") == 200
 
 
-def test_a_gpu_job_sees_the_gpus_that_it_asked_for_and_no_others(slurm):
+def test_a_gpu_job_sees_only_the_gpus_that_it_requested(slurm):
     printed = output_of(
         slurm,
         "--partition=gpu",
@@ -87,7 +87,7 @@ def test_a_gpu_job_sees_the_gpus_that_it_asked_for_and_no_others(slurm):
 
 
 @pytest.mark.parametrize(
-    ("user", "options", "words"),
+    ("user", "options", "message"),
     [
         ("bob", ["--partition=gpu"], "Invalid account or account/partition combination"),
         ("bob", ["--account=physics"], "Invalid account or account/partition combination"),
@@ -100,10 +100,10 @@ def test_a_gpu_job_sees_the_gpus_that_it_asked_for_and_no_others(slurm):
         ("alice", ["--mem=9000"], "Memory specification can not be satisfied"),
     ],
 )
-def test_what_the_associations_do_not_allow_is_refused(slurm, user, options, words):
+def test_a_job_outside_the_users_associations_is_rejected(slurm, user, options, message):
     refused = slurm.attempt("sbatch", *options, "--wrap=true", user=user)
     assert refused.returncode == 1
-    assert words in refused.stderr
+    assert message in refused.stderr
 
 
 def test_the_third_gpu_of_the_gpu_qos_waits(slurm):
@@ -119,15 +119,15 @@ def test_the_third_job_of_the_debug_qos_waits(slurm):
     eventually(lambda: slurm.field(jobs[2], "Reason") == "QOSMaxJobsPerUserLimit")
 
 
-def test_a_job_that_fills_its_memory_is_ended_and_sacct_says_so(slurm):
+def test_a_job_that_exceeds_its_memory_is_killed_and_sacct_reports_it(slurm):
     script = '#!/bin/sh\nexec python3 -c "import time; fill = bytearray(400_000_000); time.sleep(30)"\n'
     job = slurm.sbatch("--mem=100", script=script)
-    # Without control groups Slurm finds it by sampling, and only its log says why it ended the job.
-    word = "OUT_OF_MEMORY" if slurm.cluster.shape.cgroups else "FAILED"
-    eventually(lambda: slurm.sacct(job, "State") == word, what=f"{word} from sacct")
+    # Without control groups Slurm finds it by sampling, and only the log says why it killed the job.
+    state = "OUT_OF_MEMORY" if slurm.cluster.shape.cgroups else "FAILED"
+    eventually(lambda: slurm.sacct(job, "State") == state, what=f"{state} from sacct")
 
 
-def test_a_scavenging_job_gives_way_and_runs_again(slurm):
+def test_a_scavenger_job_is_preempted_and_runs_again(slurm):
     scavenger = slurm.sbatch(
         "--qos=scavenger", "--nodelist=cn1", "--exclusive", "--requeue", script="#!/bin/sh\nsleep 300\n"
     )
@@ -136,7 +136,7 @@ def test_a_scavenging_job_gives_way_and_runs_again(slurm):
     eventually(lambda: slurm.state(owner) == "RUNNING", what="the owner's job")
     assert slurm.state(scavenger) == "PENDING"
     eventually(lambda: slurm.state(owner) == "COMPLETED")
-    # Slurm holds a requeued job back for two minutes; root may let it begin now.
+    # Slurm delays a requeued job for two minutes; root can start it now.
     slurm.run("scontrol", "update", f"JobId={scavenger}", "StartTime=now")
     eventually(lambda: slurm.state(scavenger) == "RUNNING", what="the scavenger's second run")
     assert slurm.field(scavenger, "Restarts") == "1"
@@ -151,7 +151,7 @@ def test_a_reservation_holds_a_node_for_its_user(slurm):
     assert slurm.state(alice) == "PENDING"
 
 
-def test_slurmrestd_takes_a_token_and_nobody_without(slurm):
+def test_slurmrestd_requires_a_token(slurm):
     def answer(path, headers):
         request = urllib.request.Request(f"{slurm.restd_url}{path}", headers=headers)
         try:
@@ -174,13 +174,13 @@ def test_slurmrestd_takes_a_token_and_nobody_without(slurm):
         assert answer(f"/slurm/{version}/diag/", headers)[0] >= 400
 
 
-def test_no_key_can_be_read_by_users(slurm):
+def test_users_cannot_read_the_keys(slurm):
     for file in (slurm.layout.jwt_key, slurm.layout.munge_folder / "key", slurm.layout.etc / "slurmdbd.conf"):
         read = slurm.attempt("cat", str(file), user="alice")
         assert "Permission denied" in read.stderr
 
 
-def test_every_daemon_can_be_ended_and_comes_back(slurm):
+def test_every_daemon_can_be_killed_and_restarted(slurm):
     job = slurm.sbatch("--nodelist=cn1", script="#!/bin/sh\nsleep 300\n")
     eventually(lambda: slurm.state(job) == "RUNNING")
     slurm.save()
@@ -189,10 +189,10 @@ def test_every_daemon_can_be_ended_and_comes_back(slurm):
         daemon.kill()
         assert not daemon.alive
         daemon.start()
-    eventually(lambda: slurm.state(job) == "RUNNING", what="the job that ran all along")
+    eventually(lambda: slurm.state(job) == "RUNNING", what="the job that was running before")
 
 
-def test_a_daemon_that_hangs_goes_on_where_it_was(slurm):
+def test_a_stopped_daemon_continues_after_sigcont(slurm):
     daemon = slurm.daemon("slurmctld")
     daemon.sigstop()
     eventually(lambda: state_of(daemon.pid) == "T")
@@ -207,9 +207,9 @@ def state_of(pid):
 
 
 def leftovers(layout):
-    """What a cluster would leave on the machine."""
+    """Return everything that a cluster could leave on the machine."""
     return {
-        "processes": list(processes.marked(layout.hosts)),
+        "processes": list(processes.with_hosts_file(layout.hosts)),
         "control groups": [path for top in cgroups.hierarchies() for path in top.glob(layout.cgroup)],
         "mounts": [
             line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(layout.folder) in line
@@ -232,32 +232,32 @@ def command(*arguments, user=None, folder=ROOT):
 
 @pytest.fixture
 def layout():
-    """A place for a cluster that nobody else has."""
+    """The layout of a cluster that no other test uses."""
     with rig.place() as found:
         yield found
 
 
-def test_the_command_brings_a_cluster_up_and_takes_it_down_with_jobs_on_it(layout):
+def test_the_command_starts_a_cluster_and_stops_it_while_jobs_are_running(layout):
     folder, number = ("--folder", str(layout.folder)), ("--number", str(layout.number))
     try:
         up = command("up", *folder, *number)
         assert up.returncode == 0, up.stderr
-        assert "Slurm is up" in up.stdout
-        assert f"up already, in {layout.folder}.\n" in command("up", *folder).stdout
-        assert command("status", *folder).stdout.count("runs, process") == 8
+        assert "Slurm is running" in up.stdout
+        assert f"already running in {layout.folder}.\n" in command("up", *folder).stdout
+        assert command("status", *folder).stdout.count("running, process") == 8
         processes.recorded(layout.run / "slurmctld.process").signal(signal.SIGKILL)
         eventually(lambda: command("status", *folder).returncode == 1)
         again = command("up", *folder, *number, "--no-cgroups")
         assert again.returncode == 0, again.stderr
-        assert "Removing what an earlier cluster left" in again.stdout
+        assert "Removing an earlier cluster" in again.stdout
         assert command("status", *folder).returncode == 0
         assert command("env", *folder).stdout == f"export SLURM_CONF={layout.slurm_conf}\n"
         taken = command("up", "--folder", f"{layout.folder}b", *number)
         assert (taken.returncode, taken.stderr) == (
             2,
-            f"Port {layout.port('slurmctld')} on 127.0.0.1, for slurmctld, is taken (Address already in use): choose another --number.\n",
+            f"Port {layout.port('slurmctld')} on 127.0.0.1, for slurmctld, is in use (Address already in use). Choose another --number.\n",
         )
-        # A job whose process leaves its session, as a daemon does, is the cluster's all the same.
+        # A process of a job that leaves its session, as a daemon does, still belongs to the cluster.
         run = subprocess.run(
             ["sbatch", "--parsable", "--output=/dev/null", "--wrap=setsid sleep 1000 & sleep 1000"],
             env={"PATH": "/usr/bin:/bin", "SLURM_CONF": str(layout.slurm_conf)},
@@ -270,10 +270,10 @@ def test_the_command_brings_a_cluster_up_and_takes_it_down_with_jobs_on_it(layou
             check=True,
         )
         eventually(
-            lambda: any(process_name(process.pid) == "sleep" for process in processes.marked(layout.hosts)),
+            lambda: any(process_name(process.pid) == "sleep" for process in processes.with_hosts_file(layout.hosts)),
             what=f"job {run.stdout}",
         )
-        before = list(processes.marked(layout.hosts))
+        before = list(processes.with_hosts_file(layout.hosts))
     finally:
         down = command("down", *folder)
     assert down.returncode == 0, down.stderr
@@ -282,9 +282,9 @@ def test_the_command_brings_a_cluster_up_and_takes_it_down_with_jobs_on_it(layou
     assert command("down", *folder).returncode == 0
 
 
-def test_accounts_stay_until_the_last_cluster_has_gone_and_those_that_were_there_stay_for_good(monkeypatch):
+def test_created_accounts_are_removed_with_the_last_cluster_and_existing_ones_are_kept(monkeypatch):
     monkeypatch.setattr(users, "FOLDER", Path(f"/var/lib/towpath-test-{os.getpid()}"))
-    monkeypatch.setattr(users, "PEOPLE", ("nobody", "towpath-test-a"))
+    monkeypatch.setattr(users, "USERS", ("nobody", "towpath-test-a"))
     monkeypatch.setattr(users, "RESTD", "towpath-test-b")
     clusters = [Layout(Path(f"/tmp/towpath-u{number}-{os.getpid()}"), number) for number in (212, 213)]
 
@@ -301,7 +301,7 @@ def test_accounts_stay_until_the_last_cluster_has_gone_and_those_that_were_there
         users.release(clusters[0])
         assert exist() == ["nobody", "towpath-test-a", "towpath-test-b"]
     finally:
-        # The second has crashed, and its folder was removed by hand: it does not count any more.
+        # The second cluster has crashed and its folder was removed by hand: it no longer counts.
         for layout in clusters:
             files.remove(layout)
         users.release(clusters[0])
@@ -316,17 +316,17 @@ def process_name(pid):
         return ""
 
 
-def test_who_is_not_root_is_told_so(short_folder):
-    # a checkout may lie where nobody else may enter
+def test_without_root_the_command_fails_with_a_message(short_folder):
+    # other users may not be able to read the checkout
     shutil.copytree(ROOT / "deploy", short_folder / "open" / "deploy")
     short_folder.chmod(0o755)
-    for words in ("up", "down"):
-        refused = command(words, user="nobody", folder=short_folder / "open")
+    for name in ("up", "down"):
+        refused = command(name, user="nobody", folder=short_folder / "open")
         assert refused.returncode == 2
-        assert refused.stderr == "The cluster needs root: it starts daemons as several users, and makes accounts.\n"
+        assert refused.stderr == "The cluster needs root: it starts daemons as several users and creates accounts.\n"
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
+def test_a_folder_with_other_content_is_not_touched(tmp_path, capsys):
     folder = Path(f"/tmp/towpath-c-{os.getpid()}")
     folder.mkdir()
     try:
@@ -334,7 +334,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
         assert main(["up", "--folder", str(folder), "--number", "211"]) == 2
         assert main(["down", "--folder", str(folder)]) == 0
         assert (folder / "thesis").read_text() == "years of work"
-        assert "holds something else" in capsys.readouterr().err
+        assert "has other content" in capsys.readouterr().err
     finally:
         (folder / "thesis").unlink()
         folder.rmdir()

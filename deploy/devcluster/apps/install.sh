@@ -1,10 +1,10 @@
 #!/bin/sh
-# Install the apps that the dev cluster's profiles start: JupyterLab, Notebook, TensorBoard, code-server.
-# Arguments: TARGET LOCK UV. Everybody can read the target, for jobs run as their users. Each of its two halves has a stamp
-# that says which lock it was made from, and is made anew alone.
+# Install the apps of the development cluster's profiles: JupyterLab, Notebook, TensorBoard, code-server.
+# Arguments: TARGET LOCK UV. The target is world-readable, because jobs run as their users. Its two parts (Python and Node)
+# each have a stamp with the hash of their lock, and are reinstalled separately.
 #
-# code-server is made for one version of Node and brings parts that are compiled here. What its own install script fetches
-# from elsewhere (ripgrep) is Debian's instead, and its Kerberos binding, which only proxies need, is left out.
+# code-server needs a certain version of Node, and some of its parts are compiled here. ripgrep, which its install script
+# would download, comes from Debian. Its Kerberos binding, which only proxies need, is left out.
 set -eu
 target=$1
 lock=$2

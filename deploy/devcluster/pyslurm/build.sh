@@ -1,9 +1,10 @@
 #!/bin/sh
-# Build pyslurm in a folder that another-debian.sh filled, for the Slurm there. Arguments: FOLDER PIP. A stamp says of what.
+# Build pyslurm for the Slurm in a folder that another-debian.sh filled. Arguments: FOLDER PIP. A stamp has the hash of
+# the inputs.
 #
-# PyPI has pyslurm for 25.11, and no Debian has that Slurm. 26.05 differs little in what pyslurm asks of it: a header
-# makes up for that. The old half of pyslurm's API goes, for which 26.05 has no functions; the hub does without.
-# What cannot be built is told, and is no failure: the tests run without it.
+# PyPI has pyslurm for Slurm 25.11, which no Debian has. 26.05 differs little in what pyslurm uses, and a header maps the
+# differences. The deprecated half of pyslurm's API is removed, because 26.05 lacks its functions; the hub does not use it.
+# A failed build is reported but is not an error: the tests run without pyslurm.
 set -eu
 target=$1
 pip=$2
@@ -23,12 +24,12 @@ build() {
     "$pip" download --quiet --no-deps --no-binary pyslurm --require-hashes -r "$here/requirements.txt" -d "$source" &&
     tar --no-same-owner -xzf "$source"/pyslurm-*.tar.gz -C "$source" --strip-components=1 &&
     cp "$here/slurm-26.05.h" "$source" &&
-    # It has to say itself that it is for the Slurm that is there.
+    # Its version must match that of Slurm.
     sed -i 's/^__version__ = .*/__version__ = "26.5.0"/' "$source/pyslurm/version.py" &&
     rm "$source/pyslurm/deprecated.pyx" &&
     sed -i '/pyslurm\.deprecated/d' "$source/pyslurm/__init__.py" &&
     libraries=$(cd "$target" && dirname usr/lib/*/slurm-wlm) &&
-    # shellcheck disable=SC2016 # the other shell's
+    # shellcheck disable=SC2016 # the inner shell expands them
     chroot "$target" env -i PATH=/usr/bin:/bin HOME=/root PYSLURM_BUILD_JOBS=2 \
         CFLAGS="-O0 -include /opt/pyslurm-source/slurm-26.05.h" SLURM_LIB_DIR="/$libraries" SLURM_INCLUDE_DIR=/usr/include \
         sh -c 'cd /opt/pyslurm-source && python3 setup.py build_ext --inplace -j2' &&
@@ -42,6 +43,6 @@ if build >"$log" 2>&1; then
     rm "$log"
 else
     tail -n 3 "$log" >&2
-    echo "pyslurm cannot be built there: its tests are left out. All of it is in $log." >&2
+    echo "pyslurm cannot be built; its tests are skipped. See $log." >&2
 fi
 rm -rf "$source"

@@ -1,5 +1,5 @@
-/* What Slurm 26.05 calls otherwise than 25.11, for a pyslurm of 25.11 (slurm.h of both): a job goes by a structure
-   and no more by a number, and one function has another name. */
+/* Maps what pyslurm for Slurm 25.11 uses to Slurm 26.05 (slurm.h of both): a job is identified by a structure and no
+   longer by a number, and one function has another name. */
 #ifndef TOWPATH_SLURM_26_05_H
 #define TOWPATH_SLURM_26_05_H
 
