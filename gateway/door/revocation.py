@@ -20,53 +20,69 @@ NO_ACCESS: Final = 4403
 
 
 class Revocation:
-    """The mirror's callback, for one worker."""
+    """The mirror's callback in one worker.
+
+    What the feed tells in one go is handled in one pass over what is open, however many credentials and groups it is
+    about: a roster changes a group once per member, and each member may have much open.
+    """
 
     def __init__(self, mirror: Mirror, tunnel: Tunnel) -> None:
         self._mirror = mirror
         self._tunnel = tunnel
         self._tasks: set[asyncio.Task[None]] = set()
-        self._due: set[str] = set()
+        self._ended: set[str] = set()
+        self._changed: set[str] = set()
 
     def __call__(self, digests: frozenset[str], user: str) -> None:
-        """End what these credentials opened; what this user (or who goes by this group) opened is checked anew."""
-        if digests:
-            self._tunnel.close_where(lambda caller: caller.digest in digests, SIGNED_OUT, "signed out")
-        if user and user not in self._due:  # a roster changes a group once per person: one look is enough
-            self._due.add(user)
-            task = asyncio.get_running_loop().create_task(self._check(user))
+        """End what these credentials opened; check anew what this user (or the members of this group) opened."""
+        if not self._ended and not self._changed:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._ended |= digests
+        if user:
+            self._changed.add(user)
+
+    def _run(self) -> None:
+        ended, self._ended = self._ended, set()
+        changed, self._changed = self._changed, set()
+        if ended:
+            self._tunnel.close_where(lambda caller: caller.digest in ended, SIGNED_OUT, "signed out")
+        if changed:
+            task = asyncio.get_running_loop().create_task(self._check(changed))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _check(self, user: str) -> None:
-        """End what is no longer proven, or no longer allowed. Without an answer nothing is ended: the next will."""
-        self._due.discard(user)
-        for digest in self._held(user):
-            try:
+    async def _check(self, changed: set[str]) -> None:
+        """End what is no longer proven or no longer allowed. What the store cannot tell now is left open."""
+        identities: dict[str, Identity] = {}
+        ended: set[str] = set()
+        try:
+            for digest in self._credentials_of(changed):
                 identity = await self._mirror.identify_session(digest) or await self._mirror.identify_token(digest)
-            except StateUnavailableError:
-                return
-            if identity is None:
-                self(frozenset({digest}), "")
-            else:
-                self._recheck(identity)
+                if identity is None:
+                    ended.add(digest)
+                else:
+                    identities[digest] = identity
+        except StateUnavailableError:
+            pass  # the next event checks the others
 
-    def _held(self, user: str) -> set[str]:
-        """The credentials by which this user has something open; for a group, everybody's: rights may go by it."""
-        held: set[str] = set()
+        def lost(caller: Caller, route: Route, writing: bool) -> bool:  # noqa: FBT001 - as `Tunnel.end_where` asks
+            identity = identities.get(caller.digest)
+            return identity is not None and not may_access(identity, route.user, route.name, writing=writing)
+
+        if ended:
+            self._tunnel.close_where(lambda caller: caller.digest in ended, SIGNED_OUT, "signed out")
+        if identities:
+            self._tunnel.end_where(lost, NO_ACCESS, "access was taken away")
+
+    def _credentials_of(self, changed: set[str]) -> set[str]:
+        """The credentials by which these users have something open; for a group, everybody's: rights may go by it."""
+        everybody = any(each.startswith("group:") for each in changed)
+        found: set[str] = set()
 
         def note(caller: Caller) -> bool:
-            if caller.user == user or user.startswith("group:"):
-                held.add(caller.digest)
+            if everybody or caller.user in changed:
+                found.add(caller.digest)
             return False
 
         self._tunnel.close_where(note, SIGNED_OUT, "")
-        return held
-
-    def _recheck(self, identity: Identity) -> None:
-        def lost(caller: Caller, route: Route, writing: bool) -> bool:  # noqa: FBT001 - as `Tunnel.end_where` asks
-            return caller.digest == identity.digest and not may_access(
-                identity, route.user, route.name, writing=writing
-            )
-
-        self._tunnel.end_where(lost, NO_ACCESS, "access was taken away")
+        return found

@@ -9,7 +9,7 @@ Sources: RFC 6265bis sections 4.1.3, 5.6 (name prefixes, nameless cookies), Jupy
 import re
 from collections.abc import Iterable
 
-_PREFIXES = (b"__host-", b"__secure-")
+_PREFIXES = re.compile(rb"(?:__host-|__secure-)+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -38,10 +38,9 @@ class Hidden:
 
 
 def _bare(name: bytes) -> bytes:
-    for prefix in _PREFIXES:
-        while name.startswith(prefix):
-            name = name[len(prefix) :]
-    return name
+    """Return the name without prefixes. One pass: an app can send thousands of them in one name."""
+    found = _PREFIXES.match(name)
+    return name[found.end() :] if found else name
 
 
 def confine(value: bytes, path: bytes, hidden: Hidden) -> bytes | None:

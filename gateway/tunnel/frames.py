@@ -151,7 +151,8 @@ class Tracker:
         return header
 
     def _is_ours(self, data: bytes, at: int, total: int) -> bool:
-        if data[at] & 0x0F != PONG:
+        """Return whether a control frame is a pong to one of our own pings."""
+        if data[at] & 0x0F != PONG or total != 2 + len(self._mark) + (4 if self._masked else 0):
             return False
         payload = data[at + 2 : at + total]
         if self._masked:

@@ -18,6 +18,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.headers import Fields
+from gateway.wire.receive_buffer import ReceiveBuffer
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
@@ -118,7 +119,8 @@ class Handshake(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._head_limit = head_limit
         self._body_limit = body_limit
-        self._buffer = b""
+        self._buffer = ReceiveBuffer()
+        self._head_bytes = 0
         self._fields: list[tuple[bytes, bytes]] = []
         self._status = 0
         self._in_body = False
@@ -151,30 +153,40 @@ class Handshake(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Collect the head, then either stop (101) or collect a refusal's body."""
         if self._done.done():
-            self.rest += data
+            if self._status == _SWITCHING:
+                self.rest += data  # no more than one read: reading is paused
             return
-        self._buffer += data
-        while not self._in_body:
-            head, blank, rest = self._buffer.partition(b"\r\n\r\n")
-            if not blank:
-                if len(head) > self._head_limit:
-                    self._finish(UpstreamError("bad-response", "the head is too large"))
+        if not self._in_body:
+            self._buffer.append(data)
+            if not self._read_heads():
                 return
-            if not self._parse(head + blank):
-                return
-            self._buffer = rest
+            data = self._buffer.take_all()
+        if (data and not self._parse(data)) or self._complete or len(self._body) > self._body_limit:
+            self._finish()
+
+    def _read_heads(self) -> bool:
+        """Read heads up to and including a final one; True once a refusal's body begins.
+
+        All heads of the answer together are bounded: an app may not send 1xx without end.
+        """
+        while end := self._buffer.find_head_end():
+            self._head_bytes += end
+            if self._head_bytes > self._head_limit:
+                break
+            if not self._parse(self._buffer.take(end)):
+                return False
             if self._status == _SWITCHING:
                 self.transport.pause_reading()
-                self.rest = rest
+                self.rest = self._buffer.take_all()
                 self._finish()
-                return
+                return False
             if self._status >= _FIRST_FINAL:
                 self._in_body = True
-            else:
-                self._fields = []
-        body, self._buffer = self._buffer, b""
-        if (body and not self._parse(body)) or self._complete or len(self._body) > self._body_limit:
-            self._finish()
+                return True
+            self._fields = []
+        if self._head_bytes + len(self._buffer) > self._head_limit:
+            self._finish(UpstreamError("bad-response", "the head is too large"))
+        return False
 
     def _parse(self, data: bytes) -> bool:
         try:

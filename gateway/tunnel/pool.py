@@ -106,11 +106,9 @@ class Pool:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
 
-    def lost(self, connection: Connection) -> None:
-        """A connection is gone (called by itself, once)."""
+    def lost(self) -> None:
+        """Note that a connection is gone: it calls this once. `take` and `sweep` pass over those that were idle."""
         self._size -= 1
-        if connection in self._idle:
-            self._idle.remove(connection)
         self._wake(None)
 
     def _wake(self, connection: Connection | None) -> bool:
@@ -122,10 +120,17 @@ class Pool:
         return False
 
     def sweep(self, now: float) -> bool:
-        """Close what was idle for too long; True: nothing is left."""
+        """Close connections that were idle for too long, and return whether none is left."""
         limit = now - self.options.idle_timeout
-        for connection in [each for each in self._idle if each.idle_since < limit]:
-            connection.transport.abort()
+        kept = []
+        for connection in self._idle:
+            if connection.lost or connection.transport.is_closing():
+                continue
+            if connection.idle_since < limit:
+                connection.transport.abort()
+            else:
+                kept.append(connection)
+        self._idle = kept
         return self._size == 0
 
     def close(self) -> None:

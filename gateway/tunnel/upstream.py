@@ -15,6 +15,7 @@ from gateway.tunnel.answers import AnswerHead
 from gateway.tunnel.errors import StaleConnectionError, TruncatedError, UpstreamError
 from gateway.wire.chunks import Chunks
 from gateway.wire.framing import CHUNKED, UNTIL_CLOSE
+from gateway.wire.receive_buffer import ReceiveBuffer
 
 if TYPE_CHECKING:
     from gateway.tunnel.exchange import Exchange
@@ -28,8 +29,9 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_bodiless",
+        "_buffer",
         "_chunks",
-        "_held",
+        "_head_bytes",
         "_left",
         "_pool",
         "exchange",
@@ -45,7 +47,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, pool: "Pool") -> None:
         self._pool = pool
-        self._held = b""  # of a head that is not whole
+        self._buffer = ReceiveBuffer()  # heads that are not complete
+        self._head_bytes = 0  # of the heads of this response so far
         self._bodiless = False
         self._left = 0  # of a counted body, or UNTIL_CLOSE, or CHUNKED
         self._chunks: Chunks | None = None
@@ -65,6 +68,7 @@ class Connection(asyncio.Protocol):
         """Send a request. `bodiless`: it is a HEAD."""
         self.exchange = exchange
         self._bodiless = bodiless
+        self._head_bytes = 0
         self.head = None
         self.transport.write(data)
 
@@ -126,7 +130,7 @@ class Connection(asyncio.Protocol):
             exchange.over(data)
         elif not left:
             try:
-                self._head(exchange, data)
+                self._read_heads(exchange, data)
             except UpstreamError as error:
                 self.fail(error)
         elif left == UNTIL_CLOSE:
@@ -134,26 +138,34 @@ class Connection(asyncio.Protocol):
         else:
             self._chunk(exchange, data)
 
-    def _head(self, exchange: "Exchange", data: bytes) -> None:
-        """Read heads until a final one is whole. Raises UpstreamError."""
-        pool = self._pool
-        if self._held:
-            data = self._held + data
-            self._held = b""
-        while data:
+    def _read_heads(self, exchange: "Exchange", data: bytes) -> None:
+        """Read heads up to and including the final one. Raises UpstreamError.
+
+        Informational ones are dropped (RFC 9110 section 15.2). `head_limit` bounds all heads of a response together,
+        as in Go's net/http: an app may not send 1xx without end.
+        """
+        pool, buffer = self._pool, self._buffer
+        limit = pool.options.head_limit
+        if not buffer:
             end = data.find(b"\r\n\r\n") + 4
-            if end < 4 or end > pool.options.head_limit:  # noqa: PLR2004 - not found
-                if len(data) > pool.options.head_limit:
-                    raise UpstreamError("bad-response", "the head is too large")
-                self._held = data
-                return
-            raw = data[:end]
-            data = data[end:]
+            if 4 <= end <= limit:  # noqa: PLR2004 - found
+                raw = data[:end]
+                head = pool.heads.get(raw) or pool.read(raw)
+                if head.status >= _FIRST_FINAL:
+                    self._answer(exchange, head, data[end:])
+                    return
+        buffer.append(data)
+        while end := buffer.find_head_end():
+            self._head_bytes += end
+            if self._head_bytes > limit:
+                break
+            raw = buffer.take(end)
             head = pool.heads.get(raw) or pool.read(raw)
             if head.status >= _FIRST_FINAL:
-                self._answer(exchange, head, data)
+                self._answer(exchange, head, buffer.take_all())
                 return
-            # Informational ones are dropped (RFC 9110 section 15.2).
+        if self._head_bytes + len(buffer) > limit:
+            raise UpstreamError("bad-response", "the head is too large")
 
     def _answer(self, exchange: "Exchange", head: AnswerHead, data: bytes) -> None:
         """The final head is there, and what came with it of the body."""
@@ -205,7 +217,7 @@ class Connection(asyncio.Protocol):
         self.lost = True
         self.keep = False
         exchange, self.exchange = self.exchange, None
-        self._pool.lost(self)
+        self._pool.lost()
         if exchange is None:
             return
         if self.head is None:

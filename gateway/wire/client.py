@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 from gateway.wire import framing, heads
 from gateway.wire.chunks import Chunks
 from gateway.wire.framing import CHUNKED
+from gateway.wire.receive_buffer import ReceiveBuffer
 from gateway.wire.request import Request, Sink
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("towpath.wire")
 
 _LINE: Final = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!-\"$-~]*) HTTP/1\.1")
-_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -38,9 +38,10 @@ class Client(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_ahead",
         "_answered",
+        "_buffer",
         "_chunks",
+        "_empty_lines",
         "_flowing",
         "_handle",
         "_held",
@@ -64,7 +65,8 @@ class Client(asyncio.Protocol):
         self._handle = server.handle
         self._seen = server.seen
         self._sink: Sink | None = None
-        self._ahead = b""  # what came and was not read yet
+        self._buffer = ReceiveBuffer()
+        self._empty_lines = 0  # since the last request
         self._answered = False
         self._left = 0  # of the body, to come; CHUNKED: the decoder knows
         self._chunks: Chunks | None = None
@@ -92,8 +94,8 @@ class Client(asyncio.Protocol):
         self._server.clients.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
-        if self.request is None and not self._ahead and not self._left and not self.write_paused:
+        """Read a head that was seen before at once; leave everything else to `_receive`."""
+        if self.request is None and not self._buffer and not self._left and not self.write_paused:
             at = data.find(b"\r\n")
             head = self._seen.get(data[at:])
             if head is not None:
@@ -102,71 +104,67 @@ class Client(asyncio.Protocol):
                     self.request = request = Request(self, line[1], line[2], head)
                     self._hand_over(request)
                     return
-        self._take(data)
+        self._receive(data)
 
-    def _take(self, data: bytes) -> None:
-        """The general case."""
+    def _receive(self, data: bytes) -> None:
+        """Pass on what belongs to a body, and buffer the rest until it can be read."""
         if self.closing_since:
             return
-        if self._ahead:
-            data = self._ahead + data
-            self._ahead = b""
         if self._flowing:
             self._body(data)
-        elif self.request is None:
-            if self.write_paused:
-                self._keep(data)
-            else:
-                self._begin(data)
-        else:
-            self._keep(data)
+            return
+        self._buffer.append(data)
+        if self.request is None and not self.write_paused:
+            self._read_head()
+        elif len(self._buffer) > self._server.limits.head:
+            self._pause()  # the rest waits in the kernel
 
-    def _keep(self, data: bytes) -> None:
-        """Hold what came ahead of its time; more than a head's worth waits in the kernel."""
-        self._ahead = data
-        if len(data) > self._server.limits.head:
-            self._pause()
-
-    def _begin(self, data: bytes) -> None:
-        """Read a head."""
-        limits = self._server.limits
-        while data.startswith(b"\r\n"):  # RFC 9112 section 2.2
-            data = data[2:]
-        end = data.find(b"\r\n\r\n") + 4
+    def _read_head(self) -> None:
+        """Begin a request if its head is complete in the buffer; answer 4xx if it cannot become a valid one."""
+        limits, buffer = self._server.limits, self._buffer
         try:
-            if end < 4:  # noqa: PLR2004 - not found
-                self._wait_for_head(data)
+            self._skip_empty_lines()
+            end = buffer.find_head_end()
+            if not end:
+                self._wait_for_head()
                 return
             if end > limits.head:
                 raise heads.BadHeadError(431, "The request's head is too large.")
-            method, target, head = heads.read(data[:end], most_fields=limits.fields)
+            raw = buffer.take(end)
+            method, target, head = heads.read(raw, most_fields=limits.fields)
         except heads.BadHeadError as error:
             self._refuse(error.status, str(error))
             return
         self._partial = False
-        self._ahead = data[end:]
-        self._remember(data, end, head)
+        self._empty_lines = 0
+        self._remember(raw, head)
         self._left = head.length
         self._chunks = Chunks() if head.length == CHUNKED else None
         self.request = request = Request(self, method, target, head)
         self._hand_over(request)
 
-    def _wait_for_head(self, data: bytes) -> None:
-        """A head has begun. Raises BadHeadError for one that need not be waited for."""
-        if len(data) > self._server.limits.head:
+    def _skip_empty_lines(self) -> None:
+        """Drop empty lines in front of a request line (RFC 9112 section 2.2). Raises BadHeadError for too many."""
+        most = self._server.limits.empty_lines
+        self._empty_lines += self._buffer.drop_empty_lines(most + 1 - self._empty_lines)
+        if self._empty_lines > most:
+            raise heads.BadHeadError(400, "There are too many empty lines in front of the request.")
+
+    def _wait_for_head(self) -> None:
+        """Note that a head has begun. Raises BadHeadError if it is too large or cannot become valid."""
+        if len(self._buffer) > self._server.limits.head:
             raise heads.BadHeadError(431, "The request's head is too large.")
-        self._ahead = data
-        if data and not self._partial:
+        if self._buffer and not self._partial:
             self._partial = True
             self.since = self._server.now()
-            if _BARE_LF.search(data):
+            if self._buffer.has_bare_line_feed():
                 raise heads.BadHeadError(400, "The request's head is not valid.")
 
-    def _remember(self, data: bytes, end: int, head: heads.Head) -> None:
-        """So that the next one need not be parsed, where nothing but its first line could be different."""
-        at = data.index(b"\r\n")
-        if head.plain and end - at <= heads.REMEMBERED_MAX and _LINE.fullmatch(data, 0, at):
-            self._server.remember(data[at:end], head)
+    def _remember(self, raw: bytes, head: heads.Head) -> None:
+        """Keep the head, if the next one may differ from it in its first line only, so that it is not parsed again."""
+        at = raw.index(b"\r\n")
+        if head.plain and len(raw) - at <= heads.REMEMBERED_MAX and _LINE.fullmatch(raw, 0, at):
+            self._server.remember(raw[at:], head)
 
     def _hand_over(self, request: Request) -> None:
         try:
@@ -191,10 +189,11 @@ class Client(asyncio.Protocol):
                 self.cut()
                 return
             if chunks.done:
-                self._ahead = chunks.rest
+                self._buffer.append(chunks.rest)
                 self._left = 0
         elif len(data) > self._left:
-            data, self._ahead = data[: self._left], data[self._left :]
+            self._buffer.append(data[self._left :])
+            data = data[: self._left]
             self._left = 0
         else:
             self._left -= len(data)
@@ -216,7 +215,7 @@ class Client(asyncio.Protocol):
         self._server.clients.discard(self)
         self.request = None
         self._flowing = False
-        self._ahead = b""
+        self._buffer.clear()
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.client_gone()
@@ -232,12 +231,11 @@ class Client(asyncio.Protocol):
         request = self.request
         if request is None or not self._left:
             return
-        if request.head.expects and not self._ahead:
+        if request.head.expects and not self._buffer:
             self.transport.write(_CONTINUE)
         self._flowing = True
-        data, self._ahead = self._ahead, b""
-        if data:
-            self._body(data)
+        if self._buffer:
+            self._body(self._buffer.take(self._left) if self._left > 0 else self._buffer.take_all())
         if not self._held:
             self._resume()
 
@@ -268,7 +266,7 @@ class Client(asyncio.Protocol):
             return
         if self._left or not request.head.keep or self._server.draining:
             self.finish()
-        elif self._ahead:
+        elif self._buffer:
             # Not at once: a row of requests must not become a pile of calls.
             self._server.loop.call_soon(self._go_on)
         else:
@@ -278,11 +276,10 @@ class Client(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Read the next request, when there is one and its answer can be sent."""
-        if self.request is None and self._ahead and not self.write_paused and not self.lost and not self.closing_since:
-            data, self._ahead = self._ahead, b""
+        if self.request is None and self._buffer and not (self.write_paused or self.lost or self.closing_since):
             self.since = self._server.now()
             self._resume()
-            self._begin(data)
+            self._read_head()
 
     def finish(self) -> None:
         """Close when all is sent. A client that is still sending is listened to for a moment, or it would miss it."""
@@ -315,8 +312,7 @@ class Client(asyncio.Protocol):
         self._resume()
         self.lost = True
         self.request = self._sink = None
-        data, self._ahead = self._ahead, b""
-        return data
+        return self._buffer.take_all()
 
     # --- answers of our own ---------------------------------------------------------------------------------
 
@@ -337,7 +333,7 @@ class Client(asyncio.Protocol):
 
     def waited(self, seconds: float, limits: "Limits") -> None:
         """Told now and then for how long no request is under way: end what takes too long."""
-        if self._ahead and not self.write_paused:
+        if self._buffer and not self.write_paused:
             if seconds > limits.head_time:
                 self._refuse(408, "The request did not come in time.")
         elif seconds > (limits.idle_time if self._answered else limits.head_time):
@@ -366,5 +362,5 @@ class Client(asyncio.Protocol):
         self.write_paused = False
         if self._sink is not None:
             self._sink.client_resumed()
-        elif self._ahead:
+        elif self._buffer:
             self._go_on()

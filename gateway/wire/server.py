@@ -35,6 +35,8 @@ class Limits:
     """Largest head; more is 431."""
     fields: int = 128
     """Most fields of a head; more is 431."""
+    empty_lines: int = 8
+    """Most empty lines that are skipped in front of a request line; more is 400."""
     head_time: float = 30.0
     """From the first byte of a head, or from the connection's beginning, to its end; more is 408."""
     idle_time: float = 90.0

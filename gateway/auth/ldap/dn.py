@@ -9,7 +9,6 @@ from typing import Final
 
 _SPECIAL: Final = frozenset('"+,;<>\\=')
 _COMMA: Final = re.compile(r"(?<!\\)((?:\\\\)*),")
-_SPACES: Final = re.compile(r"(?<!\\)((?:\\\\)*) +$")
 _ESCAPED: Final = re.compile(rb"\\([0-9A-Fa-f]{2}|.)", re.DOTALL)
 
 
@@ -33,10 +32,17 @@ def parts(name: str) -> tuple[str, ...]:
 
 def _plain(piece: str) -> str:
     attribute, _, value = piece.partition("=")
-    bare = _SPACES.sub(r"\1", value.lstrip(" "))
+    bare = _without_spaces_behind(value.lstrip(" "))
     return (
         f"{attribute.strip().casefold()}={_ESCAPED.sub(_unescaped, bare.encode()).decode(errors='replace').casefold()}"
     )
+
+
+def _without_spaces_behind(value: str) -> str:
+    """Strip trailing spaces, but for one that is escaped: it belongs to the value."""
+    bare = value.rstrip(" ")
+    backslashes = len(bare) - len(bare.rstrip("\\"))
+    return value[: len(bare) + 1] if backslashes % 2 else bare
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:

@@ -142,6 +142,30 @@ def test_an_app_that_never_answers_is_a_504_after_the_time_out():
     through(script, check, head_timeout=0.5)
 
 
+@pytest.mark.parametrize("websocket", [False, True])
+def test_an_app_that_sends_informational_answers_without_end_is_a_502(websocket):
+    async def script(reader, writer):
+        await read_request(reader)
+        while True:
+            writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
+            await writer.drain()
+
+    upgrade = (
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    )
+
+    async def check(worker):
+        reader, writer = await worker.connect()
+        writer.write(f"GET /user/a/ HTTP/1.1\r\nHost: h\r\n{upgrade if websocket else ''}\r\n".encode())
+        async with asyncio.timeout(60):
+            head = await reader.readuntil(b"\r\n\r\n")
+        assert parse(head)[0] == 502
+        writer.close()
+
+    through(script, check)
+
+
 def test_when_the_client_leaves_before_the_answer_the_app_sees_the_end():
     async def script(reader, writer):
         await read_request(reader)

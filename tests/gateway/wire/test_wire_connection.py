@@ -187,6 +187,8 @@ def test_line_breaks_before_a_request_are_skipped():
         (b"GET / HTTP/1.1\nHost: h\n\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"\r\n" * 500_000, 400),
+        (b"\r\n" * 9 + b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
     ],
 )
 def test_what_is_no_request_is_answered_and_the_connection_closed(data, status):
