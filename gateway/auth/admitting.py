@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gateway.auth.admission import judge
+from gateway.auth.admission import admin_after, judge
 from gateway.auth.proof import Proven
 from portal.site.sign_in import RefusedError
 from state.config.tables import AuthConfig, ProviderConfig
@@ -43,6 +43,7 @@ class Admitting:
                 fresh = User(
                     name=proven.name,
                     admin=bool(verdict.admin),
+                    admin_by=verdict.by,
                     groups=proven.groups or (),
                     created=time.time(),
                     subjects={provider.name: proven.subject} if proven.subject else {},
@@ -50,9 +51,11 @@ class Admitting:
                 if await self._store.users.add(fresh):
                     return replace(fresh, revision=1)
                 continue  # somebody else was quicker: what is there is looked at
+            admin, admin_by = admin_after(user, verdict, provider)
             wanted = replace(
                 user,
-                admin=user.admin if verdict.admin is None else verdict.admin,
+                admin=admin,
+                admin_by=admin_by,
                 groups=user.groups if proven.groups is None else proven.groups,
                 subjects=_subjects(user, provider, proven),
             )

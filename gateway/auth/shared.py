@@ -17,6 +17,7 @@ from gateway.auth.addresses import away, back_at
 from gateway.auth.admitting import Admitting
 from gateway.auth.cookies import FLOW_NAME, CookieJar
 from gateway.auth.header import HeaderProof
+from gateway.auth.listed_admins import review_until_done
 from gateway.auth.making import by_header, by_password
 from gateway.auth.named import NameAlone
 from gateway.auth.oidc.flow import Flows
@@ -75,6 +76,7 @@ class SharedAuth(BrowserSessions):
     ) -> None:
         """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end. `proxies`: the trusted ones."""
         super().__init__(store, jar, lifetime=config.session_lifetime)
+        self._config = config
         self._hub_url = hub_url
         self._of = {provider.name: provider for provider in config.provider}
         self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store, proxies)}
@@ -86,8 +88,9 @@ class SharedAuth(BrowserSessions):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin to ask whether those who are in still may be."""
+        """Begin to check whether users still have the rights that they signed in with."""
         self.vigil.start()
+        self._later(review_until_done(self._store, self._config))
 
     async def stop(self) -> None:
         """Ask no more, and close the connections to providers."""

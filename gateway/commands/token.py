@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Sequence
 
+from gateway.auth.admission import BY_AUTH
 from gateway.serve import valkey
 from portal.users.token_actions import told
 from state import names
@@ -81,7 +82,8 @@ async def _user(store: Store, settings: Settings, name: str) -> User:
         return user
     auth = settings.config.auth
     if auth is not None and name in (*auth.admins, *auth.allowed_users):
-        user = User(name=name, admin=name in auth.admins, created=time.time())
+        listed = name in auth.admins
+        user = User(name=name, admin=listed, admin_by=BY_AUTH if listed else "", created=time.time())
         await store.users.add(user)
         return user
     raise TowpathError(f"There is no user {name} on this hub.")

@@ -141,7 +141,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         _only_admins_make_admins(identity, admin)
         groups = user.groups if wish.groups is msgspec.UNSET else _groups(wish.groups)
         group_actions.check_change(site, identity, user.groups, groups)
-        changed = replace(user, admin=admin, groups=groups)
+        admin_by = user.admin_by if admin == user.admin else ""
+        changed = replace(user, admin=admin, admin_by=admin_by, groups=groups)
         if changed != user:
             changed = await store.users.save(changed)
             await recorder.note(store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))

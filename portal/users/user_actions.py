@@ -112,7 +112,8 @@ async def change(site: Site, request: Request[Any, Any, Any], name: str, *, admi
     if len(set(wanted) - set(user.groups)) > GROUPS_MOST:
         raise HTTPException(status_code=400, detail=f"At most {GROUPS_MOST} new groups at a time.")
     group_actions.check_change(site, identity, user.groups, wanted)
-    changed = replace(user, admin=admin, groups=wanted)
+    admin_by = user.admin_by if admin == user.admin else ""
+    changed = replace(user, admin=admin, admin_by=admin_by, groups=wanted)
     if changed != user:
         changed = await site.store.users.save(changed)
         words = [] if user.admin == admin else ["is an admin now" if admin else "is no admin any more"]

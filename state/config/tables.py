@@ -67,7 +67,10 @@ class OidcConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name_claim: str = ""
     """The claim that is somebody's name. Empty: the preset's. `email` counts only with `email_verified`."""
     groups_claim: str = ""
-    """The claim that lists their groups, such as `groups` or `realm_access.roles`. Empty: the preset's, if any."""
+    """The claim that lists a user's groups, such as `groups` or `realm_access.roles`. Empty: the preset's, if any.
+    Absent from the provider's answer, it means that the user is in no group."""
+    groups_separator: Annotated[str, Meta(max_length=3)] = ""
+    """What separates groups in a claim that is one text, such as `,`. Empty: such a text is one group."""
     required_claims: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Nobody enters, whatever else lets them in, unless each of these claims has one of its values."""
     allowed_claims: dict[str, tuple[str, ...]] = field(default_factory=dict)

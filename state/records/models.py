@@ -33,12 +33,15 @@ class Target(StrEnum):
 class User(Struct, frozen=True, kw_only=True):
     """Who someone is. `last_activity` None: never seen.
 
+    `admin_by` says what made the user an admin, and therefore what takes the right away again: `auth` (the list in
+    [auth]), `provider:NAME` (that provider's rules), or `""` (another admin, or nobody).
     `subjects`: provider → its own name for the account that this name belongs to (OpenID Connect's `sub`), so that
-    whoever gets the name there after them is not taken for them.
+    another account that gets the name later is not taken for this user.
     """
 
     name: str
     admin: bool = False
+    admin_by: str = ""
     groups: tuple[str, ...] = ()
     created: float
     last_activity: float | None = None

@@ -150,6 +150,12 @@ class Users:
             return []
         return [name.decode() for name in await self._redis.call("ZRANGE", keys.USERS_NAMES, offset, last)]
 
+    async def names_after(self, last: str, *, limit: int) -> list[str]:
+        """The next names in alphabetical order; `last` empty: from the first."""
+        start = f"({last}" if last else "-"
+        found = await self._redis.call("ZRANGEBYLEX", keys.USERS_NAMES, start, "+", "LIMIT", 0, limit)
+        return [name.decode() for name in found]
+
     async def count(self) -> int:
         """How many users there are."""
         return int(await self._redis.call("ZCARD", keys.USERS_NAMES))

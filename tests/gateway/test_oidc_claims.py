@@ -33,9 +33,9 @@ def test_half_a_character_is_no_text_and_breaks_nothing():
         ("physics, staff", ("physics, staff",)),
         ([], ()),
         ("", ()),
-        (None, None),
-        (7, None),
-        ({"physics": True}, None),
+        (None, ()),
+        (7, ()),
+        ({"physics": True}, ()),
         ([["admins"], {"name": "admins"}, 7, None, True], ()),
         (["/a/b", "/a/b", "a/b", " a", "a\n", "a\u202eb", "\ud800", "x" * 256], ("a/b",)),
     ],
@@ -44,7 +44,102 @@ def test_groups_are_a_list_of_texts_or_one_text_and_nothing_is_guessed(said, gro
     assert reading.groups({"groups": said}, "groups") == groups
 
 
+@pytest.mark.parametrize(
+    ("said", "separator", "groups"),
+    [
+        ("physics, staff", ",", ("physics", "staff")),
+        ("physics staff", " ", ("physics", "staff")),
+        ("/a/b;c d; ;", ";", ("a/b", "c d")),
+        (["a,b"], ",", ("a,b",)),  # of a list nothing is split
+        ("", ",", ()),
+    ],
+)
+def test_one_text_is_several_groups_where_the_configuration_names_the_separator(said, separator, groups):
+    assert reading.groups({"groups": said}, "groups", separator=separator) == groups
+
+
 def test_of_endless_groups_some_count_in_one_order():
     many = [f"g{number:06}" for number in range(50_000)]
     assert reading.groups({"groups": many}, "groups") == tuple(many[: reading.GROUPS_MAX])
     assert reading.groups({"groups": many[::-1]}, "groups") == tuple(many[: reading.GROUPS_MAX])
+
+
+KEYCLOAK = {
+    "resource_access": {"my.client": {"roles": ["user"]}, "my": {"client": {"other": 1}}},
+    "realm_access": {"roles": ["realm"]},
+    "https://example.edu/groups": ["namespaced"],
+    "a": {"b": {"c": 1}},
+    "a.b": {"d": 2},
+    "null": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("realm_access.roles", ["realm"]),
+        ("resource_access.my.client.roles", ["user"]),
+        ("resource_access.my.client.other", 1),
+        ("https://example.edu/groups", ["namespaced"]),
+        ("a.b.c", 1),
+        ("a.b.d", 2),
+        ("a.b.e", None),
+        ("null", None),
+        ("null.x", None),
+        (".".join("x" * 40), None),
+    ],
+)
+def test_a_name_on_the_way_to_a_claim_may_have_dots(path, found):
+    assert reading.find(KEYCLOAK, path) == found
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("alice", "alice"),
+        (["alice"], "alice"),
+        (1000, "1000"),
+        (["alice", "bob"], ""),
+        ([], ""),
+        ([["a"]], ""),
+        ({}, ""),
+    ],
+)
+def test_a_name_may_be_the_only_entry_of_a_list(said, name):
+    assert reading.name_of({"eppn": said}, "eppn") == name
+    assert reading.text({"sub": [said]}, "sub") == ""  # what never changes for an account is not read so
+
+
+def test_a_time_that_is_written_as_text_is_that_time():
+    said = {"exp": "1795987161", "iat": 7, "nbf": "soon", "auth_time": "-1", "name": "12"}
+    assert reading.with_numeric_times(said) == {**said, "exp": 1795987161}
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({"iat": "1"}, ["claim iat is text"]),
+        ({"name": ["alice"]}, ["claim name is a list of 1"]),
+        ({"name": ["alice", "bob"]}, ["claim name is a list of 2"]),
+        ({"name": {"first": "a"}}, ["claim name is an object"]),
+        ({"groups": "a, b"}, ["one text that looks like several groups"]),
+        ({"groups": {"a": 1}}, ["claim groups is an object"]),
+        ({"groups": ["a", {"name": "b"}]}, ["lists more than names"]),
+        ({"groups": True, "exp": "1"}, ["claim exp is text", "claim groups is true or false"]),
+        ({"name": "alice", "groups": ["a b", "c,d"], "exp": 1}, []),
+        ({"name": "alice"}, []),
+    ],
+)
+def test_each_odd_shape_has_a_sentence_of_its_own(claims, words):
+    said = reading.odd_shapes(claims, name="name", groups_="groups", separator="")
+    assert len(said) == len(words)
+    for sentence, word in zip(said, words, strict=True):
+        assert word in sentence
+    assert reading.odd_shapes({"groups": "a, b"}, name="name", groups_="groups", separator=",") == []
+
+
+def test_too_many_groups_are_told_from_none():
+    assert reading.too_many({"_claim_names": {"groups": "src1"}}, "groups")
+    assert reading.too_many({"hasgroups": True}, "groups")
+    assert not reading.too_many({"_claim_names": {"groups": "src1"}, "groups": []}, "groups")
+    assert not reading.too_many({}, "groups")

@@ -3,10 +3,11 @@
 // `node server.mjs` reads one line of JSON from stdin: {"clients": [...], "people": {NAME: {...claims}}, "port": 0}
 // and prints `ready PORT`. It ends when its stdin does. The password of NAME is `secret of NAME`.
 //
-// Wishes (POST /wish, JSON): {"person": NAME, "set": {claims}} | {"person": NAME, "disabled": true}
+// Wishes (POST /wish, JSON): {"person": NAME, "set": {claims}, "drop": [claims]} | {"person": NAME, "disabled": true}
 //   | {"rotate": true} (new signing keys; the old ones are gone)
 //   | {"twist": {...}} (how the next ID tokens are wrong; see `twisted`) | {"lose_claims": true} (ID tokens name only sub)
 //   | {"logout": NAME} (ends their sessions here: back-channel logout) | {"logout_token": {...}} (answers a signed one)
+//   | {"userinfo": {claims}} (claims that a signed userinfo has instead; null: as they are)
 //   | {"down": true|false} (all but the wishes answers 503) | {"counts": true} (answers how often each path was asked)
 
 import http from 'node:http';
@@ -28,6 +29,7 @@ let handle;
 let twist = null;
 let loseClaims = false;
 let down = false;
+let userinfo = null;
 
 class Adapter {
   constructor(model) { this.model = model; }
@@ -83,17 +85,18 @@ function make() {
       openid: ['sub'],
       profile: [
         'name', 'nickname', 'preferred_username', 'groups', 'groups_direct', 'realm_access', '_claim_names',
-        'hd', 'idp', 'eppn', 'identity_provider', 'affiliation',
+        'hd', 'idp', 'eppn', 'identity_provider', 'affiliation', 'resource_access', 'https://example.edu/groups',
       ],
       email: ['email', 'email_verified'],
     },
     scopes: ['openid', 'offline_access', 'profile', 'email'],
     conformIdTokenClaims: false,
-    enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256'] },
+    enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256'], userinfoSigningAlgValues: ['RS256', 'ES256'] },
     features: {
       devInteractions: { enabled: false },
       backchannelLogout: { enabled: true },
       revocation: { enabled: true },
+      jwtUserinfo: { enabled: true },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: async (ctx, form) => {
@@ -128,6 +131,7 @@ function make() {
   });
   provider.use(async (ctx, next) => {
     await next();
+    if (ctx.path === '/me' && userinfo) ctx.body = await sign({ ...decodeJwt(String(ctx.body)), ...userinfo }, keys[0]);
     if (ctx.path === '/token' && twist && ctx.body?.id_token) ctx.body.id_token = await twisted(ctx.body.id_token);
   });
   handle = provider.callback();
@@ -158,12 +162,15 @@ async function sign(claims, key, header = {}) {
 async function wish(asked) {
   if (asked.person) {
     const before = people.get(asked.person) ?? {};
-    people.set(asked.person, { ...before, ...asked.set, disabled: asked.disabled ?? before.disabled ?? false });
+    const after = { ...before, ...asked.set, disabled: asked.disabled ?? before.disabled ?? false };
+    for (const name of asked.drop ?? []) delete after[name];
+    people.set(asked.person, after);
   }
   if (asked.rotate) make();
   if ('twist' in asked) twist = asked.twist;
   if ('lose_claims' in asked) loseClaims = asked.lose_claims;
   if ('down' in asked) down = asked.down;
+  if ('userinfo' in asked) userinfo = asked.userinfo;
   if (asked.logout_token) return { logout_token: await sign(asked.logout_token, keys[0], { typ: 'logout+jwt' }) };
   if (asked.logout) {
     const told = [];

@@ -31,7 +31,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """A provider's endpoints; an empty one is not there.
 
     `says_issuer`: it names itself in every answer to an authorization request (RFC 9207). `backchannel`: it tells the
-    hub itself when somebody signs out there. `challenges`: the kinds of PKCE that it says it checks.
+    hub itself when somebody signs out there. `challenges`: the kinds of PKCE that it says it checks. `algorithms` and
+    `userinfo_algorithms`: with which it signs ID tokens and userinfo.
     """
 
     issuer: str
@@ -42,6 +43,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     end_session: str = ""
     revocation: str = ""
     algorithms: tuple[str, ...] = ALGORITHMS
+    userinfo_algorithms: tuple[str, ...] = ALGORITHMS
     auth_methods: tuple[str, ...] = ()
     says_issuer: bool = False
     backchannel: bool = False
@@ -140,7 +142,10 @@ def facts_in(found: Any, issuer: str) -> Facts:
         value = found.get(name)
         return tuple(entry for entry in value if isinstance(entry, str)) if isinstance(value, list) else ()
 
-    offered = names("id_token_signing_alg_values_supported")
+    def algorithms(name: str) -> tuple[str, ...]:
+        offered = names(name)
+        return tuple(one for one in ALGORITHMS if one in offered) or ALGORITHMS
+
     return Facts(
         issuer=issuer,
         authorize=url("authorization_endpoint", needed=True),
@@ -149,7 +154,8 @@ def facts_in(found: Any, issuer: str) -> Facts:
         keys=url("jwks_uri", needed=True),
         end_session=url("end_session_endpoint"),
         revocation=url("revocation_endpoint"),
-        algorithms=tuple(name for name in ALGORITHMS if name in offered) or ALGORITHMS,
+        algorithms=algorithms("id_token_signing_alg_values_supported"),
+        userinfo_algorithms=algorithms("userinfo_signing_alg_values_supported"),
         auth_methods=names("token_endpoint_auth_methods_supported"),
         says_issuer=found.get("authorization_response_iss_parameter_supported") is True,
         backchannel=found.get("backchannel_logout_supported") is True,

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures that anybody can check and the provider alone can make: never `none`, never a shared secret (HS...)."""
 KEYS_MAX: Final = 64
+JWT: Final = "application/jwt"
+"""The media type of a signed userinfo response (OpenID Connect Core section 5.3.2)."""
+JWE_PARTS: Final = 5
 DESCRIPTION_MAX: Final = 300
 
 _KINDS: Final[dict[str, type[Key]]] = {"RS": RSAKey, "PS": RSAKey, "ES": ECKey, "Ed": OKPKey}
@@ -38,11 +41,12 @@ _SEALS: Final = ("dir", "A256GCM")
 
 
 class Answer(NamedTuple):
-    """What a GET found: JSON of any kind, and the next page's URL where there is one."""
+    """What a GET found: JSON of any kind, or (`jwt`) a signed text; and the next page's URL where there is one."""
 
     status: int
     value: Any
     next: str = ""
+    jwt: str = ""
 
 
 class Client:
@@ -93,8 +97,8 @@ class Client:
         await self._post(endpoint, body)
 
     async def get(self, url: str, *, bearer: str = "") -> Answer:
-        """JSON from an URL, with an access token where one is given."""
-        headers = {"Accept": "application/json"}
+        """JSON, or a JWT that says so, from an URL, with an access token where one is given."""
+        headers = {"Accept": "application/json, application/jwt"}
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
         try:
@@ -103,6 +107,8 @@ class Client:
             raise AwayError(f"{url}: {error}") from error
         if found.status >= 500 or found.status == 429:  # noqa: PLR2004 - HTTP
             raise AwayError(f"{url} answers {found.status}")
+        if found.media_type == JWT and found.status == 200:  # noqa: PLR2004 - HTTP
+            return Answer(found.status, None, jwt=found.body.decode("ascii", "replace").strip())
         try:
             value = json.loads(found.body)
         except (ValueError, RecursionError) as error:
@@ -188,6 +194,8 @@ class Signed(NamedTuple):
 
 def signed(token: str) -> Signed:
     """For `verified`. Raises UnbelievableError."""
+    if token.count(".") + 1 == JWE_PARTS:
+        raise UnbelievableError("it is encrypted, which is not supported: register the client for signed answers only")
     try:
         form = jws.extract_compact(token.encode())
         header = form.headers()

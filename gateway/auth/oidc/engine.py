@@ -219,7 +219,7 @@ class Engine:
         header, found = await self._signed(facts, token)
         check_id_token(
             header,
-            found,
+            reading.with_numeric_times(found),
             issuers=(self._issuer, *self._preset.issuers),
             client_id=self._config.client_id,
             nonce=nonce,
@@ -234,15 +234,31 @@ class Engine:
         return verified(form, await self._source.keys(form.key), facts.algorithms)
 
     async def _userinfo(self, facts: Facts, access_token: str, subject: str) -> dict[str, Any]:
-        """OpenID Connect Core section 5.3: its `sub` must be the ID token's."""
+        """OpenID Connect Core section 5.3: as JSON or as a signed JWT; its `sub` must be the ID token's."""
         answer = await self._client.get(facts.userinfo, bearer=access_token)
         if answer.status in (401, 403):
             raise ProviderError("invalid_token")
-        if answer.status != 200 or not isinstance(answer.value, dict):  # noqa: PLR2004 - HTTP
-            raise AwayError(f"userinfo answers {answer.status}")
-        if answer.value.get("sub") != subject:
+        found = await self._signed_userinfo(facts, answer.jwt) if answer.jwt else answer.value
+        if answer.status != 200 or not isinstance(found, dict):  # noqa: PLR2004 - HTTP
+            raise AwayError(f"userinfo answers {answer.status}, and no object in JSON")
+        if found.get("sub") != subject:
             raise UnbelievableError("userinfo is somebody else's", claim="sub")
-        return answer.value
+        return found
+
+    async def _signed_userinfo(self, facts: Facts, token: str) -> dict[str, Any]:
+        """Section 5.3.2: a signed answer names the provider (`iss`) and this client (`aud`).
+
+        One that names neither is no worse than an unsigned one: it came over TLS, for our access token, and its `sub`
+        is compared. Earlier versions of the standard did not demand them.
+        """
+        form = signed(token)
+        _, found = verified(form, await self._source.keys(form.key), facts.userinfo_algorithms)
+        audience = found.get("aud", self._config.client_id)
+        if found.get("iss", self._issuer) not in (self._issuer, *self._preset.issuers):
+            raise UnbelievableError("userinfo is signed for another issuer", claim="iss")
+        if self._config.client_id not in (audience if isinstance(audience, list) else [audience]):
+            raise UnbelievableError("userinfo is signed for another client", claim="aud")
+        return found
 
 
 def _secret(tokens: Mapping[str, Any], name: str) -> str:

@@ -20,11 +20,15 @@ IDLE_SECONDS: Final = 60.0
 
 
 class Got(NamedTuple):
-    """An answer as it came. `next`: the next page's URL (RFC 8288); `""`: there is none."""
+    """An answer as it came. `next`: the next page's URL (RFC 8288); `""`: there is none.
+
+    `media_type`: in lower case, without parameters.
+    """
 
     status: int
     body: bytes
     next: str = ""
+    media_type: str = ""
 
 
 class Http:
@@ -50,7 +54,7 @@ class Http:
                     if size > ANSWER_MAX:
                         raise AwayError(f"the answer is longer than {ANSWER_MAX} bytes")
                     parts.append(part)
-                return Got(answer.status, b"".join(parts), _next(answer))
+                return Got(answer.status, b"".join(parts), _next(answer), answer.content_type)
         except aiohttp.ClientResponseError as error:  # its text has the proxy's URL in it, with the password there
             raise AwayError(f"{type(error).__name__}: {error.status} {error.message}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:

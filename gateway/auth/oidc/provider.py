@@ -71,6 +71,7 @@ class OidcProvider:
             proxy=given.proxy,
         )
         self.engine = Engine(given, preset, self._client)
+        self._said: set[str] = set()
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:  # noqa: ARG002
         """No form proves anything here. Raises RefusedError."""
@@ -128,7 +129,7 @@ class OidcProvider:
         except AwayError as error:
             raise UnsureError(str(error)) from error
         sealed, _ = self.kept(told, tokens)
-        if not told.whole and not reading.text(told.claims, self._name_claim):
+        if not told.whole and not reading.name_of(told.claims, self._name_claim):
             return as_before(standing), sealed
         try:
             return self.proven(told), sealed
@@ -165,9 +166,15 @@ class OidcProvider:
             raise RefusedError("The logout token is not to be believed.") from error
 
     def proven(self, told: Told) -> Proven:
-        """What follows for the hub from what the provider says. Raises RefusedError."""
+        """What follows for the hub from what the provider says. Raises RefusedError.
+
+        A groups claim that is absent from a complete answer means that the user is in no group: a claim without a value
+        is omitted (OpenID Connect Core section 5.3.2; so do Okta and Keycloak). Groups are unknown only when the answer
+        need not be complete, or when the provider says that there are too many of them.
+        """
         given, found = self.given, told.claims
-        raw = reading.text(found, self._name_claim)
+        self._log_odd_shapes(told)
+        raw = reading.name_of(found, self._name_claim)
         if raw and self._name_claim == "email" and not reading.verified_email(found):
             raise RefusedError(
                 f"{self.title} has not verified that {shown(raw)} is your address, so it cannot be your name here.",
@@ -186,12 +193,32 @@ class OidcProvider:
             )
         return Proven(
             name=hub_name(raw, self.config, self._everybody, self._table),
-            groups=reading.groups(found, self._groups_claim) if self._groups_claim else None,
+            groups=self._groups(told),
             admin=any(reading.matches(found, {path: values}) for path, values in given.admin_claims.items()),
             allowed=any(reading.matches(found, {path: values}) for path, values in given.allowed_claims.items()),
             shown=shown(raw),
             subject=told.subject,
         )
+
+    def _groups(self, told: Told) -> tuple[str, ...] | None:
+        """All of the user's groups; None: the provider was not asked for them, or said nothing that is complete."""
+        claim = self._groups_claim
+        if not claim or (not told.whole and reading.find(told.claims, claim) is None):
+            return None
+        return reading.groups(told.claims, claim, separator=self.given.groups_separator)
+
+    def _log_odd_shapes(self, told: Told) -> None:
+        """Say how this provider writes claims where that is unusual, each once: it does so for every user."""
+        shapes = reading.odd_shapes(
+            told.claims,
+            name=self._name_claim,
+            groups_=self._groups_claim,
+            separator=self.given.groups_separator,
+        )
+        for sentence in shapes:
+            if sentence not in self._said:
+                self._said.add(sentence)
+                log.warning("Unusual claims. provider=%s: %s", self.config.name, sentence)
 
     async def close(self) -> None:
         """Close its connections."""

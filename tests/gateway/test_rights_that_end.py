@@ -1,0 +1,229 @@
+"""Rights that a provider or the configuration no longer gives: they end, and no answer that says less keeps them.
+
+Okta and Keycloak (its issue 22340) leave the groups claim out for a user who is in no group, as OpenID Connect Core
+section 5.3.2 has it for a claim without a value.
+"""
+
+import asyncio
+import time
+
+import pytest
+from campus import HUB, PEOPLE, Campus, Clock, Visitor, sign_in
+
+from gateway.auth.admission import admin_after, judge, still_admin
+from gateway.auth.listed_admins import review
+from gateway.auth.proof import Proven
+from portal.site.sign_in import RefusedError
+from state.config.tables import AuthConfig, OidcConfig, ProviderConfig
+from state.records.audit import Wanted
+from state.records.models import User
+from state.store.all import Store
+from tests.conftest import run as run_alone
+from tests.conftest import until
+
+pytestmark = pytest.mark.timeout(120)
+RULES = {"allowed_users": ["alice"], "allowed_groups": ["physics"], "admin_groups": ["staff"]}
+
+
+@pytest.fixture(scope="module")
+def campus():
+    started = Campus(("hub", HUB)).start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def run(campus, store_url):
+    def runner(main, config=None, **more):
+        clock = Clock()
+
+        async def whole():
+            provider = campus.provider(**{**RULES, "oidc": {"groups_claim": "groups"}, **more})
+            async with sign_in(store_url, {"provider": [provider], **(config or {})}, clock=clock) as auth:
+                return await main(auth, clock)
+
+        try:
+            return asyncio.run(whole())
+        finally:
+            campus.wish(lose_claims=False)
+            for name, claims in PEOPLE.items():
+                campus.wish(person=name, set=claims)
+
+    return runner
+
+
+async def rights(auth, name="alice"):
+    user = await auth._store.users.get(name)
+    return user.groups, user.admin
+
+
+async def later(auth, clock):
+    clock.ahead += 400.0
+    while await auth.vigil.look():
+        pass
+
+
+def test_a_user_whom_the_provider_names_no_groups_for_any_more_is_in_none(campus, run):
+    async def main(auth, clock):
+        visitor = Visitor(auth)
+        await visitor.sign_in("alice")
+        assert await rights(auth) == (("physics", "staff"), True)
+        campus.wish(person="alice", drop=["groups"])
+        await later(auth, clock)
+        assert await rights(auth) == ((), False)
+        assert await visitor.signed_in() == "alice"  # by name
+
+    run(main)
+
+
+def test_a_sign_in_without_a_groups_claim_takes_away_what_groups_gave(campus, run):
+    async def main(auth, clock):
+        await Visitor(auth).sign_in("bob")
+        assert await rights(auth, "bob") == (("physics",), False)
+        campus.wish(person="bob", drop=["groups"])
+        with pytest.raises(RefusedError, match="may not enter"):
+            await Visitor(auth).sign_in("bob")
+
+    run(main)
+
+
+def test_claims_that_only_userinfo_has_are_asked_for_before_anybody_is_in_no_group(campus, run):
+    async def main(auth, clock):
+        await Visitor(auth).sign_in("alice")
+        campus.wish(lose_claims=True)
+        await later(auth, clock)
+        assert await rights(auth) == (("physics", "staff"), True)
+        campus.wish(person="alice", drop=["groups"])
+        await later(auth, clock)
+        assert await rights(auth) == ((), False)
+
+    run(main)
+
+
+def test_an_answer_that_need_not_be_complete_changes_no_group(campus, run):
+    async def main(auth, clock):
+        await Visitor(auth).sign_in("alice")
+        campus.wish(person="alice", drop=["groups"])
+        engine = auth._proofs["campus"].engine
+        facts = await engine.facts()
+
+        async def without_userinfo():
+            from msgspec.structs import replace
+
+            return replace(facts, userinfo="")
+
+        engine.facts = without_userinfo
+        await later(auth, clock)
+        assert await rights(auth) == (("physics", "staff"), True)
+
+    run(main)
+
+
+def test_groups_that_are_managed_on_the_hub_stay_where_no_claim_is_named(campus, run):
+    async def main(auth, clock):
+        await auth._store.users.add(User(name="alice", groups=("staff",), created=time.time()))
+        await Visitor(auth).sign_in("alice")
+        assert await rights(auth) == (("staff",), True)
+
+    run(main, oidc={})
+
+
+# --- admins of the configuration ------------------------------------------------------------------------------
+def provider(**more):
+    return ProviderConfig(name="campus", kind="oidc", **more)
+
+
+@pytest.mark.parametrize(
+    ("admin", "admin_by", "rules", "proven", "after"),
+    [
+        # who was an admin by a list, and is not in it any more
+        (True, "auth", {}, {}, (False, "")),
+        (True, "provider:campus", {}, {}, (False, "")),
+        # made an admin by another admin
+        (True, "", {}, {}, (True, "")),
+        (True, "", {"admins": ("bob",)}, {}, (False, "")),  # a provider with rules decides alone
+        (True, "", {"admins": ("alice",)}, {}, (True, "")),
+        # another provider's rule gave it
+        (True, "provider:other", {}, {}, (True, "provider:other")),
+        (True, "provider:other", {"admins": ("bob",)}, {}, (True, "provider:other")),
+        # new rights
+        (False, "", {"admins": ("alice",)}, {}, (True, "provider:campus")),
+        (False, "", {"admin_groups": ("g",)}, {"groups": ("g",)}, (True, "provider:campus")),
+        (True, "auth", {"admins": ("alice",)}, {}, (True, "provider:campus")),
+        (False, "", {}, {}, (False, "")),
+    ],
+)
+def test_what_a_verdict_makes_of_an_admin(admin, admin_by, rules, proven, after):
+    user = User(name="alice", admin=admin, admin_by=admin_by, created=1.0)
+    campus = provider(allow_all=True, **rules)
+    verdict = judge(AuthConfig(), campus, Proven(name="alice", **proven), ())
+    assert admin_after(user, verdict, campus) == after
+
+
+def test_the_list_in_auth_goes_before_a_providers():
+    campus = provider(admins=("alice",))
+    assert judge(AuthConfig(admins=("alice",)), campus, Proven(name="alice"), ()).by == "auth"
+
+
+@pytest.mark.parametrize(
+    ("auth", "user", "stays"),
+    [
+        ({}, {"admin_by": ""}, True),
+        ({"admins": ("alice",)}, {"admin_by": "auth"}, True),
+        ({"admins": ("bob",)}, {"admin_by": "auth"}, False),
+        ({"provider": (provider(admins=("alice",)),)}, {"admin_by": "provider:campus"}, True),
+        ({"provider": (provider(admins=("bob",)),)}, {"admin_by": "provider:campus"}, False),
+        ({"provider": (provider(admin_groups=("g",)),)}, {"admin_by": "provider:campus", "groups": ("g",)}, True),
+        ({"provider": (provider(admin_groups=("g",)),)}, {"admin_by": "provider:campus", "groups": ("h",)}, False),
+        ({"provider": (provider(oidc=OidcConfig(admin_claims={"x": ("y",)})),)}, {"admin_by": "provider:campus"}, True),
+        ({}, {"admin_by": "provider:campus"}, False),
+    ],
+)
+def test_whom_the_configuration_alone_keeps_an_admin(auth, user, stays):
+    assert still_admin(AuthConfig(**auth), User(name="alice", admin=True, created=1.0, **user)) is stays
+
+
+def test_who_was_taken_off_the_list_is_no_admin_when_the_hub_starts_again(campus, run, store_url):
+    async def first(auth, clock):
+        await Visitor(auth).sign_in("alice")
+        assert await rights(auth) == (("physics", "staff"), True)
+        await Visitor(auth).sign_in("bob")
+        assert (await auth._store.users.get("bob")).admin_by == "auth"
+
+    async def second(auth, clock):
+        before = await auth._store.feed.snapshot()
+        auth.start()
+
+        async def over():
+            return not (await auth._store.users.get("bob")).admin
+
+        await until(over)
+        assert await rights(auth) == (("physics", "staff"), True)  # by a group of the provider's
+        told = await auth._store.feed.read(before.epoch, before.number, timeout=0)
+        assert "bob" in {event.user for event in told}  # whatever is cached of bob's tokens is checked anew
+
+        async def noted():
+            found, _ = await auth._store.audit.page(Wanted(user="bob"))
+            return found and found[0].by == "configuration"
+
+        await until(noted)
+
+    run(first, {"admins": ["bob"]})
+    run(second)
+
+
+def test_a_review_looks_at_everybody_and_changes_only_whom_the_configuration_made_an_admin(store_url):
+    async def main():
+        store = await Store.open(store_url)
+        for number in range(450):
+            by = {0: "auth", 1: ""}.get(number % 3, "")
+            await store.users.add(User(name=f"u{number:03}", admin=number % 3 < 2, admin_by=by, created=1.0))
+        auth = AuthConfig(admins=("u003",))
+        assert await review(store, auth) == 149
+        admins = [user.name for user in await store.users.gather(await store.users.names()) if user.admin]
+        assert "u003" in admins
+        assert len(admins) == 151
+        assert await review(store, auth) == 0
+        await store.close()
+
+    run_alone(main())
