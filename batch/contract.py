@@ -10,14 +10,16 @@ native id, in the same request, and the cluster itself compares the two where it
 container's label in the filter of the call. Where it cannot, the launcher reads the job's attempt right before it acts.
 A mismatch means that the attempt has no such job; it is not an error, and the other job is left alone.
 
-A launcher for another kind of cluster is a function `open(cluster: ClusterConfig, data_dir: Path) -> Launcher`
+A launcher for another kind of cluster is a function
+`open(cluster: ClusterConfig, context: LauncherContext) -> Launcher`
 under the entry point group `towpath.launchers`, with the kind as its name. It must pass
 tests/contracts/test_launcher.py.
 """
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -185,6 +187,17 @@ class LauncherError(Exception):
         self.code = code
         self.hint = hint
         self.field = field
+
+
+class LauncherContext(Struct, frozen=True, kw_only=True):
+    """What a launcher is opened with beside its cluster's configuration.
+
+    `data_dir`: the controller's data directory (0700). `seal_key`: returns the 32 bytes with which job records are
+    sealed that others could read or change; raises TowpathError where there is none.
+    """
+
+    data_dir: Path
+    seal_key: Callable[[], bytes]
 
 
 class Offer(Struct, frozen=True, kw_only=True):

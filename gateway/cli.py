@@ -1,32 +1,20 @@
 """The command line: `towpath serve|gateway|controller|init|check|token|import-jupyterhub|version`.
 
-Owns: arguments, exit codes (0 done, 1 failed, 2 wrong usage or config) and how an error is said: in words, on
-stderr, without a traceback. Refuses to know what a command does.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. An error is a sentence on stderr, without a traceback.
+A command's module is imported when the command runs, so that none loads what it does not use.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Final, cast
 
-from gateway.commands import UsageError, check, controller, import_jupyterhub, init, serve, token, version
-from state.errors import ConfigError, TowpathError
+from state.errors import ConfigError, TowpathError, UsageError
 
-
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="the configuration (default: ./towpath.toml,"
-        " then /etc/towpath/towpath.toml, then the one-machine defaults)",
-    )
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="where the hub keeps its data (default: $TOWPATH_DATA_DIR, then $XDG_STATE_HOME/towpath)",
-    )
+INVITATION_SECONDS: Final = 3600
+SECONDS_MOST: Final = 100 * 365 * 24 * 3600
 
 
 def _port(raw: str) -> int:
@@ -43,34 +31,38 @@ def _count(raw: str) -> int:
     return count
 
 
+def _seconds(raw: str) -> int:
+    seconds = int(raw)
+    if not 1 <= seconds <= SECONDS_MOST:
+        raise ValueError
+    return seconds
+
+
 _port.__name__ = "port (0 to 65535)"
 _count.__name__ = "number of workers (1 to 256)"
+_seconds.__name__ = "number of seconds (1 or more)"
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     top = argparse.ArgumentParser(prog="towpath", description="A notebook hub for HPC.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def add(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
-        _common(sub)
-        return sub
-
-    for name, text, run in (
-        ("serve", "Run the whole hub on this machine.", serve.serve),
-        ("gateway", "Run gateway workers alone (needs a Redis URL).", serve.gateway),
+    add = _adder(commands)
+    for name, text in (
+        ("serve", "Run the whole hub on this machine."),
+        ("gateway", "Run gateway workers alone (needs a Redis URL)."),
     ):
-        sub = add(name, text, run)
+        sub = add(name, text, f"serve:{name}")
         sub.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
         sub.add_argument("--port", type=_port, help="port to listen on; 0: a free one (default: 8000)")
         sub.add_argument("--workers", type=_count, help="worker processes (default: one per core, at most 4)")
-    add("controller", "Run the controller alone (needs a Redis URL).", controller.run)
-    sub = add("init", "Write a commented configuration.", init.run)
+        if name == "gateway":
+            _gateway_actions(sub)
+    _controller_actions(add("controller", "Run the controller alone (needs a Redis URL).", "controller:run"))
+    sub = add("init", "Write a commented configuration.", "init:run")
     sub.add_argument("path", type=Path, nargs="?", default=Path("towpath.toml"), metavar="PATH")
-    add("check", "Check the configuration, the state store and every cluster.", check.run)
-    sub = add("token", "Print a new API token for a user of the running hub.", token.run)
+    add("check", "Check the configuration, the state store and every cluster.", "check:run")
+    sub = add("token", "Print a new API token for a user of the running hub.", "token:run")
     sub.add_argument("user", metavar="USER")
     sub.add_argument(
         "--scope",
@@ -79,22 +71,82 @@ def parser() -> argparse.ArgumentParser:
         metavar="S",
         help="what the token may do (repeat it); default: all that USER may do",
     )
-    sub.add_argument("--expires-in", type=token.lifetime, metavar="SECONDS", help="default: never")
+    sub.add_argument("--expires-in", type=_seconds, metavar="SECONDS", help="default: never")
     sub.add_argument("--note", default="", metavar="TEXT", help="what it is for")
     sub = add(
-        "import-jupyterhub", "Carry people, groups, tokens and shares over from a JupyterHub.", import_jupyterhub.run
+        "import-jupyterhub",
+        "Copy users, groups, tokens and shares from a JupyterHub database.",
+        "import_jupyterhub:run",
     )
     sub.add_argument("database", type=Path, metavar="FILE", help="its database: jupyterhub.sqlite")
     sub.add_argument("--apply", action="store_true", help="write it; without this, only say what would be written")
-    add("version", "Print the version.", version.run)
+    add("version", "Print the version.", "version:run")
     return top
+
+
+def _adder(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Callable[..., argparse.ArgumentParser]:
+    """What adds a command; `run` names its function as `MODULE:FUNCTION` of `gateway.commands`.
+
+    `nested`: a command of a command. Options that were given before its name stay as they were given.
+    """
+
+    def add(name: str, text: str, run: str, *, nested: bool = False) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        unset = argparse.SUPPRESS if nested else None
+        sub.add_argument(
+            "--config",
+            type=Path,
+            default=unset,
+            metavar="FILE",
+            help="the configuration (default: ./towpath.toml,"
+            " then /etc/towpath/towpath.toml, then the one-machine defaults)",
+        )
+        sub.add_argument(
+            "--data-dir",
+            type=Path,
+            default=unset,
+            metavar="DIR",
+            help="where the hub keeps its data (default: $TOWPATH_DATA_DIR, then $XDG_STATE_HOME/towpath)",
+        )
+        return sub
+
+    return add
+
+
+def _gateway_actions(gateway: argparse.ArgumentParser) -> None:
+    add = _adder(gateway.add_subparsers(dest="action", metavar="ACTION", required=False))
+    sub = add("join", "Get this gateway's certificates from the hub's controller.", "join:run", nested=True)
+    _token_file(sub)
+
+
+def _controller_actions(controller: argparse.ArgumentParser) -> None:
+    add = _adder(controller.add_subparsers(dest="action", metavar="ACTION", required=False))
+    sub = add(
+        "invite", "Print a one-time token with which a gateway or a controller joins.", "controller:run", nested=True
+    )
+    sub.add_argument("--role", choices=("gateway", "controller"), default="gateway", help="who may join with it")
+    sub.add_argument(
+        "--expires-in", type=_seconds, default=INVITATION_SECONDS, metavar="SECONDS", help="default: an hour"
+    )
+    sub = add("join", "Get the hub's authority from the controller that has it.", "controller:run", nested=True)
+    _token_file(sub)
+    sub.add_argument("--replace", action="store_true", help="replace another authority that is there")
+
+
+def _token_file(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--token-file", type=Path, metavar="FILE", help="the file with the token (default: stdin)")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = parser().parse_args(arguments)
+    module, _, function = given.run.partition(":")
     try:
-        code: int = given.run(given)
+        run = cast(
+            "Callable[[argparse.Namespace], int]", getattr(import_module(f"gateway.commands.{module}"), function)
+        )
+        return run(given)
     except ConfigError as error:
         for fault in error.faults:
             print(f"towpath: {fault}", file=sys.stderr)
@@ -107,4 +159,3 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left; nobody is there to be told
         return 1
-    return code

@@ -37,6 +37,10 @@ class NameRuleError(TowpathError):
     """A user's or server's name breaks the name rules."""
 
 
+class UsageError(TowpathError):
+    """A command cannot be run as it was given: exit code 2."""
+
+
 class ConfigError(TowpathError):
     """The configuration has faults. `faults` holds all of them."""
 

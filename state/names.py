@@ -17,6 +17,10 @@ SERVER_NAME_MAX = 30
 USER_NAME = re.compile(r"[a-z0-9_][a-z0-9_.@+-]*")
 USER_NAME_MAX = 64
 GROUP_NAME_MAX = 255
+INTERNAL_DOMAIN = "towpath.internal"
+"""The domain of the names in the hub's own certificates. No DNS server knows it."""
+GATEWAY_NAME = f"gateway.{INTERNAL_DOMAIN}"
+REPORTS_NAME = f"reports.{INTERNAL_DOMAIN}"
 
 _SYSTEM = """
 root toor daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody nogroup _apt adm
@@ -87,6 +91,11 @@ def split_server_key(key: str) -> tuple[str, str]:
     """The inverse of `server_key`."""
     user, _, name = key.partition("/")
     return user, name
+
+
+def node_name(attempt: str) -> str:
+    """The name that the node of an attempt proves with its certificate."""
+    return f"{attempt}.{INTERNAL_DOMAIN}"
 
 
 def escape(name: str) -> str:

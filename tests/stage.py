@@ -14,8 +14,10 @@ from catalogs import ALICE, CATALOG
 from hub import Hub, eventually
 from msgspec.structs import replace
 
+from batch.authority import ensure
 from gateway.serve import valkey
 from state.errors import StateUnavailableError
+from state.settings.loader import load
 from state.store.all import Store
 
 CONFIG = """
@@ -114,6 +116,7 @@ class Stage(Hub):
     def start(self):
         self._valkey = subprocess.Popen(valkey.command(self.data_dir))
         eventually(self._answers, what="Valkey")
+        ensure(self.data_dir, load(self.config, self.data_dir, environment={}).config)  # as if it had joined
         return super().start("gateway")
 
     def stop(self, *args):

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
@@ -18,6 +19,7 @@ from batch.controller.audit_writer import export, keep, sinks
 from batch.controller.catalog_refresh import refresh
 from batch.controller.end_reasons import told
 from batch.controller.executor import Hands, Place, route_of
+from batch.controller.joins import answer_joins
 from batch.controller.poll_schedule import stage_of
 from batch.controller.reconcile import Action, Sight, orphan, reconcile
 from batch.controller.watcher import ClusterWatch
@@ -56,6 +58,8 @@ class Means(Struct, frozen=True, kw_only=True):
     launchers: Mapping[str, Launcher]
     place: Place
     fault: Callable[[str], None]
+    joins: Path | None = None
+    """The data directory of the authority, where gateways may join; None: this hub needs no certificates."""
 
 
 class Term:
@@ -65,6 +69,7 @@ class Term:
         self._store = means.store
         self._audit = means.config.audit
         self._services = [service.name for service in means.config.service]
+        self._joins = means.joins
         self._holder = holder
         self._fence = fence
         self._base = base_path(means.config)
@@ -94,6 +99,8 @@ class Term:
                 group.create_task(self._revisit())
                 group.create_task(self._dispatch())
                 group.create_task(keep(self._store.audit, self._audit))
+                if self._joins is not None:
+                    group.create_task(answer_joins(self._store.joining, self._joins))
                 for sink in sinks(self._audit):
                     group.create_task(export(self._store.audit, sink, fence=self._fence))
                 for watch in self._watches.values():

@@ -7,10 +7,9 @@ a launcher does: that is `batch.contract`.
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Final, cast
 
-from batch.contract import Launcher
+from batch.contract import Launcher, LauncherContext
 from state.config.tables import ClusterConfig
 from state.errors import ConfigError, Fault
 
@@ -20,7 +19,7 @@ OWN: Final = {
     "slurm": ("batch.launchers.slurm.factory", "open_slurm"),
 }
 
-Opener = Callable[[ClusterConfig, Path], Launcher]
+Opener = Callable[[ClusterConfig, LauncherContext], Launcher]
 
 
 def kinds() -> list[str]:
@@ -28,14 +27,14 @@ def kinds() -> list[str]:
     return sorted({*OWN, *(entry.name for entry in entry_points(group=GROUP))})
 
 
-def open_launcher(cluster: ClusterConfig, data_dir: Path) -> Launcher:
+def open_launcher(cluster: ClusterConfig, context: LauncherContext) -> Launcher:
     """The launcher of a configured cluster. Raises ConfigError for a kind that nobody brings."""
     if cluster.kind in OWN:
         module, name = OWN[cluster.kind]
         make = cast("Opener", getattr(import_module(module), name))
-        return make(cluster, data_dir)
+        return make(cluster, context)
     for entry in entry_points(group=GROUP):
         if entry.name == cluster.kind:
-            return cast("Opener", entry.load())(cluster, data_dir)
+            return cast("Opener", entry.load())(cluster, context)
     fault = f"There is no kind of cluster named {cluster.kind!r}; there are: {', '.join(kinds())}."
     raise ConfigError([Fault("", f"cluster.{cluster.name}.kind", fault)])

@@ -8,7 +8,9 @@ import sys
 
 from gateway.commands import sign_in
 from gateway.commands.findings import Finding
+from gateway.joining.certificates import HOW_TO_JOIN, have_certificates
 from gateway.serve import valkey
+from state.config.clusters import needs_certificates
 from state.errors import StateUnavailableError
 from state.settings.cluster_checks import no_isolation, without_isolation
 from state.settings.loader import Settings, load
@@ -24,6 +26,7 @@ def run(given: argparse.Namespace) -> int:
     findings = [
         Finding("configuration", good=True, text=source),
         asyncio.run(_state(settings)),
+        *_gateway(settings),
         *asyncio.run(sign_in.probe(settings)),
         *_clusters(settings),
         *_isolation(settings),
@@ -32,6 +35,16 @@ def run(given: argparse.Namespace) -> int:
     for finding in findings:
         print(finding.row(width))
     return 0 if all(finding.good for finding in findings) else 1
+
+
+def _gateway(settings: Settings) -> list[Finding]:
+    """Whether a gateway on this data directory could prove itself to jobs."""
+    if not needs_certificates(settings.config):
+        return []
+    if have_certificates(settings.data_dir):
+        return [Finding("gateway", good=True, text="has its certificates")]
+    text = f"no certificates yet. `towpath serve` makes them; for `towpath gateway`: {HOW_TO_JOIN}"
+    return [Finding("gateway", good=True, doubt=True, text=text)]
 
 
 def _isolation(settings: Settings) -> list[Finding]:
@@ -72,7 +85,7 @@ def _clusters(settings: Settings) -> list[Finding]:
     findings = []
     for line in probe.stdout.splitlines():
         row = json.loads(line)
-        findings.append(Finding(f"cluster {row['cluster']}", good=bool(row["ok"]), text=str(row["message"])))
+        findings.append(Finding(str(row["part"]), good=bool(row["ok"]), text=str(row["message"])))
     if not findings:
         said = probe.stderr.strip().splitlines()
         findings.append(Finding("clusters", good=False, text=said[-1] if said else "the probe said nothing"))

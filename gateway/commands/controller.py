@@ -1,4 +1,4 @@
-"""`towpath controller`: hands over to the batch side, which the web side never imports."""
+"""`towpath controller [invite|join]`: hands over to the batch side, which the web side never imports."""
 
 import argparse
 import os
@@ -8,9 +8,16 @@ from state.settings.loader import load
 
 
 def run(given: argparse.Namespace) -> int:
-    """Become `python -m batch controller`. The configuration is checked first, so that faults are said here."""
+    """Become the batch side's command. The configuration is checked first, so that its faults are told here."""
     settings = load(given.config, given.data_dir)
     arguments = ["--data-dir", str(settings.data_dir)]
     if settings.config_path is not None:
         arguments += ["--config", str(settings.config_path)]
-    os.execv(sys.executable, [sys.executable, "-m", "batch", "controller", *arguments])  # noqa: S606
+    match given.action:
+        case "invite":
+            arguments += ["--role", given.role, "--expires-in", str(given.expires_in)]
+        case "join":
+            arguments += ["--replace"] if given.replace else []
+            arguments += ["--token-file", str(given.token_file)] if given.token_file else []
+    command = given.action or "controller"
+    os.execv(sys.executable, [sys.executable, "-m", "batch", command, *arguments])  # noqa: S606

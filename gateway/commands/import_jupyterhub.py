@@ -6,12 +6,11 @@ Owns: what is said of it. Refuses to decide (`gateway.jupyterhub.plan`) and to w
 import argparse
 import asyncio
 
-from gateway.commands import UsageError
 from gateway.jupyterhub.carry import Done, carry
 from gateway.jupyterhub.plan import Plan, plan
 from gateway.jupyterhub.source import read
 from gateway.serve import valkey
-from state.errors import StateUnavailableError, TowpathError
+from state.errors import StateUnavailableError, TowpathError, UsageError
 from state.rights.roles import Roles
 from state.settings.loader import Settings, load
 from state.store.all import Store

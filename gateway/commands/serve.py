@@ -12,9 +12,11 @@ from dataclasses import replace as with_changes
 from msgspec.structs import replace
 
 from gateway.auth.account import local_user
-from gateway.commands import UsageError
+from gateway.joining.certificates import CertificateKeeper, wait_for_certificates
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
+from state.config.clusters import needs_certificates
 from state.config.tables import Config
+from state.errors import UsageError
 from state.records.models import User
 from state.settings.auth_checks import exposed
 from state.settings.cluster_checks import no_isolation, without_isolation
@@ -26,7 +28,7 @@ WORKERS_MOST = 4
 
 
 def serve(given: argparse.Namespace) -> int:
-    """All of the hub. Returns when a signal ended it."""
+    """Run all of the hub. Returns when a signal has ended it."""
     return asyncio.run(_run(_settings(given), whole=True))
 
 
@@ -95,11 +97,16 @@ async def _run(settings: Settings, *, whole: bool) -> int:
         with_controller=whole,
     )
     supervisor.end_on_signals()
-    store = None
+    store = keeper = None
     try:
-        if whole and any(cluster.kind != "local" for cluster in settings.config.cluster):
-            await supervisor.make_certificates()  # jobs on other machines know us by them
         store = await supervisor.start_state()
+        if needs_certificates(settings.config):
+            if whole:
+                await supervisor.make_certificates()
+            elif not await wait_for_certificates(settings.data_dir, say, supervisor.ending):
+                return 0
+            else:
+                keeper = asyncio.create_task(CertificateKeeper(store.joining, settings.config, settings.data_dir).run())
         await supervisor.start_rest()
         await supervisor.wait_ready(host, port, f"{door.base_path}hub/health")
         shown = f"[{host}]" if ":" in host else host
@@ -110,14 +117,21 @@ async def _run(settings: Settings, *, whole: bool) -> int:
         if _is_test(settings.config):
             print("Test sign-in: anybody on this machine may sign in as anybody, without a password.", flush=True)
         for cluster in without_isolation(settings.config):
-            print(f"towpath: WARNING: {no_isolation(cluster)}", file=sys.stderr, flush=True)
+            say(f"WARNING: {no_isolation(cluster)}")
         await supervisor.wait()
     finally:
+        if keeper is not None:
+            keeper.cancel()
         if store is not None:
             await store.close()
         await supervisor.end()
     del lock
     return 0
+
+
+def say(sentence: str) -> None:
+    """Tell whoever runs the hub."""
+    print(f"towpath: {sentence}", file=sys.stderr, flush=True)
 
 
 async def _link(store: Store) -> str:

@@ -19,19 +19,6 @@ from state.rights.roles import Roles
 from state.settings.loader import Settings, load
 from state.store.all import Store
 
-LIFETIME_MOST = 100 * 365 * 24 * 3600
-
-
-def lifetime(raw: str) -> int:
-    """Seconds, as an argument. Raises ValueError."""
-    seconds = int(raw)
-    if not 1 <= seconds <= LIFETIME_MOST:
-        raise ValueError
-    return seconds
-
-
-lifetime.__name__ = "number of seconds (1 or more)"
-
 
 def run(given: argparse.Namespace) -> int:
     """Issue the token and print it."""

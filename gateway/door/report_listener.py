@@ -1,7 +1,7 @@
 """The worker's second listener: starters' reports over TLS, and nothing else.
 
 Owns: which file it proves itself with, and that a renewed one is used. Refuses to know what a report is: the door's
-handler takes it, as if it had come by the public port. `python -m batch tls` makes the file.
+handler takes it, as if it had come by the public port.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from state.errors import TowpathError
 
 log = logging.getLogger("towpath.gateway")
 
-LOOK_SECONDS: Final = 3600.0
+LOOK_SECONDS: Final = 10.0
 PATH: Final = b"hub/api/towpath/report"
 
 
@@ -29,6 +29,7 @@ class ReportListener:
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._server = Server(handler, tls=self._context, only=(b"POST", base_path.encode() + PATH))
         self._renewing: asyncio.Task[None] | None = None
+        self._mark: tuple[int, int] | None = None
 
     async def open(self, host: str, port: int) -> None:
         """Listen. Raises TowpathError when it cannot, in words."""
@@ -41,14 +42,20 @@ class ReportListener:
         self._renewing = asyncio.create_task(self._renew())
 
     async def _load(self) -> None:
+        """Load the file if it has changed. Raises TowpathError."""
         try:
-            await asyncio.to_thread(self._context.load_cert_chain, self._file)
+            facts = self._file.stat()
+            mark = (facts.st_ino, facts.st_mtime_ns)
+            if mark != self._mark:
+                await asyncio.to_thread(self._context.load_cert_chain, self._file)
+                self._mark = mark
         except OSError as error:  # ssl.SSLError is one
-            words = f"{self._file} cannot be used ({error.strerror or error}). `python -m batch tls` makes it."
-            raise TowpathError(words) from error
+            raise TowpathError(
+                f"The certificate for jobs' reports cannot be used ({self._file}): {error.strerror or error}."
+            ) from error
 
     async def _renew(self) -> None:
-        """Load the file again now and then: new connections see the renewed certificate."""
+        """Look at the file now and then: new connections see a renewed certificate."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:

@@ -123,7 +123,8 @@ class Supervisor:
         self._valkey: Child | None = None
         self._controller: Child | None = None
         self._worker_children: list[Child] = []
-        self._end = asyncio.Event()
+        self.ending = asyncio.Event()
+        """Set when a signal says to end."""
 
     async def start_state(self) -> Store:
         """Valkey first, where it is ours; returns the open store. Raises ServeError."""
@@ -146,6 +147,7 @@ class Supervisor:
             "-m",
             "batch",
             "tls",
+            "--with-gateway",
             *self._arguments,
             env=self._environment,
             stdout=asyncio.subprocess.DEVNULL,
@@ -160,7 +162,7 @@ class Supervisor:
         python = [sys.executable, "-m"]
         if self._with_controller:
             holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-            controller = [*python, "batch", "controller", *self._arguments, "--holder", holder]
+            controller = [*python, "batch", "controller", "--with-gateway", *self._arguments, "--holder", holder]
             self._controller = Child("controller", lambda: controller, self._environment)
             await self._controller.start()
         worker = [*python, "gateway.worker", *self._arguments]
@@ -174,7 +176,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_LIMIT
         while not await answers(host, port, path):
-            if self._end.is_set():
+            if self.ending.is_set():
                 raise ServeError("Interrupted before the hub was ready.")
             if loop.time() > deadline:
                 raise ServeError(f"The hub did not answer within {START_LIMIT:.0f} s; see the messages above.")
@@ -184,11 +186,11 @@ class Supervisor:
         """SIGTERM and SIGINT end the run gracefully."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end.set)
+            loop.add_signal_handler(number, self.ending.set)
 
     async def wait(self) -> None:
         """Until a signal says to end."""
-        await self._end.wait()
+        await self.ending.wait()
 
     async def end(self) -> None:
         """Workers drain and end, the controller gives its lease back, Valkey last. Users' servers go on."""

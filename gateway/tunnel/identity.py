@@ -1,7 +1,7 @@
 """What the gateway proves itself with to a node, and by what it knows one: mutual TLS by the hub's own authority.
 
 Owns: the one client context, made anew when its files change. Refuses to know the machine's authorities: no other than
-the hub's own may vouch for a node. `python -m batch tls` makes the files.
+the hub's own may vouch for a node.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class GatewayIdentity:
                 return f"{self._files[1]} must be the hub's own and have mode 0600: it holds the gateway's key."
             self._context = client_context(*self._files)
         except FileNotFoundError as error:
-            return f"There is no {error.filename}. `python -m batch tls` makes the hub's certificates."
+            return f"This gateway has no certificate ({error.filename}). To get one: towpath gateway join."
         except OSError as error:  # ssl.SSLError is one
             return f"The gateway's certificate cannot be used ({self._files[1]}): {error.strerror or error}."
         self._mark = mark

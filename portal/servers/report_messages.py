@@ -11,11 +11,10 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from state.names import node_name
 from state.records.models import Endpoint, Reason, Server, Status, Target
 
 LOG_TAIL_MAX: Final = 16 * 1024
-NODE_DOMAIN: Final = "towpath.internal"
-"""Of the names that nodes prove, as `batch.authority` gives them out: `<attempt>.towpath.internal`."""
 
 EndTime = Annotated[float, Meta(ge=0, le=10**11)]
 """When the scheduler will end the job (seconds since the epoch); 0: the job does not know."""
@@ -89,7 +88,7 @@ def endpoint_of(report: Ready) -> Endpoint:
     said = report.endpoint
     if said.kind == "unix":
         return Endpoint(kind="unix", path=said.path)
-    name = f"{report.attempt}.{NODE_DOMAIN}" if said.kind == "tls" else ""
+    name = node_name(report.attempt) if said.kind == "tls" else ""
     return Endpoint(kind=said.kind, host=said.host, port=said.port, name=name)
 
 

@@ -3,9 +3,12 @@
 Owns: which of the configured addresses is for whom. Pure. Refuses to know what is said there.
 """
 
+from collections.abc import Iterable
 from typing import Final
+from urllib.parse import urlsplit
 
 from state.config.tables import Config
+from state.names import REPORTS_NAME
 
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 """Addresses that stand for all of a machine's → the one at which it finds itself."""
@@ -45,3 +48,16 @@ def api_url(config: Config, *, elsewhere: bool) -> str:
     else:
         place = public_url(config) if elsewhere else own_url(config)
     return f"{place}{base_path(config)}hub/api"
+
+
+def report_names(config: Config, machine: Iterable[str]) -> tuple[str, ...]:
+    """The names and addresses under which jobs may reach the listener for reports: its certificate has them all.
+
+    `machine`: the names of the machine on which it listens, for a listener on all of its addresses.
+    """
+    gateway = config.gateway
+    hosts = [urlsplit(gateway.internal_url).hostname or "", gateway.report_host, gateway.host]
+    if {*EVERYWHERE} & {gateway.report_host or gateway.host}:
+        hosts += ["127.0.0.1", *machine]
+    named = [host.strip("[]") for host in hosts]
+    return tuple(dict.fromkeys([REPORTS_NAME, *(host for host in named if host not in EVERYWHERE)]))

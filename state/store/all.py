@@ -9,6 +9,7 @@ from state.store.feed import Feed
 from state.store.flows import Flows
 from state.store.groups import Groups
 from state.store.imported import Imported
+from state.store.joining import Joining
 from state.store.leases import Leases
 from state.store.oauth import Codes
 from state.store.orphans import Orphans
@@ -39,6 +40,7 @@ class Store:
         self.codes = Codes(redis)
         self.standings = Standings(redis)
         self.feed = Feed(redis)
+        self.joining = Joining(redis)
         self.leases = Leases(redis)
         self.catalogs = Catalogs(redis)
         self.audit = Audit(redis)

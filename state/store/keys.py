@@ -22,6 +22,12 @@ FEED_LOG: Final = "towpath:{feed}:log"
 AUDIT_LOG: Final = "towpath:{audit}:log"
 AUDIT_CURSORS: Final = "towpath:{audit}:cursors"
 
+GATEWAYS_AUTHORITY: Final = "towpath:{gateways}:authority"
+GATEWAYS_JOINED: Final = "towpath:{gateways}:joined"
+GATEWAYS_RENEWED: Final = "towpath:{gateways}:renewed"
+GATEWAYS_WORK: Final = "towpath:{gateways}:work"
+GATEWAYS_NEWS: Final = "towpath:{gateways}:news"
+
 IMPORTED_IDS: Final = "towpath:{imported}:ids"
 STANDINGS_DUE: Final = "towpath:{standings}:due"
 STANDINGS_HELD: Final = "towpath:{standings}:held"
@@ -166,6 +172,21 @@ def code(digest: str) -> str:
 def spent(digest: str) -> str:
     """`USER/TOKEN`: the token that an OAuth code was exchanged for, with TTL."""
     return f"towpath:{{oauth:{digest}}}:spent"
+
+
+def join_invitation(token_id: str) -> str:
+    """A join token's invitation, sealed for controllers, with TTL."""
+    return f"towpath:{{join:{token_id}}}:invitation"
+
+
+def join_request(token_id: str) -> str:
+    """What whoever has a join token asks for, sealed with the token's key, with TTL."""
+    return f"towpath:{{join:{token_id}}}:request"
+
+
+def join_answer(token_id: str) -> str:
+    """The controller's answer, sealed with the token's key, with TTL."""
+    return f"towpath:{{join:{token_id}}}:answer"
 
 
 def lease_holder(name: str) -> str:

@@ -12,13 +12,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch import authority
-from batch.authority import Authority, AuthorityError, SealError, ensure, report_names, seal, seal_key, unseal
+from batch.authority import Authority, AuthorityError, SealError, ensure, seal, seal_key, unseal
 from batch.starter import tls_connection
+from state.config.addresses import report_names
 from state.config.tables import Config, GatewayConfig
+from state.names import GATEWAY_NAME
+from state.sealing.private_files import PrivateFileError
 
 CONFIG = Config(gateway=GatewayConfig(report_host="10.1.2.3", internal_url="https://hub.example.org:8443/x"))
-ALL = ["authority.key", "authority.pem", "gateway.pem", "reports.pem", "seal.key"]
+GATEWAY = ["tls/authority.pem", "tls/gateway.pem", "tls/reports.pem"]
+ALL = ["authority/authority.key", "authority/authority.pem", "authority/seal.key", *GATEWAY]
 ATTEMPT = "a" * 32
 KEY = bytes(range(32))
 
@@ -28,7 +31,7 @@ def later(**span):
 
 
 def read(data_dir, name):
-    return x509.load_pem_x509_certificate((data_dir / "tls" / name).read_bytes())
+    return x509.load_pem_x509_certificate((data_dir / name).read_bytes())
 
 
 def names(certificate):
@@ -38,22 +41,22 @@ def names(certificate):
 
 def test_what_is_missing_is_made_once_and_nobody_else_may_read_it(tmp_path):
     assert ensure(tmp_path, CONFIG) == ALL
-    before = {name: (tmp_path / "tls" / name).read_bytes() for name in ALL}
+    before = {name: (tmp_path / name).read_bytes() for name in ALL}
     assert ensure(tmp_path, CONFIG) == []
-    assert before == {name: (tmp_path / "tls" / name).read_bytes() for name in ALL}
-    assert (tmp_path / "tls").stat().st_mode & 0o777 == 0o700
-    assert {(tmp_path / "tls" / name).stat().st_mode & 0o777 for name in ALL} == {0o600}
+    assert before == {name: (tmp_path / name).read_bytes() for name in ALL}
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("tls", "authority")} == {0o700}
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ALL} == {0o600}
     assert len(seal_key(tmp_path)) == 32
 
 
 def test_each_certificate_has_one_use_and_the_names_it_needs(tmp_path):
     ensure(tmp_path, CONFIG)
-    uses = {"gateway.pem": ExtendedKeyUsageOID.CLIENT_AUTH, "reports.pem": ExtendedKeyUsageOID.SERVER_AUTH}
+    uses = {"tls/gateway.pem": ExtendedKeyUsageOID.CLIENT_AUTH, "tls/reports.pem": ExtendedKeyUsageOID.SERVER_AUTH}
     for name, use in uses.items():
         found = read(tmp_path, name).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         assert list(found) == [use]
-    assert names(read(tmp_path, "gateway.pem")) == {"gateway.towpath.internal"}
-    assert names(read(tmp_path, "reports.pem")) == {
+    assert names(read(tmp_path, "tls/gateway.pem")) == {"gateway.towpath.internal"}
+    assert names(read(tmp_path, "tls/reports.pem")) == {
         "reports.towpath.internal",
         "hub.example.org",
         "10.1.2.3",
@@ -66,8 +69,8 @@ def test_each_certificate_has_one_use_and_the_names_it_needs(tmp_path):
 
 
 def test_a_listener_on_every_address_is_vouched_for_by_the_hosts_own_names():
-    found = report_names(Config(gateway=GatewayConfig(host="0.0.0.0")))
-    assert "127.0.0.1" in found
+    found = report_names(Config(gateway=GatewayConfig(host="0.0.0.0")), ("hub.example.org",))
+    assert {"127.0.0.1", "hub.example.org"} <= set(found)
     assert not {"0.0.0.0", ""} & set(found)
 
 
@@ -78,7 +81,7 @@ def test_a_job_that_may_run_longer_gets_a_certificate_that_lasts(tmp_path):
     assert end > datetime.now(UTC) + timedelta(days=900)
 
 
-@pytest.mark.parametrize(("days", "made"), [(200, []), (300, ["gateway.pem", "reports.pem"])])
+@pytest.mark.parametrize(("days", "made"), [(200, []), (300, ["tls/gateway.pem", "tls/reports.pem"])])
 def test_certificates_are_made_anew_in_the_last_third_of_their_life(tmp_path, days, made):
     ensure(tmp_path, CONFIG)
     assert ensure(tmp_path, CONFIG, clock=later(days=days)) == made
@@ -86,77 +89,78 @@ def test_certificates_are_made_anew_in_the_last_third_of_their_life(tmp_path, da
 
 def test_an_authority_that_grows_old_keeps_its_key_and_its_name(tmp_path):
     ensure(tmp_path, CONFIG)
-    old, key = read(tmp_path, "authority.pem"), (tmp_path / "tls" / "authority.key").read_bytes()
+    old, key = read(tmp_path, "authority/authority.pem"), (tmp_path / "authority" / "authority.key").read_bytes()
     clock = later(days=3000)
-    assert ensure(tmp_path, CONFIG, clock=clock) == ["authority.pem", "gateway.pem", "reports.pem"]
-    new = read(tmp_path, "authority.pem")
-    assert (new.subject, new.public_key(), (tmp_path / "tls" / "authority.key").read_bytes()) == (
+    assert ensure(tmp_path, CONFIG, clock=clock) == ["authority/authority.pem", *GATEWAY]
+    new = read(tmp_path, "authority/authority.pem")
+    assert (new.subject, new.public_key(), (tmp_path / "authority" / "authority.key").read_bytes()) == (
         old.subject,
         old.public_key(),
         key,
     )
-    read(tmp_path, "gateway.pem").verify_directly_issued_by(old)  # what jobs that run were given
+    read(tmp_path, "tls/gateway.pem").verify_directly_issued_by(old)  # what jobs that run were given
     assert new.not_valid_after_utc > old.not_valid_after_utc
 
 
 def test_another_name_of_the_hub_gives_another_certificate_to_its_listener(tmp_path):
     ensure(tmp_path, CONFIG)
     moved = Config(gateway=GatewayConfig(report_host="10.9.9.9"))
-    assert ensure(tmp_path, moved) == ["reports.pem"]
+    assert ensure(tmp_path, moved) == ["tls/reports.pem"]
 
 
 @pytest.mark.parametrize("lost", ALL)
 def test_a_crash_that_left_one_file_out_is_mended(tmp_path, lost):
     ensure(tmp_path, CONFIG)
-    (tmp_path / "tls" / lost).unlink()
-    (tmp_path / "tls" / f"{lost}.new").write_text("half")
+    (tmp_path / lost).unlink()
+    (tmp_path / f"{lost}.new").write_text("half")
     assert lost in ensure(tmp_path, CONFIG)
     authority_ = Authority.load(tmp_path)
-    for name in ("gateway.pem", "reports.pem"):
+    for name in ("tls/gateway.pem", "tls/reports.pem"):
         assert authority_.signed(read(tmp_path, name))
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_file_that_others_may_change_is_refused(tmp_path, name):
     ensure(tmp_path, CONFIG)
-    (tmp_path / "tls" / name).chmod(0o666)
-    with pytest.raises(AuthorityError, match="open to others"):
+    (tmp_path / name).chmod(0o666)
+    with pytest.raises(PrivateFileError, match="open to others"):
         ensure(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_file_that_is_a_link_is_refused(tmp_path, name):
     ensure(tmp_path, CONFIG)
-    path = tmp_path / "tls" / name
+    path = tmp_path / name
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(AuthorityError, match="own account"):
+    with pytest.raises(PrivateFileError, match="own account"):
         ensure(tmp_path, CONFIG)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="files can be given away by root alone")
 def test_a_file_of_somebody_else_is_refused(tmp_path):
     ensure(tmp_path, CONFIG)
-    os.chown(tmp_path / "tls" / "authority.key", 65534, 65534)
-    with pytest.raises(AuthorityError, match="own account"):
+    os.chown(tmp_path / "authority" / "authority.key", 65534, 65534)
+    with pytest.raises(PrivateFileError, match="own account"):
         Authority.load(tmp_path)
 
 
-def test_an_open_folder_is_refused(tmp_path):
-    (tmp_path / "tls").mkdir(mode=0o755)
-    with pytest.raises(AuthorityError, match="0700"):
+@pytest.mark.parametrize("folder", ["authority", "tls"])
+def test_an_open_folder_is_refused(tmp_path, folder):
+    (tmp_path / folder).mkdir(mode=0o755)
+    with pytest.raises(PrivateFileError, match="0700"):
         ensure(tmp_path, CONFIG)
 
 
 def test_rubbish_is_told_in_words(tmp_path):
     ensure(tmp_path, CONFIG)
-    for name in ("authority.key", "gateway.pem"):
-        good = (tmp_path / "tls" / name).read_bytes()
-        (tmp_path / "tls" / name).write_text("rubbish")
+    for name in ("authority/authority.key", "tls/gateway.pem"):
+        good = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_text("rubbish")
         with pytest.raises(AuthorityError, match=r"is not a (private key|certificate)"):
             ensure(tmp_path, CONFIG)
-        (tmp_path / "tls" / name).write_bytes(good)
-    (tmp_path / "tls" / "seal.key").write_bytes(b"short")
+        (tmp_path / name).write_bytes(good)
+    (tmp_path / "authority" / "seal.key").write_bytes(b"short")
     with pytest.raises(AuthorityError):
         seal_key(tmp_path)
 
@@ -166,10 +170,12 @@ def test_a_key_of_another_authority_is_noticed(tmp_path):
     (tmp_path / "b").mkdir()
     ensure(tmp_path / "a", CONFIG)
     ensure(tmp_path / "b", CONFIG)
-    (tmp_path / "a" / "tls" / "authority.key").write_bytes((tmp_path / "b" / "tls" / "authority.key").read_bytes())
+    (tmp_path / "a" / "authority" / "authority.key").write_bytes(
+        (tmp_path / "b" / "authority" / "authority.key").read_bytes()
+    )
     with pytest.raises(AuthorityError, match="belong together"):
         Authority.load(tmp_path / "a")
-    assert ensure(tmp_path / "a", CONFIG) == ["authority.pem", "gateway.pem", "reports.pem"]
+    assert ensure(tmp_path / "a", CONFIG) == ["authority/authority.pem", *GATEWAY]
 
 
 def test_two_that_make_the_files_at_once_make_one_authority(tmp_path):
@@ -188,28 +194,28 @@ def test_two_that_make_the_files_at_once_make_one_authority(tmp_path):
     made = [racer.communicate()[0].split() for racer in racers]
     assert sorted(name for each in made for name in each) == sorted(ALL)
     authority_ = Authority.load(tmp_path)
-    assert all(authority_.signed(read(tmp_path, name)) for name in ("gateway.pem", "reports.pem"))
+    assert all(authority_.signed(read(tmp_path, name)) for name in ("tls/gateway.pem", "tls/reports.pem"))
 
 
 def test_openssl_takes_the_files_as_they_are(tmp_path):
     ensure(tmp_path, CONFIG)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(tmp_path / "tls" / "authority.pem")
-    for name in ("gateway.pem", "reports.pem"):
-        context.load_cert_chain(tmp_path / "tls" / name)
+    for name in ("tls/gateway.pem", "tls/reports.pem"):
+        context.load_cert_chain(tmp_path / name)
 
 
 def test_the_command_makes_the_files_and_says_which(tmp_path):
     for said in ("authority.key", ""):
         result = subprocess.run(
-            [sys.executable, "-m", "batch", "tls", "--data-dir", tmp_path],
+            [sys.executable, "-m", "batch", "tls", "--with-gateway", "--data-dir", tmp_path],
             capture_output=True,
             text=True,
         )
         assert (result.returncode, said in result.stdout) == (0, True), result.stderr
     (tmp_path / "tls").chmod(0o755)
     result = subprocess.run(
-        [sys.executable, "-m", "batch", "tls", "--data-dir", tmp_path], capture_output=True, text=True
+        [sys.executable, "-m", "batch", "tls", "--with-gateway", "--data-dir", tmp_path], capture_output=True, text=True
     )
     assert (result.returncode, "0700" in result.stderr, "Traceback" in result.stderr) == (1, True, False)
 
@@ -244,4 +250,4 @@ def test_any_change_of_a_sealed_record_is_noticed(record, data):
 
 
 def test_the_gateways_name_is_the_one_that_the_starter_wants():
-    assert authority.GATEWAY_NAME == tls_connection.GATEWAY_NAME
+    assert GATEWAY_NAME == tls_connection.GATEWAY_NAME

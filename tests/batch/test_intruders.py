@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from batch.authority import GATEWAY_NAME, JOB_LIFE
+from batch.authority import JOB_LIFE
+from state.names import GATEWAY_NAME
 from tests.batch.way_in import ATTEMPT, OTHER, PYTHON, SECRET, TOKEN, Node, drain
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes two other users")
@@ -92,7 +93,7 @@ def impostors(node, other):
         "the gateway's name, but a server's": tuple(part.decode() for part in server),
         "a client's, but of another name": tuple(part.decode() for part in named),
         "the gateway's name, of another authority": tuple(part.decode() for part in stranger),
-        "another authority itself": (rival.pem.decode(), (other.hub_dir / "tls" / "authority.key").read_text()),
+        "another authority itself": (rival.pem.decode(), (other.hub_dir / "authority" / "authority.key").read_text()),
     }
 
 
@@ -280,10 +281,10 @@ except OSError as error: print("nothing", flush=True)
 
 def test_the_hubs_own_files_are_closed_to_job_users(node, bob):
     """Alice's own job, on a machine that is also the hub's, gets at none of them either."""
-    names = ["authority.key", "gateway.pem", "reports.pem", "seal.key"]
+    names = ["authority/authority.key", "authority/seal.key", "tls/gateway.pem", "tls/reports.pem"]
     for uid in (ALICE, BOB):
         code = "import sys\nfor p in sys.argv[1:]:\n    try: open(p); print(p)\n    except PermissionError: pass"
-        paths = [node.hub_dir / "tls" / name for name in names]
+        paths = [node.hub_dir / name for name in names]
         result = subprocess.run(
             [PYTHON, "-I", "-c", code, *paths], capture_output=True, text=True, user=uid, group=uid, extra_groups=[]
         )

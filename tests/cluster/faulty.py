@@ -158,7 +158,7 @@ class PartedHub(FaultyHub):
     def begin(self) -> "PartedHub":
         """Certificates first, then the workers."""
         done = subprocess.run(
-            [sys.executable, "-m", "batch", "tls", *self.arguments()],
+            [sys.executable, "-m", "batch", "tls", "--with-gateway", *self.arguments()],
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from batch.contract import JobSpec, JobState, Launcher, LauncherError
+from batch.contract import JobSpec, JobState, Launcher, LauncherContext, LauncherError
 from batch.launchers import kinds, open_launcher
 from batch.launchers.local.launcher import LocalLauncher
 from state.config.tables import ClusterConfig
@@ -231,10 +231,11 @@ def test_errors_say_whether_to_try_again():
 
 
 def test_kinds_are_found_by_name_and_an_unknown_one_is_a_fault_of_the_config(tmp_path):
+    context = LauncherContext(data_dir=tmp_path, seal_key=lambda: bytes(32))
     assert "local" in kinds()
-    assert open_launcher(ClusterConfig(name="here", kind="local"), tmp_path)
+    assert open_launcher(ClusterConfig(name="here", kind="local"), context)
     with pytest.raises(ConfigError, match="no kind of cluster named 'nowhere'"):
-        open_launcher(ClusterConfig(name="x", kind="nowhere"), tmp_path)
+        open_launcher(ClusterConfig(name="x", kind="nowhere"), context)
 
 
 def test_no_secret_is_in_the_text_of_a_spec():

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from campus import HUB, SECRET, Campus, Clock, Visitor, sign_in
 
-from gateway.auth.oidc.box import Box
 from portal.site.sign_in import RefusedError
 from portal.web.next_url import safe_next
 from state.records.models import Flow
+from state.sealing.box import Box
 from state.store.credentials import digest
 
 pytestmark = pytest.mark.timeout(120)
@@ -206,7 +206,7 @@ def test_a_state_that_was_changed_or_sealed_elsewhere_is_worth_nothing(run):
         answer = await visitor.answer(await visitor.leave(), "alice")
         state = answer["state"]
         hour, _, sealed = state.partition(".")
-        elsewhere = Box(b"x" * 32).close(msgspec.json.encode(flow_of("b", 0.0)))
+        elsewhere = Box(b"x" * 32).seal_text(msgspec.json.encode(flow_of("b", 0.0)))
         others = [f"{hour}.{elsewhere}", f"{int(hour) + 1}.{sealed}", f"{hour}.", sealed, f"{hour}.{state}"]
         for at in (0, 20, len(sealed) // 2, -2):
             changed = "A" if sealed[at] != "A" else "B"

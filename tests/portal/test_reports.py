@@ -5,9 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from batch.authority import DOMAIN
 from portal.servers.report_messages import (
-    NODE_DOMAIN,
     Ended,
     Failed,
     Ready,
@@ -19,6 +17,7 @@ from portal.servers.report_messages import (
 )
 from portal.servers.reports import OUTDATED, WRONG_TOKEN, judge
 from state.config.tables import ClusterConfig, Config, ProfileConfig
+from state.names import node_name
 from state.records.models import Endpoint, Server, Status, Target
 
 UNIX = {"kind": "unix", "path": "/tmp/a/app.sock"}
@@ -347,4 +346,4 @@ def test_a_socket_outside_the_jobs_folder_is_never_taken(kind, text, cluster):
 
 def test_an_endpoints_name_follows_from_the_attempt():
     said = Ready(user="alice", server="", attempt=ATTEMPT, endpoint=ReportedEndpoint(kind="tls", host="h", port=1))
-    assert endpoint_of(said).name == f"{ATTEMPT}.{NODE_DOMAIN}" == f"{ATTEMPT}.{DOMAIN}"
+    assert endpoint_of(said).name == node_name(ATTEMPT) == f"{ATTEMPT}.towpath.internal"

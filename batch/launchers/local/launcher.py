@@ -25,7 +25,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from batch.contract import JobSpec, JobView, LauncherError, Offer, starter_spec
+from batch.contract import JobSpec, JobView, LauncherContext, LauncherError, Offer, starter_spec
 from batch.launchers.local.folder import JobFolder, Processes, boot_id, is_alive, native_id, try_lock
 from batch.launchers.local.forks import ForkLostError, Forks, compiled_starter
 from state.config.tables import ClusterConfig
@@ -49,9 +49,9 @@ ATTEMPT: Final = re.compile(r"[0-9a-f]{32}")
 R = TypeVar("R")
 
 
-def open_local(cluster: ClusterConfig, data_dir: Path) -> "LocalLauncher":
+def open_local(cluster: ClusterConfig, context: LauncherContext) -> "LocalLauncher":
     """The launcher of this machine, with its jobs under the data directory."""
-    return LocalLauncher(cluster.name, data_dir.absolute() / "jobs")
+    return LocalLauncher(cluster.name, context.data_dir.absolute() / "jobs")
 
 
 class LocalLauncher:

@@ -5,12 +5,10 @@ Owns: which client a configuration means. Refuses to know what they do.
 
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import Final, cast
 
-from batch.authority import seal_key
 from batch.bundle import starter_source
-from batch.contract import LauncherError
+from batch.contract import LauncherContext, LauncherError
 from batch.launchers.slurm import grammar
 from batch.launchers.slurm.client import Client
 from batch.launchers.slurm.gather import Gatherer
@@ -25,7 +23,7 @@ CLIENTS: Final = {
 }
 
 
-def open_slurm(cluster: ClusterConfig, data_dir: Path) -> SlurmLauncher:
+def open_slurm(cluster: ClusterConfig, context: LauncherContext) -> SlurmLauncher:
     """The launcher of a Slurm cluster. Raises ConfigError for what this machine lacks."""
     at = f"cluster.{cluster.name}.slurm"
     if cluster.slurm.client == "cli" and cluster.slurm.submit_as == "setuid" and os.geteuid() != 0:
@@ -39,7 +37,7 @@ def open_slurm(cluster: ClusterConfig, data_dir: Path) -> SlurmLauncher:
         cluster.name,
         cluster.slurm,
         client,
-        key=seal_key(data_dir),
+        key=context.seal_key(),
         starter=starter_source(),
         offer=Gatherer(cluster.name, client.source()).gather,
     )

@@ -17,10 +17,10 @@ from typing import Any, Final
 import msgspec
 
 from gateway.auth.cookies import CookieJar
-from gateway.auth.oidc.box import Box
 from gateway.auth.oidc.words import STALE
 from portal.site.sign_in import RefusedError
 from state.records.models import Flow
+from state.sealing.box import Box
 from state.store.all import Store
 from state.store.credentials import digest
 
@@ -56,7 +56,7 @@ class Flows:
         """From a flow to its `state`."""
         name = str(int(self._clock() // KEY_SECONDS))
         box = await self._box(name)
-        return lambda flow: f"{name}.{box.close(msgspec.json.encode(flow))}"
+        return lambda flow: f"{name}.{box.seal_text(msgspec.json.encode(flow))}"
 
     async def of(self, state: str, request: Any) -> Flow:
         """The flow of this `state`, if it is this browser's and not over. Raises RefusedError."""
@@ -81,7 +81,7 @@ class Flows:
         now = int(self._clock() // KEY_SECONDS)
         if len(state) > STATE_MAX or name not in {str(now), str(now - 1)}:
             return None
-        content = (await self._box(name)).open(sealed)
+        content = (await self._box(name)).open_text(sealed)
         return None if content is None else _FLOW.decode(content)
 
     async def _box(self, name: str) -> Box:

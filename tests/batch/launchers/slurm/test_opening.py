@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from batch.authority import ensure
+from batch.contract import LauncherContext
 from batch.launchers import kinds, open_launcher
 from batch.launchers.slurm.cli import CliClient
 from batch.launchers.slurm.factory import option_faults
@@ -18,23 +18,21 @@ def cluster(**slurm):
 
 
 @pytest.fixture
-def data_dir(tmp_path):
-    (tmp_path / "data").mkdir(mode=0o700)
-    ensure(tmp_path / "data", Config())
-    return tmp_path / "data"
+def context(tmp_path):
+    return LauncherContext(data_dir=tmp_path, seal_key=lambda: bytes(32))
 
 
-def test_it_is_a_kind_of_cluster(data_dir):
+def test_it_is_a_kind_of_cluster(context):
     assert "slurm" in kinds()
-    launcher = open_launcher(cluster(submit_as="sudo"), data_dir)
+    launcher = open_launcher(cluster(submit_as="sudo"), context)
     assert isinstance(launcher._client, CliClient)
     run(launcher.close())
 
 
-def test_setuid_without_root_is_told(data_dir, monkeypatch):
+def test_setuid_without_root_is_told(context, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(ConfigError, match=r"cluster\.hpc\.slurm\.submit_as.*root"):
-        open_launcher(cluster(), data_dir)
+        open_launcher(cluster(), context)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +42,9 @@ def test_setuid_without_root_is_told(data_dir, monkeypatch):
         ({"client": "rest", "rest_url": "unix:///x", "rest_key_file": "/nowhere/key"}, "/nowhere/key cannot be read"),
     ],
 )
-def test_what_the_machine_has_not_is_a_fault_of_the_configuration(data_dir, slurm, words):
+def test_what_the_machine_has_not_is_a_fault_of_the_configuration(context, slurm, words):
     with pytest.raises(ConfigError, match=words):
-        open_launcher(cluster(**slurm), data_dir)
+        open_launcher(cluster(**slurm), context)
 
 
 def test_options_of_sbatch_that_a_profile_may_not_set_are_faults():

@@ -1,0 +1,227 @@
+"""The controller's side of joining: invitations, answers, and certificates for gateways that have joined.
+
+What is exchanged, and why: `state.records.joining`. A gateway proves with its request that it has the private key, and
+with its present certificate that it has joined; so a new certificate needs no secret, and is of no use to others.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from batch.authority.authority import (
+    GATEWAY_LIFE,
+    Authority,
+    AuthorityError,
+    authority_folder,
+    ensure_authority,
+    has_authority,
+)
+from batch.authority.certificates import Clock, alternative_names, lasts, now
+from batch.authority.seal import seal_key
+from state.joining import open_invitation, open_request, seal_answer, seal_invitation
+from state.names import GATEWAY_NAME, INTERNAL_DOMAIN, REPORTS_NAME
+from state.records.joining import (
+    GatewayCertificates,
+    Invitation,
+    JoinAnswer,
+    JoinRequest,
+    JoinToken,
+    RenewedCertificates,
+    Role,
+)
+from state.sealing.box import SealError
+from state.sealing.private_files import locked_folder, make_private_folder, write_private_file
+from state.store.joining import Joining
+
+log = logging.getLogger("towpath.controller")
+
+NAMES_MAX: Final = 32
+EXPIRED_FOR: Final = timedelta(days=30)
+"""For how long after its end a gateway's certificate still proves that the gateway has joined."""
+CONTROLLER_FILES: Final = ("authority.key", "authority.pem", "seal.key")
+
+
+async def claim(store: Joining, data_dir: Path) -> list[str]:
+    """Make sure that this data directory holds the hub's one authority: make it if the hub has none yet.
+
+    Returns the files that were made. Raises AuthorityError when the hub has another one.
+    """
+    registered = await store.authority()
+    if registered is not None and not has_authority(data_dir):
+        raise AuthorityError(
+            "This hub's certificate authority belongs to a controller with another data directory."
+            " There, run: towpath controller invite --role controller; here, run: towpath controller join"
+        )
+    made = ensure_authority(data_dir)
+    authority = Authority.load(data_dir)
+    registered = await store.claim_authority(authority.pem)
+    if not authority.is_same(registered):
+        raise AuthorityError(
+            f"This hub has another certificate authority than {authority_folder(data_dir)}: two controllers with two"
+            " data directories have made one each. On the other one, run: towpath controller invite --role controller;"
+            " here, run: towpath controller join --replace"
+        )
+    if registered != authority.pem:
+        await store.renew_authority(authority.pem)
+    return made
+
+
+async def invite(
+    store: Joining, data_dir: Path, role: Role, *, lifetime: float, clock: Callable[[], float] = time.time
+) -> JoinToken:
+    """Return a token that lets one gateway or controller join within `lifetime` seconds."""
+    token = JoinToken.new()
+    invitation = Invitation(role=role, key=token.key, expires=clock() + lifetime)
+    await store.invite(token.id, seal_invitation(invitation, token.id, key=seal_key(data_dir)), lifetime=lifetime)
+    return token
+
+
+async def answer(store: Joining, data_dir: Path, token_id: str, *, clock: Callable[[], float] = time.time) -> None:
+    """Answer the request that was made with a token, if there is one."""
+    sealed = await store.request(token_id)
+    if sealed is None:
+        return
+    invitation = await _invitation(store, data_dir, token_id, clock())
+    if invitation is None:
+        log.warning("Join refused token=%s reason=unknown-token", token_id)
+        await store.refuse(token_id)
+        return
+    token = JoinToken(id=token_id, key=invitation.key)
+    try:
+        request = open_request(sealed, token)
+    except (SealError, msgspec.DecodeError):
+        log.warning("Join refused token=%s reason=wrong-key", token_id)  # the token itself stays good
+        return
+    try:
+        given = admit(data_dir, invitation.role, request)
+    except AuthorityError as error:
+        given = JoinAnswer(refusal=str(error))
+    if await store.answer(token_id, seal_answer(given, token)):
+        outcome = f"refused: {given.refusal}" if given.refusal else "admitted"
+        log.info("Join answered token=%s role=%s host=%s outcome=%s", token_id, request.role, request.host, outcome)
+
+
+def admit(data_dir: Path, role: Role, request: JoinRequest) -> JoinAnswer:
+    """Return what this request is given under an invitation for `role`. Raises AuthorityError."""
+    if request.role != role:
+        raise AuthorityError(f"This token is for a {role}. Create one with: towpath controller invite --role {role}")
+    authority = Authority.load(data_dir)
+    if role == "controller":
+        folder = authority_folder(data_dir)
+        return JoinAnswer(files={name: (folder / name).read_bytes() for name in CONTROLLER_FILES})
+    gateway, reports = signed(authority, request.gateway_request, request.reports_request)
+    return JoinAnswer(authority=authority.pem.decode(), gateway=gateway, reports=reports)
+
+
+def signed(authority: Authority, gateway_request: str, reports_request: str, *, clock: Clock = now) -> tuple[str, str]:
+    """Return both certificates of a gateway (PEM), for its requests (PEM). Raises AuthorityError."""
+    gateway, reports = _request(gateway_request), _request(reports_request)
+    key = gateway.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or reports.public_key() != key:
+        raise AuthorityError("A gateway's two requests must be for one elliptic-curve key.")
+    names = alternative_names(reports)
+    ours = [name for name in names if name.lower().rstrip(".").endswith(INTERNAL_DOMAIN)]
+    if ours != [REPORTS_NAME] or len(names) > NAMES_MAX:
+        raise AuthorityError("A gateway may not have a certificate for these names.")
+    return (
+        authority.sign(key, (GATEWAY_NAME,), ExtendedKeyUsageOID.CLIENT_AUTH, GATEWAY_LIFE, clock=clock).decode(),
+        authority.sign(key, names, ExtendedKeyUsageOID.SERVER_AUTH, GATEWAY_LIFE, clock=clock).decode(),
+    )
+
+
+def renewal(authority: Authority, held: GatewayCertificates, *, clock: Clock = now) -> RenewedCertificates | None:
+    """Return new certificates for a gateway that needs some; None: what it has is good.
+
+    Raises AuthorityError when what it has published does not prove that it has joined.
+    """
+    gateway, reports = _certificate(held.gateway), _certificate(held.reports)
+    wanted = _request(held.reports_request)
+    if (
+        not authority.signed(gateway)
+        or ExtendedKeyUsageOID.CLIENT_AUTH not in _uses(gateway)
+        or alternative_names(gateway) != (GATEWAY_NAME,)
+        or clock() - gateway.not_valid_after_utc > EXPIRED_FOR
+        or _request(held.gateway_request).public_key() != gateway.public_key()
+    ):
+        raise AuthorityError("This gateway's certificate does not prove that it has joined.")
+    good = lasts(gateway, clock) and lasts(reports, clock) and authority.signed(reports)
+    if good and alternative_names(reports) == alternative_names(wanted):
+        return None
+    fresh, listener = signed(authority, held.gateway_request, held.reports_request, clock=clock)
+    return RenewedCertificates(authority=authority.pem.decode(), gateway=fresh, reports=listener)
+
+
+async def renew(store: Joining, data_dir: Path, gateway_ids: set[str] | None = None, *, clock: Clock = now) -> None:
+    """Publish new certificates for all gateways that need some; `gateway_ids`: for these alone."""
+    joined = await store.joined()
+    if gateway_ids is not None:
+        joined = {gateway_id: held for gateway_id, held in joined.items() if gateway_id in gateway_ids}
+    if not joined:
+        return
+    authority = Authority.load(data_dir)
+    for gateway_id, held in joined.items():
+        try:
+            renewed = renewal(authority, held, clock=clock)
+        except AuthorityError as error:
+            log.warning("Gateway certificate not renewed gateway=%s host=%s reason=%s", gateway_id, held.host, error)
+            continue
+        if renewed is not None:
+            await store.renew(gateway_id, renewed)
+            log.info("Gateway certificate renewed gateway=%s host=%s", gateway_id, held.host)
+
+
+def adopt(data_dir: Path, given: JoinAnswer, *, replace: bool) -> None:
+    """Keep the authority's files that a controller was given. Raises AuthorityError if there is another one."""
+    folder = authority_folder(data_dir)
+    make_private_folder(folder)
+    with locked_folder(folder):
+        own = folder / "authority.key"
+        if own.exists() and own.read_bytes() != given.files["authority.key"] and not replace:
+            raise AuthorityError(
+                f"{folder} holds another authority. Jobs that trust it lose their way in."
+                " To replace it all the same, add --replace."
+            )
+        for name in CONTROLLER_FILES:
+            write_private_file(folder / name, given.files[name])
+
+
+async def _invitation(store: Joining, data_dir: Path, token_id: str, at: float) -> Invitation | None:
+    """The invitation of a token; None: there is none that is still good."""
+    sealed = await store.invitation(token_id)
+    try:
+        found = None if sealed is None else open_invitation(sealed, token_id, key=seal_key(data_dir))
+    except (SealError, msgspec.DecodeError):
+        return None
+    return found if found is not None and found.expires > at else None
+
+
+def _request(pem: str) -> x509.CertificateSigningRequest:
+    try:
+        request = x509.load_pem_x509_csr(pem.encode())
+    except ValueError as error:
+        raise AuthorityError("This is not a certificate request.") from error
+    if not request.is_signature_valid:
+        raise AuthorityError("This certificate request is not signed by its own key.")
+    return request
+
+
+def _certificate(pem: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except ValueError as error:
+        raise AuthorityError("This is not a certificate.") from error
+
+
+def _uses(certificate: x509.Certificate) -> tuple[x509.ObjectIdentifier, ...]:
+    try:
+        return tuple(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return ()

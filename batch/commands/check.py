@@ -1,0 +1,77 @@
+"""`python -m batch check`: probe the authority and every cluster; one JSON object per line. Makes nothing."""
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from batch.commands.controller import check_options, seal_key
+from batch.contract import LauncherContext, LauncherError
+from batch.launchers import open_launcher
+from state.config.clusters import needs_certificates
+from state.config.tables import ClusterConfig
+from state.errors import ConfigError, TowpathError
+from state.settings.loader import Settings
+
+CHECK_SECONDS: Final = 30.0
+
+Row = dict[str, Any]
+
+
+async def check(settings: Settings) -> int:
+    """Print a row for each part; 1 when one of them cannot be used."""
+    check_options(settings)
+    rows = list(_authority(settings))
+    context = LauncherContext(data_dir=settings.data_dir, seal_key=lambda: _seal_key(settings))
+    rows += await asyncio.gather(*(_cluster(cluster, context) for cluster in settings.config.cluster))
+    for row in rows:
+        sys.stdout.write(json.dumps(row) + "\n")
+    return int(not all(row["ok"] for row in rows))
+
+
+def _authority(settings: Settings) -> Iterator[Row]:
+    if not needs_certificates(settings.config):
+        return
+    from batch.authority import Authority, has_authority  # noqa: PLC0415 - 80 ms
+
+    row: Row = {"part": "authority", "ok": True}
+    try:
+        if has_authority(settings.data_dir):
+            ends = Authority.load(settings.data_dir).certificate.not_valid_after_utc
+            yield row | {"message": f"valid until {ends:%Y-%m-%d}"}
+        else:
+            yield row | {"message": "not made yet; the controller makes it when it starts"}
+    except TowpathError as error:
+        yield row | {"ok": False, "message": str(error)}
+
+
+async def _cluster(cluster: ClusterConfig, context: LauncherContext) -> Row:
+    """`transient`: it may answer later, with the same configuration."""
+    row: Row = {"part": f"cluster {cluster.name}", "cluster": cluster.name, "kind": cluster.kind, "ok": True}
+    try:
+        launcher = open_launcher(cluster, context)
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                row["catalog"] = msgspec.to_builtins((await launcher.catalog()).catalog)
+                row["jobs"] = len(await launcher.poll())
+        finally:
+            await launcher.close()
+    except LauncherError as error:
+        return row | {"ok": False, "message": f"{error} {error.hint}".strip(), "transient": error.transient}
+    except (ConfigError, TowpathError) as error:
+        return row | {"ok": False, "message": str(error)}
+    except TimeoutError:
+        return row | {"ok": False, "message": f"No answer within {CHECK_SECONDS:.0f} seconds.", "transient": True}
+    return row | {"message": "answers"}
+
+
+def _seal_key(settings: Settings) -> bytes:
+    """The hub's, or before there is one a key that no job was sealed with: no job is found then."""
+    try:
+        return seal_key(settings)
+    except TowpathError:
+        return secrets.token_bytes(32)

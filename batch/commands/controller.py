@@ -1,0 +1,131 @@
+"""`python -m batch controller`: lead, or stand by, until a signal ends it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from batch.commands.opening import open_store
+from batch.contract import Launcher, LauncherContext, Passport
+from batch.controller.controller import lead
+from batch.controller.executor import Place
+from batch.controller.leader import Means
+from batch.launchers import open_launcher
+from state.config.clusters import needs_certificates
+from state.errors import ConfigError, TowpathError
+from state.settings.loader import Settings
+from state.store.all import Store
+
+log = logging.getLogger("towpath.controller")
+
+RENEW_SECONDS: Final = 24 * 3600.0
+
+
+async def control(settings: Settings, holder: str, *, with_gateway: bool = False) -> int:
+    """Be a controller until SIGTERM or SIGINT. The lease is released; the jobs run on.
+
+    `with_gateway`: a gateway shares the data directory (`towpath serve`), and its certificates are made here too.
+    """
+    task = asyncio.ensure_future(_control(settings, holder, with_gateway=with_gateway))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return 0
+
+
+async def _control(settings: Settings, holder: str, *, with_gateway: bool) -> None:
+    check_options(settings)
+    store = await open_store(settings)
+    launchers: dict[str, Launcher] = {}
+    keeper: asyncio.Task[None] | None = None
+    certificates = needs_certificates(settings.config)
+    try:
+        if certificates:
+            await make_certificates(settings, store, with_gateway=with_gateway)
+            keeper = asyncio.create_task(_renew(settings, store, with_gateway=with_gateway))
+        context = LauncherContext(data_dir=settings.data_dir, seal_key=lambda: seal_key(settings))
+        launchers |= {cluster.name: open_launcher(cluster, context) for cluster in settings.config.cluster}
+        place = Place(
+            settings.environment,
+            as_root=os.geteuid() == 0,
+            hostname=socket.getfqdn(),
+            passport=_passports(settings) if certificates else None,
+        )
+        means = Means(
+            store=store,
+            config=settings.config,
+            launchers=launchers,
+            place=place,
+            fault=fault_hook(settings.environment.get("TOWPATH_FAULT", "")),
+            joins=settings.data_dir if certificates else None,
+        )
+        await lead(means, holder)
+    finally:
+        if keeper is not None:
+            keeper.cancel()
+        await store.close()
+        for launcher in launchers.values():
+            await launcher.close()
+
+
+def check_options(settings: Settings) -> None:
+    """Check what the web side cannot: options that go to a scheduler. Raises ConfigError."""
+    if needs_certificates(settings.config):
+        from batch.launchers.slurm.factory import option_faults  # noqa: PLC0415 - only where there is a cluster for it
+
+        if faults := option_faults(settings.config):
+            raise ConfigError(faults)
+
+
+def seal_key(settings: Settings) -> bytes:
+    """The key that job records are sealed with."""
+    from batch import authority  # noqa: PLC0415 - 80 ms that the controller of a local cluster saves
+
+    return authority.seal_key(settings.data_dir)
+
+
+async def make_certificates(settings: Settings, store: Store | None, *, with_gateway: bool) -> list[str]:
+    """Make what is missing of the hub's certificates, or near its end; return the files that were made.
+
+    `store`: where the hub's one authority is registered; None: not asked. Raises TowpathError.
+    """
+    from batch.authority import ensure_authority, ensure_gateway  # noqa: PLC0415 - as above
+    from batch.authority.joining import claim  # noqa: PLC0415
+
+    data_dir = settings.data_dir
+    made = ensure_authority(data_dir) if store is None else await claim(store.joining, data_dir)
+    return [*made, *(ensure_gateway(data_dir, settings.config) if with_gateway else ())]
+
+
+def _passports(settings: Settings) -> Callable[[str, int], Passport]:
+    """What makes a job's certificate."""
+    from batch.authority import Authority  # noqa: PLC0415 - as above
+
+    authority = Authority.load(settings.data_dir)
+    return lambda attempt, walltime: authority.passport(attempt, walltime=walltime)
+
+
+async def _renew(settings: Settings, store: Store, *, with_gateway: bool) -> None:
+    """Renew certificates while the hub runs, too: they live a year, and so may a hub."""
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        try:
+            await make_certificates(settings, store, with_gateway=with_gateway)
+        except (TowpathError, OSError) as error:
+            log.error("Certificates not renewed reason=%s", error)  # noqa: TRY400 - a sentence for the admin
+
+
+def fault_hook(name: str) -> Callable[[str], None]:
+    """For tests of crashes: end the process, as SIGKILL does, at the point of that name."""
+
+    def hook(point: str) -> None:
+        if point == name:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook

@@ -1,0 +1,33 @@
+"""The state store, as the commands of the batch side open it."""
+
+import asyncio
+import logging
+from typing import Final
+
+from state.errors import StateUnavailableError
+from state.settings.loader import Settings
+from state.store.all import Store
+
+log = logging.getLogger("towpath.controller")
+
+RETRY_SECONDS: Final = 0.5
+SAY_SECONDS: Final = 30.0
+
+
+def store_url(settings: Settings) -> str:
+    """Return the store's URL: the configured one, or that of the Valkey which `towpath serve` starts."""
+    return settings.redis_url or f"unix://{settings.data_dir / 'valkey.sock'}"
+
+
+async def open_store(settings: Settings) -> Store:
+    """Open the store, and wait for it as long as it takes; the log says so now and then."""
+    loop = asyncio.get_running_loop()
+    say_at = loop.time()
+    while True:
+        try:
+            return await Store.open(store_url(settings))
+        except StateUnavailableError as error:
+            if loop.time() >= say_at:
+                log.warning("Waiting for the state store reason=%s", error)
+                say_at = loop.time() + SAY_SECONDS
+            await asyncio.sleep(RETRY_SECONDS)

@@ -1,0 +1,107 @@
+"""How a gateway or a further controller joins a hub: what both sides write into the state store.
+
+    towpath controller invite      -> a token; the invitation in the store, sealed so that a controller alone opens it
+    towpath gateway join           -> a request, sealed with the token's key
+    the leading controller         -> an answer, sealed with the same key; the invitation is used up
+    a gateway that has joined      -> its certificates and requests for new ones, in the open: they hold no secret
+    the leading controller         -> certificates for the same keys, before the old ones expire
+
+A gateway's private keys never leave its machine. A token is good for one join, for a limited time.
+"""
+
+import re
+import secrets
+from typing import Final, Literal
+
+from msgspec import Struct, field
+
+from state.errors import TowpathError
+
+Role = Literal["gateway", "controller"]
+INVITATION_SECONDS: Final = 3600
+"""For how long a token is good, unless the admin says otherwise."""
+ANSWER_SECONDS: Final = 600
+"""For how long requests and answers are kept."""
+REFUSED: Final = b""
+"""The answer to a request whose token is not known."""
+_PREFIX: Final = "towpath-join"
+_TOKEN: Final = re.compile(rf"{_PREFIX}\.([0-9a-f]{{16}})\.([0-9a-f]{{64}})")
+
+
+class JoinTokenError(TowpathError):
+    """The text is not a join token."""
+
+
+class JoinToken(Struct, frozen=True):
+    """A one-time token. `id` is public, `key` (32 bytes) is the secret that both sides seal with."""
+
+    id: str
+    key: bytes
+
+    @classmethod
+    def new(cls) -> "JoinToken":
+        """Return a fresh token."""
+        return cls(id=secrets.token_hex(8), key=secrets.token_bytes(32))
+
+    @classmethod
+    def parse(cls, text: str) -> "JoinToken":
+        """Return the token that this text stands for. Raises JoinTokenError."""
+        found = _TOKEN.fullmatch(text.strip())
+        if found is None:
+            raise JoinTokenError(f"This is not a join token. It begins with {_PREFIX}. and is copied whole.")
+        return cls(id=found[1], key=bytes.fromhex(found[2]))
+
+    def text(self) -> str:
+        """Return the token as it is given to whoever joins."""
+        return f"{_PREFIX}.{self.id}.{self.key.hex()}"
+
+    def __repr__(self) -> str:
+        return f"JoinToken(id={self.id!r})"
+
+
+class Invitation(Struct, frozen=True, kw_only=True):
+    """What the controller remembers of a token. `expires`: seconds since the epoch."""
+
+    role: Role
+    key: bytes
+    expires: float
+
+
+class JoinRequest(Struct, frozen=True, kw_only=True):
+    """What a joining process asks for. A gateway sends two certificate requests (PEM, PKCS #10) for one key."""
+
+    role: Role
+    host: str
+    gateway_request: str = ""
+    reports_request: str = ""
+
+
+class JoinAnswer(Struct, frozen=True, kw_only=True):
+    """The controller's answer: certificates (PEM) for a gateway, files of the authority for a controller.
+
+    `refusal`: why there is neither, as a sentence.
+    """
+
+    authority: str = ""
+    gateway: str = ""
+    reports: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    refusal: str = ""
+
+
+class GatewayCertificates(Struct, frozen=True, kw_only=True):
+    """What a gateway that has joined publishes, so that its certificates are renewed. `host` is for people to read."""
+
+    host: str
+    gateway: str
+    reports: str
+    gateway_request: str
+    reports_request: str
+
+
+class RenewedCertificates(Struct, frozen=True, kw_only=True):
+    """What the controller publishes for one gateway: certificates (PEM) for the keys that the gateway has."""
+
+    authority: str
+    gateway: str
+    reports: str

@@ -1,0 +1,25 @@
+"""A secret that is given to a command: from a file, or from stdin. Never as an argument, which everybody can read."""
+
+import sys
+from getpass import getpass
+from pathlib import Path
+
+from state.errors import TowpathError
+
+LONGEST = 4096
+
+
+def read_token(file: Path | None) -> str:
+    """Return the token in the file; None: the first line of stdin, asked for on a terminal. Raises TowpathError."""
+    try:
+        if file is not None:
+            text = file.read_text(encoding="utf-8")
+        elif sys.stdin.isatty():
+            text = getpass("Join token: ")
+        else:
+            text = sys.stdin.readline(LONGEST)
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise TowpathError(f"The token cannot be read: {error}.") from error
+    if not text.strip():
+        raise TowpathError("No token was given. Pass it on stdin, or name its file with --token-file.")
+    return text.strip()
