@@ -1,12 +1,13 @@
-"""`towpath import-jupyterhub FILE [--apply]`: what a JupyterHub knew of people, carried over into the running hub.
+"""`towpath import-jupyterhub FILE [--apply]`: import the users of a JupyterHub into the running hub.
 
-Owns: what is said of it. Refuses to decide (`gateway.jupyterhub.plan`) and to write (`gateway.jupyterhub.carry`).
+Owns the output. Does not decide what is imported (`gateway.jupyterhub.plan`), and does not write it
+(`gateway.jupyterhub.importer`).
 """
 
 import argparse
 import asyncio
 
-from gateway.jupyterhub.carry import Done, carry
+from gateway.jupyterhub.importer import ImportCounts, import_plan
 from gateway.jupyterhub.plan import Plan, plan
 from gateway.jupyterhub.source import read
 from gateway.serve import valkey
@@ -17,53 +18,53 @@ from state.store.all import Store
 
 
 def run(given: argparse.Namespace) -> int:
-    """Read, decide, and with --apply write; says what was done, and what was left and why."""
+    """Read the database, plan, and with --apply write; print what is imported, and what is skipped and why."""
     settings = load(given.config, given.data_dir)
     try:
         found = read(given.database)
     except TowpathError as error:
         raise UsageError(str(error)) from error
     decided = plan(found, Roles.of(settings.config))
-    done = asyncio.run(_carry(settings, decided, write=given.apply))
-    print("\n".join(report(decided, done, written=given.apply)))
+    counts = asyncio.run(_import(settings, decided, write=given.apply))
+    print("\n".join(report(decided, counts, written=given.apply)))
     return 0
 
 
-async def _carry(settings: Settings, decided: Plan, *, write: bool) -> Done:
+async def _import(settings: Settings, decided: Plan, *, write: bool) -> ImportCounts:
     try:
         store = await Store.open(settings.redis_url or valkey.url(settings.data_dir))
     except StateUnavailableError as error:
         raise TowpathError(
-            f"The hub's store does not answer ({settings.data_dir}). Is the hub running? Start it with: towpath serve"
+            f"The hub's store does not answer ({settings.data_dir}). If the hub is not running, start it: towpath serve"
         ) from error
     try:
-        return await carry(store, decided, write=write)
+        return await import_plan(store, decided, write=write)
     finally:
         await store.close()
 
 
-def report(decided: Plan, done: Done, *, written: bool) -> list[str]:
-    """What is printed, line by line. Pure."""
-    lines = ["Written:" if written else "This would be written:"]
+def report(decided: Plan, counts: ImportCounts, *, written: bool) -> list[str]:
+    """Return the lines of the output. Pure."""
+    lines = ["Imported:" if written else "Would be imported:"]
     admins = sum(user.admin for user in decided.users)
     lines += [
-        f"  {len(decided.users)} users: {done.users} new, {done.changed} changed; {admins} of them admins",
-        f"  {len(decided.groups)} groups: {done.groups} new",
-        f"  {len(decided.tokens)} API tokens: {done.tokens} new; with no more than their owners may here",
-        f"  {len(decided.shares)} shares: {done.shares} new",
+        f"  {len(decided.users)} users: {counts.users} new, {counts.changed} changed; {admins} of them admins",
+        f"  {len(decided.groups)} groups: {counts.groups} new",
+        f"  {len(decided.tokens)} API tokens: {counts.tokens} new; limited to what their owners may do here",
+        f"  {len(decided.shares)} shares: {counts.shares} new",
     ]
-    if decided.left:
-        lines += ["Left:", *(f"  {one.what}: {one.why}" for one in decided.left)]
+    if decided.skipped:
+        lines += ["Skipped:", *(f"  {one.what}: {one.why}" for one in decided.skipped)]
     if decided.roles:
         lines += [
-            "Roles are part of the configuration here. Look these over, and put them there:",
+            "Roles are part of the configuration. Check these tables and add them to it:",
             "",
             decided.roles,
             "",
         ]
     lines.append(
-        "Who may sign in is up to [auth] in the configuration: importing somebody lets nobody in."
+        "Imported users can sign in only if [auth] in the configuration allows it."
         if written
-        else "Nothing is written yet: repeat this with --apply."
+        else "Nothing was written. Repeat with --apply to import."
     )
     return lines

@@ -1,1 +1,1 @@
-"""What a JupyterHub leaves behind, carried over: its database read, a plan made, the plan carried out."""
+"""Import from JupyterHub: read its database, make a plan, write the plan to the store."""

@@ -1,8 +1,8 @@
-"""JupyterHub's SQLite database, read as values.
+"""Reads JupyterHub's SQLite database as values.
 
-Owns: its tables and columns (JupyterHub 6.1, `jupyterhub.orm`; 5.x has the same of those that are read, and 4.x all
-but the shares, which came with 5.0). Refuses to know what becomes of them, and never writes: the file is opened
-read-only, and JupyterHub may go on using it.
+Owns the tables and columns (JupyterHub 6.1, `jupyterhub.orm`; 5.x has the same ones of those that are read, and 4.x all
+except shares, which were added in 5.0). Does not know what is imported. The file is opened read-only, and JupyterHub
+may keep using it.
 """
 
 import json
@@ -33,10 +33,10 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     "share_codes": ("id",),
 }
 SINCE_5: Final = frozenset({"shares", "share_codes"})
-"""Tables that an older JupyterHub has no use for."""
+"""Tables that a JupyterHub before 5.0 does not have."""
 
 
-class Person(Struct, frozen=True, kw_only=True):
+class UserRow(Struct, frozen=True, kw_only=True):
     """A row of `users`. Times are seconds since the epoch."""
 
     name: str
@@ -47,7 +47,7 @@ class Person(Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
 
 
-class Team(Struct, frozen=True, kw_only=True):
+class GroupRow(Struct, frozen=True, kw_only=True):
     """A row of `groups`."""
 
     name: str
@@ -55,7 +55,7 @@ class Team(Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
 
 
-class Duty(Struct, frozen=True, kw_only=True):
+class RoleRow(Struct, frozen=True, kw_only=True):
     """A row of `roles`."""
 
     name: str
@@ -63,8 +63,8 @@ class Duty(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...]
 
 
-class Key(Struct, frozen=True, kw_only=True):
-    """A row of `api_tokens`. `hashed` is `algorithm:rounds:salt:hash`; `user` empty: a service's."""
+class TokenRow(Struct, frozen=True, kw_only=True):
+    """A row of `api_tokens`. `hashed` is `algorithm:rounds:salt:hash`. `user` is empty for a token of a service."""
 
     id: int
     user: str
@@ -79,7 +79,7 @@ class Key(Struct, frozen=True, kw_only=True):
     last_activity: float | None
 
 
-class Gift(Struct, frozen=True, kw_only=True):
+class ShareRow(Struct, frozen=True, kw_only=True):
     """A row of `shares`."""
 
     owner: str
@@ -91,25 +91,29 @@ class Gift(Struct, frozen=True, kw_only=True):
     expires: float | None
 
 
-class Found(Struct, frozen=True, kw_only=True):
-    """All of it. `running`: servers that JupyterHub has running; `signed`: people with a sealed state of a sign-in."""
+class Database(Struct, frozen=True, kw_only=True):
+    """The content of the database.
 
-    people: tuple[Person, ...]
-    teams: tuple[Team, ...]
-    duties: tuple[Duty, ...]
-    keys: tuple[Key, ...]
-    gifts: tuple[Gift, ...]
+    `servers`, `running`, `codes` and `auth_states` are counts: named servers, running servers, share codes, and users
+    with an encrypted `auth_state`.
+    """
+
+    users: tuple[UserRow, ...]
+    groups: tuple[GroupRow, ...]
+    roles: tuple[RoleRow, ...]
+    tokens: tuple[TokenRow, ...]
+    shares: tuple[ShareRow, ...]
     services: tuple[str, ...]
     servers: int
     running: int
     codes: int
-    signed: int
+    auth_states: int
 
 
-def read(path: Path) -> Found:
-    """The database at `path`. Raises TowpathError where there is none, or another's."""
+def read(path: Path) -> Database:
+    """Read the database at `path`. Raises TowpathError if it is not a database of JupyterHub 4, 5 or 6."""
     if not path.is_file():
-        raise TowpathError(f"{path} is not a file. JupyterHub's database is usually called jupyterhub.sqlite.")
+        raise TowpathError(f"{path} is not a file. JupyterHub's database is usually named jupyterhub.sqlite.")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             database.row_factory = sqlite3.Row
@@ -128,18 +132,18 @@ def _check(path: Path, database: sqlite3.Connection) -> None:
             lacks = f"its table {table} has no {min(missing)}" if there else f"it has no table {table}"
             raise TowpathError(
                 f"{path} is not the database of JupyterHub 4, 5 or 6: {lacks}."
-                " Run `jupyterhub upgrade-db` with JupyterHub 6.1 on a copy of an older one."
+                " To import an older one, run `jupyterhub upgrade-db` with JupyterHub 6.1 on a copy."
             )
 
 
-def _read(database: sqlite3.Connection) -> Found:
+def _read(database: sqlite3.Connection) -> Database:
     users = {row["id"]: row for row in database.execute("SELECT * FROM users ORDER BY name")}
     groups = {row["id"]: row for row in database.execute("SELECT * FROM groups ORDER BY name")}
     roles = {row["id"]: row for row in database.execute("SELECT * FROM roles ORDER BY name")}
     spawners = {row["id"]: row for row in database.execute("SELECT * FROM spawners")}
 
     def rows_of(table: str, order: str) -> list[sqlite3.Row]:
-        """None where it is a table that an older JupyterHub does not have."""
+        """Return the rows of a table, or an empty list if this version of JupyterHub does not have it."""
         there = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
         return database.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall() if there else []  # noqa: S608 - names of our own
 
@@ -156,9 +160,9 @@ def _read(database: sqlite3.Connection) -> Found:
     in_groups = named("user_group_map", "user_id", "group_id", groups)
     user_roles = named("user_role_map", "user_id", "role_id", roles)
     group_roles = named("group_role_map", "group_id", "role_id", roles)
-    return Found(
-        people=tuple(
-            Person(
+    return Database(
+        users=tuple(
+            UserRow(
                 name=row["name"],
                 admin=bool(row["admin"]),
                 created=_seconds(row["created"]),
@@ -168,16 +172,16 @@ def _read(database: sqlite3.Connection) -> Found:
             )
             for key, row in users.items()
         ),
-        teams=tuple(
-            Team(name=row["name"], properties=_object(row["properties"]), roles=group_roles.get(key, ()))
+        groups=tuple(
+            GroupRow(name=row["name"], properties=_object(row["properties"]), roles=group_roles.get(key, ()))
             for key, row in groups.items()
         ),
-        duties=tuple(
-            Duty(name=row["name"], description=row["description"] or "", scopes=_list(row["scopes"]))
+        roles=tuple(
+            RoleRow(name=row["name"], description=row["description"] or "", scopes=_list(row["scopes"]))
             for row in roles.values()
         ),
-        keys=tuple(
-            Key(
+        tokens=tuple(
+            TokenRow(
                 id=row["id"],
                 user=name_of(users, row["user_id"]),
                 hashed=row["hashed"] or "",
@@ -192,8 +196,8 @@ def _read(database: sqlite3.Connection) -> Found:
             )
             for row in database.execute("SELECT * FROM api_tokens ORDER BY id")
         ),
-        gifts=tuple(
-            Gift(
+        shares=tuple(
+            ShareRow(
                 owner=name_of(users, row["owner_id"]),
                 server=name_of(spawners, row["spawner_id"]),
                 user=name_of(users, row["user_id"]),
@@ -208,12 +212,12 @@ def _read(database: sqlite3.Connection) -> Found:
         servers=sum(1 for row in spawners.values() if row["name"]),
         running=sum(1 for row in spawners.values() if row["server_id"] is not None),
         codes=len(rows_of("share_codes", "id")),
-        signed=sum(1 for row in users.values() if row["encrypted_auth_state"]),
+        auth_states=sum(1 for row in users.values() if row["encrypted_auth_state"]),
     )
 
 
 def _seconds(text: str | None) -> float | None:
-    """SQLAlchemy's text of a time without a zone, which is UTC."""
+    """Convert a time as SQLAlchemy writes it, without a zone and in UTC, to seconds since the epoch."""
     if not text:
         return None
     try:

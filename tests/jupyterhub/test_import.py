@@ -1,4 +1,4 @@
-"""`towpath import-jupyterhub`, with a database that JupyterHub 6.1 itself has written."""
+"""`towpath import-jupyterhub`, with a database that a real JupyterHub 6.1 has written."""
 
 import asyncio
 import hashlib
@@ -15,16 +15,16 @@ from hub import Hub, apart, eventually, stub_config
 from jupyterhub.apps import BIN
 from msgspec.structs import replace
 
-from gateway.jupyterhub.carry import Done, carry
+from gateway.jupyterhub.importer import ImportCounts, import_plan
 from gateway.jupyterhub.plan import plan
-from gateway.jupyterhub.source import Duty, Team, read
+from gateway.jupyterhub.source import GroupRow, RoleRow, read
 from gateway.serve import valkey
 from state.errors import TowpathError
 from state.rights.roles import Roles
 from state.store.all import Store
 
 pytestmark = pytest.mark.timeout(240)
-PEOPLE = """
+CONFIG = """
 [auth]
 admins = ["root2"]
 allowed_users = ["alice", "bob"]
@@ -42,7 +42,7 @@ groups = ["physics"]
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
-    """The file, and the secrets of the tokens in it."""
+    """The database file, and the secrets of its tokens."""
     folder = tmp_path_factory.mktemp("jupyterhub")
     path = folder / "jupyterhub.sqlite"
     script = Path(__file__).with_name("database.py")
@@ -55,7 +55,7 @@ def database(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("import")
-    hub = Hub(folder, config=PEOPLE + stub_config(folder)).start()
+    hub = Hub(folder, config=CONFIG + stub_config(folder)).start()
     hub.admin = hub.browser_of("root2")
     yield hub
     hub.admin.close()
@@ -74,29 +74,29 @@ def ask(hub, secret, path="/user"):
     return httpx.get(f"{hub.origin}/hub/api{path}", headers={"Authorization": f"token {secret}"}, timeout=30)
 
 
-def test_without_apply_all_is_said_and_nothing_is_written(hub, database):
+def test_without_apply_everything_is_reported_and_nothing_is_written(hub, database):
     path, secrets = database
     before = path.read_bytes()
     said = hub.command("import-jupyterhub", str(path)).stdout
     for line in (
-        "This would be written:",
+        "Would be imported:",
         "3 users: 3 new, 0 changed; 1 of them admins",
         "2 groups: 2 new",
         "5 API tokens: 5 new",
         "2 shares: 2 new",
         "user 'dora smith': A user's name is",
         "user 'ärger': A user's name is",
-        "user root: that is an account of the system",
+        "user root: this is a system account",
         "of bob: it has expired",
         "of bob: it is hashed in 16384 rounds",
-        "of dora smith: its owner is not carried over",
-        "service culler: services are named in the configuration",
-        "1 named servers: their jobs are JupyterHub's",
+        "of dora smith: its owner is not imported",
+        "service culler: services are in the configuration",
+        "1 named servers: their jobs belong to JupyterHub",
         "1 share codes: only their salted hashes are known",
         'name = "teachers"',
         'users = ["bob"]',
         'groups = ["physics"]',
-        "Nothing is written yet: repeat this with --apply.",
+        "Nothing was written. Repeat with --apply to import.",
     ):
         assert line in said, (line, said)
     assert path.read_bytes() == before
@@ -104,10 +104,10 @@ def test_without_apply_all_is_said_and_nothing_is_written(hub, database):
     assert ask(hub, secrets["whole"]).status_code == 403
 
 
-def test_with_apply_people_groups_tokens_and_shares_are_there(hub, database):
+def test_apply_imports_users_groups_tokens_and_shares(hub, database):
     path, secrets = database
     said = hub.command("import-jupyterhub", str(path), "--apply").stdout
-    assert said.startswith("Written:\n  3 users: 3 new")
+    assert said.startswith("Imported:\n  3 users: 3 new")
     users = {user["name"]: user for user in hub.admin.get("/hub/api/users").json()}
     assert {name: (user["admin"], user["groups"]) for name, user in users.items() if name != "root2"} == {
         "alice": (False, ["physics"]),
@@ -128,14 +128,14 @@ def test_with_apply_people_groups_tokens_and_shares_are_there(hub, database):
     assert "2 shares: 0 new" in again
 
 
-def test_a_token_that_jupyterhub_made_works_with_its_rights_and_is_listed(hub, database):
+def test_an_imported_token_works_with_its_scopes_and_is_listed(hub, database):
     _, secrets = database
     listed = {token["note"]: token for token in hub.admin.get("/hub/api/users/alice/tokens").json()["api_tokens"]}
     assert set(listed) == {"nightly", "reader", "a week", "to be revoked"}
     assert listed["a week"]["expires_at"] is not None
-    # a worker remembers for some seconds that a secret was nobody's: it was asked for before it was carried over
+    # a worker remembers for some seconds that a secret is unknown, and this one was tried before the import
     eventually(lambda: ask(hub, secrets["whole"]).status_code == 200, what="the token")
-    for _ in range(2):  # the first use makes it one of ours
+    for _ in range(2):  # the first use converts the stored hash
         answer = ask(hub, secrets["whole"])
         assert (answer.status_code, answer.json()["name"]) == (200, "alice")
     assert "servers!user=alice" in ask(hub, secrets["whole"]).json()["scopes"]
@@ -150,7 +150,7 @@ def test_a_token_that_jupyterhub_made_works_with_its_rights_and_is_listed(hub, d
         assert ask(hub, secrets[name]).status_code == 403, name
 
 
-def test_one_that_was_revoked_before_or_after_its_first_use_stays_so(hub, database):
+def test_a_revoked_token_stays_revoked_after_another_import(hub, database):
     path, secrets = database
     listed = {token["note"]: token["id"] for token in hub.admin.get("/hub/api/users/alice/tokens").json()["api_tokens"]}
     for note, name in (("to be revoked", "revoked"), ("a week", "mortal")):
@@ -159,10 +159,10 @@ def test_one_that_was_revoked_before_or_after_its_first_use_stays_so(hub, databa
     assert "5 API tokens: 0 new" in hub.command("import-jupyterhub", str(path), "--apply").stdout
     for name in ("revoked", "mortal"):
         assert ask(hub, secrets[name]).status_code == 403
-    assert ask(hub, secrets["whole"][:4] + "x" * 28).status_code == 403, "the beginning alone proves nothing"
+    assert ask(hub, secrets["whole"][:4] + "x" * 28).status_code == 403, "the prefix alone is not enough"
 
 
-def test_it_is_noted_who_did_it(hub, database):
+def test_the_import_is_in_the_audit(hub, database):
     acts = [
         entry
         for entry in hub.admin.get("/hub/api/towpath/audit?limit=1000").json()["entries"]
@@ -172,25 +172,25 @@ def test_it_is_noted_who_did_it(hub, database):
     assert {entry["by"] for entry in acts} == {"command line"}
 
 
-def test_what_is_no_database_of_jupyterhubs_is_refused_in_words(hub, tmp_path):
+def test_a_file_that_is_not_jupyterhubs_database_is_refused_with_a_message(hub, tmp_path):
     text = tmp_path / "text"
-    text.write_text("not a database at all, but long enough to be looked at" * 10)
+    text.write_text("not a database, but as long as the header of one" * 10)
     with sqlite3.connect(tmp_path / "other.sqlite") as other:
         other.execute("CREATE TABLE users (id, name)")
     other.close()
-    for path, words in (
+    for path, message in (
         (text, "SQLite"),
         (tmp_path / "other.sqlite", "not the database of JupyterHub"),
         (tmp_path / "none", "is not a file"),
     ):
-        with pytest.raises(TowpathError, match=words):
+        with pytest.raises(TowpathError, match=message):
             read(path)
         done = hub.command("import-jupyterhub", str(path), check=False)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
 
 
-def test_a_second_time_changes_nothing_at_all_and_looking_never_does(database, store_url):
+def test_a_second_import_changes_nothing_and_a_dry_run_never_does(database, store_url):
     decided = plan(read(database[0]), Roles())
 
     async def stored(store):
@@ -201,12 +201,13 @@ def test_a_second_time_changes_nothing_at_all_and_looking_never_does(database, s
         store = await Store.open(store_url)
         try:
             empty = await stored(store)
-            would = await carry(store, decided, write=False)
+            expected = ImportCounts(users=3, groups=2, tokens=5, shares=2)
+            assert await import_plan(store, decided, write=False) == expected
             assert await stored(store) == empty
-            assert await carry(store, decided, write=True) == would == Done(users=3, groups=2, tokens=5, shares=2)
+            assert await import_plan(store, decided, write=True) == expected
             after = await stored(store)
             for write in (False, True):
-                assert await carry(store, plan(read(database[0]), Roles()), write=write) == Done()
+                assert await import_plan(store, plan(read(database[0]), Roles()), write=write) == ImportCounts()
                 assert await stored(store) == after
         finally:
             await store.close()
@@ -215,7 +216,7 @@ def test_a_second_time_changes_nothing_at_all_and_looking_never_does(database, s
 
 
 def older(database, folder, revision, *statements):
-    """A copy of the database as an earlier JupyterHub had it: by JupyterHub's own steps, then by ours."""
+    """Return a copy of the database as an earlier JupyterHub had it: JupyterHub's own downgrade, then `statements`."""
     path = folder / f"{revision}.sqlite"
     shutil.copy(database[0], path)
     command = [BIN / "python", Path(__file__).with_name("downgrade.py"), path, revision]
@@ -228,8 +229,8 @@ def older(database, folder, revision, *statements):
     return path
 
 
-# JupyterHub's steps back go on to 3c2384c5aae1, and fail at the next; its head was 4621fec11365 in 5.0 to 5.4, and
-# 0eee8c825d24 in 4.x, which had no shares yet.
+# JupyterHub's downgrades work back to 3c2384c5aae1 and fail at the next revision. The head was 4621fec11365 in 5.0 to
+# 5.4, and 0eee8c825d24 in 4.x, which had no shares.
 FIVE = "4621fec11365"
 FOUR = "3c2384c5aae1"
 TO_FOUR = (
@@ -240,13 +241,13 @@ TO_FOUR = (
 )
 
 
-def test_a_database_of_jupyterhub_5_says_the_same(database, tmp_path):
+def test_a_database_of_jupyterhub_5_is_read_alike(database, tmp_path):
     assert read(older(database, tmp_path, FIVE)) == read(database[0])
 
 
-def test_a_database_of_jupyterhub_4_says_the_same_but_for_shares_which_it_did_not_have(hub, database, tmp_path):
+def test_a_database_of_jupyterhub_4_is_read_alike_except_for_shares(hub, database, tmp_path):
     path = older(database, tmp_path, FOUR, *TO_FOUR)
-    assert read(path) == replace(read(database[0]), gifts=(), codes=0)
+    assert read(path) == replace(read(database[0]), shares=(), codes=0)
     said = hub.command("import-jupyterhub", str(path)).stdout
     assert "0 shares: 0 new" in said
     assert "5 API tokens:" in said
@@ -259,7 +260,7 @@ def test_a_database_of_jupyterhub_4_says_the_same_but_for_shares_which_it_did_no
         ("1", "DROP TABLE roles", "it has no table roles"),
     ],
 )
-def test_an_older_one_is_refused_and_it_is_said_what_to_do(hub, database, tmp_path, version, statement, lacks):
+def test_an_older_database_is_refused_with_advice(hub, database, tmp_path, version, statement, lacks):
     path = older(database, tmp_path, FOUR, *TO_FOUR, statement)
     before = path.read_bytes()
     done = hub.command("import-jupyterhub", str(path), "--apply", check=False)
@@ -270,36 +271,36 @@ def test_an_older_one_is_refused_and_it_is_said_what_to_do(hub, database, tmp_pa
     assert path.read_bytes() == before
 
 
-def test_what_no_table_says_of_roles_is_said_to_be_left(database):
+def test_roles_that_cannot_be_printed_as_tables_are_reported_as_skipped(database):
     found = read(database[0])
-    duties = [replace(duty, scopes=("self", "shares!user")) if duty.name == "user" else duty for duty in found.duties]
-    unheld = Duty(name="sweeps", description="", scopes=("delete:servers",))
-    wheel = Team(name="wheel", properties={}, roles=("admin",))
-    decided = plan(replace(found, duties=(*duties, unheld), teams=(*found.teams, wheel)), Roles())
-    left = {one.what: one.why for one in decided.left}
-    assert left["role sweeps"] == "nobody who is carried over has it"
-    assert left["role admin of the group wheel"] == "a group makes admins by a provider's admin_groups here"
+    roles = [replace(role, scopes=("self", "shares!user")) if role.name == "user" else role for role in found.roles]
+    unheld = RoleRow(name="sweeps", description="", scopes=("delete:servers",))
+    wheel = GroupRow(name="wheel", properties={}, roles=("admin",))
+    decided = plan(replace(found, roles=(*roles, unheld), groups=(*found.groups, wheel)), Roles())
+    skipped = {one.what: one.why for one in decided.skipped}
+    assert skipped["role sweeps"] == "no imported user or group has it"
+    assert skipped["role admin of the group wheel"] == "here a provider's admin_groups gives a group the admin right"
     assert '[[role]]\nname = "user"\nscopes = ["self", "shares!user"]' in decided.roles
     assert "sweeps" not in decided.roles
     assert 'name = "user"' not in plan(found, Roles()).roles
 
 
-def test_what_runs_and_what_is_sealed_is_said_to_be_left(database):
-    decided = plan(replace(read(database[0]), running=2, signed=1), Roles())
-    left = {one.what: one.why for one in decided.left}
-    assert left["2 running servers"] == "they are JupyterHub's until it stops them"
-    assert left["1 states of sign-ins"] == "only JupyterHub can read them: people sign in anew"
+def test_running_servers_and_sign_in_states_are_reported_as_skipped(database):
+    decided = plan(replace(read(database[0]), running=2, auth_states=1), Roles())
+    skipped = {one.what: one.why for one in decided.skipped}
+    assert skipped["2 running servers"] == "they belong to JupyterHub until it stops them"
+    assert skipped["1 sign-in states"] == "only JupyterHub can decrypt them; users sign in again"
     assert (
-        not {one.what for one in plan(read(database[0]), Roles()).left}
-        & left.keys()
+        not {one.what for one in plan(read(database[0]), Roles()).skipped}
+        & skipped.keys()
         & {
             "2 running servers",
-            "1 states of sign-ins",
+            "1 sign-in states",
         }
     )
 
 
-def test_the_hash_is_jupyterhubs():
+def test_the_hash_format_is_jupyterhubs():
     from state.store.imported import Hashed
 
     digest = hashlib.sha512(b"salt" + b"secret" * 3).hexdigest()

@@ -1,7 +1,6 @@
-"""The plan carried out: written into the hub's store, and noted for the audit.
+"""Writes the plan to the hub's store, with audit entries.
 
-Owns: that what is there already is kept and added to, so that it can be done again. Refuses to decide what is
-carried over.
+Existing records are kept and only added to, so that an import can be repeated. Does not decide what is imported.
 """
 
 import getpass
@@ -19,8 +18,8 @@ from state.store.all import Store
 TRIES = 8
 
 
-class Done(Struct, frozen=True, kw_only=True):
-    """How many of each were new, and how many users were there and were added to."""
+class ImportCounts(Struct, frozen=True, kw_only=True):
+    """How many records of each kind were new, and how many existing users were changed."""
 
     users: int = 0
     changed: int = 0
@@ -29,11 +28,11 @@ class Done(Struct, frozen=True, kw_only=True):
     shares: int = 0
 
 
-async def carry(store: Store, plan: Plan, *, write: bool) -> Done:
-    """Write the plan, or (`write` False) only look what would be new. Raises StateUnavailableError, ConflictError."""
-    groups = await _groups(store, plan, write=write)  # first: people bring those that they are in
+async def import_plan(store: Store, plan: Plan, *, write: bool) -> ImportCounts:
+    """Write the plan, or with `write` False only count. Raises StateUnavailableError and ConflictError."""
+    groups = await _groups(store, plan, write=write)  # first, because adding a user also adds the user's groups
     users, changed = await _users(store, plan, write=write)
-    return Done(
+    return ImportCounts(
         users=users,
         changed=changed,
         groups=groups,
@@ -70,7 +69,7 @@ async def _tokens(store: Store, plan: Plan, *, write: bool) -> int:
     for token, hashed in plan.tokens:
         new += not await store.imported.known(token)
         if write and await store.imported.keep(token, hashed):
-            await _note(store, Act.TOKEN_MADE, token.user, f"token {token.id}, which JupyterHub made")
+            await _note(store, Act.TOKEN_MADE, token.user, f"token {token.id}, imported from JupyterHub")
     return new
 
 
@@ -84,12 +83,12 @@ async def _shares(store: Store, plan: Plan, *, write: bool) -> int:
         new += 1
         if write:
             await store.shares.grant(share)
-            await _note(store, Act.SHARE_MADE, share.owner, f"with {share.key}, as on JupyterHub")
+            await _note(store, Act.SHARE_MADE, share.owner, f"with {share.key}, imported from JupyterHub")
     return new
 
 
 def merged(old: User, given: User) -> User:
-    """A user who is there, with what JupyterHub knew of them: rights and groups are added, none is taken. Pure."""
+    """Return an existing user with the rights and groups from JupyterHub added; nothing is removed. Pure."""
     return replace(
         old,
         admin=old.admin or given.admin,
@@ -103,7 +102,8 @@ async def _user(store: Store, given: User) -> None:
         old = await store.users.get(given.name)
         if old is None:
             if await store.users.add(given):
-                await _note(store, Act.USER_ADDED, given.name, f"from JupyterHub{', admin' if given.admin else ''}")
+                admin = ", admin" if given.admin else ""
+                await _note(store, Act.USER_ADDED, given.name, f"imported from JupyterHub{admin}")
                 return
             continue
         wanted = merged(old, given)
@@ -113,9 +113,9 @@ async def _user(store: Store, given: User) -> None:
             await store.users.save(wanted)
         except ConflictError:
             continue
-        await _note(store, Act.USER_CHANGED, given.name, "rights and groups from JupyterHub")
+        await _note(store, Act.USER_CHANGED, given.name, "rights and groups imported from JupyterHub")
         return
-    raise ConflictError(f"Others keep changing {given.name}. Do it again.")
+    raise ConflictError(f"The user {given.name} kept changing. Run the import again.")
 
 
 async def _note(store: Store, act: Act, user: str, what: str) -> None:
