@@ -14,7 +14,7 @@ from gateway.auth.ldap.provider import LdapProof
 from gateway.auth.naming import hub_name
 from gateway.auth.pam import PamProof
 from gateway.auth.proof import Proof
-from gateway.auth.throttle import Limits, Throttled
+from gateway.auth.throttle import ThrottledProof, ThrottleLimits
 from gateway.tunnel.options import Network
 from portal.site.sign_in import Provider
 from state.config.tables import AuthConfig, HeaderConfig, LdapConfig, PamConfig, ProviderConfig
@@ -37,7 +37,7 @@ def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries, *, h
     )
     secure, path = hub_url.startswith("https:"), "/" + hub_url.partition("://")[2].partition("/")[2]
     jar = CookieJar(secure=secure, base_path=path, name=KNOWN_NAME)
-    return Throttled(proof, tries, Limits(config.throttle), jar)
+    return ThrottledProof(proof, tries, ThrottleLimits(config.throttle), jar)
 
 
 def by_header(

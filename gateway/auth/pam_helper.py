@@ -1,16 +1,16 @@
-"""One sign-in by PAM, in a process of its own: `python -I -S pam_helper.py SERVICE`, stdlib only.
+"""One sign-in with PAM, in its own process: `python -I -S pam_helper.py SERVICE`. Uses only the standard library.
 
-Owns: libpam, and what its answers mean. Refuses to know the hub.
+Owns the use of libpam, and the meaning of its return codes. Does not know about the hub.
 
-PAM modules are C code by many hands: they block, and they crash. So this process forks; its child speaks to PAM, and
-the parent waits for its word, for its end, or for the time to be over, and then ends all that the child has started.
+PAM modules are C code by many authors: they block, and they crash. So this process forks: the child calls PAM, and the
+parent waits for its answer, its exit or the time limit, and then ends everything that the child has started.
 
-Standard input: one line of JSON, `{"name", "password", "address", "seconds"}`; with `"again": true` and no password the
-account phase alone is asked. When it ends early, nobody waits any more, and the child is ended.
+Standard input: one line of JSON, `{"name", "password", "address", "seconds"}`. With `"again": true` and no password
+only the account phase runs. If standard input is closed early, nobody is waiting, and the child is ended.
 
-Standard output: one line, `{"verdict": "yes", "name", "uid", "groups"}` (`stays` where no password was asked for),
-`{"verdict": "no"}` (authentication failed), `{"verdict": "closed", "code", "why"}` (the account cannot be used here;
-the code is PAM's) or `{"verdict": "fault", "why"}` (nobody could tell). `why` is a sentence for the person.
+Standard output: one line of JSON. `{"verdict": "yes", "name", "uid", "groups"}`: signed in (`stays` without a
+password). `{"verdict": "no"}`: authentication failed. `{"verdict": "closed", "code", "why"}`: the account cannot be
+used; `code` is PAM's. `{"verdict": "fault", "why"}`: no decision was possible. `why` is a sentence for the user.
 
 Sources: pam(3), pam_start(3), pam_conv(3), pam_authenticate(3), pam_acct_mgmt(3), pam_fail_delay(3), Linux-PAM 1.5.
 """
@@ -40,16 +40,16 @@ ITEM_RHOST: Final = 4
 ITEM_FAIL_DELAY: Final = 10
 PROMPT_HIDDEN, PROMPT_SHOWN, SAYS_ERROR, SAYS_INFO = 1, 2, 3, 4
 
-NO_JUDGEMENT: Final = frozenset({1, 2, 3, 4, 5, 9, 19, 26, 28, 30, 31})
-"""Codes of pam_authenticate that judge nobody: open, symbol, service, system and buffer errors, no information, broken
-conversation, abort, unknown module, to be continued."""
+UNDECIDED: Final = frozenset({1, 2, 3, 4, 5, 9, 19, 26, 28, 30, 31})
+"""Codes of pam_authenticate without a decision: open, symbol, service, system and buffer errors, no information, broken
+conversation, abort, unknown module, incomplete."""
 CLOSED: Final = {
-    12: "The password has run out: change it first.",
+    12: "The password has expired. Change it first.",
     ACCOUNT_EXPIRED: "The account has expired.",
-    PERM_DENIED: "The account may not be used here.",
+    PERM_DENIED: "The account cannot be used here.",
 }
 RESPONSE_MAX: Final = 511
-"""Longest answer to a prompt in bytes (PAM_MAX_RESP_SIZE, with its end)."""
+"""Maximum length of a response to a prompt, in bytes (PAM_MAX_RESP_SIZE includes the terminating NUL)."""
 SAID_MAX: Final = 200
 PR_SET_CHILD_SUBREAPER: Final = 36
 LINE_MAX: Final = 64 * 1024
@@ -79,8 +79,8 @@ class _Conversation(ctypes.Structure):
     _fields_ = (("converse", _CONVERSE), ("data", ctypes.c_void_p))
 
 
-class Talk:
-    """What is said between us and the modules: one hidden prompt gets the password, and nothing else gets anything."""
+class PasswordConversation:
+    """The conversation function: answers one hidden prompt with the password, and no other prompt."""
 
     def __init__(self, password: bytes) -> None:
         self.said: list[str] = []
@@ -93,7 +93,7 @@ class Talk:
         self._given = False
 
     def __call__(self, count: int, messages: Any, responses: Any, _data: Any) -> int:
-        """See pam_conv(3). The answers are the module's to free."""
+        """See pam_conv(3). The module frees the responses."""
         room = self._libc.calloc(count, ctypes.sizeof(_Response))
         if not room:
             return CONV_ERR
@@ -107,7 +107,7 @@ class Talk:
                 self._given = True
                 answers[at].text = self._libc.strdup(self._password)
             else:
-                self.more = text or "something else"
+                self.more = text or "another prompt"
                 for given in range(at):
                     self._libc.free(answers[given].text)
                 self._libc.free(room)
@@ -117,13 +117,13 @@ class Talk:
 
 
 class Transaction:
-    """One pam_start, and what is asked of it until pam_end. Raises OSError where there is no libpam."""
+    """A PAM transaction, from pam_start to pam_end. Raises OSError if there is no libpam."""
 
-    def __init__(self, service: str, asked: Answer, talk: Talk) -> None:
+    def __init__(self, service: str, asked: Answer, talk: PasswordConversation) -> None:
         self._pam = ctypes.CDLL("libpam.so.0")
         self._pam.pam_strerror.restype = ctypes.c_char_p
         self._handle = ctypes.c_void_p()
-        # The hub counts failures itself; a delay of PAM's would only keep this process.
+        # The hub throttles failures itself; PAM's delay would only keep this process running.
         self._no_delay = _DELAY(lambda _code, _microseconds, _data: None)
         self._conversation = _Conversation(_CONVERSE(talk), None)
         self.code = self._pam.pam_start(
@@ -134,84 +134,84 @@ class Transaction:
             self._pam.pam_set_item(self._handle, ITEM_RHOST, asked["address"].encode())
 
     def authenticate(self) -> int:
-        """The code; quick, without a word to the person, and never for an empty password."""
+        """Run the authentication phase and return its code: no delay, no messages, and no empty password."""
         self.code = self._pam.pam_authenticate(self._handle, SILENT | NO_NULL)
         return int(self.code)
 
     def account(self) -> int:
-        """The code of the account phase, whose words are for the person."""
+        """Run the account phase and return its code. Its messages are for the user."""
         self.code = self._pam.pam_acct_mgmt(self._handle, NO_NULL)
         return int(self.code)
 
     @property
-    def told(self) -> str:
-        """The last code in PAM's words."""
+    def message(self) -> str:
+        """PAM's message for the last code."""
         return str((self._pam.pam_strerror(self._handle, self.code) or b"").decode("utf-8", "replace"))
 
     @property
     def user(self) -> str:
-        """Who it is after all: modules may change the name."""
+        """The name of the user, which modules may have changed."""
         user = ctypes.c_char_p()
         self._pam.pam_get_item(self._handle, ITEM_USER, ctypes.byref(user))
         return (user.value or b"").decode("utf-8", "replace")
 
     def end(self) -> None:
-        """Lets the modules clear away what they hold, such as tickets in files."""
+        """End the transaction, so that modules can clean up, for example tickets in files."""
         self._pam.pam_end(self._handle, self.code)
 
 
 def ask_pam(service: str, asked: Answer) -> Answer:
-    """Both phases, authentication and account, in one transaction; or the account phase alone."""
+    """Run authentication and account phase in one transaction, or with `again` only the account phase."""
     again = asked.get("again") is True
     password = b"" if again else asked["password"].encode()
     if "\0" in asked["name"] or b"\0" in password or not (again or 0 < len(password) <= RESPONSE_MAX):
         return {"verdict": "no"}
-    talk = Talk(password)
+    talk = PasswordConversation(password)
     try:
         pam = Transaction(service, asked, talk)
     except OSError:
         return {"verdict": "fault", "why": "This machine has no libpam."}
     if pam.code != SUCCESS:
-        return {"verdict": "fault", "why": f"PAM does not start: {pam.told}."}
+        return {"verdict": "fault", "why": f"PAM cannot be started: {pam.message}."}
     try:
         if again:
-            told = _allowed(pam, talk)
-            return {**told, "verdict": "stays"} if told["verdict"] == "yes" else told
-        return _authenticated(pam, talk) or _allowed(pam, talk)
+            answer = _check_account(pam, talk)
+            return {**answer, "verdict": "stays"} if answer["verdict"] == "yes" else answer
+        return _authenticate(pam, talk) or _check_account(pam, talk)
     finally:
         pam.end()
 
 
-def _authenticated(pam: Transaction, talk: Talk) -> Answer | None:
-    """What the authentication phase says against it; None: nothing."""
+def _authenticate(pam: Transaction, talk: PasswordConversation) -> Answer | None:
+    """Run the authentication phase and return the refusal, or None on success."""
     code = pam.authenticate()
     if talk.more:
         why = f"PAM asks for more than a password ({talk.more!r}), and this page can only send a password."
         return {"verdict": "closed", "code": code, "why": why}
-    if code in NO_JUDGEMENT:
-        return {"verdict": "fault", "why": f"PAM could not judge: {pam.told}."}
+    if code in UNDECIDED:
+        return {"verdict": "fault", "why": f"PAM could not check the password: {pam.message}."}
     return {"verdict": "no"} if code != SUCCESS else None
 
 
-def _allowed(pam: Transaction, talk: Talk) -> Answer:
-    """What the account phase says."""
+def _check_account(pam: Transaction, talk: PasswordConversation) -> Answer:
+    """Run the account phase and return the answer."""
     talk.said.clear()
     code = pam.account()
     if code != SUCCESS:
-        words = " ".join((CLOSED.get(code, CLOSED[PERM_DENIED]), *talk.said))
-        return {"verdict": "closed", "code": code, "why": words}
-    return _account(pam.user)
+        why = " ".join((CLOSED.get(code, CLOSED[PERM_DENIED]), *talk.said))
+        return {"verdict": "closed", "code": code, "why": why}
+    return _unix_account(pam.user)
 
 
-def _account(name: str) -> Answer:
-    """The Unix account that a name stands for: modules may have changed it."""
+def _unix_account(name: str) -> Answer:
+    """Return the answer with the Unix account of this name."""
     try:
         entry = pwd.getpwnam(name)
     except (KeyError, ValueError):
         return {
             "verdict": "closed",
             "code": USER_UNKNOWN,
-            "why": "There is no Unix account of that name on the hub's machine.",
+            "why": "There is no Unix account with this name on the hub's machine.",
         }
     groups = []
     for gid in os.getgrouplist(entry.pw_name, entry.pw_gid):
@@ -223,7 +223,7 @@ def _account(name: str) -> Answer:
 
 
 def _child(service: str, asked: Answer, out: int) -> NoReturn:
-    """Its word is a line: what a module has started may hold the pipe open."""
+    """Call PAM and write the answer as a line. A process that a module has started may keep the pipe open."""
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
@@ -233,8 +233,8 @@ def _child(service: str, asked: Answer, out: int) -> NoReturn:
         os._exit(0)
 
 
-def guarded(service: str, asked: Answer) -> Answer:
-    """`ask_pam` in a child, which ends when it has answered, when its time is over, or when nobody waits any more."""
+def ask_in_child(service: str, asked: Answer) -> Answer:
+    """Run `ask_pam` in a child. It is ended after its answer, after the time limit, or when nobody is waiting."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     out, child_out = os.pipe()
     pid = os.fork()
@@ -242,22 +242,22 @@ def guarded(service: str, asked: Answer) -> Answer:
         os.close(out)
         _child(service, asked, child_out)
     os.close(child_out)
-    told = _hear(out, time.monotonic() + float(asked["seconds"]))
+    line = _read_answer(out, time.monotonic() + float(asked["seconds"]))
     status = 0
-    if told is not None:  # it is at its end, or there already
+    if line is not None:  # the child has exited or is about to
         _, status = os.waitpid(pid, 0)
-    _end_all()
-    if told is None:
+    _kill_children()
+    if line is None:
         return {"verdict": "fault", "why": "PAM did not answer in time."}
-    if not told.endswith(b"\n"):
-        how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "without a word"
+    if not line.endswith(b"\n"):
+        how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "no answer"
         return {"verdict": "fault", "why": f"PAM crashed ({how})."}
-    answer: Answer = json.loads(told)
+    answer: Answer = json.loads(line)
     return answer
 
 
-def _end_all() -> None:
-    """End the child and all that it started: each becomes ours when its parent has gone (prctl(2), SUBREAPER)."""
+def _kill_children() -> None:
+    """Kill the child and everything it started: orphans become this process's children (prctl(2), SUBREAPER)."""
     with contextlib.suppress(ChildProcessError):
         while True:
             for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
@@ -265,27 +265,27 @@ def _end_all() -> None:
             os.waitpid(-1, 0)
 
 
-def _hear(out: int, end: float) -> bytes | None:
-    """What the child has said, up to a line's end or its own; None when the time is over, or nobody waits."""
-    told = b""
-    while not told.endswith(b"\n"):
+def _read_answer(out: int, end: float) -> bytes | None:
+    """Return the child's output up to a line end or its exit, or None after the time limit or if nobody is waiting."""
+    answer = b""
+    while not answer.endswith(b"\n"):
         ready, _, _ = select.select([out, 0], [], [], max(0.0, end - time.monotonic()))
         if out in ready:
             part = os.read(out, LINE_MAX)
             if not part:
-                return told
-            told += part
+                return answer
+            answer += part
         elif 0 not in ready or not os.read(0, LINE_MAX):
             return None
-    return told
+    return answer
 
 
 def main() -> int:
-    """One request, one answer."""
-    if len(sys.argv) != 2:  # noqa: PLR2004 - the program and its one argument
+    """Read one request and write its answer."""
+    if len(sys.argv) != 2:  # noqa: PLR2004 - the program and its argument
         return 2
     asked = json.loads(sys.stdin.buffer.readline(LINE_MAX))
-    sys.stdout.write(json.dumps(guarded(sys.argv[1], asked)) + "\n")
+    sys.stdout.write(json.dumps(ask_in_child(sys.argv[1], asked)) + "\n")
     return 0
 
 

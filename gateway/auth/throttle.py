@@ -1,16 +1,16 @@
-"""How often somebody may try: the limits on failed sign-ins, and the wrapper that holds a provider to them.
+"""Limits on failed sign-ins, and the wrapper that applies them to a provider.
 
-Owns: which counts a try belongs to, and what each allows. Refuses to know how a name is proved, and how counts are kept
-(`state.store.tries`).
+Owns which counters an attempt belongs to, and their limits. Does not know how a name is proved, or how counters are
+stored (`state.store.tries`).
 
-    a stranger's address      all names together: against one guess at each of many names
-    a name, from one place    against many guesses at one name
-    a name, from anywhere     against many guesses at one name from many places
+    an address, all names        protects against one guess at each of many names
+    a name, from one place       protects against many guesses at one name
+    a name, from any new place   protects against many guesses at one name from many places
 
-A person must not be kept out by others who fail at their name. One address cannot fail often enough to shut the name
-for anywhere else: it is shut itself first. Many together can; but not for an address from which that person has signed
-in before, whose tries do not count under `anywhere`. And whoever shares their address cannot shut it for a browser from
-which they have signed in before: it shows a cookie, and is a place of its own.
+Failures by others must not lock a user out. One address cannot block a name for other places, because it is blocked
+first. Many addresses together can, but not for an address from which the user has signed in before: its attempts do not
+count under `any new place`. And others behind the user's address cannot block a browser in which the user has signed in
+before: it has a cookie, and is a place of its own.
 """
 
 import asyncio
@@ -32,21 +32,21 @@ from state.records.models import Standing
 from state.store import keys
 from state.store.tries import Begun, Limit, Tries, Wait
 
-WRONG: Final = "The name or the password is not right."
-"""The one answer to every failure, whoever is meant and whatever it was."""
+WRONG: Final = "The name or the password is incorrect."
+"""The message for every failure, for any name and any cause."""
 
 TYPED_MAX: Final = 256
-"""Longest name that is looked at, in characters; more is refused and goes nowhere (CVE-2026-54338)."""
+"""Maximum length of a name, in characters. Longer ones are rejected and not processed (CVE-2026-54338)."""
 PASSWORD_MAX: Final = 1024
-"""Of a password."""
+"""Maximum length of a password, in characters."""
 FLOOR: Final = 1.0
-"""Seconds that a failure takes at least: a name that is not known fails sooner than one that is."""
+"""Minimum duration of a failure, in seconds: without it an unknown name would fail faster than a known one."""
 KEEP: Final = 90 * 24 * 3600.0
-"""Seconds for which a place is familiar after the last sign-in from it."""
+"""Seconds for which a place stays familiar after the last sign-in from it."""
 
 
-class Limits:
-    """The limits, as configured. Over a day one place gets some 150 guesses at a name, all together 750."""
+class ThrottleLimits:
+    """The configured limits. In a day one place gets about 150 guesses at a name, and all places together 750."""
 
     def __init__(self, config: ThrottleConfig) -> None:
         self.place = Limit(free=config.tries, leak=600, most=900)
@@ -54,14 +54,14 @@ class Limits:
         self.address = Limit(free=config.tries_per_address, leak=60, most=300)
 
 
-class Throttled:
-    """A provider with a name and a password, whose failures are counted (`gateway.auth.proof.Proof`)."""
+class ThrottledProof:
+    """A provider with a name and a password whose failures are counted (`gateway.auth.proof.Proof`)."""
 
     def __init__(
         self,
         proof: Proof,
         tries: Tries,
-        limits: Limits,
+        limits: ThrottleLimits,
         jar: CookieJar,
         *,
         floor: float = FLOOR,
@@ -78,19 +78,19 @@ class Throttled:
 
     @property
     def shown(self) -> Provider:
-        """The provider's own."""
+        """How the sign-in page shows the provider."""
         return self._proof.shown
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
-        """As the provider's. Raises TooOftenError, before it is asked, and UnansweredError."""
+        """Prove the user with the provider. Raises TooOftenError before it is asked, RefusedError, UnansweredError."""
         begun_at = self._clock()
         name, password = fields.get("name", ""), fields.get("password", "")
         if len(name) > TYPED_MAX or len(password) > PASSWORD_MAX:
-            raise RefusedError(f"A name has at most {TYPED_MAX} characters, and a password {PASSWORD_MAX}.")
+            raise RefusedError(f"A name has at most {TYPED_MAX} characters, and a password at most {PASSWORD_MAX}.")
         state = request.scope["state"]
         ticket = self._jar.ticket([value for name, value in request.scope["headers"] if name == b"cookie"])
-        counted = Counted(self._tries, self._limits, name=name, address=state["address"], ticket=ticket)
-        await counted.begin(begun_at)
+        attempt = CountedAttempt(self._tries, self._limits, name=name, address=state["address"], ticket=ticket)
+        await attempt.begin(begun_at)
         try:
             proven = await self._proof.prove({**fields, "name": _plain(name)}, request)
         except RefusedError:
@@ -98,27 +98,27 @@ class Throttled:
             raise
         except UnansweredError as error:
             if error.untried:
-                await counted.take_back()
+                await attempt.take_back()
             raise
-        ticket = await counted.succeeded(self._clock())
+        ticket = await attempt.succeeded(self._clock())
         state.setdefault(COOKIES, []).append(self._jar.set(ticket, lifetime=int(KEEP)))
         return proven
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:
-        """See `gateway.auth.proof.Asked`: the provider's word, which no stranger asks for."""
+        """See `gateway.auth.proof.Asked`. Not throttled: only the hub asks."""
         if not isinstance(self._proof, Asked):
             return as_before(standing), standing.sealed
         return await self._proof.again(standing)
 
     async def forget(self, standing: Standing) -> None:
-        """See `gateway.auth.proof.Asked`: nothing was kept but a name."""
+        """See `gateway.auth.proof.Asked`. Only a name was kept, so there is nothing to do."""
 
 
-class Counted:
-    """One try."""
+class CountedAttempt:
+    """One attempt to sign in."""
 
-    def __init__(self, tries: Tries, limits: Limits, *, name: str, address: str, ticket: str) -> None:
-        """`name` as it was typed; `ticket`: the browser's cookie, `""`: it has none."""
+    def __init__(self, tries: Tries, limits: ThrottleLimits, *, name: str, address: str, ticket: str) -> None:
+        """`name`: as it was typed. `ticket`: the browser's cookie, or `""`."""
         self._tries = tries
         self._limits = limits
         self._name = digest(normal(name))
@@ -131,7 +131,7 @@ class Counted:
         self._begun: dict[str, Begun] = {}
 
     async def begin(self, now: float) -> None:
-        """Count it. Raises TooOftenError when it may not go on."""
+        """Count the attempt. Raises TooOftenError if a counter blocks it."""
         places = [place for place in (self._place, self._browser) if place]
         familiar = await self._tries.familiar(self._name, places, now=now)
         self._known = self._browser in familiar
@@ -143,7 +143,7 @@ class Counted:
             self._begun[next(iter(limits))] = begun
 
     def _counts(self, *, address_known: bool) -> list[dict[str, Limit]]:
-        """What this try counts under, one tag after the other."""
+        """Return the counters of this attempt with their limits, one dict per hash tag."""
         if self._known:
             return [{keys.tries_at(self._name, self._browser): self._limits.place}]
         at_name = {keys.tries_at(self._name, self._place): self._limits.place}
@@ -152,15 +152,15 @@ class Counted:
         return [{self._address: self._limits.address}, at_name]
 
     async def take_back(self) -> None:
-        """It was no failure."""
+        """Undo the counting: the attempt was not a failure."""
         for begun in self._begun.values():
             await self._tries.take_back(begun)
 
     async def succeeded(self, now: float) -> str:
-        """Forget the name's failures; the ticket by which this browser is known from now on.
+        """Clear the failures under the name and return the ticket that identifies this browser from now on.
 
-        The address's stay: a stranger with an account could wipe out theirs. A ticket that the name has not signed in
-        with is not taken over: somebody may have put it there.
+        The failures of the address stay, because an attacker with an account could clear them. A ticket that this name
+        has not used before is replaced, because someone else may have planted it.
         """
         if self._address in self._begun:
             await self._tries.take_back(self._begun[self._address])
@@ -172,15 +172,14 @@ class Counted:
 
 
 def browser(ticket: str) -> str:
-    """What stands for a browser in the store: no address has the same."""
+    """Return the digest of a browser's ticket for the store; no address has the same one."""
     return digest(f"browser {ticket}")
 
 
 def _plain(typed: str) -> str:
-    """The name that the provider is asked for. Raises RefusedError for one that nobody can have here.
+    """Return the name for the provider, in the hub's normal form. Raises RefusedError for an invalid name.
 
-    It is the hub's own normal form: a directory takes no notice of invisible characters (RFC 4518 section 2.2), and
-    would know one name in any number of spellings.
+    A directory ignores invisible characters (RFC 4518 section 2.2) and would accept any number of spellings of a name.
     """
     try:
         return user_name(typed)
@@ -189,10 +188,10 @@ def _plain(typed: str) -> str:
 
 
 def normal(typed: str) -> str:
-    """One form for all ways to type a name, so that each is not a count of its own."""
+    """Return one form for all spellings of a name, so that they share a counter."""
     return unicodedata.normalize("NFKC", typed).strip().casefold()
 
 
 def digest(text: str) -> str:
-    """What stands for a name or an address in the store."""
+    """Return the digest of a name or an address for the store."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,4 @@
-"""So many at a time, and so many who wait: a bound on what a crowd at the sign-in page can make one worker do.
-
-Owns: the queue. Refuses to know what for.
-"""
+"""Limits how many sign-ins a worker handles at the same time, and how many wait."""
 
 import asyncio
 
@@ -9,17 +6,17 @@ from portal.site.sign_in import UnansweredError
 
 
 class Turns:
-    """`async with turns:` waits for one. Raises UnansweredError when too many wait already."""
+    """`async with turns:` waits for a turn. Raises UnansweredError if too many are waiting already."""
 
     def __init__(self, at_once: int, most: int) -> None:
-        """`most`: those whose turn it is, and those who wait, together."""
+        """`most`: the maximum of those that have a turn and those that wait, together."""
         self._turns = asyncio.Semaphore(at_once)
         self._most = most
         self._here = 0
 
     async def __aenter__(self) -> None:
         if self._here >= self._most:
-            raise UnansweredError("Very many people are signing in just now. Try again in a moment.", untried=True)
+            raise UnansweredError("Too many users are signing in right now. Try again in a moment.", untried=True)
         self._here += 1
         try:
             await self._turns.acquire()

@@ -72,7 +72,7 @@ def test_a_person_signs_in_with_the_keyboard_alone_on_a_small_screen(hub, page):
     page.keyboard.type("wrong horse")
     page.keyboard.press("Enter")
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("The name or the password is not right.")
+    expect(alert).to_contain_text("The name or the password is incorrect.")
     expect(name).to_have_value("alice")
     expect(password).to_have_value("")
     expect(password).to_be_focused()

@@ -1,4 +1,4 @@
-"""What `towpath check` says of the ways to sign in, and PAM where the hub is not root."""
+"""What `towpath check` reports about sign-in providers, and PAM if the hub does not run as root."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.conftest import free_port
 from tests.gateway.test_pam import PLAIN, Machine
 from tests.ldap_server import HUB_DN, HUB_PASSWORD, PEOPLE, Slapd
 
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="makes accounts: needs root")
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="creating accounts needs root")
 
 
 def rows(kind, table):
@@ -36,7 +36,7 @@ def slapd(tmp_path_factory):
     shutil.rmtree(server.folder)
 
 
-def test_every_server_of_a_directory_is_asked(slapd):
+def test_every_server_of_a_directory_is_checked(slapd):
     config = LdapConfig(
         servers=(slapd.ldaps, slapd.ldap, f"ldaps://127.0.0.1:{free_port()}"),
         ca_file=str(slapd.ca),
@@ -49,28 +49,28 @@ def test_every_server_of_a_directory_is_asked(slapd):
     assert second.startswith("ok")
     assert third.startswith("FAIL")
     assert "cannot be reached" in third
-    for wrong, words in (
+    for wrong, message in (
         ({"bind_password": "wrong"}, "hub's own name and password"),
-        ({"ca_file": ""}, "not to be trusted"),
+        ({"ca_file": ""}, "is not trusted"),
         ({"user_filter": "(uid={name})(x"}, ""),
         ({"user_base": "ou=nowhere,dc=example,dc=edu"}, "there is no entry ou=nowhere"),
         ({"groups": "search", "group_base": "ou=nobody,dc=example,dc=edu"}, "there is no entry ou=nobody"),
     ):
-        told = rows("ldap", replace(config, servers=(slapd.ldaps,), **wrong))
-        assert told[0].startswith("FAIL")
-        assert words in told[0]
+        found = rows("ldap", replace(config, servers=(slapd.ldaps,), **wrong))
+        assert found[0].startswith("FAIL")
+        assert message in found[0]
 
 
-@pytest.mark.parametrize(("tls", "words"), [("unverified", "WITHOUT CHECKING WHO IT IS"), ("none", "WITHOUT TLS")])
-def test_passwords_that_others_could_read_are_shouted_about(slapd, tls, words):
+@pytest.mark.parametrize(("tls", "message"), [("unverified", "WITHOUT CHECKING WHO IT IS"), ("none", "WITHOUT TLS")])
+def test_tls_settings_that_expose_passwords_are_warned_about(slapd, tls, message):
     config = LdapConfig(servers=(slapd.ldap,), tls=tls, bind_dn=HUB_DN, bind_password=HUB_PASSWORD, user_base=PEOPLE)
     warning, answer = rows("ldap", config)
     assert warning.startswith("WARN")
-    assert words in warning
+    assert message in warning
     assert answer.startswith("ok")
 
 
-def test_a_service_of_pam_that_is_not_there_is_a_failure():
+def test_a_missing_pam_service_is_a_failure():
     (row,) = rows("pam", PamConfig(service="towpath-no-such-service"))
     assert row.startswith("FAIL")
     assert "/etc/pam.d/towpath-no-such-service" in row
@@ -88,22 +88,22 @@ def machine():
 
 
 def ask(argv, account, name, password):
-    """What the helper says when this account starts it."""
+    """Run the helper as this account and return its answer."""
     process = subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=account, group=account, cwd="/"
     )
     asked = {"name": name, "password": password, "address": "", "seconds": 20}
     process.stdin.write(json.dumps(asked).encode() + b"\n")
     process.stdin.flush()
-    told = process.stdout.read()
+    answer = process.stdout.read()
     process.communicate()
-    return json.loads(told or "null")
+    return json.loads(answer or "null")
 
 
 @ROOT
-def test_by_sudo_a_hub_without_root_signs_everybody_in_and_may_run_nothing_else(machine):
+def test_with_sudo_a_hub_without_root_can_check_passwords_and_run_nothing_else(machine):
     argv = command(PamConfig(service=machine.plain, sudo=True))
-    rule = Path(f"/etc/sudoers.d/{machine.word}")
+    rule = Path(f"/etc/sudoers.d/{machine.prefix}")
     rule.write_text(
         f"Defaults:{machine.hub} env_reset, !requiretty, !use_pty, !pam_session\n"
         f"{machine.hub} ALL = (root) NOPASSWD: {' '.join(argv[3:])}\n"
@@ -117,8 +117,8 @@ def test_by_sudo_a_hub_without_root_signs_everybody_in_and_may_run_nothing_else(
 
 
 @ROOT
-def test_without_root_pam_knows_no_password_but_ones_own(machine, tmp_path_factory):
-    folder = Path("/tmp") / machine.word
+def test_without_root_pam_checks_only_the_own_password(machine, tmp_path_factory):
+    folder = Path("/tmp") / machine.prefix
     folder.mkdir(mode=0o755)
     try:
         helper = shutil.copy(pam_helper.__file__, folder)

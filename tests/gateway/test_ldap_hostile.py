@@ -1,4 +1,4 @@
-"""Directory servers, and people between them and the hub, that mean harm or are broken."""
+"""Hostile and broken directory servers, and attackers between them and the hub."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ ALICE = "uid=alice,ou=people,dc=example"
 
 
 class Fake:
-    """A server that does as it is told. `binds` are the names and passwords that it was shown."""
+    """A server with configurable behaviour. `binds` are the names and passwords that it received."""
 
     def __init__(self, folder):
         certificate(folder, "server", signer=certificate(folder, "authority"))
@@ -89,7 +89,7 @@ def fake(tmp_path):
 
 
 def ask(fake, *, name="alice", password="secret-4711", by_start_tls=False, **config):
-    """What a sign-in says with this server."""
+    """Sign in with this server and return the result."""
 
     async def main():
         server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, ssl=None if by_start_tls else fake.tls)
@@ -116,27 +116,27 @@ def refused(fake, **more):
 
 
 @pytest.mark.parametrize("by_start_tls", [False, True])
-def test_the_fake_lets_people_in_when_it_means_no_harm(fake, by_start_tls):
+def test_the_fake_accepts_a_sign_in_by_default(fake, by_start_tls):
     assert ask(fake, by_start_tls=by_start_tls).name == "alice"
     assert fake.binds == [(ALICE, "secret-4711")]
 
 
-def test_what_is_slipped_in_before_tls_is_taken_for_nothing(fake):
+def test_data_injected_before_tls_is_not_used(fake):
     session = LDAPServer()
     session.receive(b"0\x0c\x02\x01\x02`\x07\x02\x01\x03\x04\x00\x80\x00")
     session.bind_response(2)
-    fake.after_start_tls = session.data_to_send()  # a yes to the bind that comes next
+    fake.after_start_tls = session.data_to_send()  # a success for the next bind
     refused(fake, by_start_tls=True)
     assert not fake.binds
 
 
-def test_a_server_that_refuses_tls_sees_no_password(fake):
+def test_a_server_that_refuses_tls_gets_no_password(fake):
     fake.start_tls = LDAPResultCode.PROTOCOL_ERROR
     assert "refuses TLS" in refused(fake, by_start_tls=True)
     assert not fake.binds
 
 
-def test_a_server_without_tls_sees_no_password(fake):
+def test_a_server_without_tls_gets_no_password(fake):
     fake.tls = None
     refused(fake)
     assert not fake.binds
@@ -157,42 +157,42 @@ def test_a_referral_is_not_followed(fake):
         b"\x30\x84\xff\xff\xff\xff",
         b"\x30\x80\x00\x00",
         b"\x30\x05\x02\x01\x01\x61\x7f",
-        b"\x30\x0c\x02\x01\x63\x61\x07\x0a\x01\x00\x04\x00\x04\x00",  # answers another question
+        b"\x30\x0c\x02\x01\x63\x61\x07\x0a\x01\x00\x04\x00\x04\x00",  # a response to another request
         b"\x30" * 4096,
         b"\xa0\x80" * 2000,
         b"\x00",
         b"",
     ],
 )
-def test_what_is_no_ldap_is_an_outage(fake, raw):
+def test_data_that_is_not_ldap_counts_as_an_outage(fake, raw):
     fake.raw = raw
     refused(fake)
 
 
-def test_an_answer_without_end_is_cut(fake):
+def test_the_size_of_a_response_is_limited(fake):
     fake.entries = [(ALICE, {"uid": ["x" * 1_000_000]})] * 6
     assert str(BYTES_MAX) in refused(fake)
 
 
-def test_a_server_that_hangs_costs_its_time_and_no_more(fake):
+def test_a_server_that_hangs_is_given_up_after_the_time_limit(fake):
     fake.hang = True
     assert "took too long" in refused(fake, timeout=0.3)
 
 
-def test_more_entries_than_were_asked_for_are_nobody(fake):
+def test_more_entries_than_requested_are_rejected(fake):
     fake.entries = [(ALICE, {"uid": ["alice"]}), ("uid=root,dc=example", {"uid": ["root"]})]
     assert ask(fake) is None
     assert not fake.binds
 
 
-def test_an_entry_without_a_name_is_never_put_to_the_server(fake):
-    # A bind with an empty name is a bind as nobody, to which servers say yes.
+def test_an_entry_without_a_name_is_never_bound(fake):
+    # A bind with an empty name is anonymous, and servers accept it.
     fake.entries = [("", {"uid": ["alice"]})]
     assert ask(fake) is None
     assert not fake.binds
 
 
-def test_groups_without_end_are_bounded(fake):
+def test_a_loop_of_groups_ends(fake):
     fake.entries = [(f"cn=g{at},dc=example", {"cn": [f"g{at}"], "uid": ["alice"]}) for at in range(2)]
     fake.entries = fake.entries[:1]
     found = ask(fake, groups="search")
@@ -211,7 +211,7 @@ def test_groups_without_end_are_bounded(fake):
         (LDAPResultCode.SASL_BIND_IN_PROGRESS, UnreachableError),
     ],
 )
-def test_only_success_is_a_yes(fake, code, verdict):
+def test_only_the_code_success_is_accepted(fake, code, verdict):
     fake.bind = code
     if verdict is None:
         assert ask(fake) is None
@@ -219,8 +219,8 @@ def test_only_success_is_a_yes(fake, code, verdict):
         refused(fake)
 
 
-def test_a_name_with_a_domain_and_the_entry_that_is_found_are_one_persons(fake):
-    """Whoever may write their own principal name takes alice's account name there, with a password of their own."""
+def test_a_principal_name_must_belong_to_the_entry_that_is_found(fake):
+    """A user who may change their own principal name sets it to alice's account name, with their own password."""
     by_principal = {"user_dn": "{name}@ad.example", "name_attribute": "uid", "groups": "none"}
     fake.passwords = {"alice@ad.example": "mallory's", ALICE: "alice's"}
     assert ask(fake, password="mallory's", **by_principal) is None
@@ -231,6 +231,6 @@ def test_a_name_with_a_domain_and_the_entry_that_is_found_are_one_persons(fake):
 
 
 @pytest.mark.parametrize(("dn", "password"), [(ALICE, ""), ("", "secret-4711"), ("", "")])
-def test_a_name_without_a_password_is_put_to_no_server_whoever_asks(dn, password):
-    """A server says yes to it (RFC 4513 section 5.1.2). There is no line here that anything could be sent on."""
+def test_a_bind_without_a_name_or_password_is_never_sent(dn, password):
+    """Servers accept it (RFC 4513 section 5.1.2). There is no connection here on which anything could be sent."""
     assert asyncio.run(Connection(None, None, LDAPClient()).bind(dn, password)) is False

@@ -1,4 +1,4 @@
-"""Distinguished names and filters: no value can become more than a value, whatever is in it."""
+"""Distinguished names and filters: a value can never become syntax."""
 
 import pytest
 from hypothesis import given
@@ -44,7 +44,7 @@ def test_a_value_in_a_name_stays_one_value(value):
         ("cn=a,ou=groups,dc=example", "", False),
     ],
 )
-def test_what_lies_under_a_base_is_what_its_name_says(name, base, below):
+def test_under_compares_the_parts_of_names(name, base, below):
     assert under(name, base) is below
 
 
@@ -60,12 +60,12 @@ def test_a_value_in_a_filter_stays_one_value(value, template):
     made = filled(parsed(template), {"name": value})
     plain = filled(parsed(template), {"name": "v"})
     assert shape(made) == shape(plain)
-    # What it says in text is read as the same again.
+    # The text form is parsed to the same filter.
     assert LDAPFilter.from_string(str(made)) == made
 
 
 def shape(found):
-    """A filter without its values."""
+    """Return a filter without its values."""
     if hasattr(found, "filters"):
         return type(found), [shape(each) for each in found.filters]
     if hasattr(found, "filter"):
@@ -73,7 +73,7 @@ def shape(found):
     return type(found), found.attribute
 
 
-def test_placeholders_are_filled_all_at_once_and_in_values_alone():
+def test_placeholders_are_replaced_at_once_and_only_in_values():
     template = parsed("(&(a={dn})(b={name})(c={dn}{name}))")
     made = filled(template, {"dn": "{name}", "name": "{dn}"})
     assert made == FilterAnd(
@@ -91,12 +91,12 @@ def test_placeholders_are_filled_all_at_once_and_in_values_alone():
 
 
 @pytest.mark.parametrize("text", ["", "(uid={name}", "(uid={name}))", "(&)x", "()", "(a={name})(b=c)"])
-def test_what_is_no_filter_is_said_at_once(text):
+def test_an_invalid_filter_is_rejected(text):
     with pytest.raises(ValueError):
         parsed(text)
 
 
-def test_a_group_has_one_name_or_none():
+def test_a_group_without_exactly_one_valid_name_is_left_out():
     groups = [
         Entry("cn=a", {"cn": ["Staff "]}),
         Entry("cn=b", {"cn": ["one", "two"]}),
@@ -108,7 +108,7 @@ def test_a_group_has_one_name_or_none():
 
 
 @given(st.binary(max_size=300))
-def test_whatever_a_server_sends_is_ldap_or_an_outage(data):
+def test_any_data_from_a_server_is_valid_ldap_or_an_error(data):
     session = client.sansldap.LDAPClient()
     session.search_request("dc=x", filter=parsed("(a=b)"))
     try:

@@ -80,7 +80,7 @@ def test_a_wrong_password_keeps_the_name_and_never_the_password(hub, machine):
         answer = post(hub, name, "wrong " + SECRET)
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers
-        assert "The name or the password is not right." in answer.text
+        assert "The name or the password is incorrect." in answer.text
         assert SECRET not in answer.text
         assert "<script>" not in answer.text
     assert f'value="{machine.alice}"' in post(hub, machine.alice, "wrong").text

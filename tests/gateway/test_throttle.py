@@ -1,4 +1,4 @@
-"""How often somebody may try, on a real store with a clock of the test's own: what strangers can and cannot do."""
+"""Limits on failed sign-ins, on a real store with a test clock: what attackers can and cannot do."""
 
 import asyncio
 from ipaddress import ip_network
@@ -9,7 +9,7 @@ import pytest
 from gateway.auth.address import stranger
 from gateway.auth.cookies import KNOWN_NAME, CookieJar
 from gateway.auth.proof import Proven
-from gateway.auth.throttle import FLOOR, PASSWORD_MAX, TYPED_MAX, WRONG, Limits, Throttled
+from gateway.auth.throttle import FLOOR, PASSWORD_MAX, TYPED_MAX, WRONG, ThrottledProof, ThrottleLimits
 from gateway.door.client_address import client_address
 from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
 from state.config.tables import ThrottleConfig
@@ -28,7 +28,7 @@ def request_of(address, *cookies):
 
 
 class Directory:
-    """Alice's password, which nobody else knows; whoever is asked for is noted."""
+    """A provider that knows alice's password and records the names that it was asked for."""
 
     shown = Provider(name="directory", title="Directory", form="password")
 
@@ -50,17 +50,16 @@ class Bench:
         self.now = 1_800_000_000.0
         self.slept = []
         self.directory = Directory()
-        self.proof = Throttled(
-            self.directory, store.tries, Limits(ThrottleConfig()), JAR, clock=lambda: self.now, sleep=self.sleep
-        )
+        limits = ThrottleLimits(ThrottleConfig())
+        self.proof = ThrottledProof(self.directory, store.tries, limits, JAR, clock=lambda: self.now, sleep=self.sleep)
 
     async def sleep(self, seconds):
         self.slept.append(seconds)
 
     async def attempt(self, address, password="wrong", name="alice", jar=None):
-        """How long to wait before a try is looked at; 0: it was, and failed; None: it let somebody in.
+        """Try to sign in. Returns the seconds to wait if throttled, 0 after a failure, None after a success.
 
-        `jar`: the browser's cookies, a list, which get what it is given.
+        `jar`: the browser's cookies, a list that is updated.
         """
         request = request_of(address, *(jar or ()))
         try:
@@ -75,7 +74,7 @@ class Bench:
         return None
 
     async def hammer(self, addresses, seconds, *, name="alice", every=10.0):
-        """Try from each address whenever it may, for so long; how many tries were looked at."""
+        """Try from each address whenever it is not throttled, for `seconds`; return how many attempts were checked."""
         free = dict.fromkeys(addresses, self.now)
         end, looked = self.now + seconds, 0
         while self.now < end:
@@ -106,11 +105,11 @@ def on_bench(store_url):
     return on
 
 
-def test_one_stranger_gets_few_guesses_a_day_and_keeps_nobody_out(on_bench):
+def test_one_attacker_gets_few_guesses_a_day_and_locks_nobody_out(on_bench):
     async def body(bench):
         for _ in range(6):
             guesses = await bench.hammer([MALLORY], DAY / 12, every=120.0)
-            assert await bench.attempt(ELSEWHERE) == 0  # from a place where nobody has signed in yet
+            assert await bench.attempt(ELSEWHERE) == 0  # from a new place
             assert guesses < 30
         assert await bench.attempt(MALLORY, "right") > 0
         assert await bench.attempt(HOME, "right") is None
@@ -118,7 +117,7 @@ def test_one_stranger_gets_few_guesses_a_day_and_keeps_nobody_out(on_bench):
     on_bench(body)
 
 
-def test_many_strangers_keep_nobody_out_where_they_have_signed_in_before(on_bench):
+def test_many_attackers_do_not_lock_a_user_out_at_a_familiar_address(on_bench):
     async def body(bench):
         assert await bench.attempt(HOME, "right") is None
         guesses = await bench.hammer([f"198.51.100.{at}" for at in range(20)], 1800, every=60.0)
@@ -127,12 +126,12 @@ def test_many_strangers_keep_nobody_out_where_they_have_signed_in_before(on_benc
         assert await bench.attempt(HOME) == 0
         assert await bench.attempt(HOME, "right") is None
         bench.now += 120
-        assert await bench.attempt(ELSEWHERE, "right") is None  # and elsewhere for two minutes at most
+        assert await bench.attempt(ELSEWHERE, "right") is None  # elsewhere for at most two minutes
 
     on_bench(body)
 
 
-def test_neighbours_behind_the_same_address_do_not_keep_out_a_browser_that_is_known(on_bench):
+def test_failures_behind_the_same_address_do_not_block_a_known_browser(on_bench):
     async def body(bench):
         browser = []
         assert await bench.attempt(HOME, "right", jar=browser) is None
@@ -145,7 +144,7 @@ def test_neighbours_behind_the_same_address_do_not_keep_out_a_browser_that_is_kn
         assert await bench.attempt(HOME, "right") > 0
         assert await bench.attempt(HOME, jar=browser) == 0
         assert await bench.attempt(HOME, "right", jar=browser) is None
-        # Wherever it is carried.
+        # Also from another address.
         await bench.hammer([f"198.51.100.{at}" for at in range(20)], 900, every=60.0)
         assert await bench.attempt(ELSEWHERE, "right") > 0
         assert await bench.attempt(ELSEWHERE, "right", jar=browser) is None
@@ -153,20 +152,20 @@ def test_neighbours_behind_the_same_address_do_not_keep_out_a_browser_that_is_kn
     on_bench(body)
 
 
-def test_a_known_browser_has_a_count_of_its_own(on_bench):
+def test_a_known_browser_has_its_own_counter(on_bench):
     async def body(bench):
         browser = []
         await bench.attempt(HOME, "right", jar=browser)
         looked = [await bench.attempt(MALLORY, jar=browser) for _ in range(20)]
         assert looked.count(0) == ThrottleConfig().tries + 1
-        # At other names it is a stranger.
+        # For other names it is not known.
         looked = [await bench.attempt(MALLORY, name="bob", jar=browser) for _ in range(20)]
         assert looked.count(0) == ThrottleConfig().tries + 1
 
     on_bench(body)
 
 
-def test_a_cookie_that_somebody_has_put_there_is_never_known(on_bench):
+def test_a_planted_cookie_never_becomes_known(on_bench):
     async def body(bench):
         planted = ["__Host-towpath-known=mallorys"]
         browser = list(planted)
@@ -175,7 +174,7 @@ def test_a_cookie_that_somebody_has_put_there_is_never_known(on_bench):
         for _ in range(6):
             assert await bench.attempt(MALLORY, jar=list(planted)) == 0
         assert await bench.attempt(MALLORY, jar=list(planted)) > 0
-        assert await bench.attempt(MALLORY) > 0  # it is the same count: the address's
+        assert await bench.attempt(MALLORY) > 0  # the same counter: that of the address
         kept = list(browser)
         assert await bench.attempt(HOME, "right", jar=browser) is None
         assert browser == kept
@@ -183,7 +182,7 @@ def test_a_cookie_that_somebody_has_put_there_is_never_known(on_bench):
     on_bench(body)
 
 
-def test_one_stranger_at_many_names_is_slowed_down(on_bench):
+def test_one_attacker_with_many_names_is_throttled(on_bench):
     async def body(bench):
         looked = 0
         for at in range(500):
@@ -194,7 +193,7 @@ def test_one_stranger_at_many_names_is_slowed_down(on_bench):
     on_bench(body)
 
 
-def test_a_stranger_with_an_account_wipes_out_nothing_by_signing_in(on_bench):
+def test_signing_in_does_not_clear_the_failures_of_the_address(on_bench):
     async def body(bench):
         looked = 0
         for at in range(200):
@@ -205,7 +204,7 @@ def test_a_stranger_with_an_account_wipes_out_nothing_by_signing_in(on_bench):
     on_bench(body)
 
 
-def test_success_forgets_what_a_person_got_wrong(on_bench):
+def test_signing_in_clears_the_failures_under_the_name(on_bench):
     async def body(bench):
         for _ in range(20):
             for _ in range(4):
@@ -220,7 +219,7 @@ def test_success_forgets_what_a_person_got_wrong(on_bench):
     "name",
     ["alice", "ALICE", " Alice ", "ａｌｉｃｅ", "aLiCe\n"],  # noqa: RUF001 - full-width letters
 )
-def test_every_spelling_of_a_name_is_one_count_and_is_asked_for_as_one(on_bench, name):
+def test_all_spellings_of_a_name_share_a_counter_and_are_normalised(on_bench, name):
     async def body(bench):
         looked = 0
         for _ in range(3):
@@ -236,7 +235,7 @@ def test_every_spelling_of_a_name_is_one_count_and_is_asked_for_as_one(on_bench,
 @pytest.mark.parametrize(
     "name", ["al\u00adice", "al\u200bice", "alice\0", "*", "a(b)", "alice,dc=x", "../alice", "", "ä"]
 )
-def test_a_name_that_nobody_can_have_is_refused_in_the_same_words_and_asks_nobody(on_bench, name):
+def test_an_invalid_name_is_rejected_with_the_same_message_and_without_asking_the_provider(on_bench, name):
     async def body(bench):
         assert await bench.attempt(HOME, name=name) == 0
         assert bench.slept == [FLOOR]
@@ -245,7 +244,7 @@ def test_a_name_that_nobody_can_have_is_refused_in_the_same_words_and_asks_nobod
     on_bench(body)
 
 
-def test_a_failure_takes_the_same_time_whoever_is_meant(on_bench):
+def test_a_failure_takes_the_same_time_for_every_name(on_bench):
     async def body(bench):
         for name in ("alice", "nobody"):
             await bench.attempt(HOME, name=name)
@@ -254,7 +253,7 @@ def test_a_failure_takes_the_same_time_whoever_is_meant(on_bench):
     on_bench(body)
 
 
-def test_hundreds_at_once_are_looked_at_no_more_often(on_bench):
+def test_concurrent_attempts_are_all_counted(on_bench):
     async def body(bench):
         told = await asyncio.gather(*[bench.attempt(MALLORY) for _ in range(300)])
         assert told.count(0) == ThrottleConfig().tries + 1
@@ -262,7 +261,7 @@ def test_hundreds_at_once_are_looked_at_no_more_often(on_bench):
     on_bench(body)
 
 
-def test_an_outage_counts_for_nobody_unless_a_password_may_have_been_judged(on_bench):
+def test_an_outage_counts_as_a_failure_only_if_the_password_was_sent(on_bench):
     async def body(bench):
         request = request_of(HOME)
         for untried, times in ((True, 40), (False, ThrottleConfig().tries + 1)):
@@ -294,7 +293,7 @@ PROXIES = (ip_network("10.0.0.0/8"), ip_network("127.0.0.1"))
     ("peer", "fields", "address"),
     [
         ("192.0.2.1", [], "192.0.2.1"),
-        ("192.0.2.1", ["198.51.100.1"], "192.0.2.1"),  # nobody's word
+        ("192.0.2.1", ["198.51.100.1"], "192.0.2.1"),  # not a trusted proxy
         ("127.0.0.1", [], "127.0.0.1"),
         ("127.0.0.1", ["198.51.100.1"], "198.51.100.1"),
         ("127.0.0.1", ["203.0.113.9, 198.51.100.1"], "198.51.100.1"),  # the first was sent by the client
@@ -308,7 +307,7 @@ PROXIES = (ip_network("10.0.0.0/8"), ip_network("127.0.0.1"))
         ("::ffff:127.0.0.1", ["198.51.100.1"], "198.51.100.1"),
     ],
 )
-def test_the_address_is_the_last_that_a_trusted_proxy_vouches_for(peer, fields, address):
+def test_the_address_is_the_last_one_that_no_trusted_proxy_has(peer, fields, address):
     headers = [(b"host", b"hub"), *((b"x-forwarded-for", field.encode()) for field in fields)]
     assert client_address(peer, headers, PROXIES) == address
 
@@ -324,5 +323,5 @@ def test_the_address_is_the_last_that_a_trusted_proxy_vouches_for(peer, fields, 
         ("", ""),
     ],
 )
-def test_an_ipv6_address_counts_with_its_neighbours(address, counted):
+def test_ipv6_addresses_of_one_network_share_a_counter(address, counted):
     assert stranger(address) == counted

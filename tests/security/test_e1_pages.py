@@ -1,4 +1,4 @@
-"""Flaws that hubs had in their pages and sign-in: each named by its id (docs/security.md has the table)."""
+"""Known flaws of other hubs in pages and sessions, each test named after the flaw (table: docs/security.md)."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from security.people import routes, status
+from security.security_hub import routes, status
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -56,7 +56,7 @@ NEXT = (
 
 
 def stays(location, origin):
-    """Whether a browser (WHATWG URL: backslashes are slashes, control characters go) would stay on the hub."""
+    """Return whether a browser would stay on the hub (WHATWG URL: backslash is slash, control characters vanish)."""
     seen = re.sub(r"[\x00-\x20]", "", location).replace("\\", "/")
     return seen.startswith("/") and not seen.startswith("//") and "\r" not in location and "\n" not in location
 
@@ -64,7 +64,7 @@ def stays(location, origin):
 @pytest.mark.parametrize("raw", NEXT)
 def test_cve_2019_10255_cve_2026_33709_ghsa_3vff_hjqv_m7h8_next_never_leads_to_another_site(hub, raw):
     wanted = raw.format(port=hub.port)
-    alice = hub.people["alice"]
+    alice = hub.browsers["alice"]
     places = [alice.get(f"/hub/login?next={quote(wanted, safe='')}")]
     fields = {"provider": "test", "name": "bob", "next": wanted}
     places.append(httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin}))
@@ -91,14 +91,14 @@ AMBIGUOUS = (
     "/hub/%09/evil.example",
     "/hub/%0d%0aevil.example",
 )
-"""What a browser may read otherwise than a server does."""
+"""Targets that a browser may interpret differently than a server."""
 
 
 @pytest.mark.parametrize("raw", AMBIGUOUS)
 def test_cve_2019_10255_next_with_a_backslash_or_control_character_is_ignored(hub, raw):
-    """Refused and not repaired: who asks for it comes home."""
+    """It is ignored, not repaired: the browser goes to the home page."""
     asked = f"next={quote(raw, safe='')}"
-    alice = hub.people["alice"]
+    alice = hub.browsers["alice"]
     fields = {"provider": "test", "name": "bob", "next": raw}
     for answer in (
         alice.get(f"/hub/login?{asked}"),
@@ -117,7 +117,7 @@ console.log(JSON.stringify(lines.map(([location, page]) => new URL(location, pag
 
 
 def test_cve_2019_10255_cve_2026_33709_a_browser_resolves_every_location_to_this_hub(hub):
-    """By the algorithm that browsers have (WHATWG URL, as Node has it), against the page that was asked for."""
+    """Resolved with the algorithm of browsers (WHATWG URL, from Node), relative to the requested page."""
     node = shutil.which("node")
     assert node, "make test installs it"
     places = ["/hub/user-redirect/{}", "/hub/user/{}", "/hub/user-redirect{}", "/hub/login?next={}", "/user/alice{}"]
@@ -188,7 +188,7 @@ def test_cve_2026_40864_ghsa_m68r_v472_jgq9_sec_fetch_site_decides_and_not_sec_f
 
 
 def test_cve_2024_28233_ghsa_7r3h_4ph8_w38g_two_session_cookies_are_rejected(hub):
-    """A neighbour subdomain can set a cookie of our name: two are none, and which comes first does not matter."""
+    """A sibling subdomain can set a cookie with our name: two cookies count as none, in any order."""
     mallory = hub.cookie("bob")
     for pair in (f"{hub.cookie('alice')}; {mallory}", f"{mallory}; {hub.cookie('alice')}"):
         answer = hub.ask("/hub/api/user", f"Cookie: {pair}", who=None)
@@ -207,7 +207,7 @@ def test_cve_2024_28233_with_https_a_subdomain_cannot_set_the_session_cookie():
     assert "Path=/;" in given
     assert "Secure" in given
     assert "domain" not in given.lower()
-    # one that a neighbour can set, of the same name but for the prefix, is no cookie of the hub's
+    # a cookie without the prefix, which a subdomain can set, is not the hub's
     assert jar.ticket([b"towpath-session=evil"]) == ""
     assert jar.ticket([b"towpath-session=evil; __Host-towpath-session=mine"]) == "mine"
 
@@ -220,7 +220,7 @@ def test_session_fixation_sign_in_issues_a_new_session_cookie(hub):
         assert given != "planted-by-mallory-before-the-sign-in"
         planted = {"Cookie": "towpath-session=planted-by-mallory-before-the-sign-in"}
         assert httpx.get(f"{hub.origin}/hub/api/user", headers=planted).status_code == 403
-        # and a session of one's own that somebody else signs in over ends
+        # signing in as another user ends the previous session
         first = {"Cookie": f"towpath-session={given}"}
         assert httpx.get(f"{hub.origin}/hub/api/user", headers=first).status_code == 200
         browser.post("/hub/login", data={"provider": "test", "name": "bob"}, headers=first)
@@ -235,21 +235,21 @@ def test_cve_2026_54338_ghsa_p43p_whwx_q52h_a_very_long_name_is_not_logged(hub, 
     assert answer.status_code in {400, 403, 413}
     assert len(answer.content) < 20_000
     assert all(len(line) < 1000 and "xxxx" not in line for line in hub.output[before:])
-    newest = hub.people["carol"].get("/hub/api/towpath/audit?limit=20").text
+    newest = hub.browsers["carol"].get("/hub/api/towpath/audit?limit=20").text
     assert len(newest) < 20_000
     assert "xxxx" not in newest
 
 
 def test_log_injection_typed_text_cannot_forge_log_lines_and_is_truncated(hub):
-    """The way to sign in is a text of the browser's choice, and is noted when it is refused."""
+    """The name of the provider is chosen by the client and recorded when it is refused."""
     forged = "\r\n2026-01-01 carol signed in \x1b[2J\u202e\u2028"
     before = len(hub.output)
     for provider in (forged, forged + "y" * 5_000):
         fields = {"provider": provider, "name": "alice"}
         answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
         assert answer.status_code == 403
-    hub.people["alice"].get(f"/hub/api/users/{quote(forged, safe='')}")
-    entries = hub.people["carol"].get("/hub/api/towpath/audit?limit=20").json()["entries"]
+    hub.browsers["alice"].get(f"/hub/api/users/{quote(forged, safe='')}")
+    entries = hub.browsers["carol"].get("/hub/api/towpath/audit?limit=20").json()["entries"]
     typed = [entry["what"] for entry in entries if "carol signed in" in entry.get("what", "")]
     assert len(typed) >= 2
     for entry in entries:
@@ -290,7 +290,7 @@ def test_ghsa_c4gm_pwx9_9w8j_values_in_attributes_are_escaped(hub, page):
         "/hub/' onmouseover=alert(1) x='",
         "/hub/`<img src=x onerror=y>",
     ):
-        client = httpx if page == "/hub/login" else hub.people["alice"]
+        client = httpx if page == "/hub/login" else hub.browsers["alice"]
         where = hub.origin + page if page == "/hub/login" else page
         shown = client.get(
             f"{where}?next={quote(hostile, safe='')}&profile={quote(hostile, safe='')}&code={quote(hostile, safe='')}"
@@ -315,7 +315,7 @@ def test_ghsa_c4gm_pwx9_9w8j_templates_escape_everything_and_quote_every_attribu
 
 
 def test_ghsa_cw7p_q79f_m2v7_sign_out_ends_the_session_in_every_tab(hub):
-    """Two tabs: one with a WebSocket, one that goes on asking. Neither has anything left, nor gets anything anew."""
+    """Two tabs with WebSockets: both are closed, and neither can send requests or open a WebSocket afterwards."""
 
     async def main(browser):
         cookie = "; ".join(f"{key}={value}" for key, value in browser.cookies.items())
@@ -374,7 +374,7 @@ def test_cve_2024_35225_ghsa_fvcq_4x64_hqxr_no_page_reflects_the_host_or_path(hu
     ],
 )
 def test_a_token_in_a_url_does_not_authenticate_and_is_not_logged(hub, target):
-    token = hub.people["alice"].post("/hub/api/users/alice/tokens", json={}).json()["token"]
+    token = hub.browsers["alice"].post("/hub/api/users/alice/tokens", json={}).json()["token"]
     before = len(hub.output)
     answer = hub.ask(target.format(token=token), who=None)
     assert status(answer) in {302, 303, 403}
@@ -404,7 +404,7 @@ def test_cve_2026_40110_origins_are_compared_as_a_whole(hub, origin):
 
 
 def test_cve_2026_40934_a_session_cookie_is_useless_after_sign_out(hub):
-    """Tickets are random and looked up: there is no key that could be kept from an earlier installation."""
+    """Session cookies are random and looked up: there is no key that could remain from an earlier installation."""
     tickets = set()
     for _ in range(3):
         with closing(hub.browser_of("bob")) as browser:

@@ -1,11 +1,11 @@
-"""Flaws that proxies in front of notebooks had: each named by its id, byte by byte (docs/security.md has the table)."""
+"""Known flaws of other notebook proxies, each test named after the flaw (table: docs/security.md)."""
 
 import asyncio
 import json
 import re
 
 import pytest
-from security.people import status
+from security.security_hub import status
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -16,7 +16,7 @@ UPGRADE = ("Upgrade: websocket", "Sec-WebSocket-Version: 13", KEY)
 
 
 def seen(answer):
-    """What the app says it got."""
+    """Return what the app received."""
     assert status(answer) == 200, answer[:300]
     return json.loads(answer.partition(b"\r\n\r\n")[2])
 
@@ -32,7 +32,7 @@ def values(told, name):
 @pytest.mark.parametrize("path", ["", "ws", "api/kernels/1/channels", "proxy/8080/", "terminals/websocket/1"])
 @pytest.mark.parametrize("who", [None, "bob", "alice"])
 def test_cve_2024_28179_ghsa_w3vc_fx9p_wp4v_a_websocket_is_refused_before_the_app_is_contacted(hub, path, who):
-    """Nobody, somebody else, and the owner's browser on a foreign page: 403, and the app sees no connection."""
+    """Without a session, as another user, and from a foreign page as the owner: 403, and no connection to the app."""
     before = seen(hub.ask("/user/alice/"))["connections"]
     for name in ("", "notebooks/"):
         request = (
@@ -62,7 +62,7 @@ def test_cve_2024_28179_ghsa_w3vc_fx9p_wp4v_a_websocket_is_refused_before_the_ap
     ],
 )
 def test_ghsa_gcv9_6737_pjqw_ssrf_the_url_never_chooses_the_upstream(hub, tail):
-    """Whatever the path says: it is the owner's app that gets it, as it came."""
+    """Whatever the path says, the owner's app receives it unchanged."""
     told = seen(hub.ask(f"/user/alice/{tail}"))
     assert told["head"].startswith(f"GET /user/alice/{tail} HTTP/1.1\r\n")
     assert values(told, "host") == [f"127.0.0.1:{hub.port}"]
@@ -189,7 +189,7 @@ def test_x_forwarded_spoof_forwarding_headers_of_untrusted_clients_are_dropped(h
     assert "192.0.2.1" not in told["head"]
     assert "evil" not in told["head"]
     assert "carol" not in told["head"]
-    audit = hub.people["carol"].get("/hub/api/towpath/audit?limit=1000").text
+    audit = hub.browsers["carol"].get("/hub/api/towpath/audit?limit=1000").text
     assert "192.0.2.1" not in audit
 
 
@@ -236,7 +236,7 @@ def test_host_confusion_exactly_one_known_host_is_required(hub, hosts):
     ],
 )
 def test_path_confusion_no_spelling_of_a_path_gives_access_to_another_user(hub, path):
-    """What the access check reads and what the app reads are the same bytes, or the request is refused."""
+    """The access check and the app read the same bytes, or the request is refused."""
     answer = hub.ask(path, who="bob")
     assert status(answer) in {302, 400, 403, 404, 424}, answer[:200]
     assert b'"head"' not in answer

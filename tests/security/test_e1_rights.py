@@ -1,4 +1,4 @@
-"""Flaws that hubs had in who may do what: each named by its id (docs/security.md has the table)."""
+"""Known flaws of other hubs in access rights, each test named after the flaw (table: docs/security.md)."""
 
 import json
 import os
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(240)
 
 
 def test_cve_2024_41942_ghsa_9x4q_3gxw_849f_admin_users_alone_cannot_grant_admin_rights(hub):
-    dave, carol = hub.people["dave"], hub.people["carol"]
+    dave, carol = hub.browsers["dave"], hub.browsers["carol"]
     assert dave.post("/hub/api/users/newcomer").status_code == 201
     tries = (
         ("PATCH", "/hub/api/users/dave", {"admin": True}),
@@ -43,12 +43,12 @@ def test_cve_2024_41942_ghsa_9x4q_3gxw_849f_admin_users_alone_cannot_grant_admin
         answer = dave.request(method, path, json=body)
         assert answer.status_code in {200, 400, 403, 404}, (method, path, body)
         if answer.status_code == 200:
-            assert body == {"roles": ["admin"]}, "what is not kept changes nothing"
-    people = {user["name"]: user for user in carol.get("/hub/api/users").json()}
-    assert [name for name, user in people.items() if user["admin"]] == ["carol"]
-    assert all("wheel" not in user["groups"] for user in people.values())
-    assert "another" not in people
-    # nor by a token of an admin's
+            assert body == {"roles": ["admin"]}, "a field that is not stored is ignored"
+    users = {user["name"]: user for user in carol.get("/hub/api/users").json()}
+    assert [name for name, user in users.items() if user["admin"]] == ["carol"]
+    assert all("wheel" not in user["groups"] for user in users.values())
+    assert "another" not in users
+    # nor with a token of an admin
     for name in ("carol", "dave"):
         token = dave.post(f"/hub/api/users/{name}/tokens", json={"scopes": ["admin:servers", "shutdown"]})
         assert token.status_code in {400, 403, 404} or not {
@@ -63,8 +63,8 @@ def test_cve_2024_41942_ghsa_9x4q_3gxw_849f_admin_users_alone_cannot_grant_admin
 
 
 def test_ghsa_69wv_m5fw_2fhp_a_group_filter_applies_to_creating_users_too(hub):
-    """Erin has admin:users, admin:servers and tokens, each for the group physics alone."""
-    erin, carol = hub.people["erin"], hub.people["carol"]
+    """Erin has admin:users, admin:servers and tokens, each only for the group physics."""
+    erin, carol = hub.browsers["erin"], hub.browsers["carol"]
     assert carol.post("/hub/api/users/pupil", json={"groups": ["physics"]}).status_code == 201
     try:
         refused = (
@@ -98,7 +98,7 @@ JSON = st.recursive(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(JSON, JSON, JSON)
 def test_ghsa_hx46_2cv3_mh6g_invalid_options_are_rejected_without_a_server_error(hub, one, other, whole):
-    alice = hub.people["alice"]
+    alice = hub.browsers["alice"]
     for body in (
         whole,
         {"user_options": one, "profile": other},
@@ -133,7 +133,7 @@ def test_ghsa_hx46_2cv3_mh6g_invalid_options_are_rejected_without_a_server_error
     ],
 )
 def test_ghsa_hx46_2cv3_mh6g_an_invalid_body_is_rejected_without_a_server_error(hub, raw):
-    alice = hub.people["alice"]
+    alice = hub.browsers["alice"]
     answer = alice.post("/hub/api/users/alice/servers/fuzz", content=raw, headers={"Content-Type": "application/json"})
     assert answer.status_code in {400, 413}, answer.text
     assert httpx.get(f"{hub.origin}/hub/health").status_code == 200
@@ -166,19 +166,19 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_ghsa_93gc_h923_mp36_ghsa_x7xh_7hc7_9436_names_that_need_escaping_are_rejected(hub, name):
-    carol = hub.people["carol"]
+    carol = hub.browsers["carol"]
     answer = carol.post("/hub/api/users", json={"usernames": [name]})
     assert answer.status_code == 400, answer.text
     assert "<script>" not in answer.text
     assert carol.post(f"/hub/api/users/{escape(name)}").status_code in {400, 404, 405}
-    assert carol.patch("/hub/api/users/bob", json={"name": name}).status_code == 400, "nobody is renamed"
+    assert carol.patch("/hub/api/users/bob", json={"name": name}).status_code == 400, "users cannot be renamed"
     if name not in {"", "é", ".", ".."}:
-        started = hub.people["alice"].post(f"/hub/api/users/alice/servers/{escape(name)}", json={})
+        started = hub.browsers["alice"].post(f"/hub/api/users/alice/servers/{escape(name)}", json={})
         assert started.status_code in {400, 404}, started.text
 
 
 def test_ghsa_93gc_h923_mp36_a_servers_display_name_is_escaped(hub):
-    alice = hub.people["alice"]
+    alice = hub.browsers["alice"]
     hostile = '<script>alert("x")</script>'
     made = alice.put("/hub/api/users/alice/servers/shown", json={"display_name": hostile, "profile": "mirror"})
     assert made.status_code == 201
@@ -190,8 +190,8 @@ def test_ghsa_93gc_h923_mp36_a_servers_display_name_is_escaped(hub):
 
 @pytest.mark.parametrize("asked", [86401, 10**9, -1, 0, 10**30, None])
 def test_ghsa_pvm9_48cg_w76j_the_maximum_token_lifetime_is_enforced(hub, asked):
-    """`token_lifetime_max` is a day: longer is refused or cut, none (or 0) is the longest, less is refused."""
-    alice = hub.people["alice"]
+    """`token_lifetime_max` is one day: more is rejected or reduced, none or 0 is the maximum, negative is rejected."""
+    alice = hub.browsers["alice"]
     answer = alice.post("/hub/api/users/alice/tokens", json={"expires_in": asked})
     if answer.status_code == 201:
         from datetime import datetime
@@ -228,7 +228,7 @@ except LauncherError as error:
 
 
 def test_ghsa_5jhc_4h3c_q97h_no_command_runs_when_groups_cannot_be_dropped(tmp_path):
-    """A root without CAP_SETGID, as in many a container: the user id could be changed, root's groups could not."""
+    """Root without CAP_SETGID, as in many containers, could change the user id but not drop root's groups."""
     setpriv = shutil.which("setpriv")
     assert setpriv, "util-linux has it"
     way = [setpriv, "--bounding-set=-setgid", "--inh-caps=-setgid"] if os.geteuid() == 0 else []
@@ -279,7 +279,7 @@ def test_cve_2023_48311_a_hub_that_allows_no_user_does_not_start(tmp_path, monke
 
 
 def test_cve_2021_41194_a_name_cannot_be_claimed_by_asking_for_it(hub):
-    """There is no sign-up: a name that nobody has let in cannot be claimed, nor one that is known be signed in to by asking."""
+    """There is no sign-up: an unknown name cannot be claimed, and a known one needs its provider."""
     for fields in (
         {"provider": "test", "name": "nobody-yet"},
         {"provider": "test", "name": "alice", "password": "mine", "provider ": "x"},
@@ -313,7 +313,7 @@ def test_cve_2020_15110_two_servers_never_share_a_path_or_key(user, server, othe
 
 
 def test_cve_2020_26261_files_of_jobs_are_private_and_secrets_are_not_in_arguments(hub):
-    """The folders and files of the hub and of its jobs: none of them is open to others."""
+    """No folder or file of the hub and its jobs is accessible to other users."""
     for path in (hub.data_dir, *hub.data_dir.rglob("*")):
         if path.is_symlink():
             continue
@@ -339,8 +339,8 @@ def test_cve_2020_26261_files_of_jobs_are_private_and_secrets_are_not_in_argumen
 
 
 def test_batchspawner_mass_assignment_a_report_with_a_wrong_token_changes_nothing(hub):
-    """Fields of the record that a job names in its report are not set (batchspawner set any attribute that was posted)."""
-    before = hub.people["alice"].get("/hub/api/users/alice").json()["servers"][""]
+    """Fields of the server's record in a report are ignored (batchspawner set any attribute that was posted)."""
+    before = hub.browsers["alice"].get("/hub/api/users/alice").json()["servers"][""]
     word = {
         "user": "alice",
         "server": "",
@@ -360,7 +360,7 @@ def test_batchspawner_mass_assignment_a_report_with_a_wrong_token_changes_nothin
             headers={"Authorization": f"token {token}", "Origin": hub.origin},
         )
         assert answer.status_code in {400, 401, 403, 404, 409}
-    assert hub.people["alice"].get("/hub/api/users/alice").json()["servers"][""] | {"last_activity": 0} == before | {
+    assert hub.browsers["alice"].get("/hub/api/users/alice").json()["servers"][""] | {"last_activity": 0} == before | {
         "last_activity": 0
     }
 
@@ -435,8 +435,8 @@ def test_cve_2026_55172_an_open_data_directory_is_closed_and_one_of_another_user
 
 
 def test_cve_2026_55169_cve_2025_58435_an_apps_credential_is_new_at_each_start_and_never_logged(hub):
-    """The secret that the hub sends to a Jupyter server: never told to the browser, and another one each time."""
-    alice = hub.people["alice"]
+    """The secret that the hub sends to a Jupyter server is never sent to the browser, and changes at each start."""
+    alice = hub.browsers["alice"]
     seen = set()
     for _ in range(2):
         told = alice.get("/user/alice/notebooks/api").json()["head"]
@@ -462,7 +462,7 @@ def test_cve_2025_53636_a_long_log_is_truncated_before_it_is_stored():
 
 
 def test_ghsa_xcv4_m435_m33h_a_hostile_file_name_is_escaped():
-    """What an app says of itself (a file's name in its log, say) is escaped on the page of a failed start."""
+    """The app's log, for example with a file name, is escaped on the page of a failed start."""
     from portal.site.site import Look
     from state.config.tables import Config
 

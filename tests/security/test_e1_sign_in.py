@@ -1,4 +1,4 @@
-"""Flaws that sign-in by other providers had: each named by its id (docs/security.md has the table)."""
+"""Known flaws of other sign-in modules, each test named after the flaw (table: docs/security.md)."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def provider(*, oidc=None, **rules):
 
 
 def enters(provider, **claims):
-    """Whether somebody with these claims comes in; False: refused."""
+    """Return whether a user with these claims can sign in."""
     try:
         proven = provider.proven(Told(subject="1", claims={"sub": "1", **claims}))
     except RefusedError:
@@ -59,7 +59,7 @@ IDPS = {"required_claims": {"identity_provider": ("campus-a",)}}
     ],
 )
 def test_ghsa_gprj_3p75_f996_the_identity_provider_is_checked_for_every_rule(way):
-    """Globus: whichever rule would let somebody in, an account of another identity provider does not come in."""
+    """Globus: no rule lets in an account of another identity provider."""
     one = provider(oidc={**IDPS, "groups_claim": "groups"}, **way)
     claims = {"preferred_username": "alice", "groups": ["physics"]}
     assert enters(one, **claims, identity_provider="campus-a")
@@ -84,7 +84,7 @@ def test_ghsa_55m3_44xf_hg4h_a_hosted_domain_is_the_claim_hd_and_not_the_end_of_
 
 
 def test_cve_2022_31027_ghsa_r7v4_jwx9_wx43_allowed_identity_providers_are_compared_with_the_claim_idp():
-    """CILogon: an address of the right domain, vouched for by an identity provider that is not on the list."""
+    """CILogon: an address in the right domain, asserted by an identity provider that is not on the list."""
     cilogon = provider(
         oidc={"name_claim": "email", "required_claims": {"idp": ("https://idp.example.edu/shibboleth",)}},
         allow_all=True,
@@ -102,7 +102,7 @@ def test_ghsa_384w_5v3f_q499_without_a_rule_no_user_can_sign_in():
 
 
 def test_cve_2018_7206_groups_are_compared_by_their_full_name():
-    """GitLab: being in a group whose name contains the right one, or begins with it, is being in another group."""
+    """GitLab: a group whose name contains or begins with the allowed one is another group."""
     one = provider(oidc={"groups_claim": "groups"}, allowed_groups=("physics",))
     assert enters(one, preferred_username="alice", groups=["chemistry", "physics"])
     for groups in (
@@ -124,7 +124,7 @@ def _part(value):
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "HS256", "HS512", "", None, "RS256"])
 def test_ltiauthenticator_an_unsigned_id_token_is_rejected(algorithm):
-    """No algorithm, one of a shared secret (the public key as its secret), or a signature that is none."""
+    """No algorithm, an HMAC with the public key as its secret, or an invalid signature."""
     from joserfc.jwk import RSAKey
 
     pair = RSAKey.generate_key(2048, parameters={"kid": "k1", "use": "sig", "alg": "RS256"})
@@ -158,10 +158,10 @@ def test_ltiauthenticator_a_token_signed_with_another_key_is_rejected():
 
 
 def test_nativeauth_21_failed_sign_ins_are_throttled(hub):
-    """By name and by address, in the store, for all workers: see tests/gateway/test_throttle.py for each rule."""
-    from gateway.auth.throttle import Limits
+    """By name and by address, in the store, for all workers. tests/gateway/test_throttle.py tests each rule."""
+    from gateway.auth.throttle import ThrottleLimits
     from state.config.tables import ThrottleConfig
 
-    limits = Limits(ThrottleConfig())
+    limits = ThrottleLimits(ThrottleConfig())
     assert limits.address.free >= 1
     assert limits.address.most > limits.address.free

@@ -1,4 +1,4 @@
-"""docs/security.md names each flaw that the field has had, with the test that holds us to it; and each of these exists."""
+"""docs/security.md lists every known flaw of comparable products, with a test that exists."""
 
 import re
 from pathlib import Path
@@ -69,11 +69,11 @@ UNNAMED = (
     *("SSRF", "response splitting", "session fixation", "token in a URL", "XSRF", "secrets in logs", "log injection"),
     "clickjacking",
 )
-"""What has no number, as the table calls it."""
+"""Flaws without a number, as the table names them."""
 
 
 def rows():
-    """First and last cell of each row of the table of flaws."""
+    """Return the first cell of each row of the table, with the tests of its last cell."""
     found = {}
     for line in TABLE.read_text().split("## Known flaws", 1)[1].splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]

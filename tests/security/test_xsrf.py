@@ -1,14 +1,14 @@
-"""Every unsafe route of the hub against pages of other sites: method, Sec-Fetch-*, Origin and content type.
+"""Every unsafe route of the hub rejects requests from pages of other sites: Sec-Fetch-*, Origin and content type.
 
-The rule itself is a pure function with a test of its own (tests/gateway/test_origin.py); here each route is asked, so
-that none can be forgotten: the list is the portal's own.
+The rule itself is a pure function with its own test (tests/gateway/test_origin.py). Here it is checked for each route in
+the portal's own list, so that none can be forgotten.
 """
 
 import itertools
 
 import pytest
 from hub import eventually
-from security.people import routes, status
+from security.security_hub import routes, status
 
 from gateway.door.origin import SAFE_METHODS, from_ourselves
 
@@ -17,11 +17,11 @@ ORIGINS = (None, "own", "null", "http://evil.example", "https://own", "own.evil.
 MODES = (None, "navigate", "no-cors", "cors", "same-origin", "websocket")
 TYPES = ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", "application/json", "")
 OWN_PROOF = {"/hub/api/oauth2/token", "/hub/backchannel-logout/x"}
-"""What programs call without a header of ours, with their proof in the body: a cookie proves nothing there."""
+"""Endpoints for programs that authenticate in the body; they ignore cookies."""
 
 
 def unsafe_routes():
-    """(method, path) of every handler of the portal that changes something."""
+    """Yield (method, path) of every handler of the portal with an unsafe method."""
     return ((method, path) for method, path in routes() if method not in SAFE_METHODS)
 
 
@@ -44,7 +44,7 @@ def test_the_portal_has_unsafe_routes():
 
 @pytest.mark.timeout(600)
 def test_a_page_of_another_site_cannot_use_an_unsafe_route(hub):
-    carol = hub.people["carol"]
+    carol = hub.browsers["carol"]
     done = {"outcome": "done", "limit": "1000"}
     eventually(lambda: carol.get("/hub/api/towpath/audit", params=done).status_code == 200)
     before = carol.get("/hub/api/towpath/audit", params=done).json()["entries"]
@@ -78,4 +78,4 @@ def test_a_page_of_another_site_cannot_use_an_unsafe_route(hub):
             asked += 1
     assert asked > 1000
     now = carol.get("/hub/api/towpath/audit", params=done).json()["entries"]
-    assert now == before, "nothing was done"
+    assert now == before, "no request had an effect"

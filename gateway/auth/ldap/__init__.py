@@ -1,4 +1,5 @@
-"""Sign-in by an LDAP directory: Active Directory, OpenLDAP, 389, FreeIPA.
+"""Sign-in with an LDAP directory: Active Directory, OpenLDAP, 389, FreeIPA.
 
-Owns: how a name and a password are put to a directory, and which groups follow. Refuses to know pages and sessions.
+Owns checking a name and a password with a directory, and finding the user's groups. Does not know about pages and
+sessions.
 """

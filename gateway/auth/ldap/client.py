@@ -1,7 +1,7 @@
-"""One connection to one directory server, in the event loop: TLS, bind, search.
+"""A connection to a directory server, in the event loop: TLS, bind, search.
 
-Owns: sansldap's session and the bytes to and from the server, and every bound on them. Refuses to know what is asked
-for. Referrals are not followed: whoever can write one would choose the server that a password is shown to.
+Owns sansldap's session, the bytes to and from the server, and all limits on them. Does not know what is searched for.
+Referrals are not followed: anyone who can write one would choose the server that receives a password.
 
 Sources: RFC 4511 (messages), RFC 4513 sections 3.1.1 (StartTLS) and 5.1.2 (a name without a password is no proof).
 """
@@ -19,7 +19,7 @@ from msgspec import Struct
 from sansldap import BindResponse, ExtendedResponse, LDAPFilter, LDAPMessage, LDAPResultCode, SearchResultEntry
 
 BYTES_MAX: Final = 4 * 1024 * 1024
-"""Largest answer to one question."""
+"""Maximum size of the response to one request, in bytes."""
 CONNECT_SECONDS: Final = 5.0
 PORTS: Final = {"ldap": 389, "ldaps": 636}
 _WRONG: Final = frozenset(
@@ -33,26 +33,26 @@ _WRONG: Final = frozenset(
         LDAPResultCode.NO_SUCH_OBJECT,
     }
 )
-"""What servers say to a bind that proves nothing: wrong, no password there, locked, disabled, no such name."""
+"""Result codes of a failed bind: wrong password, entry without a password, locked, disabled, no such name."""
 
 
 class LdapError(Exception):
-    """A server does not do what it should. `str` is a sentence for those who run the hub."""
+    """A server did not work as expected. `str` is a sentence for admins."""
 
 
 class Entry(NamedTuple):
-    """One entry: its name, and its attributes by name in small letters. Values that are not text are left out."""
+    """An entry: its name, and its attributes by lowercase name. Values that are not text are left out."""
 
     dn: str
     attributes: dict[str, list[str]]
 
     def get(self, attribute: str) -> list[str]:
-        """All values; none: empty."""
+        """Return all values of an attribute; empty if it has none."""
         return self.attributes.get(attribute.lower(), [])
 
 
-class Place(Struct, frozen=True):
-    """Where a server is. `start_tls`: TLS begins on a connection that is open already."""
+class ServerAddress(Struct, frozen=True):
+    """The address of a server. `start_tls`: TLS begins on a connection that is already open."""
 
     host: str
     port: int
@@ -60,10 +60,10 @@ class Place(Struct, frozen=True):
     start_tls: bool
 
 
-def place(url: str, *, plain: bool) -> Place:
-    """From ldaps://host[:port] or ldap://host[:port]. `plain`: without TLS, where the scheme does not say it."""
+def server_address(url: str, *, plain: bool) -> ServerAddress:
+    """Parse ldaps://host[:port] or ldap://host[:port]. `plain`: no StartTLS for ldap://."""
     parts = urlsplit(url)
-    return Place(
+    return ServerAddress(
         host=parts.hostname or "",
         port=parts.port or PORTS[parts.scheme],
         tls=parts.scheme == "ldaps",
@@ -72,7 +72,7 @@ def place(url: str, *, plain: bool) -> Place:
 
 
 class Connection:
-    """`async with await Connection.open(...) as directory`. Every verb raises LdapError. One question at a time."""
+    """`async with await Connection.open(...) as directory`. Every method raises LdapError. One request at a time."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: sansldap.LDAPClient
@@ -82,8 +82,8 @@ class Connection:
         self._session = session
 
     @classmethod
-    async def open(cls, where: Place, tls: ssl.SSLContext) -> "Connection":
-        """Connect, and prove who the server is by its certificate. Raises LdapError."""
+    async def open(cls, where: ServerAddress, tls: ssl.SSLContext) -> "Connection":
+        """Connect and verify the server's certificate. Raises LdapError."""
         session = sansldap.LDAPClient()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -98,7 +98,7 @@ class Connection:
                     line.close()
                     raise
         except ssl.SSLCertVerificationError as error:
-            raise LdapError(f"The certificate of {where.host} is not to be trusted: {error.verify_message}.") from error
+            raise LdapError(f"The certificate of {where.host} is not trusted: {error.verify_message}.") from error
         except TimeoutError as error:
             raise LdapError(f"{where.host} did not answer within {CONNECT_SECONDS:.0f} s.") from error
         except OSError as error:
@@ -114,23 +114,23 @@ class Connection:
             await self._writer.wait_closed()
 
     async def bind(self, dn: str, password: str) -> bool:
-        """Whether this password is that entry's. Both must be given: a server says yes to a name alone."""
+        """Return whether the password is the entry's. Both are required: servers accept a bind without a password."""
         if not dn or not password:
             return False
         (answer,) = await self._ask(self._session.bind_simple(dn, password))
         if not isinstance(answer, BindResponse):
-            raise LdapError("The server answered something else than was asked.")
+            raise LdapError("The server sent an unexpected response.")
         code = answer.result.result_code
         if code == LDAPResultCode.SUCCESS:
             return True
         if code in _WRONG:
             return False
-        raise LdapError(f"The server does not let anybody sign in: {_told(answer.result)}.")
+        raise LdapError(f"The server rejects sign-ins: {_describe(answer.result)}.")
 
     async def search(
         self, base: str, what: LDAPFilter, attributes: Sequence[str], *, most: int, below: bool = True
     ) -> list[Entry]:
-        """The entries at or below `base` (not `below`: at it alone). More than `most`: LdapError."""
+        """Return the entries at and below `base`, or only at `base` without `below`. More than `most`: TooManyError."""
         number = self._session.search_request(
             base,
             scope=sansldap.SearchScope.SUBTREE if below else sansldap.SearchScope.BASE,
@@ -147,13 +147,13 @@ class Connection:
         if code == LDAPResultCode.SIZE_LIMIT_EXCEEDED or len(entries) > most:
             raise TooManyError(f"There are more than {most} entries.")
         if code != LDAPResultCode.SUCCESS or not isinstance(end, sansldap.SearchResultDone):
-            told = _told(end.result) if isinstance(end, sansldap.SearchResultDone) else "no end of the answer"
-            raise LdapError(f"The search at {base!r} failed: {told}.")
+            why = _describe(end.result) if isinstance(end, sansldap.SearchResultDone) else "the response is incomplete"
+            raise LdapError(f"The search at {base!r} failed: {why}.")
         return entries
 
     async def _ask(self, number: int) -> list[LDAPMessage]:
-        """Every message that answers this one, the last of which ends it."""
-        heard: list[LDAPMessage] = []
+        """Send the request with this message id, and return all messages of its response."""
+        received: list[LDAPMessage] = []
         size = 0
         try:
             self._writer.write(self._session.data_to_send())
@@ -164,33 +164,33 @@ class Connection:
                 if not data:
                     raise LdapError("The server closed the connection.")
                 if size > BYTES_MAX:
-                    raise LdapError(f"The server's answer is longer than {BYTES_MAX} bytes.")
-                heard += [message for message in _messages(self._session, data) if message.message_id == number]
-                if heard and not isinstance(heard[-1], (SearchResultEntry, sansldap.SearchResultReference)):
-                    return heard
+                    raise LdapError(f"The server's response is longer than {BYTES_MAX} bytes.")
+                received += [message for message in _messages(self._session, data) if message.message_id == number]
+                if received and not isinstance(received[-1], (SearchResultEntry, sansldap.SearchResultReference)):
+                    return received
         except OSError as error:
             raise LdapError(f"The connection broke: {error.strerror or error}.") from error
 
 
 class TooManyError(LdapError):
-    """There are more entries than there should be."""
+    """A search found more entries than allowed."""
 
 
 def _messages(session: sansldap.LDAPClient, data: bytes) -> list[LDAPMessage]:
-    """Raises LdapError for whatever is no LDAP, however the library says so."""
+    """Parse received data. Raises LdapError if it is not LDAP, whatever the library raises."""
     try:
         return session.receive(data)
     except Exception as error:
-        raise LdapError("The server does not speak LDAP as it should.") from error
+        raise LdapError("The server sent data that is not valid LDAP.") from error
 
 
-async def _connected(where: Place) -> socket.socket:
-    """The first of the host's addresses that answers. Raises OSError."""
+async def _connected(where: ServerAddress) -> socket.socket:
+    """Connect to the first of the host's addresses that answers. Raises OSError."""
     loop = asyncio.get_running_loop()
     refused: OSError = OSError("there is no such host")
     for family, kind, protocol, _, address in await loop.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM):
         line = socket.socket(family, kind, protocol)
-        line.setblocking(False)  # noqa: FBT003 - its one, positional argument
+        line.setblocking(False)  # noqa: FBT003 - its only argument is positional
         try:
             await loop.sock_connect(line, address)
         except OSError as error:
@@ -205,10 +205,10 @@ async def _connected(where: Place) -> socket.socket:
 
 
 async def _start_tls(line: socket.socket, session: sansldap.LDAPClient) -> None:
-    """Ask for TLS, on the bare socket, and read the answer byte by byte.
+    """Request TLS on the bare socket, and read the response byte by byte.
 
-    So nothing that came before TLS can be taken for something that came through it: what somebody on the way has added
-    to the answer is the first that TLS gets to read, and breaks it.
+    So no data from before TLS can be mistaken for data that came through it: anything that an attacker has appended to
+    the response is the first thing that TLS reads, and breaks it.
     """
     loop = asyncio.get_running_loop()
     number = session.extended_request(sansldap.ExtendedOperations.LDAP_START_TLS.value)
@@ -219,11 +219,11 @@ async def _start_tls(line: socket.socket, session: sansldap.LDAPClient) -> None:
             break
         for answer in _messages(session, byte):
             if not isinstance(answer, ExtendedResponse) or answer.message_id != number:
-                raise LdapError("The server answered something else than was asked.")
+                raise LdapError("The server sent an unexpected response.")
             if answer.result.result_code != LDAPResultCode.SUCCESS:
-                raise LdapError(f"The server refuses TLS: {_told(answer.result)}.")
+                raise LdapError(f"The server refuses TLS: {_describe(answer.result)}.")
             return
-    raise LdapError("The server did not answer when asked for TLS.")
+    raise LdapError("The server did not answer the request for TLS.")
 
 
 def _entry(message: SearchResultEntry) -> Entry:
@@ -238,7 +238,7 @@ def _entry(message: SearchResultEntry) -> Entry:
     return Entry(message.object_name, attributes)
 
 
-def _told(result: sansldap.LDAPResult) -> str:
-    """A result in the server's words, cut: they are for a log."""
-    words = "".join(character if character.isprintable() else " " for character in result.diagnostics_message)[:200]
-    return f"{result.result_code.name.lower().replace('_', ' ')}{f' ({words})' if words else ''}"
+def _describe(result: sansldap.LDAPResult) -> str:
+    """Return the result code with the server's message, truncated and safe for a log."""
+    text = "".join(character if character.isprintable() else " " for character in result.diagnostics_message)[:200]
+    return f"{result.result_code.name.lower().replace('_', ' ')}{f' ({text})' if text else ''}"

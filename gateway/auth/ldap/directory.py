@@ -1,10 +1,10 @@
-"""A directory: its servers in order, how somebody is found in it, how a password is put to it, and their groups.
+"""A directory: tries its servers in order, finds a user, checks a password, and finds the user's groups.
 
-Owns: that sequence on one connection. Refuses to know pages, and what follows from what it finds.
+Owns the sequence of requests on one connection. Does not know about pages, or what follows from the result.
 
     with a search   bind as the hub → exactly one entry → bind as that entry → bind as the hub → groups
-    with a template                   bind as the name says → the entry → groups, all as that person
-    with user@domain                  the same, and the password is put to the entry that was found too
+    with a template                   bind with the template's name → the entry → groups, all as that user
+    with user@domain                  the same, and the password is also checked against the entry that was found
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from gateway.auth.ldap.client import Connection, Entry, LdapError, Place, TooManyError, place
+from gateway.auth.ldap.client import Connection, Entry, LdapError, ServerAddress, TooManyError, server_address
 from gateway.auth.ldap.dn import escaped
 from gateway.auth.ldap.filters import either, filled, parsed, placeholders
 from gateway.auth.ldap.groups import MOST, names_of, walk
@@ -24,13 +24,13 @@ log = logging.getLogger("towpath.ldap")
 
 T = TypeVar("T")
 ASIDE_SECONDS: Final = 30.0
-"""How long a server that did not answer comes after the others."""
+"""Seconds for which a server that did not answer is tried last."""
 AT_ONCE: Final = 50
-"""How many groups are asked about in one search."""
+"""Number of groups in one search."""
 
 
-class Found(NamedTuple):
-    """Somebody whose password was right. `name`: of the attribute that is configured."""
+class DirectoryUser(NamedTuple):
+    """A user in the directory. `name`: the value of the configured attribute."""
 
     dn: str
     name: str
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 class UnreachableError(Exception):
-    """No server did what it should. `tried`: one of them may have seen the password."""
+    """No server gave a usable answer. `tried`: one of them may have received the password."""
 
     def __init__(self, message: str, *, tried: bool) -> None:
         super().__init__(message)
@@ -46,13 +46,13 @@ class UnreachableError(Exception):
 
 
 class Directory:
-    """The servers. Raises LdapError and ValueError where the configuration cannot work."""
+    """The servers of one directory. Raises LdapError and ValueError if the configuration is invalid."""
 
     def __init__(self, config: LdapConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._clock = clock
-        self._servers = [place(url, plain=config.tls == "none") for url in config.servers]
-        self._aside: dict[Place, float] = {}
+        self._servers = [server_address(url, plain=config.tls == "none") for url in config.servers]
+        self._aside: dict[ServerAddress, float] = {}
         self._user_filter = parsed(config.user_filter)
         self._group_filter = parsed(config.group_filter)
         self._tls = ssl.create_default_context(cafile=config.ca_file or None)
@@ -60,26 +60,26 @@ class Directory:
             self._tls.check_hostname = False
             self._tls.verify_mode = ssl.CERT_NONE
 
-    async def sign_in(self, name: str, password: str) -> Found | None:
-        """Whom this name and password stand for; None: nobody. Raises UnreachableError."""
+    async def sign_in(self, name: str, password: str) -> DirectoryUser | None:
+        """Return the user with this name and password, or None. Raises UnreachableError."""
         if not password:
             return None
         tried = False
 
-        async def ask(directory: Connection) -> Found | None:
+        async def ask(directory: Connection) -> DirectoryUser | None:
             nonlocal tried
-            person = await self._person(directory, name)
-            if person is None:
+            bind_name = await self._bind_name(directory, name)
+            if bind_name is None:
                 return None
             tried = True
-            if not await directory.bind(person, password):
+            if not await directory.bind(bind_name, password):
                 return None
             if not self._config.user_dn:
-                await self._as_the_hub(directory)
-            entries = await self._entries(directory, person, name)
+                await self._bind_as_hub(directory)
+            entries = await self._entries(directory, bind_name, name)
             if len(entries) != 1:
-                raise LdapError("The entry of somebody who has signed in cannot be read.")
-            # A name such as {name}@ad.example.edu may be another's than the entry that the search finds.
+                raise LdapError("The password is correct, but the user's entry cannot be read.")
+            # A name such as {name}@ad.example.edu may belong to another entry than the one that the search finds.
             if self._by_principal and not await directory.bind(entries[0].dn, password):
                 return None
             return await self._found(directory, entries[0], name)
@@ -91,23 +91,23 @@ class Directory:
 
     @property
     def _by_principal(self) -> bool:
-        """Whether people are bound by a name that is no entry's, as Active Directory has them (`user@domain`)."""
+        """Whether users bind with a name that is not an entry's, as in Active Directory (`user@domain`)."""
         return bool(self._config.user_dn) and "=" not in self._config.user_dn
 
     @property
     def asks(self) -> bool:
-        """Whether the hub itself can look somebody up, without their password."""
+        """Whether the hub itself can look up users, without their passwords."""
         return bool(self._config.bind_dn or not self._config.user_dn)
 
-    async def look_up(self, typed: str) -> Found | None:
-        """Who is meant by a name that has signed in before; None: nobody (any more). Raises UnreachableError."""
+    async def look_up(self, typed: str) -> DirectoryUser | None:
+        """Return the user who has signed in with this name, or None if there is none now. Raises UnreachableError."""
 
-        async def ask(directory: Connection) -> Found | None:
-            person = await self._person(directory, typed)
-            if person is None:
+        async def ask(directory: Connection) -> DirectoryUser | None:
+            bind_name = await self._bind_name(directory, typed)
+            if bind_name is None:
                 return None
-            await self._as_the_hub(directory)
-            entries = await self._entries(directory, person, typed)
+            await self._bind_as_hub(directory)
+            entries = await self._entries(directory, bind_name, typed)
             return await self._found(directory, entries[0], typed) if len(entries) == 1 else None
 
         try:
@@ -116,25 +116,25 @@ class Directory:
             raise UnreachableError(str(error), tried=False) from error
 
     async def probe(self) -> list[tuple[str, str]]:
-        """For each server its URL, and what is wrong with it (`""`: nothing)."""
+        """Return the URL of each server, and what is wrong with it or `""`."""
         config = self._config
         bases = [config.user_base, config.group_base if config.groups != "none" else ""] if self.asks else []
-        told = []
+        results = []
         for url, server in zip(self._config.servers, self._servers, strict=True):
             try:
                 async with asyncio.timeout(self._config.timeout), await Connection.open(server, self._tls) as directory:
-                    await self._as_the_hub(directory)
+                    await self._bind_as_hub(directory)
                     for base in filter(None, bases):
                         if not await directory.search(base, parsed("(objectClass=*)"), (), most=1, below=False):
-                            raise LdapError(f"there is no entry {base}, or the hub may not see it.")
+                            raise LdapError(f"there is no entry {base}, or the hub may not read it.")
             except (LdapError, TimeoutError) as error:
-                told.append((url, str(error) or f"no answer within {self._config.timeout:g} s"))
+                results.append((url, str(error) or f"no answer within {self._config.timeout:g} s"))
             else:
-                told.append((url, ""))
-        return told
+                results.append((url, ""))
+        return results
 
     async def _first(self, ask: Callable[[Connection], Awaitable[T]]) -> T:
-        """The answer of the first server that gives one. Raises LdapError: that of the last."""
+        """Return the answer of the first server that gives one. Raises the LdapError of the last server."""
         now = self._clock()
         order = sorted(self._servers, key=lambda server: self._aside.get(server, 0.0) > now)
         failed = LdapError("There is no server.")
@@ -144,24 +144,24 @@ class Directory:
                     answer = await ask(directory)
             except (LdapError, TimeoutError) as error:
                 failed = error if isinstance(error, LdapError) else LdapError(f"{server.host} took too long.")
-                log.warning("The directory server %s: %s", server.host, failed)
+                log.warning("A directory server failed: server=%s error=%s", server.host, failed)
                 self._aside[server] = self._clock() + ASIDE_SECONDS
             else:
                 self._aside.pop(server, None)
                 return answer
         raise failed
 
-    async def _as_the_hub(self, directory: Connection) -> None:
+    async def _bind_as_hub(self, directory: Connection) -> None:
         config = self._config
         if config.bind_dn and not await directory.bind(config.bind_dn, config.bind_password):
-            raise LdapError(f"The directory refuses the hub's own name and password ({config.bind_dn}).")
+            raise LdapError(f"The directory rejects the hub's own name and password ({config.bind_dn}).")
 
-    async def _person(self, directory: Connection, name: str) -> str | None:
-        """Whom to bind as; None: there is nobody, or no single one, of this name."""
+    async def _bind_name(self, directory: Connection, name: str) -> str | None:
+        """Return the name to bind as, or None if not exactly one entry matches."""
         config = self._config
         if config.user_dn:
             return config.user_dn.replace("{name}", escaped(name) if "=" in config.user_dn else name)
-        await self._as_the_hub(directory)
+        await self._bind_as_hub(directory)
         entries = await self._matching(directory, name)
         return entries[0].dn if len(entries) == 1 else None
 
@@ -173,28 +173,33 @@ class Directory:
         except TooManyError:
             entries = []
         if len(entries) != 1:
-            log.info("%s entries of the directory match a name that was typed", "Several" if entries else "No")
+            log.info("Not exactly one directory entry matches a typed name: found=%s", "several" if entries else "none")
         return entries
 
     def _wanted(self) -> list[str]:
         return [attribute for attribute in (self._config.name_attribute, "memberOf") if attribute]
 
-    async def _entries(self, directory: Connection, person: str, name: str) -> list[Entry]:
-        """The entry of whoever was bound as `person`; none where it cannot be read."""
+    async def _entries(self, directory: Connection, bind_name: str, name: str) -> list[Entry]:
+        """Return the entry that was bound as `bind_name`; empty if it cannot be read."""
         if self._by_principal:
             return await self._matching(directory, name)
-        return await directory.search(person, parsed("(objectClass=*)"), self._wanted(), most=1, below=False)
+        return await directory.search(bind_name, parsed("(objectClass=*)"), self._wanted(), most=1, below=False)
 
-    async def _found(self, directory: Connection, entry: Entry, typed: str) -> Found | None:
+    async def _found(self, directory: Connection, entry: Entry, typed: str) -> DirectoryUser | None:
         config = self._config
         names = entry.get(config.name_attribute) if config.name_attribute else [typed]
         if len(names) != 1:
-            log.warning("The entry %.200r has %d values of %s, not one", entry.dn, len(names), config.name_attribute)
+            log.warning(
+                "A directory entry does not have exactly one name: entry=%.200r attribute=%s values=%d",
+                entry.dn,
+                config.name_attribute,
+                len(names),
+            )
             return None
         groups: tuple[str, ...] | None = None
         if config.groups != "none":
             groups = names_of(await self._groups(directory, entry, names[0]), config.group_name)
-        return Found(entry.dn, names[0], groups)
+        return DirectoryUser(entry.dn, names[0], groups)
 
     async def _groups(self, directory: Connection, entry: Entry, name: str) -> list[Entry]:
         config = self._config

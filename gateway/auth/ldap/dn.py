@@ -1,7 +1,7 @@
-"""Distinguished names (RFC 4514): values put into them, and whether one lies under another. Pure.
+"""Distinguished names (RFC 4514): escape values, and compare a name with a base. Pure.
 
-Refuses to know attributes' matching rules: two names that only a directory would call the same are different here, so
-that what is to lie under a base is rather left out than let in.
+Does not know the matching rules of attributes: names that only a directory would treat as equal are different here. So
+an entry is rather left out of a base than included by mistake.
 """
 
 import re
@@ -13,7 +13,7 @@ _ESCAPED: Final = re.compile(rb"\\([0-9A-Fa-f]{2}|.)", re.DOTALL)
 
 
 def escaped(value: str) -> str:
-    """A value as it stands in a name (RFC 4514 section 2.4): none can end it or begin another."""
+    """Escape a value for a name (RFC 4514 section 2.4), so that it cannot end the value or begin another."""
     out = ["\\00" if one == "\0" else f"\\{one}" if one in _SPECIAL else one for one in value]
     if value.startswith((" ", "#")):
         out[0] = f"\\{value[0]}"
@@ -23,9 +23,9 @@ def escaped(value: str) -> str:
 
 
 def parts(name: str) -> tuple[str, ...]:
-    """The relative names, each in one form: small letters, one way to escape, no spaces around. `""`: none."""
+    """Return the relative names, each normalised: lowercase, one way of escaping, no surrounding spaces."""
     split = _COMMA.split(name)
-    # The pairs of backslashes before a comma come as pieces of their own.
+    # The split returns pairs of backslashes before a comma as separate pieces.
     pieces = [split[at] + (split[at + 1] if at + 1 < len(split) else "") for at in range(0, len(split), 2)]
     return tuple(_plain(piece) for piece in pieces) if name.strip() else ()
 
@@ -51,6 +51,6 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
 
 
 def under(name: str, base: str) -> bool:
-    """Whether the entry of this name is `base`, or below it."""
+    """Return whether the entry with this name is `base` or below it."""
     whole, end = parts(name), parts(base)
     return bool(whole) and bool(end) and whole[-len(end) :] == end

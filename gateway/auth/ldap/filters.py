@@ -1,7 +1,7 @@
-"""Search filters of the configuration, with a value in place of a placeholder (RFC 4515). Pure.
+"""Search filters of the configuration, with values for their placeholders (RFC 4515). Pure.
 
-A filter is read once, into a tree, and values are put into the tree: as bytes that travel with their length, so that no
-value can be read as a part of the filter. Refuses to know what is searched for.
+A filter is parsed once, into a tree, and values are put into the tree as bytes, which are sent with their length. So no
+value can become part of the filter. Does not know what is searched for.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,17 +12,17 @@ from sansldap import FilterEquality, FilterOr, LDAPFilter
 
 
 def parsed(text: str) -> LDAPFilter:
-    """The tree. Raises ValueError for what is no filter."""
+    """Parse a filter. Raises ValueError if the syntax is invalid."""
     return LDAPFilter.from_string(text)
 
 
 def filled(template: LDAPFilter, values: Mapping[str, str]) -> LDAPFilter:
-    """The filter with `{name}` and its like replaced in every value that is compared with."""
+    """Return the filter with its placeholders (`{name}`, `{dn}`) replaced in all assertion values."""
     by = {f"{{{name}}}".encode(): value.encode() for name, value in values.items()}
 
     def put(part: Any) -> Any:
         if isinstance(part, bytes):
-            # All at once: a value may hold what looks like another's placeholder.
+            # All at once, because a value may contain the text of another placeholder.
             pieces = [part]
             for mark, value in by.items():
                 pieces = [new for old in pieces for new in _split(old, mark, value)]
@@ -38,7 +38,7 @@ def filled(template: LDAPFilter, values: Mapping[str, str]) -> LDAPFilter:
 
 
 class _Put(bytes):
-    """A value that has been put in."""
+    """A value that has been inserted."""
 
 
 def _split(piece: bytes, mark: bytes, value: bytes) -> Iterable[bytes]:
@@ -49,16 +49,16 @@ def _split(piece: bytes, mark: bytes, value: bytes) -> Iterable[bytes]:
 
 
 def placeholders(template: LDAPFilter) -> frozenset[str]:
-    """Which of the known placeholders a filter names."""
+    """Return which of the known placeholders a filter contains."""
     text = str(template)
     return frozenset(name for name in ("name", "dn") if f"{{{name}}}" in text)
 
 
 def either(filters: list[LDAPFilter]) -> LDAPFilter:
-    """Any of them; at least one is given."""
+    """Return a filter that matches any of the given ones (at least one)."""
     return filters[0] if len(filters) == 1 else FilterOr(filters)
 
 
 def equals(attribute: str, value: str) -> LDAPFilter:
-    """One attribute with one value."""
+    """Return a filter for one value of one attribute."""
     return FilterEquality(attribute, value.encode())

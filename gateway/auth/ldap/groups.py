@@ -1,7 +1,7 @@
-"""Which groups somebody is in, groups within groups included.
+"""Finds the groups of a user, including nested groups.
 
-Owns: the walk from group to group, with its bounds. Refuses to know connections: it is handed two questions.
-Only groups below the configured base count: elsewhere in a directory people may make groups of any name.
+Owns the walk from group to group, and its limits. Does not know about connections: the caller passes functions. Only
+groups below the configured base count, because users may be able to create groups of any name elsewhere.
 """
 
 import contextlib
@@ -17,19 +17,18 @@ from state.names import group_name
 log = logging.getLogger("towpath.ldap")
 
 DEPTH: Final = 10
-"""How many groups deep a membership is followed."""
+"""Maximum depth of nested groups."""
 MOST: Final = 1000
-"""How many groups somebody may be in."""
+"""Maximum number of groups of a user."""
 
-Ask = Callable[[Sequence[str]], Awaitable[list[Entry]]]
-"""From the names of entries to entries of groups."""
+FindParents = Callable[[Sequence[str]], Awaitable[list[Entry]]]
+"""Returns the groups of which the entries with the given names are members."""
 
 
-async def walk(first: list[Entry], further: Ask, *, base: str, nested: bool) -> list[Entry]:
-    """All groups that follow from the `first`, each once, in the order in which they were found.
+async def walk(first: list[Entry], further: FindParents, *, base: str, nested: bool) -> list[Entry]:
+    """Return the `first` groups and all groups that contain them, without duplicates, in the order of discovery.
 
-    `further`: the groups of which some groups are members. Loops end; what is deeper or more than the bounds is left
-    out, and said in the log: it can only give rights.
+    Loops are detected. Groups beyond the limits are left out and logged; this can only withhold rights.
     """
     known: dict[str, Entry] = {}
     fresh = first
@@ -41,14 +40,14 @@ async def walk(first: list[Entry], further: Ask, *, base: str, nested: bool) -> 
             break
         fresh = await further([entry.dn for entry in new.values()])
     else:
-        log.warning("Groups nested deeper than %d are left out, such as those of %.200r", DEPTH, next(iter(known)))
+        log.warning("Groups nested too deeply were ignored: max_depth=%d group=%.200r", DEPTH, next(iter(known)))
     if len(known) > MOST:
-        log.warning("Of %d groups of one person, only %d count", len(known), MOST)
+        log.warning("A user has too many groups and some were ignored: groups=%d max=%d", len(known), MOST)
     return list(known.values())[:MOST]
 
 
 def names_of(groups: list[Entry], attribute: str) -> tuple[str, ...]:
-    """The groups' names, in alphabetical order; a group with none, or with several, has no name here."""
+    """Return the names of the groups in alphabetical order, without groups that have no name or several."""
     named = set()
     for group in groups:
         values = group.get(attribute)

@@ -1,13 +1,13 @@
-"""The provider of kind `ldap`: what the directory says, as the hub's sign-in takes it.
+"""The provider of kind `ldap`: converts the directory's answers for the hub's sign-in.
 
-Owns: that translation, and how many sign-ins one worker puts to the directory at a time.
-Refuses to know how a directory is asked.
+Owns this conversion, and the number of sign-ins that one worker sends to the directory at the same time. Does not know
+how a directory is queried.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gateway.auth.ldap.directory import Directory, Found, UnreachableError
+from gateway.auth.ldap.directory import Directory, DirectoryUser, UnreachableError
 from gateway.auth.naming import shown
 from gateway.auth.proof import GoneError, Proven, UnsureError
 from gateway.auth.throttle import WRONG
@@ -17,29 +17,30 @@ from state.records.models import Standing
 
 AT_ONCE: Final = 32
 WAITING: Final = 256
-"""Those whose turn it is, and those who wait, together."""
-AGAIN_AT_ONCE: Final = 8
+"""Maximum of running and waiting sign-ins together."""
+CHECKS_AT_ONCE: Final = 8
+"""Checks of signed-in users at the same time."""
 
 
 class LdapProof:
     """See `gateway.auth.proof.Proof`."""
 
     def __init__(self, shown: Provider, directory: Directory, name_of: Callable[[str], str]) -> None:
-        """`name_of`: from the directory's name to the hub's. Raises RefusedError."""
+        """`name_of`: from the directory's name to the hub's name; raises RefusedError."""
         self.shown = shown
         self._directory = directory
         self._name_of = name_of
         self._turns = Turns(AT_ONCE, WAITING)
-        self._again = Turns(AGAIN_AT_ONCE, WAITING)
+        self._again = Turns(CHECKS_AT_ONCE, WAITING)
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:  # noqa: ARG002
-        """The entry of this name and password. Raises RefusedError and UnansweredError."""
+        """Return the user with this name and password. Raises RefusedError and UnansweredError."""
         try:
             async with self._turns:
                 found = await self._directory.sign_in(fields.get("name", ""), fields.get("password", ""))
         except UnreachableError as error:
             raise UnansweredError(
-                "The directory that knows names and passwords does not answer. Try again in a moment.",
+                "The directory that checks names and passwords does not answer. Try again in a moment.",
                 untried=not error.tried,
             ) from error
         if found is None:
@@ -47,24 +48,24 @@ class LdapProof:
         return self._proven(found, fields.get("name", ""))
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:
-        """See `gateway.auth.proof.Asked`: whether their entry is still there, and their groups as they are now."""
+        """See `gateway.auth.proof.Asked`: look the entry up, with its groups as they are now."""
         try:
             async with self._again:
                 found = await self._directory.look_up(standing.sealed)
         except UnreachableError as error:
             raise UnsureError(str(error)) from error
         if found is None:
-            raise GoneError("the directory knows nobody of that name (any more)")
+            raise GoneError("the directory has no such user any more")
         try:
             return self._proven(found, standing.sealed), standing.sealed
         except RefusedError as error:
             raise GoneError(str(error)) from error
 
     async def forget(self, standing: Standing) -> None:
-        """See `gateway.auth.proof.Asked`: nothing was kept but what they had typed as their name."""
+        """See `gateway.auth.proof.Asked`. Only the typed name was kept, so there is nothing to do."""
 
-    def _proven(self, found: Found, typed: str) -> Proven:
-        """Raises RefusedError."""
+    def _proven(self, found: DirectoryUser, typed: str) -> Proven:
+        """Convert a user of the directory. Raises RefusedError."""
         return Proven(
             name=self._name_of(found.name),
             groups=found.groups,

@@ -1,4 +1,4 @@
-"""The people and the hub of the tests of security, and requests byte by byte."""
+"""The hub of the security tests, its users, and requests that are sent byte by byte."""
 
 import socket
 import sys
@@ -71,19 +71,19 @@ minimum = 1
 maximum = 4
 """
 SERVERS = {"": "mirror", "notebooks": "notebooks", "echo": "echo"}
-"""Alice's servers: name and profile."""
-PEOPLE = ("alice", "bob", "carol", "dave", "erin")
+"""Alice's servers: name to profile."""
+USERS = ("alice", "bob", "carol", "dave", "erin")
 
 
 class SecurityHub(Hub):
-    """A hub with people who have signed in."""
+    """A hub with signed-in users: `browsers` maps a user's name to a client."""
 
     def cookie(self, name):
-        """The Cookie header of somebody's browser."""
-        return "; ".join(f"{key}={value}" for key, value in self.people[name].cookies.items())
+        """Return the Cookie header of a user's browser."""
+        return "; ".join(f"{key}={value}" for key, value in self.browsers[name].cookies.items())
 
     def send(self, raw, *, seconds=60):
-        """Bytes to the hub as they are; all that comes back until it closes."""
+        """Send bytes to the hub unchanged, and return everything until it closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), seconds) as line:
             line.settimeout(seconds)
             line.sendall(raw)
@@ -93,7 +93,7 @@ class SecurityHub(Hub):
             return answer
 
     def ask(self, target, *fields, method="GET", who="alice", body=b""):
-        """One request with a target, fields and a body exactly as given; the raw answer."""
+        """Send one request with exactly this target, fields and body, and return the raw response."""
         fields = list(fields)
         names = {field.partition(":")[0].lower() for field in fields}
         if "host" not in names:
@@ -105,7 +105,7 @@ class SecurityHub(Hub):
 
 
 def status(answer):
-    """Of a raw answer."""
+    """Return the status code of a raw response, or 0."""
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0
 
 
@@ -120,7 +120,7 @@ PARAMETERS = {
 
 
 class Anything:
-    """Stands for what no request of these tests reaches."""
+    """A stand-in for services that no request of these tests reaches."""
 
     def __getattr__(self, name):
         return Anything()
@@ -130,7 +130,7 @@ class Anything:
 
 
 def routes():
-    """(method, path) of every handler of the portal."""
+    """Yield (method, path) of every handler of the portal."""
     given = {field.name: Anything() for field in fields(Services)}
     given |= {"config": Config(), "version": "0", "data_dir": Path("/")}
     for route in create_portal(Services(**given)).routes:
