@@ -1,4 +1,4 @@
-"""The campus for tests: a real, certified identity provider (`tests/idp/server.mjs`), and people who sign in by it."""
+"""A campus for tests: a real, certified identity provider (`tests/idp/server.mjs`), and clients that sign in with it."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ SUBMITS_ITSELF = "document.forms[0].submit()"
 
 
 class Campus:
-    """One run of the provider. `clients`: (client id, the hub's URL) each."""
+    """One run of the provider. `clients`: (client id, the hub's URL) pairs."""
 
     def __init__(self, *clients: tuple[str, str], people=PEOPLE, more=None):
         self._clients = [
@@ -55,8 +55,8 @@ class Campus:
 
     def start(self):
         node = shutil.which("node")
-        assert node, "make test installs npm, and node with it"
-        assert (ROOT / "tests/idp/node_modules").exists(), "make test installs the provider"
+        assert node, "node is missing: `make test` installs it"
+        assert (ROOT / "tests/idp/node_modules").exists(), "the provider is missing: `make test` installs it"
         self._process = subprocess.Popen(
             [node, "--no-warnings", str(ROOT / "tests/idp/server.mjs")],
             stdin=subprocess.PIPE,
@@ -82,12 +82,12 @@ class Campus:
         return answer.json()
 
     def provider(self, *, name="campus", client="hub", oidc=None, **more):
-        """An [[auth.provider]] as a value."""
+        """Return an [[auth.provider]] table as a value."""
         table = {"issuer": self.issuer, "client_id": client, "client_secret": SECRET, **(oidc or {})}
         return {"name": name, "kind": "oidc", "title": "the campus", "oidc": table, **more}
 
     def config(self, *, client="hub", more="", oidc=""):
-        """The tables of [[auth.provider]]."""
+        """Return an [[auth.provider]] table as TOML."""
         return f"""
 [[auth.provider]]
 name = "campus"
@@ -103,14 +103,14 @@ client_secret = "{SECRET}"
 
 
 class Browser(httpx.Client):
-    """A browser that follows redirects step by step, with cookies and forms that submit themselves."""
+    """A browser with cookies that follows redirects step by step and submits forms that submit themselves."""
 
     def __init__(self, origin, **more):
         super().__init__(timeout=30, headers={"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}, **more)
         self.origin = origin
 
     def walk(self, url, *, until=None):
-        """GET and follow; stop before a redirect to an URL that begins with `until`. The last answer."""
+        """Send a GET and follow redirects, but not to a URL that begins with `until`. Return the last response."""
         answer = self.get(urljoin(self.origin, url))
         while answer.is_redirect or SUBMITS_ITSELF in answer.text:
             if not answer.is_redirect:
@@ -124,7 +124,7 @@ class Browser(httpx.Client):
         return answer
 
     def at_campus(self, url, name, *, answer="yes", password=None, until=None):
-        """Begin at `url`, fill in the provider's form if there is one, and go on; the last answer."""
+        """Begin at `url`, fill in the provider's form if it is shown, and continue. Return the last response."""
         page = self.walk(url, until=until)
         if "/interaction/" not in str(page.url):
             return page
@@ -136,16 +136,16 @@ class Browser(httpx.Client):
 
 
 def words(answer):
-    """The text of a page."""
+    """Return the text of a page."""
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.text)))
 
 
 HUB = "http://127.0.0.1:8000"
-"""The hub of those who sign in without its pages: nothing listens there."""
+"""The hub's URL for tests of sign-in alone; nothing listens there."""
 
 
 class Visitor:
-    """Somebody with a browser, in front of sign-in alone: its verbs are called as the portal calls them."""
+    """A user with a browser, for tests of sign-in alone: calls its methods as the portal does."""
 
     def __init__(self, auth):
         self.auth = auth
@@ -166,7 +166,7 @@ class Visitor:
         return departure.url
 
     async def answer(self, url, name, **more):
-        """What the provider sends the browser back with."""
+        """Sign in at the provider and return the parameters with which it redirects the browser back."""
 
         def go():
             with Browser(HUB, cookies=self._there) as browser:
@@ -184,7 +184,7 @@ class Visitor:
         return arrival
 
     async def sign_in(self, name, provider="campus", next_url=""):
-        """The whole way; the arrival."""
+        """Sign in completely, and return the arrival."""
         arrival = await self.arrive(await self.answer(await self.leave(provider, next_url), name))
         ticket = digest(self.cookies["towpath-session"])
         store = self.auth._store
@@ -194,7 +194,7 @@ class Visitor:
         return arrival
 
     async def signed_in(self):
-        """Whose session this browser has; None: it has none (any more)."""
+        """Return the user of this browser's session, or None."""
         found = await self.auth._store.sessions.get(digest(self.cookies.get("towpath-session", "")))
         return found and found.user
 
@@ -205,7 +205,7 @@ class Visitor:
 
 
 class Clock:
-    """Time that moves when the test says so, on top of the real one."""
+    """Real time plus an offset that the test sets."""
 
     def __init__(self):
         self.ahead = 0.0
@@ -216,7 +216,7 @@ class Clock:
 
 @contextlib.asynccontextmanager
 async def sign_in(url, config, **more):
-    """A hub's sign-in on a store: `async with sign_in(store_url, {"provider": [...]}) as auth`."""
+    """Open a hub's sign-in on a store: `async with sign_in(store_url, {"provider": [...]}) as auth`."""
     store = await Store.open(url)
     given = msgspec.convert(config, AuthConfig)
     auth = SharedAuth(store, CookieJar(secure=False, base_path="/"), given, hub_url=f"{HUB}/hub/", **more)

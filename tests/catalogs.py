@@ -1,4 +1,4 @@
-"""A small cluster for tests: three partitions, two accounts, three QOS, one reservation."""
+"""The catalog of a small cluster for tests: partitions, accounts, QOS and reservations."""
 
 from state.config.tables import ClusterConfig, Config, OptionConfig, ProfileConfig, ResourcesConfig
 from state.offer.catalog import Association, Catalog, GpuCount, Grants, Limits, Partition, Qos, Reservation

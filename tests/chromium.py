@@ -1,4 +1,4 @@
-"""The browser that tests drive: Debian's Chromium, which speaks to nobody but the page's own servers."""
+"""The browser of the tests: Debian's Chromium, without any traffic of its own."""
 
 import shutil
 
@@ -14,5 +14,5 @@ ARGUMENTS = (
 
 
 def launch(playwright, *more):
-    """A Chromium without a window; `more`: further arguments."""
+    """Start a headless Chromium; `more`: further arguments."""
     return playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*ARGUMENTS, *more])

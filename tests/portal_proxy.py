@@ -1,4 +1,4 @@
-"""A real nginx as the proxy of a campus portal: it asks for a password (auth_basic) and says who it was in a header."""
+"""A real nginx as the proxy of a campus portal: it requires a password (auth_basic) and sends the user in a header."""
 
 import shutil
 import socket
@@ -22,7 +22,7 @@ http {{
     server {{
         listen {address}:{port};
         auth_basic "Campus portal";
-        auth_basic_user_file {folder}/people;
+        auth_basic_user_file {folder}/users;
         location / {{
             proxy_pass http://127.0.0.1:{hub};
             proxy_http_version 1.1;
@@ -41,13 +41,13 @@ http {{
 
 
 class PortalProxy:
-    """One nginx, in front of a hub on 127.0.0.1."""
+    """One nginx in front of a hub on 127.0.0.1. `users`: name → password."""
 
-    def __init__(self, folder, *, hub, secret, port, people, more="", address="127.0.0.1"):
+    def __init__(self, folder, *, hub, secret, port, users, more="", address="127.0.0.1"):
         self.origin = f"http://{address}:{port}"
         self._folder = folder
         self._port, self._address = port, address
-        (folder / "people").write_text("".join(f"{name}:{{PLAIN}}{word}\n" for name, word in people.items()))
+        (folder / "users").write_text("".join(f"{name}:{{PLAIN}}{word}\n" for name, word in users.items()))
         config = CONFIG.format(folder=folder, hub=hub, secret=secret, port=port, more=more, address=address)
         (folder / "nginx.conf").write_text(config.replace("worker_processes 1;", "worker_processes 1;\nuser root;"))
         folder.chmod(0o755)

@@ -1,7 +1,7 @@
-"""What the hubs of a run of the tests have logged, and every secret that the tests came to know: no line may hold one.
+"""Collects the log lines of all hubs in a test run and all secrets that the tests know: no line may contain a secret.
 
-Owns: a folder that all processes of the run share (`TOWPATH_TEST_LOGS`), and the look through it. That is done at the
-end of the run, when all processes are done (tests/conftest.py), and in tests/security/test_secrets_in_logs.py.
+Owns a folder that all processes of the run share (`TOWPATH_TEST_LOGS`), and the scan. It runs at the end of the run, when
+all processes have finished (tests/conftest.py), and in tests/security/test_secrets_in_logs.py.
 """
 
 import json
@@ -11,35 +11,35 @@ from pathlib import Path
 
 VARIABLE = "TOWPATH_TEST_LOGS"
 SHORTEST = 16
-"""What is shorter is no secret of ours, and would be found by chance."""
+"""Minimum length: shorter texts are not the hub's secrets and would be found by chance."""
 
 
 def folder():
     return Path(os.environ[VARIABLE])
 
 
-def secret(text, what):
-    """Remember a secret."""
+def add_secret(text, what):
+    """Record a secret and its kind."""
     if len(text) >= SHORTEST and VARIABLE in os.environ:
         with (folder() / f"{os.getpid()}.secrets").open("a") as file:
             file.write(json.dumps([what, text]) + "\n")
 
 
-def line(text):
-    """Keep a line of a hub's log. The one that prints a sign-in link is for the person who starts the hub."""
+def add_line(text):
+    """Record a line of a hub's log, except the one with the sign-in link, which is meant for the terminal."""
     if VARIABLE in os.environ and not text.startswith("Sign in once with: "):
         with (folder() / f"{os.getpid()}.log").open("a") as file:
             file.write(text + "\n")
 
 
-def watched(client):
-    """The client; tickets and tokens that it is given are remembered."""
+def watch(client):
+    """Record the session cookies and tokens that the client receives; return the client."""
     client.event_hooks["response"].append(_look)
     return client
 
 
-def leaks():
-    """Which kinds of secrets stand in which lines; how many secrets and how many lines there were."""
+def find_leaks():
+    """Return the (kind of secret, line) pairs that were found, the number of secrets, and the number of lines."""
     secrets = {}
     for path in folder().glob("*.secrets"):
         for text in path.read_text().splitlines():
@@ -59,8 +59,8 @@ def _around(logged, value):
 def _look(response):
     for cookie in response.headers.get_list("set-cookie"):
         if found := re.match(r"(?:__Host-)?towpath-[a-z-]+=([^;]+)", cookie):
-            secret(found[1], "cookie")
+            add_secret(found[1], "cookie")
     if response.request.method == "POST" and response.request.url.path.endswith(("/tokens", "/token")):
         response.read()
         for value in re.findall(r'(?:"token": ?"|data-secret>)([A-Za-z0-9_-]{20,})', response.text):
-            secret(value, "API token")
+            add_secret(value, "API token")

@@ -1,4 +1,4 @@
-"""A real Slurm for tests: a cluster of its own (deploy/devcluster), with its daemons to stop, kill and start."""
+"""A real Slurm cluster for tests (deploy/devcluster), whose daemons can be stopped, killed and started."""
 
 import contextlib
 import dataclasses
@@ -15,11 +15,11 @@ from deploy.devcluster.layout import NODES, Layout
 from deploy.devcluster.slurm_conf import Shape
 from deploy.devcluster.users import USERS
 
-NUMBERS = range(20, 200)  # those below are for people
+NUMBERS = range(20, 200)  # lower ones are for manual use
 
 
 class Slurm:
-    """A cluster that runs."""
+    """A running cluster."""
 
     users = USERS
     nodes = NODES
@@ -34,43 +34,46 @@ class Slurm:
         self.restd_socket = cluster.layout.restd_socket
 
     def address(self, node: str) -> str:
-        """The loopback address of a node."""
+        """Return the loopback address of a node."""
         return self.layout.address(node)
 
     def run(self, *argv: str, user: str = "", given: str = "", seconds: float = 30) -> str:
-        """What a command prints (as root, or as `user` in its home); a failure is an AssertionError with its words."""
+        """Run a command (as root, or as `user` in its home) and return its output. Raises AssertionError on failure."""
         try:
             return clients.run(self.layout, argv, user=user, given=given, seconds=seconds)
         except DevclusterError as error:
             raise AssertionError(str(error)) from None
 
     def attempt(self, *argv: str, user: str = "", given: str = "", seconds: float = 30):
-        """The same, but the answer is the finished process, whether it failed or not."""
+        """Run a command and return the finished process, which may have failed."""
         return clients.attempt(self.layout, argv, user=user, given=given, seconds=seconds)
 
     def sbatch(self, *options: str, script: str, user: str = "alice") -> str:
-        """Submit a script as a user; the job's id."""
+        """Submit a script as a user and return the job's id."""
         return self.run("sbatch", "--parsable", "--output=/dev/null", *options, user=user, given=script).strip()
 
     def state(self, job: str) -> str:
-        """The state of a job by scontrol, in capitals (RUNNING); empty when Slurm has forgotten it."""
+        """Return the state of a job from scontrol (RUNNING), or `""` if Slurm has forgotten it."""
         return self.field(job, "JobState")
 
     def field(self, job: str, name: str) -> str:
-        """One field of `scontrol show job`; empty when it is not there."""
+        """Return one field of `scontrol show job`, or `""`."""
         words = self.attempt("scontrol", "--oneliner", "show", "job", job).stdout.split()
         return next((word.partition("=")[2] for word in words if word.startswith(f"{name}=")), "")
 
     def jwt(self, user: str, seconds: int = 3600) -> str:
-        """A token for slurmrestd."""
+        """Return a token for slurmrestd."""
         return self.run("scontrol", "token", f"username={user}", f"lifespan={seconds}").strip().partition("=")[2]
 
     def sacct(self, job: str, field: str) -> str:
-        """One field of the job itself (not of its steps) in the database; empty while it is not there."""
+        """Return one field of the job (not of its steps) from the database, or `""` while it is not there."""
         return self.run("sacct", "-nPX", "--jobs", job, f"--format={field}").strip()
 
     def runs(self, command: str) -> bool:
-        """Whether a process of this command of Slurm's runs, on this cluster; another Debian's has its loader's name."""
+        """Return whether a process of this Slurm command is running on this cluster.
+
+        The process of another Debian's command has the name of its loader, so its arguments are searched.
+        """
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_text().split("\0") if entry.name.isdigit() else ()
@@ -80,7 +83,7 @@ class Slurm:
         return False
 
     def save(self) -> None:
-        """Return when slurmctld has written down all that it knows; it does so every few seconds, a crash forgets the rest."""
+        """Wait until slurmctld has saved its state. It does so every few seconds; a crash loses later changes."""
         state = self.layout.state / "slurmctld" / "part_state"  # written in the same round as the jobs, after them
         before = state.stat().st_mtime_ns if state.exists() else 0
         self.run("scontrol", "update", "PartitionName=cpu", "State=UP")
@@ -90,9 +93,9 @@ class Slurm:
             time.sleep(0.05)
 
     def resume(self, node: str) -> None:
-        """Let a drained node have jobs again.
+        """Resume a drained node.
 
-        A slurmctld that has just begun refuses until the node is heard of; 24.11 does it then, and says that it does not.
+        A slurmctld that has just started refuses until the node has registered. 24.11 then does it but reports a failure.
         """
         end = time.monotonic() + 90
         while (done := self.attempt("scontrol", "update", f"NodeName={node}", "State=RESUME")).returncode:
@@ -102,18 +105,18 @@ class Slurm:
             time.sleep(0.1)
 
     def daemon(self, name: str) -> "FaultyDaemon":
-        """munged, mariadbd, slurmdbd, slurmctld, slurmrestd; a slurmd goes by its node's name."""
+        """Return munged, mariadbd, slurmdbd, slurmctld, slurmrestd, or a slurmd by its node's name."""
         return FaultyDaemon(self, name)
 
     def mend(self) -> None:
-        """Every daemon runs."""
+        """Continue or start every daemon that is not running."""
         for name, daemon in self.cluster.daemons.items():
             self.daemon(name).sigcont()
             if not daemon.alive:
                 daemon.start()
 
     def reset(self) -> None:
-        """Mend what a test did: all daemons run, no job, no reservation, every node idle and every partition up."""
+        """Undo what a test did: daemons running, no jobs, no reservations, nodes idle, partitions up."""
         self.mend()
         for partition in ("cpu", "gpu"):
             self.run("scontrol", "update", f"PartitionName={partition}", "State=UP")
@@ -122,11 +125,11 @@ class Slurm:
                 self.run("scancel", f"--user={user}")
         end = time.monotonic() + 120
         while unrest := self._unrest():
-            assert time.monotonic() < end, f"the cluster does not come to rest: {unrest}"
+            assert time.monotonic() < end, f"the cluster does not become idle: {unrest}"
             time.sleep(0.1)
 
     def _unrest(self) -> list[str]:
-        """What is not as it was at first; what can be done about it is done on the way."""
+        """Return what differs from the initial state, after trying to restore it."""
         jobs = self.run("squeue", "--noheader", "--format=job %i %T").splitlines()
         reservations = [
             line.split()[0]
@@ -152,34 +155,34 @@ class FaultyDaemon:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs (also while it is stopped by a signal)."""
+        """Whether it is running, or stopped by a signal."""
         return self._daemon.alive
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The pid of its process."""
         process = self._daemon.process
-        assert process is not None, f"{self._daemon.name} does not run"
+        assert process is not None, f"{self._daemon.name} is not running"
         return process.pid
 
     def stop(self) -> None:
-        """End it as an operator does."""
+        """Stop it as an operator does."""
         self._daemon.stop()
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill it as in a crash."""
         self._daemon.kill()
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it and wait until it is ready."""
         self._daemon.start()
 
     def sigstop(self) -> None:
-        """Let it hang."""
+        """Make it hang."""
         self._signal(signal.SIGSTOP)
 
     def sigcont(self) -> None:
-        """Let it go on."""
+        """Continue it."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
@@ -190,12 +193,12 @@ class FaultyDaemon:
 
 @contextlib.contextmanager
 def running(*, cpus: int = 8) -> Iterator[Slurm]:
-    """A cluster in a folder and with a number of its own; gone afterwards.
+    """Start a cluster with its own folder and number, and remove it afterwards.
 
-    Its Slurm is this machine's, or that of the folder which TOWPATH_TEST_DEBIAN names (`make test-slurm-versions`).
+    It uses this machine's Slurm, or the one in the folder named by TOWPATH_TEST_DEBIAN (`make test-slurm-versions`).
     """
     debian = os.environ.get("TOWPATH_TEST_DEBIAN")
-    _bury_the_dead()
+    _remove_abandoned()
     with place() as found:
         layout = dataclasses.replace(found, debian=Path(debian) if debian else None)
         cluster = Cluster(layout, Shape(cpus=cpus, cgroups=has_cgroups(layout)))
@@ -219,7 +222,7 @@ def _owner(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def place() -> Iterator[Layout]:
-    """A number that nobody has, held by a file that only one can make."""
+    """Reserve a free cluster number with a file that only one process can create."""
     me = processes.Process.of(os.getpid())
     assert me is not None
     for number in NUMBERS:
@@ -241,7 +244,7 @@ def place() -> Iterator[Layout]:
     raise AssertionError("no number is free for a cluster")
 
 
-def _bury_the_dead() -> None:
+def _remove_abandoned() -> None:
     """Remove the clusters of test runs that were killed."""
     for number in NUMBERS:
         record = _owner(_folder(number))

@@ -1,10 +1,10 @@
-"""Server-sent events as tests read them."""
+"""Parses server-sent events."""
 
 import json
 
 
 def events(text):
-    """The data of every server-sent event, and its id."""
+    """Return (id, data) of every server-sent event in a response."""
     found = []
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.strip().splitlines())

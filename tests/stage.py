@@ -1,6 +1,6 @@
-"""A hub's front without a controller: Valkey and a real worker, and records that a test puts there itself.
+"""A hub without a controller: Valkey, a real worker, and records that the test writes itself.
 
-For what a person sees of a cluster: no scheduler is there to change it.
+For tests of what users see of a cluster: no scheduler changes it.
 """
 
 import asyncio
@@ -70,9 +70,9 @@ kind = "memory"
 default = "4G"
 
 [profile.option.time]
-title = "Walltime"
+title = "Time limit"
 kind = "walltime"
-help = "When it is over, the server ends: save in time."
+help = "The server stops when the time limit is reached. Save your work before then."
 
 [profile.option.reservation]
 title = "Reservation"
@@ -81,7 +81,7 @@ kind = "reservation"
 [[profile]]
 name = "tensorboard"
 title = "TensorBoard"
-description = "Curves of a training, read from your home."
+description = "Metrics of training runs, from your home directory."
 cluster = "lake"
 app = "web"
 command = ["tensorboard", "--port={port}"]
@@ -102,7 +102,7 @@ isolation = "none"
 
 
 class Stage(Hub):
-    """One worker on a store of its own."""
+    """One worker with its own store."""
 
     def __init__(self, folder: Path, *, config: str = CONFIG) -> None:
         super().__init__(folder, config=config)
@@ -135,7 +135,7 @@ class Stage(Hub):
         return False
 
     def run(self, work):
-        """`await work(store)`."""
+        """Return `await work(store)`."""
 
         async def whole():
             store = await Store.open(self.redis_url)
@@ -144,12 +144,12 @@ class Stage(Hub):
             finally:
                 await store.close()
 
-        # in a thread of its own: a browser's driver may have this one's loop
+        # in another thread, because a browser driver may use this thread's event loop
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(asyncio.run, whole()).result()
 
     def catalog(self, catalog=CATALOG, *, age=20.0, **grants):
-        """Put a catalog there, gathered `age` seconds ago; by default alice may use it."""
+        """Write a catalog that was gathered `age` seconds ago. By default alice may use it."""
         now = time.time()
         moved = tuple(
             replace(one, start=now - 60, end=now + 3600) for one in catalog.reservations if one.end > catalog.time

@@ -62,7 +62,7 @@ def hub(tmp_path_factory):
 
 def proxy_of(hub, folder, **more):
     folder.mkdir()
-    return PortalProxy(folder, hub=hub.port, secret=SECRET, port=free_port(), people=PEOPLE, **more).start()
+    return PortalProxy(folder, hub=hub.port, secret=SECRET, port=free_port(), users=PEOPLE, **more).start()
 
 
 @pytest.fixture(scope="module")

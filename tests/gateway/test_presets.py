@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from campus import HUB, Campus, Clock, Visitor, sign_in
-from standin import CLIENT, SECRET, GitHub, answer_of
+from fake_github import CLIENT, SECRET, GitHub, answer_of
 
 from gateway.auth.oidc.presets import PRESETS
 from portal.site.sign_in import RefusedError
@@ -338,7 +338,7 @@ def test_github_lets_nobody_in_by_a_group_that_is_called_alike(github, at_github
 def test_github_is_asked_again_with_what_it_gave_and_told_when_that_is_worth_nothing(github, at_github):
     async def main(auth, clock):
         visitors = [await by_github(auth, github, name) for name in ("Alice", "bob")]
-        github.people["bob"]["orgs"] = []
+        github.users["bob"]["orgs"] = []
         clock.ahead += 400
         await auth.vigil.look()
         assert [await visitor.signed_in() for visitor in visitors] == ["alice", None]
@@ -353,7 +353,7 @@ def test_github_is_asked_again_with_what_it_gave_and_told_when_that_is_worth_not
 def test_a_github_name_that_somebody_else_took_over_is_not_theirs_here(github, at_github):
     async def main(auth, clock):
         await by_github(auth, github, "Alice")
-        github.people["Alice"]["id"] = 99
+        github.users["Alice"]["id"] = 99
         with pytest.raises(RefusedError, match="another account"):
             await by_github(auth, github, "Alice")
 
