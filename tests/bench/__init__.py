@@ -1,5 +1,5 @@
 """The benchmark: the same work through Towpath and its peers, in one run, on one machine.
 
-`python -m tests.bench --help` says how to run it. Owns: the harness, the loads and docs/performance.md. Refuses to
-know how Towpath does its work: it drives the command line, the REST API and, for routes and sessions, the store.
+`python -m tests.bench --help` says how to run it. Owns the harness, the loads and docs/performance.md. Does not
+know how Towpath works: it uses the command line, the REST API and, for routes and sessions, the store.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: the run. Owns: the arguments, and the order of its parts."""
+"""`python -m tests.bench`: runs the benchmark. Owns the arguments and the order of its parts."""
 
 import argparse
 import asyncio
@@ -30,42 +30,45 @@ CROWDED = (
         report.Line("crowd-health", "GET /hub/health, store empty and with 10,000 users and 2,000 servers", READ),
         "health",
     ),
-    (report.Line("crowd-home", "GET /hub/home, the same", READ), "home"),
+    (report.Line("crowd-home", "GET /hub/home, likewise", READ), "home"),
 )
 CROWD_USERS, CROWD_SERVERS = 10_000, 2_000
 USER = report.Line("api-user", "GET /hub/api/users/NAME", {"rate": "req/s", "p50": "ms", "p99": "ms"})
 
 
 def parser() -> argparse.ArgumentParser:
-    """What may be asked for."""
+    """Return the argument parser."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure Towpath beside its peers.")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of everything but the starts (default 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of everything except the starts (default 5)")
     parser.add_argument("--seconds", type=float, default=2, help="length of one measurement (default 2)")
     parser.add_argument("--spawn-rounds", type=int, default=3, help="rounds of the 200 starts (default 3)")
     parser.add_argument("--servers", type=int, default=200, help="servers started at once (default 200)")
     parser.add_argument("--quick", action="store_true", help="one round of one second; writes no page")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help="scenarios whose name begins so; writes no page"
+        "--only", action="append", default=[], metavar="NAME", help="only scenarios with this prefix; writes no page"
     )
-    parser.add_argument("--targets", default=",".join(TARGETS), help=f"of {','.join(TARGETS)}; fewer write no page")
+    parser.add_argument("--targets", default=",".join(TARGETS), help=f"any of {','.join(TARGETS)}; fewer write no page")
     parser.add_argument(
-        "--publish", choices=("api", "store"), default="api", help="how Towpath comes by its routes: see towpath.py"
+        "--publish", choices=("api", "store"), default="api", help="how Towpath gets its routes, see towpath.py"
     )
     parser.add_argument(
-        "--steal", type=float, default=0.10, help="stolen share above which a round is repeated (default 0.10)"
+        "--steal",
+        type=float,
+        default=0.10,
+        help="share of stolen CPU time above which a round is repeated (default 0.10)",
     )
-    parser.add_argument("--out", type=Path, help="the page (default docs/performance.md, when the run is whole)")
+    parser.add_argument("--out", type=Path, help="the page (default docs/performance.md, if the run is complete)")
     parser.add_argument("--json", type=Path, help="also write every sample here")
     parser.add_argument(
         "--profile", type=Path, nargs="?", const=ROOT / "build/profile", metavar="FOLDER",
-        help="instead of measuring, say where the time goes: a worker's by py-spy, a start's by process "
-        "(stacks go to FOLDER; default build/profile)",
+        help="do not measure, but show where the time goes: in a worker with py-spy, in a start by process "
+        "(writes stacks to FOLDER; default build/profile)",
     )  # fmt: skip
     return parser
 
 
 def arguments() -> argparse.Namespace:
-    """What the run is to do."""
+    """Parse the command line."""
     asked = parser()
     wanted = asked.parse_args()
     if wanted.profile and not PY_SPY.exists():
@@ -76,7 +79,7 @@ def arguments() -> argparse.Namespace:
     return wanted
 
 
-SIGN_IN = report.Line("sign-in", "sign-in by a provider, there and back", {"rate": "/s", "p50": "ms", "p99": "ms"})
+SIGN_IN = report.Line("sign-in", "sign-in with a provider, round trip", {"rate": "/s", "p50": "ms", "p99": "ms"})
 
 
 class Bench:
@@ -91,17 +94,17 @@ class Bench:
         self.memory: list[list[str]] = []
 
     def asked(self, name: str) -> bool:
-        """Whether the scenario is part of this run."""
+        """Return whether the scenario is part of this run."""
         return not self.wanted.only or any(name.startswith(start) for start in self.wanted.only)
 
     def room(self, name: str) -> Path:
-        """A folder for a target."""
+        """Create a folder for a target."""
         made = self.folder / name
         made.mkdir(exist_ok=True)
         return made
 
     async def up(self, candidates: Sequence[Target | hubs.Hub]) -> list:
-        """Those that came up."""
+        """Start the candidates, and return those that started."""
         running: list = []
         for one in candidates:
             try:
@@ -117,7 +120,7 @@ class Bench:
         return running
 
     async def down(self, running: Sequence[Target | hubs.Hub]) -> None:
-        """All end; one that ends badly is noted."""
+        """Stop all; a failure is noted."""
         for one in running:
             try:
                 await one.stop()
@@ -125,7 +128,7 @@ class Bench:
                 self.run.note(f"{one.name} did not stop well: {fault!r}")
 
     async def bytes(self) -> None:
-        """The data plane."""
+        """Measure the data plane."""
         scenarios = [scenario for scenario in SCENARIOS if self.asked(scenario.name)]
         if not scenarios:
             return
@@ -140,7 +143,7 @@ class Bench:
             await upstream.stop()
 
     def targets(self, upstream: Upstream) -> list[Target]:
-        """Those that are asked for, in the order of the rounds."""
+        """Return the requested targets, in the order of the rounds."""
         made: dict[str, Target] = {
             kind.name: kind(upstream, self.room(kind.name)) for kind in (Direct, Nginx, NginxTuned, Chp)
         }
@@ -166,7 +169,7 @@ class Bench:
         await self.run.round(scenario.name, scenario.metrics, number, running, work)
 
     def hubs(self, suffix: str) -> list:
-        """A fresh one of each hub that is asked for."""
+        """Return a new instance of each requested hub."""
         made = [
             JupyterHub(self.room(f"jupyterhub{suffix}")),
             Towpath(HUB, self.room(f"towpath{suffix}"), workers=machine.cores()),
@@ -174,7 +177,7 @@ class Bench:
         return [hub for hub in made if hub.name in self.names]
 
     async def hub(self) -> None:
-        """What is asked of a whole hub."""
+        """Measure complete hubs."""
         if not self.asked("spawn") and (self.wanted.profile or not self.asked("api-users")):
             return
         running = await self.up(self.hubs(""))
@@ -215,7 +218,7 @@ class Bench:
             await self.down(running)
 
     async def crowd(self) -> None:
-        """What a full store changes for those who ask for none of it."""
+        """Measure what a full store costs requests that do not need its content."""
         if not self.asked("crowd") or HUB not in self.names:
             return
         full = Towpath(CROWD, self.room("towpath-10k"), workers=machine.cores())
@@ -236,7 +239,7 @@ class Bench:
             await self.down(running)
 
     async def sign_ins(self) -> None:
-        """People who sign in by a provider."""
+        """Measure sign-ins with a provider."""
         if not self.asked("sign-in"):
             return
         provider = sign_in.Provider(self.folder)
@@ -262,7 +265,7 @@ class Bench:
             await provider.stop()
 
     async def starts(self) -> None:
-        """From the command to the ready line, with an empty data directory."""
+        """Measure the time from the command to the ready line, with an empty data directory."""
 
         async def start(hub: JupyterHub | Towpath) -> dict[str, float]:
             try:
@@ -278,7 +281,7 @@ class Bench:
             await self.run.round("start", START.metrics, number, self.hubs(f"-start-{number}"), start, again=0)
 
     async def memories(self) -> None:
-        """Memory per worker."""
+        """Measure the memory of each worker."""
         if not self.asked("memory"):
             return
         for name, work in (
@@ -294,8 +297,8 @@ class Bench:
             print("  memory  " + "  ".join(row))
 
     def page(self) -> str:
-        """The report as it stands."""
-        data = [report.Line(one.name, one.words, one.metrics) for one in SCENARIOS]
+        """Return the report so far."""
+        data = [report.Line(one.name, one.title, one.metrics) for one in SCENARIOS]
         defaults = parser().parse_args([])
         chosen = [
             f"--{name.replace('_', '-')} {getattr(self.wanted, name)}"
@@ -310,7 +313,7 @@ class Bench:
         )  # fmt: skip
 
     def save(self) -> None:
-        """Write what was asked for: nothing that was measured is lost when a later part fails."""
+        """Write the requested files, so that nothing is lost if a later part fails."""
         whole = not self.wanted.quick and not self.wanted.only and set(self.names) == set(TARGETS)
         out = self.wanted.out or (ROOT / "docs/performance.md" if whole else None)
         if out:
@@ -320,10 +323,10 @@ class Bench:
 
 
 async def main() -> None:
-    """Everything, in order."""
+    """Run everything in order."""
     wanted = arguments()
     task = asyncio.current_task()
-    if task:  # every child is ended on the way out
+    if task:  # all children are stopped before exiting
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with tempfile.TemporaryDirectory(prefix="tb-", ignore_cleanup_errors=True) as folder:
         bench = Bench(wanted, Path(folder))

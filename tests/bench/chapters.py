@@ -1,15 +1,15 @@
-"""docs/performance.md has two authors, `make bench` and `make bench-slurm`: each writes its own part. Pure."""
+"""docs/performance.md has two parts, written by `make bench` and `make bench-slurm`. Pure."""
 
-MARK = "<!-- What follows is written by make bench-slurm, what stands above by make bench. -->\n"
+MARK = "<!-- The following part is written by make bench-slurm, the preceding part by make bench. -->\n"
 
 
 def with_first(page: str, text: str) -> str:
-    """The page with `make bench`'s part replaced."""
+    """Return the page with the part of `make bench` replaced."""
     _, mark, second = page.partition(MARK)
     return text + (f"\n{mark}{second}" if mark else "")
 
 
 def with_second(page: str, text: str) -> str:
-    """The page with `make bench-slurm`'s part replaced."""
+    """Return the page with the part of `make bench-slurm` replaced."""
     first = page.partition(MARK)[0].rstrip("\n")
     return (f"{first}\n\n" if first else "") + MARK + text

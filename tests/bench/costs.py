@@ -1,7 +1,7 @@
-"""Where the CPU of many starts at once goes: milliseconds a start, per kind of process. Not part of the measurement.
+"""Shows which processes use the CPU during many simultaneous starts, in ms per start. Not part of the benchmark.
 
-Owns: what each process has used (proc(5), `schedstat`: nanoseconds on a CPU, per thread) and what kind it is. Apps and
-starters are read while they run, after the last start: what a process that has ended meanwhile used is not in here.
+Owns reading each process's CPU time (proc(5), `schedstat`: nanoseconds on a CPU, per thread) and its kind. Apps and
+starters are read while they run, after the last start. Processes that have ended by then are not included.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ OTHERS = "others on the machine"
 
 
 def kind_of(command: str, *, starts_apps: bool) -> str:
-    """What a process is, by its command line; forks of a fork server are told from it by the app beneath them."""
+    """Return the kind of a process from its command line; forks of the fork server are those with an app as child."""
     found = next((name for part, name in KINDS if part in command), "")
     if found:
         return found
@@ -36,7 +36,7 @@ def kind_of(command: str, *, starts_apps: bool) -> str:
 
 
 def used(pid: int) -> float:
-    """Milliseconds of CPU so far, of all threads that live; 0 when the process is gone."""
+    """Return the CPU time of all living threads in ms, or 0 if the process has ended."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
@@ -45,12 +45,12 @@ def used(pid: int) -> float:
 
 
 def everything() -> dict[int, float]:
-    """`used` of every process of the machine."""
+    """Return `used` for all processes of the machine."""
     return {int(entry.name): used(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
 
 
 def parent(pid: int) -> int:
-    """The parent's pid; 0 when the process is gone."""
+    """Return the parent's pid, or 0 if the process has ended."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
@@ -58,7 +58,7 @@ def parent(pid: int) -> int:
 
 
 def by_kind(before: dict[int, float], after: dict[int, float], hub: int, count: int) -> dict[str, float]:
-    """Milliseconds a start per kind of process below `hub`; `others` is whatever else the machine did."""
+    """Return ms per start by kind of process below `hub`; `others` is everything else on the machine."""
     stubs = {pid for pid in after if str(HERE / "stub.py") in machine.command_line(pid)}
     ours = {hub, *machine.children(hub), *stubs}
     starters = {parent(pid) for pid in stubs} & ours
@@ -70,7 +70,7 @@ def by_kind(before: dict[int, float], after: dict[int, float], hub: int, count: 
 
 
 async def of_starts(hub: hubs.Hub, count: int) -> None:
-    """Start all at once, say what that cost, and stop them again."""
+    """Start all servers at once, print the CPU time, and stop them."""
     before, load, began = everything(), time.process_time(), time.perf_counter()
     done = await hubs.start_all(hub, count)
     took, load = time.perf_counter() - began, time.process_time() - load
@@ -80,7 +80,7 @@ async def of_starts(hub: hubs.Hub, count: int) -> None:
     if faults:
         raise BenchError(f"{len(faults)} of {count} did not start; the first: {faults[0]}")
     spent[LOAD] = load * 1000 / count
-    spent[OTHERS] = max(0.0, spent[OTHERS] - spent[LOAD])  # we are on it, too
+    spent[OTHERS] = max(0.0, spent[OTHERS] - spent[LOAD])  # this process is one of them
     print(f"{hub.name}: {count} starts in {took:.2f} s; CPU in ms a start")
     for name, milliseconds in sorted(spent.items(), key=lambda pair: -pair[1]):
         if milliseconds >= 0.01:

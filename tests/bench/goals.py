@@ -1,4 +1,4 @@
-"""What issues 2 and 4 want, and whether a run reached what it should. Pure."""
+"""The goals of the benchmark, and whether a run met them. Pure."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ CROWD = "towpath-10k"
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on the ratio of two targets, or (`against` empty) on the worst figure of one."""
+    """A bound on the ratio of two targets or, if `against` is empty, on the worst figure of one."""
 
-    words: str
+    title: str
     scenario: str
     metric: str
     of: str
@@ -22,22 +22,22 @@ class Goal:
     bound: float
     at_least: bool
     unit: str = "x"
-    """Of the figure that is judged: a ratio's is `x`."""
+    """Unit of the figure that is compared; `x` for a ratio."""
 
     @property
-    def bound_words(self) -> str:
-        """As the issue has it."""
+    def bound_text(self) -> str:
+        """The bound as text, such as `>= 5.00x`."""
         sign = ">=" if self.at_least else "<=" if self.against else "<"
         return f"{sign} {self.shown(self.bound)}"
 
     def shown(self, figure: float) -> str:
-        """A figure with its unit."""
+        """Return a figure with its unit."""
         return f"{written(figure, self.unit)}{'' if self.unit == 'x' else ' '}{self.unit}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was measured: `found` None when the run lacks a side of it."""
+    """The result of a goal. `found` is None if the run did not measure it."""
 
     goal: Goal
     found: Spread | None
@@ -64,14 +64,14 @@ GOALS = (
         "/hub/health with 10,000 users and 2,000 servers, against none", "crowd-health", "rate", CROWD, HUB, 0.8, True
     ),
     Goal("/hub/home with 10,000 users and 2,000 servers, against none", "crowd-home", "rate", CROWD, HUB, 0.8, True),
-    Goal("sign-in by a provider, there and back, against JupyterHub", "sign-in", "rate", HUB, "jupyterhub", 5.0, True),
+    Goal("sign-in with a provider, against JupyterHub", "sign-in", "rate", HUB, "jupyterhub", 5.0, True),
     Goal("100 MB down, growth of a worker", "body-100m-down", "growth", ONE, "", 16 * 2**20, False, "MB"),
     Goal("100 MB up, growth of a worker", "body-100m-up", "growth", ONE, "", 16 * 2**20, False, "MB"),
 )
 
 
 def verdict(goal: Goal, samples: list[Sample]) -> Verdict:
-    """A ratio is judged by the median of its rounds; a figure without a peer by its worst round."""
+    """Compare a goal with the samples: a ratio by the median of its rounds, a figure without a peer by its worst round."""
     figures = by_target(samples, goal.scenario, goal.metric)
     alone = list(figures.get(goal.of, {}).values())
     values = ratios(figures, goal.of, goal.against) if goal.against else alone

@@ -1,6 +1,6 @@
-"""What is asked of a whole hub, by the REST API that Towpath and JupyterHub share: many starts, one user read often.
+"""Requests to a complete hub through the REST API that Towpath and JupyterHub share: starts and reads.
 
-Owns: the requests. Refuses to know how each hub is started (`tests.bench.jupyterhub`, `tests.bench.towpath`).
+Does not know how a hub is started (`tests.bench.jupyterhub`, `tests.bench.towpath`).
 """
 
 import asyncio
@@ -22,43 +22,43 @@ class Hub(Protocol):
     child: Child | None
 
     async def start(self) -> None:
-        """Up. Raises BenchError."""
+        """Start it. Raises BenchError."""
 
     async def stop(self) -> None:
-        """Down, with all of its processes."""
+        """Stop it with all its processes."""
 
     @property
     def address(self) -> str:
         """`http://127.0.0.1:PORT`."""
 
     def authorization(self) -> dict[str, str]:
-        """The header of an admin's token."""
+        """The Authorization header with an admin's token."""
 
     def start_body(self) -> bytes:
-        """The JSON that starts the stub app."""
+        """The request body that starts the stub app."""
 
 
 def names(count: int) -> list[str]:
-    """The users of the benchmark."""
+    """Return the names of the benchmark's users."""
     return [f"u{number:03d}" for number in range(count)]
 
 
-async def add_users(hub: Hub, people: Sequence[str]) -> None:
-    """Make the users; those that are there already are left as they are."""
+async def add_users(hub: Hub, users: Sequence[str]) -> None:
+    """Create the users that do not exist yet."""
     answer = await web.request(
-        "POST", f"{hub.address}/hub/api/users", hub.authorization(), json.dumps({"usernames": people}).encode()
+        "POST", f"{hub.address}/hub/api/users", hub.authorization(), json.dumps({"usernames": list(users)}).encode()
     )
     if answer.status not in (200, 201, 409):
         raise BenchError(f"{hub.name} did not add users: {answer.status} {answer.body[:300]!r}")
 
 
 def progress_url(hub: Hub, name: str) -> str:
-    """The event stream that the pending page of a user's server listens to."""
+    """Return the URL of the progress events of a user's server."""
     return f"{hub.address}/hub/api/users/{name}/server/progress"
 
 
 async def until_ready(hub: Hub, name: str) -> None:
-    """Follow the progress, as the page does, until the server is ready."""
+    """Follow the progress events, as the page does, until the server is ready."""
     url = f"{hub.address}/hub/api/users/{name}"
     while True:
         async for event in web.events(progress_url(hub, name), hub.authorization()):
@@ -73,7 +73,7 @@ async def until_ready(hub: Hub, name: str) -> None:
 
 
 async def ask(hub: Hub, name: str, body: bytes) -> bool:
-    """Ask for one user's server, as a click on Start does; whether it is ready already."""
+    """Start one user's server, as a click on Start does; return whether it is already ready."""
     url = f"{hub.address}/hub/api/users/{name}/server"
     while True:
         answer = await web.request("POST", url, hub.authorization(), body)
@@ -86,7 +86,7 @@ async def ask(hub: Hub, name: str, body: bytes) -> bool:
 
 
 async def start_one(hub: Hub, name: str) -> float:
-    """Start one user's server and get the app's own answer through the proxy; when that was."""
+    """Start one user's server and fetch the app's response through the proxy; return the time of the response."""
     if not await ask(hub, name, hub.start_body()):
         await until_ready(hub, name)
     for _ in range(100):
@@ -94,11 +94,11 @@ async def start_one(hub: Hub, name: str) -> float:
         if app.status == 200 and app.body == STUB_BODY:
             return time.perf_counter()
         await asyncio.sleep(0.05)
-    raise BenchError(f"{hub.name}: {name} is ready, but its app is not reached: {app.status} {app.body[:300]!r}")
+    raise BenchError(f"{hub.name}: {name} is ready, but its app cannot be reached: {app.status} {app.body[:300]!r}")
 
 
 async def stop_one(hub: Hub, name: str) -> None:
-    """Stop one user's server and wait until it is gone."""
+    """Stop one user's server and wait for its end."""
     url = f"{hub.address}/hub/api/users/{name}"
     await web.request("DELETE", f"{url}/server", hub.authorization())
     while True:
@@ -109,12 +109,12 @@ async def stop_one(hub: Hub, name: str) -> None:
 
 
 async def start_all(hub: Hub, count: int) -> list[float | BaseException]:
-    """Start all at once; when each app answered, or what went wrong."""
+    """Start all at once; return the time of each app's response, or the error."""
     return await asyncio.gather(*(start_one(hub, name) for name in names(count)), return_exceptions=True)
 
 
 async def stop_all(hub: Hub, count: int) -> None:
-    """Stop all, a few at a time."""
+    """Stop all servers, a few at a time."""
     gate = asyncio.Semaphore(8)
 
     async def stop(name: str) -> None:
@@ -125,7 +125,7 @@ async def stop_all(hub: Hub, count: int) -> None:
 
 
 async def spawn(hub: Hub, count: int) -> dict[str, float]:
-    """Start all at once: `time` until the last app answered, `median` until the middle one did (seconds)."""
+    """Start all at once; return `time` until the last app answered and `median` of all, in seconds."""
     began = time.perf_counter()
     done = await start_all(hub, count)
     await stop_all(hub, count)

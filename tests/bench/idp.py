@@ -1,7 +1,7 @@
-"""An identity provider that costs as little as it can: the same for every hub. Runs in .venv-bench.
+"""A minimal identity provider, the same for every hub. Runs in .venv-bench.
 
-`idp.py PORT`. A code is `NAME.NONCE`: the load makes them up, for what people do at a provider is no hub's cost. Its ID
-tokens are signed with ES256; its access token for NAME is `NAME`. It asks for no secret, and checks none.
+`idp.py PORT`. A code is `NAME.NONCE`; the load invents codes, because the user's part of a sign-in is not the hub's. Its
+ID tokens are signed with ES256, and its access token for NAME is `NAME`. It checks no secret.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ def tokens(code):
 
 
 class Http(asyncio.Protocol):
-    """One connection, kept alive."""
+    """A keep-alive connection."""
 
     def connection_made(self, transport):
         self.transport = transport

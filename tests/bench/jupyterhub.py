@@ -34,7 +34,7 @@ class JupyterHub:
         return b"{}"
 
     async def start(self) -> None:
-        """Up when the hub answers through its proxy; `took` says after how many seconds."""
+        """Start it and wait until the hub answers through its proxy; `took` is the time in seconds."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.child = Child(
             self.command(), self.folder / "jupyterhub.log", environment=self.environment(), folder=self.folder
@@ -49,11 +49,11 @@ class JupyterHub:
         raise BenchError("JupyterHub does not answer")
 
     def command(self) -> list[str]:
-        """Its argv."""
+        """Return its argv."""
         return [BENCH_PYTHON, "-m", "jupyterhub", "-f", str(HERE / "jupyterhub_config.py")]
 
     def environment(self) -> dict[str, str]:
-        """What its configuration reads."""
+        """Return the environment variables that its configuration reads."""
         return {
             "BENCH_FOLDER": str(self.folder),
             "BENCH_PORT": str(self.port),
@@ -65,6 +65,6 @@ class JupyterHub:
         }
 
     async def stop(self) -> None:
-        """See Hub: JupyterHub ends its proxy and its users' servers itself."""
+        """See Hub. JupyterHub stops its proxy and its users' servers itself."""
         if self.child:
             await self.child.stop()

@@ -1,6 +1,6 @@
-"""JupyterHub 6.1 as the peer: SQLite, the simple local spawner, CHP, and our stub app. Read by `jupyterhub -f`.
+"""JupyterHub 6.1 as a peer: SQLite, the simple local spawner, CHP, and the stub app. Read by `jupyterhub -f`.
 
-Generous where the harness must not be what is measured: no limit on concurrent starts, quiet logs.
+Its limits are generous, so that the configuration is not the bottleneck: no limit on concurrent starts, quiet logs.
 """
 
 import os
@@ -18,7 +18,7 @@ c.JupyterHub.log_level = "WARN"
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {"admin"}
-if "BENCH_ISSUER" in os.environ:  # people sign in by a provider: tests/bench/sign_in.py
+if "BENCH_ISSUER" in os.environ:  # sign-in with a provider: tests/bench/sign_in.py
     issuer = os.environ["BENCH_ISSUER"]
     c.JupyterHub.authenticator_class = "generic-oauth"
     c.GenericOAuthenticator.client_id = os.environ["BENCH_CLIENT"]

@@ -1,7 +1,7 @@
-"""Body load: each connection sends or fetches a body, again and again. Runs in .venv-bench.
+"""Body load: each connection sends or fetches bodies repeatedly. Runs in .venv-bench.
 
 One argument, JSON: host, port, path, headers (list of pairs), connections, size, seconds, direction (`down`, `up`).
-Prints JSON: rate (bytes/s) over all bodies begun in the given time. At least one body per connection is moved.
+Prints JSON: rate (bytes/s) of all bodies begun in the given time. Each connection transfers at least one body.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ CHUNK = memoryview(bytes(256 * 1024))
 
 
 class Client(asyncio.BufferedProtocol):
-    """One connection. `done` is set when no more is to be moved."""
+    """One connection. `done` is set when it has finished."""
 
     def __init__(self, deadline):
         self.deadline = deadline
@@ -33,7 +33,7 @@ class Client(asyncio.BufferedProtocol):
         self.view = memoryview(self.buffer)
         self.done = asyncio.get_running_loop().create_future()
         self.bodies = 0
-        self.left = 0  # of the request's body
+        self.left = 0  # left of the request's body
         self.paused = self.sending = False
 
     def connection_made(self, transport):
@@ -43,7 +43,7 @@ class Client(asyncio.BufferedProtocol):
 
     def begin(self):
         self.head = b""
-        self.missing = None  # of the answer's body
+        self.missing = None  # left of the response's body
         self.transport.write(REQUEST.encode())
         self.left = SIZE if UP else 0
         self.pump()
@@ -105,7 +105,7 @@ class Client(asyncio.BufferedProtocol):
 
 
 async def main():
-    """Move bodies until the time is over, print the rate."""
+    """Transfer bodies until the time is over, and print the rate."""
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     clients = []

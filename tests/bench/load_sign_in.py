@@ -1,8 +1,8 @@
-"""Sign-in load: each connection signs somebody in, again and again, as a browser does. Runs in .venv-bench.
+"""Sign-in load: each connection signs users in repeatedly, as a browser does. Runs in .venv-bench.
 
 One argument, JSON: host, port, entry (the path that sends a browser to the provider), cookie (the beginning of the
-session cookie's name), connections, people (how many there are), seconds. A round trip is `entry`, answered with a
-redirect to the provider, and the way back from there, answered with a session; the provider itself is not asked.
+session cookie's name), connections, users (their number), seconds. A round trip is `entry`, answered with a
+redirect to the provider, and the redirect back, answered with a session. The provider itself is not contacted.
 Prints JSON: rate (round trips a second), p50, p99 (seconds).
 """
 
@@ -24,7 +24,7 @@ FIELD = re.compile(rb"\r\n(location|set-cookie|content-length|transfer-encoding)
 
 
 class Browser(asyncio.Protocol):
-    """One connection; cookies are forgotten after each round trip."""
+    """One connection. Its cookies are discarded after each round trip."""
 
     def __init__(self):
         self.cookies = {}
@@ -65,7 +65,7 @@ class Browser(asyncio.Protocol):
             self.answer.set_exception(RuntimeError(f"answered with {head[:60]!r} {body[:300]!r}"))
 
     async def get(self, target):
-        """GET; the Location of the redirect that it must be answered with."""
+        """Send a GET, and return the Location of the redirect, which is required."""
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         if self.transport.is_closing():
             raise EOFError("the connection was closed")
@@ -74,11 +74,11 @@ class Browser(asyncio.Protocol):
         return await self.answer
 
     async def sign_in(self):
-        """One round trip. `state` goes back as it came: it is quoted for a query already."""
+        """Do one round trip. `state` is returned unchanged, because it is already quoted for a query."""
         self.cookies = {}
         asked = await self.get(JOB["entry"])
         nonce = NONCE.search(asked)
-        code = f"s{next(NUMBERS) % JOB['people']:05d}.{nonce[1] if nonce else ''}"
+        code = f"s{next(NUMBERS) % JOB['users']:05d}.{nonce[1] if nonce else ''}"
         back = urlsplit(unquote(BACK.search(asked)[1])).path
         await self.get(f"{back}?code={code}&state={STATE.search(asked)[1]}")
         if not any(name.startswith(JOB["cookie"]) for name in self.cookies):
@@ -86,7 +86,7 @@ class Browser(asyncio.Protocol):
 
 
 async def main():
-    """Sign in until the time is over, print the figures."""
+    """Sign in until the time is over, and print the figures."""
     loop = asyncio.get_running_loop()
     deadline = time.perf_counter() + JOB["seconds"]
     took = []

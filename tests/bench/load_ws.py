@@ -1,4 +1,4 @@
-"""WebSocket load: each connection sends a message, waits for its echo, sends the next. Runs in .venv-bench.
+"""WebSocket load: each connection sends a message, waits for its echo, and repeats. Runs in .venv-bench.
 
 One argument, JSON: url, headers (list of pairs), connections, size, seconds.
 Prints JSON: rate (messages/s) and p50, p99 (seconds).
@@ -21,7 +21,7 @@ FAULTS: list[str] = []
 class Client(picows.WSListener):
     """One connection."""
 
-    echoes = 0  # of all connections
+    echoes = 0  # shared by all connections
     measuring = False
     closing = False
 
@@ -63,14 +63,14 @@ class Client(picows.WSListener):
 
 
 async def until(enough):
-    """Wait longer where a slow machine has not moved one message per connection; at most a minute."""
+    """Wait until each connection has received a message, for at most a minute."""
     deadline = time.perf_counter() + 60
     while not enough() and not FAULTS and time.perf_counter() < deadline:
         await asyncio.sleep(0.05)
 
 
 async def main():
-    """Connect all, warm up, measure, print."""
+    """Connect, warm up, measure, and print the result."""
     clients = []
     for _ in range(JOB["connections"]):
         _, client = await picows.ws_connect(

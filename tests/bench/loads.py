@@ -1,4 +1,4 @@
-"""The loads: wrk for small HTTP, our own for bodies and WebSocket, each a process of its own."""
+"""Runs the loads, each in its own process: wrk for small HTTP, our own for bodies, WebSockets and sign-ins."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.bench.stats import wrk_result
 
 
 async def wrk(url: str, headers: dict[str, str], *, connections: int, seconds: float) -> dict[str, float]:
-    """Rate, p50, p99. One thread: the load is to leave the cores to what it measures."""
+    """Return rate, p50 and p99. wrk uses one thread, so that the cores are left to the target."""
     fields = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
     command = [
         "wrk",
@@ -40,18 +40,18 @@ async def _own(script: str, job: dict[str, Any]) -> dict[str, float]:
 async def websocket(
     url: str, headers: dict[str, str], *, connections: int, size: int, seconds: float
 ) -> dict[str, float]:
-    """Rate (messages/s), p50, p99."""
+    """Return rate (messages/s), p50 and p99."""
     job = {"url": url, "headers": list(headers.items()), "connections": connections, "size": size, "seconds": seconds}
     return await _own("load_ws.py", job)
 
 
 async def sign_in(
-    port: int, entry: str, cookie: str, *, connections: int, people: int, seconds: float
+    port: int, entry: str, cookie: str, *, connections: int, users: int, seconds: float
 ) -> dict[str, float]:
-    """Rate (round trips a second), p50, p99."""
+    """Return rate (round trips/s), p50 and p99."""
     job = {
         "host": "127.0.0.1", "port": port, "entry": entry, "cookie": cookie,
-        "connections": connections, "people": people, "seconds": seconds, "path": entry,
+        "connections": connections, "users": users, "seconds": seconds, "path": entry,
     }  # fmt: skip
     return await _own("load_sign_in.py", job)
 
@@ -59,7 +59,7 @@ async def sign_in(
 async def bodies(
     url: str, headers: dict[str, str], *, connections: int, size: int, seconds: float, direction: str
 ) -> dict[str, float]:
-    """Rate (bytes/s)."""
+    """Return the rate (bytes/s)."""
     parts = urlsplit(url)
     job = {
         "host": parts.hostname, "port": parts.port, "path": parts.path, "headers": list(headers.items()),

@@ -1,4 +1,4 @@
-"""The machine: cores, memory, versions, stolen time, and what a process holds. Reads /proc; names no host."""
+"""The machine: cores, memory, versions, stolen time, and the memory of processes. Reads /proc; names no host."""
 
 import os
 import platform
@@ -11,31 +11,31 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def cpu_ticks() -> tuple[int, int]:
-    """Stolen and all CPU time so far, in ticks."""
+    """Return stolen and total CPU time so far, in ticks."""
     first = Path("/proc/stat").read_text().splitlines()[0]
     fields = [int(field) for field in first.split()[1:9]]
     return fields[7], sum(fields)
 
 
 class StealMeter:
-    """The share of CPU time that the machine beneath took, since this was made."""
+    """Measures the share of CPU time that the hypervisor took since its creation."""
 
     def __init__(self) -> None:
         self.stolen, self.total = cpu_ticks()
 
     def share(self) -> float:
-        """0 to 1."""
+        """Return the share, 0 to 1."""
         stolen, total = cpu_ticks()
         return (stolen - self.stolen) / max(1, total - self.total)
 
 
 def status(pid: int, key: str) -> int:
-    """A size of /proc/PID/status (`VmRSS`, `VmHWM`) in bytes; 0 when the process is gone."""
+    """Return a size from /proc/PID/status (`VmRSS`, `VmHWM`) in bytes, or 0 if the process has ended."""
     try:
         found = re.search(rf"^{key}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), flags=re.MULTILINE)
     except OSError:
@@ -44,18 +44,18 @@ def status(pid: int, key: str) -> int:
 
 
 def pss(pid: int) -> int:
-    """The proportional set size in bytes: shared pages count in parts."""
+    """Return the proportional set size in bytes."""
     found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), flags=re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
 
 
 def forget_peak(pid: int) -> None:
-    """Set the process's high-water mark (`VmHWM`) back to what it holds now (proc(5), clear_refs)."""
+    """Reset the peak memory of a process (`VmHWM`) to its current memory (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def children(pid: int) -> list[int]:
-    """All descendants of a process."""
+    """Return all descendants of a process."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -73,7 +73,7 @@ def children(pid: int) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    """The process's arguments, joined by spaces; empty when it is gone."""
+    """Return the arguments of a process, joined by spaces, or `""` if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -86,13 +86,13 @@ def _said(*command: str) -> str:
 
 
 def versions(python: str, *packages: str) -> list[str]:
-    """Of packages in that interpreter's environment."""
+    """Return the versions of packages in an interpreter's environment."""
     script = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
     return _said(python, "-c", script, *packages).split()[: len(packages)]
 
 
 def described(bench_python: str) -> dict[str, str]:
-    """What the figures were measured on, for the report."""
+    """Return a description of the machine for the report."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), flags=re.MULTILINE)
     jupyterhub, picows = versions(bench_python, "jupyterhub", "picows")

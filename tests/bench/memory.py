@@ -1,4 +1,4 @@
-"""Memory per worker, with an empty table of routes and with a full one, and of CHP beside it."""
+"""Measures the memory of workers and of CHP, with an empty and a full routing table."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ ROUTES = 10_000
 
 
 async def settled(pids: list[int]) -> None:
-    """Wait until no process grows any more: half a MB in two seconds is standing still."""
+    """Wait until no process grows by more than half a MB in two seconds."""
     before = [0.0] * len(pids)
     while True:
         now = [float(machine.pss(pid)) for pid in pids]
@@ -25,7 +25,7 @@ async def settled(pids: list[int]) -> None:
 
 
 def rows(name: str, pids: list[int], routes: int) -> list[list[str]]:
-    """One line per process."""
+    """Return one row per process."""
     return [
         [f"{name} worker {number + 1}" if len(pids) > 1 else name, f"{routes:,}",
          written(machine.pss(pid), "MB"), written(machine.status(pid, "VmRSS"), "MB")]
@@ -34,7 +34,7 @@ def rows(name: str, pids: list[int], routes: int) -> list[list[str]]:
 
 
 async def of_towpath(folder: Path, workers: int) -> list[list[str]]:
-    """Each worker after it has answered some requests, then with the routes in its mirror."""
+    """Measure each worker after some requests, then with the routes in its mirror."""
     hub = Towpath("towpath", folder, workers=workers)
     try:
         await hub.start()
@@ -50,7 +50,7 @@ async def of_towpath(folder: Path, workers: int) -> list[list[str]]:
 
 
 async def of_chp(folder: Path) -> list[list[str]]:
-    """CHP, with routes set through its API."""
+    """Measure CHP, with routes set through its API."""
     port, api = free_port(), free_port()
     command = [
         str(HERE / "node_modules/.bin/configurable-http-proxy"), "--ip", "127.0.0.1", "--port", str(port),

@@ -1,4 +1,4 @@
-"""Child processes: started, awaited, and ended by their id."""
+"""Starts, awaits and ends child processes."""
 
 import asyncio
 import contextlib
@@ -15,15 +15,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 BENCH_PYTHON = str(ROOT / ".venv-bench/bin/python")
-PATIENCE = 180.0  # seconds until a process that does not come up is a failure of the run
+PATIENCE = 180.0  # seconds within which a process must start
 
 
 class BenchError(Exception):
-    """The run cannot go on: a sentence for the person who started it."""
+    """The run cannot continue; the message is for the user who started it."""
 
 
 class Child:
-    """One process in a process group of its own; its output goes to a log file."""
+    """A process in its own process group, with its output in a log file."""
 
     def __init__(self, command: list[str], log: Path, *, environment: dict[str, str] | None = None,
                  folder: Path | None = None) -> None:  # fmt: skip
@@ -37,17 +37,17 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its id."""
+        """Its pid."""
         return self.process.pid
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Its output so far."""
         return self.log.read_text(errors="replace")
 
     def check(self) -> None:
-        """Raise BenchError when it has ended."""
+        """Raise BenchError if it has ended."""
         if self.process.poll() is not None:
-            raise BenchError(f"{self.process.args!r} ended with {self.process.returncode}:\n{self.said()[-2000:]}")
+            raise BenchError(f"{self.process.args!r} ended with {self.process.returncode}:\n{self.output()[-2000:]}")
 
     async def until_listening(self, port: int) -> None:
         """Wait until a connection to the port is accepted."""
@@ -59,15 +59,15 @@ class Child:
                     return
             except OSError:
                 if time.perf_counter() > deadline:
-                    raise BenchError(f"nothing listens on {port}:\n{self.said()[-2000:]}") from None
+                    raise BenchError(f"nothing listens on {port}:\n{self.output()[-2000:]}") from None
             await asyncio.sleep(0.005)
 
-    async def until_said(self, words: str) -> float:
-        """Wait for words in its output; the seconds since it was started."""
-        while words not in self.said():
+    async def wait_for_output(self, text: str) -> float:
+        """Wait for a text in its output; return the seconds since its start."""
+        while text not in self.output():
             self.check()
             if time.perf_counter() - self.started > PATIENCE:
-                raise BenchError(f"{words!r} was not said:\n{self.said()[-2000:]}")
+                raise BenchError(f"{text!r} is not in the output:\n{self.output()[-2000:]}")
             await asyncio.sleep(0.002)
         return time.perf_counter() - self.started
 
@@ -76,11 +76,11 @@ class Child:
         return time.perf_counter() - self.started
 
     async def pause(self) -> None:
-        """Let it go on for a moment."""
+        """Wait for a moment."""
         await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
-        """SIGTERM, patience, then SIGKILL to its group."""
+        """Send SIGTERM, wait, then send SIGKILL to its group."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             for _ in range(300):
@@ -96,7 +96,7 @@ _uvloop_folder: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def bench_environment() -> dict[str, str]:
-    """What a load or upstream in .venv-bench needs: the uvloop of Towpath's own environment, the same for all peers."""
+    """Return the environment for a load or upstream in .venv-bench, with the uvloop of Towpath's own environment."""
     if not _uvloop_folder:
         found = find_spec("uvloop")
         if found is None or not found.submodule_search_locations:
@@ -108,7 +108,7 @@ def bench_environment() -> dict[str, str]:
 
 
 async def output_of(command: list[str], *, environment: dict[str, str] | None = None) -> str:
-    """Run to the end; standard output. Raises BenchError when it fails."""
+    """Run a command and return its output. Raises BenchError if it fails."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **(environment or {})}, cwd=ROOT,
@@ -124,5 +124,5 @@ async def output_of(command: list[str], *, environment: dict[str, str] | None = 
 
 
 def base_python() -> str:
-    """The interpreter beneath the virtual environment: it starts fastest."""
+    """Return the interpreter of the virtual environment's base, which starts fastest."""
     return str(Path(sys.executable).resolve())

@@ -1,4 +1,4 @@
-"""Where a worker's time goes: py-spy, from the peers' environment, beside the load. Not part of the measurement."""
+"""Shows where a worker spends its time, with py-spy during the load. Not part of the benchmark."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ PROFILED = ("http-32", "ws-200b-16", "body-1m-down")
 
 
 def shares(raw: str, count: int) -> list[tuple[str, float]]:
-    """The functions that are most often innermost, with their share, from py-spy's `raw` lines (`a;b;c 12`)."""
+    """Return the functions that are most often innermost, with their share, from py-spy's `raw` lines (`a;b;c 12`)."""
     leaves: Counter[str] = Counter()
     for line in raw.splitlines():
         stack, _, times = line.rpartition(" ")
@@ -24,7 +24,7 @@ def shares(raw: str, count: int) -> list[tuple[str, float]]:
 
 
 async def profile(target: Target, scenarios: tuple[Scenario, ...], folder: Path, seconds: float) -> None:
-    """Print the shares of each profiled scenario; the raw stacks stay in the folder."""
+    """Print the shares for each scenario, and write the raw stacks to the folder."""
     for scenario in scenarios:
         if scenario.name not in PROFILED or not target.pids():
             continue

@@ -1,4 +1,4 @@
-"""docs/performance.md: the goals, all figures, and how they were found. Pure."""
+"""Writes docs/performance.md: the goals, the figures and the method. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,56 +10,57 @@ from tests.bench.stats import by_target, ratios, spread, table, written
 
 HEADING = """# Performance
 
-Written by `make bench`; this is the last run. It sends the same work through Towpath and through its peers, in one
-run, on one machine, and compares within each round. The ratios say something; the figures depend on the machine.
+Written by `make bench` in its last run. The benchmark does the same work with Towpath and with its peers, in one run, on
+one machine, and compares them within each round. Read the ratios; the figures depend on the machine.
 
 """
 
 METHOD = """## How it was measured
 
-- Every target in turn in every round (A B C, then B C A, ...). A ratio is taken within each round; the median of the
-  rounds is reported. Figures are medians, with the least and the greatest in brackets.
-- Towpath is `towpath serve` with a configuration file and nothing switched off: the session cookie is checked, the
-  route looked up, activity noted. {publish} `towpath-1` has one worker, `towpath-all` one per core; `towpath` is the
-  latter, asked as a hub.
-- CHP {chp} has its routes set through its API; it checks nothing. nginx has one worker, kept-alive upstream
-  connections and no access log; it checks nothing. `nginx` buffers bodies as it comes (the
-  goals are judged against this one); `nginx-tuned` has large buffers, streams uploads and writes no temporary files.
-  `direct` is the app without a proxy: what the load itself can do.
-- Load: wrk with one thread for small HTTP (24 bytes of JSON); our own on uvloop for bodies, and on uvloop and picows
-  for WebSocket echo (each connection sends its next message when the last has come back). Load, proxy and app share
-  the cores. All on loopback, without TLS.
-- MB/s are 10^6 bytes; bodies and large messages are 2^20 and 100 * 2^20 bytes. Growth is the high-water mark of
-  resident memory during the transfers (VmHWM, reset before) over what the process held before, for the process that
-  grew most; in MB of 2^20 bytes.
-- Starts at once: the users are made before; then one `POST /hub/api/users/NAME/server` each, all at once, the progress
-  stream followed until `ready`, and the app's own answer fetched through the proxy. The app is `tests/bench/stub.py`
-  for both. JupyterHub {jupyterhub} has SQLite, its simple local spawner, CHP, no limit on concurrent starts, and
-  warnings only in its log.
-- Sign-ins by a provider: 16 browsers, each again and again: the hub's sign-in page (JupyterHub's one redirect further,
-  at `/hub/oauth_login`), which sends them to the provider, and the way back with a code, which ends in a session. Both
-  hubs ask the same provider (`tests/bench/idp.py`, which checks nothing and signs with ES256): JupyterHub by
-  oauthenticator's generic class, for tokens and then userinfo; Towpath for tokens alone, whose signature and claims it
-  checks.
-- `GET /hub/api/users/NAME` and `?limit=200` (200 users, no server runs): wrk, 32 connections, an admin's API token.
-- towpath-10k: a hub whose store holds 10,000 users and 2,000 ready servers with their routes, beside one that holds the admin alone.
-- Stolen CPU time is read from /proc/stat around each measurement; a round with more than {threshold:.0%} of it is
-  repeated, at most twice (and {budget} times in a run), and the best is kept.
+- In every round all targets take turns (A B C, then B C A, ...). A ratio is taken within each round, and the median of
+  the rounds is reported. Figures are medians, with minimum and maximum in brackets.
+- Towpath is `towpath serve` with a configuration file and all features on: the session cookie is checked, the route is
+  looked up, and activity is recorded. {publish} `towpath-1` has one worker, `towpath-all` one per core. `towpath` is
+  the latter, measured as a hub.
+- CHP {chp} has its routes set through its API and checks nothing. nginx has one worker, keep-alive connections to the
+  app and no access log, and checks nothing. `nginx` has default buffering, and the goals compare with this one;
+  `nginx-tuned` has large buffers, streams uploads and writes no temporary files. `direct` is the app without a proxy,
+  which shows the limit of the load itself.
+- Load: wrk with one thread for small HTTP (24 bytes of JSON); our own clients on uvloop for bodies, and on uvloop and
+  picows for WebSocket echo (each connection sends its next message when the last one has returned). Load, proxy and app
+  share the cores. Everything is on loopback, without TLS.
+- MB/s are 10^6 bytes; bodies and large messages are 2^20 and 100 * 2^20 bytes. Growth is the peak resident memory
+  during the transfers (VmHWM, reset before) minus the memory before, of the process that grew most; in MB of 2^20
+  bytes.
+- Starts at once: the users exist already. For each, one `POST /hub/api/users/NAME/server`, all at the same time; then
+  the progress stream is followed until `ready`, and the app's response is fetched through the proxy. The app is
+  `tests/bench/stub.py` for both hubs. JupyterHub {jupyterhub} has SQLite, its simple local spawner, CHP, no limit on
+  concurrent starts, and only warnings in its log.
+- Sign-ins with a provider: 16 browsers sign in repeatedly. A round trip is the hub's sign-in page (for JupyterHub the
+  page after one redirect, `/hub/oauth_login`), which redirects to the provider, and the return with a code, which opens
+  a session. Both hubs use the same provider (`tests/bench/idp.py`, which checks nothing and signs with ES256):
+  JupyterHub with oauthenticator's generic class, which requests tokens and then userinfo; Towpath requests only tokens
+  and checks their signature and claims.
+- `GET /hub/api/users/NAME` and `?limit=200` (200 users, no server running): wrk, 32 connections, an admin's API token.
+- towpath-10k: a hub with 10,000 users and 2,000 ready servers with their routes in its store, compared with one that
+  has only the admin.
+- Stolen CPU time is read from /proc/stat around each measurement. A round with more than {threshold:.0%} of it is
+  repeated, at most twice (and {budget} times in a run), and the best is used.
 
 """
 
 PUBLISH = {
     "api": "The app behind it is a server started through the REST API.",
-    "store": "The app behind it is the peers' own, its route put into the feed.",
+    "store": "The app behind it is the one of the peers, with its route written to the feed.",
 }
 
 
 @dataclass(frozen=True)
 class Line:
-    """One scenario of the report: its words, and metric → unit."""
+    """One scenario of the report: its title, and metric → unit."""
 
     scenario: str
-    words: str
+    title: str
     metrics: dict[str, str]
 
 
@@ -68,30 +69,30 @@ def _range(figures: Iterable[float], unit: str) -> str:
     return f"{written(found.middle, unit)} [{written(found.least, unit)}-{written(found.most, unit)}]"
 
 
-def goals_table(run: Run, goals: Sequence[Goal] = GOALS, of: str = "issues 2 and 4") -> str:
-    """What was wanted, and what was found. `of`: whose table it is."""
+def goals_table(run: Run, goals: Sequence[Goal] = GOALS) -> str:
+    """Return the table of goals and results."""
     rows = []
     for goal in goals:
         judged = verdict(goal, run.samples)
         if judged.found is None:
-            rows.append([goal.words, goal.bound_words, "-", "-", "not measured"])
+            rows.append([goal.title, goal.bound_text, "-", "-", "not measured"])
             continue
         found = judged.found
         middle = found.middle if goal.against else found.most
         between = f"{written(found.least, goal.unit)} to {written(found.most, goal.unit)}"
-        rows.append([goal.words, goal.bound_words, goal.shown(middle), between, "yes" if judged.met else "no"])
-    return table([f"goal ({of})", "wanted", "found", "rounds", "met"], rows)
+        rows.append([goal.title, goal.bound_text, goal.shown(middle), between, "yes" if judged.met else "no"])
+    return table(["goal", "wanted", "found", "rounds", "met"], rows)
 
 
 def figures_table(run: Run, lines: list[Line], names: list[str], pairs: list[tuple[str, str]]) -> str:
-    """One row per scenario and metric: a column per target, and one per pair with the median of the rounds' ratios."""
+    """Return a row per scenario and metric, with a column per target, and per pair the median ratio of the rounds."""
     rows = []
     for line in lines:
         for metric, unit in line.metrics.items():
             figures = by_target(run.samples, line.scenario, metric)
             if not figures:
                 continue
-            row = [f"{line.words}, {metric} ({unit})"]
+            row = [f"{line.title}, {metric} ({unit})"]
             row += [_range(figures[name].values(), unit) if name in figures else "-" for name in names]
             for of, against in pairs:
                 found = ratios(figures, of, against) if metric != "growth" else []
@@ -101,7 +102,7 @@ def figures_table(run: Run, lines: list[Line], names: list[str], pairs: list[tup
 
 
 def noise_table(run: Run, lines: list[Line]) -> str:
-    """Per scenario: stolen time, and the widest span of a target's rates over its rounds."""
+    """Return a row per scenario: stolen time, and the widest span of a target's rates over the rounds."""
     rows = []
     for line in lines:
         steals = [sample.steal for sample in run.samples if sample.scenario == line.scenario]
@@ -111,15 +112,15 @@ def noise_table(run: Run, lines: list[Line]) -> str:
             continue
         spans = [(spread(known.values()), name) for name, known in figures.items()]
         widest, name = max(((s.most - s.least) / s.middle if s.middle else 0.0, name) for s, name in spans)
-        rows.append([line.words, f"{median(steals):.0%}", f"{max(steals):.0%}", f"{widest:.0%} ({name})"])
-    return table(["", "stolen, median", "stolen, most", "widest span of a target (first metric)"], rows)
+        rows.append([line.title, f"{median(steals):.0%}", f"{max(steals):.0%}", f"{widest:.0%} ({name})"])
+    return table(["", "stolen, median", "stolen, maximum", "widest span of a target (first metric)"], rows)
 
 
 def text(
     run: Run, machine: dict[str, str], *, data: list[Line], hub: list[Line], memory: list[list[str]], rounds: int,
     seconds: float, command: str, publish: str,
 ) -> str:  # fmt: skip
-    """The whole page."""
+    """Return the whole page."""
     names = [
         name
         for name in ("direct", "nginx", "nginx-tuned", "chp", ONE, ALL)
@@ -128,9 +129,9 @@ def text(
     pairs = [(ONE, "chp"), (ONE, "nginx"), (ONE, "nginx-tuned"), (ALL, "chp")]
     parts = [
         HEADING,
-        "## What it must reach\n\n",
+        "## Goals\n\n",
         goals_table(run),
-        "\n\n## The bytes\n\n",
+        "\n\n## The data plane\n\n",
         figures_table(run, data, names, pairs if ONE in names else []),
         "\n\n## The hub\n\n",
         figures_table(
@@ -150,11 +151,11 @@ def text(
             publish=PUBLISH[publish],
         ),
         f"## The machine\n\n| | |\n|---|---|\n{about}\n\n",
-        f"## The noise\n\n{rounds} rounds, {seconds:g} s a measurement; {run.repeated} repeated for stolen time.\n\n",
+        f"## Noise\n\n{rounds} rounds of {seconds:g} s per measurement; {run.repeated} were repeated for stolen time.\n\n",
         noise_table(run, [*data, *hub]),
         "\n\n",
     ]
     if run.notes:
-        parts += ["## What failed\n\n", *(f"- {note}\n" for note in run.notes), "\n"]
-    parts.append(f"## Again\n\n    {command}\n")
+        parts += ["## Failures\n\n", *(f"- {note}\n" for note in run.notes), "\n"]
+    parts.append(f"## Run it again\n\n    {command}\n")
     return "".join(parts)

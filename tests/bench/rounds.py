@@ -1,6 +1,6 @@
-"""The rounds: every target does the same work in turn (A B C A B C ...), so that a slow minute is shared by all.
+"""The rounds: every target does the same work in turn (A B C A B C ...), so that a slow minute affects all.
 
-Owns: the order, the samples, what is done about stolen time, and the list of what failed.
+Owns the order, the samples, repeating rounds with stolen time, and the list of failures.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,22 +12,22 @@ from tests.bench.process import BenchError
 from tests.bench.stats import Sample, written
 
 T = TypeVar("T")
-AGAIN = 2  # how often a round is repeated for stolen time
+AGAIN = 2  # repeats of a round with stolen time
 
 
 @dataclass
 class Run:
-    """All that a run has found so far. `threshold`: the share of stolen CPU time above which a round is repeated."""
+    """The results of a run so far. `threshold`: the share of stolen CPU time above which a round is repeated."""
 
     threshold: float
     samples: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     repeated: int = 0
-    budget: int = 20  # repeats that the whole run may spend: on a machine that is always busy they would not help
+    budget: int = 20  # repeats of the whole run; on a machine that is always busy more would not help
 
-    def note(self, words: str) -> None:
-        """Something that the report is to say."""
-        line = " ".join(words.split())[:400]
+    def note(self, text: str) -> None:
+        """Add a note for the report."""
+        line = " ".join(text.split())[:400]
         print("  !", line, flush=True)
         if line not in self.notes:
             self.notes.append(line)
@@ -36,7 +36,7 @@ class Run:
         self, scenario: str, metrics: dict[str, str], number: int, targets: Sequence[T],
         work: Callable[[T], Awaitable[dict[str, float]]], *, again: int = AGAIN,
     ) -> None:  # fmt: skip
-        """One round of one scenario. A target that fails is noted and has no sample; the others go on."""
+        """Run one round of one scenario. A target that fails is noted and has no sample."""
         best: list[Sample] = []
         for attempt in range(1 + again):
             found = [await self._one(scenario, number, target, work) for target in _turned(targets, number)]
@@ -69,7 +69,7 @@ class Run:
 
 
 def _turned(targets: Sequence[T], number: int) -> list[T]:
-    """Another one begins in each round."""
+    """Rotate the targets, so that another one begins in each round."""
     first = number % len(targets) if targets else 0
     return [*targets[first:], *targets[:first]]
 

@@ -1,4 +1,4 @@
-"""What is measured through a Target: each scenario as data, and the one function that runs it."""
+"""The scenarios that are measured through a Target, as data, and the function that runs one."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class Scenario:
-    """One kind of work. `kind`: `http` (small answers), `down`, `up`, `ws`. `size` is in bytes."""
+    """One kind of work. `kind`: `http` (small responses), `down`, `up`, `ws`. `size` is in bytes."""
 
     name: str
-    words: str
+    title: str
     kind: str
     connections: int
     size: int = 0
@@ -39,9 +39,9 @@ SCENARIOS = (
 
 
 async def measure(scenario: Scenario, target: Target, seconds: float) -> dict[str, float]:
-    """Run it once. Raises BenchError.
+    """Run a scenario once. Raises BenchError.
 
-    For 100 MB bodies also `growth`: the most that any process of the target grew, in bytes.
+    For 100 MB bodies the result also has `growth`: the largest growth of a process of the target, in bytes.
     """
     if scenario.kind == "http":
         return await loads.wrk(
@@ -65,6 +65,6 @@ async def measure(scenario: Scenario, target: Target, seconds: float) -> dict[st
     if pids and "growth" in scenario.metrics:
         peaks = {pid: machine.status(pid, "VmHWM") for pid in pids}
         if not all(peaks.values()):
-            raise BenchError(f"a process of {target.name} has gone")
+            raise BenchError(f"a process of {target.name} has ended")
         values["growth"] = float(max(peaks[pid] - before[pid] for pid in pids))
     return values

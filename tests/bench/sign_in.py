@@ -1,6 +1,6 @@
-"""Signing in: JupyterHub with oauthenticator's generic class and Towpath, both against one provider.
+"""Sign-in: JupyterHub with oauthenticator's generic class, and Towpath, with the same provider.
 
-Owns: how each hub is set up for it, and the load. Refuses to know how a hub is started (`tests.bench.jupyterhub`,
+Owns the setup of each hub and the load. Does not know how a hub is started (`tests.bench.jupyterhub`,
 `tests.bench.towpath`).
 """
 
@@ -16,11 +16,11 @@ from tests.ports import free_port
 CLIENT = "bench"
 SECRET = "a secret of the benchmark's"
 CONNECTIONS = 16
-PEOPLE = 2000
+USERS = 2000
 
 
 class SignsIn(Protocol):
-    """A hub to which people sign in by the provider. `start` and `stop` as in Target."""
+    """A hub whose users sign in with the provider. `start` and `stop` as in Target."""
 
     name: str
     port: int
@@ -28,14 +28,14 @@ class SignsIn(Protocol):
     cookie: str
 
     async def start(self) -> None:
-        """Up."""
+        """Start it."""
 
     async def stop(self) -> None:
-        """Down."""
+        """Stop it."""
 
 
 class Provider:
-    """`tests/bench/idp.py`, a process of its own."""
+    """`tests/bench/idp.py` in its own process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,19 +48,19 @@ class Provider:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """Up when it listens."""
+        """Start it and wait until it listens."""
         command = [BENCH_PYTHON, str(HERE / "idp.py"), str(self.port)]
         self.child = Child(command, self.folder / "idp.log", environment=bench_environment())
         await self.child.until_listening(self.port)
 
     async def stop(self) -> None:
-        """Down."""
+        """Stop it."""
         if self.child:
             await self.child.stop()
 
 
 class JupyterHubByOAuth(JupyterHub):
-    """Its entry is past `/hub/login`, which would only redirect to it."""
+    """JupyterHub with OAuth. Its entry is after `/hub/login`, which would only redirect to it."""
 
     entry = "/hub/oauth_login"
     cookie = "jupyterhub-hub-login"
@@ -75,7 +75,7 @@ class JupyterHubByOAuth(JupyterHub):
 
 
 class TowpathByOidc(Towpath):
-    """With a provider as its only way in."""
+    """Towpath with the provider as the only way to sign in."""
 
     entry = "/hub/login"
     cookie = COOKIE
@@ -102,10 +102,10 @@ groups_claim = "groups"
 """
 
     async def start(self) -> None:
-        """Up; nobody is signed in."""
+        """Start it without signing in."""
         await self.launch()
 
 
 async def measure(hub: SignsIn, seconds: float) -> dict[str, float]:
-    """Rate (round trips a second), p50, p99."""
-    return await loads.sign_in(hub.port, hub.entry, hub.cookie, connections=CONNECTIONS, people=PEOPLE, seconds=seconds)
+    """Return rate (round trips/s), p50 and p99."""
+    return await loads.sign_in(hub.port, hub.entry, hub.cookie, connections=CONNECTIONS, users=USERS, seconds=seconds)

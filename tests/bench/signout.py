@@ -1,7 +1,7 @@
-"""How long open WebSockets outlive a sign-out: `python -m tests.bench.signout [ROUNDS]`, on a hub of its own.
+"""Measures how long WebSockets stay open after a sign-out: `python -m tests.bench.signout [ROUNDS]`, on its own hub.
 
-Owns: the measurement and its one line. Every round signs in anew, opens WebSockets until both workers hold some, signs out, and
-waits for the last of them to close; the time counts from the sign-out's request. Refuses to judge.
+Every round signs in, opens WebSockets until both workers have some, signs out, and waits until the last one has closed.
+The time counts from the sign-out request. There is no pass or fail.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ command = {command}
 
 
 async def round_of(hub: Hub, browser) -> float:
-    """Seconds from the sign-out's request to the end of the last WebSocket."""
+    """Return the seconds from the sign-out request to the end of the last WebSocket."""
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     url = f"ws://127.0.0.1:{hub.port}/user/{hub.user()}/echo"
     headers = {"Cookie": cookie, "Origin": hub.origin}
@@ -44,7 +44,7 @@ async def round_of(hub: Hub, browser) -> float:
             await socket.recv()
         except ConnectionClosed:
             return time.perf_counter() - begun
-        raise AssertionError("a WebSocket spoke after the sign-out")
+        raise AssertionError("a WebSocket sent a message after the sign-out")
 
     times = await asyncio.gather(*[closed(socket) for socket in sockets])
     await leaving
@@ -52,7 +52,7 @@ async def round_of(hub: Hub, browser) -> float:
 
 
 def main(arguments: list[str]) -> None:
-    """Measure and print."""
+    """Measure and print the result."""
     rounds = int(arguments[0]) if arguments else ROUNDS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

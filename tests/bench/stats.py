@@ -1,4 +1,4 @@
-"""The arithmetic: medians, ratios per round, spreads, and how figures are written. Pure."""
+"""Medians, ratios per round, spreads, and formatting of figures. Pure."""
 
 import re
 from collections import defaultdict
@@ -11,7 +11,7 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 @dataclass(frozen=True)
 class Sample:
-    """What one target did in one scenario in one round. `steal` is the share of CPU time that was stolen, 0 to 1."""
+    """The result of one target in one scenario and round. `steal` is the share of stolen CPU time, 0 to 1."""
 
     scenario: str
     target: str
@@ -22,7 +22,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Spread:
-    """Median, least and greatest of several figures."""
+    """Median, minimum and maximum of several figures."""
 
     middle: float
     least: float
@@ -30,13 +30,13 @@ class Spread:
 
 
 def spread(figures: Iterable[float]) -> Spread:
-    """Of at least one figure."""
+    """Return the spread of at least one figure."""
     known = list(figures)
     return Spread(median(known), min(known), max(known))
 
 
 def by_target(samples: Iterable[Sample], scenario: str, metric: str) -> dict[str, dict[int, float]]:
-    """Target → round → figure, for one metric of one scenario. A later sample of a round replaces an earlier one."""
+    """Return target → round → figure for a metric of a scenario. A later sample of a round replaces an earlier one."""
     table: dict[str, dict[int, float]] = defaultdict(dict)
     for sample in samples:
         if sample.scenario == scenario and metric in sample.values:
@@ -45,13 +45,13 @@ def by_target(samples: Iterable[Sample], scenario: str, metric: str) -> dict[str
 
 
 def ratios(figures: dict[str, dict[int, float]], of: str, against: str) -> list[float]:
-    """`of` divided by `against` in each round that has both; rounds where `against` is 0 are left out."""
+    """Return `of` divided by `against` for each round that has both, without rounds where `against` is 0."""
     mine, theirs = figures.get(of, {}), figures.get(against, {})
     return [mine[number] / theirs[number] for number in sorted(mine) if theirs.get(number)]
 
 
 def seconds(text: str) -> float:
-    """A duration as wrk writes it: `512.00us`, `1.20ms`, `2.01s`. Raises ValueError."""
+    """Parse a duration of wrk in seconds: `512.00us`, `1.20ms`, `2.01s`. Raises ValueError."""
     found = re.fullmatch(r"([0-9.]+)(us|ms|s|m)", text)
     if not found:
         raise ValueError(f"not a duration: {text!r}")
@@ -59,7 +59,7 @@ def seconds(text: str) -> float:
 
 
 def wrk_result(text: str) -> dict[str, float]:
-    """Rate (requests/s), p50 and p99 (seconds) of `wrk --latency`. Raises ValueError when an answer was not wanted."""
+    """Parse rate (requests/s), p50 and p99 (seconds) of `wrk --latency`. Raises ValueError after unexpected responses."""
     for fault in (r"Non-2xx or 3xx responses: \d+", r"Socket errors: .*"):
         if found := re.search(fault, text):
             raise ValueError(found[0])
@@ -71,7 +71,7 @@ def wrk_result(text: str) -> dict[str, float]:
 
 
 def written(figure: float, unit: str) -> str:
-    """A figure as people read it.
+    """Format a figure for the report.
 
     Units: `req/s`, `msg/s`, `s`, `x`, `MB/s` (given bytes/s), `ms` (given seconds), `MB` (given bytes).
     """
@@ -90,7 +90,7 @@ def written(figure: float, unit: str) -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table: the first column to the left, the others to the right."""
+    """Return a Markdown table: the first column aligned left, the others right."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
 
     def line(cells: list[str]) -> str:

@@ -1,9 +1,9 @@
-"""The smallest web app: answers every request with its body, then closes. Costs under 30 ms of CPU to start.
+"""A minimal web app: answers every request with the same body and closes. It starts in under 30 ms of CPU.
 
-Run with `-I -S`: only built-in modules are imported. Listens on the argument `--socket PATH` or `--port N`, or where
-JUPYTERHUB_SERVICE_URL says. `--batchspawner`: on a free port of the host's own address, which it tells JupyterHub as
-batchspawner-singleuser does. `--note NAME` before these: the time of the first answer is written to that file in the
-home, in seconds since the epoch.
+Run it with `-I -S`: it imports only built-in modules. It listens on `--socket PATH` or `--port N`, or where
+JUPYTERHUB_SERVICE_URL says. `--batchspawner`: on a free port of the host's own address, which it reports to JupyterHub
+as batchspawner-singleuser does. `--note NAME` before these: write the time of the first response to that file in the
+home directory, in seconds since the epoch.
 """
 
 import _socket
@@ -20,7 +20,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nC
 
 
 def listen(arguments):
-    """A listening socket, where the arguments or the environment say."""
+    """Return a listening socket, from the arguments or the environment."""
     if arguments[:1] == ["--socket"]:
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         listener.bind(arguments[1])
@@ -42,7 +42,7 @@ def listen(arguments):
 
 
 def authority(url):
-    """Host and port of a URL that names both."""
+    """Return host and port of a URL."""
     host, _, port = url.split(b"/")[2].rpartition(b":")
     return host.decode(), int(port)
 
@@ -64,13 +64,13 @@ def tell_batchspawner(port):
 
 
 def note(name):
-    """Write down what time it is."""
+    """Write the current time to a file."""
     with open(environ[b"HOME"].decode() + "/" + name, "w") as file:  # noqa: PTH123 - pathlib costs 20 ms
         file.write(repr(time.time()))
 
 
 def main(arguments):
-    """Serve for ever."""
+    """Serve until killed."""
     noted = ""
     if arguments[:1] == ["--note"]:
         noted = arguments[1]

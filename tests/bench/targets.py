@@ -1,6 +1,6 @@
-"""What bytes are sent through: the app itself, CHP, nginx. Towpath is in `tests.bench.towpath`.
+"""The targets of the data plane's benchmark: the app itself, CHP, nginx. Towpath is in `tests.bench.towpath`.
 
-Owns: how each peer is started and told of its routes. Each gets what a careful operator would give it.
+Owns how each peer is started and gets its routes. Each has the configuration that a careful operator would use.
 """
 
 import getpass
@@ -18,24 +18,24 @@ PREFIX = "/user/bench/"
 
 
 class Target(Protocol):
-    """Something that carries HTTP and WebSocket to the app. `name` is its column in the report."""
+    """A proxy for HTTP and WebSockets to the app. `name` is its column in the report."""
 
     name: str
 
     async def start(self) -> None:
-        """Up, with its routes. Raises BenchError."""
+        """Start it with its routes. Raises BenchError."""
 
     def url(self, kind: str, path: str) -> str:
-        """Where a request for the app's path goes; `kind` is `http` or `ws`."""
+        """Return the URL of an app's path; `kind` is `http` or `ws`."""
 
     def headers(self) -> dict[str, str]:
-        """What every request carries."""
+        """The header fields of every request."""
 
     def pids(self) -> list[int]:
-        """The processes that carry the bytes."""
+        """The pids of the processes that carry the bytes."""
 
     async def stop(self) -> None:
-        """Down, with all of its processes."""
+        """Stop it with all its processes."""
 
 
 class Upstream:
@@ -47,7 +47,7 @@ class Upstream:
         self.children: list[Child] = []
 
     async def start(self) -> None:
-        """Both listen."""
+        """Start both and wait until they listen."""
         for kind in ("http", "ws"):
             port = free_port()
             command = [BENCH_PYTHON, str(HERE / "upstream.py"), kind, str(port)]
@@ -57,13 +57,13 @@ class Upstream:
             self.ports[kind] = port
 
     async def stop(self) -> None:
-        """Both end."""
+        """Stop both."""
         for child in self.children:
             await child.stop()
 
 
 class Base:
-    """What the peers have in common: one port, the headers, and one child."""
+    """Base class of the peers: one port, the headers, and one child."""
 
     name = ""
 
@@ -79,7 +79,7 @@ class Base:
         return f"{kind}://127.0.0.1:{self.port}{PREFIX}{kind}/{path}"
 
     def headers(self) -> dict[str, str]:
-        """The same fields for every target: a cookie as long as Towpath's, and the page's origin."""
+        """The same fields for every target: a cookie as long as Towpath's, and an Origin."""
         return {"Cookie": self.cookie, "Origin": f"http://127.0.0.1:{self.port}"}
 
     def pids(self) -> list[int]:
@@ -93,12 +93,12 @@ class Base:
 
 
 class Direct(Base):
-    """No proxy: what the load and the app can do on this machine."""
+    """No proxy: the limit of the load and the app on this machine."""
 
     name = "direct"
 
     async def start(self) -> None:
-        """Nothing to do: the app is up."""
+        """Do nothing: the app is already running."""
 
     def url(self, kind: str, path: str) -> str:
         """See Target."""
@@ -106,7 +106,7 @@ class Direct(Base):
 
 
 class Chp(Base):
-    """configurable-http-proxy, with its routes set through its API, as JupyterHub does it."""
+    """configurable-http-proxy, with routes set through its API, as JupyterHub does."""
 
     name = "chp"
 
@@ -165,7 +165,7 @@ http {{
 
 
 class Nginx(Base):
-    """nginx with one worker: kept-alive upstream connections, no access log; how bodies are buffered as it comes."""
+    """nginx with one worker, kept-alive upstream connections and no access log, and with default buffering."""
 
     name = "nginx"
     more = ""
@@ -186,12 +186,12 @@ class Nginx(Base):
         await self.child.until_listening(self.port)
 
     def pids(self) -> list[int]:
-        """The worker, not the master."""
+        """The pid of the worker, not of the master."""
         return children(self.child.pid) if self.child else []
 
 
 class NginxTuned(Nginx):
-    """The same with large buffers: bodies stream both ways and never go to disk."""
+    """nginx with large buffers: bodies are streamed in both directions and never written to disk."""
 
     name = "nginx-tuned"
     more = (

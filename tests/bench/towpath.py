@@ -1,11 +1,11 @@
-"""Towpath as a Target and as a Hub: `towpath serve` with a configuration file, nothing switched off.
+"""Towpath as a Target and as a Hub: `towpath serve` with a configuration file and all features on.
 
-Owns: all that the benchmark takes for granted of Towpath beyond the REST API, each in one place: the ready line, where
-the embedded Valkey listens, the cookie's name, how a profile is asked for.
+Owns everything that the benchmark assumes about Towpath beyond the REST API: the ready line, the address of the
+embedded Valkey, the cookie's name, how a profile is requested.
 
-Routes come about in one of two ways. `api`: the benchmark's app runs as a server of the user, started through the REST
-API like any other. `store`: the routes to an app outside are put into the feed; the controller is held (SIGSTOP), since
-it would take away routes without a server.
+There are two ways to create routes. `api`: the benchmark's app runs as a server of the user, started through the REST
+API. `store`: routes to an external app are written to the feed; the controller is stopped (SIGSTOP), because it would
+remove routes without a server.
 """
 
 import asyncio
@@ -43,19 +43,19 @@ COMMAND = str(Path(sys.executable).with_name("towpath"))
 
 
 def redis_url(data: Path) -> str:
-    """Where the embedded Valkey of a data directory listens."""
+    """Return the URL of the embedded Valkey of a data directory."""
     return f"unix://{data}/valkey.sock"
 
 
 async def opened(data: Path) -> "Store":
-    """The store of a running hub. Imported here, so that the peers alone need no Redis client."""
+    """Open the store of a running hub. The import is here so that running only the peers needs no Redis client."""
     from state.store.all import Store
 
     return await Store.open(redis_url(data))
 
 
 def configuration() -> str:
-    """The benchmark's profiles; all else as Towpath comes."""
+    """Return the configuration: the benchmark's profiles, and defaults for everything else."""
 
     def profile(name: str, command: list[str]) -> str:
         table = f'[[profile]]\nname = "{name}"\ncluster = "local"\napp = "web"\ncommand = {json.dumps(command)}\n'
@@ -72,7 +72,7 @@ def configuration() -> str:
 
 
 def options(profile: str) -> bytes:
-    """The body of a start: the user's options, as JupyterHub has them."""
+    """Return the body of a start request: the user options, as in JupyterHub."""
     return json.dumps({"profile": profile}).encode()
 
 
@@ -115,39 +115,39 @@ class Towpath:
         return f"{kind}://127.0.0.1:{self.port}{server_path('/', self.user, kind)}{path}"
 
     def headers(self) -> dict[str, str]:
-        """See Target: a signed-in browser."""
+        """See Target. These are a signed-in browser's."""
         return {"Cookie": f"{COOKIE}={self.ticket}", "Origin": self.address}
 
     def pids(self) -> list[int]:
-        """See Target: the gateway's workers."""
+        """See Target. These are the gateway's workers."""
         return self._children("gateway.worker")
 
-    def _children(self, words: str) -> list[int]:
+    def _children(self, part: str) -> list[int]:
         if not self.child:
             return []
-        return [pid for pid in machine.children(self.child.pid) if words in machine.command_line(pid)]
+        return [pid for pid in machine.children(self.child.pid) if part in machine.command_line(pid)]
 
     async def launch(self) -> None:
-        """Run `towpath serve`; `took` says after how many seconds it was ready."""
+        """Run `towpath serve`; `took` is the time in seconds until it was ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "towpath.toml"
         config.write_text(self.configuration())
         self.child = Child(self.command(config), self.folder / "serve.log")
-        self.took = await self.child.until_said(READY)
+        self.took = await self.child.wait_for_output(READY)
 
     def configuration(self) -> str:
-        """Its towpath.toml."""
+        """Return its towpath.toml."""
         return configuration()
 
     def command(self, config: Path) -> list[str]:
-        """Its argv."""
+        """Return its argv."""
         return [
             COMMAND, "serve", "--config", str(config), "--data-dir", str(self.data), "--port", str(self.port),
             "--workers", str(self.workers),
         ]  # fmt: skip
 
     async def start(self) -> None:
-        """See Target: up, signed in, and with the routes that `publish` wants."""
+        """See Target. Also signs in and creates the routes as `publish` says."""
         await self.launch()
         await self._sign_in()
         where = ["--config", str(self.folder / "towpath.toml"), "--data-dir", str(self.data)]
@@ -187,7 +187,7 @@ class Towpath:
 
     async def _publish_routes(self) -> None:
         if self.upstream is None:
-            raise BenchError("there is no app to publish")
+            raise BenchError("there is no app for the routes")
         self.hold_controller()
         store = await opened(self.data)
         try:
@@ -202,14 +202,14 @@ class Towpath:
         await asyncio.sleep(1)
 
     def hold_controller(self) -> None:
-        """Stop the controller for a while: routes without a server are to stay."""
+        """Stop the controller (SIGSTOP), so that it does not remove routes without a server."""
         for pid in self._children("controller"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
                 self.held.append(pid)
 
     async def publish_many(self, count: int) -> None:
-        """Fill the table with routes that lead nowhere."""
+        """Fill the routing table with routes to nowhere."""
         self.hold_controller()
         store = await opened(self.data)
         try:
@@ -226,7 +226,7 @@ class Towpath:
             await store.close()
 
     async def fill(self, users: int, servers: int) -> None:
-        """Put users, and ready servers of the first of them, into the store, with their routes."""
+        """Write users, and ready servers of the first of them with their routes, to the store."""
         self.hold_controller()
         store = await opened(self.data)
 
@@ -255,7 +255,7 @@ class Towpath:
         await asyncio.sleep(1)
 
     async def stop(self) -> None:
-        """See Target. Users' servers outlive the hub, so they are stopped first."""
+        """See Target. Users' servers would keep running, so they are stopped first."""
         if not self.child:
             return
         for pid in self.held:

@@ -1,7 +1,7 @@
 """The app behind every proxy: HTTP on one port, WebSocket echo on another. Runs in .venv-bench.
 
-`upstream.py http PORT` and `upstream.py ws PORT`. HTTP understands just what the loads send: the last
-segment of the path says what is wanted (`small`: 24 bytes of JSON; `down-N`: N bytes; `up`: how many bytes came).
+`upstream.py http PORT` and `upstream.py ws PORT`. It supports only the requests of the loads. The last
+segment of the path selects the response (`small`: 24 bytes of JSON; `down-N`: N bytes; `up`: the number of bytes sent).
 """
 
 import asyncio
@@ -19,17 +19,17 @@ CHUNK = memoryview(bytes(256 * 1024))
 
 
 class Http(asyncio.Protocol):
-    """One connection. Requests are answered one after another; none is pipelined by a proxy."""
+    """One connection. Requests are answered one after another; proxies do not pipeline."""
 
     def connection_made(self, transport):
         self.transport = transport
         transport.set_write_buffer_limits(high=512 * 1024)
         self.head = b""
-        self.missing = 0  # bytes of a request's body still to come
+        self.missing = 0  # remaining bytes of a request's body
         self.taken = 0
         self.chunked = False
         self.tail = b""
-        self.left = 0  # bytes of an answer still to send
+        self.left = 0  # remaining bytes of a response
         self.sending = False
         self.paused = False
 
@@ -74,7 +74,7 @@ class Http(asyncio.Protocol):
                 self.chunked = True
                 self.tail = b""
                 self.take_chunked(rest)
-        else:  # the hub asks whether the app is up
+        else:  # the hub checks whether the app answers
             self.transport.write(SMALL)
 
     def take(self, count):
@@ -85,7 +85,7 @@ class Http(asyncio.Protocol):
             self.answer()
 
     def take_chunked(self, data):
-        """A chunked body ends with an empty chunk; its bytes are counted with their framing, which is near enough."""
+        """Read a chunked body up to the empty chunk. Framing bytes are counted too, which is close enough."""
         self.taken += len(data)
         self.tail = (self.tail + data)[-7:]
         if self.tail.endswith(b"0\r\n\r\n"):
@@ -121,7 +121,7 @@ class Echo(picows.WSListener):
 
 
 async def main(kind, port):
-    """Serve one kind for ever."""
+    """Serve until killed."""
     if kind == "ws":
         server = await picows.ws_create_server(
             lambda _request: Echo(), "127.0.0.1", port, max_frame_size=64 << 20, enable_auto_pong=False

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client on asyncio, one request per connection: for REST APIs and event streams on loopback."""
+"""A small HTTP/1.1 client on asyncio with one request per connection, for REST APIs and event streams on loopback."""
 
 import asyncio
 import json
@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
 
     def json(self) -> Any:
-        """The body, decoded."""
+        """Return the decoded JSON body."""
         return json.loads(self.body)
 
 
@@ -50,7 +50,7 @@ async def _chunks(reader: asyncio.StreamReader, fields: dict[str, str]) -> Async
 
 
 async def request(method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Answer:
-    """One request, answered whole. Redirects are not followed."""
+    """Send one request and return the complete response. Redirects are not followed."""
     reader, writer, status, pairs = await _open(method, url, headers or {}, body)
     try:
         if status in (204, 304) or method == "HEAD":
@@ -61,7 +61,7 @@ async def request(method: str, url: str, headers: dict[str, str] | None = None, 
 
 
 async def events(url: str, headers: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
-    """The JSON of each `data:` line of an event stream, until it ends. An answer that is no stream yields nothing."""
+    """Yield the JSON of each `data:` line of an event stream. A response that is not a stream yields nothing."""
     reader, writer, status, pairs = await _open("GET", url, {**headers, "Accept": "text/event-stream"}, b"")
     try:
         if status != 200:

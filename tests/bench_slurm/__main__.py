@@ -1,4 +1,4 @@
-"""`python -m tests.bench_slurm`: the run. Owns: the arguments, and the order of its parts."""
+"""`python -m tests.bench_slurm`: runs the benchmark. Owns the arguments and the order of its parts."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ from tests.bench.goals import verdict
 from tests.bench.process import BENCH_PYTHON, ROOT, BenchError
 from tests.bench.report import Line, goals_table
 from tests.bench.rounds import Run
-from tests.bench_slurm import people, report, scenarios
+from tests.bench_slurm import report, scenarios, users
 from tests.bench_slurm.cluster import CPUS, BenchCluster
 from tests.bench_slurm.goals import GOALS
 from tests.bench_slurm.hubs import JUPYTER, PEER, TOWPATH, Batchspawner, SlurmHub, SlurmTowpath
@@ -26,37 +26,43 @@ from tests.bench_slurm.scenarios import Ground
 
 LINES = [
     Line("watch", "all wait, messages a minute", {"one": "1 watches", "many": "all watch"}),
-    Line("flood", "asked for in one second, until all are queued", {"time": "s"}),
-    Line("work", "start at once and work", {"rpcs": "messages", "looks": "but submits", "time": "s"}),
+    Line("flood", "started within one second, until all are queued", {"time": "s"}),
+    Line("work", "start at once and work", {"rpcs": "messages", "looks": "without submits", "time": "s"}),
     Line("lab", "click to JupyterLab", {"time": "s"}),
     Line("ready", "app answers to redirect", {"p50": "ms", "p95": "ms"}),
 ]
-ALONE = ("watch", "flood", "work")  # a hub at a time, fresh for each round: what Slurm is asked is counted, or crowded
+ALONE = ("watch", "flood", "work")  # one hub at a time, new for each round: they count messages or load Slurm
 TARGETS = (PEER, TOWPATH)
 QUICK = {
-    "rounds": 1, "lab_rounds": 1, "people": 2, "workers": 2, "jobs": 5, "seconds": 5.0, "window": 10.0, "settle": 1.0,
+    "rounds": 1, "lab_rounds": 1, "users": 2, "workers": 2, "jobs": 5, "seconds": 5.0, "window": 10.0, "settle": 1.0,
     "starts": 2,
 }  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
-    """What may be asked for."""
+    """Return the argument parser."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench_slurm", description="Measure both hubs on one Slurm.")
-    parser.add_argument("--rounds", type=int, default=2, help="rounds of all but JupyterLab (default 2)")
-    parser.add_argument("--lab-rounds", type=int, default=10, help="rounds of the way to JupyterLab (default 10)")
-    parser.add_argument("--people", type=int, default=200, help="whose servers wait (default 200)")
-    parser.add_argument("--workers", type=int, default=50, help="who start and work at once (default 50)")
-    parser.add_argument("--jobs", type=int, default=1500, help="that Slurm knows in all while they wait (default 1500)")
-    parser.add_argument("--seconds", type=float, default=180, help="of starting and working (default 180)")
-    parser.add_argument("--window", type=float, default=60, help="seconds of a count while they wait (default 60)")
-    parser.add_argument("--settle", type=float, default=15, help="seconds of rest before it (default 15)")
-    parser.add_argument("--starts", type=int, default=10, help="of a round from answer to redirect (default 10)")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of everything except JupyterLab (default 2)")
+    parser.add_argument("--lab-rounds", type=int, default=10, help="rounds of the start of JupyterLab (default 10)")
+    parser.add_argument("--users", type=int, default=200, help="users whose servers wait (default 200)")
+    parser.add_argument(
+        "--workers", type=int, default=50, help="users who start and work at the same time (default 50)"
+    )
+    parser.add_argument("--jobs", type=int, default=1500, help="jobs in Slurm in total while they wait (default 1500)")
+    parser.add_argument("--seconds", type=float, default=180, help="seconds of starting and working (default 180)")
+    parser.add_argument("--window", type=float, default=60, help="seconds of counting while they wait (default 60)")
+    parser.add_argument("--settle", type=float, default=15, help="seconds of rest before counting (default 15)")
+    parser.add_argument(
+        "--starts", type=int, default=10, help="starts per round for app answers to redirect (default 10)"
+    )
     parser.add_argument("--quick", action="store_true", help="one tiny round of everything; writes no page")
     parser.add_argument("--only", action="append", default=[], metavar="NAME",
-                        help=f"of {', '.join(line.scenario for line in LINES)}; writes no page")  # fmt: skip
-    parser.add_argument("--targets", default=",".join(TARGETS), help=f"of {','.join(TARGETS)}; fewer write no page")
-    parser.add_argument("--steal", type=float, default=0.10, help="stolen share above which a short round is repeated")
-    parser.add_argument("--out", type=Path, help="the page (default docs/performance.md, when the run is whole)")
+                        help=f"any of {', '.join(line.scenario for line in LINES)}; writes no page")  # fmt: skip
+    parser.add_argument("--targets", default=",".join(TARGETS), help=f"any of {','.join(TARGETS)}; fewer write no page")
+    parser.add_argument(
+        "--steal", type=float, default=0.10, help="share of stolen CPU time above which a round is repeated"
+    )
+    parser.add_argument("--out", type=Path, help="the page (default docs/performance.md, if the run is complete)")
     parser.add_argument("--json", type=Path, help="also write every sample here")
     return parser
 
@@ -76,21 +82,21 @@ class Bench:
         self.made = 0
 
     async def hub(self, name: str) -> SlurmHub:
-        """A fresh one, up, that knows the people."""
+        """Start a new hub and add the users."""
         self.made += 1
         folder = self.folder / f"{self.made}"
         folder.mkdir()
         hub = {PEER: Batchspawner, TOWPATH: SlurmTowpath}[name](folder, self.ground.cluster)
         try:
             await hub.start()
-            await hubs.add_users(hub, self.ground.people)
+            await hubs.add_users(hub, self.ground.users)
         except BaseException:
             await hub.stop()
             raise
         return hub
 
     async def measure(self) -> None:
-        """Everything that is asked for, in order."""
+        """Run all requested scenarios in order."""
         for line in LINES:
             if not self.wanted.only or line.scenario in self.wanted.only:
                 work = getattr(scenarios, line.scenario)
@@ -98,7 +104,7 @@ class Bench:
                 self.save()
 
     async def alone(self, line: Line, work: Callable[[SlurmHub, Ground], Awaitable[dict[str, float]]]) -> None:
-        """Each hub has the cluster to itself, from its start to its end."""
+        """Run a scenario with one hub at a time, from its start to its end."""
 
         async def one(name: str) -> dict[str, float]:
             hub = await self.hub(name)
@@ -112,7 +118,7 @@ class Bench:
             await self.run.round(line.scenario, line.metrics, number, self.targets, one, again=0)
 
     async def together(self, line: Line, work: Callable[[SlurmHub, Ground], Awaitable[dict[str, float]]]) -> None:
-        """Both hubs are up for all rounds, one of them at rest."""
+        """Run a scenario with both hubs running, one of them idle."""
         self.ground.cluster.crowd(0)
         running: list[SlurmHub] = []
 
@@ -136,7 +142,7 @@ class Bench:
             await self.ground.cluster.clear()
 
     def save(self) -> None:
-        """Write what was asked for: nothing that was measured is lost when a later part fails."""
+        """Write the requested files, so that nothing is lost if a later part fails."""
         whole = not self.wanted.quick and not self.wanted.only and set(self.targets) == set(TARGETS)
         out = self.wanted.out or (ROOT / "docs/performance.md" if whole else None)
         if out:
@@ -145,7 +151,7 @@ class Bench:
             self.wanted.json.write_text(json.dumps([asdict(sample) for sample in self.run.samples], indent=1))
 
     def page(self) -> str:
-        """The chapter as it stands."""
+        """Return the part of the page so far."""
         wanted, defaults = vars(self.wanted), vars(parser().parse_args([]))
         chosen = [
             f"--{name.replace('_', '-')} {wanted[name]}" for name in (*QUICK, "steal")
@@ -153,23 +159,23 @@ class Bench:
         ]  # fmt: skip
         return report.text(
             self.run, LINES, self.ground, described(self.ground.cluster), cpus=CPUS,
-            rounds=f"{self.wanted.rounds} rounds, {self.wanted.lab_rounds} of the way to JupyterLab",
+            rounds=f"{self.wanted.rounds} rounds, {self.wanted.lab_rounds} of the start of JupyterLab",
             command=f'make bench-slurm ARGS="{" ".join(chosen)}"' if chosen else "make bench-slurm",
         )  # fmt: skip
 
     def summary(self) -> str:
-        """The goals, what was missed, and what slurmctld was asked."""
+        """Return the goals, those that were missed, and the messages to slurmctld."""
         missed = [
-            f"  ! missed: {goal.words}: {goal.bound_words} wanted, {goal.shown(found.middle)} found"
+            f"  ! missed: {goal.title}: {goal.bound_text} wanted, {goal.shown(found.middle)} found"
             for goal in GOALS
             if (judged := verdict(goal, self.run.samples)).found and not judged.met and (found := judged.found)
         ]
         calls = report.calls_table(self.ground.calls, self.ground) if self.ground.calls else ""
-        return "\n".join(["", goals_table(self.run, GOALS, "issue 3"), *missed, "", calls])
+        return "\n".join(["", goals_table(self.run, GOALS), *missed, "", calls])
 
 
 def described(cluster: BenchCluster) -> dict[str, str]:
-    """What the figures were measured on."""
+    """Return a description of the machine."""
     peers = machine.described(BENCH_PYTHON)
     wanted = ("cores", "processor", "memory", "kernel", "Python", "JupyterHub", "configurable-http-proxy")
     versions = machine.versions(BENCH_PYTHON, "batchspawner", "jupyterlab")
@@ -182,19 +188,19 @@ def described(cluster: BenchCluster) -> dict[str, str]:
 
 
 async def main(wanted: argparse.Namespace) -> None:
-    """Everything, in order."""
+    """Run everything in order."""
     task = asyncio.current_task()
-    if task:  # the cluster and its people are removed on the way out
+    if task:  # the cluster and its users are removed before exiting
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     for environment in (JUPYTER, *([Path(BENCH_PYTHON).parent] if PEER in wanted.targets else [])):
-        people.must_read(environment)
+        users.must_read(environment)
     print("Starting Slurm", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="tb-", ignore_cleanup_errors=True) as folder,
         slurm.running(cpus=CPUS) as rig,
-        people.accounts(rig.layout.number, wanted.people) as users,
+        users.accounts(rig.layout.number, wanted.users) as accounts,
     ):
-        cluster = BenchCluster(rig.layout, users)
+        cluster = BenchCluster(rig.layout, accounts)
         with cluster.prepared():
             bench = Bench(wanted, Path(folder), cluster)
             await bench.measure()
@@ -202,7 +208,7 @@ async def main(wanted: argparse.Namespace) -> None:
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """What the run is to do."""
+    """Parse the command line."""
     wanted = parser().parse_args(given)
     if wanted.quick:
         vars(wanted).update(QUICK)
@@ -212,6 +218,6 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 try:
     asyncio.run(main(arguments()))
 except (KeyboardInterrupt, asyncio.CancelledError):
-    sys.exit("ended before the run was whole")
+    sys.exit("interrupted before the run was complete")
 except (BenchError, DevclusterError, AssertionError) as fault:
     sys.exit(str(fault))

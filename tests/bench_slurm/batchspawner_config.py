@@ -1,14 +1,14 @@
-"""JupyterHub 6.1 with batchspawner 1.3 on Slurm as the peer: what batchspawner comes with, and where things are.
+"""JupyterHub 6.1 with batchspawner 1.3 on Slurm as a peer: batchspawner's defaults, and paths.
 
-Read by `jupyterhub -f`. Begins with the benchmark's configuration of JupyterHub on one machine.
+Read by `jupyterhub -f`. It extends the benchmark's configuration of JupyterHub on one machine.
 """
 
 import os
 from pathlib import Path
 
-import batchspawner  # noqa: F401  (its import adds the API that jobs tell their port)
+import batchspawner  # noqa: F401  (importing it adds the API to which jobs report their port)
 
-load_subconfig(str(Path(os.environ["BENCH_BASE_CONFIG"])))  # noqa: F821  (JupyterHub puts it there)
+load_subconfig(str(Path(os.environ["BENCH_BASE_CONFIG"])))  # noqa: F821  (JupyterHub defines it)
 c = get_config()  # noqa: F821
 bin_dir = os.environ["BENCH_BIN"]
 
@@ -20,5 +20,5 @@ c.Spawner.env_keep = ["PATH", "LANG", "SLURM_CONF"]
 c.SlurmSpawner.req_partition = "cpu"
 c.SlurmSpawner.req_nprocs = "1"
 c.SlurmSpawner.req_runtime = "60"
-# Jobs listen on their node's own address: batchspawner's 0.0.0.0 would be all addresses of the machine.
+# Jobs listen on their node's address; batchspawner's 0.0.0.0 would be all addresses of the machine.
 c.SlurmSpawner.req_prologue = 'export JUPYTERHUB_SERVICE_URL="${JUPYTERHUB_SERVICE_URL/0.0.0.0/$(hostname -i)}"'

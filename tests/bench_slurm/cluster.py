@@ -1,6 +1,6 @@
-"""The cluster of a run: a dev cluster of its own, with people, and with a queue that does not move.
+"""The cluster of a run: its own development cluster, with users and with a queue that does not move.
 
-Owns: what is changed on the dev cluster, the jobs of other people, and what is in the queue. Refuses to know the hubs.
+Owns the changes to the development cluster, the jobs of other users, and the queue. Does not know about the hubs.
 """
 
 import asyncio
@@ -13,27 +13,27 @@ from deploy.devcluster import clients
 from deploy.devcluster.layout import HUB, Layout
 from deploy.devcluster.namespaces import inside
 from tests.bench.process import BenchError, output_of
-from tests.bench_slurm.people import People
 from tests.bench_slurm.rpcs import Calls, calls
+from tests.bench_slurm.users import BenchUsers
 
-CPUS = 64  # of a node: all of the people can work at once
-ACCOUNT, CROWD = "bench", "crowd"  # Slurm's accounts of the hub's people, and of everybody else
-WAIT = "wait"  # a partition whose one node is taken for the whole run: what is queued there waits
+CPUS = 64  # of a node, so that all users can work at the same time
+ACCOUNT, CROWD = "bench", "crowd"  # Slurm's accounts of the hub's users and of all others
+WAIT = "wait"  # a partition whose only node is busy for the whole run, so that its jobs wait
 PATIENCE = 120.0
 
 
 class BenchCluster:
-    """A running cluster that the people may use."""
+    """A running cluster that the users may use."""
 
-    def __init__(self, layout: Layout, people: People) -> None:
+    def __init__(self, layout: Layout, users: BenchUsers) -> None:
         self.layout = layout
-        self.people = people
+        self.users = users
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
-        """The people have an account, and there is a queue that does not move; on the way out all jobs are ended."""
-        self._allow(ACCOUNT, self.people.names)
-        self._allow(CROWD, [self.people.crowd])
+        """Add the users' accounts and a queue that does not move; cancel all jobs afterwards."""
+        self._allow(ACCOUNT, self.users.names)
+        self._allow(CROWD, [self.users.crowd])
         self._slurm(
             "scontrol", "create", f"PartitionName={WAIT}", "Nodes=gn1", "DefMemPerCPU=500", "DefaultTime=30",
             "MaxTime=1-00:00:00", "State=UP",
@@ -43,7 +43,7 @@ class BenchCluster:
             end = time.monotonic() + PATIENCE
             while self._crowd("RUNNING") != 1:
                 if time.monotonic() > end:
-                    raise BenchError("The job that keeps a node busy does not run.")
+                    raise BenchError("The job that keeps a node busy did not start.")
                 time.sleep(0.2)
             yield
         finally:
@@ -60,11 +60,11 @@ class BenchCluster:
             raise BenchError(f"{len(missing)} users have no association: {said.stdout} {said.stderr}")
 
     def inside(self, argv: Sequence[str]) -> list[str]:
-        """The argv as a process on the cluster's login host, where the nodes' names are known."""
+        """Return the command line that runs `argv` on the cluster's login host, which can resolve the nodes' names."""
         return inside(self.layout, HUB, argv, binds={})
 
     def crowd(self, wanted: int) -> None:
-        """Have so many jobs of others in the queue that does not move; 0: take them away."""
+        """Set the number of other users' jobs in the queue that does not move."""
         missing = wanted - self._crowd("PENDING")
         if missing > 0:
             self._submit(missing, ["--time=30", "--wrap=true"])
@@ -74,7 +74,7 @@ class BenchCluster:
     def _submit(self, count: int, options: list[str]) -> None:
         again = f'for i in $(seq {count}); do sbatch -Q -p {WAIT} -D / -o /dev/null "$@" || exit 1; done'
         argv = ("sh", "-c", again, "sh", *options)
-        clients.run(self.layout, argv, user=self.people.crowd, seconds=PATIENCE)
+        clients.run(self.layout, argv, user=self.users.crowd, seconds=PATIENCE)
 
     def _crowd(self, state: str) -> int:
         return len(self._slurm("squeue", "-h", "-A", CROWD, "-t", state, "-o", "%i").split())
@@ -83,23 +83,23 @@ class BenchCluster:
         return clients.run(self.layout, argv)
 
     async def queued(self) -> Counter[str]:
-        """How many jobs each of the people has in the queue or running."""
+        """Return the number of queued or running jobs of each user."""
         text = await output_of(["squeue", "-h", "-A", ACCOUNT, "-o", "%u"], environment=self.layout.environment)
         return Counter(text.split())
 
     async def clear(self) -> None:
-        """End all jobs of the people, and wait until they are gone."""
+        """Cancel all jobs of the users, and wait for their end."""
         end = time.monotonic() + PATIENCE
         while await self.queued():
             if time.monotonic() > end:
-                raise BenchError("Jobs of the round before do not end.")
+                raise BenchError("Jobs of the previous round do not end.")
             await output_of(["scancel", "-A", ACCOUNT], environment=self.layout.environment)
             await asyncio.sleep(0.5)
 
     async def asked(self) -> Calls:
-        """What slurmctld has been asked since it started."""
+        """Return the messages to slurmctld since its start."""
         return calls(await output_of(["sdiag"], environment=self.layout.environment))
 
     def version(self) -> str:
-        """Slurm's."""
+        """Return Slurm's version."""
         return self._slurm("sinfo", "--version").split()[-1]

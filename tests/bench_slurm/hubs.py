@@ -1,4 +1,4 @@
-"""The two hubs on the cluster. Owns: how each is told of it, and how each is asked for the apps.
+"""The two hubs on the cluster. Owns their configuration and the requests that start the apps.
 
 Three apps: `stub` (the benchmark's own, on the CPU nodes), `wait` (the same, where nothing starts), `lab` (JupyterLab).
 """
@@ -14,28 +14,28 @@ from tests.bench.jupyterhub import JupyterHub
 from tests.bench.process import BENCH_PYTHON, HERE
 from tests.bench.towpath import Towpath, options
 from tests.bench_slurm.cluster import WAIT, BenchCluster
-from tests.bench_slurm.people import NOTE, People
+from tests.bench_slurm.users import NOTE, BenchUsers
 from tests.ports import free_port
 
 PYTHON = "/usr/bin/python3"
-JUPYTER = APPS / "python"  # a checkout may lie where its jobs' users cannot enter
+JUPYTER = APPS / "python"  # the jobs' users may not be able to read the checkout
 TOWPATH, PEER = "towpath", "jupyterhub"
 
 
 class SlurmHub(Hub, Protocol):
-    """A hub whose servers are jobs."""
+    """A hub whose servers are Slurm jobs."""
 
     def body(self, app: str) -> bytes:
-        """The JSON of a start of that app."""
+        """Return the body of a request that starts an app."""
 
 
-def stub(people: People, *where: str) -> list[str]:
-    """The stub's argv."""
-    return [PYTHON, "-I", "-S", str(people.stub), "--note", NOTE, *where]
+def stub(users: BenchUsers, *where: str) -> list[str]:
+    """Return the stub's argv."""
+    return [PYTHON, "-I", "-S", str(users.stub), "--note", NOTE, *where]
 
 
 class Batchspawner(JupyterHub):
-    """JupyterHub, as root on the login host; see `batchspawner_config`."""
+    """JupyterHub as root on the login host; see `batchspawner_config`."""
 
     def __init__(self, folder: Path, cluster: BenchCluster) -> None:
         super().__init__(folder)
@@ -57,8 +57,8 @@ class Batchspawner(JupyterHub):
         }
 
     def body(self, app: str) -> bytes:
-        """See SlurmHub. batchspawner lets a user's options replace whatever its script's template names."""
-        chosen = {} if app == "lab" else {"cmd": " ".join(stub(self.cluster.people, "--batchspawner"))}
+        """See SlurmHub. batchspawner's user options replace the variables of its script template."""
+        chosen = {} if app == "lab" else {"cmd": " ".join(stub(self.cluster.users, "--batchspawner"))}
         return json.dumps({**chosen, "partition": WAIT} if app == "wait" else chosen).encode()
 
     def start_body(self) -> bytes:
@@ -67,7 +67,7 @@ class Batchspawner(JupyterHub):
 
 
 class SlurmTowpath(Towpath):
-    """Towpath, as root on the login host: jobs are submitted by setuid."""
+    """Towpath as root on the login host, submitting jobs with setuid."""
 
     def __init__(self, folder: Path, cluster: BenchCluster) -> None:
         super().__init__(TOWPATH, folder, workers=machine.cores())
@@ -85,7 +85,7 @@ class SlurmTowpath(Towpath):
             asks = f'{{ partition = "{partition}", cores = 1, walltime = "1:00:00" }}'
             return f'[[profile]]\nname = "{name}"\ncluster = "slurm"\nresources = {asks}\n{more}\n'
 
-        app = f'app = "web"\ncommand = {json.dumps(stub(self.cluster.people, "--socket", "{socket}"))}'
+        app = f'app = "web"\ncommand = {json.dumps(stub(self.cluster.users, "--socket", "{socket}"))}'
         return "\n".join([
             f'[gateway]\nreport_host = "127.0.0.1"\nreport_port = {self.report_port}\n',
             '[[cluster]]\nname = "slurm"\nkind = "slurm"\n',

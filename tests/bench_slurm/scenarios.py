@@ -1,6 +1,6 @@
-"""What is asked of a hub on the cluster. Each function is one measurement, and gives metric -> figure (seconds, counts).
+"""The scenarios on the cluster. Each function is one measurement and returns metric -> figure (seconds, counts).
 
-Owns: the work, and what is timed. Refuses to know which hub it is, and the order of the rounds.
+Does not know which hub it is, or the order of the rounds.
 """
 
 import asyncio
@@ -20,64 +20,64 @@ PATIENCE = 120.0
 
 @dataclass
 class Ground:
-    """The cluster, how much is asked, and which messages each measurement caused: (scenario, hub) -> calls."""
+    """The cluster, the amount of work, and the messages of each measurement: (scenario, hub) -> calls."""
 
     cluster: BenchCluster
-    jobs: int  # that Slurm knows while theirs wait, theirs included
-    workers: int  # of the people, who start and work at once
-    seconds: float  # from the first click to the end of their work
-    window: float  # of one count of messages, in seconds
-    settle: float  # before it: a hub may look more often for a while after a start
-    starts: int  # of one round of `ready`
+    jobs: int  # in Slurm while the users' jobs wait, including theirs
+    workers: int  # number of users who start and work at the same time
+    seconds: float  # from the first click to the end of the work
+    window: float  # seconds of counting messages
+    settle: float  # seconds before counting, because a hub may poll more often after a start
+    starts: int  # per round of `ready`
     calls: dict[tuple[str, str], Calls] = field(default_factory=dict)
 
     @property
-    def people(self) -> list[str]:
-        """All of them."""
-        return self.cluster.people.names
+    def users(self) -> list[str]:
+        """All users."""
+        return self.cluster.users.names
 
     async def counted(self, scenario: str, hub: SlurmHub, before: Calls) -> int:
-        """How many messages of clients came since."""
+        """Count the clients' messages since `before`."""
         self.calls[scenario, hub.name] = between(before, await self.cluster.asked())
         return self.calls[scenario, hub.name].total()
 
 
 async def flood(hub: SlurmHub, ground: Ground) -> dict[str, float]:
-    """Servers asked for within one second: `time` until all are in Slurm's queue. Raises where one is there twice."""
-    ground.cluster.crowd(ground.jobs - len(ground.people))
+    """Start all servers within one second: `time` until all are in Slurm's queue. Raises if one is queued twice."""
+    ground.cluster.crowd(ground.jobs - len(ground.users))
     began = time.perf_counter()
 
     async def click(number: int, name: str) -> None:
-        await asyncio.sleep(number / len(ground.people))
+        await asyncio.sleep(number / len(ground.users))
         await hubs.ask(hub, name, hub.body("wait"))
 
-    clicks = asyncio.gather(*(click(number, name) for number, name in enumerate(ground.people)))
+    clicks = asyncio.gather(*(click(number, name) for number, name in enumerate(ground.users)))
     try:
         time_all = await _until_queued(ground, hub, began)
         await clicks
-        await asyncio.sleep(min(5, ground.settle))  # for what may be submitted a second time
+        await asyncio.sleep(min(5, ground.settle))  # time for a possible second submit
         queued = await ground.cluster.queued()
     finally:
         clicks.cancel()
-    if queued != Counter(ground.people):
+    if queued != Counter(ground.users):
         raise BenchError(f"{hub.name}: not one job each: {queued.most_common(3)}")
     return {"time": time_all}
 
 
 async def _until_queued(ground: Ground, hub: SlurmHub, began: float) -> float:
-    while len(queued := await ground.cluster.queued()) < len(ground.people):
+    while len(queued := await ground.cluster.queued()) < len(ground.users):
         if time.perf_counter() - began > PATIENCE:
-            raise BenchError(f"{hub.name}: {queued.total()} of {len(ground.people)} are queued after {PATIENCE:.0f} s")
-        await asyncio.sleep(0.25)  # a look costs slurmctld and this machine more than a submit
+            raise BenchError(f"{hub.name}: {queued.total()} of {len(ground.users)} are queued after {PATIENCE:.0f} s")
+        await asyncio.sleep(0.25)  # a poll costs slurmctld and this machine more than a submit
     return time.perf_counter() - began
 
 
 async def watch(hub: SlurmHub, ground: Ground) -> dict[str, float]:
-    """Messages per minute with all servers queued: with `one` pending page open, with `many`, and their `ratio`."""
+    """Count messages per minute with all servers queued: with `one` pending page open, with `many`, and their `ratio`."""
     await flood(hub, ground)
     await asyncio.sleep(ground.settle)
-    one = await _watched(hub, ground, ground.people[:1])
-    many = await _watched(hub, ground, ground.people)
+    one = await _watched(hub, ground, ground.users[:1])
+    many = await _watched(hub, ground, ground.users)
     return {"one": one, "many": many, "ratio": many / one}
 
 
@@ -97,17 +97,17 @@ async def _watched(hub: SlurmHub, ground: Ground, who: list[str]) -> float:
         found = await ground.counted("watch", hub, before)
         took = time.perf_counter() - began
         if len(heard) < len(who) or any(one.done() for one in pages):
-            raise BenchError(f"{hub.name}: {len(who)} pages were opened, {len(heard)} heard of their server")
+            raise BenchError(f"{hub.name}: {len(who)} pages were opened, {len(heard)} got an event")
     return found * 60 / took
 
 
 async def work(hub: SlurmHub, ground: Ground) -> dict[str, float]:
-    """Messages (`rpcs`) while servers are started at once and used until `seconds` after the first click.
+    """Count messages (`rpcs`) while servers are started and used, until `seconds` after the first click.
 
-    `looks`: those that are not submits. `time`: until the last app answered.
+    `looks`: messages that are not submits. `time`: until the last app answered.
     """
     ground.cluster.crowd(0)
-    who = ground.people[: ground.workers]
+    who = ground.users[: ground.workers]
     before, began = await ground.cluster.asked(), time.perf_counter()
     done = await asyncio.gather(*(hubs.start_one(hub, name) for name in who))
 
@@ -129,8 +129,8 @@ async def work(hub: SlurmHub, ground: Ground) -> dict[str, float]:
 
 
 async def lab(hub: SlurmHub, ground: Ground) -> dict[str, float]:
-    """`time` from the click to JupyterLab's page, for one person on an empty cluster."""
-    name = ground.people[0]
+    """Measure the `time` from the click to JupyterLab's page, for one user on an empty cluster."""
+    name = ground.users[0]
     began = time.perf_counter()
     if not await hubs.ask(hub, name, hub.body("lab")):
         await hubs.until_ready(hub, name)
@@ -140,21 +140,21 @@ async def lab(hub: SlurmHub, ground: Ground) -> dict[str, float]:
         await asyncio.sleep(0.05)
     took = time.perf_counter() - began
     if b"JupyterLab" not in answer.body:
-        raise BenchError(f"{hub.name}: something else than JupyterLab answers: {answer.body[:200]!r}")
+        raise BenchError(f"{hub.name}: the page is not JupyterLab's: {answer.body[:200]!r}")
     await hubs.stop_one(hub, name)
     await ground.cluster.clear()
     return {"time": took}
 
 
 async def ready(hub: SlurmHub, ground: Ground) -> dict[str, float]:
-    """From the app's first answer to the event `ready` in the browser, over several starts one by one: p50, p95."""
+    """Measure p50 and p95 from the app's first response to the event `ready` in the browser, in starts one by one."""
     took = []
     for number in range(ground.starts):
-        name = ground.people[number % len(ground.people)]
+        name = ground.users[number % len(ground.users)]
         if not await hubs.ask(hub, name, hub.body("stub")):
             await hubs.until_ready(hub, name)
         now = time.time()
-        took.append(now - ground.cluster.people.answered(name))
+        took.append(now - ground.cluster.users.answered(name))
         await hubs.stop_one(hub, name)
     took.sort()
     return {"p50": took[len(took) // 2], "p95": took[round(0.95 * (len(took) - 1))]}
@@ -162,7 +162,7 @@ async def ready(hub: SlurmHub, ground: Ground) -> dict[str, float]:
 
 @contextlib.asynccontextmanager
 async def _running(coroutines):
-    """All of them run within."""
+    """Run coroutines as tasks, and cancel them afterwards."""
     tasks = [asyncio.create_task(one) for one in coroutines]
     try:
         yield tasks

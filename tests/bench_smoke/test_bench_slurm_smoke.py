@@ -1,4 +1,4 @@
-"""The benchmark on a cluster: its arithmetic, and every scenario once, tiny, through Towpath on a real Slurm."""
+"""The benchmark on a cluster: its calculations, and a minimal run of every scenario with Towpath on a real Slurm."""
 
 import json
 import os
@@ -35,23 +35,23 @@ Pending RPC statistics
 """
 
 
-def test_sdiags_words_become_counts():
+def test_the_output_of_sdiag_is_parsed():
     assert calls(SDIAG) == {"REQUEST_PARTITION_INFO": 31, "REQUEST_JOB_INFO": 12, "MESSAGE_EPILOG_COMPLETE": 4}
 
 
-def test_words_that_are_not_sdiags_are_a_fault():
-    with pytest.raises(BenchError, match="something else"):
+def test_other_output_than_sdiags_is_an_error():
+    with pytest.raises(BenchError, match="unexpected output"):
         calls("slurm_get_statistics: Unable to contact slurm controller")
 
 
-def test_what_daemons_and_the_benchmark_say_is_not_a_hubs():
+def test_messages_of_daemons_and_of_the_benchmark_do_not_count():
     before = Calls(REQUEST_JOB_INFO=2, MESSAGE_EPILOG_COMPLETE=1)
     after = Calls(REQUEST_JOB_INFO=5, MESSAGE_EPILOG_COMPLETE=9, REQUEST_STATS_INFO=1, REQUEST_KILL_JOB=1)
     assert between(before, after) == {"REQUEST_JOB_INFO": 3, "REQUEST_KILL_JOB": 1}
 
 
-def test_counts_that_went_back_are_a_fault():
-    with pytest.raises(BenchError, match="set back"):
+def test_counts_that_were_reset_are_an_error():
+    with pytest.raises(BenchError, match="were reset"):
         between(Calls(REQUEST_JOB_INFO=5), Calls(REQUEST_JOB_INFO=1))
 
 
@@ -61,7 +61,7 @@ def test_each_benchmark_replaces_its_own_part_of_the_page():
     assert with_first(page, "# Newer\n") == page.replace("First", "Newer")
 
 
-def test_the_goals_of_the_cluster_are_judged():
+def test_the_goals_on_a_cluster_are_compared_with_the_samples():
     samples = [
         Sample("work", "jupyterhub", 0, {"rpcs": 1000}),
         Sample("work", "towpath", 0, {"rpcs": 40}),
@@ -70,7 +70,7 @@ def test_the_goals_of_the_cluster_are_judged():
     ]
     met = [verdict(goal, samples).met for goal in GOALS]
     assert met == [True, True, False, False, False]
-    table = goals_table(Run(0.1, samples), GOALS, "issue 3")
+    table = goals_table(Run(0.1, samples), GOALS)
     assert "| < 10.00 s | 11.00 s |" in table
     assert "not measured" in table
 

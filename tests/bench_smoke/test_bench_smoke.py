@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic: what turns a run into ratios, verdicts and tables. No load is made here."""
+"""The benchmark's calculations: ratios, verdicts and tables. No load is generated here."""
 
 import pytest
 
@@ -33,18 +33,18 @@ def test_a_ratio_is_taken_within_each_round():
     assert ratios(by_target(samples, "http-32", "rate"), ONE, "chp") == [2, 4, 3]
 
 
-def test_a_round_that_lacks_a_side_gives_no_ratio():
+def test_a_round_without_both_targets_gives_no_ratio():
     samples = [*rounds(ONE, "rate", 10, 40), *rounds("chp", "rate", 5)]
     assert ratios(by_target(samples, "http-32", "rate"), ONE, "chp") == [2]
 
 
-def test_wrks_words_become_figures():
+def test_the_output_of_wrk_is_parsed():
     assert wrk_result(WRK) == pytest.approx({"rate": 19998.5, "p50": 812e-6, "p99": 3.25e-3})
-    slow = WRK.replace("812.00us", "1.19s ").replace("3.25ms", "1.85s ")  # wrk pads seconds behind
+    slow = WRK.replace("812.00us", "1.19s ").replace("3.25ms", "1.85s ")  # wrk pads seconds at the end
     assert (wrk_result(slow)["p50"], wrk_result(slow)["p99"]) == (1.19, 1.85)
 
 
-def test_an_answer_that_is_no_success_spoils_wrks_figures():
+def test_an_error_response_invalidates_wrks_figures():
     with pytest.raises(ValueError, match="Non-2xx"):
         wrk_result(WRK + "  Non-2xx or 3xx responses: 7\n")
 
@@ -55,7 +55,7 @@ def test_a_duration_has_a_unit():
         seconds("2.50")
 
 
-def test_a_goal_is_judged_by_the_median_of_the_rounds():
+def test_a_goal_is_compared_with_the_median_of_the_rounds():
     goal = next(goal for goal in GOALS if goal.scenario == "http-32" and goal.against == "chp" and goal.at_least)
     samples = rounds(ONE, "rate", 60, 49, 55) + rounds("chp", "rate", 10, 10, 10)
     judged = verdict(goal, samples)
@@ -87,7 +87,7 @@ def test_a_table_is_markdown():
 
 
 @pytest.mark.parametrize(
-    ("figure", "unit", "words"),
+    ("figure", "unit", "text"),
     [
         (19998.5, "req/s", "19,998"),
         (3.25e-3, "ms", "3.25"),
@@ -96,15 +96,15 @@ def test_a_table_is_markdown():
         (0.5, "x", "0.50"),
     ],
 )
-def test_a_figure_is_written_for_people(figure, unit, words):
-    assert written(figure, unit) == words
+def test_figures_are_formatted(figure, unit, text):
+    assert written(figure, unit) == text
 
 
 def test_a_profile_counts_the_innermost_functions():
     assert shares("a;b 3\na;c 1\n", 5) == [("b", 0.75), ("c", 0.25)]
 
 
-def test_a_process_is_told_by_its_command_line_and_a_starter_by_the_app_beneath_it():
+def test_the_kind_of_a_process_follows_from_its_command_line_and_child():
     fork = "python -I -S /data/jobs/forkserver-cpython-311-1.pyc /data/jobs/starter-cpython-311-1.pyc"
     assert kind_of(fork, starts_apps=False) == "fork server"
     assert kind_of(fork, starts_apps=True) == "starters"

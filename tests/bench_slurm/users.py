@@ -1,6 +1,6 @@
-"""The Unix accounts that the jobs run as: made for a run, removed after it.
+"""The Unix accounts of the jobs: created for a run and removed afterwards.
 
-Owns: the accounts, their homes, and what of the benchmark they must be able to read. Refuses to know Slurm.
+Owns the accounts, their homes, and the files that they must be able to read. Does not know about Slurm.
 """
 
 import pwd
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from tests.bench.process import HERE, BenchError
 
-NOTE = "answered"  # where the stub writes when it first answered, in the home
+NOTE = "answered"  # the file in the home to which the stub writes the time of its first response
 
 
 @dataclass(frozen=True)
-class People:
-    """`names` use the hub; the jobs of `crowd` are the other people's on the cluster."""
+class BenchUsers:
+    """`names`: the hub's users. `crowd`: the owner of all other jobs on the cluster."""
 
     folder: Path
     names: list[str]
@@ -26,41 +26,41 @@ class People:
 
     @property
     def stub(self) -> Path:
-        """The app. A copy: the checkout may be where these accounts may not look."""
+        """The app: a copy, because these accounts may not be able to read the checkout."""
         return self.folder / "stub.py"
 
     def answered(self, name: str) -> float:
-        """When the user's stub first answered, in seconds since the epoch."""
+        """Return when the user's stub first answered, in seconds since the epoch."""
         return float((self.folder / "home" / name / NOTE).read_text())
 
 
 @contextmanager
-def accounts(number: int, count: int) -> Iterator[People]:
-    """So many people for the cluster of that number.
+def accounts(number: int, count: int) -> Iterator[BenchUsers]:
+    """Create `count` accounts for the cluster with this number, and one for the crowd.
 
-    What a killed run has left for that number is removed first. Raises BenchError when there is an account of such a
-    name already: it is somebody's.
+    Accounts that a killed run has left are removed first. Raises BenchError if an account with such a name exists that
+    the benchmark did not create.
     """
     names = [f"bench{number}u{one:03d}" for one in range(count + 1)]
-    people = People(Path(f"/var/lib/towpath-bench-{number}"), names[1:], names[0])
-    _remove(people.folder)
-    people.folder.mkdir()
-    people.folder.chmod(0o755)
+    users = BenchUsers(Path(f"/var/lib/towpath-bench-{number}"), names[1:], names[0])
+    _remove(users.folder)
+    users.folder.mkdir()
+    users.folder.chmod(0o755)
     try:
-        (people.folder / "home").mkdir(mode=0o755)
-        (people.folder / "made").mkdir(mode=0o700)
-        shutil.copyfile(HERE / "stub.py", people.stub)
-        people.stub.chmod(0o644)
+        (users.folder / "home").mkdir(mode=0o755)
+        (users.folder / "made").mkdir(mode=0o700)
+        shutil.copyfile(HERE / "stub.py", users.stub)
+        users.stub.chmod(0o644)
         for name in names:
-            _add(name, people.folder)
-        yield people
+            _add(name, users.folder)
+        yield users
     finally:
-        _remove(people.folder)
+        _remove(users.folder)
 
 
 def _add(name: str, folder: Path) -> None:
     if _there(name):
-        raise BenchError(f"There is an account {name} on this machine, and the benchmark did not make it.")
+        raise BenchError(f"The account {name} exists on this machine, and the benchmark did not create it.")
     (folder / "made" / name).touch()
     home = folder / "home" / name
     _run("useradd", "--no-create-home", "--home-dir", str(home), "--shell", "/bin/bash", "--password", "*", name)
@@ -91,7 +91,7 @@ def _run(*argv: str) -> None:
 
 
 def must_read(path: Path) -> None:
-    """Raises BenchError when not everybody may read the file and enter the folders above it: jobs have to."""
+    """Raise BenchError if not all users can read the file and enter the folders above it, as jobs must."""
     for part in (path, *path.parents):
         if part.stat().st_mode & 0o001 != 0o001:
-            raise BenchError(f"{part} is closed to others, and jobs run what is in {path}: put the checkout elsewhere.")
+            raise BenchError(f"Other users cannot read {part}, but jobs run programs in {path}. Move the checkout.")
