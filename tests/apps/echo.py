@@ -1,4 +1,4 @@
-"""A web app for tests: echoes WebSocket messages and tells what HTTP requests looked like. Argument: its socket."""
+"""A web app for tests: echoes WebSocket messages and returns HTTP requests. Argument: its socket."""
 
 import asyncio
 import http

@@ -1,6 +1,6 @@
-"""A service that signs people in by the hub, with JupyterHub's own HubOAuth; and one door for tokens alone, by HubAuth.
+"""A service that signs users in through the hub with JupyterHub's HubOAuth, and one page for tokens with HubAuth.
 
-Argument: its port. JUPYTERHUB_* say which service it is, and where the hub.
+Argument: its port. JUPYTERHUB_* name the service and the hub.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Open(RequestHandler):
     post = get
 
     def check_xsrf_cookie(self):
-        """Open to all."""
+        """Allow all requests."""
 
 
 class Echo(WebSocketHandler):

@@ -1,7 +1,7 @@
-"""A web app for tests that shows exactly what came, and answers exactly what it is told. Argument: its socket.
+"""A web app for tests that returns requests byte by byte, or sends given bytes. Argument: its socket.
 
-`…?answer=HEX`: those bytes, then the connection ends. Else JSON: the request's head (latin-1), its body's length, and how
-many connections there have been.
+`…?answer=HEX`: sends those bytes and closes. Otherwise JSON: the request's head (latin-1), the length of its body, and
+the number of connections so far.
 """
 
 import asyncio

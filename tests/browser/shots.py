@@ -1,4 +1,4 @@
-"""Pictures of every page, wide and narrow, light and dark, from a real hub: `python tests/browser/shots.py FOLDER`."""
+"""Takes screenshots of every page, wide and narrow, light and dark: `python tests/browser/shots.py FOLDER`."""
 
 import shutil
 import sys
@@ -63,7 +63,7 @@ CONFIG_WORDS = (
 
 
 def shoot(page: Page, folder: Path, name: str) -> None:
-    """The page as it is now, in all looks; says when it is wider than the window."""
+    """Take screenshots of the current page in all variants, and report if it is wider than the window."""
     for width, scheme in LOOKS:
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
@@ -73,8 +73,8 @@ def shoot(page: Page, folder: Path, name: str) -> None:
             print(f"{name} is {across} px wide at {width}")
 
 
-def tour(browser: Browser, hub: Hub, folder: Path) -> None:
-    """Every page once."""
+def local_pages(browser: Browser, hub: Hub, folder: Path) -> None:
+    """Visit every page of a hub on one machine."""
     user = hub.user()
     context = browser.new_context()
     page = context.new_page()
@@ -143,8 +143,8 @@ def event(status: Status, message: str, progress: int) -> Event:
     return Event(attempt="", time=time.time(), status=status, message=message, progress=progress)
 
 
-def lake(browser: Browser, stage: Stage, folder: Path) -> None:
-    """What a person sees of a cluster of Slurm."""
+def cluster_pages(browser: Browser, stage: Stage, folder: Path) -> None:
+    """Visit the pages of a user of a Slurm cluster."""
     context = browser.new_context()
     page = context.new_page()
     faults: list[str] = []
@@ -229,8 +229,8 @@ def lake(browser: Browser, stage: Stage, folder: Path) -> None:
     context.close()
 
 
-def desk(browser: Browser, stage: Stage, folder: Path) -> None:
-    """What an admin sees of people and of what they did."""
+def admin_pages(browser: Browser, stage: Stage, folder: Path) -> None:
+    """Visit the admin pages."""
 
     async def fill(store: Store) -> None:
         now = time.time()
@@ -336,8 +336,8 @@ scopes = ["self", "shares!user", "read:users:name", "read:groups:name"]
 """
 
 
-def guests(browser: Browser, stage: Stage, folder: Path) -> None:
-    """Who shares a server, and who comes."""
+def sharing_pages(browser: Browser, stage: Stage, folder: Path) -> None:
+    """Visit the pages about sharing."""
     context = browser.new_context()
     page = context.new_page()
     faults: list[str] = []
@@ -362,7 +362,7 @@ def guests(browser: Browser, stage: Stage, folder: Path) -> None:
         page.goto(f"{stage.origin}/hub/spawn/alice/{name}")
         page.get_by_role("button", name="Start").click()
         page.wait_for_url("**/hub/spawn-pending/**")
-        page.goto(f"{stage.origin}/hub/audit")  # it does not go on by itself
+        page.goto(f"{stage.origin}/hub/audit")  # it does not continue by itself
         stage.put(name=name, status=Status.QUEUED, job=JobRef(cluster="lake", native_id="4711"))
         stage.put(name=name, status=Status.STARTING, node="cn3", running=time.time())
         endpoint = Endpoint(kind="unix", path="/nowhere")
@@ -411,20 +411,20 @@ def guests(browser: Browser, stage: Stage, folder: Path) -> None:
 
 
 def main(folder: Path, which: str = "") -> None:
-    """Start hubs in folders of their own, take the pictures, end them. `which`: `hub`, `lake`, `desk` or `share` alone."""
+    """Start hubs, take the screenshots, and stop them. `which`: only `hub`, `cluster`, `admin` or `share`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in (
         ("hub", local),
-        ("lake", partial(slurm, show=lake)),
-        ("desk", partial(slurm, show=desk)),
-        ("share", partial(slurm, show=guests, config=CONFIG + SHARING)),
+        ("cluster", partial(slurm, show=cluster_pages)),
+        ("admin", partial(slurm, show=admin_pages)),
+        ("share", partial(slurm, show=sharing_pages, config=CONFIG + SHARING)),
     ):
         if which in {"", name}:
             part(folder)
 
 
 def slurm(folder: Path, *, show: Callable[[Browser, Stage, Path], None], config: str = CONFIG) -> None:
-    """The pages of a cluster of Slurm, on records put there by hand."""
+    """Take screenshots of a hub with a Slurm cluster, from records written by hand."""
     place = Path(tempfile.mkdtemp(prefix="towpath-shots-"))
     stage = Stage(place, config=config)
     try:
@@ -439,7 +439,7 @@ def slurm(folder: Path, *, show: Callable[[Browser, Stage, Path], None], config:
 
 
 def local(folder: Path) -> None:
-    """The pages of the one-machine mode, on a whole hub."""
+    """Take screenshots of a complete hub on one machine."""
     place = Path(tempfile.mkdtemp(prefix="towpath-shots-"))
     config = stub_config(place, more=MORE)
     for old, new in CONFIG_WORDS:
@@ -449,7 +449,7 @@ def local(folder: Path) -> None:
     try:
         with sync_playwright() as playwright:
             browser = launch(playwright)
-            tour(browser, hub, folder)
+            local_pages(browser, hub, folder)
             browser.close()
     finally:
         hub.stop()

@@ -1,4 +1,4 @@
-"""Files of a real Jupyter server in a real Chromium: they have an origin of their own, and JupyterLab shows them still."""
+"""Files of a real Jupyter server in a real Chromium: they are sandboxed, and JupyterLab still shows them."""
 
 import pytest
 from hub import ROOT, Hub, eventually
@@ -15,7 +15,7 @@ fetch('/hub/api/user', {credentials: 'include'}).then(answer => answer.text()).t
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20"><rect width="20" height="20"/></svg>'
 
 
-def test_a_page_among_somebodys_files_cannot_ask_the_hub_and_lab_shows_a_picture(tmp_path, monkeypatch):
+def test_a_page_in_a_users_files_cannot_send_requests_to_the_hub_and_jupyterlab_shows_images(tmp_path, monkeypatch):
     home = tmp_path / "home"
     home.mkdir()
     (home / "evil.html").write_text(EVIL)

@@ -1,4 +1,4 @@
-"""The main job in a real Chromium: sign in by the link, work in JupyterLab, stop, sign out."""
+"""The main workflow in a real Chromium: sign in with the link, work in JupyterLab, stop, sign out."""
 
 from contextlib import suppress
 
@@ -10,7 +10,7 @@ from playwright.sync_api import expect, sync_playwright
 from tests.chromium import launch
 
 pytestmark = pytest.mark.browser
-SLOW = 90_000  # milliseconds: JupyterLab's first page on a small machine
+SLOW = 90_000  # milliseconds for JupyterLab's first page on a small machine
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def hub(tmp_path, home):
     lab = ROOT / ".venv-jupyter" / "bin"
-    assert (lab / "jupyter-lab").exists(), "make test installs JupyterLab"
+    assert (lab / "jupyter-lab").exists(), "JupyterLab is missing: `make test` installs it"
     hub = Hub(tmp_path, workers=2, path=f"{lab}:/usr/bin:/bin")
     hub.start()
     yield hub
@@ -45,13 +45,13 @@ def page():
         browser.close()
 
 
-def test_a_person_signs_in_works_in_jupyterlab_and_leaves(hub, page, home, tmp_path):
-    # sign in by the link, which works once
+def test_a_user_signs_in_works_in_jupyterlab_and_signs_out(hub, page, home, tmp_path):
+    # sign in with the link, which works once
     page.goto(hub.link)
     page.wait_for_url("**/hub/home")
     assert "token=" not in page.url
 
-    # start, and watch it come
+    # start, and follow the progress
     page.get_by_role("button", name="Start").first.click()
     page.wait_for_url(f"**/user/{hub.user()}/lab**", timeout=SLOW)
     expect(page.locator("#jp-main-dock-panel")).to_be_visible(timeout=SLOW)
@@ -59,12 +59,12 @@ def test_a_person_signs_in_works_in_jupyterlab_and_leaves(hub, page, home, tmp_p
     # a notebook: 6*7 is 42
     page.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
     expect(page.locator(".jp-Notebook")).to_be_visible()
-    # JupyterLab drops what is run before its kernel's WebSocket is open: as a person would, wait for "Idle"
+    # JupyterLab drops cells that are run before the kernel's WebSocket is open, so wait for "Idle", as a user would
     expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=SLOW)
     cell = page.locator(".jp-Notebook .cm-content").first
 
     def typed():
-        """JupyterLab may still be moving the focus about while it settles: type until it is there."""
+        """Type until the text is there, because JupyterLab may still move the focus."""
         cell.click()
         page.keyboard.press("Control+A")
         page.keyboard.type("6*7")
@@ -81,7 +81,7 @@ def test_a_person_signs_in_works_in_jupyterlab_and_leaves(hub, page, home, tmp_p
 
     eventually(ran, what="42")
 
-    # a terminal: what is typed there is run there
+    # a terminal runs a command
     page.evaluate("document.querySelector('[data-command=\"launcher:create\"]')?.click()")
     page.keyboard.press("Control+Shift+L")
     page.locator(".jp-LauncherCard[title='Start a new terminal session']").last.click()
@@ -94,7 +94,7 @@ def test_a_person_signs_in_works_in_jupyterlab_and_leaves(hub, page, home, tmp_p
     )
     assert proof.read_text().strip() == "42"
 
-    # a 50 MB file goes up whole
+    # a 50 MB file is uploaded completely
     big = tmp_path / "big.bin"
     big.write_bytes(bytes(range(256)) * (50 * 4096))
     with page.expect_file_chooser() as chooser:
@@ -121,7 +121,7 @@ def test_a_person_signs_in_works_in_jupyterlab_and_leaves(hub, page, home, tmp_p
         what="the stop",
     )
 
-    # sign out: the way back leads to the sign-in page, and the used link does not work again
+    # sign out: the Back button leads to the sign-in page, and the used link does not work again
     page.get_by_role("button", name="Sign out").or_(page.get_by_role("link", name="Sign out")).first.click()
     if "/hub/logout" in page.url:
         page.get_by_role("button", name="Sign out").first.click()

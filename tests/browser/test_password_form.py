@@ -1,4 +1,4 @@
-"""The password form in a real Chromium, on a small screen, with a real directory behind it."""
+"""The password form in a real Chromium on a small screen, with a real directory."""
 
 import pytest
 from hub import Hub, stub_config
@@ -54,7 +54,7 @@ def page():
         browser.close()
 
 
-def test_a_person_signs_in_with_the_keyboard_alone_on_a_small_screen(hub, page):
+def test_a_user_signs_in_with_only_the_keyboard_on_a_small_screen(hub, page):
     page.goto(f"{hub.origin}/hub/login?next=/hub/token")
     expect(page.get_by_role("heading", name="Campus account")).to_be_visible()
     name, password = page.get_by_label("Name", exact=True), page.get_by_label("Password", exact=True)
@@ -66,7 +66,7 @@ def test_a_person_signs_in_with_the_keyboard_alone_on_a_small_screen(hub, page):
         assert box["x"] + box["width"] <= 360
         assert box["height"] >= 24
 
-    # a mistake: said in words, to a screen reader too; the name is kept, the password is not
+    # after a mistake there is an alert, also for screen readers; the name is kept, the password is not
     page.keyboard.type("alice")
     page.keyboard.press("Tab")
     page.keyboard.type("wrong horse")
@@ -94,7 +94,7 @@ def test_a_person_signs_in_with_the_keyboard_alone_on_a_small_screen(hub, page):
     assert "towpath-known" in {one["name"] for one in page.context.cookies()}
 
 
-def test_the_directory_does_not_decide_who_may_enter(hub, page):
+def test_the_rules_and_not_the_directory_decide_who_may_sign_in(hub, page):
     page.goto(f"{hub.origin}/hub/login")
     page.get_by_label("Name", exact=True).fill("bob")
     page.get_by_label("Password", exact=True).fill(SECRET)

@@ -1,4 +1,4 @@
-"""Sharing in a real Chromium: given, used, taken back, with an open WebSocket; by keyboard, on a phone, without scripts."""
+"""Sharing in a real Chromium: share, use, revoke with an open WebSocket; with the keyboard, on a phone, without scripts."""
 
 import sys
 from contextlib import contextmanager
@@ -59,7 +59,7 @@ def hub(tmp_path_factory):
 
 @contextmanager
 def browsers(hub, *names, **more):
-    """A signed-in page for each of these people, each in a browser of its own."""
+    """Open a signed-in page for each user, each in its own browser."""
     with sync_playwright() as playwright:
         browser = launch(playwright)
         pages = []
@@ -75,16 +75,16 @@ def browsers(hub, *names, **more):
 
 
 def tab_to(page, name):
-    """Go to a control by the Tab key alone."""
+    """Move the focus to a control with the Tab key."""
     for _ in range(60):
         page.keyboard.press("Tab")
         named = "document.activeElement.getAttribute('aria-label') || document.activeElement.labels?.[0]?.innerText"
         if page.evaluate(f"{named} || document.activeElement.innerText") == name:
             return
-    raise AssertionError(f"{name} is not reached")
+    raise AssertionError(f"{name} cannot be reached with Tab")
 
 
-def test_alice_shares_bob_works_and_what_he_has_open_ends_when_she_takes_it_back(hub):
+def test_a_share_works_and_revoking_it_closes_open_connections(hub):
     with browsers(hub, "alice", "bob") as (alice, bob):
         expect(bob.get_by_role("heading", name="Shared with you")).to_have_count(0)
         alice.get_by_role("link", name="Share your server").click()
@@ -107,14 +107,14 @@ def test_alice_shares_bob_works_and_what_he_has_open_ends_when_she_takes_it_back
         expect(bob.get_by_role("heading", name="Shared with you")).to_have_count(0)
 
 
-def test_a_read_only_guest_reads_and_opens_no_websocket(hub):
+def test_a_read_only_share_allows_reading_and_no_websocket(hub):
     with browsers(hub, "alice", "bob") as (alice, bob):
         alice.goto(f"{hub.origin}/hub/share/alice")
         alice.get_by_role("textbox", name="Name").fill("bob")
         alice.get_by_role("button", name="Share", exact=True).click()
         expect(alice.get_by_role("status")).to_contain_text("bob may look at this server")
         assert bob.goto(f"{hub.origin}/user/alice/").status == 200
-        assert bob.evaluate(SOCKET) == "closed 1006"  # refused before it was open
+        assert bob.evaluate(SOCKET) == "closed 1006"  # refused before it was opened
         bob.goto(f"{hub.origin}/hub/home")
         bob.get_by_role("button", name="Leave alice's server").click()
         bob.get_by_role("button", name="Leave").click()
@@ -122,7 +122,7 @@ def test_a_read_only_guest_reads_and_opens_no_websocket(hub):
         assert bob.goto(f"{hub.origin}/user/alice/").status == 403
 
 
-def test_a_link_is_copied_opened_by_somebody_and_ended_by_keyboard_on_a_phone(hub):
+def test_an_invitation_link_is_copied_used_and_revoked_with_the_keyboard_on_a_phone(hub):
     phone = {"viewport": {"width": 360, "height": 800}, "permissions": ["clipboard-read", "clipboard-write"]}
     with browsers(hub, "alice", "dave", **phone) as (alice, dave):
         faults = []
@@ -161,7 +161,7 @@ def test_a_link_is_copied_opened_by_somebody_and_ended_by_keyboard_on_a_phone(hu
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_without_scripts_it_works_and_is_no_wider_than_a_phone(hub, scheme):
+def test_sharing_works_without_scripts_and_fits_a_phone(hub, scheme):
     bare = {"viewport": {"width": 360, "height": 800}, "java_script_enabled": False, "color_scheme": scheme}
     with browsers(hub, "alice", **bare) as (alice,):
 

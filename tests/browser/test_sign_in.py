@@ -1,4 +1,4 @@
-"""Signing in by a real identity provider in a real Chromium: there, back, out again, and out there too."""
+"""Sign-in with a real identity provider in a real Chromium: in, back, out, and out at the provider."""
 
 from contextlib import contextmanager
 
@@ -42,25 +42,25 @@ def sign_in(page, name):
     page.get_by_role("button", name="Sign in here").click()
 
 
-def test_a_person_signs_in_at_the_campus_and_out_again_everywhere(place):
+def test_a_user_signs_in_at_the_provider_and_signs_out_everywhere(place):
     campus, hub = place
     with chromium() as page:
         complaints = []
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
 
-        # to a page of the hub: straight through to the campus, and back to that page
+        # a page of the hub leads straight to the provider, and back to that page
         page.goto(f"{hub.origin}/hub/token")
         page.wait_for_url(f"{campus.issuer}/**")
         sign_in(page, "alice")
         page.wait_for_url(f"{hub.origin}/hub/token")
         expect(page.get_by_text("alice", exact=True)).to_be_visible()
 
-        # back in the history: no error, no second sign-in
+        # going back in the history causes no error and no second sign-in
         page.goto(f"{hub.origin}/hub/home")
         page.go_back()
         page.wait_for_url(f"{hub.origin}/hub/token")
 
-        # out: by way of the campus, and back to a page that signs nobody in
+        # sign-out leads through the provider to a page that does not sign in again
         page.get_by_role("button", name="Sign out").click()
         page.wait_for_url(f"{campus.issuer}/session/end**")
         page.get_by_role("button", name="Yes, sign me out").click()
@@ -69,7 +69,7 @@ def test_a_person_signs_in_at_the_campus_and_out_again_everywhere(place):
         page.goto(f"{hub.origin}/hub/signed-out")
         page.wait_for_url(f"{hub.origin}/hub/signed-out")
 
-        # again: the campus asks anew; somebody else may not enter, is told so, and takes the right account
+        # the provider asks again; a user who may not sign in is told so and can choose another account
         page.get_by_role("link", name="Sign in again").click()
         page.wait_for_url(f"{campus.issuer}/**")
         sign_in(page, "mallory")

@@ -1,4 +1,4 @@
-"""The start form and the waiting page in a real Chromium: by mouse, by keyboard, and without scripts."""
+"""The start form and the waiting page in a real Chromium: with the mouse, with the keyboard, and without scripts."""
 
 import time
 
@@ -52,10 +52,10 @@ def stop(stage):
     stage.put(status=Status.STOPPED, target="stopped", ended=time.time(), waiting=None)
 
 
-def test_what_is_picked_narrows_what_goes_with_it(stage, browser, faults):
+def test_a_choice_narrows_the_other_fields(stage, browser, faults):
     page = signed_in(browser, stage, faults)
     page.goto(f"{stage.origin}/hub/spawn/alice")
-    eventually(lambda: choices(page, "Type of GPU") == [""], what="the narrowing at the start")
+    eventually(lambda: choices(page, "Type of GPU") == [""], what="the initial choices")
     assert choices(page, "Quality of service") == ["normal", "long"]
     page.get_by_label("Partition").select_option("gpu")
     expect(page.get_by_text("At most 8 hours in partition gpu.")).to_be_visible()
@@ -66,7 +66,7 @@ def test_what_is_picked_narrows_what_goes_with_it(stage, browser, faults):
     expect(page.get_by_text("0 to 2. QOS gpuq allows one person 2 GPUs.")).to_be_visible()
     expect(page.get_by_label("GPUs")).to_have_value("1")
 
-    # what was typed stays and is told to be wrong; what nobody typed follows
+    # a typed value stays and is marked as wrong; other values follow the choice
     page.get_by_label("Time limit").fill("9h")
     page.get_by_label("GPUs").fill("3")
     page.get_by_label("Cores").focus()
@@ -92,12 +92,12 @@ def test_what_is_picked_narrows_what_goes_with_it(stage, browser, faults):
     page.context.close()
 
 
-def test_the_form_works_by_keyboard_alone(stage, browser, faults):
+def test_the_form_works_with_only_the_keyboard(stage, browser, faults):
     page = signed_in(browser, stage, faults)
     page.goto(f"{stage.origin}/hub/spawn/alice?profile=jupyterlab&opt-partition=cpu&opt-account=bio&opt-qos=normal")
-    eventually(lambda: choices(page, "Type of GPU") == [""], what="the narrowing at the start")
+    eventually(lambda: choices(page, "Type of GPU") == [""], what="the initial choices")
     page.get_by_label("Partition").focus()
-    page.keyboard.type("gpu")  # a native list is picked from by typing
+    page.keyboard.type("gpu")  # choose from a native list by typing
     page.keyboard.press("Tab")
     expect(page.get_by_text("At most 8 hours in partition gpu.")).to_be_visible()
     expect(page.get_by_label("Account")).to_be_focused()
@@ -112,7 +112,7 @@ def test_the_form_works_by_keyboard_alone(stage, browser, faults):
     page.context.close()
 
 
-def test_without_scripts_everything_is_there_and_the_server_says_what_goes_together(stage, browser, faults):
+def test_without_scripts_all_fields_work_and_the_server_checks_combinations(stage, browser, faults):
     page = signed_in(browser, stage, faults, java_script_enabled=False)
     page.goto(
         f"{stage.origin}/hub/spawn/alice?profile=jupyterlab&opt-partition=cpu&opt-account=bio&opt-qos=normal&opt-time=1h"
@@ -134,7 +134,7 @@ def test_without_scripts_everything_is_there_and_the_server_says_what_goes_toget
     page.context.close()
 
 
-def test_the_waiting_page_follows_the_queue_by_itself(stage, browser, faults):
+def test_the_waiting_page_updates_itself(stage, browser, faults):
     page = signed_in(browser, stage, faults)
     page.goto(f"{stage.origin}/hub/spawn/alice")
     page.get_by_role("button", name="Start").click()

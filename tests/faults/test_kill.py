@@ -1,4 +1,4 @@
-"""SIGKILL of each process, on the real ones: running servers go on, no session and no route is lost."""
+"""SIGKILL of each real process: running servers keep running, and no session or route is lost."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def running(hub):
         yield browser, api, path, pid
 
 
-def test_a_killed_worker_is_replaced_and_nobody_notices_twice(hub, running):
+def test_a_killed_worker_is_replaced(hub, running):
     browser, _, path, pid = running
     for _ in range(3):
         os.kill(hub.child("gateway.worker"), signal.SIGKILL)
@@ -46,7 +46,7 @@ def test_a_killed_worker_is_replaced_and_nobody_notices_twice(hub, running):
         eventually(lambda: listeners(hub.port) == 2, what="a second worker")
 
 
-def test_a_killed_controller_is_replaced_and_takes_up_its_work(hub, running):
+def test_a_killed_controller_is_replaced_and_resumes_its_work(hub, running):
     browser, api, path, pid = running
     os.kill(hub.child("batch controller"), signal.SIGKILL)
     assert browser.get(path).json()["pid"] == pid
@@ -55,13 +55,13 @@ def test_a_killed_controller_is_replaced_and_takes_up_its_work(hub, running):
     assert browser.get(path).json()["pid"] == pid
 
 
-def test_a_killed_valkey_comes_back_with_every_session_and_route(hub, running):
+def test_a_killed_valkey_returns_with_all_sessions_and_routes(hub, running):
     browser, api, path, pid = running
     os.kill(hub.child("valkey-server"), signal.SIGKILL)
-    assert browser.get(path).json()["pid"] == pid, "known routes and sessions are served meanwhile"
-    eventually(lambda: api.get("/user").status_code == 200, what="the store's return")
+    assert browser.get(path).json()["pid"] == pid, "known routes and sessions are served in the meantime"
+    eventually(lambda: api.get("/user").status_code == 200, what="the store")
     eventually(lambda: hub.model(api)["ready"], what="the record")
-    # a worker that has never seen this session finds it in the store
+    # a worker without this session in its cache finds it in the store
     for _ in range(2):
         os.kill(hub.child("gateway.worker"), signal.SIGKILL)
         time.sleep(0.2)
@@ -69,7 +69,7 @@ def test_a_killed_valkey_comes_back_with_every_session_and_route(hub, running):
     assert answer.json()["pid"] == pid
 
 
-def test_a_valkey_whose_folder_was_removed_comes_back_and_what_runs_is_found_again(hub, running):
+def test_after_the_store_was_removed_running_servers_are_found_again(hub, running):
     _, _, path, pid = running
     hub.lose_store()
     eventually(lambda: any("Found again" in line for line in hub.output), what="the record, from the job")
@@ -79,18 +79,18 @@ def test_a_valkey_whose_folder_was_removed_comes_back_and_what_runs_is_found_aga
     hub.stop()
     hub.start()
     with hub.api() as api:
-        assert api.get("/user").json()["admin"], "the one person at this machine"
+        assert api.get("/user").json()["admin"], "the only user of this machine"
         hub.stop_server(api)
 
 
-def test_the_whole_hub_killed_finds_everything_again(hub, running):
+def test_after_all_processes_were_killed_everything_is_found_again(hub, running):
     browser, api, path, pid = running
     hub.kill_all()
-    os.kill(pid, 0)  # the server is nobody's child: it goes on
+    os.kill(pid, 0)  # the server is not a child of the hub and keeps running
     hub.start()
     assert eventually(lambda: browser.get(path), what="the answer").json()["pid"] == pid
     assert hub.model(api)["ready"]
-    assert sum(entry.is_dir() for entry in Path(hub.data_dir, "jobs").iterdir()) == 1, "no second job was made"
+    assert sum(entry.is_dir() for entry in Path(hub.data_dir, "jobs").iterdir()) == 1, "no second job was started"
 
 
 def test_a_graceful_stop_leaves_servers_running_and_a_restart_finds_them(hub, running):
@@ -102,14 +102,14 @@ def test_a_graceful_stop_leaves_servers_running_and_a_restart_finds_them(hub, ru
     assert hub.model(api)["ready"]
 
 
-def test_a_second_hub_on_the_same_data_says_who_has_it(hub):
+def test_a_second_hub_with_the_same_data_directory_reports_the_first(hub):
     done = hub.command("serve", "--port", "0", check=False)
     assert done.returncode == 1
     assert str(hub.process.pid) in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_taken_port_is_said_in_words(hub, tmp_path):
+def test_a_port_in_use_is_reported(hub, tmp_path):
     done = hub.command("serve", "--port", str(hub.port), "--data-dir", str(tmp_path / "other"), check=False)
     assert done.returncode == 1
     assert "--port" in done.stderr

@@ -1,4 +1,4 @@
-"""The store away, for the real hub: what is known is served for the stated time, then 503 in words."""
+"""An outage of the store: known servers are served for `outage_grace`, then requests get 503 with a message."""
 
 from contextlib import closing
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.faults
 GRACE = 6
 
 
-def test_known_servers_are_served_for_the_grace_then_503_in_words_and_then_again(tmp_path, make_store_server):
+def test_known_servers_are_served_during_the_grace_then_503_and_again_after_the_outage(tmp_path, make_store_server):
     server = make_store_server("redis")
     config = f'[gateway]\noutage_grace = {GRACE}\n[state]\nredis_url = "{server.url}"\n{stub_config(tmp_path)}'
     hub = Hub(tmp_path, config=config, redis_url=server.url).start()

@@ -1,4 +1,4 @@
-"""A start that goes wrong says why, on the page and in the API, and the next start works."""
+"""A failed start shows the reason on the page and in the API, and the next start works."""
 
 from contextlib import closing
 
@@ -24,7 +24,7 @@ def hub(tmp_path_factory):
         ("missing", "/no/such/program"),
     ],
 )
-def test_the_page_and_the_api_say_why_with_the_logs_tail(hub, profile, words):
+def test_the_page_and_the_api_show_the_reason_and_the_end_of_the_log(hub, profile, words):
     user = hub.user()
     with hub.api() as api, closing(hub.browser()) as browser:
         hub.start_server(api, profile=profile)
@@ -34,14 +34,14 @@ def test_the_page_and_the_api_say_why_with_the_logs_tail(hub, profile, words):
         page = eventually(lambda: browser.get(f"/hub/spawn-pending/{user}", follow_redirects=True), what="the page")
         assert words in page.text
         assert "Traceback" not in page.text
-        # and the next start works
+        # the next start works
         hub.start_server(api, profile="stub")
         hub.wait_ready(api)
         assert browser.get(f"/user/{user}/hello").status_code == 200
         hub.stop_server(api)
 
 
-def test_a_stop_while_it_starts_is_a_cancel(hub):
+def test_stopping_a_starting_server_cancels_it(hub):
     with hub.api() as api:
         hub.start_server(api, profile="silent")
         hub.stop_server(api)

@@ -1,4 +1,4 @@
-"""Where JupyterHub's own programs are for these tests: the environment of the dev cluster's apps."""
+"""The paths of JupyterHub's programs in these tests: the environment of the development cluster's apps."""
 
 import os
 from pathlib import Path

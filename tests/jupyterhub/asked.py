@@ -1,12 +1,12 @@
-"""What is asked of a real JupyterHub and of ours, in this order: one table, and what differs on purpose stands in it.
+"""The requests to a real JupyterHub and to ours, in order, with the intended differences.
 
-`ours` is our status where it is another than JupyterHub's; docs/jupyterhub.md says why.
+`ours` is our status if it differs from JupyterHub's; docs/jupyterhub.md says why.
 """
 
 from typing import Any, NamedTuple
 
 SERVICES = ("root1", "reader", "bios")
-"""Services of both hubs: one that may do all, and two with the roles of their names."""
+"""Services of both hubs: one with all scopes, and two with the roles of their names."""
 _BIO = ("list:users", "admin:users", "delete:users", "list:groups", "groups", "servers")
 ROLES = [
     {"name": "user", "scopes": ["self", "shares!user", "read:users:name", "read:groups:name"], "services": []},
@@ -16,9 +16,9 @@ ROLES = [
 
 
 class Ask(NamedTuple):
-    """One request. `who`: a service, a user with a token of theirs, or nobody. `keep`: names for parts of the answer.
+    """One request. `who`: a service, a user with a token, or `""`. `keep`: names for parts of the response.
 
-    `paged`: with JupyterHub's Accept header of lists. `settled`: wait for servers that are on their way afterwards.
+    `paged`: with JupyterHub's Accept header for lists. `settled`: wait afterwards until no server is starting or stopping.
     """
 
     who: str
@@ -255,6 +255,6 @@ def _rest() -> list[Ask]:
 
 
 def everything(now: str) -> list[Ask]:
-    """All of it. `now`: this moment, as apps write it."""
+    """Return all requests. `now`: the current time in the format of apps."""
     parts = _users(), _tokens(), _groups(), _lists(), _servers(), _activity(now), _shares(), _codes(), _rest()
     return [ask for part in parts for ask in part]

@@ -1,4 +1,4 @@
-"""A real JupyterHub 6.1 and ours, side by side, with the same services and roles: for tests that ask both the same."""
+"""A real JupyterHub 6.1 and our hub with the same services and roles, for tests that compare their responses."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ PAGED = "application/jupyterhub-pagination+json"
 
 
 def tables():
-    """Our configuration: the same services and roles."""
+    """Return our configuration with the same services and roles."""
     services = [
         f'[[service]]\nname = "{name}"\nadmin = {json.dumps(name == "root1")}\napi_token_file = "{name}.token"'
         for name in SERVICES
@@ -41,7 +41,7 @@ def tables():
 
 
 class Side:
-    """One of the two hubs, and what it has answered that is asked for again."""
+    """One of the two hubs, with values from its responses that later requests use."""
 
     def __init__(self, origin):
         self.client = httpx.Client(base_url=origin, timeout=60)
@@ -61,10 +61,10 @@ class Side:
         answer = self.client.request(ask.method, where, headers=headers, content=content)
         for name, field in ask.keep:
             (self.secrets if field == "token" else self.kept)[name] = answer.json()[field]
-            if self.own is not None and ask.who == "root1":  # what others make of somebody's does not inherit here
+            if self.own is not None and ask.who == "root1":  # a token that another user creates does not inherit here
                 self.secrets[name] = self.own(name)
         if ask.settled:
-            eventually(self.settled, what="the end of what is on its way")
+            eventually(self.settled, what="all servers to settle")
         return answer
 
     def settled(self):
@@ -75,7 +75,7 @@ class Side:
 
 @contextmanager
 def both(folder):
-    """A real JupyterHub, and ours."""
+    """Start a real JupyterHub and our hub."""
     for name in SERVICES:
         (folder / f"{name}.token").write_text(name * 8)
         (folder / f"{name}.token").chmod(0o600)
@@ -91,7 +91,7 @@ def both(folder):
             theirs, ours = Side(f"http://127.0.0.1:{port}"), Side(hub.origin)
             with contextlib.closing(theirs.client), contextlib.closing(ours.client):
                 eventually(lambda: theirs.client.get("/hub/api/").status_code == 200, what="JupyterHub")
-                # JupyterHub makes its admins when it starts; ours come in first
+                # JupyterHub creates its admins at its start; ours are created at their first sign-in
                 headers = {"Authorization": f"token {ours.secrets['root1']}"}
                 ours.client.post("/hub/api/users/boss", json={"admin": True}, headers=headers).raise_for_status()
                 theirs.client.post("/hub/api/users/boss", json={"admin": True}, headers=headers)

@@ -1,4 +1,4 @@
-"""A hub whose profiles start JupyterHub's own single-user server, and two of alice's servers."""
+"""A hub whose profiles start jupyterhub-singleuser, and two of alice's servers."""
 
 import pytest
 
@@ -20,13 +20,13 @@ def alices(hub):
 
 @pytest.fixture(scope="session")
 def echo(hub):
-    """An app that tells what it was asked, as alice's server `echo`."""
+    """An app that returns the requests it receives, as alice's server `echo`."""
     with Running(hub, "alice", "echo", profile="echo") as server:
         yield server
 
 
 @pytest.fixture
 def sides(tmp_path):
-    """A real JupyterHub, and ours."""
+    """A real JupyterHub and our hub."""
     with both(tmp_path) as sides:
         yield sides

@@ -1,6 +1,6 @@
-"""Run by JupyterHub's own Python: writes the database of a hub that people have used, and tells their tokens' secrets.
+"""Run by JupyterHub's Python: write the database of a hub with users, and print the secrets of their tokens.
 
-Arguments: the database, and a folder to be in. On stdout: JSON, name to secret.
+Arguments: the database, and the working folder. Output: JSON, name to secret.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Run by JupyterHub's own Python: the database as an earlier JupyterHub had it. Arguments: the file, and the revision."""
+"""Run by JupyterHub's Python: downgrade a database to an earlier revision. Arguments: the file, the revision."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""Run by JupyterHub's own Python: what its `Spawner.get_env` gives servers, with every setting on that adds a name.
+"""Run by JupyterHub's Python: print the environment from `Spawner.get_env`, with all settings that add variables.
 
-Argument: a folder to be in. On stdout, after TOLD: JSON, a server's name to its environment, and `kept`: what goes on of the hub's own.
+Argument: the working folder. Output after ENVIRONMENT: JSON, server name to environment; `kept` is inherited from the hub.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ async def main():
     app = JupyterHub(config=config, log_level=50)
     await app.initialize([])
     user = app.users["a@b.org"]
-    told = {"kept": app.spawner_class.class_traits()["env_keep"].default()}
+    found = {"kept": app.spawner_class.class_traits()["env_keep"].default()}
     for name in ("", "lab"):
         server = orm.Server(base_url=url_path_join(user.base_url, url_escape_path(name), "/"))
         app.db.add(server)
@@ -43,8 +43,8 @@ async def main():
         spawner.notebook_dir = "~/work"
         spawner.default_url = "/lab"
         spawner.debug = spawner.disable_user_config = spawner.admin_access = True
-        told[name] = Spawner.get_env(spawner)
-    print("TOLD " + json.dumps(told))
+        found[name] = Spawner.get_env(spawner)
+    print("ENVIRONMENT " + json.dumps(found))
 
 
 os.chdir(sys.argv[1])

@@ -1,4 +1,4 @@
-"""Every variable that JupyterHub 6.1 gives a single-user server (`Spawner.get_env`), and what becomes of it here."""
+"""All variables that JupyterHub 6.1 sets for a single-user server (`Spawner.get_env`), and whether they are set here."""
 
 SAME = (
     *("JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN", "JUPYTERHUB_API_URL", "JUPYTERHUB_ACTIVITY_URL"),
@@ -8,24 +8,24 @@ SAME = (
     *("JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED", "JUPYTERHUB_ADMIN_ACCESS", "JUPYTERHUB_DEFAULT_URL"),
     *("JUPYTERHUB_PUBLIC_URL", "JUPYTERHUB_PUBLIC_HUB_URL"),
 )
-"""There, with JupyterHub's value."""
+"""Set here with JupyterHub's value."""
 
 OTHERWISE = ("JUPYTERHUB_HOST", "JUPYTERHUB_SERVICE_URL")
-"""There, with a value of our own: docs/jupyterhub.md says why."""
+"""Set here with another value; docs/jupyterhub.md says why."""
 
 LIMITS = ("MEM_LIMIT", "MEM_GUARANTEE", "CPU_LIMIT", "CPU_GUARANTEE")
-"""With JupyterHub's value where a scheduler keeps to it; absent on this machine."""
+"""Set with JupyterHub's value if a scheduler enforces it; not set on a local cluster."""
 
 PROFILES = (
     *("JUPYTERHUB_COOKIE_OPTIONS", "JUPYTERHUB_ROOT_DIR", "JUPYTERHUB_DEBUG", "JUPYTERHUB_DISABLE_USER_CONFIG"),
     "JUPYTERHUB_SINGLEUSER_APP",
 )
-"""A setting of JupyterHub's, which a profile says in its `environment`."""
+"""Settings of JupyterHub that a profile can set in its `environment`."""
 
 NEVER = ("JUPYTERHUB_SSL_KEYFILE", "JUPYTERHUB_SSL_CERTFILE", "JUPYTERHUB_SSL_CLIENT_CA")
 
 TOLD = {*SAME, *OTHERWISE}
-"""What a process of an app of JupyterHub's has, wherever it runs."""
+"""The variables that every process of a single-user server has."""
 
 LISTED = "[name for name in os.environ if name.startswith('JUPYTERHUB_') or name == 'JPY_API_TOKEN']"
-"""For a kernel: what it has of them."""
+"""Code for a kernel: list the variables that it has."""

@@ -1,6 +1,6 @@
-"""The configuration of a real JupyterHub to compare with: no proxy beside it, and servers inside the hub's process.
+"""The configuration of the real JupyterHub for comparison: without a proxy, with servers inside the hub's process.
 
-Read by JupyterHub itself, which defines `get_config`. What differs from run to run is JSON in REFERENCE.
+Read by JupyterHub, which defines `get_config`. Values that differ between runs are JSON in REFERENCE.
 """
 
 import json
@@ -15,7 +15,7 @@ GIVEN = json.loads(os.environ["REFERENCE"])
 
 
 class NoProxy(Proxy):
-    """Its routes are a dictionary: requests go to the hub itself."""
+    """A proxy whose routes are only a dictionary: requests go to the hub itself."""
 
     should_start = False
 
@@ -34,14 +34,14 @@ class NoProxy(Proxy):
 
 
 class Fine(web.RequestHandler):
-    """The whole of a server."""
+    """The only page of a server."""
 
     def get(self):
         self.write("fine")
 
 
 class InHub(Spawner):
-    """A server that listens in the hub's own process."""
+    """A server that listens in the hub's process."""
 
     listener = None
 

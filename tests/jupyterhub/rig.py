@@ -1,4 +1,4 @@
-"""A hub whose profiles start JupyterHub's own single-user server, and what a browser does with it."""
+"""A hub whose profiles start jupyterhub-singleuser, and helpers for a browser."""
 
 import asyncio
 import html
@@ -54,8 +54,8 @@ command = ["{sys.executable}", "{ROOT}/tests/apps/echo.py", "{{socket}}"]
 
 @contextmanager
 def serving(folder, more="", *, port=0):
-    """A hub with this configuration, and a home of its own."""
-    assert SINGLEUSER.exists(), "make test installs JupyterHub's single-user server"
+    """Return a hub with this configuration and its own home directory."""
+    assert SINGLEUSER.exists(), "jupyterhub-singleuser is missing: `make test` installs it"
     home = folder / "home"
     home.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -72,7 +72,7 @@ def serving(folder, more="", *, port=0):
 
 
 class Running:
-    """One server of somebody's, until the end of a `with`."""
+    """A server of a user that runs during a `with` block."""
 
     def __init__(self, hub, user, name="", *, profile="singleuser"):
         self.hub = hub
@@ -97,17 +97,17 @@ class Running:
 
     def stop(self):
         self.api.delete(self.where)
-        eventually(lambda: not self.model().get("ready") and not self.model().get("pending"), what="its end")
+        eventually(lambda: not self.model().get("ready") and not self.model().get("pending"), what="the server to stop")
 
     def spec(self):
-        """What its job was given."""
+        """Return the specification of its job."""
         specs = [json.loads(path.read_text()) for path in (self.hub.data_dir / "jobs").glob("*/spec.json")]
         mine = [spec for spec in specs if (spec["user"], spec["server"]) == (self.user, self.name)]
         return max(mine, key=lambda spec: spec["record"]["requested"])
 
 
 async def run_cell(url, code, headers):
-    """Run code in a kernel through its WebSocket; what it printed."""
+    """Run code in a kernel through its WebSocket, and return its output."""
     content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
     header = {
         "msg_id": uuid.uuid4().hex,
@@ -130,22 +130,22 @@ NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
 
 
 def visit(browser, path):
-    """As a person's browser goes to a page, wherever that leads."""
+    """Open a page as a browser does, and follow redirects."""
     return browser.get(path, headers=NAVIGATE, follow_redirects=True)
 
 
 def cookies(browser):
-    """All that a client holds, as a Cookie header."""
+    """Return all cookies of a client as a Cookie header."""
     return "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
 
 
 def form_of(page):
-    """The hidden fields of the page that asks."""
+    """Return the hidden fields of the consent page."""
     found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page.text)
     return {name: html.unescape(value) for name, value in found}
 
 
 def decide(browser, page, decision="allow"):
-    """Press one of its buttons."""
+    """Press a button of the consent page."""
     data = {**form_of(page), "towpath_decision": decision}
     return browser.post("/hub/api/oauth2/authorize", data=data, headers=NAVIGATE, follow_redirects=True)

@@ -1,4 +1,4 @@
-"""What a loss of the whole store leaves of a running server of JupyterHub's kind."""
+"""A running single-user server after the store was lost."""
 
 import httpx
 import pytest
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.timeout(240)
 SEEN = {"servers": {"": {"last_activity": "2026-01-01T00:00:00Z"}}}
 
 
-def test_a_server_goes_on_with_its_token_when_the_hub_has_lost_everything(tmp_path):
+def test_a_server_keeps_running_with_its_token_after_the_store_was_lost(tmp_path):
     with serving(tmp_path) as hub, Running(hub, "alice", profile="echo") as server:
         bearer = {"Authorization": f"token {server.spec()['environment']['JUPYTERHUB_API_TOKEN']}"}
         with httpx.Client(base_url=hub.origin, headers=bearer, timeout=30) as app:
@@ -19,8 +19,8 @@ def test_a_server_goes_on_with_its_token_when_the_hub_has_lost_everything(tmp_pa
             eventually(
                 lambda: app.post("/hub/api/users/alice/activity", json=SEEN).status_code == 200,
                 seconds=60,
-                what="its word",
+                what="its activity report",
             )
             assert app.get("/hub/api/user").json()["name"] == "alice"
         server.api.close()
-        server.api = hub.api("alice")  # the old one's token is lost
+        server.api = hub.api("alice")  # the old token is lost

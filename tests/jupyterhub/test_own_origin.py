@@ -1,4 +1,4 @@
-"""JupyterHub's single-user server where each person's servers have an origin of their own."""
+"""jupyterhub-singleuser with a host for each user's servers (`user_domain`)."""
 
 import html
 import re
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(240)
 GATEWAY = '[gateway]\npublic_url = "http://localhost:{port}"\nuser_domain = "localhost"\n'
 
 
-def test_the_dance_leads_from_the_owners_origin_over_the_hubs_and_back(tmp_path):
+def test_the_oauth_redirects_lead_from_the_users_host_to_the_hub_and_back(tmp_path):
     port = free_port()
     with serving(tmp_path, GATEWAY.format(port=port), port=port) as hub, Running(hub, "alice") as server:
         hub.at = lambda who: f"http://{f'{who}.' if who else ''}localhost:{port}"

@@ -1,4 +1,4 @@
-"""The same requests to a real JupyterHub 6.1 and to ours: the same statuses, and all that its answers hold."""
+"""The same requests to a real JupyterHub 6.1 and to our hub get the same status codes and bodies."""
 
 import datetime as dt
 import json
@@ -9,15 +9,15 @@ from tests.jupyterhub.asked import everything
 
 pytestmark = pytest.mark.timeout(300)
 OWN_SCOPES = ("read:access:servers", "read:audit")
-"""Scopes of Towpath's own."""
+"""Scopes that only Towpath has."""
 TIMES_AND_SECRETS = {"created", "created_at", "started", "expires_at", "token", "id", "code", "accept_url", "token_id"}
 OF_THEIR_OWN = {
     "user_info",  # an empty object, not null
     "user_options",  # profiles
     "state",  # jobs
     "session_id",
-    "last_activity",  # written a moment later; its own test is in tests/gateway/test_visits.py
-    "url",  # of the next page: the same but for the port, and of services
+    "last_activity",  # written with a delay; tested in tests/gateway/test_visits.py
+    "url",  # of the next page (differs in the port), and of services
     "python",
     "sys_executable",
     "spawner",
@@ -33,7 +33,7 @@ def body_of(answer):
 
 
 def differences(theirs, ours, at=""):
-    """What of their answer is not in ours."""
+    """Return what their response has and ours lacks."""
     if at.endswith(".scopes"):
         return (
             [] if {one for one in ours if not one.startswith(OWN_SCOPES)} >= set(theirs) else [f"{at}: {theirs} {ours}"]
@@ -57,14 +57,14 @@ def differences(theirs, ours, at=""):
 
 
 def _place(item):
-    """Of shares and codes, tokens, groups, users and names: in an order that is the same on both sides."""
+    """Return a sort key for shares, codes, tokens, groups, users and names, so that both sides have the same order."""
     if not isinstance(item, dict):
         return str(item)
     parts = item.get("name"), item.get("server"), item.get("kind"), item.get("user"), item.get("note")
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-def test_the_same_requests_have_the_same_answers(sides):
+def test_the_same_requests_get_the_same_responses(sides):
     theirs, ours = sides
     now = dt.datetime.now(dt.UTC).isoformat()
     found = []

@@ -1,4 +1,4 @@
-"""The ways that a browser is led, by a real JupyterHub 6.1 and by ours: through a sign-in and a start, to one's own."""
+"""A real JupyterHub 6.1 and our hub redirect a browser alike: through sign-in and start to the user's server."""
 
 import html
 import re
@@ -14,11 +14,11 @@ from tests.hub import eventually
 pytestmark = pytest.mark.timeout(300)
 LINK = "/hub/user-redirect/tree/week%201.ipynb?cell=2&all=x%26y"
 MINE = "/user/ann/tree/week 1.ipynb?cell=2&all=x&y"
-"""Where it leads to, unquoted."""
+"""Return the `next` of a URL, unquoted."""
 
 
 class Browser:
-    """Somebody's, at one of the two hubs: it signs in as ann and starts what it is asked to, and notes where it was."""
+    """A browser at one of the hubs that signs in as ann, starts servers, and records its path."""
 
     def __init__(self, origin):
         headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
@@ -29,7 +29,7 @@ class Browser:
         self.client.close()
 
     def go(self, url):
-        """On until a server's own address; the way there: path and `next` of each page of the hub, then the address."""
+        """Follow pages until a server's address. Return path and `next` of each page of the hub, then the address."""
         self.way = []
         for _ in range(1000):
             parts = urlsplit(url)
@@ -43,7 +43,7 @@ class Browser:
         raise AssertionError(self.way)
 
     def onward(self, url, answer):
-        """Where an answer leads: where it says, or to where its form does; a page that only waits is asked again."""
+        """Return the next URL of a response: its redirect, its form, or the same page if it only waits."""
         if not answer.is_redirect:
             assert answer.status_code == 200, answer.text
             page = urlsplit(url).path
@@ -60,7 +60,7 @@ class Browser:
         return location
 
     def send(self, url, page, **fields):
-        """The page's form, with these fields."""
+        """Submit the page's form with these fields."""
         for tag in re.findall(r"<input[^>]*>", page.text):
             name, value = (re.search(rf'\b{one}="([^"]*)"', tag) for one in ("name", "value"))
             if name and value and name[1] in {"_xsrf", "next"}:
@@ -74,13 +74,13 @@ class Browser:
 
 @pytest.fixture
 def browsers(sides):
-    """One of a stranger at each: JupyterHub's, and ours."""
+    """A browser without a session at each hub: JupyterHub's, and ours."""
     theirs, ours = (Browser(str(side.client.base_url).rstrip("/")) for side in sides)
     with closing(theirs), closing(ours):
         yield theirs, ours
 
 
-def test_a_link_for_everybody_leads_the_same_way_through_a_sign_in_and_a_start(sides, browsers):
+def test_a_user_redirect_link_leads_alike_through_sign_in_and_start(sides, browsers):
     theirs, ours = (browser.go(LINK) for browser in browsers)
     assert theirs == ours
     assert [path for path, _ in ours[:-1]] == [
@@ -91,7 +91,7 @@ def test_a_link_for_everybody_leads_the_same_way_through_a_sign_in_and_a_start(s
         "/hub/spawn-pending/ann",
     ]
     assert ours[-1] == MINE
-    # and when it runs, there at once
+    # and directly when the server is running
     for browser in browsers:
         assert browser.go(LINK)[-1] == MINE
         assert browser.go("/hub/user-redirect/?a=1")[-1] == "/user/ann/?a=1"
@@ -102,8 +102,8 @@ def test_a_link_for_everybody_leads_the_same_way_through_a_sign_in_and_a_start(s
         stopped(side, "server")
 
 
-def test_options_in_the_address_of_the_form_are_kept_and_only_ours_waits_for_a_press(sides, browsers):
-    """JupyterHub starts a server for whoever follows a link with options; here a link fills in the form."""
+def test_options_in_the_url_of_the_form_are_kept_and_only_ours_waits_for_the_button(sides, browsers):
+    """JupyterHub starts a server when a user opens a link with options; here a link only fills in the form."""
     theirs, ours = browsers
     for browser in browsers:
         browser.go(LINK)
@@ -114,7 +114,7 @@ def test_options_in_the_address_of_the_form_are_kept_and_only_ours_waits_for_a_p
     form = ours.client.get(asked)
     assert form.status_code == 200
     assert ours.client.get("/hub/api/users/ann/servers/lab").status_code == 404
-    # then both lead on to the same
+    # then both lead to the same address
     ends = [theirs.go(begun.headers["location"])[-1], ours.go(asked)[-1]]
     assert ends == ["/user/ann/lab/tree"] * 2
     for side in sides:
@@ -123,7 +123,7 @@ def test_options_in_the_address_of_the_form_are_kept_and_only_ours_waits_for_a_p
 
 
 def stopped(side, server):
-    """End one of ann's servers."""
+    """Stop one of ann's servers."""
     headers = {"Authorization": f"token {side.secrets['root1']}"}
     side.client.delete(f"/hub/api/users/ann/{server}", headers=headers)
     eventually(side.settled, what="the end")

@@ -1,4 +1,4 @@
-"""JupyterHub's services, unmodified, behind this hub: its idle culler, and one that signs people in by HubOAuth."""
+"""Unmodified JupyterHub services behind this hub: the idle culler, and one that signs users in with HubOAuth."""
 
 import asyncio
 import base64
@@ -88,7 +88,7 @@ services = ["culler"]
 
 @contextmanager
 def service(hub, name, port):
-    """tests/apps/hub_service.py as the service of that name."""
+    """Run tests/apps/hub_service.py as a service."""
     environment = {
         "PATH": os.environ["PATH"],
         "JUPYTERHUB_SERVICE_NAME": name,
@@ -123,7 +123,7 @@ def hub(tmp_path_factory):
             yield hub
 
 
-def test_a_service_signs_people_in_after_they_were_asked(hub):
+def test_a_service_signs_users_in_after_their_consent(hub):
     with closing(hub.browser_of("alice")) as browser:
         asks = visit(browser, "/services/wiki/?page=1")
         assert asks.status_code == 200
@@ -138,7 +138,7 @@ def test_a_service_signs_people_in_after_they_were_asked(hub):
         assert {"jupyterhub-session-id", "service-wiki"} <= set(told["cookies"])
 
 
-def test_a_service_is_told_that_somebody_would_not_sign_in(hub):
+def test_a_service_is_told_when_a_user_declines(hub):
     with closing(hub.browser_of("bob")) as browser:
         denied = decide(browser, visit(browser, "/services/wiki/"), "deny")
         assert denied.status_code == 400
@@ -146,12 +146,12 @@ def test_a_service_is_told_that_somebody_would_not_sign_in(hub):
         assert denied.url.params["error"] == "access_denied"
 
 
-def test_nobody_is_asked_for_a_service_that_need_not_ask(hub):
+def test_a_service_with_oauth_no_confirm_needs_no_consent(hub):
     with closing(hub.browser_of("bob")) as browser:
         assert visit(browser, "/services/board/").json()["user"]["name"] == "bob"
 
 
-def test_who_is_not_signed_in_signs_in_first_and_comes_to_where_they_wanted(hub):
+def test_a_user_without_a_session_signs_in_first_and_returns_to_the_service(hub):
     with httpx.Client(base_url=hub.origin, headers={"Origin": hub.origin, "Sec-Fetch-Site": "same-origin"}) as browser:
         page = visit(browser, "/services/board/?deep=1")
         assert page.url.path == "/hub/login"
@@ -160,7 +160,7 @@ def test_who_is_not_signed_in_signs_in_first_and_comes_to_where_they_wanted(hub)
         assert (told["user"]["name"], told["uri"]) == ("bob", "/services/board/?deep=1")
 
 
-def test_a_person_sees_where_they_are_signed_in_and_ends_it(hub):
+def test_a_user_can_list_and_end_sign_ins_to_services(hub):
     with closing(hub.browser_of("bob")) as browser, hub.api("carol") as admin:
         visit(browser, "/services/board/")
         assert "Signed in to board" in browser.get("/hub/token").text
@@ -170,7 +170,7 @@ def test_a_person_sees_where_they_are_signed_in_and_ends_it(hub):
         assert "Signed in to board" not in browser.get("/hub/token").text
 
 
-def test_signing_out_is_known_to_a_service_at_once(hub):
+def test_signing_out_of_the_hub_signs_out_of_services_at_once(hub):
     with closing(hub.browser_of("alice")) as browser:
         visit(browser, "/services/board/")
         browser.post("/hub/logout")
@@ -178,12 +178,12 @@ def test_signing_out_is_known_to_a_service_at_once(hub):
         assert visit(browser, "/services/board/").json()["user"]["name"] == "bob"
 
 
-def test_the_hubs_mark_is_where_jupyterhub_has_it(hub):
+def test_the_logo_is_at_jupyterhubs_path(hub):
     with httpx.Client(base_url=hub.origin, follow_redirects=True) as stranger:
         assert stranger.get("/hub/logo").headers["content-type"].startswith("image/svg")
 
 
-def test_a_token_is_the_services_to_judge(hub):
+def test_a_service_receives_tokens_unchanged(hub):
     with hub.api("alice") as api, httpx.Client(base_url=hub.origin) as stranger:
         for url in ("/services/wiki/by-token", "/services/wiki/"):
             told = api.get(hub.origin + url).json()
@@ -193,14 +193,14 @@ def test_a_token_is_the_services_to_judge(hub):
         assert stranger.get("/services/wiki/by-token", headers=shown).json() == {"user": None}
 
 
-def test_a_service_has_a_token_of_its_own(hub):
+def test_a_service_has_its_own_token(hub):
     with httpx.Client(base_url=hub.origin, headers={"Authorization": f"token {hub.secrets['wiki']}"}) as api:
         me = api.get("/hub/api/user").json()
         assert (me["name"], me["kind"]) == ("wiki", "service")
         assert api.get("/hub/api/users").status_code == 403
 
 
-def test_a_service_is_open_to_programs_and_to_its_own_pages_and_to_no_others(hub):
+def test_a_service_accepts_programs_and_its_own_pages_but_not_pages_of_other_sites(hub):
     with httpx.Client(base_url=hub.origin) as client:
         assert client.post("/services/wiki/open").status_code == 200
         client.cookies.clear()
@@ -215,7 +215,7 @@ def test_a_service_is_open_to_programs_and_to_its_own_pages_and_to_no_others(hub
         assert client.post("/services/wiki/open", headers={**with_cookie, "Origin": hub.origin}).status_code == 200
 
 
-def test_a_service_sets_cookies_for_its_own_path_and_none_of_the_hubs(hub):
+def test_a_service_can_set_cookies_only_for_its_path(hub):
     with httpx.Client(base_url=hub.origin) as client:
         answer = client.get("/services/wiki/open")
         assert answer.headers.get_list("set-cookie") == ["theirs=1; Path=/services/wiki/"]
@@ -223,7 +223,7 @@ def test_a_service_sets_cookies_for_its_own_path_and_none_of_the_hubs(hub):
         assert client.get("/services/nothing/").status_code == 404
 
 
-def test_websockets_reach_a_service_and_end_with_the_sign_out(hub):
+def test_websockets_to_a_service_work_and_end_at_sign_out(hub):
     async def talk(browser):
         cookie = cookies(browser)
         url = f"ws://127.0.0.1:{hub.port}/services/wiki/echo"
@@ -241,13 +241,13 @@ def test_websockets_reach_a_service_and_end_with_the_sign_out(hub):
         asyncio.run(talk(browser))
 
 
-def test_the_idle_culler_stops_what_is_idle(hub):
+def test_the_idle_culler_stops_idle_servers(hub):
     environment = {"PATH": os.environ["PATH"], "JUPYTERHUB_API_TOKEN": hub.secrets["culler"]}
     with Running(hub, "alice", profile="echo") as server:
         program = [CULLER, f"--url={hub.origin}/hub/api", "--timeout=1", "--cull-every=1"]
         with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as process:
             try:
-                eventually(lambda: not server.model().get("ready"), what="the culling")
+                eventually(lambda: not server.model().get("ready"), what="the culler to stop it")
             finally:
                 process.terminate()
             log = process.stderr.read()
@@ -267,8 +267,8 @@ services = ["sweeper"]
 """
 
 
-def test_the_idle_culler_removes_named_servers_and_people_on_every_page_and_none_who_are_about(tmp_path):
-    """And a service with `admin:users` makes users, but no admins."""
+def test_the_idle_culler_removes_idle_named_servers_and_users_on_all_pages_and_keeps_active_ones(tmp_path):
+    """Also: a service with `admin:users` can create users, but not admins."""
     token = secrets.token_hex(32)
     (tmp_path / "sweeper.token").write_text(token)
     (tmp_path / "sweeper.token").chmod(0o600)
@@ -284,7 +284,7 @@ def test_the_idle_culler_removes_named_servers_and_people_on_every_page_and_none
             log = tmp_path / "culler.log"
             with log.open("w") as lines, subprocess.Popen(program, env=environment, stderr=lines) as process:
                 try:
-                    # alice looks on, by the API: that is activity of hers, and none of her server's
+                    # alice uses the API, which is activity of hers but not of her server
                     eventually(
                         lambda: server.api.get("/users/alice/servers/lab").status_code == 404,
                         what="its removal",
@@ -304,12 +304,12 @@ def test_the_idle_culler_removes_named_servers_and_people_on_every_page_and_none
 
 @pytest.fixture(scope="module")
 def echo(hub):
-    """An app that tells what it was asked, as alice's server `echo`."""
+    """An app that returns the requests it receives, as alice's server `echo`."""
     with Running(hub, "alice", "echo", profile="echo") as server:
         yield server
 
 
-def test_a_service_reaches_a_server_as_itself_and_shows_no_token_of_its_own(hub, echo):
+def test_a_service_reaches_a_server_as_itself_without_exposing_its_token(hub, echo):
     with httpx.Client(base_url=hub.origin) as client:
         sent = f"token {hub.secrets['grader']}"
         told = dict(client.get("/user/alice/echo/", headers={"Authorization": sent}).json()["headers"])
@@ -320,7 +320,7 @@ def test_a_service_reaches_a_server_as_itself_and_shows_no_token_of_its_own(hub,
         assert [scope for scope in me["scopes"] if scope.startswith("access:")] == ["access:servers!server=alice/echo"]
 
 
-def test_who_reaches_a_server_by_a_group_is_signed_in_to_it_and_out_when_they_leave_the_group(hub, echo):
+def test_access_through_a_group_ends_when_the_user_leaves_the_group(hub, echo):
     with (
         hub.api("carol") as admin,
         closing(hub.browser_of("bob")) as browser,
@@ -370,7 +370,7 @@ def exchange(client, code, secret, **changed):
     return client.post("/hub/api/oauth2/token", data=sent | changed)
 
 
-def test_a_code_is_good_once_and_its_token_ends_when_it_comes_again(hub):
+def test_a_code_works_once_and_using_it_again_revokes_its_token(hub):
     with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as client:
         where = code_for(browser)
         assert (where.params["state"], where.params["from"]) == ("s", "hub")
@@ -387,7 +387,7 @@ def test_a_code_is_good_once_and_its_token_ends_when_it_comes_again(hub):
         eventually(lambda: client.get("/hub/api/user", headers=bearer).status_code == 403, what="its end")
 
 
-def test_a_client_may_prove_itself_by_basic_and_needs_no_header_of_the_hubs(hub):
+def test_a_client_can_authenticate_with_basic_and_without_an_origin(hub):
     with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as client:
         code = code_for(browser).params["code"]
         basic = base64.b64encode(f"service-outside:{hub.secrets['outside']}".encode()).decode()
@@ -399,14 +399,14 @@ def test_a_client_may_prove_itself_by_basic_and_needs_no_header_of_the_hubs(hub)
         assert wrong.headers["www-authenticate"].startswith("Basic")
 
 
-def test_another_clients_secret_gets_nothing_for_a_code(hub):
+def test_a_code_cannot_be_exchanged_with_another_clients_secret(hub):
     with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as client:
         code = code_for(browser).params["code"]
         stolen = exchange(client, code, hub.secrets["wiki"], client_id="service-wiki")
         assert (stolen.status_code, stolen.json()["error"]) == (400, "invalid_grant")
 
 
-def test_a_code_of_a_session_that_ended_gets_nothing(hub):
+def test_a_code_of_an_ended_session_is_rejected(hub):
     with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as client:
         code = code_for(browser).params["code"]
         browser.post("/hub/logout")
@@ -425,7 +425,7 @@ def test_a_code_of_a_session_that_ended_gets_nothing(hub):
         {"redirect_uri": "//localhost:1/back?from=hub"},
     ],
 )
-def test_what_is_not_to_be_believed_gets_a_page_and_no_redirect(hub, changed):
+def test_an_untrusted_authorization_request_gets_an_error_page_and_no_redirect(hub, changed):
     with closing(hub.browser_of("alice")) as browser:
         answer = browser.get("/hub/api/oauth2/authorize", params=asked(**changed))
         assert answer.status_code == 400
@@ -433,14 +433,14 @@ def test_what_is_not_to_be_believed_gets_a_page_and_no_redirect(hub, changed):
         assert answer.headers["content-type"].startswith("text/html")
 
 
-def test_errors_go_back_to_the_client_with_its_state(hub):
+def test_errors_are_returned_to_the_client_with_its_state(hub):
     with closing(hub.browser_of("alice")) as browser:
         assert code_for(browser, response_type="token").params["error"] == "unsupported_response_type"
         assert code_for(browser, code_challenge="x" * 43).params["error"] == "invalid_request"
         assert code_for(browser, response_type="token").params["state"] == "s"
 
 
-def test_scopes_are_never_more_than_the_client_may_have_and_the_person_has(hub):
+def test_scopes_are_limited_to_those_of_client_and_user(hub):
     with closing(hub.browser_of("bob")) as browser, httpx.Client(base_url=hub.origin) as client:
         for scope in ("admin:users", "inherit", "self", "read:users:name list:users", "servers"):
             code = code_for(browser, scope=scope).params["code"]
@@ -453,7 +453,7 @@ def test_scopes_are_never_more_than_the_client_may_have_and_the_person_has(hub):
 
 
 def scopes_by(client, browser, name, **changed):
-    """What a token of that service's may do, as the hub says it, and the Authorization header with it."""
+    """Return the scopes of a token that the service gets, and the Authorization header with it."""
     where = code_for(browser, client_id=f"service-{name}", **changed)
     secret = browser.hub.secrets[name]
     told = exchange(client, where.params["code"], secret, client_id=f"service-{name}").json()
@@ -475,8 +475,8 @@ SERVERS = {"read:servers!user=bob", "read:users:name!user=bob"}
 TOKENS = {"tokens!user=bob", "read:tokens!user=bob"}
 
 
-def test_a_token_has_what_was_asked_for_of_what_the_client_may_have_and_of_what_the_person_may(hub):
-    """The client's: bob's servers and tokens, everybody's names, the end of the hub. Bob's: his own. Asked for: some."""
+def test_a_token_has_the_requested_scopes_that_both_client_and_user_have(hub):
+    """The client may have servers, tokens, names of users, and shutdown; bob has his own; a part is requested."""
     with signed_in(hub, "bob") as browser, httpx.Client(base_url=hub.origin) as client:
         whole, _ = scopes_by(client, browser, "wide")
         assert whole >= ALWAYS | SERVERS | TOKENS
@@ -493,7 +493,7 @@ def test_a_token_has_what_was_asked_for_of_what_the_client_may_have_and_of_what_
             assert some == had, asked_for
 
 
-def test_a_token_of_a_service_has_less_as_soon_as_its_person_has(hub):
+def test_a_token_of_a_service_loses_scopes_together_with_its_user(hub):
     with (
         hub.api("carol") as admin,
         httpx.Client(base_url=hub.origin) as client,
@@ -505,21 +505,23 @@ def test_a_token_of_a_service_has_less_as_soon_as_its_person_has(hub):
         assert {"list:users", "shutdown"} <= whole
         assert client.get("/hub/api/users", headers=bearer).status_code == 200
         admin.patch("/users/a-b", json={"admin": False}).raise_for_status()
-        eventually(lambda: client.get("/hub/api/users", headers=bearer).status_code == 403, what="the end of them")
+        eventually(
+            lambda: client.get("/hub/api/users", headers=bearer).status_code == 403, what="the loss of these rights"
+        )
         left = set(client.get("/hub/api/user", headers=bearer).json()["scopes"])
         assert left < whole
         assert not left & {"list:users", "shutdown"}
         assert "tokens!user=a-b" in left
 
 
-def test_a_token_of_a_service_is_of_one_sign_in_and_says_which(hub):
+def test_a_token_of_a_service_belongs_to_one_sign_in_and_names_it(hub):
     with signed_in(hub, "alice") as one, signed_in(hub, "alice") as other, httpx.Client(base_url=hub.origin) as client:
         of_sign_ins, bearers = [], []
         for browser in (one, other):
             _, bearer = scopes_by(client, browser, "outside")
             told = client.get("/hub/api/user", headers=bearer).json()["session_id"]
             assert told == browser.get("/hub/api/user").json()["session_id"]
-            assert told not in cookies(browser)  # it is for telling apart, and opens nothing
+            assert told not in cookies(browser)  # the id identifies the session and gives no access
             of_sign_ins.append(told)
             bearers.append(bearer)
         assert len(set(of_sign_ins)) == 2
@@ -534,8 +536,8 @@ def test_a_token_of_a_service_is_of_one_sign_in_and_says_which(hub):
         assert client.get("/hub/api/user", headers=bearers[1]).json()["session_id"] == of_sign_ins[1]
 
 
-def test_hub_oauth_lets_in_whom_its_service_is_for_and_nobody_else(hub):
-    """The provider refuses a code, and HubOAuth itself whoever shows a token that may not use the service."""
+def test_hub_oauth_admits_only_users_who_may_use_the_service(hub):
+    """The provider refuses a code, and HubOAuth itself refuses a token without access to the service."""
     with hub.api("carol") as admin, hub.api("a-b") as api, signed_in(hub, "a-b") as browser:
         refused = visit(browser, "/services/closed/")
         assert refused.status_code == 403
@@ -543,12 +545,12 @@ def test_hub_oauth_lets_in_whom_its_service_is_for_and_nobody_else(hub):
         assert refused.url.path == "/hub/api/oauth2/authorize"
         assert "service-closed" not in browser.cookies
         assert api.get(f"{hub.origin}/services/closed/").status_code == 403
-        # nor does a token that is for another service
+        # a token for another service does not work either
         with httpx.Client(base_url=hub.origin) as client:
             _, bearer = scopes_by(client, browser, "outside")
             assert client.get("/services/closed/", headers=bearer).status_code == 403
             assert client.get("/services/board/", headers=bearer).status_code == 403
-        # an admin may use all of them
+        # an admin may use all services
         assert admin.get(f"{hub.origin}/services/closed/").json()["user"]["name"] == "carol"
         admin.patch("/users/a-b", json={"groups": ["insiders"]}).raise_for_status()
         told = eventually(
@@ -558,7 +560,7 @@ def test_hub_oauth_lets_in_whom_its_service_is_for_and_nobody_else(hub):
         assert "access:services!service=closed" in told.json()["user"]["scopes"]
 
 
-def test_a_token_opens_no_session_elsewhere_and_a_strangers_form_decides_nothing(hub):
+def test_a_token_cannot_authorize_and_a_foreign_form_cannot_consent(hub):
     with hub.api("alice") as api:
         answer = api.get(f"{hub.origin}/hub/api/oauth2/authorize", params=asked())
         assert (answer.status_code, httpx.URL(answer.headers["location"]).path) == (302, "/hub/login")

@@ -1,4 +1,4 @@
-"""A service on another origin signs people in, in a real Chromium: by the sign-in page, and by the page that asks."""
+"""A service on another origin signs users in, in a real Chromium: through the sign-in and the consent page."""
 
 import secrets
 import threading
@@ -38,12 +38,12 @@ class Back(BaseHTTPRequestHandler):
         self.wfile.write(f"It came back: {self.path}".encode())
 
     def log_message(self, *_):
-        """Not on the terminal."""
+        """Do not log to the terminal."""
 
 
 @pytest.fixture
 def back():
-    """The service's own address."""
+    """The service's redirect URI."""
     with ThreadingHTTPServer(("127.0.0.1", free_port()), Back) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
@@ -60,7 +60,7 @@ def page():
         browser.close()
 
 
-def test_a_person_comes_back_to_a_service_on_another_origin(tmp_path, back, page):
+def test_a_user_returns_to_a_service_on_another_origin(tmp_path, back, page):
     for name in ("asks", "asks-not"):
         (tmp_path / f"{name}.token").write_text(secrets.token_hex(32))
         (tmp_path / f"{name}.token").chmod(0o600)

@@ -1,4 +1,4 @@
-"""JupyterHub's own single-user server, unmodified, behind this hub."""
+"""Unmodified jupyterhub-singleuser behind this hub."""
 
 import ast
 import asyncio
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.timeout(240)
 
 
 def page_token(page):
-    """The OAuth token that the server hands to its own page."""
+    """Return the OAuth token that the server puts into its page."""
     return re.search(r'"token": "([^"]+)"', page.text)[1]
 
 
-def test_a_browser_is_signed_in_by_the_oauth_dance(hub, alices):
+def test_a_browser_is_signed_in_with_oauth(hub, alices):
     with closing(hub.browser_of("alice")) as browser:
         page = visit(browser, "/user/alice/lab")
         assert page.status_code == 200, page.text
@@ -35,7 +35,7 @@ def test_a_browser_is_signed_in_by_the_oauth_dance(hub, alices):
         assert asked[0].params["code_challenge_method"] == "S256"
 
 
-def test_a_kernel_runs_for_the_cookie_that_the_dance_gave(hub, alices):
+def test_a_kernel_runs_with_the_cookie_from_oauth(hub, alices):
     with closing(hub.browser_of("alice")) as browser:
         token = page_token(visit(browser, "/user/alice/lab"))
         kernel = browser.post("/user/alice/api/kernels", json={}, headers={"Authorization": f"token {token}"})
@@ -47,7 +47,7 @@ def test_a_kernel_runs_for_the_cookie_that_the_dance_gave(hub, alices):
         assert told == TOLD | {"JUPYTERHUB_ACTIVITY_INTERVAL"}
 
 
-def test_signing_out_ends_its_tokens_and_its_websockets(hub, alices):
+def test_signing_out_ends_tokens_and_websockets(hub, alices):
     async def watch(browser, url):
         headers = {"Cookie": cookies(browser), "Origin": hub.origin, "Sec-Fetch-Mode": "websocket"}
         async with connect(url, additional_headers=headers) as line:
@@ -71,14 +71,14 @@ def test_signing_out_ends_its_tokens_and_its_websockets(hub, alices):
         assert stranger.get("/user/alice/api/status", headers=bearer).status_code == 403
         left = browser.get("/user/alice/lab", headers=NAVIGATE)
         assert (left.status_code, urlsplit(left.headers["location"]).path) == (302, "/hub/login")
-        # who signs in again is signed in to the server anew, whatever it remembers of the old token
+        # after the next sign-in the server signs the user in again, whatever it has cached for the old token
         browser.post("/hub/login", data={"provider": "test", "name": "alice"})
         again = page_token(visit(browser, "/user/alice/lab"))
         assert again != token
         assert browser.get("/user/alice/api/status", headers={"Authorization": f"token {again}"}).status_code == 200
 
 
-def test_another_user_is_refused_at_the_door_and_by_the_provider(hub, alices):
+def test_another_user_is_refused_by_the_gateway_and_by_the_provider(hub, alices):
     with closing(hub.browser_of("bob")) as browser:
         assert visit(browser, "/user/alice/lab").status_code == 403
         asked = {
@@ -91,7 +91,7 @@ def test_another_user_is_refused_at_the_door_and_by_the_provider(hub, alices):
         assert "You have no access to alice" in answer.text
 
 
-def test_an_admin_is_asked_first_and_comes_in_as_themselves(hub, alices):
+def test_an_admin_needs_to_consent_and_enters_as_themselves(hub, alices):
     with closing(hub.browser_of("carol")) as browser:
         asks = visit(browser, "/user/alice/lab")
         assert asks.status_code == 200
@@ -103,12 +103,12 @@ def test_an_admin_is_asked_first_and_comes_in_as_themselves(hub, alices):
         assert page.status_code == 200, page.text
         assert '"hubUser": "carol"' in page.text
         assert '"hubServerUser": "alice"' in page.text
-        # once allowed, allowed until she signs out
+        # consent is remembered until she signs out
         browser.cookies.delete("jupyterhub-user-alice", path="/user/alice/")
         assert '"hubUser": "carol"' in visit(browser, "/user/alice/lab").text
 
 
-def test_a_programs_token_works_as_with_jupyterhub(hub, alices):
+def test_an_api_token_works_as_with_jupyterhub(hub, alices):
     with hub.api("alice") as mine, hub.api("carol") as admins, hub.api("bob") as strangers:
         for api, name in ((mine, "alice"), (admins, "carol")):
             told = api.get(f"{hub.origin}/user/alice/api/me")
@@ -119,7 +119,7 @@ def test_a_programs_token_works_as_with_jupyterhub(hub, alices):
         assert made.status_code == 201, made.text
 
 
-def test_the_app_never_sees_a_token_that_does_more_than_show_who_it_is(hub, echo):
+def test_the_app_receives_only_a_token_that_identifies_the_user(hub, echo):
     with hub.api("carol") as admin, httpx.Client(base_url=hub.origin) as thief:
         sent = admin.headers["authorization"]
         headers = {"Cookie": "jupyterhub-session-id=tossed"}
@@ -139,7 +139,7 @@ def test_the_app_never_sees_a_token_that_does_more_than_show_who_it_is(hub, echo
         assert {scope.partition("!")[2] for scope in me["scopes"]} == {"server=alice/echo", "user=carol"}
         assert thief.get("/hub/api/users", headers=shown).status_code == 403
         assert thief.post("/hub/api/users/carol/tokens", headers=shown).status_code == 403
-        # it ends with the token that it stands for
+        # it ends with the token that it replaces
         mine = next(
             one for one in admin.get("/users/carol/tokens").json()["api_tokens"] if one["id"] == standing(admin)
         )
@@ -148,14 +148,14 @@ def test_the_app_never_sees_a_token_that_does_more_than_show_who_it_is(hub, echo
 
 
 def standing(api):
-    """The id of the token that this client uses: it has a stand-in, whose note names it."""
+    """Return the id of this client's token, from the note of its substitute."""
     notes = [one["note"] or "" for one in api.get("/users/carol/tokens").json()["api_tokens"]]
     return next(
         found[1] for note in notes if (found := re.match(r"Stands for the token (\w+) at the server alice/echo", note))
     )
 
 
-def test_a_session_is_told_by_its_public_id_and_by_no_ticket(hub, echo):
+def test_the_app_receives_the_public_id_of_a_session_and_not_its_cookie(hub, echo):
     with closing(hub.browser_of("alice")) as browser:
         told = dict(
             browser.get("/user/alice/echo/", headers={"Cookie": cookies(browser) + "; mine=1"}).json()["headers"]
@@ -167,7 +167,7 @@ def test_a_session_is_told_by_its_public_id_and_by_no_ticket(hub, echo):
         assert browser.cookies["towpath-session"] not in cookie
 
 
-def test_it_reports_activity_with_a_token_of_its_own_that_ends_with_it(hub):
+def test_the_server_reports_activity_with_its_own_token_which_ends_with_it(hub):
     with Running(hub, "bob") as server:
 
         def own():
@@ -188,7 +188,7 @@ def test_it_reports_activity_with_a_token_of_its_own_that_ends_with_it(hub):
                 "read:access:servers",
                 "users:activity",
                 "read:users:activity",
-                "read:users:name",  # whose it is, as every token says
+                "read:users:name",  # the owner, as for every token
                 "read:users:groups",
             }
             assert app.get("/hub/api/users/bob/tokens").status_code in {403, 404}
@@ -197,13 +197,13 @@ def test_it_reports_activity_with_a_token_of_its_own_that_ends_with_it(hub):
         assert not own()
 
 
-def test_a_single_user_image_that_listens_on_a_port_works_as_it_is(hub):
+def test_a_single_user_image_that_listens_on_a_port_works_unchanged(hub):
     with Running(hub, "alice", "ported", profile="by-port"), closing(hub.browser_of("alice")) as browser:
         page = visit(browser, "/user/alice/ported/lab")
         assert page.status_code == 200, page.text
         assert "jupyterhub-user-alice-ported" in browser.cookies
 
 
-def test_a_dash_in_a_name_is_no_other_users_server(hub):
+def test_a_dash_in_a_user_name_does_not_collide_with_another_users_server(hub):
     with Running(hub, "a-b", profile="echo") as server:
         assert server.spec()["environment"]["JUPYTERHUB_CLIENT_ID"] == "jupyterhub-user-a%2Db"

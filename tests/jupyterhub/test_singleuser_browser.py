@@ -1,4 +1,4 @@
-"""JupyterHub's single-user server in a real Chromium: signed in by the dance, a kernel runs, signing out ends it."""
+"""jupyterhub-singleuser in a real Chromium: OAuth sign-in, a kernel, and sign-out."""
 
 from contextlib import suppress
 
@@ -23,7 +23,7 @@ def page():
         browser.close()
 
 
-def test_a_person_works_in_it_and_leaves(hub, alices, page):
+def test_a_user_works_in_it_and_signs_out(hub, alices, page):
     page.goto(f"{hub.origin}/user/alice/lab")
     page.wait_for_url("**/hub/login**")
     page.get_by_role("button", name="alice", exact=True).click()
@@ -53,13 +53,13 @@ def test_a_person_works_in_it_and_leaves(hub, alices, page):
     held = {cookie["name"]: cookie["path"] for cookie in page.context.cookies()}
     assert held["jupyterhub-user-alice"] == "/user/alice/"
 
-    # its own menu leads to the hub's way out, which asks
+    # its own menu leads to the hub's sign-out page, which asks
     page.goto(f"{hub.origin}/user/alice/logout")
     page.wait_for_url("**/hub/logout")
     page.get_by_role("main").get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/hub/login**")
     page.goto(f"{hub.origin}/user/alice/lab")
     page.wait_for_url("**/hub/login**")
-    # who comes next in the same browser is not taken for her
+    # the next user of the same browser is not taken for her
     page.get_by_role("button", name="bob", exact=True).click()
     expect(page.get_by_text("You have no access to this server")).to_be_visible()

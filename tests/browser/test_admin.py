@@ -1,4 +1,4 @@
-"""The admin's pages in a real Chromium: by keyboard alone, on a phone, without a fault in the console."""
+"""The admin pages in a real Chromium: with only the keyboard, on a phone, without errors in the console."""
 
 import time
 
@@ -46,15 +46,15 @@ def page(stage):
 
 
 def tab_to(page, name):
-    """Go to a control by the Tab key alone."""
+    """Move the focus to a control with the Tab key."""
     for _ in range(200):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.labels?.[0]?.innerText || document.activeElement.innerText") == name:
             return
-    raise AssertionError(f"{name} is not reached")
+    raise AssertionError(f"{name} cannot be reached with Tab")
 
 
-def test_an_admin_finds_adds_and_changes_people_by_keyboard(stage, page):
+def test_an_admin_finds_adds_and_changes_users_with_the_keyboard(stage, page):
     page.goto(f"{stage.origin}/hub/admin")
     tab_to(page, "Part of a name")
     page.keyboard.type("student11")
@@ -97,7 +97,7 @@ def test_no_page_is_wider_than_a_phone(stage, page, scheme):
     assert page.faults == []
 
 
-def test_the_activity_is_read_and_filtered(stage, page):
+def test_the_activity_page_can_be_filtered(stage, page):
     page.goto(f"{stage.origin}/hub/audit")
     expect(page.get_by_role("cell").filter(has_text="used a server")).to_be_visible()
     page.get_by_label("What", exact=True).select_option("sign-in")
