@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from gateway.auth.account import local_user
 from gateway.auth.addresses import hub_url
-from gateway.auth.cookies import ENTRANCE_NAME, FLOW_NAME, KNOWN_NAME, ORIGIN_NAME, PLAIN_NAME, CookieJar
+from gateway.auth.cookies import NAMES, CookieJar, Strays, mark_of
 from gateway.auth.credentials import Brought
 from gateway.auth.header import hidden
 from gateway.auth.local import LocalAuth
@@ -119,7 +119,7 @@ class Gateway:
         )
         public = urlsplit(door.public_url)
         scheme = public.scheme or "http"
-        jar = CookieJar(secure=scheme == "https", base_path=door.base_path)
+        jar = CookieJar(secure=scheme == "https", base_path=door.base_path, mark=mark_of(door))
 
         proxies = tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies)
 
@@ -136,7 +136,7 @@ class Gateway:
                 trusted_proxies=proxies,
                 hidden_cookies=frozenset(
                     {
-                        *(name.encode() for name in (PLAIN_NAME, FLOW_NAME, KNOWN_NAME, ORIGIN_NAME, ENTRANCE_NAME)),
+                        *(name.encode() for name in NAMES),
                         SESSION_ID,
                     }
                 ),
@@ -177,7 +177,9 @@ class Gateway:
             request.respond(*answers.refuse(503, f"The hub's pages do not answer just now. {error}", page=page))
 
         portal_path = socket_path(settings.data_dir)
-        handover = Handover(cast("Asgi", create_portal(services)), tunnel, portal_path, refuse, address)
+        handover = Handover(
+            cast("Asgi", create_portal(services)), tunnel, portal_path, refuse, address, strays=Strays(jar)
+        )
         await mirror.start()
         app = App(
             mirror=mirror,
@@ -190,7 +192,7 @@ class Gateway:
             services=ServiceRoutes(roles.services.values(), door.base_path),
             visits=ForeignVisits(store, address),
             claim=store.imported.claim,
-            hosts=Hosts(Origins(door), base_path=door.base_path) if door.user_domain else None,
+            hosts=Hosts(Origins(door), base_path=door.base_path, mark=jar.mark) if door.user_domain else None,
             base_path=door.base_path,
             scheme=scheme,
             unasked=f"{door.base_path}hub/backchannel-logout/",

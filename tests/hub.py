@@ -237,6 +237,10 @@ class Hub:
     def origin(self):
         return f"http://127.0.0.1:{self.port}"
 
+    def cookie_name(self, name="towpath-session"):
+        """What one of the hub's cookies is called: over plain http the port is in it."""
+        return f"{name}.{self.port}"
+
     def secret(self):
         return parse_qs(urlsplit(self.link).query)["token"][0]
 

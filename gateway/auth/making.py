@@ -26,8 +26,8 @@ TITLES: Final = {"header": "the campus portal", "ldap": "Sign in", "pam": "Sign 
 """What a way to sign in is called, where the site gives it no title."""
 
 
-def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries, *, hub_url: str) -> Proof:
-    """A provider with a name and a password, whose failures count. `hub_url`: of the hub's pages, for browsers."""
+def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries, jar: CookieJar) -> Proof:
+    """A provider with a name and a password, whose failures count. `jar`: of a cookie of the hub's pages."""
     shown = _shown(provider, "password")
     name_of = _rule(provider, config)
     proof = (
@@ -35,9 +35,7 @@ def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries, *, h
         if provider.kind == "ldap"
         else PamProof(shown, provider.pam or PamConfig(), name_of)
     )
-    secure, path = hub_url.startswith("https:"), "/" + hub_url.partition("://")[2].partition("/")[2]
-    jar = CookieJar(secure=secure, base_path=path, name=KNOWN_NAME)
-    return ThrottledProof(proof, tries, ThrottleLimits(config.throttle), jar)
+    return ThrottledProof(proof, tries, ThrottleLimits(config.throttle), jar.another(KNOWN_NAME))
 
 
 def by_header(

@@ -67,14 +67,11 @@ class BrowserSessions:
     def entrance(self, request: Any) -> str:
         """See `portal.site.sign_in.Auth.entrance`."""
         cookies = [value for name, value in request.scope["headers"] if name == b"cookie"]
-        return self._other(ENTRANCE_NAME).ticket(cookies)
+        return self._jar.another(ENTRANCE_NAME).ticket(cookies)
 
     def origin_cookie(self, secret: str, *, lifetime: int) -> str:
         """See `portal.site.sign_in.Auth.origin_cookie`."""
-        return self._other(ORIGIN_NAME).set(secret, lifetime=lifetime)
-
-    def _other(self, name: str) -> CookieJar:
-        return CookieJar(secure=self._jar.secure, base_path=self._jar.base_path, name=name)
+        return self._jar.another(ORIGIN_NAME).set(secret, lifetime=lifetime)
 
     async def close_open(self, *, digests: tuple[str, ...] = (), user: str = "") -> None:
         """End what is open under these credentials (or have all of this user's checked anew), on every worker."""

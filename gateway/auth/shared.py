@@ -40,19 +40,27 @@ _RESTS_ON: Final = "rests_on"
 """Where a request keeps what its session will rest on, from the proof until the session is opened."""
 
 
-def proofs(config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...]) -> tuple[Proof, ...]:
-    """A provider for each [[auth.provider]], as checked. `hub_url`: as browsers see it."""
-    return tuple(_proof(provider, config, hub_url, store, proxies) for provider in config.provider)
+def proofs(
+    config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...], *, jar: CookieJar
+) -> tuple[Proof, ...]:
+    """A provider for each [[auth.provider]], as checked. `hub_url`: as browsers see it. `jar`: see `making`."""
+    return tuple(_proof(provider, config, hub_url, store, proxies, jar=jar) for provider in config.provider)
 
 
 def _proof(
-    provider: ProviderConfig, config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...]
+    provider: ProviderConfig,
+    config: AuthConfig,
+    hub_url: str,
+    store: Store,
+    proxies: tuple[Network, ...],
+    *,
+    jar: CookieJar,
 ) -> Proof:
     match provider.kind:
         case "oidc":
             return away(provider, config, hub_url)
         case "ldap" | "pam":
-            return by_password(provider, config, store.tries, hub_url=hub_url)
+            return by_password(provider, config, store.tries, jar)
         case "header":
             return by_header(provider, config, proxies=proxies, hub_url=hub_url)
         case _:
@@ -79,10 +87,10 @@ class SharedAuth(BrowserSessions):
         self._config = config
         self._hub_url = hub_url
         self._of = {provider.name: provider for provider in config.provider}
-        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store, proxies)}
         path = "/" + hub_url.partition("://")[2].partition("/")[2]
-        flow_jar = CookieJar(secure=hub_url.startswith("https:"), base_path=path, name=FLOW_NAME)
-        self._flows = Flows(store, flow_jar)
+        own = CookieJar(secure=hub_url.startswith("https:"), base_path=path, name=FLOW_NAME, mark=jar.mark)
+        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store, proxies, jar=own)}
+        self._flows = Flows(store, own)
         self._admitting = Admitting(store, config)
         self.vigil = Vigil(store, config, self._proofs, self._admitting, clock=clock)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -100,14 +100,14 @@ class _Ask(Exception):  # noqa: N818 - it is a question
 class _Proof:
     """What a head brings, worked out once: the digests of its credentials, and whether our own page sent it."""
 
-    __slots__ = ("brought", "caller", "host_is_ours", "identity", "label", "ours", "ticket", "token")
+    __slots__ = ("brought", "caller", "host_is_ours", "identity", "label", "ours", "tickets", "token")
 
     def __init__(
-        self, brought: Brought, *, token: str, ticket: str, ours: bool, host_is_ours: bool, label: str
+        self, brought: Brought, *, token: str, tickets: tuple[str, ...], ours: bool, host_is_ours: bool, label: str
     ) -> None:
         self.brought = brought
         self.token = token
-        self.ticket = ticket
+        self.tickets = tickets
         self.ours = ours
         self.host_is_ours = host_is_ours
         self.label = label
@@ -324,7 +324,7 @@ class App:
             _, mark, query = request.target.partition(b"?")
             request.respond(302, [(b"location", route.prefix.encode() + mark + query)])
             return
-        session = self._by_ticket(proof.ticket, found) if proof.ticket else None
+        session = self._by_cookie(proof, found)
         if session is None:
             caller = ANYBODY
         else:
@@ -389,16 +389,23 @@ class App:
             identity = self._by_token(proof.token, proof.brought.authorization, found) if proof.token else None
             if identity is not None or not at_app:
                 return identity, False
-        if proof.ticket and proof.label:
-            return self._by_origin(proof, found), True
-        if proof.ticket:
-            return self._by_ticket(proof.ticket, found), True
-        return None, False
+        return (self._by_cookie(proof, found), True) if proof.tickets else (None, False)
 
-    def _by_origin(self, proof: _Proof, found: Found) -> Identity | None:
-        """By the cookie of a person's host: a token that was issued for it, and for nowhere else."""
-        identity = self._by_token(proof.ticket, b"", found)
-        if identity is None or identity.token is None or identity.token.client != f"towpath-origin-{proof.label}":
+    def _by_cookie(self, proof: _Proof, found: Found) -> Identity | None:
+        """The valid one of the session cookies; of several valid ones the newest, if all are one user's. Raises _Ask.
+
+        Valid ones of different users: somebody has planted one, and neither is believed.
+        """
+        by = self._by_origin if proof.label else self._by_ticket
+        valid = [one for one in [by(ticket, found, proof.label) for ticket in proof.tickets] if one is not None]
+        if len(valid) > 1 and len({identity.key for identity in valid}) == 1:
+            return max(valid, key=_since)
+        return valid[0] if len(valid) == 1 else None
+
+    def _by_origin(self, known: str, found: Found, label: str) -> Identity | None:
+        """By the cookie of the host of a user's servers: a token that was issued for it, and for nowhere else."""
+        identity = self._by_token(known, b"", found)
+        if identity is None or identity.token is None or identity.token.client != f"towpath-origin-{label}":
             return None
         return identity
 
@@ -420,7 +427,8 @@ class App:
         self._mirror.note_token_use(known)
         return identity
 
-    def _by_ticket(self, known: str, found: Found) -> Identity | None:
+    def _by_ticket(self, known: str, found: Found, label: str) -> Identity | None:
+        del label  # the hub's own host
         identity = self._mirror.peek(known)
         if identity is None:
             asked = self._known(f"ticket {known}", found, lambda: self._mirror.identify_session(known))
@@ -443,11 +451,11 @@ class App:
         secret = bearer(brought.authorization) if brought.authorization is not None else None
         label = self._hosts.label_in(_host_name(brought.host)) if self._hosts is not None else ""
         jar = self._hosts.jar if self._hosts is not None and label else self._jar
-        ticket = jar.ticket(brought.cookies) if brought.cookies else ""
+        tickets = jar.tickets(brought.cookies) if brought.cookies else ()
         return _Proof(
             brought,
             token=digest(secret) if secret is not None else "",
-            ticket=digest(ticket) if ticket else "",
+            tickets=tuple(map(digest, tickets)),
             ours=from_ourselves(
                 origin=brought.origin,
                 fetch_site=brought.fetch_site,
@@ -469,9 +477,18 @@ class App:
         brought = proof.brought if proof is not None else Brought(request.head.fields)
         if refusal.sign_in and brought.authorization is None:
             answer = self._answers.sign_in(request.target.decode("latin-1"), page=brought.wants_page)
+            answer.headers.extend((b"set-cookie", value) for value in self._strays(request, proof))
         else:
             answer = self._answers.refuse(refusal.status, str(refusal), page=brought.wants_page)
         request.respond(*answer)
+
+    def _strays(self, request: Request, proof: _Proof | None) -> list[bytes]:
+        """What deletes planted cookies, so that signing in helps (`gateway.auth.cookies`)."""
+        if proof is None or len(proof.tickets) <= 1:
+            return []
+        path = request.target.partition(b"?")[0].decode("latin-1")
+        host = _host_name(proof.brought.host).decode("latin-1")
+        return [value.encode() for value in self._jar.without_strays(path, host)]
 
     def _refuse_upstream(self, request: Request, error: UpstreamError) -> None:
         self._refuse(request, Refusal(error.status, str(error)))
@@ -480,6 +497,12 @@ class App:
         where = request.target.decode("latin-1")
         answer = await self._answers.not_running(where, identity, target.user, target.segment, page=page)
         request.respond(*answer)
+
+
+def _since(identity: Identity) -> float:
+    """When the session, or the token, of a caller was made."""
+    credential = identity.session or identity.token
+    return credential.created if credential is not None else 0.0
 
 
 def _host_name(host: bytes) -> bytes:

@@ -23,14 +23,15 @@ ENTRANCE_SECONDS: Final = 300
 class Hosts:
     """The hosts of one hub."""
 
-    def __init__(self, origins: Origins, *, base_path: str) -> None:
+    def __init__(self, origins: Origins, *, base_path: str, mark: str = "") -> None:
+        """`mark`: of the hub's cookies (`gateway.auth.cookies.mark_of`)."""
         secure = origins.hub.startswith("https:")
         self._origins = origins
         self._hub = f"{base_path}hub/"
         self._enter = f"{base_path}hub/enter".encode()
         self._static = f"{base_path}hub/static/".encode()
-        self.jar = CookieJar(secure=secure, base_path=base_path, name=ORIGIN_NAME)
-        self._entrance = CookieJar(secure=secure, base_path=base_path, name=ENTRANCE_NAME)
+        self.jar = CookieJar(secure=secure, base_path=base_path, name=ORIGIN_NAME, mark=mark)
+        self._entrance = self.jar.another(ENTRANCE_NAME)
 
     def label_in(self, host: bytes) -> str:
         """Whose host this is, as a label; `""`: the hub's own."""

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.auth.cookies import COOKIES
+from gateway.auth.cookies import COOKIES, Strays
 from gateway.tunnel import Tunnel, UpstreamError
 from gateway.tunnel.headers import HOP_BY_HOP, Fields, ResponseHead, named_in_connection
 from gateway.wire import Request
@@ -54,10 +54,18 @@ class Handover:
     """`handle` on the door's side, `asgi` on Granian's."""
 
     def __init__(
-        self, portal: Asgi, tunnel: Tunnel, path: Path, refuse: Refuse, address: Callable[[Request], str]
+        self,
+        portal: Asgi,
+        tunnel: Tunnel,
+        path: Path,
+        refuse: Refuse,
+        address: Callable[[Request], str],
+        *,
+        strays: Strays,
     ) -> None:
         """`path`: of the socket. `refuse` answers where the portal does not. `address`: where a request came from."""
         self._address = address
+        self._strays = strays
         self._portal = portal
         self._tunnel = tunnel
         self._refuse = refuse
@@ -91,7 +99,7 @@ class Handover:
         scope["client"] = (asked.peer, 0)
         state = scope.setdefault("state", {})
         state["identity"], state["address"] = asked.identity, asked.address
-        cookies: list[str] = []
+        cookies: list[str] = self._strays.found(scope["headers"], scope["path"])
         state[COOKIES] = cookies
 
         async def with_cookies(message: Any) -> None:

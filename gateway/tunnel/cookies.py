@@ -14,21 +14,24 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Hidden:
-    """The names of the hub's cookies, in every form that a browser or a lax parser would take for them."""
+    """The names of the hub's cookies, in every form that a browser or a lax parser would take for them.
 
-    __slots__ = ("_names", "_remove")
+    A name with a mark behind it (`towpath-session-hub2.8443`) is that of another hub on the same host: hidden, too.
+    """
+
+    __slots__ = ("_is_name", "_remove")
 
     def __init__(self, names: Iterable[bytes]) -> None:
         plain = sorted({_bare(name.lower()) for name in names})
-        self._names = frozenset(plain)
-        either = b"|".join(map(re.escape, plain))
+        either = b"(?:%b)(?:[.-][a-z0-9.-]*)?" % b"|".join(map(re.escape, plain))
+        self._is_name = re.compile(either, re.IGNORECASE).fullmatch if plain else None
         # A nameless cookie reaches the server as `name=value` or `=name=value`: both are cut, quoted names too.
-        pattern = rb'(?:^|;)[\s="]*(?:__host-|__secure-)*(?:%b)[\s"]*(?:=[^;]*)?(?=;|$)' % either
+        pattern = rb'(?:^|;)[\s="]*(?:__host-|__secure-)*%b[\s"]*(?:=[^;]*)?(?=;|$)' % either
         self._remove = re.compile(pattern, re.IGNORECASE).sub if plain else None
 
     def holds(self, name: bytes) -> bool:
         """Whether this is a name of the hub's: whatever its case and prefix."""
-        return _bare(name.strip().strip(b'"').lower()) in self._names
+        return self._is_name is not None and self._is_name(_bare(name.strip().strip(b'"').lower())) is not None
 
     def cut(self, value: bytes) -> bytes:
         """A Cookie header's value without the hub's cookies, duplicates included; `b""`: nothing is left."""

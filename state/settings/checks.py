@@ -30,6 +30,7 @@ from state.errors import Fault
 from state.offer import choices
 from state.offer.option_kinds import KINDS, UNSCHEDULED, fixed
 from state.settings import auth_checks, cluster_checks, role_checks
+from state.settings.address_checks import one_base_path
 from state.settings.cluster_checks import PLAIN_PATH
 
 DOMAIN: Final = re.compile(r"(?=.{1,180}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
@@ -59,7 +60,7 @@ def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], fau
         variable = origins.get(key)
         faults.append(Fault(f"environment variable {variable}" if variable else source, key, message))
 
-    config: Config = _struct(Config, raw, "", frozenset(origins), say)
+    config: Config = one_base_path(_struct(Config, raw, "", frozenset(origins), say), raw, say)
     for check in (_gateway, _state, auth_checks.check, _audit, role_checks.check, cluster_checks.check, _profiles):
         check(config, say)
     return config if len(faults) == before else None
@@ -167,7 +168,7 @@ def _gateway(config: Config, say: Say) -> None:
     if not re.fullmatch(r"/([A-Za-z0-9._~@-]+/)*", base) or "/./" in base or "/../" in base:
         say("gateway.base_path", f"{base!r} must begin and end with / and be a plain path, such as /hub1/.")
     for key, url in (("public_url", gateway.public_url), ("internal_url", gateway.internal_url)):
-        if url and not is_web_url(url):
+        if url and (not is_web_url(url) or any(mark in url for mark in "?#@")):
             say(f"gateway.{key}", f"{url!r} is not a URL such as https://hub.example.org.")
     if gateway.user_domain and not gateway.public_url:
         say("gateway.user_domain", "set public_url too: it is the hub's own host, beside those of people's servers.")

@@ -78,11 +78,15 @@ class TowpathByOidc(Towpath):
     """Towpath with the provider as the only way to sign in."""
 
     entry = "/hub/login"
-    cookie = COOKIE
 
     def __init__(self, name: str, folder: Path, *, workers: int, issuer: str) -> None:
         super().__init__(name, folder, workers=workers)
         self._issuer = issuer
+
+    @property
+    def cookie(self) -> str:
+        """The name of the session's cookie."""
+        return f"{COOKIE}.{self.port}"
 
     def configuration(self) -> str:
         """See Towpath."""

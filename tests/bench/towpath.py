@@ -116,7 +116,7 @@ class Towpath:
 
     def headers(self) -> dict[str, str]:
         """See Target. These are a signed-in browser's."""
-        return {"Cookie": f"{COOKIE}={self.ticket}", "Origin": self.address}
+        return {"Cookie": f"{COOKIE}.{self.port}={self.ticket}", "Origin": self.address}
 
     def pids(self) -> list[int]:
         """See Target. These are the gateway's workers."""

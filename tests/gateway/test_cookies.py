@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.auth.cookies import CookieJar
+from gateway.auth.cookies import CANDIDATES_MAX, CookieJar, Strays, mark_of
 from gateway.auth.credentials import Brought, bearer
+from state.config.tables import GatewayConfig
 
 
 def test_the_cookie_is_host_bound_secure_and_out_of_scripts_reach_with_https():
@@ -38,6 +39,71 @@ def test_without_https_it_has_no_prefix_that_a_browser_would_refuse():
 )
 def test_one_ticket_is_read_and_two_are_none(headers, ticket):
     assert CookieJar(secure=False, base_path="/").ticket(headers) == ticket
+
+
+def test_all_candidates_are_read_up_to_a_bound():
+    jar = CookieJar(secure=False, base_path="/")
+    assert jar.tickets([b"towpath-session=a; x=1; towpath-session=b", b"towpath-session=a"]) == ("a", "b")
+    many = b"; ".join(b"towpath-session=%d" % number for number in range(100))
+    assert len(jar.tickets([many])) == CANDIDATES_MAX
+
+
+@pytest.mark.parametrize(
+    ("gateway", "mark"),
+    [
+        ({}, ".8000"),
+        ({"port": 80}, ""),
+        ({"port": 8080, "base_path": "/hub1/"}, "-hub1.8080"),
+        ({"public_url": "https://h.example.edu"}, ""),
+        ({"public_url": "https://h.example.edu:443"}, ""),
+        ({"public_url": "https://h.example.edu:8443"}, ".8443"),
+        ({"public_url": "http://h.example.edu", "port": 8000}, ""),
+        ({"public_url": "https://h.example.edu", "base_path": "/jupyter/"}, "-jupyter"),
+        ({"public_url": "https://h.example.edu", "base_path": "/8443/"}, "-8443"),
+        ({"public_url": "https://h.example.edu", "base_path": "/a/b/"}, "-c14cddc033f6"),
+        ({"public_url": "https://h.example.edu", "base_path": "/A~b/"}, "-8b6cad99c412"),
+    ],
+)
+def test_a_name_depends_on_the_base_path_and_the_port(gateway, mark):
+    assert mark_of(GatewayConfig(**gateway)) == mark
+    jar = CookieJar(secure=True, base_path="/", mark=mark)
+    assert jar.name == f"__Host-towpath-session{mark}"
+    assert jar.another("towpath-known").name == f"__Host-towpath-known{mark}"
+
+
+def test_every_cookie_that_a_browser_can_have_sent_is_deleted_but_the_hubs_own():
+    jar = CookieJar(secure=False, base_path="/x/")
+    given = jar.without_strays("/x/hub/login", "hub.example.org")
+    assert all(value.startswith("towpath-session=; Max-Age=0; Path=") for value in given)
+    places = [value.partition("Path=")[2] for value in given]
+    assert "/x/" not in places  # the hub's own
+    for path in ("/", "/x", "/x/hub", "/x/hub/", "/x/hub/login"):
+        assert path in places
+    for domain in ("hub.example.org", "example.org"):
+        assert {f"/; Domain={domain}", f"/x/hub; Domain={domain}"} <= set(places)
+    assert len(given) < 60
+    assert jar.without_strays("/" + "a/" * 500, "a." * 100 + "org")[:200] == jar.without_strays(
+        "/" + "a/" * 500, "a." * 100 + "org"
+    )
+    assert len(jar.without_strays("/" + "a/" * 500, "a." * 100 + "org")) < 100
+    assert CookieJar(secure=True, base_path="/x/").without_strays("/x/hub", "hub.example.org") == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "evil\r\nx: y", "", "a;b", "h_st"])
+def test_what_is_no_domain_is_in_no_cookie(host):
+    given = CookieJar(secure=False, base_path="/").without_strays("/a;b\r\n", host)
+    assert not any("Domain" in value or "\n" in value or "a;b" in value for value in given)
+
+
+def test_only_a_name_that_came_twice_is_deleted():
+    strays = Strays(CookieJar(secure=False, base_path="/", mark=".1"))
+    once = [(b"host", b"h.example.org:1"), (b"cookie", b"towpath-session.1=a; towpath-known.1=b")]
+    assert strays.found(once, "/hub/login") == []
+    twice = [*once, (b"cookie", b"towpath-known.1=c")]
+    given = strays.found(twice, "/hub/login")
+    assert given
+    assert {value.partition("=")[0] for value in given} == {"towpath-known.1"}
+    assert not any(value.endswith("Path=/hub/") for value in given)
 
 
 @given(st.lists(st.binary(max_size=60), max_size=4))

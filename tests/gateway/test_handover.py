@@ -90,7 +90,7 @@ def test_the_hubs_own_pages_arrive_as_the_portal_made_them(hub):
         answer = client.post(hub.origin + "/hub/login", data={"token": hub.secret()})
         assert answer.status_code in (302, 303)
         found = answer.headers["set-cookie"]
-        assert re.match(r"towpath-session=[^;]+; Path=/; HttpOnly; SameSite=Lax; Max-Age=", found), found
+        assert re.match(rf"towpath-session\.{hub.port}=[^;]+; Path=/; HttpOnly; SameSite=Lax; Max-Age=", found), found
         page = client.get(hub.origin + "/hub/home")
         assert page.status_code == 200
         assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
@@ -109,7 +109,7 @@ def test_the_portal_learns_the_clients_address(hub):
     async def session():
         store = await Store.open(valkey.url(hub.data_dir))
         try:
-            return await store.sessions.get(digest(browser.cookies["towpath-session"]))
+            return await store.sessions.get(digest(browser.cookies[hub.cookie_name()]))
         finally:
             await store.close()
 

@@ -91,9 +91,9 @@ def test_with_one_provider_the_way_leads_straight_through_and_back_to_where_some
         assert f"redirect_uri=http%3A%2F%2F127.0.0.1%3A{hub.port}%2Fhub%2Foauth_callback&" in first.headers["location"]
         assert "code_challenge_method=S256" in first.headers["location"]
         cookie = first.headers["set-cookie"]
-        assert re.fullmatch(r"towpath-sign-in=[\w-]{43}; Path=/hub/; HttpOnly; SameSite=Lax; Max-Age=600", cookie), (
-            cookie
-        )
+        assert re.fullmatch(
+            rf"towpath-sign-in\.{hub.port}=[\w-]{{43}}; Path=/hub/; HttpOnly; SameSite=Lax; Max-Age=600", cookie
+        ), cookie
         answer = browser.at_campus("/hub/login?next=/hub/token", "alice")
         assert str(answer.url) == f"{hub.origin}/hub/token"
         me = browser.get(f"{hub.origin}/hub/api/user").json()
@@ -130,7 +130,7 @@ def test_whom_no_rule_lets_in_is_told_which_account_that_was_and_can_take_anothe
         answer = browser.at_campus("/hub/login?next=/hub/token", "mallory")
         assert answer.status_code == 403
         assert "You are signed in as mallory, and mallory may not enter this hub." in words(answer)
-        assert "towpath-session" not in browser.cookies
+        assert hub.cookie_name() not in browser.cookies
         again = unescape(re.search(r'href="([^"]*other=yes[^"]*)"', answer.text)[1])
         form = browser.walk(again)
         assert "/interaction/" in str(form.url)  # though mallory is signed in there
@@ -175,10 +175,10 @@ def test_signing_in_again_gives_a_new_session_and_ends_the_old_one(place):
     """Session fixation."""
     _, hub = place
     with person(place, "alice") as browser:
-        old = browser.cookies["towpath-session"]
+        old = browser.cookies[hub.cookie_name()]
         browser.at_campus("/hub/login/campus", "alice")
-        assert browser.cookies["towpath-session"] != old
-        cookies = {"towpath-session": old}
+        assert browser.cookies[hub.cookie_name()] != old
+        cookies = {hub.cookie_name(): old}
         eventually(
             lambda: httpx.get(f"{hub.origin}/hub/api/user", cookies=cookies).status_code == 403,
             what="the old one's end",

@@ -100,7 +100,9 @@ class Browser:
         )
         assert answer.status_code == 303, answer.text
         self.jars[urlsplit(origin).netloc] = {
-            "towpath-session": re.match(r"towpath-session=([^;]+)", answer.headers["set-cookie"])[1]
+            self.hub.cookie_name(): re.match(
+                rf"towpath-session\.{self.hub.port}=([^;]+)", answer.headers["set-cookie"]
+            )[1]
         }
         return self
 
@@ -144,8 +146,11 @@ def test_a_browser_is_led_by_the_hub_into_the_host_of_a_server_and_has_a_cookie_
         "alice.localhost",
     ]
     assert "towpath" not in answer.json()["head"].lower().replace("x-towpath", "")
-    assert set(browser.jars[f"localhost:{hub.port}"]) == {"towpath-session"}
-    assert set(browser.jars[f"alice.localhost:{hub.port}"]) == {"towpath-origin", "towpath-entrance"}
+    assert set(browser.jars[f"localhost:{hub.port}"]) == {hub.cookie_name()}
+    assert set(browser.jars[f"alice.localhost:{hub.port}"]) == {
+        hub.cookie_name("towpath-origin"),
+        hub.cookie_name("towpath-entrance"),
+    }
     again, way = browser.go(hub.at("alice", "/user/alice/"))
     assert (again.status_code, len(way)) == (200, 1)
 
@@ -184,14 +189,14 @@ def test_a_cookie_of_one_host_is_worth_nothing_at_another(hub):
     """Neither is the hub's at a person's host, nor a person's at the hub or at somebody else's."""
     browser = Browser(hub).sign_in("carol")
     browser.go(hub.at("alice", "/user/alice/"))
-    hubs = browser.jars[f"localhost:{hub.port}"]["towpath-session"]
-    origin = browser.jars[f"alice.localhost:{hub.port}"]["towpath-origin"]
+    hubs = browser.jars[f"localhost:{hub.port}"][hub.cookie_name()]
+    origin = browser.jars[f"alice.localhost:{hub.port}"][hub.cookie_name("towpath-origin")]
     for host, cookie, path in (
-        ("alice.localhost", f"towpath-session={hubs}", "/user/alice/"),
-        ("alice.localhost", f"towpath-origin={hubs}", "/user/alice/"),
-        ("bob.localhost", f"towpath-origin={origin}", "/user/bob/"),
-        ("localhost", f"towpath-session={origin}", "/hub/api/user"),
-        ("localhost", f"towpath-origin={origin}", "/hub/api/user"),
+        ("alice.localhost", f"{hub.cookie_name()}={hubs}", "/user/alice/"),
+        ("alice.localhost", f"{hub.cookie_name('towpath-origin')}={hubs}", "/user/alice/"),
+        ("bob.localhost", f"{hub.cookie_name('towpath-origin')}={origin}", "/user/bob/"),
+        ("localhost", f"{hub.cookie_name()}={origin}", "/hub/api/user"),
+        ("localhost", f"{hub.cookie_name('towpath-origin')}={origin}", "/hub/api/user"),
     ):
         answer = httpx.get(
             f"http://127.0.0.1:{hub.port}{path}", headers={"Host": f"{host}:{hub.port}", "Cookie": cookie}
@@ -265,7 +270,10 @@ def test_a_token_that_is_not_for_a_host_is_no_cookie_of_it(hub):
         token = client.headers["Authorization"].removeprefix("token ")
     where, host = f"http://127.0.0.1:{hub.port}/user/alice/", f"alice.localhost:{hub.port}"
     assert httpx.get(where, headers={"Host": host, "Authorization": f"token {token}"}).status_code == 200
-    assert httpx.get(where, headers={"Host": host, "Cookie": f"towpath-origin={token}"}).status_code == 403
+    assert (
+        httpx.get(where, headers={"Host": host, "Cookie": f"{hub.cookie_name('towpath-origin')}={token}"}).status_code
+        == 403
+    )
 
 
 def test_signing_out_on_the_hub_ends_what_is_open_on_every_host_within_a_second(hub):
@@ -275,7 +283,7 @@ def test_signing_out_on_the_hub_ends_what_is_open_on_every_host_within_a_second(
 
     async def main():
         headers = {
-            "Cookie": f"towpath-origin={jar['towpath-origin']}",
+            "Cookie": f"{hub.cookie_name('towpath-origin')}={jar[hub.cookie_name('towpath-origin')]}",
             "Origin": hub.at("alice"),
         }
         where = {"additional_headers": headers, "origin": None, "proxy": None, "host": "127.0.0.1"}
@@ -336,8 +344,8 @@ def test_in_a_real_browser_a_server_opens_at_its_own_host_and_cannot_read_the_hu
         page.wait_for_url(f"{hub.at('alice')}/user/alice/**")
         assert '"head"' in page.content()
         cookies = {(cookie["domain"], cookie["name"]): cookie for cookie in page.context.cookies()}
-        assert ("localhost", "towpath-session") in cookies
-        assert ("alice.localhost", "towpath-origin") in cookies
+        assert ("localhost", hub.cookie_name()) in cookies
+        assert ("alice.localhost", hub.cookie_name("towpath-origin")) in cookies
         assert all(cookie["httpOnly"] for cookie in cookies.values())
         seen = page.evaluate(
             """async (hub) => {

@@ -164,7 +164,7 @@ def test_the_app_receives_the_public_id_of_a_session_and_not_its_cookie(hub, ech
         assert "towpath-session" not in cookie
         names = [pair.partition("=")[0].strip() for pair in cookie.split(";")]
         assert sorted(names) == ["jupyterhub-session-id", "mine"]
-        assert browser.cookies["towpath-session"] not in cookie
+        assert browser.cookies[hub.cookie_name()] not in cookie
 
 
 def test_the_server_reports_activity_with_its_own_token_which_ends_with_it(hub):

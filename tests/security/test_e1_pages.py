@@ -214,14 +214,14 @@ def test_cve_2024_28233_with_https_a_subdomain_cannot_set_the_session_cookie():
 
 def test_session_fixation_sign_in_issues_a_new_session_cookie(hub):
     with httpx.Client(base_url=hub.origin, headers={"Origin": hub.origin}) as browser:
-        browser.cookies.set("towpath-session", "planted-by-mallory-before-the-sign-in", domain="127.0.0.1")
+        browser.cookies.set(hub.cookie_name(), "planted-by-mallory-before-the-sign-in", domain="127.0.0.1")
         answer = browser.post("/hub/login", data={"provider": "test", "name": "alice"})
-        given = re.match(r"towpath-session=([^;]+)", answer.headers["set-cookie"])[1]
+        given = re.match(rf"{re.escape(hub.cookie_name())}=([^;]+)", answer.headers["set-cookie"])[1]
         assert given != "planted-by-mallory-before-the-sign-in"
-        planted = {"Cookie": "towpath-session=planted-by-mallory-before-the-sign-in"}
+        planted = {"Cookie": f"{hub.cookie_name()}=planted-by-mallory-before-the-sign-in"}
         assert httpx.get(f"{hub.origin}/hub/api/user", headers=planted).status_code == 403
         # signing in as another user ends the previous session
-        first = {"Cookie": f"towpath-session={given}"}
+        first = {"Cookie": f"{hub.cookie_name()}={given}"}
         assert httpx.get(f"{hub.origin}/hub/api/user", headers=first).status_code == 200
         browser.post("/hub/login", data={"provider": "test", "name": "bob"}, headers=first)
         assert httpx.get(f"{hub.origin}/hub/api/user", headers=first).status_code == 403
@@ -408,11 +408,11 @@ def test_cve_2026_40934_a_session_cookie_is_useless_after_sign_out(hub):
     tickets = set()
     for _ in range(3):
         with closing(hub.browser_of("bob")) as browser:
-            tickets.add(browser.cookies["towpath-session"])
+            tickets.add(browser.cookies[hub.cookie_name()])
             browser.post("/hub/logout")
     assert len(tickets) == 3
     for ticket in tickets:
-        assert status(hub.ask("/hub/api/user", f"Cookie: towpath-session={ticket}", who=None)) == 403
+        assert status(hub.ask("/hub/api/user", f"Cookie: {hub.cookie_name()}={ticket}", who=None)) == 403
 
 
 @pytest.mark.parametrize(
