@@ -1,0 +1,233 @@
+"""One connection per host and account: opened when it is needed, shared, opened again when it was lost.
+
+Owns reconnecting, back-off, limits on handshakes and sessions, and the closing of idle connections. Does not know what
+is run. All calls are from one event loop.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from batch.ssh import door
+from batch.ssh.credentials import Credentials
+from batch.ssh.door import Connection, KnownHosts, Login, Output, Target
+from batch.ssh.errors import (
+    AccessDeniedError,
+    ConnectionDroppedError,
+    ConnectionLostError,
+    CredentialsError,
+    HostKeyError,
+    SessionRefusedError,
+    SshError,
+)
+from batch.ssh.sessions import Sessions
+
+log = logging.getLogger("towpath.ssh")
+
+HANDSHAKES: Final = 4
+"""Handshakes at the same time with one host: sshd drops some from 10 on (MaxStartups)."""
+DROPPED_TRIES: Final = 6
+FIRST_PAUSE: Final = 0.1
+FIRST_BACK_OFF: Final = 1.0
+LONGEST_BACK_OFF: Final = 60.0
+REFUSED_TRIES: Final = 20
+REFUSED_PAUSE: Final = 0.1
+IDLE_SECONDS: Final = 300.0
+
+Connect = Callable[..., Awaitable[Connection]]
+
+
+class BackOff:
+    """The last failure, and until when it is taken for an answer."""
+
+    def __init__(self) -> None:
+        self.error: SshError | None = None
+        self.failures = 0
+        self.until = 0.0
+
+    def check(self, now: float) -> None:
+        """Raise the last error while its time has not passed."""
+        if self.error is not None and now < self.until:
+            raise self.error
+
+    def failed(self, error: SshError, now: float) -> None:
+        """Note a failure: each one doubles the time."""
+        pause = min(FIRST_BACK_OFF * 2.0**self.failures, LONGEST_BACK_OFF)
+        self.failures += 1
+        self.error, self.until = error, now + pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+
+    def succeeded(self) -> None:
+        """Forget it."""
+        self.error, self.failures, self.until = None, 0, 0.0
+
+
+class _Line:
+    """What is kept of one host and account."""
+
+    def __init__(self) -> None:
+        self.connecting = asyncio.Lock()
+        self.connection: Connection | None = None
+        self.sessions = Sessions()
+        self.back_off = BackOff()
+        self.users = 0
+        self.last_used = 0.0
+
+
+class _HostState:
+    def __init__(self) -> None:
+        self.handshakes = asyncio.Semaphore(HANDSHAKES)
+        self.back_off = BackOff()
+
+
+class Connections:
+    """See the module."""
+
+    def __init__(
+        self,
+        targets: Mapping[str, Target],
+        credentials: Credentials,
+        known_hosts: Callable[[], KnownHosts],
+        *,
+        connect_seconds: float,
+        connect: Connect = door.connect,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        """`known_hosts` is asked at each connection. `connect_seconds`: for TCP, key exchange and authentication."""
+        self._targets = dict(targets)
+        self._credentials = credentials
+        self._known_hosts = known_hosts
+        self._connect_seconds = connect_seconds
+        self._connect = connect
+        self._idle_seconds = idle_seconds
+        self._lines: dict[tuple[str, str], _Line] = {}
+        self._hosts: dict[str, _HostState] = {}
+
+    def trouble(self, host: str) -> SshError | None:
+        """Why the host cannot be used at the moment; None: the last connection was made."""
+        state = self._hosts.get(host)
+        return state.back_off.error if state is not None else None
+
+    def open_connections(self) -> int:
+        """How many connections are open."""
+        return sum(line.connection is not None and not line.connection.closed for line in self._lines.values())
+
+    async def run(self, host: str, account: str, command: str, given: bytes = b"", *, seconds: float) -> Output:
+        """Run an idempotent command on a host, as an account. Raises SshError.
+
+        A command may be run twice: on a connection that turns out to be dead it is tried once more on a new one.
+        """
+        line = self._lines.setdefault((host, account), _Line())
+        line.users += 1
+        try:
+            fresh = await self._connected(host, account, line)
+            try:
+                return await self._in_session(host, line, command, given, seconds)
+            except ConnectionLostError:
+                await self._drop(line)
+                if fresh:
+                    raise
+            await self._connected(host, account, line)
+            try:
+                return await self._in_session(host, line, command, given, seconds)
+            except ConnectionLostError:
+                await self._drop(line)
+                raise
+        finally:
+            line.users -= 1
+            line.last_used = asyncio.get_running_loop().time()
+            await self._close_idle()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        lines, self._lines = list(self._lines.values()), {}
+        await asyncio.gather(*(self._drop(line) for line in lines))
+
+    # --- connecting
+
+    async def _connected(self, host: str, account: str, line: _Line) -> bool:
+        """Make sure of a connection; True when it was made just now."""
+        async with line.connecting:
+            if line.connection is not None and not line.connection.closed:
+                return False
+            loop = asyncio.get_running_loop()
+            state = self._hosts.setdefault(host, _HostState())
+            state.back_off.check(loop.time())
+            line.back_off.check(loop.time())
+            try:
+                login = await self._credentials.login(account)
+                known = self._known_hosts()
+                async with state.handshakes:
+                    state.back_off.check(loop.time())  # others may have found out meanwhile
+                    line.connection = await self._try_to_connect(self._targets[host], account, login, known)
+            except (AccessDeniedError, CredentialsError) as error:
+                state.back_off.succeeded()
+                line.back_off.failed(error, loop.time())
+                log.warning("The hub cannot log in. host=%s account=%s: %s", host, account, error)
+                raise
+            except SshError as error:
+                self._note_host_failure(host, state, error)
+                raise
+            line.sessions = Sessions()
+            line.back_off.succeeded()
+            if state.back_off.error is not None:
+                log.info("The host can be used again. host=%s", host)
+            state.back_off.succeeded()
+            return True
+
+    async def _try_to_connect(self, target: Target, account: str, login: Login, known: KnownHosts) -> Connection:
+        """Connect; when sshd drops connections for their number (MaxStartups), a little later again."""
+        pause = FIRST_PAUSE
+        for _ in range(DROPPED_TRIES - 1):
+            try:
+                return await self._connect(target, account, login, known, seconds=self._connect_seconds)
+            except ConnectionDroppedError:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                pause *= 2
+        return await self._connect(target, account, login, known, seconds=self._connect_seconds)
+
+    def _note_host_failure(self, host: str, state: _HostState, error: SshError) -> None:
+        before = state.back_off.error
+        if isinstance(error, HostKeyError) and error.changed:
+            log.error(
+                "The host's key is not the one that is known: the host is not used. host=%s shown=%s: %s",
+                host, error.fingerprint, error,
+            )  # fmt: skip
+        elif before is None or str(before) != str(error):
+            log.warning("The host cannot be used. host=%s: %s", host, error)
+        state.back_off.failed(error, asyncio.get_running_loop().time())
+
+    # --- running
+
+    async def _in_session(self, host: str, line: _Line, command: str, given: bytes, seconds: float) -> Output:
+        """Run in a session, when there is room for one."""
+        refused = 0
+        while True:
+            sessions, connection = line.sessions, line.connection
+            if connection is None:
+                raise ConnectionLostError(f"The connection to {host} was lost.")
+            async with sessions:
+                try:
+                    return await connection.run(command, given, seconds=seconds)
+                except SessionRefusedError as error:
+                    alone = sessions.used == 1
+                    sessions.refused()
+                    refused += 1
+                    if refused == REFUSED_TRIES:
+                        words = f"{host} opens no more sessions for the hub (MaxSessions in sshd_config)."
+                        raise SessionRefusedError(words) from error
+            if alone:  # sshd may not have noticed yet that the last one has ended
+                await asyncio.sleep(REFUSED_PAUSE)
+
+    async def _drop(self, line: _Line) -> None:
+        connection, line.connection = line.connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _close_idle(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for key, line in list(self._lines.items()):
+            if line.users == 0 and now - line.last_used > self._idle_seconds:
+                del self._lines[key]
+                await self._drop(line)

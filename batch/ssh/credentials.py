@@ -1,0 +1,170 @@
+"""How the hub proves to a host that it may act as an account.
+
+Owns the four ways: certificates of the hub's own authority, certificates that a command of the site's prints, a key
+file, an agent. A certificate is for one account and a few minutes; its private key exists in memory only.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from batch.ssh import door
+from batch.ssh.door import Authority, FreshKey, Login
+from batch.ssh.errors import CredentialsError
+from state.sealing.private_files import (
+    PrivateFileError,
+    is_private_file,
+    locked_folder,
+    make_private_folder,
+    write_private_file,
+)
+
+log = logging.getLogger("towpath.ssh")
+
+AUTHORITY_FILE: Final = "ssh_user_ca"
+MAX_CERTIFICATE: Final = 64 * 1024
+COMMAND_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+
+
+class Credentials(Protocol):
+    """One way to log in."""
+
+    async def login(self, account: str) -> Login:
+        """What a new connection as this account authenticates with. Raises CredentialsError."""
+        ...
+
+
+class HubCertificates:
+    """Certificates of the hub's own authority."""
+
+    def __init__(self, authority: Authority, *, hub: str, seconds: int, clock: Callable[[], float] = time.time) -> None:
+        """`hub`: its name in the certificates' ids, which sshd logs. `seconds`: for how long one is good."""
+        self._authority = authority
+        self._hub = hub
+        self._seconds = seconds
+        self._clock = clock
+
+    async def login(self, account: str) -> Login:
+        """See the Protocol."""
+        key = FreshKey()
+        key_id = f"towpath {self._hub} {account} {secrets.token_hex(4)}"
+        text = self._authority.sign(key.public_line, account, key_id=key_id, now=self._clock(), seconds=self._seconds)
+        return key.login(text, account)
+
+
+class CommandCertificates:
+    """Certificates that a command prints, which gets the public key on its standard input.
+
+    The command finds the account in TOWPATH_SSH_ACCOUNT and the wanted lifetime in TOWPATH_SSH_SECONDS. Its argv is
+    fixed and goes through no shell.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], *, seconds: int, timeout: float, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`timeout`: seconds that the command may take. `environment`: what it gets besides."""
+        self._argv = tuple(argv)
+        self._seconds = seconds
+        self._timeout = timeout
+        self._environment = dict(environment or {})
+
+    async def login(self, account: str) -> Login:
+        """See the Protocol."""
+        key = FreshKey()
+        return key.login(await self._ask(key.public_line, account), account)
+
+    async def _ask(self, public_line: str, account: str) -> str:
+        environment = {
+            "PATH": COMMAND_PATH,
+            "LANG": "C.UTF-8",
+            **self._environment,
+            "TOWPATH_SSH_ACCOUNT": account,
+            "TOWPATH_SSH_SECONDS": str(self._seconds),
+        }
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+                limit=MAX_CERTIFICATE,
+            )
+        except OSError as error:
+            words = f"The command for SSH certificates cannot be run: {error.strerror or error}."
+            raise CredentialsError(words) from error
+        talk = asyncio.ensure_future(process.communicate(public_line.encode() + b"\n"))
+        try:
+            out, err = await asyncio.wait_for(asyncio.shield(talk), self._timeout)
+        except TimeoutError:
+            words = f"The command for SSH certificates did not answer within {self._timeout:.0f} seconds."
+            raise CredentialsError(words, transient=True) from None
+        finally:
+            if not talk.done():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await asyncio.wait([talk], timeout=2)
+        if process.returncode != 0:
+            said = err.decode(errors="replace").strip()
+            log.error(
+                "The command for SSH certificates failed. account=%s code=%s said=%r",
+                account, process.returncode, said[-500:],
+            )  # fmt: skip
+            words = f"The command for SSH certificates failed (exit code {process.returncode})."
+            raise CredentialsError(words, transient=True)
+        return out[:MAX_CERTIFICATE].decode(errors="replace")
+
+
+class KeyFile:
+    """A key of the site's, in a file that the hub alone can read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def login(self, account: str) -> Login:  # noqa: ARG002 - the key is the same for all
+        """See the Protocol. The file is read each time: it may be replaced."""
+        try:
+            if not is_private_file(self._path):
+                raise CredentialsError(f"There is no key at {self._path}.")
+            return door.login_with_key(self._path.read_bytes())
+        except PrivateFileError as error:
+            raise CredentialsError(str(error)) from error
+        except OSError as error:
+            raise CredentialsError(f"{self._path} cannot be read: {error.strerror or error}.") from error
+
+
+class Agent:
+    """The keys of an agent, by its socket. One that does not answer offers no key: then hosts do not let us in."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    async def login(self, account: str) -> Login:  # noqa: ARG002 - the keys are the same for all
+        """See the Protocol."""
+        return door.login_with_agent(self._path)
+
+
+def hub_authority(folder: Path) -> Authority:
+    """The hub's own SSH authority in this folder (0700), made where there is none. Raises TowpathError.
+
+    `ssh_user_ca` is its key (0600), `ssh_user_ca.pub` what hosts trust.
+    """
+    make_private_folder(folder)
+    path = folder / AUTHORITY_FILE
+    with locked_folder(folder):
+        if not is_private_file(path):
+            write_private_file(path, Authority.make())
+        authority = Authority(path.read_bytes())
+        public = path.with_name(f"{AUTHORITY_FILE}.pub")
+        if not is_private_file(public):
+            write_private_file(public, authority.public_line.encode() + b"\n")
+    return authority

@@ -1,0 +1,360 @@
+"""The one door to asyncssh: keys, certificates, known hosts, connections, commands.
+
+Owns the translation of asyncssh's errors and the options of a connection. It reads no file of the hub's account:
+neither ~/.ssh/config nor ~/.ssh/known_hosts nor an agent that was not configured. Does not decide when to connect.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+import asyncssh
+from asyncssh.public_key import CERT_TYPE_USER, SSHOpenSSHCertificate
+from msgspec import Struct
+
+from batch.ssh.errors import (
+    AccessDeniedError,
+    ConnectionDroppedError,
+    ConnectionLostError,
+    CredentialsError,
+    HostKeyError,
+    HostUnreachableError,
+    OutputLimitError,
+    SessionRefusedError,
+)
+
+KEEPALIVE_SECONDS: Final = 15
+KEEPALIVE_COUNT: Final = 3
+"""A connection on which nothing has been heard for so many keepalives is closed."""
+MAX_OUTPUT: Final = 8 * 1024 * 1024
+CHUNK: Final = 65536
+CLOSE_SECONDS: Final = 2.0
+KEY_TYPE: Final = "ssh-ed25519"
+CLOCK_SKEW: Final = 60
+"""Certificates are valid from so many seconds ago, for hosts whose clocks are slow."""
+
+logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it logs every channel
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """The result of a command. `code` -1: a signal ended it. `err`: the beginning of its standard error."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+# --- keys and certificates ----------------------------------------------------------------------------------------
+
+
+class Login:
+    """What a connection authenticates with. Made by the functions of this module, opaque to others."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def __repr__(self) -> str:
+        return "Login()"
+
+
+class FreshKey:
+    """A private key that exists in memory only."""
+
+    def __init__(self) -> None:
+        self._key = asyncssh.generate_private_key(KEY_TYPE)
+
+    @property
+    def public_line(self) -> str:
+        """The public key as OpenSSH writes it."""
+        return self._key.export_public_key().decode().strip()
+
+    def login(self, certificate: str, account: str) -> Login:
+        """Log in with this key and a certificate for it.
+
+        Raises CredentialsError for a certificate that is not for this key, not a user's, or not for this account.
+        """
+        try:
+            cert = asyncssh.import_certificate(certificate.strip())
+        except (asyncssh.KeyImportError, ValueError) as error:
+            raise CredentialsError(f"The certificate cannot be read: {error}.") from error
+        wrong = _certificate_fault(cert, self._key, account)
+        if wrong:
+            raise CredentialsError(wrong)
+        return Login(client_keys=[(self._key, cert)], agent_path=None)
+
+    def __repr__(self) -> str:
+        return "FreshKey()"
+
+
+def _certificate_fault(cert: asyncssh.SSHCertificate, key: asyncssh.SSHKey, account: str) -> str:
+    """Why a certificate is not used; `""`: it is. One without principals would be good for every account."""
+    if not isinstance(cert, SSHOpenSSHCertificate) or cert.key.public_data != key.public_data:
+        return "The certificate is for another key than the one that it was requested for."
+    if account not in cert.principals:
+        return f"The certificate is not for the account {account}."
+    try:
+        cert.validate(CERT_TYPE_USER, account)
+    except ValueError as error:
+        return f"The certificate cannot be used for {account}: {error}."
+    return ""
+
+
+class Authority:
+    """A certificate authority for users, as sshd's TrustedUserCAKeys trusts it."""
+
+    def __init__(self, text: bytes) -> None:
+        """`text`: the private key. Raises CredentialsError."""
+        self._key = _private_key(text, "The key of the hub's SSH authority")
+
+    @staticmethod
+    def make() -> bytes:
+        """A new private key, in OpenSSH's format."""
+        return asyncssh.generate_private_key(KEY_TYPE, comment="towpath-user-ca").export_private_key()
+
+    @property
+    def public_line(self) -> str:
+        """The public key, for the file that TrustedUserCAKeys names."""
+        return self._key.export_public_key().decode().strip()
+
+    def sign(self, public_line: str, account: str, *, key_id: str, now: float, seconds: int) -> str:
+        """A certificate for one account, good for so many seconds, for commands alone."""
+        cert = self._key.generate_user_certificate(
+            asyncssh.import_public_key(public_line),
+            key_id,
+            principals=[account],
+            valid_after=int(now) - CLOCK_SKEW,
+            valid_before=int(now) + seconds,
+            permit_x11_forwarding=False,
+            permit_agent_forwarding=False,
+            permit_port_forwarding=False,
+            permit_pty=False,
+            permit_user_rc=False,
+        )
+        return cert.export_certificate().decode().strip()
+
+    def __repr__(self) -> str:
+        return "Authority()"
+
+
+def login_with_key(text: bytes) -> Login:
+    """Log in with a private key that hosts know. Raises CredentialsError."""
+    return Login(client_keys=[_private_key(text, "The SSH key")], agent_path=None)
+
+
+def login_with_agent(socket_path: str) -> Login:
+    """Log in with the keys of an agent. That the agent answers is seen when connecting."""
+    return Login(client_keys=None, agent_path=socket_path)
+
+
+def _private_key(text: bytes, what: str) -> asyncssh.SSHKey:
+    try:
+        return asyncssh.import_private_key(text)
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
+        raise CredentialsError(f"{what} cannot be read: {error}.") from error
+
+
+# --- known hosts --------------------------------------------------------------------------------------------------
+
+
+class KnownHosts:
+    """The host keys and host authorities that are trusted, as known_hosts files have them (sshd(8))."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Raises ValueError for a line that is not one of known_hosts."""
+        self._known = asyncssh.SSHKnownHosts()
+        for text in texts:
+            self._known.load(text)
+
+    def knows(self, name: str, port: int) -> bool:
+        """Whether any key or authority is known for this host."""
+        keys, authorities, *_ = self._match(name, port)
+        return bool(keys or authorities)
+
+    def _match(self, name: str, port: int) -> Any:
+        return self._known.match(name, "", None if port == asyncssh.DEFAULT_PORT else port)
+
+    def of(self, name: str, port: int) -> Any:
+        """The lookup that asyncssh asks. By the host's name alone: an address is nothing that an admin has named."""
+        found = self._match(name, port)
+        return lambda _host, _address, _port: found
+
+
+# --- connections --------------------------------------------------------------------------------------------------
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """A host. `name`: as known_hosts has it; `address`: where to connect, by default the name."""
+
+    name: str
+    address: str
+    port: int = 22
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Connection:
+    """An authenticated connection. Sessions on it share one TCP connection."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, target: Target) -> None:
+        self._connection = connection
+        self._target = target
+
+    @property
+    def closed(self) -> bool:
+        """Whether it can no longer be used."""
+        return self._connection.is_closed()
+
+    async def run(self, command: str, given: bytes = b"", *, seconds: float, max_output: int = MAX_OUTPUT) -> Output:
+        """Run a command with `given` on its standard input, and return what it printed.
+
+        Raises SessionRefusedError when nothing was started, ConnectionLostError and OutputLimitError when something
+        may have been.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                process = await self._open(command)
+                try:
+                    return await self._talk(process, given, max_output)
+                finally:
+                    process.close()
+        except TimeoutError:
+            raise ConnectionLostError(f"{self._target} did not answer within {seconds:.0f} seconds.") from None
+        except (asyncssh.Error, OSError) as error:
+            raise ConnectionLostError(f"The connection to {self._target} was lost: {_reason(error)}.") from error
+
+    async def _open(self, command: str) -> "asyncssh.SSHClientProcess[bytes]":
+        try:
+            return await self._connection.create_process(command, encoding=None, env={}, send_env=[], request_pty=False)
+        except asyncssh.ChannelOpenError as error:
+            if self.closed:
+                raise
+            raise SessionRefusedError(f"{self._target} opens no more sessions: {error.reason}.") from error
+
+    async def _talk(self, process: "asyncssh.SSHClientProcess[bytes]", given: bytes, max_output: int) -> Output:
+        tasks = [
+            asyncio.ensure_future(work)
+            for work in (self._read(process.stdout, max_output), _read_beginning(process.stderr), _feed(process, given))
+        ]
+        try:
+            out, err, _ = await asyncio.gather(*tasks)
+            await process.wait_closed()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        code = process.returncode
+        return Output(code=-1 if code is None else code, out=out or b"", err=(err or b"").decode(errors="replace"))
+
+    async def _read(self, reader: "asyncssh.SSHReader[bytes]", limit: int) -> bytes:
+        parts, size = [], 0
+        while part := await reader.read(CHUNK):
+            size += len(part)
+            if size > limit:
+                raise OutputLimitError(f"{self._target} printed more than {limit} bytes.")
+            parts.append(part)
+        return b"".join(parts)
+
+    async def close(self) -> None:
+        """Close the connection; what was started in sessions of its own goes on."""
+        self._connection.close()
+        with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
+            await asyncio.wait_for(self._connection.wait_closed(), CLOSE_SECONDS)
+        self._connection.abort()
+
+
+async def _feed(process: "asyncssh.SSHClientProcess[bytes]", given: bytes) -> bytes:
+    """Write the input. A command that does not read it to its end is no error."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for start in range(0, len(given), CHUNK):
+            process.stdin.write(given[start : start + CHUNK])
+            await process.stdin.drain()
+        process.stdin.write_eof()
+    return b""
+
+
+async def _read_beginning(reader: "asyncssh.SSHReader[bytes]") -> bytes:
+    """The first 4 KiB; the rest is read and dropped, so that the command is not blocked."""
+    kept = b""
+    while part := await reader.read(CHUNK):
+        kept = (kept + part)[:4096]
+    return kept
+
+
+class _Client(asyncssh.SSHClient):
+    """Notes the key that a host shows when it is not a trusted one, and refuses it."""
+
+    def __init__(self) -> None:
+        self.shown = ""
+        self.connection: asyncssh.SSHClientConnection | None = None
+
+    @property
+    def greeted(self) -> bool:
+        """Whether sshd has sent its version, the first that it says."""
+        return self.connection is not None and bool(self.connection.get_extra_info("server_version"))
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self.connection = conn
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+        self.shown = key.get_fingerprint()
+        return False
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+        self.shown = key.get_fingerprint()
+        return False
+
+
+async def connect(target: Target, account: str, login: Login, known: KnownHosts, *, seconds: float) -> Connection:
+    """Connect and authenticate as an account. Raises an SshError with `started` False."""
+    client = _Client()
+    try:
+        async with asyncio.timeout(seconds):
+            connection = await asyncssh.connect(
+                target.address,
+                target.port,
+                config=None,
+                client_factory=lambda: client,
+                username=account,
+                known_hosts=known.of(target.name, target.port),
+                host_key_alias=target.name,
+                preferred_auth="publickey",
+                x509_trusted_certs=None,
+                keepalive_interval=KEEPALIVE_SECONDS,
+                keepalive_count_max=KEEPALIVE_COUNT,
+                login_timeout=seconds,
+                connect_timeout=seconds,
+                **login.options,
+            )
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise _host_key_error(target, client.shown, known, error) from error
+    except asyncssh.PermissionDenied as error:
+        raise AccessDeniedError(f"{target} does not let the hub in as {account}.") from error
+    except TimeoutError as error:
+        raise HostUnreachableError(f"{target} did not answer within {seconds:.0f} seconds.") from error
+    except (ConnectionResetError, asyncssh.ConnectionLost) as error:
+        if client.greeted:
+            raise HostUnreachableError(f"{target} closed the connection: {_reason(error)}.") from error
+        raise ConnectionDroppedError(f"{target} closed the connection at once.") from error
+    except OSError as error:
+        raise HostUnreachableError(f"{target} cannot be reached: {_reason(error)}.") from error
+    except (asyncssh.Error, ValueError) as error:
+        raise HostUnreachableError(f"{target} cannot be used: {_reason(error)}.") from error
+    return Connection(connection, target)
+
+
+def _host_key_error(
+    target: Target, shown: str, known: KnownHosts, error: asyncssh.HostKeyNotVerifiable
+) -> HostKeyError:
+    if not known.knows(target.name, target.port):
+        return HostKeyError(f"No host key of {target} is known to the hub.", fingerprint=shown)
+    return HostKeyError(
+        f"{target} did not prove its identity: {error.reason.removesuffix('.')}.", fingerprint=shown, changed=True
+    )
+
+
+def _reason(error: Exception) -> str:
+    text = error.reason if isinstance(error, asyncssh.Error) else getattr(error, "strerror", None) or str(error)
+    return str(text).strip().removesuffix(".") or type(error).__name__
