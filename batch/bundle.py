@@ -1,9 +1,10 @@
-"""The starter as one file: the modules of `batch.starter` as texts, and the few lines that import them from there.
+"""A program as one file: modules as texts, and the few lines that import them from there.
 
-Owns: the assembly. It is pure and deterministic: the same modules make the same text, everywhere. Knows nothing of
-what the modules do.
+Owns: the assembly of what is sent to other machines: the starter (`batch.starter`), and programs that share some of its
+modules. It is pure and deterministic: the same modules make the same text, everywhere. Knows nothing of what the
+modules do.
 
-A node compiles only the modules that its job imports, so that what few jobs need costs the others nothing.
+A node compiles only the modules that it imports, so that what few jobs need costs the others nothing.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ FOLDER: Final = Path(__file__).with_name("starter")
 QUOTES: Final = "'''"
 FORBIDDEN: Final = (QUOTES, "\r", "\0")
 HEAD: Final = '''\
-"""Towpath's starter, which runs one app in a job. Assembled by batch/bundle.py from batch/starter/."""
+"""Towpath's program %s, assembled by batch/bundle.py."""
 
 import sys
 
@@ -32,7 +33,8 @@ class Modules:
     @staticmethod
     def find_spec(name, path=None, target=None):
         if name in TEXTS:
-            return type(sys.__spec__)(name, Modules, is_package=name in ("batch", "batch.starter"))
+            package = any(other.startswith(name + ".") for other in TEXTS)
+            return type(sys.__spec__)(name, Modules, is_package=package)
         return None
 
     @staticmethod
@@ -50,7 +52,7 @@ class Modules:
 sys.meta_path.insert(0, Modules)
 
 if __name__ == "__main__":
-    from batch.starter.main import main
+    from %s.main import main
 
     sys.exit(main(sys.argv))
 '''
@@ -59,8 +61,13 @@ if __name__ == "__main__":
 @cache
 def starter_modules() -> Mapping[str, str]:
     """The texts of the starter's modules in this installation, by full name; packages are empty."""
-    texts = {f"{PACKAGE}.{path.stem}": path.read_text() for path in FOLDER.glob("*.py") if path.stem != "__init__"}
-    return {"batch": "", PACKAGE: "", **texts}
+    return {"batch": "", **package_modules(PACKAGE, FOLDER)}
+
+
+def package_modules(package: str, folder: Path) -> Mapping[str, str]:
+    """The texts of a package's modules, by full name. The package itself is empty, as each package must be."""
+    texts = {f"{package}.{path.stem}": path.read_text() for path in folder.glob("*.py") if path.stem != "__init__"}
+    return {package: "", **texts}
 
 
 @cache
@@ -69,9 +76,13 @@ def starter_source() -> str:
     return assemble(starter_modules())
 
 
-def assemble(modules: Mapping[str, str]) -> str:
-    """One file that holds these modules, by full name. Raises ValueError for a text that cannot be in it."""
-    return "".join([HEAD, *(_entry(name, text) for name, text in sorted(modules.items())), FOOT])
+def assemble(modules: Mapping[str, str], program: str = PACKAGE) -> str:
+    """One file that holds these modules, by full name, and runs the module `main` of the package `program`.
+
+    Raises ValueError for a text that cannot be in it.
+    """
+    entries = [_entry(name, text) for name, text in sorted(modules.items())]
+    return "".join([HEAD % program, *entries, FOOT % program])
 
 
 def _entry(name: str, text: str) -> str:
