@@ -17,7 +17,7 @@ tests/contracts/test_launcher.py.
 """
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -151,7 +151,8 @@ class JobView(Struct, frozen=True, kw_only=True):
     `node`: where it runs. `ending`: for an ended job, the cause in plain words, where the scheduler knows one (out of
     memory, walltime, ...), for one that waits again that of its last run; it has no log tail. `restarts`: how
     often the scheduler has put it back into the queue; 0 while that is not to be told. `unsure`: the next poll will
-    know more, such as how it ended: it should come soon.
+    know more, such as how it ended: it should come soon. `silent`: a sentence that says that the job's host does not
+    answer; the rest of the view is then as it was last known, and nothing follows from it.
     """
 
     attempt: str
@@ -170,6 +171,7 @@ class JobView(Struct, frozen=True, kw_only=True):
     ending: Reason | None = None
     restarts: int = 0
     unsure: bool = False
+    silent: str = ""
 
 
 class LauncherError(Exception):
@@ -210,6 +212,16 @@ class Offer(Struct, frozen=True, kw_only=True):
 class Launcher(Protocol):
     """The adapter to one cluster. Every verb may raise LauncherError and nothing else."""
 
+    async def place(self, spec: JobSpec) -> JobRef | None:
+        """Choose where the job is going to run; None: the cluster chooses when it runs the job. Starts nothing.
+
+        For clusters without a scheduler. The controller saves the answer as the server's job, under its fencing token,
+        before it calls `submit`, which finds it in `spec.record.job` and keeps to it: so nobody else places the attempt
+        differently. It is called before each submit; an earlier answer is in `spec.record.job`, and may be replaced
+        only where nothing can have been started there.
+        """
+        ...
+
     async def submit(self, spec: JobSpec) -> JobRef:
         """Run the job. Idempotent by `spec.attempt`: there is never a second job for one attempt.
 
@@ -218,8 +230,12 @@ class Launcher(Protocol):
         """
         ...
 
-    async def poll(self) -> Mapping[str, JobView]:
+    async def poll(self, known: Collection[Server] = ()) -> Mapping[str, JobView]:
         """All jobs that carry an attempt id, in one call: attempt → view.
+
+        `known`: the records of this cluster's servers that are active or not yet settled. A cluster without a scheduler
+        has no list of what ended, or of what is on a host that does not answer (see `JobView.silent`); others need not
+        look at them.
 
         A job that a finished `submit` made before this call began is in the answer, and stays for at least an
         hour after its end. So an attempt that is not in the answer has no job. What cannot be known (no answer

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
-from batch.contract import LauncherError, Passport
+from batch.contract import JobSpec, LauncherError, Passport
 from batch.controller.reconcile import Action, Adopt, Cancel, DropRoute, PublishRoute, Remove, Save, Settle, Submit
 from batch.controller.watcher import ClusterWatch
 from batch.jobs.hub_app import app_token
@@ -164,6 +164,8 @@ class Hands:
             again=again,
         )
         try:
+            server, spec = await self._choose_place(watch, server, spec)
+            self._fault("after-place")
             job = await watch.launcher.submit(spec)
         except LauncherError as error:
             log.warning("%s: the submit failed: %s", server_key(server.user, server.name), error)
@@ -177,6 +179,14 @@ class Hands:
         await self._note_job(server, job)
         self._fault("after-save")
         return True
+
+    async def _choose_place(self, watch: ClusterWatch, server: Server, spec: JobSpec) -> tuple[Server, JobSpec]:
+        """Save where the job is going to run, where that is chosen before the submit."""
+        place = await watch.launcher.place(spec)
+        if place is None or place == server.job:
+            return server, spec
+        server = await self._save(replace(server, job=place), "")
+        return server, replace(spec, record=server)
 
     async def _api_token(self, server: Server) -> str:
         """A fresh API token for the app of this attempt (JupyterHub's role `server`); it ends with the attempt."""

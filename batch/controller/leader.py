@@ -254,13 +254,16 @@ class Term:
             gone = Sight(fresh=server.target is Target.STOPPED)
             sight = watch.sight(server.attempt) if watch else gone
             if watch:
-                watch.follow(key, server.attempt, stage_of(server, sight))
+                stage = stage_of(server, sight)
+                watch.follow(key, server.attempt, stage)
+                watch.know(key, server if server.active or stage is not None else None)
             actions = reconcile(server, sight, now=now, window=self._windows.get(server.cluster, 0.0))
             if server.active and (server.status is not Status.READY or server.target is Target.STOPPED or told(server)):
                 self._moving.add(key)
         else:
             for watch in self._watches.values():
                 watch.follow(key, "", None)
+                watch.know(key, None)
         for name, watch in self._watches.items():
             for view in watch.of_key(key):
                 actions = [*actions, *orphan(view, server, cluster=name, now=now, over=view.attempt in self._over)]

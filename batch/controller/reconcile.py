@@ -109,8 +109,8 @@ def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> lis
         return _after_the_end(server, sight, now)
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
         return _stopping(server, sight, now)
-    if sight.down_for >= STALE_SECONDS and not _over(sight.view):
-        return _unanswered(server)
+    if silence := _silence(server, sight):
+        return _unanswered(server, silence)
     if sight.view is None:
         return _without_a_job(server, sight, now)
     if _is_past(server, sight):
@@ -118,15 +118,24 @@ def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> lis
     return _with_a_job(server, sight.view, now, window)
 
 
+def _silence(server: Server, sight: Sight) -> str:
+    """A sentence where the cluster, or the job's host, does not answer; `""`: what is seen is so."""
+    if _over(sight.view):
+        return ""
+    if sight.down_for >= STALE_SECONDS:
+        return f"{server.cluster} does not answer."
+    return sight.view.silent if sight.view is not None else ""
+
+
 def _over(view: JobView | None) -> bool:
     """Whether the job has ended, by the scheduler's word or the starter's: that stays true, however old the view is."""
     return view is not None and (view.state.final or (view.report is not None and view.report.kind != "ready"))
 
 
-def _unanswered(server: Server) -> list[Action]:
+def _unanswered(server: Server, why: str) -> list[Action]:
     """What was last seen of the job may not be so any more: nothing follows from it, and from time passing neither."""
     if not server.stale:
-        return [Save(replace(server, stale=True), f"{server.cluster} does not answer. Nothing is cancelled; waiting.")]
+        return [Save(replace(server, stale=True), f"{why} Nothing is cancelled; waiting.")]
     return [Submit()] if server.status is Status.REQUESTED else []
 
 

@@ -19,6 +19,7 @@ from batch.controller.poll_schedule import GAPS, HERE, Stage, Wish, next_look, s
 from batch.controller.reconcile import Sight
 from state.config.tables import ClusterConfig
 from state.names import server_key
+from state.records.models import Server
 
 log = logging.getLogger("towpath.watch")
 
@@ -59,6 +60,7 @@ class ClusterWatch:
         self._gaps = HERE if config.kind == "local" else GAPS
         self._wishes: dict[str, Wish] = {}  # of servers, by their keys
         self._others: dict[str, Wish] = {}  # of jobs that no wish is about, by their attempts
+        self._records: dict[str, Server] = {}
         self._wanted = False
         self._poke = asyncio.Event()
 
@@ -100,6 +102,13 @@ class ClusterWatch:
         self._wishes[key] = Wish(attempt=attempt, stage=stage, since=since)
         self._poke.set()
 
+    def know(self, key: str, server: Server | None) -> None:
+        """Keep a server's record for the polls; None: nothing is waited for."""
+        if server is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = server
+
     def look(self) -> None:
         """Something went wrong that a poll may tell more about: make one as soon as may be."""
         self._wanted = True
@@ -134,7 +143,7 @@ class ClusterWatch:
         as_of = time.time()
         self._wanted = False
         try:
-            views = await self.launcher.poll()
+            views = await self.launcher.poll(tuple(self._records.values()))
         except Exception as error:  # another's launcher may break its word
             if not isinstance(error, LauncherError):
                 log.exception("The launcher of %s broke its contract.", self.config.name)

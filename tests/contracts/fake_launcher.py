@@ -2,14 +2,14 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer, Report
 from state.offer.catalog import Catalog
-from state.records.models import Endpoint, JobRef
+from state.records.models import Endpoint, JobRef, Server
 
 
 class FakeLauncher:
@@ -50,7 +50,10 @@ class FakeLauncher:
             raise LauncherError("The answer was lost.", transient=True)
         return JobRef(cluster=self.name, native_id=self.jobs[spec.attempt].native_id)
 
-    async def poll(self) -> Mapping[str, JobView]:
+    async def place(self, spec: JobSpec) -> JobRef | None:
+        return None
+
+    async def poll(self, known: Collection[Server] = ()) -> Mapping[str, JobView]:
         self.polls += 1
         self._answer()
         return dict(self.jobs)

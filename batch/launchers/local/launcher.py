@@ -17,7 +17,7 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from batch.launchers.local.folder import JobFolder, Processes, boot_id, is_alive
 from batch.launchers.local.forks import ForkLostError, Forks, compiled_starter
 from state.config.tables import ClusterConfig
 from state.offer.catalog import Catalog
-from state.records.models import JobRef
+from state.records.models import JobRef, Server
 
 LOCK_FD: Final = 3
 END_PATIENCE: Final = 3.0
@@ -69,11 +69,15 @@ class LocalLauncher:
         self._forks = Forks(jobs)
         self._submits = ThreadPoolExecutor(1, thread_name_prefix="submit")
 
+    async def place(self, spec: JobSpec) -> JobRef | None:  # noqa: ARG002 - there is nothing to choose from
+        """See the contract."""
+        return None
+
     async def submit(self, spec: JobSpec) -> JobRef:
         """See the contract. About 1 ms: three small files and a fork."""
         return await self._in_thread(partial(self._submit, spec), self._submits)
 
-    async def poll(self) -> dict[str, JobView]:
+    async def poll(self, known: Collection[Server] = ()) -> dict[str, JobView]:  # noqa: ARG002 - jobs are listed here
         """See the contract. Two small reads of /proc or of the folder per job that runs, none per ended one."""
         return await self._in_thread(self._poll)
 

@@ -28,7 +28,7 @@ from batch.launchers.slurm.script import NAME_PREFIX, batch
 from batch.launchers.slurm.states import job_state
 from batch.launchers.slurm.view import Mine, Seals, interruption, last_run, ours, past_view, places, view
 from state.config.tables import SlurmConfig
-from state.records.models import JobRef, Reason
+from state.records.models import JobRef, Reason, Server
 
 log = logging.getLogger("towpath.slurm")
 
@@ -93,6 +93,10 @@ class SlurmLauncher:
 
     # --- submit
 
+    async def place(self, spec: JobSpec) -> JobRef | None:  # noqa: ARG002 - there is nothing to choose from
+        """See the contract."""
+        return None
+
     async def submit(self, spec: JobSpec) -> JobRef:
         """See the contract. One request to Slurm, or three when the attempt may have been submitted before."""
         identity = await self._identity(spec.user)
@@ -144,7 +148,7 @@ class SlurmLauncher:
 
     # --- poll
 
-    async def poll(self) -> dict[str, JobView]:
+    async def poll(self, known: Collection[Server] = ()) -> dict[str, JobView]:  # noqa: ARG002 - jobs are listed here
         """See the contract. One request to slurmctld; one to the accounting when jobs have ended since the last."""
         before = dict(self._known)
         rows = await self._client.jobs()
