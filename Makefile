@@ -140,7 +140,8 @@ SLURM_PACKAGES := munged:munge mariadbd:mariadb-server slurmctld:slurmctld slurm
 
 debian-test: debian-slurm
 	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo \
-	    /usr/share/modules/init/bash:environment-modules slapd:slapd ldapadd:ldap-utils nginx:nginx
+	    /usr/share/modules/init/bash:environment-modules sshd:openssh-server \
+	    slapd:slapd ldapadd:ldap-utils nginx:nginx
 
 debian-slurm:
 	@tests/debian.sh $(SLURM_PACKAGES)

@@ -17,6 +17,7 @@ GROUP: Final = "towpath.launchers"
 OWN: Final = {
     "local": ("batch.launchers.local.launcher", "open_local"),
     "slurm": ("batch.launchers.slurm.factory", "open_slurm"),
+    "ssh": ("batch.launchers.ssh.factory", "open_ssh"),
 }
 
 Opener = Callable[[ClusterConfig, LauncherContext], Launcher]

@@ -23,13 +23,13 @@ RESTD = "towpath-restd"  # slurmrestd does not run as root or SlurmUser
 FOLDER = Path("/var/lib/towpath-devcluster")
 
 
-def provide(layout: Layout) -> None:
-    """Create the accounts that do not exist yet, and record that this cluster uses them."""
+def provide(layout: Layout, *more: str) -> None:
+    """Create the accounts that do not exist yet (also `more`), and record that this cluster uses them."""
     with _exclusive():
         for folder in (FOLDER, FOLDER / "home", FOLDER / "uses", FOLDER / "made"):
             folder.mkdir(mode=0o755, exist_ok=True)
         (FOLDER / "uses" / layout.cluster).write_text(f"{layout.folder}\n")
-        for name in (*USERS, RESTD):
+        for name in (*USERS, RESTD, *more):
             if not exists(name):
                 (FOLDER / "made" / name).touch()
                 _make(name)

@@ -322,8 +322,52 @@ class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Where a job keeps its files, on the node. Empty: `~/.towpath/jobs`."""
 
 
+class SshHostConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[cluster.ssh.host]]`: a machine of the pool."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=253)]
+    """Its name, as known_hosts and users have it."""
+    address: str = ""
+    """Where the hub connects. Empty: its name."""
+    port: Annotated[int, Meta(ge=1, le=65535)] = 22
+    max_servers: Annotated[int, Meta(ge=0)] = 0
+    """How many servers may run on it at once; 0: no limit."""
+
+
+class SshConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[cluster.ssh]`: hosts without a scheduler."""
+
+    host: tuple[SshHostConfig, ...] = ()
+    known_hosts: tuple[str, ...] = ("/etc/ssh/ssh_known_hosts",)
+    """Files with the host keys or host authorities (`@cert-authority`) that are trusted. No other host is."""
+    credentials: str = "certificate"
+    """How the hub logs in: `certificate` (of its own SSH authority), `command`, `key` or `agent`."""
+    certificate_command: tuple[str, ...] = ()
+    """With `command`: a program and its arguments. It gets a public key on standard input and prints a certificate."""
+    certificate_seconds: Annotated[int, Meta(ge=30, le=86400)] = 300
+    """For how long a certificate can be used to log in. Connections outlive it."""
+    key_file: str = ""
+    """With `key`: a private key that all accounts accept (0600)."""
+    agent_socket: str = ""
+    """With `agent`: the socket of an SSH agent."""
+    monitor_user: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_.-]*$", max_length=32)] = "towpath"
+    """The account by which the hub looks at load and processes. It needs no rights and no home."""
+    min_uid: Annotated[int, Meta(ge=1)] = 1000
+    """Accounts with a smaller user id are the system's, and have no servers."""
+    servers_per_user: Annotated[int, Meta(ge=0)] = 0
+    """How many servers of one user may run on the pool at once; 0: no limit."""
+    way_in: str = "direct"
+    """How gateways reach an app: `direct` (mutual TLS to the starter, on a port of the host)."""
+    python: str = "/usr/bin/python3"
+    """The interpreter (3.6 or newer) on the hosts."""
+    folder: str = "~/.towpath"
+    """Where a job keeps its files, on the host."""
+    timeout: Annotated[float, Meta(gt=0, le=300)] = 20.0
+    """Seconds that connecting, and each command, may take."""
+
+
 class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[cluster]]`: somewhere jobs run. `kind`: `local` (this machine) or `slurm`."""
+    """`[[cluster]]`: somewhere jobs run. `kind`: `local` (this machine), `slurm` or `ssh`."""
 
     name: Name
     kind: str
@@ -335,6 +379,7 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`none` accepts that the servers of all users run under the hub's own account. Needed on a `local` cluster of a
     hub with `[auth]`, refused on a cluster that runs servers as their users."""
     slurm: SlurmConfig = SlurmConfig()
+    ssh: SshConfig = SshConfig()
 
 
 class OptionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

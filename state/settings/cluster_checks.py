@@ -8,15 +8,16 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
-from state.config.tables import ClusterConfig, Config, GatewayConfig, SlurmConfig
+from state.config.tables import ClusterConfig, Config, GatewayConfig, SlurmConfig, SshConfig
 from state.config.urls import is_loopback
 
-CLUSTER_KINDS: Final = ("local", "slurm")
+CLUSTER_KINDS: Final = ("local", "slurm", "ssh")
 SHARED_ACCOUNT: Final = ("local",)
 """Kinds of cluster whose servers all run under the hub's own account."""
 SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
 SUBMIT_AS: Final = ("setuid", "sudo")
 PLAIN_PATH: Final = re.compile(r"/[^\0\n]*")
+SAFE_PATH: Final = re.compile(r"/[A-Za-z0-9/._+-]*")
 
 Say = Callable[[str, str], None]
 """Report a fault: key, message."""
@@ -47,6 +48,10 @@ def check(config: Config, say: Say) -> None:
             _slurm(cluster.slurm, f"cluster[{number}].slurm", say)
         elif cluster.slurm != SlurmConfig():
             say(f"cluster[{number}].slurm", f"a cluster of kind {cluster.kind} has no table [cluster.slurm].")
+        if cluster.kind == "ssh":
+            _ssh(cluster.ssh, f"cluster[{number}].ssh", say)
+        elif cluster.ssh != SshConfig():
+            say(f"cluster[{number}].ssh", f"a cluster of kind {cluster.kind} has no table [cluster.ssh].")
 
 
 def _isolation(cluster: ClusterConfig, config: Config, key: str, say: Say) -> None:
@@ -123,3 +128,39 @@ def _private_reports(gateway: GatewayConfig) -> bool:
         return True
     parts = urlsplit(gateway.internal_url)
     return parts.scheme == "https" or is_loopback(parts.hostname or gateway.host)
+
+
+def _ssh(ssh: SshConfig, at: str, say: Say) -> None:
+    """The hosts, and whether the way to log in is complete."""
+    names = [host.name for host in ssh.host]
+    if not names:
+        say(f"{at}.host", "there must be at least one [[cluster.ssh.host]].")
+    if "any" in names:
+        say(f"{at}.host", "no host can have the name any: it stands for whichever host has room.")
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        say(f"{at}.host", f"the name {name!r} is there twice.")
+    needed = {"certificate": "", "command": "certificate_command", "key": "key_file", "agent": "agent_socket"}
+    if ssh.credentials not in needed:
+        say(f"{at}.credentials", f"{ssh.credentials!r} is not a way to log in; there is: {', '.join(needed)}.")
+        return
+    for way, key in needed.items():
+        if key and way == ssh.credentials and not getattr(ssh, key):
+            say(f"{at}.{key}", f"credentials = {way} needs this.")
+        if key and way != ssh.credentials and getattr(ssh, key):
+            say(f"{at}.{key}", f"credentials = {ssh.credentials} does not use this. Remove it.")
+    if ssh.way_in != "direct":
+        say(f"{at}.way_in", f"{ssh.way_in!r} is not a way in here; there is: direct.")
+    _ssh_paths(ssh, at, say)
+
+
+def _ssh_paths(ssh: SshConfig, at: str, say: Say) -> None:
+    paths = [("python", ssh.python), ("key_file", ssh.key_file), ("agent_socket", ssh.agent_socket)]
+    paths += [("known_hosts", path) for path in ssh.known_hosts]
+    paths += [("certificate_command", path) for path in ssh.certificate_command[:1]]
+    for key, value in paths:
+        if value and not PLAIN_PATH.fullmatch(value):
+            say(f"{at}.{key}", f"{value!r} must be an absolute path.")
+    if not SAFE_PATH.fullmatch(ssh.python):
+        say(f"{at}.python", "the path may have letters, digits and the characters / . _ + - only.")
+    if not PLAIN_PATH.fullmatch(ssh.folder.removeprefix("~")) or ssh.folder in ("/", "~/"):
+        say(f"{at}.folder", "this must be an absolute path, or begin with ~/ (the home of the job's user).")

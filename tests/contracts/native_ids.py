@@ -15,10 +15,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from batch.launchers.ssh.native_id import parse
 from state.records.models import JobRef
 from tests.batch.rig import by_attempt
 from tests.contracts.fake_launcher import FakeLauncher
 from tests.hub import eventually
+from tests.sshd import Pool
 
 Alive = Callable[[], bool]
 GiveAway = Callable[[JobRef, str], "contextlib.AbstractContextManager[Alive]"]
@@ -81,6 +83,48 @@ def on_local(jobs: Path) -> GiveAway:
         def alive() -> bool:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(b"still there\n")  # a signal comes before the next line is read
+                process.stdin.flush()
+            return process.stdout.readline() == b"still there\n"
+
+        try:
+            yield alive
+        finally:
+            process.kill()
+            process.communicate()
+
+    return give_away
+
+
+def on_ssh(pool: Pool) -> GiveAway:
+    """The job's processes are killed, and their ids are those of another process of the host now."""
+
+    @contextlib.contextmanager
+    def give_away(ref: JobRef, attempt: str):
+        place = parse(ref.native_id)
+        assert place is not None
+        host = pool.hosts[place.host]
+        path = host.homes / place.account / ".towpath" / "jobs" / attempt / "job.json"
+        assert eventually(lambda: json.loads(path.read_text())["app"], what="the app")
+        for pid in by_attempt()[attempt]:
+            os.kill(pid, signal.SIGKILL)
+        for pid in host.processes(attempt):
+            host.run("kill", "-9", str(pid), check=False)
+        eventually(lambda: not by_attempt().get(attempt) and not host.processes(attempt), what="the end of the job")
+        process = subprocess.Popen(
+            [*host.inside(place.account), "/bin/cat"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"up\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"up\n"
+        inner = host.inner_pid(process.pid)
+        path.write_text(json.dumps({**json.loads(path.read_text()), "pid": inner, "app": inner}))
+
+        def alive() -> bool:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(b"still there\n")
                 process.stdin.flush()
             return process.stdout.readline() == b"still there\n"
 

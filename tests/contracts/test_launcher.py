@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
@@ -15,14 +15,17 @@ from batch.launchers.local.launcher import LocalLauncher
 from state.config.tables import ClusterConfig
 from state.errors import ConfigError
 from state.records.models import JobRef
+from tests import conftest
 from tests.batch.apps import Hub, app
 from tests.batch.launchers.slurm.making import fake_pyslurm, opener, real_pyslurm, slurm_config, slurm_maker
+from tests.batch.launchers.ssh.making import running_pool, ssh_maker
 from tests.batch.rig import by_attempt, fresh
-from tests.conftest import run, until
+from tests.conftest import until
 from tests.contracts import native_ids
 from tests.contracts.fake_launcher import FakeLauncher
 
-KINDS = ["local", "fake", "slurm-cli", "slurm-rest", "slurm-fake_pyslurm"]
+T = TypeVar("T")
+KINDS = ["local", "fake", "ssh", "slurm-cli", "slurm-rest", "slurm-fake_pyslurm"]
 if real_pyslurm():  # it is compiled for one version of Slurm
     KINDS.append("slurm-pyslurm")
 
@@ -37,9 +40,19 @@ class Cluster(NamedTuple):
     give_away: native_ids.GiveAway
 
 
+@pytest.fixture(scope="session")
+def ssh_pool():
+    yield from running_pool()
+
+
 @pytest.fixture(params=KINDS)
 def cluster(request, short_folder, tmp_path) -> Cluster:
     """A cluster of each kind."""
+    made = cluster_of(request, short_folder, tmp_path)
+    return made._replace(make=kept(made.make))
+
+
+def cluster_of(request, short_folder, tmp_path) -> Cluster:
     kind, _, client = request.param.partition("-")
     if kind == "slurm":
         slurm = request.getfixturevalue("slurm")  # also for its accounts, where pyslurm is a fake
@@ -47,6 +60,9 @@ def cluster(request, short_folder, tmp_path) -> Cluster:
         speaks = fake_pyslurm(tmp_path) if fake else opener(slurm, client)
         give_away = native_ids.on_fake_pyslurm(tmp_path) if fake else native_ids.on_slurm(slurm)
         return Cluster(slurm_maker(slurm_config(slurm, client.removeprefix("fake_")), speaks), give_away)
+    if kind == "ssh":
+        pool = request.getfixturevalue("ssh_pool")
+        return Cluster(ssh_maker(pool), native_ids.on_ssh(pool))
     if kind == "fake":
         launcher = FakeLauncher()
         return Cluster(lambda: launcher, native_ids.on_fake(launcher))
@@ -58,6 +74,34 @@ def cluster(request, short_folder, tmp_path) -> Cluster:
 def open_one(cluster):
     """Makes launchers of one cluster."""
     return cluster.make
+
+
+OPENED: list[Launcher] = []
+
+
+def kept(make: Callable[[], Launcher]) -> Callable[[], Launcher]:
+    """The same, and `run` closes what it has made."""
+
+    def open_one() -> Launcher:
+        launcher = make()
+        OPENED.append(launcher)
+        return launcher
+
+    return open_one
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a test's body in a loop of its own, and close the launchers that it has opened."""
+
+    async def whole() -> T:
+        try:
+            return await coroutine
+        finally:
+            for launcher in OPENED:
+                await launcher.close()
+            OPENED.clear()
+
+    return conftest.run(whole())
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -217,7 +261,10 @@ def test_an_id_that_belongs_to_something_else_by_now_is_not_acted_on(cluster):
 
 
 def test_the_catalog_names_its_kind_and_its_time(open_one):
-    catalog = run(open_one().catalog()).catalog
+    async def body():
+        return (await open_one().catalog()).catalog
+
+    catalog = run(body())
     assert catalog.kind
     assert catalog.time > 0
 

@@ -1,0 +1,216 @@
+"""Requests to the hosts of a pool, with typed answers and errors in sentences.
+
+Owns which request goes by which account: what only looks at load and processes by the monitor's, everything about a job
+by its own. Does not know what follows from an answer.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from batch.contract import LauncherError
+from batch.launchers.ssh.native_id import Place
+from batch.launchers.ssh.placement import Gpu
+from batch.launchers.ssh.program import command, read_answer, write_request
+from batch.launchers.ssh.views import Look
+from batch.ssh.connections import Connections
+from batch.ssh.door import Output
+from batch.ssh.errors import AccessDeniedError, CredentialsError, HostKeyError, SshError
+from state.config.tables import SshConfig
+
+log = logging.getLogger("towpath.ssh")
+
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+"""Exit codes of a shell that cannot run a program (POSIX, Shell Command Language 2.8.2)."""
+TELL_ADMINS: Final = "Tell the hub's admins."
+
+T = TypeVar("T")
+
+
+class Process(Struct, kw_only=True):
+    """A starter that runs on a host. `account` is the owner of the process."""
+
+    attempt: str
+    label: str
+    pid: int
+    start: int
+    account: str
+
+
+class Scan(Struct, kw_only=True):
+    """The starters on a host. `sees_all`: the monitor can see processes of other accounts."""
+
+    boot: str
+    jobs: list[Process]
+    sees_all: bool = True
+
+
+class RawGpu(Struct, kw_only=True):
+    """One GPU as nvidia-smi names it."""
+
+    index: int
+    name: str
+    uuid: str = ""
+    used: bool = False
+
+
+class Resources(Scan, kw_only=True):
+    """And what the host has: sizes in bytes."""
+
+    cores: int
+    memory: int
+    memory_available: int
+    load: float = 0.0
+    gpus: list[RawGpu] = []
+    gpu_note: str = ""
+    python: str = ""
+    systemd: bool = False
+
+
+class Account(Struct, kw_only=True):
+    """What a host knows of an account."""
+
+    found: bool
+    uid: int = 0
+    gid: int = 0
+    home: str = ""
+    shell: str = ""
+    root_group: bool = False
+
+
+class Started(Struct, kw_only=True):
+    """What a start came to: who runs the job; or that it was cancelled before; or that the starter has to be sent."""
+
+    job: dict[str, Any] | None = None
+    canceled: bool = False
+    need: str = ""
+    limits: bool = False
+    existing: bool = False
+
+
+class Hosts:
+    """See the module. Every method may raise LauncherError."""
+
+    def __init__(self, config: SshConfig, connections: Connections) -> None:
+        self._config = config
+        self._connections = connections
+        self._command = command(config.python)
+
+    async def scan(self, host: str) -> Scan:
+        """The hub's jobs that run on a host, of all accounts."""
+        return await self._ask(host, self._config.monitor_user, "probe", {}, Scan)
+
+    async def resources(self, host: str) -> Resources:
+        """The same, and what the host has."""
+        return await self._ask(host, self._config.monitor_user, "probe", {"resources": True}, Resources)
+
+    async def account(self, host: str, name: str) -> Account:
+        """What the host knows of an account; nothing is done as it."""
+        return await self._ask(host, self._config.monitor_user, "account", {"name": name}, Account)
+
+    async def look(self, host: str, account: str, attempts: Sequence[str]) -> Look:
+        """The state of jobs of one account."""
+        return await self._as(Place(host=host, account=account), "look", {"attempts": list(attempts)}, Look)
+
+    async def stop(self, place: Place, attempt: str, grace: float) -> None:
+        """Ask for the end of a job; what is left after the grace is killed by a later call."""
+        await self._as(place, "stop", {"attempt": attempt, "grace": grace}, dict[str, Any])
+
+    async def start(self, place: Place, request: Mapping[str, Any], starter: bytes = b"") -> Started:
+        """Start a job, unless there is one. `starter`: its text, where the host was found not to have it."""
+        size = {"starter_size": len(starter)} if starter else {}
+        return await self._as(place, "start", {**request, **size, "host": place.host}, Started, starter)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._connections.close()
+
+    async def _as(self, place: Place, verb: str, request: Mapping[str, Any], kind: type[T], more: bytes = b"") -> T:
+        """Ask as a job's account, which the host checks once more."""
+        whole = {
+            **request,
+            "account": place.account,
+            "min_uid": self._config.min_uid,
+            "folder": self._config.folder,
+            "python": self._config.python,
+        }
+        return await self._ask(place.host, place.account, verb, whole, kind, more)
+
+    async def _ask(  # noqa: PLR0917 - whom, as whom, what
+        self, host: str, account: str, verb: str, request: Mapping[str, Any], kind: type[T], more: bytes = b""
+    ) -> T:
+        mark, given = write_request(verb, request, more)
+        try:
+            output = await self._connections.run(host, account, self._command, given, seconds=self._config.timeout)
+        except SshError as error:
+            raise connection_error(host, account, error) from error
+        answer = read_answer(mark, output.out)
+        if answer is None:
+            raise self._no_answer(host, account, output)
+        if "refused" in answer:
+            raise refusal(host, account, str(answer["refused"]), str(answer.get("detail", "")))
+        try:
+            return msgspec.convert(answer, kind)
+        except msgspec.ValidationError as error:
+            raise LauncherError(f"The answer of {host} cannot be read.", transient=True, code="no-answer") from error
+
+    def _no_answer(self, host: str, account: str, output: Output) -> LauncherError:
+        """Why the program did not come to answer: no interpreter, or a login shell that does not run commands."""
+        log.warning(
+            "A host did not answer a request. host=%s account=%s code=%d stderr=%r",
+            host, account, output.code, output.err[-500:],
+        )  # fmt: skip
+        if output.code in (NOT_FOUND, NOT_EXECUTABLE):
+            return LauncherError(
+                f"{host} has no Python at {self._config.python}.", transient=False, code="no-python", hint=TELL_ADMINS
+            )
+        return LauncherError(
+            f"The login shell of {account} on {host} did not run the hub's command (exit code {output.code}).",
+            transient=False,
+            code="login-shell",
+            hint=f"Check that `ssh {host} true` works for this account, without a question.",
+        )
+
+
+def connection_error(host: str, account: str, error: SshError) -> LauncherError:
+    """A failure on the way to a host."""
+    if isinstance(error, HostKeyError):
+        words = (
+            f"{host} did not prove its identity, so the hub does not use it."
+            if error.changed
+            else f"The hub does not know the host key of {host}, so it does not use it."
+        )
+        return LauncherError(words, transient=True, code="host-key", hint=TELL_ADMINS)
+    if isinstance(error, AccessDeniedError):
+        return LauncherError(str(error), transient=False, code="access-denied", hint=TELL_ADMINS)
+    if isinstance(error, CredentialsError):
+        words = f"The hub cannot log in to {host} as {account}."
+        return LauncherError(words, transient=error.transient, code="credentials", hint=TELL_ADMINS)
+    return LauncherError(str(error), transient=True, code="host-silent")
+
+
+def refusal(host: str, account: str, code: str, detail: str) -> LauncherError:
+    """A request that a host does not carry out."""
+    log.warning("A host refused a request. host=%s account=%s code=%s detail=%r", host, account, code, detail)
+    table = {
+        "system-account": (False, f"The account {account} on {host} is one of the system's.", TELL_ADMINS),
+        "account": (False, f"{host} has no account named {account}.", TELL_ADMINS),
+        "home": (False, f"Your home folder is not there on {host}.", TELL_ADMINS),
+        "space": (False, f"Your home folder on {host} is full.", "Remove files there, and start the server again."),
+        "folder": (False, f"The folder of the job on {host} cannot be used.", f"{detail}".strip()),
+        "starter": (True, f"The hub's program did not reach {host} whole.", ""),
+        "busy": (True, f"Another start of this server is under way on {host}.", ""),
+        "spawn": (False, f"The job cannot be started on {host}.", TELL_ADMINS),
+    }
+    transient, words, hint = table.get(code, (False, f"{host} refused the request.", TELL_ADMINS))
+    return LauncherError(words, transient=transient, code=code, hint=hint)
+
+
+def gpu_of(raw: RawGpu) -> Gpu:
+    """A GPU with a short type: `NVIDIA A100-SXM4-80GB` is `a100-sxm4-80gb`."""
+    name = raw.name.lower().removeprefix("nvidia ").removeprefix("tesla ")
+    kind = "-".join("".join(one if one.isalnum() or one in "-._" else " " for one in name).split())
+    return Gpu(index=raw.index, type=kind or "gpu", uuid=raw.uuid, used=raw.used)

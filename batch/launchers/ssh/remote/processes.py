@@ -1,0 +1,92 @@
+"""The processes of jobs: found by a mark in their command line, and signalled only while they are the ones meant."""
+
+import os
+import signal
+
+from batch.starter.files import read_file
+from batch.starter.processes import start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator
+
+MARK = b"towpath-job"
+"""Stands in the command line of each starter, before the attempt and what was reserved for it."""
+PIDFD_OPEN, PIDFD_SEND_SIGNAL = 434, 424  # the same on all architectures (linux 5.1, 5.3)
+
+
+def marked() -> "Iterator[dict[str, Any]]":
+    """All starters on this host that we may see, of every account."""
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            words = read_file("/proc/%s/cmdline" % entry).split(b"\0")
+            at = words.index(MARK)
+            attempt, label = words[at + 1].decode("ascii"), words[at + 2].decode("ascii")
+            uid = os.stat("/proc/" + entry).st_uid
+        except (OSError, ValueError, IndexError, UnicodeError):
+            continue
+        start = start_time(int(entry))
+        if start:
+            yield {"attempt": attempt, "label": label, "pid": int(entry), "start": start, "uid": uid}
+
+
+def is_alive(pid: int, start: int) -> bool:
+    """Whether this very process runs: the pid with that start time, and not a zombie."""
+    if not pid or not start:
+        return False
+    try:
+        fields = read_file("/proc/%d/stat" % pid).rsplit(b")", 1)[1].split()
+        return int(fields[19]) == start and fields[0] not in (b"Z", b"X")
+    except (OSError, IndexError, ValueError):
+        return False
+
+
+def signal_process(pid: int, start: int, number: int, *, group: bool = False) -> bool:
+    """Signal this very process, or the group that it leads; False when it does not run any more.
+
+    Where the kernel and Python have pidfds, the signal goes through one that was opened before the start time was
+    compared. A group has no such handle: its leader is compared right before.
+    """
+    if not pid:
+        return False
+    handle = _open(pid)
+    try:
+        if not is_alive(pid, start):
+            return False
+        if group:
+            os.killpg(pid, number)
+        elif handle >= 0 and hasattr(signal, "pidfd_send_signal"):
+            signal.pidfd_send_signal(handle, number)
+        else:
+            os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        if handle >= 0:
+            os.close(handle)
+    return True
+
+
+def kill_of_attempt(attempt: str) -> None:
+    """Kill what has the attempt in its environment. Processes of other users cannot be read, and are left alone."""
+    wanted = ("TOWPATH_ATTEMPT=" + attempt).encode("ascii")
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        pid = int(entry)
+        start = start_time(pid)
+        try:
+            ours = wanted in read_file("/proc/%d/environ" % pid).split(b"\0")
+        except OSError:
+            continue
+        if ours:
+            signal_process(pid, start, signal.SIGKILL)
+
+
+def _open(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        return -1

@@ -1,0 +1,151 @@
+"""From what a host says about a job to the contract's view of it. Pure.
+
+What comes from a job's folder is its user's to write: nothing of it is believed but about this very job, and its place
+in the hub (user, server, secrets) comes from the sealed record alone.
+"""
+
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from batch.contract import JobState, JobView, Report
+from batch.launchers.ssh.native_id import Place
+from state.names import INTERNAL_DOMAIN
+from state.records.models import Endpoint, Reason, Server
+
+STILLBORN_SECONDS: Final = 60.0
+"""A job without a process so long after its folder was made did not come up."""
+TAIL_MAX: Final = 16 * 1024
+RESTARTED: Final = "host-restarted"
+
+Text = Annotated[str, Meta(max_length=TAIL_MAX)]
+T = TypeVar("T")
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class _Job(Struct):
+    """job.json."""
+
+    pid: int = 0
+    start: int = 0
+    boot: str = ""
+    time: float = 0.0
+
+
+class _Endpoint(Struct):
+    kind: str
+    host: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9.:_-]+$")] = ""
+    port: Port | None = None
+
+
+class _Report(Struct):
+    """report.json."""
+
+    kind: str
+    time: float = 0.0
+    endpoint: _Endpoint | None = None
+    exit_code: Annotated[int, Meta(ge=-255, le=65535)] | None = None
+    log_tail: Text = ""
+    code: Annotated[str, Meta(max_length=40)] = ""
+    message: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class Facts(Struct, kw_only=True):
+    """What `remote.look` says about one job."""
+
+    owner: dict[str, Any] | None = None
+    job: dict[str, Any] | None = None
+    report: dict[str, Any] | None = None
+    canceled: bool = False
+    locked: bool = False
+    alive: bool = False
+    age: float = 0.0
+
+
+class Look(Struct, kw_only=True):
+    """An answer of `remote.look`."""
+
+    boot: str
+    jobs: dict[str, Facts]
+
+
+def view_of(facts: Facts, place: Place, record: Server, *, boot: str) -> JobView:
+    """The view of a job that has a folder on its host. `boot`: the host's present boot id."""
+    job = _convert(facts.job, _Job)
+    report = _report(facts.report, record.attempt)
+    state, reason, ending = _state(facts, job, report, place, boot)
+    native = Place(account=place.account, host=place.host, pid=job.pid if job else 0, start=job.start if job else 0)
+    return JobView(
+        attempt=record.attempt,
+        user=record.user,
+        server=record.name,
+        state=state,
+        native_id=str(native),
+        reason=reason,
+        exit_code=report.exit_code if report is not None and state.final else None,
+        started=job.time if job else None,
+        report=report,
+        record=record,
+        node=place.host,
+        ending=ending,
+    )
+
+
+def _state(
+    facts: Facts, job: _Job | None, report: Report | None, place: Place, boot: str
+) -> tuple[JobState, str, Reason | None]:
+    """(state, reason, ending) of a job."""
+    if facts.alive:
+        return JobState.ACTIVE, "", None
+    if job is None and facts.locked:
+        return JobState.QUEUED, "", None
+    if facts.canceled:
+        return JobState.CANCELED, "The job was cancelled.", None
+    if job is None:
+        stillborn = facts.age > STILLBORN_SECONDS
+        words = f"The job's starter did not come up on {place.host}." if stillborn else ""
+        return (JobState.FAILED if stillborn else JobState.NEW), words, None
+    return _ended(job, report, place, boot)
+
+
+def _ended(job: _Job, report: Report | None, place: Place, boot: str) -> tuple[JobState, str, Reason | None]:
+    if report is not None and report.kind != "ready":
+        ended_well = report.kind == "ended" and report.exit_code == 0
+        return (JobState.COMPLETED if ended_well else JobState.FAILED), report.message, None
+    if job.boot != boot:
+        ending = Reason(code=RESTARTED, message=f"{place.host} was restarted.", hint="Start the server again.")
+        return JobState.FAILED, ending.message, ending
+    return JobState.FAILED, f"The job's processes on {place.host} were killed.", None
+
+
+def _report(note: dict[str, Any] | None, attempt: str) -> Report | None:
+    """The starter's last report. An endpoint is taken only where the app must prove that it is this attempt's."""
+    found = _convert(note, _Report)
+    if found is None or found.kind not in ("ready", "ended", "failed"):
+        return None
+    endpoint = None
+    if found.kind == "ready":
+        said = found.endpoint
+        if said is None or said.kind != "tls" or said.port is None or not said.host:
+            return None
+        endpoint = Endpoint(kind="tls", host=said.host, port=said.port, name=f"{attempt}.{INTERNAL_DOMAIN}")
+    return Report(
+        kind=found.kind,
+        attempt=attempt,
+        time=found.time,
+        endpoint=endpoint,
+        exit_code=found.exit_code,
+        log_tail=found.log_tail,
+        code=found.code,
+        message=found.message,
+    )
+
+
+def _convert(note: dict[str, Any] | None, kind: type[T]) -> T | None:
+    if note is None:
+        return None
+    try:
+        return msgspec.convert(note, kind)
+    except msgspec.ValidationError:
+        return None
