@@ -22,7 +22,7 @@ from state.rights.identity import Identity
 from state.store.all import Store
 from state.store.credentials import digest
 
-PEOPLE = {
+USERS = {
     "alice": {"groups": ["physics", "staff"], "email": "alice@example.edu", "email_verified": True},
     "bob": {"groups": ["physics"], "email": "bob@example.edu", "email_verified": False},
     "carol": {"groups": ["admins"]},
@@ -36,7 +36,7 @@ SUBMITS_ITSELF = "document.forms[0].submit()"
 class Campus:
     """One run of the provider. `clients`: (client id, the hub's URL) pairs."""
 
-    def __init__(self, *clients: tuple[str, str], people=PEOPLE, more=None):
+    def __init__(self, *clients: tuple[str, str], users=USERS, more=None):
         self._clients = [
             {
                 "client_id": name,
@@ -50,7 +50,7 @@ class Campus:
             }
             for name, origin in clients
         ]
-        self._people = people
+        self._users = users
         self.log: list[str] = []
 
     def start(self):
@@ -63,7 +63,7 @@ class Campus:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._process.stdin.write(json.dumps({"clients": self._clients, "people": self._people}) + "\n")
+        self._process.stdin.write(json.dumps({"clients": self._clients, "users": self._users}) + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
             if found := re.fullmatch(r"ready (\d+)\n", line):
@@ -76,8 +76,8 @@ class Campus:
         self._process.wait(START_SECONDS)
         self._process.stdout.close()
 
-    def wish(self, **asked):
-        answer = httpx.post(f"{self.issuer}/wish", json=asked, timeout=30)
+    def control(self, **asked):
+        answer = httpx.post(f"{self.issuer}/control", json=asked, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -135,7 +135,7 @@ class Browser(httpx.Client):
         return self.walk(urljoin(str(done.url), done.headers["location"]), until=until)
 
 
-def words(answer):
+def page_text(answer):
     """Return the text of a page."""
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.text)))
 

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from tests.conftest import free_port
 
 BASE = "dc=example,dc=edu"
-PEOPLE, GROUPS, CLUBS = (f"ou={unit},{BASE}" for unit in ("people", "groups", "clubs"))
+USERS, GROUPS, CLUBS = (f"ou={unit},{BASE}" for unit in ("people", "groups", "clubs"))
 HUB_DN, HUB_PASSWORD = f"cn=hub,{BASE}", "hub-searches-4711"
 ROOT_DN, ROOT_PASSWORD = f"cn=root,{BASE}", "root-4711"
 CONFIG = """
@@ -38,7 +38,7 @@ rootpw {rootpw}
 overlay memberof
 memberof-dangling ignore
 access to attrs=userPassword by anonymous auth by * none
-access to * by dn.exact="{hub}" read by self read by dn.regex="^uid=[^,]+,{people}$" read by * none
+access to * by dn.exact="{hub}" read by self read by dn.regex="^uid=[^,]+,{users}$" read by * none
 """
 
 
@@ -69,10 +69,10 @@ def certificate(folder: Path, name: str, *, addresses=("127.0.0.1",), names=("lo
     return key, subject
 
 
-def person(uid, password="right", **more):
-    """Return an entry below PEOPLE in LDIF."""
+def user_entry(uid, password="right", **more):
+    """Return an entry below USERS (ou=people) in LDIF."""
     lines = [
-        f"dn: uid={uid.replace('+', chr(92) + '+')},{PEOPLE}",
+        f"dn: uid={uid.replace('+', chr(92) + '+')},{USERS}",
         "objectClass: inetOrgPerson",
         f"uid: {uid}",
         f"cn: {uid}",
@@ -99,7 +99,7 @@ class Slapd:
         self.ldap, self.ldaps = f"ldap://127.0.0.1:{self.port}", f"ldaps://127.0.0.1:{self.tls_port}"
         (folder / "db").mkdir()
         certificate(folder, "server", signer=certificate(folder, "authority"))
-        values = {"base": BASE, "root": ROOT_DN, "rootpw": ROOT_PASSWORD, "hub": HUB_DN, "people": PEOPLE}
+        values = {"base": BASE, "root": ROOT_DN, "rootpw": ROOT_PASSWORD, "hub": HUB_DN, "users": USERS}
         (folder / "slapd.conf").write_text(CONFIG.format(folder=folder, **values))
         self.process = None
 
@@ -121,7 +121,7 @@ class Slapd:
                 f"dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\no: Example\ndc: example",
                 *(
                     f"dn: {unit}\nobjectClass: organizationalUnit\nou: {unit.partition(',')[0][3:]}"
-                    for unit in (PEOPLE, GROUPS, CLUBS)
+                    for unit in (USERS, GROUPS, CLUBS)
                 ),
                 f"dn: {HUB_DN}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: hub\nuserPassword: {HUB_PASSWORD}",
             )

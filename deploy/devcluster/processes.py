@@ -92,7 +92,7 @@ def recorded(record: Path) -> Process | None:
 
 
 def with_hosts_file(hosts: Path) -> Iterator[Process]:
-    """Yield every process whose /etc/hosts is `hosts`: all that were started in the cluster's mount namespaces."""
+    """Yield every process whose /etc/hosts is `hosts`, that is, those started in the cluster's mount namespaces."""
     try:
         wanted = hosts.stat()
     except OSError:

@@ -93,7 +93,7 @@ class Bench:
         self.spawn = report.Line("spawn", f"{wanted.servers} servers at once", {"time": "s", "median": "s"})
         self.memory: list[list[str]] = []
 
-    def asked(self, name: str) -> bool:
+    def includes(self, name: str) -> bool:
         """Return whether the scenario is part of this run."""
         return not self.wanted.only or any(name.startswith(start) for start in self.wanted.only)
 
@@ -129,7 +129,7 @@ class Bench:
 
     async def bytes(self) -> None:
         """Measure the data plane."""
-        scenarios = [scenario for scenario in SCENARIOS if self.asked(scenario.name)]
+        scenarios = [scenario for scenario in SCENARIOS if self.includes(scenario.name)]
         if not scenarios:
             return
         upstream = Upstream(self.folder)
@@ -178,7 +178,7 @@ class Bench:
 
     async def hub(self) -> None:
         """Measure complete hubs."""
-        if not self.asked("spawn") and (self.wanted.profile or not self.asked("api-users")):
+        if not self.includes("spawn") and (self.wanted.profile or not self.includes("api-users")):
             return
         running = await self.up(self.hubs(""))
         try:
@@ -206,12 +206,12 @@ class Bench:
                 url = f"{hub.address}/hub/api/users?limit=200"
                 return await loads.wrk(url, hub.authorization(), connections=32, seconds=self.wanted.seconds)
 
-            for number in range(self.wanted.rounds if self.asked("api-user") else 0):
+            for number in range(self.wanted.rounds if self.includes("api-user") else 0):
                 await self.run.round(USER.scenario, USER.metrics, number, running, read)
-            for number in range(self.wanted.rounds if self.asked("api-users") else 0):
+            for number in range(self.wanted.rounds if self.includes("api-users") else 0):
                 await self.run.round(USERS.scenario, USERS.metrics, number, running, read_all)
             self.save()
-            for number in range(self.wanted.spawn_rounds if self.asked("spawn") else 0):
+            for number in range(self.wanted.spawn_rounds if self.includes("spawn") else 0):
                 await self.run.round(self.spawn.scenario, self.spawn.metrics, number, running, spawn, again=1)
                 self.save()
         finally:
@@ -219,7 +219,7 @@ class Bench:
 
     async def crowd(self) -> None:
         """Measure what a full store costs requests that do not need its content."""
-        if not self.asked("crowd") or HUB not in self.names:
+        if not self.includes("crowd") or HUB not in self.names:
             return
         full = Towpath(CROWD, self.room("towpath-10k"), workers=machine.cores())
         running = await self.up([Towpath(HUB, self.room("towpath-alone"), workers=machine.cores()), full])
@@ -240,7 +240,7 @@ class Bench:
 
     async def sign_ins(self) -> None:
         """Measure sign-ins with a provider."""
-        if not self.asked("sign-in"):
+        if not self.includes("sign-in"):
             return
         provider = sign_in.Provider(self.folder)
         running: list = []
@@ -277,12 +277,12 @@ class Bench:
             finally:
                 await hub.stop()
 
-        for number in range(self.wanted.rounds if self.asked("start") else 0):
+        for number in range(self.wanted.rounds if self.includes("start") else 0):
             await self.run.round("start", START.metrics, number, self.hubs(f"-start-{number}"), start, again=0)
 
     async def memories(self) -> None:
         """Measure the memory of each worker."""
-        if not self.asked("memory"):
+        if not self.includes("memory"):
             return
         for name, work in (
             ("chp", lambda: memory.of_chp(self.folder)),

@@ -73,14 +73,14 @@ def goals_table(run: Run, goals: Sequence[Goal] = GOALS) -> str:
     """Return the table of goals and results."""
     rows = []
     for goal in goals:
-        judged = verdict(goal, run.samples)
-        if judged.found is None:
+        result = verdict(goal, run.samples)
+        if result.found is None:
             rows.append([goal.title, goal.bound_text, "-", "-", "not measured"])
             continue
-        found = judged.found
+        found = result.found
         middle = found.middle if goal.against else found.most
         between = f"{written(found.least, goal.unit)} to {written(found.most, goal.unit)}"
-        rows.append([goal.title, goal.bound_text, goal.shown(middle), between, "yes" if judged.met else "no"])
+        rows.append([goal.title, goal.bound_text, goal.shown(middle), between, "yes" if result.met else "no"])
     return table(["goal", "wanted", "found", "rounds", "met"], rows)
 
 

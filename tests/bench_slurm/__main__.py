@@ -22,7 +22,7 @@ from tests.bench_slurm import report, scenarios, users
 from tests.bench_slurm.cluster import CPUS, BenchCluster
 from tests.bench_slurm.goals import GOALS
 from tests.bench_slurm.hubs import JUPYTER, PEER, TOWPATH, Batchspawner, SlurmHub, SlurmTowpath
-from tests.bench_slurm.scenarios import Ground
+from tests.bench_slurm.scenarios import Workload
 
 LINES = [
     Line("watch", "all wait, messages a minute", {"one": "1 watches", "many": "all watch"}),
@@ -75,7 +75,7 @@ class Bench:
         self.folder = folder
         self.run = Run(wanted.steal)
         self.targets = wanted.targets.split(",")
-        self.ground = Ground(
+        self.workload = Workload(
             cluster, wanted.jobs, wanted.workers, wanted.seconds, wanted.window, wanted.settle,
             wanted.starts,
         )  # fmt: skip
@@ -86,10 +86,10 @@ class Bench:
         self.made += 1
         folder = self.folder / f"{self.made}"
         folder.mkdir()
-        hub = {PEER: Batchspawner, TOWPATH: SlurmTowpath}[name](folder, self.ground.cluster)
+        hub = {PEER: Batchspawner, TOWPATH: SlurmTowpath}[name](folder, self.workload.cluster)
         try:
             await hub.start()
-            await hubs.add_users(hub, self.ground.users)
+            await hubs.add_users(hub, self.workload.users)
         except BaseException:
             await hub.stop()
             raise
@@ -103,30 +103,30 @@ class Bench:
                 await (self.alone(line, work) if line.scenario in ALONE else self.together(line, work))
                 self.save()
 
-    async def alone(self, line: Line, work: Callable[[SlurmHub, Ground], Awaitable[dict[str, float]]]) -> None:
+    async def alone(self, line: Line, work: Callable[[SlurmHub, Workload], Awaitable[dict[str, float]]]) -> None:
         """Run a scenario with one hub at a time, from its start to its end."""
 
         async def one(name: str) -> dict[str, float]:
             hub = await self.hub(name)
             try:
-                return await work(hub, self.ground)
+                return await work(hub, self.workload)
             finally:
                 await hub.stop()
-                await self.ground.cluster.clear()
+                await self.workload.cluster.clear()
 
         for number in range(self.wanted.rounds):
             await self.run.round(line.scenario, line.metrics, number, self.targets, one, again=0)
 
-    async def together(self, line: Line, work: Callable[[SlurmHub, Ground], Awaitable[dict[str, float]]]) -> None:
+    async def together(self, line: Line, work: Callable[[SlurmHub, Workload], Awaitable[dict[str, float]]]) -> None:
         """Run a scenario with both hubs running, one of them idle."""
-        self.ground.cluster.crowd(0)
+        self.workload.cluster.crowd(0)
         running: list[SlurmHub] = []
 
         async def one(hub: SlurmHub) -> dict[str, float]:
             try:
-                return await work(hub, self.ground)
+                return await work(hub, self.workload)
             except BaseException:
-                await self.ground.cluster.clear()
+                await self.workload.cluster.clear()
                 raise
 
         try:
@@ -139,7 +139,7 @@ class Bench:
         finally:
             for hub in running:
                 await hub.stop()
-            await self.ground.cluster.clear()
+            await self.workload.cluster.clear()
 
     def save(self) -> None:
         """Write the requested files, so that nothing is lost if a later part fails."""
@@ -158,7 +158,7 @@ class Bench:
             if wanted[name] != defaults[name]
         ]  # fmt: skip
         return report.text(
-            self.run, LINES, self.ground, described(self.ground.cluster), cpus=CPUS,
+            self.run, LINES, self.workload, described(self.workload.cluster), cpus=CPUS,
             rounds=f"{self.wanted.rounds} rounds, {self.wanted.lab_rounds} of the start of JupyterLab",
             command=f'make bench-slurm ARGS="{" ".join(chosen)}"' if chosen else "make bench-slurm",
         )  # fmt: skip
@@ -168,9 +168,9 @@ class Bench:
         missed = [
             f"  ! missed: {goal.title}: {goal.bound_text} wanted, {goal.shown(found.middle)} found"
             for goal in GOALS
-            if (judged := verdict(goal, self.run.samples)).found and not judged.met and (found := judged.found)
+            if (result := verdict(goal, self.run.samples)).found and not result.met and (found := result.found)
         ]
-        calls = report.calls_table(self.ground.calls, self.ground) if self.ground.calls else ""
+        calls = report.calls_table(self.workload.calls, self.workload) if self.workload.calls else ""
         return "\n".join(["", goals_table(self.run, GOALS), *missed, "", calls])
 
 

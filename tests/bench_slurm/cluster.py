@@ -96,7 +96,7 @@ class BenchCluster:
             await output_of(["scancel", "-A", ACCOUNT], environment=self.layout.environment)
             await asyncio.sleep(0.5)
 
-    async def asked(self) -> Calls:
+    async def messages(self) -> Calls:
         """Return the messages to slurmctld since its start."""
         return calls(await output_of(["sdiag"], environment=self.layout.environment))
 

@@ -6,7 +6,7 @@ from tests.bench.stats import table
 from tests.bench_slurm.goals import GOALS, SAME
 from tests.bench_slurm.hubs import PEER, TOWPATH
 from tests.bench_slurm.rpcs import Calls
-from tests.bench_slurm.scenarios import Ground
+from tests.bench_slurm.scenarios import Workload
 
 TITLES = {"watch": "all waiting and watched, in {window:g} s", "work": "starting and working, in {seconds:g} s"}
 
@@ -71,29 +71,30 @@ themselves, and without the benchmark's own sdiag.
 """
 
 
-def calls_table(found: dict[tuple[str, str], Calls], ground: Ground) -> str:
+def calls_table(found: dict[tuple[str, str], Calls], workload: Workload) -> str:
     """Return a table with a row per message type and a column per hub and scenario."""
     columns = [(scenario, hub) for scenario in TITLES for hub in (PEER, TOWPATH) if (scenario, hub) in found]
     kinds = sorted({kind for column in columns for kind in found[column]},
                    key=lambda kind: -sum(found[column][kind] for column in columns))  # fmt: skip
     head = [
-        f"{hub}, {TITLES[scenario].format(window=ground.window, seconds=ground.seconds)}" for scenario, hub in columns
+        f"{hub}, {TITLES[scenario].format(window=workload.window, seconds=workload.seconds)}"
+        for scenario, hub in columns
     ]
     rows = [[f"`{kind}`", *(f"{found[column][kind]:,}" for column in columns)] for kind in kinds]
     return table(["message", *head], [*rows, ["all", *(f"{found[column].total():,}" for column in columns)]])
 
 
 def text(
-    run: Run, lines: list[Line], ground: Ground, machine: dict[str, str], *, rounds: str, command: str, cpus: int
+    run: Run, lines: list[Line], workload: Workload, machine: dict[str, str], *, rounds: str, command: str, cpus: int
 ) -> str:
     """Return this part of the page."""
     return TEXT.format(
         goals=goals_table(run, GOALS), figures=figures_table(
             run, lines, [PEER, TOWPATH], [(TOWPATH, PEER)]
         ),
-        calls=calls_table(ground.calls, ground), cpus=cpus, users=len(ground.users), jobs=ground.jobs,
-        others=ground.jobs - len(ground.users), workers=ground.workers, seconds=ground.seconds, window=ground.window,
-        settle=ground.settle, starts=ground.starts, same=SAME,
+        calls=calls_table(workload.calls, workload), cpus=cpus, users=len(workload.users), jobs=workload.jobs,
+        others=workload.jobs - len(workload.users), workers=workload.workers, seconds=workload.seconds, window=workload.window,
+        settle=workload.settle, starts=workload.starts, same=SAME,
         jupyterhub=machine["JupyterHub"], batchspawner=machine["batchspawner"], jupyterlab=f"JupyterLab {machine['JupyterLab']}",
         machine="\n".join(f"| {key} | {value} |" for key, value in machine.items()),
         rounds=rounds, stolen=max((sample.steal for sample in run.samples), default=0.0), noise=noise_table(run, lines),

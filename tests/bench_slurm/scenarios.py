@@ -19,7 +19,7 @@ PATIENCE = 120.0
 
 
 @dataclass
-class Ground:
+class Workload:
     """The cluster, the amount of work, and the messages of each measurement: (scenario, hub) -> calls."""
 
     cluster: BenchCluster
@@ -38,50 +38,50 @@ class Ground:
 
     async def counted(self, scenario: str, hub: SlurmHub, before: Calls) -> int:
         """Count the clients' messages since `before`."""
-        self.calls[scenario, hub.name] = between(before, await self.cluster.asked())
+        self.calls[scenario, hub.name] = between(before, await self.cluster.messages())
         return self.calls[scenario, hub.name].total()
 
 
-async def flood(hub: SlurmHub, ground: Ground) -> dict[str, float]:
+async def flood(hub: SlurmHub, workload: Workload) -> dict[str, float]:
     """Start all servers within one second: `time` until all are in Slurm's queue. Raises if one is queued twice."""
-    ground.cluster.crowd(ground.jobs - len(ground.users))
+    workload.cluster.crowd(workload.jobs - len(workload.users))
     began = time.perf_counter()
 
     async def click(number: int, name: str) -> None:
-        await asyncio.sleep(number / len(ground.users))
+        await asyncio.sleep(number / len(workload.users))
         await hubs.ask(hub, name, hub.body("wait"))
 
-    clicks = asyncio.gather(*(click(number, name) for number, name in enumerate(ground.users)))
+    clicks = asyncio.gather(*(click(number, name) for number, name in enumerate(workload.users)))
     try:
-        time_all = await _until_queued(ground, hub, began)
+        time_all = await _until_queued(workload, hub, began)
         await clicks
-        await asyncio.sleep(min(5, ground.settle))  # time for a possible second submit
-        queued = await ground.cluster.queued()
+        await asyncio.sleep(min(5, workload.settle))  # time for a possible second submit
+        queued = await workload.cluster.queued()
     finally:
         clicks.cancel()
-    if queued != Counter(ground.users):
+    if queued != Counter(workload.users):
         raise BenchError(f"{hub.name}: not one job each: {queued.most_common(3)}")
     return {"time": time_all}
 
 
-async def _until_queued(ground: Ground, hub: SlurmHub, began: float) -> float:
-    while len(queued := await ground.cluster.queued()) < len(ground.users):
+async def _until_queued(workload: Workload, hub: SlurmHub, began: float) -> float:
+    while len(queued := await workload.cluster.queued()) < len(workload.users):
         if time.perf_counter() - began > PATIENCE:
-            raise BenchError(f"{hub.name}: {queued.total()} of {len(ground.users)} are queued after {PATIENCE:.0f} s")
+            raise BenchError(f"{hub.name}: {queued.total()} of {len(workload.users)} are queued after {PATIENCE:.0f} s")
         await asyncio.sleep(0.25)  # a poll costs slurmctld and this machine more than a submit
     return time.perf_counter() - began
 
 
-async def watch(hub: SlurmHub, ground: Ground) -> dict[str, float]:
+async def watch(hub: SlurmHub, workload: Workload) -> dict[str, float]:
     """Count messages per minute with all servers queued: with `one` pending page open, with `many`, and their `ratio`."""
-    await flood(hub, ground)
-    await asyncio.sleep(ground.settle)
-    one = await _watched(hub, ground, ground.users[:1])
-    many = await _watched(hub, ground, ground.users)
+    await flood(hub, workload)
+    await asyncio.sleep(workload.settle)
+    one = await _watched(hub, workload, workload.users[:1])
+    many = await _watched(hub, workload, workload.users)
     return {"one": one, "many": many, "ratio": many / one}
 
 
-async def _watched(hub: SlurmHub, ground: Ground, who: list[str]) -> float:
+async def _watched(hub: SlurmHub, workload: Workload, who: list[str]) -> float:
     heard: set[str] = set()
 
     async def page(name: str) -> None:
@@ -92,23 +92,23 @@ async def _watched(hub: SlurmHub, ground: Ground, who: list[str]) -> float:
         end = time.perf_counter() + PATIENCE
         while len(heard) < len(who) and time.perf_counter() < end:
             await asyncio.sleep(0.1)
-        before, began = await ground.cluster.asked(), time.perf_counter()
-        await asyncio.sleep(ground.window)
-        found = await ground.counted("watch", hub, before)
+        before, began = await workload.cluster.messages(), time.perf_counter()
+        await asyncio.sleep(workload.window)
+        found = await workload.counted("watch", hub, before)
         took = time.perf_counter() - began
         if len(heard) < len(who) or any(one.done() for one in pages):
             raise BenchError(f"{hub.name}: {len(who)} pages were opened, {len(heard)} got an event")
     return found * 60 / took
 
 
-async def work(hub: SlurmHub, ground: Ground) -> dict[str, float]:
+async def work(hub: SlurmHub, workload: Workload) -> dict[str, float]:
     """Count messages (`rpcs`) while servers are started and used, until `seconds` after the first click.
 
     `looks`: messages that are not submits. `time`: until the last app answered.
     """
-    ground.cluster.crowd(0)
-    who = ground.users[: ground.workers]
-    before, began = await ground.cluster.asked(), time.perf_counter()
+    workload.cluster.crowd(0)
+    who = workload.users[: workload.workers]
+    before, began = await workload.cluster.messages(), time.perf_counter()
     done = await asyncio.gather(*(hubs.start_one(hub, name) for name in who))
 
     async def use(name: str) -> None:
@@ -119,18 +119,18 @@ async def work(hub: SlurmHub, ground: Ground) -> dict[str, float]:
             await asyncio.sleep(5)
 
     async with _running([use(name) for name in who]) as users:
-        await asyncio.sleep(max(0.0, began + ground.seconds - time.perf_counter()))
-        rpcs = await ground.counted("work", hub, before)
-        looks = rpcs - ground.calls["work", hub.name]["REQUEST_SUBMIT_BATCH_JOB"]
+        await asyncio.sleep(max(0.0, began + workload.seconds - time.perf_counter()))
+        rpcs = await workload.counted("work", hub, before)
+        looks = rpcs - workload.calls["work", hub.name]["REQUEST_SUBMIT_BATCH_JOB"]
         for user in users:
             if user.done():
                 user.result()
     return {"rpcs": rpcs, "looks": looks, "time": max(done) - began}
 
 
-async def lab(hub: SlurmHub, ground: Ground) -> dict[str, float]:
+async def lab(hub: SlurmHub, workload: Workload) -> dict[str, float]:
     """Measure the `time` from the click to JupyterLab's page, for one user on an empty cluster."""
-    name = ground.users[0]
+    name = workload.users[0]
     began = time.perf_counter()
     if not await hubs.ask(hub, name, hub.body("lab")):
         await hubs.until_ready(hub, name)
@@ -142,19 +142,19 @@ async def lab(hub: SlurmHub, ground: Ground) -> dict[str, float]:
     if b"JupyterLab" not in answer.body:
         raise BenchError(f"{hub.name}: the page is not JupyterLab's: {answer.body[:200]!r}")
     await hubs.stop_one(hub, name)
-    await ground.cluster.clear()
+    await workload.cluster.clear()
     return {"time": took}
 
 
-async def ready(hub: SlurmHub, ground: Ground) -> dict[str, float]:
+async def ready(hub: SlurmHub, workload: Workload) -> dict[str, float]:
     """Measure p50 and p95 from the app's first response to the event `ready` in the browser, in starts one by one."""
     took = []
-    for number in range(ground.starts):
-        name = ground.users[number % len(ground.users)]
+    for number in range(workload.starts):
+        name = workload.users[number % len(workload.users)]
         if not await hubs.ask(hub, name, hub.body("stub")):
             await hubs.until_ready(hub, name)
         now = time.time()
-        took.append(now - ground.cluster.users.answered(name))
+        took.append(now - workload.cluster.users.answered(name))
         await hubs.stop_one(hub, name)
     took.sort()
     return {"p50": took[len(took) // 2], "p95": took[round(0.95 * (len(took) - 1))]}

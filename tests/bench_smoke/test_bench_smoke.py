@@ -58,10 +58,10 @@ def test_a_duration_has_a_unit():
 def test_a_goal_is_compared_with_the_median_of_the_rounds():
     goal = next(goal for goal in GOALS if goal.scenario == "http-32" and goal.against == "chp" and goal.at_least)
     samples = rounds(ONE, "rate", 60, 49, 55) + rounds("chp", "rate", 10, 10, 10)
-    judged = verdict(goal, samples)
-    assert judged.met
-    assert judged.found is not None
-    assert (judged.found.middle, judged.found.least, judged.found.most) == (5.5, 4.9, 6.0)
+    result = verdict(goal, samples)
+    assert result.met
+    assert result.found is not None
+    assert (result.found.middle, result.found.least, result.found.most) == (5.5, 4.9, 6.0)
 
 
 def test_a_goal_without_a_peer_is_judged_by_its_worst_round():

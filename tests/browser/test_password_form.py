@@ -5,7 +5,7 @@ from hub import Hub, stub_config
 from playwright.sync_api import expect, sync_playwright
 
 from tests.chromium import launch
-from tests.ldap_server import GROUPS, HUB_DN, HUB_PASSWORD, PEOPLE, Slapd, group, person
+from tests.ldap_server import GROUPS, HUB_DN, HUB_PASSWORD, USERS, Slapd, group, user_entry
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 SECRET = "right horse 4711"
@@ -15,8 +15,10 @@ SECRET = "right horse 4711"
 def hub(tmp_path_factory):
     slapd = Slapd(tmp_path_factory.mktemp("slapd")).start()
     folder = tmp_path_factory.mktemp("form")
-    alice = f"uid=alice,{PEOPLE}"
-    slapd.add(person("alice", SECRET), person("bob", SECRET), group("hpc", alice), group("boss", f"cn=hpc,{GROUPS}"))
+    alice = f"uid=alice,{USERS}"
+    slapd.add(
+        user_entry("alice", SECRET), user_entry("bob", SECRET), group("hpc", alice), group("boss", f"cn=hpc,{GROUPS}")
+    )
     secret = folder / "ldap.secret"
     secret.write_text(HUB_PASSWORD)
     secret.chmod(0o600)
@@ -34,7 +36,7 @@ servers = ["{slapd.ldaps}"]
 ca_file = "{slapd.ca}"
 bind_dn = "{HUB_DN}"
 bind_password_file = "ldap.secret"
-user_base = "{PEOPLE}"
+user_base = "{USERS}"
 groups = "search"
 group_base = "{GROUPS}"
 """

@@ -17,7 +17,7 @@ from gateway.commands.sign_in import _probe
 from state.config.tables import AuthConfig, LdapConfig, PamConfig, ProviderConfig
 from tests.conftest import free_port
 from tests.gateway.test_pam import PLAIN, Machine
-from tests.ldap_server import HUB_DN, HUB_PASSWORD, PEOPLE, Slapd
+from tests.ldap_server import HUB_DN, HUB_PASSWORD, USERS, Slapd
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="creating accounts needs root")
 
@@ -42,7 +42,7 @@ def test_every_server_of_a_directory_is_checked(slapd):
         ca_file=str(slapd.ca),
         bind_dn=HUB_DN,
         bind_password=HUB_PASSWORD,
-        user_base=PEOPLE,
+        user_base=USERS,
     )
     first, second, third = rows("ldap", config)
     assert first.startswith(f"ok    sign-in way  {slapd.ldaps} answers and knows {HUB_DN}")
@@ -63,7 +63,7 @@ def test_every_server_of_a_directory_is_checked(slapd):
 
 @pytest.mark.parametrize(("tls", "message"), [("unverified", "WITHOUT CHECKING WHO IT IS"), ("none", "WITHOUT TLS")])
 def test_tls_settings_that_expose_passwords_are_warned_about(slapd, tls, message):
-    config = LdapConfig(servers=(slapd.ldap,), tls=tls, bind_dn=HUB_DN, bind_password=HUB_PASSWORD, user_base=PEOPLE)
+    config = LdapConfig(servers=(slapd.ldap,), tls=tls, bind_dn=HUB_DN, bind_password=HUB_PASSWORD, user_base=USERS)
     warning, answer = rows("ldap", config)
     assert warning.startswith("WARN")
     assert message in warning

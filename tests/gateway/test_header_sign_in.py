@@ -17,7 +17,7 @@ from tests.portal_proxy import PortalProxy
 
 pytestmark = pytest.mark.timeout(180)
 SECRET = "0123456789abcdef-portal-secret"
-PEOPLE = {"alice": "a", "bob": "b", "mallory": "m", "root": "r", "Alice": "A"}
+USERS = {"alice": "a", "bob": "b", "mallory": "m", "root": "r", "Alice": "A"}
 CONFIG = f"""
 [gateway]
 trusted_proxies = ["127.0.0.1"]
@@ -62,7 +62,7 @@ def hub(tmp_path_factory):
 
 def proxy_of(hub, folder, **more):
     folder.mkdir()
-    return PortalProxy(folder, hub=hub.port, secret=SECRET, port=free_port(), users=PEOPLE, **more).start()
+    return PortalProxy(folder, hub=hub.port, secret=SECRET, port=free_port(), users=USERS, **more).start()
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def through(portal, name, **headers):
     groups = {"X-Test-Groups": headers.pop("groups", "")}
     own = {"Origin": portal.origin, "Sec-Fetch-Site": "same-origin"}
     return httpx.Client(
-        base_url=portal.origin, auth=(name, PEOPLE[name]), headers={**own, **groups, **headers}, timeout=30
+        base_url=portal.origin, auth=(name, USERS[name]), headers={**own, **groups, **headers}, timeout=30
     )
 
 

@@ -22,11 +22,11 @@ from tests.ldap_server import (
     GROUPS,
     HUB_DN,
     HUB_PASSWORD,
-    PEOPLE,
+    USERS,
     Slapd,
     certificate,
     group,
-    person,
+    user_entry,
 )
 
 ODD = "äß€𝄞 \"'\\;,+<>#=*()\t end"
@@ -37,21 +37,21 @@ def slapd(tmp_path_factory):
     server = Slapd(tmp_path_factory.mktemp("slapd")).start()
     try:
         server.add(
-            person("alice", mail="alice@example.edu"),
-            person("bob", "other"),
-            person("odd", ODD),
-            person("nopassword", ""),
-            person("twin1", mail="twin@example.edu"),
-            person("twin2", mail="twin@example.edu"),
-            person("a+b", "plus"),
+            user_entry("alice", mail="alice@example.edu"),
+            user_entry("bob", "other"),
+            user_entry("odd", ODD),
+            user_entry("nopassword", ""),
+            user_entry("twin1", mail="twin@example.edu"),
+            user_entry("twin2", mail="twin@example.edu"),
+            user_entry("a+b", "plus"),
         )
-        server.change(f"dn: uid=twin1,{PEOPLE}\nchangetype: modify\nadd: uid\nuid: twinother\n")
-        alice, bob = f"uid=alice,{PEOPLE}", f"uid=bob,{PEOPLE}"
+        server.change(f"dn: uid=twin1,{USERS}\nchangetype: modify\nadd: uid\nuid: twinother\n")
+        alice, bob = f"uid=alice,{USERS}", f"uid=bob,{USERS}"
         server.add(
             group("hpc", alice),
             group("gpu", f"cn=hpc,{GROUPS}", bob),
             group("everybody", f"cn=gpu,{GROUPS}"),
-            # A loop: everybody is in gpu too.
+            # A loop: the group everybody is also in gpu.
             group("loop", f"cn=everybody,{GROUPS}"),
             group("hub-admins", bob),
             # Every user may create a club with any name.
@@ -81,7 +81,7 @@ def config(slapd):
         ca_file=str(slapd.ca),
         bind_dn=HUB_DN,
         bind_password=HUB_PASSWORD,
-        user_base=PEOPLE,
+        user_base=USERS,
         group_base=GROUPS,
     )
 
@@ -92,7 +92,7 @@ def sign_in(config, name, password):
 
 def test_the_right_password_finds_the_entry(config):
     found = sign_in(config, "alice", "right")
-    assert (found.dn, found.name, found.groups) == (f"uid=alice,{PEOPLE}", "alice", None)
+    assert (found.dn, found.name, found.groups) == (f"uid=alice,{USERS}", "alice", None)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_name_cannot_inject_into_the_filter(config, name):
 
 @pytest.mark.parametrize("name", ["bob,ou=people", "alice,ou=people", "x,uid=alice", "alice+cn=alice", "alice\\", "#"])
 def test_a_name_cannot_inject_into_the_template(config, name):
-    direct = replace(config, user_dn=f"uid={{name}},{PEOPLE}", user_base="", bind_dn="", bind_password="")
+    direct = replace(config, user_dn=f"uid={{name}},{USERS}", user_base="", bind_dn="", bind_password="")
     assert sign_in(direct, name, "right") is None
     assert sign_in(direct, "alice", "right").name == "alice"
     assert sign_in(direct, "a+b", "plus").name == "a+b"
@@ -181,7 +181,7 @@ def test_groups_that_list_user_names_are_found_by_the_name(config):
 
 
 def test_without_a_search_groups_are_read_as_the_user(config):
-    direct = replace(config, user_dn=f"uid={{name}},{PEOPLE}", bind_dn="", bind_password="", groups="search")
+    direct = replace(config, user_dn=f"uid={{name}},{USERS}", bind_dn="", bind_password="", groups="search")
     assert "hpc" in groups(direct)
 
 
@@ -271,7 +271,7 @@ def test_sign_in_works_again_after_an_outage(config, tmp_path):
     folder = tmp_path / "away"
     folder.mkdir()
     server = Slapd(folder).start()
-    server.add(person("alice"))
+    server.add(user_entry("alice"))
     directory = Directory(replace(config, servers=(server.ldaps,), ca_file=str(server.ca)))
 
     async def main():
@@ -308,9 +308,9 @@ def asked_again(config, typed):
 def test_signed_in_users_are_looked_up_again_without_a_password(config, slapd, template):
     by = replace(config, groups="search", user_filter="(&(uid={name})(!(description=disabled)))")
     if template:
-        by = replace(config, groups="search", user_dn=f"uid={{name}},{PEOPLE}")
-    dn = f"uid=leaver,{PEOPLE}"
-    slapd.add(person("leaver"), group("fresh", dn))
+        by = replace(config, groups="search", user_dn=f"uid={{name}},{USERS}")
+    dn = f"uid=leaver,{USERS}"
+    slapd.add(user_entry("leaver"), group("fresh", dn))
     assert sign_in(by, "leaver", "right").groups == ("fresh",)
     assert asked_again(by, "leaver") == {"fresh"}
     slapd.add(group("fresher", dn))
@@ -336,6 +336,6 @@ def test_a_directory_that_does_not_answer_or_lacks_its_base_signs_nobody_out(con
 
 def test_users_are_checked_again_only_if_the_hub_can_look_them_up(config):
     assert Directory(config).asks
-    direct = replace(config, user_dn=f"uid={{name}},{PEOPLE}", user_base="")
+    direct = replace(config, user_dn=f"uid={{name}},{USERS}", user_base="")
     assert Directory(direct).asks
     assert not Directory(replace(direct, bind_dn="", bind_password="")).asks

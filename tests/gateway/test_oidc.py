@@ -8,7 +8,7 @@ from html import unescape
 
 import httpx
 import pytest
-from campus import PEOPLE, Browser, Campus, words
+from campus import USERS, Browser, Campus, page_text
 from hub import ROOT, Hub, eventually
 from ports import free_port
 from stage import SHARED, Stage
@@ -129,7 +129,7 @@ def test_whom_no_rule_lets_in_is_told_which_account_that_was_and_can_take_anothe
     with Browser(hub.origin) as browser:
         answer = browser.at_campus("/hub/login?next=/hub/token", "mallory")
         assert answer.status_code == 403
-        assert "You are signed in as mallory, and mallory may not enter this hub." in words(answer)
+        assert "You are signed in as mallory, and mallory may not enter this hub." in page_text(answer)
         assert hub.cookie_name() not in browser.cookies
         again = unescape(re.search(r'href="([^"]*other=yes[^"]*)"', answer.text)[1])
         form = browser.walk(again)
@@ -143,11 +143,11 @@ def test_an_error_stays_on_its_page_and_begins_nothing_by_itself(place):
     with Browser(hub.origin) as browser:
         answer = browser.at_campus("/hub/login", "alice", answer="no")
         assert (answer.status_code, str(answer.url).partition("?")[0]) == (403, f"{hub.origin}/hub/oauth_callback")
-        assert "refused" in words(answer)
+        assert "refused" in page_text(answer)
         assert "http-equiv" not in answer.text
         answer = browser.get(f"{hub.origin}/hub/oauth_callback?code=x&state=y")
         assert answer.status_code == 403
-        assert "Begin again here" in words(answer)
+        assert "Begin again here" in page_text(answer)
 
 
 def test_a_browser_that_only_looks_ahead_begins_no_sign_in(place):
@@ -199,7 +199,7 @@ def test_signing_out_leads_through_the_campus_and_the_next_sign_in_asks_there_ag
         done = browser.post(f"{campus.issuer}/session/end/confirm", data={"xsrf": secret, "logout": "yes"})
         answer = browser.walk(done.headers["location"])
         assert (answer.status_code, str(answer.url)) == (200, f"{hub.origin}/hub/signed-out")
-        assert "You are signed out" in words(answer)
+        assert "You are signed out" in page_text(answer)
         form = browser.walk("/hub/login")
         assert "/interaction/" in str(form.url)
 
@@ -213,7 +213,7 @@ def test_somebody_disabled_at_the_campus_is_out_everywhere_within_a_minute(place
             async with open_socket(hub, browser, "/user/bob/ws") as socket:
                 await socket.send("hello")
                 assert "hello" in str(await socket.recv())
-                await asyncio.to_thread(campus.wish, person="bob", disabled=True)
+                await asyncio.to_thread(campus.control, user="bob", disabled=True)
                 with pytest.raises(ConnectionClosed) as caught:
                     await asyncio.wait_for(socket.recv(), 60)
                 return caught.value.rcvd.code
@@ -225,7 +225,7 @@ def test_somebody_disabled_at_the_campus_is_out_everywhere_within_a_minute(place
             assert browser.get(f"{hub.origin}/user/bob/").status_code in {302, 403}
             assert eventually(lambda: api.get("/user").status_code == 403, what="the token's end")
         finally:
-            campus.wish(person="bob", disabled=False)
+            campus.control(user="bob", disabled=False)
     end_echo(hub, "bob")
 
 
@@ -239,8 +239,8 @@ def test_what_the_campus_ends_is_over_here_too_open_websockets_included(place):
             async with open_socket(hub, browser, "/user/alice/ws") as socket:
                 await socket.send("hello")
                 assert "hello" in str(await socket.recv())
-                told = await asyncio.to_thread(campus.wish, logout="alice")
-                assert "hub" in told["told"]
+                told = await asyncio.to_thread(campus.control, logout="alice")
+                assert "hub" in told["notified"]
                 with pytest.raises(ConnectionClosed) as caught:
                     await asyncio.wait_for(socket.recv(), 30)
                 return caught.value.rcvd.code
@@ -272,7 +272,7 @@ def test_the_log_of_all_this_holds_no_secret(place):
     with Browser(hub.origin) as browser:
         browser.at_campus("/hub/login", "alice", answer="no")
     log = eventually(lambda: "did not work out" in "\n".join(hub.output) and "\n".join(hub.output), what="a line")
-    for word in ("code=", "state=", "eyJ", "refresh_token", "id_token_hint", *(f"secret of {name}" for name in PEOPLE)):
+    for word in ("code=", "state=", "eyJ", "refresh_token", "id_token_hint", *(f"secret of {name}" for name in USERS)):
         assert word not in log, word
 
 
@@ -331,8 +331,8 @@ def test_several_providers_are_shown_with_the_names_and_pictures_of_the_sites_ch
     _, hub = several
     page = httpx.get(f"{hub.origin}/hub/login?next=/hub/token")
     assert page.status_code == 200
-    assert "Sign in with the campus For staff." in words(page)
-    assert "Sign in with the guests' door" in words(page)
+    assert "Sign in with the campus For staff." in page_text(page)
+    assert "Sign in with the guests' door" in page_text(page)
     for name in ("campus", "guests"):
         assert f'href="/hub/login/{name}?next=/hub/token"' in page.text
     picture = re.search(r'<img src="(/hub/static/\w+/logo-campus\.svg)"', page.text)[1]
@@ -359,11 +359,11 @@ def test_each_provider_has_its_own_address_to_come_back_to_and_its_own_people(se
 def test_a_name_that_begins_like_the_others_people_is_theirs_alone(several):
     """kubespawner CVE-2020-15110 and their kin: one name for two people."""
     campus, hub = several
-    campus.wish(person="guest-alice", set={"groups": []})
+    campus.control(user="guest-alice", set={"groups": []})
     with Browser(hub.origin) as browser:
         answer = browser.at_campus("/hub/login/campus", "guest-alice")
         assert answer.status_code == 403
-        assert "is a name of those who sign in with the guests' door" in words(answer)
+        assert "is a name of those who sign in with the guests' door" in page_text(answer)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def run(campus, store_url):
         try:
             return asyncio.run(whole())
         finally:
-            campus.wish(twist=None, lose_claims=False, down=False)
+            campus.control(twist=None, lose_claims=False, down=False)
 
     return runner
 
@@ -89,7 +89,7 @@ def test_an_id_token_that_is_wrong_signs_nobody_in(campus, run, wrong):
     async def main(auth):
         visitor = Visitor(auth)
         url = await visitor.leave()
-        campus.wish(twist=twist)
+        campus.control(twist=twist)
         answer = await visitor.answer(url, "alice")
         with pytest.raises(RefusedError, match=words) as caught:
             await visitor.arrive(answer)
@@ -104,7 +104,7 @@ def test_several_audiences_with_us_as_the_authorized_party_are_fine(campus, run)
     async def main(auth):
         visitor = Visitor(auth)
         url = await visitor.leave()
-        campus.wish(twist={"set": {"aud": ["hub", "other"], "azp": "hub"}})
+        campus.control(twist={"set": {"aud": ["hub", "other"], "azp": "hub"}})
         await visitor.arrive(await visitor.answer(url, "alice"))
         assert await visitor.signed_in() == "alice"
 
@@ -115,7 +115,7 @@ def test_clocks_may_differ_a_little(campus, run):
     async def main(auth):
         visitor = Visitor(auth)
         url = await visitor.leave()
-        campus.wish(twist={"set": {"exp": int(time.time()) - 10, "iat": int(time.time()) + 10}})
+        campus.control(twist={"set": {"exp": int(time.time()) - 10, "iat": int(time.time()) + 10}})
         await visitor.arrive(await visitor.answer(url, "alice"))
         assert await visitor.signed_in() == "alice"
 
@@ -427,16 +427,16 @@ def test_a_providers_own_errors_have_words_and_nothing_of_its_text(run, error, w
 def test_a_provider_that_is_down_is_told_of_and_found_again(campus, run):
     async def main(auth):
         visitor = Visitor(auth)
-        campus.wish(down=True)
+        campus.control(down=True)
         with pytest.raises(RefusedError, match="does not answer"):
             await visitor.leave()
-        campus.wish(down=False)
+        campus.control(down=False)
         url = await visitor.leave()
         answer = await visitor.answer(url, "alice")
-        campus.wish(down=True)
+        campus.control(down=True)
         with pytest.raises(RefusedError, match="does not answer"):
             await visitor.arrive(answer)
-        campus.wish(down=False)
+        campus.control(down=False)
         await visitor.sign_in("alice")
         assert await visitor.signed_in() == "alice"
 
@@ -445,7 +445,7 @@ def test_a_provider_that_is_down_is_told_of_and_found_again(campus, run):
 
 def test_keys_are_fetched_once_and_again_when_they_were_changed_though_not_at_anybodys_call(campus, run, monkeypatch):
     def asked():
-        counts = campus.wish(counts=True)
+        counts = campus.control(counts=True)
         return counts.get("/.well-known/openid-configuration", 0), counts.get("/jwks", 0)
 
     async def main(auth):
@@ -454,7 +454,7 @@ def test_keys_are_fetched_once_and_again_when_they_were_changed_though_not_at_an
             await Visitor(auth).sign_in(name)
         once = asked()
         assert (once[0] - before[0], once[1] - before[1]) == (1, 1)
-        campus.wish(rotate=True)
+        campus.control(rotate=True)
         discovery = auth._proofs["campus"].engine._source
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(), "alice")
@@ -463,7 +463,7 @@ def test_keys_are_fetched_once_and_again_when_they_were_changed_though_not_at_an
         monkeypatch.setattr(discovery, "_keys_at", discovery._keys_at - 11)
         await visitor.sign_in("alice")
         assert asked()[1] == once[1] + 1
-        campus.wish(twist={"key": "stranger", "kid": "made-up"})
+        campus.control(twist={"key": "stranger", "kid": "made-up"})
         for _ in range(3):
             answer = await visitor.answer(await visitor.leave(), "alice")
             with pytest.raises(RefusedError):
@@ -475,7 +475,7 @@ def test_keys_are_fetched_once_and_again_when_they_were_changed_though_not_at_an
 
 def test_what_the_id_token_leaves_out_is_asked_of_userinfo(campus, run):
     async def main(auth):
-        campus.wish(lose_claims=True)
+        campus.control(lose_claims=True)
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
         user = await auth._store.users.get("alice")
@@ -486,10 +486,10 @@ def test_what_the_id_token_leaves_out_is_asked_of_userinfo(campus, run):
 
 def test_userinfo_of_somebody_else_is_not_believed(campus, run, monkeypatch):
     async def main(auth):
-        campus.wish(lose_claims=True)
+        campus.control(lose_claims=True)
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(), "alice")
-        campus.wish(twist={"set": {"sub": "bob"}})  # the ID token is bob's, userinfo alice's
+        campus.control(twist={"set": {"sub": "bob"}})  # the ID token is bob's, userinfo alice's
         with pytest.raises(RefusedError, match="cannot be believed"):
             await visitor.arrive(answer)
 
@@ -512,7 +512,7 @@ def test_no_secret_is_in_a_log_an_url_or_plain_in_the_store(campus, run, caplog,
         visitor = Visitor(auth)
         url = await visitor.leave()
         await visitor.arrive(await visitor.answer(url, "alice"))
-        campus.wish(twist={"alg": "none"})
+        campus.control(twist={"alg": "none"})
         with pytest.raises(RefusedError):
             await visitor.sign_in("bob")
         for word in (SECRET, visitor.cookies["towpath-session"], visitor.cookies["towpath-sign-in"]):

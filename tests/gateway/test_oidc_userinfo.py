@@ -9,13 +9,13 @@ from campus import HUB, Campus, Visitor, sign_in
 from portal.site.sign_in import RefusedError
 
 pytestmark = pytest.mark.timeout(120)
-PEOPLE = {"alice": {"groups": "physics, staff", "resource_access": {"my.client": {"roles": ["user"]}}}}
+USERS = {"alice": {"groups": "physics, staff", "resource_access": {"my.client": {"roles": ["user"]}}}}
 
 
 @pytest.fixture(scope="module", params=["RS256", "ES256"])
 def campus(request):
     more = {"userinfo_signed_response_alg": request.param}
-    started = Campus(("hub", HUB), people=PEOPLE, more=more).start()
+    started = Campus(("hub", HUB), users=USERS, more=more).start()
     yield started
     started.stop()
 
@@ -28,11 +28,11 @@ def run(campus, store_url):
             async with sign_in(store_url, {"provider": [campus.provider(allow_all=True, oidc=table, **more)]}) as auth:
                 return await main(auth)
 
-        campus.wish(lose_claims=True)
+        campus.control(lose_claims=True)
         try:
             return asyncio.run(whole())
         finally:
-            campus.wish(userinfo=None, twist=None)
+            campus.control(userinfo=None, twist=None)
 
     return runner
 
@@ -59,7 +59,7 @@ def test_a_claim_under_a_client_id_with_dots_is_found(run):
 )
 def test_a_signed_userinfo_for_somebody_or_something_else_is_not_believed(campus, run, wrong):
     async def main(auth):
-        campus.wish(userinfo=wrong)
+        campus.control(userinfo=wrong)
         with pytest.raises(RefusedError):
             await Visitor(auth).sign_in("alice")
 
@@ -68,7 +68,7 @@ def test_a_signed_userinfo_for_somebody_or_something_else_is_not_believed(campus
 
 def test_how_a_provider_writes_its_claims_is_logged_once(campus, run, caplog):
     async def main(auth):
-        campus.wish(userinfo={"preferred_username": ["alice"]})
+        campus.control(userinfo={"preferred_username": ["alice"]})
         await Visitor(auth).sign_in("alice")
         await Visitor(auth).sign_in("alice")
         assert (await auth._store.users.get("alice")).groups == ("physics, staff",)
@@ -85,9 +85,9 @@ def test_an_id_token_whose_times_are_text_signs_in_and_is_logged(campus, run, ca
 
     async def main(auth):
         now = int(time.time())
-        campus.wish(lose_claims=False, twist={"set": {"iat": str(now), "exp": str(now + 300)}})
+        campus.control(lose_claims=False, twist={"set": {"iat": str(now), "exp": str(now + 300)}})
         await Visitor(auth).sign_in("alice")
-        campus.wish(twist={"set": {"iat": str(now), "exp": str(now - 3000)}})
+        campus.control(twist={"set": {"iat": str(now), "exp": str(now - 3000)}})
         with pytest.raises(RefusedError, match="clocks"):
             await Visitor(auth).sign_in("alice")
 

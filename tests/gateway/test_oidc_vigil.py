@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from campus import HUB, PEOPLE, Campus, Clock, Visitor, sign_in
+from campus import HUB, USERS, Campus, Clock, Visitor, sign_in
 from msgspec.structs import replace
 
 from portal.site.sign_in import RefusedError
@@ -38,9 +38,9 @@ def run(campus, store_url):
         try:
             return asyncio.run(whole())
         finally:
-            campus.wish(twist=None, lose_claims=False, down=False)
-            for name, claims in PEOPLE.items():
-                campus.wish(person=name, disabled=False, set=claims)
+            campus.control(twist=None, lose_claims=False, down=False)
+            for name, claims in USERS.items():
+                campus.control(user=name, disabled=False, set=claims)
 
     return runner
 
@@ -71,7 +71,7 @@ def test_somebody_disabled_there_is_out_everywhere_at_the_next_question(campus, 
         await token_of(auth, "bob")
         await later(auth, clock)
         assert await laptop.signed_in() == await phone.signed_in() == "alice"
-        campus.wish(person="alice", disabled=True)
+        campus.control(user="alice", disabled=True)
         await later(auth, clock)
         assert await laptop.signed_in() is None
         assert await phone.signed_in() is None
@@ -93,7 +93,7 @@ def test_one_answer_that_somebody_is_gone_has_all_their_sessions_asked_about_at_
         clock.ahead += 200
         second = Visitor(auth)
         await second.sign_in("alice")  # due 200 s after the first
-        campus.wish(person="alice", disabled=True)
+        campus.control(user="alice", disabled=True)
         await later(auth, clock, 150)  # the first is due, the second is not
         assert await first.signed_in() is None
         assert await second.signed_in() is None
@@ -106,7 +106,7 @@ def test_tokens_outlive_that_where_the_provider_is_told_to_leave_them(campus, ru
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
         await token_of(auth, "alice")
-        campus.wish(person="alice", disabled=True)
+        campus.control(user="alice", disabled=True)
         await later(auth, clock)
         assert await visitor.signed_in() is None
         assert len(await auth._store.tokens.of_user("alice")) == 1
@@ -120,7 +120,7 @@ def test_whoever_has_lost_the_right_to_enter_is_out_with_their_tokens(campus, ru
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
         await token_of(auth, "alice")
-        campus.wish(person="alice", set={"groups": ["staff"]})
+        campus.control(user="alice", set={"groups": ["staff"]})
         await later(auth, clock)
         assert await visitor.signed_in() is None
         assert await auth._store.tokens.of_user("alice") == []
@@ -136,11 +136,11 @@ def test_groups_and_admins_follow_what_the_provider_says_at_each_question(campus
         await visitor.sign_in("alice")
         user = await auth._store.users.get("alice")
         assert (user.groups, user.admin) == (("physics", "staff"), False)
-        campus.wish(person="alice", set={"groups": ["/physics", "admins", "bad\u0007name", ""]})
+        campus.control(user="alice", set={"groups": ["/physics", "admins", "bad\u0007name", ""]})
         await later(auth, clock)
         user = await auth._store.users.get("alice")
         assert (user.groups, user.admin) == (("admins", "physics"), True)
-        campus.wish(person="alice", set={"groups": ["physics"]})
+        campus.control(user="alice", set={"groups": ["physics"]})
         await later(auth, clock)
         user = await auth._store.users.get("alice")
         assert (user.groups, user.admin) == (("physics",), False)
@@ -153,11 +153,11 @@ def test_a_provider_that_does_not_answer_ends_nothing_and_is_asked_again_soon(ca
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
-        campus.wish(down=True, person="alice", disabled=True)
+        campus.control(down=True, user="alice", disabled=True)
         await later(auth, clock)
         (standing,) = await auth._store.standings.of_user("alice")
         assert (await visitor.signed_in(), standing.failures) == ("alice", 1)
-        campus.wish(down=False)
+        campus.control(down=False)
         await later(auth, clock, 16)
         assert await visitor.signed_in() is None
 
@@ -169,7 +169,7 @@ def test_an_answer_that_is_not_to_be_believed_ends_nothing_and_grants_nothing(ca
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
-        campus.wish(twist=twist, person="alice", set={"groups": ["physics", "admins"]})
+        campus.control(twist=twist, user="alice", set={"groups": ["physics", "admins"]})
         await later(auth, clock)
         assert await visitor.signed_in() == "alice"
         assert not (await auth._store.users.get("alice")).admin
@@ -181,7 +181,7 @@ def test_an_answer_about_somebody_else_ends_the_session(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
-        campus.wish(twist={"set": {"sub": "bob"}})
+        campus.control(twist={"set": {"sub": "bob"}})
         await later(auth, clock)
         assert await visitor.signed_in() is None
 
@@ -192,10 +192,10 @@ def test_somebody_whose_name_has_changed_there_signs_in_anew(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
-        campus.wish(person="alice", set={"preferred_username": "alicia"})
+        campus.control(user="alice", set={"preferred_username": "alicia"})
         await later(auth, clock)
         assert await visitor.signed_in() is None
-        campus.wish(person="alice", set={"preferred_username": "alice"})
+        campus.control(user="alice", set={"preferred_username": "alice"})
 
     run(main)
 
@@ -203,13 +203,13 @@ def test_somebody_whose_name_has_changed_there_signs_in_anew(campus, run):
 def test_a_name_stays_with_the_account_that_had_it_first(campus, run):
     async def main(auth, clock):
         await Visitor(auth).sign_in("alice")
-        campus.wish(person="bob", set={"preferred_username": "alice"})
+        campus.control(user="bob", set={"preferred_username": "alice"})
         try:
             with pytest.raises(RefusedError, match="another account"):
                 await Visitor(auth).sign_in("bob")
             assert (await auth._store.users.get("alice")).subjects == {"campus": "alice"}
         finally:
-            campus.wish(person="bob", set={"preferred_username": "bob"})
+            campus.control(user="bob", set={"preferred_username": "bob"})
 
     run(main)
 
@@ -217,13 +217,13 @@ def test_a_name_stays_with_the_account_that_had_it_first(campus, run):
 def test_where_names_are_not_bound_the_next_account_of_that_name_has_it(campus, run):
     async def main(auth, clock):
         await Visitor(auth).sign_in("alice")
-        campus.wish(person="bob", set={"preferred_username": "alice"})
+        campus.control(user="bob", set={"preferred_username": "alice"})
         try:
             visitor = Visitor(auth)
             await visitor.sign_in("bob")
             assert await visitor.signed_in() == "alice"
         finally:
-            campus.wish(person="bob", set={"preferred_username": "bob"})
+            campus.control(user="bob", set={"preferred_username": "bob"})
 
     run(main, bound_names=False)
 
@@ -288,7 +288,7 @@ def test_a_provider_that_is_not_to_be_asked_is_not_asked_but_the_rules_hold(camp
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
-        campus.wish(person="alice", disabled=True)
+        campus.control(user="alice", disabled=True)
         await later(auth, clock, 48 * HOUR)
         assert await visitor.signed_in() == "alice"
         user = await auth._store.users.get("alice")
@@ -384,7 +384,7 @@ def logout_token(campus, **changes):
         "events": {EVENT: {}},
         **changes,
     }
-    return campus.wish(logout_token={name: value for name, value in claims.items() if value is not None})[
+    return campus.control(logout_token={name: value for name, value in claims.items() if value is not None})[
         "logout_token"
     ]
 

@@ -10,7 +10,7 @@ from portal.site.sign_in import RefusedError
 from state.records.models import Token
 from state.rights.identity import Identity
 from state.store.credentials import digest
-from tests.ldap_server import GROUPS, HUB_DN, HUB_PASSWORD, PEOPLE, Slapd, group, person
+from tests.ldap_server import GROUPS, HUB_DN, HUB_PASSWORD, USERS, Slapd, group, user_entry
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def run(slapd, store_url):
             "ca_file": str(slapd.ca),
             "bind_dn": HUB_DN,
             "bind_password": HUB_PASSWORD,
-            "user_base": PEOPLE,
+            "user_base": USERS,
             "groups": "search",
             "group_base": GROUPS,
             **ldap,
@@ -71,9 +71,11 @@ async def later(auth, clock):
 
 
 def test_who_is_gone_is_out_who_has_lost_a_group_has_lost_it_and_an_outage_ends_nothing(slapd, run):
-    alice, bob, carol = (f"uid={name},{PEOPLE}" for name in ("alice", "bob", "carol"))
+    alice, bob, carol = (f"uid={name},{USERS}" for name in ("alice", "bob", "carol"))
     slapd.add(
-        *(person(name) for name in ("alice", "bob", "carol")), group("in", alice, bob, carol), group("boss", bob, carol)
+        *(user_entry(name) for name in ("alice", "bob", "carol")),
+        group("in", alice, bob, carol),
+        group("boss", bob, carol),
     )
 
     async def main(auth, clock):
@@ -109,9 +111,9 @@ def test_who_is_gone_is_out_who_has_lost_a_group_has_lost_it_and_an_outage_ends_
 
 @pytest.mark.parametrize("ended", ["signed out", "expired"])
 def test_whoever_has_no_session_but_a_token_is_asked_about_until_that_is_over_too(slapd, run, ended):
-    erin = f"uid=erin{len(ended)},{PEOPLE}"
+    erin = f"uid=erin{len(ended)},{USERS}"
     name = erin[4:].partition(",")[0]
-    slapd.add(person(name), group(f"in{len(ended)}", erin))
+    slapd.add(user_entry(name), group(f"in{len(ended)}", erin))
 
     async def main(auth, clock):
         store = auth._store
@@ -135,7 +137,7 @@ def test_whoever_has_no_session_but_a_token_is_asked_about_until_that_is_over_to
 
 
 def test_whoever_has_neither_session_nor_token_is_not_asked_about(slapd, run):
-    slapd.add(person("fay"), group("boss2", f"uid=fay,{PEOPLE}"))
+    slapd.add(user_entry("fay"), group("boss2", f"uid=fay,{USERS}"))
 
     async def main(auth, clock):
         fay = await enter(auth, "fay")
@@ -147,11 +149,11 @@ def test_whoever_has_neither_session_nor_token_is_not_asked_about(slapd, run):
 
 
 def test_a_directory_that_is_not_to_be_asked_again_is_not(slapd, run):
-    slapd.add(person("dora"), group("boss", f"uid=dora,{PEOPLE}"))
+    slapd.add(user_entry("dora"), group("boss", f"uid=dora,{USERS}"))
 
     async def main(auth, clock):
         dora = await enter(auth, "dora")
-        slapd.change(f"dn: uid=dora,{PEOPLE}\nchangetype: delete\n")
+        slapd.change(f"dn: uid=dora,{USERS}\nchangetype: delete\n")
         clock.ahead += 8000.0
         while await auth.vigil.look():
             pass

@@ -33,7 +33,7 @@ CLAIMS = (
 
 @pytest.fixture(scope="module")
 def campus():
-    started = Campus(("hub", HUB), people={"somebody": {}}).start()
+    started = Campus(("hub", HUB), users={"somebody": {}}).start()
     yield started
     started.stop()
 
@@ -46,7 +46,7 @@ def enter(campus, store_url):
     """
 
     def entering(preset, claims, *, oidc=None, **rules):
-        campus.wish(person="somebody", set={**dict.fromkeys(CLAIMS), "preferred_username": "somebody", **claims})
+        campus.control(user="somebody", set={**dict.fromkeys(CLAIMS), "preferred_username": "somebody", **claims})
 
         async def main():
             provider = campus.provider(oidc={"preset": preset, **(oidc or {})}, **rules)
@@ -203,7 +203,7 @@ def test_gitlab_members_of_the_group_enter_with_all_their_groups(enter):
 
 # --- ORCID ----------------------------------------------------------------------------------------------------
 def test_an_orcid_id_is_a_name(enter, campus, store_url):
-    campus.wish(person="0000-0002-1825-0097", set={})
+    campus.control(user="0000-0002-1825-0097", set={})
 
     async def main():
         provider = campus.provider(oidc={"preset": "orcid"}, allowed_users=["0000-0002-1825-0097"])
@@ -270,7 +270,7 @@ def test_what_the_provider_is_asked_for(campus, store_url, preset, oidc, wanted)
 
 
 # --- GitHub ---------------------------------------------------------------------------------------------------
-PEOPLE = {
+USERS = {
     "Alice": {"id": 1, "orgs": ["lab", "a", "b", "c", "d"], "teams": [("lab", "hpc"), ("a", "x"), ("b", "y")]},
     "bob": {"id": 2, "orgs": ["lab"], "teams": []},
     "mallory": {"id": 3, "orgs": ["lab-fans"], "teams": [("lab-fans", "hpc")]},
@@ -279,7 +279,7 @@ PEOPLE = {
 
 @pytest.fixture
 def github():
-    started = GitHub({name: dict(person) for name, person in PEOPLE.items()}).start()
+    started = GitHub({name: dict(person) for name, person in USERS.items()}).start()
     yield started
     started.stop()
 

@@ -8,7 +8,7 @@ import asyncio
 import time
 
 import pytest
-from campus import HUB, PEOPLE, Campus, Clock, Visitor, sign_in
+from campus import HUB, USERS, Campus, Clock, Visitor, sign_in
 
 from gateway.auth.admission import admin_after, judge, still_admin
 from gateway.auth.listed_admins import review
@@ -45,9 +45,9 @@ def run(campus, store_url):
         try:
             return asyncio.run(whole())
         finally:
-            campus.wish(lose_claims=False)
-            for name, claims in PEOPLE.items():
-                campus.wish(person=name, set=claims)
+            campus.control(lose_claims=False)
+            for name, claims in USERS.items():
+                campus.control(user=name, set=claims)
 
     return runner
 
@@ -68,7 +68,7 @@ def test_a_user_whom_the_provider_names_no_groups_for_any_more_is_in_none(campus
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
         assert await rights(auth) == (("physics", "staff"), True)
-        campus.wish(person="alice", drop=["groups"])
+        campus.control(user="alice", drop=["groups"])
         await later(auth, clock)
         assert await rights(auth) == ((), False)
         assert await visitor.signed_in() == "alice"  # by name
@@ -80,7 +80,7 @@ def test_a_sign_in_without_a_groups_claim_takes_away_what_groups_gave(campus, ru
     async def main(auth, clock):
         await Visitor(auth).sign_in("bob")
         assert await rights(auth, "bob") == (("physics",), False)
-        campus.wish(person="bob", drop=["groups"])
+        campus.control(user="bob", drop=["groups"])
         with pytest.raises(RefusedError, match="may not enter"):
             await Visitor(auth).sign_in("bob")
 
@@ -90,10 +90,10 @@ def test_a_sign_in_without_a_groups_claim_takes_away_what_groups_gave(campus, ru
 def test_claims_that_only_userinfo_has_are_asked_for_before_anybody_is_in_no_group(campus, run):
     async def main(auth, clock):
         await Visitor(auth).sign_in("alice")
-        campus.wish(lose_claims=True)
+        campus.control(lose_claims=True)
         await later(auth, clock)
         assert await rights(auth) == (("physics", "staff"), True)
-        campus.wish(person="alice", drop=["groups"])
+        campus.control(user="alice", drop=["groups"])
         await later(auth, clock)
         assert await rights(auth) == ((), False)
 
@@ -103,7 +103,7 @@ def test_claims_that_only_userinfo_has_are_asked_for_before_anybody_is_in_no_gro
 def test_an_answer_that_need_not_be_complete_changes_no_group(campus, run):
     async def main(auth, clock):
         await Visitor(auth).sign_in("alice")
-        campus.wish(person="alice", drop=["groups"])
+        campus.control(user="alice", drop=["groups"])
         engine = auth._proofs["campus"].engine
         facts = await engine.facts()
 

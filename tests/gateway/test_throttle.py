@@ -28,7 +28,7 @@ def request_of(address, *cookies):
 
 
 class Directory:
-    """A provider that knows alice's password and records the names that it was asked for."""
+    """A provider that knows alice's password and records the requested names."""
 
     shown = Provider(name="directory", title="Directory", form="password")
 
@@ -275,7 +275,7 @@ def test_an_outage_counts_as_a_failure_only_if_the_password_was_sent(on_bench):
     on_bench(body)
 
 
-def test_what_is_too_long_goes_nowhere(on_bench):
+def test_a_name_or_password_that_is_too_long_is_rejected_without_asking(on_bench):
     async def body(bench):
         request = request_of(HOME)
         for fields in ({"name": "a" * (TYPED_MAX + 1)}, {"name": "alice", "password": "x" * (PASSWORD_MAX + 1)}):

@@ -1,14 +1,20 @@
-// The identity provider of the tests: `oidc-provider` (certified; 8 runs on Debian 12's Node) with people, groups and a door for the tests' wishes.
+// The identity provider of the tests: `oidc-provider` (certified; version 8 runs on Debian 12's Node) with users, groups
+// and an endpoint with which tests control it.
 //
-// `node server.mjs` reads one line of JSON from stdin: {"clients": [...], "people": {NAME: {...claims}}, "port": 0}
-// and prints `ready PORT`. It ends when its stdin does. The password of NAME is `secret of NAME`.
+// `node server.mjs` reads one line of JSON from stdin: {"clients": [...], "users": {NAME: {...claims}}, "port": 0}
+// and prints `ready PORT`. It ends when stdin is closed. The password of NAME is `secret of NAME`.
 //
-// Wishes (POST /wish, JSON): {"person": NAME, "set": {claims}, "drop": [claims]} | {"person": NAME, "disabled": true}
-//   | {"rotate": true} (new signing keys; the old ones are gone)
-//   | {"twist": {...}} (how the next ID tokens are wrong; see `twisted`) | {"lose_claims": true} (ID tokens name only sub)
-//   | {"logout": NAME} (ends their sessions here: back-channel logout) | {"logout_token": {...}} (answers a signed one)
-//   | {"userinfo": {claims}} (claims that a signed userinfo has instead; null: as they are)
-//   | {"down": true|false} (all but the wishes answers 503) | {"counts": true} (answers how often each path was asked)
+// POST /control, JSON:
+//   {"user": NAME, "set": {claims}, "drop": [claims]}: change the user's claims
+//   {"user": NAME, "disabled": true}: disable the user
+//   {"rotate": true}: use new signing keys and drop the old ones
+//   {"twist": {...}}: make the next ID tokens wrong, see `twisted`
+//   {"lose_claims": true}: put only `sub` into ID tokens
+//   {"userinfo": {claims}}: use other claims in a signed userinfo; null: do not
+//   {"logout": NAME}: end the user's sessions, with back-channel logout
+//   {"logout_token": {...}}: return a signed logout token
+//   {"down": true|false}: answer 503 to everything except /control
+//   {"counts": true}: return how often each path was requested
 
 import http from 'node:http';
 import { createInterface } from 'node:readline';
@@ -19,7 +25,7 @@ import { SignJWT, decodeJwt, importJWK } from 'jose';
 const given = JSON.parse(await new Promise((done) => createInterface({ input: process.stdin }).once('line', done)));
 process.stdin.on('end', () => process.exit(0)).resume();
 
-const people = new Map(Object.entries(given.people));
+const users = new Map(Object.entries(given.users));
 const store = new Map();
 const counts = {};
 let issuer;
@@ -119,9 +125,9 @@ function make() {
       return grant;
     },
     async findAccount(ctx, id) {
-      const person = people.get(id);
-      if (!person || person.disabled) return undefined;
-      const { disabled, ...claims } = person;
+      const user = users.get(id);
+      if (!user || user.disabled) return undefined;
+      const { disabled, ...claims } = user;
       return {
         accountId: id,
         claims: async (use) => (use === 'id_token' && loseClaims ? { sub: id } : { preferred_username: id, ...claims, sub: id }),
@@ -138,7 +144,7 @@ function make() {
 }
 
 // An ID token that is wrong in one way: `set` and `drop` change claims; `alg` "none" or "HS256" (with the public key,
-// or the client's secret) takes the place of the signature; `key` "stranger" signs with a key that nobody publishes.
+// or the client's secret) takes the place of the signature; `key` "stranger" signs with a key that is not published.
 async function twisted(token) {
   const claims = { ...decodeJwt(token), ...twist.set };
   for (const name of twist.drop ?? []) delete claims[name];
@@ -159,12 +165,12 @@ async function sign(claims, key, header = {}) {
   return new SignJWT(claims).setProtectedHeader({ alg: key.alg, kid: key.kid, ...header }).sign(await importJWK(key, key.alg));
 }
 
-async function wish(asked) {
-  if (asked.person) {
-    const before = people.get(asked.person) ?? {};
+async function control(asked) {
+  if (asked.user) {
+    const before = users.get(asked.user) ?? {};
     const after = { ...before, ...asked.set, disabled: asked.disabled ?? before.disabled ?? false };
     for (const name of asked.drop ?? []) delete after[name];
-    people.set(asked.person, after);
+    users.set(asked.user, after);
   }
   if (asked.rotate) make();
   if ('twist' in asked) twist = asked.twist;
@@ -173,20 +179,20 @@ async function wish(asked) {
   if ('userinfo' in asked) userinfo = asked.userinfo;
   if (asked.logout_token) return { logout_token: await sign(asked.logout_token, keys[0], { typ: 'logout+jwt' }) };
   if (asked.logout) {
-    const told = [];
+    const notified = [];
     for (const [key, { payload }] of store) {
       if (key.startsWith('Session:') && payload.accountId === asked.logout) {
         for (const [id, { sid }] of Object.entries(payload.authorizations ?? {})) {
           const client = await provider.Client.find(id);
           if (client.backchannelLogoutUri) {
             await client.backchannelLogout(asked.logout, sid);
-            told.push(id);
+            notified.push(id);
           }
         }
         store.delete(key);
       }
     }
-    return { told };
+    return { notified };
   }
   return asked.counts ? counts : {};
 }
@@ -211,8 +217,8 @@ async function interact(request, response) {
   if (form.get('answer') === 'no') {
     return provider.interactionFinished(request, response, { error: 'access_denied', error_description: 'refused' });
   }
-  const person = people.get(form.get('name'));
-  if (!person || person.disabled || form.get('password') !== `secret of ${form.get('name')}`) return page('No.');
+  const user = users.get(form.get('name'));
+  if (!user || user.disabled || form.get('password') !== `secret of ${form.get('name')}`) return page('No.');
   return provider.interactionFinished(request, response, { login: { accountId: form.get('name') } });
 }
 
@@ -220,8 +226,8 @@ const server = http.createServer(async (request, response) => {
   try {
     const path = request.url.split('?')[0];
     counts[path] = (counts[path] ?? 0) + 1;
-    if (path === '/wish') {
-      const answer = await wish(JSON.parse(await read(request)));
+    if (path === '/control') {
+      const answer = await control(JSON.parse(await read(request)));
       response.setHeader('content-type', 'application/json');
       response.end(JSON.stringify(answer));
     } else if (down) {

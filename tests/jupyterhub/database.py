@@ -38,23 +38,23 @@ async def main(path):
     app = JupyterHub(config=config, log_level=50)
     await app.initialize([])
     db = app.db
-    people = {user.name: user for user in db.query(orm.User)}
+    users = {user.name: user for user in db.query(orm.User)}
     secrets = {
-        "whole": people["alice"].new_api_token(note="nightly"),
-        "narrow": people["alice"].new_api_token(note="reader", scopes=["read:servers!user=alice"]),
-        "mortal": people["alice"].new_api_token(note="a week", expires_in=7 * 24 * 3600),
-        "revoked": people["alice"].new_api_token(note="to be revoked"),
-        "admins": people["carol"].new_api_token(note="admin"),
-        "expired": people["bob"].new_api_token(note="over", expires_in=3600),
-        "odd": people["dora smith"].new_api_token(note="not carried over"),
-        "own": people["bob"].new_api_token("a-token-that-bob-made-up-himself", note="own", generated=False),
+        "whole": users["alice"].new_api_token(note="nightly"),
+        "narrow": users["alice"].new_api_token(note="reader", scopes=["read:servers!user=alice"]),
+        "mortal": users["alice"].new_api_token(note="a week", expires_in=7 * 24 * 3600),
+        "revoked": users["alice"].new_api_token(note="to be revoked"),
+        "admins": users["carol"].new_api_token(note="admin"),
+        "expired": users["bob"].new_api_token(note="over", expires_in=3600),
+        "odd": users["dora smith"].new_api_token(note="not imported"),
+        "own": users["bob"].new_api_token("a-token-that-bob-made-up-himself", note="own", generated=False),
     }
     over = orm.APIToken.find(db, secrets["expired"])
     over.expires_at = utcnow(with_tz=False) - timedelta(hours=1)
-    spawner = orm.Spawner(name="lab", user=people["alice"])
+    spawner = orm.Spawner(name="lab", user=users["alice"])
     db.add(spawner)
     db.commit()
-    orm.Share.grant(db, spawner, people["bob"])
+    orm.Share.grant(db, spawner, users["bob"])
     orm.Share.grant(db, spawner, db.query(orm.Group).filter_by(name="physics").one())
     orm.ShareCode.new(db, spawner, scopes=["access:servers!server=alice/lab"])
     db.commit()

@@ -179,18 +179,18 @@ def test_signing_out_of_the_hub_signs_out_of_services_at_once(hub):
 
 
 def test_the_logo_is_at_jupyterhubs_path(hub):
-    with httpx.Client(base_url=hub.origin, follow_redirects=True) as stranger:
-        assert stranger.get("/hub/logo").headers["content-type"].startswith("image/svg")
+    with httpx.Client(base_url=hub.origin, follow_redirects=True) as visitor:
+        assert visitor.get("/hub/logo").headers["content-type"].startswith("image/svg")
 
 
 def test_a_service_receives_tokens_unchanged(hub):
-    with hub.api("alice") as api, httpx.Client(base_url=hub.origin) as stranger:
+    with hub.api("alice") as api, httpx.Client(base_url=hub.origin) as visitor:
         for url in ("/services/wiki/by-token", "/services/wiki/"):
             told = api.get(hub.origin + url).json()
             assert told["user"]["name"] == "alice"
-        assert stranger.get("/services/wiki/by-token").json() == {"user": None}
+        assert visitor.get("/services/wiki/by-token").json() == {"user": None}
         shown = {"Authorization": "token " + "x" * 43}
-        assert stranger.get("/services/wiki/by-token", headers=shown).json() == {"user": None}
+        assert visitor.get("/services/wiki/by-token", headers=shown).json() == {"user": None}
 
 
 def test_a_service_has_its_own_token(hub):
@@ -331,7 +331,7 @@ def test_access_through_a_group_ends_when_the_user_leaves_the_group(hub, echo):
         server = {"client_id": "jupyterhub-user-alice-echo", "redirect_uri": "/user/alice/echo/oauth_callback"}
 
         def allowed():
-            answer = browser.get("/hub/api/oauth2/authorize", params=asked(**server))
+            answer = browser.get("/hub/api/oauth2/authorize", params=authorize_params(**server))
             return answer if answer.status_code == 200 else None
 
         asks = eventually(allowed, what="bob's access by his group")
@@ -348,7 +348,7 @@ def test_access_through_a_group_ends_when_the_user_leaves_the_group(hub, echo):
         eventually(lambda: client.get("/user/alice/echo/", headers=bearer).status_code == 403, what="its end")
 
 
-def asked(**changed):
+def authorize_params(**changed):
     given = {
         "client_id": "service-outside",
         "redirect_uri": "http://localhost:1/back?from=hub",
@@ -359,7 +359,7 @@ def asked(**changed):
 
 
 def code_for(browser, **changed):
-    answer = browser.get("/hub/api/oauth2/authorize", params=asked(**changed))
+    answer = browser.get("/hub/api/oauth2/authorize", params=authorize_params(**changed))
     assert answer.status_code == 302, answer.text
     return httpx.URL(answer.headers["location"])
 
@@ -391,7 +391,7 @@ def test_a_client_can_authenticate_with_basic_and_without_an_origin(hub):
     with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as client:
         code = code_for(browser).params["code"]
         basic = base64.b64encode(f"service-outside:{hub.secrets['outside']}".encode()).decode()
-        sent = {"grant_type": "authorization_code", "code": code, "redirect_uri": asked()["redirect_uri"]}
+        sent = {"grant_type": "authorization_code", "code": code, "redirect_uri": authorize_params()["redirect_uri"]}
         answer = client.post("/hub/api/oauth2/token", data=sent, headers={"Authorization": f"Basic {basic}"})
         assert answer.status_code == 200, answer.text
         wrong = client.post("/hub/api/oauth2/token", data=sent, headers={"Authorization": "Basic eDp5"})
@@ -427,7 +427,7 @@ def test_a_code_of_an_ended_session_is_rejected(hub):
 )
 def test_an_untrusted_authorization_request_gets_an_error_page_and_no_redirect(hub, changed):
     with closing(hub.browser_of("alice")) as browser:
-        answer = browser.get("/hub/api/oauth2/authorize", params=asked(**changed))
+        answer = browser.get("/hub/api/oauth2/authorize", params=authorize_params(**changed))
         assert answer.status_code == 400
         assert "location" not in answer.headers
         assert answer.headers["content-type"].startswith("text/html")
@@ -562,9 +562,9 @@ def test_hub_oauth_admits_only_users_who_may_use_the_service(hub):
 
 def test_a_token_cannot_authorize_and_a_foreign_form_cannot_consent(hub):
     with hub.api("alice") as api:
-        answer = api.get(f"{hub.origin}/hub/api/oauth2/authorize", params=asked())
+        answer = api.get(f"{hub.origin}/hub/api/oauth2/authorize", params=authorize_params())
         assert (answer.status_code, httpx.URL(answer.headers["location"]).path) == (302, "/hub/login")
-        decision = {**asked(), "towpath_decision": "allow"}
+        decision = {**authorize_params(), "towpath_decision": "allow"}
         assert api.post(f"{hub.origin}/hub/api/oauth2/authorize", data=decision).status_code == 403
     with closing(hub.browser_of("alice")) as browser:
         for foreign in (
@@ -573,5 +573,5 @@ def test_a_token_cannot_authorize_and_a_foreign_form_cannot_consent(hub):
             {"Sec-Fetch-Site": "same-site"},
         ):
             assert browser.post("/hub/api/oauth2/authorize", data=decision, headers=foreign).status_code == 403
-        asks = browser.get("/hub/api/oauth2/authorize", params=asked())
+        asks = browser.get("/hub/api/oauth2/authorize", params=authorize_params())
         assert "frame-ancestors 'none'" in asks.headers["content-security-policy"]

@@ -58,17 +58,17 @@ def test_signing_out_ends_tokens_and_websockets(hub, alices):
                         pass
             assert line.close_code == 4401
 
-    with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as stranger:
+    with closing(hub.browser_of("alice")) as browser, httpx.Client(base_url=hub.origin) as visitor:
         token = page_token(visit(browser, "/user/alice/lab"))
         bearer = {"Authorization": f"token {token}"}
-        me = stranger.get("/hub/api/user", headers=bearer).json()
+        me = visitor.get("/hub/api/user", headers=bearer).json()
         assert (me["name"], me["kind"]) == ("alice", "user")
         assert "access:servers!server=alice/" in me["scopes"]
         assert not [scope for scope in me["scopes"] if scope.startswith(("tokens", "servers", "users:"))]
         kernel = browser.post("/user/alice/api/kernels", json={}, headers=bearer).json()["id"]
         asyncio.run(watch(browser, f"ws://127.0.0.1:{hub.port}/user/alice/api/kernels/{kernel}/channels"))
-        assert stranger.get("/hub/api/user", headers=bearer).status_code == 403
-        assert stranger.get("/user/alice/api/status", headers=bearer).status_code == 403
+        assert visitor.get("/hub/api/user", headers=bearer).status_code == 403
+        assert visitor.get("/user/alice/api/status", headers=bearer).status_code == 403
         left = browser.get("/user/alice/lab", headers=NAVIGATE)
         assert (left.status_code, urlsplit(left.headers["location"]).path) == (302, "/hub/login")
         # after the next sign-in the server signs the user in again, whatever it has cached for the old token
@@ -109,12 +109,12 @@ def test_an_admin_needs_to_consent_and_enters_as_themselves(hub, alices):
 
 
 def test_an_api_token_works_as_with_jupyterhub(hub, alices):
-    with hub.api("alice") as mine, hub.api("carol") as admins, hub.api("bob") as strangers:
+    with hub.api("alice") as mine, hub.api("carol") as admins, hub.api("bob") as others:
         for api, name in ((mine, "alice"), (admins, "carol")):
             told = api.get(f"{hub.origin}/user/alice/api/me")
             assert told.status_code == 200, told.text
             assert told.json()["identity"]["username"] == name
-        assert strangers.get(f"{hub.origin}/user/alice/api/me").status_code == 403
+        assert others.get(f"{hub.origin}/user/alice/api/me").status_code == 403
         made = mine.post(f"{hub.origin}/user/alice/api/kernels", json={})
         assert made.status_code == 201, made.text
 
@@ -141,13 +141,15 @@ def test_the_app_receives_only_a_token_that_identifies_the_user(hub, echo):
         assert thief.post("/hub/api/users/carol/tokens", headers=shown).status_code == 403
         # it ends with the token that it replaces
         mine = next(
-            one for one in admin.get("/users/carol/tokens").json()["api_tokens"] if one["id"] == standing(admin)
+            one
+            for one in admin.get("/users/carol/tokens").json()["api_tokens"]
+            if one["id"] == substituted_token(admin)
         )
         assert admin.delete(f"/users/carol/tokens/{mine['id']}").status_code == 204
         eventually(lambda: thief.get("/hub/api/user", headers=shown).status_code == 403, what="its end")
 
 
-def standing(api):
+def substituted_token(api):
     """Return the id of this client's token, from the note of its substitute."""
     notes = [one["note"] or "" for one in api.get("/users/carol/tokens").json()["api_tokens"]]
     return next(

@@ -120,7 +120,7 @@ PARAMETERS = {
 
 
 class Anything:
-    """A stand-in for services that no request of these tests reaches."""
+    """A placeholder for services that no request of these tests reaches."""
 
     def __getattr__(self, name):
         return Anything()
