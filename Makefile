@@ -141,7 +141,7 @@ SLURM_PACKAGES := munged:munge mariadbd:mariadb-server slurmctld:slurmctld slurm
 debian-test: debian-slurm
 	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo \
 	    /usr/share/modules/init/bash:environment-modules sshd:openssh-server \
-	    slapd:slapd ldapadd:ldap-utils nginx:nginx
+	    slapd:slapd ldapadd:ldap-utils nginx:nginx slirp4netns:slirp4netns pasta:passt ip:iproute2
 
 debian-slurm:
 	@tests/debian.sh $(SLURM_PACKAGES)

@@ -106,6 +106,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     told, without what depends on the account (HOME, USER, ...) where the job runs as its user. `passport`: for clusters
     whose jobs run on other machines; the starter then lets in the gateway alone. `again`: this attempt may have been
     submitted before; False is a promise that it was not.
+    `shared_node_port`: an app whose command names {port} may listen on a port that every user of the node can open.
     """
 
     attempt: str
@@ -120,6 +121,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...]
     start_window: float
     record: Server
+    shared_node_port: bool = False
     grace: float = 10.0
     resources: Resources = Resources()
     setup: Setup = Setup()
@@ -141,6 +143,7 @@ class Report(Struct, frozen=True, kw_only=True):
     log_tail: str = ""
     code: str = ""
     message: str = ""
+    hint: str = ""
 
 
 class JobView(Struct, frozen=True, kw_only=True):
@@ -268,6 +271,7 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     between two words that it is ready; 0: once. `plain_reports`: whether a hub's http URL may be used. `inherit`: what
     only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`. `walltime`: seconds
     that the job was asked for, from which its end follows where the scheduler does not tell the job; 0: not known.
+    `shared_node_port`: see JobSpec.
     """
 
     attempt: str
@@ -283,6 +287,7 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     secrets: tuple[str, ...]
     start_window: float
     grace: float
+    shared_node_port: bool = False
     record: Server | None = None
     end_patience: float = 20.0
     log_cap: int = 16 * 1024 * 1024
@@ -326,6 +331,7 @@ def starter_spec(
             secrets=spec.secrets,
             start_window=spec.start_window,
             grace=spec.grace,
+            shared_node_port=spec.shared_node_port,
             record=spec.record,
             end_patience=end_patience,
             lock_fd=lock_fd,

@@ -12,8 +12,9 @@ import msgspec
 from batch.commands.controller import check_options, seal_key
 from batch.contract import LauncherContext, LauncherError
 from batch.launchers import open_launcher
+from batch.launchers.local.port_check import port_fault
 from state.config.clusters import needs_certificates
-from state.config.tables import ClusterConfig
+from state.config.tables import ClusterConfig, Config
 from state.errors import ConfigError, TowpathError
 from state.settings.loader import Settings
 
@@ -27,7 +28,7 @@ async def check(settings: Settings) -> int:
     check_options(settings)
     rows = list(_authority(settings))
     context = LauncherContext(data_dir=settings.data_dir, seal_key=lambda: _seal_key(settings))
-    rows += await asyncio.gather(*(_cluster(cluster, context) for cluster in settings.config.cluster))
+    rows += await asyncio.gather(*(_cluster(cluster, settings.config, context) for cluster in settings.config.cluster))
     for row in rows:
         sys.stdout.write(json.dumps(row) + "\n")
     return int(not all(row["ok"] for row in rows))
@@ -49,7 +50,7 @@ def _authority(settings: Settings) -> Iterator[Row]:
         yield row | {"ok": False, "message": str(error)}
 
 
-async def _cluster(cluster: ClusterConfig, context: LauncherContext) -> Row:
+async def _cluster(cluster: ClusterConfig, config: Config, context: LauncherContext) -> Row:
     """`transient`: it may answer later, with the same configuration."""
     row: Row = {"part": f"cluster {cluster.name}", "cluster": cluster.name, "kind": cluster.kind, "ok": True}
     try:
@@ -66,6 +67,8 @@ async def _cluster(cluster: ClusterConfig, context: LauncherContext) -> Row:
         return row | {"ok": False, "message": str(error)}
     except TimeoutError:
         return row | {"ok": False, "message": f"No answer within {CHECK_SECONDS:.0f} seconds.", "transient": True}
+    if cluster.kind == "local" and (why := await asyncio.to_thread(port_fault, config, cluster.name)):
+        return row | {"ok": False, "message": why}
     return row | {"message": "answers"}
 
 

@@ -46,7 +46,7 @@ def why(server: Server, view: JobView) -> tuple[Status, Reason]:
         return Status.FAILED, replace(view.ending, log_tail=report.log_tail, exit_code=code)
     if report.kind == "failed":
         word = report.code or "start-failed"
-        hint = HINTS.get(word, SEE_LOG)
+        hint = report.hint or HINTS.get(word, SEE_LOG)
         return Status.FAILED, Reason(
             code=word, message=report.message, hint=hint, log_tail=report.log_tail, exit_code=code
         )

@@ -19,11 +19,8 @@ from state.names import escape, server_key, server_path
 from state.records.models import Server, Token
 from state.rights import oauth_clients
 
-SINGLEUSER: Final = (
-    "jupyterhub-singleuser",
-    "--ServerApp.sock={socket}",
-    "--ServerApp.sock_mode=0600",
-)
+SOCKET_OPTIONS: Final = ("--ServerApp.sock={socket}", "--ServerApp.sock_mode=0600")
+SINGLEUSER: Final = ("jupyterhub-singleuser", *SOCKET_OPTIONS)
 """JupyterHub's own, on a socket. What else it needs comes by the environment."""
 
 

@@ -14,10 +14,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from batch.contract import JobSpec, Passport, Resources, Setup
-from batch.jobs.hub_app import SINGLEUSER, hub_environment
+from batch.jobs.hub_app import SINGLEUSER, SOCKET_OPTIONS, hub_environment
 from state.config.addresses import EVERYWHERE, base_path, in_url, own_url
 from state.config.tables import Config, ProfileConfig
 from state.names import server_path
+from state.offer.app_ports import gets_socket_options
 from state.offer.option_kinds import COUNTED, KINDS, amount, asked, fixed
 from state.records.models import Server
 
@@ -171,6 +172,8 @@ def job_spec(
         environment |= hub_environment(server, profile, config, asks, api_token=api_token, elsewhere=elsewhere)
     usual = SINGLEUSER if profile.app == "jupyterhub" else JUPYTERLAB
     command = profile.command or (*usual, *(("--allow-root",) if as_root and not elsewhere else ()))
+    if gets_socket_options(profile):
+        command = (*command, *SOCKET_OPTIONS)
     return JobSpec(
         attempt=server.attempt,
         user=server.user,
@@ -184,6 +187,7 @@ def job_spec(
         secrets=tuple(one for one in (token, secret, api_token) if one),
         start_window=float(cluster.start_window if cluster else 300),
         record=server,
+        shared_node_port=profile.shared_node_port,
         resources=asks,
         setup=_setup(profile, values),
         passport=passport(server.attempt, asks.walltime or 0) if passport is not None and elsewhere else None,

@@ -26,8 +26,18 @@ class App:
         self.stop_since: "float | None" = None
         self.killed = False
 
-    def execute(self, command: "list[str]", environment: "dict[str, str]", directory: str, log: int) -> str:
-        """Fork and exec, with the log as output and nothing else of ours; `""`, or why it could not be executed."""
+    def execute(
+        self,
+        command: "list[str]",
+        environment: "dict[str, str]",
+        directory: str,
+        log: int,
+        enter: "Callable[[], None] | None" = None,
+    ) -> str:
+        """Fork and exec, with the log as output and nothing else of ours; `""`, or why it could not be executed.
+
+        `enter` is called in the forked process, to put the app into namespaces.
+        """
         null = os.open(os.devnull, os.O_RDONLY)
         failure, report = os.pipe()  # closed by the exec; else it says why there was none
         pid = os.fork()
@@ -40,6 +50,8 @@ class App:
                 os.dup2(null, 0)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
+                if enter is not None:
+                    enter()
                 os.chdir(directory)
                 os.execvpe(command[0], command, environment)
             except BaseException as error:

@@ -39,7 +39,7 @@ def fill_in(command: "Sequence[str]", path: str, port: int) -> "list[str]":
 
 
 def environment_for(spec: "dict[str, Any]", endpoint: "dict[str, Any]") -> "dict[str, str]":
-    """The app's environment: the specification's, and where the app is to listen."""
+    """The app's environment: the specification's, and where the app is to listen (`endpoint`)."""
     environment = dict(spec["environment"])
     environment["TOWPATH_ATTEMPT"] = spec["attempt"]
     if endpoint["kind"] == "unix":

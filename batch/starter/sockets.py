@@ -21,3 +21,14 @@ def prepare(sock: "_socket.socket") -> None:
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
         sock.setsockopt(_socket.IPPROTO_TCP, getattr(_socket, name), value)
+
+
+def allow_many_descriptors() -> None:
+    """Raise the limit of open files as far as we may: each connection takes two."""
+    try:
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ImportError, ValueError, OSError):
+        pass

@@ -5,12 +5,12 @@ import os
 import time
 
 from batch.starter.app import App
+from batch.starter.app_address import AppAddress
 from batch.starter.app_log import MAX_BYTES, AppLog
-from batch.starter.command import SETUP_FAILURE, environment_for, fill_in, wants_socket
+from batch.starter.command import SETUP_FAILURE
 from batch.starter.errors import StartError
 from batch.starter.hub_client import tls_context
 from batch.starter.job_folder import JobFolder
-from batch.starter.ports import free_port, is_listener_ours, is_taken
 from batch.starter.probe import answers
 from batch.starter.reporter import STOP, UNHEARD, Reporter, jittered
 from batch.starter.wakeup import Wakeup
@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from batch.starter.helper import Helper
     from batch.starter.way_in import WayIn
 
 FIRST_PROBE = 0.01  # seconds; an app that is quick is seen quickly
@@ -40,7 +41,7 @@ class Starter:
         self.app = self.app_class(spec["grace"])
         self.log = AppLog(spec.get("log_cap", MAX_BYTES))
         self.reporter = Reporter(spec)
-        self.endpoint: "dict[str, Any]" = {}  # the app's own
+        self.address = AppAddress(spec, self.folder, self.log.note, self.wakeup.leave_signals)
         self.way_in: "WayIn | None" = None
         self.messenger = 0
         self.warned = False
@@ -72,7 +73,7 @@ class Starter:
             if self.app.stop_signal:
                 self.report_end("ended", "", "The job was cancelled before the app answered.")
             else:
-                self.report_end("failed", error.code, str(error))
+                self.report_end("failed", error.code, str(error), error.hint)
             return self.app.exit_code or 1
         except OSError as error:
             self.app.end(self.sleep)
@@ -80,19 +81,20 @@ class Starter:
             return 1
         self.stand_by()
         self.report_end("ended", "", "")
-        if self.way_in is not None:
-            self.way_in.close()
+        for helper in self.helpers():
+            helper.close()
         return self.app.exit_code or 0
 
     def come_up(self) -> None:
         """Start the app and wait until it answers. A port that another process took first is given up for another."""
         for _ in range(PORT_TRIES):
-            self.launch(self.choose_endpoint())
+            self.address.choose()
+            self.launch()
             if self.spec.get("repeat") and not self.messenger:
                 self.send_running()
             if self.spec.get("passport"):
                 tls_context(self.reporter.authority)  # loads ssl, while the app loads what it needs
-                if self.endpoint["kind"] == "unix" and self.way_in is None:  # a port may yet be given up
+                if self.address.endpoint["kind"] == "unix" and self.way_in is None:  # a port may yet be given up
                     self.open_way_in()
             if self.wait_until_it_answers():
                 return
@@ -100,21 +102,12 @@ class Starter:
             self.app.forget()
         raise StartError("port", "Other programs took each of the ports that were picked for the app.")
 
-    def choose_endpoint(self) -> "list[str]":
-        """Choose where the app listens; its command."""
-        command = self.spec["command"]
-        if wants_socket(command):
-            self.endpoint = {"kind": "unix", "path": self.folder.socket_path()}
-        else:
-            self.endpoint = {"kind": "tcp", "host": "127.0.0.1", "port": free_port()}
-        return fill_in(command, self.endpoint.get("path", ""), self.endpoint.get("port", 0))
-
-    def launch(self, command: "list[str]") -> None:
+    def launch(self) -> None:
         """Start the app. Raises StartError."""
         if self.app.stop_signal:
             raise StartError("stopped", "The job was cancelled before the app was started.")
-        environment = environment_for(self.spec, self.endpoint)
-        why = self.app.execute(command, environment, self.spec.get("directory") or "/", self.log.fd)
+        address, directory = self.address, self.spec.get("directory") or "/"
+        why = self.app.execute(address.command(), address.environment(), directory, self.log.fd, enter=address.enter())
         if why:
             self.app.end(self.sleep)
             raise StartError("command", "The app cannot be started: %s." % why)
@@ -128,18 +121,15 @@ class Starter:
         pause = FIRST_PROBE
         while True:
             self.sleep(pause)
+            self.look_after_helpers(time.monotonic())
             if self.app.exit_code is not None and not self.app.stop_signal:
-                if self.endpoint["kind"] == "tcp" and is_taken(self.endpoint["port"]):
+                if self.address.is_lost():
                     return False
                 raise StartError("exited", "The app ended with exit code %d before it answered." % self.app.exit_code)
             if self.app.stop_signal:
                 raise StartError("stopped", "The job was cancelled before the app answered.")
-            if answers(self.endpoint, self.spec["base_path"]) and self.app.reap() is None:
-                if self.endpoint["kind"] == "tcp" and not is_listener_ours(self.endpoint["port"]):
-                    return False
-                if self.endpoint["kind"] == "unix":
-                    os.chmod(self.endpoint["path"], 0o600)
-                return True
+            if answers(self.address.endpoint, self.spec["base_path"]) and self.app.reap() is None:
+                return self.address.is_ours()
             if time.monotonic() > limit:
                 raise StartError("no-answer", "The app did not answer within %d seconds." % self.spec["start_window"])
             pause = min(pause * 1.5, LONGEST_PROBE)
@@ -150,7 +140,7 @@ class Starter:
         Meanwhile report ready until that is heard (and again and again, where that is wanted), pass warnings on, and
         keep the log within its size.
         """
-        more = {"endpoint": self.way_in.endpoint if self.way_in else self.endpoint}
+        more = {"endpoint": self.way_in.endpoint if self.way_in else self.address.endpoint}
         more.update(self.reporter.end_time())
         ready = self.reporter.build("ready", more)
         self.write_report(ready)
@@ -178,8 +168,7 @@ class Starter:
             if now >= next_look:
                 next_look = now + (FAST_LOOK_SECONDS if self.log.cap() else LOOK_SECONDS)
             times = [next_look, next_send] if unsent or repeat else [next_look]
-            if self.way_in is not None and self.way_in.restart_at:
-                times.append(self.way_in.restart_at)
+            times += [helper.restart_at for helper in self.helpers() if helper.restart_at]
             self.sleep(max(0.0, min(times) - now))
         self.app.sweep()
 
@@ -193,7 +182,7 @@ class Starter:
             self.app.begin_stop(_signal.SIGTERM)
         return answer != UNHEARD
 
-    def report_end(self, kind: str, code: str, message: str) -> None:
+    def report_end(self, kind: str, code: str, message: str, hint: str = "") -> None:
         """Write the end down, and report it for as long as the job may be held for that."""
         secrets = [self.spec["report_token"], *self.spec.get("secrets", [])]
         more = {"exit_code": self.app.exit_code, "log_tail": self.log.tail(secrets)}
@@ -203,6 +192,8 @@ class Starter:
             more["code"] = code
         if message:
             more["message"] = message[:900]
+        if hint:
+            more["hint"] = hint
         report = self.reporter.build(kind, more)
         self.write_report(report)
         self.reporter.reset_back_off()
@@ -254,15 +245,20 @@ class Starter:
         from batch.starter.way_in import WayIn
 
         way_in = WayIn(self.spec, self.log.note, self.wakeup.leave_signals)
-        way_in.open(self.endpoint)
+        way_in.open(self.address.endpoint)
         self.way_in = way_in
+
+    def helpers(self) -> "list[Helper]":
+        """The processes that serve the app."""
+        found = self.address.helpers()
+        return [*found, self.way_in.helper] if self.way_in else found
 
     def look_after_helpers(self, now: float) -> None:
         """Reap our other children."""
         if self.messenger > 0 and os.waitpid(self.messenger, os.WNOHANG)[0]:
             self.messenger = -1
-        if self.way_in is not None:
-            self.way_in.look(now)
+        for helper in self.helpers():
+            helper.look(now)
 
     def on_end_signal(self, number: int, frame: "Any") -> None:
         """The job is to end: so is the app."""

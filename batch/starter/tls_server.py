@@ -11,6 +11,7 @@ import select
 import ssl
 import time
 
+from batch.starter.sockets import allow_many_descriptors
 from batch.starter.tls_connection import TlsConnection
 
 TYPE_CHECKING = False
@@ -152,21 +153,19 @@ class TlsServer:
 
 
 def serve(
-    listener: "_socket.socket", passport: "dict[str, str]", endpoint: "dict[str, Any]", lifeline: int, ready: int
+    listener: "_socket.socket",
+    passport: "dict[str, str]",
+    endpoint: "dict[str, Any]",
+    lifeline: int,
+    ready: "Callable[[], None]",
 ) -> None:
-    """Carry bytes until the lifeline's other end closes. `ready` is closed when connections would be let in."""
+    """Carry bytes until the lifeline's other end closes. Calls `ready` when connections would be let in."""
     context = server_context(passport)
     if endpoint["kind"] == "unix":
         family, address = _socket.AF_UNIX, endpoint["path"]
     else:
         family, address = _socket.AF_INET, (endpoint["host"], endpoint["port"])
-    try:
-        import resource
-
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two for each connection
-    except (ImportError, ValueError, OSError):
-        pass
+    allow_many_descriptors()
     server = TlsServer(listener, context, family, address, lifeline)
-    os.close(ready)
+    ready()
     server.run()

@@ -12,6 +12,7 @@ from gateway.joining.certificates import HOW_TO_JOIN, have_certificates
 from gateway.serve import valkey
 from state.config.clusters import needs_certificates
 from state.errors import StateUnavailableError
+from state.offer.app_ports import shared_port_warning, sharing_port
 from state.settings.cluster_checks import no_isolation, without_isolation
 from state.settings.loader import Settings, load
 from state.store.all import Store
@@ -30,6 +31,7 @@ def run(given: argparse.Namespace) -> int:
         *asyncio.run(sign_in.probe(settings)),
         *_clusters(settings),
         *_isolation(settings),
+        *_shared_ports(settings),
     ]
     width = max(len(finding.part) for finding in findings)
     for finding in findings:
@@ -51,6 +53,13 @@ def _isolation(settings: Settings) -> list[Finding]:
     return [
         Finding(f"cluster {cluster.name}", good=True, doubt=True, text=no_isolation(cluster))
         for cluster in without_isolation(settings.config)
+    ]
+
+
+def _shared_ports(settings: Settings) -> list[Finding]:
+    return [
+        Finding(f"profile {profile.name}", good=True, doubt=True, text=shared_port_warning(profile))
+        for profile in sharing_port(settings.config)
     ]
 
 

@@ -19,6 +19,7 @@ from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.responses import read_body, reply
 from state.config.tables import ProfileConfig
+from state.offer.app_ports import shares_port
 
 _report = msgspec.json.Decoder(Report)
 
@@ -43,6 +44,7 @@ class ProfileShown(Struct):
     description: str
     cluster: str
     app: str
+    shared_node_port: bool
     options: dict[str, OptionShown]
 
 
@@ -89,6 +91,7 @@ def _shown(profile: ProfileConfig) -> ProfileShown:
         description=profile.description,
         cluster=profile.cluster,
         app=profile.app,
+        shared_node_port=shares_port(profile),
         options={
             name: OptionShown(
                 title=option.title or name,

@@ -13,6 +13,7 @@ from portal.site.site import Site
 from portal.web.next_url import safe_next
 from state.config.tables import OptionConfig, ProfileConfig
 from state.names import server_path
+from state.offer.app_ports import SHARED_PORT_NOTE, shares_port
 from state.offer.choices import default_of, read
 from state.offer.combinations import Facts
 from state.offer.fields import Field, offer
@@ -42,7 +43,8 @@ class Drawn(Struct, frozen=True, kw_only=True):
 class Sheet(Struct, frozen=True, kw_only=True):
     """One profile as the form shows it. `problem`: why it cannot be started by this person, `""`: it can.
 
-    `known`: whether the cluster's catalog was there to be asked; None: this cluster has nothing to ask.
+    `known`: whether the cluster's catalog was there to be asked; None: this cluster has nothing to ask. `warning`: what
+    a user must know before the start.
     """
 
     profile: ProfileConfig
@@ -52,11 +54,12 @@ class Sheet(Struct, frozen=True, kw_only=True):
     time: float | None = None
     old: bool = False
     notes: tuple[str, ...] = ()
+    warning: str = ""
 
 
 def has_options(site: Site) -> bool:
-    """Whether there is anything to choose: more than one profile, or a profile with options."""
-    return len(site.config.profile) != 1 or bool(site.config.profile[0].option)
+    """Whether there is anything to choose or to know: several profiles, options, or a warning."""
+    return len(site.config.profile) != 1 or bool(site.config.profile[0].option) or shares_port(site.config.profile[0])
 
 
 def still_good(profile: ProfileConfig, facts: Facts, remembered: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,6 +93,7 @@ def sheet(
             for name, option in profile.option.items()
         ),
         problem=made.problem,
+        warning=SHARED_PORT_NOTE if shares_port(profile) else "",
         known=None if unscheduled else facts.catalog is not None,
         time=made.time,
         old=made.time is not None and is_old(site, profile.cluster, made.time),

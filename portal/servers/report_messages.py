@@ -106,16 +106,19 @@ def fault(report: Report) -> str:
     return ""
 
 
-def refusal(endpoint: Endpoint, kind: str, folders: Sequence[str]) -> str:
+def refusal(endpoint: Endpoint, kind: str, folders: Sequence[str], *, shared_port: bool) -> str:
     """Why such an endpoint is not taken from a cluster of this kind; `""`: it is. Pure.
 
     `folders`: where the attempt's socket may be, on this machine. From another machine only what proves its name.
+    `shared_port`: whether the profile shares the app's port with the node.
     """
     if kind != "local":
         return "" if endpoint.kind == "tls" else "From this cluster only tls endpoints are taken."
     if endpoint.kind == "unix":
         inside = posixpath.dirname(endpoint.path) in folders
         return "" if inside else "The socket is not in the job's own folder."
+    if endpoint.kind == "tcp" and not shared_port:
+        return "This profile does not share the app's port with the node."
     if endpoint.kind == "tcp":
         try:
             here = ipaddress.ip_address(endpoint.host).is_loopback

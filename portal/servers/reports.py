@@ -19,6 +19,7 @@ from portal.servers.routing import publish
 from portal.site.site import Site
 from state.errors import ConflictError
 from state.names import server_path
+from state.offer.app_ports import shares_port
 from state.records.audit import of_end
 from state.records.lifecycle import PROGRESS, advance
 from state.records.models import Event, Server, Status, Target
@@ -101,7 +102,9 @@ def _news(server: Server, report: Running | Ready | Warned) -> Heard | None:
 def site_refusal(site: Site, server: Server, report: Ready) -> Heard | None:
     """The answer to an endpoint that is not taken from the server's cluster; None: it is."""
     folders = (f"{site.data_dir}/jobs/{server.attempt}", f"/tmp/towpath-{os.geteuid()}-{server.attempt}")  # noqa: S108 - the starter's, for sockets whose path is too long
-    words = refusal(endpoint_of(report), _kind(site, server), folders)
+    profile = site.config.profile_named(server.profile)
+    shared = profile is not None and shares_port(profile)
+    words = refusal(endpoint_of(report), _kind(site, server), folders, shared_port=shared)
     return Heard(400, {"status": 400, "message": words, "stop": False}) if words else None
 
 

@@ -448,8 +448,8 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`[[profile]]`: what the form offers.
 
     `app`: `jupyter` (a Jupyter server; the hub sends its token) or `web` (any web app). `command`: the
-    app's argv, where {socket}, {port}, {base_path}, {user} and {option_NAME} are filled in; an app whose
-    command names {socket} gets a 0600 unix socket, one that names {port} a free loopback port.
+    app's argv, where {socket}, {port}, {base_path}, {user} and {option_NAME} are filled in. An app whose
+    command names {socket} gets a 0600 unix socket; one that names {port} gets a port in a network of its own.
     Empty: JupyterLab.
     """
 
@@ -465,6 +465,9 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     strip_prefix: bool = False
     """For an app that knows no base path: the server's path is taken off what it is asked, and put back in front of
     what it redirects to; it is told in X-Forwarded-Prefix."""
+    shared_node_port: bool = False
+    """For an app whose command names {port}: it listens on a loopback port of the node, without a network of its own.
+    Every user of the node can open the app there, with all that its user may do in it."""
     option: dict[str, OptionConfig] = field(default_factory=dict)
     resources: ResourcesConfig = ResourcesConfig()
     setup: SetupConfig = SetupConfig()

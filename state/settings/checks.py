@@ -28,6 +28,7 @@ from state.config.tables import (
 from state.config.urls import is_loopback, is_private, is_web_url
 from state.errors import Fault
 from state.offer import choices
+from state.offer.app_ports import listens_on_port
 from state.offer.option_kinds import KINDS, UNSCHEDULED, fixed
 from state.settings import auth_checks, cluster_checks, role_checks
 from state.settings.address_checks import one_base_path
@@ -309,6 +310,14 @@ def _command(profile: ProfileConfig, at: str, say: Say) -> None:
         say(at, "the command must name {socket} or {port}, so that the hub knows where the app answers.")
     if {"socket", "port"} <= used:
         say(at, "the command names both {socket} and {port}: keep one of the two.")
+    if profile.shared_node_port and not listens_on_port(profile):
+        say(at.replace(".command", ".shared_node_port"), "this is for a command that names {port}. Remove this key.")
+    if profile.app == "jupyterhub" and listens_on_port(profile) and not profile.shared_node_port:
+        say(
+            at,
+            "with {port} the server listens in a network of its own, from which it cannot reach the hub. Remove {port},"
+            " or set shared_node_port = true.",
+        )
 
 
 def _option(name: str, option: OptionConfig, at: str, say: Say) -> None:

@@ -102,8 +102,8 @@ def test_an_app_that_answers_is_reported_ready_on_a_private_socket(start, hub, t
         assert (tmp_path / "job" / file).lstat().st_mode & 0o777 == 0o600
 
 
-def test_an_app_that_wants_a_port_gets_a_free_one_of_the_loopback(start, hub):
-    start(app(where="{port}"))
+def test_an_app_whose_profile_shares_its_port_gets_a_free_one_of_the_loopback(start, hub):
+    start(app(where="{port}"), shared_node_port=True)
     endpoint = hub.wait("ready")["endpoint"]
     assert (endpoint["kind"], endpoint["host"]) == ("tcp", "127.0.0.1")
     with socket.create_connection(("127.0.0.1", endpoint["port"]), 5) as peer:
@@ -129,7 +129,7 @@ if not os.path.exists({str(tmp_path / "stolen")!r}):
 """
     text = app(where="{port}")
     # an attempt of its own: the thief outlives this test for a moment
-    start((*text[:4], thief + text[4], text[5]), attempt="b" * 32)
+    start((*text[:4], thief + text[4], text[5]), attempt="b" * 32, shared_node_port=True)
     endpoint = hub.wait("ready")["endpoint"]
     assert endpoint["port"] != int((tmp_path / "stolen").read_text())
 
@@ -216,7 +216,7 @@ def test_the_app_sees_the_given_environment_and_nothing_else(start, hub, tmp_pat
 def test_an_app_of_jupyterhubs_is_told_where_to_listen(start, hub, tmp_path, where):
     said = {"PATH": os.environ["PATH"], "JUPYTERHUB_SERVICE_URL": "/user/alice/"}
     listens = f"open({str(tmp_path / 'url')!r}, 'w').write(os.environ['JUPYTERHUB_SERVICE_URL'])"
-    start(app(listens, where=where), environment=said)
+    start(app(listens, where=where), environment=said, shared_node_port=True)
     endpoint = hub.wait("ready")["endpoint"]
     place = quote(endpoint["path"], safe="") if endpoint["kind"] == "unix" else f"127.0.0.1:{endpoint['port']}"
     scheme = "http+unix" if endpoint["kind"] == "unix" else "http"

@@ -92,8 +92,8 @@ class Node:
         self.hub = Hub()
         self.processes = []
 
-    def start(self, command=None, *, environment=None, passport=True, own=None, **more):
-        """Run the starter; `own` is the environment that Slurm would give it."""
+    def start(self, command=None, *, environment=None, passport=True, own=None, wrapper=(), **more):
+        """Run the starter; `own` is the environment that Slurm would give it, `wrapper` a command to run it by."""
         spec = {
             "attempt": ATTEMPT,
             "user": "alice",
@@ -115,7 +115,7 @@ class Node:
         if passport:
             spec["passport"] = as_json(passport if isinstance(passport, Passport) else self.authority.passport(ATTEMPT))
         process = subprocess.Popen(
-            [PYTHON, "-I", "-S", str(self.program)],
+            [*wrapper, PYTHON, "-I", "-S", str(self.program)],
             stdin=subprocess.PIPE,
             env={"LC_ALL": "C.UTF-8", **(own or {})},
             **({"user": self.uid, "group": self.uid, "extra_groups": []} if self.uid else {}),

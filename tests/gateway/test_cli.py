@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from msgspec import NODEFAULT
 
+from tests.batch.test_isolation import NO_NAMESPACES
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -178,6 +180,29 @@ def test_check_says_what_a_cluster_without_isolation_means(towpath, tmp_path):
     done = towpath("check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"WARN  cluster local +No isolation: .*Every user can read the files of all others", done.stdout)
+
+
+PORT = "[[profile]]\nname = 'board'\ncluster = 'local'\napp = 'web'\ncommand = ['board', '{port}']\n"
+
+
+def test_check_says_that_other_users_of_the_node_can_open_an_app_whose_port_is_shared(towpath, tmp_path):
+    (tmp_path / "towpath.toml").write_text(PORT + "shared_node_port = true\n")
+    done = towpath("check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"WARN  profile board +shared_node_port is set: .*every user of its node can open it", done.stdout)
+
+
+def test_check_says_that_this_machine_cannot_isolate_an_app_with_a_port(towpath, tmp_path):
+    (tmp_path / "towpath.toml").write_text(PORT)
+    assert towpath("check").returncode == 0
+    done = subprocess.run(
+        [*NO_NAMESPACES, sys.executable, "-m", "gateway", "check", "--data-dir", str(tmp_path / "data"), "--config", "towpath.toml"],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(
+        r"FAIL  cluster local +This machine does not let the hub give an app a network .*: board\.", done.stdout
+    )
 
 
 def test_check_reports_all_faults_at_once_with_file_and_key(towpath, tmp_path):

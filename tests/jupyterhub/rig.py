@@ -43,6 +43,13 @@ name = "by-port"
 cluster = "local"
 app = "jupyterhub"
 command = ["{SINGLEUSER}", "--allow-root"]
+shared_node_port = true
+
+[[profile]]
+name = "image"
+cluster = "local"
+app = "jupyterhub"
+command = ["{SINGLEUSER}", "--allow-root"]
 
 [[profile]]
 name = "echo"
@@ -104,6 +111,10 @@ class Running:
         specs = [json.loads(path.read_text()) for path in (self.hub.data_dir / "jobs").glob("*/spec.json")]
         mine = [spec for spec in specs if (spec["user"], spec["server"]) == (self.user, self.name)]
         return max(mine, key=lambda spec: spec["record"]["requested"])
+
+    def report(self):
+        """What its starter reported last."""
+        return json.loads((self.hub.data_dir / "jobs" / self.spec()["attempt"] / "report.json").read_text())
 
 
 async def run_cell(url, code, headers):

@@ -199,11 +199,13 @@ def test_the_server_reports_activity_with_its_own_token_which_ends_with_it(hub):
         assert not own()
 
 
-def test_a_single_user_image_that_listens_on_a_port_works_unchanged(hub):
-    with Running(hub, "alice", "ported", profile="by-port"), closing(hub.browser_of("alice")) as browser:
+@pytest.mark.parametrize(("profile", "kind"), [("image", "unix"), ("by-port", "tcp")])
+def test_the_command_of_a_single_user_image_works_unchanged(hub, profile, kind):
+    with Running(hub, "alice", "ported", profile=profile) as server, closing(hub.browser_of("alice")) as browser:
         page = visit(browser, "/user/alice/ported/lab")
         assert page.status_code == 200, page.text
         assert "jupyterhub-user-alice-ported" in browser.cookies
+        assert server.report()["endpoint"]["kind"] == kind
 
 
 def test_a_dash_in_a_user_name_does_not_collide_with_another_users_server(hub):

@@ -4,10 +4,34 @@ import asyncio
 import re
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from msgspec.structs import replace
 
-from state.config.tables import Config
+from state.config.tables import Config, ProfileConfig
+from state.offer.app_ports import SHARED_PORT_NOTE
 from state.records.models import Reason, Status
+from tests.portal.conftest import CONFIG
+
+BOARD = ProfileConfig(
+    name="board", title="Board", cluster="local", app="web", command=("board", "{port}"), shared_node_port=True
+)
+
+
+@pytest.mark.parametrize("profiles", [(BOARD,), (BOARD, *CONFIG.profile)], ids=["alone", "among others"])
+def test_the_form_says_that_other_users_of_the_node_can_open_an_app(bench, profiles):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        page = await client.get("/hub/spawn")
+        assert page.status_code == 200
+        assert page.text.count(SHARED_PORT_NOTE) == 1
+        listed = (await client.get("/hub/api/towpath/profiles")).json()
+        assert [one["name"] for one in listed if one["shared_node_port"]] == ["board"]
+        home = (await client.get("/hub/home")).text
+        assert (
+            '<form method="get" action="/hub/spawn/alice">' in home
+        )  # the form comes first, even with nothing to choose
+
+    bench(main, config=replace(CONFIG, profile=profiles))
 
 
 def test_every_page_is_strict_private_and_holds_nothing_inline(bench):

@@ -19,11 +19,20 @@ from portal.servers.reports import OUTDATED, WRONG_TOKEN, judge
 from state.config.tables import ClusterConfig, Config, ProfileConfig
 from state.names import node_name
 from state.records.models import Endpoint, Server, Status, Target
+from tests.portal.conftest import socket_of
 
 UNIX = {"kind": "unix", "path": "/tmp/a/app.sock"}
 CONFIG = Config(
     cluster=(ClusterConfig(name="local", kind="local"),),
     profile=(ProfileConfig(name="lab", title="JupyterLab", cluster="local"),),
+)
+SHARED = replace(
+    CONFIG,
+    profile=(
+        ProfileConfig(
+            name="board", cluster="local", app="web", command=("board", "--port={port}"), shared_node_port=True
+        ),
+    ),
 )
 SLURM = Config(
     cluster=(ClusterConfig(name="slurm", kind="slurm"),),
@@ -214,8 +223,12 @@ ANOTHERS = {"kind": "unix", "path": f"/srv/towpath/jobs/{'b' * 32}/app.sock"}
 
 @pytest.mark.parametrize(
     ("config", "good", "bad"),
-    [(CONFIG, LOOPBACK, (UNIX, ANOTHERS, ELSEWHERE, tls())), (SLURM, tls(), (UNIX, ANOTHERS, LOOPBACK))],
-    ids=["local", "slurm"],
+    [
+        (CONFIG, None, (UNIX, ANOTHERS, ELSEWHERE, LOOPBACK, tls())),
+        (SHARED, LOOPBACK, (UNIX, ANOTHERS, ELSEWHERE, tls())),
+        (SLURM, tls(), (UNIX, ANOTHERS, LOOPBACK)),
+    ],
+    ids=["local", "local with shared_node_port", "slurm"],
 )
 def test_each_kind_of_cluster_has_its_kinds_of_endpoints(bench, config, good, bad):
     async def main(bench):
@@ -226,7 +239,8 @@ def test_each_kind_of_cluster_has_its_kinds_of_endpoints(bench, config, good, ba
             answer = await bench.report(bench.client(), server, "ready", endpoint=said)
             assert (answer.status_code, answer.json()["stop"]) == (400, False), said
         assert (await bench.store.servers.get("alice", "")).status is Status.REQUESTED
-        assert (await bench.report(bench.client(), server, "ready", endpoint=good)).status_code == 200
+        said = good or socket_of(server)
+        assert (await bench.report(bench.client(), server, "ready", endpoint=said)).status_code == 200
 
     bench(main, config=config)
 
@@ -334,12 +348,17 @@ def test_the_reason_fits_what_was_wished_and_what_happened():
     assert reason_of(SERVER, failed)[1].code == "no-program"
 
 
-@given(st.sampled_from(["unix", "tcp", "tls"]), st.text(max_size=30), st.sampled_from(["local", "slurm", "", "other"]))
-def test_a_socket_outside_the_jobs_folder_is_never_taken(kind, text, cluster):
+@given(
+    st.sampled_from(["unix", "tcp", "tls"]),
+    st.text(max_size=30),
+    st.sampled_from(["local", "slurm", "", "other"]),
+    st.booleans(),
+)
+def test_a_socket_outside_the_jobs_folder_is_never_taken(kind, text, cluster, shared):
     folder = f"/srv/jobs/{ATTEMPT}"
     endpoint = Endpoint(kind=kind, host=text, port=1, path=f"{folder}/{text}" if text.startswith(".") else text)
-    taken = not refusal(endpoint, cluster, (folder,))
-    assert taken <= (kind == "tls" if cluster != "local" else kind != "tls")
+    taken = not refusal(endpoint, cluster, (folder,), shared_port=shared)
+    assert taken <= (kind == "tls" if cluster != "local" else kind == "unix" or (kind == "tcp" and shared))
     if taken and kind == "unix":
         assert "/" not in endpoint.path.removeprefix(f"{folder}/")
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.config.tables import Config
+from state.config.tables import Config, ProfileConfig
 from state.errors import ConfigError
+from state.offer.app_ports import gets_socket_options, listens_on_port, shares_port
 from state.settings.checks import checked
 from state.settings.cluster_checks import without_isolation
 from state.settings.loader import load
@@ -225,6 +226,40 @@ def test_isolation_is_none_where_there_is_none_and_absent_elsewhere(folder, kind
     )
     by_key, _ = faults(folder, text)
     assert words in str(by_key["cluster[1].isolation"])
+
+
+@pytest.mark.parametrize(
+    ("app", "command", "more", "key", "words"),
+    [
+        ("web", '["board", "{socket}"]', "shared_node_port = true", "shared_node_port", "Remove this key"),
+        ("jupyter", "[]", "shared_node_port = true", "shared_node_port", "Remove this key"),
+        ("jupyterhub", '["single", "--port={port}"]', "", "command", "cannot reach the hub"),
+    ],
+)
+def test_a_port_that_is_shared_with_the_node_or_not_goes_with_the_command(folder, app, command, more, key, words):
+    text = f"[[profile]]\nname = 'p'\ncluster = 'local'\napp = '{app}'\ncommand = {command}\n{more}\n"
+    by_key, _ = faults(folder, text)
+    assert words in str(by_key[f"profile[1].{key}"])
+
+
+@pytest.mark.parametrize(
+    ("app", "command", "shared", "listens", "appended"),
+    [
+        ("web", ("board", "{port}"), False, True, False),
+        ("web", ("board", "{port}"), True, True, False),
+        ("web", ("board", "{socket}"), False, False, False),
+        ("jupyter", (), False, False, False),
+        ("jupyterhub", (), False, False, False),
+        ("jupyterhub", ("single",), False, False, True),
+        ("jupyterhub", ("single",), True, True, False),
+        ("jupyterhub", ("single", "--sock={socket}"), False, False, False),
+    ],
+)
+def test_which_apps_listen_on_a_port(app, command, shared, listens, appended):
+    profile = ProfileConfig(name="p", cluster="local", app=app, command=command, shared_node_port=shared)
+    assert listens_on_port(profile) is listens
+    assert gets_socket_options(profile) is appended
+    assert shares_port(profile) is (listens and shared)
 
 
 SLURM = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[[profile]]\nname = 'p'\ncluster = 's'\n"

@@ -20,6 +20,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from types import CodeType
 
     from batch.starter.starter import Starter
@@ -48,6 +49,13 @@ def load(path: str) -> None:
     loads(dumps({"warm": True}))  # their imports, before the forks
 
 
+def candidates(program: str, environment: "Mapping[str, str]") -> list[str]:
+    """Where a program may be, as execvp(3) looks for it."""
+    if "/" in program:
+        return [program]
+    return [f"{folder or '.'}/{program}" for folder in environment.get("PATH", os.defpath).split(":")]
+
+
 def forked() -> "type[Starter]":
     """The starter as it is in a fork: on the hub's Python, which has more than the oldest that it must run on."""
     from batch.starter.app import SIGNALS, App  # noqa: PLC0415
@@ -56,16 +64,22 @@ def forked() -> "type[Starter]":
     defaults = [getattr(_signal, name) for name in SIGNALS]
 
     class ForkedApp(App):
-        def execute(self, command: list[str], environment: dict[str, str], directory: str, log: int) -> str:
+        def execute(
+            self,
+            command: list[str],
+            environment: dict[str, str],
+            directory: str,
+            log: int,
+            enter: "Callable[[], None] | None" = None,
+        ) -> str:
             """Start the app by vfork: no page of ours is copied, or faulted in anew afterwards."""
-            paths = [command[0]]
-            if "/" not in command[0]:
-                paths = [f"{part or '.'}/{command[0]}" for part in environment.get("PATH", os.defpath).split(":")]
+            if enter is not None:
+                return super().execute(command, environment, directory, log, enter)
             output = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
             number = errno.ENOENT
             try:
                 os.chdir(directory)
-                for path in paths:
+                for path in candidates(command[0], environment):
                     try:
                         self.pid = os.posix_spawn(
                             path, command, environment,

@@ -1,0 +1,88 @@
+"""Where the app listens, and where it is reached."""
+
+import os
+
+from batch.starter.command import environment_for, fill_in, wants_socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from batch.starter.helper import Helper
+    from batch.starter.isolation import Isolation
+    from batch.starter.job_folder import JobFolder
+
+
+class AppAddress:
+    """A 0600 unix socket: the app's own, or that of the bridge to its port in a network of its own.
+
+    Where the profile says so (`shared_node_port`), a port of the node's loopback.
+    """
+
+    def __init__(
+        self,
+        spec: "dict[str, Any]",
+        folder: "JobFolder",
+        note: "Callable[[str], None]",
+        become_helper: "Callable[[], None]",
+    ) -> None:
+        """`note` and `become_helper`: see Helper."""
+        self.spec = spec
+        self.folder = folder
+        self.note = note
+        self.become_helper = become_helper
+        self.endpoint: "dict[str, Any]" = {}  # where the app is reached
+        self.listens: "dict[str, Any]" = {}  # where the app is told to listen
+        self.isolation: "Isolation | None" = None
+
+    def choose(self) -> None:
+        """Choose both. Raises StartError and OSError."""
+        if wants_socket(self.spec["command"]):
+            self.endpoint = self.listens = {"kind": "unix", "path": self.folder.socket_path()}
+        elif self.spec.get("shared_node_port"):
+            from batch.starter.ports import free_port
+
+            self.endpoint = self.listens = {"kind": "tcp", "host": "127.0.0.1", "port": free_port()}
+        else:
+            from batch.starter.isolation import Isolation
+
+            self.isolation = Isolation(self.spec, self.note, self.become_helper)
+            self.endpoint = {"kind": "unix", "path": self.folder.socket_path()}
+            self.isolation.open(self.endpoint["path"])
+            self.listens = {"kind": "tcp", "host": "127.0.0.1", "port": self.isolation.port}
+
+    def command(self) -> "list[str]":
+        """The app's command."""
+        return fill_in(self.spec["command"], self.listens.get("path", ""), self.listens.get("port", 0))
+
+    def environment(self) -> "dict[str, str]":
+        """The app's environment."""
+        environment = environment_for(self.spec, self.listens)
+        if self.isolation is not None:
+            environment.update(self.isolation.way_out.environment)
+        return environment
+
+    def enter(self) -> "Callable[[], None] | None":
+        """What the process that becomes the app calls first; None: nothing."""
+        return None if self.isolation is None else self.isolation.enter
+
+    def helpers(self) -> "list[Helper]":
+        """The processes that serve it."""
+        return [] if self.isolation is None else self.isolation.helpers()
+
+    def is_lost(self) -> bool:
+        """Whether another process has taken the app's port. The app has ended."""
+        if self.endpoint["kind"] != "tcp":
+            return False
+        from batch.starter.ports import is_taken
+
+        return is_taken(self.endpoint["port"])
+
+    def is_ours(self) -> bool:
+        """Whether it is our own user who answers there; a socket is made private."""
+        if self.endpoint["kind"] == "unix":
+            os.chmod(self.endpoint["path"], 0o600)
+            return True
+        from batch.starter.ports import is_listener_ours
+
+        return is_listener_ours(self.endpoint["port"])

@@ -1,0 +1,136 @@
+"""An app that listens on a port, out of reach of the node's other users.
+
+A port of the node's loopback can be opened by every user of the node. So the app runs in a network namespace of its
+own, where it listens on 127.0.0.1, and the bridge, a process inside it, carries bytes between that port and the 0600
+socket in the job's folder. Everything else is as for an app that listens on a socket.
+"""
+
+import _socket
+import os
+import sys
+
+from batch.starter.errors import StartError
+from batch.starter.helper import Helper
+from batch.starter.namespaces import join, leave_network, open_namespaces
+from batch.starter.ports import free_port
+from batch.starter.relay import Loop, Relay, connect
+from batch.starter.sockets import allow_many_descriptors
+from batch.starter.way_out import WayOut
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+BACKLOG = 1024
+MESSAGE_BYTES = 64
+FORBIDDEN = (
+    "This node does not let you run an app in a network of its own (%s). Without that, other users of the node could"
+    " open the app."
+)
+HINT = "Tell the hub's administrator: the node must allow user namespaces, or the profile must be changed."
+LOCALHOST = ((_socket.AF_INET, "127.0.0.1"), (_socket.AF_INET6, "::1"))
+
+
+class Isolation:
+    """Opened once, before the app is started. The socket is kept here: it stays when the bridge is started again."""
+
+    def __init__(
+        self, spec: "dict[str, Any]", note: "Callable[[str], None]", become_helper: "Callable[[], None]"
+    ) -> None:
+        """`note` and `become_helper`: see Helper."""
+        self.listener: "_socket.socket"  # from `open` on
+        self.channel: "_socket.socket | None" = None  # on which the bridge tells what it made
+        self.namespaces: "list[tuple[int, int]]" = []
+        self.port = 0
+        self.bridge = Helper("The bridge to the app's port", self.serve, note, become_helper)
+        self.way_out = WayOut(spec["environment"], note, become_helper)
+
+    def open(self, path: str) -> None:
+        """Make the namespace, the bridge and the app's way out. Raises StartError where that is forbidden."""
+        self.listener = listen_on_path(path)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        self.channel = theirs
+        why = self.bridge.start()
+        theirs.close()
+        self.channel = None
+        if why:
+            raise StartError("isolation", FORBIDDEN % why, HINT)
+        self.port, proxy = receive(ours)
+        ours.close()
+        self.namespaces = open_namespaces(self.bridge.pid)
+        self.way_out.open(self.namespaces, proxy, self.bridge.pid)
+
+    def enter(self) -> None:
+        """Move the calling process, which becomes the app, into the namespace."""
+        join(self.namespaces)
+
+    def serve(self, lifeline: int, ready: "Callable[[], None]") -> None:
+        """In the bridge: make the namespace, or join the one that is there, and carry bytes."""
+        if self.channel is not None:
+            leave_network()
+            proxy = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+            proxy.bind(("127.0.0.1", 0))
+            proxy.listen(BACKLOG)
+            self.port = free_port()
+            send(self.channel, self.port, proxy.fileno())
+            self.channel.close()
+            proxy.close()
+        else:
+            join(self.namespaces)
+        allow_many_descriptors()
+        loop = Loop(lifeline)
+        loop.serve(self.listener, lambda sock: bridge(loop, sock, self.port))
+        ready()
+        loop.run()
+
+    def helpers(self) -> "list[Helper]":
+        """The processes."""
+        return [self.bridge] if self.way_out.helper is None else [self.bridge, self.way_out.helper]
+
+
+def listen_on_path(path: str) -> "_socket.socket":
+    """A listening socket there, 0600 from its first moment. Raises OSError."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(path)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def bridge(loop: Loop, sock: "_socket.socket", port: int) -> None:
+    """Connect one connection to the app, by IPv4 or IPv6."""
+
+    def attempt(number: int) -> None:
+        if number == len(LOCALHOST):
+            sock.close()
+            return
+        family, address = LOCALHOST[number]
+
+        def done(app: "_socket.socket | None") -> None:
+            if app is None:
+                attempt(number + 1)
+            else:
+                Relay(loop, sock, app)
+
+        connect(loop, family, (address, port), done)
+
+    attempt(0)
+
+
+def send(channel: "_socket.socket", port: int, fd: int) -> None:
+    """Tell the starter the port, and give it a descriptor (unix(7))."""
+    rights = fd.to_bytes(4, sys.byteorder)
+    channel.sendmsg([b"%d" % port], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+
+
+def receive(channel: "_socket.socket") -> "tuple[int, int]":
+    """The port and the descriptor."""
+    text, ancillary, _, _ = channel.recvmsg(MESSAGE_BYTES, _socket.CMSG_SPACE(4))
+    return int(text), int.from_bytes(ancillary[0][2][:4], sys.byteorder)

@@ -1,0 +1,97 @@
+"""What a request to a proxy asks for, and how it is passed on. Pure."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Mapping
+
+HOP_BY_HOP = (b"connection", b"proxy-connection", b"keep-alive", b"proxy-authorization")
+
+
+class ProxyRequest:
+    """A request: where it goes, what is sent there directly, and what to another proxy."""
+
+    def __init__(self, host: str, port: int, connect: bool, direct: bytes, through_proxy: bytes) -> None:
+        self.host = host
+        self.port = port
+        self.connect = connect
+        self.direct = direct
+        self.through_proxy = through_proxy
+
+
+class Upstream:
+    """A proxy by which the node goes out."""
+
+    def __init__(self, host: str, port: int, credentials: str) -> None:
+        self.host = host
+        self.port = port
+        self.credentials = credentials
+
+    def head(self, request: ProxyRequest) -> bytes:
+        """What is sent there for the request."""
+        line, end, rest = request.through_proxy.partition(b"\r\n")
+        if self.credentials:
+            import base64
+
+            rest = b"Proxy-Authorization: Basic " + base64.b64encode(self.credentials.encode("utf-8")) + b"\r\n" + rest
+        return line + end + rest
+
+
+def split_host(text: str, port: int) -> "tuple[str, int] | None":
+    """`host`, `host:port` or `[address]:port`; None: it is none of these."""
+    host, colon, number = text.rpartition(":")
+    if not colon or number.endswith("]"):
+        host, number = text, str(port)
+    if not number.isdigit() or not 0 < int(number) < 65536:
+        return None
+    host = host.strip("[]")
+    return (host, int(number)) if host else None
+
+
+def read_request(head: bytes) -> "ProxyRequest | None":
+    """The request of a head (and what follows it); None: it is none for a proxy.
+
+    A plain request goes on one connection for itself: the next one may be for another host.
+    """
+    top, _, body = head.partition(b"\r\n\r\n")
+    lines = top.split(b"\r\n")
+    words = lines[0].split(b" ")
+    if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+        return None
+    target = words[1].decode("latin-1")
+    if words[0] == b"CONNECT":
+        where = split_host(target, 443)
+        return None if where is None else ProxyRequest(where[0], where[1], True, body, top + b"\r\n\r\n" + body)
+    if target[:7].lower() != "http://":
+        return None
+    authority, _, path = target[7:].partition("/")
+    where = split_host(authority.rpartition("@")[2], 80)
+    if where is None:
+        return None
+    kept = [line for line in lines[1:] if line.partition(b":")[0].strip().lower() not in HOP_BY_HOP]
+    rest = b"\r\n".join([*kept, b"Connection: close", b"", body])
+    origin = words[0] + b" /" + path.encode("latin-1") + b" " + words[2] + b"\r\n"
+    return ProxyRequest(where[0], where[1], False, origin + rest, lines[0] + b"\r\n" + rest)
+
+
+def upstream_for(request: ProxyRequest, environment: "Mapping[str, str]") -> "Upstream | None":
+    """The node's own proxy for the request; None: there is none, or the host is reached without it (`no_proxy`)."""
+    names = ("https_proxy", "HTTPS_PROXY") if request.connect else ("http_proxy",)
+    url = next((environment[name] for name in (*names, "all_proxy", "ALL_PROXY") if environment.get(name)), "")
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        scheme, rest = "http", url
+    if not rest or scheme.lower() != "http" or is_excepted(request.host, environment):
+        return None
+    credentials, _, place = rest.partition("/")[0].rpartition("@")
+    where = split_host(place, 80)
+    return None if where is None else Upstream(where[0], where[1], credentials)
+
+
+def is_excepted(host: str, environment: "Mapping[str, str]") -> bool:
+    """Whether `no_proxy` names the host, its domain, or everything."""
+    listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    for entry in listed.replace(" ", ",").split(","):
+        name = entry.strip().lower().lstrip(".")
+        if name and (name == "*" or host.lower() == name or host.lower().endswith("." + name)):
+            return True
+    return False
