@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from state.errors import ConfigError, TowpathError
+from state.exit_reason import leave_reason
 from state.records.joining import INVITATION_SECONDS
 from state.settings.loader import load
 
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     sub = add("controller", "lead, or stand by")
     sub.add_argument("--holder", default="", help="who takes the lease; the same name takes over at once")
     sub.add_argument("--with-gateway", action="store_true", help=with_gateway)
+    sub.add_argument("--take-over", action="store_true", help="run servers of a cluster that another machine has left")
     add("check", "probe every cluster; one JSON object per line")
     sub = add("tls", "make the hub's certificates, and renew those that grow old")
     sub.add_argument("--with-gateway", action="store_true", help=with_gateway)
@@ -51,11 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_run(arguments))
     except ConfigError as error:
+        leave_reason(str(error))
         sys.stderr.write(f"{error}\n")
         return 2
     except TowpathError as error:
+        leave_reason(str(error))
         sys.stderr.write(f"{error}\n")
         return 1
+    except Exception as error:
+        leave_reason(f"{type(error).__name__}: {error}")
+        raise
     except KeyboardInterrupt:
         return 0
 
@@ -68,7 +75,7 @@ async def _run(given: argparse.Namespace) -> int:
             from batch.commands.controller import control  # noqa: PLC0415
 
             holder = given.holder or f"{socket.gethostname()}-{secrets.token_hex(4)}"
-            return await control(settings, holder, with_gateway=given.with_gateway)
+            return await control(settings, holder, with_gateway=given.with_gateway, take_over=given.take_over)
         case "check":
             from batch.commands.check import check  # noqa: PLC0415
 

@@ -42,6 +42,7 @@ from portal.refusals.pages import ErrorPages
 from state import names
 from state.config.origins import Origins
 from state.config.tables import AuthConfig, Config
+from state.mirror.health import HealthWatch
 from state.mirror.mirror import Mirror
 from state.records.models import Route, Status, Target
 from state.rights.roles import Roles
@@ -91,13 +92,23 @@ class Gateway:
     """
 
     def __init__(
-        self, store: Store, mirror: Mirror, tunnel: Tunnel, auth: _Auth, *, app: App, portal: Asgi, path: Path
+        self,
+        store: Store,
+        mirror: Mirror,
+        health: HealthWatch,
+        tunnel: Tunnel,
+        auth: _Auth,
+        *,
+        app: App,
+        portal: Asgi,
+        path: Path,
     ) -> None:
         self.app = app
         self.portal = portal
         self.portal_path = path
         self._store = store
         self._mirror = mirror
+        self._health = health
         self._tunnel = tunnel
         self._auth = auth
 
@@ -152,6 +163,7 @@ class Gateway:
         mirror.on_revoked(hub_apps.revoked)
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
         release = version("towpath")
+        health = HealthWatch(store.health)
         auth = _auth(config, store, jar, proxies)
         services = Services(
             config=config,
@@ -167,6 +179,7 @@ class Gateway:
                 lifetime=lifetime,
             ),
             shut_down=lambda: end_hub(settings.environment),
+            health=health,
         )
 
         auth.start()
@@ -181,6 +194,7 @@ class Gateway:
             cast("Asgi", create_portal(services)), tunnel, portal_path, refuse, address, strays=Strays(jar)
         )
         await mirror.start()
+        health.start()
         app = App(
             mirror=mirror,
             tunnel=tunnel,
@@ -198,7 +212,7 @@ class Gateway:
             unasked=f"{door.base_path}hub/backchannel-logout/",
             allowed_hosts=_hosts(config),
         )
-        return cls(store, mirror, tunnel, auth, app=app, portal=handover.asgi, path=portal_path)
+        return cls(store, mirror, health, tunnel, auth, app=app, portal=handover.asgi, path=portal_path)
 
     async def drain(self, seconds: float) -> None:
         """Close WebSockets with 1012 and let requests finish, for at most `seconds`."""
@@ -208,6 +222,7 @@ class Gateway:
         """Write what is noted, and close every connection."""
         remove_socket(self.portal_path)
         await self._auth.stop()
+        await self._health.stop()
         await self._mirror.stop()
         await self._store.close()
 

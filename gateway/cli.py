@@ -58,10 +58,16 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--workers", type=_count, help="worker processes (default: one per core, at most 4)")
         if name == "gateway":
             _gateway_actions(sub)
-    _controller_actions(add("controller", "Run the controller alone (needs a Redis URL).", "controller:run"))
+        else:
+            _take_over(sub)
+    sub = add("controller", "Run the controller alone (needs a Redis URL).", "controller:run")
+    _take_over(sub)
+    _controller_actions(sub)
     sub = add("init", "Write a commented configuration.", "init:run")
     sub.add_argument("path", type=Path, nargs="?", default=Path("towpath.toml"), metavar="PATH")
-    add("check", "Check the configuration, the state store and every cluster.", "check:run")
+    sub = add("check", "Check the configuration, the state store and every cluster.", "check:run")
+    sub.add_argument("--part", choices=("all", "gateway", "controller"), default="all", help="what to check")
+    sub.add_argument("--json", action="store_true", help="one JSON object per line")
     sub = add("token", "Print a new API token for a user of the running hub.", "token:run")
     sub.add_argument("user", metavar="USER")
     sub.add_argument(
@@ -132,6 +138,11 @@ def _controller_actions(controller: argparse.ArgumentParser) -> None:
     sub = add("join", "Get the hub's authority from the controller that has it.", "controller:run", nested=True)
     _token_file(sub)
     sub.add_argument("--replace", action="store_true", help="replace another authority that is there")
+
+
+def _take_over(sub: argparse.ArgumentParser) -> None:
+    text = "take over a local cluster from a machine that is gone; its servers count as lost"
+    sub.add_argument("--take-over", action="store_true", help=text)
 
 
 def _token_file(sub: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from gateway.assembly import Gateway
 from gateway.door.report_listener import ReportListener
 from gateway.wire import Server
 from state.errors import TowpathError
+from state.exit_reason import leave_reason
 from state.settings.loader import Settings, load
 
 MAX_OPEN = 1_000_000
@@ -112,8 +113,12 @@ def main() -> int:
     try:
         uvloop.run(serve(load(arguments.config, arguments.data_dir)))
     except TowpathError as error:
+        leave_reason(str(error))
         print(f"towpath worker: {error}", file=sys.stderr)
         return 1
+    except Exception as error:
+        leave_reason(f"{type(error).__name__}: {error}")
+        raise
     return 0
 
 

@@ -129,6 +129,7 @@ def create_portal(given: Services) -> Litestar:
                 path="/hub/api",
                 route_handlers=[
                     *towpath.routes(site),
+                    *hub.additions(site),
                     *clusters.routes(site),
                     *audit.routes(site),
                     *rosters.routes(site),

@@ -19,6 +19,7 @@ from gateway.serve import valkey
 from state.errors import StateUnavailableError
 from state.settings.loader import load
 from state.store.all import Store
+from state.store.health import LEASE
 
 CONFIG = """
 [auth]
@@ -117,6 +118,8 @@ class Stage(Hub):
         self._valkey = subprocess.Popen(valkey.command(self.data_dir))
         eventually(self._answers, what="Valkey")
         ensure(self.data_dir, load(self.config, self.data_dir, environment={}).config)  # as if it had joined
+        # as if a controller led: none is there to change what a test puts into the store
+        self.run(lambda store: store.leases.take(LEASE, "stage", seconds=24 * 3600.0))
         return super().start("gateway")
 
     def stop(self, *args):

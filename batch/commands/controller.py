@@ -9,13 +9,14 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from batch.commands.opening import open_store
+from batch.commands.opening import embedded_url, open_store, store_url
 from batch.contract import Launcher, LauncherContext, Passport
 from batch.controller.controller import lead
 from batch.controller.executor import Place
+from batch.controller.homes import claim_homes, home_of, show_homes
 from batch.controller.leader import Means
 from batch.launchers import open_launcher
-from state.config.clusters import needs_certificates
+from state.config.clusters import needs_certificates, runs_elsewhere
 from state.errors import ConfigError, TowpathError
 from state.settings.loader import Settings
 from state.store.all import Store
@@ -25,12 +26,13 @@ log = logging.getLogger("towpath.controller")
 RENEW_SECONDS: Final = 24 * 3600.0
 
 
-async def control(settings: Settings, holder: str, *, with_gateway: bool = False) -> int:
+async def control(settings: Settings, holder: str, *, with_gateway: bool = False, take_over: bool = False) -> int:
     """Be a controller until SIGTERM or SIGINT. The lease is released; the jobs run on.
 
     `with_gateway`: a gateway shares the data directory (`towpath serve`), and its certificates are made here too.
+    `take_over`: see `batch.controller.homes.claim_homes`.
     """
-    task = asyncio.ensure_future(_control(settings, holder, with_gateway=with_gateway))
+    task = asyncio.ensure_future(_control(settings, holder, with_gateway=with_gateway, take_over=take_over))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
@@ -39,16 +41,21 @@ async def control(settings: Settings, holder: str, *, with_gateway: bool = False
     return 0
 
 
-async def _control(settings: Settings, holder: str, *, with_gateway: bool) -> None:
+async def _control(settings: Settings, holder: str, *, with_gateway: bool, take_over: bool) -> None:
     check_options(settings)
     store = await open_store(settings)
     launchers: dict[str, Launcher] = {}
-    keeper: asyncio.Task[None] | None = None
+    keepers: list[asyncio.Task[None]] = []
     certificates = needs_certificates(settings.config)
     try:
         if certificates:
             await make_certificates(settings, store, with_gateway=with_gateway)
-            keeper = asyncio.create_task(_renew(settings, store, with_gateway=with_gateway))
+            keepers.append(asyncio.create_task(_renew(settings, store, with_gateway=with_gateway)))
+        here = [cluster.name for cluster in settings.config.cluster if not runs_elsewhere(cluster)]
+        if here and store_url(settings) != embedded_url(settings):  # an embedded store has no other controllers
+            home = home_of(settings.data_dir)
+            await claim_homes(store, here, home, take_over=take_over)
+            keepers.append(asyncio.create_task(show_homes(store, here, home)))
         context = LauncherContext(data_dir=settings.data_dir, seal_key=lambda: seal_key(settings))
         launchers |= {cluster.name: open_launcher(cluster, context) for cluster in settings.config.cluster}
         place = Place(
@@ -67,7 +74,7 @@ async def _control(settings: Settings, holder: str, *, with_gateway: bool) -> No
         )
         await lead(means, holder)
     finally:
-        if keeper is not None:
+        for keeper in keepers:
             keeper.cancel()
         await store.close()
         for launcher in launchers.values():

@@ -16,7 +16,12 @@ SAY_SECONDS: Final = 30.0
 
 def store_url(settings: Settings) -> str:
     """Return the store's URL: the configured one, or that of the Valkey which `towpath serve` starts."""
-    return settings.redis_url or f"unix://{settings.data_dir / 'valkey.sock'}"
+    return settings.redis_url or embedded_url(settings)
+
+
+def embedded_url(settings: Settings) -> str:
+    """Return the URL of the Valkey that `towpath serve` starts in this data directory."""
+    return f"unix://{settings.data_dir / 'valkey.sock'}"
 
 
 async def open_store(settings: Settings) -> Store:

@@ -8,8 +8,9 @@ import contextlib
 import logging
 from typing import Final
 
-from batch.controller.leader import LEASE, LEASE_SECONDS, LeaseLostError, Means, Term
+from batch.controller.leader import LEASE_SECONDS, LeaseLostError, Means, Term
 from state.errors import StateUnavailableError
+from state.store.health import LEASE
 
 log = logging.getLogger("towpath.controller")
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 from batch.contract import Launcher
 from batch.controller.audit_writer import export, keep, sinks
 from batch.controller.catalog_refresh import refresh
+from batch.controller.cluster_health import report_clusters
 from batch.controller.end_reasons import told
 from batch.controller.executor import Hands, Place, route_of
 from batch.controller.joins import answer_joins
@@ -30,10 +31,10 @@ from state.errors import ConflictError, FencedError, StateUnavailableError
 from state.names import server_key
 from state.records.models import Route, Server, Status, Target
 from state.store.all import Store
+from state.store.health import LEASE
 
 log = logging.getLogger("towpath.controller")
 
-LEASE: Final = "controller"
 LEASE_SECONDS: Final = 10.0
 RENEW_SECONDS: Final = 3.0
 SCAN_SECONDS: Final = 10.0
@@ -99,6 +100,7 @@ class Term:
                 group.create_task(self._revisit())
                 group.create_task(self._dispatch())
                 group.create_task(keep(self._store.audit, self._audit))
+                group.create_task(report_clusters(self._store.health, self._watches.values()))
                 if self._joins is not None:
                     group.create_task(answer_joins(self._store.joining, self._joins))
                 for sink in sinks(self._audit):

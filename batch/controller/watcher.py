@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -27,6 +27,14 @@ LATENCY_SHARE: Final = 5
 """A poll that takes a second is made every five seconds at most."""
 LONGEST_BACK_OFF: Final = 15.0
 """One request in so long is no burden on a scheduler that comes back, and people wait for it."""
+
+
+class Silence(NamedTuple):
+    """That a cluster does not answer: for how many seconds, since when (of the epoch), and what was said last."""
+
+    seconds: float
+    since: float
+    reason: str
 
 
 class ClusterWatch:
@@ -55,6 +63,7 @@ class ClusterWatch:
         self._absent: dict[str, float] = {}  # attempt → when the first poll began that should have shown it
         self._failing_since: float | None = None
         self._failures = 0
+        self._reason = ""
         self._latency = 0.0
         self._last = 0.0  # when the last poll began, finished or not
         self._gaps = HERE if config.kind == "local" else GAPS
@@ -76,6 +85,14 @@ class ClusterWatch:
             return Sight(view=view, fresh=fresh, down_for=down, as_of=self._as_of)
         began = self._began or 0.0
         return Sight(fresh=True, absent_for=began - self._absent.setdefault(attempt, began))
+
+    @property
+    def silence(self) -> Silence | None:
+        """For how long the cluster has not answered; None: the last poll was answered."""
+        if self._failing_since is None:
+            return None
+        seconds = asyncio.get_running_loop().time() - self._failing_since
+        return Silence(seconds, time.time() - seconds, self._reason)
 
     def of_key(self, key: str) -> list[JobView]:
         """All jobs of one server, of whatever attempt."""
@@ -148,6 +165,7 @@ class ClusterWatch:
             if not isinstance(error, LauncherError):
                 log.exception("The launcher of %s broke its contract.", self.config.name)
             self._failures += 1
+            self._reason = str(error)
             if self._failing_since is None:
                 self._failing_since = began
             log.warning("%s does not answer: %s", self.config.name, error)

@@ -5,11 +5,12 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Awaitable
 
 from gateway.commands import sign_in
-from gateway.commands.findings import Finding
 from gateway.joining.certificates import HOW_TO_JOIN, have_certificates
 from gateway.serve import valkey
+from gateway.serve.findings import Finding
 from state.config.clusters import needs_certificates
 from state.errors import StateUnavailableError
 from state.offer.app_ports import shared_port_warning, sharing_port
@@ -23,20 +24,48 @@ PROBE_SECONDS = 60
 def run(given: argparse.Namespace) -> int:
     """Print the table. Exit code 0: all good; 1: something is not (faults of the configuration too)."""
     settings = load(given.config, given.data_dir)
+    findings = asyncio.run(check(settings, given.part))
+    if given.json:
+        for finding in findings:
+            print(json.dumps(finding._asdict()))
+    else:
+        width = max(len(finding.part) for finding in findings)
+        for finding in findings:
+            print(finding.row(width))
+    return 0 if all(finding.good for finding in findings) else 1
+
+
+async def check(settings: Settings, part: str) -> list[Finding]:
+    """Look at all parts of a hub, or at those of its gateway or its controller alone. Makes and changes nothing."""
     source = str(settings.config_path) if settings.config_path is not None else "none: the one-machine defaults"
-    findings = [
+    probes: list[Awaitable[list[Finding]]] = [_state(settings)]
+    if part in {"all", "gateway"}:
+        probes.append(sign_in.probe(settings))
+    if part in {"all", "controller"}:
+        probes.append(asyncio.to_thread(_clusters, settings))
+    state, *rest = await asyncio.gather(*probes)
+    gateway = _gateway(settings) if part in {"all", "gateway"} else []
+    found = [finding for findings in rest for finding in findings]
+    return [
         Finding("configuration", good=True, text=source),
-        asyncio.run(_state(settings)),
-        *_gateway(settings),
-        *asyncio.run(sign_in.probe(settings)),
-        *_clusters(settings),
+        *state,
+        *gateway,
+        *found,
         *_isolation(settings),
         *_shared_ports(settings),
     ]
-    width = max(len(finding.part) for finding in findings)
-    for finding in findings:
-        print(finding.row(width))
-    return 0 if all(finding.good for finding in findings) else 1
+
+
+async def _state(settings: Settings) -> list[Finding]:
+    embedded = not settings.redis_url
+    try:
+        store = await Store.open(settings.redis_url or valkey.url(settings.data_dir))
+    except StateUnavailableError as error:
+        if embedded:
+            return [Finding("state", good=True, text="embedded Valkey; not running now: towpath serve starts it")]
+        return [Finding("state", good=False, text=str(error), passing=True)]
+    await store.close()
+    return [Finding("state", good=True, text="embedded Valkey; running" if embedded else "answers")]
 
 
 def _gateway(settings: Settings) -> list[Finding]:
@@ -47,6 +76,35 @@ def _gateway(settings: Settings) -> list[Finding]:
         return [Finding("gateway", good=True, text="has its certificates")]
     text = f"no certificates yet. `towpath serve` makes them; for `towpath gateway`: {HOW_TO_JOIN}"
     return [Finding("gateway", good=True, doubt=True, text=text)]
+
+
+def _clusters(settings: Settings) -> list[Finding]:
+    """Ask the batch side, as a program: the web side has no right to speak to clusters."""
+    arguments = ["--data-dir", str(settings.data_dir)]
+    if settings.config_path is not None:
+        arguments += ["--config", str(settings.config_path)]
+    try:
+        probe = subprocess.run(  # noqa: S603 - our own interpreter and our own module
+            [sys.executable, "-m", "batch", "check", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROBE_SECONDS,
+            env=dict(settings.environment),
+        )
+    except subprocess.TimeoutExpired:
+        return [Finding("clusters", good=False, text=f"no answer within {PROBE_SECONDS} s", passing=True)]
+    findings = []
+    for line in probe.stdout.splitlines():
+        row = json.loads(line)
+        findings.append(
+            Finding(str(row["part"]), good=bool(row["ok"]), text=str(row["message"]), passing=bool(row.get("passing")))
+        )
+    if not findings:
+        said = probe.stderr.strip().splitlines()
+        findings.append(Finding("clusters", good=False, text=said[-1] if said else "the probe said nothing"))
+    return findings
 
 
 def _isolation(settings: Settings) -> list[Finding]:
@@ -61,41 +119,3 @@ def _shared_ports(settings: Settings) -> list[Finding]:
         Finding(f"profile {profile.name}", good=True, doubt=True, text=shared_port_warning(profile))
         for profile in sharing_port(settings.config)
     ]
-
-
-async def _state(settings: Settings) -> Finding:
-    embedded = not settings.redis_url
-    try:
-        store = await Store.open(settings.redis_url or valkey.url(settings.data_dir))
-    except StateUnavailableError as error:
-        if embedded:
-            return Finding("state", good=True, text="embedded Valkey; not running now: towpath serve starts it")
-        return Finding("state", good=False, text=str(error))
-    await store.close()
-    return Finding("state", good=True, text="embedded Valkey; running" if embedded else "answers")
-
-
-def _clusters(settings: Settings) -> list[Finding]:
-    """Ask the batch side, as a program: the web side has no right to speak to clusters."""
-    arguments = ["--data-dir", str(settings.data_dir)]
-    if settings.config_path is not None:
-        arguments += ["--config", str(settings.config_path)]
-    try:
-        probe = subprocess.run(  # noqa: S603 - our own interpreter and our own module
-            [sys.executable, "-m", "batch", "check", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PROBE_SECONDS,
-            env=dict(settings.environment),
-        )
-    except subprocess.TimeoutExpired:
-        return [Finding("clusters", good=False, text=f"no answer within {PROBE_SECONDS} s")]
-    findings = []
-    for line in probe.stdout.splitlines():
-        row = json.loads(line)
-        findings.append(Finding(str(row["part"]), good=bool(row["ok"]), text=str(row["message"])))
-    if not findings:
-        said = probe.stderr.strip().splitlines()
-        findings.append(Finding("clusters", good=False, text=said[-1] if said else "the probe said nothing"))
-    return findings

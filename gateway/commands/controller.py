@@ -14,6 +14,8 @@ def run(given: argparse.Namespace) -> int:
     if settings.config_path is not None:
         arguments += ["--config", str(settings.config_path)]
     match given.action:
+        case None:
+            arguments += ["--take-over"] if given.take_over else []
         case "invite":
             arguments += ["--role", given.role, "--expires-in", str(given.expires_in)]
         case "join":

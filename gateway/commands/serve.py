@@ -4,19 +4,27 @@ import argparse
 import asyncio
 import getpass
 import ipaddress
+import logging
 import os
 import sys
 import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace as with_changes
+from typing import Any
 
 from msgspec.structs import replace
 
 from gateway.auth.account import local_user
 from gateway.joining.certificates import CertificateKeeper, wait_for_certificates
+from gateway.serve.child import say
+from gateway.serve.problems import ProblemReporter
+from gateway.serve.readiness import part_to_check
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
 from state.config.clusters import needs_certificates
 from state.config.tables import Config
 from state.errors import UsageError
+from state.mirror.health import HealthWatch
 from state.records.models import User
 from state.settings.auth_checks import exposed
 from state.settings.cluster_checks import no_isolation, without_isolation
@@ -29,7 +37,7 @@ WORKERS_MOST = 4
 
 def serve(given: argparse.Namespace) -> int:
     """Run all of the hub. Returns when a signal has ended it."""
-    return asyncio.run(_run(_settings(given), whole=True))
+    return asyncio.run(_run(_settings(given), whole=True, take_over=given.take_over))
 
 
 def gateway(given: argparse.Namespace) -> int:
@@ -45,6 +53,7 @@ def gateway(given: argparse.Namespace) -> int:
 
 def _settings(given: argparse.Namespace) -> Settings:
     """The settings with the command line's host, port and workers over the configuration's."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     settings = load(given.config, given.data_dir)
     door = settings.config.gateway
     changes = {key: value for key in ("host", "port", "workers") if (value := getattr(given, key)) is not None}
@@ -75,63 +84,97 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-async def _run(settings: Settings, *, whole: bool) -> int:
+async def _run(settings: Settings, *, whole: bool, take_over: bool = False) -> int:
     door = settings.config.gateway
     host = "127.0.0.1" if door.host == "localhost" else door.host
     lock = DataDirLock(settings.data_dir) if whole else None
     port = pick_port(host, door.port)
+    supervisor = _supervisor(settings, host, port, whole=whole, take_over=take_over)
+    supervisor.end_on_signals()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(supervisor.end)
+        store = await supervisor.start_state()
+        stack.push_async_callback(store.close)
+        tasks = TaskKeeper()
+        stack.push_async_callback(tasks.cancel)
+        if not await _certificates(settings, supervisor, store, tasks, whole=whole):
+            return 0
+        await supervisor.start_rest()
+        part = part_to_check(settings.config, whole=whole)
+        await supervisor.wait_ready(store, host, port, f"{door.base_path}hub/health", part=part)
+        await _tell(settings, store, host, port, whole=whole)
+        watch = HealthWatch(store.health, loud=True)
+        watch.start()
+        stack.push_async_callback(watch.stop)
+        tasks.start(ProblemReporter(store.health, lambda: supervisor.children).run())
+        await supervisor.wait()
+    del lock
+    return 0
+
+
+def _supervisor(settings: Settings, host: str, port: int, *, whole: bool, take_over: bool) -> Supervisor:
     arguments = ["--data-dir", str(settings.data_dir)]
     if settings.config_path is not None:
         arguments += ["--config", str(settings.config_path)]
-    supervisor = Supervisor(
+    return Supervisor(
         data_dir=settings.data_dir,
         redis_url=settings.redis_url,
-        workers=door.workers,
+        workers=settings.config.gateway.workers,
         arguments=arguments,
         environment={
             **settings.environment,
             "TOWPATH_GATEWAY_HOST": host,
             "TOWPATH_GATEWAY_PORT": str(port),
-            "TOWPATH_GATEWAY_WORKERS": str(door.workers),
+            "TOWPATH_GATEWAY_WORKERS": str(settings.config.gateway.workers),
         },
         with_controller=whole,
+        take_over=take_over,
     )
-    supervisor.end_on_signals()
-    store = keeper = None
-    try:
-        store = await supervisor.start_state()
-        if needs_certificates(settings.config):
-            if whole:
-                await supervisor.make_certificates()
-            elif not await wait_for_certificates(settings.data_dir, say, supervisor.ending):
-                return 0
-            else:
-                keeper = asyncio.create_task(CertificateKeeper(store.joining, settings.config, settings.data_dir).run())
-        await supervisor.start_rest()
-        await supervisor.wait_ready(host, port, f"{door.base_path}hub/health")
-        shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{port}{door.base_path}"
-        print(f"Towpath is ready at {url}", flush=True)
-        if whole and settings.config.auth is None:
-            print(f"Sign in once with: {url}hub/login?token={await _link(store)}", flush=True)
-        if _is_test(settings.config):
-            print("Test sign-in: anybody on this machine may sign in as anybody, without a password.", flush=True)
-        for cluster in without_isolation(settings.config):
-            say(f"WARNING: {no_isolation(cluster)}")
-        await supervisor.wait()
-    finally:
-        if keeper is not None:
-            keeper.cancel()
-        if store is not None:
-            await store.close()
-        await supervisor.end()
-    del lock
-    return 0
 
 
-def say(sentence: str) -> None:
-    """Tell whoever runs the hub."""
-    print(f"towpath: {sentence}", file=sys.stderr, flush=True)
+async def _certificates(
+    settings: Settings, supervisor: Supervisor, store: Store, tasks: "TaskKeeper", *, whole: bool
+) -> bool:
+    """Have the gateway's certificates made, or wait for them; False when a signal came first."""
+    if not needs_certificates(settings.config):
+        return True
+    if whole:
+        await supervisor.make_certificates()
+        return True
+    if not await wait_for_certificates(settings.data_dir, say, supervisor.ending):
+        return False
+    tasks.start(CertificateKeeper(store.joining, settings.config, settings.data_dir).run())
+    return True
+
+
+async def _tell(settings: Settings, store: Store, host: str, port: int, *, whole: bool) -> None:
+    """Say that the hub is ready, and what whoever runs it should know."""
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}{settings.config.gateway.base_path}"
+    print(f"Towpath is ready at {url}", flush=True)
+    if whole and settings.config.auth is None:
+        print(f"Sign in once with: {url}hub/login?token={await _link(store)}", flush=True)
+    if _is_test(settings.config):
+        print("Test sign-in: anybody on this machine may sign in as anybody, without a password.", flush=True)
+    for cluster in without_isolation(settings.config):
+        say(f"WARNING: {no_isolation(cluster)}")
+
+
+class TaskKeeper:
+    """Tasks in the background that end with the command."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run this in the background."""
+        self._tasks.append(asyncio.create_task(work))
+
+    async def cancel(self) -> None:
+        """End all of them."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def _link(store: Store) -> str:

@@ -15,7 +15,7 @@ from gateway.auth.addresses import away, hub_url
 from gateway.auth.ldap.directory import Directory
 from gateway.auth.oidc.probe import probe as oidc_probe
 from gateway.auth.pam import command
-from gateway.commands.findings import Finding
+from gateway.serve.findings import Finding
 from state.config.tables import AuthConfig, LdapConfig, PamConfig, ProviderConfig
 from state.settings.loader import Settings
 
@@ -53,7 +53,7 @@ async def _oidc(part: str, provider: ProviderConfig, auth: AuthConfig, hub: str)
         good, text = await oidc_probe(asked)
     finally:
         await asked.close()
-    return [Finding(part, good=good, text=text)]
+    return [Finding(part, good=good, text=text, passing=True)]
 
 
 async def _ldap(part: str, config: LdapConfig) -> AsyncIterator[Finding]:
@@ -72,7 +72,7 @@ async def _ldap(part: str, config: LdapConfig) -> AsyncIterator[Finding]:
         return
     whom = f"and knows {config.bind_dn}" if config.bind_dn else "and is asked by nobody in particular"
     for url, wrong in told:
-        yield Finding(part, good=not wrong, text=f"{url} {wrong or f'answers {whom}'}")
+        yield Finding(part, good=not wrong, text=f"{url} {wrong or f'answers {whom}'}", passing=True)
 
 
 def _pam(part: str, config: PamConfig) -> Iterator[Finding]:

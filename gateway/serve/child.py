@@ -1,6 +1,5 @@
 """One child process of the supervisor: started, watched, started again, ended.
 
-Owns: the process and when to start it again. Refuses to know what it runs.
 A child ends with its parent, however that dies (PR_SET_PDEATHSIG, prctl(2)).
 """
 
@@ -10,9 +9,14 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import Process
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from state.exit_reason import VARIABLE, take_reason
 
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -21,29 +25,51 @@ RESTART_FIRST: Final = 0.05
 RESTART_MOST: Final = 5.0
 STEADY: Final = 10.0
 """Seconds after which a child counts as up, and its next restart is immediate again."""
+FAILING_ENDS: Final = 3
+"""So many ends in a row, each within `STEADY` seconds of the start, make a child that fails."""
+RECENT_SECONDS: Final = 300.0
+RECENT_ENDS: Final = 5
+"""And so many later ends within `RECENT_SECONDS`: it runs for a while each time, and then ends."""
+WRONG_CONFIGURATION: Final = 2
+"""The exit code with which a process says that it will not do better the next time."""
 
 
-def _end_with(parent: int) -> Callable[[], None]:
-    def in_child() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
+class Failure(NamedTuple):
+    """Why a child counts as failing. `since`: of its first such end, in seconds since the epoch."""
 
-    return in_child
+    since: float
+    ends: int
+    reason: str
 
 
 class Child:
     """One supervised process."""
 
-    def __init__(self, name: str, command: Callable[[], Sequence[str]], environment: Mapping[str, str]) -> None:
-        """`command` gives the argv; it is asked before each start, to make what the process needs to be there."""
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[], Sequence[str]],
+        environment: Mapping[str, str],
+        *,
+        reason_file: Path | None = None,
+    ) -> None:
+        """`command` gives the argv; it is asked before each start, to make what the process needs to be there.
+
+        `reason_file`: where the process leaves a sentence on why it ended.
+        """
         self.name = name
         self.process: Process | None = None
         self._command = command
-        self._environment = dict(environment)
+        self._reason_file = reason_file
+        self._environment = {**environment, **({VARIABLE: str(reason_file)} if reason_file else {})}
         self._ending = False
         self._task: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
+        self._quick: list[float] = []
+        self._recent: deque[float] = deque(maxlen=RECENT_ENDS)
+        self._begun = 0.0
+        self._code = 0
+        self._reason = ""
 
     async def start(self) -> None:
         """Start it and keep it running until `end`."""
@@ -54,7 +80,7 @@ class Child:
         delay = RESTART_FIRST
         loop = asyncio.get_running_loop()
         while not self._ending:
-            begun = loop.time()
+            self._begun = loop.time()
             self.process = await asyncio.create_subprocess_exec(
                 *self._command(),
                 env=self._environment,
@@ -64,13 +90,37 @@ class Child:
                 preexec_fn=_end_with(os.getpid()),
             )
             self._started.set()
-            code = await self.process.wait()
+            self._code = await self.process.wait()
             if self._ending:
                 return
-            delay = RESTART_FIRST if loop.time() - begun > STEADY else min(delay * 2, RESTART_MOST)
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            print(f"towpath: {self.name} ended ({how}); starting it again in {delay:.1f} s", file=sys.stderr)
+            self._note_end(steady=loop.time() - self._begun > STEADY)
+            delay = min(delay * 2, RESTART_MOST) if self._quick else RESTART_FIRST
+            say(f"{self.name} ended ({self._how()}); starting it again in {delay:.1f} s")
             await asyncio.sleep(delay)
+
+    def _note_end(self, *, steady: bool) -> None:
+        if steady:
+            self._quick.clear()
+            self._recent.append(time.time())
+        else:
+            self._quick.append(time.time())
+        self._reason = take_reason(self._reason_file) if self._reason_file is not None else ""
+
+    def _how(self) -> str:
+        return f"signal {-self._code}" if self._code < 0 else f"exit code {self._code}"
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why this child counts as failing; None while it runs, or has ended only now and then."""
+        running = self.process is not None and self.process.returncode is None
+        if running and asyncio.get_running_loop().time() - self._begun > STEADY:
+            self._quick.clear()
+        reason = self._reason or f"It ends with {self._how()}; see the log."
+        if len(self._quick) >= (1 if self._code == WRONG_CONFIGURATION else FAILING_ENDS):
+            return Failure(self._quick[0], len(self._quick), reason)
+        if len(self._recent) == RECENT_ENDS and time.time() - self._recent[0] < RECENT_SECONDS:
+            return Failure(self._recent[0], RECENT_ENDS, reason)
+        return None
 
     @property
     def pid(self) -> int:
@@ -87,7 +137,7 @@ class Child:
             try:
                 await asyncio.wait_for(process.wait(), grace)
             except TimeoutError:
-                print(f"towpath: {self.name} did not end within {grace:.0f} s and is killed", file=sys.stderr)
+                say(f"{self.name} did not end within {grace:.0f} s and is killed")
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
@@ -95,3 +145,18 @@ class Child:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+
+def say(sentence: str) -> None:
+    """Tell whoever runs the hub. A terminal that is gone is no reason to end."""
+    with contextlib.suppress(OSError):
+        print(f"towpath: {sentence}", file=sys.stderr, flush=True)
+
+
+def _end_with(parent: int) -> Callable[[], None]:
+    def in_child() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+
+    return in_child

@@ -5,7 +5,6 @@ nobody's children here, and go on when the hub ends.
 """
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import secrets
@@ -16,9 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from gateway.serve import valkey
-from gateway.serve.child import Child
-from state.errors import StateUnavailableError, TowpathError
+from gateway.serve import readiness, valkey
+from gateway.serve.child import Child, say
+from gateway.serve.errors import ServeError
+from state.errors import StateUnavailableError
 from state.settings.loader import SUPERVISOR
 from state.store.all import Store
 
@@ -26,10 +26,6 @@ START_LIMIT: Final = 60.0
 """Seconds in which the hub must answer, or `serve` gives up and says so."""
 DRAIN_GRACE: Final = 15.0
 END_GRACE: Final = 10.0
-
-
-class ServeError(TowpathError):
-    """The hub cannot be served: in words, for the terminal."""
 
 
 class DataDirLock:
@@ -72,24 +68,6 @@ def pick_port(host: str, port: int) -> int:
         return chosen
 
 
-async def answers(host: str, port: int, path: str) -> bool:
-    """Whether GET `path` is answered with 200."""
-    try:
-        reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 2)
-    except (OSError, TimeoutError):
-        return False
-    try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
-        line = await asyncio.wait_for(reader.readline(), 5)
-    except (OSError, TimeoutError):
-        return False
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-    return line.startswith(b"HTTP/1.1 200")
-
-
 class Supervisor:
     """One run of `towpath serve`."""
 
@@ -103,17 +81,19 @@ class Supervisor:
         environment: Mapping[str, str],
         with_workers: bool = True,
         with_controller: bool = True,
+        take_over: bool = False,
     ) -> None:
         """Nothing is started yet.
 
         `redis_url` empty: an embedded Valkey. `arguments` (`--config`, `--data-dir`) and `environment` are what each
-        child of ours is given.
+        child of ours is given. `take_over`: the controller takes over local clusters from a machine that is gone.
         """
         self.redis_url = redis_url or valkey.url(data_dir)
         self._data_dir = data_dir
         self._embedded = not redis_url
         self._workers = workers if with_workers else 0
         self._with_controller = with_controller
+        self._take_over = take_over
         self._arguments = arguments
         self._environment = {
             **environment,
@@ -162,25 +142,72 @@ class Supervisor:
         python = [sys.executable, "-m"]
         if self._with_controller:
             holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-            controller = [*python, "batch", "controller", "--with-gateway", *self._arguments, "--holder", holder]
-            self._controller = Child("controller", lambda: controller, self._environment)
+            more = ["--with-gateway", *(["--take-over"] if self._take_over else [])]
+            controller = [*python, "batch", "controller", *more, *self._arguments, "--holder", holder]
+            self._controller = self._child("controller", controller)
             await self._controller.start()
         worker = [*python, "gateway.worker", *self._arguments]
         for number in range(self._workers):
-            child = Child(f"worker {number + 1}", lambda: worker, self._environment)
+            child = self._child(f"worker {number + 1}", worker)
             self._worker_children.append(child)
             await child.start()
 
-    async def wait_ready(self, host: str, port: int, path: str) -> None:
-        """Until a request is answered. Raises ServeError after START_LIMIT, or when a signal came first."""
+    def _child(self, name: str, command: list[str]) -> Child:
+        folder = self._data_dir / "run"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        reason_file = folder / f"{name.replace(' ', '-')}-{os.getpid()}.reason"
+        return Child(name, lambda: command, self._environment, reason_file=reason_file)
+
+    @property
+    def children(self) -> list[Child]:
+        """The processes that are watched, but for the store's."""
+        return [*([] if self._controller is None else [self._controller]), *self._worker_children]
+
+    async def wait_ready(self, store: Store, host: str, port: int, path: str, *, part: str) -> None:
+        """Wait until a request is answered, a controller leads where one is ours, and the check has passed.
+
+        Raises ServeError when that does not come about: after START_LIMIT, when a process keeps ending, when the check
+        finds something that stays wrong, or when a signal came first. `part`: of the hub, for the check; `""`: none.
+        """
+        check = asyncio.create_task(readiness.check(part, self._arguments, self._environment, say))
+        try:
+            await self._wait_serving(store, check, host, port, path)
+            await self._unless_ended(check)
+        finally:
+            check.cancel()
+            await asyncio.gather(check, return_exceptions=True)
+
+    async def _wait_serving(self, store: Store, check: "asyncio.Task[None]", host: str, port: int, path: str) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_LIMIT
-        while not await answers(host, port, path):
+        while not (await readiness.answers(host, port, path) and await self._led(store)):
             if self.ending.is_set():
                 raise ServeError("Interrupted before the hub was ready.")
+            if check.done():
+                check.result()
+            for child in self.children:
+                if child.failure is not None:
+                    raise ServeError(f"The {child.name} does not keep running. {child.failure.reason}")
             if loop.time() > deadline:
                 raise ServeError(f"The hub did not answer within {START_LIMIT:.0f} s; see the messages above.")
             await asyncio.sleep(0.02)
+
+    async def _led(self, store: Store) -> bool:
+        """Whether a controller leads, where one of ours is to; another host's will do."""
+        if self._controller is None:
+            return True
+        try:
+            return (await store.health.look())[1]
+        except StateUnavailableError:
+            return False
+
+    async def _unless_ended(self, check: "asyncio.Task[None]") -> None:
+        ended = asyncio.create_task(self.ending.wait())
+        await asyncio.wait({check, ended}, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not check.done():
+            raise ServeError("Interrupted before the hub was ready.")
+        check.result()
 
     def end_on_signals(self) -> None:
         """SIGTERM and SIGINT end the run gracefully."""
@@ -199,3 +226,5 @@ class Supervisor:
             await self._controller.end(grace=END_GRACE)
         if self._valkey is not None:
             await self._valkey.end(grace=END_GRACE)
+        for left in (self._data_dir / "run").glob(f"*-{os.getpid()}.reason"):
+            left.unlink(missing_ok=True)

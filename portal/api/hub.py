@@ -1,18 +1,26 @@
-"""The hub itself: its version, what it is made of, its health.
-
-Owns: `/`, `/info`, `/health`. Refuses to know users.
-"""
+"""The hub itself: its version, what it is made of, its health (`/`, `/info`, `/health`, `/towpath/health`)."""
 
 import sys
 from typing import Any
 
-from litestar import Request, Response
+from litestar import MediaType, Request, Response
 from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
 
 from portal.rights.access import need
 from portal.site.site import JUPYTERHUB_VERSION, Site
 from portal.web.methods import read
 from portal.web.responses import reply
+
+
+class ProblemShown(Struct):
+    """A problem. `code` is stable and for programs; `since` is in seconds since the epoch."""
+
+    code: str
+    part: str
+    host: str
+    message: str
+    since: float
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -40,7 +48,27 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read("/health")
     async def health() -> Response[bytes]:
-        """Public: 200 while this worker knows the state, 503 once Redis has been away for too long."""
-        return reply({}, 200 if site.mirror.fresh else 503)
+        """Public: 200 while this worker can serve requests, 503 once the store has been away for too long.
+
+        As JupyterHub's, so that a load balancer goes by the status. `problems` are the codes of what keeps the rest of
+        the hub from working: a worker that serves open notebooks stays in service.
+        """
+        codes = sorted({problem.code for problem in site.health.problems})
+        return reply({"problems": codes} if codes else {}, 200 if site.mirror.fresh else 503)
 
     return [root, info, health]
+
+
+def additions(site: Site) -> list[HTTPRouteHandler]:
+    """The handlers beyond JupyterHub's API."""
+
+    @read("/towpath/health", summary="What keeps the hub from working", media_type=MediaType.JSON)
+    async def problems(request: Request[Any, Any, Any]) -> list[ProblemShown]:
+        """For admins and for monitoring: needs the scope `read:hub`. Empty: nothing is known to be wrong."""
+        need(request, "read:hub")
+        return [
+            ProblemShown(code=one.code, part=one.part, host=one.host, message=one.message, since=one.since)
+            for one in site.health.problems
+        ]
+
+    return [problems]

@@ -52,10 +52,15 @@ def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
     return {"progress": 100, "failed": True, "message": message, "html_message": str(escape(message)), "reason": told}
 
 
-def line(event: Event, server: Server | None) -> bytes:
-    """One event of the stream, with the id to resume after, and where the server stands with its cluster now."""
+def line(event: Event, facts: dict[str, Any]) -> bytes:
+    """One event of the stream, with the id to resume after, and where the server stands now."""
     told = {"progress": min(event.progress, 99), "message": event.message, "status": event.status, "time": event.time}
-    return frame(told | (facts_model(server) if server else {}), event.id)
+    return frame(told | facts, event.id)
+
+
+def facts_of(site: Site, server: Server | None) -> dict[str, Any]:
+    """Where a server stands with its cluster, and whether the hub itself keeps it waiting."""
+    return {**facts_model(server), "starts_wait": site.health.starts_wait} if server else {}
 
 
 def frame(told: dict[str, Any], stream_id: str = "") -> bytes:
@@ -88,19 +93,19 @@ async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[byt
         for event in events:
             after = event.id
             if event.attempt == attempt and event.progress < PROGRESS[Status.READY]:
-                told = facts_model(current) if current else {}
-                yield line(event, current)
+                told = facts_of(site, current)
+                yield line(event, told)
         again = await _again(site, current, attempt, told)
         if again is not None and current is not None:
-            told = facts_model(current)
-            yield line(again, current)
+            told = facts_of(site, current)
+            yield line(again, told)
         elif not events:
             yield KEEPALIVE
 
 
 async def _again(site: Site, server: Server | None, attempt: str, told: dict[str, Any] | None) -> Event | None:
     """The attempt's last event, without its id, when the record says more than was told; None: there is nothing new."""
-    if server is None or server.attempt != attempt or pending(server) != "spawn" or facts_model(server) == told:
+    if server is None or server.attempt != attempt or pending(server) != "spawn" or facts_of(site, server) == told:
         return None
     events = await site.store.servers.events(server.user, server.name)
     mine = [event for event in events if event.attempt == attempt and event.progress < PROGRESS[Status.READY]]

@@ -17,6 +17,7 @@ from portal.site.sign_in import Auth
 from portal.site.static_files import Statics
 from state.config.origins import Origins
 from state.config.tables import Config, GatewayConfig
+from state.mirror.health import HealthWatch
 from state.mirror.mirror import Mirror
 from state.names import escape, server_path
 from state.rights.roles import Roles
@@ -70,6 +71,7 @@ class Services:
     oauth: Provider
     data_dir: Path
     shut_down: Callable[[], None]
+    health: HealthWatch
 
 
 class Look:
@@ -146,3 +148,9 @@ class Site(Look):
         self.auth = services.auth
         self.oauth = services.oauth
         self.data_dir = services.data_dir
+        self.health = services.health
+
+    def render(self, template: str, **values: Any) -> bytes:
+        """Render a page. Admins see the hub's problems on each, and users who wait see that they wait for one."""
+        told = {"hub_problems": self.health.problems, "starts_wait": self.health.starts_wait}
+        return super().render(template, **told, **values)

@@ -9,6 +9,7 @@
   const line = document.querySelector("[data-connection]");
   const title = document.querySelector("[data-title]");
   const stale = document.querySelector("[data-stale]");
+  const startsWait = document.querySelector("[data-starts-wait]");
   const since = Number(root.dataset.since) * 1000;
   const waited = root.querySelector("[data-waited]");
   const skew = Date.now() - Number(root.dataset.clock) * 1000;
@@ -60,6 +61,7 @@
     at.deadline = event.deadline;
     for (const name of ["start", "deadline"]) if (at[name]) soon(name); else put(name, "");
     stale.hidden = !event.stale;
+    startsWait.hidden = !event.starts_wait;
     if (event.stale && event.time) stale.querySelector("[data-stale-since]").textContent = new Date(event.time * 1000).toLocaleTimeString();
   };
   tick();

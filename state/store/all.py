@@ -8,6 +8,8 @@ from state.store.entries import Entries
 from state.store.feed import Feed
 from state.store.flows import Flows
 from state.store.groups import Groups
+from state.store.health import Health
+from state.store.homes import Homes
 from state.store.imported import Imported
 from state.store.joining import Joining
 from state.store.leases import Leases
@@ -40,8 +42,10 @@ class Store:
         self.codes = Codes(redis)
         self.standings = Standings(redis)
         self.feed = Feed(redis)
+        self.health = Health(redis)
         self.joining = Joining(redis)
         self.leases = Leases(redis)
+        self.homes = Homes(redis)
         self.catalogs = Catalogs(redis)
         self.audit = Audit(redis)
         self.imported = Imported(redis)

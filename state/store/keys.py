@@ -28,6 +28,8 @@ GATEWAYS_RENEWED: Final = "towpath:{gateways}:renewed"
 GATEWAYS_WORK: Final = "towpath:{gateways}:work"
 GATEWAYS_NEWS: Final = "towpath:{gateways}:news"
 
+HEALTH_PROBLEMS: Final = "towpath:{health}:problems"
+
 IMPORTED_IDS: Final = "towpath:{imported}:ids"
 STANDINGS_DUE: Final = "towpath:{standings}:due"
 STANDINGS_HELD: Final = "towpath:{standings}:held"
@@ -172,6 +174,11 @@ def code(digest: str) -> str:
 def spent(digest: str) -> str:
     """`USER/TOKEN`: the token that an OAuth code was exchanged for, with TTL."""
     return f"towpath:{{oauth:{digest}}}:spent"
+
+
+def home(cluster: str) -> str:
+    """JSON of where the servers of a cluster are kept."""
+    return f"towpath:{{home:{cluster}}}:home"
 
 
 def join_invitation(token_id: str) -> str:

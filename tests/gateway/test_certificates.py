@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from gateway.serve.supervisor import ServeError, Supervisor
+from gateway.serve.errors import ServeError
+from gateway.serve.supervisor import Supervisor
 
 
 def supervisor(folder, store_url):

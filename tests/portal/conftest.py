@@ -114,6 +114,7 @@ class Bench:
         self.mirror = SimpleNamespace(
             fresh=True, identify_token=lambda digest: identities.identify(digest, session=False)
         )
+        self.health = SimpleNamespace(problems=(), starts_wait=False)
         self.services = Services(
             config=config,
             store=store,
@@ -128,6 +129,7 @@ class Bench:
                 lifetime=3600,
             ),
             shut_down=lambda: self.shut_down.append(self.clock()),
+            health=self.health,
         )
         self.app = create_portal(self.services)
 

@@ -289,6 +289,7 @@ def test_profiles_and_openapi_tell_what_is_offered_and_no_command(bench):
                 "catalog/{cluster}",
                 "offer",
                 "groups/{name}/roster",
+                "health",
             )
         }
 

@@ -82,6 +82,7 @@ LISTS = {
     ("GET", "/groups"): "list:groups",
     ("GET", "/services"): "list:services",
     ("GET", "/towpath/audit"): "read:audit",
+    ("GET", "/towpath/health"): "read:hub",
 }
 BODIES = {
     ("POST", "/users"): {"usernames": ["new"]},

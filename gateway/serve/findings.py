@@ -4,12 +4,17 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """One row of the table. `doubt`: it works, and those who run the hub should know this about it."""
+    """One row of the table.
+
+    `doubt`: it works, and whoever runs the hub should know this about it. `passing`: it does not work now, and may
+    later with the same configuration, so that a hub starts all the same.
+    """
 
     part: str
     good: bool
     text: str
     doubt: bool = False
+    passing: bool = False
 
     def row(self, width: int) -> str:
         """The row; `width`: of the column of parts."""

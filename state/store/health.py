@@ -1,0 +1,59 @@
+"""The problems of a hub, and whether a controller leads. Key layout: docs/state.md, tag `{health}`."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from state.records.health import Problem
+from state.redis.client import Redis
+from state.store import keys
+
+KEPT_SECONDS: Final = 60.0
+"""A problem that was not found again for so long is over, or whoever found it is gone."""
+LEASE: Final = "controller"
+"""The lease of the leading controller."""
+_PROBLEM: Final = msgspec.json.Decoder(Problem)
+
+
+class Health:
+    """All verbs raise StateUnavailableError when Redis cannot serve."""
+
+    def __init__(self, redis: Redis, *, clock: Callable[[], float] = time.time) -> None:
+        self._redis = redis
+        self._clock = clock
+
+    async def report(self, problem: Problem) -> None:
+        """Keep a problem for a minute; it is reported again while it lasts."""
+        told = msgspec.json.encode(replace(problem, seen=self._clock()))
+        await self._redis.call("HSET", keys.HEALTH_PROBLEMS, _field(problem.host, problem.part), told)
+
+    async def solved(self, host: str, part: str) -> None:
+        """Forget the problem of this part."""
+        await self._redis.call("HDEL", keys.HEALTH_PROBLEMS, _field(host, part))
+
+    async def look(self) -> tuple[list[Problem], bool]:
+        """Return the problems that are still found, oldest first, and whether a controller leads."""
+        found, holder = await self._redis.pipeline(
+            (("HGETALL", keys.HEALTH_PROBLEMS), ("GET", keys.lease_holder(LEASE)))
+        )
+        problems, over = [], []
+        for field, value in zip(found[::2], found[1::2], strict=True):
+            try:
+                problem = _PROBLEM.decode(value)
+            except msgspec.DecodeError:
+                over.append(field)
+                continue
+            if self._clock() - problem.seen > KEPT_SECONDS:
+                over.append(field)
+            else:
+                problems.append(problem)
+        if over:
+            await self._redis.call("HDEL", keys.HEALTH_PROBLEMS, *over)
+        return sorted(problems, key=lambda problem: problem.since), holder is not None
+
+
+def _field(host: str, part: str) -> str:
+    return f"{host}/{part}"

@@ -1,0 +1,112 @@
+"""What one process knows of the hub's health: problems in the store, and whether a controller leads."""
+
+import pytest
+
+from state.mirror.health import LEADERLESS_SECONDS, HealthWatch
+from state.records.health import Problem
+from state.store.all import Store
+from state.store.health import KEPT_SECONDS, LEASE, Health
+from tests.conftest import run
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def on_store(store_url):
+    def on(body):
+        async def main():
+            store = await Store.open(store_url)
+            clock = Clock()
+            try:
+                await body(store, Health(store.redis, clock=clock), clock)
+            finally:
+                await store.close()
+
+        run(main())
+
+    return on
+
+
+def problem(part="worker 1", host="a", **more):
+    return Problem(**{"code": "restarting", "part": part, "host": host, "message": "M.", "since": 1.0, **more})
+
+
+def test_that_no_controller_leads_is_a_problem_after_a_minute_and_not_before(on_store):
+    async def body(store, health, clock):
+        watch = HealthWatch(health, clock=clock)
+        await watch.look()
+        clock.now += LEADERLESS_SECONDS - 1
+        await watch.look()
+        assert watch.problems == ()
+        assert not watch.starts_wait
+        clock.now += 1
+        await watch.look()
+        (found,) = watch.problems
+        assert (found.code, found.since) == ("no-controller", clock.now - LEADERLESS_SECONDS)
+        assert "No controller is leading" in found.message
+        assert watch.starts_wait
+        await store.leases.take(LEASE, "x", seconds=60)
+        await watch.look()
+        assert watch.problems == ()
+        assert not watch.starts_wait
+
+    on_store(body)
+
+
+def test_a_problem_is_there_while_it_is_reported_and_gone_a_minute_later(on_store):
+    async def body(_, health, clock):
+        await health.report(problem())
+        await health.report(problem(host="b"))
+        assert [(one.host, one.seen) for one in (await health.look())[0]] == [("a", clock.now), ("b", clock.now)]
+        await health.solved("b", "worker 1")
+        clock.now += KEPT_SECONDS + 1
+        assert (await health.look())[0] == []
+
+    on_store(body)
+
+
+def test_a_problem_that_cannot_be_read_is_dropped(on_store):
+    async def body(store, health, _):
+        await store.redis.call("HSET", "towpath:{health}:problems", "a/x", "rubbish")
+        await health.report(problem())
+        assert [one.part for one in (await health.look())[0]] == ["worker 1"]
+
+    on_store(body)
+
+
+def test_a_controller_that_keeps_ending_makes_users_wait_unless_another_one_leads(on_store):
+    async def body(store, health, clock):
+        watch = HealthWatch(health, clock=clock)
+        await health.report(problem(part="controller"))
+        await watch.look()
+        assert watch.starts_wait
+        await store.leases.take(LEASE, "another", seconds=60)
+        await watch.look()
+        assert [one.part for one in watch.problems] == ["controller"]
+        assert not watch.starts_wait
+
+    on_store(body)
+
+
+def test_changes_are_written_to_the_log_once(on_store, caplog):
+    async def body(_, health, clock):
+        watch = HealthWatch(health, clock=clock, loud=True)
+        await health.report(problem())
+        for _ in range(3):
+            await watch.look()
+        await health.solved("a", "worker 1")
+        await watch.look()
+        await watch.look()
+
+    caplog.set_level("INFO")
+    on_store(body)
+    assert [record.getMessage() for record in caplog.records if record.name == "towpath.health"] == [
+        "Hub problem code=restarting part=worker 1 host=a reason=M.",
+        "Hub problem solved code=restarting part=worker 1 host=a",
+    ]
