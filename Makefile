@@ -26,7 +26,7 @@ help:  ## Say what there is
 run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ (ARGS="--port 9000" to change)
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" exec $(BIN)/towpath serve $(ARGS)
 
-test: check .venv-jupyter/.done tests/idp/node_modules/.done .cache/jupyterhub-rest-api.yml debian-test cluster-apps  ## Install what the tests need, and run them all
+test: check .venv-jupyter/.done .venv-edges/.done tests/idp/node_modules/.done .cache/jupyterhub-rest-api.yml debian-test cluster-apps  ## Install what the tests need, and run them all
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 test-slurm-versions: .venv/.test debian-test  ## The tests on a cluster again, on the Slurms of Debian trixie and forky
@@ -70,6 +70,7 @@ lock: $(UV)  ## Write the locks anew from pyproject.toml
 	$$compile --group pyproject.toml:bench -o requirements/bench.lock
 	$$compile --group pyproject.toml:jupyter -o requirements/jupyter.lock
 	$$compile --group pyproject.toml:apps -o requirements/apps.lock
+	$$compile --group pyproject.toml:edges -o requirements/edges.lock
 
 clean:  ## Remove what make installed here
 	rm -rf .venv .venv-* build dist
@@ -101,6 +102,12 @@ $(UV): requirements/uv.lock
 	@echo "Installing JupyterLab"
 	$(UV) venv --clear $(VENV_ARGS) .venv-jupyter
 	$(SYNC) --python .venv-jupyter/bin/python requirements/jupyter.lock
+	touch $@
+
+.venv-edges/.done: requirements/edges.lock | $(UV)
+	@echo "Installing the edge proxies of the tests"
+	$(UV) venv --clear $(VENV_ARGS) .venv-edges
+	$(SYNC) --python .venv-edges/bin/python requirements/edges.lock
 	touch $@
 
 .venv-bench/.done: requirements/bench.lock tests/bench/package.json | $(UV)
@@ -141,7 +148,8 @@ SLURM_PACKAGES := munged:munge mariadbd:mariadb-server slurmctld:slurmctld slurm
 debian-test: debian-slurm
 	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo \
 	    /usr/share/modules/init/bash:environment-modules sshd:openssh-server \
-	    slapd:slapd ldapadd:ldap-utils nginx:nginx slirp4netns:slirp4netns pasta:passt ip:iproute2
+	    slapd:slapd ldapadd:ldap-utils nginx:nginx slirp4netns:slirp4netns pasta:passt ip:iproute2 \
+	    haproxy:haproxy apache2:apache2 h2load:nghttp2-client
 
 debian-slurm:
 	@tests/debian.sh $(SLURM_PACKAGES)

@@ -1,4 +1,4 @@
-"""The command line: `towpath serve|gateway|controller|init|check|token|import-jupyterhub|version`.
+"""The command line: `towpath serve|gateway|controller|init|check|edge|token|import-jupyterhub|version`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. An error is a sentence on stderr, without a traceback.
 A command's module is imported when the command runs, so that none loads what it does not use.
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     sub = add("check", "Check the configuration, the state store and every cluster.", "check:run")
     sub.add_argument("--part", choices=("all", "gateway", "controller"), default="all", help="what to check")
     sub.add_argument("--json", action="store_true", help="one JSON object per line")
+    _edge_arguments(add("edge", "Print a ready configuration for the proxy in front of the hub.", "edge:run"))
     sub = add("token", "Print a new API token for a user of the running hub.", "token:run")
     sub.add_argument("user", metavar="USER")
     sub.add_argument(
@@ -118,6 +119,27 @@ def _adder(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> C
         return sub
 
     return add
+
+
+def _edge_arguments(edge: argparse.ArgumentParser) -> None:
+    edge.add_argument("edge", metavar="NAME", help="the proxy, such as nginx, caddy, haproxy, apache or envoy")
+    edge.add_argument("--certificate", default="", metavar="FILE", help="the TLS certificate with its chain (PEM)")
+    edge.add_argument("--key", default="", metavar="FILE", help="its key (PEM)")
+    edge.add_argument("--address", default="", metavar="IP", help="address to listen on (default: all)")
+    edge.add_argument(
+        "--redirect-port",
+        type=_port,
+        default=80,
+        metavar="PORT",
+        help="port of plain HTTP, which redirects to HTTPS; 0: none (default: 80)",
+    )
+    edge.add_argument(
+        "--gateway",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="where the edge reaches a gateway (repeat it for several); default: as configured under [gateway]",
+    )
 
 
 def _gateway_actions(gateway: argparse.ArgumentParser) -> None:

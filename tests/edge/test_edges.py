@@ -1,0 +1,152 @@
+"""Every edge that has a ready configuration, for real: in Chromium, at both kinds of base path."""
+
+import re
+
+import pytest
+from hub import eventually
+from playwright.sync_api import expect, sync_playwright
+
+from tests.edge.rig import USER, Edge, EdgeHub, chromium, private_home
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+SLOW = 90_000
+NAMES = ("nginx", "nginx-1.22", "caddy", "envoy", "haproxy", "apache")
+
+
+@pytest.fixture(scope="module", params=["/", "/hub1/"], ids=["root", "base path"])
+def hub(request, tmp_path_factory, slapd):
+    """A hub with JupyterLab and the app `bulk` running for alice."""
+    folder = tmp_path_factory.mktemp("hub")
+    with pytest.MonkeyPatch.context() as patch:
+        home = private_home(patch, folder / "home")
+        hub = EdgeHub(folder, request.param, slapd).start()
+        hub.home = home
+        api = hub.api(USER)
+        hub.gate.touch()
+        hub.begin(api, "", "jupyterlab")
+        hub.begin(api, "bulk", "bulk")
+        yield hub
+        for name in ("server", "servers/bulk"):
+            api.delete(f"/users/{USER}/{name}")
+        api.close()
+        hub.stop()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def edge(request, hub, certificate, tmp_path_factory):
+    edge = Edge(request.param, tmp_path_factory.mktemp(request.param), hub, certificate)
+    yield edge
+    edge.stop()
+
+
+@pytest.fixture(scope="module")
+def page(edge):
+    with sync_playwright() as playwright:
+        browser = chromium(playwright, edge.arguments())
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(SLOW)
+        edge.sign_in(page)
+        yield page
+        browser.close()
+
+
+def protocol(page):
+    return page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol")
+
+
+def test_signing_in_works_over_http_2_and_plain_http_leads_to_https(edge, page):
+    answer = page.goto(edge.at("hub/home"))
+    assert answer.status == 200
+    assert protocol(page) == "h2"
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
+    with edge.client() as client:
+        answer = client.get(f"http://localhost:{edge.redirect_port}{edge.hub.base}hub/login?next=%2Fx")
+        assert (answer.status_code, answer.headers["location"]) == (301, edge.at("hub/login?next=%2Fx"))
+
+
+def test_progress_arrives_before_the_server_is_ready(edge, page):
+    """The app waits for a file, which is made only after the first event has been seen."""
+    edge.hub.gate.unlink()
+    name = f"slow-{edge.name.replace('.', '-')}"
+    page.goto(edge.at("hub/home"))
+    started = page.evaluate(
+        """async ([url, profile]) => (await fetch(url, {method: 'POST', body: JSON.stringify({profile}),
+            headers: {'Content-Type': 'application/json'}})).status""",
+        [f"{edge.hub.hub_path}api/users/{USER}/servers/{name}", "bulk"],
+    )
+    assert started == 202
+    page.evaluate(
+        """url => { window.seen = []; const source = new EventSource(url);
+            source.onmessage = event => { seen.push(JSON.parse(event.data)); if (seen.at(-1).progress === 100) source.close() } }""",
+        f"{edge.hub.hub_path}api/users/{USER}/servers/{name}/progress",
+    )
+    eventually(lambda: page.evaluate("window.seen.length"), what="the first event")
+    assert not page.evaluate("window.seen.some(event => event.ready)")
+    edge.hub.gate.touch()
+    eventually(lambda: page.evaluate("window.seen.some(event => event.ready)"), what="the last event")
+    page.goto(edge.at(f"user/{USER}/{name}/"))
+    assert '"head": "GET' in page.content()
+    with edge.hub.api(USER) as api:
+        assert api.delete(f"/users/{USER}/servers/{name}").status_code in (202, 204)
+
+
+def test_a_cell_runs_in_jupyterlab_and_again_after_the_edge_was_restarted(edge, page):
+    page.goto(edge.at(f"user/{USER}/lab"))
+    page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
+    run(page, "6*7", "42")
+    edge.proxy.stop()
+    edge.proxy.start()
+    run(page, "6*8", "48")
+
+
+def run(page, code, result):
+    """Run code in the notebook's last cell. A run that the kernel's connection missed is repeated, as a user would."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").last
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(code)
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator(".jp-OutputArea-output", has_text=re.compile(f"^{result}$")).first).to_be_visible(timeout=SLOW)
+
+
+def test_jupyterlab_uploads_a_file_in_chunks_of_a_mebibyte_byte_for_byte(edge, page, tmp_path):
+    name = f"upload-{edge.name}.bin"
+    file = tmp_path / name
+    file.write_bytes(bytes(range(256)) * 4096 * 5 + b"end")  # five chunks and a rest
+    page.goto(edge.at(f"user/{USER}/lab"))
+    with page.expect_file_chooser() as chooser:
+        page.locator('[data-command="filebrowser:upload"], .jp-ToolbarButtonComponent[title^="Upload"]').first.click()
+    chooser.value.set_files(file)
+    there = edge.hub.home / name
+    eventually(lambda: there.exists() and there.stat().st_size == file.stat().st_size, what="the uploaded file")
+    assert there.read_bytes() == file.read_bytes()
+
+
+HASHING = """() => {
+  const hex = async (bytes) => [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))]
+    .map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  window.upload = async (url, size) => {
+    const bytes = new Uint8Array(size);
+    for (let at = 0; at < size; at += 65536) crypto.getRandomValues(bytes.subarray(at, Math.min(at + 65536, size)));
+    const answer = await fetch(url, { method: "PUT", body: bytes });
+    return [await hex(bytes), await answer.json()];
+  };
+}"""
+
+
+def test_the_browser_speaks_http_3_where_the_edge_does(edge):
+    if not edge.http3:
+        pytest.skip("this edge has no HTTP/3")
+    with sync_playwright() as playwright:
+        browser = chromium(playwright, edge.arguments(http3=True))
+        page = browser.new_page()
+        page.set_default_timeout(SLOW)
+        edge.sign_in(page)
+        page.goto(edge.at("hub/home"))
+        assert protocol(page) == "h3"
+        page.goto(edge.at(f"user/{USER}/bulk/page"))
+        page.evaluate(HASHING)
+        path = f"{edge.hub.base}user/{USER}/bulk/"
+        sent, received = page.evaluate("([url, size]) => upload(url, size)", [f"{path}upload", 10_000_000])
+        assert (received["length"], received["sha256"]) == (10_000_000, sent)
+        browser.close()
