@@ -18,6 +18,7 @@ from granian.server.embed import Server as Granian
 
 from gateway.assembly import Gateway
 from gateway.door.report_listener import ReportListener
+from gateway.door.tls_listener import TlsListener
 from gateway.wire import Server
 from state.errors import TowpathError
 from state.exit_reason import leave_reason
@@ -67,12 +68,14 @@ async def _serve(gateway: Gateway, settings: Settings) -> None:
     except OSError as error:
         raise TowpathError(f"Cannot listen: {error.strerror or error}") from error
     reports = await _listen_for_reports(gateway, settings)
+    public = await _listen_with_tls(gateway, settings)
     waiting = asyncio.create_task(ending.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         await serving
         raise TowpathError("The web server ended by itself.")
-    listeners: list[Server | ReportListener] = [door] if reports is None else [door, reports]
+    every: tuple[Server | ReportListener | TlsListener | None, ...] = (door, reports, public)
+    listeners = [each for each in every if each is not None]
     for each in listeners:
         each.stop_accepting()
     await gateway.drain(DRAIN_SECONDS)
@@ -91,6 +94,15 @@ async def _listen_for_reports(gateway: Gateway, settings: Settings) -> ReportLis
     reports = ReportListener(gateway.app, certificate=file, base_path=given.base_path)
     await reports.open(given.report_host or given.host, given.report_port)
     return reports
+
+
+async def _listen_with_tls(gateway: Gateway, settings: Settings) -> TlsListener | None:
+    """The public listener with TLS, where the configuration asks for one. Raises TowpathError."""
+    if not settings.config.gateway.tls_certificate:
+        return None
+    public = TlsListener(gateway.app, settings.config.gateway)
+    await public.open()
+    return public
 
 
 async def _until_there(path: Path, serving: "asyncio.Task[None]") -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable
 
 from gateway.commands import sign_in
+from gateway.door.tls_listener import certificate_fault
 from gateway.joining.certificates import HOW_TO_JOIN, have_certificates
 from gateway.serve import valkey
 from gateway.serve.findings import Finding
@@ -48,6 +49,7 @@ async def check(settings: Settings, part: str) -> list[Finding]:
     found = [finding for findings in rest for finding in findings]
     return [
         Finding("configuration", good=True, text=source),
+        *(_own_tls(settings) if part in {"all", "gateway"} else []),
         *state,
         *gateway,
         *found,
@@ -66,6 +68,14 @@ async def _state(settings: Settings) -> list[Finding]:
         return [Finding("state", good=False, text=str(error), passing=True)]
     await store.close()
     return [Finding("state", good=True, text="embedded Valkey; running" if embedded else "answers")]
+
+
+def _own_tls(settings: Settings) -> list[Finding]:
+    gateway = settings.config.gateway
+    if not gateway.tls_certificate:
+        return []
+    fault = certificate_fault(gateway)
+    return [Finding("TLS", good=not fault, text=fault or f"{gateway.tls_certificate}, port {gateway.tls_port}")]
 
 
 def _gateway(settings: Settings) -> list[Finding]:

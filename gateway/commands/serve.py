@@ -16,14 +16,16 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.auth.account import local_user
+from gateway.door.tls_listener import certificate_fault, everywhere
 from gateway.joining.certificates import CertificateKeeper, wait_for_certificates
 from gateway.serve.child import say
 from gateway.serve.problems import ProblemReporter
 from gateway.serve.readiness import part_to_check
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
+from state.config.addresses import public_url
 from state.config.clusters import needs_certificates
-from state.config.tables import Config
-from state.errors import UsageError
+from state.config.tables import Config, GatewayConfig
+from state.errors import TowpathError, UsageError
 from state.mirror.health import HealthWatch
 from state.records.models import User
 from state.settings.auth_checks import exposed
@@ -89,6 +91,7 @@ async def _run(settings: Settings, *, whole: bool, take_over: bool = False) -> i
     host = "127.0.0.1" if door.host == "localhost" else door.host
     lock = DataDirLock(settings.data_dir) if whole else None
     port = pick_port(host, door.port)
+    _check_own_tls(door)
     supervisor = _supervisor(settings, host, port, whole=whole, take_over=take_over)
     supervisor.end_on_signals()
     async with AsyncExitStack() as stack:
@@ -110,6 +113,16 @@ async def _run(settings: Settings, *, whole: bool, take_over: bool = False) -> i
         await supervisor.wait()
     del lock
     return 0
+
+
+def _check_own_tls(door: GatewayConfig) -> None:
+    """Raises TowpathError where workers could not listen with TLS: they would be started again and again."""
+    if not door.tls_certificate:
+        return
+    if fault := certificate_fault(door):
+        raise TowpathError(fault)
+    for port in filter(None, (door.tls_port, door.redirect_port)):
+        pick_port(door.tls_host or everywhere(), port)
 
 
 def _supervisor(settings: Settings, host: str, port: int, *, whole: bool, take_over: bool) -> Supervisor:
@@ -152,6 +165,8 @@ async def _tell(settings: Settings, store: Store, host: str, port: int, *, whole
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}{settings.config.gateway.base_path}"
     print(f"Towpath is ready at {url}", flush=True)
+    if settings.config.gateway.tls_certificate:
+        print(f"Browsers reach it at {public_url(settings.config)}{settings.config.gateway.base_path}", flush=True)
     if whole and settings.config.auth is None:
         print(f"Sign in once with: {url}hub/login?token={await _link(store)}", flush=True)
     if _is_test(settings.config):

@@ -211,7 +211,8 @@ class Exchange:
             first = head.usual()
         else:
             first = head.special(close=close, bodiless=request.method == b"HEAD", modern=request.head.modern)
-        return first.replace(b"\r\n", b"\r\n" + self.extra, 1) if self.extra else first
+        extra = self.extra + self._client.response_fields
+        return first.replace(b"\r\n", b"\r\n" + extra, 1) if extra else first
 
     def head(self, head: AnswerHead, body: bytes) -> None:
         """From the app: a head, and the beginning of a body of which more is to come."""

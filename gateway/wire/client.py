@@ -55,6 +55,7 @@ class Client(asyncio.Protocol):
         "lost",
         "peer",
         "request",
+        "response_fields",
         "since",
         "transport",
         "write_paused",
@@ -62,6 +63,7 @@ class Client(asyncio.Protocol):
 
     def __init__(self, server: "Server") -> None:
         self._server = server
+        self.response_fields = server.response_fields
         self._handle = server.handle
         self._seen = server.seen
         self._sink: Sink | None = None
@@ -89,7 +91,9 @@ class Client(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(self._server.limits.buffer)
         name = transport.get_extra_info("peername")
-        self.peer = str(name[0]) if isinstance(name, tuple) else ""
+        # A listener for IPv6 and IPv4 sees IPv4 addresses as ::ffff:192.0.2.1 (RFC 4291 section 2.5.5.2).
+        peer = str(name[0]) if isinstance(name, tuple) else ""
+        self.peer = peer[7:] if peer.startswith("::ffff:") and "." in peer else peer
         self.since = self._server.now()
         self._server.clients.add(self)
 
@@ -321,14 +325,16 @@ class Client(asyncio.Protocol):
         request = self.request
         assert request is not None
         bodiless = request.method == b"HEAD"
-        self.transport.write(framing.response(status, fields, body, close=self.ends, bodiless=bodiless))
+        data = framing.response(status, fields, body, close=self.ends, bodiless=bodiless, extra=self.response_fields)
+        self.transport.write(data)
         self.done()
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer what is no request, and close."""
         self._left = 1  # it may go on sending
         fields = ((b"content-type", b"text/plain; charset=utf-8"),)
-        self.transport.write(framing.response(status, fields, message.encode() + b"\n", close=True, bodiless=False))
+        text, extra = message.encode() + b"\n", self.response_fields
+        self.transport.write(framing.response(status, fields, text, close=True, bodiless=False, extra=extra))
         self.finish()
 
     def waited(self, seconds: float, limits: "Limits") -> None:

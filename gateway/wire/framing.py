@@ -85,9 +85,17 @@ class _Clock:
 date_line: Final = _Clock().line
 
 
-def response(status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes, *, close: bool, bodiless: bool) -> bytes:
-    """A whole response of our own. `bodiless`: to a HEAD request."""
-    lines = [status_line(status), date_line()]
+def response(
+    status: int,
+    fields: Sequence[tuple[bytes, bytes]],
+    body: bytes,
+    *,
+    close: bool,
+    bodiless: bool,
+    extra: bytes = b"",
+) -> bytes:
+    """A whole response of our own. `bodiless`: to a HEAD request. `extra`: further fields as they stand in a head."""
+    lines = [status_line(status), date_line(), extra]
     lines += [b"%b: %b\r\n" % pair for pair in fields if pair[0] != b"content-length"]
     lines.append(b"content-length: %d\r\n%b\r\n" % (len(body), b"connection: close\r\n" if close else b""))
     if not bodiless:

@@ -57,11 +57,16 @@ class Server:
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         only: tuple[bytes, bytes] | None = None,
+        response_field: tuple[bytes, bytes] | None = None,
     ) -> None:
-        """`only`: the one method and path that are answered here; all else is 404, and nobody is asked about it."""
+        """`only`: the one method and path that are answered here; all else is 404, and nobody is asked about it.
+
+        `response_field`: what every response has besides its own fields.
+        """
         self.handle = handler.handle if only is None else self._handle_only
         self._handler = handler
         self._only = only
+        self.response_fields = b"%b: %b\r\n" % response_field if response_field is not None else b""
         self.limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time

@@ -31,6 +31,12 @@ def own_url(config: Config) -> str:
     return f"http://{in_url(EVERYWHERE.get(gateway.host, gateway.host))}:{gateway.port}"
 
 
+def origin_of_url(url: str) -> str:
+    """Scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 def public_url(config: Config) -> str:
     """The address that browsers use, without the base path."""
     given = config.gateway.public_url.rstrip("/").removesuffix(base_path(config).rstrip("/"))

@@ -38,7 +38,11 @@ class Origins:
 
     def of(self, user: str) -> str:
         """The origin of a person's servers."""
-        return f"{self._scheme}://{label(user)}.{self._domain}{self._port}"
+        return self.at_label(label(user))
+
+    def at_label(self, name: str) -> str:
+        """The origin of the host with this label."""
+        return f"{self._scheme}://{name}.{self._domain}{self._port}"
 
     def label_in(self, host: bytes) -> str:
         """Whose origin a host name (without port, in small letters) is, as a label; `""`: the hub's, or another's."""

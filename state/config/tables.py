@@ -29,6 +29,15 @@ class GatewayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     internal_url: str = ""
     """The URL that jobs use to reach the hub. Empty: https://report_host:report_port where that is set, else
     http://host:port."""
+    tls_certificate: str = ""
+    """A TLS certificate with its chain (PEM), for a hub without an edge. Read again when it changes. Empty: no TLS."""
+    tls_key: str = ""
+    """The certificate's key (PEM). Empty: it is in the same file."""
+    tls_host: str = ""
+    """The address that the TLS listener and the redirect listen on. Empty: all addresses of the machine."""
+    tls_port: Port = 443
+    redirect_port: Port = 0
+    """The port of plain HTTP that redirects browsers to `public_url`; 0: none. Needs `tls_certificate`."""
     report_host: str = ""
     """Address of a listener for jobs' reports alone, with TLS by the hub's own authority. Empty: `host`."""
     report_port: Port = 0

@@ -185,6 +185,8 @@ def exposed(config: Config) -> list[str]:
     faults = []
     if not is_loopback(door.host):
         faults.append(f"{refused}gateway.host is {door.host!r}; use 127.0.0.1.")
+    if door.tls_certificate and not is_loopback(door.tls_host):
+        faults.append(f"{refused}gateway.tls_host is {door.tls_host!r}; use 127.0.0.1.")
     if door.public_url and not is_loopback(urlsplit(door.public_url).hostname or ""):
         faults.append(f"{refused}gateway.public_url is {door.public_url!r}; leave it away.")
     if door.trusted_proxies:

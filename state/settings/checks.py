@@ -182,11 +182,37 @@ def _gateway(config: Config, say: Say) -> None:
             ipaddress.ip_network(entry, strict=False)
         except ValueError:
             say("gateway.trusted_proxies", f"{entry!r} is neither an address nor a network such as 10.0.0.0/8.")
+    _tls(config, say)
     if config.auth is None and not is_loopback(gateway.host):
         say(
             "gateway.host",
             f"{gateway.host!r} is not this machine alone, and without [auth] the hub is for the one person at this"
             " machine: use 127.0.0.1, or say under [auth] who may enter.",
+        )
+
+
+def _tls(config: Config, say: Say) -> None:
+    """The hub's own TLS."""
+    gateway = config.gateway
+    if not gateway.tls_certificate:
+        for key in ("tls_key", "tls_host", "redirect_port"):
+            if getattr(gateway, key):
+                say(f"gateway.{key}", "set tls_certificate too, or remove this.")
+        return
+    for key in ("tls_certificate", "tls_key"):
+        path = getattr(gateway, key)
+        if path and not PLAIN_PATH.fullmatch(path):
+            say(f"gateway.{key}", f"{path!r} is not an absolute path: it must begin with /.")
+    if not gateway.public_url.startswith("https://"):
+        say("gateway.public_url", "with tls_certificate, set this to the https address that browsers use.")
+    if not gateway.tls_port:
+        say("gateway.tls_port", "set a port, such as 443.")
+    if len({gateway.port, gateway.tls_port, gateway.redirect_port}) < 3:  # noqa: PLR2004 - the three of them
+        say("gateway.tls_port", "port, tls_port and redirect_port must differ.")
+    if config.auth is None and not is_loopback(gateway.tls_host):
+        say(
+            "gateway.tls_host",
+            "without [auth], the hub is for the user of this machine alone. Set this to 127.0.0.1, or add [auth].",
         )
 
 

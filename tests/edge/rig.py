@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import httpx
-import kept
 import msgspec
+import secret_scan
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from hub import ROOT, Hub, eventually
@@ -146,7 +146,7 @@ class Edge:
         """A client over HTTP/1.1, from an address of this machine."""
         given = {"Authorization": f"token {token}"} if token else {}
         transport = httpx.HTTPTransport(verify=self.certificate.context, local_address=source)
-        return kept.watched(
+        return secret_scan.watch(
             httpx.Client(transport=transport, base_url=self.origin, timeout=300, headers={**given, **headers})
         )
 
