@@ -25,15 +25,19 @@ from gateway.auth.shared import SharedAuth
 from gateway.door.activity import ForeignVisits
 from gateway.door.client_address import client_address
 from gateway.door.door import App
+from gateway.door.edge_check import EdgeCheck
 from gateway.door.hosts import Hosts
 from gateway.door.portal_handover import Asgi, Handover, remove_socket, socket_path
 from gateway.door.responses import PortalAnswers
 from gateway.door.revocation import Revocation
 from gateway.door.services import ServiceRoutes
+from gateway.edge.contract import PATH as EDGE_CHECK_PATH
+from gateway.edge.watch import EdgeWatch
 from gateway.oauth.hub_apps import SESSION_ID, HubApps
 from gateway.oauth.provider import OAuthProvider
 from gateway.oauth.registry import Registry
 from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
+from gateway.tunnel.forwarded import trusted
 from gateway.tunnel.identity import GatewayIdentity
 from gateway.tunnel.options import Network
 from gateway.wire import Request
@@ -102,10 +106,12 @@ class Gateway:
         app: App,
         portal: Asgi,
         path: Path,
+        edge_watch: EdgeWatch,
     ) -> None:
         self.app = app
         self.portal = portal
         self.portal_path = path
+        self.edge_watch = edge_watch
         self._store = store
         self._mirror = mirror
         self._health = health
@@ -199,6 +205,14 @@ class Gateway:
             mirror=mirror,
             tunnel=tunnel,
             portal=handover,
+            edge_check=EdgeCheck(
+                prefix=f"{door.base_path}{EDGE_CHECK_PATH}",
+                scheme=scheme,
+                knows=store.edge_reports.knows,
+                address=address,
+                trusted=lambda peer: trusted(peer, proxies),
+                nothing_here=lambda request: handover.handle(request, None),
+            ),
             answers=answers,
             jar=jar,
             find=Finder(store, door.base_path),
@@ -212,7 +226,17 @@ class Gateway:
             unasked=f"{door.base_path}hub/backchannel-logout/",
             allowed_hosts=_hosts(config),
         )
-        return cls(store, mirror, health, tunnel, auth, app=app, portal=handover.asgi, path=portal_path)
+        return cls(
+            store,
+            mirror,
+            health,
+            tunnel,
+            auth,
+            app=app,
+            portal=handover.asgi,
+            path=portal_path,
+            edge_watch=EdgeWatch(store.edge_reports, config),
+        )
 
     async def drain(self, seconds: float) -> None:
         """Close WebSockets with 1012 and let requests finish, for at most `seconds`."""
@@ -221,6 +245,7 @@ class Gateway:
     async def close(self) -> None:
         """Write what is noted, and close every connection."""
         remove_socket(self.portal_path)
+        self.edge_watch.stop()
         await self._auth.stop()
         await self._health.stop()
         await self._mirror.stop()

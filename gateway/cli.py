@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     sub = add("init", "Write a commented configuration.", "init:run")
     sub.add_argument("path", type=Path, nargs="?", default=Path("towpath.toml"), metavar="PATH")
     sub = add("check", "Check the configuration, the state store and every cluster.", "check:run")
-    sub.add_argument("--part", choices=("all", "gateway", "controller"), default="all", help="what to check")
+    sub.add_argument("--part", choices=("all", "gateway", "controller", "edge"), default="all", help="what to check")
     sub.add_argument("--json", action="store_true", help="one JSON object per line")
     _edge_arguments(add("edge", "Print a ready configuration for the proxy in front of the hub.", "edge:run"))
     sub = add("token", "Print a new API token for a user of the running hub.", "token:run")

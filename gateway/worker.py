@@ -69,6 +69,7 @@ async def _serve(gateway: Gateway, settings: Settings) -> None:
         raise TowpathError(f"Cannot listen: {error.strerror or error}") from error
     reports = await _listen_for_reports(gateway, settings)
     public = await _listen_with_tls(gateway, settings)
+    gateway.edge_watch.start()
     waiting = asyncio.create_task(ending.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():

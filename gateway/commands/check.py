@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 
 from gateway.commands import sign_in
 from gateway.door.tls_listener import certificate_fault
+from gateway.edge.watch import check as check_edge
 from gateway.joining.certificates import HOW_TO_JOIN, have_certificates
 from gateway.serve import valkey
 from gateway.serve.findings import Finding
@@ -26,6 +27,9 @@ def run(given: argparse.Namespace) -> int:
     """Print the table. Exit code 0: all good; 1: something is not (faults of the configuration too)."""
     settings = load(given.config, given.data_dir)
     findings = asyncio.run(check(settings, given.part))
+    # A start asks as a program, and must not wait for an edge, which may be started after the hub.
+    if given.part == "edge" or (given.part == "all" and not given.json):
+        findings += asyncio.run(_edge(settings))
     if given.json:
         for finding in findings:
             print(json.dumps(finding._asdict()))
@@ -76,6 +80,37 @@ def _own_tls(settings: Settings) -> list[Finding]:
         return []
     fault = certificate_fault(gateway)
     return [Finding("TLS", good=not fault, text=fault or f"{gateway.tls_certificate}, port {gateway.tls_port}")]
+
+
+async def _edge(settings: Settings) -> list[Finding]:
+    """What the running hub looks like through its public URL."""
+    if not settings.config.gateway.public_url:
+        return []
+    try:
+        store = await Store.open(settings.redis_url or valkey.url(settings.data_dir))
+    except StateUnavailableError:
+        text = "not checked: the hub does not run. Start it, then repeat this command."
+        return [Finding("edge", good=True, doubt=True, text=text)]
+    try:
+        now = await check_edge(store.edge_reports, settings.config)
+        latest = await store.edge_reports.latest()
+    finally:
+        await store.close()
+    found = list(now.findings) if now is not None else []
+    if latest is not None and any(each.check == "websocket" for each in found):
+        found += [each for each in latest.findings if each.check == "silence"]
+    rows = [
+        Finding(
+            f"edge {each.check}",
+            good=each.good,
+            doubt=each.warning,
+            text=f"{each.text} {each.fix}".rstrip(),
+            passing=True,
+        )
+        for each in found
+    ]
+    wrong = [row for row in rows if row.doubt or not row.good]
+    return wrong or [Finding("edge", good=True, text=f"{settings.config.gateway.public_url} works")]
 
 
 def _gateway(settings: Settings) -> list[Finding]:

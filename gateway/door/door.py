@@ -24,6 +24,7 @@ from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought, bearer
 from gateway.door import paths
 from gateway.door.access import NO_ACCESS, may_access
+from gateway.door.edge_check import EdgeCheck
 from gateway.door.hosts import Hosts
 from gateway.door.origin import SAFE_METHODS, from_ourselves, own_origin
 from gateway.door.services import ANYBODY, ServiceRoutes
@@ -144,6 +145,7 @@ class App:
         mirror: Mirror,
         tunnel: Tunnel,
         portal: Portal,
+        edge_check: EdgeCheck,
         answers: Answers,
         jar: CookieJar,
         find: Callable[[str, str], Awaitable[Route | None]],
@@ -168,6 +170,7 @@ class App:
         self._mirror = mirror
         self._tunnel = tunnel
         self._portal = portal
+        self._edge_check = edge_check
         self._answers = answers
         self._jar = jar
         self._find = find
@@ -192,6 +195,9 @@ class App:
 
     def handle(self, request: Request) -> None:
         """One request or WebSocket. See `gateway.wire.request.Handler`."""
+        if request.target.startswith(self._edge_check.prefix):
+            self._edge_check.handle(request)  # whatever its Host: that is what the check wants to know
+            return
         try:
             self._decide(request, {})
         except Refusal as refusal:

@@ -42,6 +42,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         found, total = await user_actions.find(site, identity, part=part, active=active, offset=offset, limit=EACH_PAGE)
         kept = {"q": part, "show": "active" if active else ""}
         view = View(identity)
+        edge = await site.store.edge_reports.latest() if site.config.gateway.public_url else None
         return page(
             site,
             "admin.html",
@@ -62,6 +63,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             after=site.at("admin", **kept, offset=str(offset + EACH_PAGE)) if offset + len(found) < total else "",
             open_url=lambda server: open_url(site, server, ""),
             problem=problem,
+            edge=edge if edge is not None and edge.problems else None,
             told=DONE.get(asked.get("done", ""), ""),
             typed=typed,
         )

@@ -4,6 +4,7 @@ from state.redis.client import Redis
 from state.store.audit import Audit
 from state.store.catalogs import Catalogs
 from state.store.credentials import Links
+from state.store.edge_reports import EdgeReports
 from state.store.entries import Entries
 from state.store.feed import Feed
 from state.store.flows import Flows
@@ -51,6 +52,7 @@ class Store:
         self.imported = Imported(redis)
         self.entries = Entries(redis)
         self.tries = Tries(redis)
+        self.edge_reports = EdgeReports(redis)
         self.orphans = Orphans(redis)
 
     @classmethod

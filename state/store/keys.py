@@ -29,6 +29,8 @@ GATEWAYS_WORK: Final = "towpath:{gateways}:work"
 GATEWAYS_NEWS: Final = "towpath:{gateways}:news"
 
 HEALTH_PROBLEMS: Final = "towpath:{health}:problems"
+EDGE_REPORT: Final = "towpath:{edge}:report"
+EDGE_TURN: Final = "towpath:{edge}:turn"
 
 IMPORTED_IDS: Final = "towpath:{imported}:ids"
 STANDINGS_DUE: Final = "towpath:{standings}:due"
@@ -36,6 +38,11 @@ STANDINGS_HELD: Final = "towpath:{standings}:held"
 
 ACTIVITY_OF_USER: Final = "*"
 """The field of a user's own last activity in `activity`; no server can have this name."""
+
+
+def edge_secret(digest: str) -> str:
+    """A secret of the edge's check, with TTL."""
+    return f"towpath:{{edge}}:secret:{digest}"
 
 
 def user(name: str) -> str:

@@ -107,7 +107,13 @@ class Certificate:
     """A certificate for localhost and all names below it, its authority, and both files in one."""
 
     def __init__(self, folder):
-        certificate(folder, "edge", names=("localhost", "*.localhost"), signer=certificate(folder, "authority"))
+        certificate(
+            folder,
+            "edge",
+            names=("localhost", "*.localhost"),
+            days=90,
+            signer=certificate(folder, "authority", days=90),
+        )
         self.file, self.key, self.authority = folder / "edge.pem", folder / "edge.key", folder / "authority.pem"
         self.both = folder / "both.pem"
         self.both.write_bytes(self.file.read_bytes() + self.key.read_bytes())
@@ -155,7 +161,12 @@ class Edge:
         given = [each for each in ARGUMENTS if not (http3 and each == "--disable-quic")]
         given.append(f"--ignore-certificate-errors-spki-list={self.certificate.spki}")
         if http3:
-            given += ["--enable-quic", f"--origin-to-force-quic-on=localhost:{self.port}"]
+            # QUIC to ::1 would be tried first, where nothing listens.
+            given += [
+                "--host-resolver-rules=MAP localhost 127.0.0.1",
+                "--enable-quic",
+                f"--origin-to-force-quic-on=localhost:{self.port}",
+            ]
         return given
 
     def sign_in(self, page, user=USER):
@@ -170,8 +181,9 @@ class Edge:
         self.proxy.stop()
 
 
-def chromium(playwright, arguments):
-    return playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(arguments))
+def chromium(kind, arguments):
+    """A Chromium of Playwright's browser type `kind`."""
+    return kind.launch(executable_path=shutil.which("chromium"), args=list(arguments))
 
 
 def encoded(value):

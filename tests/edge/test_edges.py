@@ -23,7 +23,8 @@ def hub(request, tmp_path_factory, slapd):
         hub.home = home
         api = hub.api(USER)
         hub.gate.touch()
-        hub.begin(api, "", "jupyterlab")
+        if hub.base != "/":
+            hub.begin(api, "", "jupyterlab")
         hub.begin(api, "bulk", "bulk")
         yield hub
         for name in ("server", "servers/bulk"):
@@ -42,7 +43,7 @@ def edge(request, hub, certificate, tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(edge):
     with sync_playwright() as playwright:
-        browser = chromium(playwright, edge.arguments())
+        browser = chromium(playwright.chromium, edge.arguments())
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(SLOW)
         edge.sign_in(page)
@@ -61,7 +62,8 @@ def test_signing_in_works_over_http_2_and_plain_http_leads_to_https(edge, page):
     assert answer.headers["strict-transport-security"] == "max-age=31536000"
     with edge.client() as client:
         answer = client.get(f"http://localhost:{edge.redirect_port}{edge.hub.base}hub/login?next=%2Fx")
-        assert (answer.status_code, answer.headers["location"]) == (301, edge.at("hub/login?next=%2Fx"))
+        assert answer.status_code == 301
+        assert answer.headers["location"] == edge.at("hub/login?next=%2Fx")
 
 
 def test_progress_arrives_before_the_server_is_ready(edge, page):
@@ -91,21 +93,31 @@ def test_progress_arrives_before_the_server_is_ready(edge, page):
 
 
 def test_a_cell_runs_in_jupyterlab_and_again_after_the_edge_was_restarted(edge, page):
-    page.goto(edge.at(f"user/{USER}/lab"))
+    open_lab(edge, page)
     page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
+    # A dialog of JupyterLab's says that it reconnects. It is in the way of what a user does next.
+    dialog = page.get_by_role("dialog", name="Server Connection Error")
+    page.add_locator_handler(dialog, lambda: page.keyboard.press("Escape"))
     run(page, "6*7", "42")
     edge.proxy.stop()
     edge.proxy.start()
     run(page, "6*8", "48")
 
 
+def open_lab(edge, page):
+    """JupyterLab with a workspace of its own: tests of other edges use the same server."""
+    if edge.hub.base == "/":
+        pytest.skip("JupyterLab is tried at the base path")
+    page.goto(edge.at(f"user/{USER}/lab/workspaces/{edge.name.replace('.', '-')}?reset"))
+
+
 def run(page, code, result):
-    """Run code in the notebook's last cell. A run that the kernel's connection missed is repeated, as a user would."""
-    cell = page.locator(".jp-Notebook .jp-CodeCell").last
-    cell.locator(".cm-content").click()
-    page.keyboard.press("Control+A")
-    page.keyboard.type(code)
-    page.keyboard.press("Shift+Enter")
+    """Run code in the notebook's last cell."""
+    expect(page.get_by_text(re.compile(r"Python 3 .* \| Idle")).first).to_be_visible(timeout=SLOW)
+    editor = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".cm-content")
+    editor.fill(code)
+    expect(editor).to_have_text(code)
+    editor.press("Shift+Enter")
     expect(page.locator(".jp-OutputArea-output", has_text=re.compile(f"^{result}$")).first).to_be_visible(timeout=SLOW)
 
 
@@ -113,7 +125,7 @@ def test_jupyterlab_uploads_a_file_in_chunks_of_a_mebibyte_byte_for_byte(edge, p
     name = f"upload-{edge.name}.bin"
     file = tmp_path / name
     file.write_bytes(bytes(range(256)) * 4096 * 5 + b"end")  # five chunks and a rest
-    page.goto(edge.at(f"user/{USER}/lab"))
+    open_lab(edge, page)
     with page.expect_file_chooser() as chooser:
         page.locator('[data-command="filebrowser:upload"], .jp-ToolbarButtonComponent[title^="Upload"]').first.click()
     chooser.value.set_files(file)
@@ -134,19 +146,18 @@ HASHING = """() => {
 }"""
 
 
-def test_the_browser_speaks_http_3_where_the_edge_does(edge):
+def test_the_browser_speaks_http_3_where_the_edge_does(edge, page):
     if not edge.http3:
         pytest.skip("this edge has no HTTP/3")
-    with sync_playwright() as playwright:
-        browser = chromium(playwright, edge.arguments(http3=True))
-        page = browser.new_page()
-        page.set_default_timeout(SLOW)
-        edge.sign_in(page)
-        page.goto(edge.at("hub/home"))
-        assert protocol(page) == "h3"
-        page.goto(edge.at(f"user/{USER}/bulk/page"))
-        page.evaluate(HASHING)
-        path = f"{edge.hub.base}user/{USER}/bulk/"
-        sent, received = page.evaluate("([url, size]) => upload(url, size)", [f"{path}upload", 10_000_000])
-        assert (received["length"], received["sha256"]) == (10_000_000, sent)
-        browser.close()
+    browser = chromium(page.context.browser.browser_type, edge.arguments(http3=True))
+    over_quic = browser.new_page()
+    over_quic.set_default_timeout(SLOW)
+    edge.sign_in(over_quic)
+    over_quic.goto(edge.at("hub/home"))
+    assert protocol(over_quic) == "h3"
+    over_quic.goto(edge.at(f"user/{USER}/bulk/page"))
+    over_quic.evaluate(HASHING)
+    path = f"{edge.hub.base}user/{USER}/bulk/"
+    sent, received = over_quic.evaluate("([url, size]) => upload(url, size)", [f"{path}upload", 10_000_000])
+    assert (received["length"], received["sha256"]) == (10_000_000, sent)
+    browser.close()

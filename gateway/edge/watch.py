@@ -1,0 +1,132 @@
+"""The check of the edge in a running hub: now and then, by one worker at a time, never in the way of a start.
+
+Owns: when it runs, and what is logged of it. The report is in the store, where the admin's page and `towpath check`
+find it.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from gateway.edge.judgement import Expected, judge
+from gateway.edge.probe import Probe, Target
+from state.config.addresses import base_path, in_url, origin_of_url
+from state.config.tables import Config
+from state.errors import TowpathError
+from state.records.edge import EdgeFinding, EdgeReport
+from state.store.edge_reports import EdgeReports
+
+log = logging.getLogger("towpath.edge")
+
+WELL_SECONDS: Final = 600.0
+BAD_SECONDS: Final = 30.0
+SILENCE_SECONDS: Final = 75.0
+"""Longer than the 60 s after which most proxies give up."""
+SILENCE_EVERY: Final = 3600.0
+PATIENCE_SECONDS: Final = 60.0
+"""An edge may be started after the hub. Until then it is no problem that nothing answers."""
+_SECRET_SECONDS: Final = SILENCE_SECONDS + 120.0
+
+
+async def check(reports: EdgeReports, config: Config, *, silence: float = 0.0) -> EdgeReport | None:
+    """Check the edge once. None: no `public_url` is configured, so there is nothing to check.
+
+    Raises StateUnavailableError when the store does not answer.
+    """
+    gateway = config.gateway
+    if not gateway.public_url:
+        return None
+    origin = origin_of_url(gateway.public_url)
+    scheme, _, netloc = origin.partition("://")
+    secret = await reports.issue(lifetime=_SECRET_SECONDS + silence)
+    target = Target(
+        origin=origin,
+        base_path=base_path(config),
+        secret=secret,
+        user_domain=gateway.user_domain,
+        silence=silence,
+    )
+    observed = await Probe(target).run()
+    expected = Expected(
+        netloc=netloc,
+        scheme=scheme,
+        gateway=f"{in_url(gateway.host)}:{gateway.port}",
+        own_tls=bool(gateway.tls_certificate),
+    )
+    return EdgeReport(time=time.time(), url=gateway.public_url, findings=judge(observed, expected))
+
+
+class EdgeWatch:
+    """`start` once, `stop` once. One per worker; the store gives the turn to one of them."""
+
+    def __init__(self, reports: EdgeReports, config: Config) -> None:
+        self._reports = reports
+        self._config = config
+        self._begun = time.monotonic()
+        self._silence_at = 0.0
+        self._silent: EdgeFinding | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, in the background."""
+        if self._config.gateway.public_url:
+            self._task = asyncio.create_task(self._run())
+
+    def stop(self) -> None:
+        """Check no more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            wait = BAD_SECONDS
+            try:
+                wait = await self._reports.take_turn(seconds=BAD_SECONDS)
+                if not wait:
+                    wait = await self._turn()
+            except TowpathError as error:
+                log.info("The edge was not checked: %s", error)
+            except Exception:
+                log.exception("The check of the edge failed")
+            await asyncio.sleep(wait)
+
+    async def _turn(self) -> float:
+        """Check once; returns the seconds until the next turn."""
+        report = await check(self._reports, self._config)
+        assert report is not None
+        unreached = any(each.check == "reach" for each in report.problems)
+        if unreached and time.monotonic() - self._begun < PATIENCE_SECONDS:
+            return BAD_SECONDS
+        before = await self._reports.latest()
+        report = await self._with_silence(report)
+        await self._reports.save(report)
+        tell(report, before)
+        if any(not each.good for each in report.findings):
+            return BAD_SECONDS
+        await self._reports.extend_turn(seconds=WELL_SECONDS)
+        return WELL_SECONDS
+
+    async def _with_silence(self, report: EdgeReport) -> EdgeReport:
+        """The report with what a long silence showed last. It takes over a minute, so it is tried once an hour."""
+        reached = any(each.check == "websocket" for each in report.findings)
+        if reached and time.monotonic() >= self._silence_at:
+            await self._reports.extend_turn(seconds=SILENCE_SECONDS + BAD_SECONDS)
+            longer = await check(self._reports, self._config, silence=SILENCE_SECONDS)
+            assert longer is not None
+            found = [each for each in longer.findings if each.check == "silence"]
+            self._silent = found[0] if found else None
+            self._silence_at = time.monotonic() + SILENCE_EVERY
+        if self._silent is None:
+            return report
+        return EdgeReport(time=report.time, url=report.url, findings=(*report.findings, self._silent))
+
+
+def tell(report: EdgeReport, before: EdgeReport | None) -> None:
+    """Log what has changed since the report before."""
+    known = {each.text for each in before.problems} if before is not None else set()
+    for each in report.problems:
+        if each.text not in known:
+            log.warning("The edge is not as the hub needs it: check=%s %s %s", each.check, each.text, each.fix)
+    if before is None or (known and not report.problems):
+        log.info("The edge was checked: url=%s problems=%d", report.url, len(report.problems))
