@@ -22,7 +22,7 @@ from state.config.tables import Config, GatewayConfig
 from tests.chromium import ARGUMENTS
 from tests.conftest import free_port
 from tests.edge.proxies import Proxy
-from tests.ldap_server import HUB_DN, HUB_PASSWORD, PEOPLE, Slapd, certificate, person
+from tests.ldap_server import HUB_DN, HUB_PASSWORD, USERS, Slapd, certificate, user_entry
 
 SECRET = "right horse 4711"
 USER = "alice"
@@ -74,7 +74,7 @@ class EdgeHub(Hub):
         (folder / "ldap.secret").write_text(HUB_PASSWORD)
         (folder / "ldap.secret").chmod(0o600)
         self.base = base
-        words = {"slapd": slapd, "hub_dn": HUB_DN, "people": PEOPLE, "python": sys.executable, "root": ROOT}
+        words = {"slapd": slapd, "hub_dn": HUB_DN, "people": USERS, "python": sys.executable, "root": ROOT}
         config = CONFIG.format(port=free_port(), base=base, folder=folder, **words)
         jupyter = f"{ROOT / '.venv-jupyter' / 'bin'}:{Path(sys.prefix).parent / '.venv-jupyter' / 'bin'}:/usr/bin:/bin"
         super().__init__(folder, config=config, path=jupyter)
@@ -99,7 +99,7 @@ class EdgeHub(Hub):
 def directory(folder):
     """A directory of users, running."""
     slapd = Slapd(folder).start()
-    slapd.add(person(USER, SECRET), person("carol", SECRET))
+    slapd.add(user_entry(USER, SECRET), user_entry("carol", SECRET))
     return slapd
 
 

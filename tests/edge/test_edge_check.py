@@ -192,12 +192,12 @@ def test_the_ready_configurations_pass(name, hub, certificate, tmp_path):
 @pytest.mark.parametrize(
     ("name", "right", "instead", "fix"),
     [
-        ("nginx-1.22", "proxy_read_timeout 1d;", "proxy_read_timeout 1s;", "proxy_read_timeout 1d;"),
-        ("nginx", "proxy_read_timeout 1d;", "proxy_read_timeout 1s;", "proxy_read_timeout 1d;"),
-        ("haproxy", "timeout server 1d", "timeout server 1s", ""),
-        ("apache", "timeout=86400", "timeout=1", "timeout=86400"),
-        ("envoy", "timeout: 0s }", "timeout: 1s }", "timeout: 0s"),
-        ("caddy", "keepalive 60s", "keepalive 60s\nresponse_header_timeout 1s", "response_header_timeout"),
+        ("nginx-1.22", "proxy_read_timeout 1d;", "proxy_read_timeout 4s;", "proxy_read_timeout 1d;"),
+        ("nginx", "proxy_read_timeout 1d;", "proxy_read_timeout 4s;", "proxy_read_timeout 1d;"),
+        ("haproxy", "timeout server 1d", "timeout server 4s", ""),
+        ("apache", "timeout=86400", "timeout=4", "timeout=86400"),
+        ("envoy", "timeout: 0s }", "timeout: 4s }", "timeout: 0s"),
+        ("caddy", "keepalive 60s", "keepalive 60s\nresponse_header_timeout 4s", "response_header_timeout"),
     ],
 )
 def test_a_short_time_out_is_found_at_every_edge(name, right, instead, fix, hub, certificate, tmp_path):
@@ -206,7 +206,7 @@ def test_a_short_time_out_is_found_at_every_edge(name, right, instead, fix, hub,
     assert right in text
     proxy = Proxy(name, tmp_path, text.replace(right, instead), port=hub.public_port).start()
     try:
-        findings = found(hub, silence=8)
+        findings = found(hub, silence=12)
     finally:
         proxy.stop()
     assert not findings["silence"].good
