@@ -209,6 +209,7 @@ def test_a_short_time_out_is_found_at_every_edge(name, right, instead, fix, hub,
         findings = found(hub, silence=12)
     finally:
         proxy.stop()
+    assert "silence" in findings, findings
     assert not findings["silence"].good
     assert fix in findings["silence"].fix
 
