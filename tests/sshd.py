@@ -21,6 +21,7 @@ from pathlib import Path
 from deploy.devcluster import users
 from deploy.devcluster.layout import Layout
 from tests.hub import children, eventually
+from tests.links import ADDRESSES, Link
 from tests.ports import free_port
 
 MONITOR = "towpath-monitor"
@@ -87,6 +88,7 @@ class Host:
         self.binds: list[tuple[str, str]] = []
         self.sshd_path = "/usr/bin:/bin"
         self.proc = "rw"
+        self.link: Link | None = None
         self.log = self.folder / "sshd.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.folder.mkdir()
@@ -147,6 +149,8 @@ class Host:
             "env": {"PATH": self.sshd_path},
         }
         unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--propagation", "private"]
+        if self.link is not None:
+            unshare = [*self.link.inside("host"), *unshare]
         self.process = subprocess.Popen(
             [*unshare, "/usr/bin/python3", "-I", "-S", "-c", INIT, json.dumps(facts)],
             cwd="/",
@@ -161,6 +165,11 @@ class Host:
         return self
 
     def listens(self) -> bool:
+        if self.link is not None:
+            return self.link.run("hub", self._answers)
+        return self._answers()
+
+    def _answers(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex((self.address, self.port)) == 0
 
@@ -199,8 +208,7 @@ class Host:
         if self.process is not None:
             with contextlib.suppress(IndexError, ProcessLookupError):
                 os.kill(self.init, signal.SIGKILL)
-            self.process.kill()
-            self.process.wait(30)
+            self.process.wait(30)  # the kernel reports the end of the first process when all others have ended
             self.process = None
 
     def reboot(self) -> None:
@@ -291,3 +299,17 @@ def running(names: Sequence[str] = ("gpu1", "gpu2")) -> Iterator[Pool]:
         yield pool.start()
     finally:
         pool.close()
+
+
+@contextlib.contextmanager
+def linked(name: str) -> Iterator[Pool]:
+    """A pool of one host, behind a link that can be cut. Only threads that have entered the hub's side reach it."""
+    pool, link = Pool([name]), Link()
+    host = pool.hosts[name]
+    host.link, host.address = link, ADDRESSES["host"]
+    host.configure()
+    try:
+        yield pool.start()
+    finally:
+        pool.close()
+        link.close()

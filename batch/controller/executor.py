@@ -21,7 +21,7 @@ from state.errors import ConflictError, StateUnavailableError
 from state.names import server_key, server_path
 from state.records.audit import of_end
 from state.records.lifecycle import PROGRESS, advance
-from state.records.models import Event, JobRef, Reason, Route, Server, Status, User
+from state.records.models import Event, JobRef, Reason, Route, Server, Status, User, Waiting
 from state.store.all import Store
 
 log = logging.getLogger("towpath.controller")
@@ -170,6 +170,7 @@ class Hands:
         except LauncherError as error:
             log.warning("%s: the submit failed: %s", server_key(server.user, server.name), error)
             if error.transient:
+                await self._note_wait(server, error)
                 watch.look()
                 return False
             await self._fail(server, error.code, str(error), error.hint, error.field)
@@ -188,6 +189,12 @@ class Hands:
         server = await self._save(replace(server, job=place), "")
         return server, replace(spec, record=server)
 
+    async def _note_wait(self, server: Server, error: LauncherError) -> None:
+        """Let the server's page say why it is not started yet."""
+        waiting = Waiting(code=error.code, message=str(error), hint=error.hint)
+        if server.waiting != waiting:
+            await self._save(replace(server, waiting=waiting), waiting.message)
+
     async def _api_token(self, server: Server) -> str:
         """A fresh API token for the app of this attempt (JupyterHub's role `server`); it ends with the attempt."""
         return await self._store.tokens.issue(app_token(server, now=time.time()))
@@ -200,7 +207,7 @@ class Hands:
                 return  # the poll shows the job, and what is to be done about it
             try:
                 if now.status is Status.REQUESTED:
-                    queued = advance(now, Status.QUEUED, now=time.time(), job=job)
+                    queued = advance(replace(now, waiting=None), Status.QUEUED, now=time.time(), job=job)
                     await self._save(queued, f"Submitted to {server.cluster}.")
                 elif now.job != job:
                     await self._save(replace(now, job=job), "")

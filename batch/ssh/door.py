@@ -7,6 +7,7 @@ neither ~/.ssh/config nor ~/.ssh/known_hosts nor an agent that was not configure
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -356,5 +357,7 @@ def _host_key_error(
 
 
 def _reason(error: Exception) -> str:
-    text = error.reason if isinstance(error, asyncssh.Error) else getattr(error, "strerror", None) or str(error)
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)  # asyncio puts the address in place of the reason
+    text = error.reason if isinstance(error, asyncssh.Error) else str(error)
     return str(text).strip().removesuffix(".") or type(error).__name__

@@ -47,7 +47,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             server=record,
             coming=way == "spawn",
             queued=queued,
-            waiting=record.waiting if queued else None,
+            waiting=record.waiting,
             stale_since=events[-1].time if events else None,
             asks=asks_for(site, record),
             stopping=way == "stop",

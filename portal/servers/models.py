@@ -107,7 +107,7 @@ def reason_model(reason: Reason) -> dict[str, Any]:
 
 def facts_model(server: Server) -> dict[str, Any]:
     """Where a server that has not ended stands with its cluster: why it waits, where it runs, until when."""
-    waiting = server.waiting if server.status is Status.QUEUED else None
+    waiting = server.waiting if server.status in (Status.REQUESTED, Status.QUEUED) else None
     return {
         "waiting": None
         if waiting is None

@@ -187,7 +187,7 @@ class Server(Struct, frozen=True, kw_only=True):
     the gateway sends to the app (`""`: none). `report_hash` is the SHA-256 (hex) of the one-time token with
     which the attempt's starter reports. `deadline` is when the scheduler will end it. `stale`: the scheduler
     has not answered since the last change. `fence` is the highest fencing token that wrote this record.
-    `waiting`: why it waits, while it is queued. `node`: the host that the job runs on, where there is one to name.
+    `waiting`: why it waits, while it is requested or queued. `node`: the host that the job runs on, if it has a name.
     `strip_prefix`: as the profile said when it was started.
     `restart`: how often the scheduler has run the job again; the word of an earlier run is not believed.
     `warned`: how many minutes before its deadline somebody was last told of it (15, 5; 0: not yet).

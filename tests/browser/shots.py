@@ -197,7 +197,7 @@ def cluster_pages(browser: Browser, stage: Stage, folder: Path) -> None:
     shoot(page, folder, "lake-home-queued")
     page.goto(f"{stage.origin}/hub/spawn-pending/alice")
     stage.put(stale=True, event=event(Status.QUEUED, "lake does not answer. Nothing is cancelled; waiting.", 20))
-    page.get_by_text("The scheduler has not answered").wait_for()
+    page.get_by_text("The cluster has not answered").wait_for()
     shoot(page, folder, "lake-stale")
     told = event(Status.STARTING, "It runs on cn3; the app is starting.", 60)
     stage.put(

@@ -155,10 +155,10 @@ def test_the_waiting_page_updates_itself(stage, browser, faults):
 
     silent = Event(attempt="", time=time.time(), status=Status.QUEUED, message="lake does not answer.", progress=20)
     stage.put(stale=True, event=silent)
-    expect(page.get_by_text("The scheduler has not answered since")).to_be_visible()
+    expect(page.get_by_text("The cluster has not answered since")).to_be_visible()
     runs = Event(attempt="", time=time.time(), status=Status.STARTING, message="It runs on cn3.", progress=60)
     stage.put(status=Status.STARTING, stale=False, waiting=None, node="cn3", deadline=time.time() + 5000, event=runs)
-    expect(page.get_by_text("The scheduler has not answered since")).to_be_hidden()
+    expect(page.get_by_text("The cluster has not answered since")).to_be_hidden()
     expect(page.locator("[data-node]")).to_have_text("cn3")
     expect(page.locator("[data-deadline]")).to_contain_text("in 1 h 23 min, at")
     page.get_by_role("button", name="Cancel the start").click()

@@ -76,7 +76,7 @@ def test_slurmctld_away_loses_nothing_cancels_nothing_and_is_told(slurm, hub, al
         eventually(lambda name=name: alice.model(name)["stale"], what=f"{name} is stale")
     alice.reads("devcluster does not answer", alice.pending_path("later"))
     for name in ("starts", "waits", "later"):
-        assert "The scheduler has not answered since" in alice.pending(name)
+        assert "The cluster has not answered since" in alice.pending(name)
         assert "nothing is cancelled" in alice.pending(name)
     assert "Where it runs has not answered for a while" in alice.words("/hub/home")
     assert [alice.model(name)["status"] for name in (*before, "later")] == ["ready", "starting", "queued", "requested"]

@@ -283,7 +283,7 @@ def test_a_scheduler_that_is_silent_is_told_and_that_nothing_is_cancelled(bench)
         await queued(bench, client)
         await put(bench, stale=True)
         page = (await client.get("/hub/spawn-pending/alice")).text
-        assert re.search(r'data-stale role="status">The scheduler has not answered since', page)
+        assert re.search(r'data-stale role="status">The cluster has not answered since', page)
         assert "nothing is cancelled" in page
         assert (await client.get("/hub/api/users/alice/server")).json()["stale"] is True
         assert "nothing is cancelled" in (await client.get("/hub/home")).text

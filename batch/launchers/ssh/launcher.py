@@ -107,21 +107,19 @@ class SshLauncher:
         await self._check_account(place)
         share = await self._share(spec, place)
         request = self._request(spec, place, share)
-        self._touch(spec, place, share, touched=True)
+        placed = self._placed.get(spec.attempt)
+        reached = Placed(user=spec.user, place=place, share=share, touched=True)
+        self._placed[spec.attempt] = reached
         try:
             started = await self._hosts.start(place, request)
             if started.need:
                 started = await self._hosts.start(place, request, self._starter)
         except LauncherError as error:
-            if isinstance(error.__cause__, SshError) and not error.__cause__.started:
-                self._touch(spec, place, share, touched=False)
+            self._facts.pop(place.host, None)
+            if placed is not None and isinstance(error.__cause__, SshError) and not error.__cause__.started:
+                self._placed[spec.attempt] = placed  # as untouched as it was
             raise
         return self._note(spec, place, started)
-
-    def _touch(self, spec: JobSpec, place: Place, share: Share, *, touched: bool) -> None:
-        before = self._placed.get(spec.attempt)
-        if touched or (before is not None and not spec.again):
-            self._placed[spec.attempt] = Placed(user=spec.user, place=place, share=share, touched=touched)
 
     def _note(self, spec: JobSpec, place: Place, started: Started) -> JobRef:
         job = started.job or {}

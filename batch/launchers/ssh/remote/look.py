@@ -4,7 +4,7 @@ import os
 import time
 
 from batch.launchers.ssh.remote.folders import Folders, read_note, try_lock
-from batch.launchers.ssh.remote.processes import is_alive
+from batch.launchers.ssh.remote.processes import is_alive, of_attempt
 from batch.starter.processes import boot_id
 
 TYPE_CHECKING = False
@@ -33,19 +33,27 @@ def facts(folder: str, attempt: str, boot: str) -> "dict[str, Any]":
     job = read_note(folder, "job.json")
     if job is not None and job.get("attempt") != attempt:
         job = None
+    report = read_note(folder, "report.json")
     return {
         "owner": read_note(folder, "owner.json"),
         "job": job,
-        "report": read_note(folder, "report.json"),
+        "report": report,
         "canceled": os.path.exists(os.path.join(folder, "canceled")),
         "locked": lock < 0,
-        "alive": runs(job, boot),
+        "alive": runs(job, report, boot),
         "age": time.time() - os.lstat(folder).st_mtime,
     }
 
 
-def runs(job: "dict[str, Any] | None", boot: str) -> bool:
-    """Whether the starter or the app runs. An app goes on without its starter, should that be killed."""
+def runs(job: "dict[str, Any] | None", report: "dict[str, Any] | None", boot: str) -> bool:
+    """Whether the starter or the app runs. An app goes on without its starter, should that be killed.
+
+    It may have been killed before it wrote down the app's pid: then the app is found by its environment.
+    """
     if job is None or job.get("boot") != boot:
         return False
-    return is_alive(job.get("pid", 0), job.get("start", 0)) or is_alive(job.get("app", 0), job.get("app_start", 0))
+    if is_alive(job.get("pid", 0), job.get("start", 0)) or is_alive(job.get("app", 0), job.get("app_start", 0)):
+        return True
+    if report is not None and report.get("kind") != "ready":
+        return False  # the starter has seen its end
+    return next(of_attempt(job["attempt"]), None) is not None

@@ -15,8 +15,20 @@ MARK = b"towpath-job"
 PIDFD_OPEN, PIDFD_SEND_SIGNAL = 434, 424  # the same on all architectures (linux 5.1, 5.3)
 
 
-def marked() -> "Iterator[dict[str, Any]]":
-    """All starters on this host that we may see, of every account."""
+def marked() -> "list[dict[str, Any]]":
+    """All starters on this host that we may see, of every account; of an attempt's processes the first one.
+
+    Processes that a starter has forked have its command line too.
+    """
+    first = {}  # type: dict[tuple[str, int], dict[str, Any]]
+    for process in _all_marked():
+        key = (process["attempt"], process["uid"])
+        if key not in first or process["start"] < first[key]["start"]:
+            first[key] = process
+    return list(first.values())
+
+
+def _all_marked() -> "Iterator[dict[str, Any]]":
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -69,20 +81,19 @@ def signal_process(pid: int, start: int, number: int, *, group: bool = False) ->
     return True
 
 
-def kill_of_attempt(attempt: str) -> None:
-    """Kill what has the attempt in its environment. Processes of other users cannot be read, and are left alone."""
+def of_attempt(attempt: str) -> "Iterator[tuple[int, int]]":
+    """(pid, start time) of what has the attempt in its environment. Processes of other users cannot be read."""
     wanted = ("TOWPATH_ATTEMPT=" + attempt).encode("ascii")
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
-        pid = int(entry)
-        start = start_time(pid)
+        start = start_time(int(entry))
         try:
-            ours = wanted in read_file("/proc/%d/environ" % pid).split(b"\0")
+            ours = wanted in read_file("/proc/%s/environ" % entry).split(b"\0")
         except OSError:
             continue
-        if ours:
-            signal_process(pid, start, signal.SIGKILL)
+        if ours and is_alive(int(entry), start):
+            yield int(entry), start
 
 
 def _open(pid: int) -> int:

@@ -5,7 +5,7 @@ import signal
 import time
 
 from batch.launchers.ssh.remote.folders import Folders, read_note
-from batch.launchers.ssh.remote.processes import kill_of_attempt, marked, signal_process
+from batch.launchers.ssh.remote.processes import marked, of_attempt, signal_process
 from batch.starter.files import make_private
 from batch.starter.processes import boot_id
 
@@ -44,9 +44,11 @@ def stop(request: "dict[str, Any]", account: "pwd.struct_passwd") -> "dict[str, 
         signal_process(app[0], app[1], signal.SIGKILL, group=True)
         for pid, start in starters:
             signal_process(pid, start, signal.SIGKILL)
-        kill_of_attempt(attempt)
+        for pid, start in of_attempt(attempt):
+            signal_process(pid, start, signal.SIGKILL)
     elif asked == 0.0 or asked > grace / 2:
         heard = [signal_process(pid, start, signal.SIGTERM) for pid, start in dict(starters).items()]
-        if not any(heard):
-            signal_process(app[0], app[1], signal.SIGTERM, group=True)
+        if not any(heard) and not signal_process(app[0], app[1], signal.SIGTERM, group=True):
+            for pid, start in of_attempt(attempt):  # an app whose starter was killed before it wrote down the app's pid
+                signal_process(pid, start, signal.SIGTERM)
     return {}
