@@ -18,7 +18,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from batch.contract import JobSpec, LauncherError, Resources, Setup, starter_spec
+from batch.contract import JobSpec, LauncherError, Resources, starter_spec
+from batch.jobs.setup_script import command_in_image, setup_lines, shell_path
 from batch.launchers.slurm import grammar
 from batch.launchers.slurm.identity import Identity
 
@@ -40,7 +41,6 @@ LOADER: Final = (
     'import os; f = os.fdopen(3, "rb"); code = f.read(); f.close(); exec(compile(code, "towpath-starter", "exec"))'
 )
 """Runs the starter from descriptor 3 and closes it: the app is to inherit nothing."""
-DIRECTIVES: Final = ("#SBATCH", "#PBS", "#BSUB", "#SLURM")
 
 
 class Batch(Struct, frozen=True, kw_only=True):
@@ -186,63 +186,18 @@ exec "$towpath_python" -I -S -c {loader} 3<<'{end_of_starter}' <<'{end_of_spec}'
 }}
 """
 
-MODULES: Final = """\
-type module >/dev/null 2>&1 || {{ [ -r /etc/profile ] && . /etc/profile; }}
-type module >/dev/null 2>&1 || towpath_failed 'This node has no environment modules (no command "module").'
-for towpath_module in {modules}; do
-module load "$towpath_module" || towpath_failed "The module $towpath_module could not be loaded (exit code $?)."
-done
-"""
-
-PROLOGUE: Final = """\
-trap 'towpath_failed "The prologue of the profile ended the script (exit code $?)."' EXIT
-eval {prologue}
-towpath_code=$?
-set +eu
-trap - EXIT
-[ "$towpath_code" = 0 ] || towpath_failed "The prologue of the profile failed (exit code $towpath_code)."
-"""
-
-CONDA: Final = """\
-towpath_env={conda}
-for towpath_conda in "$CONDA_EXE" conda "$MAMBA_EXE" mamba micromamba; do
-command -v -- "${{towpath_conda:-/}}" >/dev/null 2>&1 && ! [ -d "$towpath_conda" ] && break
-towpath_conda=
-done
-[ -n "$towpath_conda" ] || towpath_failed 'This node has no conda, or a module or a prologue must bring it first.'
-case "${{towpath_conda##*/}}" in
-micromamba) eval "$("$towpath_conda" shell hook --shell bash)" && micromamba activate "$towpath_env" ;;
-*) eval "$("$towpath_conda" shell.bash hook)" && "${{towpath_conda##*/}}" activate "$towpath_env" ;;
-esac || towpath_failed "The conda environment $towpath_env could not be activated."
-"""
-
-VENV: Final = """\
-export VIRTUAL_ENV={venv}
-[ -d "$VIRTUAL_ENV/bin" ] || towpath_failed "There is no virtual environment at $VIRTUAL_ENV on this node."
-export PATH="$VIRTUAL_ENV/bin:$PATH"
-unset PYTHONHOME
-"""
-
-IMAGE: Final = """\
-command -v apptainer >/dev/null 2>&1 || towpath_failed 'Apptainer is not installed on this node.'
-[ -r {image} ] || towpath_failed "The image "{image}" cannot be read on this node."
-export APPTAINER_BIND="$towpath_folder${{APPTAINER_BIND:+,$APPTAINER_BIND}}"
-[ -e /dev/nvidiactl ] && export APPTAINER_NV=1
-[ -e /dev/kfd ] && export APPTAINER_ROCM=1
-"""
-
 
 def _body(spec: JobSpec, *, starter: str, python: str, node_folder: str) -> str:
     setup = spec.setup
     folder = f"{(node_folder or NODE_FOLDER).rstrip('/')}/{spec.attempt}"
     if setup.image:
-        spec = replace(spec, command=(*_in_image(setup), *spec.command))
+        spec = replace(spec, command=(*command_in_image(setup), *spec.command))
     document = starter_spec(spec, folder, repeat=REPEAT_SECONDS, inherit=True).decode()
     for text, end in ((starter, END_OF_STARTER), (document, END_OF_SPEC)):
         if end in text.splitlines():
             raise LauncherError("The job's script cannot be written.", transient=False, code="script")
     head = HEAD.format(
-        folder=_path(folder),
+        folder=shell_path(folder),
         python=shlex.quote(python),
         path=PATH,
         loader=shlex.quote(LOADER),
@@ -251,56 +206,4 @@ def _body(spec: JobSpec, *, starter: str, python: str, node_folder: str) -> str:
         end_of_starter=END_OF_STARTER,
         end_of_spec=END_OF_SPEC,
     )
-    return "".join([head, *_setup(setup), "towpath_start\n"])
-
-
-def _setup(setup: Setup) -> list[str]:
-    """What makes the app available, in the order in which one may build on the other."""
-    for name in (*setup.modules, setup.conda):
-        if name.startswith("-"):
-            raise LauncherError(f"{name!r} is not a name of an environment.", transient=False, code="option")
-    parts = []
-    if setup.modules:
-        parts.append(MODULES.format(modules=" ".join(map(shlex.quote, setup.modules))))
-    if setup.prologue.strip():
-        parts.append(PROLOGUE.format(prologue=shlex.quote(_lines(setup.prologue))))
-    if setup.conda:
-        parts.append(CONDA.format(conda=_path(setup.conda)))
-    if setup.venv:
-        parts.append(VENV.format(venv=_path(setup.venv)))
-    if setup.image:
-        parts.append(IMAGE.format(image=_path(setup.image)))
-    return parts
-
-
-def _path(path: str) -> str:
-    """A word of the shell; only a leading `~/` means something: the home of the job's user, on the node."""
-    if path.startswith("~/"):
-        return f'"$HOME"/{shlex.quote(path[2:])}'
-    return shlex.quote(path)
-
-
-def _lines(prologue: str) -> str:
-    """The admin's lines with Unix ends. Raises LauncherError for a directive: sbatch would not read it here."""
-    text = prologue.replace("\r\n", "\n").replace("\r", "\n")
-    if any(line.lstrip().startswith(DIRECTIVES) for line in text.split("\n")):
-        raise LauncherError(
-            "The profile's prologue has a line for the scheduler in it (#SBATCH or the like).",
-            transient=False,
-            code="script",
-            hint="Tell the hub's administrator: such options belong to [profile.resources].",
-        )
-    return text
-
-
-def _in_image(setup: Setup) -> list[str]:
-    """The app's command in the image. Nobody expands `~` in an argv: paths are whole."""
-    for path in (setup.image, *setup.binds):
-        if not path.startswith("/") or "," in path:
-            raise LauncherError(
-                f"{path!r} is not the whole path of an image, or of what it sees.",
-                transient=False,
-                code="image",
-                hint="Tell the hub's administrator.",
-            )
-    return ["apptainer", "exec", *(f"--bind={bind}" for bind in setup.binds), setup.image]
+    return "".join([head, *setup_lines(setup), "towpath_start\n"])
