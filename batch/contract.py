@@ -155,7 +155,8 @@ class JobView(Struct, frozen=True, kw_only=True):
     memory, walltime, ...), for one that waits again that of its last run; it has no log tail. `restarts`: how
     often the scheduler has put it back into the queue; 0 while that is not to be told. `unsure`: the next poll will
     know more, such as how it ended: it should come soon. `silent`: a sentence that says that the job's host does not
-    answer; the rest of the view is then as it was last known, and nothing follows from it.
+    answer; the rest of the view is then as it was last known, and nothing follows from it. `note`: a sentence on where
+    it runs that its user should know.
     """
 
     attempt: str
@@ -175,6 +176,7 @@ class JobView(Struct, frozen=True, kw_only=True):
     restarts: int = 0
     unsure: bool = False
     silent: str = ""
+    note: str = ""
 
 
 class LauncherError(Exception):

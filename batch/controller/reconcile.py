@@ -236,8 +236,8 @@ def _told(server: Server, mended: Server, now: float) -> tuple[Server, str]:
     """The record with what its user is told of now: why it waits, where that has changed, and that its end is near."""
     if mended.waiting is not None and _is_news(server.waiting, mended.waiting):
         return mended, mended.waiting.message
-    if server.stale:
-        return mended, f"{server.cluster} answers again."
+    if server.stale or mended.note != server.note:
+        return mended, f"{server.cluster} answers again." if server.stale else mended.note
     if mended.status is not Status.READY or mended.deadline is None:
         return mended, ""
     left = mended.deadline - now
@@ -301,7 +301,8 @@ def _mended(server: Server, view: JobView, job: JobRef | None) -> Server:
     scheduler has given up may live on, on a node that it cannot reach: its word counts no more.
     """
     restart = max(server.restart, view.restarts)
-    mended = replace(server, job=job, stale=False, restart=restart, **_place(server, view))
+    note = view.note or server.note
+    mended = replace(server, job=job, stale=False, restart=restart, note=note, **_place(server, view))
     record = view.record
     if record is not None and record.attempt == server.attempt and record.report_hash:
         secrets = {name: getattr(record, name) for name in ("report_hash", "credential", "token_hash")}

@@ -192,6 +192,7 @@ class Server(Struct, frozen=True, kw_only=True):
     `restart`: how often the scheduler has run the job again; the word of an earlier run is not believed.
     `warned`: how many minutes before its deadline somebody was last told of it (15, 5; 0: not yet).
     `token_hash` is the SHA-256 (hex) of the API token that its app has, where that is JupyterHub's own (`""`: none).
+    `note`: a sentence on where it runs that its user should know, such as that nothing limits its memory there.
     `removing`: its removal was requested. It is removed as soon as its job is known to be gone.
     """
 
@@ -222,6 +223,7 @@ class Server(Struct, frozen=True, kw_only=True):
     warned: int = 0
     token_hash: str = ""
     removing: bool = False
+    note: str = ""
     revision: int = 0
     fence: int = 0
 

@@ -57,7 +57,7 @@ class RawGpu(Struct, kw_only=True):
     used: bool = False
 
 
-class Resources(Scan, kw_only=True):
+class HostResources(Scan, kw_only=True):
     """And what the host has: sizes in bytes."""
 
     cores: int
@@ -87,7 +87,6 @@ class Started(Struct, kw_only=True):
     job: dict[str, Any] | None = None
     canceled: bool = False
     need: str = ""
-    limits: bool = False
     existing: bool = False
 
 
@@ -103,9 +102,9 @@ class Hosts:
         """The hub's jobs that run on a host, of all accounts."""
         return await self._ask(host, self._config.monitor_user, "probe", {}, Scan)
 
-    async def resources(self, host: str) -> Resources:
+    async def resources(self, host: str) -> HostResources:
         """The same, and what the host has."""
-        return await self._ask(host, self._config.monitor_user, "probe", {"resources": True}, Resources)
+        return await self._ask(host, self._config.monitor_user, "probe", {"resources": True}, HostResources)
 
     async def account(self, host: str, name: str) -> Account:
         """What the host knows of an account; nothing is done as it."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from batch.contract import LauncherError, Resources
 
@@ -131,6 +132,19 @@ def choose(resources: Resources, hosts: Sequence[HostFacts], *, silent: Mapping[
         raise LauncherError(f"{what} is fully used. The server starts when there is room.", transient=True, code="full")
     best = min(fitting, key=lambda host: _rank(resources, host))
     return Choice(host=best.name, share=share_on(resources, best))
+
+
+def in_turn(earlier: Sequence[Resources], hosts: Sequence[HostFacts], *, cluster: str) -> list[HostFacts]:
+    """The hosts as they are when those who have waited longer have got their places: nobody overtakes them."""
+    left = {host.name: host for host in hosts}
+    for resources in earlier:
+        try:
+            choice = choose(resources, list(left.values()), silent={}, cluster=cluster)
+        except LauncherError:
+            continue  # there is no room for it: others may have what it cannot use
+        host = left[choice.host]
+        left[choice.host] = replace(host, shares=(*host.shares, ("", choice.share)))
+    return list(left.values())
 
 
 def share_on(resources: Resources, host: HostFacts) -> Share:

@@ -51,6 +51,23 @@ class _Report(Struct):
     message: Annotated[str, Meta(max_length=1000)] = ""
 
 
+class _Amounts(Struct, frozen=True):
+    cores: int = 0
+    memory: int = 0
+
+
+class _Limits(Struct, frozen=True):
+    cores: bool = False
+    memory: bool = False
+
+
+class _Owner(Struct):
+    """owner.json, without the record."""
+
+    share: _Amounts | None = None
+    limits: _Limits = _Limits()
+
+
 class Facts(Struct, kw_only=True):
     """What `remote.look` says about one job."""
 
@@ -89,7 +106,26 @@ def view_of(facts: Facts, place: Place, record: Server, *, boot: str) -> JobView
         record=record,
         node=place.host,
         ending=ending,
+        note=limits_note(facts.owner, place.host),
     )
+
+
+def limits_note(owner: dict[str, Any] | None, host: str) -> str:
+    """What the job asked for and the host does not limit, as a sentence; `""`: nothing."""
+    found = _convert(owner, _Owner)
+    if found is None or found.share is None:
+        return ""
+    names = [
+        name
+        for name, asked, limited in (
+            ("memory", found.share.memory, found.limits.memory),
+            ("CPU", found.share.cores, found.limits.cores),
+        )
+        if asked and not limited
+    ]
+    if not names:
+        return ""
+    return f"{host} does not limit the {' and '.join(names)} of a server: stay within what you requested."
 
 
 def _state(

@@ -1,14 +1,73 @@
-"""A systemd scope for a job, where the host has one for its account: memory and CPU are limited by its cgroup."""
+"""A systemd scope for a job, where the host has user managers: memory, CPU and processes are limited by its cgroup.
+
+A scope lives below the account's user manager, which ends with the last login, and with it all that it has, unless the
+account lingers. So an account that may not linger gets no scope.
+"""
+
+import os
+import subprocess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pwd
     from typing import Any
 
-PATH = "/usr/bin:/bin"
+SECONDS = 10
 LINGER = "/var/lib/systemd/linger"
+MAX_TASKS = 8192
+READ_LIMITS = 'cd "/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)" && cat memory.max cpu.max'
+"""Prints the limits of the cgroup that it runs in: a number of bytes or `max`, then a quota or `max` and a period."""
 
 
-def scope_prefix(request: "dict[str, Any]", account: "pwd.struct_passwd") -> "tuple[list[str], bool]":
-    """What stands before the job's command, `[]` without a scope; and whether the account's user manager stays."""
-    return [], False
+class Scope:
+    """What stands before a job's command, and what it limits."""
+
+    def __init__(self, prefix: "list[str]", *, memory: bool = False, cores: bool = False) -> None:
+        self.prefix = prefix
+        self.memory = memory
+        self.cores = cores
+
+
+def open_scope(request: "dict[str, Any]", account: "pwd.struct_passwd", variables: "dict[str, str]") -> Scope:
+    """The scope for this job, tried once; without one its prefix is empty. `variables` gets what systemd-run needs."""
+    if not os.path.isdir("/run/systemd/system"):
+        return Scope([])
+    runtime = "/run/user/%d" % account.pw_uid
+    if not lingers(account.pw_name) or not os.path.exists(runtime + "/bus"):
+        return Scope([])
+    variables["XDG_RUNTIME_DIR"] = runtime
+    variables["DBUS_SESSION_BUS_ADDRESS"] = "unix:path=" + runtime + "/bus"
+    share = request.get("share") or {}
+    prefix = ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--property=TasksMax=%d" % MAX_TASKS]
+    if share.get("memory"):
+        prefix += ["--property=MemoryMax=%d" % share["memory"], "--property=MemorySwapMax=0"]
+    if share.get("cores"):
+        prefix.append("--property=CPUQuota=%d%%" % (100 * share["cores"]))
+    printed = output([*prefix, "--", "/bin/sh", "-c", READ_LIMITS], variables)
+    if printed is None:
+        return Scope([])
+    words = printed.split()
+    memory = bool(share.get("memory")) and len(words) > 0 and words[0].isdigit()
+    cores = bool(share.get("cores")) and len(words) > 1 and words[1].isdigit()
+    unit = "--unit=towpath-%s" % request["attempt"]
+    return Scope([*prefix, unit, "--"], memory=memory, cores=cores)
+
+
+def lingers(name: str) -> bool:
+    """Whether the account's user manager stays without a login; asked for where it is not so."""
+    path = os.path.join(LINGER, name)
+    if not os.path.exists(path):
+        output(["loginctl", "enable-linger"], dict(os.environ))
+    return os.path.exists(path)
+
+
+def output(argv: "list[str]", variables: "dict[str, str]") -> "str | None":
+    """What a command prints; None: it failed."""
+    try:
+        done = subprocess.run(
+            argv, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            timeout=SECONDS, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace")

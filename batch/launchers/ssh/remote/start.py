@@ -11,8 +11,9 @@ import time
 
 from batch.launchers.ssh.remote.errors import RefusedError
 from batch.launchers.ssh.remote.folders import Folders, read_note, try_lock
+from batch.launchers.ssh.remote.loader import LOADER
 from batch.launchers.ssh.remote.processes import MARK, marked
-from batch.launchers.ssh.remote.scope import scope_prefix
+from batch.launchers.ssh.remote.scope import open_scope
 from batch.starter.files import make_private, read_all, write_atomically
 from batch.starter.processes import boot_id, start_time
 
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 
 OTHERS_SECONDS = 5.0
 """How long another request that holds the job's lock is waited for."""
-LOCK_FD, CODE_FD = 3, 4
-LOADER = (
-    'import os, sys; f = os.fdopen(%d, "rb"); code = f.read(); f.close(); sys.argv[1:] = []; '
-    'exec(compile(code, "towpath-starter", "exec"))' % CODE_FD
-)
-"""Runs the starter from a descriptor, whose content was checked."""
 SESSION_VARIABLES = (
     "XDG_RUNTIME_DIR",
     "DBUS_SESSION_BUS_ADDRESS",
@@ -60,11 +55,14 @@ def start(request: "dict[str, Any]", account: "pwd.struct_passwd", given: bytes)
         return found
     if lock < 0:
         raise RefusedError("busy", "another request holds the lock of the job")
+    variables = environment(account, request.get("environment") or {})
+    scope = open_scope(request, account, variables)
     owner = {
         "host": request["host"], "record": request["record"], "grace": request["grace"], "time": time.time(),
+        "share": request.get("share"), "limits": {"memory": scope.memory, "cores": scope.cores},
     }  # fmt: skip
     write_atomically(os.path.join(folder, "owner.json"), json.dumps(owner))
-    return spawn(request, account, folder, lock, code)
+    return spawn(request, folder, scope.prefix, variables, [lock, code])
 
 
 def existing(folder: str, attempt: str) -> "dict[str, Any] | None":
@@ -141,12 +139,12 @@ def in_memory(content: bytes, folder: str) -> int:
     return fd
 
 
-def environment(account: "pwd.struct_passwd", more: "Mapping[str, str]", lingering: bool) -> "dict[str, str]":
+def environment(account: "pwd.struct_passwd", more: "Mapping[str, str]") -> "dict[str, str]":
     """What a login would set, and what the account's shell has added; nothing of this connection."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name[:4] != "SSH_" and name[:8] != "TOWPATH_" and (lingering or name not in SESSION_VARIABLES)
+        if name[:4] != "SSH_" and name[:8] != "TOWPATH_" and name not in SESSION_VARIABLES
     }
     kept.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     kept.setdefault("LANG", "C.UTF-8")
@@ -157,9 +155,13 @@ def environment(account: "pwd.struct_passwd", more: "Mapping[str, str]", lingeri
 
 
 def spawn(
-    request: "dict[str, Any]", account: "pwd.struct_passwd", folder: str, lock: int, code: int
+    request: "dict[str, Any]",
+    folder: str,
+    prefix: "Sequence[str]",
+    variables: "Mapping[str, str]",
+    held: "Sequence[int]",
 ) -> "dict[str, Any]":
-    """Start the starter, or the shell that prepares its environment and becomes it."""
+    """Start the starter, or the shell that prepares its environment and becomes it. `held`: the lock, the code."""
     attempt = request["attempt"]
     spec = in_memory(request["spec"].encode("utf-8"), folder)
     words = [MARK.decode("ascii"), attempt, request["label"] or "-"]
@@ -168,10 +170,8 @@ def spawn(
         script = os.path.join(folder, "setup.sh")
         write_bytes(script, request["setup"].encode("utf-8"))
         argv = ["/bin/bash", "--norc", "--noprofile", script, *words]
-    prefix, lingering = scope_prefix(request, account)
-    variables = environment(account, request.get("environment") or {}, lingering)
     log = os.open(os.path.join(folder, "starter.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    pid, why = execute(prefix + argv, variables, [spec, log, log, lock, code])
+    pid, why = execute([*prefix, *argv], variables, [spec, log, log, *held])
     if why:
         raise RefusedError("spawn", why)
     job = note(attempt, pid, start_time(pid))
@@ -182,7 +182,7 @@ def spawn(
         os.close(fd)
     except FileExistsError:  # the starter was faster, and knows more
         pass
-    return {"job": job, "limits": bool(prefix)}
+    return {"job": job}
 
 
 def execute(argv: "Sequence[str]", variables: "Mapping[str, str]", descriptors: "Sequence[int]") -> "tuple[int, str]":
