@@ -1,4 +1,5 @@
-"""The hub as an OAuth 2 provider, for servers and services that sign people in by it.
+"""The hub as an OAuth 2 provider, for servers and services whose users sign in through the hub.
 
-Owns: the grant, by Authlib, and what it issues. Refuses to know pages (`portal.pages.authorize`).
+Owns the authorisation code grant (by Authlib) and the codes and tokens that it issues. Does not know about pages
+(`portal.pages.authorize`).
 """

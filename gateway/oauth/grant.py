@@ -1,8 +1,8 @@
-"""The authorisation code grant with PKCE, over values that are there already.
+"""The authorisation code grant with PKCE, as functions of values.
 
-Owns: the door to Authlib's provider side, and which of its answers is which of ours. Refuses to know the store: Authlib
-asks while it works and cannot wait, so what it may ask for (the client, the code) is looked up before. Nothing here
-awaits or writes.
+Owns the use of Authlib's provider side, and the translation of its responses. Does not know about the store: Authlib
+calls back synchronously, so the caller looks up the client and the code first and passes them in. Nothing here awaits
+or writes.
 
 Sources: RFC 6749 sections 4.1 and 5, RFC 7636, RFC 9700 section 2.1.1 (S256 only).
 """
@@ -24,45 +24,48 @@ from state.records.models import OAuthCode
 from state.rights.oauth_clients import Client
 from state.store.credentials import SECRET_BYTES, digest
 
-PLACE: Final = "https://hub/"
-"""Stands for the hub's own URL: whether it is https is for the edge to see to, and Authlib would ask."""
+HUB_URL: Final = "https://hub/"
+"""Placeholder for the hub's own URL. Authlib insists on https, which the edge is responsible for."""
 CODE_SECONDS: Final = 300.0
-"""How long a code is good: RFC 6749 section 4.1.2 allows ten minutes, JupyterHub has five."""
-TEXT: Final = frozenset(map(chr, range(0x20, 0x7F))) - {'"', "\\"}
-"""What may stand in an error's description (RFC 6749 section 5.2), where Authlib repeats what was sent."""
-REPEATED: Final = ("response_type", "grant_type", "scope", "code_challenge", "code_challenge_method")
+"""Lifetime of a code in seconds. RFC 6749 section 4.1.2 allows ten minutes; JupyterHub uses five."""
+DESCRIPTION_CHARACTERS: Final = frozenset(map(chr, range(0x20, 0x7F))) - {'"', "\\"}
+"""Characters allowed in `error_description` (RFC 6749 section 5.2)."""
+REPEATED_FIELDS: Final = ("response_type", "grant_type", "scope", "code_challenge", "code_challenge_method")
+"""Fields whose values Authlib repeats in error descriptions."""
 
 
-class Wish(Struct, frozen=True):
-    """A valid authorisation request: where its answer goes, the scopes that it names (`()`: none), PKCE's challenge."""
+class AuthorizationRequest(Struct, frozen=True):
+    """A valid authorisation request: redirect URI, requested scopes (`()`: none requested) and PKCE challenge."""
 
     redirect_uri: str
     scopes: tuple[str, ...]
     challenge: str
 
 
-class Exchanged(Struct, frozen=True):
-    """The answer to a token request; `secret` is the access token in it, `""`: there is none."""
+class ExchangeResult(Struct, frozen=True):
+    """The response to a token request. `secret`: the access token in it, or `""` if it has none."""
 
     answer: TokenAnswer
     secret: str = ""
 
 
-def wish(fields: Fields, client: Client | None) -> Wish | str:
-    """What an authorisation request asks; or the URL at the client's that says what is wrong with it.
+def validate_request(fields: Fields, client: Client | None) -> AuthorizationRequest | str:
+    """Validate an authorisation request.
 
-    Raises OAuthRefusedError where the client or its redirect_uri is not to be believed.
+    Returns the client's redirect URL with the error if the request is invalid. Raises OAuthRefusedError if the client
+    is unknown or the redirect_uri is not one of its own: then the browser must not be redirected (RFC 6749 section
+    4.1.2.1).
     """
-    request = _Request("GET", _checked(fields))
+    request = _Request("GET", _check_characters(fields))
     if client is None:
-        raise OAuthRefusedError("There is no such application here: nothing runs that has this client_id.")
+        raise OAuthRefusedError("This application is not registered: no running server or service has this client_id.")
     given = dict(fields)
     if len([name for name, _ in fields if name in {"client_id", "redirect_uri"}]) > len(
         given.keys() & {"client_id", "redirect_uri"}
     ):
-        raise OAuthRefusedError("The request names its client or its redirect_uri more than once.")
+        raise OAuthRefusedError("The request contains client_id or redirect_uri more than once.")
     if given.get("redirect_uri") and given["redirect_uri"] not in client.redirect_uris:
-        raise OAuthRefusedError("The request asks for an answer to an address that is not this application's.")
+        raise OAuthRefusedError("The redirect_uri of the request is not one of this application.")
     server = _Server(client)
     try:
         grant = server.get_authorization_grant(request)
@@ -72,19 +75,19 @@ def wish(fields: Fields, client: Client | None) -> Wish | str:
         error.state = given.get("state")
         error.redirect_uri = given.get("redirect_uri") or client.redirect_uris[0]
         return _location(error())
-    return Wish(redirect_uri, tuple(given.get("scope", "").split()), given.get("code_challenge", ""))
+    return AuthorizationRequest(redirect_uri, tuple(given.get("scope", "").split()), given.get("code_challenge", ""))
 
 
-def decided(fields: Fields, client: Client, code: str) -> str:
-    """The URL at the client's for a request that `wish` has found valid: with the code, or (`""`) a denial."""
-    request = _Request("POST", _checked(fields))
+def authorization_response(fields: Fields, client: Client, code: str) -> str:
+    """Return the client's redirect URL for a valid request: with the code, or `access_denied` if `code` is `""`."""
+    request = _Request("POST", _check_characters(fields))
     server = _Server(client, code=code)
     grant = server.get_authorization_grant(request)
     return _location(server.create_authorization_response(request, grant_user=code or None, grant=grant))
 
 
-def client_named(fields: Fields, authorization: str) -> tuple[str, str]:
-    """Id and secret of the client that sends a token request: by HTTP Basic, or in the form. `""`: not said."""
+def client_credentials(fields: Fields, authorization: str) -> tuple[str, str]:
+    """Return the client's id and secret from a token request, by HTTP Basic or in the form; `""` if not given."""
     basic: tuple[str | None, str | None] = extract_basic_authorization({"Authorization": authorization})
     given = dict(fields)
     return basic[0] or given.get("client_id", ""), basic[1] or given.get("client_secret", "")
@@ -92,17 +95,21 @@ def client_named(fields: Fields, authorization: str) -> tuple[str, str]:
 
 def exchange(
     fields: Fields, authorization: str, client: Client | None, code: OAuthCode | None, *, lifetime: int
-) -> Exchanged:
-    """The answer to a token request. `code`: what its code stands for, None: nothing (any more)."""
+) -> ExchangeResult:
+    """Return the response to a token request.
+
+    `code`: the record of the authorisation code, None if it is unknown, expired or used. `lifetime`: seconds until the
+    token expires.
+    """
     try:
-        request = _Request("POST", _checked(fields), {"Authorization": authorization})
+        request = _Request("POST", _check_characters(fields), {"Authorization": authorization})
     except OAuthRefusedError as error:
-        return Exchanged(_answer(InvalidRequestError(str(error))()))
+        return ExchangeResult(_token_answer(InvalidRequestError(str(error))()))
     server = _Server(client, granted=code, lifetime=lifetime)
     names = [name for name, _ in fields]
     if len(names) != len(set(names)):
-        return Exchanged(_answer(InvalidRequestError("A field is there more than once.")()))
-    return Exchanged(_answer(server.create_token_response(request)), server.secret)
+        return ExchangeResult(_token_answer(InvalidRequestError("A field is given more than once.")()))
+    return ExchangeResult(_token_answer(server.create_token_response(request)), server.secret)
 
 
 class _Payload(OAuth2Payload):  # type: ignore[misc]
@@ -123,7 +130,7 @@ class _Payload(OAuth2Payload):  # type: ignore[misc]
 
 class _Request(OAuth2Request):  # type: ignore[misc]
     def __init__(self, method: str, fields: Fields, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(method, PLACE, headers=headers)
+        super().__init__(method, HUB_URL, headers=headers)
         self.payload = _Payload(fields)
 
     @property
@@ -132,7 +139,7 @@ class _Request(OAuth2Request):  # type: ignore[misc]
 
 
 class _Client:
-    """`authlib.oauth2.rfc6749.ClientMixin`, for one of ours."""
+    """A `Client` with the interface of `authlib.oauth2.rfc6749.ClientMixin`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -144,14 +151,14 @@ class _Client:
         return self._client.redirect_uris[0]
 
     def get_allowed_scope(self, scope: str | None) -> str:
-        return scope or ""  # narrowed by `gateway.oauth.provider`, which knows the person
+        return scope or ""  # `gateway.oauth.provider` narrows it to the user's scopes
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return redirect_uri in self._client.redirect_uris
 
     def check_client_secret(self, client_secret: str) -> bool:
-        told = digest(client_secret)
-        return any(secrets.compare_digest(told, one) for one in self._client.secrets)
+        given = digest(client_secret)
+        return any(secrets.compare_digest(given, one) for one in self._client.secrets)
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         return endpoint == "token" and method in {"client_secret_basic", "client_secret_post"}
@@ -164,7 +171,7 @@ class _Client:
 
 
 class _Code:
-    """`authlib.oauth2.rfc6749.AuthorizationCodeMixin`, for one of ours."""
+    """An `OAuthCode` with the interface of `authlib.oauth2.rfc6749.AuthorizationCodeMixin`."""
 
     code_challenge_method = "S256"
 
@@ -185,21 +192,21 @@ class _Grant(AuthorizationCodeGrant):  # type: ignore[misc]
         return self.server.code  # type: ignore[no-any-return]
 
     def save_authorization_code(self, code: str, request: Any) -> None:
-        """It is saved already."""
+        """Do nothing: the provider has saved it."""
 
-    def query_authorization_code(self, code: str, client: _Client) -> _Code | None:  # noqa: ARG002 - the one that was looked up
+    def query_authorization_code(self, code: str, client: _Client) -> _Code | None:  # noqa: ARG002 - Authlib's signature
         granted: OAuthCode | None = self.server.granted
         return _Code(granted) if granted is not None and granted.client == client.get_client_id() else None
 
     def delete_authorization_code(self, authorization_code: _Code) -> None:
-        """It was used up when it was looked up."""
+        """Do nothing: looking the code up has used it up."""
 
     def authenticate_user(self, authorization_code: _Code) -> str:
         return authorization_code.user
 
 
 class _Challenge(CodeChallenge):  # type: ignore[misc]
-    """PKCE, by S256 alone: `plain` is what one gets who names no method."""
+    """PKCE with S256 only. Without a method a client would get `plain` (RFC 7636 section 4.3)."""
 
     SUPPORTED_CODE_CHALLENGE_METHOD = ("S256",)
 
@@ -211,7 +218,7 @@ class _Challenge(CodeChallenge):  # type: ignore[misc]
 
 
 class _Server(AuthorizationServer):  # type: ignore[misc]
-    """One request's."""
+    """Authlib's server for one request."""
 
     def __init__(
         self, client: Client | None, *, code: str = "", granted: OAuthCode | None = None, lifetime: int = 0
@@ -232,7 +239,7 @@ class _Server(AuthorizationServer):  # type: ignore[misc]
         self.secret = token["access_token"]
 
     def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
-        """Nobody listens."""
+        """Do nothing: there are no listeners."""
 
     def handle_response(self, status: int, body: Any, headers: Any) -> tuple[int, Any, Any]:
         return status, body, headers
@@ -249,10 +256,10 @@ class _Server(AuthorizationServer):  # type: ignore[misc]
         }
 
 
-def _checked(fields: Fields) -> Fields:
+def _check_characters(fields: Fields) -> Fields:
     for name, value in fields:
-        if name in REPEATED and not TEXT.issuperset(value):
-            raise OAuthRefusedError(f"{name} has characters that have no place there.")
+        if name in REPEATED_FIELDS and not DESCRIPTION_CHARACTERS.issuperset(value):
+            raise OAuthRefusedError(f"{name} contains characters that are not allowed.")
     return fields
 
 
@@ -260,6 +267,6 @@ def _location(answer: tuple[int, Any, Any]) -> str:
     return str(dict(answer[2])["Location"])
 
 
-def _answer(answer: tuple[int, Any, Any]) -> TokenAnswer:
+def _token_answer(answer: tuple[int, Any, Any]) -> TokenAnswer:
     status, body, headers = answer
     return TokenAnswer(status, dict(body), {name: value for name, value in headers if name != "Content-Type"})

@@ -1,14 +1,15 @@
-"""What an app that signs people in by the hub (jupyterhub-singleuser) is told of who asks.
+"""The credentials that reach an app whose users sign in through the hub (jupyterhub-singleuser).
 
-Owns: which credential goes to it in place of the one that came. Refuses to know the tunnel, and who may do what.
+Owns which credential the app receives in place of the one in the request. Does not know about the tunnel or about
+authorisation.
 
-Such an app asks the hub who is behind a token. People's own tokens do not reach it: whoever owns the server could act
-by them elsewhere. So for a token there is a stand-in: another one, which shows the same person to this server and does
-nothing else. It follows from the token and the client by HMAC, so that all workers come to the same one and none has
-to be remembered; the hub stores it, as any token, by its digest. It ends with the token that it stands for.
+Such an app asks the hub to identify the owner of a token. Users' own tokens do not reach it, because the owner of the
+server could use them elsewhere. Instead, the app receives a restricted token, which identifies the same user to this
+server and grants nothing else. It is derived from the token and the client by HMAC, so all workers derive the same one
+and none has to remember it. The hub stores its digest, as for any token. It ends with the token that it replaces.
 
-The token that the app itself was given by OAuth goes to it as it is. With a session goes its public id, in the cookie
-by which JupyterHub's clients tell one sign-in of a browser from the next.
+A token that the app itself obtained by OAuth is passed on unchanged. With a session, the app receives the session's
+public id, in the cookie by which JupyterHub's clients distinguish one sign-in of a browser from the next.
 """
 
 import base64
@@ -33,23 +34,23 @@ NOTHING: Final[Told] = (b"", b"")
 SESSION_ID: Final = b"jupyterhub-session-id"
 LIFETIME: Final = 3600.0
 RENEW: Final = 600.0
-"""Seconds before its end at which a stand-in is stored again."""
+"""A restricted token is stored again this many seconds before it expires."""
 KNOWN_LIMIT: Final = 10_000
 
 client_of = lru_cache(4096)(oauth_clients.of_server)
 
 
 class HubApps:
-    """One worker's."""
+    """The restricted tokens that one worker has stored."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._stored: dict[str, float] = {}  # digest of a stand-in → until when it is surely in the store
 
     def told(self, identity: Identity, route: Route, authorization: bytes) -> Told | None:
-        """What goes to the route's app; None: `prepare` has to come first.
+        """Return the credentials for the route's app, or None if `prepare` must be called first.
 
-        `authorization`: the header by which the caller is known, empty where that is a cookie.
+        `authorization`: the header that identified the client, empty if a cookie did.
         """
         if identity.session is not None:
             return b"", _session(identity.session.id)
@@ -58,19 +59,21 @@ class HubApps:
             return NOTHING
         session = _session(token.session_id) if token.session_id else b""
         client = client_of(route.user, route.name)
-        if token.client == client or not authorization:  # without one, the token is in the cookie of a person's host
+        if (
+            token.client == client or not authorization
+        ):  # without a header, the token is in the cookie of a user's own host
             return authorization, session
-        secret = stand_in(authorization, client)
+        secret = restricted_token(authorization, client)
         if self._stored.get(digest(secret), 0.0) < time.time():
             return None
         return b"token " + secret.encode(), b""
 
     async def prepare(self, identity: Identity, route: Route, authorization: bytes) -> None:
-        """Store the stand-in for a token. Raises StateUnavailableError."""
+        """Store the restricted token for a token. Raises StateUnavailableError."""
         token = identity.token
         assert token is not None  # a session needs none
         client = client_of(route.user, route.name)
-        secret = stand_in(authorization, client)
+        secret = restricted_token(authorization, client)
         key = digest(secret)
         now = time.time()
         expires = now + LIFETIME
@@ -85,7 +88,7 @@ class HubApps:
                 user=token.user,
                 service=token.service,
                 scopes=tuple(sorted(granted)),
-                note=f"Stands for the token {token.id} at the server {server_key(route.user, route.name)}",
+                note=f"Replaces the token {token.id} at the server {server_key(route.user, route.name)}",
                 created=now,
                 expires=expires,
                 client=client,
@@ -100,17 +103,17 @@ class HubApps:
         self._stored[key] = expires - min(RENEW, (expires - now) / 2)
 
     def revoked(self, digests: frozenset[str], _user: str) -> None:
-        """The mirror's callback: what has ended is not in the store."""
+        """Forget tokens that have ended. Called by the mirror."""
         for key in digests & self._stored.keys():
             del self._stored[key]
 
 
-def stand_in(authorization: bytes, client: str) -> str:
-    """The secret that shows a token's owner to this client, and to no other."""
+def restricted_token(authorization: bytes, client: str) -> str:
+    """Return the secret of the restricted token for a token and a client."""
     secret = bearer(authorization)
     if secret is None:
-        raise ValueError("a stand-in is for a token")
-    made = hmac.new(secret.encode(), b"towpath stand-in for " + client.encode(), sha256).digest()
+        raise ValueError("no bearer token in the Authorization header")
+    made = hmac.new(secret.encode(), b"towpath restricted token for " + client.encode(), sha256).digest()
     return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
 
 

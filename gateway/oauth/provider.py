@@ -1,6 +1,7 @@
-"""The provider's shell: what a request is about is looked up, `gateway.oauth.grant` judges, what follows is written.
+"""The OAuth provider over the store: looks up what a request refers to, and writes what `gateway.oauth.grant` returns.
 
-Owns: who may use a client and is asked first, and what its token may do. Refuses to know OAuth's rules and pages.
+Owns who may use a client, who must give consent first, and the scopes of a token. Does not know about OAuth's rules or
+pages.
 """
 
 import secrets
@@ -19,7 +20,7 @@ from state.store.credentials import digest
 
 
 class OAuthProvider:
-    """`portal.site.oauth.Provider`."""
+    """Implements `portal.site.oauth.Provider`."""
 
     def __init__(self, store: Store, registry: Registry, *, lifetime: int) -> None:
         """`lifetime`: seconds for which a token is good, if the session that it belongs to lasts as long."""
@@ -29,35 +30,35 @@ class OAuthProvider:
 
     async def ask(self, fields: Fields, identity: Identity) -> Onward | Consent:
         """See `portal.site.oauth.Provider`."""
-        client, wish = await self._considered(fields, identity)
-        if isinstance(wish, str):
-            return Onward(wish)
-        granted = self._granted(client, wish, identity)
-        if not await self._must_ask(client, granted, identity):
-            return await self._give(fields, client, wish, identity)
-        return Consent(client, tuple(sorted(granted - self._of_course(client, identity))))
+        client, request = await self._validate(fields, identity)
+        if isinstance(request, str):
+            return Onward(request)
+        granted = self._granted_scopes(client, request, identity)
+        if not await self._needs_consent(client, granted, identity):
+            return await self._issue_code(fields, client, request, identity)
+        return Consent(client, tuple(sorted(granted - self._without_consent(client, identity))))
 
     async def decide(self, fields: Fields, identity: Identity, *, granted: bool) -> Onward:
         """See `portal.site.oauth.Provider`."""
-        client, wish = await self._considered(fields, identity)
-        if isinstance(wish, str):
-            return Onward(wish)
+        client, request = await self._validate(fields, identity)
+        if isinstance(request, str):
+            return Onward(request)
         if not granted:
-            return Onward(grant.decided(fields, client, ""), client)
-        return await self._give(fields, client, wish, identity)
+            return Onward(grant.authorization_response(fields, client, ""), client)
+        return await self._issue_code(fields, client, request, identity)
 
     async def exchange(self, fields: Fields, authorization: str) -> TokenAnswer:
         """See `portal.site.oauth.Provider`."""
-        client_id, secret = grant.client_named(fields, authorization)
+        client_id, secret = grant.client_credentials(fields, authorization)
         client = await self._registry.find(client_id, secret)
-        told = dict(fields).get("code", "")
-        code = await self._store.codes.take(told) if told else None
+        sent_code = dict(fields).get("code", "")
+        code = await self._store.codes.take(sent_code) if sent_code else None
         if code is not None and await self._store.sessions.get(code.session) is None:
-            code = None  # signed out meanwhile
+            code = None  # the user has signed out since
         if code is not None and client is not None and code.issued_to != client.issued_to:
-            code = None  # the server or the service that it was issued to has ended
-        if code is None and told:
-            await self._used_twice(told)
+            code = None  # the server or service that it was issued to no longer exists
+        if code is None and sent_code:
+            await self._revoke_reused(sent_code)
         made = grant.exchange(fields, authorization, client, code, lifetime=self._lifetime)
         if made.secret and code is not None and client is not None:
             now = time.time()
@@ -77,72 +78,78 @@ class OAuthProvider:
             await self._store.tokens.keep(token, digest(made.secret))
             if not await self._still_valid(code, client):  # what ended in between did not see it
                 await self._store.tokens.revoke(token.user, token.id)
-            await self._store.codes.exchanged(told, user=token.user, token_id=token.id, lifetime=grant.CODE_SECONDS)
+            await self._store.codes.exchanged(
+                sent_code, user=token.user, token_id=token.id, lifetime=grant.CODE_SECONDS
+            )
         return made.answer
 
     async def _still_valid(self, code: OAuthCode, client: Client) -> bool:
-        """Whether the session and the client that a code was issued for have not ended."""
+        """Return whether the session and the client that a code was issued to still exist."""
         if await self._store.sessions.get(code.session) is None:
             return False
         now = await self._registry.find(client.id)
         return now is not None and now.issued_to == client.issued_to
 
-    async def _considered(self, fields: Fields, identity: Identity) -> tuple[Client, grant.Wish | str]:
+    async def _validate(self, fields: Fields, identity: Identity) -> tuple[Client, grant.AuthorizationRequest | str]:
         client = await self._registry.find(dict(fields).get("client_id", ""))
-        wish = grant.wish(fields, client)
-        assert client is not None  # `wish` refuses None
+        request = grant.validate_request(fields, client)
+        assert client is not None  # `validate_request` raises for None
         name, _, where = client.access.partition("!")
         kind, _, key = where.partition("=")
         if not scopes.may(identity.access, name, **{kind: key}):
             raise OAuthRefusedError(f"You have no access to {client.title}.", status=403)
-        return client, wish
+        return client, request
 
-    def _granted(self, client: Client, wish: grant.Wish, identity: Identity) -> frozenset[str]:
-        """What the token may do: what was asked for, of what the client may ask for, of what the person may do."""
+    def _granted_scopes(
+        self, client: Client, request: grant.AuthorizationRequest, identity: Identity
+    ) -> frozenset[str]:
+        """Return the token's scopes: the requested ones, limited to what the client and the user may do."""
         name = identity.user.name
         possible = scopes.narrow(oauth_clients.most(client, name), identity.access, user=name)
-        if not wish.scopes:
+        if not request.scopes:
             return possible
-        always = scopes.narrow(self._of_course(client, identity), identity.access, user=name)
-        return scopes.narrow(wish.scopes, possible, user=name) | always
+        always = scopes.narrow(self._without_consent(client, identity), identity.access, user=name)
+        return scopes.narrow(request.scopes, possible, user=name) | always
 
     @staticmethod
-    def _of_course(client: Client, identity: Identity) -> frozenset[str]:
-        """What is not worth asking about: that it can be used, and knows by whom."""
+    def _without_consent(client: Client, identity: Identity) -> frozenset[str]:
+        """Return the scopes that need no consent: to access the client, and to tell it who the user is."""
         return scopes.expand(
             (client.access, *(f"{scope}!user={identity.user.name}" for scope in oauth_clients.IDENTIFY))
         )
 
-    async def _must_ask(self, client: Client, granted: frozenset[str], identity: Identity) -> bool:
-        """Whether the person is asked first: not for a server of their own, nor what they have allowed before."""
+    async def _needs_consent(self, client: Client, granted: frozenset[str], identity: Identity) -> bool:
+        """Return whether consent is needed: not for the user's own server, nor for scopes granted before."""
         if client.no_confirm or client.owner == identity.user.name:
             return False
         tokens = await self._store.tokens.of_user(identity.user.name)
-        # a stand-in is for this client, too, but nobody was asked for it
+        # restricted tokens (`hub_apps`) are issued without consent: they have no session_id
         allowed = _union(token.scopes for token in tokens if token.client == client.id and token.session_id)
         return not granted <= allowed
 
-    async def _give(self, fields: Fields, client: Client, wish: grant.Wish, identity: Identity) -> Onward:
+    async def _issue_code(
+        self, fields: Fields, client: Client, request: grant.AuthorizationRequest, identity: Identity
+    ) -> Onward:
         session = identity.session
-        assert session is not None  # only a browser that is signed in is asked
+        assert session is not None  # only a signed-in browser can give consent
         code = OAuthCode(
             client=client.id,
             redirect_uri=dict(fields).get("redirect_uri", ""),
             user=identity.user.name,
-            scopes=tuple(sorted(self._granted(client, wish, identity))),
-            challenge=wish.challenge,
+            scopes=tuple(sorted(self._granted_scopes(client, request, identity))),
+            challenge=request.challenge,
             session=identity.digest,
             session_id=session.id,
             issued_to=client.issued_to,
         )
         secret = await self._store.codes.issue(code, lifetime=grant.CODE_SECONDS)
-        url = grant.decided(fields, client, secret)
+        url = grant.authorization_response(fields, client, secret)
         if client.owner == code.user:
             return Onward(url)
         return Onward(url, client, given=True, scopes=code.scopes)
 
-    async def _used_twice(self, code: str) -> None:
-        """A code that comes a second time was stolen, by one of the two: its token ends (RFC 6749 section 4.1.2)."""
+    async def _revoke_reused(self, code: str) -> None:
+        """Revoke the token of a code that is sent again: one of the senders has stolen it (RFC 6749 section 4.1.2)."""
         given = await self._store.codes.token_of(code)
         if given is not None:
             await self._store.tokens.revoke(*given)

@@ -1,6 +1,6 @@
-"""Which OAuth clients there are at this moment: running servers of JupyterHub's kind, and services.
+"""The OAuth clients: running servers that are JupyterHub apps, and services.
 
-Owns: from a client's id, and the secret that somebody shows for it, to a `Client`. Refuses to know OAuth.
+Owns the lookup of a `Client` by its id and secret. Does not know about OAuth's rules.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from state.store.credentials import digest
 
 
 class Registry:
-    """All verbs raise StateUnavailableError."""
+    """Finds OAuth clients. Raises StateUnavailableError."""
 
     def __init__(
         self, store: Store, roles: Roles, service_digests: Mapping[str, str], *, config: GatewayConfig
     ) -> None:
-        """`service_digests`: configured services by name → the digest of their token, which is their secret."""
+        """`service_digests`: digest of each configured service's token, by name. The token is the client's secret."""
         self._store = store
         self._roles = roles
         self._digests = service_digests
@@ -28,7 +28,10 @@ class Registry:
         self._base = config.base_path
 
     async def find(self, client_id: str, secret: str = "") -> Client | None:
-        """The client of that id, with the secret's digest among its own where it is its own; None: there is none."""
+        """Return the client with this id, or None.
+
+        If `secret` is the client's, its digest is in the client's `secrets`.
+        """
         server = oauth_clients.server_of(client_id)
         if server is not None:
             return await self._server(*server, secret)
@@ -39,14 +42,14 @@ class Registry:
         record = await self._store.servers.get(user, name)
         if record is None or not record.active or not record.token_hash:
             return None
-        told = digest(secret) if secret else ""
-        token = await self._store.tokens.get(told) if told else None
+        secret_digest = digest(secret) if secret else ""
+        token = await self._store.tokens.get(secret_digest) if secret_digest else None
         own = token is not None and token.of_app and token.attempt == record.attempt
         return oauth_clients.server_client(
             self._base,
             user,
             name,
-            frozenset({told}) if own else frozenset(),
+            frozenset({secret_digest}) if own else frozenset(),
             attempt=record.attempt,
             origin=origin_of(self._config, user),
         )
@@ -56,8 +59,8 @@ class Registry:
         if service is None:
             return None
         known = {self._digests[name]} if name in self._digests else set()
-        told = digest(secret) if secret else ""
-        token = await self._store.tokens.get(told) if told and told not in known else None
-        if token is not None and not token.user and token.service == name:  # one that was made by the API
-            known.add(told)
+        secret_digest = digest(secret) if secret else ""
+        token = await self._store.tokens.get(secret_digest) if secret_digest and secret_digest not in known else None
+        if token is not None and not token.user and token.service == name:  # created through the API
+            known.add(secret_digest)
         return oauth_clients.service_client(self._base, service, frozenset(known))

@@ -1,4 +1,4 @@
-"""The grant over values: what is answered to which request (RFC 6749 sections 4.1 and 5.2, RFC 7636)."""
+"""The authorisation code grant: responses to valid and invalid requests (RFC 6749 sections 4.1 and 5.2, RFC 7636)."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ WIKI = Client(
     redirect_uris=(CALLBACK, "https://wiki.example.org/other"),
     secrets=frozenset({digest("the secret of the wiki")}),
 )
-ASKED = [
+AUTHORIZATION_REQUEST = [
     ("client_id", "service-wiki"),
     ("redirect_uri", CALLBACK),
     ("response_type", "code"),
@@ -42,7 +42,7 @@ CODE = OAuthCode(
     session="d" * 64,
     session_id="s",
 )
-SENT = [
+TOKEN_REQUEST = [
     ("client_id", "service-wiki"),
     ("client_secret", "the secret of the wiki"),
     ("grant_type", "authorization_code"),
@@ -52,41 +52,42 @@ SENT = [
 ]
 
 
-def but(fields, **changed):
-    """The fields with these changed (None: left out)."""
+def with_fields(fields, **changed):
+    """Return the fields with some replaced or added (None: removed)."""
     kept = [(name, changed.get(name, value)) for name, value in fields]
     kept += [(name, value) for name, value in changed.items() if name not in dict(fields)]
     return [(name, value) for name, value in kept if value is not None]
 
 
-def answered(url):
-    place, _, query = url.partition("?")
-    return place, dict(parse_qsl(query))
+def redirected(url):
+    """Return the address without its query, and the query."""
+    address, _, query = url.partition("?")
+    return address, dict(parse_qsl(query))
 
 
-def test_a_valid_request_says_where_the_answer_goes_and_keeps_the_challenge():
-    wish = grant.wish(but(ASKED, scope="read:users:name self"), WIKI)
-    assert wish == grant.Wish(CALLBACK, ("read:users:name", "self"), CHALLENGE)
+def test_a_valid_request_has_its_redirect_uri_scopes_and_challenge():
+    request = grant.validate_request(with_fields(AUTHORIZATION_REQUEST, scope="read:users:name self"), WIKI)
+    assert request == grant.AuthorizationRequest(CALLBACK, ("read:users:name", "self"), CHALLENGE)
 
 
-def test_the_answer_has_the_code_and_the_state_beside_what_the_address_had():
-    place, told = answered(grant.decided(ASKED, WIKI, "the-code"))
-    assert place == "https://wiki.example.org/oauth_callback"
-    assert told == {"from": "hub", "code": "the-code", "state": "a&b=ü"}
+def test_the_code_and_the_state_are_added_to_the_query_of_the_redirect_uri():
+    address, query = redirected(grant.authorization_response(AUTHORIZATION_REQUEST, WIKI, "the-code"))
+    assert address == "https://wiki.example.org/oauth_callback"
+    assert query == {"from": "hub", "code": "the-code", "state": "a&b=ü"}
 
 
-def test_a_denial_is_told_to_the_client():
-    _, told = answered(grant.decided(ASKED, WIKI, ""))
-    assert (told["error"], told["state"]) == ("access_denied", "a&b=ü")
+def test_the_client_is_told_about_a_denial():
+    _, query = redirected(grant.authorization_response(AUTHORIZATION_REQUEST, WIKI, ""))
+    assert (query["error"], query["state"]) == ("access_denied", "a&b=ü")
 
 
-def test_a_path_of_this_hub_is_an_address_too():
+def test_a_path_of_this_hub_can_be_a_redirect_uri():
     server = Client(
         id="jupyterhub-user-alice", title="", server="alice/", redirect_uris=("/user/alice/oauth_callback",)
     )
-    asked = but(ASKED, client_id=server.id, redirect_uri="/user/alice/oauth_callback")
-    place, told = answered(grant.decided(asked, server, "c"))
-    assert (place, told["code"]) == ("/user/alice/oauth_callback", "c")
+    fields = with_fields(AUTHORIZATION_REQUEST, client_id=server.id, redirect_uri="/user/alice/oauth_callback")
+    address, query = redirected(grant.authorization_response(fields, server, "c"))
+    assert (address, query["code"]) == ("/user/alice/oauth_callback", "c")
 
 
 @pytest.mark.parametrize(
@@ -104,20 +105,20 @@ def test_a_path_of_this_hub_is_an_address_too():
         {"redirect_uri": CALLBACK.upper()},
     ],
 )
-def test_an_address_that_is_not_exactly_the_clients_is_never_gone_to(changed):
+def test_a_redirect_uri_that_differs_from_the_clients_is_rejected_without_a_redirect(changed):
     with pytest.raises(OAuthRefusedError):
-        grant.wish(but(ASKED, **changed), WIKI)
+        grant.validate_request(with_fields(AUTHORIZATION_REQUEST, **changed), WIKI)
 
 
-def test_an_unknown_client_is_answered_on_a_page_of_the_hub():
-    with pytest.raises(OAuthRefusedError, match="no such application"):
-        grant.wish(ASKED, None)
+def test_an_unknown_client_is_rejected_without_a_redirect():
+    with pytest.raises(OAuthRefusedError, match="not registered"):
+        grant.validate_request(AUTHORIZATION_REQUEST, None)
 
 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
-def test_a_client_or_an_address_that_is_named_twice_is_not_believed(name):
+def test_a_repeated_client_id_or_redirect_uri_is_rejected_without_a_redirect(name):
     with pytest.raises(OAuthRefusedError):
-        grant.wish([*ASKED, (name, "https://evil.example/")], WIKI)
+        grant.validate_request([*AUTHORIZATION_REQUEST, (name, "https://evil.example/")], WIKI)
 
 
 @pytest.mark.parametrize(
@@ -131,24 +132,30 @@ def test_a_client_or_an_address_that_is_named_twice_is_not_believed(name):
         ({"code_challenge": None}, "invalid_request"),
     ],
 )
-def test_what_is_wrong_is_told_to_the_client_with_its_state(changed, error):
-    place, told = answered(grant.wish(but(ASKED, **changed), WIKI))
-    assert place == "https://wiki.example.org/oauth_callback"
-    assert (told["error"], told["state"]) == (error, "a&b=ü")
+def test_the_client_is_told_about_an_invalid_request_with_its_state(changed, error):
+    address, query = redirected(grant.validate_request(with_fields(AUTHORIZATION_REQUEST, **changed), WIKI))
+    assert address == "https://wiki.example.org/oauth_callback"
+    assert (query["error"], query["state"]) == (error, "a&b=ü")
 
 
 @pytest.mark.parametrize("name", ["response_type", "scope", "state", "code_challenge", "code_challenge_method"])
-def test_a_field_that_is_there_twice_is_told_to_the_client(name):
-    fields = [*but(ASKED, scope="self"), (name, "S256" if name == "code_challenge_method" else "code")]
-    assert answered(grant.wish(fields, WIKI))[1]["error"] == "invalid_request"
+def test_the_client_is_told_about_a_repeated_field(name):
+    fields = [
+        *with_fields(AUTHORIZATION_REQUEST, scope="self"),
+        (name, "S256" if name == "code_challenge_method" else "code"),
+    ]
+    assert redirected(grant.validate_request(fields, WIKI))[1]["error"] == "invalid_request"
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([name for name, _ in ASKED] + ["scope", "x"]), st.text(max_size=60)), max_size=8)
+    st.lists(
+        st.tuples(st.sampled_from([name for name, _ in AUTHORIZATION_REQUEST] + ["scope", "x"]), st.text(max_size=60)),
+        max_size=8,
+    )
 )
-def test_no_request_leads_anywhere_but_to_the_clients_own_addresses(fields):
+def test_no_request_redirects_to_another_address_than_the_clients(fields):
     try:
-        answer = grant.wish(fields, WIKI)
+        answer = grant.validate_request(fields, WIKI)
     except OAuthRefusedError:
         return
     where = answer if isinstance(answer, str) else answer.redirect_uri
@@ -158,22 +165,22 @@ def test_no_request_leads_anywhere_but_to_the_clients_own_addresses(fields):
 
 
 def test_a_code_is_exchanged_for_a_token():
-    made = grant.exchange(SENT, "", WIKI, CODE, lifetime=600)
-    assert made.answer.status == 200
-    assert made.answer.body == {
-        "access_token": made.secret,
+    result = grant.exchange(TOKEN_REQUEST, "", WIKI, CODE, lifetime=600)
+    assert result.answer.status == 200
+    assert result.answer.body == {
+        "access_token": result.secret,
         "token_type": "Bearer",
         "expires_in": 600,
         "scope": "access:services!service=wiki read:users:name!user=alice",
     }
-    assert made.answer.headers["Cache-Control"] == "no-store"
-    assert len(made.secret) >= 43
+    assert result.answer.headers["Cache-Control"] == "no-store"
+    assert len(result.secret) >= 43
 
 
-def test_the_client_may_prove_itself_by_http_basic():
+def test_the_client_may_authenticate_with_http_basic():
     basic = "Basic " + base64.b64encode(b"service-wiki:the secret of the wiki").decode()
-    sent = but(SENT, client_id=None, client_secret=None)
-    assert grant.client_named(sent, basic) == ("service-wiki", "the secret of the wiki")
+    sent = with_fields(TOKEN_REQUEST, client_id=None, client_secret=None)
+    assert grant.client_credentials(sent, basic) == ("service-wiki", "the secret of the wiki")
     assert grant.exchange(sent, basic, WIKI, CODE, lifetime=600).answer.status == 200
 
 
@@ -199,26 +206,29 @@ def test_the_client_may_prove_itself_by_http_basic():
         ({"code_verifier": "short"}, 400, "invalid_request"),
     ],
 )
-def test_a_token_request_that_is_wrong_gets_the_standards_error_and_no_token(changed, status, error):
-    made = grant.exchange(but(SENT, **changed), "", WIKI, CODE, lifetime=600)
-    assert (made.answer.status, made.answer.body["error"], made.secret) == (status, error, "")
+def test_an_invalid_token_request_gets_the_error_of_the_rfc_and_no_token(changed, status, error):
+    result = grant.exchange(with_fields(TOKEN_REQUEST, **changed), "", WIKI, CODE, lifetime=600)
+    assert (result.answer.status, result.answer.body["error"], result.secret) == (status, error, "")
 
 
-def test_a_code_of_another_client_is_none():
+def test_a_code_of_another_client_is_rejected():
     code = OAuthCode(**{**{name: getattr(CODE, name) for name in CODE.__struct_fields__}, "client": "service-other"})
-    assert grant.exchange(SENT, "", WIKI, code, lifetime=600).answer.body["error"] == "invalid_grant"
+    assert grant.exchange(TOKEN_REQUEST, "", WIKI, code, lifetime=600).answer.body["error"] == "invalid_grant"
 
 
-def test_a_code_that_stands_for_nothing_gives_nothing():
-    assert grant.exchange(SENT, "", WIKI, None, lifetime=600).answer.body["error"] == "invalid_grant"
+def test_an_unknown_code_is_rejected():
+    assert grant.exchange(TOKEN_REQUEST, "", WIKI, None, lifetime=600).answer.body["error"] == "invalid_grant"
 
 
-def test_a_field_that_is_there_twice_gives_nothing():
-    made = grant.exchange([*SENT, ("code", "another")], "", WIKI, CODE, lifetime=600)
-    assert (made.answer.body["error"], made.secret) == ("invalid_request", "")
+def test_a_token_request_with_a_repeated_field_gets_no_token():
+    result = grant.exchange([*TOKEN_REQUEST, ("code", "another")], "", WIKI, CODE, lifetime=600)
+    assert (result.answer.body["error"], result.secret) == ("invalid_request", "")
 
 
-def test_a_verifier_without_a_challenge_is_refused():
+def test_a_verifier_without_a_challenge_is_rejected():
     code = OAuthCode(**{**{name: getattr(CODE, name) for name in CODE.__struct_fields__}, "challenge": ""})
-    assert grant.exchange(SENT, "", WIKI, code, lifetime=600).answer.body["error"] == "invalid_request"
-    assert grant.exchange(but(SENT, code_verifier=None), "", WIKI, code, lifetime=600).answer.status == 200
+    assert grant.exchange(TOKEN_REQUEST, "", WIKI, code, lifetime=600).answer.body["error"] == "invalid_request"
+    assert (
+        grant.exchange(with_fields(TOKEN_REQUEST, code_verifier=None), "", WIKI, code, lifetime=600).answer.status
+        == 200
+    )

@@ -1,4 +1,4 @@
-"""The hub as an OAuth provider over a real store: what it issued ends with the server or the service it was for."""
+"""The hub as an OAuth provider over a real store: codes and tokens end with the server or service they are for."""
 
 import time
 
@@ -21,7 +21,7 @@ OF_SERVICE = ("service-wiki", "https://wiki.example.org/back")
 
 
 class Rig:
-    """A hub with ann, her running server and a service; ann is signed in."""
+    """A hub with a signed-in user, ann, her running server and a service."""
 
     def __init__(self, store):
         self.store = store
@@ -95,7 +95,7 @@ def rig(store_url):
 
 
 @pytest.mark.parametrize("client", [OF_SERVER, OF_SERVICE])
-def test_a_code_becomes_a_token_that_ends_with_what_it_was_issued_to(rig, client):
+def test_a_code_is_exchanged_for_a_token_that_ends_with_its_server_or_service(rig, client):
     async def body(rig):
         answer = await rig.exchange(client, await rig.code(client))
         assert answer.status == 200, answer
@@ -111,7 +111,7 @@ def test_a_code_becomes_a_token_that_ends_with_what_it_was_issued_to(rig, client
     rig(body)
 
 
-def test_a_code_cannot_be_exchanged_by_the_next_start_of_the_server(rig):
+def test_a_code_cannot_be_exchanged_after_the_server_was_restarted(rig):
     async def body(rig):
         code = await rig.code(OF_SERVER)
         await rig.stop()
@@ -122,7 +122,7 @@ def test_a_code_cannot_be_exchanged_by_the_next_start_of_the_server(rig):
     rig(body)
 
 
-def test_a_code_cannot_be_exchanged_by_another_service_of_that_name(rig):
+def test_a_code_cannot_be_exchanged_by_a_new_service_of_the_same_name(rig):
     async def body(rig):
         code = await rig.code(OF_SERVICE)
         await rig.store.services.remove("wiki")
@@ -149,7 +149,7 @@ def test_a_server_that_ends_during_the_exchange_leaves_no_token(rig, monkeypatch
     rig(body)
 
 
-def test_a_token_that_was_issued_to_the_app_by_oauth_is_not_its_secret(rig):
+def test_an_app_cannot_use_a_token_from_oauth_as_its_client_secret(rig):
     async def body(rig):
         answer = await rig.exchange(OF_SERVER, await rig.code(OF_SERVER))
         rig.secret = answer.body["access_token"]

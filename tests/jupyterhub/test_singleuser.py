@@ -153,7 +153,7 @@ def substituted_token(api):
     """Return the id of this client's token, from the note of its substitute."""
     notes = [one["note"] or "" for one in api.get("/users/carol/tokens").json()["api_tokens"]]
     return next(
-        found[1] for note in notes if (found := re.match(r"Stands for the token (\w+) at the server alice/echo", note))
+        found[1] for note in notes if (found := re.match(r"Replaces the token (\w+) at the server alice/echo", note))
     )
 
 
