@@ -1,5 +1,5 @@
-"""What is true: the records, the rules on them, and the one door to Redis.
+"""State: the records, the rules on them, and the only access to Redis.
 
-Owns: users, servers, sessions, tokens, routes, events, leases, the configuration as a value.
-Refuses to know: HTTP, pages, schedulers, processes.
+Owns users, servers, sessions, tokens, routes, events, leases and the configuration as a value. Does not know HTTP,
+pages, schedulers or processes.
 """

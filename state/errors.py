@@ -1,32 +1,32 @@
-"""Every error that crosses a room's boundary. Few and flat, each for two readers.
+"""The errors that cross package boundaries.
 
-`str(error)` is a sentence that a user may read; `__cause__` holds what the log wants.
-Owns nothing. Refuses to know which transport or store an error came from.
+`str(error)` is a message for the user; `__cause__` has the details for the log. Does not know which transport or store
+an error came from.
 """
 
 
 class TowpathError(Exception):
-    """The root of all: a sentence for the user."""
+    """The base class. Its text is a message for the user."""
 
 
 class StateUnavailableError(TowpathError):
-    """Redis did not answer, or answered that it cannot serve. Transient: the caller may try again."""
+    """Redis does not answer, or cannot serve requests. Transient: the caller may retry."""
 
 
 class ConflictError(TowpathError):
-    """A compare-and-set lost: the record's revision is not the expected one. Read again and decide again."""
+    """A compare-and-set failed because the record has another revision. Read it again and decide again."""
 
 
 class FencedError(TowpathError):
-    """The writer's fencing token is older than one already seen: it is no longer the leader and must stop."""
+    """The writer's fencing token is outdated. It is no longer the leader and must stop."""
 
 
 class NotFoundError(TowpathError):
-    """There is no such record."""
+    """The record does not exist."""
 
 
-class NotAPersonError(TowpathError):
-    """A service's credential was used where only a person's makes sense."""
+class NotAUserError(TowpathError):
+    """A service's credential was used where only a user's makes sense."""
 
 
 class TransitionError(TowpathError):
@@ -34,15 +34,15 @@ class TransitionError(TowpathError):
 
 
 class NameRuleError(TowpathError):
-    """A user's or server's name breaks the name rules."""
+    """The name of a user, server or group is invalid."""
 
 
 class UsageError(TowpathError):
-    """A command cannot be run as it was given: exit code 2."""
+    """A command was called with invalid arguments: exit code 2."""
 
 
 class ConfigError(TowpathError):
-    """The configuration has faults. `faults` holds all of them."""
+    """The configuration has errors. `faults` has all of them."""
 
     def __init__(self, faults: "list[Fault]") -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
@@ -50,7 +50,7 @@ class ConfigError(TowpathError):
 
 
 class Fault:
-    """One fault of a configuration: where it stands and what to do about it."""
+    """An error in a configuration: where it is, and what to do."""
 
     __slots__ = ("file", "key", "message")
 
@@ -65,7 +65,7 @@ class Fault:
 
 
 class ChoicesError(TowpathError):
-    """What was picked for a start is not on offer. `fields` maps an option's name to what is wrong with it."""
+    """The options chosen for a start are not on offer. `fields` maps the name of an option to what is wrong with it."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         super().__init__("; ".join(f"{name}: {message}" for name, message in fields.items()))

@@ -269,7 +269,7 @@ class App:
                 raise Refusal(404, "There is no WebSocket here.")
             # what an app tells of itself is no sign of its owner
             if identity is not None and identity.service is None and not (identity.token and identity.token.of_app):
-                self._mirror.note_person(identity.name)
+                self._mirror.note_user(identity.name)
             self._portal.handle(request, identity)
             return
         self._to_app(request, proof, identity, target, found, by_cookie=by_cookie)

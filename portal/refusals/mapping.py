@@ -21,7 +21,7 @@ from state.errors import (
     ChoicesError,
     ConflictError,
     NameRuleError,
-    NotAPersonError,
+    NotAUserError,
     NotFoundError,
     StateUnavailableError,
     TransitionError,
@@ -36,7 +36,7 @@ STATUS: Final[dict[type[Exception], int]] = {
     HiddenError: 404,
     ConflictError: 409,
     TransitionError: 409,
-    NotAPersonError: 403,
+    NotAUserError: 403,
     NameRuleError: 400,
     ChoicesError: 400,
 }

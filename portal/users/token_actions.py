@@ -65,7 +65,7 @@ async def of_owner(site: Site, user: User) -> frozenset[str]:
 
 def held(token: Token, owners: frozenset[str]) -> frozenset[str]:
     """What a user's token may do while its owner may do `owners`."""
-    return scopes.narrow((*token.scopes, *scopes.identify(token.user, person=True)), owners, user=token.user)
+    return scopes.narrow((*token.scopes, *scopes.identify(token.user, is_user=True)), owners, user=token.user)
 
 
 def told(token: Token) -> str:

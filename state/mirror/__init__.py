@@ -1,1 +1,1 @@
-"""A worker's own copy of what the data plane asks for at every request."""
+"""A worker's in-memory copy of what the data plane needs for every request."""

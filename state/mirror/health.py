@@ -1,4 +1,4 @@
-"""The health of the hub as one process sees it: problems from the store, and for how long no controller has led."""
+"""The health of the hub as one process sees it: problems from the store, and whether a controller is leading."""
 
 import asyncio
 import contextlib
@@ -19,33 +19,33 @@ LEADERLESS_SECONDS: Final = 60.0
 
 
 class HealthWatch:
-    """Looks every few seconds. What it last saw is there without waiting. `loud`: it writes changes to the log."""
+    """Checks the health every few seconds and keeps the result. `loud`: log changes."""
 
     def __init__(self, store: Health, *, loud: bool = False, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._loud = loud
         self._clock = clock
-        self._led: float | None = None  # when a controller was last seen to lead, or this began to look
+        self._led: float | None = None  # when a controller was last seen to lead, or else the time of the first check
         self._leading = True
         self._problems: tuple[Problem, ...] = ()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What keeps the hub from working, oldest first."""
+        """Current problems, oldest first."""
         return self._problems
 
     @property
     def starts_wait(self) -> bool:
-        """Whether users who start or stop a server have to wait until a problem is solved."""
+        """Whether starting or stopping a server has to wait until a problem is solved."""
         return not self._leading and any(problem.part == "controller" for problem in self._problems)
 
     def start(self) -> None:
-        """Begin to look, in the background."""
+        """Start checking in the background."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -53,7 +53,7 @@ class HealthWatch:
             self._task = None
 
     async def look(self) -> None:
-        """Look once. While the store is away nothing is known, and nothing changes."""
+        """Check once. While the store is unavailable, nothing changes."""
         try:
             problems, led = await self._store.look()
         except StateUnavailableError:
@@ -91,7 +91,7 @@ def _no_controller(since: float) -> Problem:
         code=NO_CONTROLLER,
         part="controller",
         host="",
-        message="No controller is leading, so servers are neither started nor stopped. Start a controller, or see its"
-        " log for why it does not run.",
+        message="No controller is leading, so servers cannot be started or stopped. Start a controller, or see its"
+        " log if it does not run.",
         since=since,
     )

@@ -1,7 +1,7 @@
-"""Who is asking: a worker's cache of sessions and tokens.
+"""A worker's cache of the identities behind sessions and tokens.
 
-Owns: what is remembered for how long, that an end (sign-out, revocation, expiry, a changed user) reaches it,
-and that sessions slide while they are used. Refuses to know HTTP and what an identity may do.
+Owns how long entries are kept, their removal at sign-out, revocation, expiry or a change of the user, and the extension
+of sessions that are in use. Does not know HTTP or what an identity may do.
 """
 
 import asyncio
@@ -18,22 +18,22 @@ from state.rights.roles import Roles
 from state.store.all import Store
 
 REVALIDATE_SECONDS: Final = 30.0
-"""How old a cached credential may get before it is read again in the background."""
+"""Age at which a cached credential is read again in the background."""
 IDLE_SECONDS: Final = 3600.0
-"""A credential that nobody used for so long is forgotten (not ended)."""
+"""A credential that is unused for this long leaves the cache. It stays valid."""
 KNOWN_LIMIT: Final = 50_000
 UNKNOWN_LIMIT: Final = 10_000
 UNKNOWN_SECONDS: Final = 5.0
 SLIDE_SECONDS: Final = 3600.0
 BATCH: Final = 200
 CONFIGURED: Final = "configured"
-"""The id of a token that stands in the configuration: it is nobody's to revoke."""
+"""The id of a token from the configuration. It cannot be revoked."""
 
 Ended = Callable[[frozenset[str], str], None]
 
 
 class _Known:
-    """A cached identity: until when it holds, when it was read and when it was used last."""
+    """A cached identity: when it expires, when it was read and when it was last used."""
 
     __slots__ = ("checked", "identity", "until", "used")
 
@@ -45,7 +45,7 @@ class _Known:
 
 
 class Identities:
-    """The cache. `ended` is called with (digests, user) when something ends."""
+    """The cache. `ended` is called with (digests, user) when credentials end."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Identities:
         service_digests: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`roles`: as configured. `service_digests`: configured services by name → the digest of their token."""
+        """`roles`: from the configuration. `service_digests`: configured service → the digest of its token."""
         roles = roles or Roles()
         self._store = store
         self._owners = Owners(store, roles)
@@ -71,12 +71,12 @@ class Identities:
         self._lifetime = lifetime
         self._clock = clock
         self._known: dict[str, _Known] = {}
-        self._unknown: dict[tuple[str, bool], float] = {}  # a digest as a session's, or as a token's
+        self._unknown: dict[tuple[str, bool], float] = {}  # digests that are not valid as a session's or as a token's
         self._asking: dict[tuple[str, bool], asyncio.Task[Identity | None]] = {}
-        self._turn = 0  # goes up whenever something ends: an answer that was under way may be too old
+        self._turn = 0  # incremented whenever something ends, because a read that was under way may then be outdated
 
     def peek(self, digest: str) -> Identity | None:
-        """A cached identity that still holds; no waiting."""
+        """Return a cached identity that is still valid, without waiting."""
         known = self._known.get(digest)
         if known is None:
             return self._configured.get(digest)
@@ -87,7 +87,7 @@ class Identities:
         return known.identity
 
     async def identify(self, digest: str, *, session: bool) -> Identity | None:
-        """From the cache, else from Redis; None: not valid. Raises StateUnavailableError."""
+        """Return an identity from the cache, else from Redis; None: not valid. Raises StateUnavailableError."""
         known = self.peek(digest)
         if known is not None:
             return known if (known.session is not None) is session else None
@@ -102,7 +102,7 @@ class Identities:
         return await asyncio.shield(asking)
 
     def revoked(self, digests: Iterable[str], user: str) -> None:
-        """Forget these, and all that `user` concerns (see `Revoked`): they are read again when they are used again."""
+        """Drop these, and everything that concerns `user` (see `Revoked`). They are read again at their next use."""
         self._turn += 1
         for digest in digests:
             self._known.pop(digest, None)
@@ -111,7 +111,7 @@ class Identities:
                 del self._known[digest]
 
     def doubt(self) -> None:
-        """Read everything again soon: an end may have been missed."""
+        """Read everything again soon, because a revocation may have been missed."""
         self._turn += 1
         for known in self._known.values():
             known.checked = 0.0
@@ -130,7 +130,7 @@ class Identities:
             await self._check(due[at : at + BATCH])
 
     async def _check(self, digests: Sequence[str]) -> None:
-        """Read these again, in a few round trips."""
+        """Read these again in a few round trips."""
         turn = self._turn
         held = [self._known[digest] for digest in digests if digest in self._known]
         by_session = [known for known in held if known.identity.session is not None]
@@ -143,7 +143,7 @@ class Identities:
         there = [(digest, record) for digest, record in records.items() if record is not None]
         identities = {one.digest: one for one in await self._owners.identify(there) if one is not None}
         if turn != self._turn:
-            return  # something ended meanwhile; what is still cached is due at the next look
+            return  # something ended meanwhile; the entries that are still cached are due at the next check
         now = self._clock()
         gone: list[str] = []
         for known in (*by_session, *by_token):
@@ -162,7 +162,7 @@ class Identities:
                 await self._slide(self._known[known.identity.digest])
 
     async def _slide(self, known: _Known) -> None:
-        """Prolong a session that is in use: at most once per hour, or tenth of its lifetime."""
+        """Extend a session that is in use, at most once per hour or tenth of its lifetime."""
         session = known.identity.session
         if session is None:
             return

@@ -1,8 +1,8 @@
-"""A worker's own copy of what the data plane asks at every request: routes, and who is asking.
+"""A worker's in-memory copy of what the data plane needs for every request: routes and identities.
 
-Owns: the route table in memory, the cache of sessions and tokens, the task that follows the feed, and the
-clock of an outage. The hot path (`lookup`, `peek`) is synchronous and never awaits Redis.
-Refuses to know HTTP: it is given a path's bytes and a credential's digest.
+Owns the route table, the cache of sessions and tokens, the task that follows the feed, and the time since Redis became
+unavailable. The hot path (`lookup`, `peek`) is synchronous and never waits for Redis. Does not know HTTP: callers pass
+parts of a path and the digest of a credential.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from state.store.keys import ACTIVITY_OF_USER
 READ_SECONDS: Final = 5.0
 """How long one read of the feed waits."""
 SNAPSHOT_SECONDS: Final = 300.0
-"""The whole table is compared this often, should the feed ever have been wrong (a failover that lost writes)."""
+"""How often the whole table is read again, in case the feed missed something (a failover that lost writes)."""
 BACK_OFF: Final = (0.05, 0.4)
-"""First and longest pause in seconds between two tries to reach Redis."""
+"""First and longest pause in seconds between attempts to reach Redis."""
 FLUSH_SECONDS: Final = 3.0
 LOOK_SECONDS: Final = 2.0
 NOTES_LIMIT: Final = 100_000
@@ -47,10 +47,10 @@ class Mirror:
         roles: Roles | None = None,
         service_digests: Mapping[str, str] | None = None,
     ) -> None:
-        """`grace`: seconds for which what is known is served while Redis is away.
+        """`grace`: seconds for which known routes and identities are used while Redis is unavailable.
 
-        `session_lifetime`: seconds after the last use at which a session ends. `roles` and `service_digests`: as
-        `Identities` has them.
+        `session_lifetime`: seconds after the last use at which a session ends. `roles` and `service_digests`: see
+        `Identities`.
         """
         self._store = store
         self._grace = grace
@@ -70,14 +70,14 @@ class Mirror:
         self._away_since: float | None = float("-inf")  # nothing is known yet
 
     async def start(self) -> None:
-        """Take the snapshot and follow the feed until `stop`; survives outages by itself.
+        """Read the snapshot and follow the feed until `stop`. Recovers from outages.
 
-        Returns when the snapshot is there, or when the first try has failed: `fresh` tells which.
+        Returns when the snapshot is complete or the first attempt has failed: see `fresh`.
         """
         try:
             await self._take_snapshot()
         except StateUnavailableError:
-            _log.warning("Redis is away: the mirror starts empty and goes on trying")
+            _log.warning("Redis is unavailable; the mirror starts empty and retries")
         for work in (
             self._follow(),
             self._every(LOOK_SECONDS, self._identities.revalidate),
@@ -86,7 +86,7 @@ class Mirror:
             self._tasks.append(asyncio.create_task(work))
 
     async def stop(self) -> None:
-        """End the background tasks, and write what was noted (at most a moment is spent on that)."""
+        """Stop the background tasks and write pending notes, with a short time limit."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -97,59 +97,59 @@ class Mirror:
 
     @property
     def fresh(self) -> bool:
-        """False when Redis has been away for longer than the grace: answer 503."""
+        """False if Redis has been unavailable for longer than the grace period. Requests get a 503 then."""
         return self._away_since is None or time.monotonic() - self._away_since < self._grace
 
     @property
     def away(self) -> bool:
-        """True while Redis does not answer, or the table was never read."""
+        """True while Redis does not answer, or before the table was first read."""
         return self._away_since is not None
 
     def lookup(self, user: str, segment: str) -> Route | None:
-        """The route of `user`'s server named `segment`, else of the default server, else None.
+        """Return the route of `user`'s server named `segment`, else of the default server, else None.
 
         `segment` is the first decoded path segment after the user's (`""`: none).
         """
         return self._routes.lookup(user, segment)
 
     def peek(self, digest: str) -> Identity | None:
-        """A cached identity, without waiting; None: not cached (it may still be valid: use `identify`)."""
+        """Return a cached identity without waiting. None: not cached, but it may be valid (use `identify_…`)."""
         return self._identities.peek(digest)
 
     async def identify_session(self, digest: str) -> Identity | None:
-        """The identity of a ticket's digest: from the cache, else from Redis; None: not valid.
+        """Return the identity of a session cookie's digest, from the cache or from Redis; None: not valid.
 
-        Unknown digests are remembered for a moment, in a bounded cache, so that a flood of bad cookies
-        is not a flood on Redis. Raises StateUnavailableError.
+        Unknown digests are remembered for a moment in a bounded cache, so that a flood of invalid cookies does not
+        flood Redis. Raises StateUnavailableError.
         """
         return await self._identities.identify(digest, session=True)
 
     async def identify_token(self, digest: str) -> Identity | None:
-        """As `identify_session`, for an API token's digest."""
+        """As `identify_session`, for the digest of an API token."""
         return await self._identities.identify(digest, session=False)
 
     def on_revoked(self, callback: Callable[[frozenset[str], str], None]) -> None:
-        """Call with (digests, user) when credentials end: open WebSockets of theirs must close.
+        """Call with (digests, user) when credentials end, so that their open WebSockets are closed.
 
-        `digests` have ended. `user`, where not empty, has changed (admin, groups, shares, removed), or is a group
-        (`group:NAME`) that has: whatever they have open is to be authorised anew, by `identify_…`.
+        `digests` have ended. `user`, if not empty, is a user who has changed (admin, groups, shares, removed) or a
+        group (`group:NAME`) that has. Authorize what they have open again, with `identify_…`.
         """
         self._revoked_callbacks.append(callback)
 
     def on_route_change(self, callback: Callable[[str, Route | None], None]) -> None:
-        """Call with (prefix, new route or None) when a route changes: pools to the old endpoint must close."""
+        """Call with (prefix, new route or None) when a route changes, so that pooled connections are closed."""
         self._route_callbacks.append(callback)
 
     def note_activity(self, user: str, name: str) -> None:
-        """Remember that this server was used now; written to Redis in batches."""
+        """Note that this server was used now. Notes are written to Redis in batches."""
         self._activity[user, name] = time.time()
 
-    def note_person(self, user: str) -> None:
-        """Remember that this person used the hub now, by a browser or a token; written in batches."""
+    def note_user(self, user: str) -> None:
+        """Note that this user used the hub now, with a browser or a token. Notes are written in batches."""
         self._activity[user, ACTIVITY_OF_USER] = time.time()
 
     def note_token_use(self, digest: str) -> None:
-        """Remember that this token was used now; written in batches."""
+        """Note that this token was used now. Notes are written in batches."""
         self._token_use[digest] = time.time()
 
     # --- the feed -------------------------------------------------------------------------------------------
@@ -164,17 +164,17 @@ class Mirror:
             except StateUnavailableError as error:
                 if self._away_since is None:
                     self._away_since = time.monotonic()
-                    _log.warning("Redis is away: %s", error.__cause__)
+                    _log.warning("Redis is unavailable reason=%s", error.__cause__)
                 self._epoch = ""
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, BACK_OFF[1])
-            except Exception:  # noqa: BLE001  # a record that cannot be read must not end the following for good
-                _log.exception("The feed could not be read; the whole table is read again")
+            except Exception:  # noqa: BLE001  # one unreadable record must not stop the task for good
+                _log.exception("The feed could not be read; reading the whole table again")
                 self._epoch = ""
                 await asyncio.sleep(BACK_OFF[1])
 
     async def _follow_on(self) -> None:
-        """One read of the feed, or of the whole table where that is safer."""
+        """Read the feed once, or the whole table where that is safer."""
         if (
             not self._epoch
             or self._losses != self._store.redis.losses
@@ -184,7 +184,7 @@ class Mirror:
         events = await self._store.feed.read(self._epoch, self._number, timeout=READ_SECONDS)
         self._away_since = None
         if self._losses != self._store.redis.losses:
-            return  # a connection was lost: the numbers may have begun anew (a crash can lose the last second)
+            return  # after a lost connection the numbers may have started again (a crash can lose the last second)
         for event in events:
             self._number = event.number
             match event:
@@ -206,7 +206,7 @@ class Mirror:
         self._epoch, self._number, self._losses = snapshot.epoch, snapshot.number, losses
         self._snapshot_at = time.monotonic()
         if self._away_since is not None:
-            _log.debug("The mirror has %d routes", len(snapshot.routes))
+            _log.debug("The mirror was read again routes=%d", len(snapshot.routes))
         self._away_since = None
         for prefix, route in self._routes.replace(snapshot.routes):
             self._tell_route(prefix, route)
@@ -219,19 +219,19 @@ class Mirror:
         for callback in self._revoked_callbacks:
             _call(callback, digests, user)
 
-    # --- in the background ----------------------------------------------------------------------------------
+    # --- background tasks ------------------------------------------------------------------------------------
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
                 await work()
             except StateUnavailableError:
-                pass  # the next time
+                pass  # retried at the next interval
             except Exception:  # noqa: BLE001  # logged, and tried again
-                _log.exception("The mirror's work in the background failed")
+                _log.exception("A background task of the mirror failed")
 
     async def _flush(self) -> None:
-        """Write what was noted; what cannot be written is kept for the next time, up to a limit."""
+        """Write pending notes. What cannot be written is kept for the next time, up to a limit."""
         activity, self._activity = self._activity, {}
         token_use, self._token_use = self._token_use, {}
         try:
@@ -247,7 +247,7 @@ class Mirror:
 
 
 def _call(callback: Callable[..., None], *args: object) -> None:
-    """One listener's fault is not the others'."""
+    """Call a listener. Its errors must not affect the others."""
     try:
         callback(*args)
     except Exception:  # noqa: BLE001  # logged

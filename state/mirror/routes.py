@@ -1,7 +1,7 @@
 """The route table of a worker, in memory.
 
-Owns: the look-up at every request and what a change means for whoever pools connections. Refuses to know
-where routes come from.
+Owns the lookup at every request, and reports changes so that connection pools can be closed. Does not know where routes
+come from.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from state.records.models import Route
 
 
 class RouteTable:
-    """Routes by user and server name; two dict look-ups find one."""
+    """Routes by user and server name. A lookup takes two dict accesses."""
 
     __slots__ = ("_by_prefix", "_by_user")
 
@@ -22,14 +22,14 @@ class RouteTable:
         return len(self._by_prefix)
 
     def lookup(self, user: str, segment: str) -> Route | None:
-        """The route of `user`'s server named `segment`, else of the default server, else None."""
+        """Return the route of `user`'s server named `segment`, else of the default server, else None."""
         servers = self._by_user.get(user)
         if servers is None:
             return None
         return servers.get(segment) or servers.get("")
 
     def put(self, route: Route) -> bool:
-        """Add or replace; False when nothing changed."""
+        """Add or replace a route. Return False if nothing changed."""
         if self._by_prefix.get(route.prefix) == route:
             return False
         self._by_prefix[route.prefix] = route
@@ -37,7 +37,7 @@ class RouteTable:
         return True
 
     def drop(self, prefix: str) -> bool:
-        """Take away; False when there was none."""
+        """Remove a route. Return False if it did not exist."""
         route = self._by_prefix.pop(prefix, None)
         if route is None:
             return False
@@ -48,7 +48,7 @@ class RouteTable:
         return True
 
     def replace(self, routes: Iterable[Route]) -> list[tuple[str, Route | None]]:
-        """Make the table be these; what changed, as (prefix, new route or None)."""
+        """Replace the table with these routes. Return the changes as (prefix, new route or None)."""
         wanted = {route.prefix: route for route in routes}
         changed: list[tuple[str, Route | None]] = [(prefix, None) for prefix in self._by_prefix if prefix not in wanted]
         for prefix, _ in changed:

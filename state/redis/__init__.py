@@ -1,1 +1,1 @@
-"""The one door to Redis: URLs, connections, scripts, and the translation of errors."""
+"""The only access to Redis: URLs, connections, scripts and the translation of errors."""

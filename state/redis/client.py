@@ -1,7 +1,7 @@
-"""The one door to Redis: URLs, connections, scripts, and the translation of errors.
+"""The only access to Redis: URLs, connections, scripts and the translation of errors.
 
-Owns: redis-py (URLs, hash slots, the client for a Redis Cluster) and the lines to a single server
-(`state.redis.connection`). Refuses to know keys, records and what a script means. Replies are RESP2, undecoded.
+Owns redis-py (URLs, hash slots, the client for a Redis Cluster) and the connections to a single server
+(`state.redis.connection`). Does not know keys, records or what a script does. Replies are RESP2, not decoded.
 """
 
 import asyncio
@@ -21,25 +21,25 @@ from state.redis.connection import Address, Command, Line, ReplyError
 from state.redis.sentinel import SCHEMES as SENTINEL_SCHEMES
 from state.redis.sentinel import sentinels_of
 
-AWAY: Final = "The hub cannot reach its store right now. Please try again in a moment."
+AWAY: Final = "The hub cannot reach its database. Try again in a moment."
 WAIT_MARGIN: Final = 2.0
-"""Seconds past the end of a blocking command after which its connection is given up."""
+"""Seconds after the timeout of a blocking command at which its connection is closed."""
 IDLE_WAITERS: Final = 32
 SCAN_COUNT: Final = 300
-"""Keys that one step of a scan looks at: less than a millisecond for the server."""
+"""Keys per step of a scan. A step takes the server less than a millisecond."""
 CLUSTER_SCHEMES: Final = ("redis+cluster://", "rediss+cluster://")
 
 _FAILURES: Final = (OSError, errors.RedisError, errors.RedisClusterException)
-"""All that redis-py raises: its cluster's errors are a family of their own."""
+"""Everything that redis-py raises. The errors of its cluster client have a base class of their own."""
 
 _REFUSALS: Final[dict[str, tuple[type[TowpathError], str]]] = {
-    "CONFLICT": (ConflictError, "Somebody else changed this at the same time. Please look again."),
+    "CONFLICT": (ConflictError, "Someone else changed this at the same time. Reload the page and try again."),
     "FENCED": (FencedError, "Another controller has taken over."),
 }
 
 
 class Script:
-    """A Lua script. It answers a refusal with `redis.error_reply('CONFLICT …')` or `'FENCED …'`."""
+    """A Lua script. It signals a refusal with `redis.error_reply('CONFLICT …')` or `'FENCED …'`."""
 
     __slots__ = ("sha", "text")
 
@@ -49,33 +49,33 @@ class Script:
 
 
 class _Transport(Protocol):
-    """What a single server and a cluster have in common. Raises OSError or redis-py's errors."""
+    """The interface of a single server and of a cluster. Raises OSError or redis-py's errors."""
 
     losses: int
     one_server: bool
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies in order; error replies are values."""
+        """Send commands and return the replies in order. Error replies are returned as values."""
 
     async def wait(self, command: Command, seconds: float) -> Any:
-        """A blocking command, on a connection of its own."""
+        """Run a blocking command on a separate connection."""
 
     def scan(self, match: str, count: int) -> AsyncIterator[list[bytes]]:
-        """The names of keys, some at a time; a name may come twice (SCAN)."""
+        """Yield names of keys in batches. A name may occur twice (SCAN)."""
 
     async def close(self) -> None:
         """Close every connection."""
 
 
 class Redis:
-    """The connections of a process to one Redis, Valkey or Redis Cluster. They mend themselves."""
+    """The connections of a process to one Redis, Valkey or Redis Cluster. They reconnect automatically."""
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport
 
     @classmethod
     async def open(cls, url: str) -> "Redis":
-        """Connect and ping. Raises StateUnavailableError, and ValueError for a URL that is none."""
+        """Connect and ping. Raises StateUnavailableError, and ValueError for an invalid URL."""
         opened = cls(_Cluster(url) if url.startswith(CLUSTER_SCHEMES) else _Server(_finder(url)))
         try:
             await opened.call("GET", "towpath:{lease:controller}:holder")
@@ -90,15 +90,21 @@ class Redis:
 
     @property
     def losses(self) -> int:
-        """How often a connection was lost so far: a reader of numbered events then reads all anew."""
+        """How many connections were lost so far.
+
+        After a loss, readers of numbered events must read everything again.
+        """
         return self._transport.losses
 
     async def call(self, *command: Any) -> Any:
-        """One command. Raises StateUnavailableError."""
+        """Run one command. Raises StateUnavailableError."""
         return (await self.pipeline((command,)))[0]
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
-        """Several commands in one round trip, not atomic; the replies in order. Raises StateUnavailableError."""
+        """Run commands in one round trip, not atomically, and return the replies in order.
+
+        Raises StateUnavailableError.
+        """
         if not commands:
             return []
         try:
@@ -111,19 +117,19 @@ class Redis:
         return replies
 
     async def in_order(self, *steps: Sequence[Command]) -> list[Any]:
-        """As `pipeline` for several steps, each done before the next one begins.
+        """Run several steps as `pipeline` does, each finished before the next one begins.
 
-        A single server does what comes on one connection in its order, so that it is one round trip there; in a
-        cluster each step waits for the one before it.
+        A single server runs the commands of a connection in order, so there it is one round trip. In a cluster, each
+        step waits for the previous one.
         """
         if self._transport.one_server:
             return await self.pipeline([command for step in steps for command in step])
         return [reply for step in steps for reply in await self.pipeline(step)]
 
     async def values(self, keys: Sequence[str], commands: Sequence[Command] = ()) -> tuple[list[Any], list[Any]]:
-        """The values of plain keys (None: not there), and the replies to further commands, in one round trip.
+        """Return the values of string keys (None: missing) and the replies to further commands, in one round trip.
 
-        On a single server the keys are one command; in a cluster each may be in another slot.
+        On a single server the keys are read with one command. In a cluster, each may be in another slot.
         """
         if not keys:
             return [], await self.pipeline(commands)
@@ -134,21 +140,21 @@ class Redis:
         return replies[: len(keys)], replies[len(keys) :]
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
-        """A script, atomically; all `keys` are under one hash tag.
+        """Run a script atomically. All `keys` share one hash tag.
 
-        Raises StateUnavailableError, or what the script refused: ConflictError, FencedError.
+        Raises StateUnavailableError, or the script's refusal: ConflictError or FencedError.
         """
         return (await self.run_many(script, ((keys, args),)))[0]
 
     async def run_many(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        """A script for several (keys, args), pipelined; each alone is atomic. Raises as `run`."""
+        """Run a script for several (keys, args), pipelined. Each run is atomic. Raises as `run` does."""
         if not calls:
             return []
         tails = [(len(keys), *keys, *args) for keys, args in calls]
         try:
             replies = await self._transport.send([("EVALSHA", script.sha, *tail) for tail in tails])
             for at, reply in enumerate(replies):
-                if isinstance(reply, Exception) and _words(reply).startswith("NOSCRIPT"):
+                if isinstance(reply, Exception) and _error_text(reply).startswith("NOSCRIPT"):
                     replies[at] = (await self._transport.send((("EVAL", script.text, *tails[at]),)))[0]
         except _FAILURES as error:
             raise StateUnavailableError(AWAY) from error
@@ -158,9 +164,9 @@ class Redis:
         return replies
 
     async def scan(self, match: str, *, count: int = SCAN_COUNT) -> AsyncIterator[list[str]]:
-        """The names of all keys that match, about `count` at a time. Raises StateUnavailableError.
+        """Yield the names of all matching keys, about `count` at a time. Raises StateUnavailableError.
 
-        A key that exists all the time is among them, perhaps more than once (SCAN's guarantee).
+        A key that exists throughout the scan is included, perhaps more than once (SCAN's guarantee).
         """
         try:
             async for names in self._transport.scan(match, count):
@@ -169,7 +175,7 @@ class Redis:
             raise StateUnavailableError(AWAY) from error
 
     async def wait(self, *command: Any, seconds: float) -> Any:
-        """A command that blocks for up to `seconds`, on a connection of its own. Raises StateUnavailableError."""
+        """Run a command that blocks for up to `seconds`, on a separate connection. Raises StateUnavailableError."""
         try:
             reply = await self._transport.wait(command, seconds)
         except _FAILURES as error:
@@ -180,9 +186,9 @@ class Redis:
 
 
 class _Server:
-    """One server: one line that all share, and lines of their own for those that wait.
+    """A single server: one connection that all callers share, and separate ones for blocking commands.
 
-    Where it is, is asked anew for every line: a Sentinel may have made another the master.
+    Its address is looked up for every new connection, because a Sentinel may have promoted another server.
     """
 
     one_server = True
@@ -202,7 +208,7 @@ class _Server:
         replies = await line.send(commands)
         for reply in replies:
             if isinstance(reply, ReplyError) and str(reply).startswith("READONLY"):
-                line.close()  # it is a replica now: whoever comes next looks for the master
+                line.close()  # the server is a replica now: the next caller looks for the master
                 break
         return replies
 
@@ -211,12 +217,12 @@ class _Server:
         try:
             async with asyncio.timeout(seconds + WAIT_MARGIN):
                 replies = await line.send((command,))
-        except OSError:  # a time-out is one
+        except OSError:  # includes timeouts
             if not self._closed:
                 self.losses += 1
             raise
         finally:
-            if not line.quiet:  # the caller went away, or the server: its late answer is nobody's
+            if not line.quiet:  # the caller or the server is gone, and nobody reads a late reply
                 line.close()
         if len(self._idle) < IDLE_WAITERS and not self._closed:
             self._idle.append(line)
@@ -247,7 +253,7 @@ class _Server:
         await asyncio.sleep(0)  # lets the loop close the sockets
 
     async def _shared(self) -> Line:
-        """The line that all share, opened anew by one of those who find it lost; the others wait for that."""
+        """Return the shared connection. The first caller to find it lost reconnects, and the others wait for that."""
         if self._closed:
             raise ConnectionError("closed")
         if self._opening is None:
@@ -279,7 +285,7 @@ class _Server:
 
 
 class _Cluster:
-    """A Redis Cluster, by redis-py's client: it follows the slots. A command is sent once, never again."""
+    """A Redis Cluster, with redis-py's client, which follows the slots. A command is never sent twice."""
 
     one_server = False
 
@@ -300,7 +306,7 @@ class _Cluster:
         )
         for name in list(client.response_callbacks):
             if not name.startswith(("CLUSTER", "COMMAND")):
-                del client.response_callbacks[name]  # replies as they are, like a single server's
+                del client.response_callbacks[name]  # return replies unchanged, like a single server
         return client
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -340,7 +346,7 @@ class _Cluster:
 
 
 def _key_of(command: Command) -> str:
-    """The key that decides the slot."""
+    """Return the key that decides the slot."""
     match command[0]:
         case "EVAL" | "EVALSHA":
             return str(command[3])
@@ -351,7 +357,7 @@ def _key_of(command: Command) -> str:
 
 
 def _finder(url: str) -> Callable[[], Awaitable[Address]]:
-    """How the server of this URL is found. Raises ValueError."""
+    """Return a function that finds the server of this URL. Raises ValueError."""
     if url.startswith(SENTINEL_SCHEMES):
         query = url.partition("?")[2]
         tls = _context({**parse_url(f"rediss://any/?{query}")}) if url.startswith("rediss") else None
@@ -365,7 +371,7 @@ def _finder(url: str) -> Callable[[], Awaitable[Address]]:
 
 
 def _context(given: dict[str, Any]) -> ssl.SSLContext:
-    """TLS as redis-py's ssl_... arguments ask for it."""
+    """Build the TLS context from redis-py's ssl_... arguments."""
     context = ssl.create_default_context(cafile=given.get("ssl_ca_certs"))
     if given.get("ssl_cert_reqs") == "none":
         context.check_hostname = False
@@ -376,7 +382,7 @@ def _context(given: dict[str, Any]) -> ssl.SSLContext:
 
 
 def address_of(url: str) -> Address:
-    """What a redis://, rediss:// or unix:// URL says. Raises ValueError."""
+    """Parse a redis://, rediss:// or unix:// URL. Raises ValueError."""
     given: dict[str, Any] = {**parse_url(url)}
     context = _context(given) if url.startswith("rediss://") else None
     return Address(
@@ -390,16 +396,16 @@ def address_of(url: str) -> Address:
     )
 
 
-def _words(error: Exception) -> str:
-    """An error reply's text as the server sent it; redis-py takes the first word off some."""
+def _error_text(error: Exception) -> str:
+    """Return the text of an error reply as the server sent it. redis-py removes the first word of some."""
     if isinstance(error, errors.NoScriptError):
         return f"NOSCRIPT {error}"
     return str(error)
 
 
 def _refusal(error: Exception) -> TowpathError:
-    """The error of ours for an error reply."""
-    kind, sentence = _REFUSALS.get(_words(error).partition(" ")[0], (StateUnavailableError, AWAY))
+    """Translate an error reply."""
+    kind, sentence = _REFUSALS.get(_error_text(error).partition(" ")[0], (StateUnavailableError, AWAY))
     refused = kind(sentence)
     refused.__cause__ = error
     return refused

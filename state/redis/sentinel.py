@@ -1,12 +1,12 @@
-"""Which server is the master now, as Redis Sentinel says.
+"""Finds the current master through Redis Sentinel.
 
-Owns: the URL of a Sentinel deployment and the question to the sentinels. Refuses to know what the master is asked.
+Owns the URL of a Sentinel deployment and the queries to the sentinels. Does not know what the master is used for.
 
     redis+sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]/MASTER[/DATABASE][?sentinel_password=...]
     rediss+sentinel://...   TLS to sentinels and servers, with the ssl_... arguments of rediss://
 
-Source: https://redis.io/docs/latest/develop/reference/sentinel-clients/ (ask the sentinels in turn, then check the
-role of the server that they name; ask anew at every reconnection).
+Source: https://redis.io/docs/latest/develop/reference/sentinel-clients/ (ask one sentinel after another, check the role
+of the server that it names, and ask again at every reconnection).
 """
 
 import ssl
@@ -23,15 +23,15 @@ PORT: Final = 26379
 
 
 class Sentinels(Struct, frozen=True, kw_only=True):
-    """A deployment: the sentinels, and how its servers are entered (`server` has no host yet)."""
+    """A deployment: the sentinels, and how to connect to its servers (`server` has no host yet)."""
 
     sentinels: tuple[Address, ...]
     master: str
     server: Address
 
     async def find(self) -> Address:
-        """The master's address. Raises OSError when no sentinel knows one that says it is the master."""
-        last: Exception = ConnectionError("no sentinel was named")
+        """Return the address of the master. Raises OSError if no sentinel knows a server that confirms its role."""
+        last: Exception = ConnectionError("the URL names no sentinels")
         for at in self.sentinels:
             try:
                 found = await self._ask(at)
@@ -40,7 +40,7 @@ class Sentinels(Struct, frozen=True, kw_only=True):
                 last = ConnectionError(f"{found} is not the master of {self.master}")
             except OSError as error:
                 last = error
-        raise ConnectionError(f"no sentinel leads to a master: {last}") from last
+        raise ConnectionError(f"no sentinel knows a working master: {last}") from last
 
     async def _ask(self, sentinel: Address) -> Address:
         line = await Line.open(sentinel)
@@ -54,7 +54,7 @@ class Sentinels(Struct, frozen=True, kw_only=True):
         return replace(self.server, host=host, port=int(port))
 
     async def _leads(self, server: Address) -> bool:
-        """Whether the server itself says so: a sentinel may not have heard yet of what others decided."""
+        """Return whether the server itself confirms its role. A sentinel can be out of date."""
         line = await Line.open(server)
         try:
             (reply,) = await line.send((("ROLE",),))
@@ -64,13 +64,13 @@ class Sentinels(Struct, frozen=True, kw_only=True):
 
 
 def sentinels_of(url: str, tls: ssl.SSLContext | None) -> Sentinels:
-    """What the URL says. Raises ValueError with a sentence."""
+    """Parse the URL. Raises ValueError with a message."""
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
     master, _, database = parts.path.strip("/").partition("/")
     if not master or not hosts:
-        raise ValueError("a Sentinel URL names its sentinels and its master: redis+sentinel://HOST:26379/MASTER")
+        raise ValueError("a Sentinel URL must name sentinels and a master: redis+sentinel://HOST:26379/MASTER")
     secret = parse_qs(parts.query).get("sentinel_password", [""])[0]
     return Sentinels(
         sentinels=tuple(_address(host, secret, tls) for host in hosts.split(",")),
@@ -82,5 +82,5 @@ def sentinels_of(url: str, tls: ssl.SSLContext | None) -> Sentinels:
 def _address(text: str, password: str, tls: ssl.SSLContext | None) -> Address:
     parts = urlsplit(f"//{text}")
     if not parts.hostname:
-        raise ValueError(f"{text!r} is no host of a sentinel")
+        raise ValueError(f"{text!r} is not a valid sentinel host")
     return Address(host=parts.hostname, port=parts.port or PORT, password=password, tls=tls)

@@ -1,1 +1,1 @@
-"""Who is asking, and what they may do: identities, roles, scopes, OAuth clients."""
+"""Identities and what they may do: roles, scopes, OAuth clients."""

@@ -1,21 +1,21 @@
-"""Who is asking: one value for the door, the portal and everything between.
+"""The identity behind a request, for the gateway and the portal.
 
-Owns: that a credential belongs to a user or to a service, and what each has in common. Refuses to know where
-credentials are stored, and what a scope allows.
+Owns what users and services have in common as owners of credentials. Does not know where credentials are stored or what
+a scope allows.
 """
 
 from collections.abc import Iterable
 
-from state.errors import NotAPersonError
+from state.errors import NotAUserError
 from state.records.models import Service, Session, Token, User
 from state.rights import scopes
 
 
 class Identity:
-    """Who is asking: a user or a service, and by what.
+    """The user or service that makes a request, and the credential that it uses.
 
-    `scopes` are JupyterHub's; a session has all that the user has. `access` is the same with the groups that
-    `access:servers` is filtered by resolved to users (`!user=`), for whoever knows no user's groups.
+    `scopes` are JupyterHub's. A session has all of its user's scopes. `access` is the same with group filters of
+    `access:servers` resolved to the groups' members (`!user=`), for callers that do not know which groups a user is in.
     """
 
     __slots__ = ("access", "concerns", "digest", "owner", "scopes", "session", "token")
@@ -31,7 +31,7 @@ class Identity:
         access: frozenset[str] = frozenset(),
         through: Iterable[str] = (),
     ) -> None:
-        """`through`: groups by which the owner reaches what `held` names without them."""
+        """`through`: the groups through which the owner has some of `held`, where the scopes do not name them."""
         self.owner = owner
         self.digest = digest
         self.scopes = held
@@ -40,18 +40,18 @@ class Identity:
         self.access = held | access if access else held
         groups = (*self.groups, *groups_in(held), *through)
         self.concerns = frozenset({self.key, *(f"group:{name}" for name in groups)})
-        """Whose changes make this out of date: see `state.store.feed.Revoked`."""
+        """The users, services and groups whose changes invalidate this identity: see `state.store.feed.Revoked`."""
 
     @property
     def user(self) -> User:
-        """The user. Raises NotAPersonError for a service."""
+        """The user. Raises NotAUserError for a service."""
         if isinstance(self.owner, User):
             return self.owner
-        raise NotAPersonError("This is for people: a service has no page of its own.")
+        raise NotAUserError("This page is for users. Use the API with a service's token.")
 
     @property
     def service(self) -> Service | None:
-        """The service; None: it is a user."""
+        """The service, or None for a user."""
         return self.owner if isinstance(self.owner, Service) else None
 
     @property
@@ -61,31 +61,31 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """The user's or the service's name: for people to read. For anything else see `key`."""
+        """The name of the user or service, for display. Use `key` for anything else."""
         return self.owner.name
 
     @property
     def key(self) -> str:
-        """One name for both: a user's name, or `service:NAME`."""
+        """A unique key: the user's name, or `service:NAME`."""
         return self.owner.name if isinstance(self.owner, User) else self.owner.key
 
     @property
     def admin(self) -> bool:
-        """Whether they are an admin."""
+        """Whether the owner is an admin."""
         return self.owner.admin
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups that a user is in."""
+        """The user's groups. A service has none."""
         return self.owner.groups if isinstance(self.owner, User) else ()
 
     def is_user(self, name: str) -> bool:
-        """Whether this is the user of that name."""
+        """Whether this is the user with this name."""
         return isinstance(self.owner, User) and self.owner.name == name
 
 
 def groups_in(held: Iterable[str], scope: str = "") -> set[str]:
-    """The groups by which scopes are filtered; where `scope` is given, only of those that contain it."""
+    """Return the groups that filter these scopes. With `scope`, only those of scopes that contain it."""
     wanted = scopes.CONTAINERS[scope] if scope else None
     found = set()
     for one in held:

@@ -1,7 +1,7 @@
-"""Who may ask the hub to sign people in: the OAuth clients that there are by right, and what they are called.
+"""The OAuth clients that exist implicitly: every running server, and every service with a redirect URI.
 
-Owns: the ids of servers' and services' clients, where each is answered, and what a token of theirs may do at most.
-Refuses to know OAuth's requests, and secrets. Pure.
+Owns the client ids of servers and services, their redirect URIs and the scopes that their tokens can have. Does not
+know OAuth's requests or store secrets. Pure.
 
 Sources: JupyterHub 6.1 (`Spawner.oauth_client_id`, `Service.oauth_client_id`, `scopes.access_scopes`).
 """
@@ -17,15 +17,16 @@ from state.records.models import Service
 SERVER: Final = "jupyterhub-user-"
 SERVICE: Final = "service-"
 IDENTIFY: Final = ("read:users:name", "read:users:groups")
-"""What every client may know of the person who signs in by it."""
+"""What every client may read about the user who signs in."""
 
 
 class Client(Struct, frozen=True, kw_only=True):
-    """An OAuth client. `server`: the key `user/name` of the server that it is; `service`: the service's name.
+    """An OAuth client: a server (`server` is its key `user/name`) or a service (`service` is its name).
 
-    `secrets` are the SHA-256 (hex) of what it may prove itself with. `allowed`: the scopes that it may ask for beside
-    access to itself and the person's name and groups. `title` is for people. `issued_to`: the server's attempt, or the
-    service's id: what is issued to this client is not for a later one of its id.
+    `secrets` are the SHA-256 digests (hex) of the secrets that it may authenticate with. `allowed` are the scopes that
+    it may request in addition to access to itself and the user's name and groups. `title` is its name for display.
+    `issued_to` is the server's attempt or the service's id: what is issued to this client is not valid for a later one
+    with the same id.
     """
 
     id: str
@@ -40,39 +41,39 @@ class Client(Struct, frozen=True, kw_only=True):
 
     @property
     def bound_to(self) -> str:
-        """The server or the service with which a token that is issued to it ends (see `state.records.models.Token`)."""
+        """The server or service whose end revokes the tokens issued to it (see `state.records.models.Token`)."""
         return self.server if self.server is not None else f"service:{self.service}"
 
     @property
     def owner(self) -> str:
-        """Whose server it is; `""`: a service is nobody's."""
+        """The user who owns the server, or `""` for a service."""
         return self.server.partition("/")[0] if self.server is not None else ""
 
     @property
     def server_name(self) -> str | None:
-        """The name of the server that it is; None: it is none."""
+        """The name of the server, or None for a service."""
         return self.server.partition("/")[2] if self.server is not None else None
 
     @property
     def access(self) -> str:
-        """The scope of those who may use it at all."""
+        """The scope that a user needs to use this client."""
         if self.server is not None:
             return f"access:servers!server={self.server}"
         return f"access:services!service={self.service}"
 
 
 def of_server(user: str, name: str) -> str:
-    """The client id of a server.
+    """Return the client id of a server.
 
-    JupyterHub leaves a dash in a user's name as it is, so that `a-b` and `b` of `a` have the same id. Here it is
-    escaped, and each id is of one server.
+    JupyterHub leaves dashes in a user's name as they are, so that the default server of `a-b` and the server `b` of `a`
+    share an id. Here they are escaped, so that ids are unique.
     """
     quoted = quote(user, safe="").replace("-", "%2D")
     return f"{SERVER}{quoted}-{name}" if name else SERVER + quoted
 
 
 def server_of(client_id: str) -> tuple[str, str] | None:
-    """User and name of the server whose client id this is; None: it is none."""
+    """Return the user and name of the server with this client id, or None."""
     if not client_id.startswith(SERVER):
         return None
     quoted, _, name = client_id[len(SERVER) :].partition("-")
@@ -81,24 +82,24 @@ def server_of(client_id: str) -> tuple[str, str] | None:
 
 
 def of_service(name: str) -> str:
-    """The client id of a service."""
+    """Return the client id of a service."""
     return SERVICE + name
 
 
 def service_of(client_id: str) -> str:
-    """The name of the service whose client id this is; `""`: it is none."""
+    """Return the name of the service with this client id, or `""`."""
     return client_id[len(SERVICE) :] if client_id.startswith(SERVICE) else ""
 
 
 def service_path(base_path: str, name: str) -> str:
-    """The path prefix of a service, with a slash at the end."""
+    """Return the path prefix of a service, with a trailing slash."""
     return f"{base_path}services/{escape(name)}/"
 
 
 def server_client(
     base_path: str, user: str, name: str, secrets: frozenset[str], *, attempt: str, origin: str = ""
 ) -> Client:
-    """The client that a running server is. `origin`: of its owner's servers, where it is not the hub's."""
+    """Return the client of a running server. `origin`: the origin of its owner's servers, if it is not the hub's."""
     return Client(
         id=of_server(user, name),
         title=f"{user}'s server {name}" if name else f"{user}'s server",
@@ -110,9 +111,9 @@ def server_client(
 
 
 def service_client(base_path: str, service: Service, secrets: frozenset[str]) -> Client | None:
-    """The client that a service is; None: nobody is sent back to it, so it signs nobody in.
+    """Return the client of a service, or None if it has no redirect URI.
 
-    Where its addresses are not given, one that is reached by this hub has JupyterHub's.
+    A service that the hub proxies and that configures no redirect URI has the same one as in JupyterHub.
     """
     usual = (callback(service_path(base_path, service.name)),) if service.url else ()
     uris = service.oauth_redirect_uris or usual
@@ -131,10 +132,10 @@ def service_client(base_path: str, service: Service, secrets: frozenset[str]) ->
 
 
 def callback(prefix: str) -> str:
-    """Where a client under this path is answered."""
+    """Return the redirect URI of a client under this path prefix."""
     return f"{prefix}oauth_callback"
 
 
 def most(client: Client, user: str) -> tuple[str, ...]:
-    """The scopes that a token of this client's can have for a person, before what the person may do narrows them."""
+    """Return the scopes that a token of this client can have for a user, before they are narrowed to the user's own."""
     return (client.access, *(f"{scope}!user={user}" for scope in IDENTIFY), *client.allowed)

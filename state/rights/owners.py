@@ -1,7 +1,7 @@
-"""From a credential's record to an Identity: whose it is, and what they may do now.
+"""Resolves the records of credentials to identities.
 
-Owns: what has to be read for that, and that it is read in few round trips, however many credentials there are.
-Refuses to know caches and HTTP.
+Owns which records this takes, and reads them in few round trips for any number of credentials. Does not know caches or
+HTTP.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from state.rights.roles import Roles
 from state.store.all import Store
 
 ACCESS: Final = "read:access:servers"
-"""The least with which somebody reaches a server: what contains it is resolved from groups to users."""
+"""The weakest scope that gives access to a server. Group filters of scopes that contain it are resolved to users."""
 
 
 class Owners:
-    """The owners of credentials, by the store and the configured roles."""
+    """Looks up the owners of credentials in the store and the configured roles."""
 
     def __init__(self, store: Store, roles: Roles) -> None:
         self._store = store
         self._roles = roles
 
     async def identify(self, found: Sequence[tuple[str, Session | Token]]) -> list[Identity | None]:
-        """The identities of (digest, record) pairs, in their order; None: there is no such owner (any more).
+        """Return the identity of each (digest, record), in order. None: the owner does not exist.
 
         Raises StateUnavailableError.
         """
@@ -45,12 +45,12 @@ class Owners:
         ]
 
     def of_service(self, service: Service, digest: str, token: Token) -> Identity:
-        """The identity of a service by a token that is in no store."""
+        """Return the identity of a service whose token is not in the store."""
         held = scopes.narrow(token.scopes, self._roles.scopes_of_service(service))
         return Identity(service, digest, held, token=token)
 
     def _all(self, owner: User | Service | None, shared: dict[str, list[str]]) -> frozenset[str]:
-        """All that an owner may do. `shared`: user → the scopes that others' shares give them."""
+        """Return all scopes of an owner. `shared`: user → the scopes that they have through shares."""
         if owner is None:
             return frozenset()
         if isinstance(owner, Service):
@@ -58,7 +58,7 @@ class Owners:
         return self._roles.scopes_of_user(owner, shared.get(owner.name, ()))
 
     async def _services(self, names: set[str]) -> dict[str, Service]:
-        """The services of these names, configured or made by the API."""
+        """Return the services with these names, from the configuration or the store."""
         found = {name: self._roles.services[name] for name in names if name in self._roles.services}
         for name in sorted(names - set(found)):
             service = await self._store.services.get(name)
@@ -70,12 +70,15 @@ class Owners:
 def _identity(
     digest: str, record: Session | Token, owner: User | Service, mine: frozenset[str], members: dict[str, list[str]]
 ) -> Identity:
-    """The identity of an owner who may do `mine`. A token may be for one server that they reach by a group. Pure."""
+    """Return the identity of an owner with the scopes `mine`.
+
+    A token can be for a server that they reach by group. Pure.
+    """
     reach = reached(mine, members)
     if isinstance(record, Session):
         return Identity(owner, digest, mine, session=record, access=reach)
     user = owner.name if isinstance(owner, User) else ""
-    held = scopes.narrow((*record.scopes, *scopes.identify(owner.name, person=bool(user))), mine, user=user)
+    held = scopes.narrow((*record.scopes, *scopes.identify(owner.name, is_user=bool(user))), mine, user=user)
     if reach:
         held |= scopes.narrow((scope for scope in record.scopes if scope != "inherit"), reach, user=user)
     through = groups_in(mine, ACCESS)
@@ -83,7 +86,7 @@ def _identity(
 
 
 def reached(held: frozenset[str], members: dict[str, list[str]]) -> frozenset[str]:
-    """What these scopes give access to by groups, as scopes of the groups' members. Pure."""
+    """Return the access to servers that these scopes give through groups, as scopes of the groups' members. Pure."""
     reach: set[str] = set()
     for scope in held:
         name, _, group = scope.partition("!group=")

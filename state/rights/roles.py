@@ -1,7 +1,7 @@
-"""Who has which roles, and what follows: the scopes of a user and of a service.
+"""Roles, and the scopes that users and services have through them.
 
-Owns: the built-in roles, those of the configuration, and the configured services as records. Refuses to know tokens,
-and where users come from. Pure.
+Owns the built-in roles, the configured roles, and the configured services as records. Does not know tokens, or where
+users come from. Pure.
 
 Source: JupyterHub 6.1, "Roles" (the roles user, admin, server and token).
 """
@@ -16,22 +16,22 @@ from state.rights import scopes
 BUILT_IN: Final[Mapping[str, Role]] = {
     role.name: role
     for role in (
-        Role(name="user", description="What every user has", scopes=("self",)),
-        Role(name="admin", description="May do anything", scopes=scopes.ADMIN),
+        Role(name="user", description="Every user's own resources", scopes=("self",)),
+        Role(name="admin", description="Full access", scopes=scopes.ADMIN),
         Role(
             name="server",
-            description="What a user's server has",
+            description="What a server may do for its user",
             scopes=("users:activity!user", "access:servers!server"),
         ),
-        Role(name="token", description="As its owner", scopes=("inherit",)),
+        Role(name="token", description="The same as its owner", scopes=("inherit",)),
     )
 }
 FIXED: Final = frozenset({"admin", "token"})
-"""Built-in roles that no configuration changes."""
+"""Built-in roles that a configuration cannot change."""
 
 
 class Roles:
-    """All roles, and the services of the configuration."""
+    """All roles, and the configured services."""
 
     def __init__(self, roles: Iterable[Role] = (), services: Iterable[Service] = ()) -> None:
         self.named: dict[str, Role] = {**BUILT_IN, **{role.name: role for role in roles}}
@@ -40,7 +40,7 @@ class Roles:
 
     @classmethod
     def of(cls, config: Config) -> "Roles":
-        """As configured."""
+        """Build from the configuration."""
         return cls(
             [
                 Role(
@@ -71,11 +71,11 @@ class Roles:
         )
 
     def of_group(self, name: str) -> list[str]:
-        """The roles that a group gives, by name."""
+        """Return the names of a group's roles."""
         return sorted(role.name for role in self._given if name in role.groups)
 
     def of_user(self, user: User) -> list[str]:
-        """A user's roles, by name: `user`, `admin`, what the configuration gives them, and what their groups give."""
+        """Return the names of a user's roles: `user`, `admin`, and those assigned to the user or their groups."""
         if not self._given:
             return ["admin", "user"] if user.admin else ["user"]
         groups = set(user.groups)
@@ -83,23 +83,26 @@ class Roles:
         return sorted(given | ({"admin", "user"} if user.admin else {"user"}))
 
     def of_service(self, service: Service) -> list[str]:
-        """A service's roles, by name."""
+        """Return the names of a service's roles."""
         given = {role.name for role in self._given if service.name in role.services}
         return sorted(given | ({"admin"} if service.admin else set()))
 
     def scopes_of_user(self, user: User, shared: Iterable[str] = ()) -> frozenset[str]:
-        """All that a user may do, expanded. `shared`: the scopes that others have given them (`state.store.shares`)."""
+        """Return all scopes of a user, expanded.
+
+        `shared`: the scopes that they have through shares (`state.store.shares`).
+        """
         names = self.of_user(user)
         return scopes.expand(shared).union(*(self._resolved(name, user.name) for name in names))
 
     def scopes_of_service(self, service: Service) -> frozenset[str]:
-        """All that a service may do, expanded."""
+        """Return all scopes of a service, expanded."""
         return scopes.granted(service.scopes, "").union(
             *(self._resolved(name, "") for name in self.of_service(service))
         )
 
     def scopes_of_group(self, name: str) -> frozenset[str]:
-        """What being in a group gives, expanded; nothing of a person's own."""
+        """Return the scopes that members have through a group, expanded, without those on their own resources."""
         return frozenset().union(*(self._resolved(role, "") for role in self.of_group(name)))
 
     def _resolved(self, role: str, owner: str) -> frozenset[str]:

@@ -1,7 +1,7 @@
-"""What somebody may do: JupyterHub's scopes.
+"""Permissions: JupyterHub's scopes.
 
-Owns: the names, what each contains, the filters, and the rule that a token never gains what its maker does not
-have. Refuses to know who asks and by what. Pure.
+Owns the names of scopes, what each contains, the filters, and the rule that a token never has more than its owner. Does
+not know who makes a request or with which credential. Pure.
 
 A scope is `NAME` or `NAME!FILTER=VALUE`; the filters are `user`, `server` (a key `user/name`), `group` and `service`.
 Source: JupyterHub 6.1, rest-api.yml (securitySchemes) and "Scopes in JupyterHub".
@@ -59,9 +59,9 @@ SUBSCOPES: Final[dict[str, tuple[str, ...]]] = {
     "read:metrics": (),
     "read:audit": (),
 }
-"""Every scope but the metascopes `self` and `inherit`, with what it contains.
+"""Every scope except the metascopes `self` and `inherit`, with the scopes that it contains.
 
-Towpath's own: `read:access:servers`, to look at what a server shows, and no more (docs/sharing.md); `read:audit`.
+Only Towpath has `read:access:servers`, which gives read-only access to a server (docs/sharing.md), and `read:audit`.
 """
 
 SELF: Final = (
@@ -74,7 +74,7 @@ SELF: Final = (
     "access:servers",
     "read:audit",
 )
-"""What `self` means, each filtered to the owner. The role `user` has `self` and nothing else."""
+"""What `self` stands for, each filtered to the owner. The role `user` has `self` and nothing else."""
 
 ADMIN: Final = (
     "admin-ui",
@@ -95,7 +95,7 @@ ADMIN: Final = (
     "read:audit",
     "shares",
 )
-"""What the role `admin` has, without a filter."""
+"""The scopes of the role `admin`, unfiltered."""
 
 FILTERS: Final = frozenset({"user", "server", "group", "service"})
 
@@ -105,20 +105,23 @@ def _closure(name: str) -> frozenset[str]:
 
 
 WITHIN: Final[dict[str, frozenset[str]]] = {name: _closure(name) for name in SUBSCOPES}
-"""A scope and all that it contains, at any depth."""
+"""Each scope → itself and everything that it contains, at any depth."""
 CONTAINERS: Final[dict[str, frozenset[str]]] = {
     name: frozenset(outer for outer in SUBSCOPES if name in WITHIN[outer]) for name in SUBSCOPES
 }
-"""A scope and all that contain it."""
+"""Each scope → itself and everything that contains it."""
 
 
 def granted(written: Iterable[str], owner: str) -> frozenset[str]:
-    """What these scopes of a role give to `owner` (`""`: no user), expanded; open filters and `self` are theirs."""
+    """Return what these scopes of a role give to `owner`, expanded.
+
+    Open filters and `self` refer to the owner; without one (`""`) they give nothing.
+    """
     return expand(resolved for scope in written for resolved in _resolve(scope, owner))
 
 
 def expand(scopes: Iterable[str]) -> frozenset[str]:
-    """The scopes with all that they contain, filters kept. Unknown names and filters are left out."""
+    """Return the scopes and everything that they contain, with filters. Unknown names and filters are dropped."""
     return frozenset(_join(inner, where) for name, where in _parsed(scopes) for inner in WITHIN[name])
 
 
@@ -131,10 +134,10 @@ def may(
     groups: Iterable[str] = (),
     service: str = "",
 ) -> bool:
-    """Whether these scopes allow `scope` on this target; no target: on everything.
+    """Return whether these scopes allow `scope` on this target. Without a target: on everything.
 
-    `user` is the user that it is done to; `server` is a key `user/name` (`user/` is the default server);
-    `groups` are the user's, or the one group that it is done to.
+    `user` is the target user; `server` is a key `user/name` (`user/` is the default server); `groups` are the target
+    user's groups, or the one target group.
     """
     where = [""]
     if user:
@@ -148,11 +151,11 @@ def may(
 
 
 def narrow(requested: Iterable[str], owner_scopes: frozenset[str], *, user: str = "") -> frozenset[str]:
-    """What is left of `requested` for somebody who has `owner_scopes`: never more than those.
+    """Return the part of `requested` that is covered by `owner_scopes`.
 
-    The metascopes `inherit` (all of them) and `self`, and the open filters `!user` and `!server`, are resolved for
-    `user`, who by default is the one that `owner_scopes` speak of. Where only a part of what was asked for is owned,
-    that part is granted.
+    The metascopes `inherit` (all of the owner's scopes) and `self`, and the open filters `!user` and `!server`, are
+    resolved for `user`, by default the user that `owner_scopes` are about. If only a part of a requested scope is
+    covered, that part is granted.
     """
     owned: dict[str, set[str]] = {}
     for name, where in _parsed(owner_scopes):
@@ -170,20 +173,20 @@ def narrow(requested: Iterable[str], owner_scopes: frozenset[str], *, user: str 
     return frozenset(granted)
 
 
-def identify(name: str, *, person: bool) -> tuple[str, ...]:
-    """What every token has of its owner, whatever it was made for: who that is (JupyterHub's `identify_scopes`)."""
-    if person:
+def identify(name: str, *, is_user: bool) -> tuple[str, ...]:
+    """Return the scopes that every token has: those to identify its owner (JupyterHub's `identify_scopes`)."""
+    if is_user:
         return (f"read:users:name!user={name}", f"read:users:groups!user={name}")
     return (f"read:services:name!service={name}",)
 
 
 def known(scope: str) -> bool:
-    """Whether this is a scope that there is: its name, and its filter where it has one."""
+    """Return whether a scope exists, with its filter if it has one."""
     return scope in {"self", "inherit"} or any(True for _ in _parsed(_resolve(scope, "x")))
 
 
 def _resolve(scope: str, owner: str) -> list[str]:
-    """The scope without metascopes and open filters; nothing when it needs an owner and there is none."""
+    """Return the scope with metascopes and open filters resolved; nothing if that needs an owner and there is none."""
     if scope == "self":
         return [f"{name}!user={owner}" for name in SELF] if owner else []
     name, mark, where = scope.partition("!")
@@ -193,13 +196,16 @@ def _resolve(scope: str, owner: str) -> list[str]:
 
 
 def _owner(scopes: frozenset[str]) -> str:
-    """The user of whom `users:activity` is owned: a person has it of themselves. Empty: not one alone."""
+    """Return the user that `users:activity` is filtered to; `""` if there is not exactly one.
+
+    Users have that scope for themselves.
+    """
     mine = {scope.partition("!user=")[2] for scope in scopes if scope.startswith("users:activity!user=")}
     return mine.pop() if len(mine) == 1 else ""
 
 
 def _parsed(scopes: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Name and filter (`user=alice`, or nothing) of each scope that is well formed."""
+    """Yield the name and the filter (`user=alice`, or `""`) of each well-formed scope."""
     for scope in scopes:
         name, mark, where = scope.partition("!")
         key, equals, value = where.partition("=")
@@ -212,7 +218,7 @@ def _join(name: str, where: str) -> str:
 
 
 def _common(one: str, other: str) -> str | None:
-    """The narrower of two filters when it lies within the other; None when neither does."""
+    """Return the narrower of two filters if it lies within the other, else None."""
     if not one or one == other:
         return other
     if not other:

@@ -8,7 +8,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from state.errors import NotAPersonError, StateUnavailableError
+from state.errors import NotAUserError, StateUnavailableError
 from state.mirror import identities
 from state.mirror.identities import Identities
 from state.mirror.mirror import Mirror
@@ -312,8 +312,8 @@ def test_a_person_who_uses_the_hub_is_active_and_their_servers_are_not(store_url
     async def main():
         async with mirrored(store_url) as (store, mirror):
             before = time.time()
-            mirror.note_person("ann")
-            mirror.note_person("nobody")
+            mirror.note_user("ann")
+            mirror.note_user("nobody")
             await mirror.stop()
             user, _, activity = await store.users.get_with_servers("ann")
             assert user.last_activity >= before
@@ -481,7 +481,7 @@ def test_a_service_is_known_by_its_configured_token_without_asking_the_store(sto
             assert may(identity.scopes, "list:users")
             assert mirror.peek(digest("secret")) is identity
             assert await mirror.identify_session(digest("secret")) is None
-            with pytest.raises(NotAPersonError):
+            with pytest.raises(NotAUserError):
                 _ = identity.user
 
     run(main())

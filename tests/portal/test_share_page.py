@@ -86,11 +86,11 @@ def test_whoever_is_given_less_than_before_has_less(bench):
     ("fields", "told"),
     [
         ({"name": "nobody"}, "No such user: nobody"),
-        ({"name": "no one <b>"}, "A user's name is 1 to 64 letters"),
-        ({"name": ""}, "A user's name is"),
+        ({"name": "no one <b>"}, "A username has 1 to 64 letters"),
+        ({"name": ""}, "A username has"),
         ({"name": "ann"}, "It is theirs already."),
         ({"name": "nothing", "kind": "group"}, "No such group: nothing"),
-        ({"name": "  ", "kind": "group"}, "A group's name is"),
+        ({"name": "  ", "kind": "group"}, "A group name has"),
         ({"name": "bob", "level": "wheel"}, "Pick what they may do."),
     ],
 )

@@ -38,8 +38,8 @@ def test_a_user_name_is_normal_or_refused(raw):
     try:
         name = user_name(raw)
     except NameRuleError as error:
-        words = str(error)
-        assert words.startswith("A user's name")
+        message = str(error)
+        assert message.startswith("A username has")
     else:
         assert name == user_name(name)
         assert USER_NAME.fullmatch(name)
