@@ -17,7 +17,7 @@ tests/contracts/test_launcher.py.
 """
 
 import ipaddress
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -214,6 +214,22 @@ class Offer(Struct, frozen=True, kw_only=True):
     grants: dict[str, Grants]
 
 
+class PartReport(Struct, frozen=True, kw_only=True):
+    """What admins should know of a part of a cluster, such as a host.
+
+    `text`: what it is, or what is wrong and what to do. `good`: it can be used; `doubt`: it can, but admins should know
+    this. `since`: when the trouble began (seconds since the epoch), 0: not known. `urgent`: admins are told at once,
+    and not only when it lasts.
+    """
+
+    part: str
+    text: str
+    good: bool = True
+    doubt: bool = False
+    since: float = 0.0
+    urgent: bool = False
+
+
 class Launcher(Protocol):
     """The adapter to one cluster. Every verb may raise LauncherError and nothing else."""
 
@@ -259,6 +275,14 @@ class Launcher(Protocol):
 
     async def catalog(self) -> Offer:
         """What the cluster offers now, and to whom (for the form and for `check`)."""
+        ...
+
+    async def check(self) -> Sequence[PartReport]:
+        """Ask each part of the cluster that can fail by itself, for `towpath check`; `()`: there are no such parts."""
+        ...
+
+    def troubles(self) -> Sequence[PartReport]:
+        """What is known to be wrong with parts of the cluster, without asking them; admins' pages show it."""
         ...
 
     async def close(self) -> None:

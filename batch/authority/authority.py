@@ -5,6 +5,7 @@ The controller alone makes it, in `<data dir>/authority/` (0700, every file 0600
     authority.key   the private key
     authority.pem   its certificate, for 10 years
     seal.key        32 random bytes: the seal of job records and of invitations
+    ssh_user_ca     the key of the hub's SSH authority (`batch.authority.ssh`), and its .pub
     lock            held while files are made
 
 A gateway's certificates are in `<data dir>/tls/` of the gateway (0700, every file 0600):
@@ -43,6 +44,7 @@ from batch.authority.certificates import (
     now,
     usage,
 )
+from batch.authority.ssh import ensure_ssh_authority
 from batch.contract import Passport
 from state.config.addresses import report_names
 from state.config.tables import Config
@@ -178,6 +180,7 @@ def ensure_authority(data_dir: Path, *, clock: Clock = now) -> list[str]:
         if not is_private_file(folder / "seal.key"):
             write_private_file(folder / "seal.key", secrets.token_bytes(KEY_BYTES))
             made.append("seal.key")
+        made += ensure_ssh_authority(folder)
     return [f"{folder.name}/{name}" for name in made]
 
 

@@ -26,6 +26,7 @@ from batch.authority.authority import (
 )
 from batch.authority.certificates import Clock, alternative_names, lasts, now
 from batch.authority.seal import seal_key
+from batch.authority.ssh import SSH_USER_CA
 from state.joining import open_invitation, open_request, seal_answer, seal_invitation
 from state.names import GATEWAY_NAME, INTERNAL_DOMAIN, REPORTS_NAME
 from state.records.joining import (
@@ -46,7 +47,7 @@ log = logging.getLogger("towpath.controller")
 NAMES_MAX: Final = 32
 EXPIRED_FOR: Final = timedelta(days=30)
 """For how long after its end a gateway's certificate still proves that the gateway has joined."""
-CONTROLLER_FILES: Final = ("authority.key", "authority.pem", "seal.key")
+CONTROLLER_FILES: Final = ("authority.key", "authority.pem", "seal.key", SSH_USER_CA, f"{SSH_USER_CA}.pub")
 
 
 async def claim(store: Joining, data_dir: Path) -> list[str]:

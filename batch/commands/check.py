@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from batch.commands.controller import check_options, seal_key
-from batch.contract import LauncherContext, LauncherError
+from batch.contract import LauncherContext, LauncherError, PartReport
 from batch.launchers import open_launcher
 from batch.launchers.local.port_check import port_fault
 from state.config.clusters import needs_certificates
@@ -28,7 +28,8 @@ async def check(settings: Settings) -> int:
     check_options(settings)
     rows = list(_authority(settings))
     context = LauncherContext(data_dir=settings.data_dir, seal_key=lambda: _seal_key(settings))
-    rows += await asyncio.gather(*(_cluster(cluster, settings.config, context) for cluster in settings.config.cluster))
+    clusters = (_cluster(cluster, settings.config, context) for cluster in settings.config.cluster)
+    rows += [row for rows in await asyncio.gather(*clusters) for row in rows]
     for row in rows:
         sys.stdout.write(json.dumps(row) + "\n")
     return int(not all(row["ok"] for row in rows))
@@ -50,13 +51,21 @@ def _authority(settings: Settings) -> Iterator[Row]:
         yield row | {"ok": False, "message": str(error)}
 
 
-async def _cluster(cluster: ClusterConfig, config: Config, context: LauncherContext) -> Row:
+async def _cluster(cluster: ClusterConfig, config: Config, context: LauncherContext) -> list[Row]:
+    """A row for the cluster, and one for each part of it that can fail by itself (`Launcher.check`)."""
+    parts: list[Row] = []
+    row = await _whole(cluster, config, context, parts)
+    return [row, *parts]
+
+
+async def _whole(cluster: ClusterConfig, config: Config, context: LauncherContext, parts: list[Row]) -> Row:
     """`passing`: it may answer later, with the same configuration."""
     row: Row = {"part": f"cluster {cluster.name}", "cluster": cluster.name, "kind": cluster.kind, "ok": True}
     try:
         launcher = open_launcher(cluster, context)
         try:
             async with asyncio.timeout(CHECK_SECONDS):
+                parts += [_part(cluster, report) for report in await launcher.check()]
                 row["catalog"] = msgspec.to_builtins((await launcher.catalog()).catalog)
                 row["jobs"] = len(await launcher.poll())
         finally:
@@ -70,6 +79,11 @@ async def _cluster(cluster: ClusterConfig, config: Config, context: LauncherCont
     if cluster.kind == "local" and (why := await asyncio.to_thread(port_fault, config, cluster.name)):
         return row | {"ok": False, "message": why, "passing": True}  # other profiles may do
     return row | {"message": "answers"}
+
+
+def _part(cluster: ClusterConfig, report: PartReport) -> Row:
+    row: Row = {"part": f"cluster {cluster.name}, {report.part}", "ok": report.good, "message": report.text}
+    return row | {"doubt": report.doubt, "passing": True}
 
 
 def _seal_key(settings: Settings) -> bytes:

@@ -1,13 +1,17 @@
-"""Clusters that have not answered for a while, as problems in the store: pages, health and logs show them."""
+"""Clusters, and parts of them, that have not answered for a while, as problems in the store.
+
+Pages, health and logs show them.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from batch.controller.watcher import ClusterWatch
 from state.errors import StateUnavailableError
-from state.records.health import CLUSTER_SILENT, Problem
+from state.records.health import CLUSTER_SILENT, PART_SILENT, Problem
 from state.store.health import Health
 
 LOOK_SECONDS: Final = 20.0
@@ -17,33 +21,28 @@ SILENT_SECONDS: Final = 60.0
 async def report_clusters(store: Health, watches: Iterable[ClusterWatch]) -> None:
     """Report again and again, until cancelled."""
     reported: set[str] = set()
+    watched = tuple(watches)
     while True:
         with contextlib.suppress(StateUnavailableError):
-            for watch in watches:
-                name = watch.config.name
-                problem = problem_of(watch)
-                if problem is not None:
-                    await store.report(problem)
-                    reported.add(name)
-                elif name in reported:
-                    await store.solved("", _part(name))
-                    reported.discard(name)
+            found = {problem.part: problem for watch in watched for problem in problems_of(watch)}
+            for problem in found.values():
+                await store.report(problem)
+            for part in reported - found.keys():
+                await store.solved("", part)
+            reported = set(found)
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def problem_of(watch: ClusterWatch) -> Problem | None:
-    """Return what is wrong with a cluster; None: it answers, or has been silent only for a moment."""
+def problems_of(watch: ClusterWatch) -> Iterator[Problem]:
+    """What is wrong with a cluster and its parts; nothing for what has been silent only for a moment."""
+    name = watch.config.name
     silence = watch.silence
-    if silence is None or silence.seconds < SILENT_SECONDS:
-        return None
-    return Problem(
-        code=CLUSTER_SILENT,
-        part=_part(watch.config.name),
-        host="",
-        message=f"The cluster {watch.config.name} does not answer: {silence.reason}",
-        since=silence.since,
-    )
-
-
-def _part(cluster: str) -> str:
-    return f"cluster {cluster}"
+    if silence is not None and silence.seconds >= SILENT_SECONDS:
+        message = f"The cluster {name} does not answer: {silence.reason}"
+        yield Problem(code=CLUSTER_SILENT, part=f"cluster {name}", host="", message=message, since=silence.since)
+    for trouble in watch.launcher.troubles():
+        if not trouble.urgent and time.time() - trouble.since < SILENT_SECONDS:
+            continue
+        message = f"Cluster {name}, {trouble.part}: {trouble.text}"
+        part = f"cluster {name}, {trouble.part}"
+        yield Problem(code=PART_SILENT, part=part, host="", message=message, since=trouble.since)

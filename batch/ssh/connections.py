@@ -7,12 +7,13 @@ is run. All calls are from one event loop.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from batch.ssh import door
 from batch.ssh.credentials import Credentials
-from batch.ssh.door import Connection, KnownHosts, Login, Output, Target
+from batch.ssh.door import Connection, Output, Target
 from batch.ssh.errors import (
     AccessDeniedError,
     ConnectionDroppedError,
@@ -22,6 +23,7 @@ from batch.ssh.errors import (
     SessionRefusedError,
     SshError,
 )
+from batch.ssh.keys import KnownHosts, Login
 from batch.ssh.sessions import Sessions
 
 log = logging.getLogger("towpath.ssh")
@@ -44,6 +46,7 @@ class BackOff:
 
     def __init__(self) -> None:
         self.error: SshError | None = None
+        self.since = 0.0  # seconds since the epoch
         self.failures = 0
         self.until = 0.0
 
@@ -56,11 +59,12 @@ class BackOff:
         """Note a failure: each one doubles the time."""
         pause = min(FIRST_BACK_OFF * 2.0**self.failures, LONGEST_BACK_OFF)
         self.failures += 1
+        self.since = self.since or time.time()
         self.error, self.until = error, now + pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
 
     def succeeded(self) -> None:
         """Forget it."""
-        self.error, self.failures, self.until = None, 0, 0.0
+        self.error, self.since, self.failures, self.until = None, 0.0, 0, 0.0
 
 
 class _Line:
@@ -104,10 +108,13 @@ class Connections:
         self._lines: dict[tuple[str, str], _Line] = {}
         self._hosts: dict[str, _HostState] = {}
 
-    def trouble(self, host: str) -> SshError | None:
-        """Why the host cannot be used at the moment; None: the last connection was made."""
-        state = self._hosts.get(host)
-        return state.back_off.error if state is not None else None
+    def trouble(self, host: str, account: str) -> tuple[SshError, float] | None:
+        """(why connections as this account cannot be made now, since when); None: the last one was made."""
+        state, line = self._hosts.get(host), self._lines.get((host, account))
+        for back_off in (state and state.back_off, line and line.back_off):
+            if back_off and back_off.error is not None:
+                return back_off.error, back_off.since
+        return None
 
     def open_connections(self) -> int:
         """How many connections are open."""
@@ -157,10 +164,13 @@ class Connections:
             line.back_off.check(loop.time())
             try:
                 login = await self._credentials.login(account)
-                known = self._known_hosts()
-                async with state.handshakes:
-                    state.back_off.check(loop.time())  # others may have found out meanwhile
-                    line.connection = await self._try_to_connect(self._targets[host], account, login, known)
+                try:
+                    known = self._known_hosts()
+                    async with state.handshakes:
+                        state.back_off.check(loop.time())  # others may have found out meanwhile
+                        line.connection = await self._try_to_connect(self._targets[host], account, login, known)
+                finally:
+                    login.close()
             except (AccessDeniedError, CredentialsError) as error:
                 state.back_off.succeeded()
                 line.back_off.failed(error, loop.time())

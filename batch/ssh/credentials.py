@@ -15,26 +15,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from batch.ssh import door
-from batch.ssh.door import Authority, FreshKey, Login
+from batch.authority.ssh import SSH_USER_CA
 from batch.ssh.errors import CredentialsError
-from state.sealing.private_files import (
-    PrivateFileError,
-    is_private_file,
-    locked_folder,
-    make_private_folder,
-    write_private_file,
-)
+from batch.ssh.keys import Authority, FreshKey, Login, login_with_agent, login_with_key
+from state.sealing.private_files import PrivateFileError, is_private_file
 
 log = logging.getLogger("towpath.ssh")
 
-AUTHORITY_FILE: Final = "ssh_user_ca"
 MAX_CERTIFICATE: Final = 64 * 1024
 COMMAND_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Credentials(Protocol):
     """One way to log in."""
+
+    @property
+    def authority(self) -> str:
+        """The public key of the hub's own authority, which hosts must trust; `""`: they trust something else."""
+        ...
 
     async def login(self, account: str) -> Login:
         """What a new connection as this account authenticates with. Raises CredentialsError."""
@@ -47,6 +45,7 @@ class HubCertificates:
     def __init__(self, authority: Authority, *, hub: str, seconds: int, clock: Callable[[], float] = time.time) -> None:
         """`hub`: its name in the certificates' ids, which sshd logs. `seconds`: for how long one is good."""
         self._authority = authority
+        self.authority = authority.public_line
         self._hub = hub
         self._seconds = seconds
         self._clock = clock
@@ -65,6 +64,8 @@ class CommandCertificates:
     The command finds the account in TOWPATH_SSH_ACCOUNT and the wanted lifetime in TOWPATH_SSH_SECONDS. Its argv is
     fixed and goes through no shell.
     """
+
+    authority = ""
 
     def __init__(
         self, argv: Sequence[str], *, seconds: int, timeout: float, environment: Mapping[str, str] | None = None
@@ -127,6 +128,8 @@ class CommandCertificates:
 class KeyFile:
     """A key of the site's, in a file that the hub alone can read."""
 
+    authority = ""
+
     def __init__(self, path: Path) -> None:
         self._path = path
 
@@ -135,7 +138,7 @@ class KeyFile:
         try:
             if not is_private_file(self._path):
                 raise CredentialsError(f"There is no key at {self._path}.")
-            return door.login_with_key(self._path.read_bytes())
+            return login_with_key(self._path.read_bytes())
         except PrivateFileError as error:
             raise CredentialsError(str(error)) from error
         except OSError as error:
@@ -143,28 +146,21 @@ class KeyFile:
 
 
 class Agent:
-    """The keys of an agent, by its socket. One that does not answer offers no key: then hosts do not let us in."""
+    """The keys of an agent, by its socket."""
+
+    authority = ""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     async def login(self, account: str) -> Login:  # noqa: ARG002 - the keys are the same for all
         """See the Protocol."""
-        return door.login_with_agent(self._path)
+        return await login_with_agent(self._path)
 
 
 def hub_authority(folder: Path) -> Authority:
-    """The hub's own SSH authority in this folder (0700), made where there is none. Raises TowpathError.
-
-    `ssh_user_ca` is its key (0600), `ssh_user_ca.pub` what hosts trust.
-    """
-    make_private_folder(folder)
-    path = folder / AUTHORITY_FILE
-    with locked_folder(folder):
-        if not is_private_file(path):
-            write_private_file(path, Authority.make())
-        authority = Authority(path.read_bytes())
-        public = path.with_name(f"{AUTHORITY_FILE}.pub")
-        if not is_private_file(public):
-            write_private_file(public, authority.public_line.encode() + b"\n")
-    return authority
+    """The hub's own SSH authority, which is in this folder. Raises CredentialsError, PrivateFileError."""
+    path = folder / SSH_USER_CA
+    if not is_private_file(path):
+        raise CredentialsError("The hub has no SSH authority yet. The controller makes it when it starts.")
+    return Authority(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The one door to asyncssh: keys, certificates, known hosts, connections, commands.
+"""The one door to asyncssh, with `batch.ssh.keys`: connections and commands.
 
 Owns the translation of asyncssh's errors and the options of a connection. It reads no file of the hub's account:
 neither ~/.ssh/config nor ~/.ssh/known_hosts nor an agent that was not configured. Does not decide when to connect.
@@ -8,23 +8,21 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import asyncssh
-from asyncssh.public_key import CERT_TYPE_USER, SSHOpenSSHCertificate
 from msgspec import Struct
 
 from batch.ssh.errors import (
     AccessDeniedError,
     ConnectionDroppedError,
     ConnectionLostError,
-    CredentialsError,
     HostKeyError,
     HostUnreachableError,
     OutputLimitError,
     SessionRefusedError,
 )
+from batch.ssh.keys import KnownHosts, Login
 
 KEEPALIVE_SECONDS: Final = 15
 KEEPALIVE_COUNT: Final = 3
@@ -32,9 +30,6 @@ KEEPALIVE_COUNT: Final = 3
 MAX_OUTPUT: Final = 8 * 1024 * 1024
 CHUNK: Final = 65536
 CLOSE_SECONDS: Final = 2.0
-KEY_TYPE: Final = "ssh-ed25519"
-CLOCK_SKEW: Final = 60
-"""Certificates are valid from so many seconds ago, for hosts whose clocks are slow."""
 
 logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it logs every channel
 
@@ -45,141 +40,6 @@ class Output(Struct, frozen=True, kw_only=True):
     code: int
     out: bytes
     err: str
-
-
-# --- keys and certificates ----------------------------------------------------------------------------------------
-
-
-class Login:
-    """What a connection authenticates with. Made by the functions of this module, opaque to others."""
-
-    def __init__(self, **options: Any) -> None:
-        self.options = options
-
-    def __repr__(self) -> str:
-        return "Login()"
-
-
-class FreshKey:
-    """A private key that exists in memory only."""
-
-    def __init__(self) -> None:
-        self._key = asyncssh.generate_private_key(KEY_TYPE)
-
-    @property
-    def public_line(self) -> str:
-        """The public key as OpenSSH writes it."""
-        return self._key.export_public_key().decode().strip()
-
-    def login(self, certificate: str, account: str) -> Login:
-        """Log in with this key and a certificate for it.
-
-        Raises CredentialsError for a certificate that is not for this key, not a user's, or not for this account.
-        """
-        try:
-            cert = asyncssh.import_certificate(certificate.strip())
-        except (asyncssh.KeyImportError, ValueError) as error:
-            raise CredentialsError(f"The certificate cannot be read: {error}.") from error
-        wrong = _certificate_fault(cert, self._key, account)
-        if wrong:
-            raise CredentialsError(wrong)
-        return Login(client_keys=[(self._key, cert)], agent_path=None)
-
-    def __repr__(self) -> str:
-        return "FreshKey()"
-
-
-def _certificate_fault(cert: asyncssh.SSHCertificate, key: asyncssh.SSHKey, account: str) -> str:
-    """Why a certificate is not used; `""`: it is. One without principals would be good for every account."""
-    if not isinstance(cert, SSHOpenSSHCertificate) or cert.key.public_data != key.public_data:
-        return "The certificate is for another key than the one that it was requested for."
-    if account not in cert.principals:
-        return f"The certificate is not for the account {account}."
-    try:
-        cert.validate(CERT_TYPE_USER, account)
-    except ValueError as error:
-        return f"The certificate cannot be used for {account}: {error}."
-    return ""
-
-
-class Authority:
-    """A certificate authority for users, as sshd's TrustedUserCAKeys trusts it."""
-
-    def __init__(self, text: bytes) -> None:
-        """`text`: the private key. Raises CredentialsError."""
-        self._key = _private_key(text, "The key of the hub's SSH authority")
-
-    @staticmethod
-    def make() -> bytes:
-        """A new private key, in OpenSSH's format."""
-        return asyncssh.generate_private_key(KEY_TYPE, comment="towpath-user-ca").export_private_key()
-
-    @property
-    def public_line(self) -> str:
-        """The public key, for the file that TrustedUserCAKeys names."""
-        return self._key.export_public_key().decode().strip()
-
-    def sign(self, public_line: str, account: str, *, key_id: str, now: float, seconds: int) -> str:
-        """A certificate for one account, good for so many seconds, for commands alone."""
-        cert = self._key.generate_user_certificate(
-            asyncssh.import_public_key(public_line),
-            key_id,
-            principals=[account],
-            valid_after=int(now) - CLOCK_SKEW,
-            valid_before=int(now) + seconds,
-            permit_x11_forwarding=False,
-            permit_agent_forwarding=False,
-            permit_port_forwarding=False,
-            permit_pty=False,
-            permit_user_rc=False,
-        )
-        return cert.export_certificate().decode().strip()
-
-    def __repr__(self) -> str:
-        return "Authority()"
-
-
-def login_with_key(text: bytes) -> Login:
-    """Log in with a private key that hosts know. Raises CredentialsError."""
-    return Login(client_keys=[_private_key(text, "The SSH key")], agent_path=None)
-
-
-def login_with_agent(socket_path: str) -> Login:
-    """Log in with the keys of an agent. That the agent answers is seen when connecting."""
-    return Login(client_keys=None, agent_path=socket_path)
-
-
-def _private_key(text: bytes, what: str) -> asyncssh.SSHKey:
-    try:
-        return asyncssh.import_private_key(text)
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
-        raise CredentialsError(f"{what} cannot be read: {error}.") from error
-
-
-# --- known hosts --------------------------------------------------------------------------------------------------
-
-
-class KnownHosts:
-    """The host keys and host authorities that are trusted, as known_hosts files have them (sshd(8))."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        """Raises ValueError for a line that is not one of known_hosts."""
-        self._known = asyncssh.SSHKnownHosts()
-        for text in texts:
-            self._known.load(text)
-
-    def knows(self, name: str, port: int) -> bool:
-        """Whether any key or authority is known for this host."""
-        keys, authorities, *_ = self._match(name, port)
-        return bool(keys or authorities)
-
-    def _match(self, name: str, port: int) -> Any:
-        return self._known.match(name, "", None if port == asyncssh.DEFAULT_PORT else port)
-
-    def of(self, name: str, port: int) -> Any:
-        """The lookup that asyncssh asks. By the host's name alone: an address is nothing that an admin has named."""
-        found = self._match(name, port)
-        return lambda _host, _address, _port: found
 
 
 # --- connections --------------------------------------------------------------------------------------------------
@@ -288,7 +148,7 @@ class _Client(asyncssh.SSHClient):
     """Notes the key that a host shows when it is not a trusted one, and refuses it."""
 
     def __init__(self) -> None:
-        self.shown = ""
+        self.shown: asyncssh.SSHKey | None = None
         self.connection: asyncssh.SSHClientConnection | None = None
 
     @property
@@ -300,11 +160,11 @@ class _Client(asyncssh.SSHClient):
         self.connection = conn
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
-        self.shown = key.get_fingerprint()
+        self.shown = key
         return False
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
-        self.shown = key.get_fingerprint()
+        self.shown = key
         return False
 
 
@@ -347,13 +207,17 @@ async def connect(target: Target, account: str, login: Login, known: KnownHosts,
 
 
 def _host_key_error(
-    target: Target, shown: str, known: KnownHosts, error: asyncssh.HostKeyNotVerifiable
+    target: Target, shown: asyncssh.SSHKey | None, known: KnownHosts, error: asyncssh.HostKeyNotVerifiable
 ) -> HostKeyError:
-    if not known.knows(target.name, target.port):
-        return HostKeyError(f"No host key of {target} is known to the hub.", fingerprint=shown)
-    return HostKeyError(
-        f"{target} did not prove its identity: {error.reason.removesuffix('.')}.", fingerprint=shown, changed=True
+    fingerprint = shown.get_fingerprint() if shown else ""
+    public_key = " ".join(shown.export_public_key().decode().split()[:2]) if shown else ""
+    changed = known.knows(target.name, target.port)
+    words = (
+        f"{target} did not prove its identity: {error.reason.removesuffix('.')}."
+        if changed
+        else f"The hub knows no host key of {target}."
     )
+    return HostKeyError(words, fingerprint=fingerprint, public_key=public_key, changed=changed)
 
 
 def _reason(error: Exception) -> str:

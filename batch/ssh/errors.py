@@ -16,14 +16,15 @@ class ConnectionDroppedError(SshError):
 
 
 class HostKeyError(SshError):
-    """The host did not prove who it is. `fingerprint`: of the key that it showed (`SHA256:...`).
+    """The host did not prove who it is. It showed `public_key` (TYPE BASE64), whose fingerprint is `fingerprint`.
 
     `changed`: another key is known for this host; otherwise no key is known.
     """
 
-    def __init__(self, message: str, *, fingerprint: str = "", changed: bool = False) -> None:
+    def __init__(self, message: str, *, fingerprint: str = "", public_key: str = "", changed: bool = False) -> None:
         super().__init__(message)
         self.fingerprint = fingerprint
+        self.public_key = public_key
         self.changed = changed
 
 

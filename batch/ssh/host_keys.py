@@ -6,8 +6,8 @@ A key that is not in them is never accepted, and never added: there is no trust 
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch.ssh.door import KnownHosts
 from batch.ssh.errors import CredentialsError
+from batch.ssh.keys import KnownHosts
 
 
 class HostKeyFiles:

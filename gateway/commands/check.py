@@ -143,9 +143,8 @@ def _clusters(settings: Settings) -> list[Finding]:
     findings = []
     for line in probe.stdout.splitlines():
         row = json.loads(line)
-        findings.append(
-            Finding(str(row["part"]), good=bool(row["ok"]), text=str(row["message"]), passing=bool(row.get("passing")))
-        )
+        good, doubt, passing = bool(row["ok"]), bool(row.get("doubt")), bool(row.get("passing"))
+        findings.append(Finding(str(row["part"]), good, str(row["message"]), doubt=doubt, passing=passing))
     if not findings:
         said = probe.stderr.strip().splitlines()
         findings.append(Finding("clusters", good=False, text=said[-1] if said else "the probe said nothing"))

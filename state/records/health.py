@@ -11,6 +11,9 @@ RESTARTING: Final = "restarting"
 CLUSTER_SILENT: Final = "cluster-silent"
 """A cluster has not answered for a while: its servers are shown as they were, and nothing is cancelled."""
 
+PART_SILENT: Final = "part-silent"
+"""A part of a cluster, such as a host, cannot be used now; the others can."""
+
 
 class Problem(Struct, frozen=True, kw_only=True):
     """One problem. `part` is the process it is about; `message` is a sentence for admins.

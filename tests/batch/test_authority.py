@@ -21,7 +21,8 @@ from state.sealing.private_files import PrivateFileError
 
 CONFIG = Config(gateway=GatewayConfig(report_host="10.1.2.3", internal_url="https://hub.example.org:8443/x"))
 GATEWAY = ["tls/authority.pem", "tls/gateway.pem", "tls/reports.pem"]
-ALL = ["authority/authority.key", "authority/authority.pem", "authority/seal.key", *GATEWAY]
+AUTHORITY = ["authority.key", "authority.pem", "seal.key", "ssh_user_ca"]
+ALL = [*(f"authority/{name}" for name in AUTHORITY), *GATEWAY]
 ATTEMPT = "a" * 32
 KEY = bytes(range(32))
 

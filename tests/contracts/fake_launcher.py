@@ -58,6 +58,12 @@ class FakeLauncher:
         self._answer()
         return dict(self.jobs)
 
+    async def check(self):
+        return ()
+
+    def troubles(self):
+        return ()
+
     async def cancel(self, ref: JobRef | None, attempt: str) -> None:
         self._answer()
         self.cancels.append(attempt)

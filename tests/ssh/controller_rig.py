@@ -4,7 +4,7 @@ import json
 import signal
 from pathlib import Path
 
-from batch.authority.authority import authority_folder
+from batch.authority.authority import authority_folder, ensure_authority
 from batch.ssh.credentials import hub_authority
 from tests.batch.apps import app
 from tests.batch.rig import Rig, by_attempt
@@ -46,6 +46,7 @@ class SshRig(Rig):
         command = ["/usr/bin/python3", *app()[1:]]
         text += f'[[profile]]\nname = "stub"\ncluster = "lab"\ncommand = {json.dumps(command)}\n'
         self.config.write_text(text)
+        ensure_authority(self.data_dir)
         pool.trust(hub_authority(authority_folder(self.data_dir)).public_line)
 
     def jobs(self) -> list[str]:

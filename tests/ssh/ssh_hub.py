@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from batch.authority.authority import authority_folder
+from batch.authority.authority import authority_folder, ensure_authority
 from batch.ssh.credentials import hub_authority
 from tests.cluster.slurm_hub import APPS, STUB_APP, short
 from tests.hub import Hub, eventually
@@ -102,6 +102,7 @@ class SshHub(Hub):
         super().__init__(folder, config=text, **rest)
         self.port = port
         self.data_dir.mkdir(mode=0o700)
+        ensure_authority(self.data_dir)
         pool.trust(hub_authority(authority_folder(self.data_dir)).public_line)
 
     def as_user(self, name: str):

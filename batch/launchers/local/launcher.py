@@ -25,7 +25,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from batch.contract import JobSpec, JobView, LauncherContext, LauncherError, Offer, starter_spec
+from batch.contract import JobSpec, JobView, LauncherContext, LauncherError, Offer, PartReport, starter_spec
 from batch.launchers.local.folder import JobFolder, Processes, boot_id, is_alive, native_id, try_lock
 from batch.launchers.local.forks import ForkLostError, Forks, compiled_starter
 from state.config.tables import ClusterConfig
@@ -96,6 +96,14 @@ class LocalLauncher:
             catalog=Catalog(cluster=self._cluster, kind="local", time=time.time(), cores=cores, memory=memory),
             grants={},
         )
+
+    async def check(self) -> tuple[PartReport, ...]:
+        """See the contract."""
+        return ()
+
+    def troubles(self) -> tuple[PartReport, ...]:
+        """See the contract."""
+        return ()
 
     async def close(self) -> None:
         """End the fork server; the jobs go on."""

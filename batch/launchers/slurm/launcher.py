@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer
+from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer, PartReport
 from batch.launchers.slurm import comment
 from batch.launchers.slurm.client import AccountingDisabledError, Client, Past
 from batch.launchers.slurm.comment import attempt_of
@@ -375,6 +375,14 @@ class SlurmLauncher:
     async def catalog(self) -> Offer:
         """See the contract."""
         return await self._offer()
+
+    async def check(self) -> tuple[PartReport, ...]:
+        """See the contract."""
+        return ()
+
+    def troubles(self) -> tuple[PartReport, ...]:
+        """See the contract."""
+        return ()
 
     async def close(self) -> None:
         """See the contract."""

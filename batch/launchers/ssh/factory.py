@@ -35,7 +35,7 @@ def open_ssh(cluster: ClusterConfig, context: LauncherContext) -> SshLauncher:
     return SshLauncher(
         cluster.name,
         config,
-        Hosts(config, connections),
+        Hosts(config, connections, authority=credentials.authority),
         key=context.seal_key(),
         starter=starter_source(),
     )

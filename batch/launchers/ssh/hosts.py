@@ -5,21 +5,22 @@ by its own. Does not know what follows from an answer.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import Struct
 
-from batch.contract import LauncherError
+from batch.contract import LauncherError, PartReport
+from batch.launchers.ssh.advice import summary, trouble_text
+from batch.launchers.ssh.answers import Account, HostResources, Scan, Started, gpu_of
 from batch.launchers.ssh.native_id import Place
-from batch.launchers.ssh.placement import Gpu
 from batch.launchers.ssh.program import command, read_answer, write_request
 from batch.launchers.ssh.views import Look
 from batch.ssh.connections import Connections
 from batch.ssh.door import Output
 from batch.ssh.errors import AccessDeniedError, CredentialsError, HostKeyError, SshError
-from state.config.tables import SshConfig
+from state.config.tables import SshConfig, SshHostConfig
 
 log = logging.getLogger("towpath.ssh")
 
@@ -30,72 +31,14 @@ TELL_ADMINS: Final = "Tell the hub's admins."
 T = TypeVar("T")
 
 
-class Process(Struct, kw_only=True):
-    """A starter that runs on a host. `account` is the owner of the process."""
-
-    attempt: str
-    label: str
-    pid: int
-    start: int
-    account: str
-
-
-class Scan(Struct, kw_only=True):
-    """The starters on a host. `sees_all`: the monitor can see processes of other accounts."""
-
-    boot: str
-    jobs: list[Process]
-    sees_all: bool = True
-
-
-class RawGpu(Struct, kw_only=True):
-    """One GPU as nvidia-smi names it."""
-
-    index: int
-    name: str
-    uuid: str = ""
-    used: bool = False
-
-
-class HostResources(Scan, kw_only=True):
-    """And what the host has: sizes in bytes."""
-
-    cores: int
-    memory: int
-    memory_available: int
-    load: float = 0.0
-    gpus: list[RawGpu] = []
-    gpu_note: str = ""
-    python: str = ""
-    systemd: bool = False
-
-
-class Account(Struct, kw_only=True):
-    """What a host knows of an account."""
-
-    found: bool
-    uid: int = 0
-    gid: int = 0
-    home: str = ""
-    shell: str = ""
-    root_group: bool = False
-
-
-class Started(Struct, kw_only=True):
-    """What a start came to: who runs the job; or that it was cancelled before; or that the starter has to be sent."""
-
-    job: dict[str, Any] | None = None
-    canceled: bool = False
-    need: str = ""
-    existing: bool = False
-
-
 class Hosts:
     """See the module. Every method may raise LauncherError."""
 
-    def __init__(self, config: SshConfig, connections: Connections) -> None:
+    def __init__(self, config: SshConfig, connections: Connections, *, authority: str = "") -> None:
+        """`authority`: the public key of the hub's own SSH authority, where it has one."""
         self._config = config
         self._connections = connections
+        self._authority = authority
         self._command = command(config.python)
 
     async def scan(self, host: str) -> Scan:
@@ -122,6 +65,33 @@ class Hosts:
         """Start a job, unless there is one. `starter`: its text, where the host was found not to have it."""
         size = {"starter_size": len(starter)} if starter else {}
         return await self._as(place, "start", {**request, **size, "host": place.host}, Started, starter)
+
+    def troubles(self) -> list[PartReport]:
+        """The hosts that the monitor's account cannot be connected to now."""
+        found = []
+        for host in self._config.host:
+            trouble = self._connections.trouble(host.name, self._config.monitor_user)
+            if trouble is not None:
+                error, since = trouble
+                urgent = isinstance(error, HostKeyError)
+                text = self._advice(host, error)
+                found.append(PartReport(part=f"host {host.name}", good=False, text=text, since=since, urgent=urgent))
+        return found
+
+    async def check(self, host: SshHostConfig) -> PartReport:
+        """Ask one host what it has, and whether it lacks anything."""
+        part = f"host {host.name}"
+        try:
+            found = await self.resources(host.name)
+        except LauncherError as error:
+            cause = error.__cause__ if isinstance(error.__cause__, SshError) else error
+            return PartReport(part=part, good=False, text=self._advice(host, cause))
+        types = Counter(gpu_of(raw).type for raw in found.gpus)
+        text, doubt = summary(found, [f"{count} {kind} GPU{'s' * (count > 1)}" for kind, count in types.items()])
+        return PartReport(part=part, text=text, doubt=doubt)
+
+    def _advice(self, host: SshHostConfig, error: Exception) -> str:
+        return trouble_text(error, host, self._config, authority=self._authority, account=self._config.monitor_user)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -206,10 +176,3 @@ def refusal(host: str, account: str, code: str, detail: str) -> LauncherError:
     }
     transient, words, hint = table.get(code, (False, f"{host} refused the request.", TELL_ADMINS))
     return LauncherError(words, transient=transient, code=code, hint=hint)
-
-
-def gpu_of(raw: RawGpu) -> Gpu:
-    """A GPU with a short type: `NVIDIA A100-SXM4-80GB` is `a100-sxm4-80gb`."""
-    name = raw.name.lower().removeprefix("nvidia ").removeprefix("tesla ")
-    kind = "-".join("".join(one if one.isalnum() or one in "-._" else " " for one in name).split())
-    return Gpu(index=raw.index, type=kind or "gpu", uuid=raw.uuid, used=raw.used)

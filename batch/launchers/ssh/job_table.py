@@ -14,7 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView, LauncherError
-from batch.launchers.ssh.hosts import Hosts, Scan
+from batch.launchers.ssh.answers import Scan
+from batch.launchers.ssh.hosts import Hosts
 from batch.launchers.ssh.native_id import Place, parse
 from batch.launchers.ssh.records import open_record
 from batch.launchers.ssh.views import Facts, Look, view_of

@@ -5,6 +5,7 @@ anything is started; from the first start request on, the attempt is that host's
 through one process. Only an attempt of which no request has reached its host is placed anew.
 """
 
+import asyncio
 import hashlib
 import ipaddress
 import re
@@ -12,9 +13,10 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer, Resources, starter_spec
+from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer, PartReport, Resources, starter_spec
+from batch.launchers.ssh.answers import Started
 from batch.launchers.ssh.catalog import offer_of
-from batch.launchers.ssh.hosts import TELL_ADMINS, Hosts, Started
+from batch.launchers.ssh.hosts import TELL_ADMINS, Hosts
 from batch.launchers.ssh.job_table import JobTable
 from batch.launchers.ssh.native_id import Place, parse
 from batch.launchers.ssh.placement import Share
@@ -176,6 +178,14 @@ class SshLauncher:
         """See the contract."""
         facts, silent = await self._pool.facts([host.name for host in self._config.host])
         return offer_of(self._cluster, facts, silent, time=self._clock())
+
+    async def check(self) -> list[PartReport]:
+        """See the contract: one report per host."""
+        return list(await asyncio.gather(*(self._hosts.check(host) for host in self._config.host)))
+
+    def troubles(self) -> list[PartReport]:
+        """See the contract."""
+        return self._hosts.troubles()
 
     async def close(self) -> None:
         """See the contract."""

@@ -1,22 +1,33 @@
 """Launchers of kind `ssh` on the tests' hosts."""
 
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from batch.authority.ssh import SSH_USER_CA, ensure_ssh_authority
 from batch.bundle import starter_source
 from batch.launchers.ssh.hosts import Hosts
 from batch.launchers.ssh.launcher import SshLauncher
 from batch.ssh.connections import Connections
 from batch.ssh.credentials import HubCertificates
-from batch.ssh.door import Authority, Target
+from batch.ssh.door import Target
 from batch.ssh.host_keys import HostKeyFiles
+from batch.ssh.keys import Authority
 from state.config.tables import SshConfig, SshHostConfig
 from tests import sshd
 from tests.sshd import MONITOR, Pool
 
-AUTHORITY = Authority.make()
+
+def new_authority() -> bytes:
+    """The private key of another SSH authority."""
+    with tempfile.TemporaryDirectory() as folder:
+        ensure_ssh_authority(Path(folder))
+        return (Path(folder) / SSH_USER_CA).read_bytes()
+
+
+AUTHORITY = new_authority()
 SEAL_KEY = secrets.token_bytes(32)
 
 
@@ -45,7 +56,7 @@ def connections_of(pool: Pool, config: SshConfig, **more: Any) -> Connections:
 def launcher_of(pool: Pool, config: SshConfig | None = None, **more: Any) -> SshLauncher:
     """A launcher with connections and a memory of its own."""
     config = config or config_of(pool)
-    hosts = Hosts(config, connections_of(pool, config, **more))
+    hosts = Hosts(config, connections_of(pool, config, **more), authority=Authority(AUTHORITY).public_line)
     return SshLauncher("lab", config, hosts, key=SEAL_KEY, starter=starter_source())
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from batch.contract import JobState, LauncherError, Resources
 from batch.launchers.ssh.native_id import parse
-from batch.ssh.door import Authority
+from batch.ssh.keys import Authority
 from tests import sshd
 from tests.batch.apps import Hub
 from tests.batch.launchers.ssh.jobs import end, opened, placed, spec_of, start, until_view, view

@@ -3,8 +3,8 @@
 import pytest
 
 from batch.contract import LauncherError, Resources
+from batch.launchers.ssh.answers import RawGpu, gpu_of
 from batch.launchers.ssh.catalog import offer_of
-from batch.launchers.ssh.hosts import RawGpu, gpu_of
 from batch.launchers.ssh.launcher import gpu_environment, own_address
 from batch.launchers.ssh.native_id import Place, parse
 from batch.launchers.ssh.placement import GIB, Gpu, HostFacts, Share, choose, in_turn, share_of
