@@ -5,7 +5,6 @@ Owns: who is handed what. Refuses to decide anything about a request.
 
 import asyncio
 import getpass
-import ipaddress
 import os
 import signal
 import time
@@ -23,7 +22,7 @@ from gateway.auth.header import hidden
 from gateway.auth.local import LocalAuth
 from gateway.auth.shared import SharedAuth
 from gateway.door.activity import ForeignVisits
-from gateway.door.client_address import client_address
+from gateway.door.client_address import client_address, proxy_networks
 from gateway.door.door import App
 from gateway.door.edge_check import EdgeCheck
 from gateway.door.hosts import Hosts
@@ -138,7 +137,7 @@ class Gateway:
         scheme = public.scheme or "http"
         jar = CookieJar(secure=scheme == "https", base_path=door.base_path, mark=mark_of(door))
 
-        proxies = tuple(ipaddress.ip_network(entry, strict=False) for entry in door.trusted_proxies)
+        proxies = proxy_networks(door)
 
         def address(request: Request) -> str:
             return client_address(request.client.peer, request.head.fields, proxies)
@@ -159,6 +158,11 @@ class Gateway:
                 ),
                 hidden_headers=hidden(people.provider),
                 message_limit=door.message_limit,
+                write_timeout=door.progress_timeout,
+                per_app=door.connections_per_app,
+                per_client=door.connections_per_client,
+                websockets_per_app=door.websockets_per_app,
+                websockets_per_client=door.websockets_per_client,
                 on_activity=on_activity,
                 identity=GatewayIdentity(settings.data_dir / "tls"),
             )
@@ -219,6 +223,7 @@ class Gateway:
             hub_apps=hub_apps,
             services=ServiceRoutes(roles.services.values(), door.base_path),
             visits=ForeignVisits(store, address),
+            address=address,
             claim=store.imported.claim,
             hosts=Hosts(Origins(door), base_path=door.base_path, mark=jar.mark) if door.user_domain else None,
             base_path=door.base_path,

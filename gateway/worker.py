@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as Granian
 
 from gateway.assembly import Gateway
+from gateway.door.client_limits import limits_of, uncounted
 from gateway.door.report_listener import ReportListener
 from gateway.door.tls_listener import TlsListener
 from gateway.wire import Server
@@ -52,7 +54,7 @@ async def _serve(gateway: Gateway, settings: Settings) -> None:
         log_enabled=False,
     )
     portal.uds_permissions = 0o600
-    door = Server(gateway.app)
+    door = Server(gateway.app, limits=limits_of(settings.config.gateway), uncounted=uncounted(settings.config.gateway))
     # What is here now stays: the collector need not walk it again, and runs less often (p99).
     gc.collect()
     gc.freeze()
@@ -116,6 +118,12 @@ async def _until_there(path: Path, serving: "asyncio.Task[None]") -> None:
     raise TowpathError("The web server ended by itself.")
 
 
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets this process have: each open request takes two."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main() -> int:
     """The process. Exit code 0: ended as asked; 1: could not serve."""
     parser = argparse.ArgumentParser(prog="python -m gateway.worker")
@@ -123,6 +131,7 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+    _raise_file_limit()
     try:
         uvloop.run(serve(load(arguments.config, arguments.data_dir)))
     except TowpathError as error:

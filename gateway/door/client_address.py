@@ -1,15 +1,21 @@
-"""Which address a request came from, for records and limits.
+"""Which address a request came from, for records and limits. Pure.
 
-Owns: one pure decision. Refuses to know what it is used for. What an app is told is another thing (`tunnel.forwarded`).
+What an app is told is another matter: `gateway.tunnel.forwarded`.
 """
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from gateway.tunnel.forwarded import trusted
 from gateway.tunnel.options import Network
+from state.config.tables import GatewayConfig
 
 _CHAIN_MAX: Final = 20
+
+
+def proxy_networks(config: GatewayConfig) -> tuple[Network, ...]:
+    """Return the networks of `[gateway] trusted_proxies`."""
+    return tuple(ip_network(entry, strict=False) for entry in config.trusted_proxies)
 
 
 def client_address(peer: str, fields: list[tuple[bytes, bytes]], networks: tuple[Network, ...]) -> str:

@@ -27,7 +27,7 @@ from gateway.door.access import NO_ACCESS, may_access
 from gateway.door.edge_check import EdgeCheck
 from gateway.door.hosts import Hosts
 from gateway.door.origin import SAFE_METHODS, from_ourselves, own_origin
-from gateway.door.services import ANYBODY, ServiceRoutes
+from gateway.door.services import ServiceRoutes, anybody
 from gateway.oauth.hub_apps import NOTHING, HubApps, Told
 from gateway.tunnel import Caller, Tunnel, UpstreamError
 from gateway.wire import Request
@@ -152,6 +152,7 @@ class App:
         hub_apps: HubApps,
         services: ServiceRoutes,
         visits: Visits,
+        address: Callable[[Request], str],
         claim: Callable[[str], Awaitable[object]],
         hosts: Hosts | None,
         base_path: str,
@@ -161,7 +162,8 @@ class App:
     ) -> None:
         """Nothing is opened yet.
 
-        `find`: as the mirror's `lookup`, but in the store. `claim`: see `state.store.imported`. `scheme`: of the URL
+        `find`: as the mirror's `lookup`, but in the store. `address`: where a request comes from.
+        `claim`: see `state.store.imported`. `scheme`: of the URL
         that browsers use.
         `unasked`: the path under which requests carry a signed proof of their own, which the portal checks: nobody is
         signed in by a cookie there, so it does not matter whose page sent them.
@@ -177,6 +179,7 @@ class App:
         self._hub_apps = hub_apps
         self._services = services
         self._visits = visits
+        self._address = address
         self._claim = claim
         self._hosts = hosts
         self._scheme = scheme
@@ -332,7 +335,7 @@ class App:
             return
         session = self._by_cookie(proof, found)
         if session is None:
-            caller = ANYBODY
+            caller = anybody(self._address(request))
         else:
             told = self._hub_apps.told(session, route, b"") or NOTHING
             caller = proof.caller_of(session, by_cookie=True, told=told)

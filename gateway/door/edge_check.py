@@ -115,14 +115,14 @@ class _Body:
     def read(self) -> None:
         self._request.client.attach(self)
         if self._request.head.length:
-            self._request.client.want_body()
+            self._request.client.read_body()
         else:
-            self.body_end()
+            self.body_complete()
 
-    def body(self, data: bytes) -> None:
+    def body_received(self, data: bytes) -> None:
         self._length += len(data)
 
-    def body_end(self) -> None:
+    def body_complete(self) -> None:
         self._request.respond(200, [_JSON, _FRESH], b'{"length": %d}' % self._length)
 
     def client_paused(self) -> None:
@@ -142,9 +142,9 @@ async def _events(request: Request) -> None:
     head = status_line(200) + date_line() + fields + client.response_fields + b"connection: close\r\n\r\n"
     client.transport.write(head + b"data: 1\n\n")
     await asyncio.sleep(EVENT_PAUSE)
-    if not client.lost:
+    if request.open:
         client.transport.write(b"data: 2\n\n")
-        client.break_off()
+        client.close_truncated()
 
 
 class _WebSocket(asyncio.Protocol):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.auth.cookies import COOKIES, Strays
+from gateway.door.services import source_of
 from gateway.tunnel import Tunnel, UpstreamError
 from gateway.tunnel.headers import HOP_BY_HOP, Fields, ResponseHead, named_in_connection
 from gateway.wire import Request
@@ -76,11 +77,13 @@ class Handover:
         """See `gateway.door.door.Portal`."""
         ticket = secrets.token_hex(16).encode()
         block = request.method + b" " + request.target + b" HTTP/1.1\r\n" + request_block(request.head.fields)
-        self._asked[ticket] = Asked(identity, request.client.peer, self._address(request))
+        address = self._address(request)
+        self._asked[ticket] = Asked(identity, request.client.peer, address)
         self._tunnel.carry(
             request,
             self._way,
             block + TICKET + b": " + ticket + b"\r\n",
+            source=source_of(address) if identity is None else identity.key,
             refuse=self._refuse,
             when_over=lambda: self._asked.pop(ticket, None),
         )

@@ -6,15 +6,27 @@ the people who run it.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from gateway.tunnel import Caller
+from gateway.wire.addresses import client_key
 from state.records.models import Endpoint, Route, Service
 from state.rights.oauth_clients import service_path
 
-ANYBODY: Final = Caller(user="", digest="", by_cookie=True)
-"""Who asks a service without being signed in. By cookie: an Authorization header is the service's business."""
+
+@lru_cache(maxsize=4096)
+def anybody(address: str) -> Caller:
+    """Return who asks a service without being signed in, from this address.
+
+    By cookie: an Authorization header is the service's business.
+    """
+    return Caller(user="", digest="", by_cookie=True, source=source_of(address))
+
+
+def source_of(address: str) -> str:
+    """Return by what the connections of an address are counted. No user's name and no service's key has this form."""
+    return f"address:{client_key(address)}"
 
 
 class ServiceRoutes:

@@ -9,6 +9,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from gateway.door.client_limits import limits_of, uncounted
 from gateway.wire import Handler, Request, Server
 from gateway.wire.certificate import Certificate, CertificateError, load
 from state.config.addresses import origin_of_url
@@ -26,9 +27,11 @@ class TlsListener:
     def __init__(self, handler: Handler, config: GatewayConfig) -> None:
         self._config = config
         self._certificate = Certificate(*certificate_files(config))
-        self._servers = [Server(handler, tls=self._certificate.context, response_field=HSTS)]
+        limits, exempt = limits_of(config), uncounted(config)
+        tls = self._certificate.context
+        self._servers = [Server(handler, limits=limits, uncounted=exempt, tls=tls, response_field=HSTS)]
         if config.redirect_port:
-            self._servers.append(Server(Redirect(config)))
+            self._servers.append(Server(Redirect(config), limits=limits, uncounted=exempt))
 
     async def open(self) -> None:
         """Listen. Raises TowpathError."""

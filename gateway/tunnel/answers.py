@@ -1,7 +1,7 @@
 """An app's response head: from its bytes to what the client gets. Pure.
 
-Owns: what a response's head must be to be passed on. It is read twice, by a strict grammar of our own and by llhttp
-(strict); both must agree. Refuses to know connections, and which fields cross: `rules` says that.
+Owns: the syntax that a head must have to be passed on. It is parsed twice, by a strict grammar of our own and by llhttp
+(strict), and both must agree. Which fields cross is up to the `rules` that are passed in.
 
 Source: RFC 9112 sections 4, 5, 6.
 """
@@ -19,9 +19,10 @@ from gateway.wire.framing import CHUNKED, UNTIL_CLOSE, date_line, fields_of, sta
 _NO_BODY: Final = (204, 304)
 _LEAST, _MOST = 100, 599
 _FIRST_FINAL: Final = 200
-_SWITCHING: Final = 101
 _NO_CONTENT: Final = 204
 _LINE: Final = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+
+SWITCHING_PROTOCOLS: Final = 101
 
 Rules = Callable[[Fields], ResponseHead]
 """Which fields the client gets. Raises UpstreamError."""
@@ -31,16 +32,18 @@ class AnswerHead:
     """What the client gets: `block` is the status line and the fields, without framing and blank line.
 
     `length`: of the body, or CHUNKED or UNTIL_CLOSE, as the app declares it; `bodiless`: none comes, whatever is
-    declared. `keep`: the app's connection can be used again. `events`: the body is a stream of events.
+    declared. `keep`: the app's connection can be used again. `events`: the body is a stream of events. `received`: of a
+    101, the fields as the app has sent them.
     """
 
-    __slots__ = ("_dated", "_usual", "block", "bodiless", "events", "keep", "length", "status")
+    __slots__ = ("_dated", "_usual", "block", "bodiless", "events", "keep", "length", "received", "status")
 
     def __init__(self, status: int, fields: Fields, length: int, *, keep: bool) -> None:
         block = status_line(status) + b"".join([b"%b: %b\r\n" % pair for pair in fields])
         self.status = status
         self.block = block
         self.length = length
+        self.received: Fields = ()
         self.bodiless = status in _NO_BODY
         self.keep = keep and (length != UNTIL_CLOSE or self.bodiless)
         self.events = any(pair[0] == b"content-type" and pair[1].startswith(b"text/event-stream") for pair in fields)
@@ -77,24 +80,30 @@ class _Watch:
         self.complete = True
 
 
-def read_head(raw: bytes, rules: Rules) -> AnswerHead:
-    """Read `raw`, which ends with its first blank line. Raises UpstreamError("bad-response")."""
+def read_head(raw: bytes, rules: Rules, *, switching: bool = False) -> AnswerHead:
+    """Parse `raw`, which ends with its first blank line. `switching`: 101 was asked for.
+
+    Raises UpstreamError("bad-response").
+    """
     line = _LINE.match(raw)
     status = int(line[2]) if line else 0
     if line is None or not _LEAST <= status <= _MOST:
         raise UpstreamError("bad-response", repr(raw[:40]))
     fields = _fields(raw, line.end(), status)
-    if status == _SWITCHING:
-        raise UpstreamError("bad-response", "101 to a request that asked for no upgrade")
     if status < _FIRST_FINAL:
-        return AnswerHead(status, (), 0, keep=True)
-    head = rules(fields)
-    passed = head.fields
+        head = AnswerHead(status, (), 0, keep=True)
+        if status == SWITCHING_PROTOCOLS:
+            if not switching:
+                raise UpstreamError("bad-response", "101 to a request that asked for no upgrade")
+            head.received = fields
+        return head
+    crossing = rules(fields)
+    passed = crossing.fields
     if status == _NO_CONTENT:
         passed = [pair for pair in passed if pair[0] != b"content-length"]
     # An app of HTTP/1.0 is not asked a second time on a connection.
     keep = line[1] == b"1" and not any(name == b"connection" and b"close" in value.lower() for name, value in fields)
-    return AnswerHead(status, passed, head.length, keep=keep)
+    return AnswerHead(status, passed, crossing.length, keep=keep)
 
 
 def _fields(raw: bytes, at: int, status: int) -> list[tuple[bytes, bytes]]:

@@ -9,6 +9,7 @@ _KINDS: dict[str, tuple[int, str]] = {
     "refused": (503, "The server does not answer: no connection could be made to it."),
     "identity": (503, "The hub cannot prove itself to the server's node. Tell the hub's administrator."),
     "busy": (503, "The server has too many open requests. Try again in a moment."),
+    "too-many": (429, "You have too many open requests to this server. Try again in a moment."),
     "before-headers": (502, "The server closed the connection before it answered."),
     "bad-response": (502, "The server's answer is not valid HTTP."),
     "timeout": (504, "The server took too long to answer."),
@@ -19,7 +20,7 @@ _KINDS: dict[str, tuple[int, str]] = {
 class UpstreamError(TowpathError):
     """Nothing was sent to the client yet: answer with `status` and this sentence.
 
-    `kind`: refused, identity, busy, before-headers, bad-response, timeout or bad-request. `detail` is for the log.
+    `kind`: a key of `_KINDS`. `detail` is for the log.
     """
 
     def __init__(self, kind: str, detail: str = "") -> None:

@@ -27,6 +27,8 @@ class Caller:
     by_cookie: bool
     authorization: bytes = b""
     cookie: bytes = b""
+    source: str = ""
+    """Whose connections and WebSockets these are, where they are counted. Empty: the user's."""
 
 
 def _ignore(_route: Route) -> None:
@@ -55,17 +57,25 @@ class TunnelOptions:
     """From the request being sent to the response's head; uploads have this long after the last byte sent."""
     idle_timeout: float = 30.0
     """How long an unused upstream connection is kept."""
-    pool_size: int = 256
-    """Upstream connections per route, in use and idle, WebSockets not counted."""
+    per_app: int = 512
+    """Most connections to one app, in use and idle, WebSockets not counted."""
+    per_client: int = 128
+    """Most of them that are in use for one client: a user, a service, or an address without sign-in."""
     pool_wait: float = 10.0
+    """How long a request waits for a connection where there may be no more; after that 503 or 429."""
+    websockets_per_app: int = 2048
+    websockets_per_client: int = 256
+    """Of one app's; more are refused (503)."""
     head_limit: int = 128 * 1024
     """Largest head of a response."""
     buffer_limit: int = 256 * 1024
     """Bytes that wait in memory for a slow reader, per direction, before reading stops."""
     body_buffer: int = 64 * 1024
     """A request's body of at most this size is read whole and sent with its head."""
-    body_timeout: float = 60.0
-    """How long a client may be silent within such a body."""
+    app_read_timeout: float = 600.0
+    """How long an app may read nothing of a request that waits for it."""
+    write_timeout: float = 60.0
+    """How long either side of a WebSocket may read nothing of what waits for it."""
     message_limit: int = 128 * 1024 * 1024
     """Largest WebSocket message, all fragments together, either way; more closes with 1009."""
     ping_interval: float = 30.0
@@ -74,8 +84,6 @@ class TunnelOptions:
     """How long the peers of a WebSocket have to answer our close frame."""
     handshake_timeout: float = 60.0
     """How long an app has to answer a WebSocket's opening handshake."""
-    refusal_limit: int = 64 * 1024
-    """Largest body of an app's refusal of a WebSocket that is passed on; more is cut."""
 
 
 class Stats:

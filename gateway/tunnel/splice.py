@@ -1,31 +1,31 @@
-"""Two sockets tied together: a WebSocket's client and its app, bytes passed as they come.
+"""Two sockets tied together: a WebSocket's client and its app, with bytes passed on as they come.
 
-Owns: the two protocols, pauses in both directions, our own close frames and pings between others' frames, the end.
-Refuses to know how the sockets came to be.
+Owns: the two protocols, pauses in both directions, our own close frames and pings between others' frames, and the end.
+Knows nothing of how the sockets came to be.
 
-Theory: a `Side` receives from its own socket and writes to its peer's. Its tracker says where frames end, so that we
-may say something of our own to the peer only when `tracker.left == 0`. Close frames of either side pass untouched.
+How it works: a `Side` receives from its own socket and writes to its peer's. Its tracker says where frames end, so that
+we can send something of our own to the peer only when `tracker.left == 0`. Close frames of either side pass untouched;
+once both sides have sent one, the WebSocket is over (RFC 6455 section 7.1.1).
 """
 
 import asyncio
 import os
 from collections.abc import Callable
 from enum import Enum
-from typing import cast
+from typing import Final, cast
 
 from gateway.tunnel import frames
 from gateway.tunnel.options import Caller, Stats, TunnelOptions
 from state.records.models import Route
 
-_FLUSH_SECONDS = 10.0
+_FLUSH_SECONDS: Final = 10.0
 
 
 class Phase(Enum):
     """Where a splice stands."""
 
-    OPENING = "opening"  # the handshakes run
     OPEN = "open"
-    ENDING = "ending"  # our close frame is out; we wait for the peers
+    ENDING = "ending"  # our close frame is sent, or both sides have sent theirs
     CLOSED = "closed"
 
 
@@ -46,6 +46,8 @@ class Side(asyncio.Protocol):
         self.quiet_since = 0.0
         self.pinged_at: float | None = None
         self.lost = False
+        self._unsent = 0
+        self._unsent_since = 0.0
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on."""
@@ -61,9 +63,11 @@ class Side(asyncio.Protocol):
             self.peer.transport.write(out)
         if tracker.fault is not None:
             self.splice.end(*tracker.fault)
+        elif tracker.closing and self.peer.tracker.closing:
+            self.splice.close()
 
     def pause_writing(self) -> None:
-        """This side reads slowly: stop reading the other."""
+        """Stop reading from the peer: this side reads slowly."""
         peer = self.peer
         if not peer.lost and not peer.read_paused:
             peer.read_paused = True
@@ -81,66 +85,75 @@ class Side(asyncio.Protocol):
         """Let the transport close."""
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """One side is gone: the other gets what was still on its way, then goes too."""
+        """Note that this side is gone. The other gets what was still on its way, and then goes too."""
         if self.lost:
             return
         self.lost = True
         self.splice.side_lost(self.peer)
 
     def say(self, opcode: int, payload: bytes) -> bool:
-        """Put a control frame between the peer's frames on the way to this side; False: not possible now."""
-        if self.peer.tracker.left or self.lost or self.transport.is_closing():
+        """Send a control frame to this side, between the peer's frames; False: not possible now."""
+        if self.peer.tracker.left or self.peer.tracker.closing or self.lost or self.transport.is_closing():
             return False
         self.transport.write(frames.control(opcode, payload, masked=not self.client))
         return True
 
+    def ping(self) -> bool:
+        """Ping this side if that is possible now. Behind a close frame it is not, but the time runs all the same."""
+        return self.peer.tracker.closing or self.say(frames.PING, self.mark)
+
+    def stalled(self, now: float) -> bool:
+        """Whether this side has read nothing for too long of what waits for it."""
+        if self.lost:
+            return False
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent = unsent
+            self._unsent_since = now
+        return now - self._unsent_since > self.splice.options.write_timeout
+
 
 class Splice:
-    """A WebSocket from its opening to its end."""
+    """An open WebSocket, to its end."""
 
     def __init__(
         self, *, route: Route, caller: Caller, options: TunnelOptions, stats: Stats, ended: "Callable[[Splice], None]"
     ) -> None:
-        """`ended` is called once, when both connections are gone or the opening failed."""
+        """`ended` is called once, when both connections are gone."""
         self.route = route
         self.caller = caller
         self.options = options
-        self.phase = Phase.OPENING
+        self.phase = Phase.OPEN
         self._stats = stats
         self._loop = asyncio.get_running_loop()
         self._client = Side(self, client=True)
         self._app = Side(self, client=False)
         self._client.peer = self._app
         self._app.peer = self._client
-        self._early_end: tuple[int, str] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._ended = ended
 
     def open(self, client: asyncio.Transport, early: bytes, app: asyncio.Transport, rest: bytes) -> None:
         """Tie the two connections together; both are ours from now on.
 
-        `early`: what the client sent behind its handshake; `rest`: what the app sent behind its own.
+        `early`: what the client has sent behind its handshake; `rest`: what the app has sent behind its own. Reading
+        from the app is paused.
         """
         for side, transport in ((self._app, app), (self._client, client)):
             side.transport = transport
             transport.set_write_buffer_limits(self.options.buffer_limit)
             transport.set_protocol(side)
-        self.phase = Phase.OPEN
-        self._client.quiet_since = self._app.quiet_since = self._loop.time()
+        now = self._loop.time()
+        for side in (self._client, self._app):
+            side.quiet_since = now
         if rest:
             self._app.data_received(rest)
         if early:
             self._client.data_received(early)
         if app.is_closing():
             self._app.connection_lost(None)
-        else:
+        elif not self._app.read_paused:
             app.resume_reading()
-        if self._early_end is not None:
-            self.end(*self._early_end)
-
-    def never_opened(self) -> None:
-        """The opening failed."""
-        self._over()
 
     def _over(self) -> None:
         if self.phase is Phase.CLOSED:
@@ -152,9 +165,7 @@ class Splice:
         self._ended(self)
 
     def end(self, code: int, reason: str) -> None:
-        """Close with our own close frame to both sides, now; what they still send is dropped."""
-        if self.phase is Phase.OPENING:
-            self._early_end = (code, reason)
+        """Close with our own close frame to both sides, now. What they still send is dropped."""
         if self.phase is not Phase.OPEN:
             return
         self.phase = Phase.ENDING
@@ -165,7 +176,8 @@ class Splice:
                 # In the middle of a frame nothing can be said: the end of the connection must do.
                 side.transport.close()
                 continue
-            side.transport.write(frames.close(code, reason, masked=not side.client))
+            if not side.peer.tracker.closing:  # else it has a close frame already
+                side.transport.write(frames.close(code, reason, masked=not side.client))
             if side.tracker.closing:
                 side.transport.close()
             elif side.read_paused:
@@ -173,8 +185,16 @@ class Splice:
                 side.transport.resume_reading()
         self._abort_in(self.options.close_wait)
 
+    def close(self) -> None:
+        """Close both connections after what is on its way: both sides have sent a close frame."""
+        self.phase = Phase.ENDING
+        for side in (self._client, self._app):
+            if not side.lost:
+                side.transport.close()
+        self._abort_in(_FLUSH_SECONDS)
+
     def side_lost(self, other: Side) -> None:
-        """`other`'s peer is gone."""
+        """Note that `other`'s peer is gone."""
         if other.lost:
             self._over()
         elif self.phase is Phase.OPEN:
@@ -186,9 +206,9 @@ class Splice:
             self._deadline = self._loop.call_later(seconds, self.abort)
 
     def abort(self) -> None:
-        """End both connections without another word."""
+        """Close both connections at once."""
         for side in (self._client, self._app):
-            if self.phase is not Phase.OPENING and not side.lost:
+            if not side.lost:
                 side.transport.abort()
 
     def _count(self) -> None:
@@ -197,7 +217,10 @@ class Splice:
         self._client.moved = self._app.moved = 0
 
     def tick(self, now: float) -> bool:
-        """Called about once a second: pings, half-dead peers; True when data frames moved since the last call."""
+        """Called about once a second: end what is dead or stalled, ping what is silent.
+
+        True when data frames have moved since the last call.
+        """
         if self.phase is not Phase.OPEN:
             return False
         self._count()
@@ -205,13 +228,15 @@ class Splice:
         for side in (self._client, self._app):
             active = active or side.tracker.active
             side.tracker.active = False
-            if side.heard or side.read_paused:
+            if side.stalled(now):
+                self.abort()
+            elif side.heard or side.read_paused:
                 side.heard = False
                 side.quiet_since = now
                 side.pinged_at = None
             elif side.pinged_at is not None:
                 if now - side.pinged_at >= self.options.ping_interval:
                     self.abort()
-            elif now - side.quiet_since >= self.options.ping_interval and side.say(frames.PING, side.mark):
+            elif now - side.quiet_since >= self.options.ping_interval and side.ping():
                 side.pinged_at = now
         return active

@@ -1,25 +1,25 @@
 """The tunnel of one worker: what is open, to where, for whom.
 
-Owns: the routes in use with their pools, the open exchanges and WebSockets, one timer for all of them, shutdown.
-Refuses to know who may do what: the caller has decided before it calls.
+Owns: the routes in use with their pools, the open requests and WebSockets, one timer for all of them, and the shutdown.
+Knows nothing of rights: the caller has decided before it calls.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
 
 from gateway.tunnel import sandbox
 from gateway.tunnel.answers import Rules
 from gateway.tunnel.cookies import Hidden
 from gateway.tunnel.errors import UpstreamError
-from gateway.tunnel.exchange import Exchange, Refuse
+from gateway.tunnel.exchange import Exchange
 from gateway.tunnel.headers import Fields, RequestRules, ResponseHead, own_authorization, response_head
 from gateway.tunnel.options import Caller, Stats, TunnelOptions
 from gateway.tunnel.prefix import restored
+from gateway.tunnel.relay import Refuse, Relay
 from gateway.tunnel.splice import Splice
 from gateway.tunnel.way import Way
-from gateway.tunnel.websocket import Opening
+from gateway.tunnel.websocket import End, Opening
 from gateway.wire import Request
 from state.records.models import Endpoint, Route
 
@@ -32,13 +32,14 @@ _NO_LIMIT = 1_000_000
 class _Carried:
     """A head as it goes to an app, for one caller on one way: kept with the client's head that it was made of."""
 
-    __slots__ = ("block", "caller", "peer", "way")
+    __slots__ = ("block", "caller", "peer", "source", "way")
 
     def __init__(self, way: Way, caller: Caller, peer: str, block: bytes) -> None:
         self.way = way
         self.caller = caller
         self.peer = peer
         self.block = block
+        self.source = caller.source or caller.user
 
 
 class Tunnel:
@@ -51,14 +52,15 @@ class Tunnel:
         self._rules = RequestRules(self._hidden, options.trusted_proxies, options.public_scheme, options.hidden_headers)
         self._ways: dict[str, Way] = {}
         self._others: list[Way] = []
-        self._exchanges: set[Exchange] = set()
+        self._relays: set[Relay] = set()
+        self._relay_over = self._relays.discard
         self._splices: set[Splice] = set()
         self._draining = False
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
 
     def http(self, request: Request, route: Route, *, caller: Caller, refuse: Refuse) -> None:
-        """Carry one HTTP request to the route's app. `refuse` answers it when nothing was sent to the client yet.
+        """Carry one HTTP request to the route's app. `refuse` answers it if nothing was sent to the client yet.
 
         The request goes on with its path and query as they came.
         """
@@ -77,33 +79,45 @@ class Tunnel:
         self.options.on_activity(route)
         line = request.method + b" " + way.target(request.target) + b" HTTP/1.1"
         extra = sandbox.LINE if way.credential and sandbox.confined(request.target, way.slashes) else b""
-        self._carry(Exchange(request, line + carried.block, way=way, caller=caller, refuse=refuse, extra=extra))
+        exchange = Exchange(request, way=way, caller=caller, refuse=refuse, on_end=self._relay_over, extra=extra)
+        self._carry(exchange, line + carried.block, carried.source)
 
     def way_to(self, endpoint: Endpoint, rules: Rules, *, name: str) -> Way:
-        """A way that is no route: for `carry`. `rules` say which fields of a response cross."""
-        options = replace(self.options, pool_size=_NO_LIMIT)
-        way = Way(endpoint, rules, name=name, route=None, options=options, stats=self.stats, exchanges=self._exchanges)
+        """Return a way that is no route: for `carry`. `rules` say which fields of a response cross."""
+        way = Way(endpoint, rules, name=name, route=None, options=self.options, stats=self.stats, size=_NO_LIMIT)
         self._others.append(way)
         return way
 
     def carry(
-        self, request: Request, way: Way, block: bytes, *, refuse: Refuse, when_over: Callable[[], object]
+        self,
+        request: Request,
+        way: Way,
+        block: bytes,
+        *,
+        source: str,
+        refuse: Refuse,
+        when_over: Callable[[], object],
     ) -> None:
-        """Carry a request with a head that is made already: `block` lacks only framing and blank line.
+        """Carry a request whose head is made already: `block` lacks only framing and blank line.
 
-        `when_over` is called once, when the exchange is over.
+        `source`: whose request it is, where connections are counted. `when_over` is called once, when it is over.
         """
-        self._carry(Exchange(request, block, way=way, caller=None, refuse=refuse, when_over=when_over))
 
-    def _carry(self, exchange: Exchange) -> None:
+        def over(relay: Relay) -> None:
+            self._relays.discard(relay)
+            when_over()
+
+        self._carry(Exchange(request, way=way, caller=None, refuse=refuse, on_end=over), block, source)
+
+    def _carry(self, exchange: Exchange, block: bytes, source: str) -> None:
         if self._timer is None:
             self._start()
         self.stats.requests += 1
-        self._exchanges.add(exchange)
-        exchange.start()
+        self._relays.add(exchange)
+        exchange.start(block, source=source)
 
     def _block(self, request: Request, way: Way, caller: Caller, *, websocket: bool = False) -> bytes:
-        """All of the head for the app but its first line. Raises UpstreamError."""
+        """Return all of the head for the app but its first line. Raises UpstreamError."""
         fields = request.head.fields
         told = b"Authorization: " + caller.authorization + b"\r\n" if caller.authorization else b""
         head = self._rules.head(
@@ -119,33 +133,64 @@ class Tunnel:
         return head.block + way.told
 
     def websocket(self, request: Request, route: Route, *, caller: Caller, refuse: Refuse) -> None:
-        """Carry one WebSocket to the route's app, to its end. `refuse` answers it where we refuse it ourselves."""
+        """Carry one WebSocket to the route's app, to its end. `refuse` answers it if we refuse it ourselves."""
         if self._timer is None:
             self._start()
         way = self._ways.get(route.prefix)
         if way is None or way.route is not route:
             way = self._way(route)
+        source = caller.source or caller.user
         try:
             block = self._block(request, way, caller, websocket=True)
+            if not way.websockets.take(source):
+                raise UpstreamError("too-many")
         except UpstreamError as error:
             refuse(request, error)
             return
-        splice = Splice(route=route, caller=caller, options=self.options, stats=self.stats, ended=self._splice_ended)
-        if self._draining:
-            splice.end(*_RESTART)
-        self._splices.add(splice)
-        self.stats.websockets += 1
         self.stats.websockets_total += 1
         self.options.on_activity(route)
-        line = b"GET " + way.target(request.target) + b" HTTP/1.1"
-        Opening(request, line + block, way=way, splice=splice, refuse=refuse).start()
+        opening = Opening(
+            request,
+            b"GET " + way.target(request.target) + b" HTTP/1.1" + block,
+            way=way,
+            source=source,
+            caller=caller,
+            refuse=refuse,
+            on_end=self._opening_over,
+            tie=self._tie,
+        )
+        if self._draining:
+            opening.end(*_RESTART)
+        self._relays.add(opening)
+        opening.start()
 
-    def _splice_ended(self, splice: Splice) -> None:
-        self.stats.websockets -= 1
-        self._splices.discard(splice)
+    def _opening_over(self, relay: Relay) -> None:
+        """Note that a WebSocket was not opened. See `_tie` for one that was."""
+        self._relays.discard(relay)
+        assert isinstance(relay, Opening)
+        relay.way.websockets.free(relay.source)
+
+    def _tie(self, opening: Opening, client: End, app: End) -> None:
+        """Tie the two connections of a WebSocket together. See `Tie`."""
+        self._relays.discard(opening)
+        way, caller, source = opening.way, opening.caller, opening.source
+        assert way.route is not None
+        assert caller is not None
+
+        def ended(splice: Splice) -> None:
+            self._splices.discard(splice)
+            self.stats.websockets -= 1
+            way.websockets.free(source)
+
+        splice = Splice(route=way.route, caller=caller, options=self.options, stats=self.stats, ended=ended)
+        self._splices.add(splice)
+        self.stats.websockets += 1
+        splice.open(client.transport, client.early, app.transport, app.early)
+        if opening.ending is not None:
+            splice.end(*opening.ending)
 
     def close_where(self, predicate: Callable[[Caller], bool], code: int, reason: str) -> int:
-        """End what these callers have open, now, and say how many: WebSockets with `code`, requests by being cut."""
+        """End now what these callers have open, and return how many: WebSockets with `code`, requests by being cut."""
         return self.end_where(lambda caller, _route, _writing: predicate(caller), code, reason)
 
     def end_where(self, predicate: Callable[[Caller, Route, bool], bool], code: int, reason: str) -> int:
@@ -157,17 +202,17 @@ class Tunnel:
         for splice in [each for each in self._splices if predicate(each.caller, each.route, True)]:  # noqa: FBT003
             splice.end(code, reason)
             count += 1
-        for exchange in list(self._exchanges):
-            caller, route = exchange.caller, exchange.way.route
-            if caller is not None and route is not None and predicate(caller, route, exchange.writing):
-                exchange.end()
+        for relay in list(self._relays):
+            caller, route = relay.caller, relay.way.route
+            if caller is not None and route is not None and predicate(caller, route, relay.writing):
+                relay.end(code, reason)
                 count += 1
         return count
 
     @property
     def requests_open(self) -> int:
-        """How many requests are under way; of WebSockets `stats` knows."""
-        return len(self._exchanges)
+        """How many requests are under way; for WebSockets see `stats`."""
+        return len(self._relays)
 
     async def drain(self, deadline: float) -> None:
         """Shut down within `deadline` seconds: WebSockets close with 1012, requests may finish, then all is cut.
@@ -175,18 +220,19 @@ class Tunnel:
         The portal's streams of events are cut at once: they would not end, and browsers resume them elsewhere.
         """
         self._draining = True
-        for exchange in [each for each in self._exchanges if each.events and each.way.route is None]:
-            exchange.end()
+        for relay in list(self._relays):
+            if isinstance(relay, Opening) or (relay.events and relay.way.route is None):
+                relay.end(*_RESTART)
         for splice in list(self._splices):
             splice.end(*_RESTART)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline):
-                while self._exchanges or self._splices:  # noqa: ASYNC110 - once in a worker's life
+                while self._relays or self._splices:  # noqa: ASYNC110 - once in a worker's life
                     await asyncio.sleep(0.02)
         for splice in list(self._splices):
             splice.abort()
-        for exchange in list(self._exchanges):
-            exchange.end()
+        for relay in list(self._relays):
+            relay.abort()
         for way in [*self._ways.values(), *self._others]:
             way.pool.close()
         if self._timer is not None:
@@ -194,15 +240,19 @@ class Tunnel:
             self._timer = None
 
     def drop_route(self, prefix: str) -> None:
-        """A route is gone or leads elsewhere: its idle connections close; running requests finish.
+        """A route is gone or leads elsewhere: close its idle connections, and let running requests finish.
 
         Its WebSockets close with 1012, so that clients connect again, to where the route leads now.
         """
         way = self._ways.pop(prefix, None)
-        if way is not None:
-            way.pool.close()
+        if way is None:
+            return
+        way.pool.close()
         for splice in [each for each in self._splices if each.route.prefix == prefix]:
             splice.end(*_RESTART)
+        for relay in list(self._relays):
+            if relay.way is way and isinstance(relay, Opening):
+                relay.end(*_RESTART)
 
     def _way(self, route: Route) -> Way:
         old = self._ways.get(route.prefix)
@@ -223,7 +273,7 @@ class Tunnel:
             route=route,
             options=self.options,
             stats=self.stats,
-            exchanges=self._exchanges,
+            size=self.options.per_app,
         )
         return way
 
@@ -235,8 +285,8 @@ class Tunnel:
         self._timer = loop.call_later(_TICK, self._tick)
         now = loop.time()
         self._ticks += 1
-        for exchange in list(self._exchanges):
-            exchange.tick(now)
+        for relay in list(self._relays):
+            relay.tick(now)
         if self._ticks % 2 == 0:
             for splice in list(self._splices):
                 if splice.tick(now):

@@ -1,21 +1,18 @@
 """Where requests go: an app's route in use, or the portal.
 
-Owns: what is the same for every request on it: its pool, the app's credential, what is told of its use. Refuses to know
-clients.
+Owns: what is the same for every request there: the connections, the app's credential, and what is noted of its use.
+Knows nothing of clients.
 """
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
 from gateway.tunnel.answers import Rules
 from gateway.tunnel.options import Stats, TunnelOptions
 from gateway.tunnel.pool import Pool
 from gateway.tunnel.prefix import HEADER, stripped
+from gateway.tunnel.quota import Quota
 from state.records.models import Endpoint, Route
-
-if TYPE_CHECKING:
-    from gateway.tunnel.exchange import Exchange
 
 log = logging.getLogger("towpath.tunnel")
 
@@ -26,7 +23,7 @@ class Way:
     __slots__ = (
         "credential",
         "cut",
-        "exchanges",
+        "endpoint",
         "loop",
         "name",
         "options",
@@ -36,6 +33,7 @@ class Way:
         "slashes",
         "stats",
         "told",
+        "websockets",
     )
 
     def __init__(
@@ -47,15 +45,15 @@ class Way:
         route: Route | None,
         options: TunnelOptions,
         stats: Stats,
-        exchanges: "set[Exchange]",
+        size: int,
     ) -> None:
-        """`rules` say which fields of a response cross; `exchanges` is the tunnel's set of those that are open."""
+        """`rules`: which fields of a response cross. `size`: most connections to the endpoint."""
+        self.endpoint = endpoint
         self.name = name
         self.route = route
         self.options = options
         self.stats = stats
         self.rules = rules
-        self.exchanges = exchanges
         self.loop = asyncio.get_running_loop()
         credential = route.credential.encode("latin-1") if route is not None else b""
         if b"\r" in credential or b"\n" in credential or b"\0" in credential:
@@ -67,7 +65,8 @@ class Way:
         self.told = b""
         if route is not None and route.strip:
             self.told = HEADER + b": " + route.prefix.rstrip("/").encode("ascii") + b"\r\n"
-        self.pool = Pool(endpoint, rules, options)
+        self.pool = Pool(endpoint, rules, options, size=size)
+        self.websockets = Quota(most=options.websockets_per_app, per_client=options.websockets_per_client)
 
     def target(self, target: bytes) -> bytes:
         """A request's target (path and query) as the app gets it."""
@@ -78,10 +77,6 @@ class Way:
         if self.route is not None:
             self.options.on_activity(self.route)
 
-    def ended(self, exchange: "Exchange") -> None:
-        """An exchange is over."""
-        self.exchanges.discard(exchange)
-
     def log_truncated(self, error: Exception) -> None:
-        """A response that began could not be ended: the client's connection was cut."""
+        """Note that a response could not be completed: the client's connection was closed."""
         log.info("%s: the response ended early: %r", self.name, error)

@@ -1,125 +1,168 @@
 """The opening of one WebSocket: from the client's request to two connections tied together.
 
-Owns: the order: the client's handshake is checked, the app's is made, its 101 passed on with its fields, then the two
-protocols are exchanged for those of a splice; and the refusals before it. Refuses to know frames.
+Owns: the order. The client's handshake is checked, the app's is made, its 101 is passed on with its fields, and then
+both connections are given to a splice. An app that answers anything else refuses: its response goes to the client like
+any other. Knows nothing of frames.
 
 Source: RFC 6455 section 4.2.
 """
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from gateway.tunnel import handshake
+from gateway.tunnel.answers import AnswerHead, read_head
 from gateway.tunnel.errors import UpstreamError
-from gateway.tunnel.exchange import Refuse
 from gateway.tunnel.opening import open_stream
-from gateway.tunnel.splice import Splice
+from gateway.tunnel.options import Caller
+from gateway.tunnel.relay import Refuse, Relay
+from gateway.tunnel.upstream import Connection
+from gateway.tunnel.way import Way
 from gateway.wire import Request
-
-if TYPE_CHECKING:
-    from gateway.tunnel.way import Way
 
 log = logging.getLogger("towpath.tunnel")
 
-_SWITCHING: Final = 101
-_NOT_PASSED: Final = frozenset({b"content-length"})
+_TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 
 
-class Opening:
-    """`start` once. It is the request's sink until the connections are tied together."""
+class End(NamedTuple):
+    """One end of a WebSocket that is open: its transport, and what it has sent behind its handshake."""
 
-    __slots__ = ("_block", "_refuse", "_request", "_splice", "_task", "_way")
+    transport: asyncio.Transport
+    early: bytes
 
-    def __init__(self, request: Request, block: bytes, *, way: "Way", splice: Splice, refuse: Refuse) -> None:
-        """`block`: the head for the app but for the handshake's own fields."""
-        self._request = request
+
+class Opening(Relay):
+    """`start` once. It is the request's sink until the connections are tied together, or the response is over.
+
+    `ending`: the close code and reason with which the WebSocket must end as soon as it is open, if it must. `source`:
+    whose it is, where WebSockets are counted.
+    """
+
+    __slots__ = ("_asked", "_block", "_key", "_task", "_tie", "ending", "source")
+
+    def __init__(
+        self,
+        request: Request,
+        block: bytes,
+        *,
+        way: Way,
+        source: str,
+        caller: Caller,
+        refuse: Refuse,
+        on_end: Callable[[Relay], object],
+        tie: "Callable[[Opening, End, End], None]",
+    ) -> None:
+        """`block`: the head for the app without the handshake's own fields.
+
+        `tie` takes over the client's end and the app's, and `on_end` is called if it never comes to that.
+        """
+        super().__init__(request, way=way, caller=caller, refuse=refuse, on_end=on_end)
         self._block = block
-        self._way = way
-        self._splice = splice
-        self._refuse = refuse
+        self._tie = tie
+        self._asked: handshake.Asked | None = None
+        self._key = handshake.new_key()
         self._task: asyncio.Task[None] | None = None
+        self.source = source
+        self.ending: tuple[int, str] | None = None
 
     def start(self) -> None:
-        """Carry it. Whatever goes wrong before it is open is answered."""
-        self._request.client.attach(self)
-        self._task = self._way.loop.create_task(self._run())
-
-    async def _run(self) -> None:
-        app: handshake.Handshake | None = None
-        tied = False
+        """Carry it. Whatever goes wrong before the WebSocket is open is answered."""
+        self._client.attach(self)
+        head = self._request.head
         try:
-            key, offered = handshake.asked(self._request.head.fields, self._request.method, self._request.head.length)
-            app, answer = await self._ask(offered)
-            if not self._request.open:
-                return
-            if answer.status == _SWITCHING:
-                fields = self._way.rules(answer.fields).fields
-                self._tie(app, handshake.accept_block(key, answer.subprotocol, fields))
-                tied = True
-            else:
-                self._pass_refusal(answer)
+            self._asked = handshake.asked(head.fields, self._request.method, head.length)
         except handshake.VersionError:
-            fields = [(b"sec-websocket-version", b"13"), (b"content-type", b"text/plain; charset=utf-8")]
+            self._on_end(self)
+            fields = [(b"sec-websocket-version", b"13"), _TEXT]
             self._request.respond(426, fields, b"WebSocket version 13 is spoken here.\n")
         except UpstreamError as error:
-            self._way.stats.upstream_errors += 1
-            log.info("%s: WebSocket: %s (%s)", self._way.name, error, error.detail)
-            self._refuse(self._request, error)
-        finally:
-            if not tied:
-                if app is not None:
-                    app.transport.abort()
-                self._splice.never_opened()
+            self.failed(error)
+        else:
+            self._task = self.way.loop.create_task(self._open())
 
-    async def _ask(self, offered: list[str]) -> tuple[handshake.Handshake, handshake.Answer]:
-        """The app's answer to a handshake of our own. Raises UpstreamError."""
-        assert self._way.route is not None
-        options = self._way.options
-        app = await open_stream(
-            self._way.route.endpoint,
-            lambda: handshake.Handshake(head_limit=options.head_limit, body_limit=options.refusal_limit),
-            timeout=options.connect_timeout,
-            identity=options.identity,
-        )
-        key = handshake.new_key()
+    async def _open(self) -> None:
+        options = self.way.options
         try:
-            async with asyncio.timeout(options.handshake_timeout):
-                answer = await app.ask(self._block + handshake.upgrade_block(key), key, offered)
-        except TimeoutError:
-            app.transport.abort()
-            raise UpstreamError("timeout") from None
-        except BaseException:
-            app.transport.abort()
-            raise
-        return app, answer
+            connection = await open_stream(
+                self.way.endpoint,
+                lambda: Connection(options, {}, self._read),
+                timeout=options.connect_timeout,
+                identity=options.identity,
+            )
+        except UpstreamError as error:
+            self._task = None
+            self.failed(error)
+            return
+        self._task = None
+        self._connection = connection
+        connection.begin(self, self._block + handshake.upgrade_block(self._key), bodiless=False)
 
-    def _tie(self, app: handshake.Handshake, block: bytes) -> None:
-        client = self._request.client
-        transport = client.transport
-        early = client.detach()
-        transport.write(block)
-        self._splice.open(transport, early, app.transport, app.rest)
+    def _read(self, raw: bytes) -> AnswerHead:
+        return read_head(raw, self.way.rules, switching=True)
 
-    def _pass_refusal(self, answer: handshake.Answer) -> None:
-        fields = self._way.rules(answer.fields).fields
-        self._request.respond(answer.status, [pair for pair in fields if pair[0] not in _NOT_PASSED], answer.body)
+    def whole(self, head: AnswerHead, body: bytes) -> None:
+        """See `Receiver`."""
+        if self.ending is None:
+            super().whole(head, body)
+        else:
+            self._client.abort()
 
-    # --- the client's ways, meanwhile -----------------------------------------------------------------------
+    def head(self, head: AnswerHead, body: bytes) -> None:
+        """See `Receiver`."""
+        if self.ending is None:
+            super().head(head, body)
+        else:
+            self._client.abort()
+
+    def switched(self, head: AnswerHead, rest: bytes) -> None:
+        """See `Receiver`."""
+        asked, connection = self._asked, self._connection
+        assert asked is not None
+        assert connection is not None
+        try:
+            subprotocol = handshake.check(head.received, self._key, asked.subprotocols)
+            block = handshake.accept_block(asked.key, subprotocol, self.way.rules(head.received).fields)
+        except UpstreamError as error:
+            self.failed(error)
+            return
+        self._connection = None
+        client = self._client.transport
+        early = self._client.detach()
+        client.write(block)
+        self._tie(self, End(client, early), End(connection.transport, rest))
+
+    def failed(self, error: Exception) -> None:
+        """See `Receiver`."""
+        if isinstance(error, UpstreamError):
+            log.info("%s: WebSocket: %s (%s)", self.way.name, error, error.detail)
+        super().failed(error)
+
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.lost:
+            connection.transport.abort()
+
+    def body_received(self, data: bytes) -> None:
+        """There is none: a handshake with a body is refused."""
+
+    def body_complete(self) -> None:
+        """See `body_received`."""
 
     def client_gone(self) -> None:
-        """It left: nobody is waiting."""
+        """See `Sink`."""
         if self._task is not None:
             self._task.cancel()
+        super().client_gone()
 
-    def client_paused(self) -> None:
-        """Nothing is sent yet."""
+    def end(self, code: int, reason: str) -> None:
+        """End it: with a close frame once it is open, or now if the app has refused already."""
+        if self._started:
+            super().end(code, reason)
+        else:
+            self.ending = (code, reason)
 
-    def client_resumed(self) -> None:
-        """Nothing is sent yet."""
-
-    def body(self, data: bytes) -> None:
-        """There is none: a request with a body is refused."""
-
-    def body_end(self) -> None:
-        """See `body`."""
+    def _head_timeout(self) -> float:
+        return self.way.options.handshake_timeout

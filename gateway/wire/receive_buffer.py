@@ -10,35 +10,31 @@ _HEAD_END: Final = b"\r\n\r\n"
 _LINE_END: Final = b"\r\n"
 
 
-class ReceiveBuffer:
-    """A first-in, first-out buffer of bytes that knows where the first head in it ends."""
+class ReceiveBuffer(bytearray):
+    """A first-in, first-out buffer of bytes that knows where the first head in it ends.
 
-    __slots__ = ("_data", "_searched")
+    Add to it by `+=`. Remove from it by the methods below alone.
+    """
+
+    __slots__ = ("_checked", "_searched")
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        super().__init__()
         self._searched = 0  # no head ends before this offset
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def append(self, data: bytes) -> None:
-        """Add what has arrived."""
-        self._data += data
+        self._checked = 0  # every line feed before this offset follows a carriage return
 
     def find_head_end(self) -> int:
         """Return the offset just behind the first blank line, or 0 if there is none yet."""
-        at = self._data.find(_HEAD_END, self._searched)
+        at = self.find(_HEAD_END, self._searched)
         if at < 0:
-            self._searched = max(0, len(self._data) - len(_HEAD_END) + 1)
+            self._searched = max(0, len(self) - len(_HEAD_END) + 1)
             return 0
         return at + len(_HEAD_END)
 
     def drop_empty_lines(self, limit: int) -> int:
         """Remove up to `limit` empty lines from the beginning, and return how many were removed."""
-        data = self._data
         count = 0
-        while count < limit and data.startswith(_LINE_END, count * len(_LINE_END)):
+        while count < limit and self.startswith(_LINE_END, count * len(_LINE_END)):
             count += 1
         if count:
             self.discard(count * len(_LINE_END))
@@ -46,30 +42,34 @@ class ReceiveBuffer:
 
     def has_bare_line_feed(self) -> bool:
         """Return whether a line feed stands without its carriage return."""
-        return self._data.count(b"\n") != self._data.count(_LINE_END)
+        begin = self._checked
+        if self.count(b"\n", begin) != self.count(_LINE_END, max(0, begin - 1)):
+            return True
+        self._checked = len(self)
+        return False
 
     def take(self, size: int) -> bytes:
         """Remove and return the first `size` bytes, or all if there are fewer."""
-        data = self._data
-        if size >= len(data):
+        if size >= len(self):
             return self.take_all()
-        with memoryview(data) as view:
+        with memoryview(self) as view:
             taken = bytes(view[:size])
         self.discard(size)
         return taken
 
     def take_all(self) -> bytes:
         """Remove and return everything."""
-        taken = bytes(self._data)
+        taken = bytes(self)
         self.clear()
         return taken
 
     def discard(self, size: int) -> None:
         """Remove the first `size` bytes."""
-        del self._data[:size]  # moves a pointer; CPython copies only when the buffer has shrunk by half
+        del self[:size]  # moves a pointer; CPython copies only when the buffer has shrunk by half
         self._searched = max(0, self._searched - size)
+        self._checked = max(0, self._checked - size)
 
     def clear(self) -> None:
         """Remove everything."""
-        self._data = bytearray()
-        self._searched = 0
+        super().clear()
+        self._searched = self._checked = 0

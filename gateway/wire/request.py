@@ -1,45 +1,88 @@
-"""One request, as a handler gets it.
+"""A request as a handler receives it, and the interfaces between a connection and what carries its requests.
 
-Owns: what was asked, and the simple way to answer. Refuses to know how bytes come and go: the connection does.
+Knows nothing of how bytes come and go: `gateway.wire.client` does that.
 """
 
+import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gateway.wire.heads import Head
 
-if TYPE_CHECKING:
-    from gateway.wire.client import Client
-
 
 class Sink(Protocol):
-    """Who carries a request on: told what the client does meanwhile."""
+    """Carries a request on, and is told meanwhile what the client does."""
 
-    def body(self, data: bytes) -> None:
-        """A part of the request's body."""
+    def body_received(self, data: bytes) -> None:
+        """Take a part of the request's body."""
 
-    def body_end(self) -> None:
-        """The request's body is whole."""
+    def body_complete(self) -> None:
+        """Note that the request's body is complete."""
 
     def client_paused(self) -> None:
-        """The client reads slower than it is sent to."""
+        """Stop sending: the client reads more slowly than it is sent to."""
 
     def client_resumed(self) -> None:
-        """The client has caught up."""
+        """Go on sending."""
 
     def client_gone(self) -> None:
-        """There is nobody to answer any more."""
+        """Stop: nobody waits for the response any more."""
+
+
+class ClientConnection(Protocol):
+    """A client's connection, as the sink of its current request uses it.
+
+    Write the response to `transport`, while `write_paused` is False, and call `response_done`. `response_fields` are
+    header lines that every response has.
+    """
+
+    transport: asyncio.Transport
+    peer: str
+    request: "Request | None"
+    write_paused: bool
+    response_fields: bytes
+
+    @property
+    def will_close(self) -> bool:
+        """Whether the connection would end if the response were done now."""
+
+    def attach(self, sink: Sink) -> None:
+        """Tell `sink` about the current request from now on."""
+
+    def read_body(self) -> None:
+        """Begin to pass the request's body to the sink."""
+
+    def pause_body(self) -> None:
+        """Pass on no more of the body for now."""
+
+    def resume_body(self) -> None:
+        """Go on with the body."""
+
+    def response_done(self) -> None:
+        """Note that the response is written completely."""
+
+    def close_truncated(self) -> None:
+        """Close after what has been written: the response cannot be completed."""
+
+    def abort(self, *, reset: bool = False) -> None:
+        """Close at once. `reset`: by a TCP reset, where an orderly end would look like the end of the response."""
+
+    def detach(self) -> bytes:
+        """Give the transport away, and return what was received behind the request. The sink is told no more."""
+
+    def respond(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answer the current request with a complete response."""
 
 
 class Request:
-    """To be answered once: by `respond`, or through `client` by whoever is its sink.
+    """To be answered once: by `respond`, or through `client` by its sink.
 
-    `method` and `target` (path and query, in origin form) are bytes as they came.
+    `method` and `target` (path and query, in origin form) are bytes as received.
     """
 
     __slots__ = ("client", "head", "method", "target")
 
-    def __init__(self, client: "Client", method: bytes, target: bytes, head: Head) -> None:
+    def __init__(self, client: ClientConnection, method: bytes, target: bytes, head: Head) -> None:
         self.client = client
         self.method = method
         self.target = target
@@ -52,17 +95,17 @@ class Request:
 
     @property
     def open(self) -> bool:
-        """Whether this is still to be answered, and somebody waits for it."""
+        """Whether the request is still to be answered, and the client waits for it."""
         return self.client.request is self
 
     def respond(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> None:
-        """Answer with a whole response; nothing happens when the client has left."""
+        """Answer with a complete response. Does nothing if the client has left."""
         if self.open:
             self.client.respond(status, fields, body)
 
 
 class Handler(Protocol):
-    """Who is given every request."""
+    """Receives every request."""
 
     def handle(self, request: Request) -> None:
-        """Answer it, now or later; must not wait."""
+        """Answer the request, now or later. Must not block."""

@@ -1,17 +1,17 @@
 """The listening socket of a worker and all of its clients' connections.
 
-Owns: the socket (shared by SO_REUSEPORT), TLS where a context is given, one coarse timer for every time-out, the
-graceful end. Refuses to know what is answered.
+Owns: the socket (shared by SO_REUSEPORT), optional TLS, one timer for all time limits, and the graceful shutdown.
 """
 
 import asyncio
 import socket
 import ssl
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
 from gateway.wire.client import Client
-from gateway.wire.heads import Head
+from gateway.wire.context import ListenerContext
+from gateway.wire.limits import ConnectionLimits
 from gateway.wire.request import Handler, Request
 
 BACKLOG: Final = 4096
@@ -21,30 +21,12 @@ _KEEPALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 )
-"""The kernel finds a client that is gone without a word within two minutes; connections have it of their listener."""
-_TICKS: Final = 20
-_REMEMBERED: Final = 1024
-_REMEMBER_SECONDS: Final = 60.0
+"""The kernel finds a client that vanished within two minutes; connections inherit this from their listener."""
+_TICKS: Final = 20  # in the shortest time limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Times are seconds, sizes bytes."""
-
-    head: int = 64 * 1024
-    """Largest head; more is 431."""
-    fields: int = 128
-    """Most fields of a head; more is 431."""
-    empty_lines: int = 8
-    """Most empty lines that are skipped in front of a request line; more is 400."""
-    head_time: float = 30.0
-    """From the first byte of a head, or from the connection's beginning, to its end; more is 408."""
-    idle_time: float = 90.0
-    """How long a connection may wait for its next request."""
-    close_time: float = 30.0
-    """How long a client may take to read what was sent last."""
-    buffer: int = 256 * 1024
-    """Bytes that wait in memory for a client that reads slowly, before its answer stops."""
+def _no_address(_address: str) -> bool:
+    return False
 
 
 class Server:
@@ -54,33 +36,33 @@ class Server:
         self,
         handler: Handler,
         *,
-        limits: Limits | None = None,
+        limits: ConnectionLimits | None = None,
         tls: ssl.SSLContext | None = None,
         only: tuple[bytes, bytes] | None = None,
         response_field: tuple[bytes, bytes] | None = None,
+        uncounted: Callable[[str], bool] = _no_address,
     ) -> None:
-        """`only`: the one method and path that are answered here; all else is 404, and nobody is asked about it.
+        """`only`: the one method and path that are answered here; everything else is 404, without asking the handler.
 
         `response_field`: what every response has besides its own fields.
+        `uncounted`: whether `limits.per_address` does not apply to an address.
         """
-        self.handle = handler.handle if only is None else self._handle_only
+        self.context = ListenerContext(
+            handler.handle if only is None else self._handle_only,
+            limits=limits or ConnectionLimits(),
+            response_fields=b"%b: %b\r\n" % response_field if response_field is not None else b"",
+            uncounted=uncounted,
+        )
         self._handler = handler
         self._only = only
-        self.response_fields = b"%b: %b\r\n" % response_field if response_field is not None else b""
-        self.limits = limits or Limits()
-        self.loop = asyncio.get_running_loop()
-        self.now = self.loop.time
-        self.clients: set[Client] = set()
-        self.draining = False
-        self.seen: dict[bytes, Head] = {}  # heads that may come again, by their bytes behind the first line
-        self._forget_at = self.now() + _REMEMBER_SECONDS
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int) -> None:
         """Accept connections on `host` (a name or an address; `::` takes IPv4 too) and `port`. Raises OSError."""
-        found = await self.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        loop = self.context.loop
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -90,19 +72,13 @@ class Server:
                 sock.setsockopt(level, option, value)
             sock.bind(address)
             sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            self._server = await self.loop.create_server(
-                lambda: Client(self), sock=sock, backlog=BACKLOG, ssl=self._tls
+            self._server = await loop.create_server(
+                lambda: Client(self.context), sock=sock, backlog=BACKLOG, ssl=self._tls
             )
         except BaseException:
             sock.close()
             raise
-        self._timer = self.loop.call_later(self._pause(), self._tick)
-
-    def remember(self, block: bytes, head: Head) -> None:
-        """Put a head among those that need not be read again."""
-        if len(self.seen) >= _REMEMBERED:
-            self.seen.clear()  # to find the oldest costs more than to read a head again
-        self.seen[block] = head
+        self._timer = loop.call_later(self._pause(), self._tick)
 
     def _handle_only(self, request: Request) -> None:
         if (request.method, request.target) == self._only and not request.head.websocket:
@@ -111,38 +87,26 @@ class Server:
             request.respond(404, [(b"content-type", b"text/plain")], b"There is nothing here.\n")
 
     def stop_accepting(self) -> None:
-        """No new connections; those that wait for a request close, the others do after their answer."""
-        self.draining = True
+        """Accept no new connections. Those that wait for a request close now, the others after their response."""
+        self.context.draining = True
         if self._server is not None:
             self._server.close()
-        for client in list(self.clients):
-            if client.request is None:
-                client.finish()
+        for connection in list(self.context.connections):
+            connection.close_if_idle()
 
     def close(self) -> None:
-        """Cut what is left."""
+        """Close at once what is left."""
         self.stop_accepting()
         if self._timer is not None:
             self._timer.cancel()
-        for client in list(self.clients):
-            client.cut()
+        for connection in list(self.context.connections):
+            connection.abort()
 
     def _pause(self) -> float:
-        limits = self.limits
-        return max(0.05, min(1.0, limits.head_time / _TICKS, limits.idle_time / _TICKS, limits.close_time / _TICKS))
+        limits = self.context.limits
+        shortest = min(limits.head_time, limits.idle_time, limits.body_time, limits.write_time, limits.close_time)
+        return max(0.05, min(1.0, shortest / _TICKS))
 
     def _tick(self) -> None:
-        """Look after the connections that wait: one pass for all, no timer for each."""
-        self._timer = self.loop.call_later(self._pause(), self._tick)
-        limits = self.limits
-        now = self.now()
-        if now > self._forget_at:
-            # They hold credentials: none is to lie about for long.
-            self._forget_at = now + _REMEMBER_SECONDS
-            self.seen.clear()
-        for client in list(self.clients):
-            if client.closing_since:
-                if now - client.closing_since > limits.close_time:
-                    client.cut()
-            elif client.request is None:
-                client.waited(now - client.since, limits)
+        self._timer = self.context.loop.call_later(self._pause(), self._tick)
+        self.context.check(self.context.now())

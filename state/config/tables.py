@@ -46,6 +46,20 @@ class GatewayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Seconds for which known routes and sessions are served while Redis is away; after that 503."""
     message_limit: Annotated[int, Meta(ge=1024)] = 128 * 1024 * 1024
     """Largest WebSocket message in bytes, either way; more ends the connection with close code 1009."""
+    progress_timeout: Annotated[int, Meta(ge=1)] = 60
+    """Seconds for which a client may send nothing of a request's body, or read nothing of a response or a WebSocket,
+    while the hub waits for it; after that its connection is closed."""
+    connections_per_app: Annotated[int, Meta(ge=1)] = 512
+    """Most requests that each worker process carries to one server or service at the same time."""
+    connections_per_client: Annotated[int, Meta(ge=1)] = 128
+    """Most of these for one user, or for one address that is not signed in; more of them wait for each other."""
+    websockets_per_app: Annotated[int, Meta(ge=1)] = 2048
+    """Most WebSockets that each worker process carries to one server or service."""
+    websockets_per_client: Annotated[int, Meta(ge=1)] = 256
+    """Most of these for one user, or for one address that is not signed in."""
+    connections_per_address: Annotated[int, Meta(ge=0)] = 4096
+    """Most connections that each worker process accepts from one address (IPv6: one /64); 0: no limit. Those from
+    trusted_proxies are not counted."""
 
 
 class StateConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,6 +20,7 @@ from state.config.addresses import api_url
 from state.config.tables import (
     ClusterConfig,
     Config,
+    GatewayConfig,
     OptionConfig,
     ProfileConfig,
     ResourcesConfig,
@@ -183,6 +184,7 @@ def _gateway(config: Config, say: Say) -> None:
         except ValueError:
             say("gateway.trusted_proxies", f"{entry!r} is neither an address nor a network such as 10.0.0.0/8.")
     _tls(config, say)
+    _connections(gateway, say)
     if config.auth is None and not is_loopback(gateway.host):
         say(
             "gateway.host",
@@ -214,6 +216,17 @@ def _tls(config: Config, say: Say) -> None:
             "gateway.tls_host",
             "without [auth], the hub is for the user of this machine alone. Set this to 127.0.0.1, or add [auth].",
         )
+
+
+def _connections(gateway: GatewayConfig, say: Say) -> None:
+    for of, each, most in (
+        ("connections", gateway.connections_per_client, gateway.connections_per_app),
+        ("websockets", gateway.websockets_per_client, gateway.websockets_per_app),
+    ):
+        if each > most:
+            say(
+                f"gateway.{of}_per_client", f"{each} is above {of}_per_app, which is {most}: one client could take all."
+            )
 
 
 def _state(config: Config, say: Say) -> None:

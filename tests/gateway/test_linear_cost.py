@@ -15,9 +15,10 @@ from gateway.door.client_address import client_address
 from gateway.tunnel import TunnelOptions, cookies, frames, headers
 from gateway.tunnel.answers import read_head
 from gateway.tunnel.errors import UpstreamError
-from gateway.tunnel.pool import Pool
+from gateway.tunnel.head_cache import HeadCache
+from gateway.tunnel.pool import Pool, PooledConnection, Share
 from gateway.tunnel.upstream import Connection
-from gateway.wire import Limits, Server, heads
+from gateway.wire import ConnectionLimits, Server, heads
 from gateway.wire.chunks import Chunks
 from gateway.wire.client import Client
 from state.records.models import Endpoint
@@ -76,7 +77,7 @@ def client_that_receives(pieces, *, requests=0, refused=False, **limits):
 
     async def main():
         handler = Answering()
-        client = Client(Server(handler, limits=Limits(**limits)))
+        client = Client(Server(handler, limits=ConnectionLimits(**limits)).context)
         transport = Transport()
         client.connection_made(transport)
         for piece in pieces:
@@ -118,7 +119,7 @@ def test_requests_in_a_row_that_come_in_small_pieces_while_one_is_under_way():
     async def main(size):
         held = []
         handler = SimpleNamespace(handle=held.append)
-        client = Client(Server(handler, limits=Limits(head=HUGE)))
+        client = Client(Server(handler, limits=ConnectionLimits(head=HUGE)).context)
         client.connection_made(Transport())
         for piece in cut(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" + b"x" * size, 16):
             client.data_received(piece)
@@ -166,8 +167,7 @@ def app_that_sends(pieces, *, status=0, **options):
         )
         hidden = cookies.Hidden([b"towpath-session"])
         rules = lambda fields: headers.response_head(fields, b"/user/a/", hidden)  # noqa: E731
-        pool = Pool(Endpoint(kind="unix", path="/nowhere"), rules, TunnelOptions(**options))
-        connection = Connection(pool)
+        connection = Connection(TunnelOptions(**options), {}, HeadCache(rules).read)
         connection.connection_made(Transport())
         connection.begin(exchange, b"", bodiless=False)
         for piece in pieces:
@@ -200,8 +200,10 @@ def test_informational_answers_end_the_request_when_there_is_no_end_of_them():
 
 def test_idle_connections_that_end_all_at_once():
     async def main(size):
-        pool = Pool(Endpoint(kind="unix", path="/nowhere"), rules_of_an_app, TunnelOptions(idle_timeout=-1))
-        connections = [Connection(pool) for _ in range(size)]
+        options = TunnelOptions(idle_timeout=-1)
+        pool = Pool(Endpoint(kind="unix", path="/nowhere"), rules_of_an_app, options, size=HUGE)
+        heads = HeadCache(rules_of_an_app)
+        connections = [PooledConnection(options, heads, Share()) for _ in range(size)]
         for connection in connections:
             connection.connection_made(Transport())
             pool.release(connection)
@@ -209,7 +211,7 @@ def test_idle_connections_that_end_all_at_once():
         for connection in connections:
             assert connection.transport.closed
             connection.connection_lost(None)
-        assert pool.take(retryable=True) is None
+        assert pool.take("a", retryable=True) is None
 
     assert_linear(lambda size: lambda: asyncio.run(main(size)), 2**10)
 

@@ -27,6 +27,7 @@ class Worker:
     def __init__(self, routes, *, credential="token secret", address="127.0.0.1", host="127.0.0.1", **options):
         self.port = free_port()
         self.host = host
+        self._writers = []
         self.origin = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self._plan = {
             "port": self.port,
@@ -47,6 +48,8 @@ class Worker:
         return self
 
     def __exit__(self, *_):
+        for writer in self._writers:  # those that a test has left open
+            writer.transport.abort()
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(60)
@@ -67,8 +70,12 @@ class Worker:
     def descriptors(self):
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
-    async def connect(self):
-        return await asyncio.open_connection(self.host, self.port, limit=2**20)
+    async def connect(self, *, source=None):
+        """`source`: the address that the connection comes from."""
+        local = None if source is None else (source, 0)
+        reader, writer = await asyncio.open_connection(self.host, self.port, limit=2**20, local_addr=local)
+        self._writers.append(writer)
+        return reader, writer
 
     async def ask(self, data, *, timeout=60):
         """Send `data`, and return all that comes until the worker closes."""
@@ -237,7 +244,8 @@ class Gate:
             return
         segments = request.path.decode("latin-1").split("/")
         route = self.routes.get("/".join(segments[:3]) + "/")
-        caller = Caller(user=segments[2] if len(segments) > 2 else "", digest="d", by_cookie=True)
+        user = segments[2] if len(segments) > 2 else ""
+        caller = Caller(user=user, digest="d", by_cookie=True, source=request.client.peer)
         if route is None:
             answer(request, 404, "no route")
         elif request.head.websocket:
@@ -273,10 +281,10 @@ def refuse(request, error):
 
 
 async def _serve(plan):
-    from gateway.wire import Limits, Server
+    from gateway.wire import ConnectionLimits, Server
 
     gate = Gate(plan)
-    server = Server(gate, limits=Limits(**gate.limits))
+    server = Server(gate, limits=ConnectionLimits(**gate.limits))
     await server.listen(plan["address"], plan["port"])
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)

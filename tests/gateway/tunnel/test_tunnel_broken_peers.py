@@ -292,7 +292,7 @@ def test_what_a_full_pool_cannot_serve_in_time_is_a_503():
         assert (status, b"busy" in body) == (503, True)
         holder.close()
 
-    through(script, check, pool_size=1, pool_wait=0.3)
+    through(script, check, per_app=1, pool_wait=0.3)
 
 
 def test_nothing_is_left_open_after_many_broken_exchanges():

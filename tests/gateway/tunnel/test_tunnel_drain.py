@@ -38,7 +38,7 @@ class Door:
             self.tunnel.http(request, self.route, caller=caller, refuse=refuse)
         else:
             block = b"GET /hub/ HTTP/1.1\r\nHost: h\r\n"
-            self.tunnel.carry(request, self.way, block, refuse=refuse, when_over=lambda: None)
+            self.tunnel.carry(request, self.way, block, source="a", refuse=refuse, when_over=lambda: None)
 
 
 def served(check):

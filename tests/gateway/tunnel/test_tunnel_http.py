@@ -274,7 +274,7 @@ def test_many_requests_at_once_use_a_bounded_number_of_connections():
         assert {status for status, _, _ in results} == {200}
         assert upstream.connections <= 4
 
-    through(script, check, pool_size=4)
+    through(script, check, per_app=4)
 
 
 def test_a_stale_connection_is_replaced_for_a_get_and_never_hands_a_post_over_twice():

@@ -245,7 +245,7 @@ def test_a_small_body_that_does_not_come_ends_the_connection():
         assert upstream.connections == 0
         writer.close()
 
-    through(answers(OK), check, body_timeout=0.5)
+    through(answers(OK), check, limits={"body_time": 0.5})
 
 
 def test_a_client_that_still_sends_hears_the_answer_that_refuses_it():

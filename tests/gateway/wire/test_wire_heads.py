@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.wire import client, heads
+from gateway.wire import head_reader, heads
 
 TOKENS = st.from_regex(rb"[A-Za-z][A-Za-z0-9-]{0,15}", fullmatch=True)
 VALUES = (
@@ -138,9 +138,9 @@ def test_only_a_head_that_says_nothing_but_its_fields_is_plain():
 @example(b"http://h/")
 @example(b'/\\"<>^`{|}')
 def test_the_quick_reading_of_a_first_line_takes_nothing_that_the_full_one_refuses(target):
-    """`wire.client` reads only the first line anew when the rest of a head is remembered."""
+    """`wire.head_reader` reads only the first line anew when the rest of a head is remembered."""
     line = b"GET " + target + b" HTTP/1.1"
-    if client._LINE.fullmatch(line):
+    if head_reader.LINE.fullmatch(line):
         assert read(line + b"\r\nHost: h\r\n\r\n")[:2] == (b"GET", target)
 
 
@@ -151,4 +151,4 @@ def test_both_readings_of_a_target_agree_on_every_byte(byte):
         full = read(line + b"\r\nHost: h\r\n\r\n")[1] == line[4:-9]
     except heads.BadHeadError:
         full = False
-    assert (client._LINE.fullmatch(line) is not None) is full
+    assert (head_reader.LINE.fullmatch(line) is not None) is full

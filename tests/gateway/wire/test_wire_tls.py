@@ -26,12 +26,12 @@ class Collecting:
         self.seen.append((request.method, request.target))
         self.request = request
         request.client.attach(self)
-        request.client.want_body()
+        request.client.read_body()
 
-    def body(self, data):
+    def body_received(self, data):
         self.got += data
 
-    def body_end(self):
+    def body_complete(self):
         self.request.respond(200, [(b"content-type", b"application/json")], b"{}")
 
     def client_gone(self):
