@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import signal
 import time
@@ -198,7 +199,6 @@ def running(*, cpus: int = 8) -> Iterator[Slurm]:
     It uses this machine's Slurm, or the one in the folder named by TOWPATH_TEST_DEBIAN (`make test-slurm-versions`).
     """
     debian = os.environ.get("TOWPATH_TEST_DEBIAN")
-    _remove_abandoned()
     with place() as found:
         layout = dataclasses.replace(found, debian=Path(debian) if debian else None)
         cluster = Cluster(layout, Shape(cpus=cpus, cgroups=has_cgroups(layout)))
@@ -225,6 +225,8 @@ def place() -> Iterator[Layout]:
     """Reserve a free cluster number with a file that only one process can create."""
     me = processes.Process.of(os.getpid())
     assert me is not None
+    with _numbers_locked():
+        _remove_abandoned()
     for number in NUMBERS:
         layout = Layout(_folder(number), number)
         try:
@@ -242,6 +244,21 @@ def place() -> Iterator[Layout]:
             _owner(layout.folder).unlink()
         return
     raise AssertionError("no number is free for a cluster")
+
+
+@contextlib.contextmanager
+def _numbers_locked() -> Iterator[None]:
+    """Let one test process at a time look for abandoned clusters.
+
+    Two that found the same one would both remove it, and the second might remove the cluster that has its number by
+    then. The lock is on the folder itself, so that it leaves no file behind.
+    """
+    folder = os.open("/tmp", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _remove_abandoned() -> None:
