@@ -44,13 +44,13 @@ _seconds.__name__ = "number of seconds (1 or more)"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """Return the parser of the whole command line."""
     top = argparse.ArgumentParser(prog="towpath", description="A notebook hub for HPC.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add = _adder(commands)
     for name, text in (
         ("serve", "Run the whole hub on this machine."),
-        ("gateway", "Run gateway workers alone (needs a Redis URL)."),
+        ("gateway", "Run only gateway workers (needs a Redis URL)."),
     ):
         sub = add(name, text, f"serve:{name}")
         sub.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
             _gateway_actions(sub)
         else:
             _take_over(sub)
-    sub = add("controller", "Run the controller alone (needs a Redis URL).", "controller:run")
+    sub = add("controller", "Run only the controller (needs a Redis URL).", "controller:run")
     _take_over(sub)
     _controller_actions(sub)
     sub = add("init", "Write a commented configuration.", "init:run")
@@ -76,25 +76,27 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="S",
-        help="what the token may do (repeat it); default: all that USER may do",
+        help="a scope of the token (may be repeated); default: all scopes of USER",
     )
     sub.add_argument("--expires-in", type=_seconds, metavar="SECONDS", help="default: never")
-    sub.add_argument("--note", default="", metavar="TEXT", help="what it is for")
+    sub.add_argument("--note", default="", metavar="TEXT", help="a note that says what the token is for")
     sub = add(
         "import-jupyterhub",
         "Copy users, groups, tokens and shares from a JupyterHub database.",
         "import_jupyterhub:run",
     )
     sub.add_argument("database", type=Path, metavar="FILE", help="its database: jupyterhub.sqlite")
-    sub.add_argument("--apply", action="store_true", help="write it; without this, only say what would be written")
+    sub.add_argument(
+        "--apply", action="store_true", help="write to the store; without this, only print what would be imported"
+    )
     add("version", "Print the version.", "version:run")
     return top
 
 
 def _adder(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Callable[..., argparse.ArgumentParser]:
-    """What adds a command; `run` names its function as `MODULE:FUNCTION` of `gateway.commands`.
+    """Return a function that adds a command. Its `run` is the `MODULE:FUNCTION` in `gateway.commands`.
 
-    `nested`: a command of a command. Options that were given before its name stay as they were given.
+    `nested`: a subcommand of a command. Options that were given before its name keep their values.
     """
 
     def add(name: str, text: str, run: str, *, nested: bool = False) -> argparse.ArgumentParser:
@@ -138,7 +140,7 @@ def _edge_arguments(edge: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HOST:PORT",
-        help="where the edge reaches a gateway (repeat it for several); default: as configured under [gateway]",
+        help="where the edge reaches a gateway (may be repeated); default: as configured in [gateway]",
     )
 
 
@@ -153,17 +155,17 @@ def _controller_actions(controller: argparse.ArgumentParser) -> None:
     sub = add(
         "invite", "Print a one-time token with which a gateway or a controller joins.", "controller:run", nested=True
     )
-    sub.add_argument("--role", choices=("gateway", "controller"), default="gateway", help="who may join with it")
+    sub.add_argument("--role", choices=("gateway", "controller"), default="gateway", help="what joins with it")
     sub.add_argument(
         "--expires-in", type=_seconds, default=INVITATION_SECONDS, metavar="SECONDS", help="default: an hour"
     )
     sub = add("join", "Get the hub's authority from the controller that has it.", "controller:run", nested=True)
     _token_file(sub)
-    sub.add_argument("--replace", action="store_true", help="replace another authority that is there")
+    sub.add_argument("--replace", action="store_true", help="replace an existing authority")
 
 
 def _take_over(sub: argparse.ArgumentParser) -> None:
-    text = "take over a local cluster from a machine that is gone; its servers count as lost"
+    text = "take over a local cluster from a machine that no longer exists; its servers count as lost"
     sub.add_argument("--take-over", action="store_true", help=text)
 
 
@@ -172,7 +174,7 @@ def _token_file(sub: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command and return its exit code."""
     given = parser().parse_args(arguments)
     module, _, function = given.run.partition(":")
     try:
@@ -190,5 +192,5 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left; nobody is there to be told
+        sys.stderr.close()  # the reader of the output has ended
         return 1

@@ -1,6 +1,6 @@
-"""One gateway worker: `python -m gateway.worker`. The door on the public port, Granian with the portal behind it.
+"""One gateway worker: `python -m gateway.worker`. Listens on the public port and runs the portal in Granian behind it.
 
-Owns: the process: its event loop, its servers, its graceful end. Refuses to know what a request means.
+Owns the process: its event loop, its servers and its graceful shutdown. Does not interpret requests.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from state.exit_reason import leave_reason
 from state.settings.loader import Settings, load
 
 MAX_OPEN = 1_000_000
-"""Granian's backpressure counts open requests; it must not stop accepting because progress is being watched."""
+"""Granian's backpressure counts open requests. It must not stop accepting because many pages follow progress events."""
 DRAIN_SECONDS = 10.0
 BACKLOG = 4096
 
@@ -55,7 +55,7 @@ async def _serve(gateway: Gateway, settings: Settings) -> None:
     )
     portal.uds_permissions = 0o600
     door = Server(gateway.app, limits=limits_of(settings.config.gateway), uncounted=uncounted(settings.config.gateway))
-    # What is here now stays: the collector need not walk it again, and runs less often (p99).
+    # Everything loaded so far is permanent: exclude it from garbage collection, and collect less often (p99 latency).
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -76,7 +76,7 @@ async def _serve(gateway: Gateway, settings: Settings) -> None:
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         await serving
-        raise TowpathError("The web server ended by itself.")
+        raise TowpathError("The web server ended unexpectedly.")
     every: tuple[Server | ReportListener | TlsListener | None, ...] = (door, reports, public)
     listeners = [each for each in every if each is not None]
     for each in listeners:
@@ -89,7 +89,7 @@ async def _serve(gateway: Gateway, settings: Settings) -> None:
 
 
 async def _listen_for_reports(gateway: Gateway, settings: Settings) -> ReportListener | None:
-    """The listener for reports alone, where the configuration asks for one. Raises TowpathError."""
+    """Open the listener for reports if it is configured. Raises TowpathError."""
     given = settings.config.gateway
     if not given.report_port:
         return None
@@ -100,7 +100,7 @@ async def _listen_for_reports(gateway: Gateway, settings: Settings) -> ReportLis
 
 
 async def _listen_with_tls(gateway: Gateway, settings: Settings) -> TlsListener | None:
-    """The public listener with TLS, where the configuration asks for one. Raises TowpathError."""
+    """Open the public TLS listener if it is configured. Raises TowpathError."""
     if not settings.config.gateway.tls_certificate:
         return None
     public = TlsListener(gateway.app, settings.config.gateway)
@@ -109,13 +109,13 @@ async def _listen_with_tls(gateway: Gateway, settings: Settings) -> TlsListener 
 
 
 async def _until_there(path: Path, serving: "asyncio.Task[None]") -> None:
-    """Wait until the portal's socket listens. Raises TowpathError when its server ends instead."""
+    """Wait until the portal's socket exists. Raises TowpathError if the portal's server ends instead."""
     while not serving.done():
-        if path.exists():  # noqa: ASYNC240 - a moment, before anybody is served
+        if path.exists():  # noqa: ASYNC240 - short, and no request is served yet
             return
         await asyncio.sleep(0.005)
     await serving
-    raise TowpathError("The web server ended by itself.")
+    raise TowpathError("The web server ended unexpectedly.")
 
 
 def _raise_file_limit() -> None:
@@ -125,7 +125,7 @@ def _raise_file_limit() -> None:
 
 
 def main() -> int:
-    """The process. Exit code 0: ended as asked; 1: could not serve."""
+    """Run the worker. Returns 0 if a signal ended it, 1 if it could not serve."""
     parser = argparse.ArgumentParser(prog="python -m gateway.worker")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--data-dir", type=Path)

@@ -178,7 +178,7 @@ class Hub:
                     ready.set()
                 if self.several and line.startswith("Towpath is ready at "):
                     ready.set()
-                if line.startswith("Test sign-in: "):
+                if line.startswith("WARNING: test sign-in is on."):
                     self.open = True
                     ready.set()
             ready.set()

@@ -1,1 +1,1 @@
-"""What each command of `towpath` does; `gateway.cli` reads the arguments and prints the errors."""
+"""The commands of `towpath`. `gateway.cli` parses the arguments and prints the errors."""

@@ -1,4 +1,4 @@
-"""`towpath check`: whether the configuration is whole, and whether store, providers and clusters can be used."""
+"""`towpath check`: checks the configuration, and whether store, providers and clusters can be used."""
 
 import argparse
 import asyncio
@@ -24,10 +24,10 @@ PROBE_SECONDS = 60
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print the table. Exit code 0: all good; 1: something is not (faults of the configuration too)."""
+    """Print the findings. Returns 0 if all are good, otherwise 1 (also for an invalid configuration)."""
     settings = load(given.config, given.data_dir)
     findings = asyncio.run(check(settings, given.part))
-    # A start asks as a program, and must not wait for an edge, which may be started after the hub.
+    # `towpath serve` runs this with --json and must not wait for an edge, which may be started after the hub.
     if given.part == "edge" or (given.part == "all" and not given.json):
         findings += asyncio.run(_edge(settings))
     if given.json:
@@ -41,7 +41,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 async def check(settings: Settings, part: str) -> list[Finding]:
-    """Look at all parts of a hub, or at those of its gateway or its controller alone. Makes and changes nothing."""
+    """Check all parts of a hub, or only those of its gateway or controller. Creates and changes nothing."""
     source = str(settings.config_path) if settings.config_path is not None else "none: the one-machine defaults"
     probes: list[Awaitable[list[Finding]]] = [_state(settings)]
     if part in {"all", "gateway"}:
@@ -83,13 +83,13 @@ def _own_tls(settings: Settings) -> list[Finding]:
 
 
 async def _edge(settings: Settings) -> list[Finding]:
-    """What the running hub looks like through its public URL."""
+    """Check the running hub through its public URL."""
     if not settings.config.gateway.public_url:
         return []
     try:
         store = await Store.open(settings.redis_url or valkey.url(settings.data_dir))
     except StateUnavailableError:
-        text = "not checked: the hub does not run. Start it, then repeat this command."
+        text = "not checked: the hub is not running. Start it, then repeat this command."
         return [Finding("edge", good=True, doubt=True, text=text)]
     try:
         now = await check_edge(store.edge_reports, settings.config)
@@ -114,7 +114,7 @@ async def _edge(settings: Settings) -> list[Finding]:
 
 
 def _gateway(settings: Settings) -> list[Finding]:
-    """Whether a gateway on this data directory could prove itself to jobs."""
+    """Check whether a gateway with this data directory has certificates that jobs accept."""
     if not needs_certificates(settings.config):
         return []
     if have_certificates(settings.data_dir):
@@ -124,7 +124,7 @@ def _gateway(settings: Settings) -> list[Finding]:
 
 
 def _clusters(settings: Settings) -> list[Finding]:
-    """Ask the batch side, as a program: the web side has no right to speak to clusters."""
+    """Run the check of `batch` as a program, because the gateway must not call clusters."""
     arguments = ["--data-dir", str(settings.data_dir)]
     if settings.config_path is not None:
         arguments += ["--config", str(settings.config_path)]
@@ -146,8 +146,8 @@ def _clusters(settings: Settings) -> list[Finding]:
         good, doubt, passing = bool(row["ok"]), bool(row.get("doubt")), bool(row.get("passing"))
         findings.append(Finding(str(row["part"]), good, str(row["message"]), doubt=doubt, passing=passing))
     if not findings:
-        said = probe.stderr.strip().splitlines()
-        findings.append(Finding("clusters", good=False, text=said[-1] if said else "the probe said nothing"))
+        errors = probe.stderr.strip().splitlines()
+        findings.append(Finding("clusters", good=False, text=errors[-1] if errors else "the check printed nothing"))
     return findings
 
 

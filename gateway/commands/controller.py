@@ -1,4 +1,4 @@
-"""`towpath controller [invite|join]`: hands over to the batch side, which the web side never imports."""
+"""`towpath controller [invite|join]`: executes the command of `batch`, which the gateway never imports."""
 
 import argparse
 import os
@@ -8,7 +8,10 @@ from state.settings.loader import load
 
 
 def run(given: argparse.Namespace) -> int:
-    """Become the batch side's command. The configuration is checked first, so that its faults are told here."""
+    """Replace this process with the command.
+
+    The configuration is loaded first, so that its errors are reported here.
+    """
     settings = load(given.config, given.data_dir)
     arguments = ["--data-dir", str(settings.data_dir)]
     if settings.config_path is not None:

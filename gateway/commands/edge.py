@@ -12,7 +12,7 @@ from state.settings.loader import load
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print the configuration on stdout, and what else there is to do on stderr."""
+    """Print the configuration on stdout, and further steps on stderr."""
     try:
         edge = find(given.edge)
         config = load(given.config, given.data_dir).config

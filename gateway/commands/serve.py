@@ -1,4 +1,4 @@
-"""`towpath serve` and `towpath gateway`: the settings, the supervised processes, the ready line."""
+"""`towpath serve` and `towpath gateway`: reads the settings, runs the processes, prints the ready line."""
 
 import argparse
 import asyncio
@@ -38,23 +38,23 @@ WORKERS_MOST = 4
 
 
 def serve(given: argparse.Namespace) -> int:
-    """Run all of the hub. Returns when a signal has ended it."""
-    return asyncio.run(_run(_settings(given), whole=True, take_over=given.take_over))
+    """Run the whole hub until a signal ends it."""
+    return asyncio.run(_run(_settings(given), with_controller=True, take_over=given.take_over))
 
 
 def gateway(given: argparse.Namespace) -> int:
-    """The workers alone."""
+    """Run the gateway's workers only. Raises UsageError without `redis_url`."""
     settings = _settings(given)
     if not settings.redis_url:
         raise UsageError(
-            "towpath gateway needs the state store that the controller uses too:"
-            " set redis_url under [state], or run everything with: towpath serve"
+            "towpath gateway needs the controller's state store: set redis_url in [state],"
+            " or run the whole hub with: towpath serve"
         )
-    return asyncio.run(_run(settings, whole=False))
+    return asyncio.run(_run(settings, with_controller=False))
 
 
 def _settings(given: argparse.Namespace) -> Settings:
-    """The settings with the command line's host, port and workers over the configuration's."""
+    """Load the settings. Host, port and workers of the command line replace the configuration's."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     settings = load(given.config, given.data_dir)
     door = settings.config.gateway
@@ -64,8 +64,8 @@ def _settings(given: argparse.Namespace) -> Settings:
         door = replace(door, workers=min(os.cpu_count() or 1, WORKERS_MOST))
     if settings.config.auth is None and not _is_loopback(door.host):
         raise UsageError(
-            f"Without [auth] in the configuration the hub is for the one person at this machine, and listens on"
-            f" 127.0.0.1 only; it refuses {door.host}. Describe in [auth] who may enter, or leave --host away."
+            f"Without [auth], the hub is for one user on this machine and cannot listen on {door.host}."
+            " Configure sign-in in [auth], or omit --host to listen on 127.0.0.1."
         )
     config = replace(settings.config, gateway=door)
     if _is_test(config) and (faults := exposed(config)):
@@ -86,13 +86,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-async def _run(settings: Settings, *, whole: bool, take_over: bool = False) -> int:
+async def _run(settings: Settings, *, with_controller: bool, take_over: bool = False) -> int:
     door = settings.config.gateway
     host = "127.0.0.1" if door.host == "localhost" else door.host
-    lock = DataDirLock(settings.data_dir) if whole else None
+    lock = DataDirLock(settings.data_dir) if with_controller else None
     port = pick_port(host, door.port)
     _check_own_tls(door)
-    supervisor = _supervisor(settings, host, port, whole=whole, take_over=take_over)
+    supervisor = _supervisor(settings, host, port, with_controller=with_controller, take_over=take_over)
     supervisor.end_on_signals()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(supervisor.end)
@@ -100,12 +100,12 @@ async def _run(settings: Settings, *, whole: bool, take_over: bool = False) -> i
         stack.push_async_callback(store.close)
         tasks = TaskKeeper()
         stack.push_async_callback(tasks.cancel)
-        if not await _certificates(settings, supervisor, store, tasks, whole=whole):
+        if not await _certificates(settings, supervisor, store, tasks, with_controller=with_controller):
             return 0
         await supervisor.start_rest()
-        part = part_to_check(settings.config, whole=whole)
+        part = part_to_check(settings.config, whole=with_controller)
         await supervisor.wait_ready(store, host, port, f"{door.base_path}hub/health", part=part)
-        await _tell(settings, store, host, port, whole=whole)
+        await _print_ready(settings, store, host, port, with_controller=with_controller)
         watch = HealthWatch(store.health, loud=True)
         watch.start()
         stack.push_async_callback(watch.stop)
@@ -116,7 +116,7 @@ async def _run(settings: Settings, *, whole: bool, take_over: bool = False) -> i
 
 
 def _check_own_tls(door: GatewayConfig) -> None:
-    """Raises TowpathError where workers could not listen with TLS: they would be started again and again."""
+    """Raise TowpathError if the workers could not listen with TLS: they would be restarted forever."""
     if not door.tls_certificate:
         return
     if fault := certificate_fault(door):
@@ -125,7 +125,7 @@ def _check_own_tls(door: GatewayConfig) -> None:
         pick_port(door.tls_host or everywhere(), port)
 
 
-def _supervisor(settings: Settings, host: str, port: int, *, whole: bool, take_over: bool) -> Supervisor:
+def _supervisor(settings: Settings, host: str, port: int, *, with_controller: bool, take_over: bool) -> Supervisor:
     arguments = ["--data-dir", str(settings.data_dir)]
     if settings.config_path is not None:
         arguments += ["--config", str(settings.config_path)]
@@ -140,18 +140,18 @@ def _supervisor(settings: Settings, host: str, port: int, *, whole: bool, take_o
             "TOWPATH_GATEWAY_PORT": str(port),
             "TOWPATH_GATEWAY_WORKERS": str(settings.config.gateway.workers),
         },
-        with_controller=whole,
+        with_controller=with_controller,
         take_over=take_over,
     )
 
 
 async def _certificates(
-    settings: Settings, supervisor: Supervisor, store: Store, tasks: "TaskKeeper", *, whole: bool
+    settings: Settings, supervisor: Supervisor, store: Store, tasks: "TaskKeeper", *, with_controller: bool
 ) -> bool:
-    """Have the gateway's certificates made, or wait for them; False when a signal came first."""
+    """Issue the gateway's certificates or wait for them. Returns False if a signal came first."""
     if not needs_certificates(settings.config):
         return True
-    if whole:
+    if with_controller:
         await supervisor.make_certificates()
         return True
     if not await wait_for_certificates(settings.data_dir, say, supervisor.ending):
@@ -160,44 +160,47 @@ async def _certificates(
     return True
 
 
-async def _tell(settings: Settings, store: Store, host: str, port: int, *, whole: bool) -> None:
-    """Say that the hub is ready, and what whoever runs it should know."""
+async def _print_ready(settings: Settings, store: Store, host: str, port: int, *, with_controller: bool) -> None:
+    """Print that the hub is ready, how to sign in, and the warnings."""
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}{settings.config.gateway.base_path}"
     print(f"Towpath is ready at {url}", flush=True)
     if settings.config.gateway.tls_certificate:
         print(f"Browsers reach it at {public_url(settings.config)}{settings.config.gateway.base_path}", flush=True)
-    if whole and settings.config.auth is None:
+    if with_controller and settings.config.auth is None:
         print(f"Sign in once with: {url}hub/login?token={await _link(store)}", flush=True)
     if _is_test(settings.config):
-        print("Test sign-in: anybody on this machine may sign in as anybody, without a password.", flush=True)
+        print(
+            "WARNING: test sign-in is on. Anyone on this machine can sign in as any user without a password.",
+            flush=True,
+        )
     for cluster in without_isolation(settings.config):
         say(f"WARNING: {no_isolation(cluster)}")
 
 
 class TaskKeeper:
-    """Tasks in the background that end with the command."""
+    """Background tasks that end with the command."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run this in the background."""
+        """Start a background task."""
         self._tasks.append(asyncio.create_task(work))
 
     async def cancel(self) -> None:
-        """End all of them."""
+        """Cancel all tasks and wait for their end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def _link(store: Store) -> str:
-    """A one-time sign-in link's secret for the person who runs the hub."""
+    """Return the secret of a one-time sign-in link for the user who runs the hub."""
     name = local_user(getpass.getuser())
     user = await store.users.get(name)
     if user is None:
         await store.users.add(User(name=name, admin=True, created=time.time()))
-    elif not user.admin:  # a store that was lost: of the person, a running job had no more than the name
+    elif not user.admin:  # after a loss of the store, a running job has restored only the user's name
         await store.users.save(replace(user, admin=True))
     return await store.links.issue(name, lifetime=LINK_LIFETIME)

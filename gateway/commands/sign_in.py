@@ -1,6 +1,6 @@
-"""What `towpath check` asks of the ways to sign in: does the directory answer, may the hub ask PAM.
+"""The checks of sign-in providers in `towpath check`: whether a directory answers, whether the hub may use PAM.
 
-Owns: these probes. Nobody's password is tried. Refuses to know how people sign in.
+Owns these probes. They do not try any user's password. Does not know how users sign in.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ SUDO_SECONDS: Final = 10
 
 
 async def probe(settings: Settings) -> list[Finding]:
-    """A row, or some, for each provider that can be asked without a person."""
+    """Return the findings of every provider that can be checked without a user's sign-in."""
     auth = settings.config.auth
     if auth is None:
         return []
@@ -47,61 +47,61 @@ async def _probe(provider: ProviderConfig, auth: AuthConfig, hub: str) -> list[F
 
 
 async def _oidc(part: str, provider: ProviderConfig, auth: AuthConfig, hub: str) -> list[Finding]:
-    """What one that signs people in on pages of its own says that it is."""
-    asked = away(provider, auth, hub)
+    """Read the provider's metadata and keys."""
+    client = away(provider, auth, hub)
     try:
-        good, text = await oidc_probe(asked)
+        good, text = await oidc_probe(client)
     finally:
-        await asked.close()
+        await client.close()
     return [Finding(part, good=good, text=text, passing=True)]
 
 
 async def _ldap(part: str, config: LdapConfig) -> AsyncIterator[Finding]:
     if config.tls != "verified":
-        how = "WITHOUT TLS" if config.tls == "none" else "WITHOUT CHECKING WHO IT IS"
+        how = "WITHOUT TLS" if config.tls == "none" else "WITHOUT CHECKING ITS CERTIFICATE"
         yield Finding(
             part,
             good=True,
             doubt=True,
-            text=f"passwords go to the directory {how} (tls = {config.tls!r}): whoever can stand in between reads them",
+            text=f"passwords go to the directory {how} (tls = {config.tls!r}): the network can read them",
         )
     try:
-        told = await Directory(config).probe()
+        servers = await Directory(config).probe()
     except (ValueError, OSError) as error:
         yield Finding(part, good=False, text=str(error))
         return
-    whom = f"and knows {config.bind_dn}" if config.bind_dn else "and is asked by nobody in particular"
-    for url, wrong in told:
-        yield Finding(part, good=not wrong, text=f"{url} {wrong or f'answers {whom}'}", passing=True)
+    bound = f"the hub can bind as {config.bind_dn}" if config.bind_dn else "the hub binds anonymously"
+    for url, fault in servers:
+        yield Finding(part, good=not fault, text=f"{url} {fault or f'answers; {bound}'}", passing=True)
 
 
 def _pam(part: str, config: PamConfig) -> Iterator[Finding]:
     if not any((folder / config.service).is_file() for folder in PAM_FOLDERS):
         where = " or ".join(str(folder / config.service) for folder in PAM_FOLDERS)
-        yield Finding(part, good=False, text=f"there is no {where}: PAM would take its service `other`")
+        yield Finding(part, good=False, text=f"{where} does not exist: PAM would use its service `other`")
         return
     text = f"PAM, service {config.service}"
     if config.sudo:
         argv = command(config)
-        yield Finding(part, good=_may_sudo(argv), text=f"{text}, by: {' '.join(argv)}")
+        yield Finding(part, good=_may_sudo(argv), text=f"{text}, with: {' '.join(argv)}")
     elif os.geteuid() != 0:
         name = pwd.getpwuid(os.geteuid()).pw_name
         yield Finding(
             part,
             good=True,
             doubt=True,
-            text=f"{text}; without root PAM checks no password but that of {name}: set sudo = true (docs/sign-in.md)",
+            text=f"{text}; without root, PAM checks only the password of {name}: set sudo = true (docs/sign-in.md)",
         )
     else:
         yield Finding(part, good=True, text=text)
 
 
 def _may_sudo(argv: tuple[str, ...]) -> bool:
-    """Whether sudo would run it without a password (sudo(8), -l)."""
-    asked = [argv[0], "-n", "-l", *argv[3:]]
+    """Return whether sudo would run the command without a password (sudo(8), `-l`)."""
+    listing = [argv[0], "-n", "-l", *argv[3:]]
     try:
-        done = subprocess.run(  # noqa: S603 - the helper's own argv, which is only asked about
-            asked, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=SUDO_SECONDS
+        done = subprocess.run(  # noqa: S603 - `sudo -l` with the helper's own argv
+            listing, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=SUDO_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

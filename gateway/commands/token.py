@@ -1,4 +1,4 @@
-"""`towpath token USER`: a new API token, printed alone, so that a script can begin without a browser."""
+"""`towpath token USER`: prints a new API token and nothing else, for scripts that run without a browser."""
 
 import argparse
 import asyncio
@@ -30,14 +30,18 @@ def run(given: argparse.Namespace) -> int:
 async def issue(
     settings: Settings, user: str, *, scope: Sequence[str] = (), expires_in: int | None = None, note: str = ""
 ) -> str:
-    """A new token's secret. Raises TowpathError: the store does not answer, or this hub has no such user."""
+    """Issue a token and return its secret.
+
+    `scope`: the token's scopes (empty: all of the user's). `expires_in`: seconds (None: it does not expire). Raises
+    TowpathError if the store cannot be reached or the hub has no such user.
+    """
     name = names.user_name(user)
     url = settings.redis_url or valkey.url(settings.data_dir)
     try:
         store = await Store.open(url)
     except StateUnavailableError as error:
         raise TowpathError(
-            f"The hub's store does not answer ({settings.data_dir}). Is the hub running? Start it with: towpath serve"
+            f"Cannot reach the hub's store ({settings.data_dir}). If the hub is not running, run: towpath serve"
         ) from error
     try:
         owner = await _user(store, settings, name)
@@ -63,7 +67,10 @@ async def issue(
 
 
 async def _user(store: Store, settings: Settings, name: str) -> User:
-    """The user's record; made for a name that the configuration lists. Raises TowpathError for any other."""
+    """Return the user.
+
+    A user whom the configuration lists is created if needed. Raises TowpathError for other names.
+    """
     user = await store.users.get(name)
     if user is not None:
         return user

@@ -45,7 +45,7 @@ def test_every_server_of_a_directory_is_checked(slapd):
         user_base=USERS,
     )
     first, second, third = rows("ldap", config)
-    assert first.startswith(f"ok    sign-in way  {slapd.ldaps} answers and knows {HUB_DN}")
+    assert first.startswith(f"ok    sign-in way  {slapd.ldaps} answers; the hub can bind as {HUB_DN}")
     assert second.startswith("ok")
     assert third.startswith("FAIL")
     assert "cannot be reached" in third
@@ -61,7 +61,9 @@ def test_every_server_of_a_directory_is_checked(slapd):
         assert message in found[0]
 
 
-@pytest.mark.parametrize(("tls", "message"), [("unverified", "WITHOUT CHECKING WHO IT IS"), ("none", "WITHOUT TLS")])
+@pytest.mark.parametrize(
+    ("tls", "message"), [("unverified", "WITHOUT CHECKING ITS CERTIFICATE"), ("none", "WITHOUT TLS")]
+)
 def test_tls_settings_that_expose_passwords_are_warned_about(slapd, tls, message):
     config = LdapConfig(servers=(slapd.ldap,), tls=tls, bind_dn=HUB_DN, bind_password=HUB_PASSWORD, user_base=USERS)
     warning, answer = rows("ldap", config)

@@ -44,7 +44,7 @@ def test_init_writes_a_configuration_that_check_finds_good_and_keeps_an_existing
     assert "FAIL" not in done.stdout
     again = towpath("init")
     assert again.returncode == 1
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
 
 
 def test_every_key_that_init_shows_is_a_key_at_its_default(towpath, tmp_path):

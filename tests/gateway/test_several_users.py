@@ -1,4 +1,4 @@
-"""Several people on one real hub: each has their own, nobody reaches another's, an admin sees all."""
+"""Several users on one real hub: users reach only their own servers, and an admin reaches all."""
 
 import asyncio
 import sys
@@ -35,25 +35,25 @@ default_path = ""
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     hub = Hub(tmp_path_factory.mktemp("several"), config=CONFIG, workers=2).start()
-    hub.people = {name: hub.browser_of(name) for name in ("alice", "bob", "carol")}
-    alice = hub.people["alice"]
+    hub.browsers = {name: hub.browser_of(name) for name in ("alice", "bob", "carol")}
+    alice = hub.browsers["alice"]
     assert alice.post("/hub/spawn/alice", data={"profile": "echo"}).status_code == 303
     eventually(lambda: alice.get("/hub/api/users/alice/server").json()["ready"], what="alice's server")
     eventually(lambda: alice.get("/user/alice/").status_code == 200, what="alice's app")
     yield hub
     alice.delete("/hub/api/users/alice/server")
     eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
-    for client in hub.people.values():
+    for client in hub.browsers.values():
         client.close()
     hub.stop()
 
 
-def test_the_terminal_says_that_anybody_may_be_anybody(hub):
-    assert any("anybody on this machine may sign in as anybody" in line for line in hub.output)
+def test_the_terminal_warns_about_the_test_sign_in(hub):
+    assert any("WARNING: test sign-in is on" in line for line in hub.output)
     assert not hub.link
 
 
-def test_the_page_shows_the_names_as_buttons_and_leads_back(hub):
+def test_the_page_shows_the_names_as_buttons_and_redirects_to_the_requested_page(hub):
     page = httpx.get(f"{hub.origin}/hub/login?next=/hub/token").text
     for name in ("alice", "bob", "carol"):
         assert f'<button name="name" value="{name}">' in page
@@ -76,22 +76,22 @@ def test_the_page_shows_the_names_as_buttons_and_leads_back(hub):
         ({"Host": "evil.example", "Origin": "http://evil.example"}, 421),  # DNS rebinding
     ],
 )
-def test_a_sign_in_that_came_from_elsewhere_is_refused(hub, headers, status):
+def test_a_sign_in_from_another_machine_or_site_is_rejected(hub, headers, status):
     fields = {"provider": "test", "name": "carol"}
     answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin, **headers})
     assert answer.status_code == status
     assert "set-cookie" not in answer.headers
 
 
-def test_nobody_else_comes_in(hub):
+def test_other_names_cannot_sign_in(hub):
     for fields in ({"provider": "test", "name": "mallory"}, {"provider": "none", "name": "alice"}, {"name": "alice"}):
         answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers
 
 
-def test_bob_reaches_nothing_of_alices(hub):
-    bob = hub.people["bob"]
+def test_bob_cannot_reach_alices_servers_and_pages(hub):
+    bob = hub.browsers["bob"]
     for path in (
         "/hub/spawn/alice",
         "/hub/spawn-pending/alice",
@@ -119,10 +119,10 @@ def test_bob_reaches_nothing_of_alices(hub):
         ("POST", "/user/alice/api"),
     ):
         assert bob.request(method, path).status_code in {403, 404}, (method, path)
-    assert hub.people["alice"].get("/user/alice/").status_code == 200
+    assert hub.browsers["alice"].get("/user/alice/").status_code == 200
 
 
-def test_bob_gets_no_websocket_of_alices(hub):
+def test_bob_cannot_open_a_websocket_to_alices_server(hub):
     async def attempt(client):
         cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
         address = f"ws://127.0.0.1:{hub.port}/user/alice/ws"
@@ -133,13 +133,13 @@ def test_bob_gets_no_websocket_of_alices(hub):
             return await socket.recv()
 
     with pytest.raises(InvalidStatus) as caught:
-        asyncio.run(attempt(hub.people["bob"]))
+        asyncio.run(attempt(hub.browsers["bob"]))
     assert caught.value.response.status_code == 403
-    assert "hello" in str(asyncio.run(attempt(hub.people["alice"])))
+    assert "hello" in str(asyncio.run(attempt(hub.browsers["alice"])))
 
 
-def test_an_admin_sees_all(hub):
-    carol = hub.people["carol"]
+def test_an_admin_reaches_all_servers_and_users(hub):
+    carol = hub.browsers["carol"]
     assert carol.get("/hub/api/user").json()["admin"] is True
     assert {user["name"] for user in carol.get("/hub/api/users").json()} >= {"alice", "bob", "carol"}
     assert carol.get("/hub/api/users/alice/server").json()["ready"] is True
@@ -147,7 +147,7 @@ def test_an_admin_sees_all(hub):
     assert carol.get("/user/alice/").status_code == 200
 
 
-def test_signing_out_ends_one_persons_session_alone(hub):
+def test_signing_out_ends_only_the_session_of_that_browser(hub):
     first, second = hub.browser_of("bob"), hub.browser_of("bob")
     assert first.post("/hub/logout").status_code == 303
     assert first.get("/hub/home").status_code in {302, 303}
@@ -156,6 +156,6 @@ def test_signing_out_ends_one_persons_session_alone(hub):
         client.close()
 
 
-def test_a_token_is_for_the_listed_alone(hub):
+def test_tokens_are_issued_only_to_listed_users(hub):
     assert hub.command("token", "alice").stdout.strip()
     assert hub.command("token", "mallory", check=False).returncode == 1
