@@ -77,7 +77,7 @@ class Tunnel:
                 return
             request.head.carried = carried
         self.options.on_activity(route)
-        line = request.method + b" " + way.target(request.target) + b" HTTP/1.1"
+        line = request.method + b" " + way.target(request.target, by_token=not caller.by_cookie) + b" HTTP/1.1"
         extra = sandbox.LINE if way.credential and sandbox.confined(request.target, way.slashes) else b""
         exchange = Exchange(request, way=way, caller=caller, refuse=refuse, on_end=self._relay_over, extra=extra)
         self._carry(exchange, line + carried.block, carried.source)
@@ -151,7 +151,7 @@ class Tunnel:
         self.options.on_activity(route)
         opening = Opening(
             request,
-            b"GET " + way.target(request.target) + b" HTTP/1.1" + block,
+            b"GET " + way.target(request.target, by_token=not caller.by_cookie) + b" HTTP/1.1" + block,
             way=way,
             source=source,
             caller=caller,

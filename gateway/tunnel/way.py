@@ -11,6 +11,7 @@ from gateway.tunnel.answers import Rules
 from gateway.tunnel.options import Stats, TunnelOptions
 from gateway.tunnel.pool import Pool
 from gateway.tunnel.prefix import HEADER, stripped
+from gateway.tunnel.query import without_token
 from gateway.tunnel.quota import Quota
 from state.records.models import Endpoint, Route
 
@@ -30,6 +31,7 @@ class Way:
         "pool",
         "route",
         "rules",
+        "signs_in",
         "slashes",
         "stats",
         "told",
@@ -59,6 +61,8 @@ class Way:
         if b"\r" in credential or b"\n" in credential or b"\0" in credential:
             raise ValueError("a route's credential has a line break")
         self.credential = b"Authorization: " + credential + b"\r\n" if credential else b""
+        # Users sign in to the app through us, so that a token in a URL means nothing to it.
+        self.signs_in = route is not None and bool(route.credential or route.hub_app)
         self.slashes = route.prefix.count("/") if route is not None else 0
         # An app that knows no base path: how many slashes its prefix has, and what it is told of it.
         self.cut = route.prefix.count("/") if route is not None and route.strip else 0
@@ -68,8 +72,10 @@ class Way:
         self.pool = Pool(endpoint, rules, options, size=size)
         self.websockets = Quota(most=options.websockets_per_app, per_client=options.websockets_per_client)
 
-    def target(self, target: bytes) -> bytes:
-        """A request's target (path and query) as the app gets it."""
+    def target(self, target: bytes, *, by_token: bool) -> bytes:
+        """Return a request's target (path and query) as the app gets it. `by_token`: a token identifies the caller."""
+        if b"?" in target and (self.signs_in or (by_token and self.route is not None and self.route.user)):
+            target = without_token(target)
         return stripped(target, self.cut) if self.cut else target
 
     def active(self) -> None:
