@@ -147,6 +147,7 @@ def job_spec(
         environment = {}
     values = {
         "base_path": prefix,
+        "base_path_no_slash": prefix.removesuffix("/"),
         "user": server.user,
         "server": server.name,
         **({} if elsewhere else {"home": home}),

@@ -471,8 +471,8 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`[[profile]]`: what the form offers.
 
     `app`: `jupyter` (a Jupyter server; the hub sends its token) or `web` (any web app). `command`: the
-    app's argv, where {socket}, {port}, {base_path}, {user} and {option_NAME} are filled in. An app whose
-    command names {socket} gets a 0600 unix socket; one that names {port} gets a port in a network of its own.
+    app's argv, where {socket}, {port}, {base_path}, {base_path_no_slash}, {user} and {option_NAME} are filled in. An
+    app whose command names {socket} gets a 0600 unix socket; one that names {port} gets a port in a network of its own.
     Empty: JupyterLab.
     """
 

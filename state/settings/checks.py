@@ -42,7 +42,7 @@ REDIS_SCHEMES: Final = (
     *("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://"),
     *("redis+sentinel://", "rediss+sentinel://"),
 )
-PLACEHOLDERS: Final = ("socket", "port", "base_path", "user")
+PLACEHOLDERS: Final = ("socket", "port", "base_path", "base_path_no_slash", "user")
 OPTION_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,29}")
 LONG_OPTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

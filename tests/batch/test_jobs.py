@@ -18,6 +18,7 @@ from state.config.tables import (
     ResourcesConfig,
     SetupConfig,
 )
+from state.settings.loader import load
 from tests.batch.rig import fresh
 
 OWN = {
@@ -75,6 +76,23 @@ def test_jupyterhubs_names_are_there_without_an_api_token():
     assert job.environment["JUPYTERHUB_SERVICE_PREFIX"] == "/jupyter/user/a@b.org/lab/"
     assert job.base_path == "/jupyter/user/a@b.org/lab/"
     assert not any("API_TOKEN" in name for name in job.environment)
+
+
+def test_a_command_has_its_base_path_with_and_without_the_last_slash(tmp_path):
+    file = tmp_path / "towpath.toml"
+    file.write_text("""
+[[profile]]
+name = "web"
+cluster = "local"
+app = "web"
+command = ["serve", "{socket}", "--base={base_path}", "--root={base_path_no_slash}"]
+environment = { ROOT = "{base_path_no_slash}" }
+""")
+    profile = load(file, tmp_path / "data").config.profile[0]
+    for name, path in (("", "/user/a@b.org"), ("lab", "/user/a@b.org/lab")):
+        job, _ = spec(profile, fresh("a@b.org", name))
+        assert job.command[2:] == (f"--base={path}/", f"--root={path}")
+        assert job.environment["ROOT"] == path
 
 
 def hub_app(server=None, config=None):
