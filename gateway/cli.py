@@ -1,4 +1,4 @@
-"""The command line: `towpath serve|gateway|controller|init|check|edge|token|import-jupyterhub|version`.
+"""The command line: `towpath serve|gateway|controller|init|check|store|edge|token|import-jupyterhub|version`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. An error is a sentence on stderr, without a traceback.
 A command's module is imported when the command runs, so that none loads what it does not use.
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     sub = add("check", "Check the configuration, the state store and every cluster.", "check:run")
     sub.add_argument("--part", choices=("all", "gateway", "controller", "edge"), default="all", help="what to check")
     sub.add_argument("--json", action="store_true", help="one JSON object per line")
+    _store_actions(commands)
     _edge_arguments(add("edge", "Print a ready configuration for the proxy in front of the hub.", "edge:run"))
     sub = add("token", "Print a new API token for a user of the running hub.", "token:run")
     sub.add_argument("user", metavar="USER")
@@ -167,6 +168,14 @@ def _controller_actions(controller: argparse.ArgumentParser) -> None:
 def _take_over(sub: argparse.ArgumentParser) -> None:
     text = "take over a local cluster from a machine that no longer exists; its servers count as lost"
     sub.add_argument("--take-over", action="store_true", help=text)
+
+
+def _store_actions(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "Look after the state store."
+    store = commands.add_parser("store", help=text, description=text)
+    add = _adder(store.add_subparsers(dest="action", metavar="ACTION", required=True))
+    sub = add("check", "Check the store's files and every record in it.", "store:check")
+    sub.add_argument("--fix", action="store_true", help="repair what can be repaired; what is taken out is kept")
 
 
 def _token_file(sub: argparse.ArgumentParser) -> None:

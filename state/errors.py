@@ -25,6 +25,10 @@ class NotFoundError(TowpathError):
     """The record does not exist."""
 
 
+class BadRecordError(TowpathError):
+    """A record in the store cannot be read. It is set aside: nothing acts on it until an admin has looked at it."""
+
+
 class NotAUserError(TowpathError):
     """A service's credential was used where only a user's makes sense."""
 

@@ -147,9 +147,12 @@ async def _follow(audit: Audit, sink: Sink, fence: int) -> None:
     while True:
         try:
             at = at or await audit.cursor(sink.name)
-            entries = await audit.after(at, timeout=WAIT_SECONDS)
+            entries, position_after = await audit.after(at, timeout=WAIT_SECONDS)
             for start in range(0, len(entries), sink.most):
-                at = await _whole(audit, sink, entries[start : start + sink.most], fence)
+                part = entries[start : start + sink.most]
+                await _whole(audit, sink, part, fence)
+                at = part[-1].id
+            at = position_after
             if pause != BACK_OFF[0]:
                 log.info("The audit is written to %s again.", sink.name)
             pause = BACK_OFF[0]
@@ -164,17 +167,16 @@ async def _follow(audit: Audit, sink: Sink, fence: int) -> None:
             pause = min(pause * 2, BACK_OFF[1])
 
 
-async def _whole(audit: Audit, sink: Sink, entries: list[Entry], fence: int) -> str:
-    """Write and move the cursor; the new position. An end of the term waits for both."""
+async def _whole(audit: Audit, sink: Sink, entries: list[Entry], fence: int) -> None:
+    """Write and move the cursor. An end of the term waits for both."""
 
-    async def both() -> str:
+    async def both() -> None:
         await asyncio.to_thread(sink.write, entries)
         await audit.advance(sink.name, entries[-1].id, fence=fence)
-        return entries[-1].id
 
     work = asyncio.ensure_future(both())
     try:
-        return await asyncio.shield(work)
+        await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait({work})
         raise
@@ -197,7 +199,7 @@ async def keep(audit: Audit, config: AuditConfig) -> None:
 
 async def _next(audit: Audit, reader: str) -> str:
     """The id of the first entry after a reader's cursor; `""`: none."""
-    entries = await audit.after(await audit.cursor(reader), most=1)
+    entries, _ = await audit.after(await audit.cursor(reader), most=1)
     return entries[0].id if entries else ""
 
 

@@ -41,6 +41,8 @@ SCAN_SECONDS: Final = 10.0
 WORK_SECONDS: Final = 5.0
 AT_ONCE: Final = 32
 OUTAGE_PAUSE: Final = 0.3
+REVIEW_SECONDS: Final = 20.0
+"""Between two looks at the records that could not be read."""
 SWEEP_SECONDS: Final = 600.0
 """Between two sweeps for what is left of users, servers, groups and services that no longer exist."""
 OVER_SECONDS: Final = 3600.0
@@ -97,6 +99,7 @@ class Term:
                 group.create_task(self._follow())
                 group.create_task(self._scan())
                 group.create_task(self._sweep())
+                group.create_task(self._review())
                 group.create_task(self._revisit())
                 group.create_task(self._dispatch())
                 group.create_task(keep(self._store.audit, self._audit))
@@ -165,14 +168,18 @@ class Term:
             except StateUnavailableError:
                 await asyncio.sleep(OUTAGE_PAUSE)
                 continue
+            except (FencedError, LeaseLostError):
+                raise
+            except Exception:
+                log.exception("The scan of all servers has failed; it is tried again.")
             await asyncio.sleep(SCAN_SECONDS)
 
     async def _scan_once(self) -> None:
         marks = await self._store.servers.active()
-        records = await self._store.servers.many(list(marks))
-        await self._settle(marks, records)
+        records, bad = await self._store.servers.read(list(marks))
+        await self._settle({key: mark for key, mark in marks.items() if key not in bad}, records)
         self._forget()
-        for key in marks:
+        for key in marks.keys() - bad:
             self._desk.put(key)
         snapshot = await self._store.feed.snapshot()
         wanted, stray = mend(records.values(), snapshot.routes, self._base)
@@ -181,9 +188,22 @@ class Term:
             await self._hands.publish(server)
         for route in stray:
             key = server_key(route.user, route.name)
-            held = records.get(key) or await self._store.servers.get(route.user, route.name)
+            others, unreadable = await self._store.servers.read([] if key in records else [key])
+            if key in unreadable:
+                continue  # what runs there goes on
+            held = records.get(key) or others.get(key)
             if held is None or held.status is not Status.READY or held.attempt != route.attempt:
                 await self._store.feed.drop_route(route.prefix, attempt=route.attempt)
+
+    async def _review(self) -> None:
+        """Write down which records cannot be read, and take those off the list that can be read again."""
+        while True:
+            try:
+                await self._store.bad_records.tell()
+                await self._store.bad_records.review()
+            except StateUnavailableError:
+                pass  # the next time
+            await asyncio.sleep(REVIEW_SECONDS)
 
     async def _sweep(self) -> None:
         """End what must not outlive a user, server, group or service, and was left behind by a crash."""
@@ -232,15 +252,21 @@ class Term:
         while True:
             keys = await self._desk.take()
             try:
-                records = await self._store.servers.many(keys)
+                records, bad = await self._store.servers.read(keys)
             except StateUnavailableError:
                 await asyncio.sleep(OUTAGE_PAUSE)
                 for key in keys:
                     self._desk.put(key)
                 continue
             for key in keys:
+                if key in bad:
+                    continue  # it is set aside: nothing is decided about it, and its job is no orphan
                 server = records.get(key)
-                actions = self._decide(key, server)
+                try:
+                    actions = self._decide(key, server)
+                except Exception:
+                    log.exception("A server could not be judged, the others go on. server=%s", key)
+                    continue
                 if actions:
                     self._group.create_task(self._desk.work(key, self._task(key, server, actions)))
 

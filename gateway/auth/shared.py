@@ -29,6 +29,7 @@ from gateway.auth.vigil import Vigil
 from gateway.tunnel.options import Network
 from portal.site.sign_in import Arrival, Departure, Provider, RefusedError
 from state.config.tables import AuthConfig, ProviderConfig
+from state.errors import BadRecordError
 from state.records.models import Session, Standing, User
 from state.rights.identity import Identity
 from state.store.all import Store
@@ -233,7 +234,10 @@ class SharedAuth(BrowserSessions):
         identity: Identity | None = request.scope.get("state", {}).get("identity")
         if identity is None or identity.session is None:
             return None
-        return await self._store.standings.get(identity.user.name, identity.session.id)
+        try:
+            return await self._store.standings.get(identity.user.name, identity.session.id)
+        except BadRecordError:
+            return None  # signing out works without it, here
 
     def _away(self, provider: str) -> OidcProvider:
         """Raises RefusedError."""

@@ -90,7 +90,12 @@ class Vigil:
 
         async def one(user: str, session: str) -> None:
             async with turns:
-                await self._check(user, session)
+                try:
+                    await self._check(user, session)
+                except StateUnavailableError:
+                    raise
+                except Exception:
+                    log.exception("A session could not be checked; it is checked again later. user=%s", user)
 
         await asyncio.gather(*(one(user, session) for user, session in due))
         return len(due)

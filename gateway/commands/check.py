@@ -11,7 +11,7 @@ from gateway.commands import sign_in
 from gateway.door.tls_listener import certificate_fault
 from gateway.edge.watch import check as check_edge
 from gateway.joining.certificates import HOW_TO_JOIN, have_certificates
-from gateway.serve import valkey
+from gateway.serve import append_only, valkey
 from gateway.serve.findings import Finding
 from state.config.clusters import needs_certificates
 from state.errors import StateUnavailableError
@@ -19,6 +19,8 @@ from state.offer.app_ports import shared_port_warning, sharing_port
 from state.settings.cluster_checks import no_isolation, without_isolation
 from state.settings.loader import Settings, load
 from state.store.all import Store
+from state.store.survey import survey
+from state.store.survey import Survey, survey
 
 PROBE_SECONDS = 60
 
@@ -27,6 +29,8 @@ def run(given: argparse.Namespace) -> int:
     """Print the findings. Returns 0 if all are good, otherwise 1 (also for an invalid configuration)."""
     settings = load(given.config, given.data_dir)
     findings = asyncio.run(check(settings, given.part))
+    if given.part == "all" and not given.json:
+        findings += asyncio.run(_records(settings))
     # `towpath serve` runs this with --json and must not wait for an edge, which may be started after the hub.
     if given.part == "edge" or (given.part == "all" and not given.json):
         findings += asyncio.run(_edge(settings))
@@ -68,10 +72,32 @@ async def _state(settings: Settings) -> list[Finding]:
         store = await Store.open(settings.redis_url or valkey.url(settings.data_dir))
     except StateUnavailableError as error:
         if embedded:
+            if append_only.without_manifest(settings.data_dir):
+                return [Finding("state", good=False, text=f"its manifest is missing. {valkey.CHECK}")]
             return [Finding("state", good=True, text="embedded Valkey; not running now: towpath serve starts it")]
         return [Finding("state", good=False, text=str(error), passing=True)]
     await store.close()
     return [Finding("state", good=True, text="embedded Valkey; running" if embedded else "answers")]
+
+
+async def _records(settings: Settings) -> list[Finding]:
+    """Whether every record of a store that answers can be read."""
+    try:
+        store = await Store.open(settings.redis_url or valkey.url(settings.data_dir))
+    except StateUnavailableError:
+        return []
+    try:
+        found = await survey(store.redis)
+    finally:
+        await store.close()
+    if not found.bad:
+        return []
+    first = found.bad[0]
+    text = (
+        f"{len(found.bad)} of {found.read} cannot be read and are set aside. The first is the {first.kind}"
+        f" {first.place} ({first.reason}). See: towpath store check"
+    )
+    return [Finding("records", good=False, text=text, passing=True)]
 
 
 def _own_tls(settings: Settings) -> list[Finding]:

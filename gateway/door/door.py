@@ -32,7 +32,7 @@ from gateway.oauth.hub_apps import NOTHING, HubApps, Told
 from gateway.tunnel import Caller, Tunnel, UpstreamError
 from gateway.wire import Request
 from portal.refusals.pages import Answer
-from state.errors import StateUnavailableError
+from state.errors import BadRecordError, StateUnavailableError
 from state.mirror.mirror import Mirror
 from state.records.models import Route
 from state.rights.identity import Identity
@@ -218,6 +218,8 @@ class App:
                     self._decide(request, found)
             except StateUnavailableError:
                 self._refuse(request, Refusal(503, _AWAY))
+            except BadRecordError as error:
+                self._refuse(request, Refusal(500, str(error)))
             except Refusal as refusal:
                 self._refuse(request, refusal)
             except _Ask as next_question:

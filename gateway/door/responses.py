@@ -7,7 +7,7 @@ from gateway.door.access import NO_ACCESS, may_access
 from portal.refusals.pages import Answer, ErrorPages
 from portal.rights.access import View
 from state import names
-from state.errors import NameRuleError, StateUnavailableError
+from state.errors import BadRecordError, NameRuleError, StateUnavailableError
 from state.records.models import Server
 from state.rights.identity import Identity
 from state.store.all import Store
@@ -38,6 +38,8 @@ class PortalAnswers:
             owner = identity.user if identity.is_user(user) else await self._store.users.get(user)
         except StateUnavailableError as error:
             return self.refuse(503, str(error), page=page)
+        except BadRecordError as error:
+            return self.refuse(500, str(error), page=page)
         if owner is None:
             return self.refuse(404, "There is no such user.", page=page)
         if not may_access(identity, user, name, writing=False):

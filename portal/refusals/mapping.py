@@ -18,6 +18,7 @@ from portal.site.site import PAGE_HEADERS, Site
 from portal.web.next_url import safe_next
 from portal.web.responses import API_HEADERS, JSON, go, raw_target, reply
 from state.errors import (
+    BadRecordError,
     ChoicesError,
     ConflictError,
     NameRuleError,
@@ -32,6 +33,7 @@ log = logging.getLogger("towpath.portal")
 
 STATUS: Final[dict[type[Exception], int]] = {
     StateUnavailableError: 503,
+    BadRecordError: 500,
     NotFoundError: 404,
     HiddenError: 404,
     ConflictError: 409,

@@ -19,7 +19,7 @@ from state.records.models import Route
 from state.rights.identity import Identity
 from state.rights.roles import Roles
 from state.store.all import Store
-from state.store.feed import FeedGapError, Revoked, RouteGone, RouteSet
+from state.store.feed import FeedGapError, Revoked, RouteGone, RouteSet, Unreadable
 from state.store.keys import ACTIVITY_OF_USER
 
 READ_SECONDS: Final = 5.0
@@ -197,6 +197,9 @@ class Mirror:
                 case Revoked(digests=digests, user=user):
                     self._identities.revoked(digests, user)
                     self._tell_revoked(frozenset(digests), user)
+                case Unreadable():
+                    self._identities.doubt()
+                    self._epoch = ""
 
     async def _take_snapshot(self) -> None:
         losses = self._store.redis.losses
@@ -239,6 +242,7 @@ class Mirror:
             activity = {}
             await self._store.tokens.used(token_use)
             token_use = {}
+            await self._store.bad_records.tell()
         finally:
             if len(self._activity) + len(activity) < NOTES_LIMIT:
                 self._activity = activity | self._activity

@@ -6,6 +6,8 @@ and what follows for a form (`state.offer.fields`). Sizes are in bytes, times in
 
 from msgspec import Struct, field
 
+from state.records.stored import Stored
+
 
 class GpuCount(Struct, frozen=True, kw_only=True):
     """GPUs of one type in one partition. `type` as the scheduler names it (`a100`, `a100_1g.5gb`, `shard`)."""
@@ -82,7 +84,7 @@ class Association(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
 
 
-class Grants(Struct, frozen=True, kw_only=True):
+class Grants(Stored, frozen=True, kw_only=True):
     """All that one person may use. `associations` empty: the scheduler's accounting does not know them.
 
     `groups`: theirs of the Unix groups that partitions name.
@@ -105,7 +107,7 @@ class Reservation(Struct, frozen=True, kw_only=True):
     accounts: tuple[str, ...] = ()
 
 
-class Catalog(Struct, frozen=True, kw_only=True):
+class Catalog(Stored, frozen=True, kw_only=True):
     """One cluster at one moment.
 
     `enforced`: whether accounting decides who may submit; if not, there are no accounts and QOS to choose. `time` is

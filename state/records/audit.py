@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from state.records.models import Server
+from state.records.stored import Stored
 
 NAME_MAX: Final = 128
 TEXT_MAX: Final = 400
@@ -60,7 +61,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
-class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entry(Stored, frozen=True, kw_only=True, omit_defaults=True):
     """One act.
 
     `who` did it (a user's or service's name; as typed, for a sign-in that was refused; `""`: nobody known), proven by

@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from state.records.stored import Stored
+
 
 class Status(StrEnum):
     """Where a server stands. The table of transitions is `state.records.lifecycle`."""
@@ -30,7 +32,7 @@ class Target(StrEnum):
     STOPPED = "stopped"
 
 
-class User(Struct, frozen=True, kw_only=True):
+class User(Stored, frozen=True, kw_only=True):
     """Who someone is. `last_activity` None: never seen.
 
     `admin_by` says what made the user an admin, and therefore what takes the right away again: `auth` (the list in
@@ -49,7 +51,7 @@ class User(Struct, frozen=True, kw_only=True):
     revision: int = 0
 
 
-class Group(Struct, frozen=True, kw_only=True):
+class Group(Stored, frozen=True, kw_only=True):
     """A group of users. Who is in it stands in the users' own records; `properties` are the site's, of any shape."""
 
     name: str
@@ -68,7 +70,7 @@ class Role(Struct, frozen=True, kw_only=True):
     services: tuple[str, ...] = ()
 
 
-class Service(Struct, frozen=True, kw_only=True):
+class Service(Stored, frozen=True, kw_only=True):
     """A program that calls the API in its own name, or signs people in by the hub, or both.
 
     `url`: where it answers (empty: it only calls). `scopes`: what it may do, beside its roles. `oauth_redirect_uris`:
@@ -96,7 +98,7 @@ class Service(Struct, frozen=True, kw_only=True):
         return f"service:{self.name}"
 
 
-class Share(Struct, frozen=True, kw_only=True):
+class Share(Stored, frozen=True, kw_only=True):
     """What the owner of a server gives to a user or (`user` empty) a group: `scopes`, each with `!server=`."""
 
     owner: str
@@ -112,7 +114,7 @@ class Share(Struct, frozen=True, kw_only=True):
         return self.user or f"group:{self.group}"
 
 
-class ShareCode(Struct, frozen=True, kw_only=True):
+class ShareCode(Stored, frozen=True, kw_only=True):
     """What whoever brings the code is given, until `expires`. `used`: how often it was turned into a share."""
 
     id: str
@@ -179,7 +181,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
     of: int | None = None
 
 
-class Server(Struct, frozen=True, kw_only=True):
+class Server(Stored, frozen=True, kw_only=True):
     """One app of one user, running or not. Key: `user/name`; the default server's name is `""`.
 
     Each start is a new `attempt` (32 hex digits): it names the job, so that a submit can be found again.
@@ -233,7 +235,7 @@ class Server(Struct, frozen=True, kw_only=True):
         return self.status not in (Status.STOPPED, Status.FAILED)
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Stored, frozen=True, kw_only=True):
     """One line of a server's progress. `progress` is 0 to 100; `id` is the stream's, empty until stored."""
 
     attempt: str
@@ -244,7 +246,7 @@ class Event(Struct, frozen=True, kw_only=True):
     id: str = ""
 
 
-class Session(Struct, frozen=True, kw_only=True):
+class Session(Stored, frozen=True, kw_only=True):
     """A signed-in browser. The cookie holds a ticket; the key of the record is the ticket's SHA-256.
 
     `id` is public (shown in the API); `expires` slides while the session is used.
@@ -258,7 +260,7 @@ class Session(Struct, frozen=True, kw_only=True):
     user_agent: str = ""
 
 
-class Entrance(Struct, frozen=True, kw_only=True):
+class Entrance(Stored, frozen=True, kw_only=True):
     """A way into the origin of `owner`'s servers for `user`, of the session with the digest `under`.
 
     `state` is the SHA-256 of the cookie of the browser that asked; `next` the path that it goes to.
@@ -287,7 +289,7 @@ class Flow(Struct, frozen=True, kw_only=True, array_like=True):
     next: str = ""
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class Standing(Stored, frozen=True, kw_only=True):
     """What a session rests on: whom a provider vouched for, and what to ask it with whether it still does.
 
     `session` is the session's id; `subject` the provider's own name for the account, which never changes (`""`: it has
@@ -311,7 +313,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     failures: int = 0
 
 
-class Token(Struct, frozen=True, kw_only=True):
+class Token(Stored, frozen=True, kw_only=True):
     """An API credential of a user's or (`user` empty) a service's. Only its SHA-256 is stored.
 
     `expires` None: never. `scopes` are JupyterHub's.
@@ -347,7 +349,7 @@ class Token(Struct, frozen=True, kw_only=True):
         return self.user or f"service:{self.service}"
 
 
-class OAuthCode(Struct, frozen=True, kw_only=True):
+class OAuthCode(Stored, frozen=True, kw_only=True):
     """What an authorisation code stands for (RFC 6749 section 4.1.2): who, for which client, where to, which session.
 
     `challenge` is PKCE's, by S256 (RFC 7636); `""`: the client sent none. `issued_to`: the attempt of the server, or
@@ -364,7 +366,7 @@ class OAuthCode(Struct, frozen=True, kw_only=True):
     issued_to: str = ""
 
 
-class Route(Struct, frozen=True, kw_only=True):
+class Route(Stored, frozen=True, kw_only=True):
     """A path prefix (see `names.server_path`) and where it leads, for one attempt of one server.
 
     `strip`: the app knows no base path, so the prefix is taken off on the way to it. `hub_app`: it signs people in

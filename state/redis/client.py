@@ -16,12 +16,22 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from state.errors import ConflictError, FencedError, StateUnavailableError, TowpathError
+from state.errors import BadRecordError, ConflictError, FencedError, StateUnavailableError, TowpathError
 from state.redis.connection import Address, Command, Line, ReplyError
+from state.redis.damage import Damage
 from state.redis.sentinel import SCHEMES as SENTINEL_SCHEMES
 from state.redis.sentinel import sentinels_of
 
 AWAY: Final = "The hub cannot reach its database. Try again in a moment."
+BAD_RECORD: Final = "The hub cannot read its record of this. Tell the admins: towpath store check names the record."
+REVISION_OF: Final = """
+local function revision_of(raw)
+  local there, record = pcall(cjson.decode, raw)
+  if not there or type(record) ~= 'table' or type(record.revision) ~= 'number' then return nil end
+  return record.revision, tonumber(record.fence) or 0, record
+end
+"""
+"""For scripts: returns the revision and the fencing token of a record, or nil if it cannot be read (reply `BAD record`)."""
 WAIT_MARGIN: Final = 2.0
 """Seconds after the timeout of a blocking command at which its connection is closed."""
 IDLE_WAITERS: Final = 32
@@ -35,11 +45,12 @@ _FAILURES: Final = (OSError, errors.RedisError, errors.RedisClusterException)
 _REFUSALS: Final[dict[str, tuple[type[TowpathError], str]]] = {
     "CONFLICT": (ConflictError, "Someone else changed this at the same time. Reload the page and try again."),
     "FENCED": (FencedError, "Another controller has taken over."),
+    "BAD": (BadRecordError, BAD_RECORD),
 }
 
 
 class Script:
-    """A Lua script. It signals a refusal with `redis.error_reply('CONFLICT …')` or `'FENCED …'`."""
+    """A Lua script. It signals a refusal with `redis.error_reply('CONFLICT …')`, `'FENCED …'` or `'BAD …'`."""
 
     __slots__ = ("sha", "text")
 
@@ -72,6 +83,7 @@ class Redis:
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = transport
+        self.damage = Damage()
 
     @classmethod
     async def open(cls, url: str) -> "Redis":
@@ -142,7 +154,7 @@ class Redis:
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
         """Run a script atomically. All `keys` share one hash tag.
 
-        Raises StateUnavailableError, or the script's refusal: ConflictError or FencedError.
+        Raises StateUnavailableError, or the script's refusal: ConflictError, FencedError or BadRecordError.
         """
         return (await self.run_many(script, ((keys, args),)))[0]
 

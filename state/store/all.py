@@ -2,6 +2,7 @@
 
 from state.redis.client import Redis
 from state.store.audit import Audit
+from state.store.bad_records import BadRecords
 from state.store.catalogs import Catalogs
 from state.store.credentials import Links
 from state.store.edge_reports import EdgeReports
@@ -54,6 +55,7 @@ class Store:
         self.tries = Tries(redis)
         self.edge_reports = EdgeReports(redis)
         self.orphans = Orphans(redis)
+        self.bad_records = BadRecords(redis)
 
     @classmethod
     async def open(cls, url: str) -> "Store":

@@ -4,14 +4,15 @@ Key layout: docs/state.md, tags `{audit}` and `{u:NAME}`. One verb writes: `note
 what a reader does with an entry.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
 from msgspec.structs import replace
 
 from state.records.audit import Act, Entry, Outcome, Wanted, made_plain
 from state.redis.client import Redis, Script
-from state.store import keys
+from state.store import codecs, keys
+from state.store.table import Table
 
 MOST: Final = 1_000_000
 """Entries that the stream never exceeds by much, whatever the configuration keeps (`[audit]`)."""
@@ -31,20 +32,18 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[3])
 return 1
 """)
 
-_ENCODER: Final = msgspec.json.Encoder()
-_ENTRY: Final = msgspec.json.Decoder(Entry)
-
 
 class Audit:
     """The audit. All verbs raise StateUnavailableError when Redis cannot serve."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._entries = Table(redis, codecs.ENTRY)
 
     async def note(self, entry: Entry) -> None:
         """Append, its texts made plain. What was done to a person is in their own stream too."""
         told = made_plain(entry)
-        record = _ENCODER.encode(replace(told, id=""))
+        record = self._entries.encode(replace(told, id=""))
         commands: list[tuple[Any, ...]] = [("XADD", keys.AUDIT_LOG, "MAXLEN", "~", MOST, "*", "entry", record)]
         if told.user and told.outcome is Outcome.DONE and told.act is not Act.USER_REMOVED:
             own = keys.audit(told.user)
@@ -59,22 +58,22 @@ class Audit:
     async def page(self, wanted: Wanted, *, before: str = "", limit: int = 100) -> tuple[list[Entry], str]:
         """The newest `limit` entries that fit, older than the id `before`; and where to go on (`""`: nothing older).
 
-        A call looks at READ_MOST entries at most: a page may be short, and still have more behind it.
+        A call looks at READ_MOST entries at most: a page may be short, and still have more behind it. Entries that
+        cannot be read are left out.
         """
         found: list[Entry] = []
         looked = 0
         while looked < READ_MOST:
             end = f"({before}" if before else "+"
             entries = await self._redis.call("XREVRANGE", keys.AUDIT_LOG, end, "-", "COUNT", AT_ONCE)
-            for raw in entries:
-                entry = _entry(raw)
+            for entry in self._read(keys.AUDIT_LOG, entries):
                 if len(found) == limit:
                     return found, found[-1].id
                 if wanted.since is not None and entry.time < wanted.since:
                     return found, ""
-                before = entry.id
                 if wanted.fits(entry):
                     found.append(entry)
+            before = entries[-1][0].decode() if entries else before
             if len(entries) < AT_ONCE:
                 return found, ""
             looked += len(entries)
@@ -82,16 +81,32 @@ class Audit:
 
     async def of_user(self, name: str, *, limit: int = OWN_KEPT) -> list[Entry]:
         """What was done to a person, newest first."""
-        return [_entry(raw) for raw in await self._redis.call("XREVRANGE", keys.audit(name), "+", "-", "COUNT", limit)]
+        key = keys.audit(name)
+        return self._read(key, await self._redis.call("XREVRANGE", key, "+", "-", "COUNT", limit))
 
-    async def after(self, position: str, *, timeout: float = 0, most: int = AT_ONCE) -> list[Entry]:  # noqa: ASYNC109
-        """Up to `most` entries after an id, oldest first; waits up to `timeout` seconds when there is none."""
+    async def after(
+        self,
+        position: str,
+        *,
+        timeout: float = 0,  # noqa: ASYNC109
+        most: int = AT_ONCE,
+    ) -> tuple[list[Entry], str]:
+        """Up to `most` entries after an id, oldest first, and the id to go on after.
+
+        Waits up to `timeout` seconds when there is none. Entries that cannot be read are left out, and passed.
+        """
         command = ("XREAD", "COUNT", most)
         found = await self._redis.call(*command, "STREAMS", keys.AUDIT_LOG, position)
         if not found and timeout > 0:
             block = ("BLOCK", max(1, int(timeout * 1000)))
             found = await self._redis.wait(*command, *block, "STREAMS", keys.AUDIT_LOG, position, seconds=timeout)
-        return [_entry(raw) for raw in found[0][1]] if found else []
+        entries = found[0][1] if found else []
+        return self._read(keys.AUDIT_LOG, entries), entries[-1][0].decode() if entries else position
+
+    def _read(self, stream: str, entries: Sequence[Any]) -> list[Entry]:
+        ids = [place.decode() for place, _ in entries]
+        read = self._entries.each([fields[1] for _, fields in entries], [(stream, id_) for id_ in ids])
+        return [replace(entry, id=id_) for id_, entry in zip(ids, read, strict=True) if entry is not None]
 
     async def cursor(self, reader: str) -> str:
         """How far a reader has come; `"0-0"`: it has not begun."""
@@ -112,8 +127,3 @@ def position(entry_id: str) -> tuple[int, int]:
     """A stream's id as numbers that compare; (0, 0) for what is none."""
     time, _, number = entry_id.partition("-")
     return (int(time), int(number)) if time.isdecimal() and number.isdecimal() else (0, 0)
-
-
-def _entry(raw: Any) -> Entry:
-    place, fields = raw
-    return replace(_ENTRY.decode(fields[1]), id=place.decode())

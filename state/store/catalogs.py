@@ -7,11 +7,10 @@ refused. Refuses to know how they are gathered.
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from state.offer.catalog import Catalog, Grants
 from state.redis.client import Redis, Script
-from state.store import keys
+from state.store import codecs, keys
+from state.store.table import Table
 
 # KEYS: catalog, grants, fence. ARGV: fencing token, JSON, then user and JSON of their grants, again and again.
 _PUT: Final = Script("""
@@ -27,38 +26,36 @@ return 1
 ASKED_SECONDS: Final = 60
 """So long a wish for a younger catalog stands where nobody leads."""
 
-_ENCODER: Final = msgspec.json.Encoder()
-_CATALOG: Final = msgspec.json.Decoder(Catalog)
-_GRANTS: Final = msgspec.json.Decoder(Grants)
-
 
 class Catalogs:
     """The catalogs. All verbs raise StateUnavailableError when Redis cannot serve."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._catalogs = Table(redis, codecs.CATALOG)
+        self._grants = Table(redis, codecs.GRANTS)
 
     async def put(self, catalog: Catalog, grants: Mapping[str, Grants], *, fence: int) -> None:
         """Replace a cluster's catalog and everybody's grants, at once. `fence`: the leader's fencing token.
 
         A user who is not in `grants` has none from now on. Raises FencedError when a later leader has written here.
         """
-        rest = [part for user, grant in grants.items() for part in (user, _ENCODER.encode(grant))]
+        rest = [part for user, grant in grants.items() for part in (user, self._grants.encode(grant))]
         await self._redis.run(
             _PUT,
             (keys.catalog(catalog.cluster), keys.grants(catalog.cluster), keys.catalog_fence(catalog.cluster)),
-            (fence, _ENCODER.encode(catalog), *rest),
+            (fence, self._catalogs.encode(catalog), *rest),
         )
 
     async def catalog(self, cluster: str) -> Catalog | None:
         """What the cluster has, as of its `time`; None: nobody has gathered it yet."""
         found = await self._redis.call("GET", keys.catalog(cluster))
-        return None if found is None else _CATALOG.decode(found)
+        return self._catalogs.one(found, keys.catalog(cluster))
 
     async def grants(self, cluster: str, user: str) -> Grants | None:
         """What a person may use there; None: the accounting does not know them, or nothing was gathered yet."""
         found = await self._redis.call("HGET", keys.grants(cluster), user)
-        return None if found is None else _GRANTS.decode(found)
+        return self._grants.one(found, keys.grants(cluster), user)
 
     async def ask(self, cluster: str) -> None:
         """Wish for a younger catalog: the leader gathers one soon, once for all that wish for it meanwhile."""

@@ -9,11 +9,10 @@ import secrets
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-import msgspec
-
 from state.records.models import Session, Token
 from state.redis.client import Redis
 from state.store import keys
+from state.store.table import Table
 
 SECRET_BYTES: Final = 32
 
@@ -48,14 +47,13 @@ class Links:
         return None if found is None else found.decode()
 
 
-async def listed(
-    redis: Redis, index: str, key_of: Callable[[str], str], decoder: msgspec.json.Decoder[Record]
-) -> list[Record]:
+async def listed(redis: Redis, index: str, key_of: Callable[[str], str], table: Table[Record]) -> list[Record]:
     """The live records of a user's list, oldest first; entries whose record has ended are removed from the list."""
     pairs = await redis.call("HGETALL", index)
-    found = await redis.pipeline([("GET", key_of(key.decode())) for key in pairs[1::2]])
+    names = [key_of(key.decode()) for key in pairs[1::2]]
+    found = await redis.pipeline([("GET", name) for name in names])
     ended = [entry for entry, record in zip(pairs[0::2], found, strict=True) if record is None]
     if ended:
         await redis.call("HDEL", index, *ended)
-    live = [decoder.decode(record) for record in found if record is not None]
-    return sorted(live, key=lambda record: record.created)
+    live = table.each(found, [(name, "") for name in names])
+    return sorted((one for one in live if one is not None), key=lambda record: record.created)

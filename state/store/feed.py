@@ -8,12 +8,14 @@ import secrets
 from collections.abc import Iterable
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 
+from state.records.codec import Codec, UnreadableError
 from state.records.models import Route
+from state.records.stored import Stored
 from state.redis.client import Redis, Script
-from state.store import keys
+from state.store import codecs, keys
+from state.store.table import Table
 
 LOG_LENGTH: Final = 10_000
 READ_LIMIT: Final = 1000
@@ -44,7 +46,8 @@ _DROP: Final = Script(
     + """
 local route = redis.call('HGET', KEYS[3], ARGV[2])
 if not route then return 0 end
-if ARGV[3] ~= '' and cjson.decode(route).attempt ~= ARGV[3] then return 0 end
+local there, record = pcall(cjson.decode, route)
+if ARGV[3] ~= '' and there and record.attempt ~= ARGV[3] then return 0 end
 redis.call('HDEL', KEYS[3], ARGV[2])
 return tell('gone', ARGV[2])
 """
@@ -55,7 +58,7 @@ _REVOKE: Final = Script(_BEGIN + "return tell('revoked', ARGV[2])")
 _SNAPSHOT: Final = Script(
     _BEGIN
     + """
-return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]) or '0', redis.call('HVALS', KEYS[3])}
+return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]) or '0', redis.call('HGETALL', KEYS[3])}
 """
 )
 
@@ -87,7 +90,13 @@ class Revoked(Struct, frozen=True, tag="revoked"):
     user: str = ""
 
 
-FeedEvent = RouteSet | RouteGone | Revoked
+class Unreadable(Struct, frozen=True, tag="unreadable"):
+    """An event that cannot be read: everything that is cached has to be read again."""
+
+    number: int
+
+
+FeedEvent = RouteSet | RouteGone | Revoked | Unreadable
 
 
 class Snapshot(Struct, frozen=True):
@@ -102,17 +111,14 @@ class FeedGapError(Exception):
     """The reader is too far behind, or the feed began anew: take a snapshot."""
 
 
-class _Ended(Struct, frozen=True):
+class _Ended(Stored, frozen=True, kw_only=True):
     """The wire form of `Revoked`."""
 
     digests: tuple[str, ...] = ()
     user: str = ""
 
 
-_ENCODER: Final = msgspec.json.Encoder()
-_ROUTE: Final = msgspec.json.Decoder(Route)
-_ROUTES: Final = msgspec.json.Decoder(tuple[Route, ...])
-_ENDED: Final = msgspec.json.Decoder(_Ended)
+_ENDED: Final = Codec(_Ended)
 
 
 class Feed:
@@ -120,10 +126,11 @@ class Feed:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._routes = Table(redis, codecs.ROUTE)
 
     async def set_route(self, route: Route) -> int:
         """Publish a route; the event's number. The same route again changes nothing and returns 0."""
-        return await self._run(_SET, route.prefix, _ENCODER.encode(route))
+        return await self._run(_SET, route.prefix, self._routes.encode(route))
 
     async def drop_route(self, prefix: str, *, attempt: str = "") -> int:
         """Take a route away (only if it is of this attempt, where given); 0 when there was none."""
@@ -131,31 +138,32 @@ class Feed:
 
     async def revoke(self, *, digests: tuple[str, ...] = (), user: str = "") -> int:
         """Publish that credentials ended."""
-        return await self._run(_REVOKE, _ENCODER.encode(_Ended(digests, user)))
+        return await self._run(_REVOKE, _ENDED.encode(_Ended(digests=digests, user=user)))
 
     async def revoke_digests(self, digests: Iterable[str]) -> None:
         """`revoke` for any number of credentials, several to an entry."""
         every = tuple(digests)
         calls = [
-            (_KEYS, (secrets.token_hex(8), _ENCODER.encode(_Ended(every[at : at + DIGESTS_EACH]))))
+            (_KEYS, (secrets.token_hex(8), _ENDED.encode(_Ended(digests=every[at : at + DIGESTS_EACH]))))
             for at in range(0, len(every), DIGESTS_EACH)
         ]
         await self._redis.run_many(_REVOKE, calls)
 
     async def revoke_many(self, users: Iterable[str]) -> None:
         """`revoke` for several users (or groups, services), in one round trip."""
-        calls = [(_KEYS, (secrets.token_hex(8), _ENCODER.encode(_Ended((), user)))) for user in users]
+        calls = [(_KEYS, (secrets.token_hex(8), _ENDED.encode(_Ended(user=user)))) for user in users]
         await self._redis.run_many(_REVOKE, calls)
 
     async def route(self, prefix: str) -> Route | None:
-        """One route, straight from the table."""
+        """One route, straight from the table; None: there is none, or it cannot be read."""
         found = await self._redis.call("HGET", keys.FEED_ROUTES, prefix)
-        return None if found is None else _ROUTE.decode(found)
+        return self._routes.one(found, keys.FEED_ROUTES, prefix)
 
     async def snapshot(self) -> Snapshot:
-        """The whole table."""
-        epoch, number, routes = await self._redis.run(_SNAPSHOT, _KEYS, (secrets.token_hex(8),))
-        return Snapshot(epoch.decode(), int(number), _ROUTES.decode(b"[" + b",".join(routes) + b"]"))
+        """The whole table, without the routes that cannot be read."""
+        epoch, number, flat = await self._redis.run(_SNAPSHOT, _KEYS, (secrets.token_hex(8),))
+        routes = self._routes.fields(flat, keys.FEED_ROUTES)
+        return Snapshot(epoch.decode(), int(number), tuple(routes.values()))
 
     async def read(self, epoch: str, after: int, *, timeout: float) -> list[FeedEvent]:  # noqa: ASYNC109
         """Events after `after`, waiting up to `timeout` seconds. Raises FeedGapError (see there)."""
@@ -185,26 +193,31 @@ class Feed:
         )
         if now is None or now.decode() != epoch or int(number or 0) < after:
             raise FeedGapError("The feed began anew.")
-        events = [_event(entry) for entry in entries]
+        events = [self._event(entry) for entry in entries]
         if events and events[0].number != after + 1:
             raise FeedGapError("The feed has gone on too far.")
         if not events and int(number or 0) > after:
             raise FeedGapError("The feed has lost its log.")
         return events
 
+    def _event(self, entry: Any) -> FeedEvent:
+        position, (kind, what) = entry
+        number = int(position.partition(b"-")[0])
+        try:
+            match kind:
+                case b"route":
+                    return RouteSet(number, codecs.ROUTE.decode(what))
+                case b"gone":
+                    return RouteGone(number, what.decode())
+                case _:
+                    ended = _ENDED.decode(what)
+                    if not ended.digests and not ended.user:
+                        raise UnreadableError("it names nobody")
+                    return Revoked(number, ended.digests, ended.user)
+        except (UnreadableError, UnicodeDecodeError) as error:
+            self._redis.damage.note("event of the feed", keys.FEED_LOG, position.decode(), str(error))
+            return Unreadable(number)
+
     async def _run(self, script: Script, *args: Any) -> int:
         number: int = await self._redis.run(script, _KEYS, (secrets.token_hex(8), *args))
         return number
-
-
-def _event(entry: Any) -> FeedEvent:
-    position, (kind, what) = entry
-    number = int(position.partition(b"-")[0])
-    match kind:
-        case b"route":
-            return RouteSet(number, _ROUTE.decode(what))
-        case b"gone":
-            return RouteGone(number, what.decode())
-        case _:
-            ended = _ENDED.decode(what)
-            return Revoked(number, ended.digests, ended.user)

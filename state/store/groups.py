@@ -9,24 +9,26 @@ A crash between a user's record and a list leaves a name too many in the list, n
 from collections.abc import Iterable
 from typing import Any, Final
 
-import msgspec
 from msgspec.structs import replace
 
-from state.records.models import Group, User
-from state.redis.client import Redis, Script
-from state.store import keys
+from state.records.models import Group
+from state.redis.client import REVISION_OF, Redis, Script
+from state.store import codecs, keys
+from state.store.table import Table
 
 # KEYS: group. ARGV: expected revision, JSON.
-_SAVE: Final = Script("""
+_SAVE: Final = Script(
+    REVISION_OF
+    + """
 local now = redis.call('GET', KEYS[1])
-if not now or cjson.decode(now).revision ~= tonumber(ARGV[1]) then return redis.error_reply('CONFLICT revision') end
+if not now then return redis.error_reply('CONFLICT revision') end
+local revision = revision_of(now)
+if not revision then return redis.error_reply('BAD record') end
+if revision ~= tonumber(ARGV[1]) then return redis.error_reply('CONFLICT revision') end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
-""")
-
-_ENCODER: Final = msgspec.json.Encoder()
-_GROUP: Final = msgspec.json.Decoder(Group)
-_USER: Final = msgspec.json.Decoder(User)
+"""
+)
 
 
 class Groups:
@@ -34,11 +36,11 @@ class Groups:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._groups = Table(redis, codecs.GROUP)
 
     async def get(self, name: str) -> Group | None:
-        """The group, or None."""
-        found = await self._redis.call("GET", keys.group(name))
-        return None if found is None else _GROUP.decode(found)
+        """The group, or None. Raises BadRecordError."""
+        return self._groups.demand(await self._redis.call("GET", keys.group(name)), keys.group(name))
 
     async def add(self, group: Group) -> bool:
         """Create; False when the name is taken (nothing is changed). The revision begins at 1."""
@@ -46,9 +48,12 @@ class Groups:
         return made is not None
 
     async def save(self, group: Group) -> Group:
-        """Compare-and-set by `revision`; the record with its new revision. Raises ConflictError."""
+        """Compare-and-set by `revision`; the record with its new revision.
+
+        Raises ConflictError, BadRecordError.
+        """
         saved = replace(group, revision=group.revision + 1)
-        await self._redis.run(_SAVE, (keys.group(group.name),), (group.revision, _ENCODER.encode(saved)))
+        await self._redis.run(_SAVE, (keys.group(group.name),), (group.revision, self._groups.encode(saved)))
         return saved
 
     async def remove(self, name: str) -> bool:
@@ -70,13 +75,17 @@ class Groups:
         return int(await self._redis.call("ZCARD", keys.GROUPS_NAMES))
 
     async def many(self, names: list[str]) -> list[tuple[Group, list[str]]]:
-        """Groups with the names of who is in them, pipelined; unknown names are left out."""
+        """Groups with the names of who is in them, pipelined.
+
+        Unknown names are left out, and groups whose record cannot be read.
+        """
         commands = [c for name in names for c in (("GET", keys.group(name)), ("SMEMBERS", keys.members(name)))]
         replies = await self._redis.pipeline(commands)
+        groups = self._groups.each(replies[0::2], [(keys.group(name), "") for name in names])
         return [
-            (_GROUP.decode(record), sorted(member.decode() for member in members))
-            for record, members in zip(replies[0::2], replies[1::2], strict=True)
-            if record is not None
+            (group, sorted(member.decode() for member in members))
+            for group, members in zip(groups, replies[1::2], strict=True)
+            if group is not None
         ]
 
     async def members(self, *names: str) -> dict[str, list[str]]:
@@ -106,7 +115,8 @@ async def list_out(redis: Redis, user: str, groups: Iterable[str]) -> None:
         return
     await redis.pipeline([("SREM", keys.members(name), user) for name in left])
     record = await redis.call("GET", keys.user(user))
-    back = set(_USER.decode(record).groups if record is not None else ()) & set(left)
+    found = Table(redis, codecs.USER).one(record, keys.user(user))
+    back = set(found.groups if found is not None else ()) & set(left)
     await redis.pipeline([("SADD", keys.members(name), user) for name in back])
 
 
@@ -114,5 +124,5 @@ def _making(group: Group) -> list[tuple[Any, ...]]:
     """A group, if there is none of this name. Its name first: no group is unlisted."""
     return [
         ("ZADD", keys.GROUPS_NAMES, 0, group.name),
-        ("SET", keys.group(group.name), _ENCODER.encode(group), "NX"),
+        ("SET", keys.group(group.name), codecs.GROUP.encode(group), "NX"),
     ]

@@ -12,13 +12,15 @@ import hashlib
 import hmac
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
+from state.records.codec import Codec
 from state.records.models import Token
+from state.records.stored import Stored
 from state.redis.client import Redis
-from state.store import keys
+from state.store import codecs, keys
 from state.store.credentials import digest
+from state.store.table import Table
 from state.store.tokens import Tokens
 
 PREFIX: Final = 4
@@ -60,7 +62,7 @@ class Hashed(Struct, frozen=True):
         return hmac.compare_digest(made.hexdigest(), self.value)
 
 
-class _Entry(Struct, frozen=True):
+class _Entry(Stored, frozen=True, kw_only=True):
     """One hash, and whose token it is."""
 
     owner: str
@@ -68,9 +70,7 @@ class _Entry(Struct, frozen=True):
     hashed: Hashed
 
 
-_ENCODER: Final = msgspec.json.Encoder()
-_ENTRY: Final = msgspec.json.Decoder(_Entry)
-_TOKEN: Final = msgspec.json.Decoder(Token)
+IMPORTED: Final = Codec(_Entry)
 
 
 class Imported:
@@ -78,13 +78,15 @@ class Imported:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._entries = Table(redis, IMPORTED)
+        self._records = Table(redis, codecs.TOKEN)
         self._tokens = Tokens(redis)
 
     async def keep(self, token: Token, hashed: Hashed) -> bool:
         """Store one; False when it was stored before (see `known`): one that was revoked here stays so."""
         if not await self._redis.call("SADD", keys.IMPORTED_IDS, token.id):
             return False
-        entry = _ENCODER.encode(_Entry(token.owner, token.id, hashed))
+        entry = IMPORTED.encode(_Entry(owner=token.owner, id=token.id, hashed=hashed))
         await self._redis.call("HSET", keys.imported(hashed.prefix), token.id, entry)
         await self._tokens.keep(token, f"imported-{token.id}")
         return True
@@ -100,17 +102,17 @@ class Imported:
         """
         if not PREFIX <= len(secret) <= SECRET_MAX:
             return False
-        found = await self._redis.call("HVALS", keys.imported(secret[:PREFIX]))
-        for raw in found:
-            entry = _ENTRY.decode(raw)
+        key = keys.imported(secret[:PREFIX])
+        for entry in self._entries.fields(await self._redis.call("HGETALL", key), key).values():
             if entry.hashed.fits(secret):
                 return await self._take(entry, digest(secret))
         return False
 
     async def _take(self, entry: _Entry, key: str) -> bool:
         """Whoever takes the record away has it: of two workers one, and none once it was revoked."""
-        record = await self._redis.call("GETDEL", keys.token(f"imported-{entry.id}"))
-        if record is not None:
-            await self._tokens.keep(_TOKEN.decode(record), key)
+        name = keys.token(f"imported-{entry.id}")
+        token = self._records.one(await self._redis.call("GETDEL", name), name)
+        if token is not None:
+            await self._tokens.keep(token, key)
         await self._redis.call("HDEL", keys.imported(entry.hashed.prefix), entry.id)
-        return record is not None
+        return token is not None

@@ -32,6 +32,8 @@ HEALTH_PROBLEMS: Final = "towpath:{health}:problems"
 EDGE_REPORT: Final = "towpath:{edge}:report"
 EDGE_TURN: Final = "towpath:{edge}:turn"
 
+BAD_RECORDS: Final = "towpath:{bad}:records"
+BAD_ASIDE: Final = "towpath:{bad}:aside"
 IMPORTED_IDS: Final = "towpath:{imported}:ids"
 STANDINGS_DUE: Final = "towpath:{standings}:due"
 STANDINGS_HELD: Final = "towpath:{standings}:held"

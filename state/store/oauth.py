@@ -5,17 +5,12 @@ grants. Key layout: docs/state.md, tag `{oauth:…}`. As with every credential, 
 """
 
 import secrets
-from typing import Final
-
-import msgspec
 
 from state.records.models import OAuthCode
 from state.redis.client import Redis
-from state.store import keys
+from state.store import codecs, keys
 from state.store.credentials import SECRET_BYTES, digest
-
-_ENCODER: Final = msgspec.json.Encoder()
-_CODE: Final = msgspec.json.Decoder(OAuthCode)
+from state.store.table import Table
 
 
 class Codes:
@@ -23,17 +18,18 @@ class Codes:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._codes = Table(redis, codecs.OAUTH_CODE)
 
     async def issue(self, code: OAuthCode, *, lifetime: float) -> str:
         """A new code that stands for this, good once and for `lifetime` seconds."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        await self._redis.call("SET", keys.code(digest(secret)), _ENCODER.encode(code), "PX", int(lifetime * 1000))
+        await self._redis.call("SET", keys.code(digest(secret)), self._codes.encode(code), "PX", int(lifetime * 1000))
         return secret
 
     async def take(self, secret: str) -> OAuthCode | None:
         """What a code stands for, and nobody gets it again; None: there is none (any more)."""
         found = await self._redis.call("GETDEL", keys.code(digest(secret)))
-        return None if found is None else _CODE.decode(found)
+        return self._codes.one(found, keys.code(digest(secret)))
 
     async def exchanged(self, secret: str, *, user: str, token_id: str, lifetime: float) -> None:
         """Remember for `lifetime` seconds which token was given for it: see `token_of`."""

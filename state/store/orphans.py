@@ -13,18 +13,18 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from state.errors import ConflictError
 from state.names import server_key
-from state.records.models import Server, Session, Share, ShareCode, Target, Token
+from state.records.models import Server, Share, ShareCode, Target, Token
 from state.redis.client import Redis
 from state.redis.connection import Command
-from state.store import keys
+from state.store import codecs, keys
 from state.store.servers import Servers
 from state.store.sessions import Sessions
 from state.store.shares import Shares
+from state.store.table import Table
 from state.store.tokens import Tokens
 
 YOUNG_SECONDS: Final = 120.0
@@ -36,9 +36,6 @@ _OF_OWNER: Final = re.compile(
     re.DOTALL,
 )
 _OF_DIGEST: Final = re.compile(r"towpath:\{[tsc]:([^}]*)\}:(token|session|share-code)")
-_TOKEN: Final = msgspec.json.Decoder(Token)
-_SESSION: Final = msgspec.json.Decoder(Session)
-_CODE: Final = msgspec.json.Decoder(ShareCode)
 
 
 class Orphans:
@@ -119,10 +116,11 @@ class _Sweep:
         """Shares of servers, and with users or groups, that do not exist."""
         shares = [share for share in await self._shares.of_owner(owner) if share.created < self._before]
         recipients = await self._existing({share.key for share in shares})
-        servers = await self._servers.many(
+        servers, bad = await self._servers.read(
             [server_key(owner, name) for name in {share.server for share in shares} if name]
         )
-        orphaned = [share for share in shares if share.key not in recipients or _is_astray(share, servers)]
+        existing = bad | servers.keys()
+        orphaned = [share for share in shares if share.key not in recipients or _is_astray(share, existing)]
         for share in orphaned:
             await self._shares.revoke(share)
         return len(orphaned)
@@ -149,25 +147,27 @@ class _Sweep:
 
     async def _of_tokens(self, digests: Sequence[str]) -> int:
         records = await self._redis.pipeline([("GET", keys.token(key)) for key in digests])
-        tokens = [(key, _TOKEN.decode(record)) for key, record in zip(digests, records, strict=True) if record]
+        read = Table(self._redis, codecs.TOKEN).each(records, [(keys.token(key), "") for key in digests])
+        tokens = [(key, token) for key, token in zip(digests, read, strict=True) if token is not None]
         old = [(key, token) for key, token in tokens if token.created < self._before]
         existing = await self._existing({token.owner for _, token in old} | _services_of(token for _, token in old))
         listed = await self._redis.pipeline([("HGET", keys.tokens(token.owner), token.id) for _, token in old])
-        servers = await self._servers.many(sorted({token.bound_to for _, token in old if "/" in token.bound_to}))
+        servers, bad = await self._servers.read(sorted({token.bound_to for _, token in old if "/" in token.bound_to}))
         orphaned = [
             key
             for (key, token), entry in zip(old, listed, strict=True)
             if token.owner not in existing
             or entry != key.encode()
             or (token.bound_to.startswith(SERVICE) and token.bound_to not in existing)
-            or ("/" in token.bound_to and not _is_live(token, servers.get(token.bound_to)))
+            or (token.bound_to not in bad and not _is_live(token, servers.get(token.bound_to)))
         ]
         await self._tokens.drop(orphaned)
         return len(orphaned)
 
     async def _of_sessions(self, digests: Sequence[str]) -> int:
         records = await self._redis.pipeline([("GET", keys.session(key)) for key in digests])
-        sessions = [(key, _SESSION.decode(record)) for key, record in zip(digests, records, strict=True) if record]
+        read = Table(self._redis, codecs.SESSION).each(records, [(keys.session(key), "") for key in digests])
+        sessions = [(key, session) for key, session in zip(digests, read, strict=True) if session is not None]
         old = [(key, session) for key, session in sessions if session.created < self._before]
         existing = await self._existing({session.user for _, session in old})
         listed = await self._redis.pipeline([("HGET", keys.sessions(session.user), session.id) for _, session in old])
@@ -182,15 +182,16 @@ class _Sweep:
 
     async def _of_codes(self, digests: Sequence[str]) -> int:
         records = await self._redis.pipeline([("GET", keys.share_code(key)) for key in digests])
-        codes = [(key, _CODE.decode(record)) for key, record in zip(digests, records, strict=True) if record]
+        read = Table(self._redis, codecs.SHARE_CODE).each(records, [(keys.share_code(key), "") for key in digests])
+        codes = [(key, code) for key, code in zip(digests, read, strict=True) if code is not None]
         old = [(key, code) for key, code in codes if code.created < self._before]
         existing = await self._existing({code.owner for _, code in old})
         listed = await self._redis.pipeline([("HGET", keys.share_codes(code.owner), code.id) for _, code in old])
-        servers = await self._servers.many([server_key(code.owner, code.server) for _, code in old if code.server])
+        servers, bad = await self._servers.read([server_key(code.owner, code.server) for _, code in old if code.server])
         orphaned = [
             (key, code)
             for (key, code), entry in zip(old, listed, strict=True)
-            if code.owner not in existing or entry != key.encode() or _is_astray(code, servers)
+            if code.owner not in existing or entry != key.encode() or _is_astray(code, bad | servers.keys())
         ]
         for key, code in orphaned:
             await self._redis.call("DEL", keys.share_code(key))
@@ -223,10 +224,12 @@ def _services_of(tokens: Iterable[Token]) -> set[str]:
 
 
 def _is_live(token: Token, server: Server | None) -> bool:
-    """Whether the attempt that a token ends with has not ended."""
+    """Whether the attempt that a token ends with has not ended. True for a token of no server."""
+    if "/" not in token.bound_to:
+        return True
     return server is not None and server.active and server.attempt == token.attempt
 
 
-def _is_astray(given: Share | ShareCode, servers: dict[str, Server]) -> bool:
+def _is_astray(given: Share | ShareCode, servers: Collection[str]) -> bool:
     """Whether this is about a named server that does not exist. The default server exists before its first start."""
     return bool(given.server) and server_key(given.owner, given.server) not in servers

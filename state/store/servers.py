@@ -7,26 +7,28 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from msgspec.structs import replace
 
 from state.names import server_key, split_server_key
 from state.records.models import Event, Server
-from state.redis.client import Redis, Script
-from state.store import keys
+from state.redis.client import REVISION_OF, Redis, Script
+from state.store import codecs, keys
 from state.store.shares import Shares
+from state.store.table import Table
 from state.store.tokens import Tokens
 
 EVENTS_KEPT: Final = 500
 WORK_KEPT: Final = 10_000
 
 # KEYS: servers, events. ARGV: name, expected revision, fencing token, JSON, event JSON or nothing.
-_SAVE: Final = Script(f"""
+_SAVE: Final = Script(
+    REVISION_OF
+    + f"""
 local now = redis.call('HGET', KEYS[1], ARGV[1])
 local revision, fence = 0, 0
 if now then
-  local record = cjson.decode(now)
-  revision, fence = record.revision, record.fence
+  revision, fence = revision_of(now)
+  if not revision then return redis.error_reply('BAD record') end
 end
 local mine = tonumber(ARGV[3])
 if mine > 0 and mine < fence then return redis.error_reply('FENCED token') end
@@ -34,19 +36,24 @@ if revision ~= tonumber(ARGV[2]) then return redis.error_reply('CONFLICT revisio
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
 if ARGV[5] ~= '' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', {EVENTS_KEPT}, '*', 'event', ARGV[5]) end
 return 1
-""")
+"""
+)
 
 # KEYS: servers, events, activity. ARGV: name, expected revision.
-_REMOVE: Final = Script("""
+_REMOVE: Final = Script(
+    REVISION_OF
+    + """
 local now = redis.call('HGET', KEYS[1], ARGV[1])
-if not now or cjson.decode(now).revision ~= tonumber(ARGV[2]) then
-  return redis.error_reply('CONFLICT revision')
-end
+if not now then return redis.error_reply('CONFLICT revision') end
+local revision = revision_of(now)
+if not revision then return redis.error_reply('BAD record') end
+if revision ~= tonumber(ARGV[2]) then return redis.error_reply('CONFLICT revision') end
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[3], ARGV[1])
 redis.call('DEL', KEYS[2])
 return 1
-""")
+"""
+)
 
 # KEYS: mark, active. ARGV: server key.
 _MARK: Final = Script("""
@@ -75,10 +82,6 @@ end
 return 1
 """)
 
-_ENCODER: Final = msgspec.json.Encoder()
-_SERVER: Final = msgspec.json.Decoder(Server)
-_SERVERS: Final = msgspec.json.Decoder(list[Server])
-_EVENT: Final = msgspec.json.Decoder(Event)
 _STREAM_ID: Final = re.compile(r"[0-9]{1,18}(-[0-9]{1,18})?")
 
 
@@ -88,16 +91,18 @@ class Servers:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._tokens = Tokens(redis)
+        self._servers = Table(redis, codecs.SERVER)
+        self._events = Table(redis, codecs.EVENT)
 
     async def get(self, user: str, name: str) -> Server | None:
-        """The record, or None."""
+        """The record, or None. Raises BadRecordError."""
         found = await self._redis.call("HGET", keys.servers(user), name)
-        return None if found is None else _SERVER.decode(found)
+        return self._servers.demand(found, keys.servers(user), name)
 
     async def of_user(self, user: str) -> list[Server]:
-        """All servers of one user, by name."""
-        found = _SERVERS.decode(b"[" + b",".join(await self._redis.call("HVALS", keys.servers(user))) + b"]")
-        return sorted(found, key=lambda server: server.name)
+        """All servers of one user, by name; those that cannot be read are left out."""
+        found = self._servers.fields(await self._redis.call("HGETALL", keys.servers(user)), keys.servers(user))
+        return [found[name] for name in sorted(found)]
 
     async def save(
         self, server: Server, *, event: Event | None = None, fence: int = 0, marked: bool = False, wake: bool = True
@@ -106,8 +111,8 @@ class Servers:
 
         Returns the record with its new revision (and fence). Where the controller has something to do (`server.active`
         or `server.removing`), marks the server before and wakes the controller after. The tokens of an attempt that has
-        ended end with it. `fence` is the caller's fencing token (0: not a leader's write). Raises ConflictError, or
-        FencedError when the record has seen a higher token.
+        ended end with it. `fence` is the caller's fencing token (0: not a leader's write). Raises ConflictError,
+        BadRecordError, or FencedError when the record has seen a higher token.
 
         `marked`: the record that is replaced was active, so that its mark is there. `wake` False: the caller is the
         controller, and looks again by itself. Each saves a write and a round trip.
@@ -124,8 +129,8 @@ class Servers:
                 server.name,
                 server.revision,
                 fence,
-                _ENCODER.encode(saved),
-                b"" if event is None else _ENCODER.encode(event),
+                self._servers.encode(saved),
+                b"" if event is None else self._events.encode(event),
             ),
         )
         if not saved.active:
@@ -135,7 +140,9 @@ class Servers:
         return saved
 
     async def remove(self, server: Server) -> None:
-        """Delete the record (compare-and-set by `revision`) and all that ends with the server. Raises ConflictError.
+        """Delete the record (compare-and-set by `revision`) and all that ends with the server.
+
+        Raises ConflictError, BadRecordError.
 
         That is: its events and activity, the tokens that were issued to it, its shares and share codes. The route is
         the caller's to drop.
@@ -162,10 +169,17 @@ class Servers:
         return {found[at].decode(): int(float(found[at + 1])) for at in range(0, len(found), 2)}
 
     async def many(self, keys_: Sequence[str]) -> dict[str, Server]:
-        """The records of several keys, pipelined; missing ones are left out."""
+        """The records of several keys, pipelined; those that are missing or cannot be read are left out."""
+        return (await self.read(keys_))[0]
+
+    async def read(self, keys_: Sequence[str]) -> tuple[dict[str, Server], frozenset[str]]:
+        """As `many`, and the keys of the records that cannot be read: those servers exist, and are left alone."""
         asked = [split_server_key(key) for key in keys_]
         replies = await self._redis.pipeline([("HGET", keys.servers(user), name) for user, name in asked])
-        return {key: _SERVER.decode(reply) for key, reply in zip(keys_, replies, strict=True) if reply is not None}
+        records = self._servers.each(replies, [(keys.servers(user), name) for user, name in asked])
+        found = {key: record for key, record in zip(keys_, records, strict=True) if record is not None}
+        there = {key for key, reply in zip(keys_, replies, strict=True) if reply is not None}
+        return found, frozenset(there - found.keys())
 
     async def settle(self, key: str, mark: int) -> bool:
         """Take a key off the active list, if nobody marked it again since `active()`."""
@@ -200,16 +214,23 @@ class Servers:
     ) -> list[Event]:
         """Events after the stream id `after`, oldest first; waits up to `timeout` seconds when there is none.
 
-        An `after` that is no stream id means from the beginning.
+        An `after` that is no stream id means from the beginning. Events that cannot be read are left out.
         """
         position = after if _STREAM_ID.fullmatch(after) else "0"
-        entries = await self._after(keys.events(user, name), position, limit, timeout)
-        return [replace(_EVENT.decode(fields[1]), id=entry.decode()) for entry, fields in entries]
+        stream = keys.events(user, name)
+        while True:
+            entries = await self._after(stream, position, limit, timeout)
+            ids = [entry.decode() for entry, _ in entries]
+            found = self._events.each([fields[1] for _, fields in entries], [(stream, id_) for id_ in ids])
+            events = [replace(event, id=id_) for id_, event in zip(ids, found, strict=True) if event is not None]
+            if events or not entries:
+                return events
+            position = ids[-1]
 
     async def tell(self, user: str, name: str, event: Event) -> str:
         """Append an event without a change of the record; returns its id."""
         entry = await self._redis.call(
-            "XADD", keys.events(user, name), "MAXLEN", "~", EVENTS_KEPT, "*", "event", _ENCODER.encode(event)
+            "XADD", keys.events(user, name), "MAXLEN", "~", EVENTS_KEPT, "*", "event", self._events.encode(event)
         )
         return str(entry.decode())
 

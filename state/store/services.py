@@ -3,16 +3,10 @@
 Refuses to know what a service may do, and its tokens (`state.store.credentials`).
 """
 
-from typing import Final
-
-import msgspec
-
 from state.records.models import Service
 from state.redis.client import Redis
-from state.store import keys
-
-_ENCODER: Final = msgspec.json.Encoder()
-_SERVICE: Final = msgspec.json.Decoder(Service)
+from state.store import codecs, keys
+from state.store.table import Table
 
 
 class Services:
@@ -20,20 +14,21 @@ class Services:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._services = Table(redis, codecs.SERVICE)
 
     async def get(self, name: str) -> Service | None:
-        """The service, or None."""
+        """The service, or None. Raises BadRecordError."""
         found = await self._redis.call("HGET", keys.SERVICES_ALL, name)
-        return None if found is None else _SERVICE.decode(found)
+        return self._services.demand(found, keys.SERVICES_ALL, name)
 
     async def every(self) -> list[Service]:
-        """All of them, by name."""
-        found = [_SERVICE.decode(record) for record in await self._redis.call("HVALS", keys.SERVICES_ALL)]
-        return sorted(found, key=lambda service: service.name)
+        """All of them, by name; those that cannot be read are left out."""
+        found = self._services.fields(await self._redis.call("HGETALL", keys.SERVICES_ALL), keys.SERVICES_ALL)
+        return [found[name] for name in sorted(found)]
 
     async def add(self, service: Service) -> bool:
         """Create; False when the name is taken."""
-        return bool(await self._redis.call("HSETNX", keys.SERVICES_ALL, service.name, _ENCODER.encode(service)))
+        return bool(await self._redis.call("HSETNX", keys.SERVICES_ALL, service.name, self._services.encode(service)))
 
     async def remove(self, name: str) -> bool:
         """Delete; False when there was none. Its tokens are the caller's to revoke."""

@@ -4,22 +4,19 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from state.records.models import Session
 from state.redis.client import Redis
 from state.redis.connection import Command
-from state.store import keys
+from state.store import codecs, keys
 from state.store.credentials import SECRET_BYTES, digest, listed, milliseconds
 from state.store.feed import Feed
+from state.store.table import Table
 from state.store.tokens import Tokens
 
 SESSIONS_LISTED: Final = 32
 """A user's list of sessions longer than this is freed of ended ones at the next sign-in."""
-
-_ENCODER: Final = msgspec.json.Encoder()
-_SESSION: Final = msgspec.json.Decoder(Session)
 
 
 class Sessions:
@@ -28,6 +25,7 @@ class Sessions:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._feed = Feed(redis)
+        self._sessions = Table(redis, codecs.SESSION)
         self._tokens = Tokens(redis)
 
     async def open(self, session: Session, *, first: Sequence[Command] = ()) -> str:
@@ -38,7 +36,7 @@ class Sessions:
         ticket = secrets.token_urlsafe(SECRET_BYTES)
         key = digest(ticket)
         entry = ("HSET", keys.sessions(session.user), session.id, key)
-        record = ("SET", keys.session(key), _ENCODER.encode(session), "PXAT", milliseconds(session.expires))
+        record = ("SET", keys.session(key), self._sessions.encode(session), "PXAT", milliseconds(session.expires))
         # Listed twice: a sign-out everywhere before the record exists would have left it out of the list.
         again = (entry, ("HLEN", keys.sessions(session.user)))
         *_, length = await self._redis.in_order(first, (entry,), (record,), again)
@@ -49,12 +47,12 @@ class Sessions:
     async def get(self, ticket_digest: str) -> Session | None:
         """The session of a ticket's digest, or None when there is none or it has expired."""
         found = await self._redis.call("GET", keys.session(ticket_digest))
-        return None if found is None else _SESSION.decode(found)
+        return self._sessions.one(found, keys.session(ticket_digest))
 
     async def many(self, ticket_digests: list[str]) -> list[Session | None]:
         """`get` for several digests, pipelined, in their order."""
         found = await self._redis.pipeline([("GET", keys.session(key)) for key in ticket_digests])
-        return [None if record is None else _SESSION.decode(record) for record in found]
+        return self._sessions.each(found, [(keys.session(key), "") for key in ticket_digests])
 
     async def extend(self, ticket_digest: str, expires: float) -> None:
         """Slide the expiry; no effect on a session that is gone."""
@@ -64,7 +62,7 @@ class Sessions:
         await self._redis.call(
             "SET",
             keys.session(ticket_digest),
-            _ENCODER.encode(replace(session, expires=expires)),
+            self._sessions.encode(replace(session, expires=expires)),
             "XX",
             "PXAT",
             milliseconds(expires),
@@ -72,16 +70,18 @@ class Sessions:
 
     async def of_user(self, user: str) -> list[Session]:
         """All live sessions of a user, oldest first."""
-        return await listed(self._redis, keys.sessions(user), keys.session, _SESSION)
+        return await listed(self._redis, keys.sessions(user), keys.session, self._sessions)
 
     async def close(self, ticket_digest: str) -> bool:
         """End one session everywhere; False when there was none."""
         found = await self._redis.call("GETDEL", keys.session(ticket_digest))
         if found is None:
             return False
-        session = _SESSION.decode(found)
-        await self._redis.call("HDEL", keys.sessions(session.user), session.id)
-        issued = await self._tokens.end_under(session.user, {ticket_digest})
+        session = self._sessions.one(found, keys.session(ticket_digest))
+        issued: tuple[str, ...] = ()
+        if session is not None:
+            await self._redis.call("HDEL", keys.sessions(session.user), session.id)
+            issued = await self._tokens.end_under(session.user, {ticket_digest})
         await self._feed.revoke(digests=(ticket_digest, *issued))
         return True
 

@@ -5,58 +5,29 @@ pointers, and that whoever loses one is checked anew at once. Refuses to know wh
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-import msgspec
+from msgspec.structs import replace
 
+from state.errors import ConflictError
 from state.names import server_key, split_server_key
 from state.records.models import Share, ShareCode, User
 from state.redis.client import Redis, Script
-from state.store import keys
+from state.store import codecs, keys
 from state.store.credentials import digest
 from state.store.feed import Feed
+from state.store.table import Table
 
 CODE_BYTES: Final = 32
 
-# KEYS: the owner's shares. ARGV: field, JSON. The scopes of a share that is there are added to.
-_GRANT: Final = Script("""
-local now = redis.call('HGET', KEYS[1], ARGV[1])
-local share = cjson.decode(ARGV[2])
-if now then
-  local old = cjson.decode(now)
-  local have = {}
-  for _, scope in ipairs(share.scopes) do have[scope] = true end
-  for _, scope in ipairs(old.scopes) do if not have[scope] then table.insert(share.scopes, scope) end end
-  table.sort(share.scopes)
-  share.created = old.created
-end
-local text = cjson.encode(share)
-redis.call('HSET', KEYS[1], ARGV[1], text)
-return text
+# KEYS: the owner's shares. ARGV: field, JSON as it was read (or nothing), JSON as it is to be (nothing: to be gone).
+_REPLACE: Final = Script("""
+local now = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+if now ~= ARGV[2] then return redis.error_reply('CONFLICT share') end
+if ARGV[3] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
+return redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 """)
-
-# KEYS: the owner's shares. ARGV: field, then the scopes to take away (none: all). Returns what is left, or ''.
-_REVOKE: Final = Script("""
-local now = redis.call('HGET', KEYS[1], ARGV[1])
-if not now then return '' end
-local share = cjson.decode(now)
-local gone, left = {}, {}
-for at = 2, #ARGV do gone[ARGV[at]] = true end
-for _, scope in ipairs(share.scopes) do if #ARGV > 1 and not gone[scope] then table.insert(left, scope) end end
-if #left == 0 then
-  redis.call('HDEL', KEYS[1], ARGV[1])
-  return ''
-end
-share.scopes = left
-local text = cjson.encode(share)
-redis.call('HSET', KEYS[1], ARGV[1], text)
-return text
-""")
-
-_ENCODER: Final = msgspec.json.Encoder()
-_SHARE: Final = msgspec.json.Decoder(Share)
-_CODE: Final = msgspec.json.Decoder(ShareCode)
 
 
 class Shares:
@@ -65,27 +36,43 @@ class Shares:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._feed = Feed(redis)
+        self._shares = Table(redis, codecs.SHARE)
+        self._codes = Table(redis, codecs.SHARE_CODE)
 
     async def grant(self, share: Share) -> Share:
-        """Give; what is there already is added to. Returns it as it is now."""
+        """Give; what is there already is added to. Returns it as it is now. Raises BadRecordError."""
         pointer = ("SADD", keys.shared(share.key), server_key(share.owner, share.server))
         await self._redis.call(*pointer)  # before: nobody has a share that is not found when they are removed
-        text = await self._redis.run(_GRANT, (keys.shares(share.owner),), (_field(share), _ENCODER.encode(share)))
+        given = await self._change(share, lambda old: share if old is None else _both(old, share))
         await self._redis.call(*pointer)  # and after: a leave between the two would have lost it
         await self._feed.revoke(user=share.key)
-        return _SHARE.decode(text)
+        return given or share
 
     async def revoke(self, share: Share, scopes: Iterable[str] = ()) -> Share | None:
-        """Take these scopes away (none named: all). What is left; None: nothing."""
-        text = await self._redis.run(_REVOKE, (keys.shares(share.owner),), (_field(share), *scopes))
-        if not text:
-            await self._forget(share)
+        """Take these scopes away (none named: all). What is left; None: nothing. Raises BadRecordError."""
+        gone = frozenset(scopes)
+        left = await self._change(share, lambda old: _without(old, gone))
+        if left is None:
+            await self._forget(share.key, share.owner, share.server)
         await self._feed.revoke(user=share.key)
-        return _SHARE.decode(text) if text else None
+        return left
+
+    async def _change(self, share: Share, change: Callable[[Share | None], Share | None]) -> Share | None:
+        """Replace the record by what `change` makes of it, atomically: it is asked again when another was faster."""
+        key, field = keys.shares(share.owner), _field(share)
+        while True:
+            raw = await self._redis.call("HGET", key, field)
+            wanted = change(self._shares.demand(raw, key, field))
+            text = b"" if wanted is None else self._shares.encode(wanted)
+            try:
+                await self._redis.run(_REPLACE, (key,), (field, raw or b"", text))
+            except ConflictError:
+                continue
+            return wanted
 
     async def of_owner(self, owner: str, server: str | None = None) -> list[Share]:
-        """The shares of an owner's servers, or of one server; oldest first."""
-        found = [_SHARE.decode(record) for record in await self._redis.call("HVALS", keys.shares(owner))]
+        """The shares of an owner's servers, or of one server; oldest first. Those that cannot be read are left out."""
+        found = self._shares.fields(await self._redis.call("HGETALL", keys.shares(owner)), keys.shares(owner)).values()
         wanted = [share for share in found if server is None or share.server == server]
         return sorted(wanted, key=lambda share: (share.created, share.server, share.key))
 
@@ -97,8 +84,9 @@ class Shares:
             for key, found in zip(recipients, pointers, strict=True)
             for pointer in found
         ]
-        commands = [("HGET", keys.shares(owner), _place(server, key)) for (owner, server), key in wanted]
-        found = [_SHARE.decode(record) for record in await self._redis.pipeline(commands) if record is not None]
+        places = [(keys.shares(owner), _place(server, key)) for (owner, server), key in wanted]
+        read = self._shares.each(await self._redis.pipeline([("HGET", *place) for place in places]), places)
+        found = [share for share in read if share is not None]
         return sorted(found, key=lambda share: (share.created, share.owner, share.server, share.key))
 
     async def scopes_of(self, users: Sequence[User]) -> dict[str, list[str]]:
@@ -118,19 +106,24 @@ class Shares:
 
     async def remove_shares(self, owner: str, server: str | None = None) -> int:
         """End all shares of a server, or of all that an owner has; how many there were. Codes go on."""
-        shares = await self.of_owner(owner, server)
-        if shares:
-            await self._redis.call("HDEL", keys.shares(owner), *[_field(share) for share in shares])
-        for share in shares:
-            await self._forget(share)
-        await self._feed.revoke_many(dict.fromkeys(share.key for share in shares))
-        return len(shares)
+        fields = [name.decode() for name in await self._redis.call("HKEYS", keys.shares(owner))]
+        gone = [name for name in fields if server is None or name.partition("/")[0] == server]
+        if gone:
+            await self._redis.call("HDEL", keys.shares(owner), *gone)
+        recipients = dict.fromkeys(name.partition("/")[2] for name in gone)
+        for name in gone:
+            of, _, recipient = name.partition("/")
+            await self._forget(recipient, owner, of)
+        await self._feed.revoke_many(recipients)
+        return len(gone)
 
     async def remove_recipient(self, key: str) -> None:
         """End all that a user (by name) or a group (`group:NAME`) was given."""
-        for share in await self.of(key):
-            await self.revoke(share)
+        pointers = await self._redis.call("SMEMBERS", keys.shared(key))
+        places = [split_server_key(pointer.decode()) for pointer in pointers]
+        await self._redis.pipeline([("HDEL", keys.shares(owner), _place(server, key)) for owner, server in places])
         await self._redis.call("DEL", keys.shared(key))
+        await self._feed.revoke(user=key)
 
     # --- codes ----------------------------------------------------------------------------------------------
     async def issue_code(self, code: ShareCode) -> str:
@@ -138,26 +131,28 @@ class Shares:
         secret = secrets.token_urlsafe(CODE_BYTES)
         key = digest(secret)
         await self._redis.call("HSET", keys.share_codes(code.owner), code.id, key)
-        await self._redis.call("SET", keys.share_code(key), _ENCODER.encode(code), "PXAT", int(code.expires * 1000))
+        record = self._codes.encode(code)
+        await self._redis.call("SET", keys.share_code(key), record, "PXAT", int(code.expires * 1000))
         return secret
 
     async def code(self, secret: str) -> ShareCode | None:
         """The code of a secret, or None when there is none or it has expired."""
-        found = await self._redis.call("GET", keys.share_code(digest(secret)))
-        return None if found is None else _CODE.decode(found)
+        key = keys.share_code(digest(secret))
+        return self._codes.one(await self._redis.call("GET", key), key)
 
     async def used(self, secret: str, code: ShareCode) -> None:
         """Write a code as it is after it was used; no effect on one that is gone."""
-        await self._redis.call("SET", keys.share_code(digest(secret)), _ENCODER.encode(code), "XX", "KEEPTTL")
+        await self._redis.call("SET", keys.share_code(digest(secret)), self._codes.encode(code), "XX", "KEEPTTL")
 
     async def codes(self, owner: str, server: str | None = None) -> list[ShareCode]:
         """The live codes of an owner's servers, or of one server; oldest first."""
         pairs = await self._redis.call("HGETALL", keys.share_codes(owner))
-        found = await self._redis.pipeline([("GET", keys.share_code(key.decode())) for key in pairs[1::2]])
+        names = [keys.share_code(key.decode()) for key in pairs[1::2]]
+        found = await self._redis.pipeline([("GET", name) for name in names])
         ended = [entry for entry, record in zip(pairs[0::2], found, strict=True) if record is None]
         if ended:
             await self._redis.call("HDEL", keys.share_codes(owner), *ended)
-        live = [_CODE.decode(record) for record in found if record is not None]
+        live = [code for code in self._codes.each(found, [(name, "") for name in names]) if code is not None]
         return sorted((one for one in live if server is None or one.server == server), key=lambda one: one.created)
 
     async def end_code(self, code: ShareCode) -> bool:
@@ -169,17 +164,27 @@ class Shares:
         await self._redis.call("HDEL", keys.share_codes(code.owner), code.id)
         return bool(gone)
 
-    async def _forget(self, share: Share) -> None:
+    async def _forget(self, recipient: str, owner: str, server: str) -> None:
         """Take a pointer away, unless the share has come back in the meantime."""
-        pointer = server_key(share.owner, share.server)
-        await self._redis.call("SREM", keys.shared(share.key), pointer)
-        if await self._redis.call("HEXISTS", keys.shares(share.owner), _field(share)):
-            await self._redis.call("SADD", keys.shared(share.key), pointer)
+        pointer = server_key(owner, server)
+        await self._redis.call("SREM", keys.shared(recipient), pointer)
+        if await self._redis.call("HEXISTS", keys.shares(owner), _place(server, recipient)):
+            await self._redis.call("SADD", keys.shared(recipient), pointer)
 
 
 def recipients_of(user: User) -> tuple[str, ...]:
     """By what a user is given shares: themselves, and their groups."""
     return (user.name, *(f"group:{group}" for group in user.groups))
+
+
+def _both(old: Share, given: Share) -> Share:
+    return replace(old, scopes=tuple(sorted({*old.scopes, *given.scopes})))
+
+
+def _without(old: Share | None, gone: frozenset[str]) -> Share | None:
+    """What is left without these scopes (none: without all); None: nothing."""
+    left = tuple(scope for scope in old.scopes if scope not in gone) if old is not None and gone else ()
+    return replace(old, scopes=left) if old is not None and left else None
 
 
 def _field(share: Share) -> str:

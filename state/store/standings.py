@@ -8,13 +8,12 @@ Refuses to know what is asked, and of whom.
 
 from typing import Final
 
-import msgspec
-
 from state.records.models import Standing
 from state.redis.client import Redis, Script
 from state.redis.connection import Command
-from state.store import keys
+from state.store import codecs, keys
 from state.store.credentials import digest
+from state.store.table import Table
 
 # KEYS: due, held. ARGV: now, until when what is handed out is held, how many. What a worker has held for too long (it
 # died) is due again. What is held is in `held` alone, so that hastening it hands it to nobody else: a provider that
@@ -31,15 +30,13 @@ end
 return found
 """)
 
-_ENCODER: Final = msgspec.json.Encoder()
-_STANDING: Final = msgspec.json.Decoder(Standing)
-
 
 class Standings:
     """All verbs raise StateUnavailableError when Redis cannot serve."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._standings = Table(redis, codecs.STANDING)
 
     async def put(self, standing: Standing, *, due: float, lifetime: float) -> None:
         """Keep it, to be asked about at `due` (seconds since the epoch); what leads to it is kept for `lifetime`."""
@@ -51,7 +48,7 @@ class Standings:
         milliseconds = max(1, int(lifetime * 1000))
         member = _member(standing.user, standing.session)
         commands: list[Command] = [
-            ("HSET", keys.standings(standing.user), standing.session, _ENCODER.encode(standing)),
+            ("HSET", keys.standings(standing.user), standing.session, codecs.STANDING.encode(standing)),
             ("ZADD", keys.STANDINGS_DUE, due, member),
             ("ZREM", keys.STANDINGS_HELD, member),
         ]
@@ -63,13 +60,14 @@ class Standings:
         return commands
 
     async def get(self, user: str, session: str) -> Standing | None:
-        """What a session rests on, or None."""
+        """What a session rests on, or None. Raises BadRecordError."""
         found = await self._redis.call("HGET", keys.standings(user), session)
-        return None if found is None else _STANDING.decode(found)
+        return self._standings.demand(found, keys.standings(user), session)
 
     async def of_user(self, user: str) -> list[Standing]:
         """All of a user's."""
-        return [_STANDING.decode(found) for found in await self._redis.call("HVALS", keys.standings(user))]
+        found = await self._redis.call("HGETALL", keys.standings(user))
+        return list(self._standings.fields(found, keys.standings(user)).values())
 
     async def drop(self, user: str, session: str) -> None:
         """Forget it."""

@@ -7,20 +7,17 @@ and once more after: whoever ends all tokens in between has taken the first entr
 
 import secrets
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from state.records.models import Token
 from state.redis.client import Redis
 from state.redis.connection import Command
-from state.store import keys
+from state.store import codecs, keys
 from state.store.credentials import SECRET_BYTES, digest, listed, milliseconds
 from state.store.feed import Feed
-
-_ENCODER: Final = msgspec.json.Encoder()
-_TOKEN: Final = msgspec.json.Decoder(Token)
+from state.store.table import Table
 
 
 class Tokens:
@@ -32,6 +29,7 @@ class Tokens:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._feed = Feed(redis)
+        self._tokens = Table(redis, codecs.TOKEN)
 
     async def issue(self, token: Token) -> str:
         """Store a new token and return its secret: the only time that it is known."""
@@ -43,22 +41,22 @@ class Tokens:
         """Store a token whose secret somebody has already, by its digest."""
         until = () if token.expires is None else ("PXAT", milliseconds(token.expires))
         entries = _entries(token, secret_digest)
-        record = ("SET", keys.token(secret_digest), _ENCODER.encode(token), *until)
+        record = ("SET", keys.token(secret_digest), self._tokens.encode(token), *until)
         await self._redis.in_order(entries, (record,), entries)
 
     async def get(self, secret_digest: str) -> Token | None:
         """The token of a secret's digest, or None when there is none or it has expired."""
         found = await self._redis.call("GET", keys.token(secret_digest))
-        return None if found is None else _TOKEN.decode(found)
+        return self._tokens.one(found, keys.token(secret_digest))
 
     async def many(self, secret_digests: list[str]) -> list[Token | None]:
         """`get` for several digests, pipelined, in their order."""
         found = await self._redis.pipeline([("GET", keys.token(key)) for key in secret_digests])
-        return [None if record is None else _TOKEN.decode(record) for record in found]
+        return self._tokens.each(found, [(keys.token(key), "") for key in secret_digests])
 
     async def of_user(self, owner: str) -> list[Token]:
         """All live tokens of a user or (by its key) a service, oldest first."""
-        return await listed(self._redis, keys.tokens(owner), keys.token, _TOKEN)
+        return await listed(self._redis, keys.tokens(owner), keys.token, self._tokens)
 
     async def used(self, secret_digests: dict[str, float]) -> None:
         """Note last use (digest → seconds), in a batch; no effect on a token that is gone."""
@@ -67,7 +65,7 @@ class Tokens:
         for key, token in zip(order, await self.many(order), strict=True):
             at = secret_digests[key]
             if token is not None and (token.last_activity is None or token.last_activity < at):
-                record = _ENCODER.encode(replace(token, last_activity=at))
+                record = self._tokens.encode(replace(token, last_activity=at))
                 commands.append(("SET", keys.token(key), record, "XX", "KEEPTTL"))
         await self._redis.pipeline(commands)
 
@@ -130,7 +128,8 @@ class Tokens:
         if not digests:
             return
         records = await self._redis.pipeline([("GETDEL", keys.token(key)) for key in digests])
-        tokens = [(key, _TOKEN.decode(record)) for key, record in zip(digests, records, strict=True) if record]
+        read = self._tokens.each(records, [(keys.token(key), "") for key in digests])
+        tokens = [(key, token) for key, token in zip(digests, read, strict=True) if token is not None]
         listed_ = await self._redis.pipeline([("HGET", keys.tokens(token.owner), token.id) for _, token in tokens])
         commands: list[Command] = []
         for (key, token), entry in zip(tokens, listed_, strict=True):
@@ -149,8 +148,8 @@ class Tokens:
         commands: list[Command] = [("HDEL", keys.tokens(owner), *(token_id for token_id, _ in tokens))]
         commands += [
             ("HDEL", keys.bound(token.bound_to), f"{owner}/{token.id}")
-            for token in (_TOKEN.decode(record) for record in records if record is not None)
-            if token.bound_to
+            for token in self._tokens.each(records, [(keys.token(key), "") for _, key in tokens])
+            if token is not None and token.bound_to
         ]
         await self._redis.pipeline(commands)
         return sum(record is not None for record in records)

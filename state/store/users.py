@@ -5,35 +5,35 @@ so that noting it is no change of the record; the verbs here put the two togethe
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
-from state.errors import ConflictError
+from state.errors import BadRecordError, ConflictError
 from state.names import server_key
 from state.records.models import Server, User
-from state.redis.client import Redis, Script
-from state.store import keys
+from state.redis.client import REVISION_OF, Redis, Script
+from state.store import codecs, keys
 from state.store.feed import Feed
 from state.store.groups import list_in, list_out
 from state.store.sessions import Sessions
 from state.store.shares import Shares
+from state.store.table import Table
 from state.store.tokens import Tokens
 
 # KEYS: user. ARGV: expected revision, JSON.
-_SAVE: Final = Script("""
+_SAVE: Final = Script(
+    REVISION_OF
+    + """
 local now = redis.call('GET', KEYS[1])
-local revision = now and cjson.decode(now).revision or 0
-if not now or revision ~= tonumber(ARGV[1]) then return redis.error_reply('CONFLICT revision') end
+if not now then return redis.error_reply('CONFLICT revision') end
+local revision = revision_of(now)
+if not revision then return redis.error_reply('BAD record') end
+if revision ~= tonumber(ARGV[1]) then return redis.error_reply('CONFLICT revision') end
 redis.call('SET', KEYS[1], ARGV[2])
 return now
-""")
-
-_ENCODER: Final = msgspec.json.Encoder()
-_USER: Final = msgspec.json.Decoder(User)
-_USERS: Final = msgspec.json.Decoder(list[User])
-_SERVERS: Final = msgspec.json.Decoder(list[Server])
+"""
+)
 
 Everything = tuple[User, list[Server], dict[str, float]]
 
@@ -44,19 +44,22 @@ class Users:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._feed = Feed(redis)
+        self._users = Table(redis, codecs.USER)
+        self._servers = Table(redis, codecs.SERVER)
 
     async def get(self, name: str) -> User | None:
-        """The user, or None."""
+        """The user, or None. Raises BadRecordError."""
         record, seen = await self._redis.pipeline(
             (
                 ("GET", keys.user(name)),
                 ("HGET", keys.activity(name), keys.ACTIVITY_OF_USER),
             )
         )
-        return None if record is None else _seen(_USER.decode(record), seen)
+        user = self._users.demand(record, keys.user(name))
+        return None if user is None else _seen(user, seen)
 
     async def gather(self, names: list[str]) -> list[User | None]:
-        """`get` for several names, pipelined, in their order."""
+        """Several users, pipelined, in the order of the names; None: there is none, or the record cannot be read."""
         replies = await self._redis.pipeline(
             [
                 command
@@ -67,19 +70,33 @@ class Users:
                 )
             ]
         )
-        return [
-            None if record is None else _seen(_USER.decode(record), seen)
-            for record, seen in zip(replies[0::2], replies[1::2], strict=True)
-        ]
+        users = self._users.each(replies[0::2], [(keys.user(name), "") for name in names])
+        return [None if user is None else _seen(user, seen) for user, seen in zip(users, replies[1::2], strict=True)]
 
     async def get_with_servers(self, name: str) -> Everything | None:
-        """The user, their servers and the last activity per server name, in one round trip; None: no such user."""
-        return _everything(await self._redis.pipeline(_asking(name)))
+        """The user, their servers and the last activity per server name, in one round trip; None: no such user.
+
+        Raises BadRecordError when the user's own record cannot be read; servers that cannot be read are left out.
+        """
+        record, servers, activity = await self._redis.pipeline(
+            (("GET", keys.user(name)), ("HGETALL", keys.servers(name)), ("HGETALL", keys.activity(name)))
+        )
+        user = self._users.demand(record, keys.user(name))
+        if user is None:
+            return None
+        seen = {activity[at].decode(): float(activity[at + 1]) for at in range(0, len(activity), 2)}
+        user = _seen(user, seen.pop(keys.ACTIVITY_OF_USER, None))
+        return user, self._by_name(name, servers), seen
+
+    def _by_name(self, user: str, flat: Sequence[bytes]) -> list[Server]:
+        """The servers of a hash as HGETALL returns it, by name."""
+        found = self._servers.fields(flat, keys.servers(user))
+        return [found[name] for name in sorted(found)]
 
     async def add(self, user: User) -> bool:
         """Create; False when the name is taken (nothing is changed). The revision begins at 1."""
         listed = ("ZADD", keys.USERS_NAMES, 0, user.name)  # first: nobody exists unlisted
-        record = _ENCODER.encode(replace(user, revision=1))
+        record = self._users.encode(replace(user, revision=1))
         _, made = await self._redis.in_order((listed,), (("SET", keys.user(user.name), record, "NX"),))
         added = made is not None
         if added and user.groups:
@@ -88,7 +105,9 @@ class Users:
         return added
 
     async def save(self, user: User) -> User:
-        """Compare-and-set by `revision`; returns the record with its new revision. Raises ConflictError.
+        """Compare-and-set by `revision`; returns the record with its new revision.
+
+        Raises ConflictError, BadRecordError.
 
         When admin or groups have changed, what is cached of this user, and of those whose rights go by these groups,
         is checked anew everywhere (`Revoked`). Groups that there are not yet are made.
@@ -97,14 +116,15 @@ class Users:
         if saved.groups:
             await list_in(self._redis, user.name, saved.groups)
         try:
-            before = await self._redis.run(_SAVE, (keys.user(user.name),), (user.revision, _ENCODER.encode(saved)))
-        except ConflictError:
+            before = await self._redis.run(_SAVE, (keys.user(user.name),), (user.revision, self._users.encode(saved)))
+        except (ConflictError, BadRecordError):
             await list_out(self._redis, user.name, saved.groups)
             raise
-        old = _USER.decode(before)
-        await list_out(self._redis, user.name, set(old.groups) - set(saved.groups))
-        if (old.admin, old.groups) != (saved.admin, saved.groups):
-            changed = sorted(set(old.groups) ^ set(saved.groups))
+        old = self._users.one(before, keys.user(user.name))
+        groups = () if old is None else old.groups
+        await list_out(self._redis, user.name, set(groups) - set(saved.groups))
+        if old is None or (old.admin, groups) != (saved.admin, saved.groups):
+            changed = sorted(set(groups) ^ set(saved.groups))
             await self._feed.revoke_many((user.name, *(f"group:{name}" for name in changed)))
         return saved
 
@@ -113,8 +133,8 @@ class Users:
 
         Credentials go first, and once more after the record: nothing that was issued in the meantime is left.
         """
-        record = await self._redis.call("GET", keys.user(name))
-        groups = () if record is None else _USER.decode(record).groups
+        user = self._users.one(await self._redis.call("GET", keys.user(name)), keys.user(name))
+        groups = () if user is None else user.groups
         servers = [server.decode() for server in await self._redis.call("HKEYS", keys.servers(name))]
         await self._end_credentials(name)
         for server in servers:
@@ -161,11 +181,11 @@ class Users:
         return int(await self._redis.call("ZCARD", keys.USERS_NAMES))
 
     async def many(self, names: list[str]) -> list[Everything]:
-        """`get_with_servers` for several names; unknown names are left out.
+        """`get_with_servers` for several names; unknown names, and users whose record cannot be read, are left out.
 
         One round trip, and a second one for the activity of the servers of those who have any.
         """
-        further: list[tuple[str, ...]] = [("HVALS", keys.servers(name)) for name in names]
+        further: list[tuple[str, ...]] = [("HGETALL", keys.servers(name)) for name in names]
         further += [("HGET", keys.activity(name), keys.ACTIVITY_OF_USER) for name in names]
         records, replies = await self._redis.values([keys.user(name) for name in names], further)
         servers, seen = replies[: len(names)], replies[len(names) :]
@@ -173,35 +193,12 @@ class Users:
         activity = dict(
             zip(owners, await self._redis.pipeline([("HGETALL", keys.activity(name)) for name in owners]), strict=True)
         )
-        there = [at for at, record in enumerate(records) if record is not None]
-        users = _USERS.decode(b"[" + b",".join([records[at] for at in there]) + b"]")
+        users = self._users.each(records, [(keys.user(name), "") for name in names])
         return [
-            (_seen(user, seen[at]), _servers(servers[at]), _by_server(activity.get(names[at], ())))
-            for user, at in zip(users, there, strict=True)
+            (_seen(user, seen[at]), self._by_name(names[at], servers[at]), _by_server(activity.get(names[at], ())))
+            for at, user in enumerate(users)
+            if user is not None
         ]
-
-
-def _asking(name: str) -> tuple[tuple[str, str], ...]:
-    return ("GET", keys.user(name)), ("HVALS", keys.servers(name)), ("HGETALL", keys.activity(name))
-
-
-def _everything(replies: Sequence[Any]) -> Everything | None:
-    record, servers, activity = replies
-    if record is None:
-        return None
-    seen = {activity[at].decode(): float(activity[at + 1]) for at in range(0, len(activity), 2)}
-    user = _seen(_USER.decode(record), seen.pop(keys.ACTIVITY_OF_USER, None))
-    return user, _servers(servers), seen
-
-
-def _servers(records: Sequence[bytes]) -> list[Server]:
-    """Servers, by name."""
-    if not records:
-        return []
-    found = _SERVERS.decode(b"[" + b",".join(records) + b"]")
-    if len(found) > 1:
-        found.sort(key=lambda server: server.name)
-    return found
 
 
 def _by_server(activity: Sequence[bytes]) -> dict[str, float]:

@@ -687,9 +687,11 @@ def test_the_audit_is_trimmed_by_number_and_by_age(on_store: Any) -> None:
         for number in range(20):
             await store.audit.note(entry_of(number))
         assert await store.audit.trim(entries=8, oldest=0.0) == 12
-        assert [entry.time for entry in await store.audit.after("0-0")] == [1012.0 + number for number in range(8)]
+        kept, last = await store.audit.after("0-0")
+        assert last == kept[-1].id
+        assert [entry.time for entry in kept] == [1012.0 + number for number in range(8)]
         assert await store.audit.trim(entries=8, oldest=time.time() + 60) == 8
-        assert await store.audit.after("0-0") == []
+        assert await store.audit.after("0-0") == ([], "0-0")
 
     on_store(body)
 
@@ -710,11 +712,11 @@ def test_a_readers_cursor_moves_for_the_leader_alone(on_store: Any) -> None:
 def test_a_reader_is_woken_by_an_entry(on_store: Any) -> None:
     async def body(store: Store) -> None:
         await store.audit.note(entry_of(1))
-        (first,) = await store.audit.after("0-0")
+        (first,), _ = await store.audit.after("0-0")
         waiting = asyncio.create_task(store.audit.after(first.id, timeout=10))
         await asyncio.sleep(0.05)
         await store.audit.note(entry_of(2))
-        assert [entry.time for entry in await waiting] == [1002.0]
+        assert [entry.time for entry in (await waiting)[0]] == [1002.0]
 
     on_store(body)
 

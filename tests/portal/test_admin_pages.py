@@ -240,3 +240,24 @@ def test_what_is_done_to_groups_and_services_is_noted_with_those_whom_it_concern
         assert [entry.what for entry in await bench.store.audit.of_user("alice")] == ["out of physics", "into physics"]
 
     bench(main)
+
+
+def test_records_that_cannot_be_read_are_named_and_the_others_are_shown(bench):
+    async def main(bench):
+        client = await carol(bench)
+        for name in ("alice", "bob"):
+            await bench.user(name)
+        await bench.store.redis.call("SET", "towpath:{u:bob}:user", '{"name": 5}')
+        page = (await client.get("/hub/admin")).text
+        assert names(page) == ["alice", "carol"]
+        await bench.store.bad_records.tell()  # as the mirror does
+        page = unescape((await client.get("/hub/admin")).text)
+        assert "1 record in the store cannot be read" in page
+        assert "towpath:{u:bob}:user" in page
+        assert [user["name"] for user in (await client.get("/hub/api/users")).json()] == ["alice", "carol"]
+        for path in ("/hub/admin/users/bob", "/hub/api/users/bob"):
+            answer = await client.get(path)
+            assert answer.status_code == 500
+            assert "towpath store check" in answer.text
+
+    bench(main)

@@ -1,0 +1,77 @@
+"""Reading and writing the records of one kind, where some of them may be unreadable.
+
+Lists leave out what cannot be read; asking for one record by its name raises BadRecordError, so that nobody takes it
+for missing and writes over it. Either way it is noted (`state.redis.damage`).
+"""
+
+from collections.abc import Sequence
+from typing import Generic
+
+from state.errors import BadRecordError
+from state.records.codec import Codec, Record, UnreadableError
+from state.redis.client import BAD_RECORD, Redis
+from state.redis.damage import BadRecord
+
+
+class Table(Generic[Record]):
+    """The records of one kind in one store."""
+
+    def __init__(self, redis: Redis, codec: Codec[Record]) -> None:
+        self._redis = redis
+        self._codec = codec
+        self._kind = codec.kind.__name__.lower()
+
+    def encode(self, record: Record) -> bytes:
+        """The record as it is stored."""
+        return self._codec.encode(record)
+
+    def demand(self, raw: bytes | None, key: str, field: str = "") -> Record | None:
+        """The record; None: there is none. Raises BadRecordError."""
+        if raw is None:
+            return None
+        try:
+            return self._codec.decode(raw)
+        except UnreadableError as error:
+            self._note(error, key, field)
+            raise BadRecordError(BAD_RECORD) from error
+
+    def one(self, raw: bytes | None, key: str, field: str = "") -> Record | None:
+        """The record; None: there is none, or it cannot be read."""
+        if raw is None:
+            return None
+        try:
+            return self._codec.decode(raw)
+        except UnreadableError as error:
+            self._note(error, key, field)
+            return None
+
+    def each(self, raws: Sequence[bytes | None], places: Sequence[tuple[str, str]]) -> list[Record | None]:
+        """`one` for several, in their order. `places`: key and field of each."""
+        there = [at for at, raw in enumerate(raws) if raw is not None]
+        found: list[Record | None] = [None] * len(raws)
+        for at, record in zip(there, self._codec.decode_each([raw for raw in raws if raw is not None]), strict=True):
+            if isinstance(record, UnreadableError):
+                self._note(record, *places[at])
+            else:
+                found[at] = record
+        return found
+
+    def bad(self, raws: Sequence[bytes], places: Sequence[tuple[str, str]]) -> list[BadRecord]:
+        """Those of several that cannot be read."""
+        found = self._codec.decode_each(raws)
+        return [
+            self._note(record, *place)
+            for record, place in zip(found, places, strict=True)
+            if isinstance(record, UnreadableError)
+        ]
+
+    def fields(self, flat: Sequence[bytes], key: str) -> dict[str, Record]:
+        """The records of a hash as HGETALL returns it, by field; without those that cannot be read."""
+        if not flat:
+            return {}
+        names = [name.decode() for name in flat[0::2]]
+        found = self.each(flat[1::2], [(key, name) for name in names])
+        return {name: record for name, record in zip(names, found, strict=True) if record is not None}
+
+    def _note(self, error: UnreadableError, key: str, field: str) -> BadRecord:
+        return self._redis.damage.note(self._kind, key, field, str(error), newer=error.newer)
