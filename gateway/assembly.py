@@ -7,6 +7,7 @@ import asyncio
 import getpass
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -169,7 +170,7 @@ class Gateway:
         )
 
         mirror.on_revoked(Revocation(mirror, tunnel))
-        hub_apps = HubApps(store)
+        hub_apps = HubApps(store, limit=config.limits.tokens_per_user)
         mirror.on_revoked(hub_apps.revoked)
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
         release = version("towpath")
@@ -187,6 +188,7 @@ class Gateway:
                 store,
                 Registry(store, roles, settings.service_digests, config=door),
                 lifetime=lifetime,
+                limit=config.limits.tokens_per_user,
             ),
             shut_down=lambda: end_hub(settings.environment),
             health=health,
@@ -200,9 +202,8 @@ class Gateway:
             request.respond(*answers.refuse(503, f"The hub's pages do not answer just now. {error}", page=page))
 
         portal_path = socket_path(settings.data_dir)
-        handover = Handover(
-            cast("Asgi", create_portal(services)), tunnel, portal_path, refuse, address, strays=Strays(jar)
-        )
+        pages = create_portal(services)
+        handover = Handover(cast("Asgi", pages), tunnel, portal_path, refuse, address, strays=Strays(jar))
         await mirror.start()
         health.start()
         app = App(
@@ -231,6 +232,7 @@ class Gateway:
             unasked=f"{door.base_path}hub/backchannel-logout/",
             allowed_hosts=_hosts(config),
         )
+        threading.Thread(target=pages.state.site.compile_templates, name="templates", daemon=True).start()
         return cls(
             store,
             mirror,
@@ -266,9 +268,11 @@ def end_hub(environment: Mapping[str, str]) -> None:
 
 def _auth(config: Config, store: Store, jar: CookieJar, proxies: tuple[Network, ...]) -> _Auth:
     """Sign-in for the people that [auth] names; without it, for the one at this machine."""
+    limit = config.limits.sessions_per_user
     if config.auth is not None:
-        return SharedAuth(store, jar, config.auth, hub_url=hub_url(config), proxies=proxies)
-    return LocalAuth(store, jar, lifetime=AuthConfig().session_lifetime, user=local_user(getpass.getuser()))
+        return SharedAuth(store, jar, config.auth, hub_url=hub_url(config), proxies=proxies, limit=limit)
+    user = local_user(getpass.getuser())
+    return LocalAuth(store, jar, lifetime=AuthConfig().session_lifetime, user=user, limit=limit)
 
 
 def _hosts(config: Config) -> frozenset[bytes] | None:

@@ -7,7 +7,7 @@ Owns: which handlers there are and under which path. Refuses to know sign-in and
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router
-from litestar.datastructures import ResponseHeader
+from litestar.datastructures import ResponseHeader, State
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -150,4 +150,5 @@ def create_portal(given: Services) -> Litestar:
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         logging_config=None,
+        state=State({"site": site}),
     )

@@ -29,6 +29,10 @@ class BadRecordError(TowpathError):
     """A record in the store cannot be read. It is set aside: nothing acts on it until an admin has looked at it."""
 
 
+class LimitError(TowpathError):
+    """Adding one more would exceed a limit of the configuration (`[limits]`)."""
+
+
 class NotAUserError(TowpathError):
     """A service's credential was used where only a user's makes sense."""
 

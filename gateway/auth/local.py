@@ -19,9 +19,9 @@ class LocalAuth(BrowserSessions):
     sign_in_links = True
     providers: tuple[Provider, ...] = ()
 
-    def __init__(self, store: Store, jar: CookieJar, *, lifetime: int, user: str) -> None:
-        """`lifetime`: seconds after its last use at which a session ends. `user`: who may enter."""
-        super().__init__(store, jar, lifetime=lifetime)
+    def __init__(self, store: Store, jar: CookieJar, *, lifetime: int, user: str, limit: int = 0) -> None:
+        """`lifetime`, `limit`: see BrowserSessions. `user`: who may enter."""
+        super().__init__(store, jar, lifetime=lifetime, limit=limit)
         self._user = user
 
     async def sign_in(self, provider: str, fields: Mapping[str, str], request: Any) -> User:  # noqa: ARG002

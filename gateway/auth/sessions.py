@@ -22,8 +22,9 @@ _SHOWN_MAX = 200
 class BrowserSessions:
     """The sessions' side of `portal.site.sign_in.Auth`."""
 
-    def __init__(self, store: Store, jar: CookieJar, *, lifetime: int) -> None:
-        """`lifetime`: seconds after its last use at which a session ends."""
+    def __init__(self, store: Store, jar: CookieJar, *, lifetime: int, limit: int = 0) -> None:
+        """`lifetime`: seconds after its last use at which a session ends. `limit`: sessions that a user may have."""
+        self._limit = limit
         self._store = store
         self._jar = jar
         self._lifetime = lifetime
@@ -41,7 +42,8 @@ class BrowserSessions:
             address=recorder.address(request),
             user_agent=agent[:_SHOWN_MAX],
         )
-        ticket = await self._store.sessions.open(session, first=self._about_to_open(session, request))
+        first = self._about_to_open(session, request)
+        ticket = await self._store.sessions.open(session, first=first, limit=self._limit)
         by = f"session {session.id}"
         await recorder.note(self._store, request, Act.SIGN_IN, user=user.name, who=user.name, by=by, what=way)
         return self._jar.set(ticket, lifetime=self._lifetime)

@@ -82,9 +82,13 @@ class SharedAuth(BrowserSessions):
         hub_url: str = "http://127.0.0.1:8000/hub/",
         clock: Callable[[], float] = time.time,
         proxies: tuple[Network, ...] = (),
+        limit: int = 0,
     ) -> None:
-        """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end. `proxies`: the trusted ones."""
-        super().__init__(store, jar, lifetime=config.session_lifetime)
+        """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end. `proxies`: the trusted ones.
+
+        `limit`: see BrowserSessions.
+        """
+        super().__init__(store, jar, lifetime=config.session_lifetime, limit=limit)
         self._config = config
         self._hub_url = hub_url
         self._of = {provider.name: provider for provider in config.provider}

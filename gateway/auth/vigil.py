@@ -177,7 +177,7 @@ class Vigil:
         everything = await self._store.standings.of_user(standing.user)
         if any(one.provider == standing.provider and one.session < standing.session for one in everything):
             return False
-        return bool(await self._store.tokens.of_user(standing.user))
+        return await self._store.tokens.count(standing.user) > 0
 
     async def over(self, standing: Standing, why: str) -> None:
         """End a session, and say why in the log and the audit. Raises StateUnavailableError."""

@@ -20,7 +20,6 @@ from state.settings.cluster_checks import no_isolation, without_isolation
 from state.settings.loader import Settings, load
 from state.store.all import Store
 from state.store.survey import survey
-from state.store.survey import Survey, survey
 
 PROBE_SECONDS = 60
 

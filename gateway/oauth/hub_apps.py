@@ -43,8 +43,10 @@ client_of = lru_cache(4096)(oauth_clients.of_server)
 class HubApps:
     """The restricted tokens that one worker has stored."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, limit: int = 0) -> None:
+        """`limit`: how many tokens a user may have (0: any number)."""
         self._store = store
+        self._limit = limit
         self._stored: dict[str, float] = {}  # digest of a stand-in → until when it is surely in the store
 
     def told(self, identity: Identity, route: Route, authorization: bytes) -> Told | None:
@@ -97,6 +99,7 @@ class HubApps:
                 attempt=route.attempt,
             ),
             key,
+            limit=self._limit,
         )
         if len(self._stored) >= KNOWN_LIMIT:
             self._stored.clear()

@@ -22,8 +22,12 @@ from state.store.credentials import digest
 class OAuthProvider:
     """Implements `portal.site.oauth.Provider`."""
 
-    def __init__(self, store: Store, registry: Registry, *, lifetime: int) -> None:
-        """`lifetime`: seconds for which a token is good, if the session that it belongs to lasts as long."""
+    def __init__(self, store: Store, registry: Registry, *, lifetime: int, limit: int = 0) -> None:
+        """`lifetime`: seconds for which a token is good, if the session that it belongs to lasts as long.
+
+        `limit`: how many tokens a user may have (0: any number).
+        """
+        self._limit = limit
         self._store = store
         self._registry = registry
         self._lifetime = lifetime
@@ -75,7 +79,7 @@ class OAuthProvider:
                 bound_to=client.bound_to,
                 attempt=client.issued_to if client.server is not None else "",
             )
-            await self._store.tokens.keep(token, digest(made.secret))
+            await self._store.tokens.keep(token, digest(made.secret), limit=self._limit)
             if not await self._still_valid(code, client):  # what ended in between did not see it
                 await self._store.tokens.revoke(token.user, token.id)
             await self._store.codes.exchanged(

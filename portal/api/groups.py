@@ -27,6 +27,7 @@ from state.rights.identity import Identity
 
 READING = ("read:groups", "read:groups:name", "read:roles:groups")
 AT_ONCE = 200
+PROPERTIES_MAX = 64 * 1024
 
 
 class NewGroups(msgspec.Struct, forbid_unknown_fields=True):
@@ -152,6 +153,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         properties = await read_json(request, dict[str, Any])
         if properties is None:
             raise HTTPException(status_code=400, detail="Send the properties as a JSON object.")
+        if len(msgspec.json.encode(properties)) > PROPERTIES_MAX:
+            raise HTTPException(status_code=400, detail=f"Properties are at most {PROPERTIES_MAX} bytes as JSON.")
         await store.groups.save(replace(group, properties=properties))
         await recorder.note(store, request, Act.GROUP_CHANGED, what=f"properties of {group.name}")
         return reply(await as_it_is(identity, group.name))
@@ -163,6 +166,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if users:
             group_actions.check_gift(site, identity, name)
         found = await group_actions.people(site, users)
+        await group_actions.check_room(site)
         if not await store.groups.add(Group(name=name)):
             raise HTTPException(status_code=409, detail=f"Group {name} already exists.")
         await recorder.note(store, request, Act.GROUP_CHANGED, what=f"{name} is made")

@@ -37,7 +37,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         if identity.service is not None:
             return reply(services.shown(site, identity.service, view))
         found = await site.store.users.get_with_servers(identity.name) or (identity.user, [], {})
-        return reply(users.shown(site, found, view, include_stopped=False))
+        return reply(await users.shown(site, found, view, include_stopped=False))
 
     @post("/authorizations/token")
     async def old_way() -> Response[bytes]:

@@ -18,7 +18,7 @@ from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.responses import empty, read_json, reply
 from state.config.service_rules import SECRET_LEAST, is_redirect, is_secret, is_url, service_name
-from state.errors import NotFoundError
+from state.errors import LimitError, NotFoundError
 from state.names import escape
 from state.records.audit import Act
 from state.records.models import Service, Token
@@ -94,6 +94,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         if wish is None:
             raise HTTPException(status_code=400, detail="Describe the service.")
         service = _checked(identity, name, wish)
+        limit = site.config.limits.services
+        if await store.services.count() >= limit:
+            raise LimitError(f"The hub has {limit} services, and allows no more. Remove one first.")
         if await find(name) is not None or not await store.services.add(service):
             raise HTTPException(status_code=409, detail=f"Service {name} already exists.")
         if wish.api_token:

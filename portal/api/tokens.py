@@ -14,12 +14,14 @@ from portal.audit import recorder
 from portal.rights.access import need_user
 from portal.servers.models import token_model
 from portal.site.site import Site
-from portal.users.token_actions import held, issue, of_owner, told
+from portal.users.token_actions import held, issue, of_client, of_owner, told
 from portal.web.methods import read
+from portal.web.pagination import page_of, place
 from portal.web.responses import empty, read_json, reply
 from state.errors import NotFoundError
 from state.records.audit import Act
 from state.records.models import Token
+from state.turns import Turns
 
 
 class Wish(msgspec.Struct):
@@ -36,18 +38,24 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
     store = site.store
 
     async def known(user: str, token_id: str) -> Token:
-        for token in await store.tokens.of_user(user):
-            if token.id == token_id:
-                return token
-        raise NotFoundError(f"{user} has no token {token_id[:64]!r}.")
+        token = await store.tokens.find(user, token_id)
+        if token is None:
+            raise NotFoundError(f"{user} has no token {token_id[:64]!r}.")
+        return token
 
     @read("/users/{name:str}/tokens")
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """JupyterHub's list, oldest first, in pages. `_pagination` is Towpath's own."""
         name = request.path_params["name"]
         _, user = await need_user(site, request, "read:tokens", name)
+        page = page_of(request)
         owners = await of_owner(site, user)
-        tokens = await store.tokens.of_user(name)
-        return reply({"api_tokens": [token_model(token, held(token, owners)) for token in tokens]})
+        tokens, total = await store.tokens.page(name, offset=page.offset, limit=page.limit)
+        models, turns = [], Turns()
+        for token in tokens:
+            models.append(token_model(token, held(token, owners)))
+            await turns.give()
+        return reply({"api_tokens": models, "_pagination": place(site, request, page, total)})
 
     @post("/users/{name:str}/tokens")
     async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -84,10 +92,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         name, token_id = request.path_params["name"], request.path_params["token_id"]
         await need_user(site, request, "tokens", name)
         one = await known(name, token_id)
-        tokens = await store.tokens.of_user(name) if one.client else []
-        for token in (one, *(token for token in tokens if token.client == one.client and token.id != one.id)):
-            if await store.tokens.revoke(name, token.id):
-                await recorder.note(store, request, Act.TOKEN_REVOKED, user=name, what=f"token {token.id}")
+        others = [] if not one.client else await of_client(site, name, one.client)
+        for ended in dict.fromkeys((one.id, *others)):
+            if await store.tokens.revoke(name, ended):
+                await recorder.note(store, request, Act.TOKEN_REVOKED, user=name, what=f"token {ended}")
         return empty(204)
 
     return [every, make, look, revoke]

@@ -15,6 +15,7 @@ from portal.audit import recorder
 from portal.rights.access import View, need, need_anywhere, rules_admins
 from portal.servers.models import is_ready
 from portal.site.site import Site
+from portal.users import user_actions
 from portal.web.methods import read
 from portal.web.pagination import listed, page_of
 from portal.web.responses import arguments, read_json, reply
@@ -66,7 +67,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
                 chosen.reverse()
             total, found = len(chosen), chosen[page.offset : page.end]
         stopped = asked.get("include_stopped_servers", "0").lower() not in {"0", "false"}
-        items = [shown(site, item, view, include_stopped=stopped) for item in found]
+        items = [await shown(site, item, view, include_stopped=stopped) for item in found]
         items = [item for item in items if item]
         return listed(site, request, page, items, total)
 
@@ -79,13 +80,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         if wish.admin and not rules_admins(identity):
             raise HTTPException(status_code=403, detail="Only admins, with all of their rights, make admins.")
         users = [User(name=user_name(name), admin=wish.admin, created=site.clock()) for name in wish.usernames]
+        await user_actions.check_room(site, len({user.name for user in users}))
         added = [user for user in users if await store.users.add(user)]
         if not added:
             raise HTTPException(status_code=409, detail="All of these users exist already.")
         for user in added:
             await recorder.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
         view = View(identity)
-        return reply([shown(site, (user, [], {}), view, include_stopped=False) for user in added], 201)
+        return reply([await shown(site, (user, [], {}), view, include_stopped=False) for user in added], 201)
 
     return [every, add]
 

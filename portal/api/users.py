@@ -17,9 +17,9 @@ from portal.api import services
 from portal.audit import recorder
 from portal.rights.access import Sees, View, lacks, need_user, need_whole, rules_admins, signed_in
 from portal.servers import server_actions
-from portal.servers.models import user_model
+from portal.servers.models import listed_servers, server_model, user_model
 from portal.site.site import Site
-from portal.users import group_actions
+from portal.users import group_actions, user_actions
 from portal.web.methods import read
 from portal.web.responses import arguments, empty, read_json, reply
 from state.errors import NotFoundError
@@ -27,6 +27,7 @@ from state.names import group_name, user_name
 from state.records.audit import Act
 from state.records.models import Server, User
 from state.rights.identity import Identity
+from state.turns import Turns
 
 FUTURE_MAX: Final = 59 * 60
 END_SECONDS: Final = 10.0
@@ -65,21 +66,27 @@ class Activity(msgspec.Struct):
     servers: dict[str, Seen] | None = None
 
 
-def shown(
+async def shown(
     site: Site, found: tuple[User, list[Server], dict[str, float]], view: Sees, *, include_stopped: bool
 ) -> dict[str, Any]:
-    """The model of a user as one caller sees it."""
+    """The model of a user as one caller sees it; empty when they may see nothing of it."""
     user, servers, activity = found
-    return user_model(
-        user,
-        servers,
-        activity,
-        view,
-        roles=site.roles.of_user(user),
-        base_path=site.base,
-        public_url=site.public_url,
-        include_stopped=include_stopped,
-    )
+    model = user_model(user, servers, view, roles=site.roles.of_user(user), base_path=site.base)
+    models: dict[str, Any] = {}
+    turns = Turns()
+    for server in listed_servers(user, servers, include_stopped=include_stopped):
+        if view("read:servers", user, server.name):
+            models[server.name] = server_model(
+                server,
+                base_path=site.base,
+                public_url=site.public_url,
+                last_activity=activity.get(server.name),
+                with_state=view("admin:server_state", user, server.name),
+            )
+        await turns.give()
+    if models or view("read:servers", user, None):
+        model["servers"] = models
+    return model if len(model) > 2 or view("read:users:name", user, None) else {}  # noqa: PLR2004 - kind, name
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a list of handlers, each small
@@ -95,7 +102,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             model = services.shown(site, identity.service, view)
         else:
             found = await store.users.get_with_servers(identity.name) or (identity.user, [], {})
-            model = shown(site, found, view, include_stopped=_include_stopped(request))
+            model = await shown(site, found, view, include_stopped=_include_stopped(request))
         model["token_id"] = identity.token.id if identity.token else None
         bound = identity.token.session_id if identity.token else ""
         model["session_id"] = identity.session.id if identity.session else bound or None
@@ -107,7 +114,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         name = request.path_params["name"]
         identity = signed_in(request)
         found = await store.users.get_with_servers(name)
-        model = shown(site, found, View(identity), include_stopped=_include_stopped(request)) if found else {}
+        model = await shown(site, found, View(identity), include_stopped=_include_stopped(request)) if found else {}
         if not model:
             _refuse_reader(identity)
         return reply(model)
@@ -120,11 +127,13 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         _only_admins_make_admins(identity, wish.admin)
         groups = _groups(wish.groups)
         group_actions.check_change(site, identity, (), groups)
+        group_actions.check_number(site, groups)
         user = User(name=user_name(name), admin=wish.admin, groups=groups, created=site.clock())
+        await user_actions.check_room(site)
         if not await store.users.add(user):
             raise HTTPException(status_code=409, detail=f"User {user.name} already exists.")
         await recorder.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
-        return reply(shown(site, (user, [], {}), View(identity), include_stopped=False), 201)
+        return reply(await shown(site, (user, [], {}), View(identity), include_stopped=False), 201)
 
     @patch("/users/{name:str}")
     async def change(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -141,13 +150,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         _only_admins_make_admins(identity, admin)
         groups = user.groups if wish.groups is msgspec.UNSET else _groups(wish.groups)
         group_actions.check_change(site, identity, user.groups, groups)
+        group_actions.check_number(site, groups)
         admin_by = user.admin_by if admin == user.admin else ""
         changed = replace(user, admin=admin, admin_by=admin_by, groups=groups)
         if changed != user:
             changed = await store.users.save(changed)
             await recorder.note(store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))
         found = await store.users.get_with_servers(user.name) or (changed, [], {})
-        return reply(shown(site, found, View(identity), include_stopped=False))
+        return reply(await shown(site, found, View(identity), include_stopped=False))
 
     @delete("/users/{name:str}", status_code=200)
     async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:

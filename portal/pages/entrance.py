@@ -95,7 +95,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         )
         if await site.store.sessions.get(found.under) is None:  # signed out meanwhile
             raise HTTPException(status_code=400, detail=AGAIN)
-        secret = await site.store.tokens.issue(token)
+        secret = await site.store.tokens.issue(token, limit=site.config.limits.tokens_per_user)
         return go(found.next, status=302, cookie=site.auth.origin_cookie(secret, lifetime=lifetime))
 
     return [lead, enter]

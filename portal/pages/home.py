@@ -15,6 +15,7 @@ from portal.servers.models import is_ready
 from portal.sharing import share_models
 from portal.site.site import Site
 from portal.web.methods import read
+from portal.web.pagination import Part, part_of
 from portal.web.responses import arguments, go, page, read_form
 from state.errors import NameRuleError
 from state.names import server_key, server_name
@@ -40,32 +41,36 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         servers = await site.store.servers.of_user(user.name)
         view = View(identity)
         shares = await site.store.shares.of_owner(user.name) if view("read:shares", user, None) else []
+        named = part_of(request, [server for server in servers if server.name])
+        default = [server for server in servers if not server.name]
+        onscreen = [*default, *named.items]
+        shared: dict[str, list[str]] = {server.name: [] for server in onscreen}
+        for share in shares:
+            if share.server in shared:
+                shared[share.server].append(share.user or share.group)
         return page(
             site,
             "home.html",
             400 if problem else 200,
             user=identity.user,
             owner=user,
-            default=next((server for server in servers if not server.name), None),
-            named=[server for server in servers if server.name],
+            default=next(iter(default), None),
+            named=named,
             titles={profile.name: profile.title or profile.name for profile in site.config.profile},
             one_click=not has_options(site),
             moving=any(
                 (server.active and server.status is not Status.READY)
                 or (server.status is Status.READY and server.target == "stopped")
-                for server in servers
+                for server in onscreen
             ),
-            ending=any(server.active and server.deadline for server in servers),
+            ending=any(server.active and server.deadline for server in onscreen),
             asks_for=lambda server: asks_for(site, server),
             open_url=lambda server: open_url(site, server, ""),
             problem=problem,
             typed=typed,
             may=view,
-            shared={
-                server.name: [share.user or share.group for share in shares if share.server == server.name]
-                for server in servers
-            },
-            guest=await _guest(site, identity, user),
+            shared=shared,
+            guest=await _guest(site, request, identity, user),
             is_ready=is_ready,
             in_short=share_models.in_short,
             opens=share_models.opens,
@@ -106,14 +111,16 @@ def did(entry: Entry) -> str:
     return WORDS[entry.act]
 
 
-async def _guest(site: Site, identity: Identity, user: User) -> list[tuple[share_models.Guest, Server]]:
-    """What others share with this person and with their groups, each with the server's record."""
-    if not View(identity)("read:users:shares", user, None):
-        return []
-    found = share_models.by_server(await site.store.shares.of(*recipients_of(user)))
+async def _guest(
+    site: Site, request: Request[Any, Any, Any], identity: Identity, user: User
+) -> Part[tuple[share_models.Guest, Server]]:
+    """What others share with this user and with their groups, each with the server's record."""
+    found: list[share_models.Guest] = []
+    if View(identity)("read:users:shares", user, None):
+        found = share_models.by_server(await site.store.shares.of(*recipients_of(user)))
     servers = await site.store.servers.many([server_key(one.owner, one.server) for one in found])
     pairs = [(one, servers.get(server_key(one.owner, one.server))) for one in found]
-    return [(one, server) for one, server in pairs if server is not None]
+    return part_of(request, [(one, server) for one, server in pairs if server is not None], key="shared")
 
 
 async def _others(site: Site, name: str) -> list[Entry]:

@@ -3,7 +3,7 @@
 Owns: `/hub/admin/users/...`. Refuses to know what may be done to whom: `portal.users.user_actions`.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
@@ -14,9 +14,12 @@ from portal.rights.access import View, need_anywhere, need_user, rules_admins
 from portal.site.site import Site
 from portal.users import user_actions
 from portal.web.methods import read
+from portal.web.pagination import part_of
 from portal.web.responses import arguments, go, page, read_form
 from state.errors import ConflictError
 from state.names import server_name
+
+REMOVED_SHOWN: Final = 50
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
@@ -35,7 +38,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             400 if problem else 200,
             user=identity.user,
             person=found[0],
-            servers=[server for server in found[1] if view("read:servers", person, server.name)],
+            servers=part_of(request, [server for server in found[1] if view("read:servers", person, server.name)]),
             seen=found[2],
             may=view,
             admin=rules_admins(identity),
@@ -78,7 +81,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
     async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
         need_anywhere(request, "admin-ui")
         identity, owner = await need_user(site, request, "delete:users", request.path_params["name"])
-        servers = [server for server in await site.store.servers.of_user(owner.name) if server.active]
+        servers = [server for server in await site.store.servers.of_user(owner.name) if server.active][:REMOVED_SHOWN]
         return page(site, "remove.html", user=identity.user, person=owner, servers=servers, problem="")
 
     @post("/admin/users/{name:str}/remove")

@@ -17,6 +17,7 @@ from portal.audit import recorder
 from portal.sharing import share_actions, share_models
 from portal.site.site import Site
 from portal.web.methods import read
+from portal.web.pagination import part_of
 from portal.web.responses import arguments, go, page, read_form
 from state.errors import NameRuleError, NotFoundError
 from state.names import group_name, user_name
@@ -138,8 +139,8 @@ async def _show(at: Place, *, faults: Faults | None = None, link: str = "") -> R
         name=at.server,
         title=(record.display_name if record else "") or at.server,
         app=profile.app if profile else "",
-        shares=shares,
-        codes=codes[::-1],
+        shares=part_of(at.request, shares),
+        codes=part_of(at.request, codes[::-1], key="links"),
         in_short=share_models.in_short,
         people=names_in_reach(at.identity, share_actions.READ_USER),
         groups=names_in_reach(at.identity, share_actions.READ_GROUP),

@@ -3,7 +3,6 @@
 Owns: `/hub/token`. Refuses to know what a token may do: `portal.users.token_actions`.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar import Request, Response, post
@@ -14,8 +13,9 @@ from msgspec import Struct
 from portal.audit import recorder
 from portal.rights.access import need_user, signed_in
 from portal.site.site import Site
-from portal.users.token_actions import issue, told
+from portal.users.token_actions import issue, of_client, told
 from portal.web.methods import read
+from portal.web.pagination import part_of
 from portal.web.responses import go, page, read_form
 from state.records.audit import Act
 from state.records.models import Token
@@ -41,40 +41,45 @@ class Application(Struct, frozen=True):
     last_activity: float | None
 
 
-def applications(tokens: Sequence[Token]) -> list[Application]:
-    """Those that hold tokens of somebody's, the newest first. Pure."""
-    held: dict[str, list[Token]] = {}
-    for token in tokens:
-        if token.client:
-            held.setdefault(token.client, []).append(token)
-    found = [
-        Application(
-            client=client,
-            note=mine[0].note,
-            count=len(mine),
-            first=min(token.created for token in mine),
-            last_activity=max((token.last_activity for token in mine if token.last_activity), default=None),
-        )
-        for client, mine in held.items()
-    ]
-    return sorted(found, key=lambda one: one.first, reverse=True)
+def with_token(known: Application | None, token: Token) -> Application:
+    """An application, one more of whose tokens has been found. Pure."""
+    if known is None:
+        return Application(token.client, token.note, 1, token.created, token.last_activity)
+    seen = [at for at in (known.last_activity, token.last_activity) if at is not None]
+    return Application(
+        client=known.client,
+        note=known.note,
+        count=known.count + 1,
+        first=min(known.first, token.created),
+        last_activity=max(seen, default=None),
+    )
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:
+def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
     """The handlers."""
 
     async def show(
         request: Request[Any, Any, Any], *, typed: dict[str, str] = BLANK, problem: str = "", secret: str = ""
     ) -> Response[bytes]:
         identity, user = await need_user(site, request, "read:tokens", signed_in(request).user.name)
-        tokens = await site.store.tokens.of_user(user.name)
+        order: list[tuple[float, str]] = []
+        applications: dict[str, Application] = {}
+        async for part in site.store.tokens.parts_of(user.name):
+            order += [(token.created, token.id) for token in part if not token.client]
+            for token in part:
+                if token.client:
+                    applications[token.client] = with_token(applications.get(token.client), token)
+        own = part_of(request, sorted(order, reverse=True))
+        found = [await site.store.tokens.find(user.name, token_id) for _, token_id in own.items]
+        newest = sorted(applications.values(), key=lambda one: one.first, reverse=True)
         return page(
             site,
             "token.html",
             400 if problem else 200,
             user=identity.user,
-            tokens=[token for token in tokens[::-1] if not token.client],
-            applications=applications(tokens),
+            tokens=[token for token in found if token is not None],
+            part=own,
+            applications=part_of(request, newest, key="apps"),
             typed=typed,
             problem=problem,
             secret=secret,
@@ -115,8 +120,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         fields = await read_form(request)
         wanted = [fields.get("id", "")[:100]]
         if "client" in fields:
-            tokens = await site.store.tokens.of_user(user.name)
-            wanted = [token.id for token in tokens if token.client and token.client == fields["client"]]
+            wanted = await of_client(site, user.name, fields["client"]) if fields["client"] else []
         for token_id in wanted:
             if await site.store.tokens.revoke(user.name, token_id):
                 await recorder.note(site.store, request, Act.TOKEN_REVOKED, user=user.name, what=f"token {token_id}")

@@ -21,6 +21,7 @@ from state.errors import (
     BadRecordError,
     ChoicesError,
     ConflictError,
+    LimitError,
     NameRuleError,
     NotAUserError,
     NotFoundError,
@@ -41,6 +42,7 @@ STATUS: Final[dict[type[Exception], int]] = {
     NotAUserError: 403,
     NameRuleError: 400,
     ChoicesError: 400,
+    LimitError: 400,
 }
 
 Handler = Callable[[Request[Any, Any, Any], Exception], Response[Any]]

@@ -4,7 +4,7 @@ Pure. Owns: which field comes from where, and which scope shows it. Refuses to k
 Source: JupyterHub 6.1 REST API (docs/api.md says where we differ).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from portal.rights.access import Sees
@@ -126,17 +126,9 @@ def facts_model(server: Server) -> dict[str, Any]:
 
 
 def user_model(
-    user: User,
-    servers: Sequence[Server],
-    activity: Mapping[str, float],
-    sees: Sees,
-    *,
-    roles: Sequence[str],
-    base_path: str,
-    public_url: str,
-    include_stopped: bool,
+    user: User, servers: Sequence[Server], sees: Sees, *, roles: Sequence[str], base_path: str
 ) -> dict[str, Any]:
-    """One user, with the fields that the caller may see; empty when it may see none.
+    """One user without their servers, with the fields that the caller may see; `kind` and `name` are always there.
 
     `sees(scope, user, server name or None)` answers for the caller. `roles`: the user's, by name.
     """
@@ -167,23 +159,14 @@ def user_model(
         for scope, fields in SHOWN:
             if sees(scope, user, None):
                 model.update({field: every[field] for field in fields})
+    return model
+
+
+def listed_servers(user: User, servers: Sequence[Server], *, include_stopped: bool) -> list[Server]:
+    """Those of a user's servers that JupyterHub lists: all that have not ended, or also all that have."""
     if include_stopped and not any(server.name == "" for server in servers):
         servers = [never_started(user), *servers]
-    shown = [
-        server for server in servers if (server.active or include_stopped) and sees("read:servers", user, server.name)
-    ]
-    if shown or sees("read:servers", user, None):
-        model["servers"] = {
-            server.name: server_model(
-                server,
-                base_path=base_path,
-                public_url=public_url,
-                last_activity=activity.get(server.name),
-                with_state=sees("admin:server_state", user, server.name),
-            )
-            for server in shown
-        }
-    return model if len(model) > 2 or sees("read:users:name", user, None) else {}  # noqa: PLR2004 - kind, name
+    return [server for server in servers if server.active or include_stopped]
 
 
 def service_model(service: Service, roles: Sequence[str], may: Callable[[str], bool], prefix: str) -> dict[str, Any]:

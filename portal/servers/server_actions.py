@@ -16,7 +16,7 @@ from portal.servers import metrics
 from portal.servers.catalog_facts import facts_of
 from portal.servers.models import is_ready, pending
 from portal.site.site import Site
-from state.errors import ConflictError, NameRuleError
+from state.errors import ConflictError, LimitError, NameRuleError
 from state.names import server_name, server_path
 from state.offer.choices import Chosen, validate
 from state.offer.combinations import NOTHING_KNOWN
@@ -50,7 +50,7 @@ async def start(
 ) -> tuple[Started, Server]:
     """Want a server to run. `picked` None: as the last time, or the profile's defaults.
 
-    Raises ChoicesError (with the fields at fault), NameRuleError, ConflictError and StateUnavailableError.
+    Raises ChoicesError (with the fields at fault), NameRuleError, ConflictError, LimitError and StateUnavailableError.
     """
     server_name(name)
     check_display_name(display_name)
@@ -70,7 +70,7 @@ async def start(
             progress=lifecycle.PROGRESS[Status.REQUESTED],
         )
         try:
-            saved = await site.store.servers.save(record, event=event)
+            saved = await _save_new(site, record, event)
         except ConflictError:
             continue
         metrics.STARTS.labels(metrics.WORKER, saved.profile).inc()
@@ -87,9 +87,18 @@ async def create(
     fresh = await _fresh(site, user, name, None, profile=profile, picked=picked, display_name=display_name)
     record = replace(fresh, status=Status.STOPPED, target=Target.STOPPED, ended=fresh.requested)
     try:
-        return await site.store.servers.save(record)
+        return await _save_new(site, record)
     except ConflictError as error:
         raise ConflictError(f"{user.name} already has a server named {name}.") from error
+
+
+async def _save_new(site: Site, record: Server, event: Event | None = None) -> Server:
+    """Save a start, or a server that is new. Raises ConflictError and LimitError."""
+    limit = site.config.limits.servers_per_user
+    try:
+        return await site.store.servers.save(record, event=event, limit=limit)
+    except LimitError as error:
+        raise LimitError(f"{record.user} has {limit} named servers, and the hub allows no more. Remove one.") from error
 
 
 async def stop(site: Site, user: str, name: str) -> Server | None:

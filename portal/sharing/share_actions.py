@@ -15,7 +15,7 @@ from portal.audit import recorder
 from portal.rights.access import View, need_user, signed_in
 from portal.sharing import share_models
 from portal.site.site import Site
-from state.errors import NotFoundError
+from state.errors import LimitError, NotFoundError
 from state.records.audit import Act
 from state.records.models import Share, ShareCode, User
 from state.rights.identity import Identity
@@ -60,6 +60,9 @@ async def give(
     share_models.check_own(identity, scopes, owner, server)
     await _check_recipient(site, identity, owner.name, user, group)
     share = Share(owner=owner.name, server=server, user=user, group=group, scopes=scopes, created=site.clock())
+    limit = site.config.limits.shares_per_user
+    if await site.store.shares.count(owner.name) >= limit and not await site.store.shares.has(share):
+        raise LimitError(f"{owner.name} has {limit} shares, and the hub allows no more. Take one back first.")
     given = await site.store.shares.grant(share)
     what = f"to {given.key}: {' '.join(given.scopes)}"
     await recorder.note(site.store, request, Act.SHARE_MADE, user=owner.name, server=server, what=what)
@@ -136,6 +139,9 @@ async def make_code(
         raise HTTPException(status_code=400, detail=f"expires_in is from {LEAST} to {MOST} seconds.")
     scopes = share_models.filtered(wanted, owner.name, server)
     share_models.check_own(signed_in(request), scopes, owner, server)
+    limit = site.config.limits.share_codes_per_user
+    if len(await site.store.shares.codes(owner.name)) >= limit:
+        raise LimitError(f"{owner.name} has {limit} links, and the hub allows no more. End one first.")
     now = site.clock()
     code = ShareCode(
         id=f"sc_{secrets.token_hex(8)}",

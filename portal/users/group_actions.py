@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from portal.rights.access import View
 from portal.site.site import Site
-from state.errors import ConflictError
+from state.errors import ConflictError, LimitError
 from state.names import user_name
 from state.records.models import User
 from state.rights import scopes
@@ -41,6 +41,20 @@ def check_change(site: Site, identity: Identity, old: Iterable[str], new: Iterab
         check_gift(site, identity, group)
 
 
+def check_number(site: Site, groups: Sequence[str]) -> None:
+    """Raises LimitError for more groups than one user may be in."""
+    limit = site.config.limits.groups_per_user
+    if len(groups) > limit:
+        raise LimitError(f"A user is in at most {limit} groups. Take them out of one first.")
+
+
+async def check_room(site: Site, new: int = 1) -> None:
+    """Raises LimitError where the hub has no room for so many new groups."""
+    limit = site.config.limits.groups
+    if await site.store.groups.count() + new > limit:
+        raise LimitError(f"The hub has at most {limit} groups. Remove one first.")
+
+
 async def people(site: Site, names: Sequence[str]) -> list[User]:
     """The users of these names. Raises 400 when one is missing, NameRuleError for what cannot be a name."""
     normal = [user_name(name) for name in dict.fromkeys(names)]
@@ -62,6 +76,7 @@ async def change(site: Site, user: User, *, join: Iterable[str] = (), leave: Ite
         wanted = kept + tuple(group for group in joined if group not in kept)
         if wanted == current.groups:
             return current
+        check_number(site, wanted)
         try:
             return await site.store.users.save(replace(current, groups=wanted))
         except ConflictError:

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 
 from portal.site.site import Site
 from state.config.tables import AuthConfig
+from state.errors import LimitError
 from state.records.models import Token, User
 from state.rights import scopes
 from state.rights.identity import Identity
@@ -54,7 +55,18 @@ async def issue(
         created=now,
         expires=_end(site, expires_in, now),
     )
-    return token, await site.store.tokens.issue(token)
+    limit = site.config.limits.tokens_per_user
+    try:
+        return token, await site.store.tokens.issue(token, limit=limit)
+    except LimitError as error:
+        sentence = f"{user.name} has {limit} API tokens, and the hub allows no more. Revoke one first."
+        raise LimitError(sentence) from error
+
+
+async def of_client(site: Site, owner: str, client: str) -> list[str]:
+    """The ids of the tokens that an app or a service got by a sign-in of this user."""
+    found = site.store.tokens.parts_of(owner)
+    return [token.id async for part in found for token in part if token.client == client]
 
 
 async def of_owner(site: Site, user: User) -> frozenset[str]:

@@ -15,7 +15,7 @@ from portal.rights.access import View, need, need_user, rules_admins
 from portal.servers import server_actions
 from portal.site.site import Site
 from portal.users import group_actions
-from state.errors import NameRuleError
+from state.errors import LimitError, NameRuleError
 from state.names import group_name, user_name
 from state.records.audit import Act
 from state.records.models import Server, User
@@ -70,6 +70,13 @@ async def _all(site: Site, names: Sequence[str]) -> list[User]:
     return found
 
 
+async def check_room(site: Site, new: int = 1) -> None:
+    """Raises LimitError where the hub has no room for so many new users."""
+    limit = site.config.limits.users
+    if await site.store.users.count() + new > limit:
+        raise LimitError(f"The hub has at most {limit} users. Remove some that are not needed.")
+
+
 async def add(site: Site, request: Request[Any, Any, Any], typed: str, *, admin: bool) -> list[str]:
     """Add the people whose names were typed, with white space or commas between; the names of those who are new.
 
@@ -88,6 +95,7 @@ async def add(site: Site, request: Request[Any, Any, Any], typed: str, *, admin:
         except NameRuleError as error:
             raise HTTPException(status_code=400, detail=f"{word[:64]!r} cannot be a name. {error}") from error
     added = []
+    await check_room(site, sum(user is None for user in await site.store.users.gather(names)))
     for name in names:
         if await site.store.users.add(User(name=name, admin=admin, created=site.clock())):
             await recorder.note(site.store, request, Act.USER_ADDED, user=name, what="admin" if admin else "")
@@ -112,6 +120,7 @@ async def change(site: Site, request: Request[Any, Any, Any], name: str, *, admi
     if len(set(wanted) - set(user.groups)) > GROUPS_MOST:
         raise HTTPException(status_code=400, detail=f"At most {GROUPS_MOST} new groups at a time.")
     group_actions.check_change(site, identity, user.groups, wanted)
+    group_actions.check_number(site, wanted)
     admin_by = user.admin_by if admin == user.admin else ""
     changed = replace(user, admin=admin, admin_by=admin_by, groups=wanted)
     if changed != user:

@@ -314,6 +314,27 @@ class AuditConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Where each is sent as an RFC 5424 message: unix:///dev/log or udp://host:514; empty: nowhere."""
 
 
+class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[limits]`: how much of each the hub keeps. One more is refused with a sentence; what is there stays."""
+
+    users: Annotated[int, Meta(ge=1)] = 100_000
+    groups: Annotated[int, Meta(ge=1)] = 5000
+    services: Annotated[int, Meta(ge=1)] = 200
+    """Those that were added by the API."""
+    groups_per_user: Annotated[int, Meta(ge=1)] = 500
+    servers_per_user: Annotated[int, Meta(ge=1)] = 100
+    """Named servers, running or not."""
+    tokens_per_user: Annotated[int, Meta(ge=10)] = 1000
+    """API tokens of a user, or of a service. Those that apps and services got by a sign-in count, too: of these the
+    oldest of the same app end."""
+    sessions_per_user: Annotated[int, Meta(ge=2)] = 100
+    """Browsers that are signed in at once: with one more the oldest session ends."""
+    shares_per_user: Annotated[int, Meta(ge=1)] = 1000
+    """Shares of one user's servers."""
+    share_codes_per_user: Annotated[int, Meta(ge=1)] = 100
+    """Links to share one user's servers that have not ended."""
+
+
 class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[cluster.slurm]`: how the controller speaks to Slurm."""
 
@@ -505,6 +526,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     role: tuple[RoleConfig, ...] = ()
     service: tuple[ServiceConfig, ...] = ()
     audit: AuditConfig = AuditConfig()
+    limits: LimitsConfig = LimitsConfig()
     cluster: tuple[ClusterConfig, ...] = (ClusterConfig(name="local", kind="local"),)
     profile: tuple[ProfileConfig, ...] = (
         ProfileConfig(

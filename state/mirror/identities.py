@@ -194,7 +194,8 @@ class Identities:
         if now >= _expires(identity):
             return None
         if len(self._known) >= KNOWN_LIMIT:
-            del self._known[min(self._known, key=lambda key: self._known[key].used)]
+            for old in sorted(self._known, key=lambda key: self._known[key].used)[: KNOWN_LIMIT // 20]:
+                del self._known[old]
         self._known[digest] = _Known(identity, now)
         return identity
 

@@ -16,11 +16,12 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from state.errors import BadRecordError, ConflictError, FencedError, StateUnavailableError, TowpathError
+from state.errors import BadRecordError, ConflictError, FencedError, LimitError, StateUnavailableError, TowpathError
 from state.redis.connection import Address, Command, Line, ReplyError
 from state.redis.damage import Damage
 from state.redis.sentinel import SCHEMES as SENTINEL_SCHEMES
 from state.redis.sentinel import sentinels_of
+from state.turns import PART, parts
 
 AWAY: Final = "The hub cannot reach its database. Try again in a moment."
 BAD_RECORD: Final = "The hub cannot read its record of this. Tell the admins: towpath store check names the record."
@@ -31,10 +32,12 @@ local function revision_of(raw)
   return record.revision, tonumber(record.fence) or 0, record
 end
 """
-"""For scripts: returns the revision and the fencing token of a record, or nil if it cannot be read (reply `BAD record`)."""
+"""For scripts: return the revision and the fencing token of a record, or nil if it cannot be read (`BAD record`)."""
 WAIT_MARGIN: Final = 2.0
 """Seconds after the timeout of a blocking command at which its connection is closed."""
 IDLE_WAITERS: Final = 32
+FIELDS_COUNT: Final = 256
+"""Buckets of a hash that one step looks at."""
 SCAN_COUNT: Final = 300
 """Keys per step of a scan. A step takes the server less than a millisecond."""
 CLUSTER_SCHEMES: Final = ("redis+cluster://", "rediss+cluster://")
@@ -46,6 +49,7 @@ _REFUSALS: Final[dict[str, tuple[type[TowpathError], str]]] = {
     "CONFLICT": (ConflictError, "Someone else changed this at the same time. Reload the page and try again."),
     "FENCED": (FencedError, "Another controller has taken over."),
     "BAD": (BadRecordError, BAD_RECORD),
+    "LIMIT": (LimitError, "The hub allows no more of these. Remove some that are not needed."),
 }
 
 
@@ -113,10 +117,15 @@ class Redis:
         return (await self.pipeline((command,)))[0]
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
-        """Run commands in one round trip, not atomically, and return the replies in order.
+        """Run commands, not atomically, and return the replies in order. Raises StateUnavailableError.
 
-        Raises StateUnavailableError.
+        Up to PART commands take one round trip. More are sent in parts, so that no caller holds up the others.
         """
+        if len(commands) <= PART:
+            return await self._sent(commands)
+        return [reply for part in parts(commands) for reply in await self._sent(part)]
+
+    async def _sent(self, commands: Sequence[Command]) -> list[Any]:
         if not commands:
             return []
         try:
@@ -141,7 +150,8 @@ class Redis:
     async def values(self, keys: Sequence[str], commands: Sequence[Command] = ()) -> tuple[list[Any], list[Any]]:
         """Return the values of string keys (None: missing) and the replies to further commands, in one round trip.
 
-        On a single server the keys are read with one command. In a cluster, each may be in another slot.
+        On a single server the keys are read with one command. In a cluster, each may be in another slot. For at most PART
+        keys.
         """
         if not keys:
             return [], await self.pipeline(commands)
@@ -154,12 +164,14 @@ class Redis:
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
         """Run a script atomically. All `keys` share one hash tag.
 
-        Raises StateUnavailableError, or the script's refusal: ConflictError, FencedError or BadRecordError.
+        Raises StateUnavailableError, or the script's refusal: ConflictError, FencedError, BadRecordError or LimitError.
         """
         return (await self.run_many(script, ((keys, args),)))[0]
 
     async def run_many(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        """Run a script for several (keys, args), pipelined. Each run is atomic. Raises as `run` does."""
+        """Run a script for several (keys, args), pipelined in parts. Each run is atomic. Raises as `run` does."""
+        if len(calls) > PART:
+            return [reply for part in parts(calls) for reply in await self.run_many(script, part)]
         if not calls:
             return []
         tails = [(len(keys), *keys, *args) for keys, args in calls]
@@ -174,6 +186,19 @@ class Redis:
             if isinstance(reply, Exception):
                 raise _refusal(reply)
         return replies
+
+    async def fields(self, key: str) -> AsyncIterator[list[bytes]]:
+        """The fields of a hash, some at a time, each list as HGETALL returns it. Raises StateUnavailableError.
+
+        A small hash is one round trip. A field that is there all the time is among them, perhaps more than once.
+        """
+        cursor: Any = 0
+        while True:
+            cursor, flat = await self.call("HSCAN", key, cursor, "COUNT", FIELDS_COUNT)
+            if flat:
+                yield flat
+            if int(cursor) == 0:
+                return
 
     async def scan(self, match: str, *, count: int = SCAN_COUNT) -> AsyncIterator[list[str]]:
         """Yield the names of all matching keys, about `count` at a time. Raises StateUnavailableError.

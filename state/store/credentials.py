@@ -6,17 +6,18 @@ A secret is 256 random bits, URL-safe; only its SHA-256 is stored. Revoking a cr
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final, TypeVar
 
-from state.records.models import Session, Token
+from state.records.models import Session, ShareCode, Token
 from state.redis.client import Redis
 from state.store import keys
 from state.store.table import Table
+from state.turns import parts
 
 SECRET_BYTES: Final = 32
 
-Record = TypeVar("Record", Session, Token)
+Record = TypeVar("Record", Session, ShareCode, Token)
 
 
 def digest(secret: str) -> str:
@@ -47,13 +48,31 @@ class Links:
         return None if found is None else found.decode()
 
 
+async def pairs(redis: Redis, index: str) -> dict[str, str]:
+    """A hash of texts, read in parts: a user's list of credentials may be long."""
+    found: dict[str, str] = {}
+    async for flat in redis.fields(index):
+        texts = [text.decode() for text in flat]
+        found |= zip(texts[0::2], texts[1::2], strict=True)
+    return found
+
+
+async def live(
+    redis: Redis, index: str, key_of: Callable[[str], str], table: Table[Record]
+) -> AsyncIterator[list[Record]]:
+    """The live records of a user's list, in parts; entries whose record has ended are removed from the list."""
+    entries = await pairs(redis, index)
+    for part in parts(list(entries.items())):
+        names = [key_of(key) for _, key in part]
+        found, _ = await redis.values(names)
+        ended = [entry for (entry, _), record in zip(part, found, strict=True) if record is None]
+        if ended:
+            await redis.call("HDEL", index, *ended)
+        read = table.each(found, [(name, "") for name in names])
+        yield [record for record in read if record is not None]
+
+
 async def listed(redis: Redis, index: str, key_of: Callable[[str], str], table: Table[Record]) -> list[Record]:
-    """The live records of a user's list, oldest first; entries whose record has ended are removed from the list."""
-    pairs = await redis.call("HGETALL", index)
-    names = [key_of(key.decode()) for key in pairs[1::2]]
-    found = await redis.pipeline([("GET", name) for name in names])
-    ended = [entry for entry, record in zip(pairs[0::2], found, strict=True) if record is None]
-    if ended:
-        await redis.call("HDEL", index, *ended)
-    live = table.each(found, [(name, "") for name in names])
-    return sorted((one for one in live if one is not None), key=lambda record: record.created)
+    """All of `live`, oldest first."""
+    found = [record async for part in live(redis, index, key_of, table) for record in part]
+    return sorted(found, key=lambda record: record.created)

@@ -16,6 +16,7 @@ from state.records.stored import Stored
 from state.redis.client import Redis, Script
 from state.store import codecs, keys
 from state.store.table import Table
+from state.turns import PART, Turns, parts
 
 LOG_LENGTH: Final = 10_000
 READ_LIMIT: Final = 1000
@@ -162,8 +163,12 @@ class Feed:
     async def snapshot(self) -> Snapshot:
         """The whole table, without the routes that cannot be read."""
         epoch, number, flat = await self._redis.run(_SNAPSHOT, _KEYS, (secrets.token_hex(8),))
-        routes = self._routes.fields(flat, keys.FEED_ROUTES)
-        return Snapshot(epoch.decode(), int(number), tuple(routes.values()))
+        turns = Turns()
+        routes: list[Route] = []
+        for part in parts(flat, 2 * PART):  # field, record, field, ...
+            routes += self._routes.fields(part, keys.FEED_ROUTES).values()
+            await turns.give()
+        return Snapshot(epoch.decode(), int(number), tuple(routes))
 
     async def read(self, epoch: str, after: int, *, timeout: float) -> list[FeedEvent]:  # noqa: ASYNC109
         """Events after `after`, waiting up to `timeout` seconds. Raises FeedGapError (see there)."""

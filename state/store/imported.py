@@ -102,8 +102,7 @@ class Imported:
         """
         if not PREFIX <= len(secret) <= SECRET_MAX:
             return False
-        key = keys.imported(secret[:PREFIX])
-        for entry in self._entries.fields(await self._redis.call("HGETALL", key), key).values():
+        for entry in (await self._entries.hash(keys.imported(secret[:PREFIX]))).values():
             if entry.hashed.fits(secret):
                 return await self._take(entry, digest(secret))
         return False

@@ -16,11 +16,13 @@ from state.store import codecs, keys
 from state.store.shares import Shares
 from state.store.table import Table
 from state.store.tokens import Tokens
+from state.turns import parts
 
 EVENTS_KEPT: Final = 500
 WORK_KEPT: Final = 10_000
 
-# KEYS: servers, events. ARGV: name, expected revision, fencing token, JSON, event JSON or nothing.
+# KEYS: servers, events. ARGV: name, expected revision, fencing token, JSON, event JSON or nothing, how many named
+# servers there may be.
 _SAVE: Final = Script(
     REVISION_OF
     + f"""
@@ -33,6 +35,11 @@ end
 local mine = tonumber(ARGV[3])
 if mine > 0 and mine < fence then return redis.error_reply('FENCED token') end
 if revision ~= tonumber(ARGV[2]) then return redis.error_reply('CONFLICT revision') end
+local limit = tonumber(ARGV[6])
+if limit > 0 and not now and ARGV[1] ~= '' and
+  redis.call('HLEN', KEYS[1]) - redis.call('HEXISTS', KEYS[1], '') >= limit then
+  return redis.error_reply('LIMIT servers')
+end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
 if ARGV[5] ~= '' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', {EVENTS_KEPT}, '*', 'event', ARGV[5]) end
 return 1
@@ -101,11 +108,18 @@ class Servers:
 
     async def of_user(self, user: str) -> list[Server]:
         """All servers of one user, by name; those that cannot be read are left out."""
-        found = self._servers.fields(await self._redis.call("HGETALL", keys.servers(user)), keys.servers(user))
+        found = await self._servers.hash(keys.servers(user))
         return [found[name] for name in sorted(found)]
 
     async def save(
-        self, server: Server, *, event: Event | None = None, fence: int = 0, marked: bool = False, wake: bool = True
+        self,
+        server: Server,
+        *,
+        event: Event | None = None,
+        fence: int = 0,
+        marked: bool = False,
+        wake: bool = True,
+        limit: int = 0,
     ) -> Server:
         """Compare-and-set by `revision` (0: there must be none), with its event, atomically.
 
@@ -113,6 +127,8 @@ class Servers:
         or `server.removing`), marks the server before and wakes the controller after. The tokens of an attempt that has
         ended end with it. `fence` is the caller's fencing token (0: not a leader's write). Raises ConflictError,
         BadRecordError, or FencedError when the record has seen a higher token.
+
+        `limit`: how many named servers the user may have (0: any number); one more raises LimitError.
 
         `marked`: the record that is replaced was active, so that its mark is there. `wake` False: the caller is the
         controller, and looks again by itself. Each saves a write and a round trip.
@@ -131,6 +147,7 @@ class Servers:
                 fence,
                 self._servers.encode(saved),
                 b"" if event is None else self._events.encode(event),
+                limit,
             ),
         )
         if not saved.active:
@@ -174,11 +191,14 @@ class Servers:
 
     async def read(self, keys_: Sequence[str]) -> tuple[dict[str, Server], frozenset[str]]:
         """As `many`, and the keys of the records that cannot be read: those servers exist, and are left alone."""
-        asked = [split_server_key(key) for key in keys_]
-        replies = await self._redis.pipeline([("HGET", keys.servers(user), name) for user, name in asked])
-        records = self._servers.each(replies, [(keys.servers(user), name) for user, name in asked])
-        found = {key: record for key, record in zip(keys_, records, strict=True) if record is not None}
-        there = {key for key, reply in zip(keys_, replies, strict=True) if reply is not None}
+        found: dict[str, Server] = {}
+        there: set[str] = set()
+        for part in parts(keys_):
+            places = [(keys.servers(user), name) for user, name in map(split_server_key, part)]
+            replies = await self._redis.pipeline([("HGET", *place) for place in places])
+            records = self._servers.each(replies, places)
+            found |= {key: record for key, record in zip(part, records, strict=True) if record is not None}
+            there |= {key for key, reply in zip(part, replies, strict=True) if reply is not None}
         return found, frozenset(there - found.keys())
 
     async def settle(self, key: str, mark: int) -> bool:

@@ -23,8 +23,12 @@ class Services:
 
     async def every(self) -> list[Service]:
         """All of them, by name; those that cannot be read are left out."""
-        found = self._services.fields(await self._redis.call("HGETALL", keys.SERVICES_ALL), keys.SERVICES_ALL)
+        found = await self._services.hash(keys.SERVICES_ALL)
         return [found[name] for name in sorted(found)]
+
+    async def count(self) -> int:
+        """How many there are."""
+        return int(await self._redis.call("HLEN", keys.SERVICES_ALL))
 
     async def add(self, service: Service) -> bool:
         """Create; False when the name is taken."""

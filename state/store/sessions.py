@@ -10,10 +10,11 @@ from state.records.models import Session
 from state.redis.client import Redis
 from state.redis.connection import Command
 from state.store import codecs, keys
-from state.store.credentials import SECRET_BYTES, digest, listed, milliseconds
+from state.store.credentials import SECRET_BYTES, digest, listed, milliseconds, pairs
 from state.store.feed import Feed
 from state.store.table import Table
 from state.store.tokens import Tokens
+from state.turns import parts
 
 SESSIONS_LISTED: Final = 32
 """A user's list of sessions longer than this is freed of ended ones at the next sign-in."""
@@ -28,10 +29,11 @@ class Sessions:
         self._sessions = Table(redis, codecs.SESSION)
         self._tokens = Tokens(redis)
 
-    async def open(self, session: Session, *, first: Sequence[Command] = ()) -> str:
+    async def open(self, session: Session, *, first: Sequence[Command] = (), limit: int = 0) -> str:
         """Store a new session and return its ticket (the secret for the cookie).
 
-        `first`: what another store has to write before the session exists (`Standings.putting`).
+        `first`: what another store has to write before the session exists (`Standings.putting`). `limit`: how many
+        sessions the user may have (0: any number); the oldest end.
         """
         ticket = secrets.token_urlsafe(SECRET_BYTES)
         key = digest(ticket)
@@ -40,8 +42,10 @@ class Sessions:
         # Listed twice: a sign-out everywhere before the record exists would have left it out of the list.
         again = (entry, ("HLEN", keys.sessions(session.user)))
         *_, length = await self._redis.in_order(first, (entry,), (record,), again)
-        if length > SESSIONS_LISTED:
-            await self.of_user(session.user)
+        if length > min(SESSIONS_LISTED, limit or SESSIONS_LISTED):
+            live = await self.of_user(session.user)
+            for one in live[:-limit] if limit else ():
+                await self.end(session.user, one.id)
         return ticket
 
     async def get(self, ticket_digest: str) -> Session | None:
@@ -51,8 +55,7 @@ class Sessions:
 
     async def many(self, ticket_digests: list[str]) -> list[Session | None]:
         """`get` for several digests, pipelined, in their order."""
-        found = await self._redis.pipeline([("GET", keys.session(key)) for key in ticket_digests])
-        return self._sessions.each(found, [(keys.session(key), "") for key in ticket_digests])
+        return await self._sessions.keys([keys.session(key) for key in ticket_digests])
 
     async def extend(self, ticket_digest: str, expires: float) -> None:
         """Slide the expiry; no effect on a session that is gone."""
@@ -97,12 +100,12 @@ class Sessions:
 
     async def close_all(self, user: str) -> int:
         """End all sessions of a user; how many there were."""
-        pairs = await self._redis.call("HGETALL", keys.sessions(user))
-        if not pairs:
+        entries = await pairs(self._redis, keys.sessions(user))
+        if not entries:
             return 0
-        digests = [key.decode() for key in pairs[1::2]]
+        digests = list(entries.values())
         gone = await self._redis.pipeline([("DEL", keys.session(key)) for key in digests])
-        await self._redis.call("HDEL", keys.sessions(user), *pairs[0::2])
+        await self._redis.pipeline([("HDEL", keys.sessions(user), *part) for part in parts(list(entries))])
         issued = await self._tokens.end_under(user, set(digests))
         await self._feed.revoke_digests((*digests, *issued))
         return sum(gone)

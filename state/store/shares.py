@@ -15,7 +15,7 @@ from state.names import server_key, split_server_key
 from state.records.models import Share, ShareCode, User
 from state.redis.client import Redis, Script
 from state.store import codecs, keys
-from state.store.credentials import digest
+from state.store.credentials import digest, listed
 from state.store.feed import Feed
 from state.store.table import Table
 
@@ -72,7 +72,7 @@ class Shares:
 
     async def of_owner(self, owner: str, server: str | None = None) -> list[Share]:
         """The shares of an owner's servers, or of one server; oldest first. Those that cannot be read are left out."""
-        found = self._shares.fields(await self._redis.call("HGETALL", keys.shares(owner)), keys.shares(owner)).values()
+        found = (await self._shares.hash(keys.shares(owner))).values()
         wanted = [share for share in found if server is None or share.server == server]
         return sorted(wanted, key=lambda share: (share.created, share.server, share.key))
 
@@ -85,7 +85,7 @@ class Shares:
             for pointer in found
         ]
         places = [(keys.shares(owner), _place(server, key)) for (owner, server), key in wanted]
-        read = self._shares.each(await self._redis.pipeline([("HGET", *place) for place in places]), places)
+        read = await self._shares.entries(places)
         found = [share for share in read if share is not None]
         return sorted(found, key=lambda share: (share.created, share.owner, share.server, share.key))
 
@@ -123,7 +123,8 @@ class Shares:
         places = [split_server_key(pointer.decode()) for pointer in pointers]
         await self._redis.pipeline([("HDEL", keys.shares(owner), _place(server, key)) for owner, server in places])
         await self._redis.call("DEL", keys.shared(key))
-        await self._feed.revoke(user=key)
+        if places:
+            await self._feed.revoke(user=key)
 
     # --- codes ----------------------------------------------------------------------------------------------
     async def issue_code(self, code: ShareCode) -> str:
@@ -144,16 +145,18 @@ class Shares:
         """Write a code as it is after it was used; no effect on one that is gone."""
         await self._redis.call("SET", keys.share_code(digest(secret)), self._codes.encode(code), "XX", "KEEPTTL")
 
+    async def has(self, share: Share) -> bool:
+        """Whether there is a share of this server with this recipient."""
+        return bool(await self._redis.call("HEXISTS", keys.shares(share.owner), _field(share)))
+
+    async def count(self, owner: str) -> int:
+        """How many shares there are of all that an owner has."""
+        return int(await self._redis.call("HLEN", keys.shares(owner)))
+
     async def codes(self, owner: str, server: str | None = None) -> list[ShareCode]:
         """The live codes of an owner's servers, or of one server; oldest first."""
-        pairs = await self._redis.call("HGETALL", keys.share_codes(owner))
-        names = [keys.share_code(key.decode()) for key in pairs[1::2]]
-        found = await self._redis.pipeline([("GET", name) for name in names])
-        ended = [entry for entry, record in zip(pairs[0::2], found, strict=True) if record is None]
-        if ended:
-            await self._redis.call("HDEL", keys.share_codes(owner), *ended)
-        live = [code for code in self._codes.each(found, [(name, "") for name in names]) if code is not None]
-        return sorted((one for one in live if server is None or one.server == server), key=lambda one: one.created)
+        live = await listed(self._redis, keys.share_codes(owner), keys.share_code, self._codes)
+        return [code for code in live if server is None or code.server == server]
 
     async def end_code(self, code: ShareCode) -> bool:
         """End a code; False when there was none."""

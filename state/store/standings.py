@@ -66,8 +66,7 @@ class Standings:
 
     async def of_user(self, user: str) -> list[Standing]:
         """All of a user's."""
-        found = await self._redis.call("HGETALL", keys.standings(user))
-        return list(self._standings.fields(found, keys.standings(user)).values())
+        return list((await self._standings.hash(keys.standings(user))).values())
 
     async def drop(self, user: str, session: str) -> None:
         """Forget it."""

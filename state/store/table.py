@@ -11,6 +11,7 @@ from state.errors import BadRecordError
 from state.records.codec import Codec, Record, UnreadableError
 from state.redis.client import BAD_RECORD, Redis
 from state.redis.damage import BadRecord
+from state.turns import parts
 
 
 class Table(Generic[Record]):
@@ -54,6 +55,29 @@ class Table(Generic[Record]):
                 self._note(record, *places[at])
             else:
                 found[at] = record
+        return found
+
+    async def keys(self, names: Sequence[str]) -> list[Record | None]:
+        """The records under these keys, in their order, read in parts."""
+        found: list[Record | None] = []
+        for part in parts(names):
+            raws, _ = await self._redis.values(part)
+            found += self.each(raws, [(key, "") for key in part])
+        return found
+
+    async def entries(self, places: Sequence[tuple[str, str]]) -> list[Record | None]:
+        """The records in these (key, field) of hashes, in their order, read in parts."""
+        found: list[Record | None] = []
+        for part in parts(places):
+            raws = await self._redis.pipeline([("HGET", key, field) for key, field in part])
+            found += self.each(raws, part)
+        return found
+
+    async def hash(self, key: str) -> dict[str, Record]:
+        """All records of a hash, by field, read in parts; without those that cannot be read."""
+        found: dict[str, Record] = {}
+        async for flat in self._redis.fields(key):
+            found |= self.fields(flat, key)
         return found
 
     def bad(self, raws: Sequence[bytes], places: Sequence[tuple[str, str]]) -> list[BadRecord]:

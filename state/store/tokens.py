@@ -6,18 +6,28 @@ and once more after: whoever ends all tokens in between has taken the first entr
 """
 
 import secrets
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Any, Final
 
 from msgspec.structs import replace
 
+from state.errors import LimitError
 from state.records.models import Token
-from state.redis.client import Redis
+from state.redis.client import Redis, Script
 from state.redis.connection import Command
 from state.store import codecs, keys
-from state.store.credentials import SECRET_BYTES, digest, listed, milliseconds
+from state.store.credentials import SECRET_BYTES, digest, listed, live, milliseconds, pairs
 from state.store.feed import Feed
 from state.store.table import Table
+from state.turns import parts
+
+# KEYS: the owner's list. ARGV: id, digest, how many there may be.
+_LIST: Final = Script("""
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then
+  return redis.error_reply('LIMIT tokens')
+end
+return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+""")
 
 
 class Tokens:
@@ -31,43 +41,79 @@ class Tokens:
         self._feed = Feed(redis)
         self._tokens = Table(redis, codecs.TOKEN)
 
-    async def issue(self, token: Token) -> str:
-        """Store a new token and return its secret: the only time that it is known."""
+    async def issue(self, token: Token, *, limit: int = 0) -> str:
+        """Store a new token and return its secret: the only time that it is known. `limit`: see `keep`."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        await self.keep(token, digest(secret))
+        await self.keep(token, digest(secret), limit=limit)
         return secret
 
-    async def keep(self, token: Token, secret_digest: str) -> None:
-        """Store a token whose secret somebody has already, by its digest."""
+    async def keep(self, token: Token, secret_digest: str, *, limit: int = 0) -> None:
+        """Store a token whose secret somebody has already, by its digest.
+
+        `limit`: how many tokens the owner may have (0: any number). For one more of a `client`, the oldest of that
+        client's end; any other raises LimitError.
+        """
+        if limit:
+            await self._list(token, secret_digest, limit)
         until = () if token.expires is None else ("PXAT", milliseconds(token.expires))
         entries = _entries(token, secret_digest)
         record = ("SET", keys.token(secret_digest), self._tokens.encode(token), *until)
         await self._redis.in_order(entries, (record,), entries)
+
+    async def _list(self, token: Token, secret_digest: str, limit: int) -> None:
+        """Put a token into its owner's list, if there is room. Raises LimitError."""
+        call = (keys.tokens(token.owner),), (token.id, secret_digest, limit)
+        try:
+            await self._redis.run(_LIST, *call)
+        except LimitError:
+            live = await self.of_user(token.owner)  # takes those off the list that have expired
+            same = [one for one in live if token.client and one.client == token.client]
+            for one in same[: len(live) + 1 - limit] if len(live) >= limit else ():
+                await self.revoke(token.owner, one.id)
+            await self._redis.run(_LIST, *call)
 
     async def get(self, secret_digest: str) -> Token | None:
         """The token of a secret's digest, or None when there is none or it has expired."""
         found = await self._redis.call("GET", keys.token(secret_digest))
         return self._tokens.one(found, keys.token(secret_digest))
 
-    async def many(self, secret_digests: list[str]) -> list[Token | None]:
+    async def many(self, secret_digests: Sequence[str]) -> list[Token | None]:
         """`get` for several digests, pipelined, in their order."""
-        found = await self._redis.pipeline([("GET", keys.token(key)) for key in secret_digests])
-        return self._tokens.each(found, [(keys.token(key), "") for key in secret_digests])
+        return await self._tokens.keys([keys.token(key) for key in secret_digests])
 
     async def of_user(self, owner: str) -> list[Token]:
         """All live tokens of a user or (by its key) a service, oldest first."""
         return await listed(self._redis, keys.tokens(owner), keys.token, self._tokens)
 
+    def parts_of(self, owner: str) -> AsyncIterator[list[Token]]:
+        """As `of_user`, some at a time and in no order: for whoever need not have all of them at once."""
+        return live(self._redis, keys.tokens(owner), keys.token, self._tokens)
+
+    async def page(self, owner: str, *, offset: int, limit: int) -> tuple[list[Token], int]:
+        """The tokens of an owner from `offset` on, oldest first, at most `limit`; and how many there are."""
+        order = sorted([(token.created, token.id) async for part in self.parts_of(owner) for token in part])
+        found = [await self.find(owner, token_id) for _, token_id in order[offset : offset + limit]]
+        return [token for token in found if token is not None], len(order)
+
+    async def find(self, owner: str, token_id: str) -> Token | None:
+        """The token of this id, or None."""
+        found = await self._redis.call("HGET", keys.tokens(owner), token_id)
+        return None if found is None else await self.get(found.decode())
+
+    async def count(self, owner: str) -> int:
+        """How many tokens a user or a service has; some of them may have expired."""
+        return int(await self._redis.call("HLEN", keys.tokens(owner)))
+
     async def used(self, secret_digests: dict[str, float]) -> None:
         """Note last use (digest → seconds), in a batch; no effect on a token that is gone."""
-        order = list(secret_digests)
-        commands: list[tuple[Any, ...]] = []
-        for key, token in zip(order, await self.many(order), strict=True):
-            at = secret_digests[key]
-            if token is not None and (token.last_activity is None or token.last_activity < at):
-                record = self._tokens.encode(replace(token, last_activity=at))
-                commands.append(("SET", keys.token(key), record, "XX", "KEEPTTL"))
-        await self._redis.pipeline(commands)
+        for order in parts(list(secret_digests)):
+            commands: list[tuple[Any, ...]] = []
+            for key, token in zip(order, await self.many(order), strict=True):
+                at = secret_digests[key]
+                if token is not None and (token.last_activity is None or token.last_activity < at):
+                    record = self._tokens.encode(replace(token, last_activity=at))
+                    commands.append(("SET", keys.token(key), record, "XX", "KEEPTTL"))
+            await self._redis.pipeline(commands)
 
     async def revoke(self, owner: str, token_id: str) -> bool:
         """End one token, and those that were issued under it, everywhere; False when there was none."""
@@ -82,18 +128,17 @@ class Tokens:
 
     async def revoke_all(self, owner: str) -> int:
         """End all tokens of a user or service; how many there were."""
-        pairs = await self._redis.call("HGETALL", keys.tokens(owner))
-        listed_ = _pairs(pairs)
-        gone = await self._delete(owner, listed_)
-        await self._feed.revoke_digests(key for _, key in listed_)
+        entries = await pairs(self._redis, keys.tokens(owner))
+        gone = await self._delete(owner, list(entries.items()))
+        await self._feed.revoke_digests(entries.values())
         return gone
 
     async def end_bound(self, bound_to: str, *, attempt: str | None = None) -> int:
         """End all tokens that end with a server or a service (of a server: with this attempt); how many there were."""
-        found = _pairs(await self._redis.call("HGETALL", keys.bound(bound_to)))
+        found = await pairs(self._redis, keys.bound(bound_to))
         by_owner: dict[str, list[tuple[str, str]]] = {}
         ended: list[str] = []
-        for entry, value in found:
+        for entry, value in found.items():
             of_attempt, _, key = value.partition(":")
             if attempt is None or of_attempt == attempt:
                 owner, _, token_id = entry.rpartition("/")
@@ -107,19 +152,20 @@ class Tokens:
             gone += await self._delete(owner, tokens)
             mine = {key for _, key in tokens}
             digests += [*mine, *await self.end_under(owner, mine)]
-        await self._redis.call("HDEL", keys.bound(bound_to), *ended)
+        await self._redis.pipeline([("HDEL", keys.bound(bound_to), *part) for part in parts(ended)])
         await self._feed.revoke_digests(digests)
         return gone
 
     async def end_under(self, owner: str, credentials: Collection[str]) -> tuple[str, ...]:
         """Delete the tokens that were issued under these credentials of an owner; their digests, to be published."""
-        entries = _pairs(await self._redis.call("HGETALL", keys.tokens(owner)))
-        tokens = await self.many([key for _, key in entries])
-        ended = [
-            entry
-            for entry, token in zip(entries, tokens, strict=True)
-            if token is not None and token.under in credentials
-        ]
+        ended: list[tuple[str, str]] = []
+        for part in parts(list((await pairs(self._redis, keys.tokens(owner))).items())):
+            tokens = await self.many([key for _, key in part])
+            ended += [
+                entry
+                for entry, token in zip(part, tokens, strict=True)
+                if token is not None and token.under in credentials
+            ]
         await self._delete(owner, ended)
         return tuple(key for _, key in ended)
 
@@ -142,8 +188,9 @@ class Tokens:
 
     async def _delete(self, owner: str, tokens: Sequence[tuple[str, str]]) -> int:
         """Delete (id, digest) pairs of an owner: the records, then their entries; how many records there were."""
-        if not tokens:
-            return 0
+        return sum([await self._delete_part(owner, part) for part in parts(tokens)])
+
+    async def _delete_part(self, owner: str, tokens: Sequence[tuple[str, str]]) -> int:
         records = await self._redis.pipeline([("GETDEL", keys.token(key)) for _, key in tokens])
         commands: list[Command] = [("HDEL", keys.tokens(owner), *(token_id for token_id, _ in tokens))]
         commands += [
@@ -160,9 +207,3 @@ def _entries(token: Token, key: str) -> list[Command]:
     if token.bound_to:
         entries.append(("HSET", keys.bound(token.bound_to), f"{token.owner}/{token.id}", f"{token.attempt}:{key}"))
     return entries
-
-
-def _pairs(flat: Iterable[bytes]) -> list[tuple[str, str]]:
-    """A hash as HGETALL returns it, in pairs."""
-    texts = [text.decode() for text in flat]
-    return list(zip(texts[0::2], texts[1::2], strict=True))

@@ -5,14 +5,15 @@ so that noting it is no change of the record; the verbs here put the two togethe
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from state.errors import BadRecordError, ConflictError
 from state.names import server_key
 from state.records.models import Server, User
-from state.redis.client import REVISION_OF, Redis, Script
+from state.redis.client import FIELDS_COUNT, REVISION_OF, Redis, Script
+from state.redis.connection import Command
 from state.store import codecs, keys
 from state.store.feed import Feed
 from state.store.groups import list_in, list_out
@@ -20,6 +21,7 @@ from state.store.sessions import Sessions
 from state.store.shares import Shares
 from state.store.table import Table
 from state.store.tokens import Tokens
+from state.turns import Turns, parts
 
 # KEYS: user. ARGV: expected revision, JSON.
 _SAVE: Final = Script(
@@ -60,18 +62,13 @@ class Users:
 
     async def gather(self, names: list[str]) -> list[User | None]:
         """Several users, pipelined, in the order of the names; None: there is none, or the record cannot be read."""
-        replies = await self._redis.pipeline(
-            [
-                command
-                for name in names
-                for command in (
-                    ("GET", keys.user(name)),
-                    ("HGET", keys.activity(name), keys.ACTIVITY_OF_USER),
-                )
-            ]
-        )
-        users = self._users.each(replies[0::2], [(keys.user(name), "") for name in names])
-        return [None if user is None else _seen(user, seen) for user, seen in zip(users, replies[1::2], strict=True)]
+        found: list[User | None] = []
+        for part in parts(names):
+            activity = [("HGET", keys.activity(name), keys.ACTIVITY_OF_USER) for name in part]
+            records, seen = await self._redis.values([keys.user(name) for name in part], activity)
+            users = self._users.each(records, [(keys.user(name), "") for name in part])
+            found += [None if user is None else _seen(user, at) for user, at in zip(users, seen, strict=True)]
+        return found
 
     async def get_with_servers(self, name: str) -> Everything | None:
         """The user, their servers and the last activity per server name, in one round trip; None: no such user.
@@ -79,18 +76,22 @@ class Users:
         Raises BadRecordError when the user's own record cannot be read; servers that cannot be read are left out.
         """
         record, servers, activity = await self._redis.pipeline(
-            (("GET", keys.user(name)), ("HGETALL", keys.servers(name)), ("HGETALL", keys.activity(name)))
+            (("GET", keys.user(name)), _first_fields(keys.servers(name)), ("HGETALL", keys.activity(name)))
         )
         user = self._users.demand(record, keys.user(name))
         if user is None:
             return None
         seen = {activity[at].decode(): float(activity[at + 1]) for at in range(0, len(activity), 2)}
         user = _seen(user, seen.pop(keys.ACTIVITY_OF_USER, None))
-        return user, self._by_name(name, servers), seen
+        return user, await self._by_name(name, servers), seen
 
-    def _by_name(self, user: str, flat: Sequence[bytes]) -> list[Server]:
-        """The servers of a hash as HGETALL returns it, by name."""
-        found = self._servers.fields(flat, keys.servers(user))
+    async def _by_name(self, user: str, first: Sequence[Any]) -> list[Server]:
+        """All servers of a user, by name. `first`: the reply to `_first_fields`, which has most users' all."""
+        cursor, flat = first
+        if int(cursor):
+            found = await self._servers.hash(keys.servers(user))
+        else:
+            found = self._servers.fields(flat, keys.servers(user))
         return [found[name] for name in sorted(found)]
 
     async def add(self, user: User) -> bool:
@@ -183,22 +184,33 @@ class Users:
     async def many(self, names: list[str]) -> list[Everything]:
         """`get_with_servers` for several names; unknown names, and users whose record cannot be read, are left out.
 
-        One round trip, and a second one for the activity of the servers of those who have any.
+        One round trip for PART names, and a second one for the activity of the servers of those who have any.
         """
-        further: list[tuple[str, ...]] = [("HGETALL", keys.servers(name)) for name in names]
+        return [one for part in parts(names) for one in await self._several(part)]
+
+    async def _several(self, names: Sequence[str]) -> list[Everything]:
+        further: list[Command] = [_first_fields(keys.servers(name)) for name in names]
         further += [("HGET", keys.activity(name), keys.ACTIVITY_OF_USER) for name in names]
         records, replies = await self._redis.values([keys.user(name) for name in names], further)
         servers, seen = replies[: len(names)], replies[len(names) :]
-        owners = [name for name, mine in zip(names, servers, strict=True) if mine]
+        owners = [name for name, (cursor, mine) in zip(names, servers, strict=True) if mine or int(cursor)]
         activity = dict(
             zip(owners, await self._redis.pipeline([("HGETALL", keys.activity(name)) for name in owners]), strict=True)
         )
         users = self._users.each(records, [(keys.user(name), "") for name in names])
-        return [
-            (_seen(user, seen[at]), self._by_name(names[at], servers[at]), _by_server(activity.get(names[at], ())))
-            for at, user in enumerate(users)
-            if user is not None
-        ]
+        turns = Turns()
+        found: list[Everything] = []
+        for at, user in enumerate(users):
+            if user is not None:
+                mine = await self._by_name(names[at], servers[at])
+                found.append((_seen(user, seen[at]), mine, _by_server(activity.get(names[at], ()))))
+            await turns.give()
+        return found
+
+
+def _first_fields(key: str) -> Command:
+    """All fields of a hash, where it is not large."""
+    return ("HSCAN", key, 0, "COUNT", FIELDS_COUNT)
 
 
 def _by_server(activity: Sequence[bytes]) -> dict[str, float]:

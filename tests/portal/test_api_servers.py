@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from sse import events
 
+from tests.portal.conftest import socket_of
+
 
 @pytest.mark.parametrize("path", ["server", "servers/lab-2"])
 def test_the_whole_life_of_a_server(bench, path):
@@ -208,7 +210,7 @@ def test_progress_streams_from_any_worker_and_resumes(bench):
             attempt=server.attempt, time=bench.clock(), status=Status.QUEUED, message="In the queue.", progress=20
         )
         server = await bench.store.servers.save(replace(queued), event=event)
-        await bench.report(bench.client(), server, "ready", endpoint={"kind": "tcp", "host": "127.0.0.1", "port": 9})
+        await bench.report(bench.client(), server, "ready", endpoint=socket_of(server))
         answer = await asyncio.wait_for(listening, 20)
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["cache-control"] == "no-cache"
