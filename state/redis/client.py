@@ -150,8 +150,8 @@ class Redis:
     async def values(self, keys: Sequence[str], commands: Sequence[Command] = ()) -> tuple[list[Any], list[Any]]:
         """Return the values of string keys (None: missing) and the replies to further commands, in one round trip.
 
-        On a single server the keys are read with one command. In a cluster, each may be in another slot. For at most PART
-        keys.
+        For at most PART keys. On a single server they are read with one command. In a cluster, each may be in another
+        slot.
         """
         if not keys:
             return [], await self.pipeline(commands)
