@@ -72,7 +72,7 @@ def owner_of(name: str, mine: ProviderConfig, providers: Iterable[ProviderConfig
     Of equal prefixes `collisions` speaks when the hub starts.
     """
     for other in providers:
-        if other.name == mine.name or (mine.same_people and other.same_people):
+        if other.name == mine.name or (mine.shared_names and other.shared_names):
             continue
         if len(other.prefix) > len(mine.prefix) and name.startswith(other.prefix):
             return other

@@ -92,7 +92,7 @@ class PamProof:
 def interpret(answer: Mapping[str, Any], config: PamConfig) -> Proven:
     """Convert the helper's answer; `name` is the account's. Raises RefusedError and UnansweredError."""
     match answer["verdict"]:
-        case "yes" if answer["uid"] < config.least_uid:
+        case "yes" if answer["uid"] < config.min_uid:
             raise RefusedError("This is a system account. Sign in with your own account.")
         case "yes":
             return Proven(name=answer["name"], groups=tuple(answer["groups"]) if config.groups else None)

@@ -158,7 +158,12 @@ class Vigil:
         oidc = provider.oidc
         if isinstance(proof, Asked) and standing.asks and _refresh(provider):
             return await proof.again(standing)
-        if oidc is not None and oidc.refresh and oidc.holds and self._clock() - standing.began >= oidc.holds:
+        if (
+            oidc is not None
+            and oidc.refresh
+            and oidc.max_session_age
+            and self._clock() - standing.began >= oidc.max_session_age
+        ):
             raise GoneError("It was long ago, and there is nothing to ask again with.")
         return as_before(standing), standing.sealed
 

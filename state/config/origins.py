@@ -1,8 +1,9 @@
-"""An origin for each person's servers: `alice.hub.example.org` serves what is under /user/alice/ and nothing else.
+"""An origin per user for their servers: `alice.hub.example.org` serves only what is under /user/alice/.
 
-Owns: which host that is, which host names mean whom, and the URL of either. Refuses to know requests and cookies. Pure.
+Owns the mapping between users and hosts, and the URLs of both. Does not know requests or cookies. Pure.
 
-A name that is no DNS label (RFC 1123 section 2.1) stands as `u--` and a hash of it: two names never share a host.
+A name that is not a DNS label (RFC 1123 section 2.1) becomes `u--` and a hash of it, so that two names never share a
+host.
 """
 
 import base64
@@ -19,10 +20,10 @@ _HASH_LENGTH: Final = 32
 
 
 class Origins:
-    """The origins of one hub, which has `[gateway] user_domain`."""
+    """The origins of a hub with `[gateway] user_domain`."""
 
     def __init__(self, config: GatewayConfig) -> None:
-        """Raises ValueError where the configuration has none."""
+        """Raises ValueError if the configuration has no `user_domain`."""
         public = urlsplit(config.public_url)
         if not config.user_domain or not public.hostname:
             raise ValueError("no user_domain")
@@ -31,21 +32,21 @@ class Origins:
         self.hub = f"{public.scheme}://{host}{port}"
         """The hub's own origin."""
         self.every = f"{public.scheme}://*.{config.user_domain}{port}"
-        """All persons' origins, as a Content-Security-Policy names them (CSP level 3, host-source)."""
+        """All users' origins, as in a Content-Security-Policy (CSP level 3, host-source)."""
         self._scheme, self._port = public.scheme, port
         self._suffix = f".{config.user_domain}".encode()
         self._domain = config.user_domain
 
     def of(self, user: str) -> str:
-        """The origin of a person's servers."""
+        """Return the origin of a user's servers."""
         return self.at_label(label(user))
 
     def at_label(self, name: str) -> str:
-        """The origin of the host with this label."""
+        """Return the origin of the host with this label."""
         return f"{self._scheme}://{name}.{self._domain}{self._port}"
 
     def label_in(self, host: bytes) -> str:
-        """Whose origin a host name (without port, in small letters) is, as a label; `""`: the hub's, or another's."""
+        """Return the label in a host name (lowercase, without port); `""` if it is not a user's host."""
         if not host.endswith(self._suffix):
             return ""
         found = host[: -len(self._suffix)].decode("ascii", "replace")
@@ -53,12 +54,12 @@ class Origins:
 
 
 def origin_of(config: GatewayConfig, user: str) -> str:
-    """The origin of a person's servers, where it is not the hub's; `""`: it is."""
+    """Return the origin of a user's servers; `""` if it is the hub's."""
     return Origins(config).of(user) if config.user_domain else ""
 
 
 def label(user: str) -> str:
-    """The DNS label of a person's name."""
+    """Return the DNS label of a username."""
     if LABEL.fullmatch(user) and not user.startswith((HASHED, "xn--")):
         return user
     digest = hashlib.sha256(user.encode()).digest()

@@ -1,6 +1,6 @@
-"""URLs and hosts in a configuration: which are whole, and which stay on this machine.
+"""Checks of URLs and hosts in a configuration.
 
-Owns: those judgements. Refuses to know what a URL is for. Pure functions.
+Owns which URLs are valid, and which stay on this machine. Does not know what a URL is for. Pure.
 """
 
 import ipaddress
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
+    """Return whether only this machine can reach a listener on this host."""
     if host == "localhost":
         return True
     try:
@@ -18,7 +18,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_web_url(url: str) -> bool:
-    """Whether this is an URL of http or https, with a host."""
+    """Return whether this is an http or https URL with a host."""
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
@@ -27,9 +27,9 @@ def is_web_url(url: str) -> bool:
 
 
 def is_private(url: str) -> bool:
-    """Whether nobody on the way can read or change what goes there: https, or plain http within this machine.
+    """Return whether nobody on the network can read or change requests to this URL: https, or http within this machine.
 
-    No fragment, no user info, nothing that would need escaping.
+    The URL must have no fragment and no user info, and need no escaping.
     """
     if not is_web_url(url) or "#" in url or not url.isascii() or any(character <= " " for character in url):
         return False

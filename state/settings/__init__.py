@@ -1,1 +1,1 @@
-"""From files and the environment to a checked configuration."""
+"""Reads files and the environment into a checked configuration."""

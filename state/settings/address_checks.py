@@ -1,7 +1,7 @@
-"""The hub's own addresses in a configuration: the path of `public_url` and `base_path` are one thing.
+"""Checks and normalizes the hub's own addresses: the path of `public_url` and `base_path` must agree.
 
-Pure. `public_url = "https://hpc.example.edu/jupyter"` says by itself that the base path is `/jupyter/`. From here on
-the path is in `base_path` alone: `public_url` and `internal_url` are an origin.
+Pure. `public_url = "https://hpc.example.edu/jupyter"` implies the base path `/jupyter/`. Afterwards only `base_path`
+has the path, and `public_url` and `internal_url` are origins.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Say = Callable[[str, str], None]
 
 
 def one_base_path(config: Config, raw: Mapping[str, Any], say: Say) -> Config:
-    """The configuration with one base path. `raw`: as it was written, to tell a default from a value."""
+    """Return the configuration with one base path. `raw`: as written, to distinguish a default from a value."""
     gateway = config.gateway
     table = raw.get("gateway")
     written = isinstance(table, Mapping) and "base_path" in table
@@ -32,20 +32,20 @@ def one_base_path(config: Config, raw: Mapping[str, Any], say: Say) -> Config:
         if path and path != gateway.base_path:
             say(
                 f"gateway.{key}",
-                f"its path {path!r} and the base path {gateway.base_path!r} differ, and they are one thing:"
-                " make them equal, or leave one of them away.",
+                f"its path {path!r} differs from base_path {gateway.base_path!r}."
+                " Make them equal, or remove one of them.",
             )
     return replace(config, gateway=replace(gateway, **{key: _origin(gateway, key) for key in URLS}))
 
 
 def _path_of(url: str) -> str:
-    """The path of a URL, with a slash at both ends; `""`: it has none, or is not one."""
+    """Return the path of a URL with a leading and a trailing slash; `""` if it has none or is invalid."""
     inner = urlsplit(url).path.strip("/") if is_web_url(url) else ""
     return f"/{inner}/" if inner else ""
 
 
 def _origin(gateway: GatewayConfig, key: str) -> str:
-    """A URL without its path. One with a query or a fragment stays as it is, and is a fault elsewhere."""
+    """Return a URL without its path. A query or fragment stays, and is reported elsewhere."""
     url: str = getattr(gateway, key)
     if not is_web_url(url):
         return url

@@ -1,14 +1,14 @@
-"""What can be wrong with a configuration, found all at once.
+"""Checks a whole configuration and reports all errors at once.
 
-Owns: from a raw mapping to a `Config`, leaf by leaf, and the checks across tables. Refuses to know files and
-the environment: it is told where a value came from.
+Owns the conversion of a raw mapping to a `Config`, value by value, and the checks across tables. Does not know files or
+the environment: the caller says where a value came from.
 """
 
 import difflib
 import ipaddress
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import UnionType
 from typing import Any, Final, get_args, get_origin
 from urllib.parse import urlsplit
@@ -31,7 +31,7 @@ from state.errors import Fault
 from state.offer import choices
 from state.offer.app_ports import listens_on_port
 from state.offer.option_kinds import KINDS, UNSCHEDULED, fixed
-from state.settings import auth_checks, cluster_checks, role_checks
+from state.settings import auth_checks, cluster_checks, renamed_keys, role_checks
 from state.settings.address_checks import one_base_path
 from state.settings.cluster_checks import PLAIN_PATH
 
@@ -52,9 +52,9 @@ Say = Callable[[str, str], None]
 
 
 def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], faults: list[Fault]) -> Config | None:
-    """The configuration, or None when a value has no meaning; what is wrong is appended to `faults`.
+    """Return the configuration, or None if a value is unusable. Errors are appended to `faults`.
 
-    `source`: the file's name. `origins`: key → variable, for values that the environment gave (as text).
+    `source`: the file's name. `origins`: key → variable, for values from the environment (as text).
     """
     before = len(faults)
 
@@ -68,11 +68,11 @@ def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], fau
     return config if len(faults) == before else None
 
 
-# --- shapes: leaf by leaf ---------------------------------------------------------------------------------------
+# --- shapes: value by value --------------------------------------------------------------------------------------
 def _struct(kind: type[Struct], raw: Any, at: str, textual: frozenset[str], say: Say) -> Any:
-    """A Struct of this kind from a mapping. What is faulty has its default, so that the rest is checked too.
+    """Build a Struct of this kind from a mapping. Faulty values get their default, so that the rest is checked too.
 
-    None when a key without a default is faulty or missing.
+    None if a key without a default is faulty or missing.
     """
     if not isinstance(raw, Mapping):
         say(at, "this must be a table.")
@@ -91,13 +91,13 @@ def _struct(kind: type[Struct], raw: Any, at: str, textual: frozenset[str], say:
             whole = whole and not fields[key].required
     for key, field in fields.items():
         if field.required and key not in raw:
-            say(f"{at}.{key}" if at else key, "this key is missing.")
+            say(f"{at}.{key}" if at else key, "this key is missing. Add it.")
             whole = False
     return kind(**found) if whole else None
 
 
 class _FaultyError(Exception):
-    """A value was wrong, and that has been said."""
+    """A value is wrong, and the error has been reported."""
 
 
 def _value(kind: Any, raw: Any, at: str, textual: frozenset[str], say: Say) -> Any:
@@ -127,7 +127,7 @@ def _value(kind: Any, raw: Any, at: str, textual: frozenset[str], say: Say) -> A
 
 
 def _inner(kind: Any) -> Any:
-    """The type without `| None`."""
+    """Return the type without `| None`."""
     if isinstance(kind, UnionType) or get_origin(kind) is not None:
         rest = [one for one in get_args(kind) if one is not type(None)]
         if isinstance(kind, UnionType) and len(rest) == 1:
@@ -141,17 +141,19 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def _unknown(key: object, known: Iterable[str]) -> str:
+def _unknown(key: object, known: Collection[str]) -> str:
+    if new := renamed_keys.new_name(key, known):
+        return f"this key is now called {new}. Rename it."
     near = difflib.get_close_matches(str(key), list(known), n=1)
-    return f"there is no such key; did you mean {near[0]}?" if near else "there is no such key."
+    return f"there is no such key. Did you mean {near[0]}?" if near else "there is no such key."
 
 
 def _plain(message: str) -> str:
-    """A message of msgspec in plain words: it names types as Python does."""
+    """Translate a message of msgspec, which uses Python's names of types."""
     words = {
         "`int`": "a whole number",
         "`float`": "a number",
-        "`str`": "a text",
+        "`str`": "text",
         "`bool`": "true or false",
         "`array`": "a list",
         "`object`": "a table",
@@ -168,28 +170,29 @@ def _gateway(config: Config, say: Say) -> None:
     gateway = config.gateway
     base = gateway.base_path
     if not re.fullmatch(r"/([A-Za-z0-9._~@-]+/)*", base) or "/./" in base or "/../" in base:
-        say("gateway.base_path", f"{base!r} must begin and end with / and be a plain path, such as /hub1/.")
+        say("gateway.base_path", f"{base!r} must be a plain path that begins and ends with /, such as /hub1/.")
     for key, url in (("public_url", gateway.public_url), ("internal_url", gateway.internal_url)):
         if url and (not is_web_url(url) or any(mark in url for mark in "?#@")):
             say(f"gateway.{key}", f"{url!r} is not a URL such as https://hub.example.org.")
     if gateway.user_domain and not gateway.public_url:
-        say("gateway.user_domain", "set public_url too: it is the hub's own host, beside those of people's servers.")
+        say("gateway.user_domain", "set public_url too. It is the hub's own host, next to the hosts of users' servers.")
     if gateway.user_domain and not DOMAIN.fullmatch(gateway.user_domain):
         say(
-            "gateway.user_domain", f"{gateway.user_domain!r} is not a domain such as hub.example.org, in small letters."
+            "gateway.user_domain",
+            f"{gateway.user_domain!r} is not a domain such as hub.example.org, in lowercase letters.",
         )
     for entry in gateway.trusted_proxies:
         try:
             ipaddress.ip_network(entry, strict=False)
         except ValueError:
-            say("gateway.trusted_proxies", f"{entry!r} is neither an address nor a network such as 10.0.0.0/8.")
+            say("gateway.trusted_proxies", f"{entry!r} is not an address or a network such as 10.0.0.0/8.")
     _tls(config, say)
     _connections(gateway, say)
     if config.auth is None and not is_loopback(gateway.host):
         say(
             "gateway.host",
-            f"{gateway.host!r} is not this machine alone, and without [auth] the hub is for the one person at this"
-            " machine: use 127.0.0.1, or say under [auth] who may enter.",
+            f"{gateway.host!r} can be reached from other machines, and without [auth] the hub has no sign-in."
+            " Use 127.0.0.1, or add [auth].",
         )
 
 
@@ -214,7 +217,7 @@ def _tls(config: Config, say: Say) -> None:
     if config.auth is None and not is_loopback(gateway.tls_host):
         say(
             "gateway.tls_host",
-            "without [auth], the hub is for the user of this machine alone. Set this to 127.0.0.1, or add [auth].",
+            "without [auth], the hub has no sign-in. Set this to 127.0.0.1, or add [auth].",
         )
 
 
@@ -224,15 +227,13 @@ def _connections(gateway: GatewayConfig, say: Say) -> None:
         ("websockets", gateway.websockets_per_client, gateway.websockets_per_app),
     ):
         if each > most:
-            say(
-                f"gateway.{of}_per_client", f"{each} is above {of}_per_app, which is {most}: one client could take all."
-            )
+            say(f"gateway.{of}_per_client", f"{each} is greater than {of}_per_app ({most}). Lower it.")
 
 
 def _state(config: Config, say: Say) -> None:
     state = config.state
     if state.redis_url and state.redis_url_file:
-        say("state.redis_url_file", "redis_url is given too: keep one of the two.")
+        say("state.redis_url_file", "redis_url is set too. Keep one of the two.")
     if state.redis_url and not state.redis_url.startswith(REDIS_SCHEMES):
         say("state.redis_url", f"the URL must begin with one of: {', '.join(REDIS_SCHEMES)}.")
 
@@ -240,13 +241,13 @@ def _state(config: Config, say: Say) -> None:
 def _audit(config: Config, say: Say) -> None:
     audit = config.audit
     if audit.file and not PLAIN_PATH.fullmatch(audit.file):
-        say("audit.file", f"{audit.file!r} is not a whole path: it begins with /.")
+        say("audit.file", f"{audit.file!r} is not an absolute path. It must begin with /.")
     if audit.syslog and not is_syslog(audit.syslog):
-        say("audit.syslog", f"{audit.syslog!r} is neither unix:///dev/log nor udp://host:514.")
+        say("audit.syslog", f"{audit.syslog!r} must be like unix:///dev/log or udp://host:514.")
 
 
 def is_syslog(url: str) -> bool:
-    """Whether this says where syslog messages go."""
+    """Return whether this is a URL for syslog messages."""
     try:
         parts = urlsplit(url)
         if parts.query or parts.fragment or parts.username:
@@ -266,8 +267,8 @@ def _profiles(config: Config, say: Say) -> None:
         _profile(profile, config.cluster, f"profile[{number}]", say)
         elsewhere = any(cluster.name == profile.cluster and cluster.kind != "local" for cluster in config.cluster)
         if profile.app == "jupyterhub" and elsewhere and not is_private(api_url(config, elsewhere=True)):
-            words = "its servers send the hub their token: [gateway] needs a public_url or internal_url with https."
-            say(f"profile[{number}].app", words)
+            message = "its servers send their token to the hub. Set an https public_url or internal_url in [gateway]."
+            say(f"profile[{number}].app", message)
 
 
 def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str, say: Say) -> None:
@@ -275,20 +276,20 @@ def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str,
     if names and profile.cluster not in names:
         say(
             f"{at}.cluster",
-            f"there is no [[cluster]] named {profile.cluster!r}; there is: {', '.join(sorted(set(names)))}.",
+            f"no [[cluster]] is named {profile.cluster!r}. Use one of: {', '.join(sorted(set(names)))}.",
         )
     if profile.app not in APPS:
-        say(f"{at}.app", f"{profile.app!r} is not a kind of app; there is: {', '.join(APPS)}.")
+        say(f"{at}.app", f"{profile.app!r} is not a kind of app. Use one of: {', '.join(APPS)}.")
     if profile.app == "web" and not profile.command:
-        say(f"{at}.command", "an app of kind web needs a command.")
+        say(f"{at}.command", "an app of kind web needs a command. Set this key.")
     for name in profile.environment:
         if not VARIABLE_NAME.fullmatch(name):
-            say(f"{at}.environment", f"{name!r} cannot be the name of an environment variable.")
+            say(f"{at}.environment", f"{name!r} is not a valid name of an environment variable.")
     for name, option in profile.option.items():
         _option(name, option, f"{at}.option.{name}", say)
     kinds = [option.kind for option in profile.option.values() if option.kind in KINDS]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
-        say(f"{at}.option", f"the kind {kind} is there twice: one field asks for it.")
+        say(f"{at}.option", f"two options have the kind {kind}. Keep one of them.")
     _resources(profile.resources, f"{at}.resources", say)
     _setup(profile.setup, f"{at}.setup", say)
     if any(cluster.name == profile.cluster and cluster.kind in UNSCHEDULED for cluster in clusters):
@@ -296,14 +297,14 @@ def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str,
         if asks or profile.resources.sbatch:
             say(
                 f"{at}.{'option' if kinds else 'resources'}",
-                f"the cluster {profile.cluster} is of kind local, which gives every job the whole machine: there is"
-                f" no {(asks or ['sbatch'])[0]} to ask for.",
+                f"the cluster {profile.cluster} has no scheduler, so its profiles cannot request"
+                f" {(asks or ['sbatch'])[0]}. Remove it.",
             )
     _command(profile, f"{at}.command", say)
 
 
 def _resources(resources: ResourcesConfig, at: str, say: Say) -> None:
-    """The same rules as for a field of that kind."""
+    """Check fixed resources with the rules for an option of the same kind."""
     for kind in KINDS:
         raw = getattr(resources, kind)
         if raw in {"", None}:
@@ -313,66 +314,69 @@ def _resources(resources: ResourcesConfig, at: str, say: Say) -> None:
             say(f"{at}.{kind}", f"{raw!r}: {wrong}")
     for name, value in resources.sbatch.items():
         if not LONG_OPTION.fullmatch(name):
-            say(f"{at}.sbatch", f"{name!r} is not the long name of an option of sbatch.")
+            say(f"{at}.sbatch", f"{name!r} is not the long name of an sbatch option.")
         elif not value.isprintable():
             say(f"{at}.sbatch.{name}", "the value must be one line of printable text.")
 
 
 def _setup(setup: SetupConfig, at: str, say: Say) -> None:
-    """One line each, that no command takes for an option of its own; the prologue is the admin's own shell."""
+    """Check that each value is one line that cannot be taken for an option.
+
+    The prologue is the admin's own shell code.
+    """
     lines = [("modules", one) for one in setup.modules] + [("binds", one) for one in setup.binds]
     lines += [(key, one) for key in ("conda", "venv", "image") if (one := getattr(setup, key))]
     for key, text in lines:
         if not text or not text.isprintable() or text.startswith("-"):
             say(f"{at}.{key}", f"{text!r} must be one line of printable text that does not begin with a dash.")
     if "\0" in setup.prologue:
-        say(f"{at}.prologue", "a shell cannot read a NUL character.")
+        say(f"{at}.prologue", "a shell script cannot contain a NUL character. Remove it.")
     if setup.conda and setup.venv:
-        say(f"{at}.venv", "conda is given too: keep one of the two.")
+        say(f"{at}.venv", "conda is set too. Keep one of the two.")
 
 
 def _command(profile: ProfileConfig, at: str, say: Say) -> None:
-    """Placeholders: known ones, and one way to reach the app."""
+    """Check that placeholders are known, and that there is exactly one way to reach the app."""
     known = {*PLACEHOLDERS, *(f"option_{name}" for name in profile.option)}
     used: set[str] = set()
     for word in profile.command:
         try:
             named = {name for _, name, _, _ in string.Formatter().parse(word) if name is not None}
         except ValueError:
-            say(at, f"{word!r} has a brace without its other; write {{{{ and }}}} for braces.")
+            say(at, f"{word!r} has an unmatched brace. Write {{{{ and }}}} for literal braces.")
             continue
         used |= named
         for name in sorted(named - known):
             say(at, f"{_unknown(name, known).replace('key', f'placeholder as {{{name}}}')}")
-    told = profile.app == "jupyterhub"  # by JUPYTERHUB_SERVICE_URL
+    told = profile.app == "jupyterhub"  # through JUPYTERHUB_SERVICE_URL
     if profile.command and not told and not used & {"socket", "port"}:
-        say(at, "the command must name {socket} or {port}, so that the hub knows where the app answers.")
+        say(at, "the command must contain {socket} or {port}, so that the hub knows where the app listens.")
     if {"socket", "port"} <= used:
-        say(at, "the command names both {socket} and {port}: keep one of the two.")
+        say(at, "the command contains both {socket} and {port}. Keep one of the two.")
     if profile.shared_node_port and not listens_on_port(profile):
-        say(at.replace(".command", ".shared_node_port"), "this is for a command that names {port}. Remove this key.")
+        say(at.replace(".command", ".shared_node_port"), "this is for commands that contain {port}. Remove this key.")
     if profile.app == "jupyterhub" and listens_on_port(profile) and not profile.shared_node_port:
         say(
             at,
-            "with {port} the server listens in a network of its own, from which it cannot reach the hub. Remove {port},"
+            "with {port}, the server listens in a network namespace from which it cannot reach the hub. Remove {port},"
             " or set shared_node_port = true.",
         )
 
 
 def _option(name: str, option: OptionConfig, at: str, say: Say) -> None:
     if not OPTION_NAME.fullmatch(name):
-        say(at, "an option's name is at most 30 small letters, digits and _, and begins with a letter.")
+        say(at, "an option's name has at most 30 lowercase letters, digits and _, and begins with a letter.")
     if option.kind not in OPTION_KINDS:
-        say(f"{at}.kind", f"{option.kind!r} is not a kind of option; there is: {', '.join(OPTION_KINDS)}.")
+        say(f"{at}.kind", f"{option.kind!r} is not a kind of option. Use one of: {', '.join(OPTION_KINDS)}.")
         return
     if option.minimum is not None and option.maximum is not None and option.minimum > option.maximum:
-        say(f"{at}.minimum", f"{option.minimum} is above the maximum {option.maximum}.")
+        say(f"{at}.minimum", f"{option.minimum} is greater than the maximum {option.maximum}.")
         return
     if option.kind == "choice" and not option.values:
-        say(f"{at}.values", "an option of kind choice needs values.")
+        say(f"{at}.values", "an option of kind choice needs values. Set this key.")
         return
     if option.kind in {"text", "integer", "boolean"} and option.values:
-        say(f"{at}.values", f"an option of kind {option.kind} has no values.")
+        say(f"{at}.values", f"an option of kind {option.kind} cannot have values. Remove them.")
     if option.kind in KINDS and (wrong := _value_fault(option)) is not None:
         say(f"{at}.values", wrong)
         return
@@ -387,7 +391,7 @@ def _option(name: str, option: OptionConfig, at: str, say: Say) -> None:
 
 
 def _value_fault(option: OptionConfig) -> str | None:
-    """What is wrong with a value that an option of the scheduler's lists."""
+    """Return what is wrong with one of the values of an option for the scheduler, or None."""
     alone = OptionConfig(kind=option.kind)
     for value in option.values:
         if value == "" and option.kind in {"gpu", "reservation", "constraint"}:
@@ -399,4 +403,4 @@ def _value_fault(option: OptionConfig) -> str | None:
 
 def _no_doubles(at: str, names: list[str], say: Say) -> None:
     for name in sorted({name for name in names if names.count(name) > 1}):
-        say(at, f"the name {name!r} is there twice.")
+        say(at, f"the name {name!r} is used twice.")

@@ -1,6 +1,6 @@
-"""What can be wrong with the providers that the hub asks itself: `[auth.provider.ldap]`, `.pam` and `.header`.
+"""Checks the providers that the hub queries itself: `[auth.provider.ldap]`, `.pam` and `.header`.
 
-Owns: the checks on these tables. Refuses to know files, and whether anything answers: `towpath check` asks.
+Owns the checks of these tables. Does not know files, or whether a server can be reached: `towpath check` tests that.
 """
 
 import re
@@ -29,13 +29,13 @@ TAKEN: Final = frozenset(
         *("origin", "referer", "te", "transfer-encoding", "upgrade", "user-agent", "via"),
     }
 )
-"""Header fields that mean something else."""
+"""Header fields with another meaning."""
 
 Say = Callable[[str, str], None]
 
 
 def groupless(provider: ProviderConfig) -> str:
-    """The key by which a provider of these kinds knows no groups; `""`: it does."""
+    """Return the key that disables groups for a provider of these kinds; `""` if they are enabled."""
     if provider.ldap is not None and provider.ldap.groups == "none":
         return "ldap.groups"
     if provider.header is not None and not provider.header.groups_header:
@@ -44,41 +44,41 @@ def groupless(provider: ProviderConfig) -> str:
 
 
 def portal_secret(secret: str) -> str:
-    """Why a portal's secret is none, in a sentence; `""`: it is one."""
+    """Return what is wrong with a portal's secret; `""` if nothing is."""
     if not secret.isascii() or not secret.isprintable() or " " in secret:
-        return "it must be letters, digits and punctuation without spaces, as a header can hold."
+        return "it must have letters, digits and punctuation only, without spaces."
     if len(secret) < SECRET_MIN or len(set(secret)) < SECRET_MIN // 3:
-        return f"it can be guessed: take at least {SECRET_MIN} random characters, such as from: openssl rand -hex 32."
+        return f"it can be guessed. Use at least {SECRET_MIN} random characters, such as from `openssl rand -hex 32`."
     return ""
 
 
 def directory_password(secret: str) -> str:
-    """Why the hub's password at a directory is none, in a sentence; `""`: it is one. Not how good: others chose it."""
+    """Return what is wrong with the hub's password for a directory; `""` if nothing is. Its strength is not checked."""
     if secret.lower() in DEFAULT_SECRETS:
-        return "that is a placeholder: write the password that the hub has at the directory."
+        return "this is a placeholder. Set the hub's password for the directory."
     return ""
 
 
 def ldap(given: LdapConfig, at: str, say: Say) -> None:
-    """A directory."""
+    """Report all errors in the table of an LDAP directory."""
     if given.tls not in TLS:
-        say(f"{at}.tls", f"{given.tls!r} is not a way to speak to a directory; there is: {', '.join(TLS)}.")
+        say(f"{at}.tls", f"{given.tls!r} is not a TLS mode. Use one of: {', '.join(TLS)}.")
     if not given.servers:
-        say(f"{at}.servers", "no server is named, such as ldaps://ldap.example.edu.")
+        say(f"{at}.servers", "no server is set. Add one, such as ldaps://ldap.example.edu.")
     for url in given.servers:
         _server(url, given, f"{at}.servers", say)
     _hub(given, at, say)
-    _person(given, at, say)
+    _entry(given, at, say)
     _groups(given, at, say)
 
 
 def _server(url: str, given: LdapConfig, key: str, say: Say) -> None:
     if not SERVER.fullmatch(url) or not _port(url):
-        say(key, f"{url!r} is no server such as ldaps://ldap.example.edu, or ldap://ldap.example.edu:389.")
+        say(key, f"{url!r} is not a server such as ldaps://ldap.example.edu or ldap://ldap.example.edu:389.")
         return
     parts = urlsplit(url)
     if given.tls == "none" and parts.scheme == "ldap" and not is_loopback(parts.hostname or ""):
-        say(key, f"without TLS everybody on the way to {parts.hostname} could read the passwords: leave tls away.")
+        say(key, f"without TLS, others on the network to {parts.hostname} could read the passwords. Remove tls.")
 
 
 def _port(url: str) -> int:
@@ -91,66 +91,66 @@ def _port(url: str) -> int:
 def _hub(given: LdapConfig, at: str, say: Say) -> None:
     secret = bool(given.bind_password or given.bind_password_file)
     if given.bind_password and given.bind_password_file:
-        say(f"{at}.bind_password_file", "bind_password is given too: keep one of the two.")
+        say(f"{at}.bind_password_file", "bind_password is set too. Keep one of the two.")
     if secret and not given.bind_dn:
-        say(f"{at}.bind_dn", "there is a password, and nobody whose it is.")
+        say(f"{at}.bind_dn", "a password is set, but not the account that it belongs to. Set this key.")
     if fault := directory_password(given.bind_password):
         say(f"{at}.bind_password", fault)
     if given.bind_dn and not secret:
-        say(f"{at}.bind_password_file", f"the password of {given.bind_dn} is missing.")
+        say(f"{at}.bind_password_file", f"the password of {given.bind_dn} is missing. Set it.")
 
 
-def _person(given: LdapConfig, at: str, say: Say) -> None:
+def _entry(given: LdapConfig, at: str, say: Say) -> None:
     if bool(given.user_base) == bool(given.user_dn) and "=" in (given.user_dn or "="):
-        say(f"{at}.user_base", "one of user_base (a search) and user_dn (a template) says where people are.")
+        say(f"{at}.user_base", "set one of user_base (a search) and user_dn (a template) to locate users.")
     if given.user_dn:
         if given.user_dn.count("{name}") != 1:
-            say(f"{at}.user_dn", "{name} must stand in it once, for what is typed.")
+            say(f"{at}.user_dn", "it must contain {name} exactly once, for the typed name.")
         if "=" not in given.user_dn and not given.user_base:
-            say(f"{at}.user_base", f"{given.user_dn!r} is not an entry's name: say below which entry theirs is.")
+            say(f"{at}.user_base", f"{given.user_dn!r} is not an entry's name. Set the entry below which users are.")
     _filter(given.user_filter, ("{name}",), f"{at}.user_filter", say)
     for key in ("name_attribute", "group_name"):
         attribute = getattr(given, key)
         if (attribute or key == "group_name") and not ATTRIBUTE.fullmatch(attribute):
-            say(f"{at}.{key}", f"{attribute!r} cannot be an attribute's name.")
+            say(f"{at}.{key}", f"{attribute!r} is not a valid attribute name.")
 
 
 def _groups(given: LdapConfig, at: str, say: Say) -> None:
     if given.groups not in GROUPS:
-        say(f"{at}.groups", f"{given.groups!r} is not a way to find groups; there is: {', '.join(GROUPS)}.")
+        say(f"{at}.groups", f"{given.groups!r} is not a way to find groups. Use one of: {', '.join(GROUPS)}.")
     elif given.groups != "none" and not given.group_base:
         say(
             f"{at}.group_base",
-            "say below which entry groups count: elsewhere people may make groups of any name.",
+            "set the entry below which groups count. Elsewhere, users may be able to create groups with any name.",
         )
     _filter(given.group_filter, ("{dn}", "{name}"), f"{at}.group_filter", say)
 
 
 def _filter(text: str, wanted: tuple[str, ...], key: str, say: Say) -> None:
-    """One that can be read, and asks for somebody."""
+    """Check that a filter is valid and contains one of the placeholders."""
     if not any(word in text for word in wanted):
-        say(key, f"{' or '.join(wanted)} must stand in it: otherwise it is the same for everybody.")
+        say(key, f"it must contain {' or '.join(wanted)}. Otherwise it is the same for all users.")
     depth = 0
     for character in re.sub(r"\\[0-9A-Fa-f]{2}", "", text):
         depth += {"(": 1, ")": -1}.get(character, 0)
         if depth < 0:
             break
     if depth or not text.startswith("(") or not text.endswith(")"):
-        say(key, f"{text!r} is no filter such as {'(uid={name})' if wanted[0] == '{name}' else '(member={dn})'}.")
+        say(key, f"{text!r} is not a filter such as {'(uid={name})' if wanted[0] == '{name}' else '(member={dn})'}.")
 
 
 def header(given: HeaderConfig, door: GatewayConfig, at: str, say: Say) -> None:
-    """A portal's proxy."""
+    """Report all errors in the table of a portal's header."""
     if not door.trusted_proxies:
-        say("gateway.trusted_proxies", "a header is believed only from these, and there are none.")
+        say("gateway.trusted_proxies", "this key is missing. Headers are trusted from these addresses only.")
     for proxy in door.trusted_proxies:
         if proxy.endswith("/0"):
-            say("gateway.trusted_proxies", f"{proxy!r} is everybody: name the addresses of the proxies.")
+            say("gateway.trusted_proxies", f"{proxy!r} contains all addresses. Set the addresses of the proxies.")
     _fields(given, at, say)
     if given.secret and given.secret_file:
-        say(f"{at}.secret_file", "secret is given too: keep one of the two.")
+        say(f"{at}.secret_file", "secret is set too. Keep one of the two.")
     if not given.secret and not given.secret_file:
-        say(f"{at}.secret_file", "name the file that holds the secret which the portal's proxy sends too.")
+        say(f"{at}.secret_file", "set the file with the secret that the portal's proxy sends.")
     if given.secret and (fault := portal_secret(given.secret)):
         say(f"{at}.secret", fault)
     if given.sign_out_url and not is_web_url(given.sign_out_url):
@@ -158,14 +158,14 @@ def header(given: HeaderConfig, door: GatewayConfig, at: str, say: Say) -> None:
 
 
 def _fields(given: HeaderConfig, at: str, say: Say) -> None:
-    """Names of header fields that mean nothing else."""
+    """Check that the names are valid header fields without another meaning."""
     seen: set[str] = set()
     for key in ("header", "secret_header", "groups_header"):
         name = getattr(given, key).lower()
         if key == "groups_header" and not name:
             continue
         if not FIELD.fullmatch(name) or name in TAKEN or name.startswith(("x-forwarded", "sec-")):
-            say(f"{at}.{key}", f"{name!r} cannot be that header: letters, digits and dashes, with no other meaning.")
+            say(f"{at}.{key}", f"{name!r} is not allowed. Use letters, digits and dashes, and no standard header.")
         if name in seen:
-            say(f"{at}.{key}", f"{name!r} is there twice.")
+            say(f"{at}.{key}", f"{name!r} is used twice.")
         seen.add(name)

@@ -1,7 +1,7 @@
-"""What a configuration keeps in files of its own: secrets, tables of names, pictures and certificates.
+"""Reads the files that a configuration refers to: secrets, tables of names, logos and certificates.
 
-Owns: reading them once, at the start, so that what follows has whole values; a path is taken as from the folder of the
-configuration. Refuses to know what they are for. A secret's text is never in a fault.
+Reads them once at the start, so that later code has complete values. Paths are relative to the folder of the
+configuration. Does not know what the files are for. The text of a secret never occurs in a message.
 """
 
 import stat
@@ -22,25 +22,25 @@ SUFFIX: Final = "_file"
 LONGEST: Final = 64 * 1024
 NAMES_LONGEST: Final = 8 * 1024 * 1024
 PATHS: Final = ("ca_file",)
-"""Keys that stay paths: whoever uses them reads them."""
+"""Keys that stay paths, because their users read the files."""
 
 Say = Callable[[str, str], None]
 """Report a fault: key, message."""
 
 
 def logo_name(provider: ProviderConfig) -> str:
-    """What a provider's picture is called where the hub serves it; `""`: it has none."""
+    """Return the file name under which the hub serves a provider's logo; `""` if it has none."""
     return f"logo-{provider.name}{Path(provider.logo).suffix.lower()}" if provider.logo else ""
 
 
 def logos(config: Config) -> dict[str, Path]:
-    """All pictures of providers: what each is called, and its file."""
+    """Return all logos of providers: served name → file."""
     providers = config.auth.provider if config.auth is not None else ()
     return {logo_name(provider): Path(provider.logo) for provider in providers if provider.logo}
 
 
 def filled(config: Config, folder: Path | None, say: Say) -> Config:
-    """The configuration with what its files hold in place. `folder`: where paths begin; None: they are whole."""
+    """Return the configuration with the contents of its files filled in. `folder`: base of relative paths, or None."""
     auth = config.auth
     if auth is None:
         return config
@@ -53,22 +53,22 @@ def filled(config: Config, folder: Path | None, say: Say) -> Config:
 
 
 class Folder:
-    """Where paths begin."""
+    """The folder that paths are relative to."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     def path(self, given: str) -> Path:
-        """The whole path."""
+        """Return the absolute path."""
         path = Path(given).expanduser()
         return path if path.is_absolute() or self._folder is None else self._folder / path
 
     def text(self, given: str, key: str, say: Say, *, longest: int = LONGEST) -> str | None:
-        """What a file holds; None when it cannot be read, which has been said then."""
+        """Return the text of a file, or None if it cannot be read, which is reported."""
         path = self.path(given)
         try:
             if path.stat().st_size > longest:
-                say(key, f"{path} is longer than {longest} bytes.")
+                say(key, f"{path} is longer than {longest} bytes. Shorten it.")
                 return None
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -77,13 +77,13 @@ class Folder:
             return None
 
     def secret(self, given: str, key: str, say: Say) -> str | None:
-        """A secret on one line; None as with `text`. That others can read the file is a fault."""
+        """Return a secret on one line; None as with `text`. A file that others can read is an error."""
         path = self.path(given)
         text = self.text(given, key, say)
         if text is None:
             return None
         if path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
-            say(key, f"{path} is open to everybody on this machine: chmod 600 it.")
+            say(key, f"{path} can be read by all users of this machine. Run chmod 600 on it.")
         return text.strip()
 
 
@@ -92,7 +92,7 @@ def _provider(provider: ProviderConfig, at: Folder, key: str, say: Say) -> Provi
     if provider.logo:
         path = at.path(provider.logo)
         if not path.is_file():
-            say(f"{key}.logo", f"{path} is no file.")
+            say(f"{key}.logo", f"there is no file {path}.")
         changes["logo"] = str(path)
     if provider.names_file:
         changes["names"] = {**_names(provider.names_file, at, f"{key}.names_file", say), **provider.names}
@@ -103,7 +103,7 @@ def _provider(provider: ProviderConfig, at: Folder, key: str, say: Say) -> Provi
 
 
 def _table(table: Struct, at: Folder, key: str, say: Say) -> Struct:
-    """The table of a kind: for each `X_file` its `X`, and its paths made whole."""
+    """Return a provider's table with the contents of each `X_file` in `X`, and with absolute paths."""
     given = asdict(table)
     changes: dict[str, Any] = {}
     for name, value in given.items():
@@ -113,12 +113,12 @@ def _table(table: Struct, at: Folder, key: str, say: Say) -> Struct:
         if name in PATHS:
             path = at.path(value)
             if not path.is_file():
-                say(f"{key}.{name}", f"{path} is no file.")
+                say(f"{key}.{name}", f"there is no file {path}.")
             changes[name] = str(path)
         elif target in given and not given[target]:
             secret = at.secret(value, f"{key}.{name}", say)
             if secret == "":
-                say(f"{key}.{name}", f"{at.path(value)} holds nothing.")
+                say(f"{key}.{name}", f"{at.path(value)} is empty.")
             for fault in _weak(secret, target, given) if secret else ():
                 say(f"{key}.{name}", fault)
             changes[target] = secret or ""
@@ -126,7 +126,7 @@ def _table(table: Struct, at: Folder, key: str, say: Say) -> Struct:
 
 
 def _weak(secret: str, target: str, given: Mapping[str, Any]) -> list[str]:
-    """Why a secret that was in a file is none, in sentences, by the key that it is for."""
+    """Return what is wrong with a secret from a file, by the key that it is for."""
     match target:
         case "client_secret":
             return secret_faults(secret, str(given.get("client_id", "")))
@@ -139,7 +139,7 @@ def _weak(secret: str, target: str, given: Mapping[str, Any]) -> list[str]:
 
 
 def _names(given: str, at: Folder, key: str, say: Say) -> dict[str, str]:
-    """A table of names: the provider's and the hub's on each line; # begins a comment."""
+    """Read a table of names: the provider's and the hub's on each line; # begins a comment."""
     text = at.text(given, key, say, longest=NAMES_LONGEST)
     found: dict[str, str] = {}
     for number, line in enumerate((text or "").splitlines(), 1):
@@ -148,15 +148,15 @@ def _names(given: str, at: Folder, key: str, say: Say) -> dict[str, str]:
             continue
         where = f"line {number} of {at.path(given)}"
         if len(words) != 2:  # noqa: PLR2004 - two names
-            say(key, f"{where} does not hold two names.")
+            say(key, f"{where} must have two names.")
             continue
         theirs, ours = words
         try:
             if user_name(ours) != ours or is_system(ours):
-                say(key, f"{where}: {ours!r} cannot be a user's name here.")
+                say(key, f"{where}: {ours!r} is not a valid username.")
         except NameRuleError:
-            say(key, f"{where}: {ours!r} cannot be a user's name here.")
+            say(key, f"{where}: {ours!r} is not a valid username.")
         if as_listed(theirs) in found:
-            say(key, f"{where}: {theirs!r} is there twice.")
+            say(key, f"{where}: {theirs!r} is used twice.")
         found[as_listed(theirs)] = ours
     return found

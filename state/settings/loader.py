@@ -1,7 +1,7 @@
-"""Where the settings come from: the one place that reads the environment and the configuration file.
+"""Reads the settings: the only code that reads the environment and the configuration file.
 
-Owns: which file, which overrides, which data directory, secrets in files, and that every fault is found before
-one is reported. Refuses to know what the values are for. The checks themselves are in `state.settings.checks`.
+Owns which file is read, overrides, the data directory and secrets in files, and reports all errors together. Does not
+know what the values are for. The checks are in `state.settings.checks`.
 """
 
 import hashlib
@@ -21,19 +21,19 @@ from state.settings.files import filled
 
 PREFIX: Final = "TOWPATH_"
 OTHERS: Final = 0o027
-"""Of a folder's mode: what its group may change, and all that others may do."""
+"""Mode bits of a folder: writable by its group, or any access for others."""
 OWN_VARIABLES: Final = frozenset({"TOWPATH_DATA_DIR"})
 SUPERVISOR: Final = "TOWPATH_SUPERVISOR"
-"""The process id of the supervisor, for its children."""
+"""The process id of the supervisor, for its child processes."""
 TABLES: Final = ("gateway", "state", "auth", "audit")
-"""The tables whose scalar keys the environment may override."""
+"""The tables whose scalar keys the environment can override."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All that a process is told. `redis_url` empty: the embedded Valkey of the data directory.
+    """All settings of a process. Without a `redis_url`, it uses the embedded Valkey of the data directory.
 
-    `config_path` None: no file, the one-machine defaults. `environment` is this process's own, for its children.
+    `config_path` None: no file, the one-machine defaults. `environment` is that of this process, for child processes.
     """
 
     config: Config
@@ -51,9 +51,9 @@ def load(
     *,
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Read everything, check everything, make the data directory (0700).
+    """Read and check everything, and create the data directory (0700).
 
-    `config`, `data_dir`: what the command line says. Raises ConfigError with all faults.
+    `config`, `data_dir`: from the command line. Raises ConfigError with all errors.
     """
     given = dict(os.environ if environment is None else environment)
     path = find_config(config)
@@ -81,7 +81,7 @@ def load(
 
 
 def find_config(argument: str | Path | None) -> Path | None:
-    """The file: the argument, else ./towpath.toml, else /etc/towpath/towpath.toml, else None."""
+    """Return the argument, else ./towpath.toml, else /etc/towpath/towpath.toml, else None."""
     if argument is not None:
         return Path(argument).absolute()
     places = (Path.cwd() / "towpath.toml", Path("/etc/towpath/towpath.toml"))
@@ -92,7 +92,7 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode())
     except FileNotFoundError:
-        faults.append(Fault(str(path), "", "there is no such file. `towpath init` writes one."))
+        faults.append(Fault(str(path), "", "there is no such file. Create one with `towpath init`."))
     except OSError as error:
         faults.append(Fault(str(path), "", f"cannot be read: {error.strerror or error}."))
     except UnicodeDecodeError as error:
@@ -103,26 +103,26 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
 
 
 def _override(raw: dict[str, Any], given: Mapping[str, str]) -> dict[str, str]:
-    """Put TOWPATH_<TABLE>_<KEY> over what the file says; which key came from which variable."""
+    """Apply TOWPATH_<TABLE>_<KEY> to what the file says. Return key → variable."""
     origins: dict[str, str] = {}
     for variable in sorted(given):
         if not variable.startswith(PREFIX) or variable in OWN_VARIABLES:
             continue
         table, _, key = variable.removeprefix(PREFIX).lower().partition("_")
         if table not in TABLES or not key:
-            continue  # not ours to judge: jobs and tests have variables of their own
+            continue  # jobs and tests have variables of their own
         section = raw.setdefault(table, {})
         if not isinstance(section, dict):
-            continue  # the file's own fault, found later
+            continue  # the error in the file is reported later
         section[key] = given[variable]
         origins[f"{table}.{key}"] = variable
         if key == "redis_url" and given[variable]:
-            section.pop("redis_url_file", None)  # the nearer word holds
+            section.pop("redis_url_file", None)  # the environment takes precedence
     return origins
 
 
 def _redis_url(config: Config, path: Path | None, source: str, faults: list[Fault]) -> str:
-    """The URL, from the file that holds it where one is named."""
+    """Return the URL, from its file if one is set."""
     state = config.state
     if not state.redis_url_file:
         return state.redis_url
@@ -135,14 +135,14 @@ def _redis_url(config: Config, path: Path | None, source: str, faults: list[Faul
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         faults.append(Fault(source, "state.redis_url_file", f"{holder} cannot be read: {reason}."))
         return ""
-    if not url.startswith(REDIS_SCHEMES):  # the URL itself is a secret, and is not told
-        words = f"{holder} must hold a URL that begins with one of: {', '.join(REDIS_SCHEMES)}."
-        faults.append(Fault(source, "state.redis_url_file", words))
+    if not url.startswith(REDIS_SCHEMES):  # the URL contains a password and is not shown
+        message = f"{holder} must hold a URL that begins with one of: {', '.join(REDIS_SCHEMES)}."
+        faults.append(Fault(source, "state.redis_url_file", message))
     return url
 
 
 def _service_digests(config: Config, path: Path | None, source: str, faults: list[Fault]) -> dict[str, str]:
-    """The digests of the services' tokens, from the files that hold them."""
+    """Return the digests of the services' tokens, which are in files."""
     found: dict[str, str] = {}
     for number, service in enumerate(config.service, 1):
         if not service.api_token_file:
@@ -159,18 +159,18 @@ def _service_digests(config: Config, path: Path | None, source: str, faults: lis
             faults.append(Fault(source, key, f"{holder} cannot be read: {reason}."))
             continue
         if open_to_all:
-            faults.append(Fault(source, key, f"{holder} is open to everybody on this machine: chmod o= it."))
+            faults.append(Fault(source, key, f"{holder} can be read by all users of this machine. Run chmod o= on it."))
         if not is_secret(secret):
-            words = f"{holder} must hold {SECRET_LEAST} or more characters, such as `openssl rand -hex 32` prints."
-            faults.append(Fault(source, key, words))
+            message = f"{holder} must have {SECRET_LEAST} or more characters, such as from `openssl rand -hex 32`."
+            faults.append(Fault(source, key, message))
         found[service.name] = hashlib.sha256(secret.encode()).hexdigest()
     if len(set(found.values())) < len(found):
-        faults.append(Fault(source, "service", "two services have the same token: each needs one of its own."))
+        faults.append(Fault(source, "service", "two services have the same token. Give each its own."))
     return found
 
 
 def _data_dir(argument: str | Path | None, given: Mapping[str, str]) -> Path:
-    """The data directory, made 0700 where there is none. Raises ConfigError."""
+    """Return the data directory, created with mode 0700 if missing. Raises ConfigError."""
     if argument is not None:
         folder = Path(argument)
     elif given.get("TOWPATH_DATA_DIR"):
@@ -183,15 +183,17 @@ def _data_dir(argument: str | Path | None, given: Mapping[str, str]) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError([Fault(str(folder), "", f"the data directory cannot be made: {error.strerror}.")]) from error
+        message = f"the data directory cannot be created: {error.strerror}."
+        raise ConfigError([Fault(str(folder), "", message)]) from error
     _close(folder)
     return folder
 
 
 def _close(folder: Path) -> None:
-    """Let nobody else into a data directory that was there already. Raises ConfigError when it is another account's.
+    """Restrict an existing data directory to its owner. Raises ConfigError if it belongs to another account.
 
-    Root may use another account's: a controller that submits as root shares it with gateways that are not.
+    Root may use another account's: a controller that submits as root shares it with gateways that run as another
+    account.
     """
     try:
         there = folder.stat()
@@ -200,10 +202,11 @@ def _close(folder: Path) -> None:
                 folder.chmod(stat.S_IMODE(there.st_mode) & ~OTHERS)
             return
     except OSError as error:
-        words = f"the data directory cannot be looked at: {error.strerror}."
-        raise ConfigError([Fault(str(folder), "", words)]) from error
+        message = f"the data directory cannot be read: {error.strerror}."
+        raise ConfigError([Fault(str(folder), "", message)]) from error
     if os.geteuid() != 0:
-        raise ConfigError([Fault(str(folder), "", "the data directory belongs to another account.")])
+        message = "the data directory belongs to another account. Change its owner."
+        raise ConfigError([Fault(str(folder), "", message)])
     if there.st_mode & OTHERS:
-        words = "the data directory is open to others than its owner: chmod 700 it."
-        raise ConfigError([Fault(str(folder), "", words)])
+        message = "other accounts can access the data directory. Run chmod 700 on it."
+        raise ConfigError([Fault(str(folder), "", message)])

@@ -1,7 +1,7 @@
-"""What can be wrong with `[[role]]` and `[[service]]`.
+"""Checks `[[role]]` and `[[service]]`.
 
-Owns: the checks across the two, and against the scopes that there are. Refuses to know files: the services' tokens are
-read, and judged, in `state.settings.loader`.
+Owns the checks across the two, and of scopes. Does not know files: `state.settings.loader` reads and checks the tokens
+of services.
 """
 
 import re
@@ -22,11 +22,11 @@ SELF_SERVING: Final = frozenset({"self", "inherit"})
 
 
 def check(config: Config, say: Say) -> None:
-    """All of it."""
+    """Report all errors in the two tables."""
     services = {service.name for service in config.service}
     for table, names in (("role", [r.name for r in config.role]), ("service", [s.name for s in config.service])):
         for name in sorted({name for name in names if names.count(name) > 1}):
-            say(table, f"the name {name!r} is there twice.")
+            say(table, f"the name {name!r} is used twice.")
     for number, role in enumerate(config.role, 1):
         _role(role, services, f"role[{number}]", say)
     for number, service in enumerate(config.service, 1):
@@ -35,19 +35,19 @@ def check(config: Config, say: Say) -> None:
 
 def _role(role: RoleConfig, services: set[str], at: str, say: Say) -> None:
     if role.name in FIXED:
-        say(f"{at}.name", f"the role {role.name} is built in, and stays as it is. Admins are named in [auth] admins.")
+        say(f"{at}.name", f"the role {role.name} is built in and cannot be changed. Set admins in [auth].")
     if role.name not in BUILT_IN and not role.scopes:
-        say(f"{at}.scopes", "a role without scopes gives nothing.")
+        say(f"{at}.scopes", "a role without scopes has no effect. Add scopes.")
     _scopes(role.scopes, f"{at}.scopes", say)
     if "inherit" in role.scopes:
-        say(f"{at}.scopes", "inherit is for tokens: a role has nothing to inherit.")
-    _people(role, at, say)
+        say(f"{at}.scopes", "inherit is for tokens. Remove it: a role has no owner to inherit from.")
+    _members(role, at, say)
     for service in role.services:
         if service not in services:
-            say(f"{at}.services", f"there is no [[service]] named {service!r}.")
+            say(f"{at}.services", f"no [[service]] is named {service!r}.")
 
 
-def _people(role: RoleConfig, at: str, say: Say) -> None:
+def _members(role: RoleConfig, at: str, say: Say) -> None:
     for user in role.users:
         try:
             normal = user_name(user)
@@ -55,7 +55,7 @@ def _people(role: RoleConfig, at: str, say: Say) -> None:
             say(f"{at}.users", f"{user!r} cannot be a user: {error}")
         else:
             if normal != user:
-                say(f"{at}.users", f"write {normal!r} for {user!r}: that is the name's normal form.")
+                say(f"{at}.users", f"write {normal!r} instead of {user!r}, which is the normal form of the name.")
     for group in role.groups:
         try:
             group_name(group)
@@ -67,20 +67,20 @@ def _service(service: ServiceConfig, at: str, say: Say) -> None:
     if service.url and not SERVICE_URL.fullmatch(service.url):
         say(
             f"{at}.url",
-            f"{service.url!r} is not an URL of a service: http://host:port (no path), or http+unix://%2Fpath%2Fto.sock.",
+            f"{service.url!r} must be http://host:port (without a path) or http+unix://%2Fpath%2Fto.sock.",
         )
     _scopes(service.scopes, f"{at}.scopes", say)
     _scopes(service.oauth_scopes, f"{at}.oauth_scopes", say)
     for scope in sorted(SELF_SERVING & set(service.scopes)):
-        say(f"{at}.scopes", f"{scope} is for people and their tokens: name the scopes of the service itself.")
+        say(f"{at}.scopes", f"{scope} is for users and their tokens. Set the scopes of the service itself.")
     if not service.api_token_file and (service.admin or service.scopes or service.oauth_redirect_uris):
-        say(f"{at}.api_token_file", "without a token the service can prove itself to nobody.")
+        say(f"{at}.api_token_file", "without a token, the service cannot authenticate. Set this key.")
     for uri in service.oauth_redirect_uris:
         if not is_redirect(uri):
-            say(f"{at}.oauth_redirect_uris", f"{uri!r} is neither an URL (without a fragment) nor a path of this hub.")
+            say(f"{at}.oauth_redirect_uris", f"{uri!r} must be a URL without a fragment, or a path of this hub.")
 
 
 def _scopes(written: tuple[str, ...], at: str, say: Say) -> None:
     for scope in written:
         if not scopes.known(scope):
-            say(at, f"{scope!r} is not a scope: docs/api.md lists them.")
+            say(at, f"{scope!r} is not a scope. docs/api.md lists them.")

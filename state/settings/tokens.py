@@ -1,4 +1,4 @@
-"""A secret that is given to a command: from a file, or from stdin. Never as an argument, which everybody can read."""
+"""Reads a secret for a command from a file or stdin. Arguments are visible to all users of the machine."""
 
 import sys
 from getpass import getpass
@@ -10,7 +10,7 @@ LONGEST = 4096
 
 
 def read_token(file: Path | None) -> str:
-    """Return the token in the file; None: the first line of stdin, asked for on a terminal. Raises TowpathError."""
+    """Return the token in the file; None: the first line of stdin, with a prompt on a terminal. Raises TowpathError."""
     try:
         if file is not None:
             text = file.read_text(encoding="utf-8")

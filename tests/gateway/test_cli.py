@@ -162,7 +162,7 @@ def test_a_sign_in_without_passwords_is_served_on_loopback_alone(towpath, tmp_pa
     (tmp_path / "towpath.toml").write_text(SEVERAL + HERE + "isolation = 'none'\n")
     done = towpath("serve", "--host", host)
     assert done.returncode == 2
-    assert "for this machine alone" in done.stderr
+    assert "on this machine only" in done.stderr
     assert "Traceback" not in done.stderr
 
 

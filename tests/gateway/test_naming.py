@@ -133,8 +133,8 @@ def test_a_longer_prefix_owns_what_begins_with_it():
                 hub_name(raw, mine, everybody, {})
 
 
-def test_those_who_are_declared_the_same_people_share_their_names():
-    plain, github = provider(same_people=True), provider("github", prefix="gh-", same_people=True)
+def test_those_who_are_declared_the_shared_names_share_their_names():
+    plain, github = provider(shared_names=True), provider("github", prefix="gh-", shared_names=True)
     assert hub_name("gh-alice", plain, (plain, github), {}) == "gh-alice"
 
 

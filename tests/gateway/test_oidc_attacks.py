@@ -340,7 +340,7 @@ def test_an_answer_that_comes_in_at_another_providers_address_is_refused(campus,
         with pytest.raises(RefusedError, match="wrong address"):
             await visitor.arrive(answer, provider="second")
 
-    both = {"allow_all": True, "same_people": True}
+    both = {"allow_all": True, "shared_names": True}
     run(main, campus.provider(**both), campus.provider(name="second", client="other", **both))
 
 
@@ -365,7 +365,7 @@ def test_each_provider_has_its_own_redirect_uri_and_accepts_only_its_own_respons
             await visitor.arrive({"state": state, "code": "of the other", "iss": campus.issuer}, provider=came)
         assert asked == []
 
-    both = {"allow_all": True, "same_people": True}
+    both = {"allow_all": True, "shared_names": True}
     run(
         main,
         campus.provider(oidc={"plain_callback": True}, **both),
@@ -381,7 +381,7 @@ def test_a_code_of_another_client_of_the_same_provider_is_refused(campus, run):
         with pytest.raises(RefusedError):
             await visitor.arrive({**first, "code": second["code"]})
 
-    both = {"allow_all": True, "same_people": True}
+    both = {"allow_all": True, "shared_names": True}
     plain = {"plain_callback": True}
     run(main, campus.provider(oidc=plain, **both), campus.provider(name="second", client="other", oidc=plain, **both))
 

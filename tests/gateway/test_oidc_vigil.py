@@ -420,7 +420,7 @@ def test_a_logout_token_of_one_provider_ends_nothing_of_anothers(campus, store_u
     """Each has its own names for accounts and sessions, and another's may be the same."""
 
     async def main():
-        more = {"allow_all": True, "same_people": True}
+        more = {"allow_all": True, "shared_names": True}
         both = [campus.provider(**more), campus.provider(name="second", client="other", **more)]
         async with sign_in(store_url, {"provider": both}) as auth:
             of = {"user": "alice", "subject": "alice", "sid": "s", "began": time.time(), "checked": time.time()}

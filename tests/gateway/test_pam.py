@@ -162,7 +162,7 @@ def test_locked_accounts_and_accounts_without_a_password_are_rejected(machine):
 def test_system_accounts_cannot_sign_in(machine):
     system = machine.account("sys", "right", "--uid", "901")
     assert "system account" in refused(machine.plain, system, "right")
-    assert sign_in(machine.plain, system, "right", least_uid=900).name == system
+    assert sign_in(machine.plain, system, "right", min_uid=900).name == system
     permits = machine.service("permits", "auth required pam_permit.so\naccount required pam_permit.so\n")
     assert "system account" in refused(permits, "root", "any")
     assert "no Unix account" in refused(permits, "nobody-of-that-name", "any")

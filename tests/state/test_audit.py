@@ -1,4 +1,4 @@
-"""The audit's entries: plain, short, and the same in every form in which they are written."""
+"""The audit's entries: escaped, bounded, and the same in every format."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def entry(**fields):
     return Entry(**{"time": 1764072000.25, "act": Act.SIGN_IN, **fields})
 
 
-def test_nothing_in_an_entry_can_end_a_line_or_move_a_cursor():
+def test_an_entry_cannot_end_a_line_or_move_the_cursor():
     told = made_plain(entry(who=HOSTILE, by=HOSTILE, address=HOSTILE, user=HOSTILE, server=HOSTILE, what=HOSTILE))
     for text in (told.who, told.by, told.address, told.user, told.server, told.what):
         assert text.isprintable()
@@ -37,7 +37,7 @@ def test_nothing_in_an_entry_can_end_a_line_or_move_a_cursor():
 
 
 @given(st.text(max_size=2000), st.integers(min_value=2, max_value=500))
-def test_every_text_becomes_one_visible_line_of_at_most_its_cap(text, most):
+def test_every_text_becomes_one_printable_line_of_bounded_length(text, most):
     told = plain(text, most)
     assert len(told) <= most
     assert len(told.splitlines()) <= 1
@@ -45,17 +45,17 @@ def test_every_text_becomes_one_visible_line_of_at_most_its_cap(text, most):
     assert plain(told, most) == told
 
 
-def test_names_in_other_scripts_stay_as_they_are():
+def test_names_in_other_scripts_stay_unchanged():
     assert plain("Jörg Αλέξης 王", 50) == "Jörg Αλέξης 王"
 
 
-def test_long_texts_are_cut_and_say_so():
+def test_long_texts_are_truncated_visibly():
     told = made_plain(entry(who="a" * 100_000, what="b" * 100_000))
     assert (len(told.who), told.who[-1], len(told.what)) == (NAME_MAX, "…", TEXT_MAX)
 
 
 @given(*[st.text(max_size=300)] * 5)
-def test_a_line_is_json_and_a_message_is_rfc_5424_whatever_an_entry_says(who, by, user, what, why):
+def test_any_entry_is_valid_json_and_rfc_5424(who, by, user, what, why):
     told = made_plain(entry(who=who, by=by, user=user, what=what, why=why, outcome=Outcome.REFUSED, server=user))
     assert json.loads(line(told))["act"] == "sign-in"
     message = syslog(told, host="hub one", pid=7)
@@ -80,7 +80,7 @@ def test_a_message_has_the_fields_and_a_sentence():
     )
 
 
-def test_what_a_param_value_must_escape_is_escaped():
+def test_param_values_are_escaped():
     assert rb' who="a\"b\]c\\d"' in syslog(entry(who='a"b]c\\d'), host="", pid=1)
 
 
@@ -101,6 +101,6 @@ def test_what_a_param_value_must_escape_is_escaped():
         ({"until": 1764072000.0}, False),
     ],
 )
-def test_filters_hold_together(wanted, fits):
+def test_filters_are_combined(wanted, fits):
     told = entry(who="carol", address="192.0.2.7", act=Act.SERVER_ACCESS, user="alice", server="lab")
     assert Wanted(**wanted).fits(told) is fits

@@ -1,4 +1,4 @@
-"""`public_url` with a path and `base_path` are one thing."""
+"""The path of `public_url` and `base_path` are the same setting."""
 
 import pytest
 
@@ -30,16 +30,16 @@ def gateway(tmp_path):
         ('base_path = "/jupyter/"', "/jupyter/", ""),
     ],
 )
-def test_either_says_it(gateway, text, base_path, public_url):
+def test_the_base_path_follows_from_either_key(gateway, text, base_path, public_url):
     assert gateway(text)[:2] == (base_path, public_url)
 
 
-def test_the_environment_says_it_too(gateway):
+def test_the_base_path_follows_from_the_environment(gateway):
     assert gateway("", TOWPATH_GATEWAY_PUBLIC_URL="https://h.example.edu/x")[0] == "/x/"
     assert gateway("", TOWPATH_GATEWAY_BASE_PATH="/x/")[0] == "/x/"
 
 
-def test_the_internal_url_may_say_it_too(gateway):
+def test_the_internal_url_can_have_the_path_too(gateway):
     assert gateway(f'{BOTH}\ninternal_url = "http://10.0.0.1:8000/jupyter/"')[2] == "http://10.0.0.1:8000"
     assert gateway(f'{BOTH}\ninternal_url = "http://10.0.0.1:8000"')[2] == "http://10.0.0.1:8000"
 
@@ -55,7 +55,7 @@ def test_the_internal_url_may_say_it_too(gateway):
         ('public_url = "https://me@hpc.example.edu/x"', "gateway.public_url"),
     ],
 )
-def test_two_that_differ_are_a_fault(gateway, text, key):
+def test_different_paths_are_an_error(gateway, text, key):
     with pytest.raises(ConfigError) as found:
         gateway(text)
     assert [fault.key for fault in found.value.faults] == [key]

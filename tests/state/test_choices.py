@@ -1,4 +1,4 @@
-"""The validator of choices: typed or as text, the same rules for form, API and URL."""
+"""The validation of choices follows the same rules for form, API and URL."""
 
 import pytest
 from hypothesis import given
@@ -36,7 +36,7 @@ def wrong(picked):
     return caught.value.fields
 
 
-def test_what_is_left_alone_gets_its_default():
+def test_options_without_a_choice_get_their_default():
     assert choose(PROFILE, {}) == DEFAULTS
     assert choose(PROFILE, {"cores": None}) == DEFAULTS
 
@@ -49,11 +49,11 @@ def test_what_is_left_alone_gets_its_default():
         {"cores": ["3"], "notify": ["false"], "queue": ["long"], "account": ["abc"]},
     ],
 )
-def test_form_url_and_api_give_the_same(picked):
+def test_form_url_and_api_give_the_same_result(picked):
     assert choose(PROFILE, picked) == {"cores": 3, "notify": False, "queue": "long", "account": "abc"}
 
 
-def test_every_field_that_is_wrong_is_told_at_once():
+def test_all_invalid_options_are_reported_at_once():
     fields = wrong({"cores": "65", "notify": "maybe", "queue": "other", "account": "ABC", "prologue": "rm -rf"})
     assert set(fields) == {"cores", "notify", "queue", "account", "prologue"}
     assert fields["cores"] == "At most 64."
@@ -70,12 +70,12 @@ def test_every_field_that_is_wrong_is_told_at_once():
         ("account", "abcdefghi"), ("account", 5), ("account", "a\x00"), ("account", "abc\n"), ("account", "x" * 5000),
     ],
 )  # fmt: skip
-def test_these_are_refused(name, value):
+def test_invalid_choices_are_rejected(name, value):
     assert set(wrong({name: value})) == {name}
 
 
 @given(st.dictionaries(st.one_of(st.sampled_from(sorted(PROFILE.option)), st.text(max_size=10)), RAW, max_size=5))
-def test_any_input_is_chosen_or_refused_in_words(picked):
+def test_any_input_is_accepted_or_rejected_with_a_message(picked):
     try:
         choices = choose(PROFILE, picked)
     except ChoicesError as error:
@@ -89,7 +89,7 @@ def test_any_input_is_chosen_or_refused_in_words(picked):
 
 
 @given(st.sampled_from(["text", "integer", "boolean"]), st.integers(-9, 9), st.integers(0, 9))
-def test_a_default_that_nobody_set_is_of_the_right_kind(kind, least, more):
+def test_an_implicit_default_has_the_right_type(kind, least, more):
     option = (
         OptionConfig(kind=kind, minimum=least, maximum=least + more) if kind == "integer" else OptionConfig(kind=kind)
     )

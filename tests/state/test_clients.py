@@ -12,7 +12,7 @@ USERS = st.from_regex(names.USER_NAME, fullmatch=True).filter(lambda name: len(n
 SERVERS = st.one_of(st.just(""), st.from_regex(names.SERVER_NAME, fullmatch=True).filter(lambda name: len(name) <= 30))
 
 
-def test_an_id_is_as_jupyterhub_has_it_but_for_a_dash_in_a_users_name():
+def test_an_id_is_jupyterhubs_except_for_dashes_in_usernames():
     assert oauth_clients.of_server("alice", "") == "jupyterhub-user-alice"
     assert oauth_clients.of_server("alice", "lab-2") == "jupyterhub-user-alice-lab-2"
     assert oauth_clients.of_server("al@example.org", "") == "jupyterhub-user-al%40example.org"
@@ -20,14 +20,14 @@ def test_an_id_is_as_jupyterhub_has_it_but_for_a_dash_in_a_users_name():
 
 
 @given(USERS, SERVERS)
-def test_each_id_is_of_one_server(user, name):
+def test_each_id_belongs_to_one_server(user, name):
     client = oauth_clients.of_server(user, name)
     assert oauth_clients.server_of(client) == (user, name)
-    assert re.fullmatch(r"[A-Za-z0-9._~%-]+", client), "it is a cookie's name, too"
+    assert re.fullmatch(r"[A-Za-z0-9._~%-]+", client), "the id is also the name of a cookie"
 
 
 @given(st.text(max_size=60))
-def test_an_id_in_another_form_is_of_no_server(text):
+def test_an_invalid_id_belongs_to_no_server(text):
     for client in (text, oauth_clients.SERVER + text):
         found = oauth_clients.server_of(client)
         assert found is None or oauth_clients.of_server(*found) == client

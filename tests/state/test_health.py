@@ -1,4 +1,4 @@
-"""What one process knows of the hub's health: problems in the store, and whether a controller leads."""
+"""What one process knows about the hub's health: problems in the store, and whether a controller is leading."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def problem(part="worker 1", host="a", **more):
     return Problem(**{"code": "restarting", "part": part, "host": host, "message": "M.", "since": 1.0, **more})
 
 
-def test_that_no_controller_leads_is_a_problem_after_a_minute_and_not_before(on_store):
+def test_a_missing_leader_is_a_problem_after_one_minute(on_store):
     async def body(store, health, clock):
         watch = HealthWatch(health, clock=clock)
         await watch.look()
@@ -59,7 +59,7 @@ def test_that_no_controller_leads_is_a_problem_after_a_minute_and_not_before(on_
     on_store(body)
 
 
-def test_a_problem_is_there_while_it_is_reported_and_gone_a_minute_later(on_store):
+def test_a_problem_expires_one_minute_after_its_last_report(on_store):
     async def body(_, health, clock):
         await health.report(problem())
         await health.report(problem(host="b"))
@@ -71,7 +71,7 @@ def test_a_problem_is_there_while_it_is_reported_and_gone_a_minute_later(on_stor
     on_store(body)
 
 
-def test_a_problem_that_cannot_be_read_is_dropped(on_store):
+def test_an_unreadable_problem_is_dropped(on_store):
     async def body(store, health, _):
         await store.redis.call("HSET", "towpath:{health}:problems", "a/x", "rubbish")
         await health.report(problem())
@@ -80,7 +80,7 @@ def test_a_problem_that_cannot_be_read_is_dropped(on_store):
     on_store(body)
 
 
-def test_a_controller_that_keeps_ending_makes_users_wait_unless_another_one_leads(on_store):
+def test_a_failing_controller_delays_starts_unless_another_one_leads(on_store):
     async def body(store, health, clock):
         watch = HealthWatch(health, clock=clock)
         await health.report(problem(part="controller"))
@@ -94,7 +94,7 @@ def test_a_controller_that_keeps_ending_makes_users_wait_unless_another_one_lead
     on_store(body)
 
 
-def test_changes_are_written_to_the_log_once(on_store, caplog):
+def test_changes_are_logged_once(on_store, caplog):
     async def body(_, health, clock):
         watch = HealthWatch(health, clock=clock, loud=True)
         await health.report(problem())

@@ -1,4 +1,4 @@
-"""The lifecycle table: the whole product walked, and any walk through it keeps a record's facts in order."""
+"""The lifecycle table: every transition, and random walks that keep a record consistent."""
 
 import itertools
 
@@ -31,12 +31,12 @@ def record(status=Status.REQUESTED, attempt="a" * 32):
     )
 
 
-def test_the_table_and_the_progress_speak_of_every_status():
+def test_the_table_and_the_progress_cover_every_status():
     assert set(NEXT) == set(PROGRESS) == set(Status)
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(Status, Status)))
-def test_a_step_is_taken_if_and_only_if_the_table_has_it(before, after):
+def test_a_transition_is_allowed_if_and_only_if_the_table_has_it(before, after):
     server = record(before)
     if before is after:
         assert advance(server, after, now=9.0) is server
@@ -59,7 +59,7 @@ def test_ready_needs_an_endpoint():
 
 
 @pytest.mark.parametrize(("old", "new"), list(itertools.product(Status, Status)))
-def test_a_new_attempt_begins_only_over_an_ended_one(old, new):
+def test_a_new_attempt_replaces_only_an_ended_one(old, new):
     before, fresh = record(old), replace(record(new, attempt="b" * 32), revision=0, fence=0)
     if not before.active and new is Status.REQUESTED:
         renewed = renew(before, fresh)
@@ -72,7 +72,7 @@ def test_a_new_attempt_begins_only_over_an_ended_one(old, new):
 
 
 class Walk(RuleBasedStateMachine):
-    """Any order of steps, valid or not."""
+    """Transitions in any order, valid or not."""
 
     @initialize()
     def begin(self):

@@ -1,4 +1,4 @@
-"""The rules for names: what passes needs no escaping in a key, a job's name or a path."""
+"""The rules for names: valid names need no escaping in a key, a job's name or a path."""
 
 import pytest
 from hypothesis import example, given
@@ -34,7 +34,7 @@ SERVERS = st.one_of(
 @example("İ")
 @example("k\u212a")
 @example("a" * 65)
-def test_a_user_name_is_normal_or_refused(raw):
+def test_a_username_is_normalized_or_rejected(raw):
     try:
         name = user_name(raw)
     except NameRuleError as error:
@@ -48,7 +48,7 @@ def test_a_user_name_is_normal_or_refused(raw):
 
 
 @pytest.mark.parametrize("raw", ["", ".", "..", "-x", "a b", "a/b", "a\x00", "ann!", "a" * 65, "é"])
-def test_these_are_no_user_names(raw):
+def test_invalid_usernames(raw):
     with pytest.raises(NameRuleError):
         user_name(raw)
 
@@ -56,23 +56,23 @@ def test_these_are_no_user_names(raw):
 @pytest.mark.parametrize(
     ("raw", "name"), [("Ann", "ann"), (" ann ", "ann"), ("\uff41nn", "ann"), ("a.b@c+d-e_f", "a.b@c+d-e_f")]
 )
-def test_case_width_and_edges_are_made_normal(raw, name):
+def test_case_width_and_whitespace_are_normalized(raw, name):
     assert user_name(raw) == name
 
 
 @pytest.mark.parametrize("raw", ["1a", "A", "a--b", "a-", "-a", "a.b", "a" * 31, "a\n", "ä", "a/b"])
-def test_these_are_no_server_names(raw):
+def test_invalid_server_names(raw):
     with pytest.raises(NameRuleError):
         server_name(raw)
 
 
 @given(SERVERS)
-def test_a_server_name_passes_unchanged(name):
+def test_a_valid_server_name_stays_unchanged(name):
     assert server_name(name) == name
 
 
 @given(USERS, SERVERS)
-def test_a_key_can_be_split_again(user, name):
+def test_a_server_key_can_be_split_again(user, name):
     assert split_server_key(server_key(user, name)) == (user, name)
 
 
@@ -82,7 +82,7 @@ def test_two_servers_never_share_a_path(user, name, other_user, other_name):
     assert (server_path("/", user, name) == server_path("/", other_user, other_name)) is same
 
 
-def test_a_path_is_escaped_as_jupyterhub_does():
+def test_a_path_is_escaped_as_in_jupyterhub():
     assert server_path("/hub1/", "a+b@c.d", "") == "/hub1/user/a%2Bb@c.d/"
     assert server_path("/", "ann", "lab-1") == "/user/ann/lab-1/"
     assert escape("a/b c") == "a%2Fb%20c"

@@ -1,4 +1,4 @@
-"""A hub whose jobs run on other machines must have a way for their reports that nobody reads on the way."""
+"""A hub whose jobs run on other machines needs an encrypted way for their reports."""
 
 import pytest
 
@@ -34,14 +34,14 @@ def settings(tmp_path, gateway, kind="slurm"):
         'host = "0.0.0.0"\ninternal_url = "http://127.0.0.1:8000"',
     ],
 )
-def test_these_are_ways(tmp_path, gateway):
+def test_ways_to_encrypt_reports(tmp_path, gateway):
     assert settings(tmp_path, gateway)
 
 
 @pytest.mark.parametrize(
     "gateway", ['host = "0.0.0.0"', 'internal_url = "http://hub.example.org:8000"\nreport_port = 1']
 )
-def test_these_are_not_and_the_fault_says_what_to_set(tmp_path, gateway):
+def test_plain_http_is_an_error_that_says_what_to_set(tmp_path, gateway):
     with pytest.raises(ConfigError, match=r"jobs of 'hpc' report over the network.*report_port"):
         settings(tmp_path, gateway)
     assert settings(tmp_path, gateway, kind='local"\nisolation = "none')

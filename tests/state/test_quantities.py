@@ -1,4 +1,4 @@
-"""Sizes and times: what is understood, what is refused, and the one text for each."""
+"""Sizes and durations: what is accepted, what is rejected, and their canonical text."""
 
 import pytest
 from hypothesis import given
@@ -39,7 +39,7 @@ def test_a_size_has_one_text(text, canonical):
         "999999999T",
     ],
 )
-def test_what_is_no_size_or_too_large_a_one_is_refused(text):
+def test_invalid_and_excessive_sizes_are_rejected(text):
     assert memory_of(text) is None
 
 
@@ -52,7 +52,7 @@ def test_what_is_no_size_or_too_large_a_one_is_refused(text):
         ("1d 2h 3m", "1-02:03:00"),
     ],
 )  # fmt: skip
-def test_a_length_of_time_has_one_text(text, canonical):
+def test_a_duration_has_one_text(text, canonical):
     assert walltime_text(walltime_of(text)) == canonical
 
 
@@ -77,12 +77,12 @@ def test_a_length_of_time_has_one_text(text, canonical):
         "٨h",
     ],
 )
-def test_what_could_be_read_in_two_ways_or_in_none_is_refused(text):
+def test_ambiguous_and_invalid_durations_are_rejected(text):
     assert walltime_of(text) is None
 
 
 @given(st.integers(1, LONGEST))
-def test_every_walltime_comes_back(seconds):
+def test_every_walltime_can_be_parsed_again(seconds):
     text = walltime_text(seconds)
     assert walltime_of(text) == seconds
     assert walltime_text(walltime_of(text)) == text
@@ -90,19 +90,19 @@ def test_every_walltime_comes_back(seconds):
 
 
 @given(st.integers(1, 2**30))
-def test_every_size_comes_back(mebibytes):
+def test_every_size_can_be_parsed_again(mebibytes):
     text = memory_text(mebibytes * MEBIBYTE)
     assert memory_of(text) == mebibytes * MEBIBYTE
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_read_or_refused(text):
+def test_any_text_is_parsed_or_rejected(text):
     for read, write in ((memory_of, memory_text), (walltime_of, walltime_text)):
         found = read(text)
         assert found is None or read(write(found)) == found
 
 
-def test_words_never_promise_more_than_there_is():
+def test_descriptions_never_promise_more_than_there_is():
     assert walltime_words(8 * 3600) == "8 hours"
     assert walltime_words(36 * 3600) == "1 day 12 hours"
     assert walltime_words(3659) == "1 hour"

@@ -1,4 +1,4 @@
-"""Roles: what users, groups and services have by them, and what is refused in the configuration."""
+"""Roles: what users, groups and services have through them, and which configurations are rejected."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_user_has_their_own_roles_and_those_of_their_groups():
     assert ROLES.of_group("staff") == ["teacher"]
 
 
-def test_a_user_without_roles_has_what_every_user_has_and_an_admin_all():
+def test_a_user_has_the_basic_scopes_and_an_admin_has_all():
     bob = User(name="bob", created=1.0)
     assert ROLES.of_user(bob) == ["user"]
     assert may(ROLES.scopes_of_user(bob), "servers", user="bob")
@@ -41,7 +41,7 @@ def test_a_user_without_roles_has_what_every_user_has_and_an_admin_all():
     assert set(WITHIN) <= ROLES.scopes_of_user(User(name="root", created=1.0, admin=True))
 
 
-def test_a_service_has_its_scopes_and_its_roles_and_nothing_of_a_persons_own():
+def test_a_service_has_its_scopes_and_roles_but_no_user_resources():
     culler, portal = ROLES.services["culler"], ROLES.services["portal"]
     assert ROLES.of_service(culler) == ["reader"]
     held = ROLES.scopes_of_service(culler)
@@ -51,12 +51,12 @@ def test_a_service_has_its_scopes_and_its_roles_and_nothing_of_a_persons_own():
     assert set(ADMIN) <= ROLES.scopes_of_service(portal)
 
 
-def test_what_a_group_gives_is_known_without_a_user():
+def test_the_scopes_of_a_group_are_known_without_a_user():
     assert may(ROLES.scopes_of_group("staff"), "list:users", groups=("class",))
     assert ROLES.scopes_of_group("other") == frozenset()
 
 
-def test_the_role_of_every_user_can_be_changed_and_the_role_admin_cannot(tmp_path):
+def test_the_role_user_can_be_changed_and_the_role_admin_cannot(tmp_path):
     roles = Roles.of(Config(role=(RoleConfig(name="user", scopes=("read:users!user",)),)))
     assert not may(roles.scopes_of_user(User(name="ann", created=1.0)), "start:servers", user="ann")
     (tmp_path / "towpath.toml").write_text('[[role]]\nname = "admin"\nscopes = ["self"]\n')
@@ -81,31 +81,31 @@ def test_a_services_token_is_read_from_its_file_and_kept_as_a_digest(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('[[role]]\nname = "x"\n', "gives nothing"),
+        ('[[role]]\nname = "x"\n', "has no effect"),
         ('[[role]]\nname = "x"\nscopes = ["serverz"]\n', "not a scope"),
-        ('[[role]]\nname = "x"\nscopes = ["inherit"]\n', "nothing to inherit"),
+        ('[[role]]\nname = "x"\nscopes = ["inherit"]\n', "no owner to inherit from"),
         ('[[role]]\nname = "x"\nscopes = ["self"]\nusers = ["Ann"]\n', "normal form"),
         ('[[role]]\nname = "x"\nscopes = ["self"]\nusers = ["a b"]\n', "cannot be a user"),
-        ('[[role]]\nname = "x"\nscopes = ["self"]\nservices = ["y"]\n', "no \\[\\[service\\]\\] named 'y'"),
+        ('[[role]]\nname = "x"\nscopes = ["self"]\nservices = ["y"]\n', "no \\[\\[service\\]\\] is named 'y'"),
         ('[[role]]\nname = "x"\nscopes = ["self"]\n[[role]]\nname = "x"\nscopes = ["self"]\n', "twice"),
-        ('[[service]]\nname = "x"\nadmin = true\n', "prove itself to nobody"),
-        ('[[service]]\nname = "x"\nurl = "ftp://a"\n', "not an URL"),
-        ('[[service]]\nname = "x"\napi_token_file = "token"\nscopes = ["self"]\n', "for people"),
-        ('[[service]]\nname = "x"\napi_token_file = "token"\noauth_redirect_uris = ["//evil"]\n', "neither an URL"),
+        ('[[service]]\nname = "x"\nadmin = true\n', "cannot authenticate"),
+        ('[[service]]\nname = "x"\nurl = "ftp://a"\n', "must be http://host:port"),
+        ('[[service]]\nname = "x"\napi_token_file = "token"\nscopes = ["self"]\n', "for users"),
+        ('[[service]]\nname = "x"\napi_token_file = "token"\noauth_redirect_uris = ["//evil"]\n', "must be a URL"),
         ('[[service]]\nname = "x"\napi_token_file = "none"\n', "cannot be read"),
         ('[[service]]\nname = "x"\ncommand = ["a"]\n', "command"),
     ],
 )
-def test_what_cannot_be_meant_is_a_fault(tmp_path, text, words):
+def test_invalid_roles_and_services_are_errors(tmp_path, text, words):
     with pytest.raises(ConfigError, match=words):
         configured(tmp_path, text)
 
 
-def test_a_weak_a_shared_or_an_open_token_is_a_fault(tmp_path):
+def test_weak_shared_and_readable_tokens_are_errors(tmp_path):
     one = '[[service]]\nname = "x"\napi_token_file = "token"\n'
     with pytest.raises(ConfigError, match="32 or more"):
         configured(tmp_path, one, secret="changeme")
-    with pytest.raises(ConfigError, match="open to everybody"):
+    with pytest.raises(ConfigError, match="read by all users"):
         configured(tmp_path, one, mode=0o644)
     with pytest.raises(ConfigError, match="same token"):
         configured(tmp_path, one + one.replace('"x"', '"y"'))

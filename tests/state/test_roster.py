@@ -1,4 +1,4 @@
-"""Rosters: what is read, and what is wrong with a line."""
+"""Rosters: accepted formats, and errors by line."""
 
 import pytest
 from hypothesis import given
@@ -17,26 +17,26 @@ from state.records.roster import read
         " username ,x\n ann ,\n bob,",
     ],
 )
-def test_the_spreadsheets_kinds_of_csv_are_read(text):
+def test_all_csv_formats_of_spreadsheets_are_read(text):
     found = read(text)
     assert found.faults == ()
     assert found.names == ("ann", "bob")
 
 
-def test_what_is_wrong_is_told_line_by_line():
+def test_errors_are_reported_by_line():
     found = read("user,section\nann,1\n,2\nbob smith,3\nANN,4\nroot;x,5\n")
     assert [line for line, _ in found.faults] == [3, 4, 5, 6]
     assert "first in line 2" in found.faults[2][1]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "mail\na@b\n", "user\n", 'user\n"ann\n', "user,user2\n"])
-def test_a_file_that_is_no_roster_is_refused_whole(text):
+def test_a_file_that_is_not_a_roster_is_rejected(text):
     found = read(text)
     assert found.names == ()
     assert len(found.faults) == 1
 
 
 @given(st.text(max_size=300))
-def test_no_text_is_a_fault_of_ours(text):
+def test_no_text_raises_an_unexpected_error(text):
     found = read("user\n" + text)
     assert found.names or found.faults

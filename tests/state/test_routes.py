@@ -1,4 +1,4 @@
-"""The route table against a plain model of it."""
+"""The route table, compared with a simple model."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +30,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_after_any_changes_a_look_up_finds_what_the_model_has(steps):
+def test_after_any_changes_a_lookup_returns_what_the_model_has(steps):
     table, model = RouteTable(), {}
     for verb, value in steps:
         before = dict(model)

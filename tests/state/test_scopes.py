@@ -1,4 +1,4 @@
-"""Scopes: JupyterHub's table, and that no token gains what its maker does not have."""
+"""Scopes: JupyterHub's table, and the rule that a token never has more than its owner."""
 
 import pytest
 from hypothesis import given
@@ -36,17 +36,17 @@ REQUESTS = st.lists(
 )
 
 
-def test_every_scope_that_is_named_exists():
+def test_every_scope_in_the_table_exists():
     for inner in SUBSCOPES.values():
         assert set(inner) <= set(SUBSCOPES)
     assert set(SELF) | set(ADMIN) <= set(SUBSCOPES)
 
 
-def test_an_admin_has_every_scope_that_there_is():
+def test_an_admin_has_every_scope():
     assert set(SUBSCOPES) <= Roles().scopes_of_user(ROOT)
 
 
-def test_a_person_has_their_own_things_and_nobody_elses():
+def test_a_user_has_access_to_their_own_resources_only():
     mine = Roles().scopes_of_user(ANN)
     assert may(mine, "start:servers", user="ann", server="ann/lab")
     assert may(mine, "access:servers", server="ann/")
@@ -66,7 +66,7 @@ def test_a_scope_contains_what_the_table_says_at_any_depth():
     assert may(frozenset({"admin:users"}), "read:users:activity", user="bob")
 
 
-def test_filters_hold_for_groups_servers_and_services():
+def test_filters_apply_to_groups_servers_and_services():
     group = frozenset({"servers!group=g"})
     assert may(group, "read:servers", user="ann", groups=("g",))
     assert not may(group, "read:servers", user="ann", groups=("h",))
@@ -91,38 +91,38 @@ def test_filters_hold_for_groups_servers_and_services():
         (["access:servers!server=bob/lab", "read:servers"], "read:servers!user=ann", "access:servers!server=bob/lab"),
     ],
 )
-def test_a_token_gets_the_part_that_its_maker_has(requested, granted, refused):
+def test_a_token_gets_the_part_that_its_owner_has(requested, granted, refused):
     result = narrow(requested, Roles().scopes_of_user(ANN))
     assert granted in result
     assert refused not in result
 
 
-def test_a_token_of_an_admin_can_be_for_themselves_alone():
+def test_a_token_of_an_admin_can_be_limited_to_themselves():
     result = narrow(["self"], Roles().scopes_of_user(ROOT))
     assert may(result, "servers", user="root")
     assert not may(result, "servers", user="ann")
 
 
 @given(REQUESTS, SCOPES, st.sampled_from(["", "ann"]), NAMES, TARGETS)
-def test_a_token_never_may_what_its_maker_may_not(requested, owned, user, scope, target):
+def test_a_token_never_allows_what_its_owner_may_not_do(requested, owned, user, scope, target):
     granted = narrow(requested, owned, user=user)
     if may(granted, scope, **target):
         assert may(owned, scope, **target)
 
 
 @given(SCOPES, NAMES, TARGETS)
-def test_expansion_changes_nothing_of_what_is_allowed(scopes, scope, target):
+def test_expansion_does_not_change_what_is_allowed(scopes, scope, target):
     assert may(expand(scopes), scope, **target) is may(scopes, scope, **target)
     assert expand(expand(scopes)) == expand(scopes)
 
 
 @given(SCOPES)
-def test_narrowing_to_all_that_one_has_loses_nothing(owned):
+def test_narrowing_to_all_owned_scopes_loses_nothing(owned):
     assert narrow(["inherit"], owned) == expand(owned) == narrow(owned, owned) == narrow(expand(owned), owned)
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_scope_or_is_not(text):
+def test_any_text_is_a_valid_scope_or_not(text):
     assert isinstance(known(text), bool)
     assert isinstance(may(frozenset({text}), text), bool)
     narrow([text], Roles().scopes_of_user(ROOT))
@@ -132,5 +132,5 @@ def test_any_text_is_a_scope_or_is_not(text):
     ("scope", "there"),
     [("self", True), ("servers!user", True), ("servers!server=a/b", True), ("serves", False), ("servers!x=1", False)],
 )
-def test_known_tells_scopes_from_typing_errors(scope, there):
+def test_known_distinguishes_scopes_from_typos(scope, there):
     assert known(scope) is there

@@ -1,4 +1,4 @@
-"""Settings: where they are found, what overrides what, and that every fault is told at once."""
+"""Settings: where they are read from, which takes precedence, and that all errors are reported at once."""
 
 import stat
 from pathlib import Path
@@ -61,7 +61,7 @@ def faults(folder, text="", **environment):
     return {fault.key: fault for fault in caught.value.faults}, str(caught.value)
 
 
-def test_without_a_file_it_is_the_one_machine_mode(folder):
+def test_without_a_file_the_one_machine_mode_is_used(folder):
     found = load(None, folder / "data", environment={})
     if not Path("/etc/towpath/towpath.toml").exists():
         assert found.config_path is None
@@ -69,7 +69,7 @@ def test_without_a_file_it_is_the_one_machine_mode(folder):
     assert found.redis_url == ""
 
 
-def test_the_file_of_the_argument_comes_before_the_one_of_the_folder(folder):
+def test_the_file_of_the_argument_takes_precedence(folder):
     (folder / "towpath.toml").write_text("gateway.port = 1\n")
     (folder / "other.toml").write_text("gateway.port = 2\n")
     assert load(None, folder / "data", environment={}).config.gateway.port == 1
@@ -77,7 +77,7 @@ def test_the_file_of_the_argument_comes_before_the_one_of_the_folder(folder):
     assert (found.config.gateway.port, found.config_path) == (2, folder / "other.toml")
 
 
-def test_the_environment_overrides_scalar_keys_and_is_told_by_its_own_name(folder):
+def test_the_environment_overrides_scalar_keys_and_errors_name_the_variable(folder):
     (folder / "towpath.toml").write_text("[gateway]\nport = 1\nworkers = 2\n")
     given_ = {"TOWPATH_GATEWAY_PORT": "9", "TOWPATH_STATE_REDIS_URL": "unix:///x", "TOWPATH_OTHER": "1", "PATH": "/"}
     found = load(None, folder / "data", environment=given_)
@@ -88,7 +88,7 @@ def test_the_environment_overrides_scalar_keys_and_is_told_by_its_own_name(folde
     assert "environment variable TOWPATH_GATEWAY_PORT" in text
 
 
-def test_the_data_directory_is_found_and_made_for_its_owner_alone(folder):
+def test_the_data_directory_is_created_for_its_owner_only(folder):
     (folder / "towpath.toml").write_text("")
     given_ = {"TOWPATH_DATA_DIR": str(folder / "b"), "XDG_STATE_HOME": str(folder / "c")}
     assert load(None, folder / "a", environment=given_).data_dir == folder / "a"
@@ -102,7 +102,7 @@ def test_the_data_directory_is_found_and_made_for_its_owner_alone(folder):
         load(None, folder / "file" / "x", environment={})
 
 
-def test_a_secret_may_be_in_a_file_beside_the_configuration(folder):
+def test_a_secret_can_be_in_a_file_next_to_the_configuration(folder):
     (folder / "towpath.toml").write_text('[state]\nredis_url_file = "url"\n')
     (folder / "url").write_text("redis://:secret@127.0.0.1/\n")
     assert load(None, folder / "data", environment={}).redis_url == "redis://:secret@127.0.0.1/"
@@ -116,14 +116,32 @@ def test_a_secret_may_be_in_a_file_beside_the_configuration(folder):
     assert "http://x" not in text
 
 
-def test_all_faults_are_told_at_once_each_with_file_and_key(folder):
+@pytest.mark.parametrize(
+    ("text", "key", "new"),
+    [
+        ("[auth.provider.oidc]\nholds = 60\n", "auth.provider[1].oidc.holds", "max_session_age"),
+        ("[auth.provider.pam]\nleast_uid = 1000\n", "auth.provider[1].pam.least_uid", "min_uid"),
+        ("same_people = true\n", "auth.provider[1].same_people", "shared_names"),
+        (
+            "[[cluster]]\nname = 's'\nkind = 'slurm'\n[cluster.slurm]\nleast_uid = 1\n",
+            "cluster[1].slurm.least_uid",
+            "min_uid",
+        ),
+    ],
+)
+def test_an_old_key_is_an_error_that_names_the_new_one(folder, text, key, new):
+    by_key, _ = faults(folder, "[auth]\n[[auth.provider]]\nname = 'p'\nkind = 'oidc'\n" + text)
+    assert f"now called {new}" in str(by_key[key])
+
+
+def test_all_errors_are_reported_at_once_with_file_and_key(folder):
     by_key, text = faults(folder, BAD)
     assert set(by_key) == {
         "gateway.prot", "gateway.port", "gateway.base_path", "gateway.trusted_proxies", "auth.admins",
         "auth.provider[1].kind", "cluster", "cluster[1].kind", "cluster[2].isolation", "cluster[2].tick", "profile[1].cluster",
         "profile[1].command", "profile[1].option.n.default", "profile[1].option.m.kind",
     }  # fmt: skip
-    assert "did you mean port?" in text
+    assert "Did you mean port?" in text
     assert all(line.startswith(f"{folder}/towpath.toml: ") for line in text.splitlines())
 
 
@@ -144,13 +162,13 @@ app = "jupyterhub"
     ("text", "key", "words"),
     [
         ("[gateway]\nhost = '0.0.0.0'\n", "gateway.host", "without [auth]"),
-        ("[gatewya]\n", "gatewya", "did you mean gateway?"),
+        ("[gatewya]\n", "gatewya", "Did you mean gateway?"),
         ("gateway = 3\n", "gateway", "table"),
         ("[gateway]\nport = 70000\n", "gateway.port", "65535"),
         ("[gateway]\npublic_url = 'hub'\n", "gateway.public_url", "https://"),
         ("[gateway]\nbase_path = '/a/../b/'\n", "gateway.base_path", "plain path"),
         ("[state]\nredis_url = 'x'\n", "state.redis_url", "redis://"),
-        (FAR, "profile[1].app", "public_url or internal_url with https"),
+        (FAR, "profile[1].app", "an https public_url or internal_url"),
         ("[state]\nredis_url = 'unix:///x'\nredis_url_file = 'y'\n", "state.redis_url_file", "one of the two"),
         ("[[cluster]]\nkind = 'local'\n", "cluster[1].name", "missing"),
         ("[cluster]\nkind = 'local'\n", "cluster", "[[cluster]]"),
@@ -160,7 +178,7 @@ app = "jupyterhub"
         ("[[profile]]\nname = 'P p'\ncluster = 'local'\n", "profile[1].name", "matching regex"),
     ],
 )
-def test_a_fault_says_what_is_wrong_and_where(folder, text, key, words):
+def test_an_error_says_what_is_wrong_and_where(folder, text, key, words):
     by_key, _ = faults(folder, text)
     assert words in str(by_key[key])
 
@@ -180,27 +198,27 @@ SIGN_IN = f"[auth]\nallowed_users = ['ann']\n[[auth.provider]]\nname = 't'\nkind
         ("[gateway]\ntrusted_proxies = ['127.0.0.1']\n", "trusted_proxies"),
     ],
 )
-def test_a_sign_in_without_passwords_is_refused_where_others_could_come(folder, text, words):
+def test_a_sign_in_without_passwords_is_rejected_where_others_can_connect(folder, text, words):
     by_key, _ = faults(folder, text + SIGN_IN)
     assert words in str(by_key["auth.provider[1].kind"])
-    assert "this machine alone" in str(by_key["auth.provider[1].kind"])
+    assert "this machine only" in str(by_key["auth.provider[1].kind"])
 
 
-def test_a_sign_in_without_passwords_is_for_named_people_on_loopback(folder):
+def test_a_sign_in_without_passwords_is_for_listed_users_on_loopback(folder):
     for host in ("127.0.0.1", "localhost", "::1", "127.77.0.1"):
         (folder / "towpath.toml").write_text(f"[gateway]\nhost = '{host}'\n{SIGN_IN}")
         assert load(None, folder / "data", environment={}).config.auth.allowed_users == ("ann",)
     (folder / "towpath.toml").write_text("[gateway]\npublic_url = 'http://127.0.0.1:8000'\n" + SIGN_IN)
     assert load(None, folder / "data", environment={}).config.auth.provider[0].kind == "test"
     by_key, _ = faults(folder, SIGN_IN.replace("allowed_users = ['ann']", ""))
-    assert "there are none" in str(by_key["auth.provider[1].kind"])
+    assert "both are empty" in str(by_key["auth.provider[1].kind"])
     (folder / "towpath.toml").write_text(SIGN_IN)
-    with pytest.raises(ConfigError, match="this machine alone"):
+    with pytest.raises(ConfigError, match="this machine only"):
         load(None, folder / "data", environment={"TOWPATH_GATEWAY_HOST": "0.0.0.0"})
 
 
 @pytest.mark.parametrize("text", [SIGN_IN, SIGN_IN.replace(SHARED, "")])
-def test_several_users_under_one_account_are_refused_unless_that_is_accepted(folder, text):
+def test_several_users_under_one_account_are_rejected_unless_accepted(folder, text):
     by_key, told = faults(folder, text.replace("isolation = 'none'\n", ""))
     assert set(by_key) == {"cluster[1].isolation"}
     assert "the hub's own account" in told
@@ -210,7 +228,7 @@ def test_several_users_under_one_account_are_refused_unless_that_is_accepted(fol
     assert [cluster.name for cluster in without_isolation(config)] == ["local"]
 
 
-def test_one_user_at_their_own_machine_needs_no_isolation(folder):
+def test_one_user_on_their_own_machine_needs_no_isolation(folder):
     for isolation in ("", "isolation = 'none'\n"):
         (folder / "towpath.toml").write_text(SHARED.replace("isolation = 'none'\n", isolation) + PROFILE)
         assert without_isolation(load(None, folder / "data", environment={}).config) == []
@@ -220,7 +238,7 @@ def test_one_user_at_their_own_machine_needs_no_isolation(folder):
     ("kind", "isolation", "words"),
     [("slurm", "none", "runs each server as its user"), ("local", "full", "'full' is not a known value")],
 )
-def test_isolation_is_none_where_there_is_none_and_absent_elsewhere(folder, kind, isolation, words):
+def test_isolation_is_set_only_on_clusters_without_it(folder, kind, isolation, words):
     text = (
         f"[gateway]\ninternal_url = 'https://x'\n[[cluster]]\nname = 'c'\nkind = '{kind}'\nisolation = '{isolation}'\n"
     )
@@ -236,7 +254,7 @@ def test_isolation_is_none_where_there_is_none_and_absent_elsewhere(folder, kind
         ("jupyterhub", '["single", "--port={port}"]', "", "command", "cannot reach the hub"),
     ],
 )
-def test_a_port_that_is_shared_with_the_node_or_not_goes_with_the_command(folder, app, command, more, key, words):
+def test_the_network_of_a_port_fits_the_command(folder, app, command, more, key, words):
     text = f"[[profile]]\nname = 'p'\ncluster = 'local'\napp = '{app}'\ncommand = {command}\n{more}\n"
     by_key, _ = faults(folder, text)
     assert words in str(by_key[f"profile[1].{key}"])
@@ -255,7 +273,7 @@ def test_a_port_that_is_shared_with_the_node_or_not_goes_with_the_command(folder
         ("jupyterhub", ("single", "--sock={socket}"), False, False, False),
     ],
 )
-def test_which_apps_listen_on_a_port(app, command, shared, listens, appended):
+def test_apps_that_listen_on_a_port(app, command, shared, listens, appended):
     profile = ProfileConfig(name="p", cluster="local", app=app, command=command, shared_node_port=shared)
     assert listens_on_port(profile) is listens
     assert gets_socket_options(profile) is appended
@@ -276,7 +294,7 @@ SLURM = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[[profile]]\nname = 'p'\nclust
         ("[profile.option.a]\nkind = 'account'\nvalues = ['']\n", "option.a.values", "name"),
         ("[profile.option.q]\nkind = 'qos'\ndefault = '--x'\n", "option.q.default", "letters"),
         ("[profile.option.c]\nkind = 'cores'\ndefault = 0\n", "option.c.default", "At least 1"),
-        ("[profile.option.a]\nkind = 'gpus'\n[profile.option.b]\nkind = 'gpus'\n", "option", "twice"),
+        ("[profile.option.a]\nkind = 'gpus'\n[profile.option.b]\nkind = 'gpus'\n", "option", "two options"),
         ("[profile.resources]\nmemory = 'lots'\n", "resources.memory", "lots"),
         ("[profile.resources]\nwalltime = '90'\n", "resources.walltime", "90"),
         ("[profile.resources]\naccount = '-x'\n", "resources.account", "letters"),
@@ -288,7 +306,7 @@ SLURM = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[[profile]]\nname = 'p'\nclust
         ("[profile.setup]\nconda = 'a'\nvenv = '/b'\n", "setup.venv", "one of the two"),
     ],
 )
-def test_what_a_profile_asks_of_slurm_is_checked_before_anybody_starts_it(folder, text, key, words):
+def test_requests_to_slurm_in_a_profile_are_checked_at_startup(folder, text, key, words):
     by_key, _ = faults(folder, SLURM + text)
     assert words in str(by_key[f"profile[1].{key}"])
 
@@ -317,49 +335,49 @@ def test_what_a_profile_asks_of_slurm_is_checked_before_anybody_starts_it(folder
             "rest_key_file",
             "one of",
         ),
-        ("rest_url = 'unix:///s'", "rest_url", "no use"),
-        ("conf = 'slurm.conf'", "conf", "whole path"),
-        ("python = 'python3'", "python", "whole path"),
-        ("python = ''", "python", "whole path"),
+        ("rest_url = 'unix:///s'", "rest_url", "does not use"),
+        ("conf = 'slurm.conf'", "conf", "absolute path"),
+        ("python = 'python3'", "python", "absolute path"),
+        ("python = ''", "python", "absolute path"),
         ("node_folder = 'jobs'", "node_folder", "~/"),
-        ("least_uid = 500", "least_uid", ""),
+        ("min_uid = 500", "min_uid", ""),
     ],
 )
-def test_how_slurm_is_spoken_to_is_checked(folder, text, key, words):
+def test_the_settings_for_slurm_are_checked(folder, text, key, words):
     head = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[cluster.slurm]\n"
     by_key, _ = faults(folder, f"{head}{text}\n[[profile]]\nname = 'p'\ncluster = 's'\n")
     assert words in str(by_key[f"cluster[1].slurm.{key}"])
 
 
-def test_every_way_to_speak_to_slurm_can_be_configured(folder):
+def test_valid_settings_for_slurm(folder):
     for text in (
         "",
         "submit_as = 'sudo'\nconf = '/etc/slurm/slurm.conf'\nnode_folder = '/scratch/towpath'",
         "client = 'rest'\nrest_url = 'unix:///run/restd'\nrest_token_file = '/etc/towpath/token'",
         "client = 'rest'\nrest_url = 'https://slurm.example:6820'\nrest_key_file = '/etc/towpath/jwt.key'",
         "client = 'rest'\nrest_url = 'http://127.0.0.1:6820'\nrest_key_file = '/etc/towpath/jwt.key'",
-        "client = 'pyslurm'\nnode_folder = '~/jobs'\nleast_uid = 5000",
+        "client = 'pyslurm'\nnode_folder = '~/jobs'\nmin_uid = 5000",
     ):
         head = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[cluster.slurm]\n"
         (folder / "towpath.toml").write_text(f"{head}{text}\n[[profile]]\nname = 'p'\ncluster = 's'\n")
         assert load(None, folder / "data", environment={}).config.cluster[0].kind == "slurm"
 
 
-def test_a_table_for_slurm_on_another_kind_of_cluster_is_a_fault(folder):
+def test_a_slurm_table_on_another_kind_of_cluster_is_an_error(folder):
     by_key, _ = faults(folder, "[[cluster]]\nname = 'l'\nkind = 'local'\n[cluster.slurm]\nclient = 'rest'\n")
-    assert "no table" in str(by_key["cluster[1].slurm"])
+    assert "no such table" in str(by_key["cluster[1].slurm"])
 
 
-def test_a_cluster_without_a_scheduler_is_asked_for_nothing(folder):
+def test_a_profile_cannot_request_resources_without_a_scheduler(folder):
     for text, key in (
         ("[profile.option.g]\nkind = 'gpus'\n", "option"),
         ("[profile.resources]\ncores = 2\n", "resources"),
     ):
         by_key, _ = faults(folder, "[[profile]]\nname = 'p'\ncluster = 'local'\n" + text)
-        assert "whole machine" in str(by_key[f"profile[1].{key}"])
+        assert "has no scheduler" in str(by_key[f"profile[1].{key}"])
 
 
-def test_an_option_whose_limits_contradict_each_other_is_a_fault(folder):
+def test_an_option_with_contradictory_limits_is_an_error(folder):
     head = "[[profile]]\nname = 'p'\ncluster = 'local'\n[profile.option.x]\n"
     for text, key in (
         ("kind = 'integer'\nminimum = 3\nmaximum = 2\n", "minimum"),
@@ -376,7 +394,7 @@ def test_an_option_whose_limits_contradict_each_other_is_a_fault(folder):
     ("content", "words"),
     [(b"[gateway\nport = 1\n", "line 1, column 9"), (b"a = \xff", "not UTF-8"), (b"a = 1\na = 2\n", "line 2")],
 )
-def test_bad_toml_is_told_with_its_place_and_no_traceback(folder, content, words):
+def test_invalid_toml_is_reported_with_its_position(folder, content, words):
     (folder / "towpath.toml").write_bytes(content)
     with pytest.raises(ConfigError) as caught:
         load(None, folder / "data", environment={})
@@ -384,14 +402,14 @@ def test_bad_toml_is_told_with_its_place_and_no_traceback(folder, content, words
     assert len(caught.value.faults) == 1
 
 
-def test_a_file_that_is_named_must_be_there(folder):
+def test_a_configuration_file_from_the_command_line_must_exist(folder):
     with pytest.raises(ConfigError, match="no such file"):
         load("missing.toml", folder / "data", environment={})
     with pytest.raises(ConfigError, match="cannot be read"):
         load(folder, folder / "data", environment={})
 
 
-def test_the_configuration_that_init_writes_is_the_default_one(folder):
+def test_init_writes_the_default_configuration(folder):
     assert load(SHIPPED, folder / "data", environment={}).config == Config()
 
 
@@ -412,7 +430,7 @@ TREES = st.recursive(
 
 @settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(["gateway", "state", "auth", "cluster", "profile", "x"]), TREES, max_size=4))
-def test_any_tree_is_a_configuration_or_a_list_of_faults(raw):
+def test_any_tree_is_a_configuration_or_a_list_of_errors(raw):
     found = []
     config = checked(raw, "f", {}, found)
     assert (config is None) is bool(found)
@@ -434,11 +452,11 @@ def test_any_tree_is_a_configuration_or_a_list_of_faults(raw):
         ('[gateway]\npublic_url = "https://h.org"\nuser_domain = ".example.org"', "gateway.user_domain"),
     ],
 )
-def test_the_audits_places_and_a_domain_for_people_are_whole(folder, text, key):
+def test_audit_destinations_and_user_domains_are_complete(folder, text, key):
     assert key in faults(folder, text + "\n")[0]
 
 
-def test_the_audit_may_go_to_a_socket_or_over_udp(folder):
+def test_the_audit_can_go_to_a_socket_or_over_udp(folder):
     for url in ("unix:///dev/log", "udp://127.0.0.1", "udp://[::1]:5514", "udp://log.example.org:514"):
         (folder / "towpath.toml").write_text(f'[audit]\nfile = "/var/log/audit.jsonl"\nsyslog = "{url}"\n')
         assert load(None, folder / "data", environment={}).config.audit.syslog == url

@@ -1,4 +1,4 @@
-"""The shared line: whoever asks gets their own answer, whatever happens to the others and to the bytes."""
+"""The shared connection: each caller gets its own replies, whatever happens to others and to the bytes."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from tests.conftest import run
 
 
 def at(address):
-    """A finder: the server is always here."""
+    """Return a finder that always returns this address."""
 
     async def find():
         return address
@@ -24,7 +24,7 @@ def at(address):
 
 @contextlib.asynccontextmanager
 async def server(answer):
-    """A server of our own making: `answer(reader, writer)`; the address to reach it."""
+    """Run a test server with `answer(reader, writer)`; yield its address."""
 
     serving = set()
 
@@ -43,7 +43,7 @@ async def server(answer):
 
 
 async def read_word(reader):
-    """The last word of the next command."""
+    """Return the last argument of the next command."""
     count = int((await reader.readline())[1:])
     word = b""
     for _ in range(count):
@@ -60,7 +60,7 @@ async def echo(reader, writer):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=1, max_size=30), st.integers(1, 7))
-def test_each_caller_gets_their_own_answers_though_others_leave_and_bytes_come_in_pieces(calls, piece):
+def test_each_caller_gets_its_own_replies_when_others_leave_and_bytes_arrive_in_pieces(calls, piece):
     async def in_pieces(reader, writer):
         while True:
             word = await read_word(reader)
@@ -88,7 +88,7 @@ def test_each_caller_gets_their_own_answers_though_others_leave_and_bytes_come_i
     run(main())
 
 
-def test_a_line_that_is_lost_fails_those_who_wait_and_the_next_call_opens_another():
+def test_a_lost_connection_fails_waiting_callers_and_the_next_call_reconnects():
     async def once(reader, writer):
         for _ in range(3):
             word = await read_word(reader)
@@ -97,7 +97,7 @@ def test_a_line_that_is_lost_fails_those_who_wait_and_the_next_call_opens_anothe
     async def main():
         async with server(once) as address:
             redis = Redis(_Server(at(address)))
-            assert await redis.call("ECHO", "a") == b"a"  # the greeting's PING was the first of three
+            assert await redis.call("ECHO", "a") == b"a"  # the PING at the start was the first of three
             results = await asyncio.gather(*[redis.call("ECHO", word) for word in "bcd"], return_exceptions=True)
             assert results[0] == b"b"
             assert all(isinstance(result, StateUnavailableError) for result in results[1:])
@@ -111,7 +111,7 @@ def test_a_line_that_is_lost_fails_those_who_wait_and_the_next_call_opens_anothe
     run(main())
 
 
-def test_many_who_find_the_line_lost_open_one_together():
+def test_callers_that_find_the_connection_lost_open_one_together():
     opened = []
 
     async def counted(reader, writer):
@@ -133,7 +133,7 @@ def test_many_who_find_the_line_lost_open_one_together():
 @pytest.mark.parametrize(
     "greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\xff\x00", b"+OK\r\n+OK\r\n+more\r\n", b""]
 )
-def test_what_is_no_redis_server_is_told(greeting):
+def test_a_server_that_does_not_speak_redis_is_reported(greeting):
     async def rude(reader, writer):
         await reader.read(100)
         writer.write(greeting)
@@ -148,7 +148,7 @@ def test_what_is_no_redis_server_is_told(greeting):
     run(main())
 
 
-def test_a_server_that_falls_silent_is_given_up():
+def test_a_silent_server_is_given_up():
     async def silent(reader, writer):
         await read_word(reader)
         writer.write(b"+PONG\r\n")

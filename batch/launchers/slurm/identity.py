@@ -42,7 +42,7 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 def identity_of(
-    user: str, *, least_uid: int = LEAST_UID, lookup: Callable[[str], pwd.struct_passwd] = pwd.getpwnam
+    user: str, *, min_uid: int = LEAST_UID, lookup: Callable[[str], pwd.struct_passwd] = pwd.getpwnam
 ) -> Identity:
     """The account of a hub's user. Blocks: names may come from a directory service.
 
@@ -56,7 +56,7 @@ def identity_of(
         raise LauncherError("Accounts cannot be looked up just now.", transient=True, code="account-lookup") from error
     if _normal(account.pw_name) != user:
         raise _refused(f"The account that answers to {user!r} has another name.")
-    if account.pw_uid < max(least_uid, LEAST_UID) or account.pw_uid in NOBODY or account.pw_gid == 0:
+    if account.pw_uid < max(min_uid, LEAST_UID) or account.pw_uid in NOBODY or account.pw_gid == 0:
         raise _refused(f"The account {user!r} is one of the system's own: it cannot have notebooks.")
     if not account.pw_dir.startswith("/") or "\0" in account.pw_dir:
         raise _refused(f"The account {user!r} has no home.")

@@ -397,7 +397,7 @@ class SlurmLauncher:
         now = self._clock()
         held = self._identities.get(user)
         if held is None or now - held[0] > IDENTITY_SECONDS:
-            found = await asyncio.to_thread(identity_of, user, least_uid=self._config.least_uid)
+            found = await asyncio.to_thread(identity_of, user, min_uid=self._config.min_uid)
             held = self._identities[user] = (now, found)
         return held[1]
 

@@ -57,9 +57,9 @@ def test_who_is_in_roots_group_is_refused(monkeypatch):
 
 def test_the_least_user_id_goes_up_only():
     with pytest.raises(LauncherError):
-        ask(least_uid=5000)
+        ask(min_uid=5000)
     with pytest.raises(LauncherError):
-        ask(answer=account(uid=500), least_uid=100)
+        ask(answer=account(uid=500), min_uid=100)
 
 
 def test_an_account_that_is_not_there_is_refused():

@@ -26,7 +26,7 @@ from tests.conftest import run
 def _accounts(monkeypatch):
     """Everybody has an account; no test of these asks the machine."""
 
-    def identity(user, *, least_uid):
+    def identity(user, *, min_uid):
         return Identity(name=user, uid=2000, gid=2000, groups=(2000,), home=f"/home/{user}", shell="/bin/bash")
 
     monkeypatch.setattr(module, "identity_of", identity)
@@ -669,7 +669,7 @@ def test_an_estimate_is_no_deadline(one, slurm, clock):
 
 
 def test_a_user_without_an_account_is_refused_before_anything_is_asked(one, slurm, monkeypatch):
-    def nobody(user, *, least_uid):
+    def nobody(user, *, min_uid):
         raise LauncherError("no account", transient=False)
 
     monkeypatch.setattr(module, "identity_of", nobody)
