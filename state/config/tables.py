@@ -519,8 +519,9 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`[[profile]]`: an entry of the form.
 
     `app`: `jupyter` (a Jupyter server; the hub sends its token) or `web` (any web app). `command`: the app's argv, in
-    which {socket}, {port}, {base_path}, {base_path_no_slash}, {user} and {option_NAME} are filled in. An app whose command contains {socket}
-    gets a unix socket with mode 0600; with {port} it gets a port in its own network namespace. Empty: JupyterLab.
+    which {socket}, {port}, {base_path}, {base_path_no_slash}, {user} and {option_NAME} are filled in. An app whose
+    command contains {socket} gets a unix socket with mode 0600; with {port} it gets a port in its own network
+    namespace. Empty: JupyterLab.
     """
 
     name: Name
