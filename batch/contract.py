@@ -297,7 +297,8 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     between two words that it is ready; 0: once. `plain_reports`: whether a hub's http URL may be used. `inherit`: what
     only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`. `walltime`: seconds
     that the job was asked for, from which its end follows where the scheduler does not tell the job; 0: not known.
-    `shared_node_port`: see JobSpec.
+    `shared_node_port`: see JobSpec. `guard`: the scheduler ends the job with the process that it started, so the
+    starter is a child of that (`batch.starter.guard`).
     """
 
     attempt: str
@@ -325,6 +326,7 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     warning_seconds: int = 0
     warning_signal: str = ""
     inherit: bool = False
+    guard: bool = False
     walltime: int = 0
 
 
@@ -337,6 +339,7 @@ def starter_spec(
     repeat: float = 0.0,
     address: str = "",
     inherit: bool = False,
+    guard: bool = False,
 ) -> bytes:
     """The starter's input for a job in `folder`. Holds the report token: give it by stdin or a 0600 file.
 
@@ -368,6 +371,7 @@ def starter_spec(
             warning_seconds=spec.resources.signal,
             warning_signal=spec.resources.warning_signal,
             inherit=inherit,
+            guard=guard,
             walltime=spec.resources.walltime or 0,
         )
     )

@@ -5,6 +5,7 @@ import os
 import time
 
 from batch.starter.files import read_all
+from batch.starter.processes import is_alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,16 +13,21 @@ if TYPE_CHECKING:
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGCHLD", "SIGPIPE", "SIGXFSZ")
 """The app finds these at their defaults."""
+REPEATED_SECONDS = 2.0
+"""A scheduler signals every process of a job, and what watches the starter passes that on: one request, told twice."""
 
 
 class App:
     """One app. Its pid is also its session and its process group."""
 
+    longest_sleep = 60.0  # seconds; the end of a child wakes us up
+
     def __init__(self, grace: float) -> None:
         """`grace`: seconds between the request to end and SIGKILL."""
         self.grace = grace
         self.pid = 0  # 0: it was not started
-        self.exit_code: "int | None" = None
+        self.ended = False
+        self.exit_code: "int | None" = None  # of an app that has ended; None: not known
         self.stop_signal = 0
         self.stop_since: "float | None" = None
         self.killed = False
@@ -40,6 +46,7 @@ class App:
         """
         null = os.open(os.devnull, os.O_RDONLY)
         failure, report = os.pipe()  # closed by the exec; else it says why there was none
+        starter = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
@@ -53,7 +60,8 @@ class App:
                 if enter is not None:
                     enter()
                 os.chdir(directory)
-                os.execvpe(command[0], command, environment)
+                if os.getppid() == starter:  # else it was killed, and another one may have started the app again
+                    os.execvpe(command[0], command, environment)
             except BaseException as error:
                 why = "%s: %s" % (command[0], getattr(error, "strerror", None) or error)
                 os.write(report, why.encode("utf-8", "replace"))
@@ -68,26 +76,27 @@ class App:
 
     def signal(self, number: int) -> None:
         """Signal the app's process group, if the app has not ended."""
-        if self.pid and self.exit_code is None:
+        if self.pid and not self.ended:
             try:
                 os.killpg(self.pid, number)
             except OSError:
                 pass
 
     def begin_stop(self, number: int) -> None:
-        """Ask the app to end; `reap` kills it after the grace."""
+        """Ask the app to end; `has_ended` kills it after the grace."""
+        now = time.monotonic()
+        if self.stop_since is not None and number == self.stop_signal and now - self.stop_since < REPEATED_SECONDS:
+            return
         self.stop_signal = number
         if self.stop_since is None:
-            self.stop_since = time.monotonic()
+            self.stop_since = now
         self.signal(number)
 
-    def reap(self) -> "int | None":
-        """The app's exit code, once it has ended (128 + signal where one ended it). Kills it after the grace."""
-        if self.exit_code is None and self.pid:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.exit_code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-            elif self.stop_since is not None and not self.killed:
+    def has_ended(self) -> bool:
+        """Whether the app has ended. One that was asked to is killed after the grace."""
+        if not self.ended and self.pid:
+            self.ended = self.reap()
+            if not self.ended and self.stop_since is not None and not self.killed:
                 waited = time.monotonic() - self.stop_since
                 if waited > self.grace:
                     self.killed = True
@@ -95,17 +104,24 @@ class App:
                 elif self.stop_signal == _signal.SIGINT and waited > self.grace / 2:
                     self.stop_signal = _signal.SIGTERM
                     self.signal(_signal.SIGTERM)
-        return self.exit_code
+        return self.ended
+
+    def reap(self) -> bool:
+        """Whether it has ended by now; its exit code is 128 + signal where one ended it."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            self.exit_code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        return pid != 0
 
     def end(self, sleep: "Callable[[float], None]") -> None:
         """End an app that did not come up: asked first, then killed after the grace."""
         if not self.pid:
             return
-        if self.reap() is None:
+        if not self.has_ended():
             if self.stop_since is None:
                 self.stop_since = time.monotonic()
                 self.signal(_signal.SIGTERM)
-            while self.reap() is None:
+            while not self.has_ended():
                 sleep(0.1)
         self.sweep()
         if not self.stop_signal:
@@ -115,6 +131,7 @@ class App:
     def forget(self) -> None:
         """Be ready for another start, after `end`."""
         self.pid = 0
+        self.ended = False
         self.exit_code = None
 
     def sweep(self) -> None:
@@ -123,3 +140,19 @@ class App:
             os.killpg(self.pid, _signal.SIGKILL)
         except OSError:
             pass
+
+
+class AdoptedApp(App):
+    """An app that a starter before this one has started. It is not our child: how it ends cannot be known."""
+
+    longest_sleep = 1.0
+
+    def __init__(self, grace: float, pid: int, start: int) -> None:
+        """`start`: when it began (proc(5), field 22)."""
+        App.__init__(self, grace)
+        self.pid = pid
+        self.start = start
+
+    def reap(self) -> bool:
+        """Whether it has ended by now."""
+        return not is_alive(self.pid, self.start)

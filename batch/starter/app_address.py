@@ -3,6 +3,7 @@
 import os
 
 from batch.starter.command import environment_for, fill_in, wants_socket
+from batch.starter.processes import environment_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,23 @@ class AppAddress:
             self.endpoint = {"kind": "unix", "path": self.folder.socket_path()}
             self.isolation.open(self.endpoint["path"])
             self.listens = {"kind": "tcp", "host": "127.0.0.1", "port": self.isolation.port}
+
+    def adopt(self, app: int) -> None:
+        """Find both of an app that runs, by its environment. Raises StartError and OSError."""
+        told = environment_of(app)
+        if "TOWPATH_SOCKET" in told:
+            self.endpoint = self.listens = {"kind": "unix", "path": told["TOWPATH_SOCKET"]}
+            return
+        port = int(told.get("TOWPATH_PORT", "0"))
+        self.listens = {"kind": "tcp", "host": "127.0.0.1", "port": port}
+        if self.spec.get("shared_node_port"):
+            self.endpoint = self.listens
+            return
+        from batch.starter.isolation import Isolation
+
+        self.isolation = Isolation(self.spec, self.note, self.become_helper)
+        self.endpoint = {"kind": "unix", "path": self.folder.socket_path()}
+        self.isolation.adopt(self.endpoint["path"], app, port, told)
 
     def command(self) -> "list[str]":
         """The app's command."""

@@ -60,13 +60,33 @@ def make_private(folder: str) -> None:
         raise StartError("folder", "Every user can write to the folder above %s." % folder)
 
 
+def write_all(fd: int, content: bytes) -> None:
+    """Write the whole content: a disk that is nearly full takes a part. Raises OSError."""
+    while content:
+        content = content[os.write(fd, content) :]
+
+
 def write_atomically(path: str, text: str) -> None:
-    """Replace the file in one step: a reader sees the old content or the new one, never half."""
+    """Replace the file in one step: a reader sees the old content or the new one, never half. Raises OSError.
+
+    A full disk or quota may be told by the write or (NFS) by the close.
+    """
     temporary = "%s.%d" % (path, os.getpid())
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    fd = os.open(temporary, flags, 0o600)
     try:
-        os.write(fd, text.encode("utf-8"))
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            write_all(fd, text.encode("utf-8"))
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError:
+        remove(temporary)
+        raise
+
+
+def remove(path: str) -> None:
+    """Remove the file, if it is there and can be removed."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

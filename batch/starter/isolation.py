@@ -6,8 +6,10 @@ socket in the job's folder. Everything else is as for an app that listens on a s
 """
 
 import _socket
+import errno
 import os
 import sys
+import time
 
 from batch.starter.errors import StartError
 from batch.starter.helper import Helper
@@ -19,9 +21,10 @@ from batch.starter.way_out import WayOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Mapping
 
 BACKLOG = 1024
+PORT_PATIENCE = 5.0  # seconds
 MESSAGE_BYTES = 64
 FORBIDDEN = (
     "This node does not let you run an app in a network of its own (%s). Without that, other users of the node could"
@@ -42,6 +45,7 @@ class Isolation:
         self.channel: "_socket.socket | None" = None  # on which the bridge tells what it made
         self.namespaces: "list[tuple[int, int]]" = []
         self.port = 0
+        self.proxy_port = 0  # that of an app which runs already; 0: any
         self.bridge = Helper("The bridge to the app's port", self.serve, note, become_helper)
         self.way_out = WayOut(spec["environment"], note, become_helper)
 
@@ -60,23 +64,38 @@ class Isolation:
         self.namespaces = open_namespaces(self.bridge.pid)
         self.way_out.open(self.namespaces, proxy, self.bridge.pid)
 
+    def adopt(self, path: str, app: int, port: int, told: "Mapping[str, str]") -> None:
+        """Serve an app that runs in such a network already; `told` is its environment. Raises StartError."""
+        self.listener = listen_on_path(path)
+        self.namespaces = open_namespaces(app)
+        self.port = port
+        self.proxy_port = int(told.get("http_proxy", "").rpartition(":")[2].strip("/") or 0)
+        ours, self.channel = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        why = self.bridge.start()
+        self.channel.close()
+        self.channel = None
+        if why:
+            raise StartError("isolation", "The app's own network cannot be entered again (%s)." % why)
+        self.port, proxy = receive(ours)
+        ours.close()
+        self.way_out.open(self.namespaces, proxy, app)
+
     def enter(self) -> None:
         """Move the calling process, which becomes the app, into the namespace."""
         join(self.namespaces)
 
     def serve(self, lifeline: int, ready: "Callable[[], None]") -> None:
         """In the bridge: make the namespace, or join the one that is there, and carry bytes."""
-        if self.channel is not None:
+        if self.namespaces:
+            join(self.namespaces)
+        else:
             leave_network()
-            proxy = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-            proxy.bind(("127.0.0.1", 0))
-            proxy.listen(BACKLOG)
             self.port = free_port()
+        if self.channel is not None:
+            proxy = listen_on_port(self.proxy_port)
             send(self.channel, self.port, proxy.fileno())
             self.channel.close()
             proxy.close()
-        else:
-            join(self.namespaces)
         allow_many_descriptors()
         loop = Loop(lifeline)
         loop.serve(self.listener, lambda sock: bridge(loop, sock, self.port))
@@ -102,6 +121,23 @@ def listen_on_path(path: str) -> "_socket.socket":
     sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
+
+
+def listen_on_port(port: int) -> "_socket.socket":
+    """A listening socket on the loopback. A process that had the port may be about to end. Raises OSError."""
+    limit = time.monotonic() + PORT_PATIENCE
+    while True:
+        sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
+            sock.listen(BACKLOG)
+            return sock
+        except OSError as error:
+            sock.close()
+            if error.errno != errno.EADDRINUSE or time.monotonic() > limit:
+                raise
+            time.sleep(0.02)
 
 
 def bridge(loop: Loop, sock: "_socket.socket", port: int) -> None:
@@ -131,6 +167,8 @@ def send(channel: "_socket.socket", port: int, fd: int) -> None:
 
 
 def receive(channel: "_socket.socket") -> "tuple[int, int]":
-    """The port and the descriptor."""
+    """The port and the descriptor, which the app must not inherit: it would hold the port after our end."""
     text, ancillary, _, _ = channel.recvmsg(MESSAGE_BYTES, _socket.CMSG_SPACE(4))
-    return int(text), int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+    fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+    os.set_inheritable(fd, False)  # PEP 446 says nothing of received descriptors
+    return int(text), fd

@@ -1,67 +1,100 @@
 """The job's private folder.
 
-job.json     who runs the job: pid and start time of starter and app, and the boot id
-report.json  the starter's last report
-app.log      the app's output
-app.sock     the app's socket
+    job.json     who runs the job: pid and start time of starter and app, and the boot id
+    report.json  the starter's last report
+    app.log      the app's output
+    app.sock     the app's socket
+
+Where its disk or quota is full, or it cannot be made, socket and log are in a spare folder on the node's own disk, and
+what cannot be written is left out: the hub gets reports all the same.
 """
 
 import os
 import time
 
-from batch.starter.files import make_private, write_atomically
+from batch.starter.errors import StartError
+from batch.starter.files import make_private, remove, write_atomically
 from batch.starter.json_text import dumps
 from batch.starter.processes import boot_id, start_time
 
 MAX_SOCKET_PATH = 100  # of 108 bytes: some apps append to the name
+SPARE = "/tmp/towpath-%d-%s"  # noqa: S108 - private, and checked to be ours
 
 
 class JobFolder:
-    """See the module. All but `tidy_up` raise OSError."""
+    """See the module."""
 
     def __init__(self, path: str, attempt: str) -> None:
         self.path = path
         self.attempt = attempt
-        self.short_path = ""  # a folder for the socket alone, where the path in the job's own is too long
+        self.spare = SPARE % (os.geteuid(), attempt)
+        self.spare_is_made = False
+        self.fault: "OSError | None" = None  # the last write that failed
 
     def make(self) -> None:
-        """Make the folder, or check that it is private. Raises StartError, too."""
-        make_private(self.path)
+        """Make the folder, or check that it is private. Raises StartError where it is not, or none can be had."""
+        try:
+            make_private(self.path)
+        except OSError as error:
+            self.fault = error
+            self.make_spare()
+
+    def make_spare(self) -> str:
+        """Make the spare folder; its path. Raises StartError."""
+        try:
+            make_private(self.spare)
+        except OSError as error:
+            raise StartError("folder", "Neither %s nor %s can be used: %s." % (self.path, self.spare, error))
+        self.spare_is_made = True
+        return self.spare
+
+    def log_folders(self) -> "list[str]":
+        """Where the log goes: the first that takes it."""
+        if self.fault is None:
+            return [self.path]
+        return [self.spare] if self.spare_is_made else [self.make_spare()]
 
     def socket_path(self) -> str:
-        """A path in the folder, or in a private one of its own where that is too long for a socket (unix(7))."""
+        """A path in the folder, or in the spare one where that is too long for a socket (unix(7)) or the disk is full.
+
+        Raises StartError.
+        """
         path = os.path.join(self.path, "app.sock")
-        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-            self.short_path = "/tmp/towpath-%d-%s" % (os.geteuid(), self.attempt)  # noqa: S108 - private, and checked to be ours
-            make_private(self.short_path)
-            path = os.path.join(self.short_path, "app.sock")
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
+        if self.fault is not None or len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            path = os.path.join(self.make_spare(), "app.sock")
+        remove(path)
         return path
 
-    def note_job(self, app: int) -> None:
-        """Write down who runs the job: a pid counts with its start time, on this boot. `app` 0: not started yet."""
+    def note_job(self, app: int, takeover: int) -> None:
+        """Write down who runs the job: a pid counts with its start time, on this boot. `app` 0: not started yet.
+
+        `takeover`: how many starters of this run went before.
+        """
         pid = os.getpid()
         note = {
             "attempt": self.attempt, "pid": pid, "start": start_time(pid), "boot": boot_id(),
             "app": app, "app_start": start_time(app) if app else 0, "time": time.time(),
+            "takeover": takeover,
         }  # fmt: skip
-        write_atomically(os.path.join(self.path, "job.json"), dumps(note))
+        self.write("job.json", dumps(note))
 
     def write_report(self, report: str) -> None:
         """Keep the last report, which the `local` launcher reads."""
-        write_atomically(os.path.join(self.path, "report.json"), report)
+        self.write("report.json", report)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file, where that can be done."""
+        try:
+            write_atomically(os.path.join(self.path, name), text)
+        except OSError as error:
+            self.fault = error
 
     def tidy_up(self) -> None:
-        """Remove the folder that holds the socket alone."""
-        if self.short_path:
+        """Remove the spare folder, with the socket and the log that it may hold."""
+        if self.spare_is_made:
+            for name in ("app.sock", "app.log"):
+                remove(os.path.join(self.spare, name))
             try:
-                os.unlink(os.path.join(self.short_path, "app.sock"))
-            except OSError:
-                pass
-            try:
-                os.rmdir(self.short_path)
+                os.rmdir(self.spare)
             except OSError:
                 pass

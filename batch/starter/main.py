@@ -10,14 +10,20 @@ from batch.starter.command import settle
 from batch.starter.errors import StartError
 from batch.starter.files import read_all, read_private
 from batch.starter.json_text import loads
-from batch.starter.starter import Starter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Sequence, Type
+    from typing import Any, Callable, Sequence
 
 
-def main(argv: "Sequence[str]", starter_class: "Type[Starter]" = Starter) -> int:
+def run(spec: "dict[str, Any]") -> int:
+    """Run the starter; the job's exit code."""
+    from batch.starter.starter import Starter
+
+    return Starter(spec).run()
+
+
+def main(argv: "Sequence[str]", runner: "Callable[[dict[str, Any]], int]" = run) -> int:
     """Run a job; its exit code."""
     try:
         text = read_private(argv[1]) if len(argv) > 1 else read_all(0)
@@ -31,4 +37,8 @@ def main(argv: "Sequence[str]", starter_class: "Type[Starter]" = Starter) -> int
         os.close(null)
     if spec.get("lock_fd"):
         os.set_inheritable(spec["lock_fd"], False)  # held for as long as this process lives, not the app
-    return starter_class(spec).run()
+    if spec.get("guard"):
+        from batch.starter.guard import watch
+
+        return watch(spec, runner)
+    return runner(spec)

@@ -30,7 +30,7 @@ class Reporter:
 
     def __init__(self, spec: "dict[str, Any]") -> None:
         self.spec = spec
-        self.began = time.time()
+        self.began: float = spec.get("began") or time.time()
         self.retry = FIRST_RETRY
         self.authority: str = (spec.get("passport") or {}).get("authority", "")
 
@@ -41,6 +41,8 @@ class Reporter:
             "user": spec["user"], "server": spec["server"], "attempt": spec["attempt"], "kind": kind,
             "time": time.time(),
         }  # fmt: skip
+        if spec.get("takeover"):
+            report["takeover"] = spec["takeover"]
         restart = os.environ.get("SLURM_RESTART_COUNT", "")
         if restart.isdigit() and restart != "0":
             report["restart"] = int(restart)

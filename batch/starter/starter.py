@@ -4,15 +4,16 @@ import _signal
 import os
 import time
 
-from batch.starter.app import App
+from batch.starter.app import AdoptedApp, App
 from batch.starter.app_address import AppAddress
 from batch.starter.app_log import MAX_BYTES, AppLog
 from batch.starter.command import SETUP_FAILURE
 from batch.starter.errors import StartError
 from batch.starter.hub_client import tls_context
 from batch.starter.job_folder import JobFolder
-from batch.starter.probe import answers
-from batch.starter.reporter import STOP, UNHEARD, Reporter, jittered
+from batch.starter.launch import CANCELLED, launch, wait_until_it_answers
+from batch.starter.outbox import Outbox
+from batch.starter.reporter import STOP, UNHEARD, Reporter
 from batch.starter.wakeup import Wakeup
 
 TYPE_CHECKING = False
@@ -22,15 +23,14 @@ if TYPE_CHECKING:
     from batch.starter.helper import Helper
     from batch.starter.way_in import WayIn
 
-FIRST_PROBE = 0.01  # seconds; an app that is quick is seen quickly
-LONGEST_PROBE = 0.1
 PORT_TRIES = 3
 LOOK_SECONDS = 15.0
 FAST_LOOK_SECONDS = 2.0
+UNKNOWN_END = "The app ended. How is not known, because the process that had started it was killed before."
 
 
 class Starter:
-    """See the module."""
+    """See the module. With `adopt` in the specification it takes over an app that an earlier starter has started."""
 
     app_class = App
 
@@ -38,7 +38,9 @@ class Starter:
         self.spec = spec
         self.folder = JobFolder(spec["folder"], spec["attempt"])
         self.wakeup = Wakeup()
-        self.app = self.app_class(spec["grace"])
+        adopted = spec.get("adopt")
+        grace = spec["grace"]
+        self.app = AdoptedApp(grace, adopted["pid"], adopted["start"]) if adopted else self.app_class(grace)
         self.log = AppLog(spec.get("log_cap", MAX_BYTES))
         self.reporter = Reporter(spec)
         self.address = AppAddress(spec, self.folder, self.log.note, self.wakeup.leave_signals)
@@ -46,6 +48,7 @@ class Starter:
         self.messenger = 0
         self.warned = False
         self.hub_said_stop = False
+        self.told_faults: "set[str]" = set()
 
     # --- the sequence
 
@@ -62,16 +65,19 @@ class Starter:
         try:
             self.folder.make()
             self.note_job()
-            self.log.open(self.folder.path)
-            if os.environ.get(SETUP_FAILURE):
-                raise StartError("setup", os.environ[SETUP_FAILURE])
-            self.come_up()
-            if self.spec.get("passport") and self.way_in is None:
+            self.log.open(self.folder.log_folders())
+            if self.spec.get("adopt"):
+                self.take_over()
+            else:
+                if os.environ.get(SETUP_FAILURE):
+                    raise StartError("setup", os.environ[SETUP_FAILURE])
+                self.come_up()
+            if self.spec.get("passport") and self.way_in is None and not self.app.ended:
                 self.open_way_in()
         except StartError as error:
             self.app.end(self.sleep)
             if self.app.stop_signal:
-                self.report_end("ended", "", "The job was cancelled before the app answered.")
+                self.report_end("ended", "", CANCELLED)
             else:
                 self.report_end("failed", error.code, str(error), error.hint)
             return self.app.exit_code or 1
@@ -79,8 +85,9 @@ class Starter:
             self.app.end(self.sleep)
             self.report_end("failed", "folder", "The job's folder cannot be used: %s." % error)
             return 1
-        self.stand_by()
-        self.report_end("ended", "", "")
+        if not self.app.ended:
+            self.stand_by()
+        self.report_end("ended", "", "" if self.app.exit_code is not None else UNKNOWN_END)
         for helper in self.helpers():
             helper.close()
         return self.app.exit_code or 0
@@ -89,50 +96,37 @@ class Starter:
         """Start the app and wait until it answers. A port that another process took first is given up for another."""
         for _ in range(PORT_TRIES):
             self.address.choose()
-            self.launch()
+            launch(self.app, self.address, self.spec.get("directory") or "/", self.log.fd, self.sleep)
+            self.note_job()
+            if self.app.stop_signal:
+                self.app.signal(self.app.stop_signal)
             if self.spec.get("repeat") and not self.messenger:
                 self.send_running()
             if self.spec.get("passport"):
                 tls_context(self.reporter.authority)  # loads ssl, while the app loads what it needs
                 if self.address.endpoint["kind"] == "unix" and self.way_in is None:  # a port may yet be given up
                     self.open_way_in()
-            if self.wait_until_it_answers():
+            if wait_until_it_answers(self.app, self.address, self.spec, self.sleep):
                 return
             self.app.end(self.sleep)
             self.app.forget()
         raise StartError("port", "Other programs took each of the ports that were picked for the app.")
 
-    def launch(self) -> None:
-        """Start the app. Raises StartError."""
-        if self.app.stop_signal:
-            raise StartError("stopped", "The job was cancelled before the app was started.")
-        address, directory = self.address, self.spec.get("directory") or "/"
-        why = self.app.execute(address.command(), address.environment(), directory, self.log.fd, enter=address.enter())
-        if why:
-            self.app.end(self.sleep)
-            raise StartError("command", "The app cannot be started: %s." % why)
-        self.note_job()
-        if self.app.stop_signal:
-            self.app.signal(self.app.stop_signal)
-
-    def wait_until_it_answers(self) -> bool:
-        """True: it answers. False: the port was lost. Raises StartError when it ends, is too slow, or is to stop."""
-        limit = time.monotonic() + self.spec["start_window"]
-        pause = FIRST_PROBE
-        while True:
-            self.sleep(pause)
-            self.look_after_helpers(time.monotonic())
-            if self.app.exit_code is not None and not self.app.stop_signal:
-                if self.address.is_lost():
-                    return False
-                raise StartError("exited", "The app ended with exit code %d before it answered." % self.app.exit_code)
-            if self.app.stop_signal:
-                raise StartError("stopped", "The job was cancelled before the app answered.")
-            if answers(self.address.endpoint, self.spec["base_path"]) and self.app.reap() is None:
-                return self.address.is_ours()
-            if time.monotonic() > limit:
-                raise StartError("no-answer", "The app did not answer within %d seconds." % self.spec["start_window"])
-            pause = min(pause * 1.5, LONGEST_PROBE)
+    def take_over(self) -> None:
+        """Serve an app that runs already, and wait until it answers, if it has not yet."""
+        self.log.note("The process that watches the app was killed. Another one has taken over; the app goes on.")
+        if self.spec.get("give_up"):
+            raise StartError("starter", "The process that watches the app was killed again and again.")
+        if self.app.has_ended():
+            return
+        self.address.adopt(self.app.pid)
+        if self.spec.get("passport"):
+            self.open_way_in()
+        try:
+            wait_until_it_answers(self.app, self.address, self.spec, self.sleep)
+        except StartError as error:
+            if error.code != "exited":  # whether it had answered before is not known: it ended
+                raise
 
     def stand_by(self) -> None:
         """Watch the app until it ends.
@@ -143,32 +137,23 @@ class Starter:
         more = {"endpoint": self.way_in.endpoint if self.way_in else self.address.endpoint}
         more.update(self.reporter.end_time())
         ready = self.reporter.build("ready", more)
-        self.write_report(ready)
-        unsent = [ready]
-        repeat = self.spec.get("repeat") or 0
-        next_send = 0.0
+        self.folder.write_report(ready)
+        outbox = Outbox(self.reporter, self.send, ready, self.spec.get("repeat") or 0)
+        if self.spec.get("adopt"):
+            outbox.put(self.reporter.build("notice", {"code": "taken-over"}))
         next_look = time.monotonic() + FAST_LOOK_SECONDS
-        while self.app.reap() is None:
+        while not self.app.has_ended():
             now = time.monotonic()
             if self.warned:
-                unsent.append(self.warn())
-                next_send = 0.0
-            self.look_after_helpers(now)
-            if unsent and now >= next_send:
-                if self.send(unsent[0]):
-                    del unsent[0]
-                    self.reporter.reset_back_off()
-                    next_send = 0.0 if unsent else time.monotonic() + jittered(repeat)
-                else:
-                    next_send = time.monotonic() + self.reporter.back_off()
-                continue
-            if repeat and now >= next_send:
-                unsent.append(ready)
+                outbox.put(self.warn())
+                outbox.hurry()
+            for fault in self.new_faults():
+                outbox.put(fault)
+            if outbox.step(now):
                 continue
             if now >= next_look:
                 next_look = now + (FAST_LOOK_SECONDS if self.log.cap() else LOOK_SECONDS)
-            times = [next_look, next_send] if unsent or repeat else [next_look]
-            times += [helper.restart_at for helper in self.helpers() if helper.restart_at]
+            times = [next_look, *outbox.times(), *(helper.restart_at for helper in self.helpers() if helper.restart_at)]
             self.sleep(max(0.0, min(times) - now))
         self.app.sweep()
 
@@ -195,7 +180,7 @@ class Starter:
         if hint:
             more["hint"] = hint
         report = self.reporter.build(kind, more)
-        self.write_report(report)
+        self.folder.write_report(report)
         self.reporter.reset_back_off()
         limit = time.monotonic() + self.spec.get("end_patience", 20)
         while not self.send(report):
@@ -217,16 +202,19 @@ class Starter:
                 os._exit(0)
         self.messenger = pid
 
-    def write_report(self, report: str) -> None:
-        """Keep the report in the folder."""
-        try:
-            self.folder.write_report(report)
-        except OSError as error:  # the hub gets it all the same
-            self.log.note("The report cannot be written: %s" % error)
+    def new_faults(self) -> "list[str]":
+        """The reports on writes that have failed since the last call; each place is reported once."""
+        reports = []
+        for what, owner in (("folder", self.folder), ("log", self.log)):
+            if owner.fault is not None and what not in self.told_faults:
+                self.told_faults.add(what)
+                detail = "%s: %s" % (self.folder.path, owner.fault.strerror)
+                reports.append(self.reporter.build("notice", {"code": "cannot-write", "detail": detail[:300]}))
+        return reports
 
     def note_job(self) -> None:
         """Write down who runs the job."""
-        self.folder.note_job(self.app.pid)
+        self.folder.note_job(self.app.pid, self.spec.get("takeover", 0))
 
     def warn(self) -> str:
         """The time limit is near: tell the log, the app where it wants to know, and the hub (the report)."""
@@ -269,8 +257,10 @@ class Starter:
         self.warned = True
 
     def sleep(self, seconds: float) -> None:
-        """Wait for a signal or the time; a signal is taken note of and the app reaped."""
+        """Wait for a signal or the time; look after the helpers and the app."""
+        longest = self.app.longest_sleep
         if self.app.stop_since is not None and not self.app.killed:
-            seconds = min(seconds, 0.2)
-        self.wakeup.wait(seconds)
-        self.app.reap()
+            longest = min(longest, 0.2)
+        self.wakeup.wait(min(seconds, longest))
+        self.look_after_helpers(time.monotonic())
+        self.app.has_ended()

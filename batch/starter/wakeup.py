@@ -8,6 +8,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+SIGNALS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1)
+"""What a scheduler, the launcher or a user sends."""
+
+
+def hold_signals() -> None:
+    """Let signals wait until `Wakeup.take_signals`: one that came before would end the process, or be lost."""
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
+
 
 class Wakeup:
     """A pipe to which the interpreter writes a byte for every signal that has a handler."""
@@ -24,14 +32,15 @@ class Wakeup:
             _signal.signal(number, on_end)
         _signal.signal(_signal.SIGUSR1, on_warning)
         _signal.signal(_signal.SIGCHLD, lambda number, frame: None)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, SIGNALS)
 
     def leave_signals(self) -> None:
         """In a child of ours that is not the app: signals of the scheduler's to the whole job are not for it."""
         _signal.set_wakeup_fd(-1)
         os.close(self.read)
         os.close(self.write)
-        for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
-            _signal.signal(getattr(_signal, name), _signal.SIG_IGN)
+        for number in SIGNALS:
+            _signal.signal(number, _signal.SIG_IGN)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
 
     def wait(self, seconds: float) -> None:

@@ -33,12 +33,16 @@ class ReportedEndpoint(Struct, frozen=True):
 
 
 class Word(Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """What every report says. `restart`: how often the scheduler has run the job again (SLURM_RESTART_COUNT)."""
+    """What every report says. `restart`: how often the scheduler has run the job again (SLURM_RESTART_COUNT).
+
+    `takeover`: how many starters of this run have died before the one that reports.
+    """
 
     user: Name
     server: Name
     attempt: Attempt
     restart: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    takeover: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
 class Running(Word, frozen=True, kw_only=True, tag="running"):
@@ -62,6 +66,16 @@ class Warned(Word, frozen=True, kw_only=True, tag="warning"):
     seconds: Annotated[int, Meta(ge=0, le=10**7)]
 
 
+class Noticed(Word, frozen=True, kw_only=True, tag="notice"):
+    """Something that a user should know, while the app goes on. `code` is one of NOTICES; `detail` goes into its text.
+
+    A code of a newer starter's that is not known here says nothing.
+    """
+
+    code: Annotated[str, Meta(max_length=40)]
+    detail: Annotated[str, Meta(max_length=300)] = ""
+
+
 class Ended(Word, frozen=True, kw_only=True, tag="ended"):
     """The app is gone, or never came up. `exit_code` None: it never ran, or was killed before it could say.
 
@@ -80,7 +94,19 @@ class Failed(Ended, frozen=True, kw_only=True, tag="failed"):
     """The starter gave up: the app was not to be had, or never answered."""
 
 
-Report = Running | Ready | Warned | Ended | Failed
+Report = Running | Ready | Warned | Noticed | Ended | Failed
+
+NOTICES: Final = {
+    "taken-over": "The process that watches this server was killed and has been replaced. The server went on.",
+    "cannot-write": "The disk or the quota that the job's folder is on is full ({detail})."
+    " Delete what you no longer need: until then this server may be unable to save files.",
+}
+"""What a notice tells the user, by its code."""
+
+
+def notice_of(report: Noticed) -> str:
+    """The sentence for the user; `""`: there is none for this code."""
+    return NOTICES.get(report.code, "").replace("{detail}", " ".join(report.detail.split()))
 
 
 def endpoint_of(report: Ready) -> Endpoint:

@@ -14,7 +14,18 @@ from msgspec.structs import replace
 
 from portal.audit import recorder
 from portal.servers import metrics
-from portal.servers.report_messages import Ended, Ready, Report, Running, Warned, endpoint_of, reason_of, refusal
+from portal.servers.report_messages import (
+    Ended,
+    Noticed,
+    Ready,
+    Report,
+    Running,
+    Warned,
+    endpoint_of,
+    notice_of,
+    reason_of,
+    refusal,
+)
 from portal.servers.routing import publish
 from portal.site.site import Site
 from state.errors import ConflictError
@@ -22,7 +33,7 @@ from state.names import server_path
 from state.offer.app_ports import shares_port
 from state.records.audit import of_end
 from state.records.lifecycle import PROGRESS, advance
-from state.records.models import Event, Server, Status, Target
+from state.records.models import Event, Notice, Server, Status, Target
 
 REPORT_LIMIT: Final = 128 * 1024
 """Largest report in bytes."""
@@ -85,18 +96,26 @@ def judge(server: Server | None, report: Report, token: str) -> Heard | None:  #
     return _news(server, report)
 
 
-def _news(server: Server, report: Running | Ready | Warned) -> Heard | None:
+def _news(server: Server, report: Running | Ready | Warned | Noticed) -> Heard | None:
     """The answer to what a job says while it lives, where it is no news."""
-    lives = not isinstance(report, Warned)
+    lives = isinstance(report, Running | Ready)
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
         return OUTDATED if lives else HEARD
+    if isinstance(report, Noticed):
+        text = notice_of(report)
+        return HEARD if not text or (server.notice is not None and server.notice.message == text) else None
     if report.restart > server.restart or isinstance(report, Warned):
         return None
     if isinstance(report, Running):
         return HEARD if server.status in (Status.STARTING, Status.READY) and server.node == report.node else None
-    if server.status is Status.READY:
-        return HEARD if server.endpoint == endpoint_of(report) else OUTDATED
-    return None
+    return _moved(server, report) if server.status is Status.READY else None
+
+
+def _moved(server: Server, report: Ready) -> Heard | None:
+    """The answer to one more word that the app answers. A starter that takes over opens another way in."""
+    if server.endpoint == endpoint_of(report):
+        return HEARD
+    return None if report.takeover else OUTDATED
 
 
 def site_refusal(site: Site, server: Server, report: Ready) -> Heard | None:
@@ -118,6 +137,8 @@ async def _take(site: Site, server: Server, report: Report) -> None:
             await site.store.servers.tell(
                 server.user, server.name, _event(site, server, f"Its time is over in {_span(report.seconds)}.")
             )
+        case Noticed():
+            await _take_notice(site, server, report)
         case Ended():
             await _take_end(site, server, report)
 
@@ -153,10 +174,17 @@ async def _take_ready(site: Site, server: Server, report: Ready) -> None:
     ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
     # The controller has to know: it looks less often from now on, or once more where the walltime's end is not known.
     wake = _kind(site, server) != "local"
-    event = _event(site, ready, "It answers." if first else "It answers, on the node that it moved to.")
+    moved = "It answers again." if report.takeover else "It answers, on the node that it moved to."
+    event = _event(site, ready, "It answers." if first else moved)
     await publish(site, await site.store.servers.save(ready, event=event, marked=True, wake=wake))
     if first:
         metrics.SPAWN.labels(metrics.WORKER, "success").observe(now - server.requested)
+
+
+async def _take_notice(site: Site, server: Server, report: Noticed) -> None:
+    """Show it on the server's pages, and among its events."""
+    notice = Notice(code=report.code, message=notice_of(report), time=site.clock())
+    await site.store.servers.save(replace(server, notice=notice), event=_event(site, server, notice.message))
 
 
 async def _take_end(site: Site, server: Server, report: Ended) -> None:

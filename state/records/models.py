@@ -181,6 +181,14 @@ class Waiting(Struct, frozen=True, kw_only=True):
     of: int | None = None
 
 
+class Notice(Struct, frozen=True, kw_only=True):
+    """Something that the user of a running server should know. `message` is a sentence, `code` is for programs."""
+
+    code: str
+    message: str
+    time: float
+
+
 class Server(Stored, frozen=True, kw_only=True):
     """One app of one user, running or not. Key: `user/name`; the default server's name is `""`.
 
@@ -193,6 +201,7 @@ class Server(Stored, frozen=True, kw_only=True):
     `strip_prefix`: as the profile said when it was started.
     `restart`: how often the scheduler has run the job again; the word of an earlier run is not believed.
     `warned`: how many minutes before its deadline somebody was last told of it (15, 5; 0: not yet).
+    `notice`: the last thing that its job told its user.
     `token_hash` is the SHA-256 (hex) of the API token that its app has, where that is JupyterHub's own (`""`: none).
     `note`: a sentence on where it runs that its user should know, such as that nothing limits its memory there.
     `removing`: its removal was requested. It is removed as soon as its job is known to be gone.
@@ -223,6 +232,7 @@ class Server(Stored, frozen=True, kw_only=True):
     strip_prefix: bool = False
     restart: int = 0
     warned: int = 0
+    notice: Notice | None = None
     token_hash: str = ""
     removing: bool = False
     note: str = ""

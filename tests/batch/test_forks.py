@@ -1,9 +1,11 @@
 """The fork server: what it holds, and what is left of a submit when it dies at any step. Real processes."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -281,6 +283,43 @@ def test_a_fork_says_why_an_app_cannot_be_executed(jobs, command, directory, wor
         report = (await over(launcher, spec.attempt)).report
         assert (report.kind, report.code, report.exit_code) == ("failed", "command", 127)
         assert words in report.message
+        await launcher.close()
+
+    run(body())
+
+
+RUDE = """
+import socket, sys, time
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen(64)
+for _ in range(60):
+    server.accept()[0].close()
+while True:
+    peer = server.accept()[0]
+    peer.recv(4096)
+    peer.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n")
+    peer.close()
+"""
+
+
+def test_an_app_that_closes_connections_unread_does_not_end_its_starter(jobs):
+    """A write to a closed connection raises SIGPIPE where that is not ignored, and ends a process without a word."""
+
+    async def body():
+        launcher, spec = (
+            LocalLauncher("here", jobs),
+            spec_of(command=("/usr/bin/python3", "-I", "-c", RUDE, "{socket}")),
+        )
+        async with job(launcher, spec) as ref:
+            path = jobs / spec.attempt / "app.sock"
+            await until(path.exists)
+            for _ in range(40):  # the starter's own probes are too few to meet it for certain
+                with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as peer:
+                    peer.connect(str(path))
+            view = await ready(launcher, spec.attempt)
+            assert view.native_id == ref.native_id
+            assert processes_of(jobs, spec.attempt).get("takeover", 0) == 0
         await launcher.close()
 
     run(body())

@@ -1,10 +1,14 @@
 """Every way in which a server comes to its end on a real cluster, all at once: it is seen, told in words, and over."""
 
+import os
+import signal
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from tests.cluster.faulty import FaultyHub, clear, jobs_of, short
+from tests.hub import eventually
 
 pytestmark = pytest.mark.faults
 SMALL = {"memory": "200M"}
@@ -82,6 +86,25 @@ def test_each_end_is_told_with_who_or_what_brought_it_and_the_next_start_works(s
             alice.answers(name)
             assert alice.attempt(name) != before[name]
         clear(hub, alice)
+
+
+def test_an_app_goes_on_when_its_starter_is_killed(hub):
+    with closing(hub.person("alice")) as alice:
+        alice.start("survivor", **SMALL)
+        alice.until("ready", "survivor")
+        before = alice.answers("survivor")
+        starter = next(int(line.split()[1]) for line in status_of(before["pid"]) if line.startswith("PPid:"))
+        os.kill(starter, signal.SIGKILL)
+        eventually(lambda: "It answers again." in history(hub, alice, "survivor"), what="the takeover")
+        eventually(lambda: alice.browser.get(alice.url("survivor") + "hello").status_code == 200, what="an answer")
+        assert alice.answers("survivor") == before
+        assert "has been replaced" in alice.words("/hub/home")
+        clear(hub, alice)
+
+
+def status_of(pid):
+    """The lines of proc(5)'s status."""
+    return Path(f"/proc/{pid}/status").read_text().splitlines()
 
 
 def history(hub, person, server):

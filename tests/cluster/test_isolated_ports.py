@@ -3,7 +3,7 @@
 import asyncio
 import json
 import pwd
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from websockets.asyncio.client import connect
 
 from tests.batch.test_isolation import ATTACK, network_of
 from tests.cluster.faulty import APP, FIELDS, FaultyHub, clear, short
+from tests.cluster.test_faults_neighbours import processes_of
 from tests.hub import eventually
 
 ON_A_PORT = APP.replace("socket.socket(socket.AF_UNIX)", "socket.socket()")
@@ -54,19 +55,26 @@ def app_of(alice):
     raise AssertionError("no such process")
 
 
+def inside(pids, app):
+    """Those in the app's network, where that is not the node's own."""
+    for pid in pids:
+        with suppress(OSError):  # it has ended
+            if network_of(pid) == network_of(app) != network_of("self"):
+                yield pid
+
+
 def attack(slurm, alice, bob):
     """What a job of bob's on the same node gets at."""
     app = app_of(alice)
     log = Path(pwd.getpwnam("alice").pw_dir, ".towpath/jobs", alice.attempt(), "app.log")
     port = next(int(line.split()[1]) for line in log.read_text().splitlines() if line.startswith("port "))
-    uid = pwd.getpwnam("alice").pw_uid
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and entry.stat().st_uid == uid]
+    pids = processes_of("alice")
     asked = {
         "ports": [port],
         "abstract": [],
         "socket": str(log.with_name("app.sock")),
         "pids": pids,
-        "inside": [pid for pid in pids if network_of(pid) == network_of(app) != network_of("self")],
+        "inside": list(inside(pids, app)),
     }
     home = Path(pwd.getpwnam("bob").pw_dir)
     told = home / "towpath-told.json"

@@ -311,6 +311,41 @@ def test_the_walltimes_end_is_an_event_and_changes_nothing(bench):
     bench(main, config=SLURM)
 
 
+def test_a_notice_is_told_once_and_shown_on_the_home_page(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.make_ready(bench.client())
+        for _ in range(2):
+            word = {"code": "cannot-write", "detail": "/home/alice/.towpath:\n  No space left on device"}
+            assert (await bench.report(bench.client(), server, "notice", **word)).status_code == 200
+        told = [one.message for one in await bench.store.servers.events("alice", "") if "quota" in one.message]
+        assert told == [(await bench.store.servers.get("alice", "")).notice.message]
+        assert "(/home/alice/.towpath: No space left on device)" in told[0]
+        assert "No space left on device" in (await client.get("/hub/home")).text
+        assert (await bench.report(bench.client(), server, "notice", code="from-the-future")).status_code == 200
+        assert (await bench.report(bench.client(), server, "notice", token="x", code="taken-over")).status_code == 403
+
+    bench(main)
+
+
+def test_a_starter_that_takes_over_may_open_another_way_in(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.submitted()
+        await bench.report(bench.client(), server, "ready", endpoint=tls())
+        moved = await bench.report(bench.client(), server, "ready", endpoint=tls(port=40002))
+        assert (moved.status_code, moved.json()["stop"]) == (409, True)
+        moved = await bench.report(bench.client(), server, "ready", endpoint=tls(port=40002), takeover=1)
+        assert moved.json() == {}
+        server = await bench.store.servers.get("alice", "")
+        assert (server.status, server.endpoint.port) == (Status.READY, 40002)
+        assert (await bench.store.servers.events("alice", ""))[-1].message == "It answers again."
+
+    bench(main, config=SLURM)
+
+
 ATTEMPT = "a" * 32
 SERVER = Server(
     user="alice",

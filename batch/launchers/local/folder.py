@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from batch.contract import JobState, JobView, Report, StarterSpec
+from batch.starter.processes import find_app, start_time
 
 T = TypeVar("T")
 
@@ -28,7 +29,10 @@ STILLBORN_SECONDS = 30.0
 
 
 class Processes(Struct, frozen=True, kw_only=True):
-    """job.json. `start` and `app_start`: clock ticks since boot, as /proc/PID/stat has them (field 22)."""
+    """job.json. `start` and `app_start`: clock ticks since boot, as /proc/PID/stat has them (field 22).
+
+    `takeover`: how many starters of the job went before this one.
+    """
 
     attempt: str
     pid: int
@@ -37,6 +41,7 @@ class Processes(Struct, frozen=True, kw_only=True):
     app: int = 0
     app_start: int = 0
     time: float = 0.0
+    takeover: int = 0
 
 
 def boot_id() -> str:
@@ -70,7 +75,7 @@ def try_lock(path: Path) -> int | None:
 class JobFolder:
     """One job's folder. Reads are cached by the file's time, size and inode, so that a poll of many is cheap."""
 
-    __slots__ = ("_processes", "_report", "_report_mark", "_spec", "_view", "attempt", "path")
+    __slots__ = ("_processes", "_report", "_report_mark", "_spec", "_view", "attempt", "path", "unwatched")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,6 +85,13 @@ class JobFolder:
         self._report: Report | None = None
         self._report_mark: tuple[int, int, int] | None = None
         self._view: JobView | None = None
+        self.unwatched: tuple[int, int] | None = None
+        """Pid and start time of an app that runs without its starter, as of the last view."""
+
+    def take(self, processes: Processes) -> None:
+        """Use this as job.json, which is being written."""
+        self._processes = processes
+        self.unwatched = None
 
     def forget(self) -> None:
         """Drop what was read: the submit has written anew."""
@@ -113,13 +125,27 @@ class JobFolder:
 
     def alive(self, boot: str) -> bool:
         """Whether the starter or the app runs. An app goes on without its starter, should that be killed."""
+        self.unwatched = None
         processes = self.processes()
         if processes is None or processes.boot != boot:
             return False
         if is_alive(processes.pid, processes.start):
             return True
         processes = self.processes() if not processes.app else processes
-        return processes is not None and is_alive(processes.app, processes.app_start)
+        if processes is None:
+            return False
+        pid = processes.app or find_app(self.attempt)  # its starter may have died before it wrote that down
+        start = processes.app_start if processes.app else start_time(pid)
+        if not is_alive(pid, start):
+            return False
+        if not self._is_over():
+            self.unwatched = (pid, start)
+        return True
+
+    def _is_over(self) -> bool:
+        """Whether the job is to end, or has reported its end."""
+        report = self.report()
+        return (self.path / "canceled").exists() or (report is not None and report.kind != "ready")
 
     def view(self, *, boot: str, now: float, busy: bool = False) -> JobView | None:
         """The job as the contract shows it; None when there is no job here (yet).

@@ -22,12 +22,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import CodeType
-
-    from batch.starter.starter import Starter
+    from typing import Any
 
 LINE = 3  # where the line is here, and the lock in a job
 DESCRIPTORS = 3
-DEFAULTS = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGPIPE)
+DEFAULTS = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
+END_SIGNALS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
+IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
+"""As every interpreter does when it starts: an app or a hub that closes a connection must not end the starter."""
 
 
 class Bytecode(dict[str, bytes]):
@@ -56,8 +58,8 @@ def candidates(program: str, environment: "Mapping[str, str]") -> list[str]:
     return [f"{folder or '.'}/{program}" for folder in environment.get("PATH", os.defpath).split(":")]
 
 
-def forked() -> "type[Starter]":
-    """The starter as it is in a fork: on the hub's Python, which has more than the oldest that it must run on."""
+def forked() -> "Callable[[dict[str, Any]], int]":
+    """What runs the starter in a fork: on the hub's Python, which has more than the oldest that it must run on."""
     from batch.starter.app import SIGNALS, App  # noqa: PLC0415
     from batch.starter.starter import Starter  # noqa: PLC0415
 
@@ -94,7 +96,7 @@ def forked() -> "type[Starter]":
                 number = error.errno or number
             finally:
                 os.chdir("/")
-            self.exit_code = 127
+            self.ended, self.exit_code = True, 127
             return f"{command[0]}: {os.strerror(number)}"
 
     class ForkedStarter(Starter):
@@ -104,7 +106,7 @@ def forked() -> "type[Starter]":
             if self.app.pid:  # the launcher has written down who we are
                 super().note_job()
 
-    return ForkedStarter
+    return lambda spec: ForkedStarter(spec).run()
 
 
 def reap(number: int = 0, frame: object = None) -> None:  # noqa: ARG001  (a signal handler)
@@ -121,7 +123,9 @@ def prepare(descriptors: list[int]) -> None:
     os.setsid()
     for number in DEFAULTS:
         _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+    for number in IGNORED:
+        _signal.signal(number, _signal.SIG_IGN)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, END_SIGNALS)
     spec, log, lock = descriptors
     for source, target in ((spec, 0), (log, 1), (log, 2), (lock, LINE)):
         os.dup2(source, target)
@@ -134,7 +138,7 @@ def serve(line: _socket.socket) -> None:
     from batch.starter.main import main  # noqa: PLC0415  (importable since `load`)
     from batch.starter.processes import start_time  # noqa: PLC0415
 
-    starter = forked()
+    run = forked()
     room = _socket.CMSG_SPACE(DESCRIPTORS * 4)
     _signal.signal(_signal.SIGCHLD, reap)
     gc.collect()
@@ -146,8 +150,9 @@ def serve(line: _socket.socket) -> None:
             descriptors.frombytes(data)
         if not request:
             return
-        # Blocked until the start time is read: a child that has ended meanwhile is still there.
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGCHLD])
+        # SIGCHLD is blocked until the start time is read: a child that has ended meanwhile is still there.
+        # The others are blocked in the child until it can handle them.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGCHLD, *END_SIGNALS])
         try:
             pid = os.fork()
         except OSError as error:
@@ -157,7 +162,7 @@ def serve(line: _socket.socket) -> None:
                 code = 1
                 try:
                     prepare(descriptors.tolist())
-                    code = main(["starter"], starter)
+                    code = main(["starter"], run)
                 except BaseException:  # noqa: BLE001  (the job's log shall have it)
                     sys.excepthook(*sys.exc_info())
                 finally:
@@ -165,7 +170,7 @@ def serve(line: _socket.socket) -> None:
             answer = b"%d %d" % (pid, start_time(pid))
         for number in descriptors:
             os.close(number)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD])
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD, *END_SIGNALS])
         try:
             line.send(answer)
         except OSError:  # the launcher is gone: so shall we

@@ -13,7 +13,6 @@ import errno
 import os
 import re
 import shutil
-import signal
 import stat
 import threading
 import time
@@ -26,8 +25,10 @@ from typing import Final, TypeVar
 import msgspec
 
 from batch.contract import JobSpec, JobView, LauncherContext, LauncherError, Offer, PartReport, starter_spec
-from batch.launchers.local.folder import JobFolder, Processes, boot_id, is_alive, native_id, try_lock
+from batch.launchers.local.folder import JobFolder, Processes, boot_id, native_id, try_lock
 from batch.launchers.local.forks import ForkLostError, Forks, compiled_starter
+from batch.launchers.local.stops import Stops
+from batch.launchers.local.takeover import take_over
 from state.config.tables import ClusterConfig
 from state.offer.catalog import Catalog
 from state.records.models import JobRef, Server
@@ -37,13 +38,12 @@ END_PATIENCE: Final = 3.0
 """Seconds for which a starter reports an end: its word is read from the folder anyway."""
 KEEP_SECONDS: Final = 24 * 3600.0
 CLEAN_EVERY: Final = 3600.0
-KILL_MARGIN: Final = 5.0
 FORK_TRIES: Final = 3
 OTHERS_SECONDS: Final = 2.0
 """For so long a submit waits for another one that has the job's lock to write down its process."""
-TRANSIENT: Final = frozenset({errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EIO})
-PIDFD_SIGNAL_PROCESS_GROUP: Final = 4
-"""A flag of pidfd_send_signal(2), since Linux 6.9."""
+TRANSIENT: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EIO}
+)
 ATTEMPT: Final = re.compile(r"[0-9a-f]{32}")
 
 R = TypeVar("R")
@@ -63,6 +63,7 @@ class LocalLauncher:
         self._boot = boot_id()
         self._folders: dict[str, JobFolder] = {}
         self._busy: set[str] = set()
+        self._stops = Stops()
         self._guard = threading.Lock()
         self._cleaned = 0.0
         self._starter = ""
@@ -205,9 +206,12 @@ class LocalLauncher:
             return views
         for name in names:
             if ATTEMPT.fullmatch(name):
-                view = self._folder(name).view(boot=self._boot, now=now, busy=name in self._busy)
+                folder = self._folder(name)
+                view = folder.view(boot=self._boot, now=now, busy=name in self._busy)
                 if view is not None:
                     views[name] = view
+                if folder.unwatched is not None and name not in self._busy:
+                    take_over(folder, self._forks, self._compiled())
         if now - self._cleaned > CLEAN_EVERY:
             self._cleaned = now
             self._clean(names, views, now)
@@ -226,6 +230,7 @@ class LocalLauncher:
                     # a starter that was killed leaves its socket's folder
                     shutil.rmtree(f"/tmp/towpath-{os.geteuid()}-{name}", ignore_errors=True)  # noqa: S108
                     self._folders.pop(name, None)
+                    self._stops.forget(name)
                     views.pop(name, None)
             except OSError:  # looked at again in an hour
                 continue
@@ -239,27 +244,7 @@ class LocalLauncher:
         folder = self._folder(attempt)
         self._private(self._jobs)
         self._private(folder.path)
-        mark = folder.path / "canceled"
-        try:
-            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-            asked = 0.0
-        except FileExistsError:
-            asked = time.time() - mark.stat().st_mtime
-        processes, spec = folder.processes(), folder.spec()
-        if processes is None or spec is None or processes.boot != self._boot:
-            return
-        if asked > spec.grace + KILL_MARGIN:
-            self._kill(processes)
-        elif (asked == 0.0 or asked > spec.grace / 2) and not _signal(processes.pid, processes.start, signal.SIGTERM):
-            _signal(processes.app, processes.app_start, signal.SIGTERM, group=True)
-
-    def _kill(self, processes: Processes) -> None:
-        """Kill what the starter has left after the grace: the app's group, the starter, whatever has the attempt."""
-        _signal(processes.app, processes.app_start, signal.SIGKILL, group=True)
-        _signal(processes.pid, processes.start, signal.SIGKILL)
-        for entry in os.scandir("/proc"):
-            if entry.name.isdigit():
-                _kill_if_of(processes.attempt, int(entry.name))
+        self._stops.stop(folder, self._boot)
 
     def _folder(self, attempt: str) -> JobFolder:
         with self._guard:
@@ -267,57 +252,6 @@ class LocalLauncher:
             if folder is None:
                 folder = self._folders[attempt] = JobFolder(self._jobs / attempt)
             return folder
-
-
-def _signal(pid: int, start: int, number: signal.Signals, *, group: bool = False) -> bool:
-    """Signal the process with this id and start time (or its group); False when it does not run any more.
-
-    The pidfd is opened before the start time is compared, and the signal goes through it: it reaches the process that
-    was compared, or none.
-    """
-    if not pid:
-        return False
-    try:
-        handle = os.pidfd_open(pid)
-    except OSError:
-        return False
-    try:
-        if not is_alive(pid, start):
-            return False
-        if group:
-            _signal_group(handle, pid, number)
-        else:
-            signal.pidfd_send_signal(handle, number)
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(handle)
-    return True
-
-
-def _signal_group(handle: int, pid: int, number: signal.Signals) -> None:
-    """Signal the group that a process leads; before Linux 6.9 by the number, which is compared just before."""
-    try:
-        signal.pidfd_send_signal(handle, number, None, PIDFD_SIGNAL_PROCESS_GROUP)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        os.killpg(pid, number)
-
-
-def _kill_if_of(attempt: str, pid: int) -> None:
-    """Kill a process that has the attempt in its environment. Others, and other users' processes, are left alone."""
-    try:
-        handle = os.pidfd_open(pid)
-    except OSError:
-        return
-    try:
-        if f"TOWPATH_ATTEMPT={attempt}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-    except OSError:  # another user's, or gone
-        return
-    finally:
-        os.close(handle)
 
 
 def _write_first(path: Path, text: bytes) -> None:

@@ -1,0 +1,56 @@
+"""The reports that are still to be sent, in their order, with pauses while the hub does not answer."""
+
+import time
+
+from batch.starter.reporter import jittered
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from batch.starter.reporter import Reporter
+
+MAX_WAITING = 50
+"""A hub that is away for long is told the first of them; the rest would be old news."""
+
+
+class Outbox:
+    """One is sent at a time. `regular` is sent again every `repeat` seconds (0: never)."""
+
+    def __init__(self, reporter: "Reporter", send: "Callable[[str], bool]", regular: str, repeat: float) -> None:
+        """`send` returns whether the report need not be sent again."""
+        self.reporter = reporter
+        self.send = send
+        self.regular = regular
+        self.repeat = repeat
+        self.waiting = [regular]
+        self.next_send = 0.0
+
+    def put(self, report: str) -> None:
+        """Add a report."""
+        if not self.waiting:
+            self.next_send = 0.0
+        if len(self.waiting) < MAX_WAITING:
+            self.waiting.append(report)
+
+    def hurry(self) -> None:
+        """Do not wait for the end of a pause."""
+        self.next_send = 0.0
+
+    def step(self, now: float) -> bool:
+        """Do what is due; whether there was something."""
+        if now < self.next_send or not (self.waiting or self.repeat):
+            return False
+        if not self.waiting:
+            self.waiting.append(self.regular)
+        if self.send(self.waiting[0]):
+            del self.waiting[0]
+            self.reporter.reset_back_off()
+            self.next_send = 0.0 if self.waiting else time.monotonic() + jittered(self.repeat)
+        else:
+            self.next_send = time.monotonic() + self.reporter.back_off()
+        return True
+
+    def times(self) -> "list[float]":
+        """When it is to be looked at again."""
+        return [self.next_send] if self.waiting or self.repeat else []
