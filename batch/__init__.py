@@ -1,5 +1,5 @@
-"""How a server comes to run somewhere: the controller, the launchers, the job scripts, the starter.
+"""Runs servers: the controller, the launchers, the job scripts and the starter.
 
-Owns: the way from a server's target to its status. Refuses to know HTTP requests and pages: it meets the web side
-only in `state`.
+Owns how a server gets from its target to its status. Does not know HTTP requests or pages, and shares only `state` with
+the web side.
 """

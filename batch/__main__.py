@@ -1,6 +1,6 @@
-"""The batch side's commands: `python -m batch controller|check|tls|invite|join`.
+"""The commands of the batch side: `python -m batch controller|check|tls|invite|join`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+Exit codes: 0 success, 1 failure, 2 invalid usage or configuration.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from state.settings.loader import load
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """Return the parser of the command line."""
     top = argparse.ArgumentParser(prog="python -m batch", description="Towpath's batch side.")
     commands = top.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
@@ -29,25 +29,25 @@ def parser() -> argparse.ArgumentParser:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, parents=[common], help=text)
 
-    with_gateway = "also make the certificates of a gateway on this data directory"
-    sub = add("controller", "lead, or stand by")
-    sub.add_argument("--holder", default="", help="who takes the lease; the same name takes over at once")
+    with_gateway = "also create the certificates of a gateway on this data directory"
+    sub = add("controller", "run a controller: lead or stand by")
+    sub.add_argument("--holder", default="", help="name of the lease's holder; the same name takes over immediately")
     sub.add_argument("--with-gateway", action="store_true", help=with_gateway)
-    sub.add_argument("--take-over", action="store_true", help="run servers of a cluster that another machine has left")
-    add("check", "probe every cluster; one JSON object per line")
-    sub = add("tls", "make the hub's certificates, and renew those that grow old")
+    sub.add_argument("--take-over", action="store_true", help="take over a cluster from a machine that is gone")
+    add("check", "check every cluster; print one JSON object per line")
+    sub = add("tls", "create the hub's certificates and renew expiring ones")
     sub.add_argument("--with-gateway", action="store_true", help=with_gateway)
-    sub = add("invite", "print a one-time token with which a gateway or a controller joins")
+    sub = add("invite", "print a one-time token for a gateway or controller to join")
     sub.add_argument("--role", choices=("gateway", "controller"), default="gateway")
     sub.add_argument("--expires-in", type=float, default=INVITATION_SECONDS, metavar="SECONDS")
-    sub = add("join", "get the hub's authority from the controller that has it")
+    sub = add("join", "join the hub with a token")
     sub.add_argument("--token-file", type=Path, default=None, metavar="FILE")
     sub.add_argument("--replace", action="store_true")
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code."""
+    """Run a command and return its exit code."""
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(given: argparse.Namespace) -> int:
-    """Each command imports what it needs, and nothing else."""
+    """Run the command. Each one imports only what it needs."""
     settings = load(given.config, given.data_dir)
     match given.command:
         case "controller":

@@ -1,10 +1,10 @@
-"""A program as one file: modules as texts, and the few lines that import them from there.
+"""Assembles a program as one file: the source of modules, and a few lines that import them.
 
-Owns: the assembly of what is sent to other machines: the starter (`batch.starter`), and programs that share some of its
-modules. It is pure and deterministic: the same modules make the same text, everywhere. Knows nothing of what the
-modules do.
+Owns the format of the programs that are sent to other machines: the starter (`batch.starter`) and programs that share
+some of its modules. Pure and deterministic: the same modules always give the same text. Does not know what the modules
+do.
 
-A node compiles only the modules that it imports, so that what few jobs need costs the others nothing.
+A node compiles only the modules that are imported, so that rarely used ones cost little.
 """
 
 from collections.abc import Mapping
@@ -60,33 +60,33 @@ if __name__ == "__main__":
 
 @cache
 def starter_modules() -> Mapping[str, str]:
-    """The texts of the starter's modules in this installation, by full name; packages are empty."""
+    """Return the source of the starter's modules by full name. Packages are empty."""
     return {"batch": "", **package_modules(PACKAGE, FOLDER)}
 
 
 def package_modules(package: str, folder: Path) -> Mapping[str, str]:
-    """The texts of a package's modules, by full name. The package itself is empty, as each package must be."""
+    """Return the source of a package's modules by full name. The package itself is empty."""
     texts = {f"{package}.{path.stem}": path.read_text() for path in folder.glob("*.py") if path.stem != "__init__"}
     return {package: "", **texts}
 
 
 @cache
 def starter_source() -> str:
-    """The starter of this installation as one file."""
+    """Return the installed starter as one file."""
     return assemble(starter_modules())
 
 
 def assemble(modules: Mapping[str, str], program: str = PACKAGE) -> str:
-    """One file that holds these modules, by full name, and runs the module `main` of the package `program`.
+    """Return one file that contains these modules by full name and runs the module `main` of the package `program`.
 
-    Raises ValueError for a text that cannot be in it.
+    Raises ValueError for source that it cannot contain.
     """
     entries = [_entry(name, text) for name, text in sorted(modules.items())]
     return "".join([HEAD % program, *entries, FOOT % program])
 
 
 def _entry(name: str, text: str) -> str:
-    """A module as a raw string, which a reader of a job's script can read as it was written."""
+    """Return a module as a raw string, so that a job's script stays readable."""
     if any(part in text for part in FORBIDDEN) or text.endswith(("\\", "'")):
         msg = f"The module {name} cannot be written as a raw string."
         raise ValueError(msg)

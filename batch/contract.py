@@ -1,19 +1,18 @@
 """The contract between the controller and a kind of cluster.
 
-Owns: the words of both sides (PSI/J's vocabulary: JobSpec, Resources, JobState) and what each verb of a Launcher
-promises. Refuses to know servers' lifecycles and how any scheduler does it.
+Owns the vocabulary of both sides (PSI/J's JobSpec, Resources and JobState) and what each method of a Launcher
+guarantees. Does not know the lifecycle of servers, or how a scheduler works.
 
-Whose job it is. A native id (a job's number, a process id, a container's name) may belong to something else by the
-time it is used: a scheduler that was killed before it saved its state hands out the same numbers again, and the kernel
-reuses process ids. So whatever acts on a job (cancels, signals, changes or enters it) names the attempt beside the
-native id, in the same request, and the cluster itself compares the two where it can: `scancel --name`, a pidfd, a
+Whose job it is: a native id (a job's number, a process id, a container's name) may belong to something else by the time
+it is used. A scheduler that was killed before it saved its state assigns the same numbers again, and the kernel reuses
+process ids. So whatever acts on a job (cancels, signals, changes or enters it) names the attempt together with the
+native id in the same request, and the cluster itself compares the two where it can: `scancel --name`, a pidfd, a
 container's label in the filter of the call. Where it cannot, the launcher reads the job's attempt right before it acts.
-A mismatch means that the attempt has no such job; it is not an error, and the other job is left alone.
+A mismatch means that the attempt has no such job. That is not an error, and the other job is not touched.
 
 A launcher for another kind of cluster is a function
-`open(cluster: ClusterConfig, context: LauncherContext) -> Launcher`
-under the entry point group `towpath.launchers`, with the kind as its name. It must pass
-tests/contracts/test_launcher.py.
+`open(cluster: ClusterConfig, context: LauncherContext) -> Launcher` under the entry point group `towpath.launchers`,
+with the kind as its name. It must pass tests/contracts/test_launcher.py.
 """
 
 import ipaddress
@@ -31,27 +30,29 @@ from state.records.models import Endpoint, JobRef, Reason, Server, Waiting
 
 
 class JobState(StrEnum):
-    """Where a job stands (PSI/J). The last three are final."""
+    """The state of a job (PSI/J). The last three are final."""
 
-    NEW = "new"  # accepted by the launcher, not yet by the scheduler: a submit again is safe and needed
+    NEW = "new"  # accepted by the launcher, but not yet by the scheduler: submitting again is safe and necessary
     QUEUED = "queued"
     ACTIVE = "active"
     COMPLETED = "completed"  # ended with exit code 0
     FAILED = "failed"
-    CANCELED = "canceled"  # ended because somebody asked for it
+    CANCELED = "canceled"  # ended by request
 
     @property
     def final(self) -> bool:
-        """Whether the job has ended for good."""
+        """Whether the job has ended."""
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
 
 
 class Resources(Struct, frozen=True, kw_only=True):
-    """What a job asks for; None and `""`: the cluster's default. `walltime` in seconds, `memory` in bytes per node.
+    """What a job requests.
 
-    `gpus` are per node. `signal`: seconds before the walltime's end at which the starter gets SIGUSR1 (sbatch:
-    `--signal=B:USR1@SECONDS`); 0: no warning. `warning_signal`: what the app gets then, such as `USR1`; `""`: nothing.
-    `more`: further options of the scheduler, by long name, from the launcher's allow-list.
+    None and `""` mean the cluster's default. `walltime` is in seconds, `memory` in bytes per node.
+
+    `gpus` are per node. `signal`: seconds before the time limit at which the starter gets SIGUSR1 (sbatch:
+    `--signal=B:USR1@SECONDS`); 0: no warning. `warning_signal`: the signal that the app gets then, such as `USR1`;
+    `""`: none. `more`: further options of the scheduler by long name, from the launcher's allow-list.
     """
 
     partition: str = ""
@@ -82,10 +83,10 @@ class Setup(Struct, frozen=True, kw_only=True):
 
 
 class Passport(Struct, frozen=True, kw_only=True):
-    """What a job on another machine proves itself with, as PEM text: see `batch.authority`.
+    """The credentials of a job on another machine, as PEM text: see `batch.authority`.
 
-    `certificate` and `key` are the server's own, for the name `name`; `authority` vouches for the gateway's client
-    certificate and for the hub's listener of reports.
+    `certificate` and `key` are the server's, for the name `name`. `authority` issued the gateway's client certificate
+    and that of the hub's listener for reports.
     """
 
     name: str
@@ -98,15 +99,15 @@ class Passport(Struct, frozen=True, kw_only=True):
 
 
 class JobSpec(Struct, frozen=True, kw_only=True):
-    """All that is needed to run one attempt of one server. Holds secrets: never logged, never in an argv.
+    """Everything that is needed to run one attempt of one server. Contains secrets: never log it or put it in an argv.
 
-    `record` is the server as it was saved before the submit: a launcher keeps it with the job and gives it back
-    in `JobView.record`, so that servers can be rebuilt when Redis was lost. `secrets` are taken out of every log
-    tail. `start_window` and `grace` (between SIGTERM and SIGKILL) are seconds. `environment` holds what the app is
-    told, without what depends on the account (HOME, USER, ...) where the job runs as its user. `passport`: for clusters
-    whose jobs run on other machines; the starter then lets in the gateway alone. `again`: this attempt may have been
-    submitted before; False is a promise that it was not.
-    `shared_node_port`: an app whose command names {port} may listen on a port that every user of the node can open.
+    `record` is the server as saved before the submit. A launcher stores it with the job and returns it in
+    `JobView.record`, so that servers can be restored after a loss of Redis. `secrets` are removed from every log tail.
+    `start_window` and `grace` (between SIGTERM and SIGKILL) are in seconds. `environment` is that of the app, without
+    what depends on the account (HOME, USER, ...) where the job runs as its user. `passport`: for clusters whose jobs
+    run on other machines; the starter then accepts only the gateway. `again`: this attempt may have been submitted
+    before; False guarantees that it was not. `shared_node_port`: an app whose command contains {port} may listen on a
+    port that every user of the node can reach.
     """
 
     attempt: str
@@ -133,7 +134,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """The starter's last word (docs/architecture.md). `kind`: ready, ended or failed."""
+    """The starter's last report (docs/architecture.md). `kind`: ready, ended or failed."""
 
     kind: str
     attempt: str
@@ -147,16 +148,15 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class JobView(Struct, frozen=True, kw_only=True):
-    """One job as the cluster shows it. `reason`: the scheduler's own word on it (may be empty).
+    """One job as its cluster shows it. `reason`: the scheduler's own code (may be empty).
 
-    `started` and `deadline`: seconds since the epoch, None while not known. `report`: where the launcher can see the
-    job's folder; `record`: where the job carries it. `waiting`: while it is queued, where the scheduler says why.
-    `node`: where it runs. `ending`: for an ended job, the cause in plain words, where the scheduler knows one (out of
-    memory, walltime, ...), for one that waits again that of its last run; it has no log tail. `restarts`: how
-    often the scheduler has put it back into the queue; 0 while that is not to be told. `unsure`: the next poll will
-    know more, such as how it ended: it should come soon. `silent`: a sentence that says that the job's host does not
-    answer; the rest of the view is then as it was last known, and nothing follows from it. `note`: a sentence on where
-    it runs that its user should know.
+    `started` and `deadline`: seconds since the epoch, None while unknown. `report`: if the launcher can read the job's
+    folder. `record`: if the job carries it. `waiting`: why a queued job waits, if the scheduler says so. `node`: where
+    it runs. `ending`: the cause of an ended job's end, if the scheduler knows one (out of memory, time limit, ...), or
+    that of the last run of a requeued job; it has no log tail. `restarts`: how often the scheduler has requeued it; 0
+    while unknown. `unsure`: the next poll will know more, such as how the job ended, and should come soon. `silent`: a
+    message that the job's host does not answer; the rest of the view is then the last known state, and nothing follows
+    from it. `note`: a message for the user about where the job runs.
     """
 
     attempt: str
@@ -180,10 +180,10 @@ class JobView(Struct, frozen=True, kw_only=True):
 
 
 class LauncherError(Exception):
-    """A verb failed. `str` is a sentence for the user; `transient`: the same call may succeed later.
+    """A method failed. `str` is a message for the user; `transient`: the same call may succeed later.
 
-    `code` is stable and for programs, `hint` says what the user may do. `field`: the kind of option that it is about
-    (`partition`, `account`, ...), so that it can be shown beside it.
+    `code` is stable and for programs; `hint` says what the user can do. `field`: the kind of option that the error is
+    about (`partition`, `account`, ...), so that it can be shown next to it.
     """
 
     def __init__(
@@ -197,10 +197,10 @@ class LauncherError(Exception):
 
 
 class LauncherContext(Struct, frozen=True, kw_only=True):
-    """What a launcher is opened with beside its cluster's configuration.
+    """What a launcher is opened with, in addition to its cluster's configuration.
 
     `data_dir`: the controller's data directory (0700). `seal_key`: returns the 32 bytes with which job records are
-    sealed that others could read or change; raises TowpathError where there is none.
+    sealed where others could read or change them; raises TowpathError if there is no key.
     """
 
     data_dir: Path
@@ -208,18 +208,18 @@ class LauncherContext(Struct, frozen=True, kw_only=True):
 
 
 class Offer(Struct, frozen=True, kw_only=True):
-    """A catalog, and what each person may use of it: user → grants. A person who is not there may use nothing."""
+    """A catalog, and what each user may use of it: user → grants. Users who are not listed may use nothing."""
 
     catalog: Catalog
     grants: dict[str, Grants]
 
 
 class PartReport(Struct, frozen=True, kw_only=True):
-    """What admins should know of a part of a cluster, such as a host.
+    """The condition of a part of a cluster, such as a host, for admins.
 
     `text`: what it is, or what is wrong and what to do. `good`: it can be used; `doubt`: it can, but admins should know
-    this. `since`: when the trouble began (seconds since the epoch), 0: not known. `urgent`: admins are told at once,
-    and not only when it lasts.
+    this. `since`: when the problem began (seconds since the epoch); 0: unknown. `urgent`: admins see it immediately,
+    instead of only when it lasts.
     """
 
     part: str
@@ -231,74 +231,74 @@ class PartReport(Struct, frozen=True, kw_only=True):
 
 
 class Launcher(Protocol):
-    """The adapter to one cluster. Every verb may raise LauncherError and nothing else."""
+    """The adapter to one cluster. Every method may raise LauncherError and no other exception."""
 
     async def place(self, spec: JobSpec) -> JobRef | None:
-        """Choose where the job is going to run; None: the cluster chooses when it runs the job. Starts nothing.
+        """Choose where the job will run; None: the cluster chooses when it runs the job. Starts nothing.
 
-        For clusters without a scheduler. The controller saves the answer as the server's job, under its fencing token,
-        before it calls `submit`, which finds it in `spec.record.job` and keeps to it: so nobody else places the attempt
-        differently. It is called before each submit; an earlier answer is in `spec.record.job`, and may be replaced
-        only where nothing can have been started there.
+        For clusters without a scheduler. The controller saves the result as the server's job, under its fencing token,
+        before it calls `submit`, which finds it in `spec.record.job` and uses it, so that nobody places the attempt
+        elsewhere. It is called before each submit. An earlier result is in `spec.record.job`, and may be replaced only
+        if nothing can have been started there.
         """
         ...
 
     async def submit(self, spec: JobSpec) -> JobRef:
-        """Run the job. Idempotent by `spec.attempt`: there is never a second job for one attempt.
+        """Run the job. Idempotent by `spec.attempt`: an attempt never has a second job.
 
-        When there is one already (running or ended), its JobRef is returned and `spec` is not looked at. Two
-        processes that submit the same attempt at once get the same job.
+        If there is one already (running or ended), its JobRef is returned and `spec` is ignored. Two processes that
+        submit the same attempt at the same time get the same job.
         """
         ...
 
     async def poll(self, known: Collection[Server] = ()) -> Mapping[str, JobView]:
-        """All jobs that carry an attempt id, in one call: attempt → view.
+        """Return all jobs that carry an attempt id, in one call: attempt → view.
 
         `known`: the records of this cluster's servers that are active or not yet settled. A cluster without a scheduler
-        has no list of what ended, or of what is on a host that does not answer (see `JobView.silent`); others need not
-        look at them.
+        cannot list what ended, or what is on a host that does not answer (see `JobView.silent`); other launchers can
+        ignore it.
 
-        A job that a finished `submit` made before this call began is in the answer, and stays for at least an
-        hour after its end. So an attempt that is not in the answer has no job. What cannot be known (no answer
-        from the scheduler) raises; it never yields a smaller answer.
+        A job that a finished `submit` created before this call began is included, and stays for at least an hour after
+        its end. So an attempt that is not included has no job. If something cannot be known (the scheduler does not
+        answer), the call raises; it never returns an incomplete result.
         """
         ...
 
     async def cancel(self, ref: JobRef | None, attempt: str) -> None:
-        """Ask for the job's end: SIGTERM to the app, SIGKILL after its grace. Does not wait for the end.
+        """Request the job's end: SIGTERM to the app, SIGKILL after its grace period. Does not wait for the end.
 
-        The job is the one that carries `attempt` at this moment. `ref` is a hint and never enough: see "Whose job it
-        is" above. Idempotent: no job of that attempt, or an ended one, is no error. `ref` None: not known (the answer
-        to the submit was lost); the job is found by its attempt.
+        The job is the one that carries `attempt` at this moment. `ref` is a hint and never sufficient: see "Whose job
+        it is" above. Idempotent: no job of that attempt, or an ended one, is not an error. `ref` None: unknown (the
+        result of the submit was lost); the job is found by its attempt.
         """
         ...
 
     async def catalog(self) -> Offer:
-        """What the cluster offers now, and to whom (for the form and for `check`)."""
+        """Return what the cluster offers now, and to whom (for the form and for `check`)."""
         ...
 
     async def check(self) -> Sequence[PartReport]:
-        """Ask each part of the cluster that can fail by itself, for `towpath check`; `()`: there are no such parts."""
+        """Check each part of the cluster that can fail separately, for `towpath check`; `()`: there are none."""
         ...
 
     def troubles(self) -> Sequence[PartReport]:
-        """What is known to be wrong with parts of the cluster, without asking them; admins' pages show it."""
+        """Return known problems with parts of the cluster, without querying them; admins' pages show them."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections. Jobs run on."""
+        """Close connections. Jobs keep running."""
         ...
 
 
 class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """The JSON that the starter reads (`batch.starter.main`).
 
-    `passport`: open a way in with TLS, for the gateway alone, at `address` (`""`: the node's own). `repeat`: seconds
-    between two words that it is ready; 0: once. `plain_reports`: whether a hub's http URL may be used. `inherit`: what
-    only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`. `walltime`: seconds
-    that the job was asked for, from which its end follows where the scheduler does not tell the job; 0: not known.
-    `shared_node_port`: see JobSpec. `guard`: the scheduler ends the job with the process that it started, so the
-    starter is a child of that (`batch.starter.guard`).
+    `passport`: open a listener with TLS, for the gateway only, at `address` (`""`: the node's own). `repeat`: seconds
+    between reports that the app is ready; 0: report once. `plain_reports`: whether an http URL of the hub may be used.
+    `inherit`: what only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`.
+    `walltime`: seconds that the job requested, from which its end follows if the scheduler does not tell the job; 0:
+    unknown. `shared_node_port`: see JobSpec. `guard`: the scheduler ends the job with the process that it started, so
+    the starter is a child of that process (`batch.starter.guard`).
     """
 
     attempt: str
@@ -341,9 +341,11 @@ def starter_spec(
     inherit: bool = False,
     guard: bool = False,
 ) -> bytes:
-    """The starter's input for a job in `folder`. Holds the report token: give it by stdin or a 0600 file.
+    """Return the starter's input for a job in `folder`.
 
-    A job with a passport runs on another machine: its token goes over http to a loopback address only.
+    It contains the report token: pass it on stdin or in a 0600 file.
+
+    A job with a passport runs on another machine: it sends its token over http to loopback addresses only.
     """
     return msgspec.json.encode(
         StarterSpec(
@@ -378,7 +380,7 @@ def starter_spec(
 
 
 def _stays_here(url: str) -> bool:
-    """Whether what is said to this URL leaves no machine, or is encrypted."""
+    """Return whether requests to this URL are encrypted or stay on this machine."""
     parts = urlsplit(url)
     try:
         return parts.scheme == "https" or ipaddress.ip_address(parts.hostname or "").is_loopback

@@ -1,1 +1,1 @@
-"""What each command of `python -m batch` does. `batch.__main__` reads the arguments and prints the errors."""
+"""The commands of `python -m batch`. `batch.__main__` reads the arguments and prints the errors."""

@@ -1,6 +1,6 @@
-"""`python -m batch tls|invite|join`: the hub's certificates, and who may join.
+"""`python -m batch tls|invite|join`: the hub's certificates, and joining.
 
-A token is printed alone on stdout, so that it can go through a pipe; it is read from stdin or from a file.
+A token is printed alone on stdout, so that it can be piped. It is read from stdin or a file.
 """
 
 import socket
@@ -23,7 +23,7 @@ PATIENCE_SECONDS: Final = 60.0
 
 
 async def tls(settings: Settings, *, with_gateway: bool) -> int:
-    """Make what is missing of the hub's certificates, or near its end; say what was made."""
+    """Create missing certificates of the hub and renew expiring ones; print what was created."""
     store = await _open(settings) if settings.redis_url else None
     try:
         made = await make_certificates(settings, store, with_gateway=with_gateway)
@@ -31,12 +31,12 @@ async def tls(settings: Settings, *, with_gateway: bool) -> int:
         if store is not None:
             await store.close()
     if made:
-        sys.stdout.write(f"Made in {settings.data_dir}: {', '.join(made)}.\n")
+        sys.stdout.write(f"Created in {settings.data_dir}: {', '.join(made)}.\n")
     return 0
 
 
 async def invite(settings: Settings, role: Role, *, lifetime: float) -> int:
-    """Print a token that lets one gateway or controller join."""
+    """Print a token with which one gateway or controller can join."""
     if not needs_certificates(settings.config):
         raise TowpathError("No cluster of this hub needs certificates, so gateways start without joining.")
     from batch.authority import joining  # noqa: PLC0415 - 80 ms
@@ -50,7 +50,7 @@ async def invite(settings: Settings, role: Role, *, lifetime: float) -> int:
         await store.close()
     sys.stdout.write(f"{token.text()}\n")
     sys.stderr.write(
-        f"This token is good for one {role}, for {lifetime / 60:.0f} minutes. On its host, run: towpath {role} join\n"
+        f"This token lets one {role} join, within {lifetime / 60:.0f} minutes. On its host, run: towpath {role} join\n"
     )
     return 0
 

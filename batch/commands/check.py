@@ -1,4 +1,4 @@
-"""`python -m batch check`: probe the authority and every cluster; one JSON object per line. Makes nothing."""
+"""`python -m batch check`: check the authority and every cluster; print one JSON object per line. Changes nothing."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 async def check(settings: Settings) -> int:
-    """Print a row for each part; 1 when one of them cannot be used."""
+    """Print a row for each part; return 1 if one of them cannot be used."""
     check_options(settings)
     rows = list(_authority(settings))
     context = LauncherContext(data_dir=settings.data_dir, seal_key=lambda: _seal_key(settings))
@@ -46,20 +46,20 @@ def _authority(settings: Settings) -> Iterator[Row]:
             ends = Authority.load(settings.data_dir).certificate.not_valid_after_utc
             yield row | {"message": f"valid until {ends:%Y-%m-%d}"}
         else:
-            yield row | {"message": "not made yet; the controller makes it when it starts"}
+            yield row | {"message": "not created yet; the controller creates it when it starts"}
     except TowpathError as error:
         yield row | {"ok": False, "message": str(error)}
 
 
 async def _cluster(cluster: ClusterConfig, config: Config, context: LauncherContext) -> list[Row]:
-    """A row for the cluster, and one for each part of it that can fail by itself (`Launcher.check`)."""
+    """Return a row for the cluster, and one for each part of it that can fail separately (`Launcher.check`)."""
     parts: list[Row] = []
     row = await _whole(cluster, config, context, parts)
     return [row, *parts]
 
 
 async def _whole(cluster: ClusterConfig, config: Config, context: LauncherContext, parts: list[Row]) -> Row:
-    """`passing`: it may answer later, with the same configuration."""
+    """`passing`: it may succeed later with the same configuration."""
     row: Row = {"part": f"cluster {cluster.name}", "cluster": cluster.name, "kind": cluster.kind, "ok": True}
     try:
         launcher = open_launcher(cluster, context)
@@ -77,7 +77,7 @@ async def _whole(cluster: ClusterConfig, config: Config, context: LauncherContex
     except TimeoutError:
         return row | {"ok": False, "message": f"No answer within {CHECK_SECONDS:.0f} seconds.", "passing": True}
     if cluster.kind == "local" and (why := await asyncio.to_thread(port_fault, config, cluster.name)):
-        return row | {"ok": False, "message": why, "passing": True}  # other profiles may do
+        return row | {"ok": False, "message": why, "passing": True}  # other profiles may work
     return row | {"message": "answers"}
 
 
@@ -87,7 +87,7 @@ def _part(cluster: ClusterConfig, report: PartReport) -> Row:
 
 
 def _seal_key(settings: Settings) -> bytes:
-    """The hub's, or before there is one a key that no job was sealed with: no job is found then."""
+    """Return the hub's seal key, or if there is none yet, one that no job was sealed with, so that no job is found."""
     try:
         return seal_key(settings)
     except TowpathError:

@@ -1,4 +1,4 @@
-"""`python -m batch controller`: lead, or stand by, until a signal ends it."""
+"""`python -m batch controller`: lead or stand by until a signal ends it."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from batch.contract import Launcher, LauncherContext, Passport
 from batch.controller.controller import lead
 from batch.controller.executor import Place
 from batch.controller.homes import claim_homes, home_of, show_homes
-from batch.controller.leader import Means
+from batch.controller.leader import Dependencies
 from batch.launchers import open_launcher
 from state.config.clusters import needs_certificates, runs_elsewhere
 from state.errors import ConfigError, TowpathError
@@ -27,9 +27,9 @@ RENEW_SECONDS: Final = 24 * 3600.0
 
 
 async def control(settings: Settings, holder: str, *, with_gateway: bool = False, take_over: bool = False) -> int:
-    """Be a controller until SIGTERM or SIGINT. The lease is released; the jobs run on.
+    """Run a controller until SIGTERM or SIGINT. The lease is released; jobs keep running.
 
-    `with_gateway`: a gateway shares the data directory (`towpath serve`), and its certificates are made here too.
+    `with_gateway`: a gateway shares the data directory (`towpath serve`), and its certificates are created here too.
     `take_over`: see `batch.controller.homes.claim_homes`.
     """
     task = asyncio.ensure_future(_control(settings, holder, with_gateway=with_gateway, take_over=take_over))
@@ -64,7 +64,7 @@ async def _control(settings: Settings, holder: str, *, with_gateway: bool, take_
             hostname=socket.getfqdn(),
             passport=_passports(settings) if certificates else None,
         )
-        means = Means(
+        dependencies = Dependencies(
             store=store,
             config=settings.config,
             launchers=launchers,
@@ -72,7 +72,7 @@ async def _control(settings: Settings, holder: str, *, with_gateway: bool, take_
             fault=fault_hook(settings.environment.get("TOWPATH_FAULT", "")),
             joins=settings.data_dir if certificates else None,
         )
-        await lead(means, holder)
+        await lead(dependencies, holder)
     finally:
         for keeper in keepers:
             keeper.cancel()
@@ -82,7 +82,7 @@ async def _control(settings: Settings, holder: str, *, with_gateway: bool, take_
 
 
 def check_options(settings: Settings) -> None:
-    """Check what the web side cannot: options that go to a scheduler. Raises ConfigError."""
+    """Check what the web side cannot: options that are passed to a scheduler. Raises ConfigError."""
     if needs_certificates(settings.config):
         from batch.launchers.slurm.factory import option_faults  # noqa: PLC0415 - only where there is a cluster for it
 
@@ -91,16 +91,16 @@ def check_options(settings: Settings) -> None:
 
 
 def seal_key(settings: Settings) -> bytes:
-    """The key that job records are sealed with."""
+    """Return the key that job records are sealed with."""
     from batch import authority  # noqa: PLC0415 - 80 ms that the controller of a local cluster saves
 
     return authority.seal_key(settings.data_dir)
 
 
 async def make_certificates(settings: Settings, store: Store | None, *, with_gateway: bool) -> list[str]:
-    """Make what is missing of the hub's certificates, or near its end; return the files that were made.
+    """Create missing certificates of the hub and renew expiring ones; return the files that were created.
 
-    `store`: where the hub's one authority is registered; None: not asked. Raises TowpathError.
+    `store`: where the hub's one authority is registered; None: not checked. Raises TowpathError.
     """
     from batch.authority import ensure_authority, ensure_gateway  # noqa: PLC0415 - as above
     from batch.authority.joining import claim  # noqa: PLC0415
@@ -111,7 +111,7 @@ async def make_certificates(settings: Settings, store: Store | None, *, with_gat
 
 
 def _passports(settings: Settings) -> Callable[[str, int], Passport]:
-    """What makes a job's certificate."""
+    """Return a function that creates a job's certificate."""
     from batch.authority import Authority  # noqa: PLC0415 - as above
 
     authority = Authority.load(settings.data_dir)
@@ -119,7 +119,7 @@ def _passports(settings: Settings) -> Callable[[str, int], Passport]:
 
 
 async def _renew(settings: Settings, store: Store, *, with_gateway: bool) -> None:
-    """Renew certificates while the hub runs, too: they live a year, and so may a hub."""
+    """Renew certificates while the hub runs, because they are valid for a year."""
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         try:
@@ -129,7 +129,7 @@ async def _renew(settings: Settings, store: Store, *, with_gateway: bool) -> Non
 
 
 def fault_hook(name: str) -> Callable[[str], None]:
-    """For tests of crashes: end the process, as SIGKILL does, at the point of that name."""
+    """Return a hook for crash tests that ends the process, as SIGKILL does, at the named point."""
 
     def hook(point: str) -> None:
         if point == name:

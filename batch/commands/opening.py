@@ -1,4 +1,4 @@
-"""The state store, as the commands of the batch side open it."""
+"""Opens the state store for the commands of the batch side."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ def embedded_url(settings: Settings) -> str:
 
 
 async def open_store(settings: Settings) -> Store:
-    """Open the store, and wait for it as long as it takes; the log says so now and then."""
+    """Open the store, waiting as long as it takes; log that from time to time."""
     loop = asyncio.get_running_loop()
     say_at = loop.time()
     while True:

@@ -1,1 +1,1 @@
-"""The process that closes the gap between what is wanted and what runs."""
+"""The controller: makes what runs match what users requested."""

@@ -1,11 +1,11 @@
-"""The audit, written elsewhere: as JSON lines into a file, as RFC 5424 messages to syslog. And kept within its bounds.
+"""Exports the audit as JSON lines to a file and as RFC 5424 messages to syslog, and limits its size.
 
-Owns: how an entry reaches a sink once, and what a sink that is away means. Refuses to know what an entry says. It runs
-in the leader's term: its position is a cursor in Redis, moved under the fencing token.
+Owns the delivery of each entry once, and what an unavailable destination means. Does not know what an entry says. It
+runs in the leader's term: its position is a cursor in Redis, moved under the fencing token.
 
-A crash between writing and moving the cursor doubles nothing in a file, whose last line says how far it came. A
-datagram leaves no trace: there the cursor moves after every message, and the one that was just sent is sent again if
-the controller is killed at that instant; its `id` tells.
+A crash between writing and moving the cursor duplicates nothing in a file, whose last line tells the position. A
+datagram leaves no trace: there the cursor moves after every message, and the last one is sent again if the controller
+is killed at that moment; its `id` shows that it is the same.
 """
 
 import asyncio
@@ -37,20 +37,20 @@ DAY: Final = 24 * 3600.0
 
 
 class Sink(Protocol):
-    """Somewhere that entries are written. `name` is its cursor's; `most` entries are written at once."""
+    """A destination of entries. `name` is that of its cursor; `most` entries are written at once."""
 
     name: str
     most: int
 
     def write(self, entries: list[Entry]) -> None:
-        """Write them, in order; blocks. Raises OSError: none, or not all, may have been written."""
+        """Write entries in order; blocks. Raises OSError: none, or not all, may have been written."""
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close what is open."""
 
 
 class File:
-    """JSON lines, appended (0600). It is opened for each write, so that it may be moved away (logrotate)."""
+    """JSON lines, appended (0600). The file is opened for each write, so that it can be moved away (logrotate)."""
 
     most = AT_ONCE
 
@@ -59,14 +59,14 @@ class File:
         self._path = path
 
     def write(self, entries: list[Entry]) -> None:
-        """See `Sink`. What the file has already is not written again; half a line of a crash is taken off."""
+        """See `Sink`. Entries that the file already has are skipped, and an incomplete last line is removed."""
         handle = os.open(
             self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
         )
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise OSError(f"{self._path} is not a file")
-            fcntl.flock(handle, fcntl.LOCK_EX)  # a leader that does not know yet that it is none
+            fcntl.flock(handle, fcntl.LOCK_EX)  # a former leader may not know yet that it lost the lease
             last = _last_written(handle)
             rest = memoryview(b"".join(line(entry) for entry in entries if position(entry.id) > last))
             while rest:
@@ -102,7 +102,7 @@ class Syslog:
             raise
 
     def close(self) -> None:
-        """The next write connects anew."""
+        """The next write connects again."""
         if self._line is not None:
             self._line.close()
             self._line = None
@@ -124,7 +124,7 @@ class Syslog:
 
 
 def sinks(config: AuditConfig) -> list[Sink]:
-    """What the configuration asks for."""
+    """Return the destinations in the configuration."""
     made: list[Sink] = []
     if config.file:
         made.append(File(config.file))
@@ -134,7 +134,7 @@ def sinks(config: AuditConfig) -> list[Sink]:
 
 
 async def export(audit: Audit, sink: Sink, *, fence: int) -> None:
-    """Write what is noted to the sink, again and again, until cancelled. Raises FencedError for an older leader."""
+    """Write new entries to the sink until cancelled. Raises FencedError for a former leader."""
     try:
         await _follow(audit, sink, fence)
     finally:
@@ -150,25 +150,27 @@ async def _follow(audit: Audit, sink: Sink, fence: int) -> None:
             entries, position_after = await audit.after(at, timeout=WAIT_SECONDS)
             for start in range(0, len(entries), sink.most):
                 part = entries[start : start + sink.most]
-                await _whole(audit, sink, part, fence)
+                await _export(audit, sink, part, fence)
                 at = part[-1].id
             at = position_after
             if pause != BACK_OFF[0]:
-                log.info("The audit is written to %s again.", sink.name)
+                log.info("The audit is exported again sink=%s", sink.name)
             pause = BACK_OFF[0]
         except StateUnavailableError:
             at = ""
             await asyncio.sleep(BACK_OFF[0])
         except OSError as error:
             log.warning(
-                "The audit is not written to %s: %s. It waits in the store.", sink.name, error.strerror or error
+                "The audit cannot be exported and waits in the store sink=%s reason=%s",
+                sink.name,
+                error.strerror or error,
             )
             await asyncio.sleep(pause)
             pause = min(pause * 2, BACK_OFF[1])
 
 
-async def _whole(audit: Audit, sink: Sink, entries: list[Entry], fence: int) -> None:
-    """Write and move the cursor. An end of the term waits for both."""
+async def _export(audit: Audit, sink: Sink, entries: list[Entry], fence: int) -> None:
+    """Write entries and move the cursor. The end of the term waits for both."""
 
     async def both() -> None:
         await asyncio.to_thread(sink.write, entries)
@@ -183,7 +185,10 @@ async def _whole(audit: Audit, sink: Sink, entries: list[Entry], fence: int) -> 
 
 
 async def keep(audit: Audit, config: AuditConfig) -> None:
-    """Keep the stream within the configuration's bounds, until cancelled. Says so when a sink has not had what goes."""
+    """Keep the stream within the configured limits until cancelled.
+
+    Log when entries are dropped that were not exported.
+    """
     readers = [sink.name for sink in sinks(config)]
     while True:
         try:
@@ -191,20 +196,20 @@ async def keep(audit: Audit, config: AuditConfig) -> None:
             if await audit.trim(entries=config.entries, oldest=time.time() - config.days * DAY):
                 for reader in readers:
                     if first[reader] and first[reader] != await _next(audit, reader):
-                        log.error("The audit has dropped entries that were not written to %s yet.", reader)
+                        log.error("The audit has dropped entries that were not exported yet sink=%s", reader)
         except StateUnavailableError:
-            pass  # the next time
+            pass  # retried at the next interval
         await asyncio.sleep(TRIM_SECONDS)
 
 
 async def _next(audit: Audit, reader: str) -> str:
-    """The id of the first entry after a reader's cursor; `""`: none."""
+    """Return the id of the first entry after a reader's cursor, or `""`."""
     entries, _ = await audit.after(await audit.cursor(reader), most=1)
     return entries[0].id if entries else ""
 
 
 def _last_written(handle: int) -> tuple[int, int]:
-    """The position that the file's last whole line tells; what follows that line is taken off."""
+    """Return the position in the file's last complete line. Anything after that line is removed."""
     size = os.fstat(handle).st_size
     tail = os.pread(handle, TAIL, max(0, size - TAIL))
     whole = tail[: tail.rfind(b"\n") + 1]

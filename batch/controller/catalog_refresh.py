@@ -1,8 +1,8 @@
-"""The catalogs' refresh: what each cluster has is gathered when somebody looks, and kept in Redis for all gateways.
+"""Refreshes the catalogs: what each cluster has is gathered when a form needs it, and kept in Redis for all gateways.
 
-Owns: how often, and what a failure means. Refuses to know what a catalog holds, and who looks: gateways leave a wish in
-Redis when a form shows a catalog that is no longer young. It runs beside the polls, in the leader's term, under its
-fencing token; a cluster that does not answer keeps the catalog it had, whose `time` tells.
+Owns how often, and what a failure means. Does not know what a catalog contains or who reads it: gateways leave a
+request in Redis when a form shows an old catalog. It runs next to the polls, in the leader's term, under its fencing
+token. A cluster that does not answer keeps its last catalog, whose `time` shows its age.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ log = logging.getLogger("towpath.catalog")
 FIRST_BACK_OFF: Final = 5.0
 LONGEST_BACK_OFF: Final = 300.0
 UNASKED: Final = 10
-"""A catalog that nobody looks at is gathered anew after so many times `catalog_seconds`."""
+"""A catalog that nobody requests is refreshed after this many times `catalog_seconds`."""
 WISH_SECONDS: Final = 0.5
-"""So often is Redis asked whether anybody wishes for a younger one."""
+"""How often Redis is checked for requests."""
 
 
 async def refresh(
     store: Catalogs, cluster: ClusterConfig, launcher: Launcher, *, fence: int, again: asyncio.Event | None = None
 ) -> None:
-    """Gather one cluster's catalog whenever it is wished for, until cancelled. Raises FencedError for an older leader.
+    """Gather one cluster's catalog whenever requested, until cancelled. Raises FencedError for a former leader.
 
-    `again` is set when the cluster answers after it did not: then it is looked at without waiting longer.
+    `again` is set when the cluster answers after an outage: then its catalog is refreshed immediately.
     """
     again = again or asyncio.Event()
     failures = 0
@@ -43,12 +43,12 @@ async def refresh(
             await store.put(replace(offer.catalog, cluster=cluster.name), offer.grants, fence=fence)
         except FencedError:
             raise
-        except Exception as error:  # another's launcher may break its word
+        except Exception as error:  # a launcher from a plug-in may break its contract
             failures += 1
             if isinstance(error, (LauncherError, StateUnavailableError)):
-                log.warning("The catalog of %s was not refreshed: %s", cluster.name, error)
+                log.warning("The catalog was not refreshed cluster=%s reason=%s", cluster.name, error)
             else:
-                log.exception("The launcher of %s broke its contract.", cluster.name)
+                log.exception("The launcher broke its contract cluster=%s", cluster.name)
         else:
             failures = 0
         loop = asyncio.get_running_loop()
@@ -58,12 +58,12 @@ async def refresh(
                 async with asyncio.timeout(min(left, WISH_SECONDS)):
                     await again.wait()
                     failures = 0
-            # One that cannot be had just now is not asked for more often because people wait.
-            if failures == 0 and await _wished(store, cluster.name):
+            # After a failure, requests do not make it more frequent.
+            if failures == 0 and await _is_requested(store, cluster.name):
                 break
 
 
-async def _wished(store: Catalogs, cluster: str) -> bool:
+async def _is_requested(store: Catalogs, cluster: str) -> bool:
     try:
         return await store.asked(cluster)
     except StateUnavailableError:
@@ -71,5 +71,8 @@ async def _wished(store: Catalogs, cluster: str) -> bool:
 
 
 def pause(failures: int, every: float) -> float:
-    """Seconds until the next try: sooner after the first failures, so that a new hub's form does not stay empty."""
+    """Return the seconds until the next attempt.
+
+    They are few after the first failures, so that a new hub has its form soon.
+    """
     return every if failures == 0 else min(FIRST_BACK_OFF * 2.0 ** (failures - 1), max(every, LONGEST_BACK_OFF))

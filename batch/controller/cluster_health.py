@@ -1,6 +1,6 @@
-"""Clusters, and parts of them, that have not answered for a while, as problems in the store.
+"""Reports clusters, and parts of them, that have not answered for a while, as problems in the store.
 
-Pages, health and logs show them.
+Pages, health checks and logs show them.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ SILENT_SECONDS: Final = 60.0
 
 
 async def report_clusters(store: Health, watches: Iterable[ClusterWatch]) -> None:
-    """Report again and again, until cancelled."""
+    """Report repeatedly, until cancelled."""
     reported: set[str] = set()
     watched = tuple(watches)
     while True:
@@ -34,7 +34,7 @@ async def report_clusters(store: Health, watches: Iterable[ClusterWatch]) -> Non
 
 
 def problems_of(watch: ClusterWatch) -> Iterator[Problem]:
-    """What is wrong with a cluster and its parts; nothing for what has been silent only for a moment."""
+    """Yield the problems of a cluster and its parts. Short outages are left out."""
     name = watch.config.name
     silence = watch.silence
     if silence is not None and silence.seconds >= SILENT_SECONDS:

@@ -1,6 +1,6 @@
-"""The controller: waits for the lease, leads while it has it, and gives it back.
+"""The controller: waits for the lease, leads while it has it, and releases it.
 
-Owns: terms of leadership, one after the other. Refuses to know what a term does (`batch.controller.leader`).
+Owns the sequence of terms of leadership. Does not know what happens in a term (`batch.controller.leader`).
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import contextlib
 import logging
 from typing import Final
 
-from batch.controller.leader import LEASE_SECONDS, LeaseLostError, Means, Term
+from batch.controller.leader import LEASE_SECONDS, Dependencies, LeaseLostError, Term
 from state.errors import StateUnavailableError
 from state.store.health import LEASE
 
@@ -17,25 +17,25 @@ log = logging.getLogger("towpath.controller")
 STANDBY_SECONDS: Final = 1.0
 
 
-async def lead(means: Means, holder: str) -> None:
-    """Stand by, lead, stand by again, until cancelled. A cancelled leader releases the lease; jobs run on."""
+async def lead(dependencies: Dependencies, holder: str) -> None:
+    """Stand by and lead in turns, until cancelled. A cancelled leader releases the lease; jobs keep running."""
     while True:
-        fence = await _take(means, holder)
-        log.info("Leading, with fencing token %d.", fence)
+        fence = await _take(dependencies, holder)
+        log.info("Leading fence=%d", fence)
         try:
-            await Term(means, holder=holder, fence=fence).run()
+            await Term(dependencies, holder=holder, fence=fence).run()
         except LeaseLostError as error:
-            log.warning("Not leading any more: %s", error)
+            log.warning("No longer leading reason=%s", error)
             await asyncio.sleep(STANDBY_SECONDS)
         finally:
             with contextlib.suppress(StateUnavailableError):
-                await means.store.leases.release(LEASE, holder, fence)
+                await dependencies.store.leases.release(LEASE, holder, fence)
 
 
-async def _take(means: Means, holder: str) -> int:
+async def _take(dependencies: Dependencies, holder: str) -> int:
     while True:
         try:
-            fence = await means.store.leases.take(LEASE, holder, seconds=LEASE_SECONDS)
+            fence = await dependencies.store.leases.take(LEASE, holder, seconds=LEASE_SECONDS)
         except StateUnavailableError as error:
             log.warning("%s", error)
             fence = None

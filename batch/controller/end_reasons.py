@@ -1,10 +1,10 @@
-"""Why a server ended, in plain words: from its job's end and the starter's last word, for every kind of cluster.
+"""Explains why a server ended, from the end of its job and the starter's last report, for every kind of cluster.
 
-Owns: which of the two is believed, and the words where the scheduler knows no cause. Pure. Refuses to know any
-scheduler: the cause that one knows comes in `JobView.ending`.
+Owns which of the two takes precedence, and the messages where the scheduler knows no cause. Pure. Does not know
+schedulers: the cause that one knows is in `JobView.ending`.
 
-What the scheduler knows (memory, walltime, a cancel, a failed node) explains what the starter saw (an app that was
-killed), so it goes first; the starter has the log's tail and the app's own exit code.
+What the scheduler knows (memory, time limit, a cancellation, a failed node) explains what the starter saw (an app that
+was killed), so it takes precedence. The starter has the tail of the log and the app's exit code.
 """
 
 import signal
@@ -16,31 +16,34 @@ from batch.contract import JobState, JobView, Report
 from state.records.models import Reason, Server, Status
 
 LATE_SECONDS: Final = 120.0
-"""For so long after an end a better reason is taken: accounting may be late, and the starter's word comes first."""
-SEE_LOG: Final = "The end of its log is below. Start it again, or change what you asked for."
-KILLED: Final = "It was killed, most often because memory ran out. The end of its log is below."
+"""Seconds after an end in which a better reason replaces the first: accounting may be late."""
+SEE_LOG: Final = "The end of its log is below. Start it again, or change your request."
+KILLED: Final = "It was killed, usually because it ran out of memory. The end of its log is below."
 
 HINTS: Final = {
-    "command": "The program is not installed where the job runs. Tell the hub's administrator.",
+    "command": "The program is not installed where the job runs. Contact the hub's admins.",
     "exited": SEE_LOG,
-    "no-answer": "It may need longer than the hub waits, or it may be stuck. The end of its log is below.",
-    "folder": "The job's folder must belong to you, with room on its disk.",
+    "no-answer": "It may need more time than the hub allows, or be stuck. The end of its log is below.",
+    "folder": "The job's folder must belong to you and have free disk space.",
 }
-TOLD: Final = "told"
-"""The code of what the gateway notes when a starter ends because the scheduler said so; what for is not known yet."""
+END_REPORTED: Final = "told"
+"""The code that the gateway notes when a starter ends because of the scheduler, while the cause is not known yet."""
 GUESSES: Final = frozenset(
     {"app-ended", "app-died", "app-exited", "start-failed", "exited", "job-ended", "cancelled", "lost"}
 )
-"""Codes of reasons that were given without the scheduler's own, and give way to it."""
+"""Codes of reasons without the scheduler's cause, which replaces them when it is known."""
 
 ITS_OWN: Final = range(1, 128)
-"""Exit codes by which an app says itself that it failed. A cancel that is seen afterwards is the hub's own, which
-cleans up behind it; one that came first ends an app with 0 or by a signal."""
+"""Exit codes with which an app itself reports a failure.
+
+A cancellation that is seen after such an exit is the hub's own cleanup. An app that is ended by a cancellation exits
+with 0 or by a signal.
+"""
 
 
 def why(server: Server, view: JobView) -> tuple[Status, Reason]:
-    """Stopped or failed, and why, for a job that has ended while its server was to be ready."""
-    report = _last_word(server, view)
+    """Return whether a server failed or stopped, and why, for a job that ended while its server should run."""
+    report = _last_report(server, view)
     code = report.exit_code if report.exit_code is not None else view.exit_code
     if view.ending is not None:
         return Status.FAILED, replace(view.ending, log_tail=report.log_tail, exit_code=code)
@@ -60,12 +63,12 @@ def why(server: Server, view: JobView) -> tuple[Status, Reason]:
         )
     was_ready = server.status is Status.READY
     if was_ready and code == 0:
-        return Status.STOPPED, Reason(code="app-ended", message="The app ended by itself.", exit_code=0)
+        return Status.STOPPED, Reason(code="app-ended", message="The app exited.", exit_code=0)
     if not report.kind and view.reason:
         return Status.FAILED, Reason(
             code="job-ended", message=view.reason, hint="Start the server again.", exit_code=code
         )
-    what = "The app ended unexpectedly" if was_ready else "The app ended before it was ready"
+    what = "The app exited unexpectedly" if was_ready else "The app exited before it was ready"
     return Status.FAILED, Reason(
         code="app-died" if was_ready else "app-exited",
         message=f"{what}{how(code)}.",
@@ -75,26 +78,26 @@ def why(server: Server, view: JobView) -> tuple[Status, Reason]:
     )
 
 
-def _last_word(server: Server, view: JobView) -> Report:
-    """What the starter said last: where the launcher sees it, or as the gateway noted it when the end was asked for."""
+def _last_report(server: Server, view: JobView) -> Report:
+    """Return the starter's last report, from the job's folder or as the gateway noted it."""
     if view.report is not None and view.report.kind != "ready":
         return view.report
     noted = server.reason
-    if noted is not None and told(server):
+    if noted is not None and end_reported(server):
         return Report(kind="ended", attempt=server.attempt, exit_code=noted.exit_code, log_tail=noted.log_tail)
     return Report(kind="", attempt=server.attempt)
 
 
-def told(server: Server) -> bool:
-    """Whether its app has ended because the scheduler said so, while the job's end is still to be seen."""
-    return server.reason is not None and server.reason.code == TOLD
+def end_reported(server: Server) -> bool:
+    """Return whether the app has ended because of the scheduler, while the end of the job is not visible yet."""
+    return server.reason is not None and server.reason.code == END_REPORTED
 
 
 def better(server: Server, view: JobView | None, *, now: float) -> Reason | None:
-    """The reason that an ended server should have, now that its job shows the cause; None: it has it, or it is late.
+    """Return a better reason for an ended server now that its job shows the cause, or None.
 
-    An end that the hub itself has brought about, or that the starter could explain, keeps its reason. The same cause
-    may come again with what the accounting adds: who did it, how much was used.
+    An end that the hub caused, or that the starter explained, keeps its reason. The same cause may come again with
+    details from accounting: who did it, how much was used.
     """
     if view is None or not view.state.final or view.ending is None or server.reason is None:
         return None
@@ -109,12 +112,12 @@ def better(server: Server, view: JobView | None, *, now: float) -> Reason | None
 
 
 def is_guess(reason: Reason) -> bool:
-    """Whether the reason gives way to the scheduler's own, should that know one."""
+    """Return whether the scheduler's cause, if there is one, replaces this reason."""
     return reason.code in GUESSES
 
 
 def how(code: int | None) -> str:
-    """An exit code in brackets, with the signal's name where it was one: ` (exit code 139: SIGSEGV)`."""
+    """Describe an exit code in brackets, with the signal's name if there was one: ` (exit code 139: SIGSEGV)`."""
     if code is None:
         return ""
     number = signal_of(code)
@@ -124,7 +127,7 @@ def how(code: int | None) -> str:
 
 
 def signal_of(code: int | None) -> signal.Signals | None:
-    """The signal that an exit code stands for: -9 and 137 are SIGKILL; None: it stands for none."""
+    """Return the signal of an exit code (-9 and 137 are SIGKILL), or None."""
     if code is None:
         return None
     try:

@@ -1,6 +1,7 @@
-"""The hands: each action of `batch.controller.reconcile` done, in the order of writes that docs/state.md gives.
+"""Performs the actions of `batch.controller.reconcile`, in the order of writes in docs/state.md.
 
-Owns: the submit's sequence, events with changes, what a failed call means. Refuses to decide.
+Owns the sequence of a submit, the events that go with changes, and what a failed call means. Makes no decisions about
+servers.
 """
 
 import logging
@@ -31,7 +32,7 @@ SUBMIT_TRIES = 5
 
 
 class Place:
-    """What a job inherits of the hub: its environment, whether it is root's, what it is called, what it vouches for."""
+    """What jobs get from the hub: its environment, whether they run as root, its name, and certificates."""
 
     __slots__ = ("as_root", "hostname", "own", "passport")
 
@@ -43,15 +44,15 @@ class Place:
         hostname: str = "",
         passport: Callable[[str, int], Passport] | None = None,
     ) -> None:
-        """`passport`: see `batch.jobs.job_builder.job_spec`; None: there is no cluster whose jobs run elsewhere."""
+        """`passport`: see `batch.jobs.job_builder.job_spec`; None: no cluster has jobs on other machines."""
         self.own = own
         self.as_root = as_root
         self.hostname = hostname
         self.passport = passport
 
 
-class Hands:
-    """Acts for one term of leadership; every write carries its fencing token."""
+class Executor:
+    """Acts during one term of leadership. Every write has the term's fencing token."""
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Hands:
         self.settled: set[str] = set()
 
     async def act(self, server: Server | None, actions: list[Action]) -> bool:
-        """Do them in order; False: come back later. Raises StateUnavailableError, FencedError, ConflictError."""
+        """Perform actions in order; False: retry later. Raises StateUnavailableError, FencedError, ConflictError."""
         for action in actions:
             if not await self._do(server, action):
                 return False
@@ -84,7 +85,7 @@ class Hands:
     async def _do(self, server: Server | None, action: Action) -> bool:
         match action:
             case Submit():
-                assert server is not None  # only a record is submitted
+                assert server is not None  # only servers with a record are submitted
                 return await self._submit(server)
             case Cancel():
                 return await self._cancel(action)
@@ -98,7 +99,7 @@ class Hands:
             case Adopt(server=record, message=message):
                 await self._adopt(record, message)
             case Settle():
-                assert server is not None  # only a record is settled
+                assert server is not None  # only servers with a record are settled
                 await self._end_tokens(server)
                 self.settled.add(server_key(server.user, server.name))
             case Remove(server=record):
@@ -107,14 +108,14 @@ class Hands:
 
     async def _adopt(self, record: Server, message: str) -> None:
         await self._store.users.add(User(name=record.user, created=time.time()))
-        if record.token_hash:  # its app goes on with the token that it has
+        if record.token_hash:  # its app keeps its token
             await self._store.tokens.keep(app_token(record, now=time.time()), record.token_hash)
         await self._save(record, message, marked=False)
 
     async def _save(self, server: Server, message: str, *, marked: bool = True) -> Server:
-        """Save. What is marked already is looked at again at every tick and change of its job: no need to wake us.
+        """Save the record. An already marked server needs no wake-up: every tick and change of its job checks it again.
 
-        `marked` False: the record that is replaced may have ended, or there is none.
+        `marked` False: the replaced record may have ended, or there is none.
         """
         event = None
         if message:
@@ -135,16 +136,16 @@ class Hands:
         try:
             await self._store.audit.note(of_end(server, time=time.time(), by="controller"))
         except StateUnavailableError:
-            log.warning("%s: its end is not noted, for the store is away.", server_key(server.user, server.name))
+            log.warning("The end of a server could not be saved server=%s", server_key(server.user, server.name))
 
     async def _submit(self, server: Server) -> bool:
         watch = self._watches.get(server.cluster)
         profile = self._config.profile_named(server.profile)
         if watch is None or profile is None:
             missing = f"cluster {server.cluster!r}" if watch is None else f"profile {server.profile!r}"
-            await self._fail(server, "config", f"There is no {missing} any more.", "Choose again what to start.")
+            await self._fail(server, "config", f"The {missing} does not exist any more.", "Choose another profile.")
             return True
-        # Only who has saved this secret, under the fencing token, submits: without one nobody has.
+        # Only the process that saved this secret under its fencing token submits.
         again = bool(server.report_hash)
         token = secrets.token_urlsafe(32)
         api_token = await self._api_token(server) if profile.app == "jupyterhub" else ""
@@ -168,7 +169,7 @@ class Hands:
             self._fault("after-place")
             job = await watch.launcher.submit(spec)
         except LauncherError as error:
-            log.warning("%s: the submit failed: %s", server_key(server.user, server.name), error)
+            log.warning("The submit failed server=%s reason=%s", server_key(server.user, server.name), error)
             if error.transient:
                 await self._note_wait(server, error)
                 watch.look()
@@ -182,7 +183,7 @@ class Hands:
         return True
 
     async def _choose_place(self, watch: ClusterWatch, server: Server, spec: JobSpec) -> tuple[Server, JobSpec]:
-        """Save where the job is going to run, where that is chosen before the submit."""
+        """Save where the job will run, if that is chosen before the submit."""
         place = await watch.launcher.place(spec)
         if place is None or place == server.job:
             return server, spec
@@ -190,21 +191,24 @@ class Hands:
         return server, replace(spec, record=server)
 
     async def _note_wait(self, server: Server, error: LauncherError) -> None:
-        """Let the server's page say why it is not started yet."""
+        """Show on the server's page why it has not been started yet."""
         waiting = Waiting(code=error.code, message=str(error), hint=error.hint)
         if server.waiting != waiting:
             await self._save(replace(server, waiting=waiting), waiting.message)
 
     async def _api_token(self, server: Server) -> str:
-        """A fresh API token for the app of this attempt (JupyterHub's role `server`); it ends with the attempt."""
+        """Return a new API token for the app of this attempt (JupyterHub's role `server`).
+
+        It is revoked with the attempt.
+        """
         return await self._store.tokens.issue(app_token(server, now=time.time()))
 
     async def _note_job(self, server: Server, job: JobRef) -> None:
-        """Save where the job is. The record may have moved on meanwhile: a quick app, an impatient user."""
+        """Save where the job is. The record may have changed meanwhile: a fast app, an impatient user."""
         now: Server | None = server
         for _ in range(SUBMIT_TRIES):
             if now is None or now.attempt != server.attempt or not now.active:
-                return  # the poll shows the job, and what is to be done about it
+                return  # the poll will show the job, and what to do about it
             try:
                 if now.status is Status.REQUESTED:
                     queued = advance(replace(now, waiting=None), Status.QUEUED, now=time.time(), job=job)
@@ -217,11 +221,11 @@ class Hands:
                 return
 
     async def _end_tokens(self, server: Server) -> None:
-        """The app is gone, and so is everything that was issued to it; once more, should a crash have left some."""
+        """Revoke everything that was issued to the app, which is gone. Repeated, in case a crash interrupted it."""
         await self._store.tokens.end_bound(server_key(server.user, server.name), attempt=server.attempt)
 
     async def _remove(self, server: Server) -> None:
-        """Remove a record whose removal was requested, unless somebody else has."""
+        """Remove a record whose removal was requested, unless it is already gone."""
         now = await self._store.servers.get(server.user, server.name)
         if now is not None and now.attempt == server.attempt and now.removing and not now.active:
             await self._store.servers.remove(now)
@@ -239,7 +243,7 @@ class Hands:
         try:
             await watch.launcher.cancel(action.job, action.attempt)
         except LauncherError as error:
-            log.warning("%s: the cancel failed: %s", action.attempt, error)
+            log.warning("The cancel failed attempt=%s reason=%s", action.attempt, error)
             return False
         self._cancelled[action.attempt] = time.monotonic()
         self._fault("after-cancel")
@@ -247,7 +251,7 @@ class Hands:
         return True
 
     async def publish(self, server: Server) -> None:
-        """Publish the route of a ready server, and take it back should the server not be ready any more."""
+        """Publish the route of a ready server, and withdraw it if the server is not ready any more."""
         assert server.endpoint is not None  # ready records have one
         await self._store.feed.set_route(route_of(server, self._base))
         # A stop may have dropped the route between the save and this.
@@ -260,7 +264,7 @@ class Hands:
 
 
 def route_of(server: Server, base: str) -> Route:
-    """The route of a ready server."""
+    """Return the route of a ready server."""
     assert server.endpoint is not None  # ready records have one
     return Route(
         prefix=server_path(base, server.user, server.name),

@@ -1,7 +1,7 @@
-"""One data directory for the servers of a cluster on this machine: two controllers with two of them are refused.
+"""One data directory for the servers of a cluster on this machine: a second one is refused.
 
-The servers of a `local` cluster are processes of one machine, described in one data directory. Another controller finds
-none of them there, and would take them for lost.
+The servers of a `local` cluster are processes of one machine, described in one data directory. A controller with
+another directory finds none of them, and would consider them lost.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ ID_BYTES: Final = 16
 
 
 def home_of(data_dir: Path) -> ClusterHome:
-    """Return what stands for this data directory. It keeps its id when it or its machine is renamed."""
+    """Return the identity of this data directory. It stays the same when the directory or the machine is renamed."""
     path = data_dir / FILE
     if not is_private_file(path):
         fresh = path.with_name(f"{FILE}.{secrets.token_hex(4)}")
@@ -42,7 +42,7 @@ def home_of(data_dir: Path) -> ClusterHome:
 async def claim_homes(store: Store, clusters: Iterable[str], home: ClusterHome, *, take_over: bool = False) -> None:
     """Claim the clusters for this data directory. Raises ConfigError while another one has them.
 
-    `take_over`: what runs at the other one is given up, where no controller is alive there.
+    `take_over`: claim them although servers run from the other directory, if no controller is active there.
     """
     faults = []
     for cluster in clusters:
@@ -61,7 +61,7 @@ async def claim_homes(store: Store, clusters: Iterable[str], home: ClusterHome, 
 
 
 async def show_homes(store: Store, clusters: Iterable[str], home: ClusterHome) -> None:
-    """Show again and again that this one is alive, until cancelled."""
+    """Show repeatedly that this one is active, until cancelled."""
     while True:
         await asyncio.sleep(SHOW_SECONDS)
         with contextlib.suppress(StateUnavailableError):
@@ -70,7 +70,7 @@ async def show_homes(store: Store, clusters: Iterable[str], home: ClusterHome) -
 
 
 async def _running(store: Store, cluster: str) -> int:
-    """How many servers of a cluster have not ended, by their records."""
+    """Count the servers of a cluster that have not ended, by their records."""
     records = await store.servers.many(list(await store.servers.active()))
     return sum(server.active and server.cluster == cluster for server in records.values())
 

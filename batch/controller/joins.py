@@ -1,6 +1,6 @@
-"""The leader's task for gateways and controllers that join, and for gateways whose certificates grow old.
+"""The leader's task for gateways and controllers that join, and for the renewal of gateways' certificates.
 
-`batch.authority.joining` decides; it is imported when there is something to decide.
+`batch.authority.joining` decides; it is imported only when needed.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ TOKEN_ID_LENGTH: Final = 16
 
 
 async def answer_joins(store: Joining, data_dir: Path) -> None:
-    """Answer requests as they come and renew certificates every hour, until cancelled."""
+    """Answer requests as they arrive and renew certificates every hour, until cancelled."""
     loop = asyncio.get_running_loop()
     position, renew_at = "0", loop.time()
     while True:
@@ -36,7 +36,7 @@ async def answer_joins(store: Joining, data_dir: Path) -> None:
 
 
 async def _look(store: Joining, data_dir: Path, asked: str) -> None:
-    """`asked`: a token's id or a gateway's."""
+    """`asked`: the id of a token or of a gateway."""
     if len(asked) != TOKEN_ID_LENGTH:
         await _renew(store, data_dir, {asked})
         return

@@ -1,7 +1,7 @@
 """One term of leadership: from the lease to its loss.
 
-Owns: the tasks of a term (renewing, wake-ups, scans, polls, catalogs, the dispatch of work) and the comparison of
-routes with ready servers. Refuses to decide about a server (`batch.controller.reconcile`) and to act
+Owns the tasks of a term (renewal, wake-ups, scans, polls, catalogs, the dispatch of work) and the comparison of routes
+with ready servers. Does not decide about servers (`batch.controller.reconcile`) or act on them
 (`batch.controller.executor`).
 """
 
@@ -18,8 +18,8 @@ from batch.contract import Launcher
 from batch.controller.audit_writer import export, keep, sinks
 from batch.controller.catalog_refresh import refresh
 from batch.controller.cluster_health import report_clusters
-from batch.controller.end_reasons import told
-from batch.controller.executor import Hands, Place, route_of
+from batch.controller.end_reasons import end_reported
+from batch.controller.executor import Executor, Place, route_of
 from batch.controller.joins import answer_joins
 from batch.controller.poll_schedule import stage_of
 from batch.controller.reconcile import Action, Sight, orphan, reconcile
@@ -44,16 +44,16 @@ OUTAGE_PAUSE: Final = 0.3
 REVIEW_SECONDS: Final = 20.0
 """Between two looks at the records that could not be read."""
 SWEEP_SECONDS: Final = 600.0
-"""Between two sweeps for what is left of users, servers, groups and services that no longer exist."""
+"""Seconds between sweeps for what remains of deleted users, servers, groups and services."""
 OVER_SECONDS: Final = 3600.0
-"""How long an attempt that is over is remembered, when its cluster shows it no more."""
+"""Seconds for which an ended attempt is remembered after its cluster no longer shows it."""
 
 
 class LeaseLostError(Exception):
-    """Another controller leads, or may."""
+    """Another controller is leading, or may be."""
 
 
-class Means(Struct, frozen=True, kw_only=True):
+class Dependencies(Struct, frozen=True, kw_only=True):
     """What a term works with."""
 
     store: Store
@@ -68,27 +68,36 @@ class Means(Struct, frozen=True, kw_only=True):
 class Term:
     """One term, under one fencing token."""
 
-    def __init__(self, means: Means, *, holder: str, fence: int) -> None:
-        self._store = means.store
-        self._audit = means.config.audit
-        self._services = [service.name for service in means.config.service]
-        self._joins = means.joins
+    def __init__(self, dependencies: Dependencies, *, holder: str, fence: int) -> None:
+        self._store = dependencies.store
+        self._audit = dependencies.config.audit
+        self._services = [service.name for service in dependencies.config.service]
+        self._joins = dependencies.joins
         self._holder = holder
         self._fence = fence
-        self._base = base_path(means.config)
-        self._windows = {cluster.name: float(cluster.start_window) for cluster in means.config.cluster}
-        self._tick = min((cluster.tick for cluster in means.config.cluster), default=1.0)
+        self._base = base_path(dependencies.config)
+        self._windows = {cluster.name: float(cluster.start_window) for cluster in dependencies.config.cluster}
+        self._tick = min((cluster.tick for cluster in dependencies.config.cluster), default=1.0)
         self._desk = Desk(at_once=AT_ONCE)
-        self._again = {cluster.name: asyncio.Event() for cluster in means.config.cluster}
+        self._again = {cluster.name: asyncio.Event() for cluster in dependencies.config.cluster}
         self._watches = {
-            cluster.name: ClusterWatch(cluster, means.launchers[cluster.name], self._desk.put, self._back(cluster.name))
-            for cluster in means.config.cluster
-            if cluster.name in means.launchers
+            cluster.name: ClusterWatch(
+                cluster, dependencies.launchers[cluster.name], self._desk.put, self._back(cluster.name)
+            )
+            for cluster in dependencies.config.cluster
+            if cluster.name in dependencies.launchers
         }
-        self._hands = Hands(means.store, means.config, self._watches, fence=fence, place=means.place, fault=means.fault)
+        self._executor = Executor(
+            dependencies.store,
+            dependencies.config,
+            self._watches,
+            fence=fence,
+            place=dependencies.place,
+            fault=dependencies.fault,
+        )
         self._moving: set[str] = set()
         self._unused: dict[str, int] = {}
-        self._over: dict[str, float] = {}  # attempt → when its record last said that it is over, or is to be
+        self._over: dict[str, float] = {}  # attempt → when its record last said that it has ended or is to end
         self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
@@ -121,13 +130,13 @@ class Term:
                     )
         except BaseExceptionGroup as group:
             if group.split((FencedError, LeaseLostError))[1] is None:
-                raise LeaseLostError("Another controller leads.") from group
+                raise LeaseLostError("Another controller is leading.") from group
             raise
         finally:
             self._desk.close()
 
     def _back(self, cluster: str) -> Callable[[], None]:
-        """What to do when a cluster answers again: everything that waited for it."""
+        """Return a callback for a cluster that answers again. It wakes everything that waited for the cluster."""
 
         def back() -> None:
             self._desk.retry()
@@ -143,7 +152,7 @@ class Term:
             try:
                 asked = loop.time()
                 if not await self._store.leases.renew(LEASE, self._holder, self._fence, seconds=LEASE_SECONDS):
-                    raise LeaseLostError("The lease is another's.")
+                    raise LeaseLostError("Another controller has the lease.")
                 held = asked
             except StateUnavailableError as error:
                 if loop.time() - held > LEASE_SECONDS:
@@ -161,7 +170,7 @@ class Term:
                 self._desk.put(key)
 
     async def _scan(self) -> None:
-        """Look at everything that is active: wake-ups may be lost, routes may be missing."""
+        """Check everything that is active, because wake-ups can be lost and routes can be missing."""
         while True:
             try:
                 await self._scan_once()
@@ -182,10 +191,10 @@ class Term:
         for key in marks.keys() - bad:
             self._desk.put(key)
         snapshot = await self._store.feed.snapshot()
-        wanted, stray = mend(records.values(), snapshot.routes, self._base)
+        wanted, stray = route_changes(records.values(), snapshot.routes, self._base)
         for server in wanted:
-            log.info("The route of %s was missing.", server_key(server.user, server.name))
-            await self._hands.publish(server)
+            log.info("A missing route was published server=%s", server_key(server.user, server.name))
+            await self._executor.publish(server)
         for route in stray:
             key = server_key(route.user, route.name)
             others, unreadable = await self._store.servers.read([] if key in records else [key])
@@ -206,19 +215,19 @@ class Term:
             await asyncio.sleep(REVIEW_SECONDS)
 
     async def _sweep(self) -> None:
-        """End what must not outlive a user, server, group or service, and was left behind by a crash."""
+        """Remove what must not outlive a user, server, group or service, and was left behind by a crash."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
                 swept = await self._store.orphans.sweep(services=self._services, now=time.time())
             except StateUnavailableError:
-                continue  # the next time
+                continue  # retried at the next interval
             if swept:
                 counts = " ".join(f"{kind}={count}" for kind, count in sorted(swept.items()))
-                log.warning("Orphans were removed. %s", counts)
+                log.warning("Orphans were removed %s", counts)
 
     def _forget(self) -> None:
-        """What is over for long, and shown nowhere."""
+        """Forget attempts that ended long ago and that no cluster shows."""
         now = time.time()
         self._over = {
             attempt: at
@@ -227,22 +236,22 @@ class Term:
         }
 
     async def _settle(self, marks: Mapping[str, int], records: Mapping[str, Server]) -> None:
-        """Take off the list what is done with: the record was read after its mark, so a new start is not missed.
+        """Take settled servers off the list. Records are read after their marks, so that a new start is not missed.
 
-        A mark is written before its record: one without a record goes when it is still so at the next scan.
+        A mark is written before its record. A mark without a record is removed if that is still so at the next scan.
         """
         unused = {key: mark for key, mark in marks.items() if key not in records}
         for key, mark in unused.items():
             if self._unused.get(key) == mark:
                 await self._store.servers.settle(key, mark)
         self._unused = unused
-        for key in self._hands.settled & marks.keys():
+        for key in self._executor.settled & marks.keys():
             if key in records and not records[key].active:
                 await self._store.servers.settle(key, marks[key])
-        self._hands.settled.clear()
+        self._executor.settled.clear()
 
     async def _revisit(self) -> None:
-        """Look at what is on its way at every tick: start windows and cancels have their time."""
+        """Check servers in transition at every tick, because start windows and cancellations are timed."""
         while True:
             await asyncio.sleep(self._tick)
             for key in list(self._moving):
@@ -278,7 +287,7 @@ class Term:
             if not server.active or server.target is Target.STOPPED:
                 self._over[server.attempt] = now
             watch = self._watches.get(server.cluster)
-            # A cluster that is no longer configured has no jobs that we could speak of: a stop there is done.
+            # A cluster that is not configured any more has no jobs that we can see: a stop there is complete.
             gone = Sight(fresh=server.target is Target.STOPPED)
             sight = watch.sight(server.attempt) if watch else gone
             if watch:
@@ -286,7 +295,9 @@ class Term:
                 watch.follow(key, server.attempt, stage)
                 watch.know(key, server if server.active or stage is not None else None)
             actions = reconcile(server, sight, now=now, window=self._windows.get(server.cluster, 0.0))
-            if server.active and (server.status is not Status.READY or server.target is Target.STOPPED or told(server)):
+            if server.active and (
+                server.status is not Status.READY or server.target is Target.STOPPED or end_reported(server)
+            ):
                 self._moving.add(key)
         else:
             for watch in self._watches.values():
@@ -300,8 +311,8 @@ class Term:
     def _task(self, key: str, server: Server | None, actions: list[Action]) -> Callable[[], Coroutine[Any, Any, bool]]:
         async def task() -> bool:
             try:
-                return await self._hands.act(server, actions)
-            except ConflictError:  # somebody else was faster: decide anew
+                return await self._executor.act(server, actions)
+            except ConflictError:  # another process was faster: decide again
                 self._desk.put(key)
                 return True
             except StateUnavailableError:
@@ -309,18 +320,18 @@ class Term:
             except FencedError:
                 raise
             except Exception:
-                log.exception("%s: an action failed", key)
+                log.exception("An action failed server=%s", key)
                 return False
 
         return task
 
 
-def mend(servers: Iterable[Server], routes: Iterable[Route], base: str) -> tuple[list[Server], list[Route]]:
-    """Ready servers whose route is missing or another, and routes that no ready server has. Pure."""
+def route_changes(servers: Iterable[Server], routes: Iterable[Route], base: str) -> tuple[list[Server], list[Route]]:
+    """Return the ready servers whose route is missing or outdated, and the routes without a ready server. Pure."""
     ready = {
         route_of(server, base).prefix: server
         for server in servers
-        if server.status is Status.READY and server.target is Target.READY and not told(server)
+        if server.status is Status.READY and server.target is Target.READY and not end_reported(server)
     }
     table = {route.prefix: route for route in routes}
     missing = [server for prefix, server in ready.items() if table.get(prefix) != route_of(server, base)]

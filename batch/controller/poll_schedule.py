@@ -1,11 +1,11 @@
-"""When a cluster is to be looked at next: what each server's job is waited for, and how soon it is to be seen.
+"""Decides when a cluster is polled next: what each server waits for, and how soon a change must be seen.
 
-Owns: the stages, and the table of gaps between looks. Pure: times are arguments. Refuses to know how a look is made,
-and what follows from one.
+Owns the stages, and the table of gaps between polls. Pure: times are arguments. Does not know how a poll is done, or
+what follows from one.
 
-A job tells by itself that it runs, that its app answers, that it ends. What it cannot tell is why it waits, and an end
-without a word. So a look is due soon after a submit, ever later while nothing changes, and at once where a job has
-told of an end whose cause only the scheduler knows (docs/decisions/0009).
+A job itself reports that it runs, that its app is ready and that it ends. It cannot report why it waits, or a sudden
+end. So a poll is due soon after a submit, less often while nothing changes, and immediately if a job has reported an
+end whose cause only the scheduler knows (docs/decisions/0009).
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,22 +15,22 @@ from typing import Final
 from msgspec import Struct
 
 from batch.contract import JobState, JobView
-from batch.controller.end_reasons import told
+from batch.controller.end_reasons import end_reported
 from batch.controller.reconcile import Sight
 from state.records.models import Server, Status, Target
 
 
 class Stage(Enum):
-    """What is waited for."""
+    """What a server waits for."""
 
-    SUBMITTED = "no look has shown it yet, and it has not spoken"
+    SUBMITTED = "no poll has shown it yet, and it has not reported"
     WAITING = "it is in the queue: why, where, until when"
-    STARTING = "it runs, its app does not answer yet"
-    ENDLESS = "its app answers; when it will be ended is not known yet"
-    RUNNING = "its app answers, and all is known"
-    CAUSE = "it has told of its end, and why is not known"
-    ENDING = "its end was asked for"
-    DOUBT = "the scheduler shows less than it did, or has yet to write down how it ended"
+    STARTING = "it runs, its app is not ready yet"
+    ENDLESS = "its app is ready; its deadline is not known yet"
+    RUNNING = "its app is ready, and everything is known"
+    CAUSE = "it has reported its end, and the cause is not known"
+    ENDING = "its end was requested"
+    DOUBT = "the scheduler shows less than before, or has not recorded the end yet"
 
 
 GAPS: Final[Mapping[Stage, tuple[float, ...]]] = {
@@ -42,25 +42,25 @@ GAPS: Final[Mapping[Stage, tuple[float, ...]]] = {
     Stage.ENDING: (2, 2, 5, 10),
     Stage.DOUBT: (1, 1, 2, 2, 5, 5, 20),
 }
-"""Ticks before the first look at that stage, between the first and the second, ...; the last is for all that follow."""
+"""Ticks before the first poll in a stage, then between polls. The last value repeats."""
 HERE: Final[Mapping[Stage, tuple[float, ...]]] = {
     **dict.fromkeys(Stage, (1,)),
     Stage.CAUSE: (0, 1),
     Stage.RUNNING: (5,),
 }
-"""The same for a cluster of kind `local`: a look costs a read of /proc, and no scheduler's time."""
+"""The same for a cluster of kind `local`: a poll costs only a read of /proc."""
 FIRST: Final = 2.0
-"""So many ticks after the last submit the jobs of all that have not spoken yet are looked at."""
+"""Ticks after the last submit at which the jobs are polled that have not reported."""
 FIRST_AT_LATEST: Final = 5.0
-"""And so many after the first of them, should there be more and more."""
+"""The same after the first of several submits, so that a stream of submits does not delay it."""
 IDLE: Final = 120.0
-"""Ticks between two looks where there is no job to look for."""
+"""Ticks between two polls if there are no jobs."""
 AT_ONCE: Final = 0.1
-"""Words that come within so many seconds of each other are one reason to look."""
+"""Seconds in which several reports cause one poll only."""
 
 
-class Wish(Struct, frozen=True, kw_only=True):
-    """What is wished for one server. `since`: when it came to this stage; `looks`: how many there were since."""
+class PollRequest(Struct, frozen=True, kw_only=True):
+    """What one server waits for. `since`: when it entered this stage; `looks`: polls since then."""
 
     attempt: str
     stage: Stage
@@ -69,13 +69,13 @@ class Wish(Struct, frozen=True, kw_only=True):
 
 
 def stage_of(server: Server | None, sight: Sight) -> Stage | None:
-    """What a server's job is waited for; None: nothing. `server` None: a job without a record."""
+    """Return what a server waits for, or None. `server` None: a job without a record."""
     view = sight.view
     if view is not None and view.unsure:
         return Stage.DOUBT
     if server is None:
         return None if view is None else _in_queue(view)
-    if not server.active or server.target is Target.STOPPED or server.status is Status.STOPPING or told(server):
+    if not server.active or server.target is Target.STOPPED or server.status is Status.STOPPING or end_reported(server):
         return _at_its_end(server, sight)
     if view is None and sight.fresh and server.status is not Status.REQUESTED:
         return Stage.DOUBT
@@ -96,11 +96,11 @@ def _alive(server: Server, view: JobView | None) -> Stage | None:
         return Stage.STARTING
     if view is not None:
         return _in_queue(view)
-    return None if server.status is Status.REQUESTED else Stage.SUBMITTED  # requested: the submit is still to come
+    return None if server.status is Status.REQUESTED else Stage.SUBMITTED  # the submit is still to come
 
 
 def _was_stopped(server: Server) -> bool:
-    """Whether a server that has ended did so because somebody asked: that needs no cause."""
+    """Return whether an ended server was stopped by request, so that no cause is needed."""
     return server.status is Status.STOPPED and server.reason is not None and server.reason.code == "stopped"
 
 
@@ -111,18 +111,18 @@ def _in_queue(view: JobView) -> Stage | None:
 
 
 def next_look(
-    wishes: Iterable[Wish], *, last: float, tick: float, gaps: Mapping[Stage, tuple[float, ...]] = GAPS
+    requests: Iterable[PollRequest], *, last: float, tick: float, gaps: Mapping[Stage, tuple[float, ...]] = GAPS
 ) -> float:
-    """When the next look is due. `last`: when the last one began; `tick`: seconds of a tick."""
+    """Return when the next poll is due. `last`: when the last one began; `tick`: seconds of a tick."""
     due = [last + IDLE * tick]
     submitted = []
-    for wish in wishes:
-        steps = gaps.get(wish.stage)
+    for request in requests:
+        steps = gaps.get(request.stage)
         if steps is None:
-            submitted.append(wish.since)
+            submitted.append(request.since)
             continue
-        gap = steps[min(wish.looks, len(steps) - 1)] * tick
-        due.append(max(wish.since + (gap or AT_ONCE), last + gap))
+        gap = steps[min(request.looks, len(steps) - 1)] * tick
+        due.append(max(request.since + (gap or AT_ONCE), last + gap))
     if submitted:
         due.append(min(max(submitted) + FIRST * tick, min(submitted) + FIRST_AT_LATEST * tick))
     return min(due)

@@ -1,11 +1,11 @@
-"""What to do about one server, given its record and what its cluster shows. Pure decisions.
+"""Decides what to do about one server, given its record and what its cluster shows. Pure.
 
-Owns: the way from (record, job) to actions. Refuses to know Redis, launchers, tasks and time-outs of calls:
-`batch.controller.leader` acts. `batch.controller.end_reasons` has the words for an end.
+Owns the mapping from (record, job) to actions. Does not know Redis, launchers, tasks or timeouts:
+`batch.controller.leader` acts. `batch.controller.end_reasons` has the messages for an end.
 
-The rules: intent is written before anything is done. Only positive evidence ends a server: its job's final state, or
-the starter's word. A cluster that does not answer makes it stale, and cancels nothing. Waiting in a queue has no
-limit; the start window begins when the job runs.
+The rules: the intent is written before anything is done. Only positive evidence ends a server: the final state of its
+job, or the starter's report. A cluster that does not answer makes it stale, and cancels nothing. Waiting in a queue has
+no limit; the start window begins when the job runs.
 """
 
 import math
@@ -20,29 +20,29 @@ from state.records.lifecycle import advance
 from state.records.models import JobRef, Reason, Server, Status, Target, Waiting
 
 WINDOW_MARGIN: Final = 15.0
-"""Seconds over the start window that the starter has to say so itself, with the log's tail."""
+"""Seconds after the start window in which the starter can report the timeout itself, with the tail of the log."""
 STALE_SECONDS: Final = 10.0
 LOST_SECONDS: Final = 5.0
 CLOCKS_APART: Final = 5.0
-"""So far apart may the clocks of gateway and controller be."""
+"""How far apart the clocks of gateway and controller may be, in seconds."""
 """For so long must finished polls have shown no job before it counts as lost."""
 BY_ITSELF_SECONDS: Final = 10.0
-"""For so long a job whose app has ended may end by itself, before it is cancelled."""
+"""Seconds that a job has to end after its app has ended, before it is cancelled."""
 RESTART_MARGIN: Final = 30.0
-"""A job that began so much later than its server was ready is another run of it: the polls missed the requeue."""
-REQUEUED_BY: Final = "Its node failed, it had to make room for a job that goes first, or an administrator did it."
-"""What may have requeued a job, where the scheduler does not say."""
+"""A job that started this much later than its server became ready is a new run: the polls missed the requeue."""
+REQUEUED_BY: Final = "Its node failed, it was preempted by another job, or an admin requeued it."
+"""Possible causes of a requeue, if the scheduler does not say."""
 MINUTE: Final = 60.0
 WARN_MINUTES: Final = (15, 5)
-"""Before the end of the walltime; only where it has been running for as long as that before."""
+"""Minutes before the time limit at which users are warned, if the server has been running for that long."""
 
 
 class Sight(Struct, frozen=True, kw_only=True):
     """What the cluster shows of one attempt.
 
-    `fresh`: a poll that began after the last submit of this attempt has finished, so that `view` None means that
-    there is no job. `absent_for`: seconds for which finished polls have not shown it. `down_for`: seconds for which
-    polls have failed. `as_of`: when the poll that showed the view began (seconds since the epoch).
+    `fresh`: a poll that began after the last submit of this attempt has finished, so that `view` None means that there
+    is no job. `absent_for`: seconds for which finished polls have not shown it. `down_for`: seconds for which polls
+    have failed. `as_of`: when the poll that showed the view began (seconds since the epoch).
     """
 
     view: JobView | None = None
@@ -53,11 +53,11 @@ class Sight(Struct, frozen=True, kw_only=True):
 
 
 class Submit(Struct, frozen=True):
-    """Write the secrets into the record, submit, save the job."""
+    """Write the secrets into the record, submit, and save the job."""
 
 
 class Cancel(Struct, frozen=True):
-    """Ask for the end of an attempt's job."""
+    """Request the end of an attempt's job."""
 
     cluster: str
     attempt: str
@@ -65,7 +65,7 @@ class Cancel(Struct, frozen=True):
 
 
 class Save(Struct, frozen=True):
-    """Save the record, with an event where `message` says something."""
+    """Save the record, with an event if there is a message."""
 
     server: Server
     message: str = ""
@@ -78,23 +78,23 @@ class PublishRoute(Struct, frozen=True):
 
 
 class DropRoute(Struct, frozen=True):
-    """Take away the attempt's route, should there be one."""
+    """Remove the attempt's route, if there is one."""
 
     server: Server
 
 
 class Settle(Struct, frozen=True):
-    """Nothing is left to do: off the active list."""
+    """Nothing is left to do: take the server off the active list."""
 
 
 class Remove(Struct, frozen=True):
-    """Remove the record of a server whose removal was requested: its job is gone."""
+    """Remove the record of a server whose removal was requested and whose job is gone."""
 
     server: Server
 
 
 class Adopt(Struct, frozen=True):
-    """Save the record of a job that is running without one, and make sure of its user."""
+    """Save the record of a running job that has none, and make sure that its user exists."""
 
     server: Server
     message: str
@@ -104,7 +104,7 @@ Action = Submit | Cancel | Save | PublishRoute | DropRoute | Settle | Remove | A
 
 
 def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> list[Action]:
-    """The next actions, in order; empty: nothing to do. `window`: the cluster's start window in seconds."""
+    """Return the next actions, in order. `window`: the cluster's start window in seconds."""
     if not server.active:
         return _after_the_end(server, sight, now)
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
@@ -119,7 +119,7 @@ def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> lis
 
 
 def _silence(server: Server, sight: Sight) -> str:
-    """A sentence where the cluster, or the job's host, does not answer; `""`: what is seen is so."""
+    """Return a message if the cluster or the job's host does not answer, else `""`."""
     if _over(sight.view):
         return ""
     if sight.down_for >= STALE_SECONDS:
@@ -128,19 +128,22 @@ def _silence(server: Server, sight: Sight) -> str:
 
 
 def _over(view: JobView | None) -> bool:
-    """Whether the job has ended, by the scheduler's word or the starter's: that stays true, however old the view is."""
+    """Return whether the job has ended, from the scheduler or the starter. That stays true however old the view is."""
     return view is not None and (view.state.final or (view.report is not None and view.report.kind != "ready"))
 
 
 def _unanswered(server: Server, why: str) -> list[Action]:
-    """What was last seen of the job may not be so any more: nothing follows from it, and from time passing neither."""
+    """Mark a server as stale.
+
+    What was last seen may be outdated, so nothing else follows, also not from time passing.
+    """
     if not server.stale:
-        return [Save(replace(server, stale=True), f"{why} Nothing is cancelled; waiting.")]
+        return [Save(replace(server, stale=True), f"{why} Nothing is cancelled. Waiting.")]
     return [Submit()] if server.status is Status.REQUESTED else []
 
 
 def _is_past(server: Server, sight: Sight) -> bool:
-    """Whether the job has said that it runs since it was seen in the queue: the next poll shows more."""
+    """Return whether the job has reported that it runs since it was seen in the queue: the next poll will show more."""
     view = sight.view
     if view is None or view.state is not JobState.QUEUED or view.restarts > server.restart:
         return False
@@ -152,7 +155,7 @@ def _gone(sight: Sight) -> bool:
 
 
 def _done(server: Server) -> list[Action]:
-    """Nothing is left to do for the server; one whose removal was requested is removed."""
+    """Return the actions for a server with nothing left to do. It is removed if that was requested."""
     return [Settle(), Remove(server)] if server.removing else [Settle()]
 
 
@@ -165,7 +168,7 @@ def _after_the_end(server: Server, sight: Sight, now: float) -> list[Action]:
         reason = better(server, sight.view, now=now)
         if reason is None or server.removing:
             return [DropRoute(server), *_done(server)]
-        # No step of the lifecycle: it ended as it did, and now it is known how.
+        # Not a transition: the status stays, and only the reason changes.
         return [DropRoute(server), Save(replace(server, status=Status.FAILED, reason=reason), reason.message), Settle()]
     if sight.view is None:  # not known yet
         return []
@@ -175,7 +178,7 @@ def _after_the_end(server: Server, sight: Sight, now: float) -> list[Action]:
         and server.reason
         and is_guess(server.reason)
     ):
-        return [DropRoute(server)]  # it has said that it ends: a cancel would hide from the accounting why
+        return [DropRoute(server)]  # it is ending: a cancel would hide the cause from accounting
     return [DropRoute(server), _cancel(server)]
 
 
@@ -186,10 +189,10 @@ def _stopping(server: Server, sight: Sight, now: float) -> list[Action]:
         stopping = advance(server, Status.STOPPING, now=now)
         return [DropRoute(server), Save(stopping, "Stopping."), _cancel(server)]
     report = sight.view.report if sight.view else None
-    reason = Reason(code="stopped", message="It was stopped.", exit_code=report.exit_code if report else None)
+    reason = Reason(code="stopped", message="The server was stopped.", exit_code=report.exit_code if report else None)
     stopped = advance(server, Status.STOPPED, now=now, reason=reason)
     actions: list[Action] = [DropRoute(server), Save(stopped, reason.message), *_done(server)]
-    # The cancel makes sure of a submit that an earlier leader may still have on its way.
+    # The cancel covers a submit that an earlier leader may still have in progress.
     return [_cancel(server), *actions] if sight.view is None else actions
 
 
@@ -199,8 +202,8 @@ def _without_a_job(server: Server, sight: Sight, now: float) -> list[Action]:
     if sight.fresh and sight.absent_for >= LOST_SECONDS:
         reason = Reason(
             code="lost",
-            message=f"The job is not to be found on {server.cluster} any more.",
-            hint="Somebody may have removed it. Start the server again.",
+            message=f"The job does not exist on {server.cluster} any more.",
+            hint="It may have been removed outside the hub. Start the server again.",
         )
         return [
             DropRoute(server),
@@ -217,67 +220,69 @@ def _with_a_job(server: Server, view: JobView, now: float, window: float) -> lis
         return _ended(server, view, job, now)
     if view.state is JobState.NEW:
         return [Submit()] if server.status is Status.REQUESTED else []
-    mended = _mended(server, view, job)
-    # A job that was requeued may still show the word of its last run: only one that runs is ready.
+    updated = _updated(server, view, job)
+    # A requeued job may still show the report of its last run: only a running one can be ready.
     endpoint = report.endpoint if report is not None and view.state is JobState.ACTIVE else None
     if endpoint is not None and server.status is not Status.READY:
-        ready = advance(mended, Status.READY, now=now, job=job, endpoint=endpoint)
-        return [Save(ready, "It answers."), PublishRoute(ready)]
-    moved = _moved(server, mended, view, now)
-    if moved is not None:
-        return moved
+        ready = advance(updated, Status.READY, now=now, job=job, endpoint=endpoint)
+        return [Save(ready, "The server is ready."), PublishRoute(ready)]
+    transition = _transition(server, updated, view, now)
+    if transition is not None:
+        return transition
     if server.status is Status.STARTING and now - (server.running or now) > window + WINDOW_MARGIN:
         return _too_slow(server, job, now, window)
-    mended, message = _told(server, mended, now)
-    return [Save(mended, message)] if mended != server else []
+    updated, message = _with_message(server, updated, now)
+    return [Save(updated, message)] if updated != server else []
 
 
-def _told(server: Server, mended: Server, now: float) -> tuple[Server, str]:
-    """The record with what its user is told of now: why it waits, where that has changed, and that its end is near."""
-    if mended.waiting is not None and _is_news(server.waiting, mended.waiting):
-        return mended, mended.waiting.message
-    if server.stale or mended.note != server.note:
-        return mended, f"{server.cluster} answers again." if server.stale else mended.note
-    if mended.status is not Status.READY or mended.deadline is None:
-        return mended, ""
-    left = mended.deadline - now
+def _with_message(server: Server, updated: Server, now: float) -> tuple[Server, str]:
+    """Return the record and a message for the user: why the job waits, if that changed, and that its end is near."""
+    if updated.waiting is not None and _is_news(server.waiting, updated.waiting):
+        return updated, updated.waiting.message
+    if server.stale or updated.note != server.note:
+        return updated, f"{server.cluster} answers again." if server.stale else updated.note
+    if updated.status is not Status.READY or updated.deadline is None:
+        return updated, ""
+    left = updated.deadline - now
     reached = [minutes for minutes in WARN_MINUTES if left <= minutes * MINUTE]
     due = reached[-1] if reached else 0
-    if due == mended.warned:
-        return mended, ""
-    told = replace(mended, warned=due)
-    lasts = mended.deadline - (mended.running or mended.requested)
-    if due == 0 or 0 < mended.warned < due or lasts < 2 * due * MINUTE or left <= 0:
-        return told, ""
+    if due == updated.warned:
+        return updated, ""
+    warned = replace(updated, warned=due)
+    lasts = updated.deadline - (updated.running or updated.requested)
+    if due == 0 or 0 < updated.warned < due or lasts < 2 * due * MINUTE or left <= 0:
+        return warned, ""
     minutes = max(1, round(left / MINUTE))
-    return told, f"Its walltime ends in {minutes} minute{'s' if minutes > 1 else ''}: save your work."
+    return warned, f"The time limit is reached in {minutes} minute{'s' if minutes > 1 else ''}. Save your work."
 
 
 def _is_news(before: Waiting | None, now: Waiting) -> bool:
-    """Whether the sentence is another one. That the scheduler has not looked yet (no code, `None`) is none to tell."""
+    """Return whether the message has changed. That the scheduler has not looked yet (no code, `None`) is not news."""
     return now.code not in ("", "None") and (before is None or before.message != now.message)
 
 
-def _moved(server: Server, mended: Server, view: JobView, now: float) -> list[Action] | None:
-    """The step that the scheduler has made with the job; None: none."""
+def _transition(server: Server, updated: Server, view: JobView, now: float) -> list[Action] | None:
+    """Return the actions for a transition that the scheduler has made with the job, or None."""
     if view.state is JobState.QUEUED and server.status is not Status.QUEUED:
-        queued = advance(mended, Status.QUEUED, now=now)
+        queued = advance(updated, Status.QUEUED, now=now)
         if server.status is Status.REQUESTED:
-            words = f" {mended.waiting.message}" if mended.waiting and _is_news(None, mended.waiting) else ""
-            return [Save(queued, f"Waiting in the queue of {server.cluster}.{words}")]
+            waits = f" {updated.waiting.message}" if updated.waiting and _is_news(None, updated.waiting) else ""
+            return [Save(queued, f"Waiting in the queue of {server.cluster}.{waits}")]
         because = view.ending.message if view.ending else REQUEUED_BY
-        return [DropRoute(server), Save(queued, f"The scheduler has put the job back into the queue. {because}")]
+        return [DropRoute(server), Save(queued, f"The scheduler has requeued the job. {because}")]
     if view.state is not JobState.ACTIVE:
         return None
     if server.status in (Status.REQUESTED, Status.QUEUED):
-        return [Save(advance(mended, Status.STARTING, now=now), "The job runs; waiting until the app answers.")]
-    if server.status is Status.READY and _begun_anew(server, view):
-        starting = advance(mended, Status.STARTING, now=now)
-        return [DropRoute(server), Save(starting, "The scheduler has started the job anew.")]
+        return [
+            Save(advance(updated, Status.STARTING, now=now), "The job is running. Waiting for the app to be ready.")
+        ]
+    if server.status is Status.READY and _restarted(server, view):
+        starting = advance(updated, Status.STARTING, now=now)
+        return [DropRoute(server), Save(starting, "The scheduler has restarted the job.")]
     return None
 
 
-def _begun_anew(server: Server, view: JobView) -> bool:
+def _restarted(server: Server, view: JobView) -> bool:
     if view.restarts > server.restart:
         return True
     if server.ready is None or view.started is None:
@@ -288,26 +293,26 @@ def _begun_anew(server: Server, view: JobView) -> bool:
 def _too_slow(server: Server, job: JobRef | None, now: float, window: float) -> list[Action]:
     reason = Reason(
         code="no-answer",
-        message=f"The app did not answer within {window:.0f} seconds.",
-        hint="It may need longer than the hub waits, or it may be stuck.",
+        message=f"The app was not ready within {window:.0f} seconds.",
+        hint="It may need more time than the hub allows, or be stuck.",
     )
     return [Save(advance(server, Status.FAILED, now=now, reason=reason), reason.message), _cancel(server, job)]
 
 
-def _mended(server: Server, view: JobView, job: JobRef | None) -> Server:
-    """The record with what the job knows better: its id, its deadline, and the secrets that it really has.
+def _updated(server: Server, view: JobView, job: JobRef | None) -> Server:
+    """Return the record with what the job knows better: its id, its deadline, and the secrets that it has.
 
-    The secrets differ when a leader wrote new ones for a submit that an earlier one had already done. A run that the
-    scheduler has given up may live on, on a node that it cannot reach: its word counts no more.
+    The secrets differ if a leader wrote new ones for a submit that an earlier leader had completed. A run that the
+    scheduler has given up may continue on a node that it cannot reach; its reports no longer count.
     """
     restart = max(server.restart, view.restarts)
     note = view.note or server.note
-    mended = replace(server, job=job, stale=False, restart=restart, note=note, **_place(server, view))
+    updated = replace(server, job=job, stale=False, restart=restart, note=note, **_place(server, view))
     record = view.record
     if record is not None and record.attempt == server.attempt and record.report_hash:
         secrets = {name: getattr(record, name) for name in ("report_hash", "credential", "token_hash")}
-        mended = replace(mended, **secrets)
-    return mended
+        updated = replace(updated, **secrets)
+    return updated
 
 
 class _Place(TypedDict):
@@ -317,14 +322,14 @@ class _Place(TypedDict):
 
 
 def _place(server: Server, view: JobView) -> _Place:
-    """Where the job is: in the queue, with why; or on a node, until when."""
+    """Return where the job is: in the queue, with the reason; or on a node, until when."""
     if view.state is JobState.QUEUED:
         return {"deadline": None, "node": "", "waiting": _waiting(server.waiting, view.waiting)}
     return {"deadline": view.deadline or server.deadline, "node": view.node or server.node, "waiting": None}
 
 
 def _waiting(before: Waiting | None, now: Waiting | None) -> Waiting | None:
-    """What is to be saved: the old one where nothing that matters has changed, down to the minute of the start."""
+    """Return what to save: the old reason if nothing relevant has changed, down to the minute of the expected start."""
     if now is None:
         return None
     if now.start is not None:
@@ -341,11 +346,11 @@ def _ended(server: Server, view: JobView, job: JobRef | None, now: float) -> lis
 
 
 def orphan(view: JobView, server: Server | None, *, cluster: str, now: float, over: bool = False) -> list[Action]:
-    """What to do about a job that is not the current attempt of its server's record. `server` None: no record.
+    """Return the actions for a job that is not the current attempt of its server's record. `server` None: no record.
 
-    It is cancelled only when the record says that its attempt is over, because a newer one is there, or when it did
-    so before it was removed (`over`): a scheduler shows a job for a while after its app has ended. Where the record
-    was lost, or is older than the job, the job is adopted.
+    It is cancelled only if the record says that its attempt has ended because there is a newer one, or said so before
+    it was removed (`over`): a scheduler shows a job for a while after its app has ended. If the record was lost, or is
+    older than the job, the job is adopted.
     """
     if view.state.final or (server is not None and server.attempt == view.attempt):
         return []
@@ -367,9 +372,9 @@ def orphan(view: JobView, server: Server | None, *, cluster: str, now: float, ov
         **_place(record, view),
     )
     job = JobRef(cluster=cluster, native_id=view.native_id)
-    words = "Found again: the job is running, and the hub had lost its record."
+    message = "Recovered: the job is running, and the hub had lost its record."
     if view.report is not None and view.report.endpoint is not None:
         ready = advance(base, Status.READY, now=now, job=job, endpoint=view.report.endpoint)
-        return [Adopt(ready, words), PublishRoute(ready)]
+        return [Adopt(ready, message), PublishRoute(ready)]
     status = Status.STARTING if view.state is JobState.ACTIVE else Status.QUEUED
-    return [Adopt(advance(base, status, now=now, job=job), words)]
+    return [Adopt(advance(base, status, now=now, job=job), message)]

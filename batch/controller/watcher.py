@@ -1,8 +1,8 @@
-"""Watching one cluster: one poll for all of its jobs, as often as is worth it.
+"""Watches one cluster: one poll for all of its jobs, as often as needed.
 
-Owns: the polls, what the last finished one showed, since when an attempt is absent and the cluster silent, and what is
-wished for (`batch.controller.poll_schedule` says when that makes a poll due). Refuses to know records and what follows
-from a view.
+Owns the polls, the result of the last finished one, since when an attempt is absent or the cluster silent, and what
+servers wait for (`batch.controller.poll_schedule` says when a poll is due). Does not know records, or what follows from
+a view.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from batch.contract import JobView, Launcher, LauncherError
-from batch.controller.poll_schedule import GAPS, HERE, Stage, Wish, next_look, stage_of
+from batch.controller.poll_schedule import GAPS, HERE, PollRequest, Stage, next_look, stage_of
 from batch.controller.reconcile import Sight
 from state.config.tables import ClusterConfig
 from state.names import server_key
@@ -24,13 +24,13 @@ from state.records.models import Server
 log = logging.getLogger("towpath.watch")
 
 LATENCY_SHARE: Final = 5
-"""A poll that takes a second is made every five seconds at most."""
+"""A poll that takes one second is made every five seconds at most."""
 LONGEST_BACK_OFF: Final = 15.0
-"""One request in so long is no burden on a scheduler that comes back, and people wait for it."""
+"""Maximum seconds between attempts during an outage. That is little load, and users are waiting."""
 
 
 class Silence(NamedTuple):
-    """That a cluster does not answer: for how many seconds, since when (of the epoch), and what was said last."""
+    """An outage of a cluster: for how many seconds, since when (epoch), and the last error."""
 
     seconds: float
     since: float
@@ -38,7 +38,7 @@ class Silence(NamedTuple):
 
 
 class ClusterWatch:
-    """The view of one cluster. Times are the loop's."""
+    """The current view of one cluster. Times are those of the event loop."""
 
     def __init__(
         self,
@@ -47,9 +47,9 @@ class ClusterWatch:
         changed: Callable[[str], None],
         recovered: Callable[[], None] = lambda: None,
     ) -> None:
-        """`changed` is called with the key of each server whose job looks different than before.
+        """`changed` is called with the key of each server whose job has changed.
 
-        `recovered` is called when the cluster answers again after it did not.
+        `recovered` is called when the cluster answers again after an outage.
         """
         self.config = config
         self.launcher = launcher
@@ -58,23 +58,23 @@ class ClusterWatch:
         self._views: Mapping[str, JobView] = {}
         self._by_key: dict[str, list[JobView]] = {}
         self._began: float | None = None  # of the last finished poll
-        self._as_of = 0.0  # the same, by the calendar
+        self._as_of = 0.0  # the same, in seconds since the epoch
         self._submitted: dict[str, float] = {}
-        self._absent: dict[str, float] = {}  # attempt → when the first poll began that should have shown it
+        self._absent: dict[str, float] = {}  # attempt → start of the first poll that should have shown it
         self._failing_since: float | None = None
         self._failures = 0
         self._reason = ""
         self._latency = 0.0
         self._last = 0.0  # when the last poll began, finished or not
         self._gaps = HERE if config.kind == "local" else GAPS
-        self._wishes: dict[str, Wish] = {}  # of servers, by their keys
-        self._others: dict[str, Wish] = {}  # of jobs that no wish is about, by their attempts
+        self._requests: dict[str, PollRequest] = {}  # of servers, by their keys
+        self._others: dict[str, PollRequest] = {}  # of jobs without a request for their server, by attempt
         self._records: dict[str, Server] = {}
         self._wanted = False
         self._poke = asyncio.Event()
 
     def sight(self, attempt: str) -> Sight:
-        """What is known of one attempt."""
+        """Return what is known about one attempt."""
         now = asyncio.get_running_loop().time()
         down = now - self._failing_since if self._failing_since is not None else 0.0
         view = self._views.get(attempt)
@@ -88,46 +88,46 @@ class ClusterWatch:
 
     @property
     def silence(self) -> Silence | None:
-        """For how long the cluster has not answered; None: the last poll was answered."""
+        """Return the current outage of the cluster; None: the last poll succeeded."""
         if self._failing_since is None:
             return None
         seconds = asyncio.get_running_loop().time() - self._failing_since
         return Silence(seconds, time.time() - seconds, self._reason)
 
     def of_key(self, key: str) -> list[JobView]:
-        """All jobs of one server, of whatever attempt."""
+        """Return all jobs of one server, for any attempt."""
         return self._by_key.get(key, [])
 
     def shows(self, attempt: str) -> bool:
-        """Whether the last poll showed this attempt."""
+        """Return whether the last poll showed this attempt."""
         return attempt in self._views
 
     def submitted(self, attempt: str) -> None:
-        """A submit or a cancel has just been done: polls from before say nothing about it."""
+        """Note that a submit or cancel was just done, so that earlier polls say nothing about it."""
         self._submitted[attempt] = asyncio.get_running_loop().time()
 
     def follow(self, key: str, attempt: str, stage: Stage | None) -> None:
-        """What is waited for of a server's job; None: nothing. The same again changes nothing."""
+        """Set what a server waits for; None: nothing. Repeating it changes nothing."""
         if stage is None:
-            self._wishes.pop(key, None)
+            self._requests.pop(key, None)
             return
-        held = self._wishes.get(key)
+        held = self._requests.get(key)
         if held is not None and (held.attempt, held.stage) == (attempt, stage):
             return
         now = asyncio.get_running_loop().time()
         since = self._submitted.get(attempt, now) if stage is Stage.SUBMITTED else now
-        self._wishes[key] = Wish(attempt=attempt, stage=stage, since=since)
+        self._requests[key] = PollRequest(attempt=attempt, stage=stage, since=since)
         self._poke.set()
 
     def know(self, key: str, server: Server | None) -> None:
-        """Keep a server's record for the polls; None: nothing is waited for."""
+        """Keep a server's record for the polls; None: it waits for nothing."""
         if server is None:
             self._records.pop(key, None)
         else:
             self._records[key] = server
 
     def look(self) -> None:
-        """Something went wrong that a poll may tell more about: make one as soon as may be."""
+        """Poll as soon as possible, because something went wrong."""
         self._wanted = True
         self._poke.set()
 
@@ -145,7 +145,7 @@ class ClusterWatch:
                         await self._poke.wait()
 
     def _pause(self) -> float:
-        """Seconds from the beginning of the last poll to the next."""
+        """Return the seconds from the start of the last poll to the next."""
         tick = self.config.tick
         least = max(tick, LATENCY_SHARE * self._latency)
         if self._failures:
@@ -153,22 +153,22 @@ class ClusterWatch:
         if self._wanted:
             return least
         last = self._last
-        wishes = (*self._wishes.values(), *self._others.values())
-        return max(least, next_look(wishes, last=last, tick=tick, gaps=self._gaps) - last)
+        requests = (*self._requests.values(), *self._others.values())
+        return max(least, next_look(requests, last=last, tick=tick, gaps=self._gaps) - last)
 
     async def _poll(self, began: float) -> None:
         as_of = time.time()
         self._wanted = False
         try:
             views = await self.launcher.poll(tuple(self._records.values()))
-        except Exception as error:  # another's launcher may break its word
+        except Exception as error:  # a launcher from a plug-in may break its contract
             if not isinstance(error, LauncherError):
-                log.exception("The launcher of %s broke its contract.", self.config.name)
+                log.exception("The launcher broke its contract cluster=%s", self.config.name)
             self._failures += 1
             self._reason = str(error)
             if self._failing_since is None:
                 self._failing_since = began
-            log.warning("%s does not answer: %s", self.config.name, error)
+            log.warning("The cluster does not answer cluster=%s reason=%s", self.config.name, error)
             return
         if self._failures:
             self._recovered()
@@ -177,7 +177,7 @@ class ClusterWatch:
         self._take(views, began)
 
     def _take(self, views: Mapping[str, JobView], began: float) -> None:
-        """Keep what was shown, and tell what differs from before."""
+        """Keep what was shown, and report what has changed."""
         before, self._views = self._views, views
         self._absent = {attempt: at for attempt, at in self._absent.items() if attempt not in views}
         self._by_key = {}
@@ -193,13 +193,13 @@ class ClusterWatch:
                 self._changed(server_key(view.user, view.server))
 
     def _count(self, views: Mapping[str, JobView], began: float) -> None:
-        """One more look for each wish; and one wish for each job that no server's is about."""
-        for key, wish in self._wishes.items():
-            if wish.since <= began:
-                self._wishes[key] = replace(wish, looks=wish.looks + 1)
-            if wish.attempt not in views:
-                self._changed(key)  # that it is not there may be what was waited for
-        followed = {wish.attempt for wish in self._wishes.values()}
+        """Count one more poll for each request, and add a request for each job that has none."""
+        for key, request in self._requests.items():
+            if request.since <= began:
+                self._requests[key] = replace(request, looks=request.looks + 1)
+            if request.attempt not in views:
+                self._changed(key)  # that it does not exist may be what was waited for
+        followed = {request.attempt for request in self._requests.values()}
         others = {}
         for attempt, view in views.items():
             stage = None if attempt in followed else stage_of(None, Sight(view=view))
@@ -207,5 +207,5 @@ class ClusterWatch:
             if stage is not None:
                 same = held is not None and held.stage is stage
                 looks = held.looks + 1 if same and held is not None else 0
-                others[attempt] = Wish(attempt=attempt, stage=stage, since=began, looks=looks)
+                others[attempt] = PollRequest(attempt=attempt, stage=stage, since=began, looks=looks)
         self._others = others

@@ -1,1 +1,1 @@
-"""From a server's choices to a JobSpec."""
+"""Builds a JobSpec from a server's choices."""

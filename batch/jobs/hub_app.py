@@ -1,10 +1,10 @@
-"""What JupyterHub tells a single-user server, for profiles whose `app` is `jupyterhub`.
+"""What JupyterHub passes to a single-user server, for profiles whose `app` is `jupyterhub`.
 
-Owns: its command, its `JUPYTERHUB_*` environment, and what its API token may do. Pure. Refuses to know launchers and
+Owns its command, its `JUPYTERHUB_*` environment, and the scopes of its API token. Pure. Does not know launchers or
 Redis.
 
-Source: JupyterHub 6.1 (`Spawner.get_env`, the role `server`; field.md C4). The starter fills in JUPYTERHUB_SERVICE_URL,
-because only on the node it is known where the app listens.
+Source: JupyterHub 6.1 (`Spawner.get_env`, the role `server`). The starter sets JUPYTERHUB_SERVICE_URL, because only the
+node knows where the app listens.
 """
 
 import json
@@ -21,11 +21,11 @@ from state.rights import oauth_clients
 
 SOCKET_OPTIONS: Final = ("--ServerApp.sock={socket}", "--ServerApp.sock_mode=0600")
 SINGLEUSER: Final = ("jupyterhub-singleuser", *SOCKET_OPTIONS)
-"""JupyterHub's own, on a socket. What else it needs comes by the environment."""
+"""JupyterHub's own single-user server, on a socket. Everything else comes through the environment."""
 
 
 def app_token(server: Server, *, now: float) -> Token:
-    """The API token of an attempt's app: JupyterHub's role `server`."""
+    """Return the API token of an attempt's app: JupyterHub's role `server`."""
     key = server_key(server.user, server.name)
     return Token(
         id=secrets.token_hex(8),
@@ -41,7 +41,10 @@ def app_token(server: Server, *, now: float) -> Token:
 def hub_environment(
     server: Server, profile: ProfileConfig, config: Config, asks: Resources, *, api_token: str, elsewhere: bool
 ) -> dict[str, str]:
-    """The variables for this server. `asks`: what its job asks for, which is its limit where a scheduler keeps it."""
+    """Return the variables for this server.
+
+    `asks`: its job's request, which is its limit if a scheduler enforces it.
+    """
     base = base_path(config)
     prefix = server_path(base, server.user, server.name)
     api = api_url(config, elsewhere=elsewhere)

@@ -1,9 +1,9 @@
-"""From a server's record to the job that runs it.
+"""Builds the job that runs a server from its record.
 
-Owns: the command, the environment, the secrets, the resources and the setup of a job. Pure: what the hub's own
-environment holds is an argument. Refuses to know launchers and Redis.
+Owns the command, environment, secrets, resources and setup of a job. Pure: the hub's own environment is an argument.
+Does not know launchers or Redis.
 
-Sources: JupyterHub 6.1 (names of variables, field.md C4), Jupyter Server 2 (`ServerApp.sock`, `JUPYTER_TOKEN`).
+Sources: JupyterHub 6.1 (names of variables), Jupyter Server 2 (`ServerApp.sock`, `JUPYTER_TOKEN`).
 """
 
 import hashlib
@@ -33,7 +33,7 @@ JUPYTERLAB: Final = (
     "--ServerApp.allow_remote_access=True",
     "--ServerApp.root_dir={home}",
 )
-"""Stock JupyterLab. Its token comes by JUPYTER_TOKEN: an argv is for everybody to read."""
+"""Plain JupyterLab. Its token is in JUPYTER_TOKEN, because any user can read an argv."""
 
 INHERITED: Final = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"})
 REPORT_PATH: Final = "hub/api/towpath/report"
@@ -41,10 +41,10 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def report_urls(config: Config, *, elsewhere: bool = False, hostname: str = "") -> tuple[str, ...]:
-    """Where a job reports to: `internal_url`, or this machine's own address of the gateway.
+    """Return the URLs that a job reports to: `internal_url`, or the gateway's own address.
 
-    `elsewhere`: a job on another machine, which reports to the listener for reports where there is one. `hostname`:
-    what this machine is called there, should that listener be on all of its addresses.
+    `elsewhere`: a job on another machine, which uses the listener for reports if there is one. `hostname`: the name of
+    this machine, for a listener on all of its addresses.
     """
     gateway = config.gateway
     path = base_path(config) + REPORT_PATH
@@ -58,7 +58,7 @@ def report_urls(config: Config, *, elsewhere: bool = False, hostname: str = "") 
 
 
 def resources(server: Server, profile: ProfileConfig) -> Resources:
-    """What the job asks for: what was picked, and where nothing was, what the profile says."""
+    """Return what the job requests: the user's choices, else the profile's resources."""
     values = {kind: fixed(profile.resources, kind) for kind in KINDS}
     for kind, (name, _) in asked(profile).items():
         picked = server.choices.get(name)
@@ -86,7 +86,7 @@ def resources(server: Server, profile: ProfileConfig) -> Resources:
 
 
 def _setup(profile: ProfileConfig, values: Mapping[str, str]) -> Setup:
-    """What makes the app available. The prologue is the admin's shell: nothing is filled into it."""
+    """Return the setup of the app. Placeholders in the prologue are not filled in, because it is shell code."""
     setup = profile.setup
     return Setup(
         modules=tuple(fill(module, values) for module in setup.modules),
@@ -99,10 +99,10 @@ def _setup(profile: ProfileConfig, values: Mapping[str, str]) -> Setup:
 
 
 def with_secrets(server: Server, profile: ProfileConfig, *, token: str, secret: str, api_token: str = "") -> Server:
-    """The record as it is saved before a submit.
+    """Return the record as it is saved before a submit.
 
-    `token`: the fresh report token, kept as its SHA-256. `secret`: the app's fresh secret; one that is already in
-    the record stays, because a submit whose answer was lost may have used it. `api_token`: of an app of JupyterHub's.
+    `token`: the new report token, saved as its SHA-256. `secret`: the app's new secret; one that is already in the
+    record stays, because a submit whose result was lost may have used it. `api_token`: for an app of JupyterHub's.
     """
     credential = server.credential
     if profile.app == "jupyter" and not credential:
@@ -127,14 +127,13 @@ def job_spec(
     passport: Callable[[str, int], Passport] | None = None,
     again: bool = True,
 ) -> JobSpec:
-    """The job of this attempt. `server` comes from `with_secrets` with the same `token`.
+    """Return the job of this attempt. `server` comes from `with_secrets` with the same `token`.
 
-    `own` is the hub's environment: on a `local` cluster PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_* and TZ of it go
-    on, nothing else. On others the job runs elsewhere as its user, and nothing of it does: {home} stays as it is, and
-    so do {socket} and {port} everywhere: the starter fills them in on the node. `api_token`: of `with_secrets`.
-    `as_root`: the job runs as root, which
-    JupyterLab wants to be told. `passport`: attempt and walltime (seconds; 0: not known) → what a job elsewhere proves
-    itself with. `again`: it may have been submitted before.
+    `own` is the hub's environment: a job on a `local` cluster inherits PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_* and
+    TZ from it, and nothing else. Jobs on other clusters run as their user on another machine and inherit nothing;
+    {home}, {socket} and {port} stay as they are there, and the starter fills them in on the node. `api_token`: from
+    `with_secrets`. `as_root`: the job runs as root, which JupyterLab has to allow. `passport`: attempt and time limit
+    (seconds; 0: unknown) → the credentials of a job on another machine. `again`: it may have been submitted before.
     """
     cluster = next((cluster for cluster in config.cluster if cluster.name == server.cluster), None)
     elsewhere = cluster is not None and cluster.kind != "local"
@@ -197,9 +196,9 @@ def job_spec(
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """The template with its placeholders filled in, once: a value is never read as a template.
+    """Return the template with its placeholders filled in, once: values are never read as templates.
 
-    What has no value stays as it is ({socket} and {port} are for the starter).
+    Placeholders without a value stay ({socket} and {port} are for the starter).
     """
     return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template)
 

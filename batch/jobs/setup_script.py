@@ -1,8 +1,8 @@
-"""The shell text that makes an app available on a node: modules, prologue, conda, virtual environment, image.
+"""The shell code that makes an app available on a node: modules, prologue, conda, virtual environment, image.
 
-Owns that text for every kind of cluster whose jobs begin in a shell. Pure. The script that it becomes part of defines
-`towpath_failed SENTENCE`, which starts the starter with that failure, and `$towpath_folder`, the job's own. No value of
-a user's stands in the text unquoted: what the shell expands is `$HOME`, and what the admin wrote.
+Owns that code for every kind of cluster whose jobs begin in a shell. Pure. The script that contains it defines
+`towpath_failed SENTENCE`, which starts the starter with that failure, and `$towpath_folder`, the job's folder. Values
+from users are always quoted: the shell expands only `$HOME` and what the admin wrote.
 """
 
 import shlex
@@ -59,10 +59,10 @@ export APPTAINER_BIND="$towpath_folder${{APPTAINER_BIND:+,$APPTAINER_BIND}}"
 
 
 def setup_lines(setup: Setup) -> list[str]:
-    """What makes the app available, in the order in which one may build on the other."""
+    """Return the lines that make the app available. Later ones may depend on earlier ones."""
     for name in (*setup.modules, setup.conda):
         if name.startswith("-"):
-            raise LauncherError(f"{name!r} is not a name of an environment.", transient=False, code="option")
+            raise LauncherError(f"{name!r} is not a valid name of an environment.", transient=False, code="option")
     parts = []
     if setup.modules:
         parts.append(MODULES.format(modules=" ".join(map(shlex.quote, setup.modules))))
@@ -78,33 +78,36 @@ def setup_lines(setup: Setup) -> list[str]:
 
 
 def shell_path(path: str) -> str:
-    """A word of the shell; only a leading `~/` means something: the home of the job's user, on the node."""
+    """Return a shell word in which only a leading `~/` is special: the home of the job's user, on the node."""
     if path.startswith("~/"):
         return f'"$HOME"/{shlex.quote(path[2:])}'
     return shlex.quote(path)
 
 
 def _lines(prologue: str) -> str:
-    """The admin's lines with Unix ends. Raises LauncherError for a directive: sbatch would not read it here."""
+    """Return the admin's lines with Unix line ends.
+
+    Raises LauncherError for a directive, which sbatch would ignore here.
+    """
     text = prologue.replace("\r\n", "\n").replace("\r", "\n")
     if any(line.lstrip().startswith(DIRECTIVES) for line in text.split("\n")):
         raise LauncherError(
-            "The profile's prologue has a line for the scheduler in it (#SBATCH or the like).",
+            "The profile's prologue contains an option for the scheduler (such as #SBATCH).",
             transient=False,
             code="script",
-            hint="Tell the hub's admins: such options belong to [profile.resources].",
+            hint="Contact the hub's admins: such options belong in [profile.resources].",
         )
     return text
 
 
 def command_in_image(setup: Setup) -> list[str]:
-    """The app's command in the image. Nobody expands `~` in an argv: paths are whole."""
+    """Return the app's command in the image. Paths are absolute, because nothing expands `~` in an argv."""
     for path in (setup.image, *setup.binds):
         if not path.startswith("/") or "," in path:
             raise LauncherError(
-                f"{path!r} is not the whole path of an image, or of what it sees.",
+                f"{path!r} is not an absolute path of an image or bind.",
                 transient=False,
                 code="image",
-                hint="Tell the hub's admins.",
+                hint="Contact the hub's admins.",
             )
     return ["apptainer", "exec", *(f"--bind={bind}" for bind in setup.binds), setup.image]

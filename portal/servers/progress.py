@@ -47,7 +47,11 @@ def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
         message = f"Spawn failed: {reason.message}"
         told = reason_model(reason)
     else:
-        message = "Spawn failed: The start was cancelled." if server.ready is None else "Spawn failed: It was stopped."
+        message = (
+            "Spawn failed: The start was cancelled."
+            if server.ready is None
+            else "Spawn failed: The server was stopped."
+        )
         told = {"code": "stopped", "message": message.removeprefix("Spawn failed: ")}
     return {"progress": 100, "failed": True, "message": message, "html_message": str(escape(message)), "reason": told}
 

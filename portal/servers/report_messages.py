@@ -155,19 +155,19 @@ def refusal(endpoint: Endpoint, kind: str, folders: Sequence[str], *, shared_por
 
 
 def reason_of(server: Server, report: Ended) -> tuple[Status, Reason]:
-    """Stopped or failed, and why in plain words. Pure."""
+    """Return whether the server stopped or failed, and why. Pure."""
     tail, code = report.log_tail[-LOG_TAIL_MAX:], report.exit_code
     if server.target is Target.STOPPED:
-        return Status.STOPPED, Reason(code="stopped", message="It was stopped.", exit_code=code)
+        return Status.STOPPED, Reason(code="stopped", message="The server was stopped.", exit_code=code)
     if server.status is Status.READY and code == 0 and not isinstance(report, Failed):
-        return Status.STOPPED, Reason(code="app-ended", message="The app ended by itself.", exit_code=0)
+        return Status.STOPPED, Reason(code="app-ended", message="The app exited.", exit_code=0)
     if report.message:
         message, word = report.message, report.code or "start-failed"
     elif server.status is Status.READY:
-        message, word = f"The app ended unexpectedly{_with(code)}.", "app-died"
+        message, word = f"The app exited unexpectedly{_with(code)}.", "app-died"
     else:
-        message, word = f"The app ended before it was ready{_with(code)}.", "app-exited"
-    hint = report.hint or "The end of its log is below. Start it again, or change what you asked for."
+        message, word = f"The app exited before it was ready{_with(code)}.", "app-exited"
+    hint = report.hint or "The end of its log is below. Start it again, or change your request."
     return Status.FAILED, Reason(code=word, message=message, hint=hint, log_tail=tail, exit_code=code)
 
 

@@ -155,8 +155,8 @@ async def _take_running(site: Site, server: Server, report: Running) -> None:
         return
     saved = replace(advance(server, Status.STARTING, now=now), running=now)
     where = f" on {report.node}" if report.node else ""
-    words = "The job runs again" if again else "The job runs"
-    event = _event(site, saved, f"{words}{where}; waiting until the app answers.")
+    text = "The job is running again" if again else "The job is running"
+    event = _event(site, saved, f"{text}{where}. Waiting for the app to be ready.")
     await site.store.servers.save(saved, event=event)
 
 
@@ -174,8 +174,8 @@ async def _take_ready(site: Site, server: Server, report: Ready) -> None:
     ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
     # The controller has to know: it looks less often from now on, or once more where the walltime's end is not known.
     wake = _kind(site, server) != "local"
-    moved = "It answers again." if report.takeover else "It answers, on the node that it moved to."
-    event = _event(site, ready, "It answers." if first else moved)
+    again = "The server is ready again." if report.takeover else "The server is ready on another node."
+    event = _event(site, ready, "The server is ready." if first else again)
     await publish(site, await site.store.servers.save(ready, event=event, marked=True, wake=wake))
     if first:
         metrics.SPAWN.labels(metrics.WORKER, "success").observe(now - server.requested)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from batch.contract import JobState, LauncherError
 from batch.controller.controller import lead
 from batch.controller.executor import Place
-from batch.controller.leader import Means
+from batch.controller.leader import Dependencies
 from state.config.tables import ClusterConfig, Config, ProfileConfig
 from state.errors import ConflictError
 from state.names import server_path
@@ -25,7 +25,7 @@ CONFIG = Config(
     profile=(ProfileConfig(name="stub", cluster="local", command=("serve", "{socket}")),),
 )
 PREFIX = server_path("/", "alice", "")
-STOPPED = Reason(code="stopped", message="It was stopped.")
+STOPPED = Reason(code="stopped", message="The server was stopped.")
 
 
 class Stage:
@@ -46,14 +46,14 @@ class Stage:
         await self.store.close()
 
     def controller(self, holder="one"):
-        means = Means(
+        dependencies = Dependencies(
             store=self.store,
             config=CONFIG,
             launchers={"local": self.cluster},
             place=Place({"HOME": "/", "PATH": "/bin"}, as_root=False),
             fault=lambda _: None,
         )
-        task = asyncio.create_task(lead(means, holder))
+        task = asyncio.create_task(lead(dependencies, holder))
         self.tasks.append(task)
         return task
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView
-from batch.controller.end_reasons import TOLD
-from batch.controller.poll_schedule import GAPS, HERE, IDLE, Stage, Wish, next_look, stage_of
+from batch.controller.end_reasons import END_REPORTED
+from batch.controller.poll_schedule import GAPS, HERE, IDLE, PollRequest, Stage, next_look, stage_of
 from batch.controller.reconcile import Sight
 from state.records.models import Reason, Status, Target
 from tests.batch.rig import fresh
@@ -44,7 +44,7 @@ def over(status, code):
         (record(Status.READY), (S.ENDLESS, S.DOUBT, S.ENDLESS, S.RUNNING, S.ENDLESS, S.DOUBT)),
         (record(Status.READY, deadline=9.0), (S.RUNNING, S.DOUBT, S.RUNNING, S.RUNNING, S.RUNNING, S.DOUBT)),
         (
-            record(Status.READY, reason=Reason(code=TOLD, message="Told.")),
+            record(Status.READY, reason=Reason(code=END_REPORTED, message="Reported.")),
             (S.CAUSE, None, S.CAUSE, S.CAUSE, None, S.DOUBT),
         ),
         (record(Status.READY, target=Target.STOPPED), (S.ENDING, None, S.ENDING, S.ENDING, None, S.DOUBT)),
@@ -63,7 +63,7 @@ def looks(stage, count, *, since=0.0, last=0.0):
     """When one server's looks are due while its stage stays the same, in ticks."""
     found = []
     for number in range(count):
-        last = next_look([Wish(attempt="a", stage=stage, since=since, looks=number)], last=last, tick=1.0)
+        last = next_look([PollRequest(attempt="a", stage=stage, since=since, looks=number)], last=last, tick=1.0)
         found.append(round(last, 1))
     return found
 
@@ -84,7 +84,9 @@ def test_where_there_is_nothing_to_look_for_a_look_is_rare():
 
 def test_submits_that_come_together_are_looked_at_together_and_nobody_waits_for_long():
     def due(*times):
-        return next_look([Wish(attempt=str(at), stage=S.SUBMITTED, since=at) for at in times], last=0.0, tick=1.0)
+        return next_look(
+            [PollRequest(attempt=str(at), stage=S.SUBMITTED, since=at) for at in times], last=0.0, tick=1.0
+        )
 
     assert due(10.0) == 12.0
     assert due(10.0, 11.0) == 13.0
@@ -93,13 +95,13 @@ def test_submits_that_come_together_are_looked_at_together_and_nobody_waits_for_
 
 def test_on_this_machine_every_tick_is_a_look_while_something_is_on_its_way():
     for stage in set(Stage) - {S.RUNNING, S.CAUSE}:
-        assert next_look([Wish(attempt="a", stage=stage, since=3.0)], last=3.0, tick=0.2, gaps=HERE) == pytest.approx(
-            3.2
-        )
+        assert next_look(
+            [PollRequest(attempt="a", stage=stage, since=3.0)], last=3.0, tick=0.2, gaps=HERE
+        ) == pytest.approx(3.2)
 
 
 WISHES = st.builds(
-    Wish, attempt=st.just("a"), stage=st.sampled_from(Stage), since=st.floats(0, 1000), looks=st.integers(0, 50)
+    PollRequest, attempt=st.just("a"), stage=st.sampled_from(Stage), since=st.floats(0, 1000), looks=st.integers(0, 50)
 )
 
 

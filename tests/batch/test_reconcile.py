@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from batch.contract import JobState, JobView, Report
 from batch.controller.end_reasons import LATE_SECONDS, how
 from batch.controller.executor import route_of
-from batch.controller.leader import mend
+from batch.controller.leader import route_changes
 from batch.controller.reconcile import (
     LOST_SECONDS,
     RESTART_MARGIN,
@@ -337,11 +337,11 @@ def test_the_current_attempt_is_no_orphan():
 def test_routes_are_compared_with_ready_servers():
     ready, queued = server(Status.READY), server(Status.QUEUED, user="bob")
     route = route_of(ready, "/")
-    assert mend([ready, queued], [route], "/") == ([], [])
-    assert mend([ready], [], "/") == ([ready], [])
-    assert mend([ready], [replace(route, attempt=OTHER)], "/") == ([ready], [])
+    assert route_changes([ready, queued], [route], "/") == ([], [])
+    assert route_changes([ready], [], "/") == ([ready], [])
+    assert route_changes([ready], [replace(route, attempt=OTHER)], "/") == ([ready], [])
     stray = replace(route, prefix="/user/bob/", user="bob")
-    assert mend([ready, queued], [route, stray], "/") == ([], [stray])
+    assert route_changes([ready, queued], [route, stray], "/") == ([], [stray])
 
 
 # --- why it waits, where it runs, until when
@@ -419,7 +419,7 @@ def test_a_requeued_job_loses_its_route_and_says_why(status):
         server(status, node="cn1", deadline=NEAR, warned=15), seen(JobState.QUEUED, ending=NODE_FAILED, waiting=HELD)
     )
     assert isinstance(drop, DropRoute)
-    assert save.message == "The scheduler has put the job back into the queue. " + NODE_FAILED.message
+    assert save.message == "The scheduler has requeued the job. " + NODE_FAILED.message
     saved = save.server
     assert (saved.status, saved.endpoint, saved.node, saved.deadline, saved.warned) == (
         Status.QUEUED,
@@ -459,11 +459,11 @@ def test_a_requeue_between_two_polls_is_seen_by_the_new_start():
     ("left", "warned", "then", "words"),
     [
         (901.0, 0, 0, ""),
-        (900.0, 0, 15, "Its walltime ends in 15 minutes: save your work."),
-        (850.0, 0, 15, "Its walltime ends in 14 minutes: save your work."),
+        (900.0, 0, 15, "The time limit is reached in 15 minutes. Save your work."),
+        (850.0, 0, 15, "The time limit is reached in 14 minutes. Save your work."),
         (700.0, 15, 15, ""),
-        (300.0, 15, 5, "Its walltime ends in 5 minutes: save your work."),
-        (61.0, 0, 5, "Its walltime ends in 1 minute: save your work."),
+        (300.0, 15, 5, "The time limit is reached in 5 minutes. Save your work."),
+        (61.0, 0, 5, "The time limit is reached in 1 minute. Save your work."),
         (299.0, 5, 5, ""),
         (-5.0, 0, 5, ""),  # it has passed
         (3600.0, 5, 0, ""),  # an admin has extended it
@@ -483,7 +483,7 @@ def test_a_short_job_is_not_told_at_its_start_that_it_is_short():
     record = server(Status.READY, running=NOW - 10, ready=NOW, deadline=NOW + 590)
     assert [action.message for action in decide(record, seen(JobState.ACTIVE))] == [""]
     later = decide(record, seen(JobState.ACTIVE), now=NOW + 300)
-    assert [action.message for action in later] == ["Its walltime ends in 5 minutes: save your work."]
+    assert [action.message for action in later] == ["The time limit is reached in 5 minutes. Save your work."]
 
 
 # --- why it ended
@@ -518,12 +518,12 @@ def test_exit_codes_are_told_with_the_name_of_the_signal(code, words):
 
 def test_an_app_that_was_killed_hints_at_memory():
     saved = decide(server(Status.READY), seen(JobState.FAILED, report=KILLED))[1].server
-    assert saved.reason.message == "The app ended unexpectedly (ended by SIGKILL)."
+    assert saved.reason.message == "The app exited unexpectedly (ended by SIGKILL)."
     assert "memory ran out" in saved.reason.hint
 
 
 def ended(code, *, status=Status.FAILED, ago=5.0, tail="the log"):
-    reason = Reason(code=code, message="The app ended unexpectedly (exit code 137).", log_tail=tail, exit_code=137)
+    reason = Reason(code=code, message="The app exited unexpectedly (exit code 137).", log_tail=tail, exit_code=137)
     return server(status, Target.STOPPED, reason=reason, ended=NOW - ago)
 
 
@@ -592,5 +592,5 @@ def test_an_end_that_was_asked_for_may_be_a_requeue():
 
 def test_the_route_of_an_app_that_has_ended_is_not_mended():
     ready = server(Status.READY, reason=NOTED)
-    assert mend([ready], [], "/") == ([], [])
-    assert mend([ready], [route_of(ready, "/")], "/") == ([], [route_of(ready, "/")])
+    assert route_changes([ready], [], "/") == ([], [])
+    assert route_changes([ready], [route_of(ready, "/")], "/") == ([], [route_of(ready, "/")])

@@ -72,7 +72,7 @@ def test_a_killed_valkey_returns_with_all_sessions_and_routes(hub, running):
 def test_after_the_store_was_removed_running_servers_are_found_again(hub, running):
     _, _, path, pid = running
     hub.lose_store()
-    eventually(lambda: any("Found again" in line for line in hub.output), what="the record, from the job")
+    eventually(lambda: any("Recovered: the job" in line for line in hub.output), what="the record, from the job")
     with closing(hub.browser()) as browser, hub.api() as api:
         eventually(lambda: hub.ready(api), what="a ready server")
         assert eventually(lambda: browser.get(path), what="the answer").json()["pid"] == pid
