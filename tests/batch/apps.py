@@ -1,4 +1,4 @@
-"""Small apps that a job can run, cheap to start, and a hub that listens to reports."""
+"""Small apps for jobs that start quickly, and a hub that receives reports."""
 
 import http.server
 import json
@@ -24,17 +24,17 @@ while True:
 
 
 def app(before: str = "", *, where: str = "{socket}") -> tuple[str, ...]:
-    """The command of a small web app; `before` runs once it listens."""
+    """Return the command of a small web app; `before` runs once it listens."""
     return (sys.executable, "-I", "-S", "-c", SERVER.replace("{before}", before), where)
 
 
 def script(text: str, where: str = "{socket}") -> tuple[str, ...]:
-    """The command of any Python text."""
+    """Return the command that runs Python code."""
     return (sys.executable, "-I", "-S", "-c", text, where)
 
 
 class Hub:
-    """A hub on a loopback port that notes reports, and answers with what it is told to."""
+    """A hub on a loopback port that records reports and sends a chosen response."""
 
     def __init__(self, port: int = 0) -> None:
         self.reports: list[dict] = []
@@ -70,14 +70,14 @@ class Hub:
         return f"http://127.0.0.1:{self.port}/hub/api/towpath/report"
 
     def wait(self, kind: str, seconds: float = 30) -> dict:
-        """The first report of that kind."""
+        """Wait for the first report of this kind."""
         with self.heard:
             found = self.heard.wait_for(lambda: [r for r in self.reports if r["kind"] == kind], seconds)
         assert found, f"no report {kind}, only {self.reports}"
         return found[0]
 
     def close(self) -> None:
-        """Stop listening; a second time is no error."""
+        """Stop listening. Calling it again does nothing."""
         if not self.thread.is_alive():
             return
         self.server.shutdown()

@@ -1,4 +1,4 @@
-"""A controller as a process, on a store and a data directory of its own, with small apps as servers."""
+"""A controller as a process, with its own store and data directory, and small apps as servers."""
 
 import json
 import os
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Rig:
-    """What a test of the controller needs."""
+    """The controller, its store and its jobs."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Rig:
         return [path.name for path in folder.iterdir() if path.is_dir()] if folder.exists() else []
 
     def pids(self, attempt: str) -> list[int]:
-        """Every process that runs an app of this attempt, found by its environment."""
+        """Return every process that runs an app of this attempt, found by its environment."""
         return by_attempt().get(attempt, [])
 
 

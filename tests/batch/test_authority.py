@@ -40,7 +40,7 @@ def names(certificate):
     return {str(name.value) for name in found}
 
 
-def test_what_is_missing_is_made_once_and_nobody_else_may_read_it(tmp_path):
+def test_missing_files_are_created_once_and_are_private(tmp_path):
     assert ensure(tmp_path, CONFIG) == ALL
     before = {name: (tmp_path / name).read_bytes() for name in ALL}
     assert ensure(tmp_path, CONFIG) == []
@@ -69,13 +69,13 @@ def test_each_certificate_has_one_use_and_the_names_it_needs(tmp_path):
     assert passport.key not in repr(passport)
 
 
-def test_a_listener_on_every_address_is_vouched_for_by_the_hosts_own_names():
+def test_a_listener_on_all_addresses_has_the_hosts_names():
     found = report_names(Config(gateway=GatewayConfig(host="0.0.0.0")), ("hub.example.org",))
     assert {"127.0.0.1", "hub.example.org"} <= set(found)
     assert not {"0.0.0.0", ""} & set(found)
 
 
-def test_a_job_that_may_run_longer_gets_a_certificate_that_lasts(tmp_path):
+def test_a_long_job_gets_a_certificate_that_lasts(tmp_path):
     ensure(tmp_path, CONFIG)
     passport = Authority.load(tmp_path).passport(ATTEMPT, walltime=900 * 86400)
     end = x509.load_pem_x509_certificate(passport.certificate.encode()).not_valid_after_utc
@@ -83,12 +83,12 @@ def test_a_job_that_may_run_longer_gets_a_certificate_that_lasts(tmp_path):
 
 
 @pytest.mark.parametrize(("days", "made"), [(200, []), (300, ["tls/gateway.pem", "tls/reports.pem"])])
-def test_certificates_are_made_anew_in_the_last_third_of_their_life(tmp_path, days, made):
+def test_certificates_are_renewed_in_the_last_third_of_their_lifetime(tmp_path, days, made):
     ensure(tmp_path, CONFIG)
     assert ensure(tmp_path, CONFIG, clock=later(days=days)) == made
 
 
-def test_an_authority_that_grows_old_keeps_its_key_and_its_name(tmp_path):
+def test_an_old_authority_is_renewed_with_the_same_key_and_name(tmp_path):
     ensure(tmp_path, CONFIG)
     old, key = read(tmp_path, "authority/authority.pem"), (tmp_path / "authority" / "authority.key").read_bytes()
     clock = later(days=3000)
@@ -99,18 +99,18 @@ def test_an_authority_that_grows_old_keeps_its_key_and_its_name(tmp_path):
         old.public_key(),
         key,
     )
-    read(tmp_path, "tls/gateway.pem").verify_directly_issued_by(old)  # what jobs that run were given
+    read(tmp_path, "tls/gateway.pem").verify_directly_issued_by(old)  # what running jobs were given
     assert new.not_valid_after_utc > old.not_valid_after_utc
 
 
-def test_another_name_of_the_hub_gives_another_certificate_to_its_listener(tmp_path):
+def test_another_name_of_the_hub_gives_its_listener_another_certificate(tmp_path):
     ensure(tmp_path, CONFIG)
     moved = Config(gateway=GatewayConfig(report_host="10.9.9.9"))
     assert ensure(tmp_path, moved) == ["tls/reports.pem"]
 
 
 @pytest.mark.parametrize("lost", ALL)
-def test_a_crash_that_left_one_file_out_is_mended(tmp_path, lost):
+def test_a_crash_that_left_out_a_file_is_repaired(tmp_path, lost):
     ensure(tmp_path, CONFIG)
     (tmp_path / lost).unlink()
     (tmp_path / f"{lost}.new").write_text("half")
@@ -121,7 +121,7 @@ def test_a_crash_that_left_one_file_out_is_mended(tmp_path, lost):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_file_that_others_may_change_is_refused(tmp_path, name):
+def test_a_file_that_others_can_change_is_rejected(tmp_path, name):
     ensure(tmp_path, CONFIG)
     (tmp_path / name).chmod(0o666)
     with pytest.raises(PrivateFileError, match="open to others"):
@@ -129,7 +129,7 @@ def test_a_file_that_others_may_change_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_file_that_is_a_link_is_refused(tmp_path, name):
+def test_a_link_is_rejected(tmp_path, name):
     ensure(tmp_path, CONFIG)
     path = tmp_path / name
     path.rename(tmp_path / "elsewhere")
@@ -138,8 +138,8 @@ def test_a_file_that_is_a_link_is_refused(tmp_path, name):
         ensure(tmp_path, CONFIG)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="files can be given away by root alone")
-def test_a_file_of_somebody_else_is_refused(tmp_path):
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_is_rejected(tmp_path):
     ensure(tmp_path, CONFIG)
     os.chown(tmp_path / "authority" / "authority.key", 65534, 65534)
     with pytest.raises(PrivateFileError, match="own account"):
@@ -147,13 +147,13 @@ def test_a_file_of_somebody_else_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["authority", "tls"])
-def test_an_open_folder_is_refused(tmp_path, folder):
+def test_an_open_folder_is_rejected(tmp_path, folder):
     (tmp_path / folder).mkdir(mode=0o755)
     with pytest.raises(PrivateFileError, match="0700"):
         ensure(tmp_path, CONFIG)
 
 
-def test_rubbish_is_told_in_words(tmp_path):
+def test_invalid_files_are_reported(tmp_path):
     ensure(tmp_path, CONFIG)
     for name in ("authority/authority.key", "tls/gateway.pem"):
         good = (tmp_path / name).read_bytes()
@@ -166,7 +166,7 @@ def test_rubbish_is_told_in_words(tmp_path):
         seal_key(tmp_path)
 
 
-def test_a_key_of_another_authority_is_noticed(tmp_path):
+def test_a_key_of_another_authority_is_detected(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     ensure(tmp_path / "a", CONFIG)
@@ -179,7 +179,7 @@ def test_a_key_of_another_authority_is_noticed(tmp_path):
     assert ensure(tmp_path / "a", CONFIG) == ["authority/authority.pem", *GATEWAY]
 
 
-def test_two_that_make_the_files_at_once_make_one_authority(tmp_path):
+def test_two_processes_at_the_same_time_create_one_authority(tmp_path):
     code = (
         "import sys, pathlib; from batch.authority import ensure; from state.config.tables import Config;"
         "sys.stdin.read(); print(*ensure(pathlib.Path(sys.argv[1]), Config()))"
@@ -198,7 +198,7 @@ def test_two_that_make_the_files_at_once_make_one_authority(tmp_path):
     assert all(authority_.signed(read(tmp_path, name)) for name in ("tls/gateway.pem", "tls/reports.pem"))
 
 
-def test_openssl_takes_the_files_as_they_are(tmp_path):
+def test_openssl_accepts_the_files(tmp_path):
     ensure(tmp_path, CONFIG)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(tmp_path / "tls" / "authority.pem")
@@ -206,7 +206,7 @@ def test_openssl_takes_the_files_as_they_are(tmp_path):
         context.load_cert_chain(tmp_path / name)
 
 
-def test_the_command_makes_the_files_and_says_which(tmp_path):
+def test_the_command_creates_the_files_and_lists_them(tmp_path):
     for said in ("authority.key", ""):
         result = subprocess.run(
             [sys.executable, "-m", "batch", "tls", "--with-gateway", "--data-dir", tmp_path],
@@ -222,7 +222,7 @@ def test_the_command_makes_the_files_and_says_which(tmp_path):
 
 
 @given(st.binary(max_size=300), st.text(max_size=40))
-def test_what_was_sealed_comes_back_and_does_not_show(record, attempt):
+def test_a_sealed_record_can_be_opened_and_is_not_readable(record, attempt):
     sealed = seal(KEY, attempt, record)
     assert unseal(KEY, attempt, sealed) == record
     assert len(sealed) == len(record) + 28
@@ -230,7 +230,7 @@ def test_what_was_sealed_comes_back_and_does_not_show(record, attempt):
 
 
 @given(st.binary(min_size=1, max_size=100), st.data())
-def test_any_change_of_a_sealed_record_is_noticed(record, data):
+def test_any_change_of_a_sealed_record_is_detected(record, data):
     sealed = bytearray(seal(KEY, ATTEMPT, record))
     change = data.draw(st.sampled_from(["bit", "cut", "more", "attempt", "key", "rubbish"]))
     key, attempt = KEY, ATTEMPT
@@ -250,5 +250,5 @@ def test_any_change_of_a_sealed_record_is_noticed(record, data):
         unseal(key, attempt, bytes(sealed))
 
 
-def test_the_gateways_name_is_the_one_that_the_starter_wants():
+def test_the_gateways_name_is_the_one_that_the_starter_expects():
     assert GATEWAY_NAME == tls_connection.GATEWAY_NAME

@@ -1,4 +1,4 @@
-"""A leader whose store has records that nobody can read: the other servers go on, and no job is lost."""
+"""A leader whose store has unreadable records: other servers are not affected, and no job is lost."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def often(monkeypatch):
 
 
 async def spoiled(stage, raw):
-    """Alice's server runs; then its record becomes unreadable."""
+    """Start alice's server, then make its record unreadable."""
     await stage.store.users.add(User(name="alice", created=1.0))
     asked = await ask(stage.store, fresh())
     await stage.becomes(Status.QUEUED)
@@ -42,7 +42,7 @@ async def is_ready(stage, user):
 
 
 @pytest.mark.parametrize("raw", [BAD, b"", b"{", None], ids=["status", "empty", "half", "newer"])
-def test_one_bad_record_of_a_server_stops_no_other(play, raw):
+def test_an_unreadable_record_of_a_server_affects_no_other(play, raw):
     async def body(stage):
         first = stage.controller("one")
         asked, before, text = await spoiled(stage, raw)
@@ -53,12 +53,12 @@ def test_one_bad_record_of_a_server_stops_no_other(play, raw):
             stage.cluster.report_ready(other.attempt)
             await until(lambda name=name: is_ready(stage, name))
             await until(lambda name=name: stage.store.feed.route(server_path("/", name, "")))
-            if name == "bob":  # and so it is for a leader that finds the record there
+            if name == "bob":  # the same applies to a leader that finds the record there
                 await stage.end(first)
                 stage.controller("two")
         polls = stage.cluster.polls
         await until(lambda: stage.cluster.polls > polls + 3)
-        # nothing acts on the record or its job: they are as they were, and what runs can be reached
+        # nothing acts on the record or its job: both are unchanged, and running servers can be reached
         assert await stage.store.redis.call("HGET", keys.servers("alice"), "") == text
         assert asked.attempt not in stage.cluster.cancels
         assert (await stage.store.feed.route(PREFIX)).attempt == asked.attempt
@@ -69,7 +69,7 @@ def test_one_bad_record_of_a_server_stops_no_other(play, raw):
 
         await until(told)
         assert await told() == [keys.servers("alice")]
-        # once it can be read again, all goes on from there
+        # once it can be read again, its server works again
         await stage.store.redis.call("HSET", keys.servers("alice"), "", before)
         await stage.stop()
         await stage.becomes(Status.STOPPED)
@@ -77,7 +77,7 @@ def test_one_bad_record_of_a_server_stops_no_other(play, raw):
     play(body)
 
 
-def test_bad_routes_and_audit_entries_stop_nothing(play):
+def test_unreadable_routes_and_audit_entries_affect_nothing_else(play):
     async def body(stage):
         await stage.store.redis.call("HSET", keys.FEED_ROUTES, PREFIX, BAD)
         await stage.store.redis.call("XADD", keys.AUDIT_LOG, "*", "entry", BAD)

@@ -72,7 +72,7 @@ def with_store(url, body):
     return run(main())
 
 
-def test_a_wanted_server_comes_up_gets_its_route_and_goes_again_when_it_is_stopped(rig):
+def test_a_server_starts_gets_its_route_and_stops_on_request(rig):
     async def body(store):
         rig.start()
         asked = await ask(store, fresh())
@@ -102,7 +102,7 @@ async def none_active(store):
     return not await store.servers.active()
 
 
-def test_an_app_that_ends_at_once_fails_with_its_log_and_the_next_start_works(make_rig):
+def test_an_app_that_exits_immediately_fails_with_its_log_and_can_be_started_again(make_rig):
     rig = make_rig(commands={"broken": script("import sys; print('no licence', flush=True); sys.exit(4)")})
 
     async def body(store):
@@ -120,7 +120,7 @@ def test_an_app_that_ends_at_once_fails_with_its_log_and_the_next_start_works(ma
     with_store(rig.url, body)
 
 
-def test_a_command_that_does_not_exist_fails_in_words(make_rig):
+def test_a_missing_command_fails_with_a_message(make_rig):
     rig = make_rig(commands={"absent": ("no-such-program", "{socket}")})
 
     async def body(store):
@@ -133,7 +133,7 @@ def test_a_command_that_does_not_exist_fails_in_words(make_rig):
     with_store(rig.url, body)
 
 
-def test_an_app_that_never_answers_fails_after_the_start_window(make_rig):
+def test_an_app_that_never_becomes_ready_fails_after_the_start_window(make_rig):
     rig = make_rig(commands={"mute": script("import time\nwhile True: time.sleep(9)")}, start_window=1)
 
     async def body(store):
@@ -160,7 +160,7 @@ def test_an_app_that_dies_later_fails_and_loses_its_route(rig):
     with_store(rig.url, body)
 
 
-def test_a_stop_is_valid_before_the_job_is_ready(make_rig):
+def test_a_server_can_be_stopped_before_its_job_is_ready(make_rig):
     rig = make_rig(commands={"mute": script("import time\nwhile True: time.sleep(9)")})
 
     async def body(store):
@@ -174,7 +174,7 @@ def test_a_stop_is_valid_before_the_job_is_ready(make_rig):
     with_store(rig.url, body)
 
 
-def test_a_stop_before_the_controller_ever_saw_it_starts_nothing(rig):
+def test_a_stop_before_the_controller_saw_the_request_starts_nothing(rig):
     async def body(store):
         asked = await ask(store, fresh())
         await stop(store)
@@ -205,7 +205,7 @@ def test_a_killed_controller_leaves_servers_running_and_its_successor_finds_them
 
 @pytest.mark.faults
 @pytest.mark.parametrize("point", CRASH_POINTS)
-def test_a_crash_at_any_step_of_a_start_neither_loses_nor_doubles_the_job(rig, point):
+def test_a_crash_at_any_step_of_a_start_neither_loses_nor_duplicates_the_job(rig, point):
     async def body(store):
         first = rig.start(fault=point)
         asked = await ask(store, fresh())
@@ -243,7 +243,7 @@ def test_a_crash_at_any_step_of_a_stop_leaves_no_job_behind(rig, point):
 
 
 @pytest.mark.faults
-def test_an_empty_store_gets_its_servers_back_from_the_jobs(rig, valkey):
+def test_an_empty_store_recovers_its_servers_from_the_jobs(rig, valkey):
     async def body(store):
         rig.start()
         asked = await ask(store, fresh(name="lab"))
@@ -263,7 +263,7 @@ def test_an_empty_store_gets_its_servers_back_from_the_jobs(rig, valkey):
     with_store(rig.url, body)
 
 
-def test_a_job_of_an_older_attempt_is_cancelled_once_a_newer_one_is_there(rig):
+def test_a_job_of_an_older_attempt_is_cancelled_when_there_is_a_newer_one(rig):
     async def body(store):
         first = rig.start()
         old = await ask(store, fresh())
@@ -280,7 +280,7 @@ def test_a_job_of_an_older_attempt_is_cancelled_once_a_newer_one_is_there(rig):
     with_store(rig.url, body)
 
 
-def test_a_lost_route_is_mended_and_a_stray_one_dropped(rig):
+def test_a_missing_route_is_published_and_a_stray_one_dropped(rig):
     async def body(store):
         first = rig.start()
         await ask(store, fresh())
@@ -301,7 +301,7 @@ def test_a_lost_route_is_mended_and_a_stray_one_dropped(rig):
     with_store(rig.url, body)
 
 
-def test_a_graceful_end_releases_the_lease_and_leaves_the_jobs(rig):
+def test_a_graceful_exit_releases_the_lease_and_leaves_the_jobs(rig):
     async def body(store):
         first = rig.start(holder="one")
         asked = await ask(store, fresh())
@@ -314,7 +314,7 @@ def test_a_graceful_end_releases_the_lease_and_leaves_the_jobs(rig):
     with_store(rig.url, body)
 
 
-def test_a_leader_that_was_fenced_off_stops_leading(rig):
+def test_a_fenced_leader_stops_leading(rig):
     async def body(store):
         rig.start(holder="one")
         await ask(store, fresh())
@@ -330,7 +330,7 @@ def test_a_leader_that_was_fenced_off_stops_leading(rig):
     with_store(rig.url, body)
 
 
-def test_many_starts_at_once_all_come_up(rig):
+def test_many_simultaneous_starts_succeed(rig):
     async def body(store):
         rig.start()
         await asyncio.gather(*(ask(store, fresh(f"user{number}")) for number in range(20)))

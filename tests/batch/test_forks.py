@@ -1,4 +1,4 @@
-"""The fork server: what it holds, and what is left of a submit when it dies at any step. Real processes."""
+"""The fork server: what it inherits, and what remains of a submit when it dies at any step. Real processes."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ def jobs(short_folder):
 
 @pytest.fixture
 def crashing(jobs, monkeypatch):
-    """A fork server that goes wrong while the flag is there; returns the flag."""
+    """A fork server that fails while the flag exists; return a function that sets the flag."""
 
     def make(*, first="pass", after="pass"):
         flag = jobs.parent / "flag"
@@ -80,7 +80,7 @@ def processes_of(jobs, attempt):
     return json.loads((jobs / attempt / "job.json").read_text())
 
 
-def test_one_fork_server_serves_all_jobs_and_holds_nothing_of_any(jobs):
+def test_one_fork_server_serves_all_jobs_and_keeps_nothing_of_them(jobs):
     async def body():
         launcher, specs = LocalLauncher("here", jobs), [spec_of(report_token="s3cret-token") for _ in range(3)]
         for spec in specs:
@@ -104,7 +104,7 @@ def test_one_fork_server_serves_all_jobs_and_holds_nothing_of_any(jobs):
     run(body())
 
 
-def test_jobs_go_on_without_the_fork_server_and_the_next_submit_has_another(jobs):
+def test_jobs_continue_without_the_fork_server_and_the_next_submit_starts_another(jobs):
     async def body():
         launcher, spec, later = LocalLauncher("here", jobs), spec_of(), spec_of()
         await launcher.submit(spec)
@@ -124,7 +124,7 @@ def test_jobs_go_on_without_the_fork_server_and_the_next_submit_has_another(jobs
     run(body())
 
 
-def test_a_death_before_the_fork_is_made_good_by_the_same_submit(jobs, crashing):
+def test_after_a_death_before_the_fork_the_same_submit_succeeds(jobs, crashing):
     async def body():
         flag = crashing(first=GONE)
         launcher, spec = LocalLauncher("here", jobs), spec_of()
@@ -138,7 +138,7 @@ def test_a_death_before_the_fork_is_made_good_by_the_same_submit(jobs, crashing)
     run(body())
 
 
-def test_a_death_between_the_fork_and_its_answer_makes_no_second_process(jobs, crashing):
+def test_a_death_between_the_fork_and_its_answer_does_not_start_a_second_process(jobs, crashing):
     async def body():
         flag = crashing(after=GONE)
         launcher, spec = LocalLauncher("here", jobs), spec_of()
@@ -153,7 +153,7 @@ def test_a_death_between_the_fork_and_its_answer_makes_no_second_process(jobs, c
 
 
 @pytest.mark.parametrize("where", ["first", "after"])
-def test_one_that_is_stuck_is_ended_and_replaced(jobs, crashing, monkeypatch, where):
+def test_a_hanging_fork_server_is_replaced(jobs, crashing, monkeypatch, where):
     async def body():
         crashing(**{where: HELD})
         monkeypatch.setattr(forks, "ANSWER_SECONDS", 0.5)
@@ -167,7 +167,7 @@ def test_one_that_is_stuck_is_ended_and_replaced(jobs, crashing, monkeypatch, wh
     run(body())
 
 
-def test_one_that_dies_each_time_is_a_transient_fault_and_leaves_a_job_that_a_later_submit_starts(jobs, crashing):
+def test_a_fork_server_that_dies_each_time_is_a_transient_error_and_leaves_a_job_for_a_later_submit(jobs, crashing):
     async def body():
         flag = crashing(first=ALWAYS)
         launcher, spec = LocalLauncher("here", jobs), spec_of()
@@ -183,7 +183,7 @@ def test_one_that_dies_each_time_is_a_transient_fault_and_leaves_a_job_that_a_la
     run(body())
 
 
-def test_a_fork_that_the_machine_refuses_is_a_transient_fault(jobs, crashing):
+def test_a_fork_that_the_machine_refuses_is_a_transient_error(jobs, crashing):
     async def body():
         flag = crashing(first="raise BlockingIOError(11, 'Resource temporarily unavailable')")
         launcher, spec = LocalLauncher("here", jobs), spec_of()
@@ -198,7 +198,7 @@ def test_a_fork_that_the_machine_refuses_is_a_transient_fault(jobs, crashing):
     run(body())
 
 
-def test_many_submits_at_once_over_a_dying_fork_server_get_one_process_each(jobs, crashing):
+def test_many_submits_over_a_dying_fork_server_get_one_process_each(jobs, crashing):
     async def body():
         crashing(after=GONE)
         launcher, specs = LocalLauncher("here", jobs), [spec_of() for _ in range(12)]
@@ -217,7 +217,7 @@ def test_many_submits_at_once_over_a_dying_fork_server_get_one_process_each(jobs
     run(body())
 
 
-def test_a_starter_that_ends_at_once_is_nobodys_zombie(jobs):
+def test_a_starter_that_exits_immediately_does_not_stay_a_zombie(jobs):
     async def body():
         launcher, spec = LocalLauncher("here", jobs), spec_of(command=script("pass"))
         await launcher.submit(spec)
@@ -229,8 +229,8 @@ def test_a_starter_that_ends_at_once_is_nobodys_zombie(jobs):
     run(body())
 
 
-def test_a_fork_server_ends_with_its_launcher_and_the_job_goes_on(jobs):
-    """As when the controller is killed: nothing tells the fork server but the end of its line."""
+def test_a_fork_server_ends_with_its_launcher_and_the_job_continues(jobs):
+    """As when the controller is killed: the fork server notices only that its connection is closed."""
     text = """
 import asyncio, sys, msgspec
 from pathlib import Path
@@ -336,7 +336,7 @@ sys.exit(3)
 """
 
 
-def test_an_app_of_a_fork_has_its_own_session_folder_environment_and_signals_and_nothing_of_ours(jobs, tmp_path):
+def test_a_forked_app_has_its_own_session_folder_environment_and_signals(jobs, tmp_path):
     async def body():
         launcher = LocalLauncher("here", jobs)
         (tmp_path / "show").symlink_to(sys.executable)

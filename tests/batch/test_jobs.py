@@ -61,13 +61,13 @@ def test_another_web_app_gets_no_credential():
     assert job.command == ("serve", "{port}")
 
 
-def test_a_credential_that_is_written_already_stays():
+def test_an_existing_credential_is_kept():
     profile = ProfileConfig(name="lab", cluster="local")
     record = replace(fresh(), credential="token first")
     assert with_secrets(record, profile, token="t", secret="second").credential == "token first"
 
 
-def test_jupyterhubs_names_are_there_without_an_api_token():
+def test_jupyterhubs_variables_are_set_without_an_api_token():
     config = Config(gateway=GatewayConfig(base_path="/jupyter/"))
     job, _ = spec(server=fresh("a@b.org", "lab"), config=config)
     assert job.environment["JUPYTERHUB_USER"] == "a@b.org"
@@ -96,7 +96,7 @@ environment = { ROOT = "{base_path_no_slash}" }
 
 
 def hub_app(server=None, config=None):
-    """The job of an app of JupyterHub's."""
+    """Build the job of a JupyterHub app."""
     server = server or fresh()
     profile = ProfileConfig(name="lab", cluster=server.cluster, app="jupyterhub", environment={"JUPYTERHUB_DEBUG": "1"})
     record = with_secrets(server, profile, token="report-token", secret="unused", api_token="api-token")
@@ -104,7 +104,7 @@ def hub_app(server=None, config=None):
     return job, record
 
 
-def test_an_app_of_jupyterhubs_is_told_all_that_jupyterhub_tells_it():
+def test_a_jupyterhub_app_gets_all_variables_of_jupyterhub():
     config = Config(gateway=GatewayConfig(base_path="/jupyter/", public_url="https://hub.example.org/jupyter/"))
     job, record = hub_app(fresh("a@b.org", "lab"), config)
     told = {name: value for name, value in job.environment.items() if name.startswith(("JUPYTERHUB_", "JPY_"))}
@@ -138,7 +138,7 @@ def test_an_app_of_jupyterhubs_is_told_all_that_jupyterhub_tells_it():
     assert "api-token" not in " ".join(job.command)
 
 
-def test_an_app_of_jupyterhubs_is_told_of_an_origin_of_its_owners_own():
+def test_a_jupyterhub_app_gets_the_origin_of_its_owner():
     gateway = GatewayConfig(public_url="https://hub.example.org", user_domain="hub.example.org")
     told = hub_app(config=Config(gateway=gateway))[0].environment
     assert told["JUPYTERHUB_HOST"] == "https://hub.example.org"
@@ -148,7 +148,7 @@ def test_an_app_of_jupyterhubs_is_told_of_an_origin_of_its_owners_own():
     assert told["JUPYTERHUB_SERVICE_PREFIX"] == "/user/alice/"
 
 
-def test_on_another_machine_an_app_of_jupyterhubs_calls_the_hub_where_it_is_known_there():
+def test_a_jupyterhub_app_on_another_machine_uses_the_hubs_external_address():
     def url(**gateway):
         config = Config(gateway=GatewayConfig(**gateway), cluster=(ClusterConfig(name="lake", kind="slurm"),))
         return hub_app(replace(fresh(), cluster="lake"), config)[0].environment["JUPYTERHUB_API_URL"]
@@ -158,7 +158,7 @@ def test_on_another_machine_an_app_of_jupyterhubs_calls_the_hub_where_it_is_know
     assert url(public_url="https://a.example", internal_url="https://b.example:9") == "https://b.example:9/hub/api"
 
 
-def test_an_app_of_jupyterhubs_is_told_the_limits_that_a_scheduler_keeps():
+def test_a_jupyterhub_app_gets_the_limits_that_a_scheduler_enforces():
     config = Config(cluster=(ClusterConfig(name="lake", kind="slurm"),))
     resources = ResourcesConfig(memory="2G", cores=4)
     profile = ProfileConfig(name="lab", cluster="lake", app="jupyterhub", resources=resources)
@@ -185,19 +185,19 @@ def test_the_command_is_filled_in_once():
     assert job.environment["SIZE"] == "{user} {base_path}"
 
 
-def test_a_profile_cannot_take_the_hubs_own_names():
+def test_a_profile_cannot_override_the_hubs_variables():
     profile = ProfileConfig(name="x", cluster="local", environment={"JUPYTERHUB_USER": "root", "TOWPATH_USER": "root"})
     job, _ = spec(profile)
     assert job.environment["JUPYTERHUB_USER"] == job.environment["TOWPATH_USER"] == "alice"
 
 
-def test_root_is_told_to_jupyterlab_only():
+def test_only_jupyterlab_is_told_to_allow_root():
     assert "--allow-root" in spec(as_root=True)[0].command
     web = ProfileConfig(name="web", cluster="local", command=("serve",))
     assert spec(web, as_root=True)[0].command == ("serve",)
 
 
-def test_jobs_report_to_the_address_that_they_can_reach():
+def test_jobs_report_to_an_address_that_they_can_reach():
     def urls(**gateway):
         return report_urls(Config(gateway=GatewayConfig(**gateway)))
 
@@ -218,7 +218,7 @@ def test_a_base_path_has_a_slash_at_both_ends(raw):
 
 @settings(deadline=None)
 @given(st.text(), st.dictionaries(st.sampled_from(["user", "option_a"]), st.text()))
-def test_text_without_placeholders_is_left_exactly_as_it_is(text, values):
+def test_text_without_placeholders_stays_unchanged(text, values):
     plain = text.replace("{", "(")
     assert fill(plain, values) == plain
 
@@ -237,7 +237,7 @@ def elsewhere(profile=None, choices=None, **more):
     return spec(profile or ProfileConfig(name="lab", cluster="hpc"), record, CLUSTER, **more)[0]
 
 
-def test_a_job_elsewhere_gets_nothing_of_the_hubs_environment():
+def test_a_job_on_another_machine_gets_none_of_the_hubs_environment():
     job = elsewhere(as_root=True)
     assert not set(job.environment) & set(OWN)
     assert "--allow-root" not in job.command
@@ -246,7 +246,7 @@ def test_a_job_elsewhere_gets_nothing_of_the_hubs_environment():
     assert job.environment["JUPYTER_TOKEN"] == "app-secret"
 
 
-def test_a_job_elsewhere_reports_to_the_listener_for_reports():
+def test_a_job_on_another_machine_reports_to_the_listener_for_reports():
     assert elsewhere().hub_urls == ("https://10.0.0.2:8443/j/hub/api/towpath/report",)
 
     def urls(**gateway):
@@ -259,7 +259,7 @@ def test_a_job_elsewhere_reports_to_the_listener_for_reports():
     assert urls() == ("http://127.0.0.1:8000/hub/api/towpath/report",)
 
 
-def test_a_job_elsewhere_has_a_passport_for_its_walltime_and_a_local_one_none():
+def test_only_a_job_on_another_machine_has_a_passport_for_its_walltime():
     asked = []
 
     def passport(attempt, walltime):
@@ -273,7 +273,7 @@ def test_a_job_elsewhere_has_a_passport_for_its_walltime_and_a_local_one_none():
     assert spec(passport=passport)[0].passport is None
 
 
-def test_what_was_picked_goes_before_what_the_profile_says():
+def test_choices_take_precedence_over_the_profile():
     kinds = (
         "partition",
         "account",
@@ -328,7 +328,7 @@ def test_what_was_picked_goes_before_what_the_profile_says():
     assert elsewhere(profile, {**picked, "my_gpus": 0}).resources.gpu_type == ""
 
 
-def test_placeholders_are_filled_into_names_and_paths_but_never_into_the_admins_shell():
+def test_placeholders_are_filled_into_names_and_paths_but_never_into_the_admins_shell_code():
     setup = SetupConfig(
         modules=("python/{option_v}",),
         prologue="echo {option_v}",

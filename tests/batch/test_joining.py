@@ -1,4 +1,4 @@
-"""How a gateway or a further controller joins: one authority, one-time tokens, no secret in the store."""
+"""How a gateway or another controller joins: one authority, one-time tokens, no secret in the store."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ NAMES = (REPORTS_NAME, "10.1.2.3", "127.0.0.1")
 
 @pytest.fixture
 def place(tmp_path, store_url):
-    """A controller's data directory with an authority, a gateway's without, and how to use both with a store."""
+    """A controller's data directory with an authority, a gateway's without, and a way to use both with a store."""
     controller, gateway = tmp_path / "controller", tmp_path / "gateway"
     controller.mkdir(mode=0o700)
     gateway.mkdir(mode=0o700)
@@ -96,7 +96,7 @@ def test_a_gateway_joins_with_a_token_and_has_its_own_key(place):
     assert not (gateway / "authority").exists()
 
 
-def test_a_token_is_good_for_one_join(place):
+def test_a_token_is_valid_for_one_join(place):
     controller, _, on = place
 
     async def body(store):
@@ -108,7 +108,7 @@ def test_a_token_is_good_for_one_join(place):
     on(body)
 
 
-def test_of_two_that_use_a_token_at_once_one_joins(place):
+def test_only_one_of_two_simultaneous_uses_of_a_token_succeeds(place):
     controller, _, on = place
 
     async def body(store):
@@ -121,7 +121,7 @@ def test_of_two_that_use_a_token_at_once_one_joins(place):
     on(body)
 
 
-def test_an_expired_token_and_one_that_was_never_made_are_refused(place):
+def test_expired_and_unknown_tokens_are_rejected(place):
     controller, _, on = place
 
     async def body(store):
@@ -134,7 +134,7 @@ def test_an_expired_token_and_one_that_was_never_made_are_refused(place):
     on(body)
 
 
-def test_an_invitation_that_somebody_else_put_into_the_store_is_refused(place, tmp_path):
+def test_an_invitation_that_was_put_into_the_store_by_others_is_rejected(place, tmp_path):
     _, _, on = place
     rogue = tmp_path / "rogue"
     rogue.mkdir()
@@ -148,7 +148,7 @@ def test_an_invitation_that_somebody_else_put_into_the_store_is_refused(place, t
     on(body)
 
 
-def test_without_the_tokens_key_nobody_joins_and_the_token_stays_good(place):
+def test_without_the_tokens_key_nobody_joins_and_the_token_stays_valid(place):
     controller, _, on = place
 
     async def body(store):
@@ -161,7 +161,7 @@ def test_without_the_tokens_key_nobody_joins_and_the_token_stays_good(place):
     on(body)
 
 
-def test_a_gateways_token_gives_no_authority_and_the_other_way_round(place):
+def test_a_gateways_token_does_not_admit_a_controller_or_the_other_way_round(place):
     controller, _, on = place
 
     async def body(store):
@@ -183,7 +183,7 @@ def test_a_gateways_token_gives_no_authority_and_the_other_way_round(place):
         (REPORTS_NAME, *(f"h{number}.example.org" for number in range(40))),
     ],
 )
-def test_a_gateway_gets_no_certificate_for_a_nodes_or_anothers_name(place, names):
+def test_a_gateway_gets_no_certificate_for_names_of_nodes_or_others(place, names):
     controller, _, on = place
 
     async def body(store):
@@ -194,7 +194,7 @@ def test_a_gateway_gets_no_certificate_for_a_nodes_or_anothers_name(place, names
     on(body)
 
 
-def test_both_requests_are_for_the_key_that_signed_them(place):
+def test_both_requests_must_be_for_the_key_that_signed_them(place):
     controller, _, on = place
     mine, other = GatewayKey.new(), GatewayKey.new()
     mixed = JoinRequest(
@@ -211,7 +211,7 @@ def test_both_requests_are_for_the_key_that_signed_them(place):
     on(body)
 
 
-def test_the_store_never_holds_a_secret(place, valkey):
+def test_the_store_never_contains_a_secret(place, valkey):
     controller, gateway, on = place
     seen = []
 
@@ -240,7 +240,7 @@ def test_the_store_never_holds_a_secret(place, valkey):
 
 
 def dump(server):
-    """The append-only file as it is: all that the store was ever told."""
+    """Return the append-only file: everything that was ever written to the store."""
     return b"".join(path.read_bytes() for path in server.folder.rglob("*.aof"))
 
 
@@ -267,7 +267,7 @@ def test_certificates_are_renewed_through_the_store_for_the_same_key(place):
     assert expiry(gateway / "tls") > datetime.now(UTC) + timedelta(days=600)
 
 
-def test_certificates_from_a_store_of_yesterday_are_not_taken(place):
+def test_outdated_certificates_in_the_store_are_ignored(place):
     controller, gateway, on = place
 
     async def body(store):
@@ -287,7 +287,7 @@ def test_certificates_from_a_store_of_yesterday_are_not_taken(place):
     assert expiry(gateway / "tls") > datetime.now(UTC) + timedelta(days=900)
 
 
-def test_a_running_gateway_takes_a_renewal_by_itself(place):
+def test_a_running_gateway_uses_a_renewed_certificate(place):
     controller, gateway, on = place
 
     async def body(store):
@@ -315,8 +315,8 @@ def test_another_address_of_the_listener_gives_it_another_certificate(place):
     on(body)
 
 
-def test_a_jobs_certificate_is_never_renewed_into_a_gateways(place, tmp_path):
-    """A job has a certificate of the same authority, and its key: it must not become a gateway by publishing that."""
+def test_the_certificate_of_a_job_is_never_renewed_as_a_gateways(place, tmp_path):
+    """A job has a key and a certificate of the same authority. Publishing them must not make it a gateway."""
     controller, gateway, on = place
     authority = None
 
@@ -351,14 +351,14 @@ def test_a_jobs_certificate_is_never_renewed_into_a_gateways(place, tmp_path):
     ):
         with pytest.raises(AuthorityError, match="does not prove"):
             admission.renewal(authority, attack, clock=later(days=300))
-    with pytest.raises(AuthorityError, match="does not prove"):  # long after its end
+    with pytest.raises(AuthorityError, match="does not prove"):  # long after its expiry
         admission.renewal(authority, good, clock=later(days=400))
-    assert admission.renewal(authority, good, clock=later(days=380))  # it slept over its end
+    assert admission.renewal(authority, good, clock=later(days=380))  # renewed after its expiry
     with pytest.raises(AuthorityError, match="one elliptic-curve key"):
         admission.renewal(authority, changed(reports_request=thief.request(NAMES)), clock=later(days=300))
 
 
-def test_a_gateway_takes_no_certificates_of_another_authority_or_key(place, tmp_path):
+def test_a_gateway_rejects_certificates_of_another_authority_or_key(place, tmp_path):
     controller, gateway, on = place
 
     async def body(store):
@@ -410,7 +410,7 @@ def test_a_hub_has_one_authority_and_a_second_controller_joins_it(place, tmp_pat
     assert {path.stat().st_mode & 0o777 for path in (second / "authority").iterdir()} == {0o600}
 
 
-def test_two_controllers_that_have_made_one_each_are_told_which_to_replace(place, tmp_path):
+def test_two_controllers_with_different_authorities_are_told_which_to_replace(place, tmp_path):
     controller, _, on = place
     second = tmp_path / "second"
     second.mkdir()
@@ -430,7 +430,7 @@ def test_two_controllers_that_have_made_one_each_are_told_which_to_replace(place
     on(body)
 
 
-def test_the_authority_is_registered_again_after_the_store_was_lost(place, valkey):
+def test_the_authority_is_registered_again_after_a_loss_of_the_store(place, valkey):
     controller, _, on = place
 
     async def body(store):
@@ -446,18 +446,18 @@ def test_the_authority_is_registered_again_after_the_store_was_lost(place, valke
 @pytest.mark.parametrize(
     "text", ["", "towpath-join", "towpath-join.0011223344556677.ab", "x" * 100, "towpath-join.." + "a" * 64]
 )
-def test_what_is_no_token_is_said(text):
+def test_invalid_tokens_are_reported(text):
     with pytest.raises(JoinTokenError, match="not a join token"):
         JoinToken.parse(text)
 
 
-def test_a_tokens_key_is_not_shown_by_accident():
+def test_the_key_of_a_token_is_not_shown_by_accident():
     token = JoinToken.new()
     assert JoinToken.parse(f" {token.text()}\n") == token
     assert token.key.hex() not in repr(token)
 
 
-def test_a_gateway_waits_for_its_certificates_and_says_so_once(place):
+def test_a_gateway_waits_for_its_certificates_and_logs_that_once(place):
     controller, gateway, on = place
     told = []
 
@@ -474,7 +474,7 @@ def test_a_gateway_waits_for_its_certificates_and_says_so_once(place):
     assert len(told) == 2
 
 
-def test_a_gateway_that_waits_ends_when_it_is_told_to(place):
+def test_a_waiting_gateway_can_be_ended(place):
     _, gateway, on = place
 
     async def body(_):

@@ -1,4 +1,4 @@
-"""Stock JupyterLab, run by the starter with the default command: pages, kernels and their WebSocket over the socket."""
+"""Plain JupyterLab, run by the starter with the default command: pages, kernels and their WebSocket over the socket."""
 
 import asyncio
 import base64
@@ -42,7 +42,7 @@ def call(path, method, target, token, body=None):
 
 
 async def execute(path, base, token, kernel, code):
-    """Run code in a kernel through its WebSocket, as a browser behind the hub does; what it printed."""
+    """Run code in a kernel through its WebSocket, as a browser behind the hub does; return what it printed."""
     uri = f"ws://hub.example.org{base}api/kernels/{kernel}/channels"
     headers = {"Authorization": f"token {token}", "Origin": "https://hub.example.org"}
     async with websockets.unix_connect(path, uri=uri, additional_headers=headers, max_size=None) as line:
@@ -76,7 +76,7 @@ async def execute(path, base, token, kernel, code):
     return ""
 
 
-def test_stock_jupyterlab_serves_pages_kernels_and_websockets_on_its_socket(short_folder):
+def test_plain_jupyterlab_serves_pages_kernels_and_websockets_on_its_socket(short_folder):
     home = short_folder / "jupyter-home"
     home.mkdir()
     (home / "hello.txt").write_text("hello")
@@ -117,7 +117,7 @@ def test_stock_jupyterlab_serves_pages_kernels_and_websockets_on_its_socket(shor
             assert status == 200
             assert b"JupyterLab" in page
             status, _, _ = await asyncio.to_thread(call, path, "GET", f"{base}lab", "")
-            assert status in (302, 403)  # nobody gets in without the credential
+            assert status in (302, 403)  # nothing is served without the credential
             status, text, _ = await asyncio.to_thread(call, path, "GET", f"{base}api/contents/hello.txt", secret)
             assert status == 200
             assert json.loads(text)["content"] == "hello"
@@ -136,7 +136,7 @@ def test_stock_jupyterlab_serves_pages_kernels_and_websockets_on_its_socket(shor
             return (await launcher.poll())[spec.attempt].state.final
 
         await until(over, seconds=60)
-        assert not by_attempt().get(spec.attempt)  # kernels and all
+        assert not by_attempt().get(spec.attempt)  # kernels too
         report = json.loads((short_folder / "jupyter-jobs" / spec.attempt / "report.json").read_text())
         assert report["exit_code"] == 0  # it shut down by itself
 

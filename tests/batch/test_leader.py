@@ -1,4 +1,4 @@
-"""A term of leadership on a real store and the scripted cluster: what a scheduler may do to us."""
+"""A term of leadership on a real store and a scripted cluster: everything that a scheduler may do."""
 
 import asyncio
 import contextlib
@@ -108,7 +108,7 @@ def test_a_server_follows_its_job_through_the_queue(play):
     play(body)
 
 
-def test_a_server_that_is_removed_while_its_job_is_still_shown_stays_removed(play):
+def test_a_server_that_is_removed_while_its_job_is_still_visible_stays_removed(play):
     async def body(stage):
         stage.cluster.lingers = True
         stage.controller()
@@ -119,7 +119,7 @@ def test_a_server_that_is_removed_while_its_job_is_still_shown_stays_removed(pla
         await stage.stop()
         await until(lambda: stage.cluster.cancels == [asked.attempt])
         stopping = await stage.becomes(Status.STOPPING)
-        # The starter says that the app has ended, sooner than the scheduler does; and its owner removes the server.
+        # The starter reports the app's end before the scheduler does, and its owner removes the server.
         ended = advance(stopping, Status.STOPPED, now=stopping.requested + 1, reason=STOPPED)
         await stage.store.servers.remove(await stage.store.servers.save(ended))
         polls = stage.cluster.polls
@@ -135,7 +135,7 @@ def test_a_server_that_is_removed_while_its_job_is_still_shown_stays_removed(pla
     play(body)
 
 
-def test_a_refused_submit_fails_with_the_schedulers_words(play):
+def test_a_rejected_submit_fails_with_the_schedulers_message(play):
     async def body(stage):
         stage.cluster.refuse = LauncherError(
             "Account x has no hours left.", transient=False, code="account", hint="Ask for more."
@@ -150,7 +150,7 @@ def test_a_refused_submit_fails_with_the_schedulers_words(play):
     play(body)
 
 
-def test_a_submit_that_fails_for_now_is_tried_again(play):
+def test_a_submit_with_a_temporary_error_is_retried(play):
     async def body(stage):
         stage.cluster.down = True
         stage.controller()
@@ -163,7 +163,7 @@ def test_a_submit_that_fails_for_now_is_tried_again(play):
     play(body)
 
 
-def test_a_submit_whose_answer_is_lost_is_found_again_and_not_doubled(play):
+def test_a_submit_with_a_lost_result_is_found_and_not_duplicated(play):
     async def body(stage):
         stage.cluster.lose_answers = True
         stage.controller()
@@ -177,7 +177,7 @@ def test_a_submit_whose_answer_is_lost_is_found_again_and_not_doubled(play):
     play(body)
 
 
-def test_a_silent_cluster_cancels_nothing_and_ends_nothing(play):
+def test_an_unreachable_cluster_cancels_nothing_and_ends_nothing(play):
     async def body(stage):
         stage.controller()
         asked = await ask(stage.store, fresh())
@@ -206,7 +206,7 @@ def test_a_stop_reaches_a_job_that_waits_in_the_queue(play):
     play(body)
 
 
-def test_a_standby_takes_over_when_the_leader_lets_go(play):
+def test_a_standby_takes_over_when_the_leader_releases_the_lease(play):
     async def body(stage):
         first = stage.controller("one")
         await ask(stage.store, fresh())
@@ -219,18 +219,18 @@ def test_a_standby_takes_over_when_the_leader_lets_go(play):
     play(body)
 
 
-def test_a_profile_that_is_gone_fails_the_start_in_words(play):
+def test_a_missing_profile_fails_the_start_with_a_message(play):
     async def body(stage):
         stage.controller()
         await ask(stage.store, fresh(profile="gone"))
         failed = await stage.becomes(Status.FAILED)
-        assert "no profile 'gone'" in failed.reason.message
+        assert "profile 'gone'" in failed.reason.message
 
     play(body)
 
 
 @pytest.mark.faults
-def test_the_leader_goes_on_when_its_store_comes_back(make_store_server):
+def test_the_leader_continues_when_its_store_is_available_again(make_store_server):
     async def body():
         server = make_store_server("valkey")
         async with Stage(server.url) as stage:

@@ -1,4 +1,4 @@
-"""The audit's sinks: each entry once, whatever happened to the file or the socket before."""
+"""The destinations of the audit get each entry once, whatever happened to the file or the socket before."""
 
 import os
 import socket
@@ -19,48 +19,48 @@ def lines(path):
     return path.read_bytes().splitlines(keepends=True)
 
 
-def told(*numbers):
+def written(*numbers):
     return [line(entry) for entry in entries(*numbers)]
 
 
-def test_a_line_that_the_file_has_is_not_written_again(tmp_path):
+def test_an_entry_that_the_file_has_is_not_written_again(tmp_path):
     path = tmp_path / "audit"
     File(str(path)).write(entries(1, 2, 3))
     File(str(path)).write(entries(2, 3, 4, 10))
-    assert lines(path) == told(1, 2, 3, 4, 10)
+    assert lines(path) == written(1, 2, 3, 4, 10)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("left", [b"", b"{", told(3)[0][:-1], told(3)[0][:20]])
-def test_half_a_line_of_a_crash_is_taken_off_and_written_whole(tmp_path, left):
+@pytest.mark.parametrize("left", [b"", b"{", written(3)[0][:-1], written(3)[0][:20]])
+def test_an_incomplete_last_line_is_replaced(tmp_path, left):
     path = tmp_path / "audit"
-    path.write_bytes(b"".join(told(1, 2)) + left)
+    path.write_bytes(b"".join(written(1, 2)) + left)
     File(str(path)).write(entries(2, 3, 4))
-    assert lines(path) == told(1, 2, 3, 4)
+    assert lines(path) == written(1, 2, 3, 4)
 
 
-def test_half_a_line_alone_is_taken_off_too(tmp_path):
+def test_an_incomplete_line_on_its_own_is_replaced_too(tmp_path):
     path = tmp_path / "audit"
     path.write_bytes(b'{"id":"7-')
     File(str(path)).write(entries(3))
-    assert lines(path) == told(3)
+    assert lines(path) == written(3)
 
 
-def test_a_long_file_is_read_from_its_end_alone(tmp_path):
+def test_only_the_end_of_a_long_file_is_read(tmp_path):
     path = tmp_path / "audit"
-    path.write_bytes(b"".join(told(*range(5000))))
+    path.write_bytes(b"".join(written(*range(5000))))
     File(str(path)).write(entries(4999, 5000))
-    assert lines(path) == told(*range(5001))
+    assert lines(path) == written(*range(5001))
 
 
-def test_what_is_not_ours_in_the_file_stays(tmp_path):
+def test_other_lines_in_the_file_stay(tmp_path):
     path = tmp_path / "audit"
-    path.write_bytes(b"# begun by hand\n")
+    path.write_bytes(b"# a comment\n")
     File(str(path)).write(entries(1))
-    assert lines(path) == [b"# begun by hand\n", *told(1)]
+    assert lines(path) == [b"# a comment\n", *written(1)]
 
 
-def test_a_link_or_a_pipe_in_its_place_is_not_written_to(tmp_path):
+def test_a_link_or_a_pipe_is_not_written_to(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(b"")
     (tmp_path / "link").symlink_to(elsewhere)
@@ -72,7 +72,7 @@ def test_a_link_or_a_pipe_in_its_place_is_not_written_to(tmp_path):
     assert elsewhere.read_bytes() == b""
 
 
-def test_messages_go_over_udp_and_to_a_socket(tmp_path):
+def test_messages_are_sent_over_udp_and_to_a_socket(tmp_path):
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix,
@@ -89,7 +89,7 @@ def test_messages_go_over_udp_and_to_a_socket(tmp_path):
             sink.close()
 
 
-def test_a_socket_that_is_away_is_told_and_tried_anew(tmp_path):
+def test_an_unavailable_socket_is_reported_and_retried(tmp_path):
     sink = Syslog(f"unix://{tmp_path}/log")
     with pytest.raises(OSError):
         sink.write(entries(1))

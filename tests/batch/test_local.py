@@ -1,4 +1,4 @@
-"""The local launcher beyond the contract: its folders, its processes, and what may go wrong between two steps."""
+"""The local launcher beyond the contract: its folders, its processes, and crashes between two steps."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ def test_every_file_of_a_job_is_private(jobs):
     run(body())
 
 
-def test_no_secret_is_in_an_argv_or_environment_of_the_starter(jobs):
+def test_the_starters_argv_and_environment_contain_no_secret(jobs):
     async def body():
         launcher, spec = LocalLauncher("here", jobs), spec_of(report_token="s3cret-report-token")
         await launcher.submit(spec)
@@ -91,7 +91,7 @@ def test_a_crash_before_the_process_leaves_a_new_job_that_a_submit_starts(jobs):
     run(body())
 
 
-def test_a_pid_that_is_somebody_elses_now_is_neither_seen_as_the_job_nor_signalled(jobs):
+def test_a_reused_pid_is_neither_seen_as_the_job_nor_signalled(jobs):
     async def body():
         launcher, spec = LocalLauncher("here", jobs), spec_of()
         await launcher.submit(spec)
@@ -119,7 +119,7 @@ def start_of(pid):
     return int(Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[19])
 
 
-def test_another_boot_of_the_machine_ends_every_job(jobs):
+def test_a_reboot_of_the_machine_ends_every_job(jobs):
     async def body():
         launcher, spec = LocalLauncher("here", jobs), spec_of()
         await launcher.submit(spec)
@@ -150,7 +150,7 @@ def test_an_app_outlives_its_starter_and_can_still_be_cancelled(jobs):
     run(body())
 
 
-def test_a_starter_and_an_app_that_are_stuck_are_killed_after_the_grace(jobs):
+def test_a_hanging_starter_and_app_are_killed_after_the_grace_period(jobs):
     async def body():
         launcher = LocalLauncher("here", jobs)
         spec = spec_of(command=app("if os.fork() == 0:\n    os.setsid()\n    while True: time.sleep(60)"))
@@ -160,7 +160,7 @@ def test_a_starter_and_an_app_that_are_stuck_are_killed_after_the_grace(jobs):
         os.kill(word["pid"], signal.SIGSTOP)
         os.kill(word["app"], signal.SIGSTOP)
         await launcher.cancel(None, spec.attempt)
-        os.utime(jobs / spec.attempt / "canceled", (1, 1))  # asked for long ago
+        os.utime(jobs / spec.attempt / "canceled", (1, 1))  # requested long ago
         await launcher.cancel(None, spec.attempt)
         await over(launcher, spec.attempt)
         await until(lambda: not by_attempt().get(spec.attempt))
@@ -168,7 +168,7 @@ def test_a_starter_and_an_app_that_are_stuck_are_killed_after_the_grace(jobs):
     run(body())
 
 
-def test_a_cancel_before_the_submit_keeps_anything_from_starting(jobs):
+def test_a_cancel_before_the_submit_prevents_the_start(jobs):
     async def body():
         launcher, spec = LocalLauncher("here", jobs), spec_of()
         await launcher.cancel(None, spec.attempt)
@@ -179,7 +179,7 @@ def test_a_cancel_before_the_submit_keeps_anything_from_starting(jobs):
     run(body())
 
 
-def test_a_folder_that_others_may_enter_is_refused(jobs):
+def test_a_folder_that_others_can_access_is_rejected(jobs):
     async def body():
         spec = spec_of()
         jobs.mkdir(parents=True)
@@ -191,7 +191,7 @@ def test_a_folder_that_others_may_enter_is_refused(jobs):
     run(body())
 
 
-def test_ended_jobs_are_cleaned_away_after_a_day_and_running_ones_are_not(jobs):
+def test_ended_jobs_are_removed_after_a_day_and_running_ones_are_not(jobs):
     async def body():
         launcher, ended, running = LocalLauncher("here", jobs), spec_of(command=script("pass")), spec_of()
         await launcher.submit(ended)
@@ -208,7 +208,7 @@ def test_ended_jobs_are_cleaned_away_after_a_day_and_running_ones_are_not(jobs):
     run(body())
 
 
-def test_an_ended_starter_is_nobodys_zombie(jobs):
+def test_an_ended_starter_does_not_stay_a_zombie(jobs):
     async def body():
         launcher, spec = LocalLauncher("here", jobs), spec_of(command=script("pass"))
         await launcher.submit(spec)
@@ -224,7 +224,7 @@ def test_an_ended_starter_is_nobodys_zombie(jobs):
     run(body())
 
 
-def test_the_lock_lets_one_through(tmp_path):
+def test_the_lock_admits_one_process(tmp_path):
     first = try_lock(tmp_path / "lock")
     assert first is not None
     assert try_lock(tmp_path / "lock") is None

@@ -1,4 +1,4 @@
-"""When a cluster is looked at next: the table of stages, and how looks for many servers become one."""
+"""When a cluster is polled next: the table of stages, and how requests of many servers share a poll."""
 
 import itertools
 
@@ -55,12 +55,12 @@ def over(status, code):
     ],
     ids=lambda one: one.status if hasattr(one, "status") else "",
 )
-def test_what_a_job_is_waited_for(server, stages):
+def test_the_stage_follows_from_the_record_and_the_view(server, stages):
     assert tuple(stage_of(server, sight) for sight in SIGHTS) == stages
 
 
 def looks(stage, count, *, since=0.0, last=0.0):
-    """When one server's looks are due while its stage stays the same, in ticks."""
+    """Return when polls for one server are due while its stage stays the same, in ticks."""
     found = []
     for number in range(count):
         last = next_look([PollRequest(attempt="a", stage=stage, since=since, looks=number)], last=last, tick=1.0)
@@ -78,11 +78,11 @@ def test_each_stage_has_its_gaps():
     assert looks(S.DOUBT, 5) == [1.0, 2.0, 4.0, 6.0, 11.0]
 
 
-def test_where_there_is_nothing_to_look_for_a_look_is_rare():
+def test_polls_are_rare_without_jobs():
     assert next_look([], last=7.0, tick=0.5) == 7.0 + IDLE / 2
 
 
-def test_submits_that_come_together_are_looked_at_together_and_nobody_waits_for_long():
+def test_submits_at_the_same_time_share_a_poll_and_none_waits_long():
     def due(*times):
         return next_look(
             [PollRequest(attempt=str(at), stage=S.SUBMITTED, since=at) for at in times], last=0.0, tick=1.0
@@ -93,7 +93,7 @@ def test_submits_that_come_together_are_looked_at_together_and_nobody_waits_for_
     assert due(*range(10, 30)) == 15.0
 
 
-def test_on_this_machine_every_tick_is_a_look_while_something_is_on_its_way():
+def test_a_local_cluster_is_polled_every_tick_while_something_changes():
     for stage in set(Stage) - {S.RUNNING, S.CAUSE}:
         assert next_look(
             [PollRequest(attempt="a", stage=stage, since=3.0)], last=3.0, tick=0.2, gaps=HERE
@@ -106,7 +106,7 @@ WISHES = st.builds(
 
 
 @given(st.lists(WISHES), st.lists(WISHES), st.floats(0, 1000), st.floats(0.01, 10))
-def test_one_more_wish_makes_no_look_come_later_but_for_a_submit_that_is_waited_for(some, more, last, tick):
+def test_another_request_never_delays_a_poll_except_after_a_submit(some, more, last, tick):
     first = next_look(some, last=last, tick=tick)
     both = next_look([*some, *more], last=last, tick=tick)
     assert both <= first + 5 * tick
@@ -115,7 +115,7 @@ def test_one_more_wish_makes_no_look_come_later_but_for_a_submit_that_is_waited_
 
 
 @given(WISHES, st.floats(0, 1000), st.floats(0.01, 10))
-def test_every_wish_is_granted_and_none_before_it_is_made(wish, last, tick):
+def test_every_request_is_served_and_none_before_it_is_made(wish, last, tick):
     due = next_look([wish], last=last, tick=tick)
     assert due >= min(wish.since, last)
     assert due <= max(wish.since, last) + IDLE * tick

@@ -77,7 +77,7 @@ def seen(state, **more):
 
 ENDED = Report(kind="ended", attempt=ATTEMPT, exit_code=1, log_tail="boom")
 TABLE = [
-    # (what is recorded, what is seen, what is done)
+    # (the record, what the cluster shows, the actions)
     (server(), FRESH_NOTHING, ["Submit"]),
     (server(), UNKNOWN, ["Submit"]),  # a submit is idempotent: there is nothing to wait for
     (server(), seen(JobState.NEW), ["Submit"]),
@@ -94,7 +94,7 @@ TABLE = [
     (server(Status.READY), Sight(down_for=9999.0), ["save ready"]),
     (server(), Sight(down_for=STALE_SECONDS), ["save requested"]),
     (server(stale=True), Sight(down_for=STALE_SECONDS), ["Submit"]),
-    # What polls showed before they failed is old: nothing follows from it but an end, which stays one.
+    # What polls showed before they failed is outdated: nothing follows from it except an end, which is final.
     (server(Status.READY), Sight(view=job(JobState.ACTIVE), down_for=STALE_SECONDS - 1), []),
     (server(Status.READY), Sight(view=job(JobState.ACTIVE), down_for=STALE_SECONDS), ["save ready"]),
     (server(Status.READY, stale=True), Sight(view=job(JobState.ACTIVE), down_for=9999.0), []),
@@ -125,8 +125,8 @@ TABLE = [
         seen(JobState.ACTIVE),
         ["save failed", "Cancel"],
     ),
-    (server(Status.STARTING, running=NOW - 9999), UNKNOWN, []),  # who does not see the job does not judge it
-    (server(Status.QUEUED, requested=0.0), seen(JobState.QUEUED), []),  # a queue has no time-out
+    (server(Status.STARTING, running=NOW - 9999), UNKNOWN, []),  # nothing follows if the job is not visible
+    (server(Status.QUEUED, requested=0.0), seen(JobState.QUEUED), []),  # waiting in a queue has no timeout
     (server(target=Target.STOPPED), FRESH_NOTHING, ["Cancel", "DropRoute", "save stopped", "Settle"]),
     (server(target=Target.STOPPED), UNKNOWN, ["DropRoute", "save stopping", "Cancel"]),
     (server(Status.READY, Target.STOPPED), seen(JobState.ACTIVE), ["DropRoute", "save stopping", "Cancel"]),
@@ -142,7 +142,7 @@ TABLE = [
 ]
 
 
-def test_the_word_of_a_run_that_the_scheduler_has_given_up_counts_no_more():
+def test_reports_of_a_run_that_the_scheduler_has_given_up_no_longer_count():
     _, save = decide(server(Status.READY), seen(JobState.QUEUED, restarts=1))
     assert (save.server.status, save.server.restart) == (Status.QUEUED, 1)
     _, save = decide(server(Status.READY), seen(JobState.ACTIVE, restarts=1))
@@ -151,7 +151,7 @@ def test_the_word_of_a_run_that_the_scheduler_has_given_up_counts_no_more():
     assert decide(server(Status.READY, restart=2), seen(JobState.ACTIVE, restarts=1)) == []
 
 
-def test_a_cluster_that_answers_again_is_told():
+def test_the_user_is_told_when_a_cluster_answers_again():
     (save,) = decide(server(Status.READY, stale=True), seen(JobState.ACTIVE))
     assert (save.message, save.server.stale) == ("here answers again.", False)
 
@@ -217,19 +217,19 @@ sights = st.one_of(
 
 @settings(deadline=None)
 @given(records, sights)
-def test_the_table_knows_every_pair_and_a_second_look_finds_nothing_to_save(record, sight):
-    """Level-triggered: after the saves, the same sight asks for no further save of the same status."""
+def test_the_table_knows_every_pair_and_a_second_pass_has_nothing_to_save(record, sight):
+    """Level-triggered: after the saves, the same view leads to no further save of the same status."""
     for _ in range(6):
         saves = [action for action in decide(record, sight) if isinstance(action, Save)]
         if not saves:
             return
         record = saves[-1].server
-    raise AssertionError(f"never at rest: {record}")
+    raise AssertionError(f"does not converge: {record}")
 
 
 @settings(deadline=None)
 @given(records, st.floats(0, 1e9))
-def test_a_cluster_that_is_not_seen_ends_and_cancels_nothing_that_is_wanted(record, down):
+def test_an_unreachable_cluster_ends_and_cancels_nothing_that_is_wanted(record, down):
     actions = decide(record, Sight(down_for=down))
     ended = [a for a in actions if isinstance(a, Save) and not a.server.active]
     assert ended == []
@@ -251,7 +251,7 @@ def test_a_route_is_published_only_after_a_ready_record_and_dropped_before_an_en
 
 @settings(deadline=None)
 @given(records, sights)
-def test_nothing_is_submitted_that_somebody_wants_stopped(record, sight):
+def test_a_server_that_should_stop_is_never_submitted(record, sight):
     if Submit() in decide(record, sight):
         assert record.target is Target.READY
         assert record.status is Status.REQUESTED
@@ -259,7 +259,7 @@ def test_nothing_is_submitted_that_somebody_wants_stopped(record, sight):
 
 @settings(deadline=None)
 @given(records, sights)
-def test_every_end_has_a_reason_in_a_sentence(record, sight):
+def test_every_end_has_a_reason_with_a_message(record, sight):
     for action in decide(record, sight):
         if isinstance(action, Save) and not action.server.active:
             assert action.server.reason.code
@@ -268,20 +268,20 @@ def test_every_end_has_a_reason_in_a_sentence(record, sight):
             )
 
 
-def test_the_secrets_that_the_job_really_has_win():
+def test_the_secrets_of_the_job_take_precedence():
     older = server(report_hash="old", credential="token old", token_hash="of the old")
     record = server(report_hash="new", credential="token new", token_hash="of the new")
     saved = decide(record, seen(JobState.QUEUED, record=older))[0].server
     assert (saved.report_hash, saved.credential, saved.token_hash) == ("old", "token old", "of the old")
 
 
-def test_an_app_that_ends_well_by_itself_is_stopped_not_failed():
+def test_an_app_that_exits_successfully_is_stopped_and_not_failed():
     word = Report(kind="ended", attempt=ATTEMPT, exit_code=0)
     saved = decide(server(Status.READY), seen(JobState.COMPLETED, report=word))[1].server
     assert (saved.status, saved.reason.code) == (Status.STOPPED, "app-ended")
 
 
-# --- jobs that no record asks for
+# --- jobs that no record requests
 
 OTHER = "b" * 32
 
@@ -298,12 +298,12 @@ def test_a_job_that_is_newer_than_an_ended_record_is_adopted():
     assert (adopt.server.attempt, adopt.server.revision, adopt.server.fence) == (OTHER, 8, 3)
 
 
-def test_a_job_that_is_newer_than_a_running_record_is_left_alone():
+def test_a_job_that_is_newer_than_a_running_record_is_not_touched():
     view = job(JobState.ACTIVE, attempt=OTHER, record=server(attempt=OTHER, requested=990.0))
     assert orphan(view, server(Status.READY), cluster="here", now=NOW) == []
 
 
-def test_a_job_whose_age_is_not_known_is_left_alone():
+def test_a_job_of_unknown_age_is_not_touched():
     assert orphan(job(JobState.ACTIVE, attempt=OTHER), server(), cluster="here", now=NOW) == []
 
 
@@ -316,18 +316,18 @@ def test_a_ready_job_without_a_record_is_adopted_with_its_route():
     assert publish == PublishRoute(adopt.server)
 
 
-def test_a_job_whose_record_is_gone_and_said_that_it_is_over_is_cancelled():
+def test_a_job_whose_removed_record_had_ended_is_cancelled():
     view = job(JobState.ACTIVE, report=READY_WORD, record=server())
     assert orphan(view, None, cluster="here", now=NOW, over=True) == [Cancel("here", view.attempt, JOB)]
     assert orphan(job(JobState.COMPLETED, record=server()), None, cluster="here", now=NOW, over=True) == []
 
 
-def test_an_ended_job_without_a_record_is_left():
+def test_an_ended_job_without_a_record_is_ignored():
     for state in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED):
         assert orphan(job(state, record=server()), None, cluster="here", now=NOW) == []
 
 
-def test_the_current_attempt_is_no_orphan():
+def test_the_current_attempt_is_not_an_orphan():
     assert orphan(job(JobState.ACTIVE), server(Status.FAILED, Target.STOPPED), cluster="here", now=NOW) == []
 
 
@@ -351,7 +351,7 @@ HELD = Waiting(code="JobHeldAdmin", message="An administrator has put it on hold
 NEAR = 10_000.0
 
 
-def test_why_it_waits_is_saved_with_its_sentence_as_an_event_once():
+def test_the_reason_for_waiting_is_saved_once_with_an_event():
     (save,) = decide(server(Status.QUEUED), seen(JobState.QUEUED, waiting=BUSY))
     assert (save.server.waiting, save.message) == (BUSY, BUSY.message)
     assert decide(save.server, seen(JobState.QUEUED, waiting=BUSY)) == []
@@ -364,25 +364,25 @@ def test_why_it_waits_is_saved_with_its_sentence_as_an_event_once():
         (replace(BUSY, start=1320.0), True, ""),
         (replace(BUSY, start=1230.0), False, ""),  # the same minute, rounded up
         (replace(BUSY, start=1200.5), False, ""),
-        (replace(BUSY, of=9), False, ""),  # who joins behind it is no news
+        (replace(BUSY, of=9), False, ""),  # jobs that queue behind it are not news
         (HELD, True, HELD.message),
         (Waiting(code="None", message="Slurm has not looked at the job yet."), True, ""),
         (None, True, ""),
     ],
 )
-def test_what_counts_as_news_in_the_queue(now, saved, message):
+def test_only_a_changed_message_is_news_in_the_queue(now, saved, message):
     actions = decide(server(Status.QUEUED, waiting=BUSY), seen(JobState.QUEUED, waiting=now))
     assert [action.message for action in actions] == ([message] if saved else [])
 
 
-def test_a_job_that_is_found_waiting_says_why_at_once():
+def test_a_queued_job_shows_immediately_why_it_waits():
     (save,) = decide(server(), seen(JobState.QUEUED, waiting=BUSY))
     assert save.message == "Waiting in the queue of here. It waits until enough is free."
     assert save.server.waiting == BUSY
 
 
 @pytest.mark.parametrize("state", [JobState.ACTIVE, JobState.COMPLETED, JobState.FAILED])
-def test_what_does_not_wait_any_more_has_no_reason_to_wait(state):
+def test_a_job_that_left_the_queue_has_no_reason_to_wait(state):
     actions = decide(server(Status.QUEUED, waiting=BUSY), seen(state, node="cn1", deadline=NEAR))
     (saved,) = [action.server for action in actions if isinstance(action, Save)]
     assert saved.waiting is None
@@ -390,17 +390,17 @@ def test_what_does_not_wait_any_more_has_no_reason_to_wait(state):
         assert (saved.node, saved.deadline) == ("cn1", NEAR)
 
 
-def test_a_stop_in_the_queue_forgets_why_it_waited():
+def test_a_stop_in_the_queue_removes_the_reason_to_wait():
     saved = decide(server(Status.QUEUED, Target.STOPPED, waiting=BUSY), seen(JobState.QUEUED, waiting=BUSY))[1].server
     assert (saved.status, saved.waiting) == (Status.STOPPING, None)
 
 
-def test_a_deadline_that_an_admin_moves_is_kept_up_to_date_without_an_event():
+def test_a_changed_deadline_is_saved_without_an_event():
     (save,) = decide(server(Status.READY, deadline=NEAR), seen(JobState.ACTIVE, deadline=NEAR + 3600))
     assert (save.server.deadline, save.message) == (NEAR + 3600, "")
 
 
-def test_an_adopted_job_has_its_node_its_deadline_and_why_it_waits():
+def test_an_adopted_job_has_its_node_its_deadline_and_its_reason_to_wait():
     running = job(JobState.ACTIVE, record=server(), node="cn1", deadline=NEAR)
     (adopt,) = orphan(running, None, cluster="here", now=NOW)
     assert (adopt.server.node, adopt.server.deadline, adopt.server.waiting) == ("cn1", NEAR, None)
@@ -431,7 +431,7 @@ def test_a_requeued_job_loses_its_route_and_says_why(status):
     assert saved.waiting == HELD
 
 
-def test_after_a_requeue_the_same_server_gets_ready_on_another_node():
+def test_after_a_requeue_the_same_server_becomes_ready_on_another_node():
     record = server(Status.READY, node="cn1", deadline=NEAR)
     record = decide(record, seen(JobState.QUEUED))[-1].server
     record = decide(record, seen(JobState.ACTIVE, node="cn2", deadline=NEAR + 60))[-1].server
@@ -444,7 +444,7 @@ def test_after_a_requeue_the_same_server_gets_ready_on_another_node():
     assert save.server.attempt == ATTEMPT
 
 
-def test_a_requeue_between_two_polls_is_seen_by_the_new_start():
+def test_a_requeue_between_two_polls_is_detected_by_the_new_start():
     drop, save = decide(server(Status.READY), seen(JobState.ACTIVE, started=960.0 + RESTART_MARGIN + 1))
     assert isinstance(drop, DropRoute)
     assert save.server.status is Status.STARTING
@@ -452,7 +452,7 @@ def test_a_requeue_between_two_polls_is_seen_by_the_new_start():
     assert decide(server(Status.READY), seen(JobState.ACTIVE, started=970.0)) == []  # clocks differ a little
 
 
-# --- the walltime's end
+# --- the time limit
 
 
 @pytest.mark.parametrize(
@@ -467,10 +467,10 @@ def test_a_requeue_between_two_polls_is_seen_by_the_new_start():
         (299.0, 5, 5, ""),
         (-5.0, 0, 5, ""),  # it has passed
         (3600.0, 5, 0, ""),  # an admin has extended it
-        (800.0, 5, 15, ""),  # a little: no second word
+        (800.0, 5, 15, ""),  # a small extension: no second warning
     ],
 )
-def test_the_end_of_the_walltime_is_told_15_and_5_minutes_before(left, warned, then, words):
+def test_users_are_warned_15_and_5_minutes_before_the_time_limit(left, warned, then, words):
     record = server(Status.READY, deadline=NOW + left, warned=warned, running=NOW - 7200, ready=NOW - 7100)
     actions = decide(record, seen(JobState.ACTIVE))
     if then == warned:
@@ -479,7 +479,7 @@ def test_the_end_of_the_walltime_is_told_15_and_5_minutes_before(left, warned, t
         assert [(action.server.warned, action.message) for action in actions] == [(then, words)]
 
 
-def test_a_short_job_is_not_told_at_its_start_that_it_is_short():
+def test_the_user_of_a_short_job_is_not_warned_at_its_start():
     record = server(Status.READY, running=NOW - 10, ready=NOW, deadline=NOW + 590)
     assert [action.message for action in decide(record, seen(JobState.ACTIVE))] == [""]
     later = decide(record, seen(JobState.ACTIVE), now=NOW + 300)
@@ -492,7 +492,7 @@ OOM = Reason(code="out-of-memory", message="It ran out of memory.", hint="Ask fo
 KILLED = Report(kind="ended", attempt=ATTEMPT, exit_code=-9, log_tail="Killed")
 
 
-def test_the_schedulers_cause_goes_first_and_the_starters_log_is_kept():
+def test_the_schedulers_cause_takes_precedence_and_the_starters_log_is_kept():
     saved = decide(server(Status.READY), seen(JobState.FAILED, ending=OOM, report=KILLED))[1].server
     assert saved.reason == replace(OOM, log_tail="Killed", exit_code=-9)
     saved = decide(server(Status.STARTING), seen(JobState.FAILED, ending=OOM, exit_code=137))[1].server
@@ -512,14 +512,14 @@ def test_the_schedulers_cause_goes_first_and_the_starters_log_is_kept():
         (None, ""),
     ],
 )
-def test_exit_codes_are_told_with_the_name_of_the_signal(code, words):
+def test_exit_codes_include_the_name_of_the_signal(code, words):
     assert how(code) == words
 
 
-def test_an_app_that_was_killed_hints_at_memory():
+def test_a_killed_app_hints_at_memory():
     saved = decide(server(Status.READY), seen(JobState.FAILED, report=KILLED))[1].server
     assert saved.reason.message == "The app exited unexpectedly (ended by SIGKILL)."
-    assert "memory ran out" in saved.reason.hint
+    assert "ran out of memory" in saved.reason.hint
 
 
 def ended(code, *, status=Status.FAILED, ago=5.0, tail="the log"):
@@ -528,7 +528,7 @@ def ended(code, *, status=Status.FAILED, ago=5.0, tail="the log"):
 
 
 @pytest.mark.parametrize("code", ["app-died", "app-exited", "start-failed", "cancelled", "lost"])
-def test_a_guess_gives_way_to_the_cause_that_accounting_tells_later(code):
+def test_a_guess_is_replaced_by_the_cause_from_accounting(code):
     drop, save, settle = decide(ended(code), seen(JobState.FAILED, ending=OOM))
     assert save.server.reason == replace(OOM, log_tail="the log", exit_code=137)
     assert save.message == OOM.message
@@ -536,13 +536,13 @@ def test_a_guess_gives_way_to_the_cause_that_accounting_tells_later(code):
     assert shape(decide(save.server, seen(JobState.FAILED, ending=OOM))) == ["DropRoute", "Settle"]
 
 
-def test_a_cause_is_told_again_with_what_accounting_adds_to_it():
+def test_details_from_accounting_are_added_to_a_cause():
     known = ended("out-of-memory")
     save = decide(known, seen(JobState.FAILED, ending=OOM))[1]
     assert save.server.reason == replace(OOM, log_tail="the log", exit_code=137)
 
 
-def test_a_job_whose_app_has_ended_may_end_by_itself_before_it_is_cancelled():
+def test_a_job_whose_app_has_ended_gets_time_to_end_before_it_is_cancelled():
     runs = seen(JobState.ACTIVE)
     assert shape(decide(ended("app-died", ago=9.0), runs)) == ["DropRoute"]
     assert shape(decide(ended("app-died", ago=11.0), runs)) == ["DropRoute", "Cancel"]
@@ -550,13 +550,13 @@ def test_a_job_whose_app_has_ended_may_end_by_itself_before_it_is_cancelled():
     assert shape(decide(ended("stopped", status=Status.STOPPED, ago=1.0), runs)) == ["DropRoute", "Cancel"]
 
 
-def test_an_app_that_seemed_to_end_by_itself_was_cancelled():
+def test_an_app_that_seemed_to_exit_was_cancelled():
     by_root = Reason(code="cancelled", message="An administrator cancelled the job.", hint="Ask why.")
     save = decide(ended("app-ended", status=Status.STOPPED), seen(JobState.CANCELED, ending=by_root))[1]
     assert (save.server.status, save.server.reason.message) == (Status.FAILED, by_root.message)
 
 
-def test_an_app_that_failed_by_itself_was_not_cancelled_by_the_hub_that_cleaned_up():
+def test_a_failed_app_is_not_shown_as_cancelled_by_the_hubs_own_cleanup():
     by_root = Reason(code="cancelled", message="An administrator cancelled the job.")
     failed = ended("exited")
     failed = replace(failed, reason=replace(failed.reason, exit_code=3))
@@ -564,33 +564,33 @@ def test_an_app_that_failed_by_itself_was_not_cancelled_by_the_hub_that_cleaned_
 
 
 @pytest.mark.parametrize("code", ["stopped", "no-answer", "command", "folder", "config"])
-def test_what_the_hub_did_itself_or_the_starter_explained_stays(code):
+def test_a_reason_from_the_hub_or_the_starter_stays(code):
     assert shape(decide(ended(code), seen(JobState.CANCELED, ending=OOM))) == ["DropRoute", "Settle"]
 
 
-def test_a_cause_that_comes_too_late_changes_nothing():
+def test_a_cause_that_is_too_late_changes_nothing():
     actions = decide(ended("app-died", ago=LATE_SECONDS + 1), seen(JobState.FAILED, ending=OOM))
     assert shape(actions) == ["DropRoute", "Settle"]
 
 
-# --- an end that the scheduler asked for, as the gateway has noted it
+# --- an end that the scheduler requested, as the gateway has noted it
 
 NOTED = Reason(code="told", message="The scheduler told the job to end.", log_tail="bye", exit_code=0)
 
 
-def test_an_end_that_was_asked_for_is_explained_by_the_scheduler_with_the_noted_log():
+def test_a_requested_end_is_explained_by_the_scheduler_with_the_noted_log():
     saved = decide(server(Status.READY, reason=NOTED), seen(JobState.FAILED, ending=OOM))[1].server
     assert saved.reason == replace(OOM, log_tail="bye", exit_code=0)
     saved = decide(server(Status.READY, reason=NOTED), seen(JobState.CANCELED))[1].server
     assert (saved.reason.code, saved.reason.log_tail) == ("cancelled", "bye")
 
 
-def test_an_end_that_was_asked_for_may_be_a_requeue():
+def test_a_requested_end_can_be_a_requeue():
     saved = decide(server(Status.READY, reason=NOTED), seen(JobState.QUEUED))[1].server
     assert (saved.status, saved.reason) == (Status.QUEUED, None)
 
 
-def test_the_route_of_an_app_that_has_ended_is_not_mended():
+def test_the_route_of_an_ended_app_is_not_published_again():
     ready = server(Status.READY, reason=NOTED)
     assert route_changes([ready], [], "/") == ([], [])
     assert route_changes([ready], [route_of(ready, "/")], "/") == ([], [route_of(ready, "/")])

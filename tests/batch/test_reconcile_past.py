@@ -1,4 +1,4 @@
-"""A job's own word is faster than the next poll: an older view of it in the queue changes nothing."""
+"""A job's own report is faster than the next poll: an older view of it in the queue changes nothing."""
 
 import pytest
 from msgspec.structs import replace
@@ -33,20 +33,20 @@ def seen(state, as_of, **more):
 
 
 @pytest.mark.parametrize("status", [Status.STARTING, Status.READY])
-def test_a_server_that_has_reported_is_not_put_back_by_what_was_seen_before(status):
+def test_an_older_poll_does_not_undo_a_report(status):
     for as_of in (0.0, 985.0, 990.0 + CLOCKS_APART / 2):
         assert reconcile(server(status), seen(JobState.QUEUED, as_of), now=NOW, window=300) == []
 
 
 @pytest.mark.parametrize("status", [Status.STARTING, Status.READY])
-def test_a_job_that_is_seen_in_the_queue_afterwards_was_put_back(status):
+def test_a_job_that_is_in_the_queue_after_its_report_was_requeued(status):
     actions = reconcile(server(status), seen(JobState.QUEUED, 996.0), now=NOW, window=300)
     assert isinstance(actions[0], DropRoute)
     assert isinstance(actions[1], Save)
     assert actions[1].server.status is Status.QUEUED
 
 
-def test_a_job_that_has_been_put_back_since_it_spoke_is_believed_to_wait_at_once():
+def test_a_requeue_since_the_last_report_is_accepted_immediately():
     ready = server(Status.READY)
     assert reconcile(ready, seen(JobState.QUEUED, 991.0, restarts=0), now=NOW, window=300) == []
     actions = reconcile(ready, seen(JobState.QUEUED, 991.0, restarts=1), now=NOW, window=300)
@@ -55,6 +55,6 @@ def test_a_job_that_has_been_put_back_since_it_spoke_is_believed_to_wait_at_once
     assert reconcile(again, seen(JobState.QUEUED, 991.0, restarts=1), now=NOW, window=300) == []
 
 
-def test_an_end_is_believed_whenever_it_was_seen():
+def test_an_end_counts_whenever_it_was_seen():
     actions = reconcile(server(Status.READY), seen(JobState.FAILED, 985.0), now=NOW, window=300)
     assert actions[1].server.status is Status.FAILED

@@ -1,4 +1,4 @@
-"""The catalogs' refresh: what reaches Redis when clusters answer, fail, and break their word."""
+"""The refresh of catalogs: what reaches Redis when clusters answer, fail, or break their contract."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ OFFER = Offer(catalog=Catalog(cluster="whatever", kind="slurm", time=1.0), grant
 
 
 class Script:
-    """A launcher whose catalog is the next of a list of answers; a store that keeps what it is given."""
+    """A launcher whose catalog is the next of a list of results, and a store that keeps what it gets."""
 
     def __init__(self, *answers, refuse=()) -> None:
         self.answers = list(answers)
@@ -62,7 +62,7 @@ def _quick(monkeypatch):
     monkeypatch.setattr(module, "FIRST_BACK_OFF", 0.01)
 
 
-def test_a_catalog_is_kept_under_its_clusters_name_and_the_leaders_token():
+def test_a_catalog_is_saved_under_its_clusters_name_with_the_leaders_token():
     async def main():
         script = Script(OFFER, OFFER)
         await play(script)
@@ -72,7 +72,7 @@ def test_a_catalog_is_kept_under_its_clusters_name_and_the_leaders_token():
 
 
 @pytest.mark.parametrize("error", [LauncherError("Slurm does not answer.", transient=True), ValueError("a bug")])
-def test_a_cluster_that_fails_keeps_what_it_had_and_is_asked_again(error):
+def test_a_failing_cluster_keeps_its_last_catalog_and_is_retried(error):
     async def main():
         script = Script(OFFER, error, error, replace(OFFER, grants={}), OFFER)
         await play(script)
@@ -81,7 +81,7 @@ def test_a_cluster_that_fails_keeps_what_it_had_and_is_asked_again(error):
     run(main())
 
 
-def test_a_catalog_that_is_wished_for_is_gathered_once_for_all_who_wish(monkeypatch):
+def test_a_requested_catalog_is_gathered_once_for_all_requests(monkeypatch):
     monkeypatch.setattr(module, "UNASKED", 10**6)
     monkeypatch.setattr(module, "WISH_SECONDS", 0.01)
 
@@ -105,7 +105,7 @@ def test_a_catalog_that_is_wished_for_is_gathered_once_for_all_who_wish(monkeypa
     run(main())
 
 
-def test_a_wish_does_not_shorten_the_pause_after_a_failure(monkeypatch):
+def test_a_request_does_not_shorten_the_pause_after_a_failure(monkeypatch):
     monkeypatch.setattr(module, "FIRST_BACK_OFF", 600.0)
     monkeypatch.setattr(module, "WISH_SECONDS", 0.01)
 
@@ -122,7 +122,7 @@ def test_a_wish_does_not_shorten_the_pause_after_a_failure(monkeypatch):
     run(main())
 
 
-def test_a_store_that_is_away_is_tried_again():
+def test_an_unavailable_store_is_retried():
     async def main():
         script = Script(OFFER, OFFER, OFFER, refuse=[StateUnavailableError("away")])
         await play(script)
@@ -131,7 +131,7 @@ def test_a_store_that_is_away_is_tried_again():
     run(main())
 
 
-def test_an_older_leader_ends_its_term():
+def test_a_former_leader_ends_its_term():
     async def main():
         script = Script(OFFER, OFFER, refuse=[FencedError("old")])
         with pytest.raises(FencedError):
@@ -140,7 +140,7 @@ def test_an_older_leader_ends_its_term():
     run(main())
 
 
-def test_the_first_tries_after_a_failure_come_soon_and_later_ones_seldom():
+def test_retries_become_less_frequent():
     assert pause(0, 60.0) == 60.0
     assert pause(1, 60.0) == module.FIRST_BACK_OFF
     assert pause(30, 60.0) == LONGEST_BACK_OFF
@@ -148,7 +148,7 @@ def test_the_first_tries_after_a_failure_come_soon_and_later_ones_seldom():
     assert FIRST_BACK_OFF == 5.0
 
 
-def test_a_cluster_that_is_back_is_looked_at_without_waiting_longer(monkeypatch):
+def test_a_recovered_cluster_is_refreshed_immediately(monkeypatch):
     monkeypatch.setattr(module, "FIRST_BACK_OFF", 600.0)
 
     async def main():
@@ -157,7 +157,7 @@ def test_a_cluster_that_is_back_is_looked_at_without_waiting_longer(monkeypatch)
         task = asyncio.ensure_future(refresh(script, CLUSTER, script, fence=7, again=back))
         await asyncio.sleep(0.05)
         assert script.kept == []
-        monkeypatch.setattr(module, "FIRST_BACK_OFF", 0.05)  # should it fail once more, that is the first failure again
+        monkeypatch.setattr(module, "FIRST_BACK_OFF", 0.05)  # if it fails once more, that is the first failure again
         back.set()
         await asyncio.wait_for(script.done.wait(), 5)
         task.cancel()

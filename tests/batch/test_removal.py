@@ -1,4 +1,4 @@
-"""Servers whose removal was requested, under a real leader: their tokens end, and a killed process changes nothing."""
+"""Servers whose removal was requested, under a real leader: their tokens are revoked, also across crashes."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ OLD = time.time() - 3600
 
 
 async def with_token(stage):
-    """Alice's server, with a token that was issued to its app and one that bob has of it."""
+    """Create alice's server with a token of its app and one that bob has for it."""
     for name in ("alice", "bob"):
         await stage.store.users.add(User(name=name, created=OLD))
     asked = await ask(stage.store, fresh())
@@ -32,7 +32,7 @@ async def with_token(stage):
 
 
 async def request_removal(stage):
-    """What the API does."""
+    """Do what the API does."""
     while True:
         server = await stage.store.servers.get("alice", "")
         try:
@@ -83,7 +83,7 @@ def test_a_server_is_removed_with_its_tokens_whenever_that_is_requested(play, wh
     play(body)
 
 
-def test_a_removal_outlives_the_controller_that_heard_of_it(play):
+def test_a_removal_survives_a_crash_of_the_controller(play):
     async def body(stage):
         stage.cluster.lingers = True
         first = stage.controller("one")
@@ -103,7 +103,7 @@ def test_a_removal_outlives_the_controller_that_heard_of_it(play):
     play(body)
 
 
-def test_a_server_that_ended_by_its_job_is_removed_once_the_scheduler_says_so_too(play):
+def test_an_ended_server_is_removed_once_the_scheduler_confirms_the_end(play):
     async def body(stage):
         stage.cluster.lingers = True
         stage.controller()
@@ -118,7 +118,7 @@ def test_a_server_that_ended_by_its_job_is_removed_once_the_scheduler_says_so_to
                 server = await stage.store.servers.get("alice", "")
         polls = stage.cluster.polls
         await until(lambda: stage.cluster.polls > polls + 2)
-        assert await stage.store.servers.get("alice", ""), "its job is still shown: it would be adopted"
+        assert await stage.store.servers.get("alice", ""), "its job is still visible and would be adopted"
         stage.cluster.step(asked.attempt, JobState.CANCELED)
         await gone(stage, secrets)
         await until(lambda: stage.cluster.polls > polls + 5)
@@ -127,7 +127,7 @@ def test_a_server_that_ended_by_its_job_is_removed_once_the_scheduler_says_so_to
     play(body)
 
 
-def test_the_leader_sweeps_what_was_left_behind(play, monkeypatch):
+def test_the_leader_removes_leftovers(play, monkeypatch):
     monkeypatch.setattr(leader, "SWEEP_SECONDS", 0.1)
 
     async def body(stage):

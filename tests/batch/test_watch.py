@@ -1,4 +1,4 @@
-"""Watching a cluster and the desk of work, on the scripted cluster."""
+"""Watching a cluster, and the queue of work, on a scripted cluster."""
 
 import asyncio
 
@@ -44,7 +44,7 @@ def test_a_poll_from_before_the_submit_says_nothing_about_the_job():
     watching(body)
 
 
-def test_what_changed_is_told_once():
+def test_a_change_is_reported_once():
     async def body(launcher, watch, changed):
         spec = spec_of()
         await launcher.submit(spec)
@@ -59,7 +59,7 @@ def test_what_changed_is_told_once():
     watching(body)
 
 
-def test_a_cluster_that_does_not_answer_is_down_and_shows_what_it_last_showed():
+def test_a_cluster_that_does_not_answer_is_down_and_keeps_its_last_view():
     async def body(launcher, watch, changed):
         spec = spec_of()
         await launcher.submit(spec)
@@ -76,7 +76,7 @@ def test_a_cluster_that_does_not_answer_is_down_and_shows_what_it_last_showed():
     watching(body)
 
 
-def test_a_job_that_vanishes_is_absent_for_longer_and_longer():
+def test_the_absence_of_a_missing_job_grows():
     async def body(launcher, watch, changed):
         spec = spec_of()
         await launcher.submit(spec)
@@ -90,7 +90,7 @@ def test_a_job_that_vanishes_is_absent_for_longer_and_longer():
     watching(body)
 
 
-def test_nothing_active_is_polled_rarely():
+def test_polls_are_rare_without_active_servers():
     async def body(launcher, watch, changed):
         await until(lambda: launcher.polls == 1)
         await asyncio.sleep(0.3)  # fifteen ticks
@@ -99,7 +99,7 @@ def test_nothing_active_is_polled_rarely():
     watching(body)
 
 
-def test_words_are_gathered_into_one_poll_and_the_same_wish_again_is_none():
+def test_reports_share_one_poll_and_a_repeated_request_changes_nothing():
     async def body(launcher, watch, changed):
         specs = [spec_of() for _ in range(3)]
         for number, spec in enumerate(specs):
@@ -122,7 +122,7 @@ def test_words_are_gathered_into_one_poll_and_the_same_wish_again_is_none():
     watching(body, tick=0.5)
 
 
-def test_whoever_waits_for_a_job_that_is_not_shown_is_told_after_each_poll():
+def test_a_request_for_a_missing_job_is_answered_after_each_poll():
     async def body(launcher, watch, changed):
         watch.submitted("x")
         watch.follow("alice/lab", "x", Stage.SUBMITTED)
@@ -148,7 +148,7 @@ def test_one_poll_without_a_job_is_an_absence_of_no_length():
     watching(body)
 
 
-def test_a_job_that_no_servers_wish_is_about_is_watched_all_the_same():
+def test_a_job_without_a_server_is_watched_too():
     async def body(launcher, watch, changed):
         spec = spec_of()
         await launcher.submit(spec)
@@ -159,7 +159,7 @@ def test_a_job_that_no_servers_wish_is_about_is_watched_all_the_same():
     watching(body)
 
 
-def test_a_cluster_that_answers_again_is_told_once():
+def test_a_recovery_of_the_cluster_is_reported_once():
     async def main():
         launcher, back = FakeLauncher(), []
         watch = ClusterWatch(
@@ -180,7 +180,7 @@ def test_a_cluster_that_answers_again_is_told_once():
     run(main())
 
 
-def test_what_waits_out_its_back_off_is_looked_at_when_there_is_reason_to():
+def test_a_retry_ends_the_back_off():
     async def main():
         desk = Desk(at_once=1)
 
@@ -196,7 +196,7 @@ def test_what_waits_out_its_back_off_is_looked_at_when_there_is_reason_to():
     run(main())
 
 
-def test_a_word_does_not_shorten_the_back_off():
+def test_a_report_does_not_shorten_the_back_off():
     async def main():
         launcher = FakeLauncher()
         launcher.down = True
@@ -213,7 +213,7 @@ def test_a_word_does_not_shorten_the_back_off():
     run(main())
 
 
-def test_the_desk_gives_each_key_once_and_never_two_at_a_time():
+def test_the_work_queue_returns_each_key_once_and_never_twice_at_a_time():
     async def main():
         desk, now, most = Desk(at_once=4), {}, {}
 
@@ -237,7 +237,7 @@ def test_the_desk_gives_each_key_once_and_never_two_at_a_time():
     run(main())
 
 
-def test_what_failed_comes_back_later_and_is_not_hurried():
+def test_failed_work_returns_later_and_is_not_hurried():
     async def main():
         desk = Desk(at_once=4)
 
