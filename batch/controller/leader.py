@@ -24,7 +24,7 @@ from batch.controller.joins import answer_joins
 from batch.controller.poll_schedule import stage_of
 from batch.controller.reconcile import Action, Sight, orphan, reconcile
 from batch.controller.watcher import ClusterWatch
-from batch.controller.workqueue import Desk
+from batch.controller.workqueue import WorkQueue
 from state.config.addresses import base_path
 from state.config.tables import Config
 from state.errors import ConflictError, FencedError, StateUnavailableError
@@ -78,11 +78,11 @@ class Term:
         self._base = base_path(dependencies.config)
         self._windows = {cluster.name: float(cluster.start_window) for cluster in dependencies.config.cluster}
         self._tick = min((cluster.tick for cluster in dependencies.config.cluster), default=1.0)
-        self._desk = Desk(at_once=AT_ONCE)
+        self._queue = WorkQueue(at_once=AT_ONCE)
         self._again = {cluster.name: asyncio.Event() for cluster in dependencies.config.cluster}
         self._watches = {
             cluster.name: ClusterWatch(
-                cluster, dependencies.launchers[cluster.name], self._desk.put, self._back(cluster.name)
+                cluster, dependencies.launchers[cluster.name], self._queue.put, self._back(cluster.name)
             )
             for cluster in dependencies.config.cluster
             if cluster.name in dependencies.launchers
@@ -133,13 +133,13 @@ class Term:
                 raise LeaseLostError("Another controller is leading.") from group
             raise
         finally:
-            self._desk.close()
+            self._queue.close()
 
     def _back(self, cluster: str) -> Callable[[], None]:
         """Return a callback for a cluster that answers again. It wakes everything that waited for the cluster."""
 
         def back() -> None:
-            self._desk.retry()
+            self._queue.retry()
             self._again[cluster].set()
 
         return back
@@ -167,7 +167,7 @@ class Term:
                 await asyncio.sleep(OUTAGE_PAUSE)
                 continue
             for key in keys:
-                self._desk.put(key)
+                self._queue.put(key)
 
     async def _scan(self) -> None:
         """Check everything that is active, because wake-ups can be lost and routes can be missing."""
@@ -189,7 +189,7 @@ class Term:
         await self._settle({key: mark for key, mark in marks.items() if key not in bad}, records)
         self._forget()
         for key in marks.keys() - bad:
-            self._desk.put(key)
+            self._queue.put(key)
         snapshot = await self._store.feed.snapshot()
         wanted, stray = route_changes(records.values(), snapshot.routes, self._base)
         for server in wanted:
@@ -255,17 +255,17 @@ class Term:
         while True:
             await asyncio.sleep(self._tick)
             for key in list(self._moving):
-                self._desk.put(key)
+                self._queue.put(key)
 
     async def _dispatch(self) -> None:
         while True:
-            keys = await self._desk.take()
+            keys = await self._queue.take()
             try:
                 records, bad = await self._store.servers.read(keys)
             except StateUnavailableError:
                 await asyncio.sleep(OUTAGE_PAUSE)
                 for key in keys:
-                    self._desk.put(key)
+                    self._queue.put(key)
                 continue
             for key in keys:
                 if key in bad:
@@ -277,7 +277,7 @@ class Term:
                     log.exception("A server could not be judged, the others go on. server=%s", key)
                     continue
                 if actions:
-                    self._group.create_task(self._desk.work(key, self._task(key, server, actions)))
+                    self._group.create_task(self._queue.work(key, self._task(key, server, actions)))
 
     def _decide(self, key: str, server: Server | None) -> list[Action]:
         now = time.time()
@@ -313,7 +313,7 @@ class Term:
             try:
                 return await self._executor.act(server, actions)
             except ConflictError:  # another process was faster: decide again
-                self._desk.put(key)
+                self._queue.put(key)
                 return True
             except StateUnavailableError:
                 return False

@@ -1,6 +1,6 @@
-"""The desk: which servers are to be looked at, once each, not two at a time for the same one.
+"""The queue of servers to look at: each key once, and never two workers for the same key.
 
-Owns: de-duplication by key, bounded concurrency, back-off per key. Refuses to know what a look is.
+Owns deduplication by key, bounded concurrency, and back-off per key. Does not know what the work is.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ FIRST_BACK_OFF: Final = 0.2
 LONGEST_BACK_OFF: Final = 30.0
 
 
-class Desk:
-    """Keys that want work. All calls are from one event loop."""
+class WorkQueue:
+    """Keys that need work. All calls are from one event loop."""
 
     def __init__(self, *, at_once: int) -> None:
         self._waiting: dict[str, None] = {}

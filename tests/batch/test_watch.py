@@ -5,7 +5,7 @@ import asyncio
 from batch.contract import JobState
 from batch.controller.poll_schedule import Stage
 from batch.controller.watcher import ClusterWatch
-from batch.controller.workqueue import Desk
+from batch.controller.workqueue import WorkQueue
 from state.config.tables import ClusterConfig
 from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
@@ -182,16 +182,16 @@ def test_a_recovery_of_the_cluster_is_reported_once():
 
 def test_a_retry_ends_the_back_off():
     async def main():
-        desk = Desk(at_once=1)
+        queue = WorkQueue(at_once=1)
 
         async def fails():
             return False
 
         for _ in range(8):  # the pause after the last is half a minute
-            await desk.work("a/", fails)
-            desk.retry()
-            assert await asyncio.wait_for(desk.take(), 5) == ["a/"]
-        desk.close()
+            await queue.work("a/", fails)
+            queue.retry()
+            assert await asyncio.wait_for(queue.take(), 5) == ["a/"]
+        queue.close()
 
     run(main())
 
@@ -215,23 +215,23 @@ def test_a_report_does_not_shorten_the_back_off():
 
 def test_the_work_queue_returns_each_key_once_and_never_twice_at_a_time():
     async def main():
-        desk, now, most = Desk(at_once=4), {}, {}
+        queue, now, most = WorkQueue(at_once=4), {}, {}
 
         async def look(key):
             now[key] = now.get(key, 0) + 1
             most[key] = max(most.get(key, 0), now[key])
-            desk.put(key)
+            queue.put(key)
             await asyncio.sleep(0.001)
             now[key] -= 1
             return True
 
         for key in ("a", "b", "a"):
-            desk.put(key)
-        assert await desk.take() == ["a", "b"]
+            queue.put(key)
+        assert await queue.take() == ["a", "b"]
         for _ in range(5):
-            desk.put("a")
-            (key,) = await desk.take()
-            await desk.work(key, lambda: look("a"))
+            queue.put("a")
+            (key,) = await queue.take()
+            await queue.work(key, lambda: look("a"))
         assert most == {"a": 1}
 
     run(main())
@@ -239,16 +239,16 @@ def test_the_work_queue_returns_each_key_once_and_never_twice_at_a_time():
 
 def test_failed_work_returns_later_and_is_not_hurried():
     async def main():
-        desk = Desk(at_once=4)
+        queue = WorkQueue(at_once=4)
 
         async def fails():
             return False
 
-        await desk.work("a", fails)
-        desk.put("a")
-        desk.put("b")
-        assert await desk.take() == ["b"]
-        assert await desk.take() == ["a"]
-        desk.close()
+        await queue.work("a", fails)
+        queue.put("a")
+        queue.put("b")
+        assert await queue.take() == ["b"]
+        assert await queue.take() == ["a"]
+        queue.close()
 
     run(main())
