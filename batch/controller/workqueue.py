@@ -23,13 +23,13 @@ class WorkQueue:
         self._room = asyncio.Semaphore(at_once)
 
     def put(self, key: str) -> None:
-        """Look at this key soon. A key that is in its back-off waits for that to end."""
+        """Queue a key. A key in its back-off waits for that to end."""
         if key not in self._timers:
             self._waiting[key] = None
             self._awake.set()
 
     async def take(self) -> list[str]:
-        """All keys that wait and are not being worked on; waits until there is one."""
+        """Return all queued keys that nobody works on; waits until there is one."""
         while True:
             await self._awake.wait()
             self._awake.clear()
@@ -40,7 +40,10 @@ class WorkQueue:
                 return keys
 
     async def work(self, key: str, task: Callable[[], Awaitable[bool]]) -> None:
-        """Do it when there is room. False from the task: it failed for now, the key comes back after its back-off."""
+        """Run the task when there is room.
+
+        If it returns False, it failed for now, and the key returns after its back-off.
+        """
         self._working.add(key)
         try:
             async with self._room:
@@ -66,13 +69,13 @@ class WorkQueue:
         self.put(key)
 
     def retry(self) -> None:
-        """What most keys wait for has come: end their back-offs, all at once."""
+        """End all back-offs at once, because what most keys wait for has happened."""
         for key, timer in list(self._timers.items()):
             timer.cancel()
             self._again(key)
 
     def close(self) -> None:
-        """Forget the timers."""
+        """Cancel the timers."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

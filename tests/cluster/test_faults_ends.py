@@ -95,7 +95,7 @@ def test_an_app_goes_on_when_its_starter_is_killed(hub):
         before = alice.answers("survivor")
         starter = next(int(line.split()[1]) for line in status_of(before["pid"]) if line.startswith("PPid:"))
         os.kill(starter, signal.SIGKILL)
-        eventually(lambda: "It answers again." in history(hub, alice, "survivor"), what="the takeover")
+        eventually(lambda: "The server is ready again." in history(hub, alice, "survivor"), what="the takeover")
         eventually(lambda: alice.browser.get(alice.url("survivor") + "hello").status_code == 200, what="an answer")
         assert alice.answers("survivor") == before
         assert "has been replaced" in alice.words("/hub/home")

@@ -341,7 +341,7 @@ def test_a_starter_that_takes_over_may_open_another_way_in(bench):
         assert moved.json() == {}
         server = await bench.store.servers.get("alice", "")
         assert (server.status, server.endpoint.port) == (Status.READY, 40002)
-        assert (await bench.store.servers.events("alice", ""))[-1].message == "It answers again."
+        assert (await bench.store.servers.events("alice", ""))[-1].message == "The server is ready again."
 
     bench(main, config=SLURM)
 
