@@ -25,6 +25,7 @@ DOWN = Partition(name="old", up=False, nodes=1, cores=4, cores_per_node=4, max_w
 CATALOG = Catalog(
     cluster="lake",
     kind="slurm",
+    queues=True,
     time=NOW,
     enforced=True,
     partitions=(CPU, GPU, SECRET, DOWN),

@@ -1,7 +1,9 @@
 """The house: whose names these are, what the locks hold, what the project says of itself."""
 
+import ast
 import re
 import subprocess
+import tomllib
 import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
@@ -76,3 +78,22 @@ def test_every_module_opens_with_what_it_is():
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_the_root_of_a_room_holds_at_most_ten_modules(room):
     assert len(list((ROOT / room).glob("*.py"))) <= 10
+
+
+def test_no_room_but_batch_knows_a_kind_of_cluster_by_name():
+    """A kind is what its description says (`state.plugins.launchers`): a plug-in's is no other than our own."""
+    kinds = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["towpath.launchers"])
+    assert {"local", "slurm"} <= kinds
+    default = {"state/config/tables.py": ["local"] * 3}  # the cluster of a hub without a configuration
+    for room in sorted(ROOMS - {"batch"}):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+            texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+            names = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
+            names += [node.id for node in nodes if isinstance(node, ast.Name)]
+            where = str(path.relative_to(ROOT))
+            assert [text for text in texts if text in kinds] == default.get(where, []), where
+            assert not [name for name in names if re.search("slurm", name, re.IGNORECASE)], where
+    for path in sorted((ROOT / "portal").rglob("*.html")) + sorted((ROOT / "portal").rglob("*.js")):
+        found = re.findall(r"""["'](\w+)["']""", path.read_text())
+        assert not kinds & set(found), path.relative_to(ROOT)

@@ -11,8 +11,8 @@ from typing import Final
 
 from batch.commands.controller import make_certificates
 from batch.commands.opening import store_url
-from state.config.clusters import needs_certificates
 from state.errors import StateUnavailableError, TowpathError
+from state.plugins.launchers import needs_certificates
 from state.records.audit import Act, Entry
 from state.records.joining import JoinRequest, JoinToken, Role
 from state.settings.loader import Settings

@@ -9,13 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from batch.commands.controller import check_options, seal_key
+from batch.commands.controller import seal_key
 from batch.contract import LauncherContext, LauncherError, PartReport
-from batch.launchers import open_launcher
-from batch.launchers.local.port_check import port_fault
-from state.config.clusters import needs_certificates
+from batch.launchers.opening import load_named, open_launcher
 from state.config.tables import ClusterConfig, Config
 from state.errors import ConfigError, TowpathError
+from state.plugins.launchers import kind_of, needs_certificates
 from state.settings.loader import Settings
 
 CHECK_SECONDS: Final = 30.0
@@ -25,7 +24,6 @@ Row = dict[str, Any]
 
 async def check(settings: Settings) -> int:
     """Print a row for each part; return 1 if one of them cannot be used."""
-    check_options(settings)
     rows = list(_authority(settings))
     context = LauncherContext(data_dir=settings.data_dir, seal_key=lambda: _seal_key(settings))
     clusters = (_cluster(cluster, settings.config, context) for cluster in settings.config.cluster)
@@ -76,7 +74,8 @@ async def _whole(cluster: ClusterConfig, config: Config, context: LauncherContex
         return row | {"ok": False, "message": str(error)}
     except TimeoutError:
         return row | {"ok": False, "message": f"No answer within {CHECK_SECONDS:.0f} seconds.", "passing": True}
-    if cluster.kind == "local" and (why := await asyncio.to_thread(port_fault, config, cluster.name)):
+    test = kind_of(cluster).self_test
+    if test and (why := await asyncio.to_thread(load_named(test), config, cluster)):
         return row | {"ok": False, "message": why, "passing": True}  # other profiles may work
     return row | {"message": "answers"}
 

@@ -15,9 +15,9 @@ from batch.controller.controller import lead
 from batch.controller.executor import Place
 from batch.controller.homes import claim_homes, home_of, show_homes
 from batch.controller.leader import Dependencies
-from batch.launchers import open_launcher
-from state.config.clusters import needs_certificates, runs_elsewhere
-from state.errors import ConfigError, TowpathError
+from batch.launchers.opening import open_launcher
+from state.errors import TowpathError
+from state.plugins.launchers import kind_of, needs_certificates
 from state.settings.loader import Settings
 from state.store.all import Store
 
@@ -42,7 +42,6 @@ async def control(settings: Settings, holder: str, *, with_gateway: bool = False
 
 
 async def _control(settings: Settings, holder: str, *, with_gateway: bool, take_over: bool) -> None:
-    check_options(settings)
     store = await open_store(settings)
     launchers: dict[str, Launcher] = {}
     keepers: list[asyncio.Task[None]] = []
@@ -51,7 +50,7 @@ async def _control(settings: Settings, holder: str, *, with_gateway: bool, take_
         if certificates:
             await make_certificates(settings, store, with_gateway=with_gateway)
             keepers.append(asyncio.create_task(_renew(settings, store, with_gateway=with_gateway)))
-        here = [cluster.name for cluster in settings.config.cluster if not runs_elsewhere(cluster)]
+        here = [cluster.name for cluster in settings.config.cluster if kind_of(cluster).runs_here]
         if here and store_url(settings) != embedded_url(settings):  # an embedded store has no other controllers
             home = home_of(settings.data_dir)
             await claim_homes(store, here, home, take_over=take_over)
@@ -79,15 +78,6 @@ async def _control(settings: Settings, holder: str, *, with_gateway: bool, take_
         await store.close()
         for launcher in launchers.values():
             await launcher.close()
-
-
-def check_options(settings: Settings) -> None:
-    """Check what the web side cannot: options that are passed to a scheduler. Raises ConfigError."""
-    if needs_certificates(settings.config):
-        from batch.launchers.slurm.factory import option_faults  # noqa: PLC0415 - only where there is a cluster for it
-
-        if faults := option_faults(settings.config):
-            raise ConfigError(faults)
 
 
 def seal_key(settings: Settings) -> bytes:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from batch.contract import Launcher, LauncherError
 from state.config.tables import ClusterConfig
 from state.errors import FencedError, StateUnavailableError
+from state.plugins.launchers import kind_of, options_of
 from state.store.catalogs import Catalogs
 
 log = logging.getLogger("towpath.catalog")
@@ -52,7 +53,7 @@ async def refresh(
         else:
             failures = 0
         loop = asyncio.get_running_loop()
-        end = loop.time() + pause(failures, UNASKED * cluster.slurm.catalog_seconds)
+        end = loop.time() + pause(failures, UNASKED * kind_of(cluster).catalog_seconds(options_of(cluster)))
         while (left := end - loop.time()) > 0 and not again.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, WISH_SECONDS)):

@@ -48,7 +48,7 @@ HERE: Final[Mapping[Stage, tuple[float, ...]]] = {
     Stage.CAUSE: (0, 1),
     Stage.RUNNING: (5,),
 }
-"""The same for a cluster of kind `local`: a poll costs only a read of /proc."""
+"""The same for a cluster where a poll costs next to nothing (`LauncherKind.cheap_polls`)."""
 FIRST: Final = 2.0
 """Ticks after the last submit at which the jobs are polled that have not reported."""
 FIRST_AT_LATEST: Final = 5.0

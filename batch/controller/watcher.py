@@ -19,6 +19,7 @@ from batch.controller.poll_schedule import GAPS, HERE, PollRequest, Stage, next_
 from batch.controller.reconcile import Sight
 from state.config.tables import ClusterConfig
 from state.names import server_key
+from state.plugins.launchers import kind_of
 from state.records.models import Server
 
 log = logging.getLogger("towpath.watch")
@@ -66,7 +67,7 @@ class ClusterWatch:
         self._reason = ""
         self._latency = 0.0
         self._last = 0.0  # when the last poll began, finished or not
-        self._gaps = HERE if config.kind == "local" else GAPS
+        self._gaps = HERE if kind_of(config).cheap_polls else GAPS
         self._requests: dict[str, PollRequest] = {}  # of servers, by their keys
         self._others: dict[str, PollRequest] = {}  # of jobs without a request for their server, by attempt
         self._records: dict[str, Server] = {}

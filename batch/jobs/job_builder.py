@@ -20,6 +20,7 @@ from state.config.tables import Config, ProfileConfig
 from state.names import server_path
 from state.offer.app_ports import gets_socket_options
 from state.offer.option_kinds import COUNTED, KINDS, amount, asked, fixed
+from state.plugins.launchers import kind_of
 from state.records.models import Server
 
 JUPYTERLAB: Final = (
@@ -81,7 +82,7 @@ def resources(server: Server, profile: ProfileConfig) -> Resources:
         nodes=values["nodes"],
         signal=profile.resources.signal,
         warning_signal=profile.resources.warning_signal,
-        more=tuple(sorted(profile.resources.sbatch.items())),
+        more=tuple(sorted(profile.resources.extra.items())),
     )
 
 
@@ -136,7 +137,7 @@ def job_spec(
     (seconds; 0: unknown) → the credentials of a job on another machine. `again`: it may have been submitted before.
     """
     cluster = next((cluster for cluster in config.cluster if cluster.name == server.cluster), None)
-    elsewhere = cluster is not None and cluster.kind != "local"
+    elsewhere = cluster is not None and not kind_of(cluster).runs_here
     base = base_path(config)
     prefix = server_path(base, server.user, server.name)
     secret = server.credential.removeprefix("token ") if server.credential else ""

@@ -13,10 +13,9 @@ from gateway.edge.watch import check as check_edge
 from gateway.joining.certificates import HOW_TO_JOIN, have_certificates
 from gateway.serve import append_only, valkey
 from gateway.serve.findings import Finding
-from state.config.clusters import needs_certificates
 from state.errors import StateUnavailableError
 from state.offer.app_ports import shared_port_warning, sharing_port
-from state.settings.cluster_checks import no_isolation, without_isolation
+from state.plugins.launchers import needs_certificates, no_isolation, without_isolation
 from state.settings.loader import Settings, load
 from state.store.all import Store
 from state.store.survey import survey

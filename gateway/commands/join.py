@@ -4,8 +4,8 @@ import argparse
 import asyncio
 
 from gateway.joining.certificates import join
-from state.config.clusters import needs_certificates
 from state.errors import StateUnavailableError, TowpathError, UsageError
+from state.plugins.launchers import needs_certificates
 from state.records.joining import JoinToken
 from state.settings.loader import Settings, load
 from state.settings.tokens import read_token

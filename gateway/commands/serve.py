@@ -23,13 +23,12 @@ from gateway.serve.problems import ProblemReporter
 from gateway.serve.readiness import part_to_check
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
 from state.config.addresses import public_url
-from state.config.clusters import needs_certificates
 from state.config.tables import Config, GatewayConfig
 from state.errors import TowpathError, UsageError
 from state.mirror.health import HealthWatch
+from state.plugins.launchers import needs_certificates, no_isolation, without_isolation
 from state.records.models import User
 from state.settings.auth_checks import exposed
-from state.settings.cluster_checks import no_isolation, without_isolation
 from state.settings.loader import Settings, load
 from state.store.all import Store
 

@@ -9,9 +9,9 @@ from typing import Final
 
 from gateway.serve.errors import ServeError
 from gateway.serve.findings import Finding
-from state.config.clusters import runs_elsewhere
 from state.config.tables import Config
 from state.offer.app_ports import listens_on_port
+from state.plugins.launchers import kind_of
 
 ASKED_KINDS: Final = frozenset({"oidc", "ldap", "pam"})
 """Kinds of provider that are asked without a user."""
@@ -43,7 +43,7 @@ def part_to_check(config: Config, *, whole: bool) -> str:
     providers = config.auth.provider if config.auth is not None else ()
     gateway = any(provider.kind in ASKED_KINDS for provider in providers)
     ports = any(listens_on_port(profile) and not profile.shared_node_port for profile in config.profile)
-    controller = whole and (ports or any(runs_elsewhere(cluster) for cluster in config.cluster))
+    controller = whole and (ports or not all(kind_of(cluster).runs_here for cluster in config.cluster))
     if gateway and controller:
         return "all"
     return "gateway" if gateway else "controller" if controller else ""

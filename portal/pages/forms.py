@@ -17,7 +17,8 @@ from state.offer.app_ports import SHARED_PORT_NOTE, shares_port
 from state.offer.choices import default_of, read
 from state.offer.combinations import Facts
 from state.offer.fields import Field, offer
-from state.offer.option_kinds import UNSCHEDULED, asked, canonical, fixed
+from state.offer.option_kinds import asked, canonical, fixed
+from state.plugins.launchers import cluster_named, kind_of
 from state.records.models import Server
 
 
@@ -77,7 +78,8 @@ def sheet(
     mine = {name: value for name, value in given.items() if name in profile.option}
     picks, unread = read(profile, mine)
     made = offer(profile, facts, picks, narrow=False)
-    unscheduled = any(one.name == profile.cluster and one.kind in UNSCHEDULED for one in site.config.cluster)
+    cluster = cluster_named(site.config, profile.cluster)
+    unscheduled = cluster is not None and not kind_of(cluster).option_kinds
     return Sheet(
         profile=profile,
         fields=()

@@ -9,7 +9,7 @@ import asyncio
 from portal.site.site import Site
 from state.offer.catalog import Catalog, Grants
 from state.offer.combinations import NOTHING_KNOWN, Facts
-from state.offer.option_kinds import UNSCHEDULED
+from state.plugins.launchers import cluster_named, kind_of, options_of
 from state.records.models import User
 
 OLD_SECONDS = 300.0
@@ -24,7 +24,8 @@ async def facts_of(site: Site, cluster: str, user: User) -> Facts:
 
     A catalog that is older than `catalog_seconds` is wished for anew, and waited for a little.
     """
-    if any(one.name == cluster and one.kind in UNSCHEDULED for one in site.config.cluster):
+    configured = cluster_named(site.config, cluster)
+    if configured is not None and not kind_of(configured).option_kinds:
         return NOTHING_KNOWN
     catalogs = site.store.catalogs
     catalog, grants = await asyncio.gather(catalogs.catalog(cluster), catalogs.grants(cluster, user.name))
@@ -60,7 +61,8 @@ def is_young(site: Site, cluster: str, catalog: Catalog) -> bool:
 
 
 def _interval(site: Site, cluster: str) -> float:
-    return next((one.slurm.catalog_seconds for one in site.config.cluster if one.name == cluster), 0.0)
+    configured = cluster_named(site.config, cluster)
+    return 0.0 if configured is None else kind_of(configured).catalog_seconds(options_of(configured))
 
 
 def is_old(site: Site, cluster: str, time: float) -> bool:

@@ -6,7 +6,7 @@ Refuses to know records' storage, and any other field than these: nothing that i
 
 import ipaddress
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
@@ -132,14 +132,14 @@ def fault(report: Report) -> str:
     return ""
 
 
-def refusal(endpoint: Endpoint, kind: str, folders: Sequence[str], *, shared_port: bool) -> str:
-    """Why such an endpoint is not taken from a cluster of this kind; `""`: it is. Pure.
+def refusal(endpoint: Endpoint, taken: Collection[str], folders: Sequence[str], *, shared_port: bool) -> str:
+    """Why an endpoint is refused; `""`: it is taken. Pure.
 
-    `folders`: where the attempt's socket may be, on this machine. From another machine only what proves its name.
-    `shared_port`: whether the profile shares the app's port with the node.
+    `taken`: the kinds of endpoint that are taken from the cluster. `folders`: where the attempt's socket may be, on
+    this machine. `shared_port`: whether the profile shares the app's port with the node.
     """
-    if kind != "local":
-        return "" if endpoint.kind == "tls" else "From this cluster only tls endpoints are taken."
+    if endpoint.kind not in taken:
+        return f"From this cluster only {' and '.join(sorted(taken, reverse=True))} endpoints are taken."
     if endpoint.kind == "unix":
         inside = posixpath.dirname(endpoint.path) in folders
         return "" if inside else "The socket is not in the job's own folder."
@@ -151,7 +151,7 @@ def refusal(endpoint: Endpoint, kind: str, folders: Sequence[str], *, shared_por
         except ValueError:
             here = False
         return "" if here else "From this cluster only ports of the loopback are taken."
-    return "From this cluster only unix and tcp endpoints are taken."
+    return ""
 
 
 def reason_of(server: Server, report: Ended) -> tuple[Status, Reason]:

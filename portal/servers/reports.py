@@ -31,6 +31,7 @@ from portal.site.site import Site
 from state.errors import ConflictError
 from state.names import server_path
 from state.offer.app_ports import shares_port
+from state.plugins.launchers import cluster_named, kind_of
 from state.records.audit import of_end
 from state.records.lifecycle import PROGRESS, advance
 from state.records.models import Event, Notice, Server, Status, Target
@@ -123,7 +124,7 @@ def site_refusal(site: Site, server: Server, report: Ready) -> Heard | None:
     folders = (f"{site.data_dir}/jobs/{server.attempt}", f"/tmp/towpath-{os.geteuid()}-{server.attempt}")  # noqa: S108 - the starter's, for sockets whose path is too long
     profile = site.config.profile_named(server.profile)
     shared = profile is not None and shares_port(profile)
-    words = refusal(endpoint_of(report), _kind(site, server), folders, shared_port=shared)
+    words = refusal(endpoint_of(report), _endpoints(site, server), folders, shared_port=shared)
     return Heard(400, {"status": 400, "message": words, "stop": False}) if words else None
 
 
@@ -173,7 +174,7 @@ async def _take_ready(site: Site, server: Server, report: Ready) -> None:
         server = advance(server, Status.STARTING, now=now)
     ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
     # The controller has to know: it looks less often from now on, or once more where the walltime's end is not known.
-    wake = _kind(site, server) != "local"
+    wake = not _cheap_polls(site, server)
     again = "The server is ready again." if report.takeover else "The server is ready on another node."
     event = _event(site, ready, "The server is ready." if first else again)
     await publish(site, await site.store.servers.save(ready, event=event, marked=True, wake=wake))
@@ -192,7 +193,7 @@ async def _take_end(site: Site, server: Server, report: Ended) -> None:
     now = site.clock()
     status, reason = reason_of(server, report)
     await _drop_route(site, server)
-    if report.told and server.target is not Target.STOPPED and _kind(site, server) != "local":
+    if report.told and server.target is not Target.STOPPED and not _cheap_polls(site, server):
         noted = replace(server, reason=replace(reason, code="told", message="The scheduler told the job to end."))
         await site.store.servers.save(noted, event=_event(site, noted, "The scheduler told the job to end."))
         return
@@ -219,9 +220,16 @@ def _span(seconds: int) -> str:
     return "a minute" if seconds >= 60 else f"{seconds} seconds"  # noqa: PLR2004 - of a minute
 
 
-def _kind(site: Site, server: Server) -> str:
-    """The kind of the server's cluster; `""`: it is not configured any more."""
-    return next((cluster.kind for cluster in site.config.cluster if cluster.name == server.cluster), "")
+def _endpoints(site: Site, server: Server) -> frozenset[str]:
+    """The kinds of endpoint that are taken from the server's cluster; where it is not configured any more, `tls`."""
+    cluster = cluster_named(site.config, server.cluster)
+    return frozenset({"tls"}) if cluster is None else kind_of(cluster).endpoints
+
+
+def _cheap_polls(site: Site, server: Server) -> bool:
+    """Whether the controller looks at the server's job at every tick anyway."""
+    cluster = cluster_named(site.config, server.cluster)
+    return cluster is not None and kind_of(cluster).cheap_polls
 
 
 async def _drop_route(site: Site, server: Server) -> None:

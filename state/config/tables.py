@@ -359,83 +359,8 @@ class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Valid share codes of one user's servers."""
 
 
-class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[cluster.slurm]`: how the controller uses Slurm."""
-
-    client: str = "cli"
-    """`cli` (sbatch, squeue, ...), `rest` (slurmrestd) or `pyslurm` (an extra, in a separate process)."""
-    submit_as: str = "setuid"
-    """How `cli` submits as the user: `setuid` (the controller is root) or `sudo` (deploy/sudoers)."""
-    conf: str = ""
-    """slurm.conf for the commands (SLURM_CONF); empty: their default."""
-    bin_dir: str = ""
-    """The folder of sbatch and the other commands; empty: they are found on the PATH."""
-    rest_url: str = ""
-    """slurmrestd: http://host:port, https://host:port or unix:///path."""
-    rest_key_file: str = ""
-    """Slurm's JWT key (jwt_hs256.key), with which a token per user is made that is valid for a few minutes."""
-    rest_token_file: str = ""
-    """Or the token of an operator (SlurmUser or root) who may submit for others."""
-    rest_user: str = "root"
-    """The name that the operator's token belongs to, and that queries all jobs."""
-    timeout: Annotated[float, Meta(gt=0)] = 30.0
-    """Seconds to wait for one call."""
-    catalog_seconds: Annotated[float, Meta(gt=0)] = 60.0
-    """Age in seconds at which partitions, limits and associations are read again when a user opens the form."""
-    python: str = "/usr/bin/python3"
-    """The interpreter (3.6 or newer) that runs the starter on the nodes."""
-    min_uid: Annotated[int, Meta(ge=1000)] = 1000
-    """Accounts with a smaller user id are system accounts and cannot have jobs."""
-    node_folder: str = ""
-    """The folder for a job's files on the node. Empty: `~/.towpath/jobs`."""
-
-
-class SshHostConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[cluster.ssh.host]]`: a machine of the pool."""
-
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=253)]
-    """Its name in known_hosts and for users."""
-    address: str = ""
-    """The address that the hub connects to. Empty: its name."""
-    port: Annotated[int, Meta(ge=1, le=65535)] = 22
-    max_servers: Annotated[int, Meta(ge=0)] = 0
-    """How many servers may run on it at once; 0: no limit."""
-
-
-class SshConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[cluster.ssh]`: hosts without a scheduler."""
-
-    host: tuple[SshHostConfig, ...] = ()
-    known_hosts: tuple[str, ...] = ("/etc/ssh/ssh_known_hosts",)
-    """Files with the host keys or host authorities (`@cert-authority`) to trust. No other host is trusted."""
-    credentials: str = "certificate"
-    """How the hub logs in: `certificate` (from its own SSH authority), `command`, `key` or `agent`."""
-    certificate_command: tuple[str, ...] = ()
-    """With `command`: a program and its arguments. It gets a public key on standard input and prints a certificate."""
-    certificate_seconds: Annotated[int, Meta(ge=30, le=86400)] = 300
-    """Seconds for which a certificate can be used to log in. Connections outlive it."""
-    key_file: str = ""
-    """With `key`: a private key that all accounts accept (0600)."""
-    agent_socket: str = ""
-    """With `agent`: the socket of an SSH agent."""
-    monitor_user: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_.-]*$", max_length=32)] = "towpath"
-    """The account with which the hub reads load and processes. It needs no rights and no home."""
-    min_uid: Annotated[int, Meta(ge=1)] = 1000
-    """Accounts with a smaller user id are system accounts and cannot have servers."""
-    servers_per_user: Annotated[int, Meta(ge=0)] = 0
-    """How many servers of one user may run on the pool at once; 0: no limit."""
-    way_in: str = "direct"
-    """How gateways reach an app: `direct` (mutual TLS to the starter, on a port of the host)."""
-    python: str = "/usr/bin/python3"
-    """The interpreter (3.6 or newer) on the hosts."""
-    folder: str = "~/.towpath"
-    """The folder for a job's files on the host."""
-    timeout: Annotated[float, Meta(gt=0, le=300)] = 20.0
-    """Seconds to wait for a connection, and for each command."""
-
-
 class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[cluster]]`: somewhere jobs run. `kind`: `local` (this machine), `slurm` or `ssh`."""
+    """`[[cluster]]`: somewhere jobs run. `kind` names a launcher: one of Towpath's own, or a plug-in's."""
 
     name: Name
     kind: str
@@ -448,8 +373,8 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Needed for a `local` cluster of a hub with `[auth]`; an error on a cluster that runs servers as their users.
     """
-    slurm: SlurmConfig = SlurmConfig()
-    ssh: SshConfig = SshConfig()
+    options: Any = None
+    """The table `[cluster.<kind>]`, as the Struct that the kind describes (`state.plugins.launchers`)."""
 
 
 class OptionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -475,9 +400,9 @@ class OptionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class ResourcesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[profile.resources]`: what every job of the profile requests, unless an option does.
 
-    `memory` is per node, like `4G` or `512M`; `walltime` is `[D-]HH:MM:SS`. `sbatch` has further options of sbatch by
-    their long names, such as `{exclusive = "", licenses = "matlab:1"}`; only those in
-    `batch.launchers.slurm.grammar.ALLOWED`.
+    `memory` is per node, like `4G` or `512M`; `walltime` is `[D-]HH:MM:SS`. `extra` has further options of the
+    cluster's scheduler by its own names, such as `{exclusive = "", licenses = "matlab:1"}` for sbatch. Each kind of
+    cluster says which ones it takes.
     """
 
     partition: str = ""
@@ -495,7 +420,7 @@ class ResourcesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds before the time limit at which the server's page and log show a warning; 0: no warning."""
     warning_signal: Annotated[str, Meta(pattern="^[A-Z0-9]*$")] = ""
     """The signal that the app gets then, such as `USR1`, so that it can save. Empty: none (Jupyter exits on `TERM`)."""
-    sbatch: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
 
 
 class SetupConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,7 +4,12 @@ Owns which URLs are valid, and which stay on this machine. Does not know what a 
 """
 
 import ipaddress
+import re
+from typing import Final
 from urllib.parse import urlsplit
+
+PLAIN_PATH: Final = re.compile(r"/[^\0\n]*")
+"""An absolute path on one line."""
 
 
 def is_loopback(host: str) -> bool:

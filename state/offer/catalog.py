@@ -110,14 +110,16 @@ class Reservation(Struct, frozen=True, kw_only=True):
 class Catalog(Stored, frozen=True, kw_only=True):
     """One cluster at one moment.
 
-    `enforced`: whether accounting decides who may submit; if not, there are no accounts and QOS to choose. `time` is
-    when it was gathered (seconds since the epoch). `notes`: what could not be learned, in sentences.
+    `queues`: whether jobs go into partitions, so that without one nothing can be started. `enforced`: whether
+    accounting decides who may submit; if not, there are no accounts and QOS to choose. `time` is when it was
+    gathered (seconds since the epoch). `notes`: what could not be learned, in sentences.
     """
 
     cluster: str
     kind: str
     time: float
     enforced: bool = False
+    queues: bool = False
     partitions: tuple[Partition, ...] = ()
     qos: tuple[Qos, ...] = ()
     reservations: tuple[Reservation, ...] = ()

@@ -27,7 +27,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     @property
     def decides(self) -> bool:
         """Whether the catalog says what may be asked for: one of a cluster without a scheduler does not."""
-        return self.catalog is not None and (bool(self.catalog.partitions) or self.catalog.kind == "slurm")
+        return self.catalog is not None and (bool(self.catalog.partitions) or self.catalog.queues)
 
 
 NOTHING_KNOWN: Final = Facts()

@@ -14,8 +14,6 @@ NAMED: Final = ("partition", "account", "qos", "reservation", "gpu", "constraint
 COUNTED: Final = ("nodes", "gpus", "cores", "memory", "walltime")
 """Kinds of option whose value is an amount. Memory is in bytes here, walltime in seconds."""
 KINDS: Final = (*NAMED, *COUNTED)
-UNSCHEDULED: Final = ("local",)
-"""Kinds of cluster that give every job the whole machine: there is nothing to ask for."""
 
 Asked = dict[str, tuple[str, OptionConfig]]
 """Kind → the option of that kind: its name and itself."""

@@ -4,17 +4,12 @@ Owns the conversion of a raw mapping to a `Config`, value by value, and the chec
 the environment: the caller says where a value came from.
 """
 
-import difflib
 import ipaddress
 import re
 import string
-from collections.abc import Callable, Collection, Iterable, Mapping
-from types import UnionType
-from typing import Any, Final, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 from urllib.parse import urlsplit
-
-import msgspec
-from msgspec import Struct
 
 from state.config.addresses import api_url
 from state.config.tables import (
@@ -26,14 +21,16 @@ from state.config.tables import (
     ResourcesConfig,
     SetupConfig,
 )
-from state.config.urls import is_loopback, is_private, is_web_url
+from state.config.urls import PLAIN_PATH, is_loopback, is_private, is_web_url
 from state.errors import Fault
 from state.offer import choices
 from state.offer.app_ports import listens_on_port
-from state.offer.option_kinds import KINDS, UNSCHEDULED, fixed
-from state.settings import auth_checks, cluster_checks, renamed_keys, role_checks
+from state.offer.option_kinds import KINDS, fixed
+from state.plugins.entry_points import PluginError
+from state.plugins.launchers import LauncherKind, cluster_named, find_kind
+from state.settings import auth_checks, cluster_checks, role_checks
 from state.settings.address_checks import one_base_path
-from state.settings.cluster_checks import PLAIN_PATH
+from state.settings.shapes import Say, read_struct, unknown
 
 DOMAIN: Final = re.compile(r"(?=.{1,180}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 APPS: Final = ("jupyter", "jupyterhub", "web")
@@ -47,9 +44,6 @@ OPTION_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,29}")
 LONG_OPTION: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-Say = Callable[[str, str], None]
-"""Report a fault: key, message."""
-
 
 def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], faults: list[Fault]) -> Config | None:
     """Return the configuration, or None if a value is unusable. Errors are appended to `faults`.
@@ -62,107 +56,10 @@ def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], fau
         variable = origins.get(key)
         faults.append(Fault(f"environment variable {variable}" if variable else source, key, message))
 
-    config: Config = one_base_path(_struct(Config, raw, "", frozenset(origins), say), raw, say)
+    config: Config = one_base_path(read_struct(Config, raw, "", frozenset(origins), say), raw, say)
     for check in (_gateway, _state, auth_checks.check, _audit, role_checks.check, cluster_checks.check, _profiles):
         check(config, say)
     return config if len(faults) == before else None
-
-
-# --- shapes: value by value --------------------------------------------------------------------------------------
-def _struct(kind: type[Struct], raw: Any, at: str, textual: frozenset[str], say: Say) -> Any:
-    """Build a Struct of this kind from a mapping. Faulty values get their default, so that the rest is checked too.
-
-    None if a key without a default is faulty or missing.
-    """
-    if not isinstance(raw, Mapping):
-        say(at, "this must be a table.")
-        return kind() if kind is Config else None
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    found: dict[str, Any] = {}
-    whole = True
-    for key, value in raw.items():
-        where = f"{at}.{key}" if at else str(key)
-        if key not in fields:
-            say(where, _unknown(key, fields))
-            continue
-        try:
-            found[key] = _value(fields[key].type, value, where, textual, say)
-        except _FaultyError:
-            whole = whole and not fields[key].required
-    for key, field in fields.items():
-        if field.required and key not in raw:
-            say(f"{at}.{key}" if at else key, "this key is missing. Add it.")
-            whole = False
-    return kind(**found) if whole else None
-
-
-class _FaultyError(Exception):
-    """A value is wrong, and the error has been reported."""
-
-
-def _value(kind: Any, raw: Any, at: str, textual: frozenset[str], say: Say) -> Any:
-    inner = _inner(kind)
-    if isinstance(inner, type) and issubclass(inner, Struct):
-        return _whole(_struct(inner, raw, at, textual, say))
-    origin, args = get_origin(inner), get_args(inner)
-    if origin is tuple and isinstance(args[0], type) and issubclass(args[0], Struct):
-        if not isinstance(raw, list):
-            say(at, f"this must be a list of tables: [[{at}]].")
-            raise _FaultyError
-        items = [_struct(args[0], item, f"{at}[{number}]", textual, say) for number, item in enumerate(raw, 1)]
-        return tuple(item for item in items if item is not None)
-    if origin is dict and isinstance(args[1], type) and issubclass(args[1], Struct):
-        if not isinstance(raw, Mapping):
-            say(at, "this must be a table of tables.")
-            raise _FaultyError
-        tables = {key: _struct(args[1], item, f"{at}.{key}", textual, say) for key, item in raw.items()}
-        return {key: item for key, item in tables.items() if item is not None}
-    if at in textual and origin is tuple:
-        raw = [part.strip() for part in raw.split(",") if part.strip()]
-    try:
-        return msgspec.convert(raw, kind, strict=at not in textual)
-    except msgspec.ValidationError as error:
-        say(at, f"{_plain(str(error))}.")
-        raise _FaultyError from error
-
-
-def _inner(kind: Any) -> Any:
-    """Return the type without `| None`."""
-    if isinstance(kind, UnionType) or get_origin(kind) is not None:
-        rest = [one for one in get_args(kind) if one is not type(None)]
-        if isinstance(kind, UnionType) and len(rest) == 1:
-            return rest[0]
-    return kind
-
-
-def _whole(value: Any) -> Any:
-    if value is None:
-        raise _FaultyError
-    return value
-
-
-def _unknown(key: object, known: Collection[str]) -> str:
-    if new := renamed_keys.new_name(key, known):
-        return f"this key is now called {new}. Rename it."
-    near = difflib.get_close_matches(str(key), list(known), n=1)
-    return f"there is no such key. Did you mean {near[0]}?" if near else "there is no such key."
-
-
-def _plain(message: str) -> str:
-    """Translate a message of msgspec, which uses Python's names of types."""
-    words = {
-        "`int`": "a whole number",
-        "`float`": "a number",
-        "`str`": "text",
-        "`bool`": "true or false",
-        "`array`": "a list",
-        "`object`": "a table",
-        "`null`": "nothing",
-    }
-    for word, plain in words.items():
-        message = message.replace(word, plain)
-    message = re.sub(r" - at `[^`]*`$", "", message).replace("`", "")
-    return message[:1].lower() + message[1:]
 
 
 # --- across tables ----------------------------------------------------------------------------------------------
@@ -264,11 +161,49 @@ def _profiles(config: Config, say: Say) -> None:
         say("profile", "there must be at least one [[profile]].")
     _no_doubles("profile", [profile.name for profile in config.profile], say)
     for number, profile in enumerate(config.profile, 1):
-        _profile(profile, config.cluster, f"profile[{number}]", say)
-        elsewhere = any(cluster.name == profile.cluster and cluster.kind != "local" for cluster in config.cluster)
-        if profile.app == "jupyterhub" and elsewhere and not is_private(api_url(config, elsewhere=True)):
+        at = f"profile[{number}]"
+        faulty: list[str] = []
+        _profile(profile, config.cluster, at, _noting(say, faulty))
+        cluster = cluster_named(config, profile.cluster)
+        kind = None if cluster is None else _known_kind(cluster)
+        if kind is None:
+            continue
+        _requests(profile, kind, at, say)
+        if not faulty:  # the kind checks values of the right shape only
+            kind.check_profile(profile, at, say)
+        if profile.app == "jupyterhub" and not kind.runs_here and not is_private(api_url(config, elsewhere=True)):
             message = "its servers send their token to the hub. Set an https public_url or internal_url in [gateway]."
-            say(f"profile[{number}].app", message)
+            say(f"{at}.app", message)
+
+
+def _known_kind(cluster: ClusterConfig) -> LauncherKind | None:
+    """Return the kind of a cluster; None if it has a fault, which is reported with the cluster."""
+    try:
+        return find_kind(cluster.kind)
+    except PluginError:
+        return None
+
+
+def _requests(profile: ProfileConfig, kind: LauncherKind, at: str, say: Say) -> None:
+    """Check that the profile requests only what the cluster understands."""
+    options = {option.kind for option in profile.option.values() if option.kind in KINDS}
+    resources = {one for one in KINDS if fixed(profile.resources, one) is not None}
+    cluster = f"the cluster {profile.cluster} {f'is of kind {kind.name}' if kind.option_kinds else 'has no scheduler'}"
+    for table, requested in (("option", options), ("resources", resources)):
+        for one in sorted(requested - kind.option_kinds):
+            say(f"{at}.{table}", f"{cluster}, so its profiles cannot request {one}. Remove it.")
+    if profile.resources.extra and not kind.option_kinds:
+        say(f"{at}.resources.extra", f"{cluster}, so its profiles cannot set options of one. Remove them.")
+
+
+def _noting(say: Say, keys: list[str]) -> Say:
+    """Return `say` that also notes the keys."""
+
+    def both(key: str, message: str) -> None:
+        keys.append(key)
+        say(key, message)
+
+    return both
 
 
 def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str, say: Say) -> None:
@@ -292,14 +227,6 @@ def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str,
         say(f"{at}.option", f"two options have the kind {kind}. Keep one of them.")
     _resources(profile.resources, f"{at}.resources", say)
     _setup(profile.setup, f"{at}.setup", say)
-    if any(cluster.name == profile.cluster and cluster.kind in UNSCHEDULED for cluster in clusters):
-        asks = sorted(set(kinds)) or [kind for kind in KINDS if fixed(profile.resources, kind) is not None]
-        if asks or profile.resources.sbatch:
-            say(
-                f"{at}.{'option' if kinds else 'resources'}",
-                f"the cluster {profile.cluster} has no scheduler, so its profiles cannot request"
-                f" {(asks or ['sbatch'])[0]}. Remove it.",
-            )
     _command(profile, f"{at}.command", say)
 
 
@@ -312,11 +239,11 @@ def _resources(resources: ResourcesConfig, at: str, say: Say) -> None:
         wrong = choices.fault_of(OptionConfig(kind=kind), raw)
         if wrong is not None:
             say(f"{at}.{kind}", f"{raw!r}: {wrong}")
-    for name, value in resources.sbatch.items():
+    for name, value in resources.extra.items():
         if not LONG_OPTION.fullmatch(name):
-            say(f"{at}.sbatch", f"{name!r} is not the long name of an sbatch option.")
+            say(f"{at}.extra", f"{name!r} is not the long name of an option of a scheduler.")
         elif not value.isprintable():
-            say(f"{at}.sbatch.{name}", "the value must be one line of printable text.")
+            say(f"{at}.extra.{name}", "the value must be one line of printable text.")
 
 
 def _setup(setup: SetupConfig, at: str, say: Say) -> None:
@@ -347,7 +274,7 @@ def _command(profile: ProfileConfig, at: str, say: Say) -> None:
             continue
         used |= named
         for name in sorted(named - known):
-            say(at, f"{_unknown(name, known).replace('key', f'placeholder as {{{name}}}')}")
+            say(at, f"{unknown(name, known).replace('key', f'placeholder as {{{name}}}')}")
     told = profile.app == "jupyterhub"  # through JUPYTERHUB_SERVICE_URL
     if profile.command and not told and not used & {"socket", "port"}:
         say(at, "the command must contain {socket} or {port}, so that the hub knows where the app listens.")

@@ -7,6 +7,7 @@ RENAMED: Final[Mapping[str, str]] = {
     "holds": "max_session_age",
     "least_uid": "min_uid",
     "same_people": "shared_names",
+    "sbatch": "extra",
 }
 """Old key → new key. It applies in every table that has the new key."""
 

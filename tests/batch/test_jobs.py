@@ -291,7 +291,7 @@ def test_choices_take_precedence_over_the_profile():
         name="lab",
         cluster="hpc",
         resources=ResourcesConfig(
-            partition="cpu", cores=1, memory="1G", walltime="00:10:00", signal=30, sbatch={"tmp": "1G", "exclusive": ""}
+            partition="cpu", cores=1, memory="1G", walltime="00:10:00", signal=30, extra={"tmp": "1G", "exclusive": ""}
         ),
         option={f"my_{kind}": OptionConfig(kind=kind) for kind in kinds},
     )

@@ -21,7 +21,7 @@ from tests.conftest import run, until
 from tests.contracts.fake_launcher import FakeLauncher
 
 CONFIG = Config(
-    cluster=(ClusterConfig(name="local", kind="fake", tick=0.05, start_window=60),),
+    cluster=(ClusterConfig(name="local", kind="local", tick=0.05, start_window=60),),
     profile=(ProfileConfig(name="stub", cluster="local", command=("serve", "{socket}")),),
 )
 PREFIX = server_path("/", "alice", "")

@@ -9,12 +9,13 @@ from msgspec.structs import replace
 from batch.contract import LauncherError, Offer
 from batch.controller import catalog_refresh as module
 from batch.controller.catalog_refresh import FIRST_BACK_OFF, LONGEST_BACK_OFF, pause, refresh
-from state.config.tables import ClusterConfig, SlurmConfig
+from batch.launchers.slurm.kind import SlurmConfig
+from state.config.tables import ClusterConfig
 from state.errors import FencedError, StateUnavailableError
 from state.offer.catalog import Catalog, Grants
 from tests.conftest import run
 
-CLUSTER = ClusterConfig(name="hpc", kind="slurm", slurm=SlurmConfig(catalog_seconds=0.01))
+CLUSTER = ClusterConfig(name="hpc", kind="slurm", options=SlurmConfig(catalog_seconds=0.01))
 OFFER = Offer(catalog=Catalog(cluster="whatever", kind="slurm", time=1.0), grants={"ann": Grants(default_account="a")})
 
 

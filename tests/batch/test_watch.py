@@ -15,7 +15,7 @@ from tests.contracts.test_launcher import spec_of
 def watching(body, *, tick=0.02):
     async def main():
         launcher, changed = FakeLauncher(), []
-        watch = ClusterWatch(ClusterConfig(name="fake", kind="fake", tick=tick), launcher, changed.append)
+        watch = ClusterWatch(ClusterConfig(name="fake", kind="slurm", tick=tick), launcher, changed.append)
         task = asyncio.create_task(watch.run())
         try:
             await body(launcher, watch, changed)
@@ -163,7 +163,7 @@ def test_a_recovery_of_the_cluster_is_reported_once():
     async def main():
         launcher, back = FakeLauncher(), []
         watch = ClusterWatch(
-            ClusterConfig(name="fake", kind="fake", tick=0.02), launcher, lambda key: None, lambda: back.append(1)
+            ClusterConfig(name="fake", kind="slurm", tick=0.02), launcher, lambda key: None, lambda: back.append(1)
         )
         await launcher.submit(spec_of())
         watch.follow("alice/lab", "x", Stage.DOUBT)
@@ -200,7 +200,7 @@ def test_a_report_does_not_shorten_the_back_off():
     async def main():
         launcher = FakeLauncher()
         launcher.down = True
-        watch = ClusterWatch(ClusterConfig(name="fake", kind="fake", tick=600.0), launcher, lambda key: None)
+        watch = ClusterWatch(ClusterConfig(name="fake", kind="slurm", tick=600.0), launcher, lambda key: None)
         task = asyncio.create_task(watch.run())
         await until(lambda: launcher.polls == 1)
         watch.follow("alice/lab", "x", Stage.CAUSE)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 
 from batch.contract import JobSpec, JobState, Launcher, LauncherContext, LauncherError
-from batch.launchers import kinds, open_launcher
 from batch.launchers.local.launcher import LocalLauncher
+from batch.launchers.opening import open_launcher
 from state.config.tables import ClusterConfig
 from state.errors import ConfigError
 from state.records.models import JobRef
@@ -277,9 +277,8 @@ def test_errors_say_whether_to_try_again():
     assert caught.value.transient
 
 
-def test_kinds_are_found_by_name_and_an_unknown_one_is_a_fault_of_the_config(tmp_path):
+def test_a_launcher_is_opened_by_its_kind_and_an_unknown_one_is_a_fault_of_the_configuration(tmp_path):
     context = LauncherContext(data_dir=tmp_path, seal_key=lambda: bytes(32))
-    assert "local" in kinds()
     assert open_launcher(ClusterConfig(name="here", kind="local"), context)
     with pytest.raises(ConfigError, match="no kind of cluster named 'nowhere'"):
         open_launcher(ClusterConfig(name="x", kind="nowhere"), context)

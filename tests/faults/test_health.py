@@ -57,7 +57,7 @@ def serve(folder, config, *words, **environment):
 @pytest.mark.parametrize(
     ("more", "profile", "words"),
     [
-        ("", "resources.sbatch = { uid = 'root' }", "profile[1].resources.sbatch.uid"),
+        ("", "resources.extra = { uid = 'root' }", "profile[1].resources.extra.uid"),
         ("bin_dir = '/nowhere'", "", "sbatch in /nowhere"),
     ],
 )

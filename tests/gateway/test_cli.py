@@ -105,7 +105,7 @@ def test_the_provider_that_init_shows_has_every_key_at_its_default(towpath, tmp_
 def test_the_slurm_cluster_that_init_shows_has_every_key_at_its_default(towpath, tmp_path):
     from msgspec.structs import fields
 
-    from state.config.tables import SlurmConfig
+    from batch.launchers.slurm.kind import SlurmConfig
 
     towpath("init", "all.toml")
     text = (tmp_path / "all.toml").read_text()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from state.config.tables import Config, ProfileConfig
 from state.errors import ConfigError
 from state.offer.app_ports import gets_socket_options, listens_on_port, shares_port
+from state.plugins.launchers import without_isolation
 from state.settings.checks import checked
-from state.settings.cluster_checks import without_isolation
 from state.settings.loader import load
 
 SHIPPED = Path(__file__).resolve().parents[2] / "gateway" / "commands" / "towpath.toml"
@@ -299,8 +299,8 @@ SLURM = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[[profile]]\nname = 'p'\nclust
         ("[profile.resources]\nwalltime = '90'\n", "resources.walltime", "90"),
         ("[profile.resources]\naccount = '-x'\n", "resources.account", "letters"),
         ('[profile.resources]\npartition = "a\\nb"\n', "resources.partition", "letters"),
-        ("[profile.resources.sbatch]\n'Wrap' = 'x'\n", "resources.sbatch", "long name"),
-        ('[profile.resources.sbatch]\nlicenses = "a\\nb"\n', "resources.sbatch.licenses", "one line"),
+        ("[profile.resources.extra]\n'Wrap' = 'x'\n", "resources.extra", "long name"),
+        ('[profile.resources.extra]\nlicenses = "a\\nb"\n', "resources.extra.licenses", "one line"),
         ("[profile.setup]\nmodules = ['-x']\n", "setup.modules", "dash"),
         ('[profile.setup]\nvenv = "/a\\n/b"\n', "setup.venv", "one line"),
         ("[profile.setup]\nconda = 'a'\nvenv = '/b'\n", "setup.venv", "one of the two"),

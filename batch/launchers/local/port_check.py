@@ -4,16 +4,16 @@ import subprocess
 import sys
 from typing import Final
 
-from state.config.tables import Config
+from state.config.tables import ClusterConfig, Config
 from state.offer.app_ports import isolated_on
 
 PROBE: Final = "from batch.starter.namespaces import leave_network; leave_network()"
 PROBE_SECONDS: Final = 20.0
 
 
-def port_fault(config: Config, cluster: str) -> str:
+def port_fault(config: Config, cluster: ClusterConfig) -> str:
     """Why the profiles of this cluster that need it cannot be started; `""`: they can, or there are none."""
-    profiles = isolated_on(config, cluster)
+    profiles = isolated_on(config, cluster.name)
     if not profiles:
         return ""
     probe = subprocess.run(  # noqa: S603 - our own interpreter and our own module

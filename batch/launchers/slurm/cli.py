@@ -26,10 +26,10 @@ from batch.launchers.slurm.commands import Output
 from batch.launchers.slurm.ending import FIELDS, from_sacct, memory_of
 from batch.launchers.slurm.gather_text import TextSource, seconds_of
 from batch.launchers.slurm.identity import Identity, user_of
+from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.refusals import refused
 from batch.launchers.slurm.rest_shapes import jobs_of
 from batch.launchers.slurm.script import PATH, Batch
-from state.config.tables import SlurmConfig
 
 log = logging.getLogger("towpath.slurm")
 

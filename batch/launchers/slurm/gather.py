@@ -137,6 +137,7 @@ class Gatherer:
                 kind="slurm",
                 time=time.time(),
                 enforced=accounting.enforced,
+                queues=True,
                 partitions=tuple(with_nodes(partition, nodes) for partition in partitions),
                 qos=accounting.qos,
                 reservations=tuple(reservations),

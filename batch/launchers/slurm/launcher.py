@@ -23,11 +23,11 @@ from batch.launchers.slurm import comment
 from batch.launchers.slurm.client import AccountingDisabledError, Client, Past
 from batch.launchers.slurm.comment import attempt_of
 from batch.launchers.slurm.identity import Identity, identity_of, same_person
+from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.known import Known, Word, with_word
 from batch.launchers.slurm.script import NAME_PREFIX, batch
 from batch.launchers.slurm.states import job_state
 from batch.launchers.slurm.view import Mine, Seals, interruption, last_run, ours, past_view, places, view
-from state.config.tables import SlurmConfig
 from state.records.models import JobRef, Reason, Server
 
 log = logging.getLogger("towpath.slurm")

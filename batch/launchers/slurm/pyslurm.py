@@ -22,10 +22,10 @@ from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
 from batch.launchers.slurm.ending import Ended
 from batch.launchers.slurm.gather_text import TextSource
 from batch.launchers.slurm.identity import Identity, user_of
+from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.refusals import refused
 from batch.launchers.slurm.script import PATH, Batch
 from batch.launchers.slurm.states import job_state
-from state.config.tables import SlurmConfig
 
 log = logging.getLogger("towpath.slurm")
 

@@ -17,11 +17,11 @@ from batch.contract import LauncherError
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
 from batch.launchers.slurm.gather_rest import RestSource
 from batch.launchers.slurm.identity import Identity
+from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.refusals import refused
 from batch.launchers.slurm.rest_http import Http, Tokens
 from batch.launchers.slurm.rest_shapes import LEAST, MOST, described, jobs_of, pasts_of
 from batch.launchers.slurm.script import Batch
-from state.config.tables import SlurmConfig
 
 SPECIFICATIONS: Final = ("/openapi/v3", "/openapi")
 FEW: Final = 8

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from batch.contract import LauncherError
-from state.config.tables import SlurmConfig
+from batch.launchers.slurm.kind import SlurmConfig
 
 TOKEN_SECONDS: Final = 300
 RENEW_SECONDS: Final = 60

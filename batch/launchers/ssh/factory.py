@@ -8,21 +8,23 @@ from batch.authority.authority import authority_folder
 from batch.bundle import starter_source
 from batch.contract import LauncherContext
 from batch.launchers.ssh.hosts import Hosts
+from batch.launchers.ssh.kind import SshConfig
 from batch.launchers.ssh.launcher import SshLauncher
 from batch.ssh.connections import Connections
 from batch.ssh.credentials import Agent, CommandCertificates, Credentials, HubCertificates, KeyFile, hub_authority
 from batch.ssh.door import Target
 from batch.ssh.errors import CredentialsError
 from batch.ssh.host_keys import HostKeyFiles
-from state.config.tables import ClusterConfig, SshConfig
+from state.config.tables import ClusterConfig
 from state.errors import ConfigError, Fault
+from state.plugins.launchers import options_of
 
 COMMAND_SECONDS: Final = 20.0
 
 
 def open_ssh(cluster: ClusterConfig, context: LauncherContext) -> SshLauncher:
     """The launcher of a pool of SSH hosts. Raises ConfigError for credentials that cannot be used."""
-    config = cluster.ssh
+    config = options_of(cluster)
     try:
         credentials = open_credentials(config, context.data_dir)
     except CredentialsError as error:

@@ -14,13 +14,13 @@ import msgspec
 from batch.contract import LauncherError, PartReport
 from batch.launchers.ssh.advice import summary, trouble_text
 from batch.launchers.ssh.answers import Account, HostResources, Scan, Started, gpu_of
+from batch.launchers.ssh.kind import SshConfig, SshHostConfig
 from batch.launchers.ssh.native_id import Place
 from batch.launchers.ssh.program import command, read_answer, write_request
 from batch.launchers.ssh.views import Look
 from batch.ssh.connections import Connections
 from batch.ssh.door import Output
 from batch.ssh.errors import AccessDeniedError, CredentialsError, HostKeyError, SshError
-from state.config.tables import SshConfig, SshHostConfig
 
 log = logging.getLogger("towpath.ssh")
 

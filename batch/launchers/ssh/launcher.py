@@ -18,13 +18,13 @@ from batch.launchers.ssh.answers import Started
 from batch.launchers.ssh.catalog import offer_of
 from batch.launchers.ssh.hosts import TELL_ADMINS, Hosts
 from batch.launchers.ssh.job_table import JobTable
+from batch.launchers.ssh.kind import SshConfig
 from batch.launchers.ssh.native_id import Place, parse
 from batch.launchers.ssh.placement import Share
 from batch.launchers.ssh.pool import HostPool, Placed
 from batch.launchers.ssh.records import seal_record
 from batch.launchers.ssh.setup import check_texts, setup_script, with_image
 from batch.ssh.errors import SshError
-from state.config.tables import SshConfig
 from state.records.models import JobRef, Server
 
 ACCOUNT: Final = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")

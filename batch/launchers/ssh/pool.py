@@ -14,9 +14,9 @@ from msgspec import Struct
 from batch.contract import JobSpec, LauncherError, Resources
 from batch.launchers.ssh.answers import HostResources, gpu_of
 from batch.launchers.ssh.hosts import TELL_ADMINS, Hosts
+from batch.launchers.ssh.kind import SshConfig, SshHostConfig
 from batch.launchers.ssh.native_id import Place
 from batch.launchers.ssh.placement import Choice, HostFacts, Share, choose, in_turn, share_of
-from state.config.tables import SshConfig, SshHostConfig
 
 PATIENCE_SECONDS: Final = 3.0
 """How long a placement waits for hosts that are slow to answer."""

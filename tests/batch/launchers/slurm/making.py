@@ -15,10 +15,10 @@ from batch.launchers.slurm.client import Client
 from batch.launchers.slurm.factory import open_client
 from batch.launchers.slurm.gather import Gatherer
 from batch.launchers.slurm.identity import Identity
+from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.launcher import SlurmLauncher
 from batch.launchers.slurm.pyslurm import PyslurmClient
 from deploy.devcluster import another
-from state.config.tables import SlurmConfig
 from state.records.models import Server, Status, Target
 
 ALICE = Identity(name="alice", uid=1001, gid=1001, groups=(1001,), home="/home/alice", shell="/bin/bash")

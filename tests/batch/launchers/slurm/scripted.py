@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from batch.contract import LauncherError
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
 from batch.launchers.slurm.ending import Ended
+from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.launcher import SlurmLauncher
-from state.config.tables import SlurmConfig
 
 KEY = b"k" * 32
 DOWN = LauncherError("Slurm does not answer.", transient=True)

@@ -14,7 +14,7 @@ from batch.launchers.slurm import commands
 from batch.launchers.slurm.cli import FEW, QUEUE_FIELDS, CliClient, read_json, rows
 from batch.launchers.slurm.commands import Output
 from batch.launchers.slurm.identity import Identity
-from state.config.tables import SlurmConfig
+from batch.launchers.slurm.kind import SlurmConfig
 from tests.conftest import run
 from tests.hub import eventually
 

@@ -5,16 +5,16 @@ import os
 import pytest
 
 from batch.contract import LauncherContext
-from batch.launchers import kinds, open_launcher
+from batch.launchers.opening import open_launcher
 from batch.launchers.slurm.cli import CliClient
-from batch.launchers.slurm.factory import option_faults
-from state.config.tables import ClusterConfig, Config, ProfileConfig, ResourcesConfig, SlurmConfig
+from batch.launchers.slurm.kind import SlurmConfig, check_profile
+from state.config.tables import ClusterConfig, ProfileConfig, ResourcesConfig
 from state.errors import ConfigError
 from tests.conftest import run
 
 
 def cluster(**slurm):
-    return ClusterConfig(name="hpc", kind="slurm", slurm=SlurmConfig(**slurm))
+    return ClusterConfig(name="hpc", kind="slurm", options=SlurmConfig(**slurm))
 
 
 @pytest.fixture
@@ -23,7 +23,6 @@ def context(tmp_path):
 
 
 def test_it_is_a_kind_of_cluster(context):
-    assert "slurm" in kinds()
     launcher = open_launcher(cluster(submit_as="sudo"), context)
     assert isinstance(launcher._client, CliClient)
     run(launcher.close())
@@ -48,15 +47,17 @@ def test_what_the_machine_has_not_is_a_fault_of_the_configuration(context, slurm
 
 
 def test_options_of_sbatch_that_a_profile_may_not_set_are_faults():
-    def faults(**sbatch):
-        resources = ResourcesConfig(sbatch={name.replace("_", "-"): value for name, value in sbatch.items()})
+    def faults(**extra):
+        resources = ResourcesConfig(extra={name.replace("_", "-"): value for name, value in extra.items()})
+        found = []
         profile = ProfileConfig(name="lab", cluster="hpc", resources=resources)
-        return [fault.key for fault in option_faults(Config(cluster=(cluster(),), profile=(profile,)))]
+        check_profile(profile, "profile[1]", lambda key, _: found.append(key))
+        return found
 
     assert faults(exclusive="", licenses="matlab:1", hint="nomultithread", ntasks="4") == []
     assert faults(uid="root", wrap="id", tmp="lots", exclusive="yes please") == [
-        "profile[1].resources.sbatch.uid",
-        "profile[1].resources.sbatch.wrap",
-        "profile[1].resources.sbatch.tmp",
-        "profile[1].resources.sbatch.exclusive",
+        "profile[1].resources.extra.uid",
+        "profile[1].resources.extra.wrap",
+        "profile[1].resources.extra.tmp",
+        "profile[1].resources.extra.exclusive",
     ]

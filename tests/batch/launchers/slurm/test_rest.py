@@ -13,11 +13,11 @@ import pytest
 
 from batch.contract import LauncherError, Resources
 from batch.launchers.slurm.client import AccountingDisabledError
+from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.rest import RestClient, newest
 from batch.launchers.slurm.rest_http import Tokens, mint
 from batch.launchers.slurm.rest_shapes import described, jobs_of, megabytes, minutes, pasts_of
 from batch.launchers.slurm.script import batch
-from state.config.tables import SlurmConfig
 from tests.batch.launchers.slurm.making import ALICE, job
 from tests.conftest import run
 

@@ -9,13 +9,13 @@ from typing import Any
 from batch.authority.ssh import SSH_USER_CA, ensure_ssh_authority
 from batch.bundle import starter_source
 from batch.launchers.ssh.hosts import Hosts
+from batch.launchers.ssh.kind import SshConfig, SshHostConfig
 from batch.launchers.ssh.launcher import SshLauncher
 from batch.ssh.connections import Connections
 from batch.ssh.credentials import HubCertificates
 from batch.ssh.door import Target
 from batch.ssh.host_keys import HostKeyFiles
 from batch.ssh.keys import Authority
-from state.config.tables import SshConfig, SshHostConfig
 from tests import sshd
 from tests.sshd import MONITOR, Pool
 

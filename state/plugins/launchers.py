@@ -1,0 +1,128 @@
+"""A kind of cluster, described: what the configuration, the pages and the gateway need to know of it.
+
+A package brings one under the entry point group `towpath.launchers`, with the kind as its name and a `LauncherKind` as
+its value. Only the controller opens it (`batch.contract.Launcher`); everybody else reads the description. So the module
+that holds the description must be cheap to import: no client of a scheduler, no network.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import fields
+
+from state.config.tables import ClusterConfig, Config, ProfileConfig
+from state.plugins.entry_points import PluginError, load, names
+
+GROUP: Final = "towpath.launchers"
+CATALOG_SECONDS: Final = 60.0
+
+Say = Callable[[str, str], None]
+"""Report a fault of the configuration: its key, a message."""
+
+
+class NoOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A kind without a table of its own."""
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+def _usual(_: Any) -> float:
+    return CATALOG_SECONDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class LauncherKind:
+    """What there is to know of a kind of cluster without opening it."""
+
+    name: str
+    open: str
+    """`MODULE:FUNCTION`, called by the controller alone: `(ClusterConfig, LauncherContext) -> Launcher`."""
+    endpoints: frozenset[str]
+    """The kinds of endpoint that jobs may report: `unix` and `tcp` on the hub's machine, `tls` anywhere."""
+    options: type[Struct] = NoOptions
+    """The table `[cluster.<kind>]`: a frozen Struct with defaults, checked with the rest of the configuration."""
+    check: Callable[[Any, str, Say], None] = _nothing
+    """Faults of the options that a type cannot express: `(options, key of the table, say)`. Pure."""
+    check_profile: Callable[[ProfileConfig, str, Say], None] = _nothing
+    """Faults of a profile on such a cluster: `(profile, key of the profile, say)`. Pure."""
+    option_kinds: frozenset[str] = frozenset()
+    """What a form may ask for (`state.offer.option_kinds.KINDS`). Empty: every job gets what the machine has."""
+    runs_here: bool = False
+    """Whether jobs are processes of the hub's machine, known to one data directory of a controller alone.
+
+    Otherwise they prove themselves to gateways by certificates, and report over https."""
+    shared_account: Callable[[Any], bool] = _never
+    """Whether, with these options, servers run under one account, so that users are not isolated from each other."""
+    cheap_polls: bool = False
+    """Whether a look at all jobs costs next to nothing. Then it is made at every tick, and what a job says of its own
+    end is not held until the cluster confirms it."""
+    catalog_seconds: Callable[[Any], float] = _usual
+    """How old a catalog may be, in seconds, before it is gathered anew for whoever looks at it."""
+    self_test: str = ""
+    """`MODULE:FUNCTION` for `towpath check`: `(Config, ClusterConfig) -> str`, what this machine lacks; `""`: none."""
+
+
+def kind_names() -> list[str]:
+    """Return the names of all kinds that can be configured here."""
+    return names(GROUP)
+
+
+def find_kind(name: str) -> LauncherKind | None:
+    """Return the kind of this name, or None. Raises PluginError when it cannot be loaded."""
+    found = load(GROUP, name)
+    if found is None:
+        return None
+    if not isinstance(found, LauncherKind) or found.name != name:
+        raise PluginError(f"The plug-in {name!r} of the group {GROUP} is not a LauncherKind of that name.")
+    return found
+
+
+def kind_of(cluster: ClusterConfig) -> LauncherKind:
+    """Return the kind of a configured cluster. Raises PluginError when there is none."""
+    found = find_kind(cluster.kind)
+    if found is None:
+        raise PluginError(f"There is no kind of cluster named {cluster.kind!r}; there is: {', '.join(kind_names())}.")
+    return found
+
+
+def has_required(kind: LauncherKind) -> bool:
+    """Return whether the kind's table has a key without a default."""
+    return any(field.required for field in fields(kind.options))
+
+
+def options_of(cluster: ClusterConfig) -> Any:
+    """Return the cluster's own options, or their defaults where the configuration has none."""
+    return kind_of(cluster).options() if cluster.options is None else cluster.options
+
+
+def cluster_named(config: Config, name: str) -> ClusterConfig | None:
+    """Return the cluster of this name, or None if it is not configured (any more)."""
+    return next((cluster for cluster in config.cluster if cluster.name == name), None)
+
+
+def needs_certificates(config: Config) -> bool:
+    """Return whether gateways and jobs of this hub prove themselves to each other by the hub's own authority."""
+    return not all(kind_of(cluster).runs_here for cluster in config.cluster)
+
+
+def without_isolation(config: Config) -> list[ClusterConfig]:
+    """Return the clusters on which users of this hub could read each other's files and the hub's data."""
+    if config.auth is None:
+        return []
+    return [cluster for cluster in config.cluster if kind_of(cluster).shared_account(options_of(cluster))]
+
+
+def no_isolation(cluster: ClusterConfig) -> str:
+    """Say what that means, to whoever runs the hub."""
+    return (
+        f"No isolation: servers on {cluster.name} run under the hub's own account."
+        " Every user can read the files of all others and the hub's own data, and act as any user."
+    )

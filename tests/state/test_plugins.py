@@ -1,0 +1,170 @@
+"""The plug-in door, from the inside: kinds by entry point, their tables checked with the rest, and what is told of a broken one."""
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from msgspec import Struct
+
+from state.errors import ConfigError
+from state.plugins import entry_points as door
+from state.plugins.launchers import LauncherKind, find_kind, kind_names, needs_certificates
+from state.settings.loader import load
+
+
+class MoonOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    crater: str
+    depth: int = 3
+
+
+def check(options, at, say):
+    if options.depth > 10:
+        say(f"{at}.depth", "too deep.")
+
+
+def check_profile(profile, at, say):
+    for name in profile.resources.extra:
+        say(f"{at}.resources.extra.{name}", "not on the moon.")
+
+
+MOON = LauncherKind(
+    name="moon",
+    open="nowhere:open_moon",
+    endpoints=frozenset({"tls"}),
+    options=MoonOptions,
+    check=check,
+    check_profile=check_profile,
+    option_kinds=frozenset({"cores"}),
+)
+
+
+@pytest.fixture
+def bring(monkeypatch):
+    """Have packages bring plug-ins: `bring("package", "name", value)`."""
+    brought = []
+
+    def scan(**wanted):
+        found = [entry for entry in brought if all(getattr(entry, key) == value for key, value in wanted.items())]
+        return [*entry_points(**wanted), *found]
+
+    monkeypatch.setattr(door, "entry_points", scan)
+    door.load.cache_clear()
+
+    def bringer(package, name, value, *, group="towpath.launchers"):
+        module = ModuleType(f"brought_by_{package}_{name}")
+        if callable(value) and not isinstance(value, LauncherKind):
+            monkeypatch.setitem(sys.modules, module.__name__, None)  # an ImportError
+        else:
+            module.IT = value
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+        entry = EntryPoint(name=name, value=f"{module.__name__}:IT", group=group)
+        vars(entry).update(dist=SimpleNamespace(name=package))
+        brought.append(entry)
+
+    yield bringer
+    door.load.cache_clear()
+
+
+def loaded(folder, text):
+    (folder / "towpath.toml").write_text(text)
+    return load(folder / "towpath.toml", folder / "data", environment={}).config
+
+
+def faults(folder, text):
+    with pytest.raises(ConfigError) as caught:
+        loaded(folder, text)
+    return {fault.key: fault.message for fault in caught.value.faults}
+
+
+CLUSTER = "[gateway]\ninternal_url = 'https://x'\n[[cluster]]\nname = 'c'\nkind = 'moon'\n"
+PROFILE = "[[profile]]\nname = 'p'\ncluster = 'c'\n"
+
+
+def test_the_built_in_kinds_come_by_the_same_door_and_need_no_scan(monkeypatch):
+    def scan(**_):
+        raise AssertionError("every package was looked at")
+
+    monkeypatch.setattr(door, "entry_points", scan)
+    door.load.cache_clear()
+    for name in ("local", "slurm"):
+        assert find_kind(name).name == name
+    door.load.cache_clear()
+
+
+def test_a_kind_of_another_package_has_its_own_table(folder_of, bring):
+    bring("moonshot", "moon", MOON)
+    assert "moon" in kind_names()
+    config = folder_of(CLUSTER + "[cluster.moon]\ncrater = 'Tycho'\n" + PROFILE)
+    assert config.cluster[0].options == MoonOptions(crater="Tycho")
+    assert needs_certificates(config)
+
+
+@pytest.fixture
+def folder_of(tmp_path):
+    return lambda text: loaded(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("[cluster.moon]\ncrater = 'x'\ndeptj = 4\n", "cluster[1].moon.deptj", "did you mean depth?"),
+        ("[cluster.moon]\ncrater = 4\n", "cluster[1].moon.crater", "a text"),
+        ("[cluster.moon]\n", "cluster[1].moon.crater", "missing"),
+        ("", "cluster[1].moon.crater", "missing"),
+        ("[cluster.moon]\ncrater = 'x'\ndepth = 11\n", "cluster[1].moon.depth", "too deep"),
+        ("[cluster.slurm]\n[cluster.moon]\ncrater = 'x'\n", "cluster[1].slurm", "a cluster of kind moon has no table"),
+        ("options = 3\n[cluster.moon]\ncrater = 'x'\n", "cluster[1].options", "no such key"),
+        ("isolation = 'none'\n[cluster.moon]\ncrater = 'x'\n", "cluster[1].isolation", "runs each server as its user"),
+    ],
+)
+def test_its_table_is_checked_with_the_rest_of_the_configuration(tmp_path, bring, text, key, words):
+    bring("moonshot", "moon", MOON)
+    found = faults(tmp_path, CLUSTER + text + PROFILE)
+    assert words in found[key], found
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("[profile.option.p]\nkind = 'partition'\n", "profile[1].option", "there is no partition to ask for"),
+        ("[profile.resources]\nqos = 'x'\n", "profile[1].resources", "there is no qos to ask for"),
+        ("[profile.resources.extra]\nair = 'much'\n", "profile[1].resources.extra.air", "not on the moon"),
+        ("[profile.resources.sbatch]\nair = 'much'\n", "profile[1].resources.sbatch", "write extra instead"),
+    ],
+)
+def test_a_profile_asks_it_for_what_it_understands(tmp_path, bring, text, key, words):
+    bring("moonshot", "moon", MOON)
+    found = faults(tmp_path, CLUSTER + "[cluster.moon]\ncrater = 'x'\n" + PROFILE + text)
+    assert words in found[key], found
+    loaded(tmp_path, CLUSTER + "[cluster.moon]\ncrater = 'x'\n" + PROFILE + "[profile.option.c]\nkind = 'cores'\n")
+
+
+def test_a_broken_plug_in_is_a_fault_in_words(tmp_path, bring):
+    bring("moonshot", "moon", lambda: None)
+    found = faults(tmp_path, CLUSTER + PROFILE)
+    assert "The plug-in 'moon' (of moonshot) cannot be loaded" in found["cluster[1].kind"]
+
+
+def test_a_plug_in_that_is_something_else_is_a_fault_in_words(tmp_path, bring):
+    bring("moonshot", "moon", {"not": "a kind"})
+    assert "is not a LauncherKind" in faults(tmp_path, CLUSTER + PROFILE)["cluster[1].kind"]
+
+
+def test_two_packages_that_bring_one_name_are_named(tmp_path, bring):
+    bring("moonshot", "moon", MOON)
+    bring("apollo", "moon", MOON)
+    assert "Several packages bring a plug-in 'moon': apollo, moonshot." in faults(tmp_path, CLUSTER)["cluster[1].kind"]
+
+
+def test_nobody_takes_the_name_of_a_built_in_kind(tmp_path, bring):
+    bring("evil", "slurm", MOON)
+    assert find_kind("slurm").open.startswith("batch.launchers.slurm.")
+
+
+def test_an_unknown_kind_is_one_fault_that_lists_those_there_are(tmp_path, bring):
+    bring("moonshot", "moon", MOON)
+    text = "[[cluster]]\nname = 'c'\nkind = 'mars'\n[cluster.mars]\nx = 1\n" + PROFILE
+    found = faults(tmp_path, text)
+    assert set(found) == {"cluster[1].kind"}
+    assert "there is: local, moon, slurm, ssh" in found["cluster[1].kind"]
