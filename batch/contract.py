@@ -10,9 +10,8 @@ native id in the same request, and the cluster itself compares the two where it 
 container's label in the filter of the call. Where it cannot, the launcher reads the job's attempt right before it acts.
 A mismatch means that the attempt has no such job. That is not an error, and the other job is not touched.
 
-A launcher for another kind of cluster is a function
-`open(cluster: ClusterConfig, context: LauncherContext) -> Launcher` under the entry point group `towpath.launchers`,
-with the kind as its name. It must pass tests/contracts/test_launcher.py.
+A package brings another kind of cluster by an entry point (`state.plugins.launchers`, docs/plug-ins.md). Its launcher
+must pass the suite in `batch.contract_suite`.
 """
 
 import ipaddress

@@ -19,6 +19,7 @@ from portal.site.sign_in import Provider, RefusedError
 from state.config.tables import HeaderConfig, ProviderConfig
 from state.errors import NameRuleError
 from state.names import group_name
+from state.plugins import authenticators
 
 VALUE_MAX: Final = 8 * 1024
 ELSEWHERE: Final = "This way in is for people who come from the portal."
@@ -33,8 +34,15 @@ def names_of(config: HeaderConfig) -> frozenset[bytes]:
 
 
 def hidden(providers: Iterable[ProviderConfig]) -> frozenset[bytes]:
-    """Those of all portals."""
-    return frozenset(name for provider in providers if provider.header for name in names_of(provider.header))
+    """Return the headers of all providers that prove users."""
+    found: set[bytes] = set()
+    for provider in providers:
+        if provider.header:
+            found |= names_of(provider.header)
+        elif provider.kind not in authenticators.BUILT_IN:
+            names = authenticators.kind_of(provider).hidden_headers(authenticators.options_of(provider))
+            found |= {name.lower().encode() for name in names}
+    return frozenset(found)
 
 
 class HeaderProof:
@@ -47,11 +55,9 @@ class HeaderProof:
         name_of: Callable[[str], str],
         *,
         proxies: tuple[Network, ...],
-        home: str,
     ) -> None:
-        """`name_of`: from the portal's name to the hub's; raises RefusedError. `home`: where people go by default."""
+        """`name_of`: from the portal's name to the hub's; raises RefusedError."""
         self.shown = shown_as
-        self.home = home
         self.sign_out_url = config.sign_out_url
         self._config = config
         self._name_of = name_of

@@ -1,7 +1,4 @@
-"""The providers that the hub asks itself, put together from their configuration.
-
-Owns: who is handed what. Refuses to decide anything about a person.
-"""
+"""Opens the configured providers, except those of kind `oidc` and `test`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,12 +10,14 @@ from gateway.auth.ldap.directory import Directory
 from gateway.auth.ldap.provider import LdapProof
 from gateway.auth.naming import hub_name
 from gateway.auth.pam import PamProof
+from gateway.auth.plugin import PluginProof, open_authenticator
 from gateway.auth.proof import Proof
 from gateway.auth.throttle import ThrottledProof, ThrottleLimits
 from gateway.tunnel.options import Network
 from portal.site.sign_in import Provider
 from state.config.tables import AuthConfig, HeaderConfig, LdapConfig, PamConfig, ProviderConfig
 from state.names import as_listed
+from state.plugins import authenticators
 from state.settings.files import logo_name
 from state.store.tries import Tries
 
@@ -38,21 +37,36 @@ def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries, jar:
     return ThrottledProof(proof, tries, ThrottleLimits(config.throttle), jar.another(KNOWN_NAME))
 
 
-def by_header(
-    provider: ProviderConfig, config: AuthConfig, *, proxies: tuple[Network, ...], hub_url: str
-) -> HeaderProof:
-    """A portal's proxy. `hub_url`: of the hub's pages, as browsers see it."""
+def by_header(provider: ProviderConfig, config: AuthConfig, *, proxies: tuple[Network, ...]) -> HeaderProof:
+    """A portal's proxy."""
     return HeaderProof(
         _shown(provider, "link"),
         provider.header or HeaderConfig(),
         _rule(provider, config),
         proxies=proxies,
-        home=f"{hub_url}home",
     )
 
 
-def _shown(provider: ProviderConfig, form: str) -> Provider:
-    title = provider.title or TITLES[provider.kind]
+def by_plugin(
+    provider: ProviderConfig,
+    config: AuthConfig,
+    tries: Tries,
+    jar: CookieJar,
+    *,
+    proxies: tuple[Network, ...],
+    hub_url: str,
+) -> Proof:
+    """Return the provider of another package's kind; failed passwords count there too."""
+    kind = authenticators.kind_of(provider)
+    opened = open_authenticator(provider, kind, proxies=proxies, hub_url=hub_url)
+    proof = PluginProof(_shown(provider, kind.form, kind.title), kind, opened, _rule(provider, config))
+    if kind.form != "password":
+        return proof
+    return ThrottledProof(proof, tries, ThrottleLimits(config.throttle), jar.another(KNOWN_NAME))
+
+
+def _shown(provider: ProviderConfig, form: str, title: str = "") -> Provider:
+    title = provider.title or title or TITLES[provider.kind]
     return Provider(name=provider.name, title=title, note=provider.note, form=form, logo=logo_name(provider))
 
 

@@ -14,6 +14,7 @@ from portal.site.sign_in import RefusedError
 from state.config.tables import ProviderConfig
 from state.errors import NameRuleError
 from state.names import as_listed, is_system, user_name
+from state.plugins import authenticators
 
 SHOWN_MAX = 80
 TYPED = ("ldap", "pam")
@@ -58,12 +59,19 @@ def _by_rule(lowered: str, provider: ProviderConfig) -> str:
     if not lowered.isascii():
         raise NameRuleError("It has letters other than a to z.")
     domain = provider.strip_domain.lower()
-    if domain and "@" not in lowered and provider.kind not in TYPED:
+    if domain and "@" not in lowered and not _is_typed(provider):
         raise NameRuleError("It has no domain, and names of this provider have one.")
     bare = lowered.removesuffix(f"@{domain}") if domain else lowered
     if bare != bare.strip():
         raise NameRuleError("It begins or ends with a space.")
     return user_name(provider.prefix + user_name(bare))
+
+
+def _is_typed(provider: ProviderConfig) -> bool:
+    """Return whether users type their names at this provider."""
+    if provider.kind in authenticators.BUILT_IN:
+        return provider.kind in TYPED
+    return authenticators.kind_of(provider).form == "password"
 
 
 def owner_of(name: str, mine: ProviderConfig, providers: Iterable[ProviderConfig]) -> ProviderConfig | None:

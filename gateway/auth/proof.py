@@ -67,6 +67,15 @@ class Asked(Proof, Protocol):
         ...
 
 
+@runtime_checkable
+class Closable(Protocol):
+    """A provider that holds connections."""
+
+    async def close(self) -> None:
+        """Close them."""
+        ...
+
+
 def as_before(standing: Standing) -> Proven:
     """What was proven when the provider last spoke; of groups it says nothing."""
     return Proven(

@@ -18,18 +18,20 @@ from gateway.auth.admitting import Admitting
 from gateway.auth.cookies import FLOW_NAME, CookieJar
 from gateway.auth.header import HeaderProof
 from gateway.auth.listed_admins import review_until_done
-from gateway.auth.making import by_header, by_password
+from gateway.auth.making import by_header, by_password, by_plugin
 from gateway.auth.named import NameAlone
 from gateway.auth.oidc.flow import Flows
 from gateway.auth.oidc.logout import AGE_MAX
 from gateway.auth.oidc.provider import OidcProvider
-from gateway.auth.proof import Asked, Proof, Proven
+from gateway.auth.plugin import PluginProof
+from gateway.auth.proof import Asked, Closable, Proof, Proven
 from gateway.auth.sessions import BrowserSessions
 from gateway.auth.vigil import Vigil
 from gateway.tunnel.options import Network
 from portal.site.sign_in import Arrival, Departure, Provider, RefusedError
 from state.config.tables import AuthConfig, ProviderConfig
 from state.errors import BadRecordError
+from state.plugins import authenticators
 from state.records.models import Session, Standing, User
 from state.rights.identity import Identity
 from state.store.all import Store
@@ -63,7 +65,9 @@ def _proof(
         case "ldap" | "pam":
             return by_password(provider, config, store.tries, jar)
         case "header":
-            return by_header(provider, config, proxies=proxies, hub_url=hub_url)
+            return by_header(provider, config, proxies=proxies)
+        case kind if kind not in authenticators.BUILT_IN:
+            return by_plugin(provider, config, store.tries, jar, proxies=proxies, hub_url=hub_url)
         case _:
             return NameAlone(provider.name, tuple(dict.fromkeys((*config.allowed_users, *config.admins))))
 
@@ -111,7 +115,7 @@ class SharedAuth(BrowserSessions):
         for task in self._tasks:
             task.cancel()
         for proof in self._proofs.values():
-            if isinstance(proof, OidcProvider):
+            if isinstance(proof, Closable):
                 await proof.close()
 
     @property
@@ -129,9 +133,11 @@ class SharedAuth(BrowserSessions):
     async def depart(self, provider: str, next_url: str, request: Any, *, other: bool = False) -> Departure:
         """See `portal.site.sign_in.Auth.depart`."""
         known = self._proofs.get(provider)
-        if isinstance(known, HeaderProof):
+        if isinstance(known, HeaderProof | PluginProof) and known.shown.form == "link":
             user = await self._admitted(self._of[provider], await known.prove({}, request), request)
-            return Departure(url=next_url or known.home, cookie=await self.open_session(user, request, way=provider))
+            return Departure(
+                url=next_url or f"{self._hub_url}home", cookie=await self.open_session(user, request, way=provider)
+            )
         proof = self._away(provider)
         browser, cookie = self._flows.browser(request)
         url = await proof.depart(browser, next_url, other=other, sealing=await self._flows.sealing())

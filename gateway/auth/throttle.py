@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from gateway.auth.address import stranger
 from gateway.auth.cookies import COOKIES, CookieJar
-from gateway.auth.proof import Asked, Proof, Proven, as_before
+from gateway.auth.proof import Asked, Closable, Proof, Proven, as_before
 from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
 from state.config.tables import ThrottleConfig
 from state.errors import NameRuleError
@@ -112,6 +112,11 @@ class ThrottledProof:
 
     async def forget(self, standing: Standing) -> None:
         """See `gateway.auth.proof.Asked`. Only a name was kept, so there is nothing to do."""
+
+    async def close(self) -> None:
+        """Close the connections of a plug-in."""
+        if isinstance(self._proof, Closable):
+            await self._proof.close()
 
 
 class CountedAttempt:

@@ -23,6 +23,7 @@ from gateway.auth.proof import Asked, GoneError, Proof, Proven, UnsureError, as_
 from portal.site.sign_in import RefusedError
 from state.config.tables import AuthConfig, LdapConfig, OidcConfig, PamConfig, ProviderConfig
 from state.errors import StateUnavailableError
+from state.plugins import authenticators
 from state.records.audit import Act, Entry
 from state.records.models import Standing
 from state.store.all import Store
@@ -232,5 +233,7 @@ def _refresh(provider: ProviderConfig) -> float:
             return (provider.ldap or LdapConfig()).refresh
         case "pam":
             return (provider.pam or PamConfig()).refresh
+        case kind if kind not in authenticators.BUILT_IN:
+            return authenticators.kind_of(provider).refresh(authenticators.options_of(provider))
         case _:
             return USUAL_SECONDS

@@ -227,8 +227,9 @@ class HeaderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[auth.provider]]`: an identity provider, and who may sign in with it.
 
-    `kind`: `oidc`, `ldap`, `pam`, `header`, or `test` (a name without a password; on loopback only). The names in these
-    lists are usernames of the hub, after `strip_domain`, `names` and `prefix` (`gateway.auth.naming`).
+    `kind`: `oidc`, `ldap`, `pam`, `header`, `test` (a name without a password; on loopback only), or a plug-in's
+    (docs/plug-ins.md). The names in these lists are usernames of the hub, after `strip_domain`, `names` and `prefix`
+    (`gateway.auth.naming`).
     """
 
     name: Name
@@ -263,6 +264,8 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     header: HeaderConfig | None = None
     ldap: LdapConfig | None = None
     pam: PamConfig | None = None
+    options: Any = None
+    """The table `[auth.provider.<kind>]` of a plug-in, as its own Struct (`state.plugins.authenticators`)."""
 
 
 class ThrottleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,28 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from msgspec import Struct
-from msgspec.structs import fields
 
 from state.config.tables import ClusterConfig, Config, ProfileConfig
 from state.plugins.entry_points import PluginError, load, names
+from state.plugins.options import NoOptions, Say, no_faults
 
 GROUP: Final = "towpath.launchers"
 CATALOG_SECONDS: Final = 60.0
 
-Say = Callable[[str, str], None]
-"""Report a fault of the configuration: its key, a message."""
-
-
-class NoOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A kind without a table of its own."""
-
 
 def _never(_: Any) -> bool:
     return False
-
-
-def _nothing(*_: Any) -> None:
-    return None
 
 
 def _usual(_: Any) -> float:
@@ -49,9 +38,9 @@ class LauncherKind:
     """The kinds of endpoint that jobs may report: `unix` and `tcp` on the hub's machine, `tls` anywhere."""
     options: type[Struct] = NoOptions
     """The table `[cluster.<kind>]`: a frozen Struct with defaults, checked with the rest of the configuration."""
-    check: Callable[[Any, str, Say], None] = _nothing
+    check: Callable[[Any, str, Say], None] = no_faults
     """Faults of the options that a type cannot express: `(options, key of the table, say)`. Pure."""
-    check_profile: Callable[[ProfileConfig, str, Say], None] = _nothing
+    check_profile: Callable[[ProfileConfig, str, Say], None] = no_faults
     """Faults of a profile on such a cluster: `(profile, key of the profile, say)`. Pure."""
     option_kinds: frozenset[str] = frozenset()
     """What a form may ask for (`state.offer.option_kinds.KINDS`). Empty: every job gets what the machine has."""
@@ -91,11 +80,6 @@ def kind_of(cluster: ClusterConfig) -> LauncherKind:
     if found is None:
         raise PluginError(f"There is no kind of cluster named {cluster.kind!r}; there is: {', '.join(kind_names())}.")
     return found
-
-
-def has_required(kind: LauncherKind) -> bool:
-    """Return whether the kind's table has a key without a default."""
-    return any(field.required for field in fields(kind.options))
 
 
 def options_of(cluster: ClusterConfig) -> Any:

@@ -14,9 +14,11 @@ from state.config.tables import AuthConfig, Config, GatewayConfig, OidcConfig, P
 from state.config.urls import is_loopback, is_private, is_web_url
 from state.errors import NameRuleError
 from state.names import is_system, user_name
+from state.plugins import authenticators
+from state.plugins.entry_points import PluginError
+from state.plugins.options import has_required
 from state.settings import directory_checks
 
-PROVIDER_KINDS: Final = ("oidc", "ldap", "pam", "header", "test")
 TABLES: Final = ("oidc", "ldap", "pam", "header")
 """Kinds with a table of their own, `[auth.provider.KIND]`."""
 NEEDED: Final = ("oidc", "ldap", "header")
@@ -97,8 +99,7 @@ def _groups(groups: Iterable[str], key: str, say: Say) -> None:
 
 def _provider(provider: ProviderConfig, config: Config, auth: AuthConfig, at: str, say: Say) -> None:
     kind = provider.kind
-    if kind not in PROVIDER_KINDS:
-        say(f"{at}.kind", f"{kind!r} is not a kind of provider. Use one of: {', '.join(PROVIDER_KINDS)}.")
+    if kind not in authenticators.BUILT_IN and not _plug_in(provider, at, say):
         return
     for table in TABLES:
         given = getattr(provider, table) is not None
@@ -124,6 +125,22 @@ def _provider(provider: ProviderConfig, config: Config, auth: AuthConfig, at: st
         directory_checks.ldap(provider.ldap, f"{at}.ldap", say)
     if kind == "header" and provider.header is not None:
         directory_checks.header(provider.header, door, f"{at}.header", say)
+
+
+def _plug_in(provider: ProviderConfig, at: str, say: Say) -> bool:
+    """Check a provider of another package's kind; False if there is none, or it is broken, which is reported."""
+    try:
+        kind = authenticators.find_kind(provider.kind)
+    except PluginError as error:
+        say(f"{at}.kind", str(error))
+        return False
+    if kind is None:
+        known = sorted({*authenticators.BUILT_IN, *authenticators.kind_names()})
+        say(f"{at}.kind", f"{provider.kind!r} is not a kind of provider. Use one of: {', '.join(known)}.")
+        return False
+    if provider.options is not None or not has_required(kind.options):  # else the fault has been reported
+        kind.check(authenticators.options_of(provider), f"{at}.{provider.kind}", say)
+    return True
 
 
 def _names(provider: ProviderConfig, at: str, say: Say) -> None:

@@ -3,16 +3,13 @@
 Pure. Checks the tables only. Whether a cluster can be reached is for the controller to find out.
 """
 
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from state.config.tables import ClusterConfig, Config, GatewayConfig
 from state.config.urls import is_loopback
 from state.plugins.entry_points import PluginError
-from state.plugins.launchers import LauncherKind, find_kind, has_required, kind_names, options_of
-
-Say = Callable[[str, str], None]
-"""Report a fault: key, message."""
+from state.plugins.launchers import LauncherKind, find_kind, kind_names, options_of
+from state.plugins.options import Say, has_required
 
 
 def check(config: Config, say: Say) -> None:
@@ -32,7 +29,7 @@ def check(config: Config, say: Say) -> None:
                 f"jobs of {cluster.name!r} report over the network, which needs TLS. Set report_host and"
                 " report_port, or an internal_url that begins with https://.",
             )
-        if cluster.options is None and has_required(kind):
+        if cluster.options is None and has_required(kind.options):
             continue  # a key is missing or faulty, and has been reported
         _isolation(cluster, kind, config, f"cluster[{number}].isolation", say)
         kind.check(options_of(cluster), f"cluster[{number}].{cluster.kind}", say)

@@ -98,12 +98,18 @@ def _provider(provider: ProviderConfig, at: Folder, key: str, say: Say) -> Provi
         changes["names"] = {**_names(provider.names_file, at, f"{key}.names_file", say), **provider.names}
     for name, value in asdict(provider).items():
         if isinstance(value, Struct):
-            changes[name] = _table(value, at, f"{key}.{name}", say)
+            table = provider.kind if name == "options" else name
+            changes[name] = _table(value, at, f"{key}.{table}", say, weak=_no_rule if name == "options" else _weak)
     return replace(provider, **changes)
 
 
-def _table(table: Struct, at: Folder, key: str, say: Say) -> Struct:
-    """Return a provider's table with the contents of each `X_file` in `X`, and with absolute paths."""
+def _table(
+    table: Struct, at: Folder, key: str, say: Say, *, weak: Callable[[str, str, Mapping[str, Any]], list[str]]
+) -> Struct:
+    """Return a provider's table with the contents of each `X_file` in `X`, and with absolute paths.
+
+    `weak`: returns what is wrong with a secret.
+    """
     given = asdict(table)
     changes: dict[str, Any] = {}
     for name, value in given.items():
@@ -119,10 +125,15 @@ def _table(table: Struct, at: Folder, key: str, say: Say) -> Struct:
             secret = at.secret(value, f"{key}.{name}", say)
             if secret == "":
                 say(f"{key}.{name}", f"{at.path(value)} is empty.")
-            for fault in _weak(secret, target, given) if secret else ():
+            for fault in weak(secret, target, given) if secret else ():
                 say(f"{key}.{name}", fault)
             changes[target] = secret or ""
     return replace(table, **changes)
+
+
+def _no_rule(*_: object) -> list[str]:
+    """Accept any secret of a plug-in, because only its package knows the rules."""
+    return []
 
 
 def _weak(secret: str, target: str, given: Mapping[str, Any]) -> list[str]:

@@ -1,12 +1,15 @@
-"""Tables whose options depend on their `kind`: `[cluster.<kind>]` in `[[cluster]]`. The kind describes its table."""
+"""Tables whose options depend on their `kind`, such as `[cluster.<kind>]` in `[[cluster]]`.
+
+The kind, a plug-in, describes its own table.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
 
-from state.config.tables import ClusterConfig
-from state.plugins import launchers
+from state.config.tables import ClusterConfig, ProviderConfig
+from state.plugins import authenticators, launchers
 from state.plugins.entry_points import PluginError
 
 
@@ -15,8 +18,21 @@ def _launcher_options(name: str) -> type[Struct] | None:
     return None if kind is None else kind.options
 
 
-KIND_TABLES: Final[Mapping[type[Struct], Callable[[str], type[Struct] | None]]] = {ClusterConfig: _launcher_options}
+def _authenticator_options(name: str) -> type[Struct] | None:
+    if name in authenticators.BUILT_IN:
+        return None
+    kind = authenticators.find_kind(name)
+    return None if kind is None else kind.options
+
+
+KIND_TABLES: Final[Mapping[type[Struct], Callable[[str], type[Struct] | None]]] = {
+    ClusterConfig: _launcher_options,
+    ProviderConfig: _authenticator_options,
+}
 """Struct → from the name of a kind to the Struct of its options; None: there is no such kind."""
+
+
+_TITLES: Final[Mapping[type[Struct], str]] = {ClusterConfig: "cluster", ProviderConfig: "provider"}
 
 
 def options_type(table: type[Struct], raw: Mapping[str, Any]) -> dict[str, type[Struct]] | None:
@@ -44,6 +60,4 @@ def other_tables(table: type[Struct], raw: Mapping[str, Any], key: str) -> str:
         known = find(key) is not None
     except PluginError:
         known = True
-    at = "cluster" if table is ClusterConfig else "auth.provider"
-    what = "cluster" if table is ClusterConfig else "provider"
-    return f"a {what} of kind {raw.get('kind')} has no table [{at}.{key}]." if known else ""
+    return f"a {_TITLES[table]} of kind {raw.get('kind')} has no such table. Remove it." if known else ""

@@ -32,7 +32,7 @@ def read_struct(kind: type[Struct], raw: Any, at: str, textual: frozenset[str], 
         fields.pop("options")
         found = _options(own, raw, at, textual, say)
     for key, value in raw.items():
-        if own is not None and key == raw.get("kind"):
+        if own is not None and key == raw.get("kind") and key not in fields:
             continue
         where = f"{at}.{key}" if at else str(key)
         if key not in fields:

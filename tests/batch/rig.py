@@ -2,17 +2,20 @@
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from batch.contract_suite.jobs import fresh
+from batch.contract_suite.jobs import processes_by_attempt as by_attempt
 from state.records.lifecycle import PROGRESS, renew
-from state.records.models import Event, Server, Status, Target
+from state.records.models import Event, Server, Status
 from state.store.all import Store
 from tests.batch.apps import app
+
+__all__ = ["ROOT", "Rig", "ask", "by_attempt", "fresh"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,33 +90,6 @@ class Rig:
     def pids(self, attempt: str) -> list[int]:
         """Return every process that runs an app of this attempt, found by its environment."""
         return by_attempt().get(attempt, [])
-
-
-def by_attempt() -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                variables = (entry / "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            for variable in variables:
-                if variable.startswith(b"TOWPATH_ATTEMPT="):
-                    found.setdefault(variable.decode().partition("=")[2], []).append(int(entry.name))
-    return found
-
-
-def fresh(user: str = "alice", name: str = "", *, profile: str = "stub") -> Server:
-    return Server(
-        user=user,
-        name=name,
-        target=Target.READY,
-        status=Status.REQUESTED,
-        attempt=secrets.token_hex(16),
-        profile=profile,
-        cluster="local",
-        requested=time.time(),
-    )
 
 
 async def ask(store: Store, server: Server) -> Server:

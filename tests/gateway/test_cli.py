@@ -84,7 +84,7 @@ def test_the_provider_that_init_shows_has_every_key_at_its_default(towpath, tmp_
     text = (tmp_path / "all.toml").read_text()
     shown = text[text.index('kind = "oidc"') :]
     for kind, unset in (
-        (ProviderConfig, {"name", "kind", "oidc", "ldap", "pam", "header"}),
+        (ProviderConfig, {"name", "kind", "oidc", "ldap", "pam", "header", "options"}),
         (OidcConfig, {"plain_callback"}),
     ):
         for field in fields(kind):

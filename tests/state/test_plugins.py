@@ -7,8 +7,10 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from msgspec import Struct
 
+from gateway.auth.header import hidden
 from state.errors import ConfigError
 from state.plugins import entry_points as door
+from state.plugins.authenticators import AuthenticatorKind
 from state.plugins.launchers import LauncherKind, find_kind, kind_names, needs_certificates
 from state.settings.loader import load
 
@@ -108,12 +110,16 @@ def folder_of(tmp_path):
 @pytest.mark.parametrize(
     ("text", "key", "words"),
     [
-        ("[cluster.moon]\ncrater = 'x'\ndeptj = 4\n", "cluster[1].moon.deptj", "did you mean depth?"),
-        ("[cluster.moon]\ncrater = 4\n", "cluster[1].moon.crater", "a text"),
+        ("[cluster.moon]\ncrater = 'x'\ndeptj = 4\n", "cluster[1].moon.deptj", "Did you mean depth?"),
+        ("[cluster.moon]\ncrater = 4\n", "cluster[1].moon.crater", "text"),
         ("[cluster.moon]\n", "cluster[1].moon.crater", "missing"),
         ("", "cluster[1].moon.crater", "missing"),
         ("[cluster.moon]\ncrater = 'x'\ndepth = 11\n", "cluster[1].moon.depth", "too deep"),
-        ("[cluster.slurm]\n[cluster.moon]\ncrater = 'x'\n", "cluster[1].slurm", "a cluster of kind moon has no table"),
+        (
+            "[cluster.slurm]\n[cluster.moon]\ncrater = 'x'\n",
+            "cluster[1].slurm",
+            "a cluster of kind moon has no such table",
+        ),
         ("options = 3\n[cluster.moon]\ncrater = 'x'\n", "cluster[1].options", "no such key"),
         ("isolation = 'none'\n[cluster.moon]\ncrater = 'x'\n", "cluster[1].isolation", "runs each server as its user"),
     ],
@@ -127,10 +133,10 @@ def test_its_table_is_checked_with_the_rest_of_the_configuration(tmp_path, bring
 @pytest.mark.parametrize(
     ("text", "key", "words"),
     [
-        ("[profile.option.p]\nkind = 'partition'\n", "profile[1].option", "there is no partition to ask for"),
-        ("[profile.resources]\nqos = 'x'\n", "profile[1].resources", "there is no qos to ask for"),
+        ("[profile.option.p]\nkind = 'partition'\n", "profile[1].option", "cannot request partition"),
+        ("[profile.resources]\nqos = 'x'\n", "profile[1].resources", "cannot request qos"),
         ("[profile.resources.extra]\nair = 'much'\n", "profile[1].resources.extra.air", "not on the moon"),
-        ("[profile.resources.sbatch]\nair = 'much'\n", "profile[1].resources.sbatch", "write extra instead"),
+        ("[profile.resources.sbatch]\nair = 'much'\n", "profile[1].resources.sbatch", "now called extra"),
     ],
 )
 def test_a_profile_asks_it_for_what_it_understands(tmp_path, bring, text, key, words):
@@ -157,6 +163,50 @@ def test_two_packages_that_bring_one_name_are_named(tmp_path, bring):
     assert "Several packages bring a plug-in 'moon': apollo, moonshot." in faults(tmp_path, CLUSTER)["cluster[1].kind"]
 
 
+BADGE = AuthenticatorKind(
+    name="badge",
+    open="nowhere:Badge",
+    options=MoonOptions,
+    check=check,
+    hidden_headers=lambda options: frozenset({f"X-{options.crater}"}),
+)
+SIGN_IN = """
+[auth]
+[[auth.provider]]
+name = "b"
+kind = "badge"
+allow_all = true
+"""
+LOCAL = "[[cluster]]\nname = 'c'\nkind = 'local'\nisolation = 'none'\n" + PROFILE
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("[auth.provider.badge]\ncrater = 'x'\ndeptj = 4\n", "auth.provider[1].badge.deptj", "Did you mean depth?"),
+        ("", "auth.provider[1].badge.crater", "missing"),
+        ("[auth.provider.badge]\ncrater = 'x'\ndepth = 11\n", "auth.provider[1].badge.depth", "too deep"),
+        ("[auth.provider.pam]\n[auth.provider.badge]\ncrater = 'x'\n", "auth.provider[1].pam", "has no such table"),
+    ],
+)
+def test_a_way_to_sign_in_of_another_package_has_its_own_table(tmp_path, bring, text, key, words):
+    bring("badges", "badge", BADGE, group="towpath.authenticators")
+    found = faults(tmp_path, SIGN_IN + text + LOCAL)
+    assert words in found[key], found
+
+
+def test_the_headers_that_prove_users_are_hidden_from_apps(tmp_path, bring):
+    bring("badges", "badge", BADGE, group="towpath.authenticators")
+    config = loaded(tmp_path, SIGN_IN + "[auth.provider.badge]\ncrater = 'Gate'\n" + LOCAL)
+    assert hidden(config.auth.provider) == {b"x-gate"}
+
+
+def test_an_unknown_way_to_sign_in_is_one_fault_that_lists_those_there_are(tmp_path, bring):
+    bring("badges", "badge", BADGE, group="towpath.authenticators")
+    found = faults(tmp_path, SIGN_IN.replace("'badge'", "").replace('"badge"', '"bagde"') + LOCAL)
+    assert "Use one of: badge, header, ldap, oidc, pam, test" in found["auth.provider[1].kind"]
+
+
 def test_nobody_takes_the_name_of_a_built_in_kind(tmp_path, bring):
     bring("evil", "slurm", MOON)
     assert find_kind("slurm").open.startswith("batch.launchers.slurm.")
@@ -167,4 +217,4 @@ def test_an_unknown_kind_is_one_fault_that_lists_those_there_are(tmp_path, bring
     text = "[[cluster]]\nname = 'c'\nkind = 'mars'\n[cluster.mars]\nx = 1\n" + PROFILE
     found = faults(tmp_path, text)
     assert set(found) == {"cluster[1].kind"}
-    assert "there is: local, moon, slurm, ssh" in found["cluster[1].kind"]
+    assert "Use one of: local, moon, slurm, ssh" in found["cluster[1].kind"]

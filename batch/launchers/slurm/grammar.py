@@ -86,7 +86,7 @@ ALLOWED: Final[dict[str, str]] = {
     "use-min-nodes": _FLAG,
     "wckey": r"\*?" + _WORD,
 }
-"""What an admin may add in `[profile.resources.sbatch]`. Not here: whatever reads or writes files as the hub, sets
+"""What an admin may add in `[profile.resources.extra]`. Not here: whatever reads or writes files as the hub, sets
 another's identity, the environment or the job's name, holds the job, or makes more than one of it."""
 
 FIELDS: Final[dict[str, str]] = {

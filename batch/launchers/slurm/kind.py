@@ -8,7 +8,8 @@ from msgspec import Meta, Struct
 from state.config.tables import ProfileConfig
 from state.config.urls import PLAIN_PATH, is_loopback
 from state.offer.option_kinds import KINDS
-from state.plugins.launchers import LauncherKind, Say
+from state.plugins.launchers import LauncherKind
+from state.plugins.options import Say
 
 SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
 SUBMIT_AS: Final = ("setuid", "sudo")

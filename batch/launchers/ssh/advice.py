@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from batch.launchers.ssh.answers import HostResources
+from batch.launchers.ssh.kind import SshConfig, SshHostConfig
 from batch.launchers.ssh.placement import GIB
 from batch.ssh.errors import AccessDeniedError, CredentialsError, HostKeyError, SshError
-from state.config.tables import SshConfig, SshHostConfig
 
 CA_FILE: Final = "/etc/ssh/towpath_user_ca.pub"
 DEFAULT_PORT: Final = 22

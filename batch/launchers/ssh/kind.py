@@ -7,7 +7,8 @@ from msgspec import Meta, Struct
 
 from state.config.urls import PLAIN_PATH
 from state.offer.option_kinds import KINDS
-from state.plugins.launchers import LauncherKind, Say
+from state.plugins.launchers import LauncherKind
+from state.plugins.options import Say
 
 SAFE_PATH: Final = re.compile(r"/[A-Za-z0-9/._+-]*")
 
