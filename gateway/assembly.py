@@ -67,26 +67,20 @@ class Finder:
         self._store = store
         self._base_path = base_path
 
-    async def __call__(self, user: str, segment: str) -> Route | None:
-        """As the mirror's `lookup`."""
+    async def __call__(self, user: str, name: str) -> Route | None:
+        """Return the route of a user's server."""
         tries = LATE_TRIES
         while True:
-            for name in (segment, "") if segment else ("",):
-                route = await self._store.feed.route(names.server_path(self._base_path, user, name))
-                if route is not None:
-                    return route
+            route = await self._store.feed.route(names.server_path(self._base_path, user, name))
             tries -= 1
-            if not tries or not await self._ready(user, segment):
-                return None
+            if route is not None or not tries or not await self._ready(user, name):
+                return route
             await asyncio.sleep(LATE_SECONDS)
 
-    async def _ready(self, user: str, segment: str) -> bool:
-        """Whether a record says ready: it does so a moment before its route is there (`portal.servers.reports`)."""
-        for name in (segment, "") if segment else ("",):
-            server = await self._store.servers.get(user, name)
-            if server is not None:
-                return server.status is Status.READY and server.target is Target.READY
-        return False
+    async def _ready(self, user: str, name: str) -> bool:
+        """Return whether the record says ready: it does so shortly before its route is there."""
+        server = await self._store.servers.get(user, name)
+        return server is not None and server.status is Status.READY and server.target is Target.READY
 
 
 class Gateway:

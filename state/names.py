@@ -22,6 +22,18 @@ INTERNAL_DOMAIN = "towpath.internal"
 GATEWAY_NAME = f"gateway.{INTERNAL_DOMAIN}"
 REPORTS_NAME = f"reports.{INTERNAL_DOMAIN}"
 
+_APP_PATHS = """
+api bundle consoles custom doc edit extensions files hub interactive kernelspecs lab login logo logout lsp mathjax
+metrics nbconvert nbextensions notebook notebooks proxy retro services settings static terminals themes tree user view
+voila workspaces
+"""
+APP_PATHS = frozenset(_APP_PATHS.split())
+"""First segments of a Jupyter server's own paths. A named server of that name would hide them.
+
+Sources: the handlers of jupyter_server 2.20, jupyterlab 4.6, notebook 7.6, jupyterhub-singleuser 6.1 and of the
+extensions jupyter-lsp, jupyter-server-proxy, RetroLab and Voila.
+"""
+
 _SYSTEM = """
 root toor daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody nogroup _apt adm
 operator shutdown halt ftp ssh sshd dbus messagebus polkitd avahi chrony ntp postfix bind named tss uuidd munge slurm
@@ -57,6 +69,13 @@ def as_listed(raw: str) -> str:
     match the name of another user.
     """
     return raw.lower() if raw.isascii() else raw
+
+
+def new_server_name(raw: str) -> str:
+    """Check the name of a server that is to be created: also not a path of a Jupyter server. Raises NameRuleError."""
+    if raw in APP_PATHS:
+        raise NameRuleError(f"{raw} is an address of the default server's own pages. Use another name.")
+    return server_name(raw)
 
 
 def server_name(raw: str) -> str:

@@ -34,6 +34,7 @@ from gateway.wire import Request
 from portal.refusals.pages import Answer
 from state.errors import BadRecordError, StateUnavailableError
 from state.mirror.mirror import Mirror
+from state.names import SERVER_NAME
 from state.records.models import Route
 from state.rights.identity import Identity
 from state.store.credentials import digest
@@ -86,13 +87,14 @@ class Visits(Protocol):
         """`name`: of `user`'s server, as far as it is known."""
 
 
-Found = dict[str, Identity | Route | None]
+Answered = Identity | Route | frozenset[str] | None
+Found = dict[str, Answered]
 
 
 class _Ask(Exception):  # noqa: N818 - it is a question
     """This worker does not know enough: the answer of `ask` is to be found under `key`."""
 
-    def __init__(self, key: str, ask: Callable[[], Awaitable[Identity | Route | None]]) -> None:
+    def __init__(self, key: str, ask: Callable[[], Awaitable[Answered]]) -> None:
         super().__init__(key)
         self.key = key
         self.ask = ask
@@ -162,7 +164,7 @@ class App:
     ) -> None:
         """Nothing is opened yet.
 
-        `find`: as the mirror's `lookup`, but in the store. `address`: where a request comes from.
+        `find`: a server's route in the store. `address`: where a request comes from.
         `claim`: see `state.store.imported`. `scheme`: of the URL
         that browsers use.
         `unasked`: the path under which requests carry a signed proof of their own, which the portal checks: nobody is
@@ -186,7 +188,7 @@ class App:
         self._unasked = unasked.encode()
         self._allowed_hosts = allowed_hosts
         self._tasks: set[asyncio.Task[None]] = set()
-        prefix = f"{base_path}user/".encode()
+        self._prefix = prefix = f"{base_path}user/".encode()
         self._open_to_all = f"{base_path}hub/api/oauth2/token".encode()
 
         def read(path: bytes) -> paths.UserPath | None:
@@ -296,8 +298,15 @@ class App:
             return
         if identity is None:
             raise Refusal(403, "Sign in, or send a valid token.", sign_in=not proof.label)
-        route = self._authorise(request, identity, target, found)
-        if route is not None and (target.complete or head.websocket or request.method not in _SLASHLESS):
+        name, route = self._authorise(request, identity, target, found)
+        if not target.complete or (name and not target.segment_complete):
+            path, mark, query = request.target.partition(b"?")
+            there = paths.proper(path, self._prefix, target.user, name) + mark + query
+            if request.method in _SLASHLESS and not head.websocket:
+                request.respond(302, [(b"location", there)])
+                return
+            request.target = there  # not every client repeats a body, or a WebSocket, at another address
+        if route is not None:
             carry = self._tunnel.websocket if head.websocket else self._tunnel.http
             told = self._told(proof, identity, route, found, by_cookie=by_cookie) if route.hub_app else NOTHING
             caller = proof.caller_of(identity, by_cookie=by_cookie, told=told)
@@ -354,31 +363,45 @@ class App:
         return told or NOTHING
 
     def _elsewhere(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
-        """What may be used, but is not there, or not by this path. Raises Refusal."""
+        """Answer where a server may be used, but does not run. Raises Refusal."""
         if request.head.websocket:
             raise Refusal(424, "This server is not running.")
-        if not target.complete and request.method in _SLASHLESS:
-            path, mark, query = request.target.partition(b"?")
-            request.respond(302, [(b"location", path + b"/" + mark + query)])
-        else:
-            self._spawn(request, self._not_running(request, identity, target, page=page))
+        self._spawn(request, self._not_running(request, identity, target, page=page))
 
-    def _authorise(self, request: Request, identity: Identity, target: paths.UserPath, found: Found) -> Route | None:
-        """The route if there is one, when the caller may use it. Raises Refusal and _Ask."""
+    def _server_meant(self, identity: Identity, target: paths.UserPath, found: Found) -> str:
+        """Return the name of the server that a path means: its segment, if the user has a server of that name.
+
+        Running or not: a path of a stopped server must not reach the app of the default one. Raises _Ask.
+        """
         user, segment = target.user, target.segment
-        route = self._mirror.lookup(user, segment)
+        if not segment or not SERVER_NAME.fullmatch(segment):
+            return ""
+        may = [name for name in ("", segment) if may_access(identity, user, name, writing=False)]
+        if "" not in may:
+            # Who may use the named one alone is told that it does not run, and nothing of the other.
+            return segment if may else ""
+        names = self._mirror.server_names.peek(user)
+        if names is None:
+            learnt = self._known("names", found, lambda: self._mirror.server_names.learn(user))
+            assert isinstance(learnt, frozenset)
+            names = learnt
+        return segment if segment in names else ""
+
+    def _authorise(
+        self, request: Request, identity: Identity, target: paths.UserPath, found: Found
+    ) -> tuple[str, Route | None]:
+        """Return the name of the server, and its route if there is one: the caller may use it. Raises Refusal, _Ask."""
+        user = target.user
+        route = self._mirror.lookup(user, target.segment)
         writing = request.head.websocket or request.method not in _SAFE
-        if route is None and any(may_access(identity, user, name, writing=writing) for name in ("", segment)):
-            # This worker's mirror may be late: whoever was told "ready" must not find nothing.
-            late = self._known("route", found, lambda: self._find(user, segment))
+        name = route.name if route is not None else ""
+        if name != target.segment and (meant := self._server_meant(identity, target, found)):
+            name, route = meant, None
+        if route is None and may_access(identity, user, name, writing=writing):
+            # This worker's mirror may be late: a user who was told "ready" must not find nothing.
+            late = self._known("route", found, lambda: self._find(user, name))
             assert late is None or isinstance(late, Route)
             route = late
-        name = route.name if route is not None else ""
-        astray = name != segment and not may_access(identity, user, name, writing=writing)
-        if astray and segment and may_access(identity, user, segment, writing=False):
-            # A named server that does not run has no route, and its path would lead to the default one. Who may use the
-            # named one alone is told that it does not run.
-            name, route = segment, None
         if not may_access(identity, user, name, writing=writing):
             self._visits(request, identity, user, name, refused=True)
             if writing and may_access(identity, user, name, writing=False):
@@ -388,7 +411,7 @@ class App:
             raise Refusal(503, _AWAY)
         if route is not None and not identity.is_user(user):
             self._visits(request, identity, user, name, refused=False)
-        return route
+        return name, route
 
     def _who(self, proof: _Proof, found: Found, *, at_app: bool) -> tuple[Identity | None, bool]:
         """Who is asking, and whether a cookie says so. A token in the header comes before a cookie. Raises _Ask.
@@ -450,9 +473,7 @@ class App:
         return identity
 
     @staticmethod
-    def _known(
-        key: str, found: Found, ask: Callable[[], Awaitable[Identity | Route | None]]
-    ) -> Identity | Route | None:
+    def _known(key: str, found: Found, ask: Callable[[], Awaitable[Answered]]) -> Answered:
         if key not in found:
             raise _Ask(key, ask)
         return found[key]

@@ -12,6 +12,8 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from state.names import escape
+
 _DOT_SEGMENT: Final = re.compile(
     rb"(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:(?:;|%3b)[^/\\]*?)?(?=/|\\|%2f|%5c|$)", re.IGNORECASE
 )
@@ -19,11 +21,16 @@ _FORBIDDEN: Final = re.compile(rb"[\x00-\x20\x7f-\xff]|%00|%0[ad]", re.IGNORECAS
 
 
 class UserPath(NamedTuple):
-    """A path under `user/`: whose, the next decoded segment (`""`: none), and whether a slash follows the name."""
+    """A path under `user/`.
+
+    `user` and `segment` (`""`: none) are its first two segments, decoded. `complete`: a slash follows the user's name,
+    which is written as the hub writes it. `segment_complete`: as much holds for the segment.
+    """
 
     user: str
     segment: str
     complete: bool
+    segment_complete: bool
 
 
 class BadPathError(ValueError):
@@ -47,8 +54,28 @@ def user_path(raw_path: bytes, prefix: bytes) -> UserPath | None:
     """
     if not raw_path.startswith(prefix):
         return None
-    user, slash, rest = raw_path[len(prefix) :].partition(b"/")
-    return UserPath(_decode(user), _decode(rest.partition(b"/")[0]), slash == b"/")
+    raw_user, slash, rest = raw_path[len(prefix) :].partition(b"/")
+    raw_segment, second_slash, _ = rest.partition(b"/")
+    user, segment = _decode(raw_user), _decode(raw_segment)
+    return UserPath(
+        user,
+        segment,
+        slash == b"/" and escape(user).encode() == raw_user,
+        second_slash == b"/" and escape(segment).encode() == raw_segment,
+    )
+
+
+def proper(raw_path: bytes, prefix: bytes, user: str, name: str) -> bytes:
+    """Return a path of `user`'s server `name` (`""`: the default one) as the hub writes it.
+
+    The names are escaped in the one way of `state.names.escape`, and a slash follows. All other bytes stay.
+    """
+    rest = raw_path[len(prefix) :].partition(b"/")[2]
+    head = f"{escape(user)}/"
+    if name:
+        rest = rest.partition(b"/")[2]
+        head += f"{escape(name)}/"
+    return prefix + head.encode() + rest
 
 
 def _decode(segment: bytes) -> str:

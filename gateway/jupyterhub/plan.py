@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gateway.jupyterhub.source import Database, RoleRow, ShareRow, TokenRow
 from state.errors import NameRuleError
-from state.names import is_system, server_key, server_name, user_name
+from state.names import is_system, new_server_name, server_key, user_name
 from state.records.models import Group, Share, Token, User
 from state.rights import scopes
 from state.rights.roles import BUILT_IN, Roles
@@ -158,7 +158,7 @@ def _share(row: ShareRow, names: Mapping[str, str], now: float) -> Share | Skipp
     if row.expires is not None:
         return Skipped(label, "it expires, and shares here do not: share again with a code that expires")
     try:
-        server_name(row.server)
+        new_server_name(row.server)
     except NameRuleError as error:
         return Skipped(label, str(error))
     here = f"!server={server_key(owner, row.server)}"

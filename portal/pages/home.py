@@ -18,7 +18,7 @@ from portal.web.methods import read
 from portal.web.pagination import Part, part_of
 from portal.web.responses import arguments, go, page, read_form
 from state.errors import NameRuleError
-from state.names import server_key, server_name
+from state.names import new_server_name, server_key
 from state.records.audit import Act, Entry
 from state.records.models import Server, Status, User
 from state.rights.identity import Identity
@@ -90,7 +90,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         await need_user(site, request, "start:servers", identity.user.name)
         typed = (await read_form(request)).get("name", "").strip()[:200]
         try:
-            name = server_name(typed)
+            name = new_server_name(typed)
         except NameRuleError as error:
             return await show(request, problem=str(error), typed=typed)
         if not name:

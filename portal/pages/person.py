@@ -17,7 +17,7 @@ from portal.web.methods import read
 from portal.web.pagination import part_of
 from portal.web.responses import arguments, go, page, read_form
 from state.errors import ConflictError
-from state.names import server_name
+from state.names import new_server_name
 
 REMOVED_SHOWN: Final = 50
 
@@ -74,7 +74,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         """The name of a server to start for somebody: on to its form."""
         name = request.path_params["name"]
         await need_user(site, request, "start:servers", name)
-        wanted = server_name((await read_form(request)).get("server", "").strip()[:200])
+        wanted = new_server_name((await read_form(request)).get("server", "").strip()[:200])
         return go(site.at("spawn", name, wanted))
 
     @read("/admin/users/{name:str}/remove")

@@ -17,7 +17,7 @@ from portal.servers.catalog_facts import facts_of
 from portal.servers.models import is_ready, pending
 from portal.site.site import Site
 from state.errors import ConflictError, LimitError, NameRuleError
-from state.names import server_name, server_path
+from state.names import new_server_name, server_name, server_path
 from state.offer.choices import Chosen, validate
 from state.offer.combinations import NOTHING_KNOWN
 from state.records import lifecycle
@@ -56,6 +56,8 @@ async def start(
     check_display_name(display_name)
     for _ in range(TRIES):
         old = await site.store.servers.get(user.name, name)
+        if old is None:
+            new_server_name(name)
         if old is not None and (old.active or old.removing):
             return (
                 Started.READY if is_ready(old) else Started.STOPPING if pending(old) == "stop" else Started.PENDING
@@ -82,7 +84,7 @@ async def create(
     site: Site, user: User, name: str, *, display_name: str, profile: str | None, picked: Mapping[str, Any] | None
 ) -> Server:
     """A named server that is not started. Raises ConflictError when there is one, and as `start`."""
-    server_name(name)
+    new_server_name(name)
     check_display_name(display_name)
     fresh = await _fresh(site, user, name, None, profile=profile, picked=picked, display_name=display_name)
     record = replace(fresh, status=Status.STOPPED, target=Target.STOPPED, ended=fresh.requested)

@@ -15,11 +15,12 @@ from typing import Final
 from state.errors import StateUnavailableError
 from state.mirror.identities import REVALIDATE_SECONDS, Identities
 from state.mirror.routes import RouteTable
+from state.mirror.server_names import ServerNames
 from state.records.models import Route
 from state.rights.identity import Identity
 from state.rights.roles import Roles
 from state.store.all import Store
-from state.store.feed import FeedGapError, Revoked, RouteGone, RouteSet, Unreadable
+from state.store.feed import FeedEvent, FeedGapError, Revoked, RouteGone, RouteSet, ServersNamed, Unreadable
 from state.store.keys import ACTIVITY_OF_USER
 
 READ_SECONDS: Final = 5.0
@@ -55,6 +56,7 @@ class Mirror:
         self._store = store
         self._grace = grace
         self._routes = RouteTable()
+        self.server_names = ServerNames(store)
         self._identities = Identities(
             store, self._tell_revoked, lifetime=session_lifetime, roles=roles, service_digests=service_digests
         )
@@ -187,19 +189,24 @@ class Mirror:
             return  # after a lost connection the numbers may have started again (a crash can lose the last second)
         for event in events:
             self._number = event.number
-            match event:
-                case RouteSet(route=route):
-                    if self._routes.put(route):
-                        self._tell_route(route.prefix, route)
-                case RouteGone(prefix=prefix):
-                    if self._routes.drop(prefix):
-                        self._tell_route(prefix, None)
-                case Revoked(digests=digests, user=user):
-                    self._identities.revoked(digests, user)
-                    self._tell_revoked(frozenset(digests), user)
-                case Unreadable():
-                    self._identities.doubt()
-                    self._epoch = ""
+            self._apply(event)
+
+    def _apply(self, event: FeedEvent) -> None:
+        match event:
+            case RouteSet(route=route):
+                if self._routes.put(route):
+                    self._tell_route(route.prefix, route)
+            case RouteGone(prefix=prefix):
+                if self._routes.drop(prefix):
+                    self._tell_route(prefix, None)
+            case ServersNamed(user=user):
+                self.server_names.changed(user)
+            case Revoked(digests=digests, user=user):
+                self._identities.revoked(digests, user)
+                self._tell_revoked(frozenset(digests), user)
+            case Unreadable():
+                self._identities.doubt()
+                self._epoch = ""
 
     async def _take_snapshot(self) -> None:
         losses = self._store.redis.losses
@@ -208,6 +215,7 @@ class Mirror:
             self._identities.doubt()
         self._epoch, self._number, self._losses = snapshot.epoch, snapshot.number, losses
         self._snapshot_at = time.monotonic()
+        self.server_names.doubt()
         if self._away_since is not None:
             _log.debug("The mirror was read again routes=%d", len(snapshot.routes))
         self._away_since = None

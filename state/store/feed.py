@@ -56,6 +56,8 @@ return tell('gone', ARGV[2])
 
 _REVOKE: Final = Script(_BEGIN + "return tell('revoked', ARGV[2])")
 
+_NAMED: Final = Script(_BEGIN + "return tell('named', ARGV[2])")
+
 _SNAPSHOT: Final = Script(
     _BEGIN
     + """
@@ -91,13 +93,20 @@ class Revoked(Struct, frozen=True, tag="revoked"):
     user: str = ""
 
 
+class ServersNamed(Struct, frozen=True, tag="named"):
+    """A named server of this user was created or removed."""
+
+    number: int
+    user: str
+
+
 class Unreadable(Struct, frozen=True, tag="unreadable"):
     """An event that cannot be read: everything that is cached has to be read again."""
 
     number: int
 
 
-FeedEvent = RouteSet | RouteGone | Revoked | Unreadable
+FeedEvent = RouteSet | RouteGone | Revoked | ServersNamed | Unreadable
 
 
 class Snapshot(Struct, frozen=True):
@@ -136,6 +145,10 @@ class Feed:
     async def drop_route(self, prefix: str, *, attempt: str = "") -> int:
         """Take a route away (only if it is of this attempt, where given); 0 when there was none."""
         return await self._run(_DROP, prefix, attempt)
+
+    async def servers_named(self, user: str) -> int:
+        """Publish that a named server of this user was created or removed."""
+        return await self._run(_NAMED, user)
 
     async def revoke(self, *, digests: tuple[str, ...] = (), user: str = "") -> int:
         """Publish that credentials ended."""
@@ -214,6 +227,8 @@ class Feed:
                     return RouteSet(number, codecs.ROUTE.decode(what))
                 case b"gone":
                     return RouteGone(number, what.decode())
+                case b"named":
+                    return ServersNamed(number, what.decode())
                 case _:
                     ended = _ENDED.decode(what)
                     if not ended.digests and not ended.user:

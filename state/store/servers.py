@@ -13,6 +13,7 @@ from state.names import server_key, split_server_key
 from state.records.models import Event, Server
 from state.redis.client import REVISION_OF, Redis, Script
 from state.store import codecs, keys
+from state.store.feed import Feed
 from state.store.shares import Shares
 from state.store.table import Table
 from state.store.tokens import Tokens
@@ -98,6 +99,7 @@ class Servers:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._tokens = Tokens(redis)
+        self._feed = Feed(redis)
         self._servers = Table(redis, codecs.SERVER)
         self._events = Table(redis, codecs.EVENT)
 
@@ -110,6 +112,10 @@ class Servers:
         """All servers of one user, by name; those that cannot be read are left out."""
         found = await self._servers.hash(keys.servers(user))
         return [found[name] for name in sorted(found)]
+
+    async def names(self, user: str) -> frozenset[str]:
+        """Return the names of all servers of a user, running or not. `""` is the default server's."""
+        return frozenset(name.decode() for name in await self._redis.call("HKEYS", keys.servers(user)))
 
     async def save(
         self,
@@ -150,6 +156,8 @@ class Servers:
                 limit,
             ),
         )
+        if server.name and not server.revision:
+            await self._feed.servers_named(server.user)
         if not saved.active:
             await self._tokens.end_bound(key, attempt=saved.attempt)
         if pending and wake:
@@ -169,6 +177,8 @@ class Servers:
             (keys.servers(server.user), keys.events(server.user, server.name), keys.activity(server.user)),
             (server.name, server.revision),
         )
+        if server.name:
+            await self._feed.servers_named(server.user)
         await self.end_dependents(server.user, server.name)
 
     async def end_dependents(self, user: str, name: str) -> None:

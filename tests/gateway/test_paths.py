@@ -11,20 +11,40 @@ PREFIX = b"/user/"
 
 
 @pytest.mark.parametrize(
-    ("raw", "user", "segment", "complete"),
+    ("raw", "read"),
     [
-        (b"/user/alice/", "alice", "", True),
-        (b"/user/alice", "alice", "", False),
-        (b"/user/alice/lab/tree/a%2Fb", "alice", "lab", True),
-        (b"/user/alice//x", "alice", "", True),
-        (b"/user/a%40b.org/x", "a@b.org", "x", True),
-        (b"/user/alice;x/", "alice;x", "", True),
-        (b"/user//alice/", "", "alice", True),
-        (b"/user/a%2Fb/", "a/b", "", True),
+        (b"/user/alice/", ("alice", "", True, False)),
+        (b"/user/alice", ("alice", "", False, False)),
+        (b"/user/alice/lab/tree/a%2Fb", ("alice", "lab", True, True)),
+        (b"/user/alice/lab", ("alice", "lab", True, False)),
+        (b"/user/alice//x", ("alice", "", True, True)),
+        (b"/user/a@b.org/x", ("a@b.org", "x", True, False)),
+        (b"/user/a%40b.org/x/", ("a@b.org", "x", False, True)),
+        (b"/user/a%2Bb/%67pu/", ("a+b", "gpu", True, False)),
+        (b"/user/a%2bb/x/", ("a+b", "x", False, True)),
+        (b"/user/a+b/x/", ("a+b", "x", False, True)),
+        (b"/user/alice;x/", ("alice;x", "", False, False)),
+        (b"/user//alice/", ("", "alice", True, True)),
+        (b"/user/a%2Fb/", ("a/b", "", True, False)),
     ],
 )
-def test_a_user_path_is_split_by_its_literal_slashes_and_decoded_once(raw, user, segment, complete):
-    assert paths.user_path(raw, PREFIX) == (user, segment, complete)
+def test_a_user_path_is_split_by_its_literal_slashes_and_decoded_once(raw, read):
+    """Complete: a slash follows the name, which is written as the hub writes it."""
+    assert paths.user_path(raw, PREFIX) == read
+
+
+@pytest.mark.parametrize(
+    ("raw", "name", "written"),
+    [
+        (b"/user/a+b", "", b"/user/a%2Bb/"),
+        (b"/user/%61/x%2fy", "", b"/user/a/x%2fy"),
+        (b"/user/a/%67/x//", "g", b"/user/a/g/x//"),
+        (b"/user/a/g", "g", b"/user/a/g/"),
+    ],
+)
+def test_a_path_is_written_as_the_hub_writes_it(raw, name, written):
+    read = paths.user_path(raw, PREFIX)
+    assert paths.proper(raw, PREFIX, read.user, name) == written
 
 
 @pytest.mark.parametrize("raw", [b"/hub/home", b"//user/alice/", b"/User/alice/", b"/users/alice/", b"/"])

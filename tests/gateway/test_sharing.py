@@ -201,26 +201,26 @@ def test_an_invitation_is_accepted_after_signing_in_and_leads_to_the_server(hub)
 
 def test_a_guest_of_a_server_that_does_not_run_is_told_so_and_no_more(hub):
     alice, bob = hub.people["alice"], hub.people["bob"]
-    assert alice.post("/hub/spawn/alice/lab", data={"profile": "breaks"}).status_code == 303
-    eventually(lambda: alice.get("/hub/api/users/alice/servers/lab").json()["status"] == "failed", what="the failure")
+    assert alice.post("/hub/spawn/alice/lab2", data={"profile": "breaks"}).status_code == 303
+    eventually(lambda: alice.get("/hub/api/users/alice/servers/lab2").json()["status"] == "failed", what="the failure")
     try:
-        assert bob.get("/user/alice/lab/").status_code == 403
-        assert alice.post("/hub/api/shares/alice/lab", json={"user": "bob"}).status_code == 200
-        told = eventually(lambda: (got := bob.get("/user/alice/lab/")).status_code == 424 and got)
-        assert told.json() == {"status": 424, "message": "The server alice/lab is not running."}
-        page = bob.get("/user/alice/lab/", headers={"Accept": "text/html"})
+        assert bob.get("/user/alice/lab2/").status_code == 403
+        assert alice.post("/hub/api/shares/alice/lab2", json={"user": "bob"}).status_code == 200
+        told = eventually(lambda: (got := bob.get("/user/alice/lab2/")).status_code == 424 and got)
+        assert told.json() == {"status": 424, "message": "The server alice/lab2 is not running."}
+        page = bob.get("/user/alice/lab2/", headers={"Accept": "text/html"})
         assert page.status_code == 424
-        assert "Only alice can start the server of alice/lab" in page.text
+        assert "Only alice can start the server of alice/lab2" in page.text
         for word in ("words of the owner", "Start it", "failed"):
             assert word not in page.text
-        assert bob.post("/user/alice/lab/x").status_code == 424
+        assert bob.post("/user/alice/lab2/x").status_code == 424
         # Beside it, the default server runs, and stays closed.
         for path in ("/user/alice/", "/user/alice/other/"):
             assert bob.get(path, headers={"Accept": "text/html"}).status_code == 403
-        owner = alice.get("/user/alice/lab/x", headers={"Accept": "text/html"})
+        owner = alice.get("/user/alice/lab2/x", headers={"Accept": "text/html"})
         assert owner.status_code != 403
     finally:
-        alice.request("DELETE", "/hub/api/users/alice/servers/lab", json={"remove": True})
+        alice.request("DELETE", "/hub/api/users/alice/servers/lab2", json={"remove": True})
 
 
 PAGE = "/hub/share/alice"

@@ -41,7 +41,7 @@ def _tokens() -> list[Ask]:
         Ask("root1", "POST", f"/users/{name}/tokens", {"note": "t"}, keep=((name, "token"),))
         for name in ("ann", "bob", "boss", "cat")
     ]
-    narrow = {"scopes": ["servers!server=ann/lab"]}
+    narrow = {"scopes": ["servers!server=ann/lab2"]}
     return [
         *made,
         *(Ask(who, "GET", "/user") for who in ("ann", "boss", "root1", "reader", "nobody", "")),
@@ -132,7 +132,7 @@ def _lists() -> list[Ask]:
 
 
 def _servers() -> list[Ask]:
-    mine, lab = "/users/ann/server", "/users/ann/servers/lab"
+    mine, lab = "/users/ann/server", "/users/ann/servers/lab2"
     return [
         *(Ask("ann", "GET", path) for path in (mine, lab, f"{lab}/progress", "/users/ann/servers/")),
         *(Ask("ann", "DELETE", path) for path in (mine, lab)),
@@ -163,24 +163,24 @@ def _servers() -> list[Ask]:
 
 def _activity(now: str) -> list[Ask]:
     where = "/users/ann/activity"
-    both = {"servers": {"lab": {"last_activity": now}, "": {"last_activity": now}}, "last_activity": now}
+    both = {"servers": {"lab2": {"last_activity": now}, "": {"last_activity": now}}, "last_activity": now}
     odd = ("then?", "2099-01-01T00:00:00Z", 12345)
     return [
         *_each(
             "ann", "POST", where, {"last_activity": now}, both, {}, None, [], *({"last_activity": at} for at in odd)
         ),
         *_each("ann", "POST", where, {"last_activity": "2020-01-01"}, {"servers": {"none": {"last_activity": now}}}),
-        *_each("ann", "POST", where, {"servers": []}, {"servers": {"lab": {}}}, {"servers": {"lab": "x"}}),
+        *_each("ann", "POST", where, {"servers": []}, {"servers": {"lab2": {}}}, {"servers": {"lab2": "x"}}),
         *(Ask(who, "POST", where, {"last_activity": now}) for who in ("bob", "reader")),
         Ask("root1", "POST", "/users/none/activity", {"last_activity": now}),
     ]
 
 
 def _shares() -> list[Ask]:
-    lab, other = "/shares/ann/lab", "access:servers!server=bob/lab"
+    lab, other = "/shares/ann/lab2", "access:servers!server=bob/lab2"
     both = ["start:servers", "access:servers"]
     return [
-        *(Ask("ann", "GET", f"/shares/ann{server}") for server in ("", "/lab", "/", "/none")),
+        *(Ask("ann", "GET", f"/shares/ann{server}") for server in ("", "/lab2", "/", "/none")),
         *(Ask(who, "GET", path) for who, path in (("bob", lab), ("root1", "/shares/none"), ("reader", "/shares/ann"))),
         Ask("ann", "POST", "/shares/ann", {"user": "bob"}),
         *_each("ann", "POST", lab, {"user": "bob"}, {"user": "none"}, {"group": "bio"}, {"group": "none"}, {}, None),
@@ -190,37 +190,41 @@ def _shares() -> list[Ask]:
         Ask("ann", "POST", "/shares/ann/none", {"user": "bob"}),
         Ask("bob", "POST", lab, {"user": "cat"}),
         Ask("ann", "POST", "/shares/ann/", {"user": "bob"}),
-        *(Ask("ann", "GET", f"/shares/ann{server}", paged=paged) for server in ("", "/lab") for paged in (True, False)),
+        *(
+            Ask("ann", "GET", f"/shares/ann{server}", paged=paged)
+            for server in ("", "/lab2")
+            for paged in (True, False)
+        ),
         *(
             Ask("bob", "GET", f"/users/bob/shared{server}")
-            for server in ("", "?limit=1", "/ann/lab", "/ann/", "/ann/x")
+            for server in ("", "?limit=1", "/ann/lab2", "/ann/", "/ann/x")
         ),
         *(Ask(who, "GET", "/users/bob/shared") for who in ("ann", "root1")),
-        *(Ask("root1", "GET", f"/groups/{path}") for path in ("bio/shared", "bio/shared/ann/lab", "none/shared")),
-        *(Ask("bob", "GET", path) for path in ("/user", "/users/ann/servers/lab")),
-        Ask("bob", "POST", "/users/ann/servers/lab"),
+        *(Ask("root1", "GET", f"/groups/{path}") for path in ("bio/shared", "bio/shared/ann/lab2", "none/shared")),
+        *(Ask("bob", "GET", path) for path in ("/user", "/users/ann/servers/lab2")),
+        Ask("bob", "POST", "/users/ann/servers/lab2"),
         *_each("ann", "PATCH", lab, {"user": "none"}, {"group": "none"}, {"user": "cat"}, {}, {"user": "bob"}),
         *(Ask("ann", "PATCH", f"/shares/ann{server}", {"user": "bob"}) for server in ("/none", "")),
         Ask("bob", "PATCH", lab, {"user": "bob"}),
         *(Ask("bob", "DELETE", "/users/bob/shared/ann/") for _ in range(2)),
         Ask("bob", "GET", "/users/bob/shared"),
-        *(Ask("root1", "DELETE", "/groups/bio/shared/ann/lab") for _ in range(2)),
-        *(Ask("ann", "DELETE", f"/shares/ann{server}") for server in ("", "/lab", "/none")),
+        *(Ask("root1", "DELETE", "/groups/bio/shared/ann/lab2") for _ in range(2)),
+        *(Ask("ann", "DELETE", f"/shares/ann{server}") for server in ("", "/lab2", "/none")),
         Ask("bob", "DELETE", lab),
     ]
 
 
 def _codes() -> list[Ask]:
-    lab = "/share-codes/ann/lab"
+    lab = "/share-codes/ann/lab2"
     return [
         Ask("ann", "POST", "/share-codes/ann"),
         Ask("ann", "POST", lab, {}, keep=(("id", "id"), ("code", "code"))),
         *_each("ann", "POST", lab, None, {"expires_in": 5}, {"expires_in": "x"}, {"expires_in": 60, "scopes": None}),
         Ask("ann", "POST", "/share-codes/ann/none", {}),
         *(Ask(who, method, lab) for who in ("bob", "reader") for method in ("GET", "POST", "DELETE")),
-        *(Ask("ann", "GET", f"/share-codes/ann{server}") for server in ("", "/lab", "/none", "/")),
+        *(Ask("ann", "GET", f"/share-codes/ann{server}") for server in ("", "/lab2", "/none", "/")),
         *(Ask("ann", "DELETE", f"{lab}?{query}") for query in ("id=x", "code=x", "id=<id>", "id=<id>", "code=<code>")),
-        *(Ask("ann", "DELETE", f"/share-codes/ann{server}") for server in ("", "/lab", "/none")),
+        *(Ask("ann", "DELETE", f"/share-codes/ann{server}") for server in ("", "/lab2", "/none")),
         Ask("ann", "GET", lab),
     ]
 
@@ -242,8 +246,8 @@ def _rest() -> list[Ask]:
         Ask("bob", "DELETE", mine),
         Ask("ann", "DELETE", mine, {"remove": True}),
         Ask("ann", "DELETE", mine, ours=202, settled=True),
-        Ask("ann", "DELETE", "/users/ann/servers/lab", {"remove": True}, settled=True),
-        Ask("ann", "GET", "/users/ann/servers/lab"),
+        Ask("ann", "DELETE", "/users/ann/servers/lab2", {"remove": True}, settled=True),
+        Ask("ann", "GET", "/users/ann/servers/lab2"),
         *(Ask("ann", method, mine) for method in ("DELETE", "GET")),
         *_each("ann", "DELETE", lab2, {"remove": True}, {"remove": True}),
         *(Ask(who, "DELETE", "/users/none/server") for who in ("ann", "root1")),

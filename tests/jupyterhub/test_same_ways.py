@@ -107,18 +107,18 @@ def test_options_in_the_url_of_the_form_are_kept_and_only_ours_waits_for_the_but
     theirs, ours = browsers
     for browser in browsers:
         browser.go(LINK)
-    asked = "/hub/spawn/ann/lab?profile=echo&opt-size=2&next=/user/ann/lab/tree"
+    asked = "/hub/spawn/ann/lab2?profile=echo&opt-size=2&next=/user/ann/lab2/tree"
     begun = theirs.client.get(asked)
     assert begun.is_redirect
-    assert urlsplit(begun.headers["location"]).path == "/hub/spawn-pending/ann/lab"
+    assert urlsplit(begun.headers["location"]).path == "/hub/spawn-pending/ann/lab2"
     form = ours.client.get(asked)
     assert form.status_code == 200
-    assert ours.client.get("/hub/api/users/ann/servers/lab").status_code == 404
+    assert ours.client.get("/hub/api/users/ann/servers/lab2").status_code == 404
     # then both lead to the same address
     ends = [theirs.go(begun.headers["location"])[-1], ours.go(asked)[-1]]
-    assert ends == ["/user/ann/lab/tree"] * 2
+    assert ends == ["/user/ann/lab2/tree"] * 2
     for side in sides:
-        stopped(side, "servers/lab")
+        stopped(side, "servers/lab2")
         stopped(side, "server")
 
 

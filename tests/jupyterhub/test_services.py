@@ -277,7 +277,7 @@ def test_the_idle_culler_removes_idle_named_servers_and_users_on_all_pages_and_k
         assert sweeper.post("/users", json={"usernames": ["old1", "old2"]}).status_code == 201
         assert sweeper.post("/users/old3").status_code == 201
         assert sweeper.post("/users/chief", json={"admin": True}).status_code == 403
-        with Running(hub, "alice", "lab", profile="echo") as server:
+        with Running(hub, "alice", "lab2", profile="echo") as server:
             program = [CULLER, f"--url={hub.origin}/hub/api", "--timeout=12", "--cull-every=1", "--api-page-size=1"]
             program += ["--cull-users=True", "--remove-named-servers=True"]
             environment = {"PATH": os.environ["PATH"], "JUPYTERHUB_API_TOKEN": token}
@@ -286,7 +286,7 @@ def test_the_idle_culler_removes_idle_named_servers_and_users_on_all_pages_and_k
                 try:
                     # alice uses the API, which is activity of hers but not of her server
                     eventually(
-                        lambda: server.api.get("/users/alice/servers/lab").status_code == 404,
+                        lambda: server.api.get("/users/alice/servers/lab2").status_code == 404,
                         what="its removal",
                         seconds=40,
                     )

@@ -71,16 +71,16 @@ def test_the_removal_of_a_server_that_takes_long_to_end_is_written_down_for_the_
 
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
-        base = "/hub/api/users/alice/servers/lab"
+        base = "/hub/api/users/alice/servers/lab2"
         await client.post(base)
-        await bench.make_ready(bench.client(), name="lab")
+        await bench.make_ready(bench.client(), name="lab2")
         assert (await client.request("DELETE", base, json={"remove": True})).status_code == 202
-        server = await bench.store.servers.get("alice", "lab")
+        server = await bench.store.servers.get("alice", "lab2")
         assert (server.target, server.removing) == ("stopped", True)
-        assert await bench.store.feed.route("/user/alice/lab/") is None
+        assert await bench.store.feed.route("/user/alice/lab2/") is None
         assert (await client.get(base)).json()["pending"] == "stop"
         assert (await client.post(base)).status_code == 400
-        await bench.end(name="lab")
+        await bench.end(name="lab2")
         # The controller removes it now; until then it is neither started again nor shown as stopped.
         assert (await client.get(base)).json()["pending"] == "stop"
         assert (await client.post(base)).status_code == 400

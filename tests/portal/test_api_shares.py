@@ -10,7 +10,7 @@ from tests.portal.conftest import CONFIG
 SHARING = replace(
     CONFIG, role=(RoleConfig(name="user", scopes=("self", "shares!user", "read:users:name", "read:groups:name")),)
 )
-FULL, LOOK = "access:servers!server=ann/lab", "read:access:servers!server=ann/lab"
+FULL, LOOK = "access:servers!server=ann/lab2", "read:access:servers!server=ann/lab2"
 
 
 async def people(bench):
@@ -21,13 +21,13 @@ async def people(bench):
         await bench.user(name)
     await root.post("/hub/api/groups/bio/users", json={"users": ["bob"]})
     ann = bench.client(bench.session(await bench.store.users.get("ann")))
-    await ann.put("/hub/api/users/ann/servers/lab", json={})
+    await ann.put("/hub/api/users/ann/servers/lab2", json={})
     await ann.post("/hub/api/users/ann/server")
     clients = {name: bench.client(bench.session(await bench.store.users.get(name))) for name in ("bob", "carl")}
     return {"root": root, "ann": ann, **clients}
 
 
-async def reaches(bench, name, scope="access:servers", server="ann/lab"):
+async def reaches(bench, name, scope="access:servers", server="ann/lab2"):
     """Whether a user may, by what they were given."""
     given = (await bench.store.shares.scopes_of([await bench.store.users.get(name)])).get(name, ())
     held = bench.roles.scopes_of_user(await bench.store.users.get(name), given)
@@ -37,13 +37,13 @@ async def reaches(bench, name, scope="access:servers", server="ann/lab"):
 def test_a_share_is_given_added_to_taken_in_part_and_taken_whole(bench):
     async def main(bench):
         ask = await people(bench)
-        url = "/hub/api/shares/ann/lab"
+        url = "/hub/api/shares/ann/lab2"
         given = await ask["ann"].post(url, json={"user": "carl", "scopes": ["read:access:servers"]})
         assert given.status_code == 200
         model = given.json()
         assert (model["user"], model["group"], model["scopes"]) == ({"name": "carl"}, None, [LOOK])
         assert model["server"] == {
-            "user": {"name": "ann"}, "name": "lab", "url": "/user/ann/lab/", "full_url": None, "ready": False,
+            "user": {"name": "ann"}, "name": "lab2", "url": "/user/ann/lab2/", "full_url": None, "ready": False,
         }  # fmt: skip
         assert await reaches(bench, "carl", "read:access:servers")
         assert not await reaches(bench, "carl")
@@ -66,7 +66,7 @@ def test_a_groups_share_is_its_members_and_the_default_servers_is_its_own(bench)
         ask = await people(bench)
         assert (await ask["ann"].post("/hub/api/shares/ann/", json={"group": "bio"})).status_code == 200
         assert await reaches(bench, "bob", server="ann/")
-        assert not await reaches(bench, "bob", server="ann/lab")
+        assert not await reaches(bench, "bob", server="ann/lab2")
         assert not await reaches(bench, "carl", server="ann/")
         mine = (await ask["bob"].get("/hub/api/users/bob/shared")).json()
         assert [share["group"] for share in mine["items"]] == [{"name": "bio"}]
@@ -84,18 +84,18 @@ def test_a_groups_share_is_its_members_and_the_default_servers_is_its_own(bench)
 def test_lists_are_of_one_server_or_of_all_and_whoever_has_a_share_may_leave(bench):
     async def main(bench):
         ask = await people(bench)
-        for path, body in (("lab", {"user": "bob"}), ("lab", {"user": "carl"}), ("", {"user": "bob"})):
+        for path, body in (("lab2", {"user": "bob"}), ("lab2", {"user": "carl"}), ("", {"user": "bob"})):
             assert (await ask["ann"].post(f"/hub/api/shares/ann/{path}", json=body)).status_code == 200
-        for path, count in (("ann", 3), ("ann/lab", 2), ("ann/", 1)):
+        for path, count in (("ann", 3), ("ann/lab2", 2), ("ann/", 1)):
             found = (await ask["ann"].get(f"/hub/api/shares/{path}")).json()
             assert (len(found["items"]), found["_pagination"]["total"]) == (count, count), path
         page = (await ask["ann"].get("/hub/api/shares/ann?limit=2&offset=1")).json()
         assert len(page["items"]) == 2
-        assert (await ask["carl"].get("/hub/api/users/carl/shared/ann/lab")).json()["scopes"] == [FULL]
-        assert (await ask["carl"].delete("/hub/api/users/carl/shared/ann/lab")).status_code == 204
-        assert (await ask["carl"].get("/hub/api/users/carl/shared/ann/lab")).status_code == 404
-        assert (await ask["ann"].delete("/hub/api/shares/ann/lab")).status_code == 204
-        assert (await ask["ann"].get("/hub/api/shares/ann/lab")).json()["items"] == []
+        assert (await ask["carl"].get("/hub/api/users/carl/shared/ann/lab2")).json()["scopes"] == [FULL]
+        assert (await ask["carl"].delete("/hub/api/users/carl/shared/ann/lab2")).status_code == 204
+        assert (await ask["carl"].get("/hub/api/users/carl/shared/ann/lab2")).status_code == 404
+        assert (await ask["ann"].delete("/hub/api/shares/ann/lab2")).status_code == 204
+        assert (await ask["ann"].get("/hub/api/shares/ann/lab2")).json()["items"] == []
         assert await reaches(bench, "bob", server="ann/")
         for method in ("POST", "PATCH", "DELETE"):
             assert (await ask["ann"].request(method, "/hub/api/shares/ann", json={"user": "bob"})).status_code == 405
@@ -109,7 +109,7 @@ def test_lists_are_of_one_server_or_of_all_and_whoever_has_a_share_may_leave(ben
 def test_nobody_shares_what_is_not_theirs_or_to_whom_they_may_not_see(bench):
     async def main(bench):
         ask = await people(bench)
-        url = "/hub/api/shares/ann/lab"
+        url = "/hub/api/shares/ann/lab2"
         for body, status in (
             ({}, 400),
             ({"user": "bob", "group": "bio"}, 400),
@@ -127,7 +127,7 @@ def test_nobody_shares_what_is_not_theirs_or_to_whom_they_may_not_see(bench):
         assert (await ask["bob"].post(url, json={"user": "bob"})).status_code == 404
         assert (await ask["ann"].post("/hub/api/shares/ann/none", json={"user": "bob"})).status_code == 404
         ann = await bench.store.users.get("ann")
-        blind = bench.client(bench.token(ann, "shares!server=ann/lab"))
+        blind = bench.client(bench.token(ann, "shares!server=ann/lab2"))
         assert (await blind.post(url, json={"user": "bob"})).status_code == 403
         assert (await blind.post(url, json={"group": "bio"})).status_code == 403
         assert (await blind.post("/hub/api/shares/ann/", json={"user": "bob"})).status_code == 404
@@ -139,9 +139,9 @@ def test_nobody_shares_what_is_not_theirs_or_to_whom_they_may_not_see(bench):
 def test_without_the_scope_people_share_nothing(bench):
     async def main(bench):
         ask = await people(bench)
-        assert (await ask["ann"].post("/hub/api/shares/ann/lab", json={"user": "bob"})).status_code == 403
-        assert (await ask["ann"].post("/hub/api/share-codes/ann/lab", json={})).status_code == 403
-        assert (await ask["ann"].get("/hub/api/shares/ann/lab")).status_code == 200
+        assert (await ask["ann"].post("/hub/api/shares/ann/lab2", json={"user": "bob"})).status_code == 403
+        assert (await ask["ann"].post("/hub/api/share-codes/ann/lab2", json={})).status_code == 403
+        assert (await ask["ann"].get("/hub/api/shares/ann/lab2")).status_code == 200
 
     bench(main)
 
@@ -150,20 +150,20 @@ def test_shares_end_with_the_server_the_owner_the_group_and_the_one_they_are_for
     async def main(bench):
         ask = await people(bench)
         for body in ({"user": "bob"}, {"user": "carl"}, {"group": "bio"}):
-            await ask["ann"].post("/hub/api/shares/ann/lab", json=body)
+            await ask["ann"].post("/hub/api/shares/ann/lab2", json=body)
         await ask["root"].delete("/hub/api/groups/bio")
         assert (await ask["root"].delete("/hub/api/users/carl")).status_code == 204
         assert [share.key for share in await bench.store.shares.of_owner("ann")] == ["bob"]
         await bench.user("carl")
         assert not await reaches(bench, "carl", "read:access:servers")
-        code = (await ask["ann"].post("/hub/api/share-codes/ann/lab", json={})).json()["code"]
+        code = (await ask["ann"].post("/hub/api/share-codes/ann/lab2", json={})).json()["code"]
         assert (
-            await ask["ann"].request("DELETE", "/hub/api/users/ann/servers/lab", json={"remove": True})
+            await ask["ann"].request("DELETE", "/hub/api/users/ann/servers/lab2", json={"remove": True})
         ).status_code == 204
         assert not await reaches(bench, "bob", "read:access:servers")
         assert await bench.store.shares.code(code) is None
         # a new server of the same name is a new one
-        await ask["ann"].put("/hub/api/users/ann/servers/lab", json={})
+        await ask["ann"].put("/hub/api/users/ann/servers/lab2", json={})
         assert not await reaches(bench, "bob", "read:access:servers")
 
     bench(main, config=SHARING)
@@ -172,7 +172,7 @@ def test_shares_end_with_the_server_the_owner_the_group_and_the_one_they_are_for
 def test_a_code_is_shown_once_accepted_by_a_button_and_ended(bench):
     async def main(bench):
         ask = await people(bench)
-        url = "/hub/api/share-codes/ann/lab"
+        url = "/hub/api/share-codes/ann/lab2"
         made = (await ask["ann"].post(url, json={"scopes": ["read:access:servers"], "expires_in": 3600})).json()
         assert made["accept_url"] == f"/hub/accept-share?code={made['code']}"
         listed = (await ask["ann"].get(url)).json()["items"]
@@ -201,7 +201,7 @@ def test_a_code_is_shown_once_accepted_by_a_button_and_ended(bench):
 def test_a_code_ends_by_itself_and_leads_nowhere_else(bench):
     async def main(bench):
         ask = await people(bench)
-        url = "/hub/api/share-codes/ann/lab"
+        url = "/hub/api/share-codes/ann/lab2"
         for wrong in ({"expires_in": 5}, {"expires_in": -1}, {"expires_in": 10**9}, {"expires_in": None}, {"x": 1}):
             assert (await ask["ann"].post(url, json=wrong)).status_code == 400, wrong
         assert (await ask["ann"].post("/hub/api/share-codes/ann", json={})).status_code == 405

@@ -305,13 +305,13 @@ def test_user_redirect_leads_everybody_to_their_own(bench):
         assert answer.headers["location"] == "/user/alice/lab"
         assert (await client.get("/hub/user-redirect/?a=1")).headers["location"] == "/user/alice/?a=1"
         # a server of that name is what the address means
-        await client.put("/hub/api/users/alice/servers/lab", json={})
-        answer = await client.get("/hub/user-redirect/lab/tree?a=1")
-        assert answer.headers["location"] == "/hub/spawn/alice/lab?next=/user/alice/lab/tree%3Fa%3D1"
-        await client.post("/hub/spawn/alice/lab", data={"profile": "lab"})
-        await bench.make_ready(bench.client(), name="lab")
-        answer = await client.get("/hub/user-redirect/lab/tree?a=1")
-        assert answer.headers["location"] == "/user/alice/lab/tree?a=1"
+        await client.put("/hub/api/users/alice/servers/lab2", json={})
+        answer = await client.get("/hub/user-redirect/lab2/tree?a=1")
+        assert answer.headers["location"] == "/hub/spawn/alice/lab2?next=/user/alice/lab2/tree%3Fa%3D1"
+        await client.post("/hub/spawn/alice/lab2", data={"profile": "lab"})
+        await bench.make_ready(bench.client(), name="lab2")
+        answer = await client.get("/hub/user-redirect/lab2/tree?a=1")
+        assert answer.headers["location"] == "/user/alice/lab2/tree?a=1"
 
     bench(main)
 

@@ -12,14 +12,14 @@ from state.rights import scopes
 from state.rights.identity import Identity
 from tests.portal.test_access import ANY_CREDENTIAL, PUBLIC, every
 
-USER, LAB, GROUP, SERVICE = "ann", "ann/lab", "bio", "extra"
+USER, LAB, GROUP, SERVICE = "ann", "ann/lab2", "bio", "extra"
 FILTERS = (
-    *("user=ann", "user=bob", "group=bio", "group=chem", "server=ann/lab", "server=ann/other", "server=ann/"),
-    *("server=bob/lab", "service=extra", "service=other"),
+    *("user=ann", "user=bob", "group=bio", "group=chem", "server=ann/lab2", "server=ann/other", "server=ann/"),
+    *("server=bob/lab2", "service=extra", "service=other"),
 )
 FITTING = {
     "user": {"user=ann", "group=bio"},
-    "lab": {"user=ann", "group=bio", "server=ann/lab"},
+    "lab": {"user=ann", "group=bio", "server=ann/lab2"},
     "default": {"user=ann", "group=bio", "server=ann/"},
     "group": {"group=bio"},
     "service": {"service=extra"},
@@ -122,17 +122,17 @@ async def world(bench):
         await store.tokens.keep(Token(id="t1", user=name, scopes=("self",), created=1.0), f"{name:x<64}")
     client = bench.client(bench.session(await store.users.get("root")))
     for name in ("ann", "bob"):
-        assert (await client.put(f"/hub/api/users/{name}/servers/lab", json={})).status_code == 201
+        assert (await client.put(f"/hub/api/users/{name}/servers/lab2", json={})).status_code == 201
         assert (await client.put(f"/hub/api/users/{name}/servers/other", json={})).status_code == 201
         assert (await client.post(f"/hub/api/users/{name}/server", json={})).status_code == 202
         await bench.end(name)  # a progress that goes on would never be answered whole
     for name in ("extra", "other"):
         await store.services.add(Service(name=name))
-    for server in ("", "lab"):
+    for server in ("", "lab2"):
         for who in ({"user": "ann"}, {"user": "bob"}, {"group": "bio"}):
             await store.shares.grant(Share(owner="root", server=server, scopes=("access:servers",), created=1.0, **who))
     await store.shares.issue_code(
-        ShareCode(id="sc_1", owner="ann", server="lab", scopes=("access:servers",), created=1.0, expires=2e9)
+        ShareCode(id="sc_1", owner="ann", server="lab2", scopes=("access:servers",), created=1.0, expires=2e9)
     )
 
 
@@ -165,7 +165,7 @@ async def ask(client, method, path, name=""):
     who = name or {"/groups": GROUP, "/services": SERVICE}.get(kind, USER)
     shared = "/shared/" in path
     for part, value in (
-        ("{name:str}", who), ("{server:str}", "lab"), ("{token_id:str}", "t1"), ("{cluster:str}", "local"),
+        ("{name:str}", who), ("{server:str}", "lab2"), ("{token_id:str}", "t1"), ("{cluster:str}", "local"),
         ("{owner:str}", "root" if shared else USER),
     ):  # fmt: skip
         filled = filled.replace(part, value)
@@ -257,9 +257,9 @@ def test_a_model_shows_no_more_than_its_scopes(bench):
                 model = (await holder(bench, scope + mark).get("/hub/api/users/ann")).json()
                 assert set(model) == named | fields, scope + mark
         one = (
-            await holder(bench, "read:servers!server=ann/lab").get("/hub/api/users/ann?include_stopped_servers")
+            await holder(bench, "read:servers!server=ann/lab2").get("/hub/api/users/ann?include_stopped_servers")
         ).json()
-        assert set(one["servers"]) == {"lab"}
-        assert "state" not in one["servers"]["lab"]
+        assert set(one["servers"]) == {"lab2"}
+        assert "state" not in one["servers"]["lab2"]
 
     bench(main)

@@ -55,9 +55,9 @@ command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
 PLACES = {
     "userName": ["ann", "bob", "new"],
     "groupName": ["bio", "new"],
-    "serverName": ["lab", "other"],
+    "serverName": ["lab2", "other"],
     "sharedServerOwner": ["ann"],
-    "sharedServerName": ["lab", "none"],
+    "sharedServerName": ["lab2", "none"],
 }
 """What the parameters of paths are, so that most requests meet something."""
 LEFT_OUT = {
@@ -147,10 +147,10 @@ def restore(hub):
     for method, path, body in (
         ("POST", "/users", {"usernames": ["ann", "bob"]}),
         ("POST", "/groups/bio", {"users": ["ann"]}),
-        ("PUT", "/users/ann/servers/lab", {}),
-        ("PUT", "/users/bob/servers/lab", {}),
-        ("POST", "/shares/ann/lab", {"user": "bob"}),
-        ("POST", "/shares/ann/lab", {"group": "bio"}),
+        ("PUT", "/users/ann/servers/lab2", {}),
+        ("PUT", "/users/bob/servers/lab2", {}),
+        ("POST", "/shares/ann/lab2", {"user": "bob"}),
+        ("POST", "/shares/ann/lab2", {"group": "bio"}),
         ("DELETE", "/users/ann/servers/other", {"remove": True}),
         ("DELETE", "/groups/new", None),
         ("DELETE", "/users/new", None),

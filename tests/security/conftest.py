@@ -16,7 +16,7 @@ def hub(tmp_path_factory):
         server = f"servers/{name}" if name else "server"
         eventually(lambda server=server: alice.get(f"/hub/api/users/alice/{server}").json()["ready"], what=server)
     # until its route is published, the default server answers at this path
-    eventually(lambda: "authorization: token " in alice.get("/user/alice/notebooks/").text.lower(), what="notebooks")
+    eventually(lambda: "authorization: token " in alice.get("/user/alice/notes/").text.lower(), what="notebooks")
     yield hub
     for name in SERVERS:
         server = f"servers/{name}" if name else "server"

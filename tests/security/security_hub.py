@@ -70,7 +70,7 @@ default = 1
 minimum = 1
 maximum = 4
 """
-SERVERS = {"": "mirror", "notebooks": "notebooks", "echo": "echo"}
+SERVERS = {"": "mirror", "notes": "notebooks", "echo": "echo"}
 """Alice's servers: name to profile."""
 USERS = ("alice", "bob", "carol", "dave", "erin")
 
@@ -111,7 +111,7 @@ def status(answer):
 
 PARAMETERS = {
     "name": "alice",
-    "server": "notebooks",
+    "server": "notes",
     "token_id": "t1",
     "rest": "x",
     "cluster": "local",

@@ -165,7 +165,7 @@ def test_cve_2019_10255_a_redirect_built_from_the_path_stays_on_the_hub(hub, tai
         "/hub/stop/alice",
         "/hub/home",
         "/hub/token",
-        "/hub/remove/alice/notebooks",
+        "/hub/remove/alice/notes",
         "/hub/accept-share",
         "/hub/share/alice",
         "/hub/leave/alice",
@@ -428,18 +428,18 @@ def test_cve_2026_40934_a_session_cookie_is_useless_after_sign_out(hub):
 )
 def test_nbconvert_stored_xss_files_of_a_jupyter_server_are_sandboxed(hub, path):
     page = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\n<b>x</b>"[:-3]
-    answer = hub.ask(f"/user/alice/notebooks/{path}?answer={page.hex()}")
+    answer = hub.ask(f"/user/alice/notes/{path}?answer={page.hex()}")
     assert b"\r\ncontent-security-policy: sandbox allow-scripts\r\n" in answer
-    head = hub.ask(f"/user/alice/notebooks/{path}", method="HEAD")
+    head = hub.ask(f"/user/alice/notes/{path}", method="HEAD")
     assert b"content-security-policy: sandbox" in head
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/user/alice/notebooks/lab",
-        "/user/alice/notebooks/api/contents/files",
-        "/user/alice/notebooks/static/files/x.js",
+        "/user/alice/notes/lab",
+        "/user/alice/notes/api/contents/files",
+        "/user/alice/notes/static/files/x.js",
         "/user/alice/files/x",
     ],
 )

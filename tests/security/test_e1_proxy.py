@@ -34,7 +34,7 @@ def values(told, name):
 def test_cve_2024_28179_ghsa_w3vc_fx9p_wp4v_a_websocket_is_refused_before_the_app_is_contacted(hub, path, who):
     """Without a session, as another user, and from a foreign page as the owner: 403, and no connection to the app."""
     before = seen(hub.ask("/user/alice/"))["connections"]
-    for name in ("", "notebooks/"):
+    for name in ("", "notes/"):
         request = (
             f"GET /user/alice/{name}{path} HTTP/1.1\r\nHost: 127.0.0.1:{hub.port}\r\nConnection: Upgrade\r\n"
             + "\r\n".join(UPGRADE)

@@ -439,15 +439,15 @@ def test_cve_2026_55169_cve_2025_58435_an_apps_credential_is_new_at_each_start_a
     alice = hub.browsers["alice"]
     seen = set()
     for _ in range(2):
-        told = alice.get("/user/alice/notebooks/api").json()["head"]
+        told = alice.get("/user/alice/notes/api").json()["head"]
         credential = re.search(r"(?i)\r\nauthorization: token (\S+)\r\n", told)[1]
         seen.add(credential)
         assert credential not in alice.get("/hub/api/users/alice?include_stopped_servers=1").text
         assert not any(credential in line for line in hub.output)
-        alice.delete("/hub/api/users/alice/servers/notebooks")
-        eventually(lambda: alice.get("/hub/api/users/alice/servers/notebooks").json()["stopped"], what="its end")
-        assert alice.post("/hub/spawn/alice/notebooks", data={"profile": "notebooks"}).status_code == 303
-        eventually(lambda: "authorization: token" in alice.get("/user/alice/notebooks/").text.lower(), what="a start")
+        alice.delete("/hub/api/users/alice/servers/notes")
+        eventually(lambda: alice.get("/hub/api/users/alice/servers/notes").json()["stopped"], what="its end")
+        assert alice.post("/hub/spawn/alice/notes", data={"profile": "notebooks"}).status_code == 303
+        eventually(lambda: "authorization: token" in alice.get("/user/alice/notes/").text.lower(), what="a start")
     assert len(seen) == 2
 
 
