@@ -1,6 +1,6 @@
-"""Why a supervised process ended: the process leaves a sentence, its supervisor reads it.
+"""Why a supervised process exited: the process leaves a message, and its supervisor reads it.
 
-The supervisor names a file in the environment; a process that nobody supervises leaves nothing.
+The supervisor names a file in the environment. Without a supervisor, nothing is written.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ LONGEST: Final = 2000
 
 
 def leave_reason(reason: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Leave a sentence for the supervisor, if there is one. Never raises."""
+    """Leave a message for the supervisor, if there is one. Never raises."""
     path = environment.get(VARIABLE)
     if path:
         with contextlib.suppress(OSError):
@@ -22,7 +22,7 @@ def leave_reason(reason: str, environment: Mapping[str, str] = os.environ) -> No
 
 
 def take_reason(path: Path) -> str:
-    """Return the sentence that the last process left, and remove it; `""`: it left none."""
+    """Return the message of the last process and remove it; `""` if there is none."""
     try:
         reason = path.read_text(encoding="utf-8", errors="replace")
         path.unlink()

@@ -1,6 +1,6 @@
-"""The sealed exchange by which a gateway or a controller joins a hub, both sides of it.
+"""The sealed exchange by which a gateway or a controller joins a hub.
 
-What is exchanged, and why: `state.records.joining`. Where it is kept meanwhile: `state.store.joining`.
+What is exchanged, and why: `state.records.joining`. Where it is stored: `state.store.joining`.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _ANSWERS: Final = msgspec.json.Decoder(JoinAnswer)
 
 
 async def ask_to_join(store: Joining, token: JoinToken, request: JoinRequest, *, patience: float) -> JoinAnswer:
-    """Ask to join and wait up to `patience` seconds for the answer. Raises TowpathError, in words."""
+    """Request to join and wait up to `patience` seconds for the answer. Raises TowpathError with a message."""
     if await store.invitation(token.id) is None:
         raise TowpathError("The join token has expired or was used before. Create a new one.")
     await store.ask(token.id, Box(token.key).seal(msgspec.json.encode(request), _context("request", token.id)))

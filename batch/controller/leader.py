@@ -199,7 +199,7 @@ class Term:
             key = server_key(route.user, route.name)
             others, unreadable = await self._store.servers.read([] if key in records else [key])
             if key in unreadable:
-                continue  # what runs there goes on
+                continue  # its server keeps running
             held = records.get(key) or others.get(key)
             if held is None or held.status is not Status.READY or held.attempt != route.attempt:
                 await self._store.feed.drop_route(route.prefix, attempt=route.attempt)
@@ -269,12 +269,12 @@ class Term:
                 continue
             for key in keys:
                 if key in bad:
-                    continue  # it is set aside: nothing is decided about it, and its job is no orphan
+                    continue  # it is set aside: nothing is decided about it, and its job is not an orphan
                 server = records.get(key)
                 try:
                     actions = self._decide(key, server)
                 except Exception:
-                    log.exception("A server could not be judged, the others go on. server=%s", key)
+                    log.exception("A server could not be handled server=%s", key)
                     continue
                 if actions:
                     self._group.create_task(self._queue.work(key, self._task(key, server, actions)))

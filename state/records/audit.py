@@ -1,11 +1,11 @@
-"""The audit's entries: who did what, on whom, from where, with what outcome, and why.
+"""The audit's entries: who did what to whom, from where, with what outcome, and why.
 
-Owns: the kinds of acts, an entry's fields and caps, its two written forms (a JSON line; an RFC 5424 message), and what
-a reader may ask for. Refuses to know where entries are kept and who reads them. Pure.
+Owns the kinds of acts, the fields of an entry and their maximum lengths, the two written forms (a JSON line and an RFC
+5424 message), and the filters for readers. Does not know where entries are stored or who reads them. Pure.
 
-Whatever comes from outside is made plain here and nowhere else: every character that could end a line, hide text or
-move a cursor is written as an escape, and no text is longer than its cap. No entry holds a secret: a credential is
-named by its public id.
+Text from outside is escaped here and nowhere else: every character that could end a line, hide text or move a cursor is
+written as an escape, and every text has a maximum length. No entry contains a secret: a credential is named by its
+public id.
 
 Sources: RFC 5424 (syslog), RFC 5426 (over UDP), CWE-117 (log injection), Trojan Source (CVE-2021-42574, bidi controls).
 """
@@ -24,14 +24,14 @@ from state.records.stored import Stored
 NAME_MAX: Final = 128
 TEXT_MAX: Final = 400
 SYSLOG_MAX: Final = 2048
-"""Octets of one message that every receiver must take (RFC 5424 section 6.1 says 480 must, 2048 should)."""
+"""Maximum size of a message in octets. RFC 5424 section 6.1: receivers must accept 480 and should accept 2048."""
 
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories that nobody can see: control, format (bidi), surrogate, private, unassigned, line, paragraph."""
+"""Invisible Unicode categories: control, format (bidi), surrogate, private, unassigned, line, paragraph."""
 
 
 class Act(StrEnum):
-    """What was done, or tried."""
+    """What was done or tried."""
 
     SIGN_IN = "sign-in"
     SIGN_OUT = "sign-out"
@@ -40,8 +40,8 @@ class Act(StrEnum):
     SERVER_START = "server-start"
     SERVER_STOP = "server-stop"
     SERVER_REMOVED = "server-removed"
-    SERVER_ENDED = "server-ended"  # by itself: crash, walltime, the scheduler
-    SERVER_ACCESS = "server-access"  # by somebody else than its owner; once an hour per credential and server
+    SERVER_ENDED = "server-ended"  # by itself: crash, time limit, the scheduler
+    SERVER_ACCESS = "server-access"  # by anyone except its owner; once an hour per credential and server
     SHARE_MADE = "share-made"
     SHARE_REVOKED = "share-revoked"
     USER_ADDED = "user-added"
@@ -49,13 +49,13 @@ class Act(StrEnum):
     USER_REMOVED = "user-removed"
     GROUP_CHANGED = "group-changed"
     SERVICE_CHANGED = "service-changed"
-    CONSENT = "consent"  # a service or server was let act for somebody (OAuth)
+    CONSENT = "consent"  # a service or server was allowed to act for a user (OAuth)
     HUB = "hub"  # the hub itself: proxy routes, shutdown
-    REQUEST = "request"  # any other request; only refused ones are noted
+    REQUEST = "request"  # any other request; only rejected ones are recorded
 
 
 class Outcome(StrEnum):
-    """How it went."""
+    """The outcome of an act."""
 
     DONE = "done"
     REFUSED = "refused"
@@ -64,10 +64,10 @@ class Outcome(StrEnum):
 class Entry(Stored, frozen=True, kw_only=True, omit_defaults=True):
     """One act.
 
-    `who` did it (a user's or service's name; as typed, for a sign-in that was refused; `""`: nobody known), proven by
-    `by` (`session ID`, `token ID`, `command line`, `controller`), from `address`. It was done to `user` (`""`: to
-    nobody in particular) and their `server` (None: to none; `""`: the default one). `what`: more on the act; `why`: the
-    reason of a refusal or an end, as a sentence. `id` is the stream's, empty until stored.
+    `who` did it (the name of a user or service; as typed, for a rejected sign-in; `""`: unknown), authenticated by `by`
+    (`session ID`, `token ID`, `command line`, `controller`), from `address`. It was done to `user` (`""`: no user in
+    particular) and their `server` (None: none; `""`: the default one). `what`: details of the act; `why`: the reason
+    for a rejection or an end. `id` is that of the stream, empty until stored.
     """
 
     time: float
@@ -84,9 +84,9 @@ class Entry(Stored, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """Which entries a reader asks for; what is empty does not matter. `since` and `until` are seconds, inclusive.
+    """A filter for entries; empty fields match everything. `since` and `until` are seconds since the epoch, inclusive.
 
-    `about`: entries that this person did or that were done to them.
+    `about`: entries that this user did or that were done to them.
     """
 
     about: str = ""
@@ -100,7 +100,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     until: float | None = None
 
     def fits(self, entry: Entry) -> bool:
-        """Whether the entry is one of these."""
+        """Return whether the entry matches."""
         return (
             (not self.about or self.about in {entry.who, entry.user})
             and (not self.who or self.who == entry.who)
@@ -115,7 +115,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 def of_end(server: Server, *, time: float, by: str) -> Entry:
-    """The entry of a server that has ended."""
+    """Return the entry for a server that has ended."""
     return Entry(
         time=time,
         act=Act.SERVER_ENDED,
@@ -128,7 +128,7 @@ def of_end(server: Server, *, time: float, by: str) -> Entry:
 
 
 def plain(text: str, most: int) -> str:
-    """The text on one line, all of it visible, at most `most` characters (an ellipsis says that there was more)."""
+    """Return the text as one visible line of at most `most` characters, with an ellipsis if it was longer."""
     cut = text[: most + 1]
     if not (cut.isascii() and cut.isprintable()):
         cut = "".join(_visible(character) for character in cut)
@@ -136,7 +136,7 @@ def plain(text: str, most: int) -> str:
 
 
 def made_plain(entry: Entry) -> Entry:
-    """The entry with every text plain and short."""
+    """Return the entry with all texts escaped and truncated."""
     return msgspec.structs.replace(
         entry,
         **{name: plain(getattr(entry, name), NAME_MAX) for name in ("who", "by", "address", "user")},
@@ -146,7 +146,7 @@ def made_plain(entry: Entry) -> Entry:
 
 
 def shown(entry: Entry) -> dict[str, Any]:
-    """The entry as an object for JSON: the time as ISO 8601, empty fields left out."""
+    """Return the entry as an object for JSON: the time in ISO 8601, without empty fields."""
     given = msgspec.to_builtins(entry)
     fields: dict[str, Any] = {"id": entry.id, "time": moment(entry.time)}
     fields |= {name: given[name] for name in ("act", "who", "by", "address", "user", "server") if name in given}
@@ -154,15 +154,15 @@ def shown(entry: Entry) -> dict[str, Any]:
 
 
 def line(entry: Entry) -> bytes:
-    """One JSON line, with its end."""
+    """Return the entry as one JSON line, with a line end."""
     return msgspec.json.encode(shown(entry)) + b"\n"
 
 
 def syslog(entry: Entry, *, host: str, pid: int) -> bytes:
-    """An RFC 5424 message: facility 13 (log audit), notice when done and warning when refused.
+    """Return an RFC 5424 message: facility 13 (log audit), severity notice if done and warning if rejected.
 
-    The fields are in one SD-ELEMENT, the sentence after it is for people. The enterprise number 32473 is the one kept
-    for documentation (RFC 5612): there is none of our own.
+    The fields are in one SD-ELEMENT, followed by a sentence for readers. The enterprise number 32473 is reserved for
+    documentation (RFC 5612), because Towpath has none of its own.
     """
     severity = 5 if entry.outcome is Outcome.DONE else 4
     head = f"<{13 * 8 + severity}>1 {moment(entry.time)} {_token(host, 255)} towpath {pid} {_token(entry.act, 32)}"
@@ -173,7 +173,7 @@ def syslog(entry: Entry, *, host: str, pid: int) -> bytes:
 
 
 def moment(seconds: float) -> str:
-    """ISO 8601 with microseconds and `Z`, which RFC 5424 (section 6.2.3) takes too."""
+    """Return ISO 8601 with microseconds and `Z`, which RFC 5424 (section 6.2.3) accepts too."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -182,17 +182,17 @@ def _visible(character: str) -> str:
 
 
 def _token(text: str, most: int) -> str:
-    """PRINTUSASCII without spaces; a dash for nothing."""
+    """Return PRINTUSASCII without spaces; a dash if empty."""
     return "".join(character for character in text if "!" <= character <= "~")[:most] or "-"
 
 
 def _escaped(value: str) -> str:
-    r"""A PARAM-VALUE: `"`, `\\` and `]` have a backslash in front (RFC 5424 section 6.3.3)."""
+    r"""Escape a PARAM-VALUE: `"`, `\\` and `]` get a backslash (RFC 5424 section 6.3.3)."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")
 
 
 def _sentence(entry: Entry) -> str:
-    """For people who read the log."""
+    """Return a sentence for readers of the log."""
     parts = [entry.act.replace("-", " ") if entry.outcome is Outcome.DONE else f"{entry.act.replace('-', ' ')} refused"]
     if entry.who:
         parts.append(f"by {entry.who}")

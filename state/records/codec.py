@@ -1,8 +1,8 @@
-"""Records as bytes, and back.
+"""Encodes and decodes records.
 
-A record that a newer version of Towpath wrote keeps what this version does not know: unknown fields survive, and a
-known field that is not changed is written as it was read. What cannot be read at all is an UnreadableError with the
-reason; who reads decides what to do without it.
+A record from a newer version of Towpath keeps what this version does not know: unknown fields are preserved, and known
+fields that do not change are written back as they were read. A record that cannot be read at all is an UnreadableError
+with the reason; the caller decides what to do without it.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ _ENCODER: Final = msgspec.json.Encoder()
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _VERSION: Final = b'{"version":%d,' % SCHEMA
 _FAULTS: Final = (msgspec.DecodeError, ValueError, RecursionError)
-"""All that msgspec raises: also UnicodeDecodeError."""
+"""Everything that msgspec raises, including UnicodeDecodeError."""
 
 
 class UnreadableError(Exception):
-    """Bytes that are no record of the kind that was asked for. `newer`: a newer version of Towpath wrote them."""
+    """The bytes are not a record of this kind. `newer`: a newer version of Towpath wrote them."""
 
     def __init__(self, reason: str, *, newer: bool = False) -> None:
         super().__init__(reason)
@@ -32,7 +32,7 @@ class UnreadableError(Exception):
 
 
 class Codec(Generic[Record]):
-    """For one kind of record."""
+    """A codec for one kind of record."""
 
     def __init__(self, kind: type[Record]) -> None:
         self.kind = kind
@@ -42,14 +42,14 @@ class Codec(Generic[Record]):
         self._adds_version = kind.__struct_config__.omit_defaults
 
     def encode(self, record: Record) -> bytes:
-        """The record as JSON."""
+        """Return the record as JSON."""
         if record.newer is not UNSET:
             return self._merged(record)
         raw = _ENCODER.encode(record)
         return _VERSION + raw[1:] if self._adds_version and record.version == SCHEMA else raw
 
     def decode(self, raw: bytes) -> Record:
-        """The record. Raises UnreadableError."""
+        """Return the record. Raises UnreadableError."""
         try:
             record = self._one.decode(raw)
             if record.version <= SCHEMA and record.newer is UNSET:
@@ -59,7 +59,7 @@ class Codec(Generic[Record]):
         return self._with_unknown_fields(raw)
 
     def decode_each(self, raws: Sequence[bytes]) -> list[Record | UnreadableError]:
-        """Several records, in their order: in one go where all can be read."""
+        """Return several records in order, decoded at once if all can be read."""
         try:
             found: list[Record] = self._many.decode(b"[" + b",".join(raws) + b"]")
             if len(found) == len(raws) and all(one.version <= SCHEMA and one.newer is UNSET for one in found):
@@ -75,7 +75,7 @@ class Codec(Generic[Record]):
             return error
 
     def _with_unknown_fields(self, raw: bytes) -> Record:
-        """The record, with all of its fields as they were read."""
+        """Return the record with all of its fields as they were read."""
         version = SCHEMA
         try:
             fields = _FIELDS.decode(raw)
@@ -93,7 +93,7 @@ class Codec(Generic[Record]):
         return self._one.decode(_ENCODER.encode(known))
 
     def _merged(self, record: Record) -> bytes:
-        """The fields as they were read, and over them those that have changed since."""
+        """Return the fields as they were read, updated with those that have changed."""
         read = record.newer or {}
         before = self._of_known(read)
         fields = {

@@ -1,12 +1,12 @@
-"""How a gateway or a further controller joins a hub: what both sides write into the state store.
+"""How a gateway or another controller joins a hub: the values that both sides write into the state store.
 
-    towpath controller invite      -> a token; the invitation in the store, sealed so that a controller alone opens it
+    towpath controller invite      -> a token; the invitation in the store, sealed for controllers
     towpath gateway join           -> a request, sealed with the token's key
     the leading controller         -> an answer, sealed with the same key; the invitation is used up
-    a gateway that has joined      -> its certificates and requests for new ones, in the open: they hold no secret
+    a gateway that has joined      -> its certificates and requests for new ones, unsealed: they contain no secret
     the leading controller         -> certificates for the same keys, before the old ones expire
 
-A gateway's private keys never leave its machine. A token is good for one join, for a limited time.
+A gateway's private keys never leave its machine. A token is valid for one join and for a limited time.
 """
 
 import re
@@ -19,11 +19,11 @@ from state.errors import TowpathError
 
 Role = Literal["gateway", "controller"]
 INVITATION_SECONDS: Final = 3600
-"""For how long a token is good, unless the admin says otherwise."""
+"""Lifetime of a token, unless the admin sets another."""
 ANSWER_SECONDS: Final = 600
-"""For how long requests and answers are kept."""
+"""How long requests and answers are kept."""
 REFUSED: Final = b""
-"""The answer to a request whose token is not known."""
+"""The answer to a request with an unknown token."""
 _PREFIX: Final = "towpath-join"
 _TOKEN: Final = re.compile(rf"{_PREFIX}\.([0-9a-f]{{16}})\.([0-9a-f]{{64}})")
 
@@ -45,14 +45,14 @@ class JoinToken(Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "JoinToken":
-        """Return the token that this text stands for. Raises JoinTokenError."""
+        """Return the token in this text. Raises JoinTokenError."""
         found = _TOKEN.fullmatch(text.strip())
         if found is None:
-            raise JoinTokenError(f"This is not a join token. It begins with {_PREFIX}. and is copied whole.")
+            raise JoinTokenError(f"This is not a join token. Copy the whole token, which begins with {_PREFIX}.")
         return cls(id=found[1], key=bytes.fromhex(found[2]))
 
     def text(self) -> str:
-        """Return the token as it is given to whoever joins."""
+        """Return the token as text for the process that joins."""
         return f"{_PREFIX}.{self.id}.{self.key.hex()}"
 
     def __repr__(self) -> str:
@@ -60,7 +60,7 @@ class JoinToken(Struct, frozen=True):
 
 
 class Invitation(Struct, frozen=True, kw_only=True):
-    """What the controller remembers of a token. `expires`: seconds since the epoch."""
+    """What the controller keeps about a token. `expires`: seconds since the epoch."""
 
     role: Role
     key: bytes
@@ -68,7 +68,7 @@ class Invitation(Struct, frozen=True, kw_only=True):
 
 
 class JoinRequest(Struct, frozen=True, kw_only=True):
-    """What a joining process asks for. A gateway sends two certificate requests (PEM, PKCS #10) for one key."""
+    """The request of a joining process. A gateway sends two certificate requests (PEM, PKCS #10) for one key."""
 
     role: Role
     host: str
@@ -79,7 +79,7 @@ class JoinRequest(Struct, frozen=True, kw_only=True):
 class JoinAnswer(Struct, frozen=True, kw_only=True):
     """The controller's answer: certificates (PEM) for a gateway, files of the authority for a controller.
 
-    `refusal`: why there is neither, as a sentence.
+    `refusal`: a message if there is neither.
     """
 
     authority: str = ""
@@ -90,7 +90,7 @@ class JoinAnswer(Struct, frozen=True, kw_only=True):
 
 
 class GatewayCertificates(Struct, frozen=True, kw_only=True):
-    """What a gateway that has joined publishes, so that its certificates are renewed. `host` is for people to read."""
+    """What a joined gateway publishes, so that its certificates are renewed. `host` is for display."""
 
     host: str
     gateway: str

@@ -1,7 +1,7 @@
-"""The lifecycle of a server: one table, and what each step means for the record.
+"""The lifecycle of a server: one table, and the effect of each transition on the record.
 
-Owns: which status may follow which, and the plain facts that change with it (times, route or no route,
-progress). Refuses to know who asks, what a scheduler is, and how a record is saved.
+Owns which status can follow which, and the facts that change with it (times, route, progress). Does not know who
+requests a transition, what a scheduler is, or how a record is saved.
 
     requested -> queued -> starting -> ready -> stopping -> stopped
         any active status -> failed (positive evidence only); any active status -> stopping (a stop is
@@ -48,10 +48,10 @@ def advance(
     endpoint: Endpoint | None = None,
     reason: Reason | None = None,
 ) -> Server:
-    """The record after the step to `status`. Pure; the same status again is no step and returns `server`.
+    """Return the record after the transition to `status`. Pure. The same status again returns `server` unchanged.
 
-    `job`, `endpoint` and `reason` are set where given. Raises TransitionError for a pair that the table does
-    not have, and for READY without an endpoint.
+    `job`, `endpoint` and `reason` are set if given. Raises TransitionError for a pair that is not in the table, and for
+    READY without an endpoint.
     """
     if status is server.status:
         return server
@@ -118,12 +118,12 @@ def advance(
 
 
 def renew(server: Server, fresh: Server) -> Server:
-    """The record of a new attempt over an ended one: `fresh` (status requested) with the old revision kept.
+    """Return the record of a new attempt after an ended one: `fresh` (status requested) with the revision of `server`.
 
-    Raises TransitionError when `server` has not ended, or `fresh` is not a new attempt.
+    Raises TransitionError if `server` has not ended, or `fresh` is not a new attempt.
     """
     if server.active:
-        raise TransitionError(f"A server that is {server.status} is not started again.")
+        raise TransitionError(f"A server that is {server.status} cannot be started again.")
     if fresh.status is not Status.REQUESTED or fresh.attempt == server.attempt:
-        raise TransitionError("A new attempt begins as requested, with an id of its own.")
+        raise TransitionError("A new attempt must have the status requested and a new id.")
     return replace(fresh, revision=server.revision, fence=server.fence)

@@ -1,8 +1,8 @@
-"""The records: what a user, a server, a session, a token and a route are.
+"""The records: users, servers, sessions, tokens, routes and others.
 
-Owns: their fields and their wire form (msgspec JSON). Refuses to know where they are stored and who reads
-them. Times are seconds since the epoch (float, UTC). A record is immutable: change it with
-`msgspec.structs.replace` and save it through the store that owns it.
+Owns their fields and their serialized form (msgspec JSON). Does not know where they are stored or who reads them. Times
+are seconds since the epoch (float, UTC). A record is immutable: change it with `msgspec.structs.replace` and save it
+through the store that owns it.
 """
 
 from enum import StrEnum
@@ -14,31 +14,31 @@ from state.records.stored import Stored
 
 
 class Status(StrEnum):
-    """Where a server stands. The table of transitions is `state.records.lifecycle`."""
+    """The status of a server. The table of transitions is `state.records.lifecycle`."""
 
-    REQUESTED = "requested"  # the intent is written; nothing is submitted yet
-    QUEUED = "queued"  # a job exists and waits; there is no time-out here
-    STARTING = "starting"  # the job runs; the app does not answer yet; the start window runs
-    READY = "ready"  # the app answered; a route leads to it
-    STOPPING = "stopping"  # the cancel is on its way
-    STOPPED = "stopped"  # ended as somebody wished
+    REQUESTED = "requested"  # the intent is saved; nothing is submitted yet
+    QUEUED = "queued"  # a job exists and waits; without a timeout
+    STARTING = "starting"  # the job runs; the app is not ready yet; the start window applies
+    READY = "ready"  # the app is ready; a route leads to it
+    STOPPING = "stopping"  # a cancellation is in progress
+    STOPPED = "stopped"  # ended as requested
     FAILED = "failed"  # ended otherwise: `reason` says why
 
 
 class Target(StrEnum):
-    """What somebody wants a server to be."""
+    """The status that the user wants a server to have."""
 
     READY = "ready"
     STOPPED = "stopped"
 
 
 class User(Stored, frozen=True, kw_only=True):
-    """Who someone is. `last_activity` None: never seen.
+    """A user. `last_activity` None: never seen.
 
-    `admin_by` says what made the user an admin, and therefore what takes the right away again: `auth` (the list in
-    [auth]), `provider:NAME` (that provider's rules), or `""` (another admin, or nobody).
-    `subjects`: provider → its own name for the account that this name belongs to (OpenID Connect's `sub`), so that
-    another account that gets the name later is not taken for this user.
+    `admin_by` says what made the user an admin, and therefore what revokes it: `auth` (the list in [auth]),
+    `provider:NAME` (the rules of that provider), or `""` (another admin, or not an admin). `subjects`: provider → its
+    own identifier of the account that this name belongs to (OpenID Connect's `sub`), so that another account that gets
+    the name later is not taken for this user.
     """
 
     name: str
@@ -52,7 +52,7 @@ class User(Stored, frozen=True, kw_only=True):
 
 
 class Group(Stored, frozen=True, kw_only=True):
-    """A group of users. Who is in it stands in the users' own records; `properties` are the site's, of any shape."""
+    """A group of users. The members are in the users' own records; `properties` are the site's, in any form."""
 
     name: str
     properties: dict[str, Any] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Group(Stored, frozen=True, kw_only=True):
 
 
 class Role(Struct, frozen=True, kw_only=True):
-    """Scopes by a name, and who has them. `scopes` as written: `self`, `!user` and the like are not resolved."""
+    """Scopes with a name, and who has them. `scopes` are as written: `self`, `!user` and similar are not resolved."""
 
     name: str
     description: str = ""
@@ -71,13 +71,14 @@ class Role(Struct, frozen=True, kw_only=True):
 
 
 class Service(Stored, frozen=True, kw_only=True):
-    """A program that calls the API in its own name, or signs people in by the hub, or both.
+    """A program that calls the API under its own name, or that users sign in to through the hub, or both.
 
-    `url`: where it answers (empty: it only calls). `scopes`: what it may do, beside its roles. `oauth_redirect_uris`:
-    where people may be sent back to (empty: it signs nobody in); `oauth_scopes`: what the tokens that it gets of them
-    may hold at most; `oauth_no_confirm`: people are not asked. `display`: whether people see it in a menu.
-    `configured`: it stands in the configuration, and is not the API's to remove. `id`: random, new each time that a
-    service is added by the API, so that what was issued to an earlier service of this name is not taken for this one's.
+    `url`: its own address (empty: it only calls the API). `scopes`: in addition to those of its roles.
+    `oauth_redirect_uris`: where users may be redirected after sign-in (empty: no sign-in). `oauth_scopes`: the scopes
+    that its tokens of users can have; `oauth_no_confirm`: users are not asked to confirm. `display`: whether it is
+    shown in the menu. `configured`: it is in the configuration, and cannot be removed with the API. `id`: random, and
+    new each time that a service is added with the API, so that what was issued to an earlier service with this name is
+    not valid for it.
     """
 
     name: str
@@ -94,12 +95,12 @@ class Service(Stored, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """Its name among those who own tokens; no user can have it."""
+        """The key of its tokens. No user can have this name."""
         return f"service:{self.name}"
 
 
 class Share(Stored, frozen=True, kw_only=True):
-    """What the owner of a server gives to a user or (`user` empty) a group: `scopes`, each with `!server=`."""
+    """What the owner of a server gives to a user or (with `user` empty) a group: `scopes`, each with `!server=`."""
 
     owner: str
     server: str = ""
@@ -110,12 +111,12 @@ class Share(Stored, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """Whom it is for: a user's name, or `group:NAME`."""
+        """The recipient: a username, or `group:NAME`."""
         return self.user or f"group:{self.group}"
 
 
 class ShareCode(Stored, frozen=True, kw_only=True):
-    """What whoever brings the code is given, until `expires`. `used`: how often it was turned into a share."""
+    """What a share code gives to users who accept it, until `expires`. `used`: how often it was accepted."""
 
     id: str
     owner: str
@@ -128,17 +129,17 @@ class ShareCode(Stored, frozen=True, kw_only=True):
 
 
 class JobRef(Struct, frozen=True, kw_only=True):
-    """Where a job is to be found: the cluster's name and the scheduler's own id (PSI/J: native id)."""
+    """Identifies a job: the cluster's name and the scheduler's own id (PSI/J: native id)."""
 
     cluster: str
     native_id: str
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """How a byte stream is opened to an app: `tcp` (host, port), `unix` (path), or `tls` (host, port, name).
+    """How a byte stream to an app is opened: `tcp` (host, port), `unix` (path), or `tls` (host, port, name).
 
-    `tls`: mutual TLS with certificates of the hub's authority. The node must prove to be `name`, which holds the
-    attempt's id, so that whoever reports another's address leads the gateway nowhere.
+    `tls`: mutual TLS with certificates of the hub's authority. The node must prove the name `name`, which contains the
+    attempt's id, so that a report with a wrong address cannot redirect the gateway.
     """
 
     kind: str
@@ -149,11 +150,11 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
 
 class Reason(Struct, frozen=True, kw_only=True):
-    """Why a server is as it is, in plain words.
+    """Why a server has its status.
 
-    `code` is stable and for programs; `message` a sentence for the user; `hint` what to do; `log_tail` the
-    end of the app's log (text, at most a few KiB), `exit_code` the app's where there is one. `field`: the kind of
-    option that it is about (`account`, `gpus`, ...), so that the form can say it there.
+    `code` is stable and for programs; `message` is for the user; `hint` says what to do; `log_tail` is the end of the
+    app's log (text, at most a few KiB), `exit_code` that of the app if there is one. `field`: the kind of option that
+    the reason is about (`account`, `gpus`, ...), so that the form can show it there.
     """
 
     code: str
@@ -165,11 +166,11 @@ class Reason(Struct, frozen=True, kw_only=True):
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
-    """Why a job is still in the queue, in plain words.
+    """Why a job is still in the queue.
 
-    `code` is the scheduler's own word (Slurm: `Resources`, `QOSMaxGRESPerUser`, ...); `message` a sentence, `hint` what
-    to do (may be empty). `start`: when the scheduler expects to start it (seconds since the epoch), None: it does not
-    say. `position`: place among the jobs that wait for the same partition, 1 is next; None: not known. `of`: how many
+    `code` is the scheduler's own (Slurm: `Resources`, `QOSMaxGRESPerUser`, ...); `message` is a sentence, `hint` what
+    to do (may be empty). `start`: when the scheduler expects to start it (seconds since the epoch), None: unknown.
+    `position`: place among the jobs that wait for the same partition, 1 is next; None: unknown. `of`: how many jobs
     wait there.
     """
 
@@ -192,19 +193,17 @@ class Notice(Struct, frozen=True, kw_only=True):
 class Server(Stored, frozen=True, kw_only=True):
     """One app of one user, running or not. Key: `user/name`; the default server's name is `""`.
 
-    Each start is a new `attempt` (32 hex digits): it names the job, so that a submit can be found again.
-    `choices` are the validated picks of the form. `credential` is the value of the Authorization header that
-    the gateway sends to the app (`""`: none). `report_hash` is the SHA-256 (hex) of the one-time token with
-    which the attempt's starter reports. `deadline` is when the scheduler will end it. `stale`: the scheduler
-    has not answered since the last change. `fence` is the highest fencing token that wrote this record.
-    `waiting`: why it waits, while it is requested or queued. `node`: the host that the job runs on, if it has a name.
-    `strip_prefix`: as the profile said when it was started.
-    `restart`: how often the scheduler has run the job again; the word of an earlier run is not believed.
-    `warned`: how many minutes before its deadline somebody was last told of it (15, 5; 0: not yet).
-    `notice`: the last thing that its job told its user.
-    `token_hash` is the SHA-256 (hex) of the API token that its app has, where that is JupyterHub's own (`""`: none).
-    `note`: a sentence on where it runs that its user should know, such as that nothing limits its memory there.
-    `removing`: its removal was requested. It is removed as soon as its job is known to be gone.
+    Each start is a new `attempt` (32 hex digits). Its job carries that id, so that a submit can be found again.
+    `choices` are the validated choices of the form. `credential` is the value of the Authorization header that the
+    gateway sends to the app (`""`: none). `report_hash` is the SHA-256 (hex) of the one-time token with which the
+    attempt's starter reports. `deadline` is when the scheduler will end the job. `stale`: the scheduler has not
+    answered since the last change. `fence` is the highest fencing token that wrote this record. `waiting`: why it
+    waits, while it is requested or queued. `node`: the host that the job runs on, if it has a name. `strip_prefix`:
+    from the profile at the time of the start. `restart`: how often the scheduler has restarted the job; reports of
+    earlier runs are ignored. `warned`: the last warning before the deadline, in minutes (15, 5; 0: none). `token_hash`
+    is the SHA-256 (hex) of the API token of a JupyterHub app (`""`: none). `note`: a message for the user about where
+    it runs, such as that its memory is not limited there. `removing`: its removal was requested. It is removed as soon
+    as its job is known to be gone.
     """
 
     user: str
@@ -241,12 +240,12 @@ class Server(Stored, frozen=True, kw_only=True):
 
     @property
     def active(self) -> bool:
-        """Whether anything runs, or is on its way to run or to end."""
+        """Whether a job runs, or is being started or ended."""
         return self.status not in (Status.STOPPED, Status.FAILED)
 
 
 class Event(Stored, frozen=True, kw_only=True):
-    """One line of a server's progress. `progress` is 0 to 100; `id` is the stream's, empty until stored."""
+    """One line of a server's progress. `progress` is 0 to 100; `id` is that of the stream, empty until stored."""
 
     attempt: str
     time: float
@@ -257,9 +256,9 @@ class Event(Stored, frozen=True, kw_only=True):
 
 
 class Session(Stored, frozen=True, kw_only=True):
-    """A signed-in browser. The cookie holds a ticket; the key of the record is the ticket's SHA-256.
+    """A signed-in browser. The cookie contains a ticket; the key of the record is the ticket's SHA-256.
 
-    `id` is public (shown in the API); `expires` slides while the session is used.
+    `id` is public (shown in the API); `expires` is extended while the session is used.
     """
 
     id: str
@@ -271,9 +270,9 @@ class Session(Stored, frozen=True, kw_only=True):
 
 
 class Entrance(Stored, frozen=True, kw_only=True):
-    """A way into the origin of `owner`'s servers for `user`, of the session with the digest `under`.
+    """A one-time entry to the origin of `owner`'s servers for `user`, in the session with the digest `under`.
 
-    `state` is the SHA-256 of the cookie of the browser that asked; `next` the path that it goes to.
+    `state` is the SHA-256 of the cookie of the browser that requested it; `next` is the path that it goes to.
     """
 
     user: str
@@ -285,9 +284,9 @@ class Entrance(Stored, frozen=True, kw_only=True):
 
 
 class Flow(Struct, frozen=True, kw_only=True, array_like=True):
-    """A sign-in that is under way at a provider: what the answer must match. Sealed, it is the `state` itself.
+    """A sign-in in progress at a provider: what the answer must match. Sealed, it is the `state` parameter itself.
 
-    `browser` is the SHA-256 of the cookie of the browser that began it, `redirect_uri` where the answer must come in.
+    `browser` is the SHA-256 of the cookie of the browser that began it, `redirect_uri` the URI of the answer.
     """
 
     provider: str
@@ -300,12 +299,12 @@ class Flow(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Standing(Stored, frozen=True, kw_only=True):
-    """What a session rests on: whom a provider vouched for, and what to ask it with whether it still does.
+    """What a session is based on: the account at a provider, and how to ask the provider whether it is still valid.
 
-    `session` is the session's id; `subject` the provider's own name for the account, which never changes (`""`: it has
-    none), `sid` its name for the session there; `shown` what it calls the person. `allowed` and `admin` are what its
-    rules made of it. `sealed` holds its tokens, sealed; `asks`: whether it can be asked again with them. `began` is the
-    sign-in, `checked` the last answer, `failures` how often there was none since.
+    `session` is the session's id; `subject` the provider's permanent identifier of the account (`""`: none), `sid` that
+    of the session there; `shown` the user's name there. `allowed` and `admin` are the results of its rules. `sealed`
+    are its tokens, sealed; `asks`: whether they can be used to ask again. `began` is the time of the sign-in, `checked`
+    that of the last answer, `failures` the number of failed checks since.
     """
 
     user: str
@@ -324,14 +323,14 @@ class Standing(Stored, frozen=True, kw_only=True):
 
 
 class Token(Stored, frozen=True, kw_only=True):
-    """An API credential of a user's or (`user` empty) a service's. Only its SHA-256 is stored.
+    """An API token of a user or (with `user` empty) a service. Only its SHA-256 is stored.
 
     `expires` None: never. `scopes` are JupyterHub's.
 
-    A token that was issued by OAuth is for one `client` (its id) and one sign-in, whose public id is `session_id`. It
-    ends with the credential that has the digest `under`. `bound_to` is the server (its key `user/name`) or the service
-    (`service:NAME`) that the token was issued to and ends with; a server's tokens end with its `attempt`. All of these
-    are empty for a token that a user or an admin created.
+    A token from OAuth is for one `client` (its id) and one sign-in, whose public id is `session_id`. It is revoked with
+    the credential that has the digest `under`. `bound_to` is the server (its key `user/name`) or the service
+    (`service:NAME`) that the token was issued to and is revoked with; a server's tokens are revoked with its `attempt`.
+    All of these are empty for a token that a user or an admin created.
     """
 
     id: str
@@ -350,20 +349,20 @@ class Token(Stored, frozen=True, kw_only=True):
 
     @property
     def of_app(self) -> bool:
-        """Whether this is a server's own token, which its app was started with."""
+        """Whether this is the token that a server's app was started with."""
         return bool(self.attempt) and not self.client
 
     @property
     def owner(self) -> str:
-        """Whose it is: a user's name, or a service's key."""
+        """The owner: a username, or the key of a service."""
         return self.user or f"service:{self.service}"
 
 
 class OAuthCode(Stored, frozen=True, kw_only=True):
-    """What an authorisation code stands for (RFC 6749 section 4.1.2): who, for which client, where to, which session.
+    """What an authorization code was issued for (RFC 6749 section 4.1.2): user, client, redirect URI and session.
 
-    `challenge` is PKCE's, by S256 (RFC 7636); `""`: the client sent none. `issued_to`: the attempt of the server, or
-    the id of the service, that the client was at that moment: a later one cannot exchange the code.
+    `challenge` is PKCE's S256 challenge (RFC 7636); `""`: the client sent none. `issued_to`: the attempt of the server,
+    or the id of the service, that was the client at that time: a later one cannot exchange the code.
     """
 
     client: str
@@ -377,10 +376,10 @@ class OAuthCode(Stored, frozen=True, kw_only=True):
 
 
 class Route(Stored, frozen=True, kw_only=True):
-    """A path prefix (see `names.server_path`) and where it leads, for one attempt of one server.
+    """A path prefix (see `names.server_path`) and its endpoint, for one attempt of one server.
 
-    `strip`: the app knows no base path, so the prefix is taken off on the way to it. `hub_app`: it signs people in
-    by the hub's OAuth, as jupyterhub-singleuser does.
+    `strip`: the app has no base path, so the prefix is removed from requests. `hub_app`: users sign in to it through
+    the hub's OAuth, as with jupyterhub-singleuser.
     """
 
     prefix: str

@@ -1,9 +1,10 @@
-"""A course roster: a CSV file with one person a line.
+"""A course roster: a CSV file with one user per line.
 
-Owns: how it is read, and what is wrong with it, line by line. Refuses to know users, groups and requests. Pure.
+Owns the parser, which reports errors by line. Does not know users, groups or requests. Pure.
 
-The first line names the columns; one of `COLUMNS` holds the hub's names, all others are left alone. Commas, semicolons
-and tabs separate (what the first line uses). Sources: RFC 4180; spreadsheets' habits (a byte order mark, semicolons).
+The first line names the columns. One of `COLUMNS` has the usernames; all others are ignored. The separator is a comma,
+semicolon or tab, as in the first line. Sources: RFC 4180, and the output of spreadsheets (a byte order mark,
+semicolons).
 """
 
 import csv
@@ -21,16 +22,16 @@ _SEPARATORS: Final = ",;\t"
 
 
 class Roster(Struct, frozen=True):
-    """Who is in it, in order, and what is wrong as (line, sentence). With a fault it is not to be used."""
+    """The usernames in order, and errors as (line, message). A roster with errors must not be used."""
 
     names: tuple[str, ...]
     faults: tuple[tuple[int, str], ...]
     lines: dict[str, int]
-    """At which line each name stands."""
+    """The line of each name."""
 
 
 def read(text: str) -> Roster:
-    """A roster from its text. Never raises: what is wrong is in `faults`."""
+    """Parse a roster. Never raises: errors are in `faults`."""
     text = text.removeprefix("\ufeff")
     head = text.partition("\n")[0]
     separator = max(_SEPARATORS, key=head.count)
@@ -41,34 +42,34 @@ def read(text: str) -> Roster:
         header = [cell.strip().lower() for cell in next(rows, [])]
         column = next((header.index(name) for name in COLUMNS if name in header), None)
         if column is None:
-            return _refused(1, f"The first line names the columns, and one of them is {' or '.join(COLUMNS)}.")
+            return _refused(1, f"The first line must name the columns, one of them {' or '.join(COLUMNS)}.")
         for row in rows:
             at = rows.line_num
             if not any(cell.strip() for cell in row):
                 continue
             if len(lines) >= LINES_MAX:
-                return _refused(at, f"More than {LINES_MAX} people.")
+                return _refused(at, f"The roster has more than {LINES_MAX} users.")
             fault = _take(row, column, at, lines)
             if fault:
                 faults.append((at, fault))
     except csv.Error as error:
         return _refused(rows.line_num, f"This cannot be read as CSV: {error}.")
     if not lines and not faults:
-        return _refused(1, "There is nobody in it.")
+        return _refused(1, "The roster is empty.")
     return Roster(tuple(lines), tuple(faults), lines)
 
 
 def _take(row: list[str], column: int, at: int, lines: dict[str, int]) -> str:
-    """Put the row's name into `lines`; what is wrong with it, or nothing."""
+    """Add the row's name to `lines`. Return an error message, or `""`."""
     raw = row[column].strip() if column < len(row) else ""
     if not raw:
-        return "There is no name in this line."
+        return "This line has no name."
     try:
         name = user_name(raw)
     except NameRuleError as error:
-        return f"{raw[:80]!r} cannot be a user. {error}"
+        return f"{raw[:80]!r} is not a valid username. {error}"
     if name in lines:
-        return f"{name} is there twice: first in line {lines[name]}."
+        return f"{name} was already in line {lines[name]}."
     lines[name] = at
     return ""
 

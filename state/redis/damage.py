@@ -1,7 +1,7 @@
-"""What this process has found in the store and could not read: each record is logged once.
+"""The unreadable records that this process has found in the store. Each one is logged once.
 
-A record that cannot be read is set aside: it is left as it is, nothing acts on it, and the rest goes on. Admins are
-told where it is (`state.store.bad_records`).
+An unreadable record is set aside: it stays unchanged, nothing acts on it, and everything else continues. Admins are
+shown where it is (`state.store.bad_records`).
 """
 
 import logging
@@ -11,13 +11,13 @@ from typing import Final
 from msgspec import Struct
 
 FOUND_MAX: Final = 1000
-"""Records that a process remembers. What is found beyond that is set aside without being logged."""
+"""Maximum number of records that a process remembers. Further ones are set aside without a log entry."""
 
 _log = logging.getLogger("towpath.store")
 
 
 class BadRecord(Struct, frozen=True, kw_only=True):
-    """A record that could not be read. `field`: of the hash (or the id in the stream) at `key`; `""`: the whole key.
+    """An unreadable record. `field`: in the hash (or the id in the stream) at `key`; `""`: the whole key.
 
     `newer`: a newer version of Towpath wrote it. `found`: seconds since the epoch.
     """
@@ -36,28 +36,28 @@ class BadRecord(Struct, frozen=True, kw_only=True):
 
 
 class Damage:
-    """The bad records that a process has come across."""
+    """The unreadable records that a process has found."""
 
     def __init__(self) -> None:
         self._seen: dict[str, str] = {}
         self._untold: list[BadRecord] = []
 
     def note(self, kind: str, key: str, field: str, reason: str, *, newer: bool = False) -> BadRecord:
-        """Remember a record, and log it when it is found for the first time (or bad in another way)."""
+        """Remember a record. It is logged the first time, and again if the reason is another one."""
         record = BadRecord(kind=kind, key=key, field=field, reason=reason, newer=newer, found=time.time())
         if self._seen.get(record.place) != reason and len(self._seen) < FOUND_MAX:
             self._seen[record.place] = reason
             self._untold.append(record)
             _log.error(
-                "A record cannot be read and is set aside. kind=%s key=%s field=%r reason=%r", kind, key, field, reason
+                "A record cannot be read and is set aside kind=%s key=%s field=%r reason=%r", kind, key, field, reason
             )
         return record
 
     def take(self) -> list[BadRecord]:
-        """What has been found since the last call."""
+        """Return what has been found since the last call."""
         found, self._untold = self._untold, []
         return found
 
     def put_back(self, records: list[BadRecord]) -> None:
-        """What `take` returned, when it could not be told."""
+        """Keep the result of `take` for the next call, because it could not be reported."""
         self._untold = [*records, *self._untold][:FOUND_MAX]

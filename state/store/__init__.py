@@ -1,4 +1,4 @@
-"""The stores: one per noun, each a few verbs over Redis keys, each key layout on one page (`keys`).
+"""The stores: one per kind of record, each with a few methods over Redis keys (`keys`).
 
-Owns: what is atomic with what. Refuses to know redis-py (that is `state.redis.client`) and the rules on records.
+Owns which changes are atomic together. Does not know redis-py (see `state.redis.client`) or the rules on records.
 """

@@ -1,4 +1,4 @@
-"""All stores over one connection, as one value to hand down."""
+"""All stores over one connection, as one value to pass on."""
 
 from state.redis.client import Redis
 from state.store.audit import Audit
@@ -28,7 +28,7 @@ from state.store.users import Users
 
 
 class Store:
-    """The stores. Made once per process: `await Store.open(url)`, then passed as an argument."""
+    """The stores. Open them once per process with `await Store.open(url)`, then pass them as an argument."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis

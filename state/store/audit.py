@@ -1,6 +1,6 @@
-"""The audit: an append-only stream of acts, a short one per person of what was done to them, and readers' cursors.
+"""The audit: an append-only stream of acts, a short stream per user of what was done to them, and readers' cursors.
 
-Key layout: docs/state.md, tags `{audit}` and `{u:NAME}`. One verb writes: `note`. Refuses to know who does what, and
+Key layout: docs/state.md, tags `{audit}` and `{u:NAME}`. Only `note` writes entries. Does not know who does what, or
 what a reader does with an entry.
 """
 
@@ -15,12 +15,12 @@ from state.store import codecs, keys
 from state.store.table import Table
 
 MOST: Final = 1_000_000
-"""Entries that the stream never exceeds by much, whatever the configuration keeps (`[audit]`)."""
+"""Maximum length of the stream (approximately), whatever the configuration keeps (`[audit]`)."""
 OWN_KEPT: Final = 500
 OWN_SECONDS: Final = 180 * 24 * 3600
 AT_ONCE: Final = 1000
 READ_MOST: Final = 50_000
-"""Entries that one call of `page` looks at."""
+"""Entries that one call of `page` reads."""
 
 # KEYS: cursors. ARGV: reader, fencing token, position.
 _ADVANCE: Final = Script("""
@@ -34,14 +34,14 @@ return 1
 
 
 class Audit:
-    """The audit. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The audit. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._entries = Table(redis, codecs.ENTRY)
 
     async def note(self, entry: Entry) -> None:
-        """Append, its texts made plain. What was done to a person is in their own stream too."""
+        """Append an entry with its texts escaped. What was done to a user is in that user's stream too."""
         told = made_plain(entry)
         record = self._entries.encode(replace(told, id=""))
         commands: list[tuple[Any, ...]] = [("XADD", keys.AUDIT_LOG, "MAXLEN", "~", MOST, "*", "entry", record)]
@@ -52,14 +52,17 @@ class Audit:
         await self._redis.pipeline(commands)
 
     async def first(self, what: str, *, seconds: int) -> bool:
-        """Whether `what` (short, of our own making) comes for the first time within `seconds`, on any worker."""
+        """Return whether `what` occurs for the first time within `seconds`, on any worker.
+
+        `what` is a short key from the hub itself.
+        """
         return await self._redis.call("SET", keys.audit_seen(what), 1, "NX", "EX", seconds) is not None
 
     async def page(self, wanted: Wanted, *, before: str = "", limit: int = 100) -> tuple[list[Entry], str]:
-        """The newest `limit` entries that fit, older than the id `before`; and where to go on (`""`: nothing older).
+        """Return the newest `limit` matching entries before the id `before`, and the id to continue with.
 
-        A call looks at READ_MOST entries at most: a page may be short, and still have more behind it. Entries that
-        cannot be read are left out.
+        An empty id means that there are no more. One call reads at most READ_MOST entries, so a page can be short
+        although there are more. Unreadable entries are left out.
         """
         found: list[Entry] = []
         looked = 0
@@ -80,7 +83,7 @@ class Audit:
         return found, before
 
     async def of_user(self, name: str, *, limit: int = OWN_KEPT) -> list[Entry]:
-        """What was done to a person, newest first."""
+        """Return what was done to a user, newest first."""
         key = keys.audit(name)
         return self._read(key, await self._redis.call("XREVRANGE", key, "+", "-", "COUNT", limit))
 
@@ -91,9 +94,9 @@ class Audit:
         timeout: float = 0,  # noqa: ASYNC109
         most: int = AT_ONCE,
     ) -> tuple[list[Entry], str]:
-        """Up to `most` entries after an id, oldest first, and the id to go on after.
+        """Return up to `most` entries after an id, oldest first, and the id to continue with.
 
-        Waits up to `timeout` seconds when there is none. Entries that cannot be read are left out, and passed.
+        Waits up to `timeout` seconds if there are none. Unreadable entries are skipped.
         """
         command = ("XREAD", "COUNT", most)
         found = await self._redis.call(*command, "STREAMS", keys.AUDIT_LOG, position)
@@ -109,21 +112,21 @@ class Audit:
         return [replace(entry, id=id_) for id_, entry in zip(ids, read, strict=True) if entry is not None]
 
     async def cursor(self, reader: str) -> str:
-        """How far a reader has come; `"0-0"`: it has not begun."""
+        """Return a reader's position; `"0-0"` if it has not begun."""
         found = await self._redis.call("HGET", keys.AUDIT_CURSORS, reader)
         return "0-0" if found is None else found.decode().partition(":")[2]
 
     async def advance(self, reader: str, position: str, *, fence: int) -> None:
-        """Move a reader's cursor. Raises FencedError when a later leader has moved it."""
+        """Move a reader's cursor. Raises FencedError if a later leader has moved it."""
         await self._redis.run(_ADVANCE, (keys.AUDIT_CURSORS,), (reader, fence, position))
 
     async def trim(self, *, entries: int, oldest: float) -> int:
-        """Drop what is beyond `entries`, or older than `oldest` (seconds since the epoch); how many went."""
+        """Remove entries beyond `entries` or older than `oldest` (seconds since the epoch). Return their number."""
         by_age = await self._redis.call("XTRIM", keys.AUDIT_LOG, "MINID", f"{max(0, int(oldest * 1000))}-0")
         return int(by_age) + int(await self._redis.call("XTRIM", keys.AUDIT_LOG, "MAXLEN", entries))
 
 
 def position(entry_id: str) -> tuple[int, int]:
-    """A stream's id as numbers that compare; (0, 0) for what is none."""
+    """Return a stream id as comparable numbers; (0, 0) if it is invalid."""
     time, _, number = entry_id.partition("-")
     return (int(time), int(number)) if time.isdecimal() and number.isdecimal() else (0, 0)

@@ -1,7 +1,7 @@
-"""The list of records that cannot be read, for admins; and what can be done about one.
+"""The list of unreadable records for admins, and how to repair one.
 
-Each process writes down what it comes across; the leading controller takes off what can be read again or is gone.
-Key layout: docs/state.md, tag `{bad}`.
+Each process adds the ones that it finds; the leading controller removes those that can be read again or are gone. Key
+layout: docs/state.md, tag `{bad}`.
 """
 
 import re
@@ -25,13 +25,13 @@ _GROUP: Final = re.compile(r"towpath:\{g:(.*)\}:group", re.DOTALL)
 
 
 class BadRecords:
-    """The list. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The list. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def tell(self) -> None:
-        """Write down what this process has found since the last call."""
+        """Add what this process has found since the last call."""
         found = self._redis.damage.take()
         if not found:
             return
@@ -45,7 +45,7 @@ class BadRecords:
             raise
 
     async def every(self) -> list[BadRecord]:
-        """All that are known, the newest first."""
+        """Return all known unreadable records, newest first."""
         found = []
         for raw in await self._redis.call("HVALS", keys.BAD_RECORDS):
             try:
@@ -55,21 +55,21 @@ class BadRecords:
         return sorted(found, key=lambda record: -record.found)
 
     async def review(self) -> None:
-        """Take off the list what can be read again, or is gone."""
+        """Remove records that can be read again, or are gone."""
         known = await self.every()
         over = [record.place for record in known if not await is_bad(self._redis, record)]
         if over:
             await self._redis.call("HDEL", keys.BAD_RECORDS, *over)
 
     async def repair(self, record: BadRecord) -> str:
-        """Move a record aside, into the hash `aside`; what was done, as a sentence.
+        """Move a record into the hash `aside`. Return a description of what was done.
 
-        What a newer version wrote is left alone. In place of a user or a group a new record is made, with what is known
-        from elsewhere: so that nothing that belongs to them ends.
+        Records from a newer version are not touched. A user or group is replaced by a new record with what is known
+        from elsewhere, so that nothing that belongs to it is revoked.
         """
         raw = await raw_of(self._redis, record)
         if record.newer:
-            return "left alone: a newer version of Towpath wrote it, and can read it"
+            return "not touched: a newer version of Towpath wrote it, and can read it"
         if raw is None:
             return "gone in the meantime"
         await self._redis.call("HSET", keys.BAD_ASIDE, record.place, raw)
@@ -79,10 +79,10 @@ class BadRecords:
             groups = await self._groups_of(user[1])
             made = User(name=user[1], groups=groups, created=time.time(), revision=1)
             await self._redis.call("SET", record.key, codecs.USER.encode(made))
-            done = "moved aside, and made anew: the admin right and the link to an account at a provider are lost"
+            done = "moved aside and replaced: admin rights and the link to an account at a provider are lost"
         elif group is not None:
             await self._redis.call("SET", record.key, codecs.GROUP.encode(Group(name=group[1], revision=1)))
-            done = "moved aside, and made anew: its properties are lost"
+            done = "moved aside and replaced: its properties are lost"
         elif type_of(record.key) == "string":
             await self._redis.call("DEL", record.key)
         elif type_of(record.key) == "hash":
@@ -93,7 +93,7 @@ class BadRecords:
         return done
 
     async def _groups_of(self, user: str) -> tuple[str, ...]:
-        """The groups that list a user."""
+        """Return the groups whose member lists include a user."""
         names = [name.decode() for name in await self._redis.call("ZRANGE", keys.GROUPS_NAMES, 0, -1)]
         listed = await self._redis.pipeline([("SISMEMBER", keys.members(name), user) for name in names])
         return tuple(name for name, member in zip(names, listed, strict=True) if member)

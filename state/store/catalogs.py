@@ -1,7 +1,7 @@
-"""Catalogs: what each cluster has, and what each person may use of it, as the leading controller gathered it last.
+"""Catalogs: what each cluster has, and what each user may use of it, as last gathered by the leading controller.
 
-Key layout: docs/state.md, tag `{catalog:CLUSTER}`. A catalog and all its grants change together; an older leader's are
-refused. Refuses to know how they are gathered.
+Key layout: docs/state.md, tag `{catalog:CLUSTER}`. A catalog and all its grants change together; writes of a former
+leader are rejected. Does not know how they are gathered.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from state.redis.client import Redis, Script
 from state.store import codecs, keys
 from state.store.table import Table
 
-# KEYS: catalog, grants, fence. ARGV: fencing token, JSON, then user and JSON of their grants, again and again.
+# KEYS: catalog, grants, fence. ARGV: fencing token, JSON, then pairs of user and JSON of their grants.
 _PUT: Final = Script("""
 local fence = tonumber(redis.call('GET', KEYS[3]) or '0')
 if tonumber(ARGV[1]) < fence then return redis.error_reply('FENCED token') end
@@ -24,11 +24,11 @@ return 1
 """)
 
 ASKED_SECONDS: Final = 60
-"""So long a wish for a younger catalog stands where nobody leads."""
+"""Lifetime of a request for a newer catalog, if there is no leader."""
 
 
 class Catalogs:
-    """The catalogs. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The catalogs. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -36,9 +36,9 @@ class Catalogs:
         self._grants = Table(redis, codecs.GRANTS)
 
     async def put(self, catalog: Catalog, grants: Mapping[str, Grants], *, fence: int) -> None:
-        """Replace a cluster's catalog and everybody's grants, at once. `fence`: the leader's fencing token.
+        """Replace a cluster's catalog and all grants atomically. `fence`: the leader's fencing token.
 
-        A user who is not in `grants` has none from now on. Raises FencedError when a later leader has written here.
+        Users who are not in `grants` have none afterwards. Raises FencedError if a later leader has written here.
         """
         rest = [part for user, grant in grants.items() for part in (user, self._grants.encode(grant))]
         await self._redis.run(
@@ -48,19 +48,19 @@ class Catalogs:
         )
 
     async def catalog(self, cluster: str) -> Catalog | None:
-        """What the cluster has, as of its `time`; None: nobody has gathered it yet."""
+        """Return what the cluster has, as of its `time`; None if nobody has gathered it yet."""
         found = await self._redis.call("GET", keys.catalog(cluster))
         return self._catalogs.one(found, keys.catalog(cluster))
 
     async def grants(self, cluster: str, user: str) -> Grants | None:
-        """What a person may use there; None: the accounting does not know them, or nothing was gathered yet."""
+        """Return what a user may use; None: unknown to the accounting, or not gathered yet."""
         found = await self._redis.call("HGET", keys.grants(cluster), user)
         return self._grants.one(found, keys.grants(cluster), user)
 
     async def ask(self, cluster: str) -> None:
-        """Wish for a younger catalog: the leader gathers one soon, once for all that wish for it meanwhile."""
+        """Request a newer catalog: the leader gathers one soon, once for all requests until then."""
         await self._redis.call("SET", keys.catalog_asked(cluster), "1", "EX", ASKED_SECONDS)
 
     async def asked(self, cluster: str) -> bool:
-        """For the leader: whether anybody has wished for one since this was asked last."""
+        """For the leader: return whether there was a request since the last call."""
         return await self._redis.call("GETDEL", keys.catalog_asked(cluster)) is not None

@@ -1,4 +1,4 @@
-"""How each kind of record is stored: one codec each, for all stores."""
+"""The codecs of all kinds of records."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
-"""The check of the edge: its latest report, the secrets of its requests, and whose turn it is.
+"""The check of the edge: its latest report, the secrets of its requests, and which process runs it.
 
-Key layout: docs/state.md, tag `{edge}`. Any process may ask for a turn; the store gives one per interval, so that many
-workers check as often as one. Does not know what is checked.
+Key layout: docs/state.md, tag `{edge}`. Any process may request a turn; the store grants one per interval, so that many
+workers together check as often as one. Does not know what is checked.
 """
 
 import secrets
@@ -20,23 +20,23 @@ _decode: Final = msgspec.json.Decoder(EdgeReport).decode
 
 
 class EdgeReports:
-    """All verbs raise StateUnavailableError when Redis cannot serve."""
+    """All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def issue(self, *, lifetime: float) -> str:
-        """Return a secret by which gateways recognise the requests of one check, for `lifetime` seconds."""
+        """Return a secret by which gateways recognize the requests of one check, for `lifetime` seconds."""
         secret = secrets.token_urlsafe(32)
         await self._redis.call("SET", keys.edge_secret(digest(secret)), "1", "PX", max(1, int(lifetime * 1000)))
         return secret
 
     async def knows(self, secret: str) -> bool:
-        """Whether this secret was issued, and has not ended."""
+        """Return whether this secret was issued and has not expired."""
         return bool(await self._redis.call("EXISTS", keys.edge_secret(digest(secret))))
 
     async def take_turn(self, *, seconds: float) -> float:
-        """Return 0.0: the check is the caller's to run now, and nobody's else for `seconds`. Else the seconds left."""
+        """Return 0.0 if the caller should check now, and nobody else for `seconds`; else the seconds left."""
         milliseconds = max(1, int(seconds * 1000))
         if await self._redis.call("SET", keys.EDGE_TURN, "1", "NX", "PX", milliseconds) is not None:
             return 0.0
@@ -44,7 +44,7 @@ class EdgeReports:
         return max(0.05, left / 1000)
 
     async def extend_turn(self, *, seconds: float) -> None:
-        """Leave the turn to the caller for `seconds` from now on."""
+        """Keep the turn for `seconds` from now on."""
         await self._redis.call("SET", keys.EDGE_TURN, "1", "PX", max(1, int(seconds * 1000)))
 
     async def save(self, report: EdgeReport) -> None:
@@ -52,7 +52,7 @@ class EdgeReports:
         await self._redis.call("SET", keys.EDGE_REPORT, _encode(report), "PX", KEPT_SECONDS * 1000)
 
     async def latest(self) -> EdgeReport | None:
-        """Return the latest report, or None. One that an other version wrote differently counts as none."""
+        """Return the latest report, or None. A report that another version wrote in another format counts as none."""
         raw = await self._redis.call("GET", keys.EDGE_REPORT)
         if raw is None:
             return None

@@ -1,6 +1,7 @@
-"""Ways from the hub's own origin into another one: one-time, for a minute. Key layout: docs/state.md, tag `{e:...}`.
+"""One-time entries from the hub's own origin into another one, valid for a minute.
 
-Owns: that each is short-lived and taken once. Refuses to know what its fields are checked against.
+Owns their lifetime and single use. Does not know what their fields are checked against. Key layout: docs/state.md, tag
+`{e:...}`.
 """
 
 import secrets
@@ -16,19 +17,19 @@ SECONDS: Final = 60
 
 
 class Entries:
-    """All verbs raise StateUnavailableError when Redis cannot serve."""
+    """All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._entrances = Table(redis, codecs.ENTRANCE)
 
     async def issue(self, entrance: Entrance) -> str:
-        """The code that leads in."""
+        """Return a code for this entry."""
         code = secrets.token_urlsafe(SECRET_BYTES)
         await self._redis.call("SET", keys.entrance(digest(code)), self._entrances.encode(entrance), "EX", SECONDS)
         return code
 
     async def take(self, code: str) -> Entrance | None:
-        """What the code leads to, which is used up by this; None: there is none (any more)."""
+        """Return the entry of a code and invalidate it; None if it does not exist."""
         found = await self._redis.call("GETDEL", keys.entrance(digest(code)))
         return self._entrances.one(found, keys.entrance(digest(code)))

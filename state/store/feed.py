@@ -1,7 +1,7 @@
-"""The feed: numbered events that every gateway worker mirrors. Routes, and what has been revoked.
+"""The feed: numbered events that every gateway worker mirrors, for routes and revocations.
 
-Key layout: docs/state.md, tag `{feed}`. Numbers have no gaps: a reader that misses one, or finds another epoch,
-reads the whole table again. Owns the numbering. Refuses to know what a worker does with an event.
+Key layout: docs/state.md, tag `{feed}`. Numbers have no gaps: a reader that misses one, or finds another epoch, reads
+the whole table again. Owns the numbering. Does not know what a worker does with an event.
 """
 
 import secrets
@@ -21,7 +21,7 @@ from state.turns import PART, Turns, parts
 LOG_LENGTH: Final = 10_000
 READ_LIMIT: Final = 1000
 DIGESTS_EACH: Final = 200
-"""Credentials that one `revoked` entry names at most: workers read an entry at once."""
+"""Maximum number of credentials in one `revoked` entry, because workers process an entry at once."""
 
 # KEYS: epoch, number, routes, log. ARGV[1] is an epoch's name, should the feed begin now.
 _BEGIN: Final = f"""
@@ -76,16 +76,16 @@ class RouteSet(Struct, frozen=True, tag="route"):
 
 
 class RouteGone(Struct, frozen=True, tag="gone"):
-    """A route was taken away."""
+    """A route was removed."""
 
     number: int
     prefix: str
 
 
 class Revoked(Struct, frozen=True, tag="revoked"):
-    """Credentials ended. `digests`: of tickets and tokens; `user`: all that this user may do is to be checked anew.
+    """Credentials were revoked. `digests`: of tickets and tokens; `user`: check everything of this user again.
 
-    `user` may also be a service's key (`service:NAME`), or `group:NAME`: who is in that group, or goes by it.
+    `user` can also be a service's key (`service:NAME`), or `group:NAME` for everyone whose rights depend on that group.
     """
 
     number: int
@@ -101,7 +101,7 @@ class ServersNamed(Struct, frozen=True, tag="named"):
 
 
 class Unreadable(Struct, frozen=True, tag="unreadable"):
-    """An event that cannot be read: everything that is cached has to be read again."""
+    """An event cannot be read: everything cached must be read again."""
 
     number: int
 
@@ -118,11 +118,11 @@ class Snapshot(Struct, frozen=True):
 
 
 class FeedGapError(Exception):
-    """The reader is too far behind, or the feed began anew: take a snapshot."""
+    """The reader is too far behind, or the feed was restarted: take a snapshot."""
 
 
 class _Ended(Stored, frozen=True, kw_only=True):
-    """The wire form of `Revoked`."""
+    """The stored form of `Revoked`."""
 
     digests: tuple[str, ...] = ()
     user: str = ""
@@ -132,18 +132,18 @@ _ENDED: Final = Codec(_Ended)
 
 
 class Feed:
-    """The feed. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The feed. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._routes = Table(redis, codecs.ROUTE)
 
     async def set_route(self, route: Route) -> int:
-        """Publish a route; the event's number. The same route again changes nothing and returns 0."""
+        """Publish a route and return the event's number. An unchanged route is not published, and returns 0."""
         return await self._run(_SET, route.prefix, self._routes.encode(route))
 
     async def drop_route(self, prefix: str, *, attempt: str = "") -> int:
-        """Take a route away (only if it is of this attempt, where given); 0 when there was none."""
+        """Remove a route (with `attempt`: only if it is of this attempt). Return 0 if there was none."""
         return await self._run(_DROP, prefix, attempt)
 
     async def servers_named(self, user: str) -> int:
@@ -151,11 +151,11 @@ class Feed:
         return await self._run(_NAMED, user)
 
     async def revoke(self, *, digests: tuple[str, ...] = (), user: str = "") -> int:
-        """Publish that credentials ended."""
+        """Publish that credentials were revoked."""
         return await self._run(_REVOKE, _ENDED.encode(_Ended(digests=digests, user=user)))
 
     async def revoke_digests(self, digests: Iterable[str]) -> None:
-        """`revoke` for any number of credentials, several to an entry."""
+        """Publish that any number of credentials were revoked, several per entry."""
         every = tuple(digests)
         calls = [
             (_KEYS, (secrets.token_hex(8), _ENDED.encode(_Ended(digests=every[at : at + DIGESTS_EACH]))))
@@ -164,17 +164,17 @@ class Feed:
         await self._redis.run_many(_REVOKE, calls)
 
     async def revoke_many(self, users: Iterable[str]) -> None:
-        """`revoke` for several users (or groups, services), in one round trip."""
+        """Publish changes of several users (or groups, services) in one round trip."""
         calls = [(_KEYS, (secrets.token_hex(8), _ENDED.encode(_Ended(user=user)))) for user in users]
         await self._redis.run_many(_REVOKE, calls)
 
     async def route(self, prefix: str) -> Route | None:
-        """One route, straight from the table; None: there is none, or it cannot be read."""
+        """Return one route from the table; None if it does not exist or cannot be read."""
         found = await self._redis.call("HGET", keys.FEED_ROUTES, prefix)
         return self._routes.one(found, keys.FEED_ROUTES, prefix)
 
     async def snapshot(self) -> Snapshot:
-        """The whole table, without the routes that cannot be read."""
+        """Return the whole table, without unreadable routes."""
         epoch, number, flat = await self._redis.run(_SNAPSHOT, _KEYS, (secrets.token_hex(8),))
         turns = Turns()
         routes: list[Route] = []
@@ -184,7 +184,7 @@ class Feed:
         return Snapshot(epoch.decode(), int(number), tuple(routes))
 
     async def read(self, epoch: str, after: int, *, timeout: float) -> list[FeedEvent]:  # noqa: ASYNC109
-        """Events after `after`, waiting up to `timeout` seconds. Raises FeedGapError (see there)."""
+        """Return the events after `after`, waiting up to `timeout` seconds. Raises FeedGapError."""
         events = await self._since(epoch, after)
         if events or timeout <= 0:
             return events
@@ -199,7 +199,7 @@ class Feed:
             f"{after}-0",
             seconds=timeout,
         )
-        return await self._since(epoch, after)  # what woke us says nothing of the epoch
+        return await self._since(epoch, after)  # the entry that woke us does not tell the epoch
 
     async def _since(self, epoch: str, after: int) -> list[FeedEvent]:
         now, number, entries = await self._redis.pipeline(
@@ -210,10 +210,10 @@ class Feed:
             )
         )
         if now is None or now.decode() != epoch or int(number or 0) < after:
-            raise FeedGapError("The feed began anew.")
+            raise FeedGapError("The feed was restarted.")
         events = [self._event(entry) for entry in entries]
         if events and events[0].number != after + 1:
-            raise FeedGapError("The feed has gone on too far.")
+            raise FeedGapError("The reader is too far behind.")
         if not events and int(number or 0) > after:
             raise FeedGapError("The feed has lost its log.")
         return events
@@ -232,7 +232,7 @@ class Feed:
                 case _:
                     ended = _ENDED.decode(what)
                     if not ended.digests and not ended.user:
-                        raise UnreadableError("it names nobody")
+                        raise UnreadableError("it has no user and no digests")
                     return Revoked(number, ended.digests, ended.user)
         except (UnreadableError, UnicodeDecodeError) as error:
             self._redis.damage.note("event of the feed", keys.FEED_LOG, position.decode(), str(error))

@@ -1,7 +1,7 @@
-"""Sign-ins that are under way at a provider. Key layout: docs/state.md, tag `{f:…}`.
+"""Sign-ins in progress at a provider. Key layout: docs/state.md, tag `{f:…}`.
 
-Owns: the keys that seal them (they are with the browsers: whoever begins one leaves nothing here), and that each ends
-once. Refuses to know what a flow is.
+Owns the keys that seal them, and their single use. The sign-ins themselves are stored in the browsers, so that starting
+one stores nothing here. Does not know what a flow contains.
 """
 
 import secrets
@@ -12,23 +12,26 @@ from state.store.credentials import digest
 
 
 class Flows:
-    """All verbs raise StateUnavailableError when Redis cannot serve."""
+    """All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def key(self, name: str, *, lifetime: float) -> bytes:
-        """The key of this name, 32 bytes: the same for everybody who asks. Made for `lifetime` seconds if need be."""
+        """Return the 32-byte key with this name, the same for all callers.
+
+        It is created for `lifetime` seconds if missing.
+        """
         fresh = secrets.token_hex(32)
         await self._redis.call("SET", keys.flow_key(name), fresh, "NX", "PX", int(lifetime * 1000))
         found = await self._redis.call("GET", keys.flow_key(name))
         return bytes.fromhex(found.decode())
 
     async def over(self, state: str) -> bool:
-        """Whether the flow of this `state` has come to its end."""
+        """Return whether the flow with this `state` has ended."""
         return bool(await self._redis.call("EXISTS", keys.flow(digest(state))))
 
     async def end(self, state: str, *, lifetime: float) -> bool:
-        """It has come to its end now; False when it had before. Known for `lifetime` seconds."""
+        """End a flow; return False if it had ended before. This is remembered for `lifetime` seconds."""
         milliseconds = max(1, int(lifetime * 1000))
         return await self._redis.call("SET", keys.flow(digest(state)), "1", "NX", "PX", milliseconds) is not None

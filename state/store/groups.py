@@ -1,9 +1,9 @@
-"""Groups, and the lists of who is in them. Key layout: docs/state.md, tags `{g:NAME}` and `{groups}`.
+"""Groups, and the lists of their members. Key layout: docs/state.md, tags `{g:NAME}` and `{groups}`.
 
-Owns: the groups' records, and the lists that follow from the users' records (`User.groups` is what decides).
-Refuses to know what a group may do, and how somebody came into it.
+Owns the groups' records, and the lists that follow from the users' records (`User.groups` is authoritative). Does not
+know what a group may do, or how users become members.
 
-A crash between a user's record and a list leaves a name too many in the list, never a right too many.
+A crash between writing a user's record and a list can leave an extra name in the list, but never an extra right.
 """
 
 from collections.abc import Iterable
@@ -32,52 +32,49 @@ return 1
 
 
 class Groups:
-    """The groups. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The groups. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._groups = Table(redis, codecs.GROUP)
 
     async def get(self, name: str) -> Group | None:
-        """The group, or None. Raises BadRecordError."""
+        """Return the group, or None. Raises BadRecordError."""
         return self._groups.demand(await self._redis.call("GET", keys.group(name)), keys.group(name))
 
     async def add(self, group: Group) -> bool:
-        """Create; False when the name is taken (nothing is changed). The revision begins at 1."""
+        """Create a group; return False if the name is taken (nothing is changed). The revision begins at 1."""
         *_, made = await self._redis.pipeline(_making(replace(group, revision=1)))
         return made is not None
 
     async def save(self, group: Group) -> Group:
-        """Compare-and-set by `revision`; the record with its new revision.
-
-        Raises ConflictError, BadRecordError.
-        """
+        """Compare-and-set by `revision`; return the record with its new revision."""
         saved = replace(group, revision=group.revision + 1)
         await self._redis.run(_SAVE, (keys.group(group.name),), (group.revision, self._groups.encode(saved)))
         return saved
 
     async def remove(self, name: str) -> bool:
-        """Delete the record and the list; False when there was none. The users' records are the caller's to change."""
+        """Delete the record and the list; return False if there was none. The caller changes the users' records."""
         await self._redis.call("ZREM", keys.GROUPS_NAMES, name)
         gone = await self._redis.call("DEL", keys.group(name))
         await self._redis.call("DEL", keys.members(name))
         return bool(gone)
 
     async def names(self, *, offset: int = 0, limit: int | None = None) -> list[str]:
-        """Names in alphabetical order."""
+        """Return names in alphabetical order."""
         if limit is not None and limit <= 0:
             return []
         last = -1 if limit is None else offset + limit - 1
         return [name.decode() for name in await self._redis.call("ZRANGE", keys.GROUPS_NAMES, offset, last)]
 
     async def count(self) -> int:
-        """How many groups there are."""
+        """Return the number of groups."""
         return int(await self._redis.call("ZCARD", keys.GROUPS_NAMES))
 
     async def many(self, names: list[str]) -> list[tuple[Group, list[str]]]:
-        """Groups with the names of who is in them, pipelined.
+        """Return groups with the names of their members, pipelined.
 
-        Unknown names are left out, and groups whose record cannot be read.
+        Unknown names and unreadable groups are left out.
         """
         commands = [c for name in names for c in (("GET", keys.group(name)), ("SMEMBERS", keys.members(name)))]
         replies = await self._redis.pipeline(commands)
@@ -89,7 +86,7 @@ class Groups:
         ]
 
     async def members(self, *names: str) -> dict[str, list[str]]:
-        """Who is in each of these groups, in alphabetical order."""
+        """Return the members of each of these groups, in alphabetical order."""
         replies = await self._redis.pipeline([("SMEMBERS", keys.members(name)) for name in names])
         return {
             name: sorted(member.decode() for member in members) for name, members in zip(names, replies, strict=True)
@@ -97,7 +94,7 @@ class Groups:
 
 
 async def list_in(redis: Redis, user: str, groups: Iterable[str]) -> None:
-    """Put a user into the lists of groups, which are made where there are none. Before the user's record is written."""
+    """Add a user to the lists of groups, which are created if missing. Call it before writing the user's record."""
     commands: list[tuple[Any, ...]] = []
     for name in groups:
         commands += _making(Group(name=name, revision=1))
@@ -106,9 +103,9 @@ async def list_in(redis: Redis, user: str, groups: Iterable[str]) -> None:
 
 
 async def list_out(redis: Redis, user: str, groups: Iterable[str]) -> None:
-    """Take a user out of the lists of groups. After the user's record is written.
+    """Remove a user from the lists of groups. Call it after writing the user's record.
 
-    Who has come back into one in the meantime is put back.
+    A user who has joined one again meanwhile is added back.
     """
     left = list(groups)
     if not left:
@@ -121,7 +118,10 @@ async def list_out(redis: Redis, user: str, groups: Iterable[str]) -> None:
 
 
 def _making(group: Group) -> list[tuple[Any, ...]]:
-    """A group, if there is none of this name. Its name first: no group is unlisted."""
+    """Return the commands that create a group if it does not exist.
+
+    The name comes first, so that every group is listed.
+    """
     return [
         ("ZADD", keys.GROUPS_NAMES, 0, group.name),
         ("SET", keys.group(group.name), codecs.GROUP.encode(group), "NX"),

@@ -1,4 +1,4 @@
-"""The problems of a hub, and whether a controller leads. Key layout: docs/state.md, tag `{health}`."""
+"""The problems of a hub, and whether a controller is leading. Key layout: docs/state.md, tag `{health}`."""
 
 import time
 from collections.abc import Callable
@@ -12,30 +12,30 @@ from state.redis.client import Redis
 from state.store import keys
 
 KEPT_SECONDS: Final = 60.0
-"""A problem that was not found again for so long is over, or whoever found it is gone."""
+"""A problem that was not reported again for this long is over, or its reporter is gone."""
 LEASE: Final = "controller"
 """The lease of the leading controller."""
 _PROBLEM: Final = msgspec.json.Decoder(Problem)
 
 
 class Health:
-    """All verbs raise StateUnavailableError when Redis cannot serve."""
+    """All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis, *, clock: Callable[[], float] = time.time) -> None:
         self._redis = redis
         self._clock = clock
 
     async def report(self, problem: Problem) -> None:
-        """Keep a problem for a minute; it is reported again while it lasts."""
+        """Store a problem for one minute. It is reported again while it lasts."""
         told = msgspec.json.encode(replace(problem, seen=self._clock()))
         await self._redis.call("HSET", keys.HEALTH_PROBLEMS, _field(problem.host, problem.part), told)
 
     async def solved(self, host: str, part: str) -> None:
-        """Forget the problem of this part."""
+        """Remove the problem of this part."""
         await self._redis.call("HDEL", keys.HEALTH_PROBLEMS, _field(host, part))
 
     async def look(self) -> tuple[list[Problem], bool]:
-        """Return the problems that are still found, oldest first, and whether a controller leads."""
+        """Return current problems, oldest first, and whether a controller is leading."""
         found, holder = await self._redis.pipeline(
             (("HGETALL", keys.HEALTH_PROBLEMS), ("GET", keys.lease_holder(LEASE)))
         )

@@ -1,7 +1,7 @@
-"""Where the servers of a cluster are kept whose jobs only one machine and one data directory know.
+"""Where the servers of a cluster are stored if only one machine and one data directory know its jobs.
 
-Key layout: docs/state.md, tag `{home:CLUSTER}`. A controller on another machine, or with another data directory,
-would see none of the running servers and take them for lost.
+Key layout: docs/state.md, tag `{home:CLUSTER}`. A controller on another machine, or with another data directory, would
+see none of the running servers and consider them lost.
 """
 
 import time
@@ -15,7 +15,7 @@ from state.redis.client import Redis, Script
 from state.store import keys
 
 ALIVE_SECONDS: Final = 60.0
-"""A controller that was seen within so many seconds still runs."""
+"""A controller that was seen within this many seconds is running."""
 
 # KEYS: home. ARGV: the caller's id, its JSON, whether it may replace another. Returns what is there afterwards.
 _CLAIM: Final = Script("""
@@ -29,14 +29,14 @@ return held
 
 
 class ClusterHome(Struct, frozen=True, kw_only=True):
-    """The data directory in which a cluster keeps its servers. `id` tells them apart, `where` is for people to read."""
+    """The data directory in which a cluster stores its servers. `id` distinguishes them; `where` is for display."""
 
     id: str
     where: str
     seen: float = 0.0
 
     def alive(self, now: float) -> bool:
-        """Return whether a controller was there a moment ago."""
+        """Return whether a controller was active a moment ago."""
         return now - self.seen < ALIVE_SECONDS
 
 
@@ -44,16 +44,16 @@ _HOME: Final = msgspec.json.Decoder(ClusterHome)
 
 
 class Homes:
-    """All verbs raise StateUnavailableError when Redis cannot serve."""
+    """All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis, *, clock: Callable[[], float] = time.time) -> None:
         self._redis = redis
         self._clock = clock
 
     async def claim(self, cluster: str, home: ClusterHome, *, replace: bool = False) -> ClusterHome:
-        """Keep the cluster's servers here, unless they are kept elsewhere; return where they are kept.
+        """Store the cluster's servers here, unless they are elsewhere; return where they are.
 
-        A holder repeats this to show that it runs. `replace`: take over from another home.
+        The holder repeats this to show that it is running. `replace`: take over from another home.
         """
         told = msgspec.json.encode(msgspec.structs.replace(home, seen=self._clock()))
         found = await self._redis.run(_CLAIM, (keys.home(cluster),), (home.id, told, int(replace)))

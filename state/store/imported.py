@@ -1,11 +1,10 @@
-"""API tokens that another hub made, of which only its salted hash is known.
+"""API tokens from another hub, of which only the salted hash is known.
 
-Owns: that such a token is listed and revoked like any other, and becomes one of ours when it is used for the first
-time: then its secret is there, and its SHA-256 with it. Key layout: docs/state.md, tag `{imported}`. Refuses to know
-which hub.
+Such a token is listed and revoked like any other. It becomes a normal token at its first use, which provides its secret
+and therefore its SHA-256. Key layout: docs/state.md, tag `{imported}`. Does not know the other hub.
 
-A token's record stands under `imported-ID` in place of a digest, which no secret has. It decides: whoever revokes it,
-or its end, takes it away, and then the hash is worth nothing.
+The token's record has the key `imported-ID` instead of a digest, which no secret can have. The record is authoritative:
+when it is revoked or expires, the hash is worthless.
 """
 
 import hashlib
@@ -24,15 +23,15 @@ from state.store.table import Table
 from state.store.tokens import Tokens
 
 PREFIX: Final = 4
-"""Characters of a token that JupyterHub keeps in clear, to find its hash by."""
+"""Characters of a token that JupyterHub stores in plain text, to find its hash."""
 ROUNDS_MOST: Final = 1000
-"""More would let a stranger keep a worker busy by asking: 1000 rounds of SHA-512 take half a millisecond."""
+"""More would let an attacker keep a worker busy: 1000 rounds of SHA-512 take half a millisecond."""
 ALGORITHMS: Final = frozenset({"sha256", "sha384", "sha512"})
 SECRET_MAX: Final = 512
 
 
 class Hashed(Struct, frozen=True):
-    """JupyterHub's `algorithm:rounds:salt:hash` of a token (jupyterhub.utils.hash_token), and the token's beginning."""
+    """JupyterHub's `algorithm:rounds:salt:hash` of a token (jupyterhub.utils.hash_token), and its first characters."""
 
     algorithm: str
     rounds: int
@@ -42,28 +41,28 @@ class Hashed(Struct, frozen=True):
 
     @classmethod
     def read(cls, text: str, prefix: str) -> "Hashed":
-        """From a row of JupyterHub's that has no `fault`."""
+        """Parse a value from JupyterHub's database for which `fault` returns `""`."""
         algorithm, rounds, salt, value = text.split(":")
         return cls(algorithm, int(rounds), salt, value, prefix)
 
     @staticmethod
     def fault(text: str, prefix: str) -> str:
-        """Why this cannot be kept, in words; `""`: it can."""
+        """Return a message on why this hash cannot be imported; `""` if it can."""
         parts = text.split(":")
         if len(parts) != 4 or parts[0] not in ALGORITHMS or not parts[1].isdecimal() or len(prefix) != PREFIX:  # noqa: PLR2004 - fields
-            return "its hash is of a kind that is not known here"
+            return "its hash has an unknown format"
         if not 1 <= int(parts[1]) <= ROUNDS_MOST:
-            return f"it is hashed in {parts[1]} rounds, which is too slow to try at every request"
+            return f"it is hashed in {parts[1]} rounds, which is too slow to check at every request"
         return ""
 
     def fits(self, secret: str) -> bool:
-        """Whether this is the hash of that token."""
+        """Return whether this is the hash of that token."""
         made = hashlib.new(self.algorithm, self.salt.encode() + secret.encode() * self.rounds)
         return hmac.compare_digest(made.hexdigest(), self.value)
 
 
 class _Entry(Stored, frozen=True, kw_only=True):
-    """One hash, and whose token it is."""
+    """One hash, and the owner of its token."""
 
     owner: str
     id: str
@@ -74,7 +73,7 @@ IMPORTED: Final = Codec(_Entry)
 
 
 class Imported:
-    """The tokens of another hub. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The tokens of another hub. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -83,7 +82,7 @@ class Imported:
         self._tokens = Tokens(redis)
 
     async def keep(self, token: Token, hashed: Hashed) -> bool:
-        """Store one; False when it was stored before (see `known`): one that was revoked here stays so."""
+        """Store a token; return False if it was stored before (see `known`). A revoked one stays revoked."""
         if not await self._redis.call("SADD", keys.IMPORTED_IDS, token.id):
             return False
         entry = IMPORTED.encode(_Entry(owner=token.owner, id=token.id, hashed=hashed))
@@ -92,13 +91,13 @@ class Imported:
         return True
 
     async def known(self, token: Token) -> bool:
-        """Whether this one was kept before, used or not, revoked or not."""
+        """Return whether this token was stored before, whether or not it was used or revoked since."""
         return bool(await self._redis.call("SISMEMBER", keys.IMPORTED_IDS, token.id))
 
     async def claim(self, secret: str) -> bool:
-        """Make the token with this secret one of ours, if it is one of these; whether it was.
+        """Convert the token with this secret into a normal one; return whether there was one.
 
-        It is asked for every secret that a worker does not know: one look at the hashes with the same beginning.
+        It is called for every secret that a worker does not know, and reads the hashes with the same first characters.
         """
         if not PREFIX <= len(secret) <= SECRET_MAX:
             return False
@@ -108,7 +107,7 @@ class Imported:
         return False
 
     async def _take(self, entry: _Entry, key: str) -> bool:
-        """Whoever takes the record away has it: of two workers one, and none once it was revoked."""
+        """Take the record, which only one worker can do, and none if the token was revoked."""
         name = keys.token(f"imported-{entry.id}")
         token = self._records.one(await self._redis.call("GETDEL", name), name)
         if token is not None:

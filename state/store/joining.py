@@ -1,4 +1,4 @@
-"""Gateways and controllers that join, and the certificates of those that have. Key layout: docs/state.md.
+"""Gateways and controllers that join, and the certificates of those that have joined. Key layout: docs/state.md.
 
 Tags `{join:ID}` (one join: invitation, request, answer) and `{gateways}` (the authority's certificate, what each
 gateway has published, what the controller has issued). What the values mean: `state.records.joining`.
@@ -14,7 +14,7 @@ from state.store import keys
 
 WORK_KEPT: Final = 1000
 
-# KEYS: invitation, request, answer. ARGV: answer, milliseconds. A token is answered once, whoever tries at once.
+# KEYS: invitation, request, answer. ARGV: answer, milliseconds. A token is answered once, also with concurrent callers.
 _ANSWER: Final = Script("""
 if redis.call('DEL', KEYS[1]) == 0 and ARGV[1] ~= '' then return 0 end
 redis.call('DEL', KEYS[2])
@@ -27,7 +27,7 @@ _RENEWED: Final = msgspec.json.Decoder(RenewedCertificates)
 
 
 class Joining:
-    """All verbs raise StateUnavailableError when Redis cannot serve."""
+    """All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -49,7 +49,7 @@ class Joining:
     # --- one join
 
     async def invite(self, token_id: str, sealed: bytes, *, lifetime: float) -> None:
-        """Keep an invitation for `lifetime` seconds."""
+        """Store an invitation for `lifetime` seconds."""
         await self._redis.call("SET", keys.join_invitation(token_id), sealed, "PX", int(lifetime * 1000))
 
     async def invitation(self, token_id: str) -> bytes | None:
@@ -58,16 +58,16 @@ class Joining:
         return None if found is None else bytes(found)
 
     async def request(self, token_id: str) -> bytes | None:
-        """Return the sealed request of whoever has the token, or None."""
+        """Return the sealed request of the token's holder, or None."""
         found = await self._redis.call("GET", keys.join_request(token_id))
         return None if found is None else bytes(found)
 
     async def answer(self, token_id: str, sealed: bytes) -> bool:
-        """Answer a request; the token is used up by this. Returns False if it was before."""
+        """Answer a request, which uses up the token. Returns False if it was used before."""
         return await self._answer(token_id, sealed)
 
     async def refuse(self, token_id: str) -> None:
-        """Answer a request whose token is not known: there is no key to seal an answer with."""
+        """Answer a request with an unknown token: there is no key to seal an answer with."""
         await self._answer(token_id, REFUSED)
 
     async def _answer(self, token_id: str, sealed: bytes) -> bool:
@@ -75,7 +75,7 @@ class Joining:
         return bool(await self._redis.run(_ANSWER, names, (sealed, ANSWER_SECONDS * 1000)))
 
     async def ask(self, token_id: str, sealed: bytes) -> None:
-        """Leave a request and wake a controller."""
+        """Store a request and wake a controller."""
         await self._redis.call("SET", keys.join_request(token_id), sealed, "EX", ANSWER_SECONDS)
         await self._wake(token_id)
 
@@ -87,12 +87,12 @@ class Joining:
     # --- gateways that have joined
 
     async def publish(self, gateway_id: str, certificates: GatewayCertificates) -> None:
-        """Publish a gateway's certificates and requests, and have a controller look at them."""
+        """Publish a gateway's certificates and requests, and wake a controller."""
         await self._redis.call("HSET", keys.GATEWAYS_JOINED, gateway_id, msgspec.json.encode(certificates))
         await self._wake(gateway_id)
 
     async def joined(self) -> dict[str, GatewayCertificates]:
-        """Return what each gateway has published, by its id. Entries that cannot be read are left out."""
+        """Return what each gateway has published, by its id. Unreadable entries are left out."""
         found = await self._redis.call("HGETALL", keys.GATEWAYS_JOINED)
         rows = {}
         for at in range(0, len(found), 2):
@@ -103,7 +103,7 @@ class Joining:
         return rows
 
     async def renew(self, gateway_id: str, renewed: RenewedCertificates) -> None:
-        """Publish new certificates for a gateway, and tell all gateways that there are some."""
+        """Publish new certificates for a gateway, and notify all gateways."""
         await self._redis.call("HSET", keys.GATEWAYS_RENEWED, gateway_id, msgspec.json.encode(renewed))
         await self._redis.call("XADD", keys.GATEWAYS_NEWS, "MAXLEN", "~", WORK_KEPT, "*", "id", gateway_id)
 
@@ -115,7 +115,7 @@ class Joining:
     # --- the controller's wake-ups
 
     async def work(self, after: str, *, timeout: float) -> tuple[str, list[str]]:  # noqa: ASYNC109
-        """Wait up to `timeout` seconds for requests after a stream position (`"0"`: from the oldest that is kept).
+        """Wait up to `timeout` seconds for requests after a stream position (`"0"`: from the oldest).
 
         Returns the new position and the ids of tokens and gateways (without duplicates, may be empty).
         """

@@ -1,6 +1,6 @@
-"""The names of all keys, one page: docs/state.md says what they hold and who writes them.
+"""The names of all keys. docs/state.md says what they contain and who writes them.
 
-Owns: names and hash tags. Refuses to know values. Users' names and digests have no braces (`state.names`).
+Owns names and hash tags. Does not know values. Usernames and digests contain no braces (`state.names`).
 """
 
 from typing import Final
@@ -39,7 +39,7 @@ STANDINGS_DUE: Final = "towpath:{standings}:due"
 STANDINGS_HELD: Final = "towpath:{standings}:held"
 
 ACTIVITY_OF_USER: Final = "*"
-"""The field of a user's own last activity in `activity`; no server can have this name."""
+"""The field of a user's own last activity in `activity`. No server can have this name."""
 
 
 def edge_secret(digest: str) -> str:
@@ -73,7 +73,7 @@ def group(name: str) -> str:
 
 
 def members(group_name: str) -> str:
-    """Set of the names of who is in it."""
+    """Set of the names of a group's members."""
     return f"towpath:{{g:{group_name}}}:members"
 
 
@@ -93,7 +93,7 @@ def share_code(digest: str) -> str:
 
 
 def shared(recipient: str) -> str:
-    """Set of `owner/server` that a user (by name) or a group (`group:NAME`) was given."""
+    """Set of `owner/server` that are shared with a user (by name) or a group (`group:NAME`)."""
     return f"towpath:{{u:{recipient}}}:shared"
 
 
@@ -103,7 +103,7 @@ def tokens(owner: str) -> str:
 
 
 def bound(bound_to: str) -> str:
-    """Hash: `OWNER/ID` of each token that ends with a server (`user/name`) or a service, to `ATTEMPT:DIGEST`."""
+    """Hash: `OWNER/ID` of each token that is revoked with a server (`user/name`) or a service, to `ATTEMPT:DIGEST`."""
     if bound_to.startswith("service:"):
         return f"towpath:{{u:{bound_to}}}:bound"
     user_name, _, name = bound_to.partition("/")
@@ -121,32 +121,32 @@ def audit(user_name: str) -> str:
 
 
 def audit_seen(what: str) -> str:
-    """That something has just been noted, with TTL."""
+    """Whether something was recorded recently, with TTL."""
     return f"towpath:{{audit}}:seen:{what}"
 
 
 def standings(user_name: str) -> str:
-    """Hash: session id to JSON of what the session rests on."""
+    """Hash: session id to JSON of what the session is based on."""
     return f"towpath:{{u:{user_name}}}:standings"
 
 
 def vouched(digest: str) -> str:
-    """Whom a provider means by a name of its own: `USER` or `USER/SESSION`, with TTL."""
+    """The user of a provider's own identifier: `USER` or `USER/SESSION`, with TTL."""
     return f"towpath:{{v:{digest}}}:vouched"
 
 
 def once(digest: str) -> str:
-    """That something was seen which may come once only, with TTL."""
+    """Whether something that may occur only once has occurred, with TTL."""
     return f"towpath:{{o:{digest}}}:once"
 
 
 def entrance(digest: str) -> str:
-    """JSON of a way into another origin, with TTL."""
+    """JSON of an entry into another origin, with TTL."""
     return f"towpath:{{e:{digest}}}:entrance"
 
 
 def imported(prefix: str) -> str:
-    """Hash: token id to the salted hash of a token that another hub made and that begins so."""
+    """Hash: token id to the salted hash of an imported token with this prefix."""
     return f"towpath:{{imported}}:{prefix}"
 
 
@@ -156,17 +156,17 @@ def session(digest: str) -> str:
 
 
 def token(digest: str) -> str:
-    """JSON of a token, with TTL when it expires."""
+    """JSON of a token, with TTL if it expires."""
     return f"towpath:{{t:{digest}}}:token"
 
 
 def link(digest: str) -> str:
-    """A one-time link's user, with TTL."""
+    """The user of a one-time link, with TTL."""
     return f"towpath:{{l:{digest}}}:link"
 
 
 def flow(digest: str) -> str:
-    """That a sign-in at a provider has come to its end, with TTL."""
+    """Whether a sign-in at a provider has ended, with TTL."""
     return f"towpath:{{f:{digest}}}:flow"
 
 
@@ -176,7 +176,7 @@ def flow_key(name: str) -> str:
 
 
 def code(digest: str) -> str:
-    """JSON of what an OAuth code stands for, with TTL."""
+    """JSON of what an OAuth code was issued for, with TTL."""
     return f"towpath:{{oauth:{digest}}}:code"
 
 
@@ -186,7 +186,7 @@ def spent(digest: str) -> str:
 
 
 def home(cluster: str) -> str:
-    """JSON of where the servers of a cluster are kept."""
+    """JSON of where the servers of a cluster are stored."""
     return f"towpath:{{home:{cluster}}}:home"
 
 
@@ -196,7 +196,7 @@ def join_invitation(token_id: str) -> str:
 
 
 def join_request(token_id: str) -> str:
-    """What whoever has a join token asks for, sealed with the token's key, with TTL."""
+    """The request of a join token's holder, sealed with the token's key, with TTL."""
     return f"towpath:{{join:{token_id}}}:request"
 
 
@@ -226,25 +226,25 @@ def grants(cluster: str) -> str:
 
 
 def catalog_fence(cluster: str) -> str:
-    """The fencing token of the leader that wrote the two above."""
+    """The fencing token of the leader that wrote the catalog and the grants."""
     return f"towpath:{{catalog:{cluster}}}:fence"
 
 
 def tries_from(address: str) -> str:
-    """Hash: the sign-ins that failed from one address (its digest), with TTL."""
+    """Hash: the failed sign-ins from one address (its digest), with TTL."""
     return f"towpath:{{try:a:{address}}}:count"
 
 
-def tries_at(name: str, whence: str = "") -> str:
-    """Hash: the sign-ins that failed at one name (its digest), with TTL; `whence`: those of one place alone."""
-    return f"towpath:{{try:n:{name}}}:count:{whence}"
+def tries_at(name: str, place: str = "") -> str:
+    """Hash: the failed sign-ins for one name (its digest), with TTL. `place`: only those from one place."""
+    return f"towpath:{{try:n:{name}}}:count:{place}"
 
 
 def familiar(name: str) -> str:
-    """Sorted set: the places from which this name (its digest) has signed in, by when each is forgotten."""
+    """Sorted set: the places from which a name (its digest) has signed in, by their expiry."""
     return f"towpath:{{try:n:{name}}}:familiar"
 
 
 def catalog_asked(cluster: str) -> str:
-    """There while somebody waits for a younger catalog."""
+    """Exists while a newer catalog is requested."""
     return f"towpath:{{catalog:{cluster}}}:asked"

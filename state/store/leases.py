@@ -1,7 +1,7 @@
-"""Leases with fencing tokens: which controller is the leader.
+"""Leases with fencing tokens, which decide which controller is the leader.
 
-Key layout: docs/state.md, tag `{lease:NAME}`. Each taking raises the fencing token; every write of a leader carries
-it, and a store refuses an older one. Refuses to know what the leader does.
+Key layout: docs/state.md, tag `{lease:NAME}`. Taking a lease increases the fencing token. Every write of a leader has
+its token, and stores reject lower ones. Does not know what the leader does.
 """
 
 from typing import Final
@@ -31,15 +31,15 @@ return redis.call('DEL', KEYS[1])
 
 
 class Leases:
-    """The leases. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The leases. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def take(self, name: str, holder: str, *, seconds: float) -> int | None:
-        """The fencing token (>= 1) when the lease was free or was this holder's; None when another holds it.
+        """Return the fencing token (>= 1) if the lease was free or belonged to this holder; None if another has it.
 
-        A holder that takes it again gets a higher token: its earlier process is fenced off.
+        A holder that takes it again gets a higher token, which fences off its earlier process.
         """
         fence: int = await self._redis.run(
             _TAKE, (keys.lease_holder(name), keys.lease_fence(name)), (holder, _milliseconds(seconds))
@@ -47,12 +47,12 @@ class Leases:
         return fence or None
 
     async def renew(self, name: str, holder: str, fence: int, *, seconds: float) -> bool:
-        """Prolong; False when the lease is no longer this holder's with this token."""
+        """Extend the lease; return False if this holder no longer has it with this token."""
         word = f"{fence}:{holder}"
         return bool(await self._redis.run(_RENEW, (keys.lease_holder(name),), (word, _milliseconds(seconds))))
 
     async def release(self, name: str, holder: str, fence: int) -> bool:
-        """Give it back at once; False when it was not this holder's with this token."""
+        """Release the lease immediately; return False if this holder did not have it with this token."""
         return bool(await self._redis.run(_RELEASE, (keys.lease_holder(name),), (f"{fence}:{holder}",)))
 
 

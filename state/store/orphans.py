@@ -1,11 +1,11 @@
-"""Orphans: what is left of a user, a server, a group or a service that no longer exists, and must not outlive it.
+"""Orphans: what remains of a user, server, group or service that no longer exists, and must not outlive it.
 
-Every verb that removes something ends what depends on it. A process that is killed in between, or a request that is
-overtaken by a removal, can still leave something behind: a token that would be valid again for the next user of that
-name, or a share of a server that somebody creates later. A sweep looks at every key of the hub and ends such remains.
+Every method that removes something also removes what depends on it. A process that is killed in between, or a request
+that overlaps with a removal, can still leave something behind: a token that would be valid again for the next user with
+that name, or a share of a server that is created later. A sweep reads every key of the hub and removes such remains.
 
-What depends on something that exists is judged by the record it depends on, and only when it is older than
-YOUNG_SECONDS: it may belong to something that is being created right now.
+Something that depends on a record is compared with that record, and only if it is older than YOUNG_SECONDS, because it
+may belong to something that is being created.
 """
 
 import re
@@ -39,13 +39,13 @@ _OF_DIGEST: Final = re.compile(r"towpath:\{[tsc]:([^}]*)\}:(token|session|share-
 
 
 class Orphans:
-    """The sweep. Its verb raises StateUnavailableError when Redis cannot serve."""
+    """The sweep. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def sweep(self, *, services: Collection[str], now: float) -> Counter[str]:
-        """Look at every key once and end what is orphaned; how many of each kind that were.
+        """Read every key once and remove orphans; return their number by kind.
 
         `services`: the names of the configured services, which are not in the store. `now`: seconds since the epoch.
         """
@@ -58,7 +58,7 @@ class Orphans:
 
 
 class _Sweep:
-    """One sweep. `before`: what was created later is left alone."""
+    """One sweep. `before`: anything created later is not touched."""
 
     def __init__(self, redis: Redis, services: frozenset[str], before: float) -> None:
         self._redis = redis
@@ -70,7 +70,7 @@ class _Sweep:
         self._servers = Servers(redis)
 
     async def of_owners(self, names: Iterable[re.Match[str]]) -> Counter[str]:
-        """What is kept under the name of a user, a service or a group."""
+        """Check the keys with the name of a user, a service or a group."""
         swept: Counter[str] = Counter()
         found = [(str(name[1]), str(name[2]), str(name[3] or "")) for name in names]
         existing = await self._existing({owner for owner, _, _ in found})
@@ -86,7 +86,7 @@ class _Sweep:
         return swept
 
     async def _of_missing(self, owner: str, kind: str, server: str) -> int:
-        """What is left under the name of somebody who does not exist; how many that were."""
+        """Remove what has the name of a missing owner; return the number of orphans."""
         if kind == "tokens":
             return await self._tokens.revoke_all(owner)
         if kind == "sessions":
@@ -102,18 +102,18 @@ class _Sweep:
         return int(await self._redis.call("DEL", key))
 
     async def _stop(self, server: Server) -> bool:
-        """Remove the server of a user who does not exist; one that runs is stopped first, by the controller."""
+        """Remove a server of a missing user. The controller stops it first if it is running."""
         try:
             if server.active:
                 await self._servers.save(replace(server, target=Target.STOPPED, removing=True))
             elif await self._servers.settled(server.user, server.name):
                 await self._servers.remove(server)
-        except ConflictError:  # somebody else has changed it; the next sweep looks again
+        except ConflictError:  # the record has changed; the next sweep tries again
             return False
         return True
 
     async def _of_shares(self, owner: str) -> int:
-        """Shares of servers, and with users or groups, that do not exist."""
+        """Remove shares of missing servers, and shares with missing users or groups."""
         shares = [share for share in await self._shares.of_owner(owner) if share.created < self._before]
         recipients = await self._existing({share.key for share in shares})
         servers, bad = await self._servers.read(
@@ -126,7 +126,7 @@ class _Sweep:
         return len(orphaned)
 
     async def _forget_ended(self, bound_to: str) -> None:
-        """Take tokens that have ended by their own time off the list of a server or a service."""
+        """Remove expired tokens from the list of a server or a service."""
         pairs = await self._redis.call("HGETALL", keys.bound(bound_to))
         digests = [value.decode().partition(":")[2] for value in pairs[1::2]]
         there = await self._redis.pipeline([("EXISTS", keys.token(key)) for key in digests])
@@ -135,7 +135,7 @@ class _Sweep:
             await self._redis.call("HDEL", keys.bound(bound_to), *ended)
 
     async def of_digests(self, names: Iterable[re.Match[str]]) -> Counter[str]:
-        """Credentials, which are kept under their digests."""
+        """Check credentials, whose keys have their digests."""
         found = [(str(name[1]), str(name[2])) for name in names]
         return Counter(
             {
@@ -200,7 +200,7 @@ class _Sweep:
         return len(orphaned)
 
     async def _existing(self, names: Collection[str]) -> set[str]:
-        """Those of these users (by name), services (`service:NAME`) and groups (`group:NAME`) that exist."""
+        """Return which of these users (by name), services (`service:NAME`) and groups (`group:NAME`) exist."""
         order = sorted(names)
         found = await self._redis.pipeline([_whether_exists(name) for name in order])
         configured = {name for name in order if name.removeprefix(SERVICE) in self._services and SERVICE in name}
@@ -224,12 +224,12 @@ def _services_of(tokens: Iterable[Token]) -> set[str]:
 
 
 def _is_live(token: Token, server: Server | None) -> bool:
-    """Whether the attempt that a token ends with has not ended. True for a token of no server."""
+    """Return whether the attempt that a token is revoked with is active. True for a token without a server."""
     if "/" not in token.bound_to:
         return True
     return server is not None and server.active and server.attempt == token.attempt
 
 
 def _is_astray(given: Share | ShareCode, servers: Collection[str]) -> bool:
-    """Whether this is about a named server that does not exist. The default server exists before its first start."""
+    """Return whether this is for a missing named server. The default server exists before its first start."""
     return bool(given.server) and server_key(given.owner, given.server) not in servers

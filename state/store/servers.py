@@ -1,4 +1,4 @@
-"""Servers: records, their events, activity, and the list of those that want work.
+"""Servers: their records, events and activity, and the list of those that need work.
 
 Key layout: docs/state.md, tags `{u:NAME}` and `{servers}`.
 """
@@ -75,8 +75,8 @@ if not mark or tonumber(mark) ~= tonumber(ARGV[2]) then return 0 end
 return redis.call('ZREM', KEYS[1], ARGV[1])
 """)
 
-# KEYS: user, servers, activity. ARGV: field of the user, then server name and seconds, again and again.
-# What is gone stays gone: activity makes neither a user nor a server.
+# KEYS: user, servers, activity. ARGV: field of the user, then pairs of server name and seconds.
+# Activity creates neither a user nor a server.
 _TOUCH: Final = Script("""
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local function later(field, seconds)
@@ -94,7 +94,7 @@ _STREAM_ID: Final = re.compile(r"[0-9]{1,18}(-[0-9]{1,18})?")
 
 
 class Servers:
-    """The servers. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The servers. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -104,12 +104,12 @@ class Servers:
         self._events = Table(redis, codecs.EVENT)
 
     async def get(self, user: str, name: str) -> Server | None:
-        """The record, or None. Raises BadRecordError."""
+        """Return the record, or None. Raises BadRecordError."""
         found = await self._redis.call("HGET", keys.servers(user), name)
         return self._servers.demand(found, keys.servers(user), name)
 
     async def of_user(self, user: str) -> list[Server]:
-        """All servers of one user, by name; those that cannot be read are left out."""
+        """Return all servers of one user, by name. Unreadable ones are left out."""
         found = await self._servers.hash(keys.servers(user))
         return [found[name] for name in sorted(found)]
 
@@ -127,17 +127,17 @@ class Servers:
         wake: bool = True,
         limit: int = 0,
     ) -> Server:
-        """Compare-and-set by `revision` (0: there must be none), with its event, atomically.
+        """Compare-and-set by `revision` (0: it must not exist), with its event, atomically.
 
-        Returns the record with its new revision (and fence). Where the controller has something to do (`server.active`
-        or `server.removing`), marks the server before and wakes the controller after. The tokens of an attempt that has
-        ended end with it. `fence` is the caller's fencing token (0: not a leader's write). Raises ConflictError,
-        BadRecordError, or FencedError when the record has seen a higher token.
+        Returns the record with its new revision (and fence). If the controller has something to do (`server.active` or
+        `server.removing`), marks the server before and wakes the controller after. The tokens of an attempt that has
+        ended are revoked. `fence` is the caller's fencing token (0: not a write of a leader). Raises ConflictError,
+        BadRecordError, or FencedError if the record has seen a higher token.
 
-        `limit`: how many named servers the user may have (0: any number); one more raises LimitError.
+        `limit`: how many named servers the user may have (0: no limit); one more raises LimitError.
 
-        `marked`: the record that is replaced was active, so that its mark is there. `wake` False: the caller is the
-        controller, and looks again by itself. Each saves a write and a round trip.
+        `marked`: the replaced record was active, so that its mark exists. `wake` False: the caller is the controller,
+        and checks again itself. Each saves a write and a round trip.
         """
         saved = replace(server, revision=server.revision + 1, fence=max(server.fence, fence))
         key = server_key(server.user, server.name)
@@ -165,12 +165,12 @@ class Servers:
         return saved
 
     async def remove(self, server: Server) -> None:
-        """Delete the record (compare-and-set by `revision`) and all that ends with the server.
+        """Delete the record (compare-and-set by `revision`) and everything that depends on the server.
 
         Raises ConflictError, BadRecordError.
 
-        That is: its events and activity, the tokens that were issued to it, its shares and share codes. The route is
-        the caller's to drop.
+        This includes its events and activity, the tokens that were issued to it, its shares and its share codes. The
+        caller removes the route.
         """
         await self._redis.run(
             _REMOVE,
@@ -182,25 +182,25 @@ class Servers:
         await self.end_dependents(server.user, server.name)
 
     async def end_dependents(self, user: str, name: str) -> None:
-        """End what must not outlive a server: the tokens that were issued to it, its shares and its share codes."""
+        """Revoke what must not outlive a server: the tokens that were issued to it, its shares and its share codes."""
         await self._tokens.end_bound(server_key(user, name))
         await Shares(self._redis).remove_server(user, name)
 
     async def settled(self, user: str, name: str) -> bool:
-        """Whether the controller has nothing left to do for a server."""
+        """Return whether the controller has nothing left to do for a server."""
         return await self._redis.call("ZSCORE", keys.SERVERS_ACTIVE, server_key(user, name)) is None
 
     async def active(self) -> dict[str, int]:
-        """Every server key that may want work, with its mark."""
+        """Return the key of every server that may need work, with its mark."""
         found = await self._redis.call("ZRANGE", keys.SERVERS_ACTIVE, 0, -1, "WITHSCORES")
         return {found[at].decode(): int(float(found[at + 1])) for at in range(0, len(found), 2)}
 
     async def many(self, keys_: Sequence[str]) -> dict[str, Server]:
-        """The records of several keys, pipelined; those that are missing or cannot be read are left out."""
+        """Return the records with these keys, pipelined. Missing and unreadable ones are left out."""
         return (await self.read(keys_))[0]
 
     async def read(self, keys_: Sequence[str]) -> tuple[dict[str, Server], frozenset[str]]:
-        """As `many`, and the keys of the records that cannot be read: those servers exist, and are left alone."""
+        """As `many`, and the keys of unreadable records: those servers exist, and must not be touched."""
         found: dict[str, Server] = {}
         there: set[str] = set()
         for part in parts(keys_):
@@ -212,19 +212,19 @@ class Servers:
         return found, frozenset(there - found.keys())
 
     async def settle(self, key: str, mark: int) -> bool:
-        """Take a key off the active list, if nobody marked it again since `active()`."""
+        """Remove a key from the active list, unless it was marked again since `active()`."""
         return bool(await self._redis.run(_SETTLE, (keys.SERVERS_ACTIVE,), (key, mark)))
 
     async def wake(self, key: str) -> None:
-        """Tell the controller to look at this server now."""
+        """Wake the controller for this server."""
         await self._redis.call("XADD", keys.SERVERS_WORK, "MAXLEN", "~", WORK_KEPT, "*", "key", key)
 
     async def work(self, after: str, *, timeout: float) -> tuple[str, list[str]]:  # noqa: ASYNC109
-        """Wait up to `timeout` seconds for wake-ups after the given stream position (`"$"`: from now).
+        """Wait up to `timeout` seconds for wake-ups after a stream position (`"$"`: from now).
 
-        Returns the new position and the keys (de-duplicated, may be empty).
+        Returns the new position and the keys (without duplicates, may be empty).
         """
-        if after == "$":  # as a fixed place, so that nothing slips through between two calls
+        if after == "$":  # a fixed position, so that nothing is missed between two calls
             last = await self._redis.call("XREVRANGE", keys.SERVERS_WORK, "+", "-", "COUNT", 1)
             after = last[0][0].decode() if last else "0-0"
         entries = await self._after(keys.SERVERS_WORK, after, WORK_KEPT, timeout)
@@ -242,9 +242,9 @@ class Servers:
         timeout: float = 0,  # noqa: ASYNC109
         limit: int = 500,
     ) -> list[Event]:
-        """Events after the stream id `after`, oldest first; waits up to `timeout` seconds when there is none.
+        """Return the events after the stream id `after`, oldest first; waits up to `timeout` seconds if there are none.
 
-        An `after` that is no stream id means from the beginning. Events that cannot be read are left out.
+        An invalid stream id means from the beginning. Unreadable events are left out.
         """
         position = after if _STREAM_ID.fullmatch(after) else "0"
         stream = keys.events(user, name)
@@ -258,16 +258,16 @@ class Servers:
             position = ids[-1]
 
     async def tell(self, user: str, name: str, event: Event) -> str:
-        """Append an event without a change of the record; returns its id."""
+        """Append an event without changing the record; return its id."""
         entry = await self._redis.call(
             "XADD", keys.events(user, name), "MAXLEN", "~", EVENTS_KEPT, "*", "event", self._events.encode(event)
         )
         return str(entry.decode())
 
     async def touch(self, seen: Mapping[tuple[str, str], float]) -> None:
-        """Note activity: (user, server name) → seconds; the later time wins. Also the user's last_activity.
+        """Record activity: (user, server name) → seconds. The latest time counts, also for the user's last_activity.
 
-        A name that no server has (`keys.ACTIVITY_OF_USER`) is the user's alone.
+        With `keys.ACTIVITY_OF_USER` as the name, only the user's is set.
         """
         by_user: dict[str, list[Any]] = {}
         for (user, name), seconds in seen.items():
@@ -278,14 +278,14 @@ class Servers:
         )
 
     async def activity(self, user: str) -> dict[str, float]:
-        """Last activity per server name."""
+        """Return the last activity per server name."""
         found = await self._redis.call("HGETALL", keys.activity(user))
         seen = {found[at].decode(): float(found[at + 1]) for at in range(0, len(found), 2)}
         seen.pop(keys.ACTIVITY_OF_USER, None)
         return seen
 
     async def _after(self, stream: str, after: str, limit: int, seconds: float) -> list[Any]:
-        """Entries of a stream after an id; waits when there is none."""
+        """Return the entries of a stream after an id; waits if there are none."""
         command = ("XREAD", "COUNT", limit)
         found = await self._redis.call(*command, "STREAMS", stream, after)
         if not found and seconds > 0:

@@ -1,4 +1,4 @@
-"""Sessions: the browsers that are signed in. Key layout: docs/state.md, tag `{s:...}`."""
+"""Sessions: the signed-in browsers. Key layout: docs/state.md, tag `{s:...}`."""
 
 import secrets
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from state.store.tokens import Tokens
 from state.turns import parts
 
 SESSIONS_LISTED: Final = 32
-"""A user's list of sessions longer than this is freed of ended ones at the next sign-in."""
+"""If a user's list of sessions is longer, ended ones are removed at the next sign-in."""
 
 
 class Sessions:
-    """The sessions. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The sessions. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -32,14 +32,14 @@ class Sessions:
     async def open(self, session: Session, *, first: Sequence[Command] = (), limit: int = 0) -> str:
         """Store a new session and return its ticket (the secret for the cookie).
 
-        `first`: what another store has to write before the session exists (`Standings.putting`). `limit`: how many
-        sessions the user may have (0: any number); the oldest end.
+        `first`: what another store must write before the session exists (`Standings.putting`). `limit`: how many
+        sessions the user may have (0: no limit); the oldest are ended.
         """
         ticket = secrets.token_urlsafe(SECRET_BYTES)
         key = digest(ticket)
         entry = ("HSET", keys.sessions(session.user), session.id, key)
         record = ("SET", keys.session(key), self._sessions.encode(session), "PXAT", milliseconds(session.expires))
-        # Listed twice: a sign-out everywhere before the record exists would have left it out of the list.
+        # Listed twice: a sign-out everywhere before the record exists would have removed it from the list.
         again = (entry, ("HLEN", keys.sessions(session.user)))
         *_, length = await self._redis.in_order(first, (entry,), (record,), again)
         if length > min(SESSIONS_LISTED, limit or SESSIONS_LISTED):
@@ -49,16 +49,16 @@ class Sessions:
         return ticket
 
     async def get(self, ticket_digest: str) -> Session | None:
-        """The session of a ticket's digest, or None when there is none or it has expired."""
+        """Return the session of a ticket's digest, or None if it does not exist or has expired."""
         found = await self._redis.call("GET", keys.session(ticket_digest))
         return self._sessions.one(found, keys.session(ticket_digest))
 
     async def many(self, ticket_digests: list[str]) -> list[Session | None]:
-        """`get` for several digests, pipelined, in their order."""
+        """Return several sessions, pipelined, in order."""
         return await self._sessions.keys([keys.session(key) for key in ticket_digests])
 
     async def extend(self, ticket_digest: str, expires: float) -> None:
-        """Slide the expiry; no effect on a session that is gone."""
+        """Extend a session. An ended one stays ended."""
         session = await self.get(ticket_digest)
         if session is None or session.expires >= expires:
             return
@@ -72,11 +72,11 @@ class Sessions:
         )
 
     async def of_user(self, user: str) -> list[Session]:
-        """All live sessions of a user, oldest first."""
+        """Return all valid sessions of a user, oldest first."""
         return await listed(self._redis, keys.sessions(user), keys.session, self._sessions)
 
     async def close(self, ticket_digest: str) -> bool:
-        """End one session everywhere; False when there was none."""
+        """End one session everywhere; return False if it did not exist."""
         found = await self._redis.call("GETDEL", keys.session(ticket_digest))
         if found is None:
             return False
@@ -89,17 +89,17 @@ class Sessions:
         return True
 
     async def holds(self, user: str, session_id: str) -> bool:
-        """Whether a session of this id is open."""
+        """Return whether a session with this id is valid."""
         found = await self._redis.call("HGET", keys.sessions(user), session_id)
         return found is not None and await self._redis.call("EXISTS", keys.session(found.decode())) == 1
 
     async def end(self, user: str, session_id: str) -> bool:
-        """End the session of this id everywhere; False when there was none."""
+        """End the session with this id everywhere; return False if it did not exist."""
         found = await self._redis.call("HGET", keys.sessions(user), session_id)
         return found is not None and await self.close(found.decode())
 
     async def close_all(self, user: str) -> int:
-        """End all sessions of a user; how many there were."""
+        """End all sessions of a user; return their number."""
         entries = await pairs(self._redis, keys.sessions(user))
         if not entries:
             return 0

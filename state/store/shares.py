@@ -1,7 +1,7 @@
-"""Shares of servers, and the codes that can be turned into one. Key layout: docs/state.md.
+"""Shares of servers, and share codes. Key layout: docs/state.md.
 
-Owns: that a share is in one place (its owner's hash, which decides), that those it is for find it by a list of
-pointers, and that whoever loses one is checked anew at once. Refuses to know what a share may give.
+A share is in one place, its owner's hash, which is authoritative. Recipients find their shares through a list of
+pointers. A recipient who loses a share is checked again immediately. Does not know what a share may give.
 """
 
 import secrets
@@ -21,7 +21,7 @@ from state.store.table import Table
 
 CODE_BYTES: Final = 32
 
-# KEYS: the owner's shares. ARGV: field, JSON as it was read (or nothing), JSON as it is to be (nothing: to be gone).
+# KEYS: the owner's shares. ARGV: field, JSON as it was read (or nothing), new JSON (nothing: delete it).
 _REPLACE: Final = Script("""
 local now = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if now ~= ARGV[2] then return redis.error_reply('CONFLICT share') end
@@ -31,7 +31,7 @@ return redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 
 
 class Shares:
-    """The shares. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The shares. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -40,16 +40,18 @@ class Shares:
         self._codes = Table(redis, codecs.SHARE_CODE)
 
     async def grant(self, share: Share) -> Share:
-        """Give; what is there already is added to. Returns it as it is now. Raises BadRecordError."""
+        """Grant a share, in addition to an existing one. Return it as it is now. Raises BadRecordError."""
         pointer = ("SADD", keys.shared(share.key), server_key(share.owner, share.server))
-        await self._redis.call(*pointer)  # before: nobody has a share that is not found when they are removed
+        await self._redis.call(
+            *pointer
+        )  # before: a share without a pointer would not be found when its recipient is removed
         given = await self._change(share, lambda old: share if old is None else _both(old, share))
-        await self._redis.call(*pointer)  # and after: a leave between the two would have lost it
+        await self._redis.call(*pointer)  # and after: a removal between the two would have lost it
         await self._feed.revoke(user=share.key)
         return given or share
 
     async def revoke(self, share: Share, scopes: Iterable[str] = ()) -> Share | None:
-        """Take these scopes away (none named: all). What is left; None: nothing. Raises BadRecordError."""
+        """Revoke these scopes (none given: all). Return what is left, or None. Raises BadRecordError."""
         gone = frozenset(scopes)
         left = await self._change(share, lambda old: _without(old, gone))
         if left is None:
@@ -58,7 +60,10 @@ class Shares:
         return left
 
     async def _change(self, share: Share, change: Callable[[Share | None], Share | None]) -> Share | None:
-        """Replace the record by what `change` makes of it, atomically: it is asked again when another was faster."""
+        """Replace the record atomically with the result of `change`.
+
+        `change` is called again if another process was faster.
+        """
         key, field = keys.shares(share.owner), _field(share)
         while True:
             raw = await self._redis.call("HGET", key, field)
@@ -71,13 +76,13 @@ class Shares:
             return wanted
 
     async def of_owner(self, owner: str, server: str | None = None) -> list[Share]:
-        """The shares of an owner's servers, or of one server; oldest first. Those that cannot be read are left out."""
+        """Return the shares of an owner's servers, or of one server, oldest first. Unreadable ones are left out."""
         found = (await self._shares.hash(keys.shares(owner))).values()
         wanted = [share for share in found if server is None or share.server == server]
         return sorted(wanted, key=lambda share: (share.created, share.server, share.key))
 
     async def of(self, *recipients: str) -> list[Share]:
-        """The shares that these (users' names, `group:NAME`) have; oldest first."""
+        """Return the shares of these recipients (usernames, `group:NAME`), oldest first."""
         pointers = await self._redis.pipeline([("SMEMBERS", keys.shared(key)) for key in recipients])
         wanted = [
             (split_server_key(pointer.decode()), key)
@@ -90,22 +95,22 @@ class Shares:
         return sorted(found, key=lambda share: (share.created, share.owner, share.server, share.key))
 
     async def scopes_of(self, users: Sequence[User]) -> dict[str, list[str]]:
-        """What others have given to each of these users and to their groups, as scopes; users without any left out."""
-        everybody = list(dict.fromkeys(key for user in users for key in recipients_of(user)))
+        """Return the scopes that each of these users has through shares. Users without any are left out."""
+        recipients = list(dict.fromkeys(key for user in users for key in recipients_of(user)))
         given: dict[str, list[str]] = {}
-        for share in await self.of(*everybody) if everybody else ():
+        for share in await self.of(*recipients) if recipients else ():
             given.setdefault(share.key, []).extend(share.scopes)
         held = {user.name: [scope for key in recipients_of(user) for scope in given.get(key, ())] for user in users}
         return {name: scopes for name, scopes in held.items() if scopes}
 
     async def remove_server(self, owner: str, server: str | None = None) -> int:
-        """End all shares and codes of a server, or of all that an owner has; how many shares there were."""
+        """End all shares and codes of a server, or of all servers of an owner. Return the number of shares."""
         for code in await self.codes(owner, server):
             await self.end_code(code)
         return await self.remove_shares(owner, server)
 
     async def remove_shares(self, owner: str, server: str | None = None) -> int:
-        """End all shares of a server, or of all that an owner has; how many there were. Codes go on."""
+        """End all shares of a server, or of all servers of an owner. Return their number. Codes stay valid."""
         fields = [name.decode() for name in await self._redis.call("HKEYS", keys.shares(owner))]
         gone = [name for name in fields if server is None or name.partition("/")[0] == server]
         if gone:
@@ -118,7 +123,7 @@ class Shares:
         return len(gone)
 
     async def remove_recipient(self, key: str) -> None:
-        """End all that a user (by name) or a group (`group:NAME`) was given."""
+        """End all shares with a user (by name) or a group (`group:NAME`)."""
         pointers = await self._redis.call("SMEMBERS", keys.shared(key))
         places = [split_server_key(pointer.decode()) for pointer in pointers]
         await self._redis.pipeline([("HDEL", keys.shares(owner), _place(server, key)) for owner, server in places])
@@ -128,7 +133,7 @@ class Shares:
 
     # --- codes ----------------------------------------------------------------------------------------------
     async def issue_code(self, code: ShareCode) -> str:
-        """Store a code and return its secret: the only time that it is known."""
+        """Store a code and return its secret, which is not stored."""
         secret = secrets.token_urlsafe(CODE_BYTES)
         key = digest(secret)
         await self._redis.call("HSET", keys.share_codes(code.owner), code.id, key)
@@ -137,29 +142,29 @@ class Shares:
         return secret
 
     async def code(self, secret: str) -> ShareCode | None:
-        """The code of a secret, or None when there is none or it has expired."""
+        """Return the code with this secret, or None if it does not exist or has expired."""
         key = keys.share_code(digest(secret))
         return self._codes.one(await self._redis.call("GET", key), key)
 
     async def used(self, secret: str, code: ShareCode) -> None:
-        """Write a code as it is after it was used; no effect on one that is gone."""
+        """Save a code after its use. An ended one stays ended."""
         await self._redis.call("SET", keys.share_code(digest(secret)), self._codes.encode(code), "XX", "KEEPTTL")
 
     async def has(self, share: Share) -> bool:
-        """Whether there is a share of this server with this recipient."""
+        """Return whether this server is shared with this recipient."""
         return bool(await self._redis.call("HEXISTS", keys.shares(share.owner), _field(share)))
 
     async def count(self, owner: str) -> int:
-        """How many shares there are of all that an owner has."""
+        """Return the number of shares of all servers of an owner."""
         return int(await self._redis.call("HLEN", keys.shares(owner)))
 
     async def codes(self, owner: str, server: str | None = None) -> list[ShareCode]:
-        """The live codes of an owner's servers, or of one server; oldest first."""
+        """Return the valid codes of an owner's servers, or of one server, oldest first."""
         live = await listed(self._redis, keys.share_codes(owner), keys.share_code, self._codes)
         return [code for code in live if server is None or code.server == server]
 
     async def end_code(self, code: ShareCode) -> bool:
-        """End a code; False when there was none."""
+        """End a code; return False if it did not exist."""
         key = await self._redis.call("HGET", keys.share_codes(code.owner), code.id)
         if key is None:
             return False
@@ -168,7 +173,7 @@ class Shares:
         return bool(gone)
 
     async def _forget(self, recipient: str, owner: str, server: str) -> None:
-        """Take a pointer away, unless the share has come back in the meantime."""
+        """Remove a pointer, unless the share exists again."""
         pointer = server_key(owner, server)
         await self._redis.call("SREM", keys.shared(recipient), pointer)
         if await self._redis.call("HEXISTS", keys.shares(owner), _place(server, recipient)):
@@ -176,7 +181,7 @@ class Shares:
 
 
 def recipients_of(user: User) -> tuple[str, ...]:
-    """By what a user is given shares: themselves, and their groups."""
+    """Return the recipients that stand for a user: the user and their groups."""
     return (user.name, *(f"group:{group}" for group in user.groups))
 
 
@@ -185,7 +190,7 @@ def _both(old: Share, given: Share) -> Share:
 
 
 def _without(old: Share | None, gone: frozenset[str]) -> Share | None:
-    """What is left without these scopes (none: without all); None: nothing."""
+    """Return what is left without these scopes (none given: without all), or None."""
     left = tuple(scope for scope in old.scopes if scope not in gone) if old is not None and gone else ()
     return replace(old, scopes=left) if old is not None and left else None
 
@@ -195,5 +200,5 @@ def _field(share: Share) -> str:
 
 
 def _place(server: str, key: str) -> str:
-    """The field of a share in its owner's hash. No server's name has a slash."""
+    """Return the field of a share in its owner's hash. Server names contain no slash."""
     return f"{server}/{key}"

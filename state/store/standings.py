@@ -1,9 +1,9 @@
-"""What sessions rest on, and when each is to be asked about again.
+"""What sessions are based on at a provider, and when each must be checked again.
 
 Key layout: docs/state.md, tags `{u:…}`, `{standings}`, `{v:…}`, `{o:…}`.
 
-Owns: that one worker asks at a time, and that a provider's own names for people and sessions lead to ours.
-Refuses to know what is asked, and of whom.
+Ensures that only one worker checks a session at a time, and maps a provider's identifiers of users and sessions to the
+hub's. Does not know how sessions are checked.
 """
 
 from typing import Final
@@ -32,19 +32,22 @@ return found
 
 
 class Standings:
-    """All verbs raise StateUnavailableError when Redis cannot serve."""
+    """All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._standings = Table(redis, codecs.STANDING)
 
     async def put(self, standing: Standing, *, due: float, lifetime: float) -> None:
-        """Keep it, to be asked about at `due` (seconds since the epoch); what leads to it is kept for `lifetime`."""
+        """Store a standing, to be checked at `due` (seconds since the epoch).
+
+        Mappings to it are kept for `lifetime`.
+        """
         await self._redis.pipeline(self.putting(standing, due=due, lifetime=lifetime))
 
     @staticmethod
     def putting(standing: Standing, *, due: float, lifetime: float) -> list[Command]:
-        """The commands of `put`, for whoever has more to write in the same round trip."""
+        """Return the commands of `put`, for callers that have more to write in the same round trip."""
         milliseconds = max(1, int(lifetime * 1000))
         member = _member(standing.user, standing.session)
         commands: list[Command] = [
@@ -60,16 +63,16 @@ class Standings:
         return commands
 
     async def get(self, user: str, session: str) -> Standing | None:
-        """What a session rests on, or None. Raises BadRecordError."""
+        """Return what a session is based on, or None. Raises BadRecordError."""
         found = await self._redis.call("HGET", keys.standings(user), session)
         return self._standings.demand(found, keys.standings(user), session)
 
     async def of_user(self, user: str) -> list[Standing]:
-        """All of a user's."""
+        """Return all standings of a user."""
         return list((await self._standings.hash(keys.standings(user))).values())
 
     async def drop(self, user: str, session: str) -> None:
-        """Forget it."""
+        """Remove a standing."""
         await self._redis.pipeline(
             (
                 ("HDEL", keys.standings(user), session),
@@ -79,12 +82,12 @@ class Standings:
         )
 
     async def claim(self, now: float, *, hold: float, most: int) -> list[tuple[str, str]]:
-        """Up to `most` (user, session) that are due, for this caller alone for `hold` seconds."""
+        """Return up to `most` due (user, session), reserved for this caller for `hold` seconds."""
         found = await self._redis.run(_CLAIM, (keys.STANDINGS_DUE, keys.STANDINGS_HELD), (now, now + hold, most))
         return [_split(member.decode()) for member in found]
 
     async def hasten(self, user: str, now: float) -> int:
-        """Have all of a user's asked about at once; how many there are."""
+        """Make all standings of a user due immediately; return their number."""
         sessions = await self._redis.call("HKEYS", keys.standings(user))
         await self._redis.pipeline(
             [("ZADD", keys.STANDINGS_DUE, "XX", now, _member(user, session.decode())) for session in sessions]
@@ -92,17 +95,17 @@ class Standings:
         return len(sessions)
 
     async def session_of(self, provider: str, sid: str) -> tuple[str, str] | None:
-        """(user, session) by the provider's name for the session there; None: not known."""
+        """Return (user, session) for the provider's identifier of the session, or None."""
         found = await self._redis.call("GET", _vouched(provider, "sid", sid))
         return None if found is None else _split(found.decode())
 
     async def user_of(self, provider: str, subject: str) -> str | None:
-        """The user by the provider's own name for them; None: not known."""
+        """Return the user for the provider's identifier of the account, or None."""
         found = await self._redis.call("GET", _vouched(provider, "sub", subject))
         return None if found is None else str(found.decode())
 
     async def first(self, what: str, *, lifetime: float) -> bool:
-        """Whether this is seen for the first time (in `lifetime` seconds)."""
+        """Return whether this is seen for the first time (in `lifetime` seconds)."""
         key = keys.once(digest(what))
         return await self._redis.call("SET", key, "1", "NX", "PX", max(1, int(lifetime * 1000))) is not None
 
@@ -112,7 +115,7 @@ def _vouched(provider: str, kind: str, name: str) -> str:
 
 
 def _member(user: str, session: str) -> str:
-    """Neither has a slash."""
+    """Neither contains a slash."""
     return f"{user}/{session}"
 
 

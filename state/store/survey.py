@@ -1,7 +1,7 @@
-"""A look at every record in the store: which of them can be read.
+"""Reads every record in the store and reports which ones cannot be read.
 
-The keys and the kinds of their records are those of docs/state.md. Everything is read in small steps, so that neither
-the server nor the caller's event loop is held up.
+The keys and the kinds of their records are those in docs/state.md. Everything is read in small steps, so that neither
+the server nor the caller's event loop is blocked.
 """
 
 import re
@@ -22,7 +22,7 @@ PART: Final = 200
 
 
 class _Where(NamedTuple):
-    """Keys of one form: their Redis type, and the records under them."""
+    """Keys with one pattern: their Redis type, and the records in them."""
 
     pattern: re.Pattern[str]
     type: str
@@ -56,7 +56,7 @@ _PLACES: Final = (
 
 
 class Survey(Struct, frozen=True):
-    """What a look at every record has found."""
+    """The result of reading every record."""
 
     read: int
     bad: tuple[BadRecord, ...]
@@ -82,7 +82,7 @@ async def survey(redis: Redis) -> Survey:
 
 
 async def is_bad(redis: Redis, record: BadRecord) -> bool:
-    """Whether a record still cannot be read; False when it is gone. Raises StateUnavailableError."""
+    """Return whether a record still cannot be read; False if it is gone. Raises StateUnavailableError."""
     where = _place(record.key)
     if where is None or (await redis.call("TYPE", record.key)).decode() != where.type:
         return False
@@ -91,7 +91,7 @@ async def is_bad(redis: Redis, record: BadRecord) -> bool:
 
 
 async def raw_of(redis: Redis, record: BadRecord) -> bytes | None:
-    """The bytes of a record; None: it is gone."""
+    """Return the bytes of a record; None if it is gone."""
     where = _place(record.key)
     found: bytes | None = None
     if where is not None and where.type == "string":
@@ -105,7 +105,7 @@ async def raw_of(redis: Redis, record: BadRecord) -> bytes | None:
 
 
 def type_of(key: str) -> str:
-    """The Redis type of a key that has records; `""`: it has none."""
+    """Return the Redis type of a key with records; `""` if it has none."""
     where = _place(key)
     return "" if where is None else where.type
 
@@ -115,7 +115,7 @@ def _place(key: str) -> _Where | None:
 
 
 async def _parts(redis: Redis, type_: str, key: str) -> AsyncIterator[tuple[Sequence[str], Sequence[bytes]]]:
-    """The fields and records of a key, PART at a time."""
+    """Yield the fields and records of a key, PART at a time."""
     if type_ == "string":
         found = await redis.call("GET", key)
         yield ([""], [found]) if found is not None else ([], [])

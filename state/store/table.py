@@ -1,7 +1,7 @@
-"""Reading and writing the records of one kind, where some of them may be unreadable.
+"""Reads and writes the records of one kind, some of which may be unreadable.
 
-Lists leave out what cannot be read; asking for one record by its name raises BadRecordError, so that nobody takes it
-for missing and writes over it. Either way it is noted (`state.redis.damage`).
+Lists leave unreadable records out. Reading one record by its name raises BadRecordError, so that nobody takes it for
+missing and overwrites it. Both note the record (`state.redis.damage`).
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ class Table(Generic[Record]):
         self._kind = codec.kind.__name__.lower()
 
     def encode(self, record: Record) -> bytes:
-        """The record as it is stored."""
+        """Return the record in its stored form."""
         return self._codec.encode(record)
 
     def demand(self, raw: bytes | None, key: str, field: str = "") -> Record | None:
-        """The record; None: there is none. Raises BadRecordError."""
+        """Return the record, or None if there is none. Raises BadRecordError."""
         if raw is None:
             return None
         try:
@@ -37,7 +37,7 @@ class Table(Generic[Record]):
             raise BadRecordError(BAD_RECORD) from error
 
     def one(self, raw: bytes | None, key: str, field: str = "") -> Record | None:
-        """The record; None: there is none, or it cannot be read."""
+        """Return the record, or None if there is none or it cannot be read."""
         if raw is None:
             return None
         try:
@@ -47,7 +47,7 @@ class Table(Generic[Record]):
             return None
 
     def each(self, raws: Sequence[bytes | None], places: Sequence[tuple[str, str]]) -> list[Record | None]:
-        """`one` for several, in their order. `places`: key and field of each."""
+        """As `one` for several records, in order. `places`: key and field of each."""
         there = [at for at, raw in enumerate(raws) if raw is not None]
         found: list[Record | None] = [None] * len(raws)
         for at, record in zip(there, self._codec.decode_each([raw for raw in raws if raw is not None]), strict=True):
@@ -58,7 +58,7 @@ class Table(Generic[Record]):
         return found
 
     async def keys(self, names: Sequence[str]) -> list[Record | None]:
-        """The records under these keys, in their order, read in parts."""
+        """Return the records with these keys, in order, read in parts."""
         found: list[Record | None] = []
         for part in parts(names):
             raws, _ = await self._redis.values(part)
@@ -66,7 +66,7 @@ class Table(Generic[Record]):
         return found
 
     async def entries(self, places: Sequence[tuple[str, str]]) -> list[Record | None]:
-        """The records in these (key, field) of hashes, in their order, read in parts."""
+        """Return the records in these (key, field) of hashes, in order, read in parts."""
         found: list[Record | None] = []
         for part in parts(places):
             raws = await self._redis.pipeline([("HGET", key, field) for key, field in part])
@@ -74,14 +74,14 @@ class Table(Generic[Record]):
         return found
 
     async def hash(self, key: str) -> dict[str, Record]:
-        """All records of a hash, by field, read in parts; without those that cannot be read."""
+        """Return all readable records of a hash by field, read in parts."""
         found: dict[str, Record] = {}
         async for flat in self._redis.fields(key):
             found |= self.fields(flat, key)
         return found
 
     def bad(self, raws: Sequence[bytes], places: Sequence[tuple[str, str]]) -> list[BadRecord]:
-        """Those of several that cannot be read."""
+        """Return the unreadable ones of several records."""
         found = self._codec.decode_each(raws)
         return [
             self._note(record, *place)
@@ -90,7 +90,7 @@ class Table(Generic[Record]):
         ]
 
     def fields(self, flat: Sequence[bytes], key: str) -> dict[str, Record]:
-        """The records of a hash as HGETALL returns it, by field; without those that cannot be read."""
+        """Return the readable records of a reply to HGETALL, by field."""
         if not flat:
             return {}
         names = [name.decode() for name in flat[0::2]]

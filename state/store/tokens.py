@@ -1,8 +1,8 @@
-"""API tokens: whose each is, and with what it ends. Key layout: docs/state.md, tags `{t:...}` and `{u:NAME}`.
+"""API tokens, their owners, and what they are revoked with. Key layout: docs/state.md, tags `{t:...}` and `{u:NAME}`.
 
-A token is in its owner's list. One that was issued to a server or a service is in that one's list, too (`bound`), so
-that everything issued to a server ends with it, whoever owns it. Each list gets the entry before the record is written
-and once more after: whoever ends all tokens in between has taken the first entry away.
+A token is in its owner's list. A token that was issued to a server or a service is also in that one's list (`bound`),
+so that everything issued to a server is revoked with it, regardless of its owner. Each list gets the entry before the
+record is written and once more after, because revoking all tokens in between would have removed the first entry.
 """
 
 import secrets
@@ -31,9 +31,9 @@ return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 
 
 class Tokens:
-    """The tokens. All verbs raise StateUnavailableError when Redis cannot serve.
+    """The tokens. All methods raise StateUnavailableError if Redis cannot serve requests.
 
-    `owner`: a user's name, or a service's key. `bound_to`: see `Token`.
+    `owner`: a username, or a service's key. `bound_to`: see `Token`.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -42,16 +42,16 @@ class Tokens:
         self._tokens = Table(redis, codecs.TOKEN)
 
     async def issue(self, token: Token, *, limit: int = 0) -> str:
-        """Store a new token and return its secret: the only time that it is known. `limit`: see `keep`."""
+        """Store a new token and return its secret, which is not stored. `limit`: see `keep`."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
         await self.keep(token, digest(secret), limit=limit)
         return secret
 
     async def keep(self, token: Token, secret_digest: str, *, limit: int = 0) -> None:
-        """Store a token whose secret somebody has already, by its digest.
+        """Store a token with an existing secret, by its digest.
 
-        `limit`: how many tokens the owner may have (0: any number). For one more of a `client`, the oldest of that
-        client's end; any other raises LimitError.
+        `limit`: how many tokens the owner may have (0: no limit). For one more of a `client`, the oldest of that client
+        are revoked; any other raises LimitError.
         """
         if limit:
             await self._list(token, secret_digest, limit)
@@ -61,51 +61,51 @@ class Tokens:
         await self._redis.in_order(entries, (record,), entries)
 
     async def _list(self, token: Token, secret_digest: str, limit: int) -> None:
-        """Put a token into its owner's list, if there is room. Raises LimitError."""
+        """Add a token to its owner's list if there is room. Raises LimitError."""
         call = (keys.tokens(token.owner),), (token.id, secret_digest, limit)
         try:
             await self._redis.run(_LIST, *call)
         except LimitError:
-            live = await self.of_user(token.owner)  # takes those off the list that have expired
+            live = await self.of_user(token.owner)  # removes expired tokens from the list
             same = [one for one in live if token.client and one.client == token.client]
             for one in same[: len(live) + 1 - limit] if len(live) >= limit else ():
                 await self.revoke(token.owner, one.id)
             await self._redis.run(_LIST, *call)
 
     async def get(self, secret_digest: str) -> Token | None:
-        """The token of a secret's digest, or None when there is none or it has expired."""
+        """Return the token of a secret's digest, or None if it does not exist or has expired."""
         found = await self._redis.call("GET", keys.token(secret_digest))
         return self._tokens.one(found, keys.token(secret_digest))
 
     async def many(self, secret_digests: Sequence[str]) -> list[Token | None]:
-        """`get` for several digests, pipelined, in their order."""
+        """Return several tokens, pipelined, in order."""
         return await self._tokens.keys([keys.token(key) for key in secret_digests])
 
     async def of_user(self, owner: str) -> list[Token]:
-        """All live tokens of a user or (by its key) a service, oldest first."""
+        """Return all valid tokens of a user or (by its key) a service, oldest first."""
         return await listed(self._redis, keys.tokens(owner), keys.token, self._tokens)
 
     def parts_of(self, owner: str) -> AsyncIterator[list[Token]]:
-        """As `of_user`, some at a time and in no order: for whoever need not have all of them at once."""
+        """As `of_user`, in parts and in no order, for callers that do not need all of them at once."""
         return live(self._redis, keys.tokens(owner), keys.token, self._tokens)
 
     async def page(self, owner: str, *, offset: int, limit: int) -> tuple[list[Token], int]:
-        """The tokens of an owner from `offset` on, oldest first, at most `limit`; and how many there are."""
+        """Return at most `limit` tokens of an owner from `offset` on, oldest first, and their total number."""
         order = sorted([(token.created, token.id) async for part in self.parts_of(owner) for token in part])
         found = [await self.find(owner, token_id) for _, token_id in order[offset : offset + limit]]
         return [token for token in found if token is not None], len(order)
 
     async def find(self, owner: str, token_id: str) -> Token | None:
-        """The token of this id, or None."""
+        """Return the token with this id, or None."""
         found = await self._redis.call("HGET", keys.tokens(owner), token_id)
         return None if found is None else await self.get(found.decode())
 
     async def count(self, owner: str) -> int:
-        """How many tokens a user or a service has; some of them may have expired."""
+        """Return the number of tokens of a user or a service, which may include expired ones."""
         return int(await self._redis.call("HLEN", keys.tokens(owner)))
 
     async def used(self, secret_digests: dict[str, float]) -> None:
-        """Note last use (digest → seconds), in a batch; no effect on a token that is gone."""
+        """Save the last use (digest → seconds) of several tokens. Revoked ones stay revoked."""
         for order in parts(list(secret_digests)):
             commands: list[tuple[Any, ...]] = []
             for key, token in zip(order, await self.many(order), strict=True):
@@ -116,7 +116,7 @@ class Tokens:
             await self._redis.pipeline(commands)
 
     async def revoke(self, owner: str, token_id: str) -> bool:
-        """End one token, and those that were issued under it, everywhere; False when there was none."""
+        """Revoke a token, and those that were issued under it, everywhere; return False if it did not exist."""
         found = await self._redis.call("HGET", keys.tokens(owner), token_id)
         if found is None:
             return False
@@ -127,14 +127,14 @@ class Tokens:
         return bool(gone)
 
     async def revoke_all(self, owner: str) -> int:
-        """End all tokens of a user or service; how many there were."""
+        """Revoke all tokens of a user or service; return their number."""
         entries = await pairs(self._redis, keys.tokens(owner))
         gone = await self._delete(owner, list(entries.items()))
         await self._feed.revoke_digests(entries.values())
         return gone
 
     async def end_bound(self, bound_to: str, *, attempt: str | None = None) -> int:
-        """End all tokens that end with a server or a service (of a server: with this attempt); how many there were."""
+        """Revoke all tokens that are bound to a server (and this attempt) or a service; return their number."""
         found = await pairs(self._redis, keys.bound(bound_to))
         by_owner: dict[str, list[tuple[str, str]]] = {}
         ended: list[str] = []
@@ -157,7 +157,7 @@ class Tokens:
         return gone
 
     async def end_under(self, owner: str, credentials: Collection[str]) -> tuple[str, ...]:
-        """Delete the tokens that were issued under these credentials of an owner; their digests, to be published."""
+        """Delete the tokens that were issued under these credentials of an owner; return their digests to publish."""
         ended: list[tuple[str, str]] = []
         for part in parts(list((await pairs(self._redis, keys.tokens(owner))).items())):
             tokens = await self.many([key for _, key in part])
@@ -170,7 +170,7 @@ class Tokens:
         return tuple(key for _, key in ended)
 
     async def drop(self, digests: Sequence[str]) -> None:
-        """Delete these records, with their entries as far as those are theirs, and publish that they ended."""
+        """Delete these records with their entries in lists, and publish that they were revoked."""
         if not digests:
             return
         records = await self._redis.pipeline([("GETDEL", keys.token(key)) for key in digests])
@@ -187,7 +187,7 @@ class Tokens:
         await self._feed.revoke_digests(digests)
 
     async def _delete(self, owner: str, tokens: Sequence[tuple[str, str]]) -> int:
-        """Delete (id, digest) pairs of an owner: the records, then their entries; how many records there were."""
+        """Delete (id, digest) pairs of an owner: the records, then their entries. Return the number of records."""
         return sum([await self._delete_part(owner, part) for part in parts(tokens)])
 
     async def _delete_part(self, owner: str, tokens: Sequence[tuple[str, str]]) -> int:

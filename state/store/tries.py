@@ -1,9 +1,9 @@
-"""Tries at signing in: how many of late, and how long the next one has to wait.
+"""Sign-in attempts: how many recently, and how long the next one must wait.
 
-Key layout: docs/state.md, tags `{try:a:…}` and `{try:n:…}`. A try is counted when it begins, not when it has failed, so
-that a thousand at the same moment are a thousand; one that did not fail is taken back. Names and addresses are kept as
-digests only: people type passwords into the wrong field.
-Refuses to know what is tried, and how much is too much: a `Limit` says so.
+Key layout: docs/state.md, tags `{try:a:…}` and `{try:n:…}`. An attempt is counted when it begins and not when it fails,
+so that a thousand at the same time count as a thousand; one that did not fail is subtracted again. Names and addresses
+are stored as digests only, because users type passwords into the wrong field. Does not know what is tried, or how many
+attempts are too many: a `Limit` says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from state.redis.client import Redis, Script
 from state.store import keys
 
 FAMILIAR_KEPT: Final = 64
-"""Places remembered for a name: the longest unused are forgotten first."""
+"""Places remembered for a name. The least recently used ones are removed first."""
 
 # KEYS: counts. ARGV: now, then for each count: free, leak, first, most.
-# The answer: how long to wait and which count says so, or 0 and until when each of them is now shut.
+# The answer: how long to wait and which count says so, or 0 and until when each of them is now blocked.
 _BEGIN: Final = Script("""
 local now = tonumber(ARGV[1])
 local wait, by, counts, since = 0, 0, {}, {}
@@ -48,7 +48,7 @@ end
 return told
 """)
 
-# KEYS: counts. ARGV: until when this try had shut each of them.
+# KEYS: counts. ARGV: until when this attempt had blocked each of them.
 _TAKE_BACK: Final = Script("""
 for at, key in ipairs(KEYS) do
   local kept = redis.call('HMGET', key, 'count', 'shut')
@@ -72,10 +72,10 @@ return 1
 
 
 class Limit(Struct, frozen=True, kw_only=True):
-    """How much is too much.
+    """How many attempts are allowed.
 
-    `free` tries cost nothing; after each further one the count is shut, first for `first` seconds, then for twice as
-    long as the last time, at most for `most`. One try is forgotten every `leak` seconds.
+    `free` attempts cost nothing. After each further one the counter is blocked, first for `first` seconds, then for
+    twice as long as the last time, at most for `most`. One attempt expires every `leak` seconds.
     """
 
     free: int
@@ -85,26 +85,29 @@ class Limit(Struct, frozen=True, kw_only=True):
 
 
 class Begun(Struct, frozen=True):
-    """A try that may go on: until when it has shut each count, by key."""
+    """An attempt that may continue: until when it has blocked each counter, by key."""
 
     shut: dict[str, str]
 
 
 class Wait(Struct, frozen=True):
-    """A try that may not: `seconds` until the count at `key` is open again. It has counted nowhere."""
+    """An attempt that must wait `seconds` until the counter at `key` is free again. It was not counted."""
 
     seconds: float
     key: str
 
 
 class Tries:
-    """The counts. All verbs raise StateUnavailableError when Redis cannot serve. Times: seconds since the epoch."""
+    """The counters.
+
+    All methods raise StateUnavailableError if Redis cannot serve requests. Times are in epoch seconds.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def begin(self, limits: Mapping[str, Limit], *, now: float) -> Begun | Wait:
-        """Count a try under each of these keys (all of one hash tag), or under none, atomically."""
+        """Count an attempt under each of these keys (with one hash tag), or under none, atomically."""
         order = list(limits)
         args: list[Any] = [repr(now)]
         for limit in limits.values():
@@ -115,11 +118,11 @@ class Tries:
         return Begun(dict(zip(order, (each.decode() for each in told[1:]), strict=True)))
 
     async def take_back(self, begun: Begun) -> None:
-        """It was no failure: the counts are as they would be without it. No effect on counts that are gone."""
+        """Subtract an attempt that did not fail. Expired counters are not changed."""
         await self._redis.run(_TAKE_BACK, list(begun.shut), list(begun.shut.values()))
 
     async def familiar(self, name: str, places: Sequence[str], *, now: float) -> frozenset[str]:
-        """Which of these places this name (its digest) has signed in from."""
+        """Return the places from which this name (its digest) has signed in before."""
         found = await self._redis.pipeline([("ZSCORE", keys.familiar(name), place) for place in places])
         return frozenset(
             place for place, until in zip(places, found, strict=True) if until is not None and float(until) > now
@@ -128,7 +131,7 @@ class Tries:
     async def succeeded(
         self, name: str, counts: Sequence[str], places: Sequence[str], *, now: float, keep: float
     ) -> None:
-        """Forget these counts of a name, and remember for `keep` seconds that it signed in from these places."""
+        """Reset these counters of a name, and remember for `keep` seconds that it signed in from these places."""
         await self._redis.run(
             _KNOW, (keys.familiar(name), *counts), (repr(now), repr(now + keep), FAMILIAR_KEPT, *places)
         )

@@ -1,7 +1,7 @@
-"""Users: who there is. Key layout: docs/state.md, tag `{u:NAME}` and `{users}`.
+"""Users. Key layout: docs/state.md, tags `{u:NAME}` and `{users}`.
 
-Refuses to know what a user may do. What a user was last seen doing is kept beside the record (in `activity`),
-so that noting it is no change of the record; the verbs here put the two together.
+Does not know what a user may do. The last activity is stored separately (in `activity`), so that it does not change the
+record; the methods here combine the two.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ Everything = tuple[User, list[Server], dict[str, float]]
 
 
 class Users:
-    """The users. All verbs raise StateUnavailableError when Redis cannot serve."""
+    """The users. All methods raise StateUnavailableError if Redis cannot serve requests."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -50,7 +50,7 @@ class Users:
         self._servers = Table(redis, codecs.SERVER)
 
     async def get(self, name: str) -> User | None:
-        """The user, or None. Raises BadRecordError."""
+        """Return the user, or None. Raises BadRecordError."""
         record, seen = await self._redis.pipeline(
             (
                 ("GET", keys.user(name)),
@@ -61,7 +61,7 @@ class Users:
         return None if user is None else _seen(user, seen)
 
     async def gather(self, names: list[str]) -> list[User | None]:
-        """Several users, pipelined, in the order of the names; None: there is none, or the record cannot be read."""
+        """Return several users, pipelined, in order; None if one does not exist or cannot be read."""
         found: list[User | None] = []
         for part in parts(names):
             activity = [("HGET", keys.activity(name), keys.ACTIVITY_OF_USER) for name in part]
@@ -71,9 +71,9 @@ class Users:
         return found
 
     async def get_with_servers(self, name: str) -> Everything | None:
-        """The user, their servers and the last activity per server name, in one round trip; None: no such user.
+        """Return the user, their servers and the last activity per server name, in one round trip; None: no such user.
 
-        Raises BadRecordError when the user's own record cannot be read; servers that cannot be read are left out.
+        Raises BadRecordError if the user's own record cannot be read. Unreadable servers are left out.
         """
         record, servers, activity = await self._redis.pipeline(
             (("GET", keys.user(name)), _first_fields(keys.servers(name)), ("HGETALL", keys.activity(name)))
@@ -86,7 +86,7 @@ class Users:
         return user, await self._by_name(name, servers), seen
 
     async def _by_name(self, user: str, first: Sequence[Any]) -> list[Server]:
-        """All servers of a user, by name. `first`: the reply to `_first_fields`, which has most users' all."""
+        """Return all servers of a user, by name. `first`: the reply to `_first_fields`, which usually has them all."""
         cursor, flat = first
         if int(cursor):
             found = await self._servers.hash(keys.servers(user))
@@ -95,8 +95,8 @@ class Users:
         return [found[name] for name in sorted(found)]
 
     async def add(self, user: User) -> bool:
-        """Create; False when the name is taken (nothing is changed). The revision begins at 1."""
-        listed = ("ZADD", keys.USERS_NAMES, 0, user.name)  # first: nobody exists unlisted
+        """Create a user; return False if the name is taken (nothing is changed). The revision begins at 1."""
+        listed = ("ZADD", keys.USERS_NAMES, 0, user.name)  # first: every user is listed
         record = self._users.encode(replace(user, revision=1))
         _, made = await self._redis.in_order((listed,), (("SET", keys.user(user.name), record, "NX"),))
         added = made is not None
@@ -106,12 +106,12 @@ class Users:
         return added
 
     async def save(self, user: User) -> User:
-        """Compare-and-set by `revision`; returns the record with its new revision.
+        """Compare-and-set by `revision`; return the record with its new revision.
 
         Raises ConflictError, BadRecordError.
 
-        When admin or groups have changed, what is cached of this user, and of those whose rights go by these groups,
-        is checked anew everywhere (`Revoked`). Groups that there are not yet are made.
+        If admin or groups have changed, everything cached about this user, and about users whose rights depend on these
+        groups, is checked again everywhere (`Revoked`). Missing groups are created.
         """
         saved = replace(user, revision=user.revision + 1)
         if saved.groups:
@@ -130,9 +130,10 @@ class Users:
         return saved
 
     async def remove(self, name: str) -> bool:
-        """Delete the user and everything that ends with them; False when there was none.
+        """Delete the user and everything that depends on them; return False if they did not exist.
 
-        Credentials go first, and once more after the record: nothing that was issued in the meantime is left.
+        Credentials are revoked first, and once more after the record is deleted, because some may have been issued
+        meanwhile.
         """
         user = self._users.one(await self._redis.call("GET", keys.user(name)), keys.user(name))
         groups = () if user is None else user.groups
@@ -165,26 +166,26 @@ class Users:
         await Tokens(self._redis).revoke_all(name)
 
     async def names(self, *, offset: int = 0, limit: int | None = None) -> list[str]:
-        """Names in alphabetical order."""
+        """Return names in alphabetical order."""
         last = -1 if limit is None else offset + limit - 1
         if limit is not None and limit <= 0:
             return []
         return [name.decode() for name in await self._redis.call("ZRANGE", keys.USERS_NAMES, offset, last)]
 
     async def names_after(self, last: str, *, limit: int) -> list[str]:
-        """The next names in alphabetical order; `last` empty: from the first."""
+        """Return the next names in alphabetical order; with `last` empty: from the first."""
         start = f"({last}" if last else "-"
         found = await self._redis.call("ZRANGEBYLEX", keys.USERS_NAMES, start, "+", "LIMIT", 0, limit)
         return [name.decode() for name in found]
 
     async def count(self) -> int:
-        """How many users there are."""
+        """Return the number of users."""
         return int(await self._redis.call("ZCARD", keys.USERS_NAMES))
 
     async def many(self, names: list[str]) -> list[Everything]:
-        """`get_with_servers` for several names; unknown names, and users whose record cannot be read, are left out.
+        """As `get_with_servers` for several names. Unknown and unreadable users are left out.
 
-        One round trip for PART names, and a second one for the activity of the servers of those who have any.
+        One round trip for PART names, and a second one for the activity of servers, where there are any.
         """
         return [one for part in parts(names) for one in await self._several(part)]
 
@@ -209,19 +210,19 @@ class Users:
 
 
 def _first_fields(key: str) -> Command:
-    """All fields of a hash, where it is not large."""
+    """Return a command that reads all fields of a small hash."""
     return ("HSCAN", key, 0, "COUNT", FIELDS_COUNT)
 
 
 def _by_server(activity: Sequence[bytes]) -> dict[str, float]:
-    """Last activity per server name, without the user's own."""
+    """Return the last activity per server name, without the user's own."""
     seen = {activity[at].decode(): float(activity[at + 1]) for at in range(0, len(activity), 2)}
     seen.pop(keys.ACTIVITY_OF_USER, None)
     return seen
 
 
 def _seen(user: User, seen: bytes | float | None) -> User:
-    """The user with the later of the two times of last activity."""
+    """Return the user with the later of the two times of last activity."""
     if seen is None:
         return user
     at = float(seen)

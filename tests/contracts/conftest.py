@@ -1,4 +1,4 @@
-"""What the contracts share: a store of every kind, and (with the tests of tests/cluster) a real Slurm."""
+"""What the contract tests share: every kind of store, and (with the tests in tests/cluster) a real Slurm."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any

@@ -1,4 +1,4 @@
-"""A scripted cluster in memory: a queue that moves when it is told to. It obeys the launchers' contract."""
+"""A scripted cluster in memory, whose queue moves only when told to. It follows the launchers' contract."""
 
 import itertools
 import time
@@ -13,9 +13,11 @@ from state.records.models import Endpoint, JobRef, Server
 
 
 class FakeLauncher:
-    """`down`: verbs raise; `lose_answers`: a submit is done, but its answer lost; `step` moves a job by hand.
+    """`down`: methods raise.
 
-    `lingers`: a job that is cancelled is shown as before, until it is moved.
+    `lose_answers`: a submit is done, but its result is lost. `step` changes the state of a job.
+
+    `lingers`: a cancelled job is shown unchanged until `step`.
     """
 
     def __init__(self, name: str = "fake", *, running: bool = True) -> None:

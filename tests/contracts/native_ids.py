@@ -1,6 +1,6 @@
-"""Native ids that belong to something else by now, on each kind of cluster of the tests.
+"""Native ids that belong to something else by now, on each kind of cluster in the tests.
 
-A function per kind gives the native id of a submitted job away and returns a check that its new owner is still alive.
+A function per kind gives away the native id of a submitted job, and returns a check that its new owner is alive.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ GiveAway = Callable[[JobRef, str], "contextlib.AbstractContextManager[Alive]"]
 
 
 def on_slurm(slurm: Any) -> GiveAway:
-    """The job gets another name, which makes it a job of the user's own; the id stays."""
+    """Rename the job, which makes it a job of the user's own with the same id."""
 
     @contextlib.contextmanager
     def give_away(ref: JobRef, attempt: str):
@@ -62,7 +62,7 @@ def on_fake_pyslurm(folder: Path) -> GiveAway:
 
 
 def on_local(jobs: Path) -> GiveAway:
-    """The job's processes are killed, and their ids are those of another process now."""
+    """Kill the job's processes, and reuse their ids for another process."""
 
     @contextlib.contextmanager
     def give_away(ref: JobRef, attempt: str):
@@ -96,7 +96,7 @@ def on_local(jobs: Path) -> GiveAway:
 
 
 def on_ssh(pool: Pool) -> GiveAway:
-    """The job's processes are killed, and their ids are those of another process of the host now."""
+    """Kill the job's processes, and reuse their ids for another process of the host."""
 
     @contextlib.contextmanager
     def give_away(ref: JobRef, attempt: str):
@@ -138,7 +138,7 @@ def on_ssh(pool: Pool) -> GiveAway:
 
 
 def on_fake(fake: FakeLauncher) -> GiveAway:
-    """The fake forgets the job, and another one has its id."""
+    """Let the fake forget the job, and give its id to another one."""
 
     @contextlib.contextmanager
     def give_away(ref: JobRef, attempt: str):

@@ -1,4 +1,4 @@
-"""What every store must do, on all that we support: Valkey, Redis 7, a cluster of three masters, and Sentinel."""
+"""What the store guarantees on all supported servers: Valkey, Redis 7, a cluster of three masters, and Sentinel."""
 
 import asyncio
 import time
@@ -57,7 +57,7 @@ def token_of(user: str, number: int = 1, *, lasts: float | None = None) -> Token
 
 
 async def count(results: Any, kind: type[BaseException]) -> tuple[int, int]:
-    """How many succeeded, and how many raised `kind`; anything else is raised."""
+    """Count how many succeeded, and how many raised `kind`. Anything else is raised."""
     done = await asyncio.gather(*results, return_exceptions=True)
     for one in done:
         if isinstance(one, BaseException) and not isinstance(one, kind):
@@ -66,7 +66,7 @@ async def count(results: Any, kind: type[BaseException]) -> tuple[int, int]:
 
 
 # --- users ------------------------------------------------------------------------------------------------------
-def test_a_name_is_taken_once_even_under_a_race(on_store):
+def test_a_name_can_be_taken_once_even_in_a_race(on_store):
     async def body(store):
         added = await asyncio.gather(*[store.users.add(User(name="ann", created=float(n))) for n in range(30)])
         assert added.count(True) == 1
@@ -76,7 +76,7 @@ def test_a_name_is_taken_once_even_under_a_race(on_store):
     on_store(body)
 
 
-def test_of_many_who_change_a_user_at_once_one_wins(on_store):
+def test_only_one_of_several_simultaneous_changes_of_a_user_succeeds(on_store):
     async def body(store):
         await store.users.add(User(name="ann", created=1.0))
         user = await store.users.get("ann")
@@ -87,7 +87,7 @@ def test_of_many_who_change_a_user_at_once_one_wins(on_store):
     on_store(body)
 
 
-def test_what_is_cached_of_a_user_is_checked_anew_only_when_their_rights_have_changed(on_store):
+def test_a_users_cached_identity_is_checked_again_only_after_a_change_of_rights(on_store):
     async def body(store):
         await store.users.add(User(name="ann", created=1.0))
         user = await store.users.get("ann")
@@ -103,7 +103,7 @@ def test_what_is_cached_of_a_user_is_checked_anew_only_when_their_rights_have_ch
     on_store(body)
 
 
-def test_a_user_who_is_gone_is_not_saved_back(on_store):
+def test_a_removed_user_cannot_be_saved_again(on_store):
     async def body(store):
         with pytest.raises(ConflictError):
             await store.users.save(User(name="ann", created=1.0))
@@ -123,7 +123,7 @@ def test_users_are_listed_in_alphabetical_order_page_by_page(on_store):
     on_store(body)
 
 
-def test_a_user_comes_with_servers_in_order_and_activity_in_one_round_trip(on_store):
+def test_a_user_is_read_with_servers_and_activity_in_one_round_trip(on_store):
     async def body(store):
         await store.users.add(User(name="ann", created=1.0))
         for name in ("zeta", "", "lab"):
@@ -163,7 +163,7 @@ def test_a_removed_user_leaves_nothing_behind(on_store, backend):
 
 
 # --- servers ----------------------------------------------------------------------------------------------------
-def test_of_many_who_save_a_server_at_once_one_wins_and_leaves_one_event(on_store):
+def test_only_one_of_several_simultaneous_saves_of_a_server_succeeds_and_leaves_an_event(on_store):
     async def body(store):
         saves = [store.servers.save(server_of("ann"), event=event_of(f"{n}")) for n in range(30)]
         assert await count(saves, ConflictError) == (1, 29)
@@ -177,7 +177,7 @@ def test_of_many_who_save_a_server_at_once_one_wins_and_leaves_one_event(on_stor
     on_store(body)
 
 
-def test_a_record_comes_back_as_it_was_saved(on_store):
+def test_a_record_is_read_as_it_was_saved(on_store):
     async def body(store):
         server = server_of(
             "a.b@c+d",
@@ -195,7 +195,7 @@ def test_a_record_comes_back_as_it_was_saved(on_store):
     on_store(body)
 
 
-def test_an_older_leader_is_fenced_off_and_other_writers_are_not(on_store):
+def test_a_former_leader_is_fenced_off_and_other_writers_are_not(on_store):
     async def body(store):
         saved = await store.servers.save(server_of("ann"), fence=3)
         assert saved.fence == 3
@@ -242,7 +242,7 @@ def test_a_mark_made_while_the_controller_works_is_not_settled(on_store):
     on_store(body)
 
 
-def test_an_ended_server_is_neither_marked_nor_a_reason_to_wake(on_store):
+def test_an_ended_server_is_not_marked_and_does_not_wake_the_controller(on_store):
     async def body(store):
         position, _ = await store.servers.work("$", timeout=0)
         await store.servers.save(server_of("ann", status=Status.FAILED, target=Target.STOPPED))
@@ -252,7 +252,7 @@ def test_an_ended_server_is_neither_marked_nor_a_reason_to_wake(on_store):
     on_store(body)
 
 
-def test_a_save_over_an_active_record_may_leave_the_mark_and_the_controller_alone(on_store):
+def test_a_save_over_an_active_record_can_skip_the_mark_and_the_wake_up(on_store):
     async def body(store):
         saved = await store.servers.save(server_of("ann"))
         seen = await store.servers.active()
@@ -285,7 +285,7 @@ def test_the_controller_is_woken_by_a_save_and_misses_none_between_two_waits(on_
     on_store(body)
 
 
-def test_events_can_be_read_on_from_any_id_and_waited_for(on_store):
+def test_events_can_be_read_from_any_id_and_waited_for(on_store):
     async def body(store):
         first = await store.servers.tell("ann", "", event_of("one"))
         waiting = asyncio.create_task(store.servers.events("ann", "", after=first, timeout=20))
@@ -303,7 +303,7 @@ def test_events_can_be_read_on_from_any_id_and_waited_for(on_store):
     on_store(body)
 
 
-def test_many_can_wait_at_once_without_hindering_others(on_store):
+def test_many_can_wait_at_once_without_blocking_others(on_store):
     async def body(store):
         waiters = [asyncio.create_task(store.servers.events("ann", "", timeout=20)) for _ in range(60)]
         await store.users.add(User(name="ann", created=1.0))
@@ -314,7 +314,7 @@ def test_many_can_wait_at_once_without_hindering_others(on_store):
     on_store(body)
 
 
-def test_the_later_activity_wins_and_makes_neither_users_nor_servers(on_store):
+def test_the_latest_activity_counts_and_creates_neither_users_nor_servers(on_store):
     async def body(store):
         await store.users.add(User(name="ann", created=1.0))
         await store.servers.save(server_of("ann"))
@@ -329,7 +329,7 @@ def test_the_later_activity_wins_and_makes_neither_users_nor_servers(on_store):
 
 
 # --- credentials ------------------------------------------------------------------------------------------------
-def test_a_session_ends_by_its_time_and_leaves_the_list(on_store):
+def test_a_session_expires_and_leaves_the_list(on_store):
     async def body(store):
         short = digest(await store.sessions.open(session_of("ann", 1, lasts=0.3)))
         long = digest(await store.sessions.open(session_of("ann", 2)))
@@ -345,7 +345,7 @@ def test_a_session_ends_by_its_time_and_leaves_the_list(on_store):
     on_store(body)
 
 
-def test_a_session_slides_forward_only_and_never_comes_back(on_store):
+def test_a_session_is_only_extended_and_never_restored(on_store):
     async def body(store):
         ticket = digest(await store.sessions.open(session_of("ann", lasts=50)))
         before = await store.sessions.get(ticket)
@@ -360,7 +360,7 @@ def test_a_session_slides_forward_only_and_never_comes_back(on_store):
     on_store(body)
 
 
-def test_signing_out_everywhere_ends_all_sessions_and_says_so_once(on_store):
+def test_signing_out_everywhere_ends_all_sessions_with_one_event(on_store):
     async def body(store):
         tickets = [digest(await store.sessions.open(session_of("ann", n))) for n in range(40)]
         other = digest(await store.sessions.open(session_of("bob")))
@@ -375,8 +375,8 @@ def test_signing_out_everywhere_ends_all_sessions_and_says_so_once(on_store):
     on_store(body)
 
 
-def test_whatever_ends_a_credential_tells_all_workers_of_it_at_once(on_store):
-    """They do not ask for each request: what they are not told of would go on until they look again."""
+def test_every_end_of_a_credential_is_published_immediately(on_store):
+    """Workers do not ask for each request: a missed event would leave a credential valid until the next check."""
     ends = {
         "a session": lambda store, ticket: store.sessions.close(ticket),
         "a session by its id": lambda store, _: store.sessions.end("ann", "s1"),
@@ -403,7 +403,7 @@ def test_whatever_ends_a_credential_tells_all_workers_of_it_at_once(on_store):
     on_store(body)
 
 
-def test_tokens_expire_are_listed_revoked_and_noted_as_used(on_store):
+def test_tokens_expire_and_are_listed_revoked_and_marked_as_used(on_store):
     async def body(store):
         short = digest(await store.tokens.issue(token_of("ann", 1, lasts=0.3)))
         secret = await store.tokens.issue(token_of("ann", 2))
@@ -426,7 +426,7 @@ def test_tokens_expire_are_listed_revoked_and_noted_as_used(on_store):
     on_store(body)
 
 
-def test_noting_use_keeps_the_time_to_live(on_store):
+def test_marking_a_token_as_used_keeps_its_time_to_live(on_store):
     async def body(store):
         key = digest(await store.tokens.issue(token_of("ann", 1, lasts=60)))
         await store.tokens.used({key: 5.0})
@@ -435,7 +435,7 @@ def test_noting_use_keeps_the_time_to_live(on_store):
     on_store(body)
 
 
-def test_a_link_is_taken_once_under_a_race_and_only_in_time(on_store):
+def test_a_link_can_be_used_once_even_in_a_race_and_only_in_time(on_store):
     async def body(store):
         link = await store.links.issue("ann", lifetime=60)
         taken = await asyncio.gather(*[store.links.take(link) for _ in range(30)])
@@ -464,7 +464,7 @@ def test_no_secret_is_stored(on_store, backend):
 
 
 # --- feed -------------------------------------------------------------------------------------------------------
-def test_changes_are_numbered_without_gaps_and_a_repetition_is_none(on_store):
+def test_changes_are_numbered_without_gaps_and_repetitions_do_not_count(on_store):
     async def body(store):
         start = await store.feed.snapshot()
         assert (start.number, start.routes) == (0, ())
@@ -500,7 +500,7 @@ def test_a_reader_waits_for_the_next_change(on_store):
     on_store(body)
 
 
-def test_a_reader_that_is_too_far_behind_or_of_another_epoch_is_told(on_store, backend):
+def test_a_reader_that_is_too_far_behind_or_in_another_epoch_is_told(on_store, backend):
     async def body(store):
         start = await store.feed.snapshot()
         for n in range(5):
@@ -524,7 +524,7 @@ def test_a_reader_that_is_too_far_behind_or_of_another_epoch_is_told(on_store, b
 
 
 # --- leases -----------------------------------------------------------------------------------------------------
-def test_of_many_candidates_one_leads_and_each_taking_raises_the_token(on_store):
+def test_one_of_many_candidates_leads_and_each_taking_raises_the_token(on_store):
     async def body(store):
         takes = [store.leases.take("controller", f"c{n}", seconds=60) for n in range(20)]
         fences = await asyncio.gather(*takes)
@@ -542,7 +542,7 @@ def test_of_many_candidates_one_leads_and_each_taking_raises_the_token(on_store)
     on_store(body)
 
 
-def test_a_lease_that_is_not_renewed_is_free_again(on_store):
+def test_a_lease_that_is_not_renewed_becomes_free(on_store):
     async def body(store):
         assert await store.leases.take("controller", "one", seconds=0.2) == 1
 
@@ -564,7 +564,7 @@ def test_a_script_that_the_server_forgot_is_sent_again(on_store, backend):
     on_store(body)
 
 
-def test_an_error_of_the_server_is_our_error(on_store):
+def test_an_error_of_the_server_is_translated(on_store):
     async def body(store):
         await store.redis.call("SET", "towpath:{x}", "1")
         with pytest.raises(StateUnavailableError) as caught:
@@ -584,7 +584,7 @@ def grants_of(account: str) -> Grants:
     return Grants(default_account=account, associations=(Association(account=account, qos=("normal",)),))
 
 
-def test_nothing_is_known_of_a_cluster_that_nobody_has_gathered(on_store):
+def test_nothing_is_known_about_a_cluster_before_its_catalog_was_gathered(on_store):
     async def body(store):
         assert await store.catalogs.catalog("hpc") is None
         assert await store.catalogs.grants("hpc", "ann") is None
@@ -592,7 +592,7 @@ def test_nothing_is_known_of_a_cluster_that_nobody_has_gathered(on_store):
     on_store(body)
 
 
-def test_a_catalog_and_its_grants_come_back_as_they_were_put(on_store):
+def test_a_catalog_and_its_grants_are_read_as_they_were_saved(on_store):
     async def body(store):
         gpus = (GpuCount(type="a100_1g.5gb", total=7, free=3, per_node=7),)
         catalog = catalog_of(enforced=True, partitions=(Partition(name="gpu", gpus=gpus, qos=()),), notes=("A note.",))
@@ -604,7 +604,7 @@ def test_a_catalog_and_its_grants_come_back_as_they_were_put(on_store):
     on_store(body)
 
 
-def test_who_is_no_longer_granted_anything_is_forgotten(on_store):
+def test_users_without_grants_are_removed(on_store):
     async def body(store):
         await store.catalogs.put(catalog_of(), {"ann": grants_of("a"), "bob": grants_of("b")}, fence=1)
         await store.catalogs.put(catalog_of(), {"bob": grants_of("c")}, fence=1)
@@ -616,7 +616,7 @@ def test_who_is_no_longer_granted_anything_is_forgotten(on_store):
     on_store(body)
 
 
-def test_an_older_leader_changes_neither_catalog_nor_grants(on_store):
+def test_a_former_leader_can_change_neither_catalog_nor_grants(on_store):
     async def body(store):
         await store.catalogs.put(catalog_of(time=2.0), {"ann": grants_of("new")}, fence=10)
         with pytest.raises(FencedError):
@@ -638,7 +638,7 @@ def test_clusters_do_not_see_each_other(on_store):
     on_store(body)
 
 
-def test_thousands_of_people_are_put_at_once(on_store):
+def test_grants_of_thousands_of_users_are_saved_at_once(on_store):
     async def body(store):
         await store.catalogs.put(catalog_of(), {f"u{n}": grants_of(f"a{n}") for n in range(12_000)}, fence=1)
         assert await store.catalogs.grants("hpc", "u11999") == grants_of("a11999")
@@ -666,7 +666,7 @@ def test_the_audit_is_read_newest_first_in_pages_without_gaps(on_store: Any) -> 
     on_store(body)
 
 
-def test_what_was_done_to_a_person_is_theirs_and_goes_with_them(on_store: Any) -> None:
+def test_the_audit_of_a_user_is_removed_with_them(on_store: Any) -> None:
     async def body(store: Store) -> None:
         await store.users.add(User(name="alice", created=1.0))
         await store.audit.note(entry_of(1))
@@ -696,7 +696,7 @@ def test_the_audit_is_trimmed_by_number_and_by_age(on_store: Any) -> None:
     on_store(body)
 
 
-def test_a_readers_cursor_moves_for_the_leader_alone(on_store: Any) -> None:
+def test_a_readers_cursor_can_be_moved_by_the_leader_only(on_store: Any) -> None:
     async def body(store: Store) -> None:
         assert await store.audit.cursor("file") == "0-0"
         await store.audit.advance("file", "5-1", fence=2)
@@ -721,7 +721,7 @@ def test_a_reader_is_woken_by_an_entry(on_store: Any) -> None:
     on_store(body)
 
 
-def test_the_same_is_noted_once_in_its_time(on_store: Any) -> None:
+def test_the_same_act_is_recorded_once_per_interval(on_store: Any) -> None:
     async def body(store: Store) -> None:
         assert [await store.audit.first("x", seconds=60) for _ in range(3)] == [True, False, False]
         assert await store.audit.first("y", seconds=60)
@@ -729,7 +729,7 @@ def test_the_same_is_noted_once_in_its_time(on_store: Any) -> None:
     on_store(body)
 
 
-def test_a_wish_for_a_younger_catalog_is_heard_once_however_many_have_it(on_store):
+def test_a_request_for_a_newer_catalog_is_read_once(on_store):
     async def body(store):
         assert not await store.catalogs.asked("hpc")
         await store.catalogs.ask("hpc")

@@ -1,4 +1,4 @@
-"""One record that cannot be read: every list and scan goes on without it, and it is named."""
+"""With an unreadable record, every list and scan continues without it, and it is reported."""
 
 import json
 import time
@@ -40,7 +40,7 @@ def share_of(server, user):
 
 
 async def spoil(store, key, field="", raw=BAD):
-    """Replace a record by one that cannot be read."""
+    """Replace a record with unreadable bytes."""
     if field:
         await store.redis.call("HSET", key, field, raw)
     else:
@@ -48,7 +48,7 @@ async def spoil(store, key, field="", raw=BAD):
 
 
 def noted(store):
-    """The places of the records that this process has found, since the last call."""
+    """Return the places of the records that this process has found since the last call."""
     return {record.place for record in store.redis.damage.take()}
 
 
@@ -124,7 +124,7 @@ def test_tokens_and_sessions(on_store):
         assert [one and one.id for one in await store.sessions.many([digest(t) for t in tickets])] == ["s0", None, "s2"]
         await store.tokens.used({digest(secret): time.time() for secret in tokens})
         assert len(noted(store)) == 2
-        # they can still be ended, by name and with all others
+        # they can still be revoked, by name and with all others
         assert await store.tokens.revoke("ann", "t1")
         assert await store.sessions.end("ann", "s1")
         assert await store.tokens.revoke_all("ann") == 2
@@ -155,7 +155,7 @@ def test_shares_and_share_codes(on_store):
         with pytest.raises(BadRecordError):
             await store.shares.grant(share_of("lab", "bob"))
         assert await store.redis.call("HGET", keys.share_codes("ann"), "1")
-        # all of a server's shares end with it, readable or not
+        # all shares of a server are removed with it, readable or not
         assert await store.shares.remove_server("ann", "lab") == 2
         assert await store.redis.call("HLEN", keys.shares("ann")) == 0
         assert await store.redis.call("SMEMBERS", keys.shared("bob")) in ([], set())
@@ -257,7 +257,7 @@ def test_the_feed(on_store):
         await store.feed.set_route(route("z"))
         events = await store.feed.read(start.epoch, start.number, timeout=0)
         assert [type(one) for one in events] == [RouteSet, RouteSet, Unreadable, RouteSet]
-        # the controller puts the right one in its place, and takes it away
+        # the controller replaces it with a correct one, and removes it
         assert await store.feed.set_route(route("x"))
         await spoil(store, keys.FEED_ROUTES, "/user/ann/x/", b"{")
         assert await store.feed.drop_route("/user/ann/x/", attempt="a" * 32)
@@ -265,7 +265,7 @@ def test_the_feed(on_store):
     on_store(body)
 
 
-def test_a_sweep_for_orphans_leaves_alone_what_belongs_to_a_record_that_cannot_be_read(on_store):
+def test_a_sweep_for_orphans_does_not_touch_what_belongs_to_an_unreadable_record(on_store):
     async def body(store):
         for name in ("ann", "bob"):
             await store.users.add(User(name=name, created=OLD))
@@ -284,7 +284,7 @@ def test_a_sweep_for_orphans_leaves_alone_what_belongs_to_a_record_that_cannot_b
 
 
 async def everything(store):
-    """A store with a record of each kind; then each is spoiled. The places."""
+    """Fill a store with a record of each kind, then spoil each. Return the places."""
     await store.users.add(User(name="ann", created=1.0, admin=True, groups=("g",)))
     await store.servers.save(
         server_of("ann", "lab"),
@@ -308,7 +308,7 @@ async def everything(store):
     return {f"{key} {field}" if field else key for key, field in places}
 
 
-def test_a_survey_finds_every_bad_record_and_a_repair_takes_them_out(on_store):
+def test_a_survey_finds_every_unreadable_record_and_a_repair_removes_them(on_store):
     async def body(store):
         assert (await survey(store.redis)).bad == ()
         places = await everything(store)
@@ -319,14 +319,14 @@ def test_a_survey_finds_every_bad_record_and_a_repair_takes_them_out(on_store):
         assert {one.place for one in found.bad} - places == {keys.servers("wrong")}
         assert places <= {one.place for one in found.bad}
         assert found.read >= len(places)
-        # it is told to the admins, by whichever process found it
+        # admins see it, whichever process found it
         await store.bad_records.tell()
         assert {one.place for one in await store.bad_records.every()} >= places
         for one in found.bad:
             if one.key != keys.servers("wrong"):
                 await store.bad_records.repair(one)
         assert {one.place for one in (await survey(store.redis)).bad} == {keys.servers("wrong")}
-        # who exists goes on existing, with their groups, without the admin right
+        # the users still exist with their groups, without admin rights
         ann = await store.users.get("ann")
         assert (ann.groups, ann.admin) == (("g",), False)
         assert (await store.groups.get("g")).properties == {}
@@ -337,7 +337,7 @@ def test_a_survey_finds_every_bad_record_and_a_repair_takes_them_out(on_store):
     on_store(body)
 
 
-def test_what_a_newer_version_wrote_is_never_moved(on_store):
+def test_records_of_a_newer_version_are_never_moved(on_store):
     async def body(store):
         raw = json.dumps({"version": 99, "id": "s1", "user": 5}).encode()
         await store.redis.call("SET", keys.session("d" * 64), raw)
@@ -349,7 +349,7 @@ def test_what_a_newer_version_wrote_is_never_moved(on_store):
     on_store(body)
 
 
-def test_a_record_that_is_well_again_leaves_the_list(on_store):
+def test_a_repaired_record_leaves_the_list(on_store):
     async def body(store):
         await store.users.add(User(name="ann", created=1.0))
         await spoil(store, keys.user("ann"))
@@ -364,7 +364,7 @@ def test_a_record_that_is_well_again_leaves_the_list(on_store):
     on_store(body)
 
 
-def test_a_bad_record_is_logged_once_with_its_place(on_store, caplog):
+def test_an_unreadable_record_is_logged_once_with_its_place(on_store, caplog):
     async def body(store):
         await store.users.add(User(name="ann", created=1.0))
         await spoil(store, keys.user("ann"))
@@ -377,7 +377,7 @@ def test_a_bad_record_is_logged_once_with_its_place(on_store, caplog):
     assert keys.user("ann") in told[0]
 
 
-def test_unknown_fields_survive_every_verb_that_rewrites(on_store):
+def test_unknown_fields_survive_every_method_that_rewrites(on_store):
     async def body(store):
         async def grow(key, field=""):
             raw = await store.redis.call(*(("HGET", key, field) if field else ("GET", key)))

@@ -10,7 +10,7 @@ from state.store.credentials import digest
 from tests.contracts.test_store import count
 
 
-def test_who_is_in_a_group_follows_from_the_users_records(on_store):
+def test_the_members_of_a_group_follow_from_the_users_records(on_store):
     async def main(store):
         await store.users.add(User(name="ann", created=1.0, groups=("bio", "chem")))
         await store.users.add(User(name="bob", created=1.0))
@@ -40,7 +40,7 @@ def test_a_lost_race_over_a_user_leaves_no_name_in_a_list(on_store):
     on_store(main)
 
 
-def test_a_groups_record_is_saved_once_per_revision_and_is_gone_when_removed(on_store):
+def test_a_groups_record_is_saved_once_per_revision_and_can_be_removed(on_store):
     async def main(store):
         assert await store.groups.add(Group(name="bio"))
         assert not await store.groups.add(Group(name="bio", properties={"x": 1}))
@@ -57,7 +57,7 @@ def test_a_groups_record_is_saved_once_per_revision_and_is_gone_when_removed(on_
     on_store(main)
 
 
-def test_services_are_added_once_and_their_tokens_are_theirs_alone(on_store):
+def test_a_service_is_added_once_and_has_its_own_tokens(on_store):
     async def main(store):
         culler = Service(name="culler", scopes=("list:users",))
         assert await store.services.add(culler)

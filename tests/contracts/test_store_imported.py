@@ -1,4 +1,4 @@
-"""Tokens of another hub, and ways into another origin: the same on every kind of store."""
+"""Tokens of another hub, and entries into another origin, on every kind of store."""
 
 import hashlib
 from typing import Any
@@ -19,7 +19,7 @@ def token(name: str = "jupyterhub-1") -> Token:
     return Token(id=name, user="alice", scopes=("read:servers!user=alice",), note="nightly", created=1.0)
 
 
-def test_a_token_becomes_ours_at_its_first_use_and_at_no_other_secret(on_store: Any) -> None:
+def test_an_imported_token_is_converted_at_its_first_use_only(on_store: Any) -> None:
     async def body(store: Store) -> None:
         assert await store.imported.keep(token(), hashed())
         assert not await store.imported.keep(token(), hashed())
@@ -36,7 +36,7 @@ def test_a_token_becomes_ours_at_its_first_use_and_at_no_other_secret(on_store: 
     on_store(body)
 
 
-def test_one_that_was_revoked_or_whose_owner_is_gone_is_not_claimed(on_store: Any) -> None:
+def test_a_revoked_or_ownerless_imported_token_cannot_be_used(on_store: Any) -> None:
     async def body(store: Store) -> None:
         await store.imported.keep(token(), hashed())
         assert await store.tokens.revoke("alice", "jupyterhub-1")
@@ -50,7 +50,7 @@ def test_one_that_was_revoked_or_whose_owner_is_gone_is_not_claimed(on_store: An
     on_store(body)
 
 
-def test_a_way_into_another_origin_is_taken_once(on_store: Any) -> None:
+def test_an_entry_into_another_origin_can_be_used_once(on_store: Any) -> None:
     async def body(store: Store) -> None:
         entrance = Entrance(user="bob", owner="alice", under="d", session_id="s", state="x", next="/user/alice/")
         code = await store.entries.issue(entrance)

@@ -1,4 +1,4 @@
-"""The mirror on real servers: what a worker knows, how soon, and what it does while the store is away."""
+"""The mirror on real servers: what a worker knows, how soon, and what it does while the store is unavailable."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ def token_of(user, *scopes, lasts=None):
     return Token(id="t1", user=user, scopes=scopes or ("inherit",), created=now, expires=expires)
 
 
-def test_a_route_is_known_at_once_changed_at_once_and_gone_at_once(store_url):
+def test_a_route_is_added_changed_and_removed_immediately(store_url):
     async def main():
         async with mirrored(store_url) as (store, mirror):
             changes = []
@@ -83,14 +83,14 @@ def test_a_mirror_that_starts_late_or_misses_events_has_the_whole_table(store_ur
             await late.start()
             assert late.lookup("ann", "") == route_of("ann")
             await late.stop()
-            # the log is cut while the reader is behind: it reads all anew
+            # the log is trimmed while the reader is behind: it reads everything again
             await store.redis.call(
                 "HSET", "towpath:{feed}:routes", "/user/bob/", await _encoded(store, route_of("bob"))
             )
             await store.redis.call("INCRBY", "towpath:{feed}:number", 5)
             await store.feed.set_route(route_of("carl"))
             await until(lambda: mirror.lookup("bob", "") and mirror.lookup("carl", ""))
-            # all is lost: a new epoch, and what is gone is gone here too
+            # everything is lost: a new epoch, and removed routes are removed here too
             await store.redis.call("DEL", *[f"towpath:{{feed}}:{key}" for key in ("epoch", "number", "routes", "log")])
             await store.feed.set_route(route_of("dora"))
             await until(lambda: mirror.lookup("dora", "") and not mirror.lookup("ann", ""), seconds=30)
@@ -126,7 +126,7 @@ def test_a_session_is_cached_and_signing_out_reaches_every_worker(store_url):
     run(main())
 
 
-def test_a_token_holds_what_it_was_given_and_never_more_than_its_user_has_now(store_url):
+def test_a_token_has_its_own_scopes_and_never_more_than_its_user_has_now(store_url):
     async def main():
         async with mirrored(store_url) as (store, mirror):
             await store.users.add(User(name="root", admin=True, created=1.0))
@@ -144,7 +144,7 @@ def test_a_token_holds_what_it_was_given_and_never_more_than_its_user_has_now(st
     run(main())
 
 
-def test_an_expired_credential_is_refused_from_the_cache_too_and_its_end_is_told(store_url):
+def test_an_expired_credential_is_rejected_from_the_cache_and_its_end_is_reported(store_url):
     async def main():
         async with mirrored(store_url) as (store, mirror):
             ended = set()
@@ -161,7 +161,7 @@ def test_an_expired_credential_is_refused_from_the_cache_too_and_its_end_is_told
     run(main())
 
 
-def test_a_flood_of_unknown_credentials_is_not_a_flood_on_the_store(store_url, monkeypatch):
+def test_a_flood_of_unknown_credentials_does_not_reach_the_store(store_url, monkeypatch):
     monkeypatch.setattr(identities, "UNKNOWN_LIMIT", 50)
 
     async def main():
@@ -187,7 +187,7 @@ def test_a_flood_of_unknown_credentials_is_not_a_flood_on_the_store(store_url, m
     run(main())
 
 
-def test_asking_for_a_token_as_a_session_does_not_hide_the_token(store_url):
+def test_looking_up_a_token_as_a_session_does_not_hide_the_token(store_url):
     async def main():
         async with mirrored(store_url) as (store, mirror):
             key = digest(await store.tokens.issue(token_of("ann")))
@@ -198,7 +198,7 @@ def test_asking_for_a_token_as_a_session_does_not_hide_the_token(store_url):
     run(main())
 
 
-def test_the_cache_is_bounded_and_forgets_the_one_that_was_unused_longest(store_url, monkeypatch):
+def test_the_cache_is_bounded_and_drops_the_least_recently_used(store_url, monkeypatch):
     monkeypatch.setattr(identities, "KNOWN_LIMIT", 3)
 
     async def main():
@@ -219,7 +219,7 @@ def test_the_cache_is_bounded_and_forgets_the_one_that_was_unused_longest(store_
     run(main())
 
 
-def test_a_session_that_is_used_slides_and_one_that_was_lost_ends_within_the_interval(store_url):
+def test_a_used_session_is_extended_and_a_lost_one_ends_within_the_interval(store_url):
     async def main():
         store = await Store.open(store_url)
         await store.users.add(User(name="ann", created=1.0))
@@ -240,8 +240,8 @@ def test_a_session_that_is_used_slides_and_one_that_was_lost_ends_within_the_int
         assert cache.peek(ticket).session.expires == slid
         now[0] += 1000
         await cache.revalidate()
-        assert (await store.sessions.get(ticket)).expires == slid  # nobody used it since
-        await store.redis.call("DEL", f"towpath:{{s:{ticket}}}:session")  # an end of which nobody was told
+        assert (await store.sessions.get(ticket)).expires == slid  # not used since
+        await store.redis.call("DEL", f"towpath:{{s:{ticket}}}:session")  # it ends without an event
         now[0] += 31
         assert cache.peek(ticket)
         await cache.revalidate()
@@ -252,7 +252,7 @@ def test_a_session_that_is_used_slides_and_one_that_was_lost_ends_within_the_int
     run(main())
 
 
-def test_an_answer_that_was_under_way_when_the_session_ended_is_not_kept(store_url):
+def test_a_read_that_was_under_way_when_the_session_ended_is_discarded(store_url):
     async def main():
         async with mirrored(store_url) as (store, mirror):
             ticket = digest(await store.sessions.open(session_of("ann")))
@@ -306,8 +306,8 @@ def test_activity_and_token_use_are_written_at_stop(store_url):
     run(main())
 
 
-def test_a_person_who_uses_the_hub_is_active_and_their_servers_are_not(store_url):
-    """As with JupyterHub: its idle culler would delete somebody who starts no servers."""
+def test_a_user_of_the_hub_is_active_and_their_servers_are_not(store_url):
+    """As in JupyterHub, whose idle culler would otherwise delete users who start no servers."""
 
     async def main():
         async with mirrored(store_url) as (store, mirror):
@@ -326,7 +326,7 @@ def test_a_person_who_uses_the_hub_is_active_and_their_servers_are_not(store_url
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["valkey", "redis"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_what_is_known_is_served_while_the_store_is_away_and_all_is_fresh_when_it_is_back(make_store_server, kind, how):
+def test_known_data_is_used_while_the_store_is_unavailable_and_refreshed_afterwards(make_store_server, kind, how):
     server = make_store_server(kind)
 
     async def main():
@@ -361,7 +361,7 @@ def test_what_is_known_is_served_while_the_store_is_away_and_all_is_fresh_when_i
 
 
 @pytest.mark.faults
-def test_a_store_that_hangs_is_found_and_used_again(make_store_server):
+def test_a_hanging_store_is_detected_and_used_again(make_store_server):
     server = make_store_server("valkey")
 
     async def main():
@@ -380,7 +380,7 @@ def test_a_store_that_hangs_is_found_and_used_again(make_store_server):
 
 
 @pytest.mark.faults
-def test_a_worker_that_starts_while_the_store_is_away_is_not_fresh_until_it_is_there(make_store_server):
+def test_a_worker_that_starts_without_the_store_is_not_fresh_until_it_is_available(make_store_server):
     server = make_store_server("valkey")
 
     async def main():
@@ -401,7 +401,7 @@ def test_a_worker_that_starts_while_the_store_is_away_is_not_fresh_until_it_is_t
     run(main())
 
 
-def test_a_listener_that_fails_and_a_record_that_cannot_be_read_do_not_stop_the_mirror(store_url, caplog):
+def test_a_failing_listener_and_an_unreadable_record_do_not_stop_the_mirror(store_url, caplog):
     async def main():
         async with mirrored(store_url) as (store, mirror):
 
@@ -422,7 +422,7 @@ def test_a_listener_that_fails_and_a_record_that_cannot_be_read_do_not_stop_the_
     run(main())
 
 
-def test_a_waiter_who_leaves_is_no_loss_of_the_connection(store_url):
+def test_a_cancelled_wait_does_not_count_as_a_lost_connection(store_url):
     async def main():
         async with mirrored(store_url) as (store, _):
             before = store.redis.losses
@@ -438,7 +438,7 @@ def test_a_waiter_who_leaves_is_no_loss_of_the_connection(store_url):
 
 
 @pytest.mark.faults
-def test_a_cluster_that_was_away_is_used_again(make_store_server):
+def test_a_recovered_cluster_is_used_again(make_store_server):
     cluster = StoreCluster.form(make_store_server)
 
     async def main():
@@ -472,7 +472,7 @@ ROLES = Roles(
 )
 
 
-def test_a_service_is_known_by_its_configured_token_without_asking_the_store(store_url):
+def test_a_configured_service_is_identified_by_its_token_without_the_store(store_url):
     async def main():
         options = {"roles": ROLES, "service_digests": {"culler": digest("secret")}}
         async with mirrored(store_url, **options) as (store, mirror):
@@ -487,7 +487,7 @@ def test_a_service_is_known_by_its_configured_token_without_asking_the_store(sto
     run(main())
 
 
-def test_a_token_of_a_service_that_the_api_made_ends_with_the_service(store_url):
+def test_a_token_of_a_service_from_the_api_ends_with_the_service(store_url):
     async def main():
         async with mirrored(store_url, roles=ROLES) as (store, mirror):
             await store.services.add(Service(name="extra", scopes=("read:hub",)))
@@ -502,7 +502,7 @@ def test_a_token_of_a_service_that_the_api_made_ends_with_the_service(store_url)
     run(main())
 
 
-def test_rights_by_a_group_follow_its_members_within_a_second(store_url):
+def test_rights_through_a_group_follow_its_members_within_a_second(store_url):
     async def main():
         async with mirrored(store_url, roles=ROLES) as (store, mirror):
             ann = await store.users.get("ann")
@@ -521,7 +521,7 @@ def test_rights_by_a_group_follow_its_members_within_a_second(store_url):
             assert not await reaches(ticket, "carl", session=True)
             identity = mirror.peek(ticket)
             assert "access:servers!user=bob" not in identity.scopes
-            # bob leaves the class: ann's cached right goes with it
+            # bob leaves the class: ann's cached right ends
             await store.users.save(replace(await store.users.get("bob"), groups=()))
             await until(lambda: _no(reaches(ticket, "bob", session=True)), seconds=1)
             assert not await reaches(token, "bob", session=False)

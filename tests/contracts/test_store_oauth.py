@@ -1,4 +1,4 @@
-"""OAuth's codes, and the tokens that end with what they were issued under, on every kind of store."""
+"""OAuth codes, and tokens that are revoked with the credential they were issued under, on every kind of store."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ CODE = OAuthCode(
 )
 
 
-def test_a_code_is_taken_once_under_a_race_and_only_in_time(on_store):
+def test_a_code_can_be_used_once_even_in_a_race_and_only_in_time(on_store):
     async def body(store):
         code = await store.codes.issue(CODE, lifetime=60)
         taken = await asyncio.gather(*[store.codes.take(code) for _ in range(30)])
@@ -32,7 +32,7 @@ def test_a_code_is_taken_once_under_a_race_and_only_in_time(on_store):
     on_store(body)
 
 
-def test_it_is_known_which_token_a_code_was_given_for(on_store):
+def test_the_token_that_a_code_was_exchanged_for_is_known(on_store):
     async def body(store):
         code = await store.codes.issue(CODE, lifetime=60)
         assert await store.codes.token_of(code) is None
@@ -52,7 +52,7 @@ def test_no_code_is_stored(on_store, backend):
     on_store(body)
 
 
-def test_the_end_of_a_session_or_a_token_ends_what_was_issued_under_it_and_says_so_once(on_store):
+def test_the_end_of_a_session_or_token_revokes_what_was_issued_under_it_with_one_event(on_store):
     async def body(store):
         ticket = digest(await store.sessions.open(session_of("ann", 1)))
         other = digest(await store.sessions.open(session_of("ann", 2)))

@@ -1,4 +1,4 @@
-"""What ends with a server, a user, a group or a service, on every path, and what a sweep finds after a crash."""
+"""What is removed with a server, a user, a group or a service, on every path, and what a sweep finds after a crash."""
 
 import time
 
@@ -39,14 +39,14 @@ def code_of(server="lab"):
     return ShareCode(id=f"c-{server}", owner="ann", server=server, scopes=(), created=OLD, expires=time.time() + 3600)
 
 
-async def people(store):
+async def users(store):
     for name in ("ann", "bob"):
         await store.users.add(User(name=name, created=OLD))
 
 
 async def lab(store, **fields):
-    """Ann's server `lab`, with an app's token, a token of bob's by OAuth, a share and a share code."""
-    await people(store)
+    """Create ann's server `lab` with an app's token, an OAuth token of bob's, a share and a share code."""
+    await users(store)
     server = await store.servers.save(server_of("ann", "lab", **fields))
     secrets = [await store.tokens.issue(app_token()), await store.tokens.issue(client_token("bob"))]
     await store.shares.grant(share_of(user="bob"))
@@ -55,7 +55,7 @@ async def lab(store, **fields):
 
 
 async def valid(store, *secrets):
-    """Which of these still open something."""
+    """Return which of these are still valid."""
     return [
         await store.tokens.get(digest(secret)) is not None or await store.shares.code(secret) is not None
         for secret in secrets
@@ -67,7 +67,7 @@ async def sweep(store, **more):
 
 
 @pytest.mark.parametrize("status", list(Status))
-def test_everything_that_a_server_was_given_ends_when_it_is_removed_whatever_its_status(on_store, status):
+def test_everything_that_a_server_was_given_is_revoked_when_it_is_removed(on_store, status):
     async def body(store):
         target = Target.READY if status in {Status.REQUESTED, Status.QUEUED, Status.STARTING} else Target.STOPPED
         server, secrets = await lab(store)
@@ -79,14 +79,14 @@ def test_everything_that_a_server_was_given_ends_when_it_is_removed_whatever_its
         assert await store.tokens.of_user("ann") == await store.tokens.of_user("bob") == []
         assert await store.redis.call("EXISTS", keys.bound("ann/lab")) == 0
         told = await store.feed.read(before.epoch, before.number, timeout=0)
-        if status not in {Status.STOPPED, Status.FAILED}:  # of those, the tokens ended with the attempt
+        if status not in {Status.STOPPED, Status.FAILED}:  # of ended servers, the tokens were revoked with the attempt
             assert {digest(secret) for secret in secrets[:2]} <= {key for event in told for key in event.digests}
         assert "bob" in {event.user for event in told}
 
     on_store(body)
 
 
-def test_the_tokens_of_an_attempt_end_with_it_and_those_of_the_next_one_do_not(on_store):
+def test_the_tokens_of_an_attempt_are_revoked_with_it_and_those_of_the_next_are_not(on_store):
     async def body(store):
         server, secrets = await lab(store)
         await store.tokens.issue(replace(client_token("bob", attempt=OTHER), id="next"))
@@ -123,7 +123,7 @@ def test_a_removed_user_takes_along_what_others_were_given_for_their_servers(on_
     on_store(body)
 
 
-def test_a_sweep_leaves_a_hub_in_order_alone(on_store):
+def test_a_sweep_does_not_touch_a_consistent_hub(on_store):
     async def body(store):
         await lab(store)
         await store.groups.add(Group(name="x}:{y"))
@@ -142,7 +142,7 @@ def test_a_sweep_leaves_a_hub_in_order_alone(on_store):
     on_store(body)
 
 
-def test_a_sweep_ends_what_a_crash_left_of_a_removed_server(on_store):
+def test_a_sweep_removes_what_a_crash_left_of_a_removed_server(on_store):
     async def body(store):
         _, secrets = await lab(store)
         await store.redis.call("HDEL", keys.servers("ann"), "lab")  # and then the process was killed
@@ -155,7 +155,7 @@ def test_a_sweep_ends_what_a_crash_left_of_a_removed_server(on_store):
     on_store(body)
 
 
-def test_a_sweep_ends_the_tokens_of_an_attempt_that_is_over(on_store):
+def test_a_sweep_revokes_the_tokens_of_an_ended_attempt(on_store):
     async def body(store):
         server, secrets = await lab(store)
         await store.servers.save(replace(server, attempt=OTHER))
@@ -166,7 +166,7 @@ def test_a_sweep_ends_the_tokens_of_an_attempt_that_is_over(on_store):
     on_store(body)
 
 
-def test_a_sweep_ends_what_a_crash_left_of_a_removed_user_group_or_service(on_store):
+def test_a_sweep_removes_what_a_crash_left_of_a_removed_user_group_or_service(on_store):
     async def body(store):
         await lab(store)
         await store.groups.add(Group(name="g"))
@@ -183,21 +183,21 @@ def test_a_sweep_ends_what_a_crash_left_of_a_removed_user_group_or_service(on_st
         await sweep(store)
         assert await valid(store, *secrets) == [False, False, False]
         assert await store.shares.of_owner("ann") == []
-        await store.users.add(User(name="bob", created=time.time()))  # somebody else, of that name
+        await store.users.add(User(name="bob", created=time.time()))  # another user with that name
         assert await store.tokens.of_user("bob") == await store.sessions.of_user("bob") == []
         assert await store.shares.of("bob", "group:g") == []
 
     on_store(body)
 
 
-def test_a_sweep_stops_and_then_removes_the_server_of_a_user_who_does_not_exist(on_store):
+def test_a_sweep_stops_and_then_removes_the_server_of_a_missing_user(on_store):
     async def body(store):
         server, _ = await lab(store)
         await store.redis.call("DEL", keys.user("ann"))
         await sweep(store)
         server = await store.servers.get("ann", "lab")
         assert (server.target, server.removing) == (Target.STOPPED, True)
-        assert "ann/lab" in await store.servers.active()  # the controller sees to it
+        assert "ann/lab" in await store.servers.active()  # the controller stops it
         await store.servers.save(replace(server, status=Status.STOPPED))
         await store.servers.settle("ann/lab", (await store.servers.active())["ann/lab"])
         await sweep(store)
@@ -206,9 +206,9 @@ def test_a_sweep_stops_and_then_removes_the_server_of_a_user_who_does_not_exist(
     on_store(body)
 
 
-def test_a_sweep_ends_a_token_that_no_list_has_and_leaves_its_namesake_alone(on_store):
+def test_a_sweep_revokes_an_unlisted_token_and_does_not_touch_one_with_the_same_id(on_store):
     async def body(store):
-        await people(store)
+        await users(store)
         unlisted = await store.tokens.issue(Token(id="x", user="ann", scopes=(), created=OLD))
         listed = await store.tokens.issue(Token(id="x", user="ann", scopes=(), created=OLD))
         await sweep(store)
@@ -218,11 +218,11 @@ def test_a_sweep_ends_a_token_that_no_list_has_and_leaves_its_namesake_alone(on_
     on_store(body)
 
 
-def test_a_sweep_leaves_alone_what_may_be_about_to_be_created(on_store):
+def test_a_sweep_does_not_touch_what_may_be_about_to_be_created(on_store):
     async def body(store):
-        await people(store)
+        await users(store)
         now = time.time()
-        # As the controller adopts a job after a loss of the store: the token first, then the record.
+        # As when the controller adopts a job after a loss of the store: the token first, then the record.
         secret = await store.tokens.issue(replace(app_token(), created=now))
         await store.shares.grant(replace(share_of(user="bob"), created=now))
         assert await sweep(store) == {}
@@ -232,9 +232,9 @@ def test_a_sweep_leaves_alone_what_may_be_about_to_be_created(on_store):
     on_store(body)
 
 
-def test_a_token_that_ended_by_its_own_time_leaves_the_list_of_its_server(on_store):
+def test_an_expired_token_leaves_the_list_of_its_server(on_store):
     async def body(store):
-        await people(store)
+        await users(store)
         await store.servers.save(server_of("ann", "lab"))
         await store.redis.call("HSET", keys.bound("ann/lab"), "bob/gone", f"{'a' * 32}:{'0' * 64}")
         await sweep(store)

@@ -1,4 +1,4 @@
-"""Shares and their codes in the store, on every kind of store."""
+"""Shares and share codes in the store, on every kind of store."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ def share(*scopes, server="lab", **who):
     return Share(owner="ann", server=server, scopes=scopes or (FULL,), created=1000.25, **who)
 
 
-def test_a_share_is_added_to_and_taken_from_and_those_it_is_for_find_it(on_store):
+def test_a_share_can_be_extended_and_reduced_and_its_recipients_find_it(on_store):
     async def main(store):
         assert await store.shares.grant(share(LOOK, user="bob")) == share(LOOK, user="bob")
         both = await store.shares.grant(share(FULL, user="bob"))
@@ -35,7 +35,7 @@ def test_a_share_is_added_to_and_taken_from_and_those_it_is_for_find_it(on_store
     on_store(main)
 
 
-def test_of_many_who_give_and_take_at_once_none_leaves_a_pointer_to_nothing(on_store):
+def test_concurrent_grants_and_revocations_leave_no_dangling_pointer(on_store):
     async def main(store):
         work = [store.shares.grant(share(user="bob")), store.shares.revoke(share(user="bob"))] * 1
         for _ in range(5):
@@ -48,7 +48,7 @@ def test_of_many_who_give_and_take_at_once_none_leaves_a_pointer_to_nothing(on_s
     on_store(main)
 
 
-def test_whoever_loses_or_gets_a_share_is_told(on_store):
+def test_a_recipient_who_loses_or_gets_a_share_is_checked_again(on_store):
     async def main(store):
         start = await store.feed.snapshot()
         await store.shares.grant(share(user="bob"))
@@ -61,7 +61,7 @@ def test_whoever_loses_or_gets_a_share_is_told(on_store):
     on_store(main)
 
 
-def test_shares_go_with_the_owner_and_with_the_one_they_are_for(on_store):
+def test_shares_are_removed_with_their_owner_and_with_their_recipient(on_store):
     async def main(store):
         for name in ("ann", "bob"):
             await store.users.add(User(name=name, created=1.0))
@@ -75,7 +75,7 @@ def test_shares_go_with_the_owner_and_with_the_one_they_are_for(on_store):
     on_store(main)
 
 
-def test_a_code_is_known_by_its_secret_alone_and_ends_by_its_time(on_store):
+def test_a_code_is_found_by_its_secret_only_and_expires(on_store):
     async def main(store):
         now = time.time()
         code = ShareCode(id="sc_1", owner="ann", server="lab", scopes=(FULL,), created=now, expires=now + 60)

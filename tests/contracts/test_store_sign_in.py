@@ -1,4 +1,4 @@
-"""What the store must do for sign-ins, on all that we support: taken once, one worker at a time, nothing left behind."""
+"""What the store guarantees for sign-ins: single use, one worker at a time, nothing left behind."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ def test_a_flow_ends_once_however_many_try(on_store):
     on_store(main)
 
 
-def test_all_who_ask_for_a_flows_key_get_the_same_until_its_time_is_over(on_store):
+def test_all_callers_get_the_same_key_of_a_flow_until_it_expires(on_store):
     async def main(store):
         first, *others = await asyncio.gather(*(store.flows.key("1", lifetime=60) for _ in range(8)))
         assert len(first) == 32
@@ -42,7 +42,7 @@ def test_all_who_ask_for_a_flows_key_get_the_same_until_its_time_is_over(on_stor
     on_store(main)
 
 
-def test_what_is_due_is_handed_to_one_worker_and_to_another_only_when_that_one_is_gone(on_store):
+def test_a_due_session_goes_to_one_worker_and_to_another_only_after_a_crash(on_store):
     async def main(store):
         standings = store.standings
         for number in range(5):
@@ -51,7 +51,7 @@ def test_what_is_due_is_handed_to_one_worker_and_to_another_only_when_that_one_i
         claims = await asyncio.gather(*(standings.claim(NOW + 2, hold=100, most=2) for _ in range(4)))
         assert sorted(one for claim in claims for one in claim) == [("alice", f"s{number}") for number in range(3)]
         assert all(len(claim) <= 2 for claim in claims)
-        assert await standings.hasten("alice", NOW) == 5  # what is held is not handed to anybody else by that
+        assert await standings.hasten("alice", NOW) == 5  # reserved ones are not given to another worker
         assert sorted(await standings.claim(NOW, hold=100, most=10)) == [("alice", "s3"), ("alice", "s4")]
         assert await standings.claim(NOW + 50, hold=100, most=10) == []
         await standings.put(standing_of("alice", "s0"), due=NOW + 1000, lifetime=60)
@@ -62,7 +62,7 @@ def test_what_is_due_is_handed_to_one_worker_and_to_another_only_when_that_one_i
     on_store(main)
 
 
-def test_a_providers_own_names_lead_to_ours_for_as_long_as_they_are_kept(on_store):
+def test_a_providers_identifiers_are_mapped_for_as_long_as_they_are_kept(on_store):
     async def main(store):
         standings = store.standings
         one = standing_of("alice", "s1", subject="sub-1", sid="sid-1")
@@ -78,7 +78,7 @@ def test_a_providers_own_names_lead_to_ours_for_as_long_as_they_are_kept(on_stor
     on_store(main)
 
 
-def test_what_is_dropped_is_due_no_more_and_a_users_go_with_the_user(on_store):
+def test_a_removed_standing_is_not_due_and_a_users_are_removed_with_the_user(on_store):
     async def main(store):
         standings = store.standings
         await store.users.add(User(name="alice", created=NOW))
@@ -103,7 +103,7 @@ def test_something_is_seen_for_the_first_time_once(on_store):
     on_store(main)
 
 
-def test_what_a_session_rests_on_is_written_with_it_and_before_it(on_store):
+def test_the_standing_of_a_session_is_written_with_it_and_before_it(on_store):
     async def main(store):
         now = time.time()
         standing = standing_of("alice", "s1", subject="sub-1", sid="sid-1")
@@ -119,7 +119,7 @@ def test_what_a_session_rests_on_is_written_with_it_and_before_it(on_store):
     on_store(main)
 
 
-def test_steps_in_order_are_done_in_their_order(on_store):
+def test_steps_are_done_in_order(on_store):
     async def main(store):
         async def one(number):
             key = f"towpath:{{order{number}}}:list"
@@ -136,7 +136,7 @@ def test_steps_in_order_are_done_in_their_order(on_store):
 
 def test_a_session_is_found_and_ended_by_its_id(on_store):
     async def main(store):
-        now = time.time()  # the store forgets what is over
+        now = time.time()  # the store removes expired sessions
         ticket = await store.sessions.open(Session(id="s1", user="alice", created=now, expires=now + 60))
         assert await store.sessions.holds("alice", "s1")
         assert not await store.sessions.holds("alice", "s2")

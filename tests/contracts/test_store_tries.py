@@ -1,4 +1,4 @@
-"""The counts of failed sign-ins, on all that we support."""
+"""The counters of failed sign-ins, on every kind of store."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ async def fail(store, times, *, now=NOW, limits=None):
         assert isinstance(await store.tries.begin(limits or {HERE: LIMIT}, now=now), Begun)
 
 
-def test_so_many_tries_cost_nothing_and_then_each_costs_twice_the_wait(on_store):
+def test_some_attempts_are_free_and_then_each_doubles_the_wait(on_store):
     async def body(store):
         await fail(store, 4)
         now = NOW
@@ -32,7 +32,7 @@ def test_so_many_tries_cost_nothing_and_then_each_costs_twice_the_wait(on_store)
     on_store(body)
 
 
-def test_tries_are_forgotten_one_by_one(on_store):
+def test_attempts_expire_one_after_another(on_store):
     async def body(store):
         await fail(store, 4)
         assert isinstance(await store.tries.begin({HERE: LIMIT}, now=NOW + 1.9), Wait)
@@ -42,7 +42,7 @@ def test_tries_are_forgotten_one_by_one(on_store):
     on_store(body)
 
 
-def test_a_thousand_at_once_are_a_thousand(on_store):
+def test_a_thousand_simultaneous_attempts_count_as_a_thousand(on_store):
     async def body(store):
         told = await asyncio.gather(*[store.tries.begin({HERE: LIMIT}, now=NOW) for _ in range(1000)])
         assert sum(isinstance(each, Begun) for each in told) == LIMIT.free + 1
@@ -50,7 +50,7 @@ def test_a_thousand_at_once_are_a_thousand(on_store):
     on_store(body)
 
 
-def test_a_try_that_must_wait_counts_nowhere(on_store):
+def test_an_attempt_that_must_wait_is_not_counted(on_store):
     async def body(store):
         await fail(store, 4, limits={ANYWHERE: LIMIT})
         both = {HERE: LIMIT, ANYWHERE: LIMIT}
@@ -61,7 +61,7 @@ def test_a_try_that_must_wait_counts_nowhere(on_store):
     on_store(body)
 
 
-def test_what_is_taken_back_was_never_there(on_store):
+def test_a_subtracted_attempt_has_no_effect(on_store):
     async def body(store):
         for _ in range(20):
             await store.tries.take_back(await store.tries.begin({HERE: LIMIT}, now=NOW))
@@ -71,7 +71,7 @@ def test_what_is_taken_back_was_never_there(on_store):
     on_store(body)
 
 
-def test_what_is_taken_back_opens_nothing_that_a_later_try_has_shut(on_store):
+def test_subtracting_an_attempt_does_not_end_the_block_of_a_later_one(on_store):
     async def body(store):
         early = [await store.tries.begin({HERE: LIMIT}, now=NOW) for _ in range(3)]
         await fail(store, 1)
@@ -82,7 +82,7 @@ def test_what_is_taken_back_opens_nothing_that_a_later_try_has_shut(on_store):
     on_store(body)
 
 
-def test_success_forgets_the_counts_and_knows_the_place_until_its_time(on_store):
+def test_success_resets_the_counters_and_remembers_the_place_for_a_time(on_store):
     async def body(store):
         await fail(store, 4)
         await store.tries.succeeded("n", (HERE, ANYWHERE), ("home", "browser"), now=NOW, keep=1000)
@@ -105,7 +105,7 @@ def test_the_places_of_a_name_are_bounded_and_the_latest_stay(on_store):
     on_store(body)
 
 
-def test_counts_leave_by_themselves(on_store):
+def test_counters_expire(on_store):
     async def body(store):
         now = await store.redis.call("TTL", HERE)
         assert now == -2

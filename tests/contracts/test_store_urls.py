@@ -1,4 +1,4 @@
-"""How a store is reached: each kind of URL on a real server, and what a wrong one says."""
+"""How a store is reached: each kind of URL on a real server, and the messages for invalid ones."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -40,7 +40,7 @@ def test_a_server_is_reached_by_tcp_and_by_unix_socket_with_a_password_and_a_dat
     assert run(use(f"unix://:{secret}@{locked.socket}?db=5")) == ["ann"]
 
 
-def test_a_wrong_password_is_told_in_words_and_the_secret_in_none(locked):
+def test_a_wrong_password_is_reported_without_the_secret(locked):
     for url in (f"redis://127.0.0.1:{locked.port}", f"redis://:wr0ng@127.0.0.1:{locked.port}"):
         with pytest.raises(StateUnavailableError) as caught:
             run(Store.open(url))
@@ -50,7 +50,7 @@ def test_a_wrong_password_is_told_in_words_and_the_secret_in_none(locked):
     assert "wr0ng" not in repr(address_of("redis://:wr0ng@127.0.0.1:1"))
 
 
-def test_nobody_there_is_told_at_once():
+def test_an_unreachable_server_is_reported_immediately():
     for url in (
         f"redis://127.0.0.1:{free_port()}",
         "unix:///nowhere/x",
@@ -79,7 +79,7 @@ def test_a_sentinel_names_the_master_and_after_its_death_the_new_one(make_store_
         store = await Store.open(under.url)
         try:
             await store.users.add(User(name="ann", created=1.0))
-            # What was not yet copied is lost with a master: Redis's own promise, not ours.
+            # Writes that were not replicated are lost with a master, which is Redis's own guarantee.
             await until(lambda: b"ann" in under.replica.command("KEYS", "*"))
             under.master.kill()
 
@@ -101,13 +101,13 @@ def test_a_sentinel_names_the_master_and_after_its_death_the_new_one(make_store_
         under.stop()
 
 
-def test_a_sentinel_that_knows_no_such_master_is_told_in_words(sentinel):
+def test_a_sentinel_without_this_master_is_reported(sentinel):
     with pytest.raises(StateUnavailableError) as caught:
         run(Store.open(sentinel.url.replace("/hub", "/other")))
     assert "knows no master other" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:1", "redis+sentinel:///hub", "redis+sentinel://,/hub"])
-def test_a_sentinel_url_without_its_parts_is_no_url(url):
+def test_an_incomplete_sentinel_url_is_invalid(url):
     with pytest.raises(ValueError, match="sentinel"):
         run(Store.open(url))

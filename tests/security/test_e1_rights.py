@@ -413,7 +413,7 @@ def test_cve_2026_55172_an_open_data_directory_is_closed_and_one_of_another_user
         anothers.mkdir()
         anothers.chmod(0o777)
         os.chown(anothers, 65000, 65000)
-        with pytest.raises(ConfigError, match="open to others"):
+        with pytest.raises(ConfigError, match="other accounts can access"):
             load(None, anothers, environment={})
         code = (
             "import sys; from state.settings.loader import _close; from pathlib import Path; _close(Path(sys.argv[1]))"

@@ -1,4 +1,4 @@
-"""Records and their versions: what a newer version wrote is kept, and what cannot be read says why."""
+"""Records and their versions: data from newer versions is preserved, and an unreadable record says why."""
 
 import json
 import time
@@ -26,13 +26,13 @@ def server_json(**fields):
     return json.dumps({**json.loads(codecs.SERVER.encode(made)), **fields}).encode()
 
 
-def test_every_record_says_by_which_schema_it_was_written():
+def test_every_record_has_the_version_of_its_schema():
     assert json.loads(codecs.USER.encode(User(name="ann", created=1.0)))["version"] == SCHEMA
     entry = json.loads(codecs.ENTRY.encode(Entry(time=1.0, act=Act.HUB)))
     assert entry == {"version": SCHEMA, "time": 1.0, "act": "hub"}
 
 
-def test_a_record_without_a_version_is_read():
+def test_a_record_without_a_version_can_be_read():
     assert codecs.USER.decode(written()) == User(name="ann", created=1.5)
 
 
@@ -48,7 +48,7 @@ def test_unknown_fields_survive_a_change_by_this_version(version):
     assert codecs.USER.decode(codecs.USER.encode(replace(user, groups=()))).groups == ()
 
 
-def test_a_nested_field_that_a_newer_version_added_is_kept_until_the_field_itself_is_changed():
+def test_a_nested_field_of_a_newer_version_is_kept_until_the_field_is_changed():
     endpoint = {"kind": "unix", "path": "/s", "tunnel": "quic"}
     server = codecs.SERVER.decode(server_json(version=NEXT, endpoint=endpoint))
     assert json.loads(codecs.SERVER.encode(replace(server, warned=5)))["endpoint"] == endpoint
@@ -74,14 +74,14 @@ def test_a_nested_field_that_a_newer_version_added_is_kept_until_the_field_itsel
         (server_json()[:-1], False, ""),
     ],
 )
-def test_what_cannot_be_read_says_why(raw, newer, says):
+def test_an_unreadable_record_says_why(raw, newer, says):
     with pytest.raises(UnreadableError) as caught:
         codecs.SERVER.decode(raw)
     assert caught.value.newer is newer
     assert says in str(caught.value)
 
 
-def test_of_many_records_only_the_bad_ones_are_missing():
+def test_only_the_unreadable_ones_of_many_records_are_missing():
     good = [codecs.TOKEN.encode(Token(id=str(n), user="ann", scopes=(), created=1.0)) for n in range(5)]
     bad = b'{"id":1}'
     found = codecs.TOKEN.decode_each([good[0], bad, *good[1:]])
@@ -92,6 +92,6 @@ def test_of_many_records_only_the_bad_ones_are_missing():
     assert codecs.USER.decode_each([written(), newer])[1].newer["extra"]
 
 
-def test_reading_records_of_this_version_costs_no_second_look():
+def test_records_of_this_version_are_decoded_only_once():
     raw = [codecs.TOKEN.encode(Token(id=str(n), user="ann", scopes=(), created=time.time())) for n in range(2000)]
     assert all(one.newer is codecs.TOKEN.decode(raw[0]).newer for one in codecs.TOKEN.decode_each(raw))

@@ -26,7 +26,7 @@ def test_all_csv_formats_of_spreadsheets_are_read(text):
 def test_errors_are_reported_by_line():
     found = read("user,section\nann,1\n,2\nbob smith,3\nANN,4\nroot;x,5\n")
     assert [line for line, _ in found.faults] == [3, 4, 5, 6]
-    assert "first in line 2" in found.faults[2][1]
+    assert "already in line 2" in found.faults[2][1]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "mail\na@b\n", "user\n", 'user\n"ann\n', "user,user2\n"])

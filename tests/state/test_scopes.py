@@ -11,19 +11,19 @@ from state.rights.scopes import ADMIN, CONTAINERS, SELF, SUBSCOPES, WITHIN, expa
 ANN = User(name="ann", created=1.0)
 ROOT = User(name="root", admin=True, created=1.0)
 NAMES = st.sampled_from(sorted(SUBSCOPES))
-PEOPLE = st.sampled_from(["ann", "bob"])
+USERS = st.sampled_from(["ann", "bob"])
 FILTERS = st.one_of(
     st.just(""),
-    st.builds("!user={}".format, PEOPLE),
-    st.builds("!server={}/{}".format, PEOPLE, st.sampled_from(["", "lab"])),
+    st.builds("!user={}".format, USERS),
+    st.builds("!server={}/{}".format, USERS, st.sampled_from(["", "lab"])),
     st.builds("!group={}".format, st.sampled_from(["g", "h"])),
 )
 SCOPES = st.frozensets(st.builds("{}{}".format, NAMES, FILTERS), max_size=6)
 TARGETS = st.fixed_dictionaries(
     {},
     optional={
-        "user": PEOPLE,
-        "server": st.builds("{}/{}".format, PEOPLE, st.sampled_from(["", "lab"])),
+        "user": USERS,
+        "server": st.builds("{}/{}".format, USERS, st.sampled_from(["", "lab"])),
         "groups": st.lists(st.sampled_from(["g", "h"]), max_size=2),
     },
 ).filter(lambda target: "server" not in target or target["server"].startswith(target.get("user", "") or ""))
