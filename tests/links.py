@@ -1,7 +1,7 @@
 """A network link that can be cut: two network namespaces, the hub's and a host's, joined by a pair of interfaces.
 
-The addresses are of 127.0.0.0/8, which both namespaces have to themselves, so that a test that is not inside by mistake
-reaches nothing. When the link is cut, packets vanish: no connection is refused or reset.
+The addresses are in 127.0.0.0/8, which both namespaces have to themselves, so that a test that is outside by mistake
+reaches nothing. When the link is cut, packets are dropped: no connection is refused or reset.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ def _namespace(process: str) -> Path:
 
 
 class Link:
-    """Two namespaces, for as long as the link is open."""
+    """Two namespaces, which exist while the link is open."""
 
     def __init__(self) -> None:
         self._holders = {
@@ -45,14 +45,14 @@ class Link:
         return str(self._holders[side].pid)
 
     def inside(self, side: str) -> list[str]:
-        """What stands before a command that is to run in a namespace."""
+        """Return the prefix of a command that runs in a namespace."""
         return ["nsenter", f"--net=/proc/{self._pid(side)}/ns/net", "--"]
 
     def _ip(self, side: str, *words: str) -> None:
         subprocess.run([*self.inside(side), "ip", *words], check=True)
 
     def cut(self) -> None:
-        """From now on nothing passes."""
+        """Drop all packets from now on."""
         self._ip("hub", "link", "set", "link0", "down")
 
     def mend(self) -> None:

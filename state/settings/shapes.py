@@ -1,4 +1,4 @@
-"""From a raw mapping to typed tables, leaf by leaf, so that every fault is found before one is reported."""
+"""Converts a raw mapping to typed tables, value by value, so that all errors are reported together."""
 
 import difflib
 import re
@@ -17,10 +17,10 @@ Say = Callable[[str, str], None]
 
 
 def read_struct(kind: type[Struct], raw: Any, at: str, textual: frozenset[str], say: Say) -> Any:
-    """Return a Struct of this type from a mapping. What is faulty has its default, so that the rest is checked too.
+    """Return a Struct of this type from a mapping. Faulty values get their default, so that the rest is checked too.
 
-    None when a key without a default is faulty or missing. A table with a kind has a table of that kind's name, which
-    becomes its `options`. `textual`: keys whose values are text (of the environment).
+    None if a key without a default is faulty or missing. A table with a kind has a table named after that kind, which
+    becomes its `options`. `textual`: keys whose values are text (from the environment).
     """
     if not isinstance(raw, Mapping):
         say(at, "this must be a table.")
@@ -55,7 +55,7 @@ def read_struct(kind: type[Struct], raw: Any, at: str, textual: frozenset[str], 
 def _options(
     own: Mapping[str, type[Struct]], raw: Mapping[str, Any], at: str, textual: frozenset[str], say: Say
 ) -> dict[str, Any]:
-    """The options of a table's kind; none where there are none, or the kind is not known, which is said elsewhere."""
+    """Return the options of a table's kind; none if it has none or is unknown, which is reported elsewhere."""
     for key, table in own.items():
         if key in raw or any(field.required for field in msgspec.structs.fields(table)):
             return {"options": read_struct(table, raw.get(key, {}), f"{at}.{key}", textual, say)}

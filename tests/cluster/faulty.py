@@ -1,4 +1,4 @@
-"""A hub for tests of faults: an app that can be told what to do, people who use it, and what Slurm has of their jobs."""
+"""A hub for fault tests: an app that can be controlled, users, and functions that ask Slurm for their jobs."""
 
 import html
 import json
@@ -92,7 +92,7 @@ FIELDS = offered.FIELDS.replace('default = "1G"', 'default = "300M"')
 
 
 class FaultyHub(SlurmHub):
-    """`towpath serve` with those apps; impatient with Slurm, so that its silences are short to wait for."""
+    """`towpath serve` with those apps, and short timeouts for Slurm."""
 
     def __init__(self, folder: Path, slurm: Slurm, *, window: int = 60, catalog_seconds: int = 2, **more) -> None:
         super().__init__(folder, slurm, **more)
@@ -105,17 +105,17 @@ class FaultyHub(SlurmHub):
         self.config.write_text(head)
         self._admin: httpx.Client | None = None
 
-    def person(self, name: str) -> "Person":
-        """Somebody, signed in anew."""
-        return Person(self, name)
+    def user(self, name: str) -> "HubUser":
+        """Return a newly signed-in user."""
+        return HubUser(self, name)
 
     def settled(self) -> None:
-        """Wait until the hub knows its cluster: before that a form cannot say what is on offer."""
+        """Wait until the hub knows its cluster: before that, a form cannot say what is on offer."""
         with self.as_user("carol") as api:
             eventually(lambda: api.get("/towpath/clusters").json()[0]["time"], what="the first catalog")
 
     def controller(self) -> int:
-        """The pid of the controller, once there is one."""
+        """Return the pid of the controller, once there is one."""
         return eventually(lambda: self.pid_of("batch controller"), what="a controller")
 
     def _let_go(self) -> None:
@@ -129,12 +129,12 @@ class FaultyHub(SlurmHub):
         super().stop(*args)
 
     def pid_of(self, part: str) -> int:
-        """The pid of a child whose command line contains `part`; 0 while there is none."""
+        """Return the pid of a child whose command line contains `part`; 0 while there is none."""
         return next((pid for pid, line in children(self.process.pid) if part in line), 0)
 
     def attempts(self) -> dict[tuple[str, str], str]:
-        """(user, server) → the id of its attempt, which an admin sees; without those that were never started."""
-        if self._admin is None or self._admin.get("/user").status_code != 200:  # its token went with the store
+        """Return (user, server) → the id of its attempt, which an admin sees, for servers that were started."""
+        if self._admin is None or self._admin.get("/user").status_code != 200:  # its token was lost with the store
             self._let_go()
             self._admin = self.as_user("carol")
         users = self._admin.get("/users?include_stopped_servers=1&limit=200").json()
@@ -156,7 +156,7 @@ class PartedHub(FaultyHub):
         self._began = 0
 
     def begin(self) -> "PartedHub":
-        """Certificates first, then the workers."""
+        """Create certificates, then start the workers."""
         done = subprocess.run(
             [sys.executable, "-m", "batch", "tls", "--with-gateway", *self.arguments()],
             cwd=self.folder,
@@ -169,7 +169,7 @@ class PartedHub(FaultyHub):
         return self
 
     def lead(self, fault: str = "") -> subprocess.Popen[bytes]:
-        """Start a controller; with `fault` one that kills itself there."""
+        """Start a controller; with `fault`, it kills itself at that point."""
         more = {"TOWPATH_FAULT": fault} if fault else {}
         with (self.folder / "controller.log").open("ab") as log:
             self._began = log.tell()
@@ -184,28 +184,28 @@ class PartedHub(FaultyHub):
 
     @property
     def leads(self) -> bool:
-        """Whether a controller runs."""
+        """Return whether a controller is running."""
         return self._process is not None and self._process.poll() is None
 
     def wait_leading(self) -> None:
-        """Wait until the controller that was started last leads."""
+        """Wait until the controller that was started last is leading."""
         log = self.folder / "controller.log"
         eventually(lambda: "Leading" in log.read_text()[self._began :], what="a leader")
 
     def kill_leader(self) -> None:
-        """SIGKILL to the controller."""
+        """Kill the controller with SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(30)
 
     def end(self) -> None:
-        """End the controller, then the workers."""
+        """Stop the controller, then the workers."""
         self.kill_leader()
         self.stop()
 
 
-class Person:
-    """What somebody does with their servers, by API and browser. The default server's name is `""`."""
+class HubUser:
+    """What a user does with servers, by API and browser. The default server's name is `""`."""
 
     def __init__(self, hub: FaultyHub, name: str) -> None:
         self.hub, self.name = hub, name
@@ -218,29 +218,29 @@ class Person:
         self.api.close()
 
     def start(self, server: str = "", **choices) -> httpx.Response:
-        """Ask for a server, which is to be accepted."""
+        """Request a server, which must be accepted."""
         answer = self.ask(server, **choices)
         assert answer.status_code in (201, 202), answer.text
         return answer
 
     def ask(self, server: str = "", **choices) -> httpx.Response:
-        """Ask for a server; the answer."""
+        """Request a server; return the response."""
         return self.api.post(self._where(server), json={"profile": "app", **choices})
 
     def stop(self, server: str = "") -> httpx.Response:
-        """Ask for the end of one."""
+        """Request a stop."""
         return self.api.delete(self._where(server))
 
     def model(self, server: str = "") -> dict:
-        """What the API says of it; empty: nothing."""
+        """Return the API's model of a server; empty if there is none."""
         return self.models().get(server, {})
 
     def models(self) -> dict:
-        """What the API says of all. Raises httpx.HTTPError while the hub cannot say."""
+        """Return the API's models of all servers. Raises httpx.HTTPError while the hub cannot answer."""
         return self.api.get(f"/users/{self.name}?include_stopped_servers=1").raise_for_status().json()["servers"]
 
     def until(self, status: str, server: str = "", *, seconds: float = 90) -> dict:
-        """Wait for a status; the model."""
+        """Wait for a status; return the model."""
         seen = {}
 
         def there():
@@ -253,7 +253,7 @@ class Person:
             raise AssertionError(f"{error}\n{seen}\n" + "\n".join(self.hub.output[-15:])) from None
 
     def reason(self, code: str, server: str = "", *, says: str = "", seconds: float = 90) -> dict:
-        """Wait for why it ended; the reason, once its sentence has these words: the accounting may know them later."""
+        """Wait for the reason of an end whose message contains `says`: details from accounting can be late."""
         self.until("failed", server, seconds=seconds)
         seen = {}
 
@@ -268,7 +268,7 @@ class Person:
         return seen
 
     def app(self, server: str = "", path: str = "hello") -> dict:
-        """What the app answers at the server's URL."""
+        """Return the response of the app at the server's URL."""
         answer = self.browser.get(self.url(server) + path)
         if answer.status_code != 200:
             told = "\n".join(self.hub.output[-25:])
@@ -276,30 +276,30 @@ class Person:
         return answer.json()
 
     def answers(self, server: str = "") -> dict:
-        """The same, once it does."""
+        """The same, once it is ready."""
         return eventually(
             lambda: (got := self.browser.get(self.url(server) + "hello")).status_code == 200 and got.json(),
             what=f"the answer of {self.name}/{server}",
         )
 
     def url(self, server: str = "") -> str:
-        """The server's path."""
+        """Return the server's path."""
         return f"/user/{self.name}/{server}/" if server else f"/user/{self.name}/"
 
-    def words(self, path: str) -> str:
-        """What a person reads on a page: no tags, nothing that is hidden. Raises httpx.HTTPError for a 5xx."""
+    def text(self, path: str) -> str:
+        """Return the visible text of a page. Raises httpx.HTTPError for a 5xx."""
         answer = self.browser.get(path, headers={"Accept": "text/html"})
         if answer.is_server_error:
             answer.raise_for_status()
-        return words(answer.text)
+        return visible_text(answer.text)
 
     def reads(self, what: str, path: str, *, seconds: float = 60) -> str:
-        """Wait until a page says something; all that it says."""
+        """Wait until a page contains a text; return all of its text."""
         seen = ""
 
         def there() -> bool:
             nonlocal seen
-            seen = self.words(path)
+            seen = self.text(path)
             return what in seen
 
         try:
@@ -309,15 +309,15 @@ class Person:
         return seen
 
     def pending(self, server: str = "") -> str:
-        """What the page of its start says."""
-        return self.words(self.pending_path(server))
+        """Return the text of the page of its start."""
+        return self.text(self.pending_path(server))
 
     def pending_path(self, server: str = "") -> str:
-        """Where that page is."""
+        """Return the path of that page."""
         return f"/hub/spawn-pending/{self.name}/{server}".rstrip("/")
 
     def attempt(self, server: str = "") -> str:
-        """The id of its attempt, which an admin sees."""
+        """Return the id of its attempt, which an admin sees."""
         with self.hub.as_user("carol") as api:
             return api.get(f"/users/{self.name}?include_stopped_servers=1").json()["servers"][server]["state"][
                 "attempt"
@@ -327,20 +327,20 @@ class Person:
         return f"/users/{self.name}/servers/{server}" if server else f"/users/{self.name}/server"
 
 
-def words(page: str) -> str:
-    """The text of a page, with what is hidden left out."""
+def visible_text(page: str) -> str:
+    """Return the visible text of a page."""
     page = re.sub(r"<(script|style|noscript)\b.*?</\1>", " ", page, flags=re.DOTALL)
     page = re.sub(r"<(p|div)\b[^>]*\shidden(?=[\s>])[^>]*>.*?</\1>", " ", page, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split()).replace(" ;", ";").replace(" .", ".")
 
 
 def hold_of(slurm: Slurm, server: str) -> Path:
-    """The file that keeps alice's app from coming up while it is there; clusters side by side share her home."""
+    """Return the file that keeps alice's app from starting while it exists; parallel clusters share her home."""
     return Path(pwd.getpwnam("alice").pw_dir, f"towpath-hold-{slurm.layout.cluster}-{server}")
 
 
 def jobs_of(slurm: Slurm, attempt: str) -> dict[str, str]:
-    """Job's id → state, of all jobs that Slurm ever had for an attempt: in the queue, and in the accounting."""
+    """Return job id → state of all jobs that Slurm ever had for an attempt: in the queue and in accounting."""
     name = f"towpath-{attempt}"
     found = {}
     past = ("sacct", "-nPX", "--allusers", f"--name={name}", "--starttime=now-1hour", "--format=JobIDRaw,State")
@@ -350,18 +350,18 @@ def jobs_of(slurm: Slurm, attempt: str) -> dict[str, str]:
     return found
 
 
-def clear(hub: FaultyHub, *people: Person) -> None:
-    """Stop everything, and wait until Slurm has nothing of the hub's any more."""
-    for person in people:
-        for server, model in person.models().items():
+def clear(hub: FaultyHub, *users: HubUser) -> None:
+    """Stop everything, and wait until Slurm has no job of the hub's."""
+    for user in users:
+        for server, model in user.models().items():
             if not model["stopped"]:
-                person.stop(server)
-    for person in people:
+                user.stop(server)
+    for user in users:
         eventually(
-            lambda person=person: all(model["stopped"] for model in person.models().values()),
+            lambda user=user: all(model["stopped"] for model in user.models().values()),
             what="the end",
         )
     eventually(lambda: not hub.jobs(), what="the end of all jobs")
 
 
-__all__ = ["FaultyHub", "PartedHub", "Person", "clear", "hold_of", "jobs_of", "short", "words"]
+__all__ = ["FaultyHub", "HubUser", "PartedHub", "clear", "hold_of", "jobs_of", "short", "visible_text"]

@@ -85,21 +85,21 @@ class SlurmHub(Hub):
         self.port = port
 
     def as_user(self, name: str):
-        """An API client with a token of theirs; they have signed in once."""
+        """Return an API client with a token of a user who has signed in once."""
         self.browser_of(name).close()
         return self.api(name)
 
     def start_one(self, api, user: str, name: str = "", **options):
-        """Ask for a server; the answer."""
+        """Request a server; return the response."""
         where = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
         return api.post(where, json=options)
 
     def server(self, api, user: str, name: str = ""):
-        """The server's model, or None."""
+        """Return the server's model, or None."""
         return api.get(f"/users/{user}?include_stopped_servers=1").json()["servers"].get(name)
 
     def until(self, api, user: str, name: str = "", *, status: str, seconds: float = 60):
-        """Wait for a status; the model."""
+        """Wait for a status; return the model."""
 
         def check():
             model = self.server(api, user, name)
@@ -108,13 +108,13 @@ class SlurmHub(Hub):
         return eventually(check, seconds=seconds, what=f"{user}/{name} {status}")
 
     def jobs(self) -> list[tuple[str, str, str]]:
-        """Our jobs as squeue shows them: (id, name, state), those that have ended left out."""
+        """Return the hub's jobs as squeue shows them: (id, name, state), without those that have ended."""
         rows = [row.split("|") for row in self.slurm.run("squeue", "-h", "-o", "%i|%j|%T").split("\n") if row.strip()]
         return [(row[0], row[1], row[2].strip()) for row in rows if row[1].startswith("towpath-")]
 
 
 def short(folder: Path) -> Path:
-    """A folder whose sockets have short names."""
+    """Return a folder with a short path for sockets."""
     made = folder / f"h{secrets.token_hex(3)}"
     made.mkdir()
     return made

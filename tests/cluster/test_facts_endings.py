@@ -1,4 +1,4 @@
-"""How real jobs end, all at once: what sacct and slurmrestd make of each is told as the cause that it was."""
+"""How real jobs end: the cause from sacct and slurmrestd is the real one."""
 
 import time
 
@@ -23,7 +23,7 @@ def until(ready, seconds, what):
 
 
 def ends(slurm, jobs, *, seconds):
-    """Job → facts by sacct, once it shows them all as ended: slurmdbd lags behind."""
+    """Return job → facts from sacct, once it shows all of them as ended: slurmdbd lags behind."""
     found = {}
 
     def look():
@@ -34,7 +34,7 @@ def ends(slurm, jobs, *, seconds):
     return found
 
 
-def told(ended):
+def code_of(ended):
     reason = cause(ended, user="alice")
     return reason.code if reason else None
 
@@ -44,7 +44,7 @@ def by_rest(slurm, job):
     return run(client.past(ids=[int(job)], since=0))[-1].facts
 
 
-def test_every_end_is_told_as_what_it_was(slurm):
+def test_every_end_is_reported_with_its_cause(slurm):
     jobs = {
         "ok": slurm.sbatch(script=script("exit 0")),
         "exit": slurm.sbatch(script=script("exit 3")),
@@ -68,7 +68,7 @@ def test_every_end_is_told_as_what_it_was(slurm):
     slurm.daemon("gn1").kill()
     facts = ends(slurm, list(jobs.values()), seconds=300)
     ended = {name: facts[job] for name, job in jobs.items()}
-    assert {name: told(one) for name, one in ended.items()} == {
+    assert {name: code_of(one) for name, one in ended.items()} == {
         "ok": None,
         "exit": None,
         "signal": None,
@@ -82,25 +82,25 @@ def test_every_end_is_told_as_what_it_was(slurm):
         "queued": "cancelled",
         "node": "node-failed",
     }
-    words = {name: cause(one, user="alice").message for name, one in ended.items() if told(one)}
+    words = {name: cause(one, user="alice").message for name, one in ended.items() if code_of(one)}
     assert words["mine"] == "You cancelled the job outside the hub."
     assert words["theirs"] == "An administrator cancelled the job."
     assert words["queued"] == "An administrator cancelled the job while it waited in the queue."
     assert words["walltime"] == "It reached its walltime of 1 minute."
     assert words["memory"].endswith("100 MB that it asked for.")
-    # What was used is told where Slurm's sampling has seen it.
+    # The memory that was used is reported if Slurm's sampling has seen it.
     assert words["slowly"].endswith("the 200 MB that it asked for.")
     assert words["node"] == "The node gn1 failed while the job ran on it."
     assert [ended[name].exit_code for name in ("ok", "exit", "signal")] == [0, 3, 139]
     for name, job in jobs.items():
-        assert told(by_rest(slurm, job)) == told(ended[name]), name
-    # The other job of the node that failed waits again, and accounting still tells of its first run.
+        assert code_of(by_rest(slurm, job)) == code_of(ended[name]), name
+    # The other job of the failed node waits again, and accounting still has its first run.
     until(lambda: slurm.state(again) == "PENDING", 90, lambda: slurm.state(again))
     first = from_sacct(slurm.run("sacct", "--duplicates", *sacct_arguments([again])))[again]
-    assert told(first) == "node-failed"
+    assert code_of(first) == "node-failed"
 
 
-def test_a_job_that_makes_room_is_requeued_and_its_first_run_was_preempted(slurm):
+def test_a_preempted_job_is_requeued_and_its_first_run_was_preempted(slurm):
     low = slurm.sbatch("--qos=scavenger", "--cpus-per-task=8", "--nodelist=cn1", script=script("sleep 300"), user="bob")
     until(lambda: slurm.state(low) == "RUNNING", 90, lambda: slurm.state(low))
     high = slurm.sbatch("--qos=normal", "--cpus-per-task=8", "--nodelist=cn1", script=script("sleep 300"))
@@ -114,5 +114,5 @@ def test_a_job_that_makes_room_is_requeued_and_its_first_run_was_preempted(slurm
         return low in found
 
     until(look, 30, lambda: found)
-    assert told(found[low]) == "preempted"
+    assert code_of(found[low]) == "preempted"
     assert cause(found[low]).message == "It had to make room for a job that goes first."

@@ -1,4 +1,4 @@
-"""What a real sbatch refuses is understood: the sentence, the field that it belongs to, and whether it may pass."""
+"""Errors of a real sbatch are understood: the message, the field that it belongs to, and whether it is transient."""
 
 import pytest
 
@@ -9,7 +9,7 @@ SCRIPT = "#!/bin/sh\nsleep 60\n"
 
 def refusal(slurm, *options, user="alice"):
     done = slurm.attempt("sbatch", "--parsable", "--output=/dev/null", *options, user=user, given=SCRIPT, seconds=60)
-    assert done.returncode, f"it was not refused: {done.stdout}"
+    assert done.returncode, f"it was accepted: {done.stdout}"
     return refused(done.stderr, qos="its-qos", account="its-account")
 
 
@@ -34,7 +34,7 @@ def refusal(slurm, *options, user="alice"):
     ],
     ids=" ".join,
 )
-def test_each_request_that_cannot_be_met(slurm, options, code, field):
+def test_requests_that_cannot_be_met(slurm, options, code, field):
     error = refusal(slurm, *options)
     assert (error.code, error.field, error.transient) == (code, field, False)
     assert str(error).endswith(".")
@@ -53,7 +53,7 @@ def test_an_account_that_slurm_does_not_know(slurm):
         ("State=DRAIN", "partition-closed"),
     ],
 )
-def test_a_partition_that_lets_nobody_in(slurm, change, code):
+def test_a_partition_without_access(slurm, change, code):
     slurm.run("scontrol", "update", "PartitionName=cpu", change)
     try:
         error = refusal(slurm)
@@ -62,7 +62,7 @@ def test_a_partition_that_lets_nobody_in(slurm, change, code):
     assert (error.code, error.field) == (code, "partition")
 
 
-def test_a_reservation_that_is_anothers(slurm):
+def test_a_reservation_of_another_user(slurm):
     slurm.run(
         *("scontrol", "create", "reservation", "ReservationName=bobs", "Users=bob", "Nodes=cn1"),
         *("StartTime=now+3600", "Duration=60"),
@@ -71,7 +71,7 @@ def test_a_reservation_that_is_anothers(slurm):
     assert (str(error), error.field) == ("You may not use this reservation.", "reservation")
 
 
-def test_limits_on_how_many_jobs_one_may_have(slurm):
+def test_limits_on_the_number_of_jobs(slurm):
     slurm.run(
         "sacctmgr", "--immediate", "modify", "user", "alice", "where", "account=physics", "set", "MaxSubmitJobs=1"
     )
@@ -86,7 +86,7 @@ def test_limits_on_how_many_jobs_one_may_have(slurm):
     assert "as many jobs waiting and running as the account its-account allows" in str(error)
 
 
-def test_a_qos_that_denies_what_is_over_its_limit(slurm):
+def test_a_qos_that_denies_requests_over_its_limit(slurm):
     slurm.run("sacctmgr", "--immediate", "modify", "qos", "gpuq", "set", "Flags+=DenyOnLimit")
     try:
         error = refusal(slurm, "--qos=gpuq", "--partition=gpu", "--gres=gpu:3")
@@ -96,7 +96,7 @@ def test_a_qos_that_denies_what_is_over_its_limit(slurm):
 
 
 @pytest.mark.parametrize(("daemon", "code"), [("munged", "authentication"), ("slurmctld", "scheduler-away")])
-def test_a_daemon_that_is_away_is_a_matter_of_time(slurm, daemon, code):
+def test_a_stopped_daemon_is_a_transient_error(slurm, daemon, code):
     slurm.daemon(daemon).stop()
     try:
         error = refusal(slurm)
@@ -105,7 +105,7 @@ def test_a_daemon_that_is_away_is_a_matter_of_time(slurm, daemon, code):
     assert (error.code, error.transient) == (code, True)
 
 
-def test_accounting_that_is_away_is_a_matter_of_time(slurm):
+def test_stopped_accounting_is_a_transient_error(slurm):
     slurm.daemon("slurmdbd").stop()
     try:
         done = slurm.attempt("sacct", "--jobs=1")

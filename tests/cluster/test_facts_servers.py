@@ -1,4 +1,4 @@
-"""Servers of a real hub on a real cluster: why they wait, where they move to, how they end, as the API tells it."""
+"""Servers of a real hub on a real cluster, as the API shows them: why they wait, where they move, how they end."""
 
 import contextlib
 import json
@@ -76,7 +76,7 @@ def hub(slurm_session, tmp_path_factory):
 
 
 class Alice:
-    """Her server, by API and browser."""
+    """Alice's server, by API and browser."""
 
     def __init__(self, hub):
         self.hub = hub
@@ -140,7 +140,7 @@ def test_after_a_requeue_the_same_url_leads_to_the_new_node(slurm, alice):
     ("by", "words"),
     [("", "An administrator cancelled the job."), ("alice", "You cancelled the job outside the hub.")],
 )
-def test_a_scancel_is_seen_and_told_with_who_did_it(slurm, alice, by, words):
+def test_a_scancel_is_reported_with_who_did_it(slurm, alice, by, words):
     alice.start()
     alice.until("ready")
     slurm.run("scancel", alice.job(slurm), user=by)
@@ -151,29 +151,29 @@ def test_a_scancel_is_seen_and_told_with_who_did_it(slurm, alice, by, words):
     assert "the app is up" in model["reason"]["log_tail"]
 
 
-def test_memory_that_ran_out_is_told_with_the_log(slurm, alice):
+def test_running_out_of_memory_is_reported_with_the_log(slurm, alice):
     alice.start()
     alice.until("ready")
     alice.browser.get("/user/alice/fill")
     eventually(lambda: (alice.model()["reason"] or {}).get("code") == "out-of-memory", what="the cause")
-    # How much it asked for the scheduler itself knows; the accounting may be much later.
+    # The scheduler itself knows the request; accounting can be much later.
     message = alice.model()["reason"]["message"]
     assert "of memory" in message
     assert "200 MB" in message
 
 
-def test_an_app_that_crashes_is_told_with_its_exit_code_and_log(slurm, alice):
+def test_a_crash_of_an_app_is_reported_with_its_exit_code_and_log(slurm, alice):
     alice.start()
     alice.until("ready")
     alice.browser.get("/user/alice/crash")
     reason = alice.until("failed")["reason"]
     assert (reason["code"], reason["exit_code"]) == ("app-died", 7)
     assert "crashing" in reason["log_tail"]
-    time.sleep(8)  # nothing that comes later takes its place
+    time.sleep(8)  # nothing that comes later replaces it
     assert alice.model()["reason"] == reason
 
 
-def test_a_gpu_too_many_waits_with_slurms_reason_in_words(slurm, alice):
+def test_a_gpu_over_the_limit_waits_with_slurms_reason_in_a_message(slurm, alice):
     slurm.sbatch("--partition=gpu", "--qos=gpuq", "--gres=gpu:2", script="#!/bin/sh\nsleep 300\n")
     alice.start(partition="gpu", qos="gpuq", gpus=1)
     waiting = eventually(

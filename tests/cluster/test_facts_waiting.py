@@ -1,4 +1,4 @@
-"""Why jobs wait on a real cluster: what squeue says is told in a sentence."""
+"""Why jobs wait on a real cluster: squeue's reason is shown as a message."""
 
 import time
 
@@ -10,8 +10,11 @@ from batch.launchers.slurm.refusals import refused
 SLEEP = "#!/bin/sh\nsleep 120\n"
 
 
-def told(slurm, job, *, until):
-    """What squeue's reason is told as, once it is (one of) `until`: the scheduler takes its time, and versions differ."""
+def message_for(slurm, job, *, until):
+    """Return the message for squeue's reason once it is (one of) `until`.
+
+    The scheduler takes time, and versions differ.
+    """
     codes = (until,) if isinstance(until, str) else until
     end = time.monotonic() + 90
     while True:
@@ -29,7 +32,7 @@ def test_a_third_gpu_waits_for_the_limit_of_the_qos(slurm):
     gpu = ("--partition=gpu", "--qos=gpuq", "--gres=gpu:a100:1")
     for _ in range(2):
         slurm.sbatch(*gpu, script=SLEEP)
-    said = told(
+    said = message_for(
         slurm,
         slurm.sbatch("--partition=gpu", "--qos=gpuq", "--gres=gpu:v100:1", script=SLEEP),
         until="QOSMaxGRESPerUser",
@@ -38,13 +41,13 @@ def test_a_third_gpu_waits_for_the_limit_of_the_qos(slurm):
     assert "stopped enough of your others" in said.hint
 
 
-def test_jobs_behind_others_wait_for_room_and_for_their_turn(slurm):
+def test_jobs_wait_for_free_nodes_and_for_jobs_ahead_of_them(slurm):
     for node in ("cn1", "cn2"):
         slurm.sbatch("--cpus-per-task=8", f"--nodelist={node}", script=SLEEP)
     first = slurm.sbatch("--cpus-per-task=8", script=SLEEP)
     second = slurm.sbatch("--cpus-per-task=8", script=SLEEP)
-    assert told(slurm, first, until="Resources").message == "It waits until enough of the partition cpu is free."
-    assert told(slurm, second, until="Priority").message == "Other jobs are ahead of it in the partition cpu."
+    assert message_for(slurm, first, until="Resources").message == "It waits until enough of the partition cpu is free."
+    assert message_for(slurm, second, until="Priority").message == "Other jobs are ahead of it in the partition cpu."
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,7 @@ def test_jobs_behind_others_wait_for_room_and_for_their_turn(slurm):
 def test_a_partition_that_starts_nothing(slurm, change, undo, code):
     slurm.run("scontrol", "update", "PartitionName=cpu", change)
     try:
-        said = told(slurm, slurm.sbatch(script=SLEEP), until=code)
+        said = message_for(slurm, slurm.sbatch(script=SLEEP), until=code)
     finally:
         slurm.run("scontrol", "update", "PartitionName=cpu", undo)
     assert "partition" in said.message.lower()
@@ -71,7 +74,7 @@ def test_a_partition_that_starts_nothing(slurm, change, undo, code):
         ("ALL", 5, "nodes", ("PartitionConfig", "PartitionNodeLimit")),
     ],
 )
-def test_what_one_version_refuses_another_keeps_waiting(slurm, groups, nodes, refusal, codes):
+def test_some_versions_reject_what_others_keep_waiting(slurm, groups, nodes, refusal, codes):
     slurm.run("scontrol", "update", "PartitionName=cpu", f"AllowGroups={groups}")
     argv = ("sbatch", "--parsable", "--output=/dev/null", f"--nodes={nodes}")
     try:
@@ -80,7 +83,7 @@ def test_what_one_version_refuses_another_keeps_waiting(slurm, groups, nodes, re
             error = refused(done.stderr)
             assert (error.code, error.transient) == (refusal, False)
         else:
-            assert "partition cpu" in told(slurm, done.stdout.strip(), until=codes).message.lower()
+            assert "partition cpu" in message_for(slurm, done.stdout.strip(), until=codes).message.lower()
     finally:
         slurm.run("scontrol", "update", "PartitionName=cpu", "AllowGroups=ALL")
 
@@ -95,20 +98,20 @@ def test_what_one_version_refuses_another_keeps_waiting(slurm, groups, nodes, re
     ],
     ids=" ".join,
 )
-def test_what_a_job_asks_for_can_keep_it_waiting(slurm, options, code):
+def test_options_of_a_job_can_keep_it_waiting(slurm, options, code):
     if code == "Dependency":
         before = slurm.sbatch("--hold", script=SLEEP)
         options = [f"--dependency=afterok:{before}"]
-    assert told(slurm, slurm.sbatch(*options, script=SLEEP), until=code).hint
+    assert message_for(slurm, slurm.sbatch(*options, script=SLEEP), until=code).hint
 
 
-def test_drained_nodes_are_told_as_such(slurm):
+def test_drained_nodes_are_reported_as_drained(slurm):
     slurm.run("scontrol", "update", "NodeName=cn1,cn2", "State=DRAIN", "Reason=fans")
     free = slurm.sbatch(script=SLEEP)
     named = slurm.sbatch("--nodelist=cn1", script=SLEEP)
-    assert "not available now" in told(slurm, named, until="ReqNodeNotAvail").message  # 22.05 names them, too
+    assert "not available now" in message_for(slurm, named, until="ReqNodeNotAvail").message  # 22.05 names them too
     end = time.monotonic() + 90
-    while "drained, or kept" not in told(slurm, free, until="Resources").message:
+    while "drained, or kept" not in message_for(slurm, free, until="Resources").message:
         assert time.monotonic() < end
         time.sleep(0.2)
 
@@ -119,5 +122,5 @@ def test_a_reservation_that_has_not_begun(slurm):
         *("StartTime=now+3600", "Duration=60"),
     )
     job = slurm.sbatch("--reservation=later", script=SLEEP)
-    assert told(slurm, job, until="Reservation").message == "Its reservation has not begun yet."
-    slurm.run("scancel", job)  # a reservation that has a job cannot be removed
+    assert message_for(slurm, job, until="Reservation").message == "Its reservation has not begun yet."
+    slurm.run("scancel", job)  # a reservation with a job cannot be removed

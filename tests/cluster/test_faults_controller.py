@@ -1,4 +1,4 @@
-"""The controller killed at every step, and starts taken back in every state: never two jobs, never an orphan."""
+"""The controller killed at every step, and starts cancelled in every state: never two jobs, never an orphan."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def parted(slurm_session, short_folder, make_store_server):
 
 @pytest.fixture
 def alice(slurm, parted):
-    with closing(parted.person("alice")) as alice:
+    with closing(parted.user("alice")) as alice:
         yield alice
         slurm.mend()
         if not parted.leads:
@@ -70,10 +70,10 @@ def test_a_controller_that_dies_between_sbatch_and_its_answer_leaves_one_job(slu
     parted.settled()
     slurm.daemon("slurmctld").sigstop()
     alice.start()
-    eventually(lambda: slurm.runs("sbatch"), what="sbatch on its way")
+    eventually(lambda: slurm.runs("sbatch"), what="a running sbatch")
     leader.kill()
     crashed(leader)
-    slurm.daemon("slurmctld").sigcont()  # the orphaned sbatch has its answer now, and nobody reads it
+    slurm.daemon("slurmctld").sigcont()  # the orphaned sbatch gets its answer now, and nobody reads it
     parted.lead()
     alice.until("ready")
     alice.answers()
@@ -82,7 +82,7 @@ def test_a_controller_that_dies_between_sbatch_and_its_answer_leaves_one_job(slu
     assert len(parted.jobs()) == 1
 
 
-def test_a_controller_that_is_killed_again_and_again_brings_each_server_up_once(slurm, parted, alice):
+def test_a_controller_that_is_killed_repeatedly_brings_each_server_up_once(slurm, parted, alice):
     names = [f"s{number}" for number in range(5)]
     leader = parted.lead()
     for name in names:
@@ -101,33 +101,33 @@ def test_a_controller_that_is_killed_again_and_again_brings_each_server_up_once(
     assert len(parted.jobs()) == len(names)
 
 
-# --- taken back in every state
+# --- cancelled in every state
 
 
 @pytest.fixture(scope="module")
-def whole(slurm_session, short_folder):
+def single_hub(slurm_session, short_folder):
     hub = FaultyHub(short(short_folder), slurm_session).start()
     hub.settled()
     yield hub
     hub.stop()
 
 
-def cancelled(hub, person):
-    """Stop it, three times; it is over once, and Slurm has nothing of it."""
+def cancelled(hub, user):
+    """Stop it three times; it ends once, and Slurm has nothing of it."""
     for _ in range(3):
-        assert person.stop().status_code in (202, 204)
-    model = person.until("stopped")
+        assert user.stop().status_code in (202, 204)
+    model = user.until("stopped")
     assert (model["ready"], model["pending"]) == (False, None)
-    assert person.stop().status_code == 204
-    assert "job" not in person.browser.get(person.url() + "hello").text
+    assert user.stop().status_code == 204
+    assert "job" not in user.browser.get(user.url() + "hello").text
     eventually(lambda: not hub.jobs(), what="the job's end")
 
 
 @pytest.mark.parametrize("state", ["requested", "queued", "starting", "ready", "stopping"])
-def test_a_server_is_stopped_in_every_state_as_often_as_anybody_wants(slurm, whole, state):
+def test_a_server_can_be_stopped_in_every_state_any_number_of_times(slurm, single_hub, state):
     held = hold_of(slurm, "")
-    with closing(whole.person("alice")) as alice:
-        controller = whole.controller()
+    with closing(single_hub.user("alice")) as alice:
+        controller = single_hub.controller()
         try:
             if state == "requested":
                 os.kill(controller, signal.SIGSTOP)
@@ -148,7 +148,7 @@ def test_a_server_is_stopped_in_every_state_as_often_as_anybody_wants(slurm, who
             else:
                 alice.until(state)
             attempt = alice.attempt()
-            cancelled(whole, alice)
+            cancelled(single_hub, alice)
         finally:
             os.kill(controller, signal.SIGCONT)
             held.unlink(missing_ok=True)
@@ -156,4 +156,4 @@ def test_a_server_is_stopped_in_every_state_as_often_as_anybody_wants(slurm, who
         alice.start()
         alice.until("ready")
         alice.answers()
-        clear(whole, alice)
+        clear(single_hub, alice)

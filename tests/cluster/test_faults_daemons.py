@@ -1,4 +1,4 @@
-"""Slurm's daemons hung, killed and started again under a real hub: nothing is lost, nothing is doubled, and it is said."""
+"""Slurm's daemons hung, killed and restarted under a real hub: nothing is lost or duplicated, and users are told."""
 
 import time
 from contextlib import closing
@@ -22,7 +22,7 @@ def hub(slurm_session, short_folder):
 
 @pytest.fixture
 def alice(slurm, hub):
-    with closing(hub.person("alice")) as alice:
+    with closing(hub.user("alice")) as alice:
         yield alice
         slurm.mend()
         clear(hub, alice)
@@ -30,7 +30,7 @@ def alice(slurm, hub):
 
 @pytest.fixture
 def hold(slurm):
-    """Keeps an app from coming up: `hold("name")` until `hold.go("name")`."""
+    """Keep an app from starting: `hold("name")` until `hold.go("name")`."""
     held = []
 
     class Hold:
@@ -51,7 +51,7 @@ def drain(slurm, *nodes):
 
 
 @pytest.mark.parametrize("how", ["hangs", "is-killed"])
-def test_slurmctld_away_loses_nothing_cancels_nothing_and_is_told(slurm, hub, alice, hold, how):
+def test_while_slurmctld_is_stopped_nothing_is_lost_or_cancelled_and_users_are_told(slurm, hub, alice, hold, how):
     daemon = slurm.daemon("slurmctld")
     drain(slurm, "gn1")
     hold("starts")
@@ -71,21 +71,21 @@ def test_slurmctld_away_loses_nothing_cancels_nothing_and_is_told(slurm, hub, al
     alice.start("later")
     later = alice.attempt("later")
 
-    # Everybody is told in words, and what runs goes on.
+    # All users see a message, and what runs keeps running.
     for name in before:
         eventually(lambda name=name: alice.model(name)["stale"], what=f"{name} is stale")
     alice.reads("devcluster does not answer", alice.pending_path("later"))
     for name in ("starts", "waits", "later"):
         assert "The cluster has not answered since" in alice.pending(name)
         assert "nothing is cancelled" in alice.pending(name)
-    assert "Where it runs has not answered for a while" in alice.words("/hub/home")
+    assert "Where it runs has not answered for a while" in alice.text("/hub/home")
     assert [alice.model(name)["status"] for name in (*before, "later")] == ["ready", "starting", "queued", "requested"]
     assert alice.app("runs")["pid"] == pid
-    # An app that comes up needs no scheduler for it.
+    # An app that becomes ready does not need the scheduler for that.
     hold.go("starts")
     alice.until("ready", "starts")
     alice.answers("starts")
-    # Somebody stops one meanwhile: it is on its way, and not said to be gone.
+    # A user stops one meanwhile: it is stopping, and not shown as gone.
     alice.stop("waits")
     time.sleep(2)
     assert alice.model("waits")["pending"] == "stop"
@@ -99,7 +99,7 @@ def test_slurmctld_away_loses_nothing_cancels_nothing_and_is_told(slurm, hub, al
     eventually(lambda: not any(model["stale"] for model in alice.models().values()), what="no word of it")
     assert alice.app("runs")["pid"] == pid
     alice.answers("later")
-    assert "has not answered" not in alice.words("/hub/home")
+    assert "has not answered" not in alice.text("/hub/home")
     for name, attempt in before.items():
         assert alice.attempt(name) == attempt
         assert len(jobs_of(slurm, attempt)) == 1, name
@@ -108,7 +108,7 @@ def test_slurmctld_away_loses_nothing_cancels_nothing_and_is_told(slurm, hub, al
     assert sorted(state for _, _, state in hub.jobs()) == ["RUNNING"] * 3
 
 
-def test_without_munge_a_start_waits_for_it_and_happens_once(slurm, hub, alice):
+def test_without_munge_a_start_waits_and_happens_once(slurm, hub, alice):
     alice.start("runs")
     alice.until("ready", "runs")
     slurm.daemon("munged").kill()
@@ -125,7 +125,7 @@ def test_without_munge_a_start_waits_for_it_and_happens_once(slurm, hub, alice):
     assert list(jobs_of(slurm, alice.attempt("later")).values()) == ["RUNNING"]
 
 
-def test_a_node_that_is_lost_leads_to_another_and_the_old_run_is_not_believed(slurm, hub, alice):
+def test_a_lost_node_leads_to_another_and_reports_of_the_old_run_are_ignored(slurm, hub, alice):
     alice.start("runs")
     alice.until("ready", "runs")
     first = alice.answers("runs")
@@ -136,8 +136,8 @@ def test_a_node_that_is_lost_leads_to_another_and_the_old_run_is_not_believed(sl
         slurm.run("scontrol", "update", "NodeName=cn1", "State=DOWN", "Reason=lost")
         back = alice.until("queued", "runs")
         assert (back["node"], back["deadline"]) == ("", None)
-        alice.reads("back into the queue. The node cn1 failed", alice.pending_path("runs"))
-        # The first run lives on, says that it answers, and hears that it is over.
+        alice.reads("requeued the job. The node cn1 failed", alice.pending_path("runs"))
+        # The first run is still alive, reports that it is ready, and is told to stop.
         eventually(lambda: not Path(f"/proc/{first['pid']}").exists(), what="the end of the first run")
         assert alice.model("runs")["status"] == "queued"
         slurm.run("scontrol", "update", f"JobId={first['job']}", "StartTime=now")
@@ -177,4 +177,4 @@ def test_without_slurmdbd_servers_start_and_end_with_what_is_known_and_the_form_
         assert "cancelled" in alice.reason("cancelled", "third")["message"]
     finally:
         slurm.daemon("slurmdbd").start()
-    eventually(lambda: note not in alice.words("/hub/spawn/alice/other"), what="the end of the note")
+    eventually(lambda: note not in alice.text("/hub/spawn/alice/other"), what="the end of the note")

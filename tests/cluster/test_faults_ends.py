@@ -1,4 +1,4 @@
-"""Every way in which a server comes to its end on a real cluster, all at once: it is seen, told in words, and over."""
+"""Every way in which a server can end on a real cluster: it is detected, reported with a message, and complete."""
 
 import os
 import signal
@@ -22,8 +22,8 @@ def hub(slurm, short_folder):
     hub.stop()
 
 
-def test_each_end_is_told_with_who_or_what_brought_it_and_the_next_start_works(slurm, hub):
-    with closing(hub.person("alice")) as alice:
+def test_each_end_is_reported_with_its_cause_and_the_next_start_works(slurm, hub):
+    with closing(hub.user("alice")) as alice:
         alice.start("walltime", **SMALL, walltime="00:01:00")
         alice.start("exits", **SMALL, profile="exits")
         alice.start("silent", **SMALL, profile="silent")
@@ -48,7 +48,7 @@ def test_each_end_is_told_with_who_or_what_brought_it_and_the_next_start_works(s
             "silent": alice.reason("no-answer", "silent"),
             "walltime": alice.reason("walltime", "walltime", seconds=240),
         }
-        # What the accounting adds to an end it has told by now.
+        # By now, details from accounting have been added.
         reasons = {name: alice.model(name)["reason"] for name in reasons}
         said = {name: reason["message"] for name, reason in reasons.items()}
         assert said["root"] == "An administrator cancelled the job."
@@ -61,7 +61,7 @@ def test_each_end_is_told_with_who_or_what_brought_it_and_the_next_start_works(s
         assert "thinking" in reasons["silent"]["log_tail"]
         assert "filling memory" in reasons["memory"]["log_tail"]
         assert "told to exit" in reasons["crash"]["log_tail"]
-        home = alice.words("/hub/home")
+        home = alice.text("/hub/home")
         for name, reason in reasons.items():
             assert reason["hint"], name
             page = alice.pending(name)
@@ -70,7 +70,7 @@ def test_each_end_is_told_with_who_or_what_brought_it_and_the_next_start_works(s
             assert reason["message"] in home, name
             left = alice.browser.get(alice.url(name) + "hello", headers={"Accept": "text/html"})
             assert left.status_code == 424, name
-            assert reason["message"] in alice.words(alice.url(name) + "hello"), name
+            assert reason["message"] in alice.text(alice.url(name) + "hello"), name
             assert alice.browser.get(alice.url(name) + "hello").status_code == 424
         assert any("Its time is over in" in event for event in history(hub, alice, "walltime"))
         assert not hub.jobs()
@@ -78,7 +78,7 @@ def test_each_end_is_told_with_who_or_what_brought_it_and_the_next_start_works(s
         for attempt in before.values():
             assert len(jobs_of(slurm, attempt)) == 1
 
-        for name in ("root", "memory", "walltime"):  # the page's "Start again"
+        for name in ("root", "memory", "walltime"):  # "Start again" on the page
             answer = alice.browser.post(f"/hub/spawn/alice/{name}", data={"again": "1"})
             assert answer.status_code in (302, 303), answer.text
         for name in ("root", "memory", "walltime"):
@@ -88,8 +88,8 @@ def test_each_end_is_told_with_who_or_what_brought_it_and_the_next_start_works(s
         clear(hub, alice)
 
 
-def test_an_app_goes_on_when_its_starter_is_killed(hub):
-    with closing(hub.person("alice")) as alice:
+def test_an_app_survives_its_starter(hub):
+    with closing(hub.user("alice")) as alice:
         alice.start("survivor", **SMALL)
         alice.until("ready", "survivor")
         before = alice.answers("survivor")
@@ -98,17 +98,17 @@ def test_an_app_goes_on_when_its_starter_is_killed(hub):
         eventually(lambda: "The server is ready again." in history(hub, alice, "survivor"), what="the takeover")
         eventually(lambda: alice.browser.get(alice.url("survivor") + "hello").status_code == 200, what="an answer")
         assert alice.answers("survivor") == before
-        assert "has been replaced" in alice.words("/hub/home")
+        assert "has been replaced" in alice.text("/hub/home")
         clear(hub, alice)
 
 
 def status_of(pid):
-    """The lines of proc(5)'s status."""
+    """Return the lines of proc(5)'s status."""
     return Path(f"/proc/{pid}/status").read_text().splitlines()
 
 
-def history(hub, person, server):
-    """All events that the store has of a server, also those after it was ready."""
+def history(hub, user, server):
+    """Return all events of a server in the store, also those after it was ready."""
     import asyncio
 
     from gateway.serve import valkey
@@ -117,7 +117,7 @@ def history(hub, person, server):
     async def main():
         store = await Store.open(valkey.url(hub.data_dir))
         try:
-            return [event.message for event in await store.servers.events(person.name, server)]
+            return [event.message for event in await store.servers.events(user.name, server)]
         finally:
             await store.close()
 

@@ -1,4 +1,4 @@
-"""Jobs that Slurm takes away and runs again: the same URL leads to the new node, nothing hangs, nothing is doubled."""
+"""Jobs that Slurm stops and runs again: the same URL leads to the new node, nothing hangs, nothing is duplicated."""
 
 import asyncio
 from contextlib import closing
@@ -24,26 +24,26 @@ def hub(slurm_session, short_folder):
 
 @pytest.fixture
 def alice(slurm, hub):
-    with closing(hub.person("alice")) as alice:
+    with closing(hub.user("alice")) as alice:
         yield alice
         clear(hub, alice)
 
 
 def requeue(slurm, job, node):
-    """An operator does it, and wants the node for something else."""
+    """An operator requeues the job, and uses the node for something else."""
     slurm.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=fans")
     slurm.run("scontrol", "requeue", job)
     return "The scheduler has requeued the job. An administrator wished it so, or you did."
 
 
 def preempt(slurm, job, node):
-    """Somebody whose job goes first needs the node."""
+    """A job with a higher priority needs the node."""
     slurm.sbatch("--qos=normal", "--cpus-per-task=8", f"--nodelist={node}", script=SLEEP, user="bob")
     return "The scheduler has requeued the job. It had to make room for a job that goes first."
 
 
 @pytest.mark.parametrize("take_away", [requeue, preempt])
-def test_a_job_that_is_run_again_is_found_at_its_url_and_what_was_open_is_closed(slurm, hub, alice, take_away):
+def test_a_requeued_job_is_found_at_its_url_and_open_connections_are_closed(slurm, hub, alice, take_away):
     alice.start(qos="scavenger", cores=8)
     alice.until("ready")
     first = alice.answers()
@@ -66,14 +66,14 @@ def test_a_job_that_is_run_again_is_found_at_its_url_and_what_was_open_is_closed
     alice.until("queued")
     page = alice.reads(said, alice.pending_path())
     assert "waits in the queue" in page
-    # Nobody is led to where it was.
+    # No request is sent to the old node.
     assert alice.browser.get(alice.url() + "hello").status_code == 424
     slurm.run("scontrol", "update", f"JobId={first['job']}", "StartTime=now")
     alice.until("ready")
     second = alice.answers()
     assert second["job"] == first["job"]
     assert second["node"] != first["node"]
-    # It says that it is ready and where it runs in two reports, of which either may be heard first.
+    # It reports that it is ready and where it runs in two reports, which can arrive in either order.
     eventually(lambda: alice.model()["node"] == second["node"], what="the new node's name")
     assert alice.attempt() == attempt
     assert list(jobs_of(slurm, attempt)) == [first["job"]]

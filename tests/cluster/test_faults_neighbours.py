@@ -1,4 +1,4 @@
-"""What bob can do about alice's server: from his browser, with his tokens, and from his own jobs on her very node."""
+"""What bob can do about alice's server: from his browser, with his tokens, and from his own jobs on her node."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.faults
 
 PROBE = """
 import glob, json, os, socket, ssl, subprocess, sys
-# Everything that somebody on the node can try. Tells what came of it.
+# Everything that another user of the node can try. Reports the results.
 asked = json.load(open("towpath-probe.json"))
 told = dict(node=os.environ["SLURMD_NODENAME"], read=[], signalled=[], seen="")
 
@@ -90,14 +90,14 @@ def hub(slurm_session, short_folder):
 
 
 @pytest.fixture
-def people(slurm, hub):
-    with closing(hub.person("alice")) as alice, closing(hub.person("bob")) as bob:
+def users(slurm, hub):
+    with closing(hub.user("alice")) as alice, closing(hub.user("bob")) as bob:
         yield alice, bob
         clear(hub, alice, bob)
 
 
 def specification(slurm, job, user=""):
-    """What the starter of a job was given, out of its script."""
+    """Return what the starter of a job was given, from its script."""
     script = slurm.run("scontrol", "write", "batch_script", job, "-", user=user)
     text = re.search(
         r"<<'TOWPATH_END_OF_SPECIFICATION'\n.*?\nTOWPATH_END_OF_STARTER\n(.*?)\nTOWPATH_END_OF_SPEC", script, re.DOTALL
@@ -106,7 +106,7 @@ def specification(slurm, job, user=""):
 
 
 def secrets_of(specification):
-    """What nobody else may ever see of it."""
+    """Return the secrets that nobody else may ever see."""
     found = [specification["report_token"], *specification["passport"]["key"].splitlines()[1:-1]]
     assert all(len(secret) > 20 for secret in found[:2])
     return found
@@ -122,7 +122,7 @@ def processes_of(user):
 
 
 def listener_of(slurm, job, node):
-    """The port on the node's address at which a job listens: the only one that her processes have there."""
+    """Return the port on the node's address at which a job listens: the only one that her processes have there."""
     address = slurm.address(node)
     wanted = bytes(reversed(socket.inet_aton(address))).hex().upper()
     uid = str(pwd.getpwnam("alice").pw_uid)
@@ -131,8 +131,8 @@ def listener_of(slurm, job, node):
     return address, port
 
 
-def test_bob_gets_nothing_of_alices_server_by_browser_and_api(hub, people):
-    alice, bob = people
+def test_bob_has_no_access_to_alices_server_by_browser_and_api(hub, users):
+    alice, bob = users
     alice.start()
     alice.until("ready")
     before = alice.answers()
@@ -175,8 +175,8 @@ def test_bob_gets_nothing_of_alices_server_by_browser_and_api(hub, people):
     assert bob.answers()["pid"] != before["pid"]
 
 
-def test_bob_gets_nothing_of_alices_server_by_jobs_on_her_node(slurm, hub, people):
-    alice, bob = people
+def test_bob_has_no_access_to_alices_server_by_jobs_on_her_node(slurm, hub, users):
+    alice, bob = users
     alice.start()
     alice.until("ready")
     before = alice.answers()
@@ -185,7 +185,7 @@ def test_bob_gets_nothing_of_alices_server_by_jobs_on_her_node(slurm, hub, peopl
     mine = bob.answers()
     attempt = alice.attempt()
     hers = specification(slurm, before["job"])
-    his = specification(slurm, mine["job"], user="bob")  # his own he may read
+    his = specification(slurm, mine["job"], user="bob")  # he may read his own
     secrets = secrets_of(hers)
     home = Path(pwd.getpwnam("bob").pw_dir)
     account = pwd.getpwnam("bob")
@@ -249,11 +249,11 @@ def test_bob_gets_nothing_of_alices_server_by_jobs_on_her_node(slurm, hub, peopl
     assert told["socket"] in ("PermissionError", "FileNotFoundError")
     assert told["read"] == []
     assert told["signalled"] == []
-    assert f"JobId={before['job']} JobName=towpath-{attempt}" in told["seen"], "he sees that there is a job"
+    assert f"JobId={before['job']} JobName=towpath-{attempt}" in told["seen"], "he sees that a job exists"
     for secret in secrets:
         assert secret not in told["seen"]
 
-    # What his own job may say, it may not say of hers.
+    # The report token of his own job is not valid for hers.
     def report(**more):
         body = {"user": "alice", "server": "", "attempt": attempt, "kind": "ended", "exit_code": 0, **more}
         with httpx.Client(verify=False) as client:
@@ -263,14 +263,14 @@ def test_bob_gets_nothing_of_alices_server_by_jobs_on_her_node(slurm, hub, peopl
     endpoint = {"kind": "tls", "host": slurm.address("cn2"), "port": 9}
     for more in ({}, {"kind": "ready", "endpoint": endpoint}, {"kind": "running", "node": "cn2", "restart": 7}):
         assert report(**more).status_code in (401, 403, 404, 409), more
-    # And a copy of her job's name and comment is nobody's server.
+    # And a copy of her job's name and comment does not become a server.
     comment = re.search(r"Comment=(.*)", slurm.run("scontrol", "show", "job", before["job"]))[1]
     name = f"--job-name=towpath-{attempt}"
     copy = slurm.sbatch(name, f"--comment={comment}", "--mem=100M", script="#!/bin/sh\nsleep 60\n", user="bob")
     eventually(lambda: slurm.state(copy) == "RUNNING", what="bob's copy")
     servers = set(bob.models())
     eventually(lambda: slurm.field(copy, "RunTime") > "00:00:04", what="some ticks")
-    assert slurm.state(copy) == "RUNNING", "it is his, and not the hub's to cancel"
+    assert slurm.state(copy) == "RUNNING", "it is his, so the hub must not cancel it"
     slurm.run("scancel", copy, user="bob")
     eventually(lambda: slurm.state(copy) == "CANCELLED", what="the copy's end")
     assert set(bob.models()) == servers

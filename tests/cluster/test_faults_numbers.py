@@ -1,4 +1,7 @@
-"""A job id that Slurm hands out again, because slurmctld was killed before it saved. The job that has it now lives."""
+"""A job id that Slurm assigns again, because slurmctld was killed before it saved.
+
+The job that has it now is not touched.
+"""
 
 from contextlib import closing
 
@@ -26,7 +29,7 @@ def drained(slurm):
 
 
 def loses(slurm, job_id: str) -> bool:
-    """Kill slurmctld and start it again; whether it has forgotten the job, which it may have saved just before."""
+    """Kill slurmctld and start it again; return whether it has lost the job, which it may have saved just before."""
     slurm.daemon("slurmctld").kill()
     slurm.daemon("slurmctld").start()
     return slurm.state(job_id) == ""
@@ -39,7 +42,7 @@ def give_again(slurm, job_id: str) -> None:
 
 
 def lives(slurm, job_id: str) -> bool:
-    """Whether alice's own job waits or runs."""
+    """Return whether alice's own job waits or runs."""
     return slurm.field(job_id, "JobName") == "my-own" and slurm.state(job_id) in ("PENDING", "RUNNING")
 
 
@@ -71,7 +74,7 @@ def test_a_server_whose_job_is_lost_is_stopped_and_no_other_job_ends(slurm, drai
     hub = FaultyHub(short(short_folder), slurm).start()
     try:
         hub.settled()
-        with closing(hub.person("alice")) as alice:
+        with closing(hub.user("alice")) as alice:
             for number in range(TRIES):
                 name = f"lost{number}"
                 slurm.save()

@@ -1,18 +1,18 @@
-"""What cannot be had is refused with the reason beside the field: by form and API, and by sbatch when they did not know."""
+"""Impossible requests are rejected with the reason next to the field: by form and API, else by sbatch."""
 
 import re
 from contextlib import closing
 
 import pytest
 
-from tests.cluster.faulty import FaultyHub, clear, jobs_of, short, words
+from tests.cluster.faulty import FaultyHub, clear, jobs_of, short, visible_text
 
 pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")
 def hub(slurm_session, short_folder):
-    """Its catalog is gathered once: what root changes later it does not know."""
+    """A hub that gathers its catalog once, and does not know what root changes later."""
     hub = FaultyHub(short(short_folder), slurm_session, catalog_seconds=3600).start()
     hub.settled()
     yield hub
@@ -21,7 +21,7 @@ def hub(slurm_session, short_folder):
 
 @pytest.fixture(scope="module")
 def her(hub):
-    with closing(hub.person("alice")) as alice:
+    with closing(hub.user("alice")) as alice:
         yield alice
 
 
@@ -32,10 +32,10 @@ def alice(slurm, hub, her):
 
 
 def beside(page, field):
-    """What the form says beside a field."""
+    """Return the message next to a field of the form."""
     found = re.search(rf'<p class="error" id="opt\.app\.{field}\.error">(.*?)</p>', page, flags=re.DOTALL)
     hidden = re.search(r'<p class="error wide" role="alert">(.*?)</p>', page, flags=re.DOTALL)
-    return words((found or hidden)[1]) if found or hidden else ""
+    return visible_text((found or hidden)[1]) if found or hidden else ""
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def beside(page, field):
         ("cores", {"cores": 99}),
     ],
 )
-def test_what_cannot_be_is_refused_by_form_and_api_beside_the_field(hub, alice, field, choices):
+def test_an_impossible_request_is_rejected_by_form_and_api_next_to_the_field(hub, alice, field, choices):
     answer = alice.ask(**choices)
     assert answer.status_code == 400, answer.text
     told = answer.json()["fields"]
@@ -80,7 +80,7 @@ CHANGES = {
     "partition": tuple(("scontrol", "update", "PartitionName=gpu", f"State={state}") for state in ("INACTIVE", "UP")),
     "qos": tuple((*MODIFY, "account", "physics", "set", f"qos{sign}=scavenger") for sign in ("-", "+")),
 }
-"""Field → what root does after the catalog was gathered, and how it is undone."""
+"""Field → what root does after the catalog was gathered, and how to undo it."""
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ CHANGES = {
         ("qos", {"qos": "scavenger"}),
     ],
 )
-def test_what_the_catalog_did_not_know_is_refused_by_sbatch_beside_the_field(slurm, hub, alice, field, choices):
+def test_a_request_that_the_catalog_allowed_is_rejected_by_sbatch_next_to_the_field(slurm, hub, alice, field, choices):
     change, undo = CHANGES[field]
     slurm.run(*change)
     try:

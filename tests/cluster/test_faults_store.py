@@ -1,4 +1,4 @@
-"""The hub's memory lost, and the hub itself, while jobs run and wait: all is found again, and nothing is started twice."""
+"""The hub and its store lost, while jobs run and wait: everything is found again, and nothing is started twice."""
 
 import os
 import signal
@@ -12,75 +12,75 @@ from tests.hub import eventually
 pytestmark = pytest.mark.faults
 SMALL = {"memory": "200M", "walltime": "00:30:00"}
 KEPT = ("profile", "user_options", "cluster", "node", "url", "status", "ready", "pending")
-"""What of a server's model is as it was."""
+"""The fields of a server's model that stay the same."""
 
 
 def flush(hub):
-    """Somebody empties it."""
+    """Empty the store."""
     assert hub.ask_store("FLUSHALL").startswith(b"+OK")
 
 
 def delete(hub):
-    """The disk is new."""
+    """Replace the store's disk."""
     hub.lose_store()
 
 
-def pids(person, names):
-    return {name: person.answers(name)["pid"] for name in names}
+def pids(user, names):
+    return {name: user.answers(name)["pid"] for name in names}
 
 
-def test_with_the_store_emptied_twenty_running_servers_are_found_again(slurm, short_folder):
+def test_twenty_running_servers_are_found_again_after_a_loss_of_the_store(slurm, short_folder):
     hub = FaultyHub(short(short_folder), slurm).start()
     hub.settled()
     names = [f"s{number}" for number in range(10)]
-    people = {}
+    users = {}
 
     def sign_in():
         for name in ("alice", "bob"):
-            if name in people:
-                people[name].close()
-            people[name] = hub.person(name)
+            if name in users:
+                users[name].close()
+            users[name] = hub.user(name)
 
     try:
         sign_in()
-        for who, person in people.items():
+        for name_of, user in users.items():
             for name in names:
-                # there is room for sixteen on the CPU nodes
-                where = {"partition": "gpu"} if who == "alice" and name < "s6" else {}
-                person.start(name, **SMALL, **where)
-        for person in people.values():
+                # the CPU nodes have room for sixteen
+                where = {"partition": "gpu"} if name_of == "alice" and name < "s6" else {}
+                user.start(name, **SMALL, **where)
+        for user in users.values():
             for name in names:
-                person.until("ready", name, seconds=180)
-        running = {who: pids(person, names) for who, person in people.items()}
-        before = {who: person.models() for who, person in people.items()}
+                user.until("ready", name, seconds=180)
+        running = {name_of: pids(user, names) for name_of, user in users.items()}
+        before = {name_of: user.models() for name_of, user in users.items()}
         attempts = hub.attempts()
         ids = sorted(number for number, _, _ in hub.jobs())
         assert len(ids) == 20
 
         for lose in (flush, delete):
             lose(hub)
-            sign_in()  # sessions and tokens went with it
-            for who, person in people.items():
+            sign_in()  # sessions and tokens were lost too
+            for name_of, user in users.items():
                 for name in names:
-                    person.until("ready", name, seconds=180)
-                assert pids(person, names) == running[who]
-                for name, model in person.models().items():
-                    assert {key: model[key] for key in KEPT} == {key: before[who][name][key] for key in KEPT}
+                    user.until("ready", name, seconds=180)
+                assert pids(user, names) == running[name_of]
+                for name, model in user.models().items():
+                    assert {key: model[key] for key in KEPT} == {key: before[name_of][name][key] for key in KEPT}
             assert hub.attempts() == attempts
             assert sorted(number for number, _, _ in hub.jobs()) == ids
         for attempt in attempts.values():
             assert len(jobs_of(slurm, attempt)) == 1
-        clear(hub, *people.values())
+        clear(hub, *users.values())
     finally:
-        for person in people.values():
-            person.close()
+        for user in users.values():
+            user.close()
         hub.stop()
 
 
-def test_a_start_that_waits_in_the_queue_outlives_every_process_and_begins_when_it_may(slurm, short_folder):
+def test_a_queued_start_survives_every_process_and_begins_when_possible(slurm, short_folder):
     hub = FaultyHub(short(short_folder), slurm, window=10).start()
     hub.settled()
-    alice = hub.person("alice")
+    alice = hub.user("alice")
     try:
         slurm.run("scontrol", "update", "NodeName=gn1", "State=DRAIN", "Reason=fans")
         alice.start(partition="gpu", gpu="a100", gpus=1)

@@ -18,7 +18,7 @@ ON_A_PORT = APP.replace("socket.socket(socket.AF_UNIX)", "socket.socket()")
 ON_A_PORT = ON_A_PORT.replace("server.bind(sys.argv[1])", 'server.bind(("127.0.0.1", int(sys.argv[1])))')
 ON_A_PORT = ON_A_PORT.replace("os.chmod(sys.argv[1], 0o600)\n", 'print("port", sys.argv[1], flush=True)\n')
 ON_A_PORT = ON_A_PORT.replace("body = json.dumps(told)", 'body = json.dumps(told) + "\\r\\n\\r\\nxxxxx"')
-"""The last words are what the attack knows the app by."""
+"""The last characters are those by which the attack recognizes the app."""
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def hub(slurm_session, short_folder):
 
 
 @pytest.fixture
-def people(slurm, hub):
-    with closing(hub.person("alice")) as alice, closing(hub.person("bob")) as bob:
+def users(slurm, hub):
+    with closing(hub.user("alice")) as alice, closing(hub.user("bob")) as bob:
         yield alice, bob
         clear(hub, alice, bob)
 
 
 def app_of(alice):
-    """The app's pid, by the attempt in its environment."""
+    """Return the app's pid, by the attempt in its environment."""
     wanted = f"TOWPATH_ATTEMPT={alice.attempt()}".encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -56,7 +56,7 @@ def app_of(alice):
 
 
 def inside(pids, app):
-    """Those in the app's network, where that is not the node's own."""
+    """Return the pids in the app's network namespace, if it is not the node's."""
     for pid in pids:
         with suppress(OSError):  # it has ended
             if network_of(pid) == network_of(app) != network_of("self"):
@@ -64,7 +64,7 @@ def inside(pids, app):
 
 
 def attack(slurm, alice, bob):
-    """What a job of bob's on the same node gets at."""
+    """Return what a job of bob's on the same node can reach."""
     app = app_of(alice)
     log = Path(pwd.getpwnam("alice").pw_dir, ".towpath/jobs", alice.attempt(), "app.log")
     port = next(int(line.split()[1]) for line in log.read_text().splitlines() if line.startswith("port "))
@@ -92,27 +92,27 @@ def attack(slurm, alice, bob):
             path.unlink()
 
 
-def test_another_users_job_on_the_node_does_not_reach_an_app_on_a_port(slurm, hub, people):
-    alice, bob = people
+def test_another_users_job_on_the_node_does_not_reach_an_app_on_a_port(slurm, hub, users):
+    alice, bob = users
     alice.start(profile="port")
     alice.until("ready")
     eventually(lambda: alice.browser.get(alice.url() + "hello").text.endswith("xxxxx"), what="the app's answer")
     assert attack(slurm, alice, bob)[1] == []
 
 
-def test_it_reaches_one_whose_profile_shares_the_port_with_the_node(slurm, hub, people):
-    """Which shows that the attack is one, and is what form, check and documentation say of `shared_node_port`."""
-    alice, bob = people
+def test_the_attack_reaches_an_app_whose_profile_shares_the_port_with_the_node(slurm, hub, users):
+    """This shows that the attack works, and is what form, check and documentation say about `shared_node_port`."""
+    alice, bob = users
     alice.start(profile="shared")
     alice.until("ready")
     eventually(lambda: alice.browser.get(alice.url() + "hello").text.endswith("xxxxx"), what="the app's answer")
     port, got = attack(slurm, alice, bob)
     assert f"127.0.0.1 {port}" in got
-    assert "Other users of the same node can open this app" in alice.words("/hub/spawn/alice/another")
+    assert "Other users of the same node can open this app" in alice.text("/hub/spawn/alice/another")
 
 
-def test_a_websocket_goes_through_to_an_app_on_a_port(hub, people):
-    alice, _ = people
+def test_a_websocket_reaches_an_app_on_a_port(hub, users):
+    alice, _ = users
     alice.start(profile="port")
     alice.until("ready")
 

@@ -1,4 +1,4 @@
-"""The main job on a real cluster, in a real Chromium: from the form to a notebook on a GPU node, and back."""
+"""The main task on a real cluster, in a real Chromium: from the form to a notebook on a GPU node, and back."""
 
 import re
 from contextlib import suppress
@@ -31,8 +31,8 @@ def browser():
         browser.close()
 
 
-def person(browser, hub, name):
-    """A browser of somebody's own, signed in."""
+def signed_in(browser, hub, name):
+    """Return a page of a separate browser, signed in."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.set_default_timeout(SLOW)
     page.goto(f"{hub.origin}/hub/login")
@@ -53,7 +53,7 @@ def stop(page, hub):
 
 
 def test_alice_works_on_a_gpu_node_and_bob_sees_nothing_of_it(hub, browser):
-    alice = person(browser, hub, "alice")
+    alice = signed_in(browser, hub, "alice")
     alice.goto(f"{hub.origin}/hub/spawn")
     alice.locator("[name='opt.jupyterlab.partition']").select_option("gpu")
     alice.locator("[name='opt.jupyterlab.gpu']").select_option("a100")
@@ -63,7 +63,7 @@ def test_alice_works_on_a_gpu_node_and_bob_sees_nothing_of_it(hub, browser):
     alice.wait_for_url("**/user/alice/lab**", timeout=SLOW)
     expect(alice.locator("#jp-main-dock-panel")).to_be_visible(timeout=SLOW)
 
-    # her home outlives the test: what JupyterLab had open last time is not wanted here
+    # her home outlives the test, and JupyterLab would restore its last session
     alice.goto(f"{hub.origin}/user/alice/lab?reset")
     alice.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
     expect(alice.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=SLOW)
@@ -87,7 +87,7 @@ def test_alice_works_on_a_gpu_node_and_bob_sees_nothing_of_it(hub, browser):
 
     assert eventually(ran, what="the cell's output") == "0 gn1 True"
 
-    bob = person(browser, hub, "bob")
+    bob = signed_in(browser, hub, "bob")
     assert "alice" not in bob.content()
     for path in ("/user/alice/lab", "/user/alice/api/contents", "/hub/spawn-pending/alice", "/hub/api/users/alice"):
         answer = bob.goto(f"{hub.origin}{path}")
@@ -108,7 +108,7 @@ def test_alice_works_on_a_gpu_node_and_bob_sees_nothing_of_it(hub, browser):
     ],
 )
 def test_each_profile_opens_and_works(hub, browser, profile, path, look):
-    alice = person(browser, hub, "alice")
+    alice = signed_in(browser, hub, "alice")
     failures = []
 
     def failed(error):
@@ -121,7 +121,7 @@ def test_each_profile_opens_and_works(hub, browser, profile, path, look):
     alice.wait_for_url(f"**{path}**", timeout=SLOW)
     expect(alice.locator(look).first).to_be_visible(timeout=SLOW)
     if profile == "code-server":
-        # its extension host speaks over a WebSocket: the workbench is only whole when that stands
+        # its extension host uses a WebSocket: the workbench is complete only when that is open
         expect(alice.locator(".part.statusbar")).to_be_visible(timeout=SLOW)
         assert not failures
     assert [state for _, _, state in hub.jobs()] == ["RUNNING"]

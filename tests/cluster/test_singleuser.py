@@ -1,4 +1,4 @@
-"""JupyterHub's own single-user server as a job on a real Slurm: it finds the hub from its node, and signs people in."""
+"""JupyterHub's own single-user server as a job on a real Slurm: it reaches the hub from its node, and signs users in."""
 
 import ast
 import asyncio
@@ -15,7 +15,7 @@ from tests.jupyterhub.rig import cookies, run_cell, visit
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_it_runs_on_a_node_as_its_user_and_its_token_is_for_nobody_to_see(slurm, short_folder):
+def test_it_runs_on_a_node_as_its_user_and_no_other_user_sees_its_token(slurm, short_folder):
     hub = SlurmHub(short(short_folder), slurm, apps=True, workers=2)
     hub.start()
     try:

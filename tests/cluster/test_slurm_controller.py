@@ -99,7 +99,7 @@ def test_a_controller_killed_at_any_step_leaves_one_job_and_no_orphan(slurm, rig
 
 
 @pytest.mark.faults
-def test_with_its_store_emptied_a_hub_finds_every_job_again(slurm, rig, valkey, store_url):
+def test_a_hub_with_an_empty_store_finds_every_job_again(slurm, rig, valkey, store_url):
     names = [f"s{number}" for number in range(20)]
 
     async def body():

@@ -1,4 +1,4 @@
-"""The launcher on a real Slurm: what it refuses, what it survives, what a job is on the node."""
+"""The launcher on a real Slurm: what is rejected, what it survives, and a job's environment on the node."""
 
 import asyncio
 import json
@@ -30,13 +30,13 @@ def hub():
 
 @pytest.fixture(params=CLIENTS)
 def make(request, slurm):
-    """Makes launchers of one hub, by each client."""
+    """Make launchers of one hub, for each client."""
     return slurm_maker(slurm_config(slurm, request.param), opener(slurm, request.param))
 
 
 @pytest.fixture(params=[client for client in CLIENTS if client != "rest"])
 def make_near(request, slurm):
-    """The same, impatient, by the clients that are on Slurm's own machines."""
+    """The same with short timeouts, for the clients that run on Slurm's own machines."""
     return slurm_maker(slurm_config(slurm, request.param, timeout=5.0), opener(slurm, request.param))
 
 
@@ -74,7 +74,7 @@ def home() -> Path:
         (Resources(qos="debug", walltime=7200), "walltime"),
     ],
 )
-def test_what_slurm_refuses_is_told_in_words_at_once_and_beside_a_field(make, resources, field):
+def test_an_error_of_slurm_has_a_message_and_a_field(make, resources, field):
     async def body():
         with pytest.raises(LauncherError) as caught:
             await make().submit(job(resources=resources))
@@ -86,7 +86,7 @@ def test_what_slurm_refuses_is_told_in_words_at_once_and_beside_a_field(make, re
     assert str(error).endswith(".")
 
 
-def test_bob_may_not_use_what_is_alices(make):
+def test_bob_may_not_use_alices_account(make):
     async def body():
         with pytest.raises(LauncherError) as caught:
             await make().submit(job(user="bob", resources=Resources(account="physics")))
@@ -96,7 +96,7 @@ def test_bob_may_not_use_what_is_alices(make):
 
 
 @pytest.mark.parametrize("user", ["root", "daemon", "nobody", "no-such-person"])
-def test_root_the_systems_accounts_and_strangers_are_refused_before_slurm_is_asked(slurm, make, user):
+def test_root_system_accounts_and_unknown_users_are_rejected_before_slurm_is_asked(slurm, make, user):
     before = slurm.run("squeue", "-h", "-t", "all")
     with pytest.raises(LauncherError) as caught:
         run(make().submit(job(user=user)))
@@ -107,7 +107,7 @@ def test_root_the_systems_accounts_and_strangers_are_refused_before_slurm_is_ask
 # --- on the node
 
 
-def test_a_job_is_its_users_in_its_home_with_an_environment_of_its_own(slurm, make, hub):
+def test_a_job_runs_as_its_user_in_its_home_with_its_own_environment(slurm, make, hub):
     command = (
         "/usr/bin/python3",
         "-c",
@@ -144,15 +144,15 @@ def test_a_job_is_its_users_in_its_home_with_an_environment_of_its_own(slurm, ma
     run(body())
 
 
-def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
+def test_other_users_of_the_node_see_no_secret(slurm, make, hub):
     secret, begun = secrets.token_hex(16), time.time()
 
     def holders(*leave, user=""):
-        """The files that hold it, of those that `user` may read and that are no older than this test."""
+        """Return the files with the secret that `user` can read and that are no older than this test."""
         skip = [word for path in leave for word in ("-path", path, "-prune", "-o")]
         young = ("-type", "f", "-newermt", f"@{begun - 2:.0f}", "-exec", "grep", "-ls", "--", secret, "{}", "+")
         found = slurm.attempt("find", str(home()), "/tmp", "/dev/shm", *skip, *young, user=user, seconds=90)
-        assert found.returncode != 124, "find has not come to an end"
+        assert found.returncode != 124, "find did not finish"
         return found.stdout
 
     async def body():
@@ -175,7 +175,7 @@ def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
         assert f"{slurm.folder}/state" in holders(), "Slurm has the script"
         await launcher.cancel(None, spec.attempt)
         await over(launcher, spec)
-        # Slurm's own state keeps a script for a while (and the accounting for good, where job_script is set): not ours.
+        # Slurm's own state keeps a script for a while (and accounting permanently, with job_script).
         assert holders(f"{slurm.folder}/state") == ""
 
     run(body())
@@ -189,7 +189,7 @@ def test_neighbours_on_the_node_see_no_secret(slurm, make, hub):
         (Setup(venv="~/no-such-env"), "no-such-env"),
     ],
 )
-def test_a_setup_that_fails_is_reported_in_words(slurm, make_near, hub, setup, words):
+def test_a_failing_setup_is_reported_with_a_message(slurm, make_near, hub, setup, words):
     async def body():
         launcher = make_near()
         spec = job(setup=setup, hub_urls=(hub.url,))
@@ -204,8 +204,8 @@ def test_a_setup_that_fails_is_reported_in_words(slurm, make_near, hub, setup, w
     run(body())
 
 
-def test_modules_are_really_loaded_before_the_app(make_near, hub):
-    """As Debian's environment-modules has them: one of the system's, which brings the second, alice's own."""
+def test_modules_are_loaded_before_the_app(make_near, hub):
+    """With Debian's environment-modules: a system module, which makes alice's own available."""
     own, seen = home() / "privatemodules", home() / "modules.json"
     own.mkdir(exist_ok=True)
     (own / "greeting").write_text("#%Module1.0\nsetenv GREETING hello\nprepend-path PATH /opt/greeting/bin\n")
@@ -230,7 +230,7 @@ def test_modules_are_really_loaded_before_the_app(make_near, hub):
         seen.unlink(missing_ok=True)
 
 
-def test_gpus_cores_memory_and_time_are_what_was_asked_for(slurm, make):
+def test_gpus_cores_memory_and_time_are_as_requested(slurm, make):
     asked = Resources(
         partition="gpu", gpu_type="v100", gpus=2, cores=3, memory=700 * 2**20, walltime=1800, account="physics"
     )
@@ -254,9 +254,9 @@ def test_gpus_cores_memory_and_time_are_what_was_asked_for(slurm, make):
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_the_scheduler_warns_the_starter_before_the_end_of_the_walltime(slurm, hub, client):
-    """An app that answers, a minute of walltime, and a warning 45 seconds before its end (sbatch: or a little sooner)."""
-    warns = client != "rest" or version(slurm.layout) > (22, 5)  # slurmrestd 22.05 can have it sent to steps only
+def test_the_scheduler_warns_the_starter_before_the_time_limit(slurm, hub, client):
+    """A ready app, one minute of walltime, and a warning 45 seconds before its end (sbatch: or a little sooner)."""
+    warns = client != "rest" or version(slurm.layout) > (22, 5)  # slurmrestd 22.05 can send it to steps only
 
     async def body():
         launcher = slurm_maker(slurm_config(slurm, client), opener(slurm, client))()
@@ -266,15 +266,15 @@ def test_the_scheduler_warns_the_starter_before_the_end_of_the_walltime(slurm, h
         if warns:
             report = await asyncio.to_thread(hub.wait, "warning", 60)
             assert report["attempt"] == spec.attempt
-        assert (await shown(launcher, spec, JobState.ACTIVE)).deadline is not None  # it goes on
+        assert (await shown(launcher, spec, JobState.ACTIVE)).deadline is not None  # the app keeps running
         await launcher.cancel(None, spec.attempt)
         await over(launcher, spec)
 
     run(body())
 
 
-def test_what_a_partition_does_not_allow_may_wait_there_and_says_so(slurm, make):
-    """EnforcePartLimits=NO, Slurm's default: it is taken, with a warning."""
+def test_a_request_over_a_partitions_limit_can_wait_there_and_says_so(slurm, make):
+    """EnforcePartLimits=NO, Slurm's default: the job is accepted with a warning."""
 
     async def body():
         launcher = make()
@@ -293,7 +293,7 @@ def test_what_a_partition_does_not_allow_may_wait_there_and_says_so(slurm, make)
 # --- cancel and end
 
 
-def test_a_cancel_of_a_waiting_job_and_of_a_running_one(slurm, make):
+def test_a_waiting_job_and_a_running_one_can_be_cancelled(slurm, make):
     async def body():
         launcher = make()
         waits, runs = (
@@ -312,7 +312,7 @@ def test_a_cancel_of_a_waiting_job_and_of_a_running_one(slurm, make):
     run(body())
 
 
-def test_somebody_elses_scancel_is_seen_with_the_name(slurm, make):
+def test_a_scancel_by_another_user_is_reported_with_the_name(slurm, make):
     async def body():
         launcher = make()
         spec = job()
@@ -358,7 +358,7 @@ def test_a_script_that_exits_shows_its_code(slurm, make, hub):
 # --- faults
 
 
-def test_a_stopped_slurmctld_is_transient_and_a_submit_during_it_is_one_job(slurm, make_near):
+def test_a_stopped_slurmctld_is_transient_and_a_submit_meanwhile_is_one_job(slurm, make_near):
     async def body():
         launcher = make_near()
         spec = job(again=False)
@@ -381,7 +381,7 @@ def test_a_stopped_slurmctld_is_transient_and_a_submit_during_it_is_one_job(slur
     run(body())
 
 
-def test_no_process_of_a_command_that_hung_is_left(slurm, make_near):
+def test_no_process_of_a_hanging_command_is_left(slurm, make_near):
     async def body():
         launcher = make_near()
         slurm.daemon("slurmctld").sigstop()
@@ -402,7 +402,7 @@ def test_a_killed_slurmctld_loses_nothing(slurm, make_near):
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
         began, saved = time.time(), slurm.folder / "state/slurmctld/job_state"
-        await until(lambda: saved.exists() and saved.stat().st_mtime > began)  # it writes its state now and then
+        await until(lambda: saved.exists() and saved.stat().st_mtime > began)  # it saves its state from time to time
         slurm.daemon("slurmctld").kill()
         with pytest.raises(LauncherError) as caught:
             await launcher.poll()
@@ -431,7 +431,7 @@ def test_without_munge_everything_is_transient(slurm, make_near):
     run(body())
 
 
-def test_without_slurmdbd_jobs_are_seen_and_an_end_that_slurmctld_shows_counts(slurm, make_near, hub):
+def test_without_slurmdbd_jobs_are_visible_and_an_end_in_slurmctld_counts(slurm, make_near, hub):
     async def body():
         launcher = make_near()
         spec = job(hub_urls=(hub.url,))
@@ -448,7 +448,7 @@ def test_without_slurmdbd_jobs_are_seen_and_an_end_that_slurmctld_shows_counts(s
     run(body())
 
 
-def test_a_slurmdbd_that_hangs_holds_up_no_poll(slurm, make_near):
+def test_a_hanging_slurmdbd_delays_no_poll(slurm, make_near):
     """sacct waits 45 seconds for it."""
 
     async def body():
@@ -476,15 +476,15 @@ def test_a_slurmdbd_that_hangs_holds_up_no_poll(slurm, make_near):
     run(body())
 
 
-# --- others on the cluster
+# --- other users of the cluster
 
 
-def test_nobody_writes_rows_into_what_the_hub_reads(slurm, make, hub):
-    """A job whose name and comment hold line ends and whole rows of another's job."""
+def test_other_users_cannot_inject_rows_into_what_the_hub_reads(slurm, make, hub):
+    """A job whose name and comment contain line ends and complete rows of another job."""
 
     async def body():
         launcher = make()
-        before = set(await launcher.poll())  # what other tests had run within the hour
+        before = set(await launcher.poll())  # jobs of other tests within the last hour
         spec = job(hub_urls=(hub.url,))
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
@@ -508,10 +508,10 @@ def test_nobody_writes_rows_into_what_the_hub_reads(slurm, make, hub):
     run(body())
 
 
-# --- many
+# --- many jobs
 
 
-def test_two_hundred_jobs_at_once_are_each_there_once(slurm, make_near):
+def test_two_hundred_simultaneous_jobs_all_exist_once(slurm, make_near):
     async def body():
         launcher = make_near()
         specs = [job(resources=Resources(memory=100 * 2**20), again=False) for _ in range(200)]

@@ -1,4 +1,4 @@
-"""Submitting by sudo: the ready file, real sudo, and a hub that is not root."""
+"""Submitting with sudo: the sudoers file, real sudo, and a hub that is not root."""
 
 import os
 import pwd
@@ -21,7 +21,7 @@ HUB = "towpath-restd"  # an account of the cluster's with no rights of its own
 
 @pytest.fixture
 def sudoers(slurm):
-    """The ready file for this machine: the hub's account and the people are others here."""
+    """The sudoers file, adapted to the accounts of this machine."""
     text = READY.read_text().replace("TOWPATH_HUB = towpath", f"TOWPATH_HUB = {HUB}").replace("%users", "alice, bob")
     text = text.replace("/usr/bin", bin_of(slurm))
     path = Path(f"/etc/sudoers.d/towpath-tests-{os.getpid()}")
@@ -34,7 +34,7 @@ def sudoers(slurm):
 
 
 def bin_of(slurm) -> str:
-    """Where Slurm's commands are."""
+    """Return the folder of Slurm's commands."""
     return slurm.layout.bin_dir or "/usr/bin"
 
 
@@ -47,7 +47,7 @@ def hub() -> Identity:
 
 @pytest.fixture
 def as_hub(monkeypatch):
-    """Everything that the launcher runs, it runs as the hub's account."""
+    """Make the launcher run all commands as the hub's account."""
     monkeypatch.setattr(commands, "run", partial(_as_hub, commands.run, hub()))
 
 
@@ -71,13 +71,13 @@ def sudo(*argv: str, conf: str = "") -> subprocess.CompletedProcess:
     )
 
 
-def test_the_ready_file_is_one_that_sudo_reads():
+def test_sudo_accepts_the_sudoers_file():
     done = subprocess.run(["visudo", "-c", "-f", READY], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "warning" not in done.stderr.lower()
 
 
-def test_a_hub_without_root_submits_and_cancels_as_the_person(slurm, sudoers, as_hub):
+def test_a_hub_without_root_submits_and_cancels_as_the_user(slurm, sudoers, as_hub):
     async def body():
         launcher = slurm_maker(slurm_config(slurm, "cli", submit_as="sudo"))()
         spec = job(command=("/bin/sh", "-c", "env >env.txt; sleep 300", "{socket}"))
@@ -101,7 +101,7 @@ def test_a_hub_without_root_submits_and_cancels_as_the_person(slurm, sudoers, as
     run(body())
 
 
-def test_sudo_refuses_everything_else(sudoers, slurm):
+def test_sudo_rejects_everything_else(sudoers, slurm):
     conf = str(slurm.slurm_conf)
     refused = [
         ("-u", "root", "--", "{bin}/sbatch", "--parsable"),
@@ -134,7 +134,7 @@ def test_sudo_refuses_everything_else(sudoers, slurm):
         assert "sbatch" not in done.stderr.lower().split("sudo:")[0], (argv, done.stderr)
 
 
-def test_without_the_file_the_refusal_is_told_in_words(slurm, as_hub):
+def test_without_the_sudoers_file_the_error_has_a_message(slurm, as_hub):
     async def body():
         launcher = slurm_maker(slurm_config(slurm, "cli", submit_as="sudo"))()
         with pytest.raises(LauncherError) as caught:

@@ -1,6 +1,6 @@
-"""The way of running a hub that docs/running.md recommends first: the controller as root, the gateway as its own account.
+"""The setup that docs/running.md recommends first: the controller as root, the gateway under its own account.
 
-Each has a data directory of its own; they share a store. As on two hosts, which differ in nothing that matters here.
+Each has its own data directory, and they share a store, as on two hosts.
 """
 
 import os
@@ -84,7 +84,7 @@ class PartedHub(SlurmHub):
         return {**kept, **self.more, "TOWPATH_TEST_LOGS": os.environ.get("TOWPATH_TEST_LOGS", "")}
 
     def towpath(self, *words, as_gateway=False):
-        """The argv of a command, and the rest of how it is started."""
+        """Return the argv of a command, and how to start it."""
         data_dir = self.data_dir if as_gateway else self.controllers_dir
         argv = [*self.argv, *words, "--config", str(self.config), "--data-dir", str(data_dir)]
         who = as_account(GATEWAY) if as_gateway else {}
@@ -104,11 +104,11 @@ class PartedHub(SlurmHub):
         with self.log.open("ab") as log:
             self.controller = subprocess.Popen(argv, stdout=log, stderr=log, **how)
 
-    def said(self, words):
+    def logged(self, words):
         return any(words in line for line in self.output)
 
     def join(self):
-        """The one documented command: one account's output is the other's input."""
+        """Join with the one documented command: one account's output is the other's input."""
         argv, how = self.towpath("controller", "invite")
         invite = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
         argv, how = self.towpath("gateway", "join", as_gateway=True)
@@ -134,7 +134,7 @@ class PartedHub(SlurmHub):
 def hub(slurm, make_store_server):
     password = secrets.token_hex(16)
     server = make_store_server("valkey", port=free_port(), options=("--requirepass", password))
-    folder = Path(tempfile.mkdtemp(prefix="towpath-two-", dir="/tmp"))  # entered by three accounts
+    folder = Path(tempfile.mkdtemp(prefix="towpath-two-", dir="/tmp"))  # accessed by three accounts
     hub = PartedHub(folder, slurm, server, password)
     yield hub
     hub.stop()
@@ -143,33 +143,33 @@ def hub(slurm, make_store_server):
 
 
 def test_a_gateway_and_a_controller_of_two_accounts_share_one_authority(hub):
-    # check makes nothing, whoever runs it
+    # check creates nothing, with either account
     before = hub.files()
     for as_gateway in (True, False):
         argv, how = hub.towpath("check", as_gateway=as_gateway)
         done = subprocess.run(argv, capture_output=True, timeout=120, **how)
         assert "no certificates yet" in done.stdout, done.stdout + done.stderr
-        assert "not made yet" in done.stdout
+        assert "not created yet" in done.stdout
     assert hub.files() == before
 
-    # without a certificate the gateway waits, and makes none
+    # without a certificate the gateway waits, and creates none
     hub.start_gateway()
-    eventually(lambda: hub.said("This gateway has no certificates yet"), what="the gateway's sentence")
-    assert hub.said("towpath gateway join")
-    assert not hub.said("Towpath is ready")
+    eventually(lambda: hub.logged("This gateway has no certificates yet"), what="the gateway's sentence")
+    assert hub.logged("towpath gateway join")
+    assert not hub.logged("Towpath is ready")
     assert not list(hub.data_dir.rglob("*.key"))
     hub.start_controller()
     eventually(lambda: "Leading" in hub.log.read_text(), what="a leader")
 
     # one command
     assert "has joined" in hub.join()
-    eventually(lambda: hub.said("Towpath is ready"), what="the ready line")
+    eventually(lambda: hub.logged("Towpath is ready"), what="the ready line")
     assert [path.name for path in hub.folder.rglob("authority.key")] == ["authority.key"]
     mine = {path.name: path.stat() for path in (hub.data_dir / "tls").iterdir()}
     assert {facts.st_mode & 0o777 for facts in mine.values()} == {0o600}
     assert {facts.st_uid for facts in mine.values()} == {account(GATEWAY).pw_uid}
 
-    # a server of alice's, reached through the gateway
+    # a server of alice's, through the gateway
     alice = hub.as_user("alice")
     assert hub.start_one(alice, "alice", profile="stub", partition="cpu").status_code in (201, 202)
     hub.until(alice, "alice", status="ready")
@@ -204,7 +204,7 @@ def test_a_gateway_and_a_controller_of_two_accounts_share_one_authority(hub):
     alice.close()
 
 
-def test_neither_the_gateways_account_nor_a_users_reads_what_is_not_theirs(hub):
+def test_the_accounts_of_the_gateway_and_of_users_can_read_only_their_own_files(hub):
     hub.start_gateway()
     hub.start_controller()
     eventually(lambda: "Leading" in hub.log.read_text(), what="a leader")
@@ -220,5 +220,5 @@ def test_neither_the_gateways_account_nor_a_users_reads_what_is_not_theirs(hub):
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
     argv, how = hub.towpath("controller", "invite", as_gateway=True)
     done = subprocess.run(argv, capture_output=True, timeout=60, **how)
-    assert done.returncode == 1  # who has no authority invites nobody
+    assert done.returncode == 1  # an account without the authority cannot invite
     assert "The controller makes it" in done.stderr

@@ -1,4 +1,4 @@
-"""The suite of the launchers' contract (batch/contract_suite), run on each of ours."""
+"""The suite of the launchers' contract (batch/contract_suite), run on each of the hub's own launchers."""
 
 import contextlib
 import secrets
@@ -55,13 +55,13 @@ class TestEveryKind(LauncherContract):
 
 
 def spec_of(**more) -> JobSpec:
-    """A job that reports to nobody."""
+    """Return the specification of a job that does not report."""
     return job_spec("", **{"hub_urls": (), **more})
 
 
 @contextlib.asynccontextmanager
 async def job(launcher, spec):
-    """A submitted job, ended at the end."""
+    """A submitted job, which is ended at the end."""
     ref = await launcher.submit(spec)
     try:
         yield ref
@@ -78,14 +78,14 @@ def test_errors_say_whether_to_try_again():
     assert caught.value.transient
 
 
-def test_a_launcher_is_opened_by_its_kind_and_an_unknown_one_is_a_fault_of_the_configuration(tmp_path):
+def test_a_launcher_is_opened_by_its_kind_and_an_unknown_kind_is_a_configuration_error(tmp_path):
     context = LauncherContext(data_dir=tmp_path, seal_key=lambda: bytes(32))
     assert open_launcher(ClusterConfig(name="here", kind="local"), context)
     with pytest.raises(ConfigError, match="no kind of cluster named 'nowhere'"):
         open_launcher(ClusterConfig(name="x", kind="nowhere"), context)
 
 
-def test_no_secret_is_in_the_text_of_a_spec():
+def test_the_repr_of_a_spec_contains_no_secret():
     spec = spec_of(report_token="s3cret", environment={"JUPYTER_TOKEN": "s3cret"})
     assert "s3cret" not in repr(spec)
     assert "s3cret" not in str(spec)

@@ -1,7 +1,7 @@
-"""The REST API against two descriptions of it: JupyterHub's own rest-api.yml, and Towpath's OpenAPI page.
+"""The REST API, compared with two descriptions: JupyterHub's own rest-api.yml, and Towpath's OpenAPI document.
 
-schemathesis makes requests from them, well-formed and not; a real hub answers. No answer is a 5xx, none is of a status
-or a shape that is not described. What we know to differ stands in `docs/jupyterhub.md`, and here as AMENDED.
+schemathesis generates valid and invalid requests from them, and a real hub answers. No response is a 5xx, and every
+status and body is described. Known differences are listed in `docs/jupyterhub.md`, and here as AMENDED.
 """
 
 import copy
@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 JUPYTERHUBS = ROOT / ".cache/jupyterhub-rest-api.yml"
 SECRET = "0123456789abcdef0123456789abcdef"
 EXAMPLES = 12
-"""Requests per operation and way of making them: all of it takes about a minute on an idle machine."""
+"""Requests per operation and mode. All of them take about a minute on an idle machine."""
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 CONFIG = f"""
 [auth]
@@ -59,13 +59,13 @@ PLACES = {
     "sharedServerOwner": ["ann"],
     "sharedServerName": ["lab2", "none"],
 }
-"""What the parameters of paths are, so that most requests meet something."""
+"""The values of path parameters, so that most requests find something."""
 LEFT_OUT = {
-    ("POST", "/shutdown"): "it would end the hub (tests/portal/test_api_hub.py)",
-    ("GET", "/oauth2/authorize"): "a page for people: it leads to the sign-in",
+    ("POST", "/shutdown"): "it would stop the hub (tests/portal/test_api_hub.py)",
+    ("GET", "/oauth2/authorize"): "a page for browsers that redirects to the sign-in",
     ("POST", "/users/{name}/server"): "it starts processes (tests/portal/test_api_servers.py)",
     ("POST", "/users/{name}/servers/{server_name}"): "it starts processes",
-    ("POST", "/towpath/report"): "jobs speak there, with tokens of their own (tests/portal/test_reports.py)",
+    ("POST", "/towpath/report"): "for jobs, with their own tokens (tests/portal/test_reports.py)",
 }
 NULLABLE = {
     "User": ("server", "pending", "last_activity", "auth_state"),
@@ -73,11 +73,11 @@ NULLABLE = {
     "Token": ("expires_at", "last_activity"),
     "NewToken": ("expires_at", "last_activity"),
 }
-"""Fields that JupyterHub answers with null, and its description does not say so."""
+"""Fields that can be null in JupyterHub's responses, although its description does not say so."""
 
 
 def refusal(**fields):
-    """The description of an answer that says no."""
+    """Return the description of an error response."""
     schema = {"type": "object", "required": list(fields), "properties": fields}
     return {"description": "Refused", "content": {"application/json": {"schema": schema}}}
 
@@ -89,12 +89,12 @@ METHODS = {"head", "get", "put", "post", "patch", "delete"}
 
 
 def jupyterhubs():
-    """JupyterHub's description, as JSON would have it (YAML reads some examples as times)."""
+    """Return JupyterHub's description as JSON would have it (YAML reads some examples as times)."""
     return json.loads(json.dumps(yaml.safe_load(JUPYTERHUBS.read_text()), default=str))
 
 
 def amended(described):
-    """JupyterHub's description with what it leaves unsaid: errors, nulls, and the shape of /services."""
+    """Return JupyterHub's description with what it leaves out: errors, nulls, and the form of /services."""
     found = copy.deepcopy(described)
     for name, values in PLACES.items():
         found["components"]["parameters"][name]["schema"] = {"type": "string", "enum": values}
@@ -110,7 +110,7 @@ def amended(described):
 
 
 def with_errors(found):
-    """Any operation may be refused."""
+    """Add error responses to every operation."""
     for path, item in found["paths"].items():
         for method in METHODS & set(item):
             operation = item[method]
@@ -137,13 +137,13 @@ def hub(tmp_path_factory):
 
 
 def prepared(hub):
-    """With a client that may do all."""
+    """A hub, and a client with all rights."""
     hub.client = httpx.Client(base_url=f"{hub.origin}/hub/api", headers={"Authorization": f"token {SECRET}"})
     return hub
 
 
 def restore(hub):
-    """What requests are about, as far as earlier ones have ended it."""
+    """Restore what requests use, as far as earlier ones have removed it."""
     for method, path, body in (
         ("POST", "/users", {"usernames": ["ann", "bob"]}),
         ("POST", "/groups/bio", {"users": ["ann"]}),
@@ -160,7 +160,7 @@ def restore(hub):
 
 
 def try_all(hub, described, base, wanted):
-    """Make requests for every operation of a description; what went wrong, in words."""
+    """Make requests for every operation of a description. Return messages on what went wrong."""
     schema = schemathesis.openapi.from_dict(described)
     seen, wrong, done = set(), [], set()
     for result in schema.get_all_operations():
@@ -178,7 +178,7 @@ def try_all(hub, described, base, wanted):
 
 
 def first_fault(hub, operation, base, mode, done):
-    """The first answer that is not described, or None; into `done` goes what was done, rather than refused, once."""
+    """Return the first response that is not described, or None. Successful operations are added to `done`."""
     found = []
 
     @settings(
@@ -215,22 +215,22 @@ def first_fault(hub, operation, base, mode, done):
 
 
 @pytest.mark.timeout(600)
-def test_every_request_that_jupyterhubs_own_description_makes_is_answered_as_described(hub):
+def test_every_request_from_jupyterhubs_description_is_answered_as_described(hub):
     described = amended(jupyterhubs())
     seen, wrong, done = try_all(hub, described, "/hub/api", lambda key: True)
     assert not wrong, "\n\n".join(wrong)
     everything = {(method.upper(), path) for path, item in described["paths"].items() for method in METHODS & set(item)}
     assert seen == everything - set(LEFT_OUT)
-    assert len(done) > len(seen) * 0.7  # what is made up is not always a name, a scope, an id that there is
+    assert len(done) > len(seen) * 0.7  # generated values are not always an existing name, scope or id
 
 
 @pytest.mark.timeout(300)
-def test_every_request_that_towpaths_own_description_makes_is_answered_as_described(hub):
+def test_every_request_from_towpaths_description_is_answered_as_described(hub):
     described = with_errors(json.loads(hub.client.get("/towpath/openapi.json").text))
     seen, wrong, _ = try_all(hub, described, "", lambda key: "/towpath/" in key[1])
     assert not wrong, "\n\n".join(wrong)
     assert len(seen) >= 5
 
 
-def test_the_description_is_of_the_jupyterhub_that_we_say_we_are(hub):
+def test_the_description_is_of_the_jupyterhub_version_that_the_hub_reports(hub):
     assert hub.client.get("/").json()["version"] == jupyterhubs()["info"]["version"]
