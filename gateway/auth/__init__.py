@@ -1,4 +1,4 @@
-"""Who is asking: the session cookie, the Authorization header, sign-in and sign-out.
+"""Authentication: the session cookie, the Authorization header, sign-in and sign-out.
 
-Owns: the cookie's name and form, and what opens and closes a session. Refuses to know pages and apps.
+Owns the session cookie, and how sessions are opened and closed. Does not know about pages and apps.
 """

@@ -1,6 +1,6 @@
-"""The one person of the one-machine mode, by the Unix account that runs the hub.
+"""The only user in one-machine mode: the Unix account that runs the hub.
 
-Owns: what the hub calls them. Refuses to know sessions, and imports nothing that a command line would have to wait for.
+Owns the user's name on the hub. Does not know about sessions. Imports nothing slow, because the command line uses it.
 """
 
 from state.errors import NameRuleError
@@ -8,7 +8,7 @@ from state.names import user_name
 
 
 def local_user(account: str) -> str:
-    """The hub's name for the Unix account that runs it: itself, or `me` when the name rules do not allow it."""
+    """Return the hub's name for this Unix account: the same name, or `me` if the rules for names do not allow it."""
     try:
         return user_name(account)
     except NameRuleError:

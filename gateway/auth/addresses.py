@@ -1,6 +1,6 @@
-"""The hub's own addresses, as providers have to know them.
+"""The hub's own URLs that are registered at providers.
 
-Owns: the redirect URI of each provider, and where people are who have signed out. Refuses to know who asks.
+Owns the redirect URI of each provider, and the page that is shown after signing out. Does not know about requests.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ SIGNED_OUT: Final = "signed-out"
 
 
 def hub_url(config: Config) -> str:
-    """The URL of the hub's pages as browsers see it, with a slash at the end."""
+    """Return the public URL of the hub's pages, with a slash at the end."""
     door = config.gateway
     host = f"[{door.host}]" if ":" in door.host else door.host
     base = door.base_path
@@ -22,19 +22,19 @@ def hub_url(config: Config) -> str:
 
 
 def callback(config: AuthConfig, provider: ProviderConfig, hub: str) -> str:
-    """The redirect URI of a provider: JupyterHub's, or one of its own. `hub`: as `hub_url`."""
-    alone = sum(other.kind == provider.kind for other in config.provider) == 1
-    said = provider.oidc.plain_callback if provider.oidc is not None else None
-    plain = alone if said is None else said
-    return back_at(hub, "" if plain else provider.name)
+    """Return the redirect URI of a provider: JupyterHub's, or one with the provider's name. `hub`: see `hub_url`."""
+    only_one = sum(other.kind == provider.kind for other in config.provider) == 1
+    configured = provider.oidc.plain_callback if provider.oidc is not None else None
+    plain = only_one if configured is None else configured
+    return callback_url(hub, "" if plain else provider.name)
 
 
-def back_at(hub: str, name: str) -> str:
-    """The address that an answer comes back to: JupyterHub's (`""`), or that of the provider of this name."""
+def callback_url(hub: str, name: str) -> str:
+    """Return the redirect URI for a provider's name; `""`: JupyterHub's redirect URI."""
     return f"{hub}{CALLBACK}/{name}" if name else f"{hub}{CALLBACK}"
 
 
-def away(provider: ProviderConfig, config: AuthConfig, hub: str) -> OidcProvider:
-    """A provider of kind `oidc`, which signs people in on pages of its own."""
+def oidc_provider(provider: ProviderConfig, config: AuthConfig, hub: str) -> OidcProvider:
+    """Create a provider of kind `oidc`, which signs users in on its own pages. `hub`: see `hub_url`."""
     back = callback(config, provider, hub)
     return OidcProvider(provider, config.provider, redirect_uri=back, signed_out=f"{hub}{SIGNED_OUT}")

@@ -1,6 +1,6 @@
-"""Who may enter, and who is an admin: the configuration's rules on what a provider has proved.
+"""The configuration's rules that decide who may sign in and who is an admin.
 
-Default deny: every way in is a list that names somebody. Pure functions; providers, sessions and records are elsewhere.
+Access is denied by default: a user can sign in only if a list in the configuration allows it. Pure functions.
 """
 
 from typing import Final, NamedTuple
@@ -10,23 +10,23 @@ from state.config.tables import AuthConfig, ProviderConfig
 from state.records.models import User
 
 BY_AUTH: Final = "auth"
-"""`User.admin_by` of those whom the list in [auth] names."""
+"""The value of `User.admin_by` for users in the list of admins in [auth]."""
 
 
 class Verdict(NamedTuple):
-    """`admin` None: no rule of this provider's speaks of it. `by`: the rule that made a user an admin (`admin_by`)."""
+    """The decision. `admin` None: this provider has no rule on admins. `by`: the rule that made the user an admin."""
 
-    enters: bool
+    allowed: bool
     admin: bool | None
     by: str = ""
 
 
-def judge(auth: AuthConfig, provider: ProviderConfig, proven: Proven, held: tuple[str, ...]) -> Verdict:
-    """Whether a user may enter by this provider. `held`: their groups on the hub, where the provider knows none."""
+def decide(auth: AuthConfig, provider: ProviderConfig, proven: Proven, held: tuple[str, ...]) -> Verdict:
+    """Decide whether a user may sign in. `held`: the user's groups on the hub, for providers without groups."""
     groups = set(held if proven.groups is None else proven.groups)
     listed = proven.name in auth.admins
     admin = listed or proven.admin or proven.name in provider.admins or not groups.isdisjoint(provider.admin_groups)
-    enters = (
+    allowed = (
         admin
         or proven.allowed
         or provider.allow_all
@@ -35,28 +35,29 @@ def judge(auth: AuthConfig, provider: ProviderConfig, proven: Proven, held: tupl
         or bool(groups & {*auth.allowed_groups, *provider.allowed_groups})
     )
     if admin:
-        return Verdict(enters, admin=True, by=BY_AUTH if listed else by_provider(provider))
-    return Verdict(enters, admin=False if _rules_on_admins(provider) else None)
+        return Verdict(allowed, admin=True, by=BY_AUTH if listed else by_provider(provider))
+    return Verdict(allowed, admin=False if _rules_on_admins(provider) else None)
 
 
 def admin_after(user: User, verdict: Verdict, provider: ProviderConfig) -> tuple[bool, str]:
-    """`User.admin` and `User.admin_by` after a verdict on an existing user.
+    """Return `User.admin` and `User.admin_by` after a verdict on an existing user.
 
-    A right that another admin gave stays until a provider with rules on admins says otherwise. A right that came from a
-    rule ends when that rule no longer gives it; what another provider's rule gave is that provider's to take away.
+    A right that another admin gave stays until a provider with rules on admins decides otherwise. A right from a rule
+    ends when that rule no longer gives it. A right that another provider's rule gave can only be revoked by that
+    provider.
     """
     if verdict.admin:
-        given_by_hand = user.admin and not user.admin_by
-        return True, "" if given_by_hand else verdict.by
+        given_by_admin = user.admin and not user.admin_by
+        return True, "" if given_by_admin else verdict.by
     of_another_provider = user.admin_by not in {"", BY_AUTH, by_provider(provider)}
-    given_by_hand = user.admin and not user.admin_by
-    if user.admin and (of_another_provider or (given_by_hand and verdict.admin is None)):
+    given_by_admin = user.admin and not user.admin_by
+    if user.admin and (of_another_provider or (given_by_admin and verdict.admin is None)):
         return True, user.admin_by
     return False, ""
 
 
 def still_admin(auth: AuthConfig, user: User) -> bool:
-    """Whether an admin keeps that right by the configuration alone, without asking a provider."""
+    """Return whether the configuration still makes this user an admin. No provider is asked."""
     if not user.admin_by:
         return True
     if user.admin_by == BY_AUTH:
@@ -69,11 +70,11 @@ def still_admin(auth: AuthConfig, user: User) -> bool:
 
 
 def by_provider(provider: ProviderConfig) -> str:
-    """`User.admin_by` of those whom this provider's rules make admins."""
+    """Return the value of `User.admin_by` for users whom this provider's rules make admins."""
     return f"provider:{provider.name}"
 
 
 def _rules_on_admins(provider: ProviderConfig) -> bool:
-    """Whether the provider's own table decides who is an admin: then it also says who is none any more."""
+    """Return whether the provider's table decides who is an admin. It then also decides who no longer is one."""
     claims = provider.oidc.admin_claims if provider.oidc is not None else {}
     return bool(provider.admins or provider.admin_groups or claims)

@@ -1,6 +1,6 @@
-"""What a request brings to prove who is asking.
+"""The credentials in a request's headers.
 
-Owns: one pass over the headers for the few that decide. Refuses to know whether the proof holds.
+Owns a single pass over the headers. Does not check whether the credentials are valid.
 """
 
 from typing import Final
@@ -10,12 +10,12 @@ _TOKEN_MAX: Final = 512
 
 
 class Brought:
-    """The deciding headers of a request."""
+    """The headers of a request that authentication needs."""
 
     __slots__ = ("accept", "authorization", "cookies", "fetch_mode", "fetch_site", "host", "origin")
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        # A dict is built in C and is right unless a name came twice: then look closely.
+        # Building a dict is fast, and correct unless a name occurs twice. That case is handled separately.
         get = dict(headers).get
         cookie = get(b"cookie")
         self.cookies = [] if cookie is None else [cookie]
@@ -30,7 +30,7 @@ class Brought:
             self._settle_repeats(headers, names)
 
     def _settle_repeats(self, headers: list[tuple[bytes, bytes]], names: list[bytes]) -> None:
-        """Cookies may come in several fields (RFC 9113 section 8.2.3); of what decides, two vouch for nothing."""
+        """Handle repeated fields: cookies are joined (RFC 9113 section 8.2.3), other credentials become invalid."""
         self.cookies = [value for name, value in headers if name == b"cookie"]
         if names.count(b"authorization") > 1:
             self.authorization = b""
@@ -41,12 +41,12 @@ class Brought:
 
     @property
     def wants_page(self) -> bool:
-        """Whether a person's browser asks for a page, rather than a program for data."""
+        """Whether a browser requests a page (and not a script or program data)."""
         return self.fetch_mode == b"navigate" or (self.fetch_mode is None and b"text/html" in self.accept)
 
 
 def bearer(authorization: bytes) -> str | None:
-    """The secret of `token X` or `Bearer X` (RFC 6750, JupyterHub); None when it is neither or not printable."""
+    """Return the secret of `token X` or `Bearer X` (RFC 6750, JupyterHub); None if it has another form."""
     lowered = authorization[:7].lower()
     for scheme in _SCHEMES:
         if lowered.startswith(scheme):

@@ -1,10 +1,10 @@
-"""Sign-in by a header: the proxy of a campus portal stands in front of the hub, and says who has signed in there.
+"""Sign-in by a header: a campus portal's proxy in front of the hub sends the name of the user who signed in there.
 
-Owns: when that header is believed. Refuses to know what a name may be, and sessions.
+Owns the conditions under which that header is trusted. Does not know about the rules for names, and about sessions.
 
-Three things must come together: the connection's other end is a trusted proxy (its own address, not what it says of
-others); it knows the secret; and the header is there once, under its own name. Programs behind other servers read
-`X_Remote_User` as `X-Remote-User`, so whatever could be taken for one of these headers is in the way of all of them.
+All of these must hold: the connection comes from a trusted proxy (by its own address, not by what it reports about
+others); it sends the secret; and the header occurs once, under its exact name. Some servers read
+`X_Remote_User` as `X-Remote-User`, so a header that could be mistaken for one of these makes the request invalid.
 """
 
 import hmac
@@ -22,12 +22,12 @@ from state.names import group_name
 from state.plugins import authenticators
 
 VALUE_MAX: Final = 8 * 1024
-ELSEWHERE: Final = "This way in is for people who come from the portal."
-CONFUSED: Final = "What the portal says of you cannot be read."
+ELSEWHERE: Final = "This sign-in works only through the portal. Open the hub from there."
+CONFUSED: Final = "The portal sent invalid data about you. Tell your admin."
 
 
 def names_of(config: HeaderConfig) -> frozenset[bytes]:
-    """The headers of one portal, in small letters: no app gets to see them."""
+    """Return the names of one portal's headers, in lowercase. They are removed before a request reaches an app."""
     return frozenset(
         name.lower().encode() for name in (config.header, config.secret_header, config.groups_header) if name
     )
@@ -56,7 +56,7 @@ class HeaderProof:
         *,
         proxies: tuple[Network, ...],
     ) -> None:
-        """`name_of`: from the portal's name to the hub's; raises RefusedError."""
+        """`name_of`: converts the portal's name to the hub's; raises RefusedError."""
         self.shown = shown_as
         self.sign_out_url = config.sign_out_url
         self._config = config
@@ -64,15 +64,17 @@ class HeaderProof:
         self._proxies = proxies
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:  # noqa: ARG002
-        """Whom the portal says that this is. Raises RefusedError."""
-        name, groups = believed(request.scope["client"][0], request.scope["headers"], self._config, self._proxies)
+        """Return the user whom the portal reports. Raises RefusedError."""
+        name, groups = portal_identity(
+            request.scope["client"][0], request.scope["headers"], self._config, self._proxies
+        )
         return Proven(name=self._name_of(name), groups=groups, shown=shown(name))
 
 
-def believed(
+def portal_identity(
     peer: str, headers: Iterable[tuple[bytes, bytes]], config: HeaderConfig, proxies: tuple[Network, ...]
 ) -> tuple[str, tuple[str, ...] | None]:
-    """The name and the groups that the portal says. Raises RefusedError. Pure."""
+    """Return the name and groups that the portal reports. Raises RefusedError. Pure."""
     if not trusted(peer, proxies):
         raise RefusedError(ELSEWHERE)
     ours = names_of(config)
@@ -87,14 +89,14 @@ def believed(
     secret = found.get(config.secret_header.lower().encode(), b"")
     if not config.secret or not hmac.compare_digest(secret, config.secret.encode()):
         raise RefusedError(ELSEWHERE)
-    told = _text(found.get(config.header.lower().encode(), b""))
-    if not told:
-        raise RefusedError("The portal does not say who you are.", hint="Sign in there first.")
+    user = _text(found.get(config.header.lower().encode(), b""))
+    if not user:
+        raise RefusedError("The portal did not send your name.", hint="Sign in to the portal first.")
     if not config.groups_header:
-        return told, None
+        return user, None
     listed = _text(found.get(config.groups_header.lower().encode(), b"")).split(config.groups_separator)
     try:
-        return told, tuple(sorted({group_name(group) for group in listed if group.strip()}))
+        return user, tuple(sorted({group_name(group) for group in listed if group.strip()}))
     except NameRuleError as error:
         raise RefusedError(CONFUSED) from error
 

@@ -1,7 +1,7 @@
-"""Admins whose right came from the configuration, compared with the configuration when the gateway starts.
+"""Revokes the admin right of users whom the configuration no longer lists, when the gateway starts.
 
 A user who was taken off a list of admins may not sign in for a long time, and their API tokens would keep the right.
-Whoever signs in, or is asked about, is judged anew at that moment (`gateway.auth.admitting`).
+The rules are also applied at each sign-in and at each review of a session (`gateway.auth.user_admission`).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ RETRY_SECONDS: Final = 5.0
 
 
 async def review(store: Store, auth: AuthConfig) -> int:
-    """Take the right away from admins whom the configuration no longer names; how many there were.
+    """Revoke the right of admins whom the configuration no longer lists. Returns their number.
 
     Raises StateUnavailableError. Several workers may do this at the same time.
     """
@@ -40,7 +40,7 @@ async def review(store: Store, auth: AuthConfig) -> int:
 
 
 async def review_until_done(store: Store, auth: AuthConfig) -> None:
-    """`review`, again until the store answers."""
+    """Run `review`, and repeat it until the store answers."""
     while True:
         try:
             await review(store, auth)
@@ -53,10 +53,10 @@ async def review_until_done(store: Store, auth: AuthConfig) -> None:
 async def _end(store: Store, user: User) -> bool:
     try:
         await store.users.save(replace(user, admin=False, admin_by=""))
-    except ConflictError:  # somebody else has changed the user: another worker, or a sign-in that judged them anew
+    except ConflictError:  # another worker or a sign-in has changed the user
         return False
     log.info("The configuration no longer makes this user an admin. user=%s was=%s", user.name, user.admin_by)
-    what = "is no longer an admin: the configuration does not name them any more"
+    what = "is no longer an admin: removed from the configuration"
     entry = Entry(time=time.time(), act=Act.USER_CHANGED, by="configuration", user=user.name, what=what)
     await store.audit.note(entry)
     return True

@@ -1,6 +1,6 @@
-"""Sign-in of the one-machine mode: a one-time link for the person at this machine.
+"""Sign-in of the one-machine mode: a one-time link for the user at this machine.
 
-Owns: whom a link lets in. Refuses to know sessions and pages.
+Owns the check of links. Does not know about sessions and pages.
 """
 
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ from state.store.all import Store
 
 
 class LocalAuth(BrowserSessions):
-    """What the portal needs of sign-in (`portal.site.sign_in.Auth`), for one person."""
+    """Implements `portal.site.sign_in.Auth` for a single user."""
 
     sign_in_links = True
     providers: tuple[Provider, ...] = ()
 
     def __init__(self, store: Store, jar: CookieJar, *, lifetime: int, user: str, limit: int = 0) -> None:
-        """`lifetime`, `limit`: see BrowserSessions. `user`: who may enter."""
+        """`lifetime`, `limit`: see BrowserSessions. `user`: the only user."""
         super().__init__(store, jar, lifetime=lifetime, limit=limit)
         self._user = user
 
     async def sign_in(self, provider: str, fields: Mapping[str, str], request: Any) -> User:  # noqa: ARG002
-        """There is no provider."""
-        raise RefusedError("This hub is for the one person at its machine: sign in with the link that it printed.")
+        """Raise RefusedError: this mode has no provider."""
+        raise RefusedError("This hub is for the user at its machine. Sign in with the link that it printed.")
 
     async def depart(
         self,
@@ -36,23 +36,23 @@ class LocalAuth(BrowserSessions):
         *,
         other: bool = False,  # noqa: ARG002
     ) -> Departure:
-        """There is no provider."""
-        raise RefusedError("There is no such way to sign in.")
+        """Raise RefusedError: this mode has no provider."""
+        raise RefusedError("This way to sign in does not exist.")
 
     async def arrive(self, provider: str, answer: Mapping[str, str], request: Any) -> Arrival:  # noqa: ARG002
-        """There is no provider."""
-        raise RefusedError("There is no such way to sign in.")
+        """Raise RefusedError: this mode has no provider."""
+        raise RefusedError("This way to sign in does not exist.")
 
     async def farewell(self, request: Any) -> str:  # noqa: ARG002
-        """There is nowhere else to sign out."""
+        """Return `""`: there is no provider to sign out from."""
         return ""
 
     async def ended_there(self, provider: str, logout_token: str) -> None:  # noqa: ARG002
-        """There is no provider."""
-        raise RefusedError("There is no such provider.")
+        """Raise RefusedError: this mode has no provider."""
+        raise RefusedError("This provider does not exist.")
 
     async def sign_in_with_link(self, secret: str) -> User | None:
-        """The user of a one-time link, which is used up; None when it is none of ours."""
+        """Consume a one-time link and return its user; None if the link is not valid."""
         name = await self._store.links.take(secret)
         if name is None or name != self._user:
             return None

@@ -1,11 +1,11 @@
-"""From a provider's name for somebody to the hub's, which is their Unix account's too: one declared rule.
+"""Converts a provider's name for a user to the hub's name, which is also the name of the Unix account.
 
-Owns: the rule, what it refuses, and that two providers cannot prove the same name unless they are declared to know the
-same people. Refuses to know how a name was proven. Pure functions.
+Owns the rule, what it rejects, and that two providers cannot prove the same name unless the configuration says that
+they have the same users. Does not know how a name was proven. Pure functions.
 
-    provider's name → the table `names`, else: in small letters → without `strip_domain` → behind `prefix`
+    provider's name → the table `names`, else: in lowercase → without `strip_domain` → with `prefix`
 
-Where a domain is stripped, a name that never had one is refused: it would be the same as somebody's that had.
+If a domain is stripped, a name without a domain is rejected: it would collide with a name that had it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,49 +18,49 @@ from state.plugins import authenticators
 
 SHOWN_MAX = 80
 TYPED = ("ldap", "pam")
-"""Kinds of provider at which people type their names: with a domain or without, it is the same account."""
+"""Kinds of provider where users type their name. With or without the domain it is the same account."""
 
 
 def shown(raw: str) -> str:
-    """A provider's name for somebody, as it may stand in a sentence."""
+    """Return a provider's name for a user in a form that is safe to show in a message."""
     plain = "".join(character if character.isprintable() else "?" for character in raw[:SHOWN_MAX])
     return plain if len(raw) <= SHOWN_MAX else f"{plain}…"
 
 
 def hub_name(raw: str, provider: ProviderConfig, providers: Iterable[ProviderConfig], table: Mapping[str, str]) -> str:
-    """The hub's name for whom `provider` calls `raw`. Raises RefusedError, with a sentence for them.
+    """Return the hub's name for the user whom `provider` calls `raw`. Raises RefusedError with a message for the user.
 
-    `table`: the provider's names (in small letters) for whom no rule does, and the hub's. Nothing is repaired: what
-    would need escaping has no name here, and letters that only look like ASCII ones are not taken for them.
+    `table`: the hub's names for some of the provider's names (in lowercase). Nothing is escaped or repaired: a name
+    that would need it is rejected, and letters that only look like ASCII letters are not replaced by them.
     """
     if not raw:
-        raise RefusedError("The provider says no name for you.", hint="Tell the people who run this hub.")
+        raise RefusedError("The provider did not send a name for you.", hint="Tell your admin.")
     lowered = as_listed(raw)
     mapped = table.get(lowered)
     try:
         name = user_name(mapped) if mapped is not None else _by_rule(lowered, provider)
     except NameRuleError as error:
         raise RefusedError(
-            f"“{shown(raw)}” cannot be a name on this hub.",
-            hint=f"{error} The people who run this hub can give you another (`names`).",
+            f"“{shown(raw)}” is not a valid user name on this hub.",
+            hint=f"{error} Your admin can give you another name (`names` in the configuration).",
         ) from error
     if is_system(name):
-        raise RefusedError(f"“{name}” is the name of a system account, and nobody may enter by it.")
+        raise RefusedError(f"“{name}” is a system account, and system accounts cannot sign in. Use another account.")
     if mapped is None and (other := owner_of(name, provider, providers)) is not None:
         raise RefusedError(
-            f"“{name}” is a name of those who sign in with {other.title or other.name}: this way it is not yours.",
-            hint="Sign in there, or tell the people who run this hub.",
+            f"“{name}” is reserved for users of {other.title or other.name}.",
+            hint="Sign in there, or ask your admin.",
         )
     return name
 
 
 def _by_rule(lowered: str, provider: ProviderConfig) -> str:
-    """Raises NameRuleError."""
+    """Return the name by the provider's rule. Raises NameRuleError."""
     if not lowered.isascii():
-        raise NameRuleError("It has letters other than a to z.")
+        raise NameRuleError("It contains letters other than a to z.")
     domain = provider.strip_domain.lower()
     if domain and "@" not in lowered and not _is_typed(provider):
-        raise NameRuleError("It has no domain, and names of this provider have one.")
+        raise NameRuleError("It has no domain, but names of this provider have one.")
     bare = lowered.removesuffix(f"@{domain}") if domain else lowered
     if bare != bare.strip():
         raise NameRuleError("It begins or ends with a space.")
@@ -75,9 +75,9 @@ def _is_typed(provider: ProviderConfig) -> bool:
 
 
 def owner_of(name: str, mine: ProviderConfig, providers: Iterable[ProviderConfig]) -> ProviderConfig | None:
-    """Another provider whose prefix this name begins with, longer than ours; None: the name is ours to prove.
+    """Return another provider whose longer prefix reserves this name; None if this provider may prove the name.
 
-    Of equal prefixes `collisions` speaks when the hub starts.
+    `collisions` reports equal prefixes when the hub starts.
     """
     for other in providers:
         if other.name == mine.name or (mine.shared_names and other.shared_names):

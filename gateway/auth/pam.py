@@ -67,7 +67,7 @@ class PamProof:
         return self._named(interpret(answer, self._config))
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:
-        """See `gateway.auth.proof.Asked`: run the account phase, and read the groups, as they are now."""
+        """See `gateway.auth.proof.RecheckableProof`: run the account phase, and read the groups, as they are now."""
         payload = {"name": standing.sealed, "again": True, "address": "", "seconds": self._config.timeout}
         async with self._again:
             answer = await run_helper(command(self._config), payload)
@@ -81,7 +81,7 @@ class PamProof:
             raise GoneError(str(error)) from error
 
     async def forget(self, standing: Standing) -> None:
-        """See `gateway.auth.proof.Asked`. Only the account's name was kept, so there is nothing to do."""
+        """See `gateway.auth.proof.RecheckableProof`. Only the account's name was kept, so there is nothing to do."""
 
     def _named(self, proven: Proven) -> Proven:
         """Add the name on the hub. Raises RefusedError."""

@@ -1,7 +1,7 @@
-"""What a way to sign in is: how it is shown, and what it proves of somebody.
+"""The interface of sign-in providers, and what they prove about a user.
 
-Owns: the seam between providers and admission (`gateway.auth.shared`).
-Refuses to know any provider, sessions and pages.
+Owns the interface between providers and admission (`gateway.auth.shared`).
+Does not know about single providers, sessions and pages.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from state.records.models import Standing
 
 
 class Proven(Struct, frozen=True, kw_only=True):
-    """What a provider says of somebody, once they have proved it.
+    """What a provider reports about a user who has signed in.
 
-    `name`: the hub's name for them, by the provider's rule. `groups`: all of theirs that the provider knows; None: it
-    knows of no groups, and what the hub holds stays. `admin`: whether the provider's own rule makes them one;
-    `allowed`: whether it lets them in. `shown`: the name that the provider itself has for them, for sentences;
-    `subject`: its name for the account, which never changes (`""`: it has none). `asks`: whether it can be asked about
-    them later (`Asked`), with what is `kept` until then.
+    `name`: the hub's name for the user, by the provider's rule. `groups`: all groups of the user; None: the provider
+    has no groups, and the hub keeps those that it has. `admin`: whether the provider's rule makes the user an admin.
+    `allowed`: whether its rule allows the sign-in. `shown`: the provider's own name for the user, for messages.
+    `subject`: the provider's permanent id of the account; `""`: it has none. `asks`: whether the provider can be asked
+    again later (`RecheckableProof`), with the data in `kept`.
     """
 
     name: str
@@ -34,36 +34,36 @@ class Proven(Struct, frozen=True, kw_only=True):
 
 
 class GoneError(Exception):
-    """A provider vouches for somebody no more. `str` says why, for the log."""
+    """A provider no longer confirms a user. `str` is the reason, for the log."""
 
 
 class UnsureError(Exception):
-    """A provider cannot be asked just now, which proves nothing about anybody."""
+    """A provider cannot be asked at the moment. This says nothing about the user."""
 
 
 class Proof(Protocol):
-    """One provider."""
+    """A sign-in provider."""
 
     @property
     def shown(self) -> Provider:
-        """For the sign-in page."""
+        """The provider as the sign-in page shows it."""
         ...
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
-        """Who sent this form. Raises RefusedError, or UnansweredError where nobody could tell."""
+        """Return who sent this form. Raises RefusedError, or UnansweredError if it could not be checked."""
         ...
 
 
 @runtime_checkable
-class Asked(Proof, Protocol):
-    """A provider that can be asked later whether it still vouches for somebody."""
+class RecheckableProof(Proof, Protocol):
+    """A provider that can be asked later whether it still confirms a user."""
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:
-        """What it says of them now, and what is to be kept (`Standing.sealed`). Raises GoneError, UnsureError."""
+        """Return what it reports now, and the data to keep (`Standing.sealed`). Raises GoneError, UnsureError."""
         ...
 
     async def forget(self, standing: Standing) -> None:
-        """The session is over: so is what was kept for it. Never raises."""
+        """Discard what was kept for a session that has ended. Never raises."""
         ...
 
 
@@ -77,7 +77,7 @@ class Closable(Protocol):
 
 
 def as_before(standing: Standing) -> Proven:
-    """What was proven when the provider last spoke; of groups it says nothing."""
+    """Return what was proven at the last check, without groups."""
     return Proven(
         name=standing.user,
         allowed=standing.allowed,

@@ -1,7 +1,7 @@
-"""Sessions of browsers, however somebody signed in.
+"""Sessions of browsers, for every way to sign in.
 
-Owns: opening and closing them, and the rule that a sign-in gives a new session (the old one ends: session fixation).
-Refuses to know who may enter, and pages.
+Owns how sessions open and close. A sign-in always creates a new session and ends the old one (session fixation).
+Does not know who may sign in, and does not know about pages.
 """
 
 import secrets
@@ -20,17 +20,17 @@ _SHOWN_MAX = 200
 
 
 class BrowserSessions:
-    """The sessions' side of `portal.site.sign_in.Auth`."""
+    """The part of `portal.site.sign_in.Auth` that manages sessions."""
 
     def __init__(self, store: Store, jar: CookieJar, *, lifetime: int, limit: int = 0) -> None:
-        """`lifetime`: seconds after its last use at which a session ends. `limit`: sessions that a user may have."""
+        """`lifetime`: seconds of inactivity after which a session ends. `limit`: sessions that a user may have; 0: no limit."""
         self._limit = limit
         self._store = store
         self._jar = jar
         self._lifetime = lifetime
 
     async def open_session(self, user: User, request: Any, *, way: str = "") -> str:
-        """A new session; the Set-Cookie value. A session that the request brought ends. `way`: how they signed in."""
+        """Open a session, end the request's old one, and return the Set-Cookie value. `way`: the provider's name."""
         await self._end(request)
         now = time.time()
         agent = request.headers.get("user-agent", "")
@@ -49,17 +49,17 @@ class BrowserSessions:
         return self._jar.set(ticket, lifetime=self._lifetime)
 
     def _about_to_open(self, session: Session, request: Any) -> Sequence[Any]:  # noqa: ARG002
-        """For whoever keeps more of a session than its record: what the store writes before it."""
+        """Return commands that the store executes before it writes the session. Overridden if more is stored."""
         return ()
 
     def start(self) -> None:
-        """Begin what goes on in the background."""
+        """Start background tasks."""
 
     async def stop(self) -> None:
-        """End it, and close what is open to others."""
+        """Stop background tasks and close connections to providers."""
 
     async def close_session(self, request: Any) -> str:
-        """End the request's session everywhere; the Set-Cookie value that takes the cookie away."""
+        """End the request's session on all workers. Returns the Set-Cookie value that deletes the cookie."""
         identity = request.scope["state"].get("identity")
         await self._end(request)
         if identity is not None:
@@ -76,7 +76,7 @@ class BrowserSessions:
         return self._jar.another(ORIGIN_NAME).set(secret, lifetime=lifetime)
 
     async def close_open(self, *, digests: tuple[str, ...] = (), user: str = "") -> None:
-        """End what is open under these credentials (or have all of this user's checked anew), on every worker."""
+        """Close everything open under these credentials (or check all of this user's again), on every worker."""
         await self._store.feed.revoke(digests=digests, user=user)
 
     async def _end(self, request: Any) -> None:

@@ -1,8 +1,8 @@
-"""Sign-in of a hub for several people (`[auth]`): providers prove a name, the configuration says who may enter.
+"""Sign-in of a hub with several users (`[auth]`): providers prove names, the configuration says who may sign in.
 
-Owns: the way from a proof to a session, and what ends with it. Refuses to know how a provider proves anything, and the
-rules (`gateway.auth.admission`).
-One-time links are for the one-machine mode alone: here they are no way in, and scripts begin with `towpath token USER`.
+Owns the steps from a proof to a session, and what ends with the session. Does not know how a provider proves a name, or
+the rules (`gateway.auth.admission`).
+One-time links exist only in one-machine mode. Scripts use `towpath token USER` instead.
 """
 
 import asyncio
@@ -13,20 +13,20 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from gateway.auth.addresses import away, back_at
-from gateway.auth.admitting import Admitting
+from gateway.auth.addresses import callback_url, oidc_provider
 from gateway.auth.cookies import FLOW_NAME, CookieJar
 from gateway.auth.header import HeaderProof
 from gateway.auth.listed_admins import review_until_done
-from gateway.auth.making import by_header, by_password, by_plugin
-from gateway.auth.named import NameAlone
+from gateway.auth.assembly import by_header, by_password, by_plugin
+from gateway.auth.passwordless import PasswordlessProof
 from gateway.auth.oidc.flow import Flows
 from gateway.auth.oidc.logout import AGE_MAX
 from gateway.auth.oidc.provider import OidcProvider
 from gateway.auth.plugin import PluginProof
-from gateway.auth.proof import Asked, Closable, Proof, Proven
+from gateway.auth.proof import Closable, Proof, Proven, RecheckableProof
+from gateway.auth.session_review import SessionReview
 from gateway.auth.sessions import BrowserSessions
-from gateway.auth.vigil import Vigil
+from gateway.auth.user_admission import UserAdmission
 from gateway.tunnel.options import Network
 from portal.site.sign_in import Arrival, Departure, Provider, RefusedError
 from state.config.tables import AuthConfig, ProviderConfig
@@ -38,15 +38,15 @@ from state.store.all import Store
 
 log = logging.getLogger("towpath.sign-in")
 
-NO_WAY: Final = "There is no such way to sign in."
-_RESTS_ON: Final = "rests_on"
-"""Where a request keeps what its session will rest on, from the proof until the session is opened."""
+UNKNOWN_PROVIDER: Final = "This way to sign in does not exist."
+_STANDING: Final = "standing"
+"""The key in a request's state with the proof, from the sign-in until the session is opened."""
 
 
 def proofs(
     config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...], *, jar: CookieJar
 ) -> tuple[Proof, ...]:
-    """A provider for each [[auth.provider]], as checked. `hub_url`: as browsers see it. `jar`: see `making`."""
+    """Create a provider for each [[auth.provider]]. `hub_url`: the public URL. `jar`: see `gateway.auth.assembly`."""
     return tuple(_proof(provider, config, hub_url, store, proxies, jar=jar) for provider in config.provider)
 
 
@@ -61,7 +61,7 @@ def _proof(
 ) -> Proof:
     match provider.kind:
         case "oidc":
-            return away(provider, config, hub_url)
+            return oidc_provider(provider, config, hub_url)
         case "ldap" | "pam":
             return by_password(provider, config, store.tries, jar)
         case "header":
@@ -69,11 +69,11 @@ def _proof(
         case kind if kind not in authenticators.BUILT_IN:
             return by_plugin(provider, config, store.tries, jar, proxies=proxies, hub_url=hub_url)
         case _:
-            return NameAlone(provider.name, tuple(dict.fromkeys((*config.allowed_users, *config.admins))))
+            return PasswordlessProof(provider.name, tuple(dict.fromkeys((*config.allowed_users, *config.admins))))
 
 
 class SharedAuth(BrowserSessions):
-    """What the portal needs of sign-in (`portal.site.sign_in.Auth`), for the people that the configuration names."""
+    """Implements `portal.site.sign_in.Auth` with the providers of the configuration."""
 
     sign_in_links = False
 
@@ -88,7 +88,7 @@ class SharedAuth(BrowserSessions):
         proxies: tuple[Network, ...] = (),
         limit: int = 0,
     ) -> None:
-        """`hub_url`: of the hub's pages, as browsers see it, with a slash at the end. `proxies`: the trusted ones.
+        """`hub_url`: the public URL of the hub's pages, with a slash at the end. `proxies`: the trusted proxies.
 
         `limit`: see BrowserSessions.
         """
@@ -100,18 +100,18 @@ class SharedAuth(BrowserSessions):
         own = CookieJar(secure=hub_url.startswith("https:"), base_path=path, name=FLOW_NAME, mark=jar.mark)
         self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store, proxies, jar=own)}
         self._flows = Flows(store, own)
-        self._admitting = Admitting(store, config)
-        self.vigil = Vigil(store, config, self._proofs, self._admitting, clock=clock)
+        self._admission = UserAdmission(store, config)
+        self.session_review = SessionReview(store, config, self._proofs, self._admission, clock=clock)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin to check whether users still have the rights that they signed in with."""
-        self.vigil.start()
+        """Start checking whether users may still use the hub."""
+        self.session_review.start()
         self._later(review_until_done(self._store, self._config))
 
     async def stop(self) -> None:
-        """Ask no more, and close the connections to providers."""
-        await self.vigil.close()
+        """Stop the checks and close the connections to providers."""
+        await self.session_review.close()
         for task in self._tasks:
             task.cancel()
         for proof in self._proofs.values():
@@ -124,10 +124,10 @@ class SharedAuth(BrowserSessions):
         return tuple(proof.shown for proof in self._proofs.values())
 
     async def sign_in(self, provider: str, fields: Mapping[str, str], request: Any) -> User:
-        """The user whom this form proves; made at the first sign-in, an admin where the configuration says so."""
+        """Return the user who sent this form. The user is created at the first sign-in."""
         proof = self._proofs.get(provider)
         if proof is None:
-            raise RefusedError(NO_WAY)
+            raise RefusedError(UNKNOWN_PROVIDER)
         return await self._admitted(self._of[provider], await proof.prove(fields, request), request)
 
     async def depart(self, provider: str, next_url: str, request: Any, *, other: bool = False) -> Departure:
@@ -138,7 +138,7 @@ class SharedAuth(BrowserSessions):
             return Departure(
                 url=next_url or f"{self._hub_url}home", cookie=await self.open_session(user, request, way=provider)
             )
-        proof = self._away(provider)
+        proof = self._oidc(provider)
         browser, cookie = self._flows.browser(request)
         url = await proof.depart(browser, next_url, other=other, sealing=await self._flows.sealing())
         return Departure(url=url, cookie=cookie)
@@ -147,15 +147,15 @@ class SharedAuth(BrowserSessions):
         """See `portal.site.sign_in.Auth.arrive`."""
         state = answer.get("state", "")
         flow = await self._flows.of(state, request)
-        # Providers that do not name themselves are told apart by this alone (RFC 9700 section 4.4.2, mix-up).
-        if flow.redirect_uri != back_at(self._hub_url, provider):
-            raise RefusedError("This answer came to the wrong address.", hint="Begin again here.")
-        proof = self._away(flow.provider)
+        # Only the redirect URI distinguishes providers that do not send `iss` (RFC 9700 section 4.4.2, mix-up).
+        if flow.redirect_uri != callback_url(self._hub_url, provider):
+            raise RefusedError("The provider's response was sent to the wrong address.", hint="Start again here.")
+        proof = self._oidc(flow.provider)
         try:
-            told, proven = await proof.arrive(flow, answer)
+            account, proven = await proof.arrive(flow, answer)
             await self._flows.end(state)
-            sealed, asks = proof.kept(told)
-            user = await self._admitted(proof.config, proven, request, sealed=sealed, asks=asks, sid=told.sid)
+            sealed, asks = proof.kept(account)
+            user = await self._admitted(proof.config, proven, request, sealed=sealed, asks=asks, sid=account.sid)
         except RefusedError as error:
             error.next = flow.next
             raise
@@ -172,22 +172,22 @@ class SharedAuth(BrowserSessions):
         return await proof.goodbye(standing)
 
     async def close_session(self, request: Any) -> str:
-        """End the request's session everywhere; the Set-Cookie value that takes the cookie away."""
+        """End the request's session on all workers. Returns the Set-Cookie value that deletes the cookie."""
         standing = await self._standing(request)
         cookie = await super().close_session(request)
-        if standing is not None and not self.vigil.lasts(standing):
+        if standing is not None and not self.session_review.lasts(standing):
             await self._store.standings.drop(standing.user, standing.session)
             proof = self._proofs.get(standing.provider)
-            if isinstance(proof, Asked):
+            if isinstance(proof, RecheckableProof):
                 self._later(proof.forget(standing))
         return cookie
 
     async def ended_there(self, provider: str, logout_token: str) -> None:
-        """See `portal.site.sign_in.Auth.ended_there`. A token that came before is refused."""
-        ended = await self._away(provider).ended(logout_token)
+        """See `portal.site.sign_in.Auth.ended_there`. A token that was used before is rejected."""
+        ended = await self._oidc(provider).ended(logout_token)
         store = self._store
         if not await store.standings.first(f"{provider} {ended.jti}", lifetime=2.0 * AGE_MAX):
-            raise RefusedError("That logout token was used before.")
+            raise RefusedError("This logout token has been used before.")
         if ended.sid:
             found = await store.standings.session_of(provider, ended.sid)
             user = None if found is None else found[0]
@@ -196,11 +196,11 @@ class SharedAuth(BrowserSessions):
         for standing in [] if user is None else await store.standings.of_user(user):
             same = standing.sid == ended.sid if ended.sid else standing.subject == ended.subject
             if same and standing.provider == provider:
-                why = f"{provider} says that they have signed out there."
-                await self.vigil.over(standing, why)
+                why = f"The user signed out at {provider}."
+                await self.session_review.over(standing, why)
 
     async def sign_in_with_link(self, secret: str) -> User | None:  # noqa: ARG002
-        """No link lets anybody in."""
+        """Return None: links are not valid in this mode."""
         return None
 
     async def _admitted(
@@ -213,10 +213,10 @@ class SharedAuth(BrowserSessions):
         asks: bool = False,
         sid: str = "",
     ) -> User:
-        """The record of who was proven. Raises RefusedError. What the session will rest on waits in the request."""
-        user = await self._admitting.admit(provider, proven)
+        """Return the user's record, and store the proof in the request's state. Raises RefusedError."""
+        user = await self._admission.admit(provider, proven)
         now = time.time()
-        request.scope.setdefault("state", {})[_RESTS_ON] = Standing(
+        request.scope.setdefault("state", {})[_STANDING] = Standing(
             user=user.name,
             session="",
             provider=provider.name,
@@ -233,27 +233,27 @@ class SharedAuth(BrowserSessions):
         return user
 
     def _about_to_open(self, session: Session, request: Any) -> Sequence[Any]:
-        """It is watched over before it is there: a crash between the two leaves nothing that nobody looks at."""
-        standing: Standing | None = request.scope.get("state", {}).pop(_RESTS_ON, None)
+        """Schedule the session's review before the session exists, so that a crash leaves no session without review."""
+        standing: Standing | None = request.scope.get("state", {}).pop(_STANDING, None)
         if standing is None or standing.user != session.user:
             return ()
-        return self.vigil.putting(replace(standing, session=session.id))
+        return self.session_review.putting(replace(standing, session=session.id))
 
     async def _standing(self, request: Any) -> Standing | None:
-        """What the request's session rests on."""
+        """Return the proof behind the request's session."""
         identity: Identity | None = request.scope.get("state", {}).get("identity")
         if identity is None or identity.session is None:
             return None
         try:
             return await self._store.standings.get(identity.user.name, identity.session.id)
         except BadRecordError:
-            return None  # signing out works without it, here
+            return None  # signing out here works without it
 
-    def _away(self, provider: str) -> OidcProvider:
-        """Raises RefusedError."""
+    def _oidc(self, provider: str) -> OidcProvider:
+        """Return the provider of kind `oidc` with this name. Raises RefusedError."""
         proof = self._proofs.get(provider)
         if not isinstance(proof, OidcProvider):
-            raise RefusedError(NO_WAY)
+            raise RefusedError(UNKNOWN_PROVIDER)
         return proof
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:

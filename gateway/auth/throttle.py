@@ -21,9 +21,9 @@ import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from gateway.auth.address import stranger
 from gateway.auth.cookies import COOKIES, CookieJar
-from gateway.auth.proof import Asked, Closable, Proof, Proven, as_before
+from gateway.auth.proof import Closable, Proof, Proven, RecheckableProof, as_before
+from gateway.wire.addresses import client_key
 from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
 from state.config.tables import ThrottleConfig
 from state.errors import NameRuleError
@@ -105,13 +105,13 @@ class ThrottledProof:
         return proven
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:
-        """See `gateway.auth.proof.Asked`. Not throttled: only the hub asks."""
-        if not isinstance(self._proof, Asked):
+        """See `gateway.auth.proof.RecheckableProof`. Not throttled: only the hub asks."""
+        if not isinstance(self._proof, RecheckableProof):
             return as_before(standing), standing.sealed
         return await self._proof.again(standing)
 
     async def forget(self, standing: Standing) -> None:
-        """See `gateway.auth.proof.Asked`. Only a name was kept, so there is nothing to do."""
+        """See `gateway.auth.proof.RecheckableProof`. Only a name was kept, so there is nothing to do."""
 
     async def close(self) -> None:
         """Close the connections of a plug-in."""
@@ -127,7 +127,7 @@ class CountedAttempt:
         self._tries = tries
         self._limits = limits
         self._name = digest(normal(name))
-        self._place = digest(stranger(address))
+        self._place = digest(client_key(address))
         self._browser = browser(ticket) if ticket else ""
         self._ticket = ticket
         self._known = False

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
-from gateway.auth.addresses import away, hub_url
+from gateway.auth.addresses import hub_url, oidc_provider
 from gateway.auth.ldap.directory import Directory
 from gateway.auth.oidc.probe import probe as oidc_probe
 from gateway.auth.pam import command
@@ -48,7 +48,7 @@ async def _probe(provider: ProviderConfig, auth: AuthConfig, hub: str) -> list[F
 
 async def _oidc(part: str, provider: ProviderConfig, auth: AuthConfig, hub: str) -> list[Finding]:
     """Read the provider's metadata and keys."""
-    client = away(provider, auth, hub)
+    client = oidc_provider(provider, auth, hub)
     try:
         good, text = await oidc_probe(client)
     finally:

@@ -255,7 +255,7 @@ def admin_pages(browser: Browser, stage: Stage, folder: Path) -> None:
                 who="mallory",
                 address="2001:db8::7",
                 what="campus",
-                why="mallory may not enter this hub.",
+                why="mallory is not allowed to use this hub.",
             ),
             Entry(
                 time=now - 500,

@@ -101,4 +101,4 @@ def test_the_rules_and_not_the_directory_decide_who_may_sign_in(hub, page):
     page.get_by_label("Name", exact=True).fill("bob")
     page.get_by_label("Password", exact=True).fill(SECRET)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("may not enter this hub")
+    expect(page.get_by_role("alert")).to_contain_text("is not allowed to use this hub")

@@ -73,7 +73,9 @@ def test_a_user_signs_in_at_the_provider_and_signs_out_everywhere(place):
         page.get_by_role("link", name="Sign in again").click()
         page.wait_for_url(f"{campus.issuer}/**")
         sign_in(page, "mallory")
-        expect(page.get_by_text("You are signed in as mallory, and mallory may not enter this hub.")).to_be_visible()
+        expect(
+            page.get_by_text("You are signed in as mallory, but mallory is not allowed to use this hub.")
+        ).to_be_visible()
         page.get_by_role("link", name="Sign in with another account").click()
         page.wait_for_url(f"{campus.issuer}/**")
         sign_in(page, "alice")

@@ -1,10 +1,10 @@
-"""Who may enter, rule by rule. Default deny."""
+"""The rules of admission. Access is denied by default."""
 
 import itertools
 
 import pytest
 
-from gateway.auth.admission import judge
+from gateway.auth.admission import decide
 from gateway.auth.proof import Proven
 from state.config.tables import AuthConfig, OidcConfig, ProviderConfig
 
@@ -39,17 +39,17 @@ ALICE = Proven(name="alice", groups=("physics",))
     ],
 )
 def test_a_rule(auth, campus, proven, enters, admin):
-    assert judge(AuthConfig(**auth), provider(**campus), proven, ())[:2] == (enters, admin)
+    assert decide(AuthConfig(**auth), provider(**campus), proven, ())[:2] == (enters, admin)
 
 
-def test_the_hubs_own_groups_count_where_the_provider_knows_none():
+def test_the_hubs_own_groups_count_if_the_provider_has_none():
     auth = AuthConfig(allowed_groups=("physics",))
-    assert judge(auth, provider(), Proven(name="alice"), ("physics",)).enters
-    assert not judge(auth, provider(), Proven(name="alice", groups=()), ("physics",)).enters
+    assert decide(auth, provider(), Proven(name="alice"), ("physics",)).enters
+    assert not decide(auth, provider(), Proven(name="alice", groups=()), ("physics",)).enters
 
 
-def test_without_a_rule_that_names_somebody_nobody_enters():
-    """oauthenticator GHSA-384w-5v3f-q499, dockerspawner CVE-2023-48311: an empty list lets nobody in."""
+def test_without_a_rule_no_user_is_allowed():
+    """oauthenticator GHSA-384w-5v3f-q499, dockerspawner CVE-2023-48311: an empty list allows no user."""
     for groups, admin in itertools.product((None, (), ("x",)), (False,)):
         proven = Proven(name="alice", groups=groups, admin=admin)
-        assert not judge(AuthConfig(), provider(), proven, ("x",)).enters
+        assert not decide(AuthConfig(), provider(), proven, ("x",)).enters

@@ -1,4 +1,4 @@
-"""The audit on a real hub: who did what is noted once, shown to whom it concerns, and written elsewhere without a gap."""
+"""The audit on a real hub: each event is recorded once, shown to the users concerned, and exported without a gap."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from state.store.all import Store
 
 pytestmark = pytest.mark.timeout(240)
 
-PEOPLE = """
+CONFIG = """
 [auth]
 admins = ["carol"]
 allowed_users = ["alice", "bob"]
@@ -71,24 +71,24 @@ def hub(tmp_path_factory, short_folder):
     there = short_folder / "audit"
     there.mkdir()
     log = Log(there / "log.sock")
-    hub = Hub(folder, config=PEOPLE.format(folder=there) + stub_config(folder), workers=2)
+    hub = Hub(folder, config=CONFIG.format(folder=there) + stub_config(folder), workers=2)
     hub.log, hub.there = log, there
     hub.start()
-    hub.people = {name: hub.browser_of(name) for name in ("alice", "bob", "carol")}
-    alice = hub.people["alice"]
+    hub.browsers = {name: hub.browser_of(name) for name in ("alice", "bob", "carol")}
+    alice = hub.browsers["alice"]
     assert alice.post("/hub/spawn/alice", data={"profile": "stub"}).status_code == 303
     eventually(lambda: alice.get("/hub/api/users/alice/server").json()["ready"], what="alice's server")
     yield hub
     alice.delete("/hub/api/users/alice/server")
-    eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
-    for client in hub.people.values():
+    eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end of the server")
+    for client in hub.browsers.values():
         client.close()
     hub.stop()
     hub.log.close()
 
 
 def entries(hub, **filters):
-    answer = hub.people["carol"].get("/hub/api/towpath/audit", params={"limit": 1000, **filters})
+    answer = hub.browsers["carol"].get("/hub/api/towpath/audit", params={"limit": 1000, **filters})
     assert answer.status_code == 200, answer.text
     return answer.json()["entries"]
 
@@ -109,25 +109,25 @@ def stored(hub, work):
     return asyncio.run(whole())
 
 
-def test_a_sign_in_says_who_how_by_what_session_and_from_where(hub):
+def test_a_sign_in_is_recorded_with_user_provider_session_and_address(hub):
     (entry,) = entries(hub, act="sign-in", who="bob", outcome="done")
-    session = hub.people["bob"].get("/hub/api/user").json()["session_id"]
+    session = hub.browsers["bob"].get("/hub/api/user").json()["session_id"]
     assert entry["by"] == f"session {session}"
     assert (entry["address"], entry["user"], entry["what"]) == ("127.0.0.1", "bob", "test")
 
 
-def test_a_refused_sign_in_is_noted_once_a_minute_and_what_cannot_be_a_name_is_not_kept(hub):
+def test_a_rejected_sign_in_is_recorded_once_a_minute_without_invalid_names(hub):
     for _ in range(5):
         for name in ("mallory", "hunter2 is my password", "x\r\nfake=1"):
             fields = {"provider": "test", "name": name}
             assert httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin}).status_code == 403
     found = entries(hub, act="sign-in", outcome="refused")
     assert sorted(entry.get("who", "") for entry in found) == ["", "mallory"]
-    assert {entry["why"] for entry in found} == {"Pick one of the names."}
+    assert {entry["why"] for entry in found} == {"Choose one of the names."}
 
 
-def test_a_token_made_and_revoked_is_noted_by_its_id_and_never_by_its_secret(hub):
-    alice = hub.people["alice"]
+def test_tokens_are_recorded_by_id_and_never_by_secret(hub):
+    alice = hub.browsers["alice"]
     made = alice.post("/hub/api/users/alice/tokens", json={"note": "nightly", "scopes": ["read:servers!user"]}).json()
     assert alice.delete(f"/hub/api/users/alice/tokens/{made['id']}").status_code == 204
     (revoked,) = entries(hub, act="token-revoked")
@@ -139,8 +139,8 @@ def test_a_token_made_and_revoked_is_noted_by_its_id_and_never_by_its_secret(hub
     assert [entry["by"] for entry in entries(hub, act="token-made", user="bob")] == ["command line"]
 
 
-def test_the_owners_own_use_of_a_server_is_not_noted_and_an_admins_is_noted_once(hub):
-    alice, carol = hub.people["alice"], hub.people["carol"]
+def test_use_by_an_admin_is_recorded_once_and_use_by_the_owner_is_not(hub):
+    alice, carol = hub.browsers["alice"], hub.browsers["carol"]
     for _ in range(20):
         assert alice.get("/user/alice/hello").status_code == 200
         assert carol.get("/user/alice/hello").status_code == 200
@@ -148,10 +148,10 @@ def test_the_owners_own_use_of_a_server_is_not_noted_and_an_admins_is_noted_once
     assert (entry["who"], entry["user"], entry["server"], entry["address"]) == ("carol", "alice", "", "127.0.0.1")
 
 
-def test_whoever_tries_to_use_anothers_server_is_noted_as_refused(hub):
+def test_attempts_to_use_another_users_server_are_recorded_as_refused(hub):
     for _ in range(5):
-        assert hub.people["bob"].get("/user/alice/hello").status_code == 403
-        assert hub.people["bob"].get("/hub/api/users/alice/server").status_code == 404
+        assert hub.browsers["bob"].get("/user/alice/hello").status_code == 403
+        assert hub.browsers["bob"].get("/hub/api/users/alice/server").status_code == 404
     refused = eventually(lambda: entries(hub, outcome="refused", who="bob"), what="the entries")
     eventually(lambda: len(entries(hub, outcome="refused", who="bob")) == 2, what="both entries")
     refused = {entry["act"]: entry for entry in entries(hub, outcome="refused", who="bob")}
@@ -159,10 +159,10 @@ def test_whoever_tries_to_use_anothers_server_is_noted_as_refused(hub):
     assert refused["request"]["what"] == "GET /hub/api/users/alice/server"
 
 
-def test_a_start_is_noted_and_so_is_what_an_admin_does_to_a_person(hub):
+def test_starts_and_changes_of_users_by_an_admin_are_recorded(hub):
     (start,) = entries(hub, act="server-start", user="alice")
     assert (start["who"], start["server"], start["what"]) == ("alice", "", "stub")
-    carol = hub.people["carol"]
+    carol = hub.browsers["carol"]
     assert carol.post("/hub/api/users/dora").status_code == 201
     assert carol.patch("/hub/api/users/dora", json={"admin": True, "groups": ["staff"]}).status_code == 200
     assert carol.delete("/hub/api/users/dora").status_code == 204
@@ -170,7 +170,7 @@ def test_a_start_is_noted_and_so_is_what_an_admin_does_to_a_person(hub):
     assert told == [("user-removed", ""), ("user-changed", "is an admin now, groups: staff"), ("user-added", "")]
 
 
-def test_a_sign_out_is_noted(hub):
+def test_a_sign_out_is_recorded(hub):
     client = hub.browser_of("bob")
     session = client.get("/hub/api/user").json()["session_id"]
     client.post("/hub/logout")
@@ -178,16 +178,16 @@ def test_a_sign_out_is_noted(hub):
     assert [entry["by"] for entry in entries(hub, act="sign-out", who="bob")] == [f"session {session}"]
 
 
-def test_the_end_of_a_server_is_noted_with_its_reason(hub):
-    alice = hub.people["alice"]
+def test_the_end_of_a_server_is_recorded_with_its_reason(hub):
+    alice = hub.browsers["alice"]
     assert alice.post("/hub/api/users/alice/servers/broken", json={"profile": "exits"}).status_code == 202
     (entry,) = eventually(lambda: entries(hub, act="server-ended", server="broken"), what="its end")
     assert (entry["by"], entry["what"]) == ("the job", "failed")
     assert entry["why"]
 
 
-def test_people_see_who_used_their_servers_but_not_from_where(hub):
-    alice = hub.people["alice"]
+def test_users_see_who_used_their_servers_but_not_the_address(hub):
+    alice = hub.browsers["alice"]
     page = alice.get("/hub/home").text
     assert "What others did here" in page
     assert "<strong>carol</strong> used a server" in page
@@ -197,16 +197,16 @@ def test_people_see_who_used_their_servers_but_not_from_where(hub):
     assert "address" not in visit
     assert "by" not in visit
     guessed = alice.get("/hub/api/towpath/audit?limit=1000&address=127.0.0.1").json()["entries"]
-    assert {entry["who"] for entry in guessed} == {"alice"}, "a filter tells what it fits"
-    assert "used a server" not in hub.people["bob"].get("/hub/home").text
+    assert {entry["who"] for entry in guessed} == {"alice"}, "a filter must not reveal hidden fields"
+    assert "used a server" not in hub.browsers["bob"].get("/hub/home").text
     trail = alice.get("/hub/audit")
     assert trail.status_code == 200
     assert "carol" in trail.text
     assert "127.0.0.1" not in trail.text
 
 
-def test_nobody_but_admins_reads_the_audit_of_others(hub):
-    bob = hub.people["bob"]
+def test_only_admins_read_the_audit_of_other_users(hub):
+    bob = hub.browsers["bob"]
     for query in ("?about=alice", "?about=carol", "?about=alice&who=alice"):
         assert bob.get(f"/hub/api/towpath/audit{query}").status_code == 403
         assert bob.get(f"/hub/audit{query}").status_code == 403
@@ -220,12 +220,12 @@ def test_nobody_but_admins_reads_the_audit_of_others(hub):
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=x", "limit=1001", "before=x", "act=none", "since=yesterday", "outcome=x"]
 )
-def test_a_filter_that_means_nothing_is_told(hub, query):
-    assert hub.people["carol"].get(f"/hub/api/towpath/audit?{query}").status_code == 400
+def test_an_invalid_filter_is_an_error(hub, query):
+    assert hub.browsers["carol"].get(f"/hub/api/towpath/audit?{query}").status_code == 400
 
 
-def test_the_pages_lead_on_to_older_entries(hub):
-    carol = hub.people["carol"]
+def test_pages_link_to_older_entries(hub):
+    carol = hub.browsers["carol"]
     seen, where = [], "/hub/api/towpath/audit?limit=3"
     while where:
         answer = carol.get(where).json()
@@ -233,7 +233,7 @@ def test_the_pages_lead_on_to_older_entries(hub):
         where = answer["next"]
     everything = [entry["id"] for entry in entries(hub)]
     assert seen == everything
-    alice = hub.people["alice"]
+    alice = hub.browsers["alice"]
     seen, where = [], "/hub/api/towpath/audit?limit=2"
     while where:
         answer = alice.get(where).json()
@@ -254,11 +254,11 @@ def test_file_and_syslog_have_every_entry_once_and_the_file_is_private(hub):
 
 
 def controller(hub):
-    """Its pid; 0: there is none just now."""
+    """Return the controller's process id; 0: there is none at the moment."""
     return next((pid for pid, line in children(hub.process.pid) if "batch controller" in line), 0)
 
 
-def test_a_controller_that_is_killed_again_and_again_loses_and_doubles_no_line(hub):
+def test_repeated_kills_of_the_controller_lose_and_duplicate_no_line(hub):
     async def flood(store):
         for number in range(400):
             await store.audit.note(Entry(time=time.time(), act=Act.HUB, who="flood", what=str(number)))
@@ -288,7 +288,7 @@ def test_a_controller_that_is_killed_again_and_again_loses_and_doubles_no_line(h
     assert len(numbers) <= 400 + killed
 
 
-def test_a_syslog_that_is_away_gets_all_when_it_is_back(hub):
+def test_a_restarted_syslog_gets_all_entries(hub):
     hub.log.close()
     stored(hub, lambda store: store.audit.note(Entry(time=time.time(), act=Act.HUB, who="meanwhile")))
     eventually(lambda: any("is not written to syslog" in line for line in hub.output), what="the warning")
@@ -296,7 +296,7 @@ def test_a_syslog_that_is_away_gets_all_when_it_is_back(hub):
     eventually(lambda: any('who="meanwhile"' in text for text in hub.log.messages), seconds=60, what="the message")
 
 
-def test_a_file_that_was_moved_away_is_begun_anew_without_a_gap(hub):
+def test_a_moved_file_is_created_again_without_a_gap(hub):
     last = written(hub)[-1]["id"]
     (hub.there / "audit.jsonl").rename(hub.there / "audit.jsonl.1")
     stored(hub, lambda store: store.audit.note(Entry(time=time.time(), act=Act.HUB, who="rotated")))

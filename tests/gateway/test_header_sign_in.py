@@ -1,4 +1,4 @@
-"""Sign-in by the header of a campus portal: a real nginx in front of a real hub, and those who would like to be it."""
+"""Sign-in by the header of a campus portal: a real nginx in front of a real hub, and attempts to impersonate it."""
 
 import http.client
 import sys
@@ -73,7 +73,7 @@ def portal(hub):
 
 
 def through(portal, name, **headers):
-    """A browser that has signed in at the portal."""
+    """Return a browser that has signed in at the portal."""
     groups = {"X-Test-Groups": headers.pop("groups", "")}
     own = {"Origin": portal.origin, "Sec-Fetch-Site": "same-origin"}
     return httpx.Client(
@@ -81,7 +81,7 @@ def through(portal, name, **headers):
     )
 
 
-def test_whoever_the_portal_vouches_for_goes_straight_through(portal):
+def test_users_of_the_portal_are_signed_in_directly(portal):
     with through(portal, "alice", groups="staff, students") as browser:
         answer = browser.get("/hub/login?next=/hub/token", follow_redirects=True)
         assert answer.status_code == 200
@@ -93,7 +93,7 @@ def test_whoever_the_portal_vouches_for_goes_straight_through(portal):
         assert browser.get("/hub/api/user").json()["admin"] is True
 
 
-def test_signing_out_leads_to_the_portals_sign_out(portal):
+def test_signing_out_redirects_to_the_portals_sign_out(portal):
     with through(portal, "bob") as browser:
         browser.get("/hub/login")
         answer = browser.post("/hub/logout")
@@ -101,7 +101,7 @@ def test_signing_out_leads_to_the_portals_sign_out(portal):
         assert "Max-Age=0" in answer.headers["set-cookie"]
 
 
-def test_the_next_sign_in_brings_the_groups_of_today(portal):
+def test_groups_are_updated_at_the_next_sign_in(portal):
     for groups in ("staff, new", "staff"):
         with through(portal, "alice", groups=groups) as browser:
             assert browser.get("/hub/login/portal").status_code == 302
@@ -110,14 +110,14 @@ def test_the_next_sign_in_brings_the_groups_of_today(portal):
 
 
 @pytest.mark.parametrize(("name", "groups"), [("mallory", "students"), ("root", "staff")])
-def test_the_portal_does_not_decide_who_may_enter(portal, name, groups):
+def test_the_rules_of_the_configuration_apply_to_users_of_the_portal(portal, name, groups):
     with through(portal, name, groups=groups) as browser:
         answer = browser.get("/hub/login/portal")
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers
 
 
-def test_what_a_browser_writes_into_the_headers_itself_counts_for_nothing(portal):
+def test_headers_from_the_browser_are_ignored(portal):
     forged = {"X-Remote-User": "bob", "X-Towpath-Portal": "guess", "X-Remote-Groups": "admins"}
     with through(portal, "alice", groups="staff", **forged) as browser:
         assert browser.get("/hub/login/portal").status_code == 302
@@ -125,13 +125,13 @@ def test_what_a_browser_writes_into_the_headers_itself_counts_for_nothing(portal
         assert (me["name"], me["admin"], me["groups"]) == ("alice", False, ["staff"])
 
 
-def test_a_twin_with_underscores_is_in_the_way(hub, portal, tmp_path):
+def test_a_header_with_underscores_is_rejected(hub, portal, tmp_path):
     twin = {"X_Remote_User": "bob"}
-    # nginx drops it, as it does by default;
+    # nginx drops it by default,
     with through(portal, "alice", groups="staff", **twin) as browser:
         assert browser.get("/hub/login/portal").status_code == 302
         assert browser.get("/hub/api/user").json()["name"] == "alice"
-    # and one that lets it pass lets nobody in with it.
+    # and the hub rejects it if nginx passes it on.
     lenient = proxy_of(hub, tmp_path / "lenient", more="underscores_in_headers on;")
     try:
         with through(lenient, "alice", groups="staff", **twin) as browser:
@@ -146,7 +146,7 @@ GOOD = [("X-Remote-User", "alice"), ("X-Towpath-Portal", SECRET), ("X-Remote-Gro
 
 
 def knock(hub, fields, *, source="127.0.0.1"):
-    """A request to the hub itself, with exactly these header fields, from one of this machine's addresses."""
+    """Send a request with exactly these header fields to the hub, from one of this machine's addresses."""
     line = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=20, source_address=(source, 0))
     line.putrequest("GET", "/hub/login/portal", skip_accept_encoding=True)
     for name, value in fields:
@@ -159,9 +159,9 @@ def knock(hub, fields, *, source="127.0.0.1"):
     return answer.status
 
 
-def test_only_the_proxy_with_the_secret_is_believed(hub):
+def test_only_the_proxy_with_the_secret_is_trusted(hub):
     assert knock(hub, GOOD) == 302
-    assert knock(hub, [(name.upper(), value) for name, value in GOOD]) == 302  # names have no case
+    assert knock(hub, [(name.upper(), value) for name, value in GOOD]) == 302  # names of headers are case-insensitive
     for fields in (
         [],
         GOOD[:1],
@@ -187,13 +187,13 @@ def test_only_the_proxy_with_the_secret_is_believed(hub):
         assert knock(hub, fields) in {400, 403}, fields
 
 
-def test_nobody_elses_word_counts_even_with_the_secret(hub):
+def test_other_addresses_are_not_trusted_even_with_the_secret(hub):
     assert knock(hub, GOOD, source="127.0.0.9") == 403
-    # What they say of where they come from is not asked.
+    # Forwarded headers do not change the address that is checked.
     assert knock(hub, [*GOOD, ("X-Forwarded-For", "127.0.0.1")], source="127.0.0.9") == 403
 
 
-def test_no_form_says_who_it_is(hub, portal):
+def test_a_form_cannot_set_the_name(hub, portal):
     with through(portal, "alice", groups="staff") as browser:
         assert browser.post("/hub/login", data={"provider": "portal", "name": "bob"}).status_code == 303
         assert browser.get("/hub/api/user").json()["name"] == "alice"
@@ -202,7 +202,7 @@ def test_no_form_says_who_it_is(hub, portal):
     assert answer.status_code == 403
 
 
-def test_no_app_sees_the_headers_or_the_secret(hub, portal):
+def test_the_headers_and_the_secret_do_not_reach_apps(hub, portal):
     with through(portal, "alice", groups="staff") as browser:
         browser.get("/hub/login/portal")
         assert browser.post("/hub/spawn/alice", data={"profile": "echo"}).status_code == 303
@@ -226,7 +226,7 @@ CONFIG_ALONE = HeaderConfig(secret=SECRET)
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.1", "", "unix", "127.0.0.2", "::1"])
-def test_only_trusted_proxies_are_believed(peer):
+def test_only_configured_proxies_are_trusted(peer):
     fields = [(b"x-remote-user", b"alice"), (b"x-towpath-portal", SECRET.encode())]
     assert believed("127.0.0.1", fields, CONFIG_ALONE, PROXIES) == ("alice", None)
     assert believed("10.1.2.3", fields, CONFIG_ALONE, PROXIES) == ("alice", None)
@@ -236,7 +236,7 @@ def test_only_trusted_proxies_are_believed(peer):
         believed("127.0.0.1", fields, CONFIG_ALONE, ())
 
 
-def test_without_a_secret_nobody_is_believed():
+def test_without_a_secret_every_request_is_rejected():
     fields = [(b"x-remote-user", b"alice"), (b"x-towpath-portal", b"")]
     with pytest.raises(RefusedError):
         believed("127.0.0.1", fields, replace(CONFIG_ALONE, secret=""), PROXIES)

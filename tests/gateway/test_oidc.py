@@ -1,4 +1,4 @@
-"""Sign-in by a real, certified identity provider, through the hub's pages: the whole way there, back and out again."""
+"""Sign-in and sign-out with a real, certified identity provider, through the hub's pages."""
 
 import asyncio
 import re
@@ -33,7 +33,7 @@ default_path = ""
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """The campus, and a hub to which it is the only way in; who is in is asked about every two seconds."""
+    """The campus, and a hub with it as the only provider, which reviews sessions every two seconds."""
     port = free_port()
     campus = Campus(("hub", f"http://127.0.0.1:{port}")).start()
     rules = 'groups_claim = "groups"\nrefresh = 2'
@@ -53,8 +53,8 @@ admins = ["carol"]
 
 
 @contextmanager
-def person(place, name, url="/hub/home"):
-    """Somebody who has signed in."""
+def signed_in(place, name, url="/hub/home"):
+    """Return the browser of a user who has signed in."""
     campus, hub = place
     with Browser(hub.origin) as browser:
         answer = browser.at_campus(url, name)
@@ -70,19 +70,19 @@ def open_socket(hub, browser, path):
 
 
 def run_echo(hub, browser, name):
-    """Their echo server, started."""
+    """Start the user's echo server."""
     assert browser.post(f"{hub.origin}/hub/spawn/{name}", data={"profile": "echo"}).status_code == 303
     eventually(lambda: browser.get(f"{hub.origin}/user/{name}/").status_code == 200, what="the app")
 
 
 def end_echo(hub, name):
-    """By an admin, whatever has become of its owner."""
+    """Stop it as an admin, because its owner may have lost access."""
     with hub.api("carol") as api:
         api.delete(f"/users/{name}/server")
         eventually(lambda: api.get(f"/users/{name}/server").json()["stopped"], what="the end")
 
 
-def test_with_one_provider_the_way_leads_straight_through_and_back_to_where_somebody_was_going(place):
+def test_with_one_provider_sign_in_redirects_directly_and_returns_to_the_requested_page(place):
     campus, hub = place
     with Browser(hub.origin) as browser:
         first = browser.get(f"{hub.origin}/hub/login?next=/hub/token")
@@ -100,7 +100,7 @@ def test_with_one_provider_the_way_leads_straight_through_and_back_to_where_some
         assert (me["name"], me["groups"], me["admin"]) == ("alice", ["physics", "staff"], False)
 
 
-def test_a_page_of_an_app_is_found_again_after_signing_in(place):
+def test_sign_in_returns_to_the_requested_page_of_an_app(place):
     _, hub = place
     with Browser(hub.origin) as browser:
         answer = browser.at_campus("/user/bob/lab/tree/a%20b.ipynb?x=1&y=2", "bob")
@@ -115,7 +115,7 @@ def test_a_page_of_an_app_is_found_again_after_signing_in(place):
         *("//127.0.0.1@evil.example/", "javascript:alert(1)", "/../../x", "/%2f/evil.example", "/hub/..;/x"),
     ],
 )
-def test_no_next_leads_off_the_hub_after_the_round_trip(place, next_url):
+def test_next_never_redirects_to_another_site(place, next_url):
     """CVE-2019-10255, CVE-2026-33709 (GHSA-3vff-hjqv-m7h8)."""
     _, hub = place
     with Browser(hub.origin) as browser:
@@ -124,21 +124,21 @@ def test_no_next_leads_off_the_hub_after_the_round_trip(place, next_url):
         assert str(answer.url) == f"{hub.origin}/hub/home"
 
 
-def test_whom_no_rule_lets_in_is_told_which_account_that_was_and_can_take_another(place):
+def test_a_rejected_user_sees_the_account_and_can_choose_another(place):
     _, hub = place
     with Browser(hub.origin) as browser:
         answer = browser.at_campus("/hub/login?next=/hub/token", "mallory")
         assert answer.status_code == 403
-        assert "You are signed in as mallory, and mallory may not enter this hub." in page_text(answer)
+        assert "You are signed in as mallory, but mallory is not allowed to use this hub." in page_text(answer)
         assert hub.cookie_name() not in browser.cookies
         again = unescape(re.search(r'href="([^"]*other=yes[^"]*)"', answer.text)[1])
         form = browser.walk(again)
-        assert "/interaction/" in str(form.url)  # though mallory is signed in there
+        assert "/interaction/" in str(form.url)  # although mallory is signed in there
         answer = browser.at_campus(again, "alice")
         assert str(answer.url) == f"{hub.origin}/hub/token"
 
 
-def test_an_error_stays_on_its_page_and_begins_nothing_by_itself(place):
+def test_an_error_page_does_not_start_another_sign_in(place):
     _, hub = place
     with Browser(hub.origin) as browser:
         answer = browser.at_campus("/hub/login", "alice", answer="no")
@@ -147,10 +147,10 @@ def test_an_error_stays_on_its_page_and_begins_nothing_by_itself(place):
         assert "http-equiv" not in answer.text
         answer = browser.get(f"{hub.origin}/hub/oauth_callback?code=x&state=y")
         assert answer.status_code == 403
-        assert "Begin again here" in page_text(answer)
+        assert "Start again here" in page_text(answer)
 
 
-def test_a_browser_that_only_looks_ahead_begins_no_sign_in(place):
+def test_a_prefetch_does_not_start_a_sign_in(place):
     _, hub = place
     for path in ("/hub/login", "/hub/login/campus"):
         answer = httpx.get(f"{hub.origin}{path}", headers={"Sec-Purpose": "prefetch;prerender"})
@@ -158,15 +158,15 @@ def test_a_browser_that_only_looks_ahead_begins_no_sign_in(place):
         assert "set-cookie" not in answer.headers
 
 
-def test_a_program_is_not_sent_to_the_campus(place):
+def test_programs_are_not_redirected_to_the_provider(place):
     _, hub = place
     answer = httpx.get(f"{hub.origin}/user/alice/api", headers={"Sec-Fetch-Mode": "cors"})
     assert (answer.status_code, answer.json()["status"]) == (403, 403)
 
 
-def test_whoever_is_signed_in_and_goes_back_in_their_history_is_led_home(place):
+def test_a_signed_in_user_who_goes_back_in_history_is_redirected_to_the_home_page(place):
     _, hub = place
-    with person(place, "alice") as browser:
+    with signed_in(place, "alice") as browser:
         answer = browser.get(f"{hub.origin}/hub/oauth_callback?code=used&state=used")
         assert (answer.status_code, answer.headers["location"]) == (302, "/hub/home")
 
@@ -174,7 +174,7 @@ def test_whoever_is_signed_in_and_goes_back_in_their_history_is_led_home(place):
 def test_signing_in_again_gives_a_new_session_and_ends_the_old_one(place):
     """Session fixation."""
     _, hub = place
-    with person(place, "alice") as browser:
+    with signed_in(place, "alice") as browser:
         old = browser.cookies[hub.cookie_name()]
         browser.at_campus("/hub/login/campus", "alice")
         assert browser.cookies[hub.cookie_name()] != old
@@ -185,15 +185,15 @@ def test_signing_in_again_gives_a_new_session_and_ends_the_old_one(place):
         )
 
 
-def test_signing_out_leads_through_the_campus_and_the_next_sign_in_asks_there_again(place):
+def test_signing_out_also_signs_out_at_the_provider(place):
     campus, hub = place
-    with person(place, "alice") as browser:
+    with signed_in(place, "alice") as browser:
         answer = browser.post(f"{hub.origin}/hub/logout")
         assert answer.status_code == 200
         assert "Max-Age=0" in answer.headers["set-cookie"]
         onward = unescape(re.search(r'http-equiv="refresh" content="0;\s*url=([^"]*)"', answer.text)[1])
         assert onward.startswith(f"{campus.issuer}/session/end?")
-        eventually(lambda: browser.get(f"{hub.origin}/hub/api/user").status_code == 403, what="the end here")
+        eventually(lambda: browser.get(f"{hub.origin}/hub/api/user").status_code == 403, what="the end of the session")
         page = browser.walk(onward)
         secret = re.search(r'name="xsrf" value="([^"]*)"', page.text)[1]
         done = browser.post(f"{campus.issuer}/session/end/confirm", data={"xsrf": secret, "logout": "yes"})
@@ -204,9 +204,9 @@ def test_signing_out_leads_through_the_campus_and_the_next_sign_in_asks_there_ag
         assert "/interaction/" in str(form.url)
 
 
-def test_somebody_disabled_at_the_campus_is_out_everywhere_within_a_minute(place):
+def test_a_user_disabled_at_the_provider_loses_all_access_within_a_minute(place):
     campus, hub = place
-    with person(place, "bob") as browser, hub.api("bob") as api:
+    with signed_in(place, "bob") as browser, hub.api("bob") as api:
         run_echo(hub, browser, "bob")
 
         async def stay():
@@ -229,10 +229,10 @@ def test_somebody_disabled_at_the_campus_is_out_everywhere_within_a_minute(place
     end_echo(hub, "bob")
 
 
-def test_what_the_campus_ends_is_over_here_too_open_websockets_included(place):
-    """Back-channel logout by the provider itself: it posts a signed token to the hub."""
+def test_a_logout_at_the_provider_ends_sessions_and_open_websockets(place):
+    """Back-channel logout: the provider posts a signed token to the hub."""
     campus, hub = place
-    with person(place, "alice") as browser, person(place, "carol") as carol:
+    with signed_in(place, "alice") as browser, signed_in(place, "carol") as carol:
         run_echo(hub, browser, "alice")
 
         async def stay():
@@ -251,7 +251,7 @@ def test_what_the_campus_ends_is_over_here_too_open_websockets_included(place):
     end_echo(hub, "alice")
 
 
-def test_the_address_for_logout_tokens_takes_nothing_else_and_the_door_is_open_there_alone(place):
+def test_only_logout_tokens_are_accepted_at_the_logout_address(place):
     _, hub = place
     for fields in ({}, {"logout_token": "x"}, {"logout_token": "a.b.c"}):
         answer = httpx.post(f"{hub.origin}/hub/backchannel-logout/campus", data=fields)
@@ -261,22 +261,22 @@ def test_the_address_for_logout_tokens_takes_nothing_else_and_the_door_is_open_t
     assert httpx.get(f"{hub.origin}/hub/backchannel-logout/campus").status_code == 405
     for path in ("/hub/logout", "/hub/login", "/hub/backchannel-logout", "/hub/api/backchannel-logout/campus"):
         assert httpx.post(f"{hub.origin}{path}").status_code == 403, path
-    with person(place, "alice") as browser:  # and nobody is signed in there
+    with signed_in(place, "alice") as browser:  # and no session is open there
         del browser.headers["Origin"], browser.headers["Sec-Fetch-Site"]
         assert browser.post(f"{hub.origin}/hub/backchannel-logout/../logout").status_code in {400, 403}
         assert browser.get(f"{hub.origin}/hub/api/user").status_code == 200
 
 
-def test_the_log_of_all_this_holds_no_secret(place):
+def test_the_log_contains_no_secret(place):
     _, hub = place
     with Browser(hub.origin) as browser:
         browser.at_campus("/hub/login", "alice", answer="no")
-    log = eventually(lambda: "did not work out" in "\n".join(hub.output) and "\n".join(hub.output), what="a line")
+    log = eventually(lambda: "A sign-in failed." in "\n".join(hub.output) and "\n".join(hub.output), what="a line")
     for word in ("code=", "state=", "eyJ", "refresh_token", "id_token_hint", *(f"secret of {name}" for name in USERS)):
         assert word not in log, word
 
 
-def test_check_asks_the_provider_and_says_what_to_register_there(place):
+def test_check_contacts_the_provider_and_prints_what_to_register(place):
     campus, hub = place
     done = hub.command("check")
     (line,) = [line for line in done.stdout.splitlines() if "sign-in campus" in line]
@@ -327,7 +327,7 @@ def several(tmp_path_factory):
     campus.stop()
 
 
-def test_several_providers_are_shown_with_the_names_and_pictures_of_the_sites_choosing(several):
+def test_several_providers_are_shown_with_the_configured_titles_and_logos(several):
     _, hub = several
     page = httpx.get(f"{hub.origin}/hub/login?next=/hub/token")
     assert page.status_code == 200
@@ -341,7 +341,7 @@ def test_several_providers_are_shown_with_the_names_and_pictures_of_the_sites_ch
     assert "sandbox" in found.headers["content-security-policy"]
 
 
-def test_each_provider_has_its_own_address_to_come_back_to_and_its_own_people(several):
+def test_each_provider_has_its_own_redirect_uri_and_users(several):
     campus, hub = several
     with Browser(hub.origin) as browser:
         answer = browser.at_campus("/hub/login/campus", "alice")
@@ -356,20 +356,20 @@ def test_each_provider_has_its_own_address_to_come_back_to_and_its_own_people(se
         assert "oauth_callback%2Fguests" in there
 
 
-def test_a_name_that_begins_like_the_others_people_is_theirs_alone(several):
-    """kubespawner CVE-2020-15110 and their kin: one name for two people."""
+def test_a_prefix_is_reserved_for_its_provider(several):
+    """kubespawner CVE-2020-15110 and similar: one name for two users."""
     campus, hub = several
     campus.control(user="guest-alice", set={"groups": []})
     with Browser(hub.origin) as browser:
         answer = browser.at_campus("/hub/login/campus", "guest-alice")
         assert answer.status_code == 403
-        assert "is a name of those who sign in with the guests' door" in page_text(answer)
+        assert "is reserved for users of the guests' door" in page_text(answer)
 
 
 @pytest.mark.parametrize(
     "path", ["/hub/login/nowhere", "/hub/login/__proto__", "/hub/oauth_callback/nowhere?state=x&code=y"]
 )
-def test_there_is_no_other_way(several, path):
+def test_unknown_providers_are_not_found(several, path):
     _, hub = several
     answer = httpx.get(f"{hub.origin}{path}")
     assert answer.status_code == 403

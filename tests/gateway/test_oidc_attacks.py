@@ -1,6 +1,6 @@
-"""Answers of a provider that are not to be believed, and answers that were meant for somebody else.
+"""Invalid responses of a provider, and responses that were meant for another browser, client or user.
 
-On a real, certified provider; where it would never give such an answer, its own is changed on the way.
+The provider is a real, certified one. Responses that it would never send are made by modifying its own.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ def campus():
 
 @pytest.fixture
 def run(campus, store_url):
-    """Run `async def main(auth)`; the campus has no wishes left over afterwards."""
+    """Run `async def main(auth)`, then reset the campus."""
 
     def runner(main, *providers, **more):
-        async def whole():
+        async def with_store():
             listed = providers or (campus.provider(allow_all=True, **more),)
             async with sign_in(store_url, {"provider": list(listed)}) as auth:
                 return await main(auth)
 
         try:
-            return asyncio.run(whole())
+            return asyncio.run(with_store())
         finally:
             campus.control(twist=None, lose_claims=False, down=False)
 
@@ -52,46 +52,49 @@ def flow_of(browser, created):
 
 NOW = int(time.time())
 WRONG = {
-    "another issuer": ({"set": {"iss": "https://evil.example"}}, "not from the campus"),
-    "no issuer": ({"drop": ["iss"]}, "not from the campus"),
-    "another audience": ({"set": {"aud": "other"}}, "cannot be believed"),
-    "another audience with us as the authorized party": ({"set": {"aud": "other", "azp": "hub"}}, "cannot be believed"),
-    "other audiences with us as the authorized party": (
-        {"set": {"aud": ["other", "third"], "azp": "hub"}},
-        "cannot be believed",
+    "another issuer": ({"set": {"iss": "https://evil.example"}}, "claims to be from the campus but is not"),
+    "no issuer": ({"drop": ["iss"]}, "claims to be from the campus but is not"),
+    "another audience": ({"set": {"aud": "other"}}, "is not valid"),
+    "another audience with this client as the authorized party": (
+        {"set": {"aud": "other", "azp": "hub"}},
+        "is not valid",
     ),
-    "no audience": ({"drop": ["aud"]}, "cannot be believed"),
-    "several audiences and no authorized party": ({"set": {"aud": ["hub", "other"]}}, "cannot be believed"),
-    "another authorized party": ({"set": {"aud": ["hub", "other"], "azp": "other"}}, "cannot be believed"),
+    "other audiences with this client as the authorized party": (
+        {"set": {"aud": ["other", "third"], "azp": "hub"}},
+        "is not valid",
+    ),
+    "no audience": ({"drop": ["aud"]}, "is not valid"),
+    "several audiences and no authorized party": ({"set": {"aud": ["hub", "other"]}}, "is not valid"),
+    "another authorized party": ({"set": {"aud": ["hub", "other"], "azp": "other"}}, "is not valid"),
     "another sign-in's nonce": ({"set": {"nonce": "another"}}, "belongs to another sign-in"),
     "no nonce": ({"drop": ["nonce"]}, "belongs to another sign-in"),
-    "over": ({"set": {"exp": NOW - 3600}}, "clocks"),
-    "no end": ({"drop": ["exp"]}, "clocks"),
-    "an end that is no time": ({"set": {"exp": "later"}}, "clocks"),
+    "expired": ({"set": {"exp": NOW - 3600}}, "clocks"),
+    "no expiry": ({"drop": ["exp"]}, "clocks"),
+    "an expiry that is not a time": ({"set": {"exp": "later"}}, "clocks"),
     "from the future": ({"set": {"iat": NOW + 3600}}, "clocks"),
     "no time": ({"drop": ["iat"]}, "clocks"),
-    "nobody": ({"drop": ["sub"]}, "cannot be believed"),
-    "no text for somebody": ({"set": {"sub": 4711}}, "cannot be believed"),
-    "an empty somebody": ({"set": {"sub": ""}}, "cannot be believed"),
-    "another access token": ({"set": {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}}, "cannot be believed"),
-    "no signature": ({"alg": "none"}, "cannot be believed"),
-    "the public key taken for a shared secret": ({"alg": "HS256"}, "cannot be believed"),
-    "the client's secret as key": ({"alg": "HS256", "with": "secret"}, "cannot be believed"),
-    "a stranger's key under a known name": ({"key": "stranger"}, "cannot be believed"),
-    "a stranger's key under its own name": ({"key": "stranger", "kid": "mine"}, "cannot be believed"),
+    "no subject": ({"drop": ["sub"]}, "is not valid"),
+    "a subject that is not text": ({"set": {"sub": 4711}}, "is not valid"),
+    "an empty subject": ({"set": {"sub": ""}}, "is not valid"),
+    "another access token": ({"set": {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}}, "is not valid"),
+    "no signature": ({"alg": "none"}, "is not valid"),
+    "the public key as a shared secret": ({"alg": "HS256"}, "is not valid"),
+    "the client's secret as key": ({"alg": "HS256", "with": "secret"}, "is not valid"),
+    "an unknown key with a known id": ({"key": "unknown"}, "is not valid"),
+    "an unknown key with its own id": ({"key": "unknown", "kid": "mine"}, "is not valid"),
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_an_id_token_that_is_wrong_signs_nobody_in(campus, run, wrong):
-    twist, words = WRONG[wrong]
+def test_an_invalid_id_token_is_rejected(campus, run, wrong):
+    twist, message = WRONG[wrong]
 
     async def main(auth):
         visitor = Visitor(auth)
         url = await visitor.leave()
         campus.control(twist=twist)
         answer = await visitor.answer(url, "alice")
-        with pytest.raises(RefusedError, match=words) as caught:
+        with pytest.raises(RefusedError, match=message) as caught:
             await visitor.arrive(answer)
         assert caught.value.hint
         assert "towpath-session" not in visitor.cookies
@@ -100,7 +103,7 @@ def test_an_id_token_that_is_wrong_signs_nobody_in(campus, run, wrong):
     run(main)
 
 
-def test_several_audiences_with_us_as_the_authorized_party_are_fine(campus, run):
+def test_several_audiences_are_accepted_if_this_client_is_the_authorized_party(campus, run):
     async def main(auth):
         visitor = Visitor(auth)
         url = await visitor.leave()
@@ -111,7 +114,7 @@ def test_several_audiences_with_us_as_the_authorized_party_are_fine(campus, run)
     run(main)
 
 
-def test_clocks_may_differ_a_little(campus, run):
+def test_small_differences_between_clocks_are_accepted(campus, run):
     async def main(auth):
         visitor = Visitor(auth)
         url = await visitor.leave()
@@ -122,7 +125,7 @@ def test_clocks_may_differ_a_little(campus, run):
     run(main)
 
 
-def test_an_answer_works_once(run):
+def test_a_response_works_only_once(run):
     async def main(auth):
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(), "alice")
@@ -134,8 +137,8 @@ def test_an_answer_works_once(run):
     run(main)
 
 
-def test_of_two_who_come_back_with_one_answer_at_once_one_is_signed_in(run):
-    """Though the provider should give something for the code both times."""
+def test_two_simultaneous_uses_of_one_response_create_one_session(run):
+    """Even if the provider accepted the code both times."""
 
     async def main(auth):
         visitor = Visitor(auth)
@@ -155,7 +158,7 @@ def test_of_two_who_come_back_with_one_answer_at_once_one_is_signed_in(run):
     run(main)
 
 
-def test_whoever_only_begins_leaves_nothing_in_the_store(run, valkey):
+def test_starting_a_sign_in_writes_nothing_to_the_store(run, valkey):
     async def main(auth):
         async def held():
             return sorted(await auth._store.redis.call("KEYS", "*"))
@@ -172,7 +175,7 @@ def test_whoever_only_begins_leaves_nothing_in_the_store(run, valkey):
     run(main)
 
 
-def test_the_longest_way_on_survives_the_round_trip(run):
+def test_the_longest_next_url_survives_the_round_trip(run):
     async def main(auth):
         longest = "/hub/user-redirect/?" + "x" * 2028
         assert safe_next(longest, "/") == longest
@@ -181,11 +184,11 @@ def test_the_longest_way_on_survives_the_round_trip(run):
     run(main)
 
 
-def test_an_answer_comes_within_ten_minutes_or_not_at_all(run):
+def test_a_response_expires_after_ten_minutes(run):
     async def main(auth):
         clock = auth._flows._clock = Clock()
         visitor = Visitor(auth)
-        clock.ahead = -660.0  # long enough ago for this hour's key or the last one's
+        clock.ahead = -660.0  # within the lifetime of this hour's or the last hour's key
         sealing = await auth._flows.sealing()
         clock.ahead = 0.0
         old, young = (flow_of(digest("t"), time.time() - age) for age in (601, 590))
@@ -200,7 +203,7 @@ def test_an_answer_comes_within_ten_minutes_or_not_at_all(run):
     run(main)
 
 
-def test_a_state_that_was_changed_or_sealed_elsewhere_is_worth_nothing(run):
+def test_a_modified_or_foreign_state_is_rejected(run):
     async def main(auth):
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(), "alice")
@@ -220,7 +223,7 @@ def test_a_state_that_was_changed_or_sealed_elsewhere_is_worth_nothing(run):
     run(main)
 
 
-def test_a_store_that_has_lost_its_keys_keeps_nobody_out_for_longer_than_a_minute(run):
+def test_users_can_sign_in_a_minute_after_the_store_lost_its_keys(run):
     async def main(auth):
         visitor = Visitor(auth)
         clock = auth._flows._clock = Clock()
@@ -233,37 +236,37 @@ def test_a_store_that_has_lost_its_keys_keeps_nobody_out_for_longer_than_a_minut
     run(main)
 
 
-def test_a_code_is_worth_nothing_in_another_sign_in_of_the_same_browser(run):
-    """The nonce and the verifier are the first one's (RFC 9700 section 4.5: code injection)."""
+def test_a_code_is_rejected_in_another_sign_in_of_the_same_browser(run):
+    """The nonce and the verifier belong to the first sign-in (RFC 9700 section 4.5: code injection)."""
 
     async def main(auth):
         visitor = Visitor(auth)
         first = await visitor.answer(await visitor.leave(), "alice")
         second = await visitor.answer(await visitor.leave(), "alice")
-        with pytest.raises(RefusedError, match="do not understand each other"):
+        with pytest.raises(RefusedError, match="not set up correctly"):
             await visitor.arrive({**second, "code": first["code"]})
         assert "towpath-session" not in visitor.cookies
 
     run(main)
 
 
-def test_a_code_that_was_used_is_refused_by_the_provider(run):
+def test_the_provider_rejects_a_used_code(run):
     async def main(auth):
         visitor = Visitor(auth)
         first = await visitor.answer(await visitor.leave(), "alice")
         await visitor.arrive(first)
-        stranger = Visitor(auth)
-        url = await stranger.leave()
-        answer = await stranger.answer(url, "mallory")
+        attacker = Visitor(auth)
+        url = await attacker.leave()
+        answer = await attacker.answer(url, "mallory")
         with pytest.raises(RefusedError):
-            await stranger.arrive({**answer, "code": first["code"]})
-        assert await stranger.signed_in() is None
+            await attacker.arrive({**answer, "code": first["code"]})
+        assert await attacker.signed_in() is None
 
     run(main)
 
 
-def test_nobody_can_be_signed_in_with_an_answer_that_was_meant_for_another_browser(run):
-    """Login CSRF (RFC 6749 section 10.12): mallory's answer in alice's browser."""
+def test_a_response_for_another_browser_is_rejected(run):
+    """Login CSRF (RFC 6749 section 10.12): mallory's response in alice's browser."""
 
     async def main(auth):
         alice, mallory = Visitor(auth), Visitor(auth)
@@ -277,7 +280,7 @@ def test_nobody_can_be_signed_in_with_an_answer_that_was_meant_for_another_brows
 
 
 @pytest.mark.parametrize("cookies", [{}, {"towpath-sign-in": "made-up"}, {"towpath-session": "x"}])
-def test_without_the_cookie_of_the_browser_that_began_an_answer_is_worth_nothing(run, cookies):
+def test_a_response_without_the_flow_cookie_is_rejected(run, cookies):
     async def main(auth):
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(), "alice")
@@ -288,8 +291,8 @@ def test_without_the_cookie_of_the_browser_that_began_an_answer_is_worth_nothing
     run(main)
 
 
-def test_two_cookies_of_one_name_are_one_too_many(run):
-    """A neighbour subdomain has tossed one in (CVE-2024-28233)."""
+def test_two_flow_cookies_are_rejected(run):
+    """Another subdomain has set one of them (CVE-2024-28233)."""
 
     async def main(auth):
         visitor = Visitor(auth)
@@ -303,7 +306,7 @@ def test_two_cookies_of_one_name_are_one_too_many(run):
 
 
 @pytest.mark.parametrize("state", ["", "made-up", "x" * 5000, None])
-def test_an_answer_with_no_state_of_ours_is_worth_nothing(run, state):
+def test_a_response_without_a_state_of_the_hub_is_rejected(run, state):
     async def main(auth):
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(), "alice")
@@ -318,8 +321,8 @@ def test_an_answer_with_no_state_of_ours_is_worth_nothing(run, state):
 
 
 @pytest.mark.parametrize("issuer", ["https://evil.example", "", None])
-def test_an_answer_of_another_provider_is_not_taken_for_this_ones(run, issuer):
-    """Mix-up (RFC 9207): the provider names itself in every answer, and says in its discovery that it does."""
+def test_a_response_from_another_issuer_is_rejected(run, issuer):
+    """Mix-up (RFC 9207): the provider sends `iss` in every response, and announces that in its metadata."""
 
     async def main(auth):
         visitor = Visitor(auth)
@@ -327,13 +330,13 @@ def test_an_answer_of_another_provider_is_not_taken_for_this_ones(run, issuer):
         assert answer.pop("iss")
         if issuer is not None:
             answer["iss"] = issuer
-        with pytest.raises(RefusedError, match="not from the campus"):
+        with pytest.raises(RefusedError, match="claims to be from the campus but is not"):
             await visitor.arrive(answer)
 
     run(main)
 
 
-def test_an_answer_that_comes_in_at_another_providers_address_is_refused(campus, run):
+def test_a_response_at_another_providers_redirect_uri_is_rejected(campus, run):
     async def main(auth):
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave("campus"), "alice")
@@ -356,7 +359,7 @@ def test_each_provider_has_its_own_redirect_uri_and_accepts_only_its_own_respons
 
         async def exchange(*_, **more):
             asked.append(more)
-            raise AssertionError("nobody is asked about a code that came to another's address")
+            raise AssertionError("a code at another provider's redirect URI must not be exchanged")
 
         for proof in auth._proofs.values():
             proof._client.exchange = exchange
@@ -373,7 +376,7 @@ def test_each_provider_has_its_own_redirect_uri_and_accepts_only_its_own_respons
     )
 
 
-def test_a_code_of_another_client_of_the_same_provider_is_refused(campus, run):
+def test_a_code_of_another_client_of_the_same_provider_is_rejected(campus, run):
     async def main(auth):
         visitor = Visitor(auth)
         first = await visitor.answer(await visitor.leave("campus"), "alice")
@@ -386,35 +389,35 @@ def test_a_code_of_another_client_of_the_same_provider_is_refused(campus, run):
     run(main, campus.provider(oidc=plain, **both), campus.provider(name="second", client="other", oidc=plain, **both))
 
 
-def test_whoever_refuses_there_is_told_so_in_plain_words(run):
+def test_a_user_who_declines_at_the_provider_sees_a_clear_message(run):
     async def main(auth):
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(next_url="/hub/token"), "alice", answer="no")
         assert answer["error"] == "access_denied"
         with pytest.raises(RefusedError, match="refused") as caught:
             await visitor.arrive(answer)
-        assert "agree" in caught.value.hint
+        assert "accept" in caught.value.hint
         assert caught.value.next == "/hub/token"
 
     run(main)
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "message"),
     [
-        ("server_error", "made a mistake"),
+        ("server_error", "internal error"),
         ("temporarily_unavailable", "busy"),
         ("login_required", "not signed in"),
         ("invalid_scope", "“invalid_scope”"),
         ("<script>alert(1)</script>", "“an error”"),
     ],
 )
-def test_a_providers_own_errors_have_words_and_nothing_of_its_text(run, error, words, caplog):
+def test_a_providers_error_is_shown_without_the_providers_text(run, error, message, caplog):
     async def main(auth):
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(), "alice")
         said = {"error": error, "error_description": "x\r\n2026-11-25 towpath: all is well\x1b[2K" + "y" * 10_000}
-        with pytest.raises(RefusedError, match=words) as caught:
+        with pytest.raises(RefusedError, match=message) as caught:
             await visitor.arrive({"state": answer["state"], "iss": answer["iss"], **said})
         assert "<" not in str(caught.value)
         (line,) = [record.getMessage() for record in caplog.records if "did not work out" in record.getMessage()]
@@ -424,7 +427,7 @@ def test_a_providers_own_errors_have_words_and_nothing_of_its_text(run, error, w
     run(main)
 
 
-def test_a_provider_that_is_down_is_told_of_and_found_again(campus, run):
+def test_sign_in_reports_that_a_provider_is_down_and_works_when_it_is_back(campus, run):
     async def main(auth):
         visitor = Visitor(auth)
         campus.control(down=True)
@@ -443,7 +446,7 @@ def test_a_provider_that_is_down_is_told_of_and_found_again(campus, run):
     run(main)
 
 
-def test_keys_are_fetched_once_and_again_when_they_were_changed_though_not_at_anybodys_call(campus, run, monkeypatch):
+def test_keys_are_cached_and_fetched_again_for_an_unknown_key_at_a_limited_rate(campus, run, monkeypatch):
     def asked():
         counts = campus.control(counts=True)
         return counts.get("/.well-known/openid-configuration", 0), counts.get("/jwks", 0)
@@ -458,12 +461,12 @@ def test_keys_are_fetched_once_and_again_when_they_were_changed_though_not_at_an
         discovery = auth._proofs["campus"].engine._source
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(), "alice")
-        with pytest.raises(RefusedError):  # a moment after the last time
+        with pytest.raises(RefusedError):  # shortly after the last fetch
             await visitor.arrive(answer)
         monkeypatch.setattr(discovery, "_keys_at", discovery._keys_at - 11)
         await visitor.sign_in("alice")
         assert asked()[1] == once[1] + 1
-        campus.control(twist={"key": "stranger", "kid": "made-up"})
+        campus.control(twist={"key": "unknown", "kid": "made-up"})
         for _ in range(3):
             answer = await visitor.answer(await visitor.leave(), "alice")
             with pytest.raises(RefusedError):
@@ -473,7 +476,7 @@ def test_keys_are_fetched_once_and_again_when_they_were_changed_though_not_at_an
     run(main)
 
 
-def test_what_the_id_token_leaves_out_is_asked_of_userinfo(campus, run):
+def test_claims_missing_from_the_id_token_are_read_from_userinfo(campus, run):
     async def main(auth):
         campus.control(lose_claims=True)
         visitor = Visitor(auth)
@@ -484,19 +487,19 @@ def test_what_the_id_token_leaves_out_is_asked_of_userinfo(campus, run):
     run(main, oidc={"groups_claim": "groups"})
 
 
-def test_userinfo_of_somebody_else_is_not_believed(campus, run, monkeypatch):
+def test_userinfo_about_another_user_is_rejected(campus, run, monkeypatch):
     async def main(auth):
         campus.control(lose_claims=True)
         visitor = Visitor(auth)
         answer = await visitor.answer(await visitor.leave(), "alice")
-        campus.control(twist={"set": {"sub": "bob"}})  # the ID token is bob's, userinfo alice's
-        with pytest.raises(RefusedError, match="cannot be believed"):
+        campus.control(twist={"set": {"sub": "bob"}})  # the ID token is bob's, userinfo is alice's
+        with pytest.raises(RefusedError, match="is not valid"):
             await visitor.arrive(answer)
 
     run(main)
 
 
-def test_no_secret_is_in_a_log_an_url_or_plain_in_the_store(campus, run, caplog, valkey):
+def test_no_secret_is_logged_in_a_url_or_unencrypted_in_the_store(campus, run, caplog, valkey):
     caplog.set_level(logging.DEBUG)
     seen = []
 

@@ -5,8 +5,8 @@ import gzip
 
 import pytest
 
-from gateway.auth.oidc.door import Client
-from gateway.auth.oidc.errors import AwayError
+from gateway.auth.oidc.errors import UnreachableError
+from gateway.auth.oidc.protocol import Client
 
 BOUND = 512 * 1024
 """Bytes of an answer."""
@@ -52,12 +52,12 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_an_answer_is_read_up_to_its_bound_and_no_further(way):
     assert got(WAYS[way](BOUND)).value == {}
-    with pytest.raises(AwayError):
+    with pytest.raises(UnreachableError):
         got(WAYS[way](BOUND + 1024))
 
 
 def test_an_answer_that_grows_when_it_is_unpacked_is_not_believed():
     small = gzip.compress(padded(4 * BOUND))
     assert len(small) < BOUND
-    with pytest.raises(AwayError):
+    with pytest.raises(UnreachableError):
         got(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(small) + small)

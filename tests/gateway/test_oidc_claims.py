@@ -7,7 +7,7 @@ import pytest
 
 from gateway.auth.oidc import claims as reading
 from gateway.auth.oidc.engine import _secret
-from gateway.auth.oidc.errors import UnbelievableError
+from gateway.auth.oidc.errors import InvalidResponseError
 from gateway.auth.oidc.logout import EVENT, check_logout_token
 
 
@@ -20,9 +20,9 @@ def test_half_a_character_is_no_text_and_breaks_nothing():
     known = {"issuers": ("I",), "client_id": "hub", "now": now, "leeway": 30}
     assert check_logout_token({}, claims, **known).jti == "j"
     for name in ("sub", "sid", "jti"):
-        with pytest.raises(UnbelievableError):
+        with pytest.raises(InvalidResponseError):
             check_logout_token({}, {**claims, name: said["sub"]}, **known)
-    with pytest.raises(UnbelievableError):
+    with pytest.raises(InvalidResponseError):
         _secret({"access_token": said["sub"]}, "access_token")
 
 

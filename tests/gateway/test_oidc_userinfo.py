@@ -23,14 +23,14 @@ def campus(request):
 @pytest.fixture
 def run(campus, store_url):
     def runner(main, oidc=None, **more):
-        async def whole():
+        async def with_store():
             table = {"groups_claim": "groups", **(oidc or {})}
             async with sign_in(store_url, {"provider": [campus.provider(allow_all=True, oidc=table, **more)]}) as auth:
                 return await main(auth)
 
         campus.control(lose_claims=True)
         try:
-            return asyncio.run(whole())
+            return asyncio.run(with_store())
         finally:
             campus.control(userinfo=None, twist=None)
 

@@ -1,4 +1,4 @@
-"""The password form of a real hub, with PAM behind it: the page, the session, the waits, and what the log says."""
+"""The password form of a real hub with PAM: the page, the session, the delays and the log."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def post(hub, name, password, *, address="192.0.2.1", **more):
     return httpx.post(f"{hub.origin}/hub/login", data=fields, headers=headers, timeout=30)
 
 
-def test_the_form_serves_people_and_their_password_managers(hub):
+def test_the_form_works_with_password_managers(hub):
     page = httpx.get(f"{hub.origin}/hub/login?next=/hub/token").text
     assert "Cluster account" in page
     name, password = re.findall(r'<input type="(?:text|password)"[^>]*>', page)
@@ -65,7 +65,7 @@ def test_the_form_serves_people_and_their_password_managers(hub):
         assert f'<label for="{re.search("id=.([^ ]*).", field)[1].rstrip(chr(34))}">' in page
 
 
-def test_the_right_password_opens_a_session_and_leads_back(hub, machine):
+def test_the_right_password_opens_a_session_and_redirects_to_the_requested_page(hub, machine):
     answer = post(hub, machine.alice.upper(), SECRET)
     assert (answer.status_code, answer.headers["location"]) == (303, "/hub/token")
     cookie = answer.headers["set-cookie"]
@@ -86,7 +86,7 @@ def test_a_wrong_password_keeps_the_name_and_never_the_password(hub, machine):
     assert f'value="{machine.alice}"' in post(hub, machine.alice, "wrong").text
 
 
-def test_a_form_from_elsewhere_is_refused(hub, machine):
+def test_a_form_from_another_site_is_rejected(hub, machine):
     for headers in (
         {"Origin": "http://evil.example"},
         {"Sec-Fetch-Site": "cross-site"},
@@ -97,7 +97,7 @@ def test_a_form_from_elsewhere_is_refused(hub, machine):
         assert "set-cookie" not in answer.headers
 
 
-def test_too_many_failures_have_to_wait_where_they_come_from_and_nowhere_else(hub, machine):
+def test_too_many_failures_delay_only_attempts_from_the_same_place(hub, machine):
     statuses, waits = [], []
     while not waits or waits[-1] < 7:  # each wait is twice as long as the one before
         answer = post(hub, machine.alice, "wrong", address="203.0.113.5")
@@ -108,12 +108,12 @@ def test_too_many_failures_have_to_wait_where_they_come_from_and_nowhere_else(hu
     assert statuses[:6] == [403] * 6
     assert set(statuses) == {403, 429}
     assert post(hub, machine.alice, SECRET, address="203.0.113.5").status_code == 429
-    # What a client says itself is not believed.
+    # Headers from the client are not trusted.
     assert post(hub, machine.alice, SECRET, address="192.0.2.9, 203.0.113.5").status_code == 429
     assert post(hub, machine.alice, SECRET, address="192.0.2.9").status_code == 303
 
 
-def test_what_is_too_long_is_refused_and_written_nowhere(hub, machine):
+def test_input_that_is_too_long_is_rejected_and_not_logged(hub, machine):
     answer = post(hub, "a" * 30_000, SECRET)
     assert answer.status_code == 403
     assert len(answer.text) < 10_000

@@ -1,7 +1,7 @@
-"""Rights that a provider or the configuration no longer gives: they end, and no answer that says less keeps them.
+"""Rights that a provider or the configuration no longer gives end, even if a response omits them.
 
-Okta and Keycloak (its issue 22340) leave the groups claim out for a user who is in no group, as OpenID Connect Core
-section 5.3.2 has it for a claim without a value.
+Okta and Keycloak (issue 22340) omit the groups claim for a user who is in no group, as OpenID Connect Core
+section 5.3.2 specifies for a claim without a value.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import time
 import pytest
 from campus import HUB, USERS, Campus, Clock, Visitor, sign_in
 
-from gateway.auth.admission import admin_after, judge, still_admin
+from gateway.auth.admission import admin_after, decide, still_admin
 from gateway.auth.listed_admins import review
 from gateway.auth.proof import Proven
 from portal.site.sign_in import RefusedError
@@ -37,13 +37,13 @@ def run(campus, store_url):
     def runner(main, config=None, **more):
         clock = Clock()
 
-        async def whole():
+        async def with_store():
             provider = campus.provider(**{**RULES, "oidc": {"groups_claim": "groups"}, **more})
             async with sign_in(store_url, {"provider": [provider], **(config or {})}, clock=clock) as auth:
                 return await main(auth, clock)
 
         try:
-            return asyncio.run(whole())
+            return asyncio.run(with_store())
         finally:
             campus.control(lose_claims=False)
             for name, claims in USERS.items():
@@ -59,11 +59,11 @@ async def rights(auth, name="alice"):
 
 async def later(auth, clock):
     clock.ahead += 400.0
-    while await auth.vigil.look():
+    while await auth.session_review.review_due():
         pass
 
 
-def test_a_user_whom_the_provider_names_no_groups_for_any_more_is_in_none(campus, run):
+def test_a_user_without_a_groups_claim_is_in_no_group(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -76,18 +76,18 @@ def test_a_user_whom_the_provider_names_no_groups_for_any_more_is_in_none(campus
     run(main)
 
 
-def test_a_sign_in_without_a_groups_claim_takes_away_what_groups_gave(campus, run):
+def test_a_sign_in_without_a_groups_claim_revokes_rights_from_groups(campus, run):
     async def main(auth, clock):
         await Visitor(auth).sign_in("bob")
         assert await rights(auth, "bob") == (("physics",), False)
         campus.control(user="bob", drop=["groups"])
-        with pytest.raises(RefusedError, match="may not enter"):
+        with pytest.raises(RefusedError, match="not allowed to use this hub"):
             await Visitor(auth).sign_in("bob")
 
     run(main)
 
 
-def test_claims_that_only_userinfo_has_are_asked_for_before_anybody_is_in_no_group(campus, run):
+def test_userinfo_is_read_before_groups_count_as_absent(campus, run):
     async def main(auth, clock):
         await Visitor(auth).sign_in("alice")
         campus.control(lose_claims=True)
@@ -100,7 +100,7 @@ def test_claims_that_only_userinfo_has_are_asked_for_before_anybody_is_in_no_gro
     run(main)
 
 
-def test_an_answer_that_need_not_be_complete_changes_no_group(campus, run):
+def test_an_incomplete_response_does_not_change_groups(campus, run):
     async def main(auth, clock):
         await Visitor(auth).sign_in("alice")
         campus.control(user="alice", drop=["groups"])
@@ -119,7 +119,7 @@ def test_an_answer_that_need_not_be_complete_changes_no_group(campus, run):
     run(main)
 
 
-def test_groups_that_are_managed_on_the_hub_stay_where_no_claim_is_named(campus, run):
+def test_groups_of_the_hub_stay_if_no_groups_claim_is_configured(campus, run):
     async def main(auth, clock):
         await auth._store.users.add(User(name="alice", groups=("staff",), created=time.time()))
         await Visitor(auth).sign_in("alice")
@@ -136,14 +136,14 @@ def provider(**more):
 @pytest.mark.parametrize(
     ("admin", "admin_by", "rules", "proven", "after"),
     [
-        # who was an admin by a list, and is not in it any more
+        # an admin from a list that no longer contains the name
         (True, "auth", {}, {}, (False, "")),
         (True, "provider:campus", {}, {}, (False, "")),
         # made an admin by another admin
         (True, "", {}, {}, (True, "")),
-        (True, "", {"admins": ("bob",)}, {}, (False, "")),  # a provider with rules decides alone
+        (True, "", {"admins": ("bob",)}, {}, (False, "")),  # a provider with rules decides
         (True, "", {"admins": ("alice",)}, {}, (True, "")),
-        # another provider's rule gave it
+        # the right came from another provider's rule
         (True, "provider:other", {}, {}, (True, "provider:other")),
         (True, "provider:other", {"admins": ("bob",)}, {}, (True, "provider:other")),
         # new rights
@@ -153,16 +153,16 @@ def provider(**more):
         (False, "", {}, {}, (False, "")),
     ],
 )
-def test_what_a_verdict_makes_of_an_admin(admin, admin_by, rules, proven, after):
+def test_a_verdict_updates_the_admin_right(admin, admin_by, rules, proven, after):
     user = User(name="alice", admin=admin, admin_by=admin_by, created=1.0)
     campus = provider(allow_all=True, **rules)
-    verdict = judge(AuthConfig(), campus, Proven(name="alice", **proven), ())
+    verdict = decide(AuthConfig(), campus, Proven(name="alice", **proven), ())
     assert admin_after(user, verdict, campus) == after
 
 
-def test_the_list_in_auth_goes_before_a_providers():
+def test_the_list_in_auth_takes_precedence():
     campus = provider(admins=("alice",))
-    assert judge(AuthConfig(admins=("alice",)), campus, Proven(name="alice"), ()).by == "auth"
+    assert decide(AuthConfig(admins=("alice",)), campus, Proven(name="alice"), ()).by == "auth"
 
 
 @pytest.mark.parametrize(
@@ -179,11 +179,11 @@ def test_the_list_in_auth_goes_before_a_providers():
         ({}, {"admin_by": "provider:campus"}, False),
     ],
 )
-def test_whom_the_configuration_alone_keeps_an_admin(auth, user, stays):
+def test_still_admin_follows_the_configuration(auth, user, stays):
     assert still_admin(AuthConfig(**auth), User(name="alice", admin=True, created=1.0, **user)) is stays
 
 
-def test_who_was_taken_off_the_list_is_no_admin_when_the_hub_starts_again(campus, run, store_url):
+def test_a_user_removed_from_the_list_is_no_admin_after_a_restart(campus, run, store_url):
     async def first(auth, clock):
         await Visitor(auth).sign_in("alice")
         assert await rights(auth) == (("physics", "staff"), True)
@@ -198,9 +198,9 @@ def test_who_was_taken_off_the_list_is_no_admin_when_the_hub_starts_again(campus
             return not (await auth._store.users.get("bob")).admin
 
         await until(over)
-        assert await rights(auth) == (("physics", "staff"), True)  # by a group of the provider's
+        assert await rights(auth) == (("physics", "staff"), True)  # an admin by a group of the provider
         told = await auth._store.feed.read(before.epoch, before.number, timeout=0)
-        assert "bob" in {event.user for event in told}  # whatever is cached of bob's tokens is checked anew
+        assert "bob" in {event.user for event in told}  # cached identities of bob's tokens are checked again
 
         async def noted():
             found, _ = await auth._store.audit.page(Wanted(user="bob"))
@@ -212,7 +212,7 @@ def test_who_was_taken_off_the_list_is_no_admin_when_the_hub_starts_again(campus
     run(second)
 
 
-def test_a_review_looks_at_everybody_and_changes_only_whom_the_configuration_made_an_admin(store_url):
+def test_the_review_changes_only_admins_from_the_configuration(store_url):
     async def main():
         store = await Store.open(store_url)
         for number in range(450):

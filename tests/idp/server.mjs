@@ -144,7 +144,7 @@ function make() {
 }
 
 // An ID token that is wrong in one way: `set` and `drop` change claims; `alg` "none" or "HS256" (with the public key,
-// or the client's secret) takes the place of the signature; `key` "stranger" signs with a key that is not published.
+// or the client's secret) takes the place of the signature; `key` "unknown" signs with a key that is not published.
 async function twisted(token) {
   const claims = { ...decodeJwt(token), ...twist.set };
   for (const name of twist.drop ?? []) delete claims[name];
@@ -157,7 +157,7 @@ async function twisted(token) {
     const secret = twist.with === 'secret' ? given.clients[0].client_secret : JSON.stringify({ kty, n, e });
     return `${head}.${createHmac('sha256', secret).update(head).digest('base64url')}`;
   }
-  const key = twist.key === 'stranger' ? { ...freshKeys()[0], kid: twist.kid ?? rsa.kid } : rsa;
+  const key = twist.key === 'unknown' ? { ...freshKeys()[0], kid: twist.kid ?? rsa.kid } : rsa;
   return sign(claims, key);
 }
 

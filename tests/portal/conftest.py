@@ -75,16 +75,16 @@ class Links:
         return None if name is None else await self.store.users.get(name)
 
     async def sign_in(self, provider, fields, request):
-        raise RefusedError("There is no such way to sign in.")
+        raise RefusedError("This way to sign in does not exist.")
 
     async def depart(self, provider, next_url, request, *, other=False):
-        raise RefusedError("There is no such way to sign in.")
+        raise RefusedError("This way to sign in does not exist.")
 
     async def arrive(self, provider, answer, request):
-        raise RefusedError("There is no such way to sign in.")
+        raise RefusedError("This way to sign in does not exist.")
 
     async def ended_there(self, provider, logout_token):
-        raise RefusedError("There is no such way to sign in.")
+        raise RefusedError("This way to sign in does not exist.")
 
     async def farewell(self, request):
         return ""

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from gateway.auth.admission import judge
-from gateway.auth.oidc.door import public_keys, signed, verified
-from gateway.auth.oidc.engine import Told
-from gateway.auth.oidc.errors import UnbelievableError
+from gateway.auth.oidc.engine import ProviderAccount
+from gateway.auth.oidc.errors import InvalidResponseError
+from gateway.auth.oidc.protocol import public_keys, signed, verified
 from gateway.auth.oidc.provider import OidcProvider
 from portal.site.sign_in import RefusedError
 from state.config.tables import AuthConfig, OidcConfig, ProviderConfig
@@ -29,7 +29,7 @@ def provider(*, oidc=None, **rules):
 def enters(provider, **claims):
     """Return whether a user with these claims can sign in."""
     try:
-        proven = provider.proven(Told(subject="1", claims={"sub": "1", **claims}))
+        proven = provider.proven(ProviderAccount(subject="1", claims={"sub": "1", **claims}))
     except RefusedError:
         return False
     return judge(AuthConfig(), provider.config, proven, ()).enters
@@ -134,7 +134,7 @@ def test_ltiauthenticator_an_unsigned_id_token_is_rejected(algorithm):
     for kid in ("k1", "k2", ""):
         for signature in ("", "AAAA"):
             token = f"{_part({'alg': algorithm, 'kid': kid, 'typ': 'JWT'})}.{_part(claims)}.{signature}"
-            with pytest.raises(UnbelievableError):
+            with pytest.raises(InvalidResponseError):
                 verified(signed(token), keys, ["RS256"])
 
 
@@ -153,7 +153,7 @@ def test_ltiauthenticator_a_token_signed_with_another_key_is_rejected():
         jwt.encode({"alg": "RS256", "kid": "k1", "jwk": theirs.as_dict(private=False)}, {"sub": "1"}, theirs),
         jwt.encode({"alg": "RS256", "kid": "k2"}, {"sub": "1"}, ours),
     ):
-        with pytest.raises(UnbelievableError):
+        with pytest.raises(InvalidResponseError):
             verified(signed(forged), keys, ["RS256"])
 
 

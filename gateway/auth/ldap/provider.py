@@ -48,7 +48,7 @@ class LdapProof:
         return self._proven(found, fields.get("name", ""))
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:
-        """See `gateway.auth.proof.Asked`: look the entry up, with its groups as they are now."""
+        """See `gateway.auth.proof.RecheckableProof`: look the entry up, with its groups as they are now."""
         try:
             async with self._again:
                 found = await self._directory.look_up(standing.sealed)
@@ -62,7 +62,7 @@ class LdapProof:
             raise GoneError(str(error)) from error
 
     async def forget(self, standing: Standing) -> None:
-        """See `gateway.auth.proof.Asked`. Only the typed name was kept, so there is nothing to do."""
+        """See `gateway.auth.proof.RecheckableProof`. Only the typed name was kept, so there is nothing to do."""
 
     def _proven(self, found: DirectoryUser, typed: str) -> Proven:
         """Convert a user of the directory. Raises RefusedError."""

@@ -1,5 +1,5 @@
-"""Campus sign-in by OpenID Connect and OAuth 2: one engine, providers as data.
+"""Sign-in with OpenID Connect and OAuth 2: one engine, with providers described by data.
 
-Owns: the way to a provider and back, and what is believed of its answer. Refuses to know who may enter
-(`gateway.auth.admission`), which name somebody has here (`gateway.auth.naming`), sessions and pages.
+Owns the flow to a provider and back, and the verification of its response. Does not know about admission
+(`gateway.auth.admission`), the hub's names of users (`gateway.auth.naming`), sessions and pages.
 """

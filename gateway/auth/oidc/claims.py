@@ -1,7 +1,7 @@
-"""Reading what a provider says of a user: claims as values.
+"""Reads a user's claims.
 
-Pure functions. What is malformed counts as absent; nothing is guessed. Each odd shape is reported, so that the log can
-say which one it is: providers differ in how they write a list, a name or a time.
+Pure functions. Malformed claims count as absent. Each unusual shape is reported, so that the log can
+name it: providers differ in how they write a list, a name or a time.
 
 Sources: OpenID Connect Core 1.0 sections 5.1 (standard claims), 5.3.2 (a claim that has no value is omitted) and 5.6.2
 (distributed claims, by which Entra ID says that a list of groups was too long), RFC 7519 section 2 (NumericDate).
@@ -23,7 +23,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 
 
 def find(claims: Mapping[str, Any], path: str) -> Any:
-    """The claim of that name, or else what the dots lead to; None: nothing.
+    """Return the claim with this name or path (with dots for nesting); None if it does not exist.
 
     A name on the way may have dots of its own (`resource_access.my.client.roles`, `https://example.edu/groups`): the
     longest name that exists is taken first.
@@ -47,23 +47,23 @@ def _find(value: Any, steps: list[str], depth: int) -> Any:
 
 
 def name_of(claims: Mapping[str, Any], path: str) -> str:
-    """A user's name: as `text`, or as the only entry of a list."""
+    """Return a user's name: as `text`, or the only entry of a list."""
     value = find(claims, path)
     return text({"": value[0]}, "") if isinstance(value, list) and len(value) == 1 else text(claims, path)
 
 
 def text(claims: Mapping[str, Any], path: str) -> str:
-    """A claim that is a text (one that UTF-8 can hold) or a whole number; else `""`."""
+    """Return a claim that is valid text or an integer, as text; otherwise `""`."""
     value = find(claims, path)
     if isinstance(value, str):
-        return value if whole(value) else ""
+        return value if is_encodable(value) else ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return ""
 
 
-def whole(value: str) -> bool:
-    """Whether it can be written down: JSON lets somebody send half a character (RFC 8259 section 8.2)."""
+def is_encodable(value: str) -> bool:
+    """Return whether text can be encoded: JSON allows lone surrogates (RFC 8259 section 8.2)."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -72,16 +72,16 @@ def whole(value: str) -> bool:
 
 
 def texts(claims: Mapping[str, Any], path: str) -> tuple[str, ...]:
-    """All texts of a claim: of a list each, of a text itself. Duplicates are left out, the order is kept."""
+    """Return all texts of a claim, which is a list or one text, without duplicates and in order."""
     value = find(claims, path)
     entries: Iterable[Any] = value if isinstance(value, list) else (value,)
     return tuple(dict.fromkeys(entry for entry in entries if isinstance(entry, str) and entry))
 
 
 def groups(claims: Mapping[str, Any], path: str, *, separator: str = "") -> tuple[str, ...]:
-    """The groups that a claim names, in alphabetical order. A claim that is absent or malformed names none.
+    """Return the groups of a claim, in alphabetical order; none if the claim is absent or malformed.
 
-    `separator`: between the groups of a claim that is one text; `""`: such a text is one group. A leading slash
+    `separator`: between the groups if the claim is one text; `""`: the text is one group. A leading slash
     (Keycloak's full paths) is not part of a name.
     """
     value = find(claims, path)
@@ -94,12 +94,12 @@ def groups(claims: Mapping[str, Any], path: str, *, separator: str = "") -> tupl
 
 
 def printable(name: str) -> bool:
-    """Whether a group's name can be kept: not empty, not endless, nothing invisible."""
+    """Return whether a group's name is usable: not empty, not too long, only printable characters."""
     return 0 < len(name) <= GROUP_NAME_MAX and name.isprintable() and name == name.strip()
 
 
 def too_many(claims: Mapping[str, Any], path: str) -> bool:
-    """Whether the provider left a list of groups out because it was too long (Entra ID's overage)."""
+    """Return whether the provider omitted the groups because there are too many (Entra ID's overage)."""
     if not path or find(claims, path) is not None:
         return False
     elsewhere = claims.get(OVERAGE)
@@ -107,23 +107,23 @@ def too_many(claims: Mapping[str, Any], path: str) -> bool:
 
 
 def verified_email(claims: Mapping[str, Any]) -> bool:
-    """Whether the provider vouches that the e-mail address is this user's: `email_verified` is true (or "true")."""
+    """Return whether the provider has verified the user's e-mail address: `email_verified` is true (or "true")."""
     value = claims.get("email_verified")
     return value is True or value == "true"
 
 
 def matches(claims: Mapping[str, Any], wanted: Mapping[str, tuple[str, ...]]) -> bool:
-    """Whether every claim named in `wanted` has one of its values, letter for letter."""
+    """Return whether every claim in `wanted` has one of the listed values, compared exactly."""
     return all(set(texts(claims, path)) & set(values) for path, values in wanted.items())
 
 
 def missing(claims: Mapping[str, Any], wanted: Iterable[str]) -> tuple[str, ...]:
-    """Those of the wanted claims that are absent."""
+    """Return which of the wanted claims are absent."""
     return tuple(path for path in wanted if find(claims, path) is None)
 
 
 def with_numeric_times(claims: Mapping[str, Any]) -> dict[str, Any]:
-    """The claims with times that are written as text (`"1795987161"`) as numbers."""
+    """Return the claims with times that are text (`"1795987161"`) converted to numbers."""
     return {
         name: int(value) if name in TIMES and isinstance(value, str) and _DIGITS.fullmatch(value) else value
         for name, value in claims.items()
@@ -131,23 +131,23 @@ def with_numeric_times(claims: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def odd_shapes(claims: Mapping[str, Any], *, name: str, groups_: str, separator: str) -> list[str]:
-    """What is unusual about how the claims are written, one sentence for the log each. `name`, `groups_`: the paths."""
+    """Return a sentence for the log for each unusual claim. `name`, `groups_`: the paths of these claims."""
     found = [f"The claim {time} is text, not a number." for time in TIMES if isinstance(claims.get(time), str)]
     value = find(claims, name)
     if isinstance(value, list):
         found.append(f"The claim {name} is a list of {len(value)}; one name is expected.")
     elif value is not None and not text(claims, name):
-        found.append(f"The claim {name} is {_kind(value)}, and not a name.")
+        found.append(f"The claim {name} is {_kind(value)}, not a name.")
     value = find(claims, groups_) if groups_ else None
     if isinstance(value, str) and not separator and _LIKE_A_LIST.search(value):
         found.append(
-            f"The claim {groups_} is one text that looks like several groups, and is taken for one group."
+            f"The claim {groups_} is one text that looks like several groups. It is treated as one group."
             " Set groups_separator if it is a list."
         )
     elif isinstance(value, list) and not all(isinstance(entry, str) for entry in value):
-        found.append(f"The claim {groups_} lists more than names of groups; the rest is ignored.")
+        found.append(f"The claim {groups_} contains entries that are not names of groups. They are ignored.")
     elif value is not None and not isinstance(value, str | list):
-        found.append(f"The claim {groups_} is {_kind(value)}, and not a list of groups; it names none.")
+        found.append(f"The claim {groups_} is {_kind(value)}, not a list of groups. It is ignored.")
     return found
 
 

@@ -1,6 +1,6 @@
-"""What a provider says of itself: its endpoints and its keys, fetched once and kept.
+"""A provider's endpoints and keys, fetched once and cached.
 
-Owns: how long they are kept, when they are fetched again, and what is refused. Refuses to know tokens and people.
+Owns how long they are cached, when they are fetched again, and what is rejected. Does not know about tokens and users.
 
 Sources: OpenID Connect Discovery 1.0 sections 4.2 and 4.3 (the issuer must be the one that was asked), RFC 8414,
 OpenID Connect Core section 10.1.1 (a key that is not known: fetch the keys again).
@@ -14,25 +14,25 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
-from gateway.auth.oidc.door import ALGORITHMS, Client, PublicKey, public_keys
-from gateway.auth.oidc.errors import AwayError, UnbelievableError
+from gateway.auth.oidc.errors import InvalidResponseError, UnreachableError
+from gateway.auth.oidc.protocol import ALGORITHMS, Client, PublicKey, public_keys
 from state.config.urls import is_private
 
 log = logging.getLogger("towpath.sign-in")
 
 KEPT_SECONDS: Final = 3600.0
 REFETCH_SECONDS: Final = 10.0
-"""How soon keys may be fetched again because a token names one that is not known."""
+"""Minimum seconds between two fetches of the keys because a token names an unknown key."""
 URL_MAX: Final = 2048
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """A provider's endpoints; an empty one is not there.
+    """A provider's endpoints. An empty URL: the provider does not have that endpoint.
 
-    `says_issuer`: it names itself in every answer to an authorization request (RFC 9207). `backchannel`: it tells the
-    hub itself when somebody signs out there. `challenges`: the kinds of PKCE that it says it checks. `algorithms` and
-    `userinfo_algorithms`: with which it signs ID tokens and userinfo.
+    `says_issuer`: every authorization response contains its issuer (RFC 9207). `backchannel`: it notifies the
+    hub when a user signs out there. `challenges`: the PKCE methods that it says it supports. `algorithms` and
+    `userinfo_algorithms`: the signature algorithms of ID tokens and userinfo.
     """
 
     issuer: str
@@ -51,19 +51,19 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 class Source(Protocol):
-    """Where an engine knows a provider's endpoints and keys from."""
+    """Where an engine gets a provider's endpoints and keys."""
 
     async def facts(self) -> Facts:
-        """The endpoints."""
+        """Return the endpoints."""
         ...
 
     async def keys(self, wanted: str) -> tuple[PublicKey, ...]:
-        """The keys that it signs with; `wanted` is the one that is looked for."""
+        """Return the provider's signing keys. `wanted`: the id of the key that is needed."""
         ...
 
 
 class Discovery:
-    """One provider's facts and keys, for one worker."""
+    """One provider's endpoints and keys, cached in one worker."""
 
     def __init__(self, client: Client, issuer: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -76,26 +76,29 @@ class Discovery:
         self._turn = asyncio.Lock()
 
     async def facts(self) -> Facts:
-        """The endpoints; old ones while new ones cannot be had. Raises AwayError, UnbelievableError."""
+        """Return the endpoints, from the cache if the provider is down.
+
+        Raises UnreachableError, InvalidResponseError.
+        """
         if self._facts is not None and self._clock() - self._facts_at < KEPT_SECONDS:
             return self._facts
         async with self._turn:
             if self._facts is None or self._clock() - self._facts_at >= KEPT_SECONDS:
                 try:
                     self._facts = facts_in(await self._ask(self._issuer.rstrip("/") + WELL_KNOWN), self._issuer)
-                except (AwayError, UnbelievableError) as error:
+                except (UnreachableError, InvalidResponseError) as error:
                     if self._facts is None:
                         raise
-                    log.warning("What %s says of itself cannot be read again: %s", self._issuer, error)
+                    log.warning("Cannot refresh a provider's metadata. issuer=%s error=%s", self._issuer, error)
                     self._facts_at = self._clock() - KEPT_SECONDS + REFETCH_SECONDS
                 else:
                     self._facts_at = self._clock()
         return self._facts
 
     async def keys(self, wanted: str) -> tuple[PublicKey, ...]:
-        """The keys; fetched again when `wanted` (a key's id) is none of them, though not more often than it is fair.
+        """Return the keys. They are fetched again if `wanted` (a key's id) is unknown, at most every REFETCH_SECONDS.
 
-        Raises AwayError, UnbelievableError.
+        Raises UnreachableError, InvalidResponseError.
         """
         facts = await self.facts()
         if self._has(wanted) and self._clock() - self._keys_at < KEPT_SECONDS:
@@ -106,7 +109,7 @@ class Discovery:
                 self._keys_at = self._clock()
                 try:
                     self._keys = public_keys(await self._ask(facts.keys))
-                except AwayError:
+                except UnreachableError:
                     if not self._has(wanted):
                         raise
         return self._keys
@@ -117,16 +120,16 @@ class Discovery:
     async def _ask(self, url: str) -> Any:
         answer = await self._client.get(url)
         if answer.status != 200:  # noqa: PLR2004 - HTTP
-            raise AwayError(f"{url} answers {answer.status}")
+            raise UnreachableError(f"{url} answers {answer.status}")
         return answer.value
 
 
 def facts_in(found: Any, issuer: str) -> Facts:
-    """What a discovery document says, if it is this issuer's. Raises UnbelievableError."""
+    """Read a discovery document, which must be of this issuer. Raises InvalidResponseError."""
     if not isinstance(found, dict):
-        raise UnbelievableError("the discovery document is no JSON object")
+        raise InvalidResponseError("the discovery document is not a JSON object")
     if found.get("issuer") != issuer:
-        raise UnbelievableError(
+        raise InvalidResponseError(
             f"the discovery document is of {str(found.get('issuer'))[:URL_MAX]!r}, not of {issuer!r}", claim="issuer"
         )
 
@@ -135,7 +138,7 @@ def facts_in(found: Any, issuer: str) -> Facts:
         if value is None and not needed:
             return ""
         if not isinstance(value, str) or len(value) > URL_MAX or not is_private(value):
-            raise UnbelievableError(f"{name} in the discovery document is no https URL", claim=name)
+            raise InvalidResponseError(f"{name} in the discovery document is not an https URL", claim=name)
         return value
 
     def names(name: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""The way to a provider and back: the authorization code flow, with every check that makes its end believable.
+"""The authorization code flow, with all its checks.
 
-Owns: the order of the steps. Refuses to know names on the hub, sessions and who may enter.
+Owns the order of the steps. Does not know about the hub's user names, sessions and admission.
 
     depart → the provider → arrive: state (`gateway.auth.oidc.flow`) → iss → code for tokens → ID token → claims
 
@@ -18,25 +18,25 @@ from msgspec import Struct
 
 from gateway.auth.oidc import claims as reading
 from gateway.auth.oidc.discovery import Discovery, Facts, Source
-from gateway.auth.oidc.door import Client, PublicKey, check_id_token, signed, verified
-from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
+from gateway.auth.oidc.errors import InvalidResponseError, ProviderError, UnreachableError
 from gateway.auth.oidc.logout import Ended, check_logout_token
 from gateway.auth.oidc.presets import Preset
 from gateway.auth.oidc.profile import Profile
+from gateway.auth.oidc.protocol import Client, PublicKey, check_id_token, signed, verified
 from state.config.tables import OidcConfig
 from state.records.models import Flow
 
 TOKEN_MAX: Final = 64 * 1024
 HINT_MAX: Final = 6 * 1024
-"""Longest ID token that is sent along to the provider's sign-out: it goes in an URL."""
+"""Maximum length of an ID token in the URL of the provider's sign-out."""
 SUBJECT_MAX: Final = 255
 CODE_MAX: Final = 4096
 
 
-class Told(Struct, frozen=True, kw_only=True):
-    """What a provider has said of somebody, believed. A token that is empty: it gave none.
+class ProviderAccount(Struct, frozen=True, kw_only=True):
+    """What a provider has reported about a user, verified. An empty token: the provider sent none.
 
-    `whole`: it was asked for all that it knows, so what is not among the claims is not so.
+    `complete`: the claims are complete, so an absent claim has no value.
     """
 
     subject: str
@@ -45,11 +45,11 @@ class Told(Struct, frozen=True, kw_only=True):
     access_token: str = ""
     id_token: str = ""
     sid: str = ""
-    whole: bool = True
+    complete: bool = True
 
 
 class Engine:
-    """One provider, for one worker. Its verbs raise AwayError, ProviderError and UnbelievableError."""
+    """One provider in one worker. Methods raise UnreachableError, ProviderError and InvalidResponseError."""
 
     def __init__(
         self, config: OidcConfig, preset: Preset, client: Client, *, clock: Callable[[], float] = time.time
@@ -76,11 +76,11 @@ class Engine:
         )
 
     async def facts(self) -> Facts:
-        """The provider's endpoints."""
+        """Return the provider's endpoints."""
         return await self._source.facts()
 
     async def keys(self) -> tuple[PublicKey, ...]:
-        """The keys that it signs with."""
+        """Return the provider's signing keys."""
         return await self._source.keys("")
 
     async def depart(
@@ -93,9 +93,9 @@ class Engine:
         other: bool,
         sealing: Callable[[Flow], str],
     ) -> str:
-        """Where the browser goes. `sealing`: from what the answer is checked against to the `state` that comes back.
+        """Return the URL to which the browser is redirected. `sealing`: encrypts the flow into its `state`.
 
-        `other`: somebody wants another account than the one that they are signed in with there.
+        `other`: the user wants to sign in with another account than the current one there.
         """
         facts = await self.facts()
         nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
@@ -120,7 +120,7 @@ class Engine:
             created=self._clock(),
             next=next_url,
         )
-        return self._client.leave_for(
+        return self._client.authorization_url(
             facts.authorize,
             state=sealing(flow),
             verifier=verifier,
@@ -129,39 +129,39 @@ class Engine:
             **{name: value for name, value in parameters.items() if value},
         )
 
-    async def arrive(self, flow: Flow, answer: Mapping[str, str]) -> Told:
-        """What the provider's answer is worth. The flow is this browser's."""
+    async def arrive(self, flow: Flow, answer: Mapping[str, str]) -> ProviderAccount:
+        """Verify the provider's response. The caller has checked that the flow belongs to this browser."""
         facts = await self.facts()
         issuer = answer.get("iss")
         if (issuer is None and facts.says_issuer) or (issuer is not None and issuer != facts.issuer):
-            raise UnbelievableError(f"the answer is of {issuer!r:.200}, not of {facts.issuer!r}", claim="iss")
+            raise InvalidResponseError(f"the response is from {issuer!r:.200}, not from {facts.issuer!r}", claim="iss")
         if "error" in answer:
             raise ProviderError(answer["error"], answer.get("error_description", ""))
         code = answer.get("code", "")
         if not code or len(code) > CODE_MAX:
-            raise UnbelievableError("the answer holds no code")
+            raise InvalidResponseError("the response contains no code")
         tokens = await self._client.exchange(
             facts.token, code=code, verifier=flow.verifier, redirect_uri=flow.redirect_uri
         )
-        return await self._believe(facts, tokens, nonce=flow.nonce, subject="")
+        return await self._verify_tokens(facts, tokens, nonce=flow.nonce, subject="")
 
-    async def again(self, subject: str, *, refresh_token: str, access_token: str) -> Told:
-        """Ask whether somebody still is who they were: their new tokens, and what is said of them now."""
+    async def again(self, subject: str, *, refresh_token: str, access_token: str) -> ProviderAccount:
+        """Ask the provider again about a user. Returns new tokens and the current claims."""
         facts = await self.facts()
         if refresh_token:
             tokens = await self._client.refresh(facts.token, refresh_token)
         else:
             tokens = {"access_token": access_token}
-        return await self._believe(facts, tokens, nonce="", subject=subject)
+        return await self._verify_tokens(facts, tokens, nonce="", subject=subject)
 
     async def forget(self, refresh_token: str) -> None:
-        """Tell the provider that a sign-in is over, where it wants to know (RFC 7009)."""
+        """Revoke the refresh token if the provider supports it (RFC 7009)."""
         facts = await self.facts()
         if facts.revocation and refresh_token:
             await self._client.revoke(facts.revocation, refresh_token)
 
     async def goodbye(self, id_token: str, back: str) -> str:
-        """The URL at which somebody signs out there too, and comes back to `back`; `""`: there is none."""
+        """Return the URL that signs the user out there and redirects to `back`; `""`: there is none."""
         facts = await self.facts()
         if not facts.end_session:
             return ""
@@ -172,9 +172,9 @@ class Engine:
         return f"{facts.end_session}{mark}{urlencode(query)}"
 
     async def ended(self, logout_token: str) -> Ended:
-        """Whose session the provider says has ended (back-channel logout)."""
+        """Return whose session has ended, according to a logout token (back-channel logout)."""
         if self._profile is not None or not 0 < len(logout_token) <= TOKEN_MAX:
-            raise UnbelievableError("no logout token")
+            raise InvalidResponseError("not a logout token")
         header, found = await self._signed(await self.facts(), logout_token)
         return check_logout_token(
             header,
@@ -185,34 +185,36 @@ class Engine:
             leeway=self._config.leeway,
         )
 
-    async def _believe(self, facts: Facts, tokens: Mapping[str, Any], *, nonce: str, subject: str) -> Told:
-        """`subject` empty: a sign-in, which must bring an ID token; else it must be theirs."""
+    async def _verify_tokens(
+        self, facts: Facts, tokens: Mapping[str, Any], *, nonce: str, subject: str
+    ) -> ProviderAccount:
+        """Verify tokens. `subject` empty: a sign-in, which needs an ID token. Otherwise the user must be the same."""
         access, refresh, token = (_secret(tokens, name) for name in ("access_token", "refresh_token", "id_token"))
         found: dict[str, Any] = {}
-        whole = True
+        complete = True
         if self._profile is not None:
             token = ""
             found = await self._profile.read(access)
         elif token:
             found = await self._claims(facts, token, nonce=nonce, access_token=access)
         elif not subject:
-            raise UnbelievableError("the token endpoint gave no ID token", claim="id_token")
-        said = reading.text(found, self._preset.subject)
-        own = subject or said
-        if not 0 < len(own) <= SUBJECT_MAX or (found and said != own):
-            raise UnbelievableError("that is somebody else's", claim="sub")
+            raise InvalidResponseError("the token endpoint sent no ID token", claim="id_token")
+        reported = reading.text(found, self._preset.subject)
+        own = subject or reported
+        if not 0 < len(own) <= SUBJECT_MAX or (found and reported != own):
+            raise InvalidResponseError("the response is about another user", claim="sub")
         if self._profile is None and facts.userinfo and access and (not token or reading.missing(found, self._wanted)):
             found = {**await self._userinfo(facts, access, own), **found}
         elif subject and self._profile is None and reading.missing(found, self._wanted):
-            whole = False
-        return Told(
+            complete = False
+        return ProviderAccount(
             subject=own,
             claims=found,
             refresh_token=refresh,
             access_token=access,
             id_token=token,
             sid=reading.text(found, "sid"),
-            whole=whole,
+            complete=complete,
         )
 
     async def _claims(self, facts: Facts, token: str, *, nonce: str, access_token: str) -> dict[str, Any]:
@@ -234,30 +236,30 @@ class Engine:
         return verified(form, await self._source.keys(form.key), facts.algorithms)
 
     async def _userinfo(self, facts: Facts, access_token: str, subject: str) -> dict[str, Any]:
-        """OpenID Connect Core section 5.3: as JSON or as a signed JWT; its `sub` must be the ID token's."""
+        """Fetch userinfo as JSON or signed JWT. Its `sub` must be the ID token's (OpenID Connect Core section 5.3)."""
         answer = await self._client.get(facts.userinfo, bearer=access_token)
         if answer.status in (401, 403):
             raise ProviderError("invalid_token")
         found = await self._signed_userinfo(facts, answer.jwt) if answer.jwt else answer.value
         if answer.status != 200 or not isinstance(found, dict):  # noqa: PLR2004 - HTTP
-            raise AwayError(f"userinfo answers {answer.status}, and no object in JSON")
+            raise UnreachableError(f"userinfo answers {answer.status}, without a JSON object")
         if found.get("sub") != subject:
-            raise UnbelievableError("userinfo is somebody else's", claim="sub")
+            raise InvalidResponseError("userinfo is about another user", claim="sub")
         return found
 
     async def _signed_userinfo(self, facts: Facts, token: str) -> dict[str, Any]:
-        """Section 5.3.2: a signed answer names the provider (`iss`) and this client (`aud`).
+        """Verify signed userinfo, which names the provider (`iss`) and this client (`aud`) (section 5.3.2).
 
-        One that names neither is no worse than an unsigned one: it came over TLS, for our access token, and its `sub`
-        is compared. Earlier versions of the standard did not demand them.
+        Userinfo that names neither is as good as unsigned userinfo: it came over TLS for our access token, and its
+        `sub` is compared. Earlier versions of the standard did not require them.
         """
         form = signed(token)
         _, found = verified(form, await self._source.keys(form.key), facts.userinfo_algorithms)
         audience = found.get("aud", self._config.client_id)
         if found.get("iss", self._issuer) not in (self._issuer, *self._preset.issuers):
-            raise UnbelievableError("userinfo is signed for another issuer", claim="iss")
+            raise InvalidResponseError("userinfo is signed for another issuer", claim="iss")
         if self._config.client_id not in (audience if isinstance(audience, list) else [audience]):
-            raise UnbelievableError("userinfo is signed for another client", claim="aud")
+            raise InvalidResponseError("userinfo is signed for another client", claim="aud")
         return found
 
 
@@ -265,6 +267,6 @@ def _secret(tokens: Mapping[str, Any], name: str) -> str:
     value = tokens.get(name)
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > TOKEN_MAX or not reading.whole(value):
-        raise UnbelievableError(f"{name} is no token", claim=name)
+    if not isinstance(value, str) or len(value) > TOKEN_MAX or not reading.is_encodable(value):
+        raise InvalidResponseError(f"{name} is not a token", claim=name)
     return value

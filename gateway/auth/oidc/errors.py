@@ -1,7 +1,7 @@
-"""What can go wrong between the hub and a provider: three kinds, for three consequences.
+"""Errors between the hub and a provider: three kinds, which are handled differently.
 
-Owns: the kinds, and that none of their texts can end a line of a log: what a provider, or whoever sends a browser back
-in its name, has written is in them. Refuses to know sentences for people (`gateway.auth.oidc.words`).
+Owns these kinds, and that their text cannot break a log line: it can contain text from the provider, or from anyone who
+sends a browser back in its name. The messages for users are in `gateway.auth.oidc.messages`.
 """
 
 from typing import Final
@@ -12,16 +12,16 @@ LONGEST: Final = 600
 OTHERS_MAX: Final = 300
 
 
-class _SaidError(Exception):
+class _LoggedError(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(plain(text, LONGEST))
 
 
-class AwayError(_SaidError):
-    """No usable answer: the network, TLS, a 5xx, something that is no JSON. It proves nothing about anybody."""
+class UnreachableError(_LoggedError):
+    """No usable response: the network, TLS, a 5xx, invalid JSON. It says nothing about the user."""
 
 
-class ProviderError(_SaidError):
+class ProviderError(_LoggedError):
     """The provider answered with an error of OAuth 2 (RFC 6749 sections 4.1.2.1 and 5.2), such as `invalid_grant`."""
 
     def __init__(self, code: str, description: str = "") -> None:
@@ -29,8 +29,8 @@ class ProviderError(_SaidError):
         self.code = code
 
 
-class UnbelievableError(_SaidError):
-    """The answer came, and is not to be believed. `str` says why, for the log; `claim`: the claim that is wrong."""
+class InvalidResponseError(_LoggedError):
+    """The response is not valid. `str` is the reason, for the log; `claim`: the claim that is wrong."""
 
     def __init__(self, why: str, *, claim: str = "") -> None:
         super().__init__(why)
@@ -38,6 +38,6 @@ class UnbelievableError(_SaidError):
 
 
 def in_a_line(error: Exception) -> str:
-    """A library's error: its kind and the first line of its text. None of those libraries puts a secret there."""
+    """Return a library's error in one line: its class and the first line of its text, which contains no secret."""
     text = str(error).splitlines()[0][:OTHERS_MAX] if str(error) else ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,11 +1,11 @@
-"""A sign-in under way, bound to the browser that began it.
+"""A sign-in in progress, bound to the browser that started it.
 
-Owns: the pre-session cookie, what makes an answer this browser's, and that an answer signs in once. So nobody can be
-signed in with an answer that was meant for somebody else (login CSRF, RFC 6749 section 10.12).
-Refuses to know providers and what an answer says.
+Owns the pre-session cookie, the check that a response belongs to this browser, and that a response is used once. So no
+browser can be signed in with a response for another user (login CSRF, RFC 6749 section 10.12).
+Does not know about providers and the content of responses.
 
-A flow is in no store: sealed, it is the `state` that goes to the provider and comes back. Strangers may begin as many
-as they like, and fill nothing. Only one that has come to its end leaves a mark, until it would be too old anyway.
+A flow is not stored: encrypted, it is the `state` that goes to the provider and comes back. So unauthenticated clients
+cannot fill the store. Only a finished flow is recorded, until it would have expired anyway.
 """
 
 import hmac
@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.auth.cookies import CookieJar
-from gateway.auth.oidc.words import STALE
+from gateway.auth.oidc.messages import STALE
 from portal.site.sign_in import RefusedError
 from state.records.models import Flow
 from state.sealing.box import Box
@@ -25,18 +25,18 @@ from state.store.all import Store
 from state.store.credentials import digest
 
 LIFETIME: Final = 600
-"""Seconds in which a sign-in must be done: second factors take people a while."""
+"""Seconds in which a sign-in must be finished. Second factors can take a while."""
 STATE_MAX: Final = 8 * 1024
 _FLOW: Final = msgspec.json.Decoder(Flow)
 KEY_SECONDS: Final = 3600
-"""How long new flows are sealed with one key."""
+"""Seconds for which new flows use the same key."""
 KEY_KEPT: Final = KEY_SECONDS + 2 * LIFETIME
 KEY_KNOWN: Final = 60.0
-"""Seconds after which the store is asked for it again: it may have lost it, and other workers have another one then."""
+"""Seconds after which the key is read again: the store may have lost it, and other workers have a new one then."""
 
 
 class Flows:
-    """The sign-ins of one hub that are under way. Its verbs raise StateUnavailableError."""
+    """The sign-ins of one hub that are in progress. Methods raise StateUnavailableError."""
 
     def __init__(self, store: Store, jar: CookieJar, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -45,21 +45,21 @@ class Flows:
         self._boxes: dict[str, tuple[Box, float]] = {}
 
     def browser(self, request: Any) -> tuple[str, str]:
-        """Which browser asks (the SHA-256 of its cookie), and a Set-Cookie value.
+        """Return the browser's id (the SHA-256 of its cookie) and a Set-Cookie value.
 
-        A browser that has the cookie keeps it: it may have begun another sign-in in another tab.
+        A browser that has the cookie keeps it, because it may have started another sign-in in another tab.
         """
         ticket = self._ticket(request) or secrets.token_urlsafe(32)
         return digest(ticket), self._jar.set(ticket, lifetime=LIFETIME)
 
     async def sealing(self) -> Callable[[Flow], str]:
-        """From a flow to its `state`."""
+        """Return the function that encrypts a flow into its `state`."""
         name = str(int(self._clock() // KEY_SECONDS))
         box = await self._box(name)
         return lambda flow: f"{name}.{box.seal_text(msgspec.json.encode(flow))}"
 
     async def of(self, state: str, request: Any) -> Flow:
-        """The flow of this `state`, if it is this browser's and not over. Raises RefusedError."""
+        """Return the flow of this `state`. Raises RefusedError if it is of another browser, expired or used."""
         ticket = self._ticket(request)
         flow = await self._opened(state) if ticket else None
         if (
@@ -72,7 +72,7 @@ class Flows:
         return flow
 
     async def end(self, state: str) -> None:
-        """It has come to its end. Raises RefusedError when it had before: of two answers at once, one signs in."""
+        """Mark the flow as used. Raises RefusedError if it was used before, so that it signs in only once."""
         if not await self._store.flows.end(state, lifetime=2 * LIFETIME):
             raise _stale()
 
@@ -85,7 +85,7 @@ class Flows:
         return None if content is None else _FLOW.decode(content)
 
     async def _box(self, name: str) -> Box:
-        """The box of an hour, by a key that all workers have."""
+        """Return the box of an hour, whose key all workers share."""
         box, known = self._boxes.get(name, (None, 0.0))
         now = self._clock()
         if box is None or not known <= now < known + KEY_KNOWN:

@@ -1,7 +1,7 @@
-"""Requests to a provider over a few connections that are kept: the one door to the HTTP client.
+"""Requests to a provider over persistent connections. Only this module imports the HTTP client.
 
-Owns: aiohttp, TLS and the proxy, bounds on what a provider may send, and the translation of errors. Refuses to know
-OAuth and what an answer means. No redirect is followed, no proxy is taken from the environment, no cookie is kept.
+Owns aiohttp, TLS and the proxy, limits on the size of responses, and the translation of errors. Does not know about
+OAuth and what a response means. Follows no redirect, uses no proxy from the environment, stores no cookies.
 """
 
 import ssl
@@ -10,17 +10,17 @@ from typing import Final, NamedTuple
 
 import aiohttp
 
-from gateway.auth.oidc.errors import AwayError, in_a_line
+from gateway.auth.oidc.errors import UnreachableError, in_a_line
 
 ANSWER_MAX: Final = 512 * 1024
-"""Longest body of a provider's answer, in bytes, after decompression."""
+"""Maximum size of a response's body, in bytes, after decompression."""
 FIELD_MAX: Final = 32 * 1024
 CONNECTIONS: Final = 32
 IDLE_SECONDS: Final = 60.0
 
 
 class Got(NamedTuple):
-    """An answer as it came. `next`: the next page's URL (RFC 8288); `""`: there is none.
+    """A response. `next`: the next page's URL (RFC 8288); `""`: there is none.
 
     `media_type`: in lower case, without parameters.
     """
@@ -32,17 +32,17 @@ class Got(NamedTuple):
 
 
 class Http:
-    """For one provider. Connections are opened in the event loop that first asks."""
+    """The HTTP connections to one provider. They belong to the event loop that sends the first request."""
 
     def __init__(self, *, timeout: float, ca_file: str = "", proxy: str = "") -> None:
-        """`timeout`: seconds from a question to the end of its answer."""
+        """`timeout`: seconds from the request to the end of its response."""
         self._tls = ssl.create_default_context(cafile=ca_file or None)
         self._timeout = timeout
         self._proxy = proxy or None
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Got:
-        """One request. Raises AwayError, whose text has neither body nor headers in it."""
+        """Send a request. Raises UnreachableError, whose text contains neither body nor headers."""
         if self._session is None:
             self._session = self._opened()
         try:
@@ -52,13 +52,13 @@ class Http:
                 async for part in answer.content.iter_any():
                     size += len(part)
                     if size > ANSWER_MAX:
-                        raise AwayError(f"the answer is longer than {ANSWER_MAX} bytes")
+                        raise UnreachableError(f"the response is longer than {ANSWER_MAX} bytes")
                     parts.append(part)
                 return Got(answer.status, b"".join(parts), _next(answer), answer.content_type)
-        except aiohttp.ClientResponseError as error:  # its text has the proxy's URL in it, with the password there
-            raise AwayError(f"{type(error).__name__}: {error.status} {error.message}") from error
+        except aiohttp.ClientResponseError as error:  # its text contains the proxy's URL with its password
+            raise UnreachableError(f"{type(error).__name__}: {error.status} {error.message}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise AwayError(in_a_line(error)) from error
+            raise UnreachableError(in_a_line(error)) from error
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,24 +1,24 @@
-"""What a logout token says, and whether it may be believed.
+"""Checks logout tokens of providers.
 
-Owns: the checks of OpenID Connect Back-Channel Logout 1.0 section 2.6, but for the signature and the replay of its
-`jti` (which takes a store). Refuses to know sessions. Pure.
+Owns the checks of OpenID Connect Back-Channel Logout 1.0 section 2.6, except for the signature and the replay of its
+`jti` (which needs the store). Does not know about sessions. Pure.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from gateway.auth.oidc.claims import whole
-from gateway.auth.oidc.errors import UnbelievableError
+from gateway.auth.oidc.claims import is_encodable
+from gateway.auth.oidc.errors import InvalidResponseError
 
 EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 TYPES: Final = ("logout+jwt", "jwt", "")
 AGE_MAX: Final = 300
-"""Seconds after which a logout token is too old, whatever it says itself."""
+"""Seconds after which a logout token has expired, even if its `exp` is later."""
 NAME_MAX: Final = 255
 
 
 class Ended(NamedTuple):
-    """Whose session has ended: all of `subject`'s there, or that of `sid` alone. One of them may be empty."""
+    """The sessions that have ended: all of `subject`, or only the session `sid`. One of them may be empty."""
 
     subject: str
     sid: str
@@ -34,11 +34,11 @@ def check_logout_token(
     now: float,
     leeway: int,
 ) -> Ended:
-    """Whom it is about. Raises UnbelievableError. `header` and `claims` are of a token whose signature holds."""
+    """Check a token with a valid signature and return whose session has ended. Raises InvalidResponseError."""
 
     def need(good: object, claim: str) -> None:
         if not good:
-            raise UnbelievableError(f"logout token: {claim} is wrong", claim=claim)
+            raise InvalidResponseError(f"logout token: {claim} is wrong", claim=claim)
 
     need(str(header.get("typ", "")).lower() in TYPES, "typ")
     need(claims.get("iss") in issuers, "iss")
@@ -59,12 +59,12 @@ def check_logout_token(
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise UnbelievableError(f"logout token: {name} is wrong", claim=name)
+        raise InvalidResponseError(f"logout token: {name} is wrong", claim=name)
     return value
 
 
 def _name(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name, "")
-    if not isinstance(value, str) or len(value) > NAME_MAX or not whole(value):
-        raise UnbelievableError(f"logout token: {name} is wrong", claim=name)
+    if not isinstance(value, str) or len(value) > NAME_MAX or not is_encodable(value):
+        raise InvalidResponseError(f"logout token: {name} is wrong", claim=name)
     return value

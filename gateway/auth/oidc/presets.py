@@ -1,9 +1,9 @@
-"""What is known of each kind of provider: data, no code.
+"""Defaults for each kind of provider.
 
-Owns: issuers, endpoints, scopes and the claims that hold a name and groups. Refuses to know how any of it is used. An
-admin's own value for a key always comes first.
+Owns issuers, endpoints, scopes and the claims with name and groups. Does not know how they are used. An
+admin's own value for a key takes precedence.
 
-Sources: the providers' own pages on OpenID Connect and OAuth 2, as of November 2026.
+Sources: the providers' documentation of OpenID Connect and OAuth 2, as of November 2026.
 """
 
 from typing import Final
@@ -12,9 +12,9 @@ from msgspec import Struct
 
 
 class Lookup(Struct, frozen=True, kw_only=True):
-    """Groups from a list that the provider's API gives (GitHub's organisations, for one).
+    """Groups from a list in the provider's API, such as GitHub's organisations.
 
-    `path`: under the API's URL. A group's name is made of `parts` (claims of each entry, a dot goes deeper), joined
+    `path`: relative to the API's URL. A group's name is `parts` (claims of each entry, dots for nesting), joined
     with a colon.
     """
 
@@ -25,12 +25,12 @@ class Lookup(Struct, frozen=True, kw_only=True):
 class Preset(Struct, frozen=True, kw_only=True):
     """One kind of provider.
 
-    `issuer` empty: the configuration names it. `issuers`: further values of `iss` that its ID tokens may have.
-    `openid` False: OAuth 2 alone, so there is no discovery and no ID token; `authorize` and `exchange` are paths
-    under `site`, and who somebody is comes from `profile` under `api` (which is `own_api` under `site` for an
-    installation of one's own). `subject`: the claim that never changes for a person. `public`: anybody can have an
-    account there. `hints`: parameters of the authorization request, and the required claim that each tells the
-    provider of. `extra`: further parameters. `other`: the `prompt` that lets somebody pick another account.
+    `issuer` empty: the configuration sets it. `issuers`: further values of `iss` in its ID tokens.
+    `openid` False: OAuth 2 only, without discovery and ID token; `authorize` and `exchange` are paths
+    under `site`, and the user comes from `profile` under `api` (`own_api` under `site` for a
+    self-hosted installation). `subject`: the claim that never changes for an account. `public`: anyone can create an
+    account there. `hints`: parameters of the authorization request, each with the required claim whose value it
+    passes on. `extra`: further parameters. `other`: the `prompt` with which a user can choose another account.
     """
 
     title: str
@@ -55,12 +55,12 @@ class Preset(Struct, frozen=True, kw_only=True):
 
 
 GROUPS: Final = "groups"
-"""The claim in which what lookups find is put."""
+"""The claim for the groups that lookups find."""
 
 PRESETS: Final[dict[str, Preset]] = {
-    # Keycloak, Entra ID, Okta and whatever else a campus runs: all by discovery.
+    # Keycloak, Entra ID, Okta and all others with discovery.
     "oidc": Preset(title="Campus account"),
-    # OAuth 2 alone. Groups: `org` for each organisation, `org:team` for each team (both need the scope read:org).
+    # OAuth 2 only. Groups: `org` for each organisation, `org:team` for each team (both need the scope read:org).
     "github": Preset(
         title="GitHub",
         openid=False,
@@ -81,7 +81,7 @@ PRESETS: Final[dict[str, Preset]] = {
         public=True,
         other="select_account",
     ),
-    # `groups` of userinfo lists the full paths of all groups that somebody is a member of.
+    # `groups` of userinfo lists the full paths of all groups of the user.
     "gitlab": Preset(
         title="GitLab",
         issuer="https://gitlab.com",
@@ -89,7 +89,7 @@ PRESETS: Final[dict[str, Preset]] = {
         groups_claim=GROUPS,
         public=True,
     ),
-    # `hd` is the Workspace domain of the account: an address that ends in the domain is no proof of it.
+    # `hd` is the Workspace domain of the account. An address that ends with the domain does not prove it.
     "google": Preset(
         title="Google",
         issuer="https://accounts.google.com",
@@ -100,7 +100,7 @@ PRESETS: Final[dict[str, Preset]] = {
         extra=(("access_type", "offline"), ("prompt", "consent")),
         other="select_account",
     ),
-    # `idp` is the entity id of the institution that somebody signed in at; `eppn` their name there.
+    # `idp` is the entity id of the institution where the user signed in; `eppn` is the user's name there.
     "cilogon": Preset(
         title="CILogon",
         issuer="https://cilogon.org",
@@ -110,13 +110,13 @@ PRESETS: Final[dict[str, Preset]] = {
         hints=(("selected_idp", "idp"),),
         other="select_account",
     ),
-    # `identity_provider` is the UUID of the institution of the identity that somebody signed in with.
+    # `identity_provider` is the UUID of the institution of the identity that the user signed in with.
     "globus": Preset(
         title="Globus",
         issuer="https://auth.globus.org",
         public=True,
     ),
-    # `sub` is the ORCID iD; there is no other name that is theirs alone.
+    # `sub` is the ORCID iD, the only unique name.
     "orcid": Preset(
         title="ORCID",
         issuer="https://orcid.org",

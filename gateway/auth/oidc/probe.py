@@ -1,39 +1,39 @@
-"""Whether a provider can be reached and is the one that is meant, for `towpath check`.
+"""Checks for `towpath check` whether a provider can be reached and is set up correctly.
 
-Owns: the questions, and the answers in words. Refuses to know how they are printed. Nobody is signed in.
+Owns the requests and the messages. Does not print them, and signs nobody in.
 """
 
-from gateway.auth.oidc.door import ALGORITHMS
-from gateway.auth.oidc.errors import AwayError, UnbelievableError
+from gateway.auth.oidc.errors import InvalidResponseError, UnreachableError
 from gateway.auth.oidc.presets import PRESETS
+from gateway.auth.oidc.protocol import ALGORITHMS
 from gateway.auth.oidc.provider import OidcProvider
 
 
 async def probe(provider: OidcProvider) -> tuple[bool, str]:
-    """Whether it is as it should be, and a line on it: what to register there, or what is wrong."""
+    """Return whether the provider is usable, and a message: what to register there, or what is wrong."""
     engine, preset = provider.engine, PRESETS[provider.given.preset]
     try:
         facts = await engine.facts()
         keys = await engine.keys()
-    except AwayError as error:
+    except UnreachableError as error:
         return False, f"does not answer: {error}"
-    except UnbelievableError as error:
-        return False, f"answers, but is not to be used: {error}"
-    said = [f"redirect URI to register: {provider.redirect_uri}"]
+    except InvalidResponseError as error:
+        return False, f"answers, but cannot be used: {error}"
+    notes = [f"redirect URI to register: {provider.redirect_uri}"]
     if preset.openid:
         usable = sorted({key.algorithm or "?" for key in keys})
         if not keys:
             return False, f"answers, but publishes no key that this hub can use ({', '.join(ALGORITHMS)})"
-        said.insert(0, f"{facts.issuer} answers, {len(keys)} keys ({', '.join(usable)})")
+        notes.insert(0, f"{facts.issuer} answers, {len(keys)} keys ({', '.join(usable)})")
         if facts.end_session and provider.given.sign_out:
-            said.append(f"address after signing out: {provider.signed_out}")
+            notes.append(f"address after signing out: {provider.signed_out}")
         if facts.backchannel:
             hub = provider.signed_out.rpartition("/")[0]
-            said.append(f"back-channel logout: {hub}/backchannel-logout/{provider.config.name}")
+            notes.append(f"back-channel logout: {hub}/backchannel-logout/{provider.config.name}")
         if facts.challenges and "S256" not in facts.challenges:
-            said.append("it does not say that it checks PKCE (S256)")
+            notes.append("its metadata does not list PKCE (S256)")
     else:
-        said.insert(0, f"{facts.issuer} is known by its preset, and was not asked")
+        notes.insert(0, f"{facts.issuer} comes from the preset and was not contacted")
     if provider.config.allow_all and preset.public and not provider.given.required_claims:
-        said.append("everybody in the world who has an account there may enter")
-    return True, "; ".join(said)
+        notes.append("anyone in the world with an account there can sign in")
+    return True, "; ".join(notes)

@@ -1,8 +1,8 @@
-"""Who somebody is at a provider of OAuth 2 alone: its API is asked, with their access token.
+"""Reads a user's profile from the API of a provider that supports only OAuth 2.
 
-Owns: its endpoints, and the pages of its lists. Refuses to know which provider it is (`gateway.auth.oidc.presets`) and
-what follows from its groups. Nothing here proves anything but that the token is this client's: the code that it came
-for was bound to this browser and this client (PKCE).
+Owns the provider's endpoints, and reading lists with several pages. Does not know which provider it is
+(`gateway.auth.oidc.presets`), and does not interpret groups. The profile is trusted because the token belongs to this
+client: its code was bound to this browser and this client (PKCE).
 """
 
 from typing import Any, Final
@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from gateway.auth.oidc import claims as reading
 from gateway.auth.oidc.discovery import Facts
-from gateway.auth.oidc.door import Client, PublicKey
-from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
+from gateway.auth.oidc.errors import InvalidResponseError, ProviderError, UnreachableError
 from gateway.auth.oidc.presets import GROUPS, Lookup, Preset
+from gateway.auth.oidc.protocol import Client, PublicKey
 
 PAGES_MAX: Final = 20
 
@@ -21,7 +21,7 @@ class Profile:
     """One provider (`gateway.auth.oidc.discovery.Source`)."""
 
     def __init__(self, client: Client, preset: Preset, url: str) -> None:
-        """`url`: of an installation of one's own; `""`: the public one."""
+        """`url`: the URL of a self-hosted installation; `""`: the public one."""
         self._client = client
         self._preset = preset
         site = url.rstrip("/") or preset.site
@@ -29,18 +29,18 @@ class Profile:
         self._facts = Facts(issuer=site, authorize=f"{site}{preset.authorize}", token=f"{site}{preset.exchange}")
 
     async def facts(self) -> Facts:
-        """The endpoints, known beforehand."""
+        """Return the endpoints of the preset."""
         return self._facts
 
     async def keys(self, wanted: str) -> tuple[PublicKey, ...]:  # noqa: ARG002
-        """It signs nothing."""
+        """Return no keys: the provider signs nothing."""
         return ()
 
     async def read(self, access_token: str) -> dict[str, Any]:
-        """What the API says of whom the token is, with their groups. Raises AwayError, ProviderError."""
+        """Return the profile of the token's user, with groups. Raises UnreachableError, ProviderError."""
         found = await self._ask(f"{self._api}{self._preset.profile}", access_token)
         if not isinstance(found[0], dict):
-            raise UnbelievableError("the profile is no JSON object")
+            raise InvalidResponseError("the profile is not a JSON object")
         groups: list[str] = []
         for lookup in self._preset.lookups:
             groups += await self._list(lookup, access_token)
@@ -57,7 +57,7 @@ class Profile:
                     names.append(":".join(parts))
             if not url:
                 return names
-        raise AwayError(f"{lookup.path} has more than {PAGES_MAX} pages")
+        raise UnreachableError(f"{lookup.path} has more than {PAGES_MAX} pages")
 
     async def _ask(self, url: str, access_token: str) -> tuple[Any, str]:
         answer = await self._client.get(url, bearer=access_token)
@@ -66,5 +66,5 @@ class Profile:
         if answer.status == 403:  # noqa: PLR2004 - HTTP
             raise ProviderError("insufficient_scope")
         if answer.status != 200:  # noqa: PLR2004 - HTTP
-            raise AwayError(f"{url} answers {answer.status}")
+            raise UnreachableError(f"{url} answers {answer.status}")
         return answer.value, answer.next if urlsplit(answer.next)[:2] == urlsplit(self._api)[:2] else ""

@@ -1,7 +1,7 @@
-"""A provider of kind `oidc` as the hub's sign-in sees it (`gateway.auth.proof.Asked`).
+"""A provider of kind `oidc` (`gateway.auth.proof.RecheckableProof`).
 
-Owns: its parts put together, from what it says to what it proves (name, groups, whether its rules let somebody in),
-and what is kept to ask it again. Refuses to know sessions, records and the rules of [auth].
+Owns the steps from the provider's claims to what they prove (name, groups, whether its rules allow the sign-in),
+and the data that is kept to ask it again. Does not know about sessions, records and the rules of [auth].
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from msgspec import Struct
 
 from gateway.auth.naming import hub_name, shown
 from gateway.auth.oidc import claims as reading
-from gateway.auth.oidc.door import Client, Seal
-from gateway.auth.oidc.engine import HINT_MAX, Engine, Told
-from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
+from gateway.auth.oidc.engine import HINT_MAX, Engine, ProviderAccount
+from gateway.auth.oidc.errors import InvalidResponseError, ProviderError, UnreachableError
 from gateway.auth.oidc.logout import Ended
+from gateway.auth.oidc.messages import refusal
 from gateway.auth.oidc.presets import PRESETS
-from gateway.auth.oidc.words import refusal
+from gateway.auth.oidc.protocol import Client, Seal
 from gateway.auth.proof import GoneError, Proven, UnsureError, as_before
 from portal.site.sign_in import Provider, RefusedError
 from state.config.tables import OidcConfig, ProviderConfig
@@ -30,13 +30,13 @@ from state.settings.files import logo_name
 log = logging.getLogger("towpath.sign-in")
 
 OVER: Final = frozenset({"invalid_grant", "invalid_token", "bad_refresh_token", "insufficient_scope"})
-"""Answers that say that what the hub holds is worth nothing any more (RFC 6749 section 5.2, RFC 6750, GitHub's)."""
+"""Errors which mean that the hub's tokens are no longer valid (RFC 6749 section 5.2, RFC 6750, GitHub)."""
 GOODBYE_SECONDS: Final = 2.0
-_FAULTS: Final = (AwayError, ProviderError, UnbelievableError)
+_FAULTS: Final = (UnreachableError, ProviderError, InvalidResponseError)
 
 
 class Tokens(Struct, frozen=True, kw_only=True):
-    """What is kept of a sign-in, sealed. `access` only where there is no other way to ask again."""
+    """The tokens that are kept, encrypted. `access` is kept only if there is no other way to ask again."""
 
     refresh: str = ""
     access: str = ""
@@ -47,9 +47,9 @@ class OidcProvider:
     """One [[auth.provider]] of kind `oidc`."""
 
     def __init__(
-        self, config: ProviderConfig, everybody: tuple[ProviderConfig, ...], *, redirect_uri: str, signed_out: str
+        self, config: ProviderConfig, providers: tuple[ProviderConfig, ...], *, redirect_uri: str, signed_out: str
     ) -> None:
-        """`everybody`: all providers. `redirect_uri`: where this one sends people back to; `signed_out`: and then."""
+        """`providers`: all providers. `redirect_uri`: for sign-in. `signed_out`: the URL after signing out."""
         given = config.oidc or OidcConfig()
         preset = PRESETS[given.preset]
         self.config = config
@@ -60,7 +60,7 @@ class OidcProvider:
         self._preset = preset
         self.signed_out = signed_out
         self._seal = Seal(given.client_id, given.client_secret)
-        self._everybody = everybody
+        self._providers = providers
         self._table = {as_listed(name): here for name, here in config.names.items()}
         self._client = Client(
             client_id=given.client_id,
@@ -74,8 +74,8 @@ class OidcProvider:
         self._said: set[str] = set()
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:  # noqa: ARG002
-        """No form proves anything here. Raises RefusedError."""
-        raise RefusedError(f"Use the button of {self.title}.")
+        """Raise RefusedError: this provider has no form."""
+        raise RefusedError(f"Sign in with the button {self.title}.")
 
     async def depart(self, browser: str, next_url: str, *, other: bool, sealing: Callable[[Flow], str]) -> str:
         """See `Engine.depart`. Raises RefusedError."""
@@ -91,62 +91,64 @@ class OidcProvider:
         except _FAULTS as error:
             raise self._refusal(error) from error
 
-    async def arrive(self, flow: Flow, answer: Mapping[str, str]) -> tuple[Told, Proven]:
-        """Who has come back. Raises RefusedError."""
+    async def arrive(self, flow: Flow, answer: Mapping[str, str]) -> tuple[ProviderAccount, Proven]:
+        """Return the user who came back from the provider. Raises RefusedError."""
         try:
-            told = await self.engine.arrive(flow, answer)
+            account = await self.engine.arrive(flow, answer)
         except _FAULTS as error:
             raise self._refusal(error) from error
-        return told, self.proven(told)
+        return account, self.proven(account)
 
-    def kept(self, told: Told, before: Tokens | None = None) -> tuple[str, bool]:
-        """What is kept of an answer, sealed, and whether it can be asked again with that.
+    def kept(self, account: ProviderAccount, before: Tokens | None = None) -> tuple[str, bool]:
+        """Return the encrypted tokens to keep, and whether the provider can be asked again with them.
 
-        A refresh that brings no new token leaves the old one in use.
+        If a refresh returns no new refresh token, the old one stays in use.
         """
         was = before or Tokens()
-        refresh = told.refresh_token or was.refresh
-        access = "" if refresh or self._preset.openid else told.access_token
-        hint = told.id_token or was.id
+        refresh = account.refresh_token or was.refresh
+        access = "" if refresh or self._preset.openid else account.access_token
+        hint = account.id_token or was.id
         tokens = Tokens(refresh=refresh, access=access, id=hint if len(hint) <= HINT_MAX else "")
         return self._seal.close(msgspec.json.encode(tokens).decode()), bool(refresh or access)
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:
-        """See `gateway.auth.proof.Asked`."""
+        """See `gateway.auth.proof.RecheckableProof`."""
         tokens = self._open(standing)
         try:
-            told = await self.engine.again(standing.subject, refresh_token=tokens.refresh, access_token=tokens.access)
+            account = await self.engine.again(
+                standing.subject, refresh_token=tokens.refresh, access_token=tokens.access
+            )
         except ProviderError as error:
             if error.code in OVER:
-                raise GoneError(f"{self.config.name} says “{error}”.") from error
-            log.warning("%s does not let the hub ask again: %s", self.config.name, error)
+                raise GoneError(f"The provider {self.config.name} answered “{error}”.") from error
+            log.warning("A provider rejected a check of a session. provider=%s error=%s", self.config.name, error)
             raise UnsureError(str(error)) from error
-        except UnbelievableError as error:
+        except InvalidResponseError as error:
             if error.claim == "sub":
-                raise GoneError(f"The answer of {self.config.name} was about somebody else.") from error
-            log.warning("The answer of %s cannot be believed: %s", self.config.name, error)
+                raise GoneError(f"The response of {self.config.name} was about another user.") from error
+            log.warning("A provider's response is not valid. provider=%s error=%s", self.config.name, error)
             raise UnsureError(str(error)) from error
-        except AwayError as error:
+        except UnreachableError as error:
             raise UnsureError(str(error)) from error
-        sealed, _ = self.kept(told, tokens)
-        if not told.whole and not reading.name_of(told.claims, self._name_claim):
+        sealed, _ = self.kept(account, tokens)
+        if not account.complete and not reading.name_of(account.claims, self._name_claim):
             return as_before(standing), sealed
         try:
-            return self.proven(told), sealed
+            return self.proven(account), sealed
         except RefusedError as error:
             raise GoneError(str(error)) from error
 
     async def forget(self, standing: Standing) -> None:
-        """See `gateway.auth.proof.Asked`."""
+        """See `gateway.auth.proof.RecheckableProof`."""
         try:
             await self.engine.forget(self._open(standing).refresh)
         except (*_FAULTS, GoneError) as error:
-            log.info("%s was not told that a sign-in is over: %s", self.config.name, error)
+            log.info("Cannot revoke a token at the provider. provider=%s error=%s", self.config.name, error)
 
     async def goodbye(self, standing: Standing) -> str:
-        """The URL at which they sign out there too; `""`: there is none, or nobody wants it.
+        """Return the URL that signs the user out at the provider; `""`: there is none, or it is turned off.
 
-        A provider that is away holds nobody up: their session here has not ended yet.
+        Waits only briefly for a provider that does not respond, because the session here has not ended yet.
         """
         if not self.given.sign_out:
             return ""
@@ -154,7 +156,7 @@ class OidcProvider:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 return await self.engine.goodbye(self._open(standing).id, self.signed_out)
         except (*_FAULTS, GoneError, TimeoutError) as error:
-            log.info("There is no way to sign out at %s: %s", self.config.name, error)
+            log.info("Cannot sign out at the provider. provider=%s error=%s", self.config.name, error)
             return ""
 
     async def ended(self, logout_token: str) -> Ended:
@@ -162,55 +164,55 @@ class OidcProvider:
         try:
             return await self.engine.ended(logout_token)
         except _FAULTS as error:
-            log.warning("A logout token for %s was refused: %s", self.config.name, error)
-            raise RefusedError("The logout token is not to be believed.") from error
+            log.warning("Rejected a logout token. provider=%s error=%s", self.config.name, error)
+            raise RefusedError("The logout token is not valid.") from error
 
-    def proven(self, told: Told) -> Proven:
-        """What follows for the hub from what the provider says. Raises RefusedError.
+    def proven(self, account: ProviderAccount) -> Proven:
+        """Return what the provider's claims prove to the hub. Raises RefusedError.
 
         A groups claim that is absent from a complete answer means that the user is in no group: a claim without a value
         is omitted (OpenID Connect Core section 5.3.2; so do Okta and Keycloak). Groups are unknown only when the answer
         need not be complete, or when the provider says that there are too many of them.
         """
-        given, found = self.given, told.claims
-        self._log_odd_shapes(told)
+        given, found = self.given, account.claims
+        self._log_odd_shapes(account)
         raw = reading.name_of(found, self._name_claim)
         if raw and self._name_claim == "email" and not reading.verified_email(found):
             raise RefusedError(
-                f"{self.title} has not verified that {shown(raw)} is your address, so it cannot be your name here.",
+                f"{self.title} has not verified your address {shown(raw)}.",
                 hint="Verify it there, then sign in again.",
             )
         if not reading.matches(found, given.required_claims):
             raise RefusedError(
-                f"You are signed in as {shown(raw)}, and accounts of that kind may not enter this hub.",
-                hint="Sign in with another account, or ask the people who run this hub.",
+                f"You are signed in as {shown(raw)}, but this account is not allowed to use this hub.",
+                hint="Sign in with another account, or ask your admin for access.",
                 other=self.config.name,
             )
         if reading.too_many(found, self._groups_claim):
             raise RefusedError(
-                f"You are in more groups than {self.title} names at once, so your rights here are not known.",
-                hint="Tell the people who run this hub: the provider should name only the groups that matter here.",
+                f"You are in more groups than {self.title} can report, so your permissions are unknown.",
+                hint="Ask your admin to limit the groups that the provider reports to this hub.",
             )
         return Proven(
-            name=hub_name(raw, self.config, self._everybody, self._table),
-            groups=self._groups(told),
+            name=hub_name(raw, self.config, self._providers, self._table),
+            groups=self._groups(account),
             admin=any(reading.matches(found, {path: values}) for path, values in given.admin_claims.items()),
             allowed=any(reading.matches(found, {path: values}) for path, values in given.allowed_claims.items()),
             shown=shown(raw),
-            subject=told.subject,
+            subject=account.subject,
         )
 
-    def _groups(self, told: Told) -> tuple[str, ...] | None:
-        """All of the user's groups; None: the provider was not asked for them, or said nothing that is complete."""
+    def _groups(self, account: ProviderAccount) -> tuple[str, ...] | None:
+        """Return all groups of the user; None: no groups claim is configured, or the claims are not complete."""
         claim = self._groups_claim
-        if not claim or (not told.whole and reading.find(told.claims, claim) is None):
+        if not claim or (not account.complete and reading.find(account.claims, claim) is None):
             return None
-        return reading.groups(told.claims, claim, separator=self.given.groups_separator)
+        return reading.groups(account.claims, claim, separator=self.given.groups_separator)
 
-    def _log_odd_shapes(self, told: Told) -> None:
-        """Say how this provider writes claims where that is unusual, each once: it does so for every user."""
+    def _log_odd_shapes(self, account: ProviderAccount) -> None:
+        """Log unusual claims of this provider, each once, because every user's claims have the same shape."""
         shapes = reading.odd_shapes(
-            told.claims,
+            account.claims,
             name=self._name_claim,
             groups_=self._groups_claim,
             separator=self.given.groups_separator,
@@ -221,7 +223,7 @@ class OidcProvider:
                 log.warning("Unusual claims. provider=%s: %s", self.config.name, sentence)
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections to the provider."""
         await self._client.close()
 
     @property
@@ -232,15 +234,15 @@ class OidcProvider:
     def _groups_claim(self) -> str:
         return self.given.groups_claim or self._preset.groups_claim
 
-    def _refusal(self, error: AwayError | ProviderError | UnbelievableError) -> RefusedError:
-        log.warning("A sign-in by %s did not work out: %s", self.config.name, error)
+    def _refusal(self, error: UnreachableError | ProviderError | InvalidResponseError) -> RefusedError:
+        log.warning("A sign-in failed. provider=%s error=%s", self.config.name, error)
         return refusal(error, self.title)
 
     def _open(self, standing: Standing) -> Tokens:
-        """Raises GoneError when the client secret is another one now: nothing can be asked with what is kept."""
+        """Decrypt the kept tokens. Raises GoneError if the client secret has changed since."""
         if not standing.sealed:
             return Tokens()
         try:
             return msgspec.json.decode(self._seal.open(standing.sealed), type=Tokens)
-        except UnbelievableError as error:
-            raise GoneError("What was kept of it was sealed with another client secret.") from error
+        except InvalidResponseError as error:
+            raise GoneError("The client secret has changed since the sign-in.") from error

@@ -1,4 +1,4 @@
-"""The test sign-in, rule by rule: who may be picked, and from where."""
+"""The rules of the test sign-in: which names can be chosen, and from where."""
 
 import asyncio
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.auth.cookies import CookieJar
-from gateway.auth.named import NameAlone, from_here
+from gateway.auth.passwordless import PasswordlessProof, is_local_request
 from gateway.auth.proof import Proven
 from gateway.auth.shared import SharedAuth
 from portal.site.sign_in import RefusedError
@@ -25,34 +25,34 @@ def request(client=HERE, **headers):
 
 
 @pytest.mark.parametrize("client", [("127.0.0.1", 1), ("127.77.0.11", 1), ("::1", 1)])
-def test_this_machine_is_here(client):
-    assert from_here(client, ["host", "cookie", "origin", "user-agent"])
+def test_requests_from_this_machine_are_local(client):
+    assert is_local_request(client, ["host", "cookie", "origin", "user-agent"])
 
 
 @pytest.mark.parametrize(
     "client", [None, ("192.0.2.1", 1), ("10.0.0.1", 1), ("::ffff:192.0.2.1", 1), ("", 0), ("hub", 1)]
 )
-def test_elsewhere_is_not(client):
-    assert not from_here(client, [])
+def test_requests_from_other_machines_are_not_local(client):
+    assert not is_local_request(client, [])
 
 
 @pytest.mark.parametrize(
     "header",
     ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded"],
 )
-def test_whatever_something_in_between_has_passed_on_is_not(header):
-    assert not from_here(HERE, ["host", header])
+def test_requests_through_a_proxy_are_not_local(header):
+    assert not is_local_request(HERE, ["host", header])
 
 
 @pytest.mark.parametrize("name", ["mallory", "", "Alice", "alice ", "root", "alice\n"])
-def test_only_the_names_of_the_configuration_may_be_picked(name):
-    proof = NameAlone("names", ("alice", "bob"))
+def test_only_names_of_the_configuration_can_be_chosen(name):
+    proof = PasswordlessProof("names", ("alice", "bob"))
     with pytest.raises(RefusedError, match="Pick one"):
         asyncio.run(proof.prove({"name": name}, request()))
     assert asyncio.run(proof.prove({"name": "alice"}, request())) == Proven(name="alice")
 
 
-def test_users_are_made_at_their_first_sign_in_and_admins_are_flagged(store_url):
+def test_users_are_created_at_their_first_sign_in_with_the_admin_right(store_url):
     async def main():
         store = await Store.open(store_url)
         try:
@@ -79,7 +79,7 @@ def test_users_are_made_at_their_first_sign_in_and_admins_are_flagged(store_url)
     asyncio.run(main())
 
 
-def test_a_one_time_link_is_no_way_into_a_hub_for_several(store_url):
+def test_one_time_links_are_not_valid_on_a_hub_with_several_users(store_url):
     async def main():
         store = await Store.open(store_url)
         try:

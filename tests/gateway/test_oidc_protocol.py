@@ -1,4 +1,4 @@
-"""What a provider may do to the hub over the wire, and what of its papers is believed: bounds, TLS, discovery, keys."""
+"""How the hub handles a provider's responses: size limits, TLS, discovery, keys and signatures."""
 
 import asyncio
 import contextlib
@@ -15,9 +15,9 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from joserfc.jwt import encode
 
 from gateway.auth.oidc.discovery import Discovery, facts_in
-from gateway.auth.oidc.door import Client, Seal, public_keys, signed, verified
-from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError
+from gateway.auth.oidc.errors import InvalidResponseError, ProviderError, UnreachableError
 from gateway.auth.oidc.http import ANSWER_MAX
+from gateway.auth.oidc.protocol import Client, Seal, public_keys, signed, verified
 
 CERTIFICATE = Path(__file__).resolve().parent.parent / "contracts/loopback.pem"
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -30,7 +30,7 @@ def client(**more):
 
 @contextlib.asynccontextmanager
 async def server(answer):
-    """A server that gives every request the bytes of `answer`; what it was asked."""
+    """A server that answers every request with the bytes of `answer`, and records the requests."""
     asked, writers = [], []
 
     async def serve(reader, writer):
@@ -53,7 +53,7 @@ async def server(answer):
 
 
 def ask(answer, *, verb=None, **more):
-    """What the client makes of that answer."""
+    """Return what the client makes of that response."""
 
     async def main():
         async with server(answer) as (url, asked):
@@ -75,7 +75,7 @@ def with_length(body, head=OK):
     return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def test_json_is_read_and_the_token_goes_in_a_header():
+def test_json_is_read_and_the_token_is_sent_in_a_header():
     found, asked = ask(with_length(b'{"a": 1}'))
     assert found.value == {"a": 1}
     assert b"Authorization: Bearer token" in asked[0]
@@ -106,14 +106,14 @@ def test_json_is_read_and_the_token_goes_in_a_header():
     ],
     ids=lambda value: None,
 )
-def test_an_answer_that_is_none_proves_nothing(answer, verb):
-    with pytest.raises(AwayError):
+def test_an_unusable_response_is_an_error(answer, verb):
+    with pytest.raises(UnreachableError):
         ask(answer, verb=verb)
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"id_token": "x"}', b'{"access_token": null}', b'{"access_token": 1}'])
-def test_a_token_endpoint_that_gives_no_token_has_said_nothing(body):
-    with pytest.raises(AwayError, match="gives no token"):
+def test_a_token_response_without_a_token_is_an_error(body):
+    with pytest.raises(UnreachableError, match="neither a token nor an error"):
         ask(with_length(body), verb=exchange)
 
 
@@ -132,7 +132,7 @@ def test_a_redirect_is_not_followed():
     asyncio.run(main())
 
 
-def test_a_proxy_is_asked_where_there_is_one_and_the_environment_names_none(monkeypatch):
+def test_only_the_configured_proxy_is_used(monkeypatch):
     async def main():
         async with server(with_length(b"{}")) as (url, asked):
             monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -146,7 +146,7 @@ def test_a_proxy_is_asked_where_there_is_one_and_the_environment_names_none(monk
     assert proxied.startswith(b"GET http://sso.example.edu/x HTTP/1.1\r\n")
 
 
-def test_a_connection_that_the_provider_has_closed_is_opened_anew_and_no_cookie_goes_back():
+def test_a_closed_connection_is_reopened_and_cookies_are_not_sent_back():
     async def twice(hub, url):
         for _ in range(2):
             found = await exchange(hub, url)
@@ -170,14 +170,14 @@ def test_the_next_page_is_found_among_the_links():
     assert ask(with_length(b"[]"))[0].next == ""
 
 
-def test_a_server_that_says_nothing_is_given_up():
+def test_a_silent_server_times_out():
     async def main():
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
             listening.listen()
             hub = client(timeout=0.2)
             try:
-                with pytest.raises(AwayError):
+                with pytest.raises(UnreachableError):
                     await hub.get(f"http://127.0.0.1:{listening.getsockname()[1]}/")
             finally:
                 await hub.close()
@@ -187,7 +187,7 @@ def test_a_server_that_says_nothing_is_given_up():
 
 @contextlib.contextmanager
 def behind_tls():
-    """A server with a certificate of nobody's; its URL."""
+    """A server with a self-signed certificate. Yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -217,7 +217,7 @@ def behind_tls():
         listening.server_close()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused_unless_its_authority_is_named():
+def test_an_untrusted_certificate_is_rejected_unless_its_authority_is_configured():
     async def get(url, **more):
         hub = client(**more)
         try:
@@ -226,14 +226,14 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_unless_its_authority_i
             await hub.close()
 
     with behind_tls() as url:
-        with pytest.raises(AwayError, match=r"(?i)certificate"):
+        with pytest.raises(UnreachableError, match=r"(?i)certificate"):
             asyncio.run(get(url))
         assert asyncio.run(get(url, ca_file=str(CERTIFICATE))).status == 200
 
 
 @contextlib.asynccontextmanager
 async def proxy(*, opens):
-    """A proxy for CONNECT (RFC 9110 section 9.3.6); its port, and what it was asked. `opens` False: it refuses all."""
+    """A proxy for CONNECT (RFC 9110 section 9.3.6). Yields its port and requests. `opens` False: it refuses all."""
     asked, tasks = [], set()
 
     async def carry(reader, writer):
@@ -260,7 +260,7 @@ async def proxy(*, opens):
         await asyncio.wait(tasks)
 
 
-def test_tls_goes_through_a_proxy_whose_password_stands_in_no_error():
+def test_tls_works_through_a_proxy_and_errors_do_not_contain_its_password():
     async def get(url, *, opens):
         async with proxy(opens=opens) as (port, asked):
             hub = client(proxy=f"http://hub:pass-word@127.0.0.1:{port}", ca_file=str(CERTIFICATE))
@@ -273,12 +273,12 @@ def test_tls_goes_through_a_proxy_whose_password_stands_in_no_error():
 
     with behind_tls() as url:
         assert asyncio.run(get(url, opens=True)).value == {}
-        with pytest.raises(AwayError, match="407 Who are you") as caught:
+        with pytest.raises(UnreachableError, match="407 Who are you") as caught:
             asyncio.run(get(url, opens=False))
         assert "pass-word" not in str(caught.value)
 
 
-def test_an_error_of_oauth_is_told_by_its_code_and_no_text_is_endless():
+def test_oauth_errors_are_reported_by_code_with_a_limited_text():
     body = json.dumps({"error": "invalid_grant", "error_description": "x" * 10_000}).encode()
     for head in (OK, b"HTTP/1.1 400 Bad Request\r\n"):
         with pytest.raises(ProviderError) as caught:
@@ -290,7 +290,7 @@ def test_an_error_of_oauth_is_told_by_its_code_and_no_text_is_endless():
 @pytest.mark.parametrize(
     ("method", "where"), [("", b"Authorization: Basic "), ("basic", b"Authorization: Basic "), ("post", b"")]
 )
-def test_the_hub_proves_itself_as_it_is_told(method, where):
+def test_the_client_authenticates_with_the_configured_method(method, where):
     found, asked = ask(with_length(b'{"access_token": "a"}'), verb=exchange, auth_method=method)
     assert found == {"access_token": "a"}
     assert (b"Authorization" in asked[0]) == bool(where)
@@ -330,27 +330,27 @@ def test_a_discovery_document_is_read():
         {"end_session_endpoint": f"https://a/{'x' * 3000}"},
     ],
 )
-def test_a_discovery_document_that_is_not_safe_is_not_used(changes):
+def test_an_unsafe_discovery_document_is_rejected(changes):
     found = {name: value for name, value in {**DOCUMENT, **changes}.items() if value is not None}
-    with pytest.raises(UnbelievableError):
+    with pytest.raises(InvalidResponseError):
         facts_in(found, ISSUER)
 
 
 @pytest.mark.parametrize("document", [None, [], "x", 1, {}])
-def test_what_is_no_discovery_document_is_none(document):
-    with pytest.raises(UnbelievableError):
+def test_other_documents_are_not_discovery_documents(document):
+    with pytest.raises(InvalidResponseError):
         facts_in(document, ISSUER)
 
 
-class Paper:
-    """A client whose answers a test writes."""
+class FakeClient:
+    """A client with prepared responses."""
 
     def __init__(self, answers):
         self.answers = answers
         self.asked = []
 
     async def get(self, url, *, bearer=""):
-        from gateway.auth.oidc.door import Answer
+        from gateway.auth.oidc.protocol import Answer
 
         self.asked.append(url)
         answer = self.answers[url]
@@ -359,30 +359,30 @@ class Paper:
         return Answer(200, answer)
 
 
-def test_what_was_known_is_used_while_the_provider_is_away():
+def test_cached_metadata_is_used_while_the_provider_is_down():
     async def main():
         now = [0.0]
         well_known = f"{ISSUER}/.well-known/openid-configuration"
         jwks = {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": "k1"}]}
-        paper = Paper({well_known: DOCUMENT, f"{ISSUER}/keys": jwks})
+        paper = FakeClient({well_known: DOCUMENT, f"{ISSUER}/keys": jwks})
         discovery = Discovery(paper, ISSUER, clock=lambda: now[0])
         assert [key.id for key in await discovery.keys("k1")] == ["k1"]
-        paper.answers = {well_known: AwayError("away"), f"{ISSUER}/keys": AwayError("away")}
+        paper.answers = {well_known: UnreachableError("away"), f"{ISSUER}/keys": UnreachableError("away")}
         now[0] = 4000.0
         assert [key.id for key in await discovery.keys("k1")] == ["k1"]
         asked = len(paper.asked)
         assert (await discovery.facts()).issuer == ISSUER
-        assert len(paper.asked) == asked  # not at every call
+        assert len(paper.asked) == asked  # not at every request
         now[0] = 4011.0
-        with pytest.raises(AwayError):
+        with pytest.raises(UnreachableError):
             await discovery.keys("k2")
 
     asyncio.run(main())
 
 
-def test_many_who_ask_at_once_ask_the_provider_once():
+def test_simultaneous_requests_for_metadata_are_merged():
     async def main():
-        paper = Paper({f"{ISSUER}/.well-known/openid-configuration": DOCUMENT})
+        paper = FakeClient({f"{ISSUER}/.well-known/openid-configuration": DOCUMENT})
         discovery = Discovery(paper, ISSUER)
         await asyncio.gather(*(discovery.facts() for _ in range(50)))
         assert len(paper.asked) == 1
@@ -390,8 +390,9 @@ def test_many_who_ask_at_once_ask_the_provider_once():
     asyncio.run(main())
 
 
-# --- keys, signatures and seals -----------------------------------------------------------------------------------
-def test_only_keys_that_anybody_may_see_are_keys():
+# --- keys, signatures and encryption
+# -----------------------------------------------------------------------------------
+def test_only_public_keys_are_accepted():
     ec = ECKey.generate_key("P-256").as_dict(private=False)
     found = public_keys(
         {
@@ -412,8 +413,8 @@ def test_only_keys_that_anybody_may_see_are_keys():
         assert public_keys(nothing) == ()
 
 
-def test_a_key_signs_in_its_own_way_alone():
-    """A token cannot say by which algorithm a key is used."""
+def test_a_key_is_used_only_with_its_own_algorithm():
+    """A token cannot choose the algorithm of a key."""
     rsa = RSAKey.generate_key(2048)
     ec = ECKey.generate_key("P-256")
     keys = public_keys(
@@ -429,7 +430,7 @@ def test_a_key_signs_in_its_own_way_alone():
     assert verified(signed(good), keys, algorithms)[1] == {"sub": "a"}
     assert verified(signed(encode({"alg": "ES256"}, {"sub": "b"}, ec)), keys, algorithms)[1] == {
         "sub": "b"
-    }  # the only one of its kind
+    }  # the only key of its type
     for token in (
         encode({"alg": "PS256", "kid": "rsa"}, {"sub": "a"}, rsa, algorithms=["PS256"]),  # the key is for RS256
         encode({"alg": "RS256", "kid": "ec"}, {"sub": "a"}, rsa),
@@ -438,19 +439,19 @@ def test_a_key_signs_in_its_own_way_alone():
         good[:-4] + "AAAA",
         good.replace(".", "!", 1),
     ):
-        with pytest.raises(UnbelievableError):
+        with pytest.raises(InvalidResponseError):
             verified(signed(token), keys, algorithms)
-    with pytest.raises(UnbelievableError):
-        verified(signed(good), keys, ("ES256",))  # the provider says that it signs otherwise
+    with pytest.raises(InvalidResponseError):
+        verified(signed(good), keys, ("ES256",))  # the provider announces other algorithms
 
 
 @pytest.mark.parametrize("token", ["", "a", "a.b", "a.b.c", "..", "é.é.é", "eyJhbGciOiJub25lIn0.e30.", "x" * 100_000])
-def test_what_is_no_signed_token_names_no_key(token):
-    with pytest.raises(UnbelievableError):
+def test_text_that_is_not_a_signed_token_is_rejected(token):
+    with pytest.raises(InvalidResponseError):
         signed(token)
 
 
-def test_a_seal_is_opened_by_the_same_secret_alone():
+def test_encrypted_text_needs_the_same_secret():
     sealed = Seal("hub", "secret").close("refresh")
     assert "refresh" not in sealed
     assert Seal("hub", "secret").open(sealed) == "refresh"
@@ -461,5 +462,5 @@ def test_a_seal_is_opened_by_the_same_secret_alone():
         (Seal("hub", "secret"), sealed[:-2] + "AA"),
         (Seal("hub", "secret"), "x"),
     ):
-        with pytest.raises(UnbelievableError):
+        with pytest.raises(InvalidResponseError):
             seal.open(text)

@@ -1,12 +1,12 @@
-"""Whether those who are in still may be: every session's provider is asked again, and the rules with it.
+"""Reviews sessions: asks each session's provider again, and applies the rules again.
 
-Owns: when each is asked, and what ends when the answer is no. Refuses to know how a provider is asked
-(`gateway.auth.proof.Asked`) and the rules (`gateway.auth.admission`).
+Owns when a session is reviewed, and what ends with it. Does not know how a provider is asked
+(`gateway.auth.proof.RecheckableProof`) and the rules (`gateway.auth.admission`).
 
-    due → is the session open, or are there tokens? → the provider's word → the rules → the record follows, or all ends
+    due → session open, or tokens left? → provider → rules → update the user's record, or end the session
 
-Every worker looks; the store hands each session to one of them. Only positive evidence ends anything: a provider that
-does not answer is asked again later.
+Every worker does this; the store assigns each session to one of them. Only a clear refusal ends a session: a provider
+that cannot be reached is asked again later.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from gateway.auth.admitting import Admitting
-from gateway.auth.proof import Asked, GoneError, Proof, Proven, UnsureError, as_before
+from gateway.auth.proof import GoneError, Proof, Proven, RecheckableProof, UnsureError, as_before
+from gateway.auth.user_admission import UserAdmission
 from portal.site.sign_in import RefusedError
 from state.config.tables import AuthConfig, LdapConfig, OidcConfig, PamConfig, ProviderConfig
 from state.errors import StateUnavailableError
@@ -32,27 +32,27 @@ log = logging.getLogger("towpath.sign-in")
 
 TICK_SECONDS: Final = 1.0
 HOLD_SECONDS: Final = 120.0
-"""How long one worker has a session to itself: longer than any provider may take."""
+"""Seconds for which a session is assigned to one worker: longer than the timeout of any provider."""
 BATCH: Final = 64
 AT_ONCE: Final = 8
 USUAL_SECONDS: Final = 300.0
 RULES_SECONDS: Final = 3600.0
-"""How often the rules are looked at where the provider is not to be asked."""
+"""Seconds between reviews if the provider cannot be asked and only the rules apply."""
 SOON_SECONDS: Final = 15.0
 LASTING: Final = ("github", "google")
-"""The presets that give what is good until it is taken back; others do where they are asked for `offline_access`."""
-NO_PROVIDER: Final = "Its provider is not configured any more."
+"""Presets whose tokens are valid until they are revoked. Others need the scope `offline_access` for this."""
+NO_PROVIDER: Final = "Its provider is no longer configured."
 
 
-class Vigil:
-    """For one worker."""
+class SessionReview:
+    """The review of sessions in one worker."""
 
     def __init__(
         self,
         store: Store,
         config: AuthConfig,
         proofs: Mapping[str, Proof],
-        admitting: Admitting,
+        admitting: UserAdmission,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -60,16 +60,16 @@ class Vigil:
         self._of = {provider.name: provider for provider in config.provider}
         self._lifetime = config.session_lifetime
         self._proofs = proofs
-        self._admitting = admitting
+        self._admission = admitting
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look, in the background."""
+        """Start reviewing in the background."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
-        """Look no more."""
+        """Stop reviewing."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -77,15 +77,15 @@ class Vigil:
             self._task = None
 
     async def put(self, standing: Standing) -> None:
-        """Watch over a session."""
+        """Schedule the next review of a session."""
         await self._store.standings.put(standing, due=self._due(standing), lifetime=self._lifetime)
 
     def putting(self, standing: Standing) -> Sequence[Any]:
-        """The same for a session that is about to be opened: what the store writes before it."""
+        """Return the store's commands that schedule the review of a session that is about to be opened."""
         return self._store.standings.putting(standing, due=self._due(standing), lifetime=self._lifetime)
 
-    async def look(self) -> int:
-        """Ask about all that is due; how many that were. Raises StateUnavailableError."""
+    async def review_due(self) -> int:
+        """Review all sessions that are due. Returns their number. Raises StateUnavailableError."""
         due = await self._store.standings.claim(self._clock(), hold=HOLD_SECONDS, most=BATCH)
         turns = asyncio.Semaphore(AT_ONCE)
 
@@ -104,11 +104,11 @@ class Vigil:
     async def _run(self) -> None:
         while True:
             try:
-                found = await self.look()
+                found = await self.review_due()
             except StateUnavailableError:
                 found = 0
             except Exception:
-                log.exception("The look at who may stay went wrong")
+                log.exception("The review of sessions failed.")
                 found = 0
             if found < BATCH:
                 await asyncio.sleep(TICK_SECONDS)
@@ -128,7 +128,7 @@ class Vigil:
         try:
             proven, sealed = await self._ask(provider, proof, standing)
             if proven.name != user:
-                raise GoneError(f"The name there is {proven.name} now.")
+                raise GoneError(f"The user's name at the provider is now {proven.name}.")
         except UnsureError:
             again = min(self._period(provider), SOON_SECONDS * 2 ** min(standing.failures, 10))
             failed = replace(standing, failures=standing.failures + 1)
@@ -138,7 +138,7 @@ class Vigil:
             await self._end(standing, str(error), tokens=provider.end_tokens)
             return
         try:
-            await self._admitting.admit(provider, proven)
+            await self._admission.admit(provider, proven)
         except RefusedError as error:
             await self._end(standing, str(error), tokens=True)
             return
@@ -155,9 +155,9 @@ class Vigil:
         )
 
     async def _ask(self, provider: ProviderConfig, proof: Proof, standing: Standing) -> tuple[Proven, str]:
-        """What holds of them now. Raises GoneError, UnsureError."""
+        """Return what the provider reports now, and the data to keep. Raises GoneError, UnsureError."""
         oidc = provider.oidc
-        if isinstance(proof, Asked) and standing.asks and _refresh(provider):
+        if isinstance(proof, RecheckableProof) and standing.asks and _refresh(provider):
             return await proof.again(standing)
         if (
             oidc is not None
@@ -165,18 +165,18 @@ class Vigil:
             and oidc.max_session_age
             and self._clock() - standing.began >= oidc.max_session_age
         ):
-            raise GoneError("It was long ago, and there is nothing to ask again with.")
+            raise GoneError("The sign-in is too old, and the provider gave no token to check it again.")
         return as_before(standing), standing.sealed
 
     def lasts(self, standing: Standing) -> bool:
-        """Whether the provider can be asked about somebody who has no session any more, here or there."""
+        """Return whether the provider can be asked about a user who has no session left, here or there."""
         provider = self._of.get(standing.provider)
         return provider is not None and standing.asks and _refresh(provider) > 0 and _lasting(provider)
 
     async def _outlives(self, standing: Standing) -> bool:
-        """Whether it is asked about though its session is over, for the sake of the person's tokens.
+        """Return whether an ended session is still reviewed because the user has tokens.
 
-        Of several the first by its id is: whoever looks at another at the same moment knows that without being told.
+        If there are several, only the one with the lowest id is, so that workers agree without communication.
         """
         if not self.lasts(standing):
             return False
@@ -186,9 +186,9 @@ class Vigil:
         return await self._store.tokens.count(standing.user) > 0
 
     async def over(self, standing: Standing, why: str) -> None:
-        """End a session, and say why in the log and the audit. Raises StateUnavailableError."""
+        """End a session, with the reason in the log and the audit. Raises StateUnavailableError."""
         user, session = standing.user, standing.session
-        log.info("The session %s of %s ends: %s", session, user, why)
+        log.info("Session ended. session=%s user=%s reason=%s", session, user, why)
         if not self.lasts(standing):
             await self._store.standings.drop(user, session)
         if await self._store.sessions.end(user, session):
@@ -196,7 +196,7 @@ class Vigil:
             await self._store.audit.note(entry)
 
     async def _end(self, standing: Standing, why: str, *, tokens: bool) -> None:
-        """The session is over. The person's others are asked about at once; after the last, their tokens end too."""
+        """End a session and review the user's others immediately. With the last one, the user's tokens end too."""
         await self.over(standing, why)
         store = self._store
         await store.standings.drop(standing.user, standing.session)
@@ -207,7 +207,7 @@ class Vigil:
 
     async def _forget(self, standing: Standing) -> None:
         proof = self._proofs.get(standing.provider)
-        if isinstance(proof, Asked):
+        if isinstance(proof, RecheckableProof):
             await proof.forget(standing)
 
     def _due(self, standing: Standing) -> float:
@@ -219,13 +219,13 @@ class Vigil:
 
 
 def _lasting(provider: ProviderConfig) -> bool:
-    """Whether what it is asked with ends with the account only, and not with a session there."""
+    """Return whether the provider's tokens end with the account, and not with the session at the provider."""
     oidc = provider.oidc
     return oidc is None or "offline_access" in oidc.scopes or oidc.preset in LASTING
 
 
 def _refresh(provider: ProviderConfig) -> float:
-    """Seconds between two questions to a provider; 0: it is not to be asked."""
+    """Return the seconds between two checks with a provider; 0: it is not asked."""
     match provider.kind:
         case "oidc":
             return (provider.oidc or OidcConfig()).refresh

@@ -1,7 +1,7 @@
-"""The one door to Authlib and joserfc: requests of OAuth 2 to a provider, signatures, sealed texts.
+"""OAuth 2 requests to a provider, signatures and encrypted texts. Only this module imports Authlib and joserfc.
 
-Owns: these libraries, and the translation of their errors. Refuses to know what an answer means, and how it came over
-the wire (`gateway.auth.oidc.http`).
+Owns these libraries, and the translation of their errors. Does not know what a response means, and does not send
+requests itself (`gateway.auth.oidc.http`).
 
 Sources: RFC 6749, RFC 7636 (PKCE), RFC 7009 (revocation), RFC 7515 and 7517 (signatures and keys), RFC 7516 (seals).
 """
@@ -22,13 +22,13 @@ from joserfc import jwe, jws
 from joserfc.errors import ClaimError, JoseError
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey, import_key
 
-from gateway.auth.oidc.errors import AwayError, ProviderError, UnbelievableError, in_a_line
+from gateway.auth.oidc.errors import InvalidResponseError, ProviderError, UnreachableError, in_a_line
 
 if TYPE_CHECKING:
     from gateway.auth.oidc.http import Got
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""Signatures that anybody can check and the provider alone can make: never `none`, never a shared secret (HS...)."""
+"""Asymmetric signatures only: never `none`, never a shared secret (HS...)."""
 KEYS_MAX: Final = 64
 JWT: Final = "application/jwt"
 """The media type of a signed userinfo response (OpenID Connect Core section 5.3.2)."""
@@ -41,7 +41,7 @@ _SEALS: Final = ("dir", "A256GCM")
 
 
 class Answer(NamedTuple):
-    """What a GET found: JSON of any kind, or (`jwt`) a signed text; and the next page's URL where there is one."""
+    """The response to a GET: a JSON value, or a signed text (`jwt`). `next`: the URL of the next page, or `""`."""
 
     status: int
     value: Any
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """The hub as one provider's client. What asks raises AwayError; what asks the token endpoint, ProviderError too."""
+    """The hub as a client of one provider. Requests raise UnreachableError; those for tokens also ProviderError."""
 
     def __init__(
         self,
@@ -62,15 +62,15 @@ class Client:
         ca_file: str = "",
         proxy: str = "",
     ) -> None:
-        """`auth_method`: how the hub proves itself, `basic` or `post`. `timeout`: seconds an answer may take."""
-        from gateway.auth.oidc.http import Http  # noqa: PLC0415 - 0.3 s that a hub without such a provider saves
+        """`auth_method`: how the client authenticates, `basic` or `post`. `timeout`: seconds per request."""
+        from gateway.auth.oidc.http import Http  # noqa: PLC0415 - takes 0.3 s, which a hub without such a provider saves
 
         self._client_id = client_id
         self._proof = ClientAuth(client_id, client_secret, "client_secret_post" if auth_method == "post" else _basic)
         self._http = Http(timeout=timeout, ca_file=ca_file, proxy=proxy)
 
-    def leave_for(self, endpoint: str, *, state: str, verifier: str, **parameters: str) -> str:
-        """The URL of the authorization request, with its PKCE challenge (S256)."""
+    def authorization_url(self, endpoint: str, *, state: str, verifier: str, **parameters: str) -> str:
+        """Return the URL of the authorization request, with its PKCE challenge (S256)."""
         url: str = prepare_grant_uri(
             endpoint,
             self._client_id,
@@ -83,39 +83,39 @@ class Client:
         return url
 
     async def exchange(self, endpoint: str, *, code: str, verifier: str, redirect_uri: str) -> dict[str, Any]:
-        """The token endpoint's answer to a code."""
+        """Exchange a code for tokens and return the token endpoint's response."""
         body = prepare_token_request("authorization_code", code=code, code_verifier=verifier, redirect_uri=redirect_uri)
         return await self._tokens(endpoint, body)
 
     async def refresh(self, endpoint: str, refresh_token: str) -> dict[str, Any]:
-        """The token endpoint's answer to a refresh token, which may bring another one."""
+        """Use a refresh token and return the token endpoint's response, which may contain a new refresh token."""
         return await self._tokens(endpoint, prepare_token_request("refresh_token", refresh_token=refresh_token))
 
     async def revoke(self, endpoint: str, token: str) -> None:
-        """Tell the provider that a refresh token is used no more (RFC 7009)."""
+        """Revoke a refresh token at the provider (RFC 7009)."""
         body, _ = prepare_revoke_token_request(token, "refresh_token")
         await self._post(endpoint, body)
 
     async def get(self, url: str, *, bearer: str = "") -> Answer:
-        """JSON, or a JWT that says so, from an URL, with an access token where one is given."""
+        """Fetch JSON or a JWT from a URL. `bearer`: an access token, or `""`."""
         headers = {"Accept": "application/json, application/jwt"}
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
         try:
             found = await self._http.ask("GET", url, headers)
-        except AwayError as error:
-            raise AwayError(f"{url}: {error}") from error
+        except UnreachableError as error:
+            raise UnreachableError(f"{url}: {error}") from error
         if found.status >= 500 or found.status == 429:  # noqa: PLR2004 - HTTP
-            raise AwayError(f"{url} answers {found.status}")
+            raise UnreachableError(f"{url} answers {found.status}")
         if found.media_type == JWT and found.status == 200:  # noqa: PLR2004 - HTTP
             return Answer(found.status, None, jwt=found.body.decode("ascii", "replace").strip())
         try:
             value = json.loads(found.body)
         except (ValueError, RecursionError) as error:
             if found.status in (400, 401, 403):
-                value = None  # a refusal need not be JSON (RFC 6750 section 3.1)
+                value = None  # an error response need not be JSON (RFC 6750 section 3.1)
             else:
-                raise AwayError(f"{url} answers {found.status}, and not in JSON") from error
+                raise UnreachableError(f"{url} answers {found.status}, not in JSON") from error
         return Answer(found.status, value, found.next)
 
     async def close(self) -> None:
@@ -123,35 +123,38 @@ class Client:
         await self._http.close()
 
     async def _tokens(self, endpoint: str, body: str) -> dict[str, Any]:
-        """RFC 6749 sections 5.1 and 5.2; some providers send errors with status 200."""
+        """Send a request to the token endpoint (RFC 6749 sections 5.1, 5.2).
+
+        Some providers send errors with status 200.
+        """
         try:
             answer = await self._post(endpoint, body)
-        except AwayError as error:
-            raise AwayError(f"the token endpoint: {error}") from error
+        except UnreachableError as error:
+            raise UnreachableError(f"the token endpoint: {error}") from error
         if answer.status >= 500:  # noqa: PLR2004 - HTTP
-            raise AwayError(f"the token endpoint answers {answer.status}")
+            raise UnreachableError(f"the token endpoint answers {answer.status}")
         try:
             found = json.loads(answer.body)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise AwayError(f"the token endpoint answers {answer.status}, and no object in JSON")
+            raise UnreachableError(f"the token endpoint answers {answer.status}, without a JSON object")
         if "error" in found:
             description = found.get("error_description") or ""
             raise ProviderError(str(found["error"])[:DESCRIPTION_MAX], str(description)[:DESCRIPTION_MAX])
         if not isinstance(found.get("access_token"), str):
-            raise AwayError("the token endpoint gives no token, and does not say why")
+            raise UnreachableError("the token endpoint sent neither a token nor an error")
         return found
 
     async def _post(self, endpoint: str, body: str) -> "Got":
-        """A form, with what proves that this is the hub."""
+        """Send a form with the client's credentials."""
         headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded;charset=UTF-8"}
         url, headers, body = self._proof.prepare("POST", endpoint, headers, body)
         return await self._http.ask("POST", url, headers, body.encode())
 
 
 def _basic(client: Any, method: str, uri: str, headers: Any, body: Any) -> tuple[str, Any, Any]:  # noqa: ARG001
-    """RFC 6749 section 2.3.1: both parts are form-encoded first; strict providers insist on it, Authlib leaves it."""
+    """Form-encode both parts first (RFC 6749 section 2.3.1). Strict providers require it; Authlib does not do it."""
     pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
     headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     return uri, headers, body
@@ -159,7 +162,7 @@ def _basic(client: Any, method: str, uri: str, headers: Any, body: Any) -> tuple
 
 # --- signatures -------------------------------------------------------------------------------------------------
 class PublicKey(NamedTuple):
-    """A key with which a provider signs. `id` and `algorithm` empty: it does not say."""
+    """A signing key of a provider. `id` and `algorithm` empty: the key set does not contain them."""
 
     id: str
     algorithm: str
@@ -167,9 +170,9 @@ class PublicKey(NamedTuple):
 
 
 def public_keys(found: Any) -> tuple[PublicKey, ...]:
-    """The usable keys of a JWK set (RFC 7517); those of kinds that are not known here are left out.
+    """Return the usable keys of a JWK set (RFC 7517). Keys of unknown kinds are skipped.
 
-    Shared secrets (`oct`) are left out too: one in a published set is known to everybody.
+    Shared secrets (`oct`) are skipped too: one in a published set is not secret.
     """
     listed = found.get("keys") if isinstance(found, Mapping) else None
     keys: list[PublicKey] = []
@@ -186,33 +189,35 @@ def public_keys(found: Any) -> tuple[PublicKey, ...]:
 
 
 class Signed(NamedTuple):
-    """A token taken apart; nothing of it is believed yet. `key`: the id of the one that is said to sign it, or `""`."""
+    """A parsed token that is not verified yet. `key`: the id of the key that it names, or `""`."""
 
     key: str
     form: jws.CompactSignature
 
 
 def signed(token: str) -> Signed:
-    """For `verified`. Raises UnbelievableError."""
+    """Parse a token for `verified`. Raises InvalidResponseError."""
     if token.count(".") + 1 == JWE_PARTS:
-        raise UnbelievableError("it is encrypted, which is not supported: register the client for signed answers only")
+        raise InvalidResponseError(
+            "it is encrypted, which is not supported: register the client for signed answers only"
+        )
     try:
         form = jws.extract_compact(token.encode())
         header = form.headers()
     except (JoseError, ValueError, TypeError, UnicodeEncodeError) as error:
-        raise UnbelievableError(f"not a signed token: {in_a_line(error)}") from error
+        raise InvalidResponseError(f"not a signed token: {in_a_line(error)}") from error
     algorithm = header.get("alg")
     if algorithm not in ALGORITHMS:
-        raise UnbelievableError(f"signed by {algorithm!r:.40}, which is not allowed", claim="alg")
+        raise InvalidResponseError(f"signed by {algorithm!r:.40}, which is not allowed", claim="alg")
     return Signed(str(header.get("kid", "")), form)
 
 
 def verified(
     token: Signed, keys: Sequence[PublicKey], algorithms: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims of a token that one of these keys has signed. Raises UnbelievableError.
+    """Verify a token's signature with these keys and return its header and claims. Raises InvalidResponseError.
 
-    The key is picked by `kid`; without one there must be a single key of the kind that the algorithm needs.
+    The key is chosen by `kid`. Without one, there must be exactly one key of the kind that the algorithm needs.
     """
     wanted = token.key
 
@@ -226,22 +231,22 @@ def verified(
             and (not wanted or key.id == wanted)
         ]
         if len(fitting) != 1:
-            raise UnbelievableError(
+            raise InvalidResponseError(
                 f"signed with a key that the provider does not publish ({wanted!r:.80})", claim="kid"
             )
         return fitting[0]
 
     try:
-        # A registry of our own, for providers put more into a header than there are names for; it holds the algorithms.
+        # A separate registry with the allowed algorithms, which accepts unregistered header parameters of providers.
         registry = jws.JWSRegistry(algorithms=algorithms, strict_check_header=False)
-        holds = jws.validate_compact(token.form, pick, registry=registry)
-        claims = json.loads(token.form.payload) if holds else None
+        valid = jws.validate_compact(token.form, pick, registry=registry)
+        claims = json.loads(token.form.payload) if valid else None
     except (JoseError, ValueError, TypeError, RecursionError) as error:
-        raise UnbelievableError(f"the signature does not hold: {in_a_line(error)}", claim="signature") from error
-    if not holds:
-        raise UnbelievableError("the signature does not hold", claim="signature")
+        raise InvalidResponseError(f"the signature is not valid: {in_a_line(error)}", claim="signature") from error
+    if not valid:
+        raise InvalidResponseError("the signature is not valid", claim="signature")
     if not isinstance(claims, dict):
-        raise UnbelievableError("the token holds no claims")
+        raise InvalidResponseError("the token contains no claims")
     return dict(token.form.headers()), claims
 
 
@@ -256,9 +261,9 @@ def check_id_token(
     now: float,
     leeway: int,
 ) -> None:
-    """What OpenID Connect Core section 3.1.3.7 asks of an ID token whose signature holds. Raises UnbelievableError.
+    """Check an ID token with a valid signature (OpenID Connect Core section 3.1.3.7). Raises InvalidResponseError.
 
-    `nonce` and `access_token` empty: not compared (an ID token that a refresh has brought, section 12.2).
+    `nonce` and `access_token` empty: not compared (for an ID token from a refresh, section 12.2).
     """
     token = CodeIDToken(
         dict(claims),
@@ -273,27 +278,27 @@ def check_id_token(
     try:
         token.validate(now=int(now), leeway=leeway)
     except ClaimError as error:
-        raise UnbelievableError(f"ID token: {in_a_line(error)}", claim=error.claim) from error
+        raise InvalidResponseError(f"ID token: {in_a_line(error)}", claim=error.claim) from error
     except (JoseError, ValueError, TypeError) as error:
-        raise UnbelievableError(f"ID token: {in_a_line(error)}") from error
+        raise InvalidResponseError(f"ID token: {in_a_line(error)}") from error
 
 
-# --- seals ------------------------------------------------------------------------------------------------------
+# --- encryption ------------------------------------------------------------------------------------------------------
 class Seal:
-    """Texts that only holders of a provider's client secret can read: what the hub keeps of a sign-in (RFC 7516)."""
+    """Encrypts what the hub keeps of a sign-in with a key from the provider's client secret (RFC 7516)."""
 
     def __init__(self, client_id: str, client_secret: str) -> None:
         material = hashlib.sha256(f"towpath sign-in\0{client_id}\0{client_secret}".encode()).digest()
         self._key = OctKey.import_key(material)
 
     def close(self, text: str) -> str:
-        """The sealed text."""
+        """Encrypt a text."""
         return jwe.encrypt_compact(_SEAL, text.encode(), self._key, algorithms=_SEALS)
 
     def open(self, sealed: str) -> str:
-        """The text. Raises UnbelievableError when it was sealed with another secret, or changed."""
+        """Decrypt a text. Raises InvalidResponseError if it was encrypted with another secret, or modified."""
         try:
             found = jwe.decrypt_compact(sealed.encode(), self._key, algorithms=_SEALS)
         except (JoseError, ValueError) as error:
-            raise UnbelievableError("sealed with another client secret") from error
+            raise InvalidResponseError("encrypted with another client secret") from error
         return (found.plaintext or b"").decode()

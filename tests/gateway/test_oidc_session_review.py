@@ -1,4 +1,4 @@
-"""Those who are in are asked about again: who is disabled, has lost a right or has signed out there is out here."""
+"""The review of sessions: users who were disabled, have lost a right or have signed out at the provider lose access."""
 
 import asyncio
 import time
@@ -25,18 +25,18 @@ def campus():
 
 @pytest.fixture
 def run(campus, store_url):
-    """Run `async def main(auth, clock)`; afterwards everybody at the campus is as before."""
+    """Run `async def main(auth, clock)`, then reset the users of the campus."""
 
     def runner(main, config=None, **more):
         clock = Clock()
 
-        async def whole():
+        async def with_store():
             provider = campus.provider(**{**RULES, "oidc": {"groups_claim": "groups"}, **more})
             async with sign_in(store_url, {"provider": [provider], **(config or {})}, clock=clock) as auth:
                 return await main(auth, clock)
 
         try:
-            return asyncio.run(whole())
+            return asyncio.run(with_store())
         finally:
             campus.control(twist=None, lose_claims=False, down=False)
             for name, claims in USERS.items():
@@ -50,18 +50,18 @@ async def token_of(auth, name):
 
 
 async def entries(auth, user):
-    """What the audit knows of somebody."""
+    """Return the audit's entries about a user."""
     found, _ = await auth._store.audit.page(Wanted(user=user))
     return found
 
 
 async def later(auth, clock, seconds=400.0):
     clock.ahead += seconds
-    while await auth.vigil.look():
+    while await auth.session_review.review_due():
         pass
 
 
-def test_somebody_disabled_there_is_out_everywhere_at_the_next_question(campus, run):
+def test_a_user_disabled_at_the_provider_loses_all_access_at_the_next_review(campus, run):
     async def main(auth, clock):
         laptop, phone, bob = Visitor(auth), Visitor(auth), Visitor(auth)
         for visitor in (laptop, phone):
@@ -86,7 +86,7 @@ def test_somebody_disabled_there_is_out_everywhere_at_the_next_question(campus, 
     run(main)
 
 
-def test_one_answer_that_somebody_is_gone_has_all_their_sessions_asked_about_at_once(campus, run):
+def test_when_one_session_ends_the_users_other_sessions_are_reviewed_immediately(campus, run):
     async def main(auth, clock):
         first = Visitor(auth)
         await first.sign_in("alice")
@@ -101,7 +101,7 @@ def test_one_answer_that_somebody_is_gone_has_all_their_sessions_asked_about_at_
     run(main)
 
 
-def test_tokens_outlive_that_where_the_provider_is_told_to_leave_them(campus, run):
+def test_tokens_survive_if_end_tokens_is_off(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -115,7 +115,7 @@ def test_tokens_outlive_that_where_the_provider_is_told_to_leave_them(campus, ru
 
 
 @pytest.mark.parametrize("end_tokens", [True, False])
-def test_whoever_has_lost_the_right_to_enter_is_out_with_their_tokens(campus, run, end_tokens):
+def test_a_user_who_is_no_longer_allowed_loses_sessions_and_tokens(campus, run, end_tokens):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -124,13 +124,13 @@ def test_whoever_has_lost_the_right_to_enter_is_out_with_their_tokens(campus, ru
         await later(auth, clock)
         assert await visitor.signed_in() is None
         assert await auth._store.tokens.of_user("alice") == []
-        with pytest.raises(RefusedError, match="may not enter"):
+        with pytest.raises(RefusedError, match="not allowed to use this hub"):
             await visitor.sign_in("alice")
 
     run(main, end_tokens=end_tokens)
 
 
-def test_groups_and_admins_follow_what_the_provider_says_at_each_question(campus, run):
+def test_groups_and_admins_are_updated_at_each_review(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -149,7 +149,7 @@ def test_groups_and_admins_follow_what_the_provider_says_at_each_question(campus
     run(main)
 
 
-def test_a_provider_that_does_not_answer_ends_nothing_and_is_asked_again_soon(campus, run):
+def test_an_unreachable_provider_ends_no_session_and_is_asked_again_soon(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -165,7 +165,7 @@ def test_a_provider_that_does_not_answer_ends_nothing_and_is_asked_again_soon(ca
 
 
 @pytest.mark.parametrize("twist", [{"alg": "none"}, {"set": {"iss": "https://evil.example"}}, {"set": {"exp": 1}}])
-def test_an_answer_that_is_not_to_be_believed_ends_nothing_and_grants_nothing(campus, run, twist):
+def test_an_invalid_response_ends_no_session_and_grants_nothing(campus, run, twist):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -177,7 +177,7 @@ def test_an_answer_that_is_not_to_be_believed_ends_nothing_and_grants_nothing(ca
     run(main)
 
 
-def test_an_answer_about_somebody_else_ends_the_session(campus, run):
+def test_a_response_about_another_user_ends_the_session(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -188,7 +188,7 @@ def test_an_answer_about_somebody_else_ends_the_session(campus, run):
     run(main)
 
 
-def test_somebody_whose_name_has_changed_there_signs_in_anew(campus, run):
+def test_a_user_renamed_at_the_provider_has_to_sign_in_again(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -200,7 +200,7 @@ def test_somebody_whose_name_has_changed_there_signs_in_anew(campus, run):
     run(main)
 
 
-def test_a_name_stays_with_the_account_that_had_it_first(campus, run):
+def test_a_name_stays_bound_to_its_first_account(campus, run):
     async def main(auth, clock):
         await Visitor(auth).sign_in("alice")
         campus.control(user="bob", set={"preferred_username": "alice"})
@@ -214,7 +214,7 @@ def test_a_name_stays_with_the_account_that_had_it_first(campus, run):
     run(main)
 
 
-def test_where_names_are_not_bound_the_next_account_of_that_name_has_it(campus, run):
+def test_without_bound_names_another_account_can_take_over_a_name(campus, run):
     async def main(auth, clock):
         await Visitor(auth).sign_in("alice")
         campus.control(user="bob", set={"preferred_username": "alice"})
@@ -228,7 +228,7 @@ def test_where_names_are_not_bound_the_next_account_of_that_name_has_it(campus, 
     run(main, bound_names=False)
 
 
-def test_the_refresh_token_that_each_answer_brings_is_the_one_that_is_used_next(campus, run):
+def test_a_rotated_refresh_token_is_used_for_the_next_review(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -243,25 +243,25 @@ def test_the_refresh_token_that_each_answer_brings_is_the_one_that_is_used_next(
     run(main)
 
 
-def test_two_workers_do_not_ask_about_one_session_at_the_same_time(campus, run):
+def test_two_workers_do_not_review_the_same_session_at_once(campus, run):
     async def main(auth, clock):
         await Visitor(auth).sign_in("alice")
         clock.ahead += 400
-        counts = await asyncio.gather(*(auth.vigil.look() for _ in range(5)))
+        counts = await asyncio.gather(*(auth.session_review.review_due() for _ in range(5)))
         assert sorted(counts) == [0, 0, 0, 0, 1]
 
     run(main)
 
 
-def test_what_a_worker_held_when_it_died_is_asked_about_by_another_and_by_nobody_before(run):
+def test_sessions_of_a_worker_that_died_are_reviewed_by_another_after_the_hold(run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
         clock.ahead += 400
         store = auth._store.standings
-        assert len(await store.claim(clock(), hold=120, most=10)) == 1  # and then it is gone
+        assert len(await store.claim(clock(), hold=120, most=10)) == 1  # and then the hold has expired
         assert await store.hasten("alice", clock()) == 1
-        assert await auth.vigil.look() == 0
+        assert await auth.session_review.review_due() == 0
         await later(auth, clock, 121)
         assert await visitor.signed_in() == "alice"
         (standing,) = await store.of_user("alice")
@@ -270,12 +270,12 @@ def test_what_a_worker_held_when_it_died_is_asked_about_by_another_and_by_nobody
     run(main)
 
 
-def test_without_anything_to_ask_with_a_sign_in_holds_for_so_long_and_no_longer(campus, run):
+def test_without_a_refresh_token_a_session_ends_after_the_configured_time(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
         (standing,) = await auth._store.standings.of_user("alice")
-        await auth.vigil.put(replace(standing, asks=False, sealed=""))
+        await auth.session_review.put(replace(standing, asks=False, sealed=""))
         await later(auth, clock, 23 * HOUR)
         assert await visitor.signed_in() == "alice"
         await later(auth, clock, 2 * HOUR)
@@ -284,7 +284,7 @@ def test_without_anything_to_ask_with_a_sign_in_holds_for_so_long_and_no_longer(
     run(main)
 
 
-def test_a_provider_that_is_not_to_be_asked_is_not_asked_but_the_rules_hold(campus, run, store_url):
+def test_without_refresh_the_provider_is_not_asked_but_the_rules_apply(campus, run, store_url):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -299,7 +299,7 @@ def test_a_provider_that_is_not_to_be_asked_is_not_asked_but_the_rules_hold(camp
     run(main, oidc={"groups_claim": "groups", "refresh": 0})
 
 
-def test_after_another_client_secret_was_configured_people_sign_in_anew(campus, run, store_url):
+def test_users_sign_in_again_after_the_client_secret_has_changed(campus, run, store_url):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -311,7 +311,7 @@ def test_after_another_client_secret_was_configured_people_sign_in_anew(campus, 
     run(main)
 
 
-def test_after_a_provider_was_taken_out_of_the_configuration_its_people_are_out(campus, run, store_url):
+def test_sessions_end_when_their_provider_is_removed_from_the_configuration(campus, run, store_url):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -324,7 +324,7 @@ def test_after_a_provider_was_taken_out_of_the_configuration_its_people_are_out(
     run(main)
 
 
-def test_a_session_that_has_ended_is_forgotten_and_the_provider_told(campus, run):
+def test_a_session_that_has_ended_is_deleted_and_its_token_revoked(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -339,7 +339,7 @@ def test_a_session_that_has_ended_is_forgotten_and_the_provider_told(campus, run
     run(main)
 
 
-def test_a_provider_that_is_away_holds_up_no_sign_out(campus, run, monkeypatch):
+def test_an_unreachable_provider_does_not_delay_sign_out(campus, run, monkeypatch):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -360,7 +360,7 @@ def test_a_provider_that_is_away_holds_up_no_sign_out(campus, run, monkeypatch):
     run(main)
 
 
-def test_signing_out_there_too_can_be_switched_off(campus, run):
+def test_sign_out_at_the_provider_can_be_turned_off(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -369,7 +369,7 @@ def test_signing_out_there_too_can_be_switched_off(campus, run):
     run(main, oidc={"sign_out": False, "groups_claim": "groups"})
 
 
-# --- the provider speaks first --------------------------------------------------------------------------------
+# --- back-channel logout --------------------------------------------------------------------------------
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 
@@ -389,7 +389,7 @@ def logout_token(campus, **changes):
     ]
 
 
-def test_a_logout_token_ends_the_session_that_it_names_and_no_other(campus, run):
+def test_a_logout_token_with_sid_ends_only_that_session(campus, run):
     async def main(auth, clock):
         laptop, phone = Visitor(auth), Visitor(auth)
         await laptop.sign_in("alice")
@@ -405,7 +405,7 @@ def test_a_logout_token_ends_the_session_that_it_names_and_no_other(campus, run)
     run(main)
 
 
-def test_a_logout_token_for_a_person_ends_all_their_sessions_of_that_provider(campus, run):
+def test_a_logout_token_with_sub_ends_all_sessions_of_the_user_at_that_provider(campus, run):
     async def main(auth, clock):
         visitors = [Visitor(auth) for _ in range(3)]
         for visitor, name in zip(visitors, ("alice", "alice", "bob"), strict=True):
@@ -416,8 +416,8 @@ def test_a_logout_token_for_a_person_ends_all_their_sessions_of_that_provider(ca
     run(main)
 
 
-def test_a_logout_token_of_one_provider_ends_nothing_of_anothers(campus, store_url):
-    """Each has its own names for accounts and sessions, and another's may be the same."""
+def test_a_logout_token_does_not_end_sessions_of_another_provider(campus, store_url):
+    """Each provider has its own ids of accounts and sessions, and another provider's can be equal."""
 
     async def main():
         more = {"allow_all": True, "shared_names": True}
@@ -427,7 +427,7 @@ def test_a_logout_token_of_one_provider_ends_nothing_of_anothers(campus, store_u
             for name in ("campus", "second"):
                 session = Session(id=name, user="alice", created=time.time(), expires=time.time() + 3600)
                 await auth._store.sessions.open(session)
-                await auth.vigil.put(Standing(session=name, provider=name, **of))
+                await auth.session_review.put(Standing(session=name, provider=name, **of))
             await auth.ended_there("campus", logout_token(campus, sub="alice"))
             assert [session.id for session in await auth._store.sessions.of_user("alice")] == ["second"]
             await auth.ended_there("campus", logout_token(campus, sid="s"))
@@ -437,7 +437,7 @@ def test_a_logout_token_of_one_provider_ends_nothing_of_anothers(campus, store_u
 
 
 def test_two_sessions_here_of_one_session_there_end_together(campus, run):
-    """Somebody who lost the hub's cookie and came back while they were signed in there."""
+    """A user who lost the hub's cookie and signed in again while signed in at the provider."""
 
     async def main(auth, clock):
         first, second = Visitor(auth), Visitor(auth)
@@ -456,7 +456,7 @@ def test_a_logout_token_works_once(campus, run):
     async def main(auth, clock):
         token = logout_token(campus, sub="alice")
         await auth.ended_there("campus", token)
-        with pytest.raises(RefusedError, match="used before"):
+        with pytest.raises(RefusedError, match="been used before"):
             await auth.ended_there("campus", token)
 
     run(main)
@@ -487,7 +487,7 @@ def test_a_logout_token_works_once(campus, run):
         {"sub": "x" * 300},
     ],
 )
-def test_a_logout_token_that_is_wrong_ends_nothing(campus, run, changes):
+def test_an_invalid_logout_token_ends_no_session(campus, run, changes):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")
@@ -498,7 +498,7 @@ def test_a_logout_token_that_is_wrong_ends_nothing(campus, run, changes):
     run(main)
 
 
-def test_neither_an_id_token_nor_anything_else_is_a_logout_token(campus, run):
+def test_an_id_token_is_not_accepted_as_a_logout_token(campus, run):
     async def main(auth, clock):
         visitor = Visitor(auth)
         await visitor.sign_in("alice")

@@ -1,4 +1,4 @@
-"""Those who have signed in with a password are asked about again: who is gone from the directory is out of the hub."""
+"""The review of sessions with a password: users who were removed from the directory lose access."""
 
 import asyncio
 import shutil
@@ -43,17 +43,17 @@ def run(slapd, store_url):
             "admin_groups": ["boss", "boss2"],
         }
 
-        async def whole():
+        async def with_store():
             async with sign_in(store_url, {"provider": [provider]}, clock=clock) as auth:
                 await main(auth, clock)
 
-        asyncio.run(whole())
+        asyncio.run(with_store())
 
     return runner
 
 
 async def enter(auth, name, password="right"):
-    """A browser that has signed in."""
+    """Return a browser that has signed in."""
     visitor = Visitor(auth)
     request = visitor.request()
     request.scope["state"]["address"] = "127.0.0.1"
@@ -66,11 +66,11 @@ async def enter(auth, name, password="right"):
 
 async def later(auth, clock):
     clock.ahead += 400.0
-    while await auth.vigil.look():
+    while await auth.session_review.review_due():
         pass
 
 
-def test_who_is_gone_is_out_who_has_lost_a_group_has_lost_it_and_an_outage_ends_nothing(slapd, run):
+def test_removed_users_and_groups_lose_access_and_an_outage_ends_no_session(slapd, run):
     alice, bob, carol = (f"uid={name},{USERS}" for name in ("alice", "bob", "carol"))
     slapd.add(
         *(user_entry(name) for name in ("alice", "bob", "carol")),
@@ -110,7 +110,7 @@ def test_who_is_gone_is_out_who_has_lost_a_group_has_lost_it_and_an_outage_ends_
 
 
 @pytest.mark.parametrize("ended", ["signed out", "expired"])
-def test_whoever_has_no_session_but_a_token_is_asked_about_until_that_is_over_too(slapd, run, ended):
+def test_users_with_only_a_token_are_reviewed_until_the_token_ends(slapd, run, ended):
     erin = f"uid=erin{len(ended)},{USERS}"
     name = erin[4:].partition(",")[0]
     slapd.add(user_entry(name), group(f"in{len(ended)}", erin))
@@ -136,7 +136,7 @@ def test_whoever_has_no_session_but_a_token_is_asked_about_until_that_is_over_to
     run(main)
 
 
-def test_whoever_has_neither_session_nor_token_is_not_asked_about(slapd, run):
+def test_users_without_session_and_token_are_not_reviewed(slapd, run):
     slapd.add(user_entry("fay"), group("boss2", f"uid=fay,{USERS}"))
 
     async def main(auth, clock):
@@ -148,14 +148,14 @@ def test_whoever_has_neither_session_nor_token_is_not_asked_about(slapd, run):
     run(main)
 
 
-def test_a_directory_that_is_not_to_be_asked_again_is_not(slapd, run):
+def test_without_refresh_the_directory_is_not_asked_again(slapd, run):
     slapd.add(user_entry("dora"), group("boss", f"uid=dora,{USERS}"))
 
     async def main(auth, clock):
         dora = await enter(auth, "dora")
         slapd.change(f"dn: uid=dora,{USERS}\nchangetype: delete\n")
         clock.ahead += 8000.0
-        while await auth.vigil.look():
+        while await auth.session_review.review_due():
             pass
         assert await dora.signed_in() == "dora"
 

@@ -1,6 +1,6 @@
-"""Letting somebody in: their record is made, or follows what was proven of them.
+"""Creates or updates a user's record from what a provider has proven.
 
-Owns: the user's record at a sign-in and whenever a provider is asked again. Refuses to know providers, sessions and the
+Owns the user's record at each sign-in and each later check. Does not know about providers, sessions and the
 rules themselves (`gateway.auth.admission`).
 """
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gateway.auth.admission import admin_after, judge
+from gateway.auth.admission import admin_after, decide
 from gateway.auth.proof import Proven
 from portal.site.sign_in import RefusedError
 from state.config.tables import AuthConfig, ProviderConfig
@@ -20,23 +20,23 @@ from state.store.all import Store
 TRIES: Final = 5
 
 
-class Admitting:
-    """For one hub. Its verb raises RefusedError and StateUnavailableError."""
+class UserAdmission:
+    """Admits users to one hub. Methods raise RefusedError and StateUnavailableError."""
 
     def __init__(self, store: Store, config: AuthConfig) -> None:
         self._store = store
         self._config = config
 
     async def admit(self, provider: ProviderConfig, proven: Proven) -> User:
-        """The record of who was proven; made at the first sign-in, changed where something of it has changed."""
+        """Return the user's record, which is created at the first sign-in and updated if something has changed."""
         for _ in range(TRIES):
             user = await self._store.users.get(proven.name)
-            verdict = judge(self._config, provider, proven, user.groups if user is not None else ())
-            if not verdict.enters:
+            verdict = decide(self._config, provider, proven, user.groups if user is not None else ())
+            if not verdict.allowed:
                 shown = proven.shown or proven.name
                 raise RefusedError(
-                    f"You are signed in as {shown}, and {proven.name} may not enter this hub.",
-                    hint="Sign in with another account, or ask the people who run this hub.",
+                    f"You are signed in as {shown}, but {proven.name} is not allowed to use this hub.",
+                    hint="Sign in with another account, or ask your admin for access.",
                     other=provider.name,
                 )
             if user is None:
@@ -50,7 +50,7 @@ class Admitting:
                 )
                 if await self._store.users.add(fresh):
                     return replace(fresh, revision=1)
-                continue  # somebody else was quicker: what is there is looked at
+                continue  # another worker has created the user: read the record again
             admin, admin_by = admin_after(user, verdict, provider)
             wanted = replace(
                 user,
@@ -65,19 +65,19 @@ class Admitting:
                 return await self._store.users.save(wanted)
             except ConflictError:
                 continue
-        raise RefusedError(f"{proven.name} is being changed by others just now.", hint="Try again.")
+        raise RefusedError(f"Others are changing the user {proven.name} right now.", hint="Try again.")
 
 
 def _subjects(user: User, provider: ProviderConfig, proven: Proven) -> dict[str, str]:
-    """Whose the name is at each provider. Raises RefusedError when it was another account's."""
+    """Return the user's account at each provider. Raises RefusedError if the name belonged to another account."""
     if not proven.subject:
         return user.subjects
     known = user.subjects.get(provider.name)
     if known is not None and known != proven.subject and provider.bound_names:
         raise RefusedError(
-            f"“{proven.name}” is here for another account than the one that you are signed in with,"
-            " though both had that name there.",
-            hint="Ask the people who run this hub: they can remove the old one.",
+            f"“{proven.name}” belongs to another account at {provider.title or provider.name},"
+            " which had the same name before.",
+            hint="Ask your admin to remove the old user.",
             other=provider.name,
         )
     return {**user.subjects, provider.name: proven.subject}

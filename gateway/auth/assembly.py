@@ -1,4 +1,4 @@
-"""Opens the configured providers, except those of kind `oidc` and `test`."""
+"""Creates the configured providers, except those of kind `oidc` and `test`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,11 +22,11 @@ from state.settings.files import logo_name
 from state.store.tries import Tries
 
 TITLES: Final = {"header": "the campus portal", "ldap": "Sign in", "pam": "Sign in with your account"}
-"""What a way to sign in is called, where the site gives it no title."""
+"""Default titles of the ways to sign in."""
 
 
 def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries, jar: CookieJar) -> Proof:
-    """A provider with a name and a password, whose failures count. `jar`: of a cookie of the hub's pages."""
+    """Create a provider with name and password, with limits on failures. `jar`: a jar of the hub's pages."""
     shown = _shown(provider, "password")
     name_of = _rule(provider, config)
     proof = (
@@ -38,7 +38,7 @@ def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries, jar:
 
 
 def by_header(provider: ProviderConfig, config: AuthConfig, *, proxies: tuple[Network, ...]) -> HeaderProof:
-    """A portal's proxy."""
+    """Create a provider for a portal's header."""
     return HeaderProof(
         _shown(provider, "link"),
         provider.header or HeaderConfig(),
@@ -71,6 +71,6 @@ def _shown(provider: ProviderConfig, form: str, title: str = "") -> Provider:
 
 
 def _rule(provider: ProviderConfig, config: AuthConfig) -> Callable[[str], str]:
-    """From this provider's names to the hub's."""
+    """Return the function that converts this provider's names to the hub's."""
     table = {as_listed(name): here for name, here in provider.names.items()}
     return partial(hub_name, provider=provider, providers=config.provider, table=table)

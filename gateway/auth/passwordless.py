@@ -1,0 +1,49 @@
+"""The test sign-in: a name without a password, for anyone at this machine.
+
+Owns the rule that only requests that come directly from this machine may use it. The configuration is rejected if
+the hub can be reached from other machines (`state.settings.checks.exposed`); each request is checked as well.
+Does not know about sessions and pages.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.auth.proof import Proven
+from portal.site.sign_in import Provider, RefusedError
+
+PROXY_HEADERS: Final = ("forwarded", "via", "x-real-ip", "x-client-ip", "x-original-host")
+"""Headers that proxies add, in addition to those that begin with `x-forwarded`."""
+
+
+class PasswordlessProof:
+    """The provider of kind `test` (`gateway.auth.proof.Proof`)."""
+
+    def __init__(self, name: str, names: tuple[str, ...]) -> None:
+        """`names`: the names that can be chosen."""
+        self._names = names
+        self.shown = Provider(
+            name=name,
+            title="Test sign-in",
+            note="For trying out the hub, without passwords. Anyone on this machine can sign in as any user.",
+            names=names,
+        )
+
+    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
+        """Return the chosen name. Raises RefusedError for other names, and for requests from other machines."""
+        if not is_local_request(request.scope.get("client"), [name.lower() for name in request.headers]):
+            raise RefusedError("The test sign-in works only on the hub's own machine.")
+        name = fields.get("name", "")
+        if name not in self._names:
+            raise RefusedError("Choose one of the names.")
+        return Proven(name=name)
+
+
+def is_local_request(client: tuple[str, int] | None, headers: list[str]) -> bool:
+    """Return whether a request seems to come directly from this machine, without a proxy. Pure."""
+    if client is None or any(name.startswith("x-forwarded") or name in PROXY_HEADERS for name in headers):
+        return False
+    try:
+        return ipaddress.ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
