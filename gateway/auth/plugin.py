@@ -24,7 +24,7 @@ NO_ANSWER: Final = "The sign-in service does not answer. Try again later, or tel
 
 
 class PluginProof:
-    """The provider of a plug-in's kind (`gateway.auth.proof.Proof` and `Asked`)."""
+    """The provider of a plug-in's kind (`gateway.auth.proof.Proof` and `RecheckableProof`)."""
 
     def __init__(
         self, shown_as: Provider, kind: AuthenticatorKind, authenticator: Authenticator, name_of: Callable[[str], str]
@@ -55,7 +55,7 @@ class PluginProof:
         return self._proven(account)
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:
-        """See `gateway.auth.proof.Asked`."""
+        """See `gateway.auth.proof.RecheckableProof`."""
         try:
             account = await self._limited(self._authenticator.check(standing.sealed))
         except (GoneError, UnsureError):
@@ -69,7 +69,7 @@ class PluginProof:
             raise GoneError(str(error)) from error
 
     async def forget(self, standing: Standing) -> None:
-        """See `gateway.auth.proof.Asked`. Nothing was kept that could be revoked."""
+        """See `gateway.auth.proof.RecheckableProof`. Nothing was kept that could be revoked."""
 
     async def close(self) -> None:
         """Close its connections."""

@@ -14,14 +14,14 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from gateway.auth.addresses import callback_url, oidc_provider
+from gateway.auth.assembly import by_header, by_password, by_plugin
 from gateway.auth.cookies import FLOW_NAME, CookieJar
 from gateway.auth.header import HeaderProof
 from gateway.auth.listed_admins import review_until_done
-from gateway.auth.assembly import by_header, by_password, by_plugin
-from gateway.auth.passwordless import PasswordlessProof
 from gateway.auth.oidc.flow import Flows
 from gateway.auth.oidc.logout import AGE_MAX
 from gateway.auth.oidc.provider import OidcProvider
+from gateway.auth.passwordless import PasswordlessProof
 from gateway.auth.plugin import PluginProof
 from gateway.auth.proof import Closable, Proof, Proven, RecheckableProof
 from gateway.auth.session_review import SessionReview

@@ -1,7 +1,7 @@
 """The gateway's end of the check of the edge: it says how requests of the check arrive.
 
 Only requests with a secret of a check that runs are answered; to all others there is nothing here. Does not know what
-the hub needs of an edge: `gateway.edge.judgement` does.
+the hub needs of an edge: `gateway.edge.diagnosis` does.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""The edge: the proxy in front of the gateway. Its configuration, written from the hub's own."""
+"""The edge (the proxy in front of the gateway): writes its configuration from the hub's, and checks it."""

@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection of the check of the edge, small and without a mind of its own.
+"""A minimal HTTP/1.1 connection for the check of the edge.
 
-The check needs what client libraries hide: headers of its choice, when each part of a response came, and a body that is
+The check needs what client libraries hide: arbitrary headers, the time at which each part arrives, and a body that is
 announced but not sent. Reads responses framed by length, in chunks, or by the connection's end (RFC 9112 section 6).
 """
 
@@ -21,12 +21,12 @@ class Response:
     fields: Fields = field(default_factory=list)
 
     def value(self, name: bytes) -> str:
-        """The first field of this name; `""`: there is none."""
+        """Return the first field of this name; `""`: there is none."""
         return next((value.decode("latin-1") for key, value in self.fields if key == name), "")
 
 
 class BadResponseError(Exception):
-    """What came is not HTTP/1.1."""
+    """The response is not HTTP/1.1."""
 
 
 class Connection:
@@ -46,7 +46,7 @@ class Connection:
         return cls(reader, writer)
 
     def close(self) -> None:
-        """Cut it."""
+        """Close the connection."""
         self.writer.transport.abort()
 
     async def ask(self, method: str, target: str, fields: Fields, body: bytes = b"") -> Response:
@@ -72,7 +72,7 @@ class Connection:
         return Response(status=int(status), fields=[(name.strip().lower(), value.strip()) for name, _, value in pairs])
 
     async def part(self, response: Response) -> bytes:
-        """Return a part of the body as soon as there is one; empty: it is whole. Raises OSError and EOFError."""
+        """Return the next part of the body; empty at its end. Raises OSError and EOFError."""
         if response.value(b"transfer-encoding").lower().endswith("chunked"):
             size = int((await self.reader.readline()).split(b";")[0] or b"0", 16)
             return (await self.reader.readexactly(size + 2))[:size]

@@ -1,7 +1,7 @@
-"""What the check of the edge and the gateway agree on: paths, the header, what the gateway tells.
+"""What the check of the edge and the gateway share: paths, the header, the description of a request.
 
-The check (`gateway.edge.probe`) asks through the public URL. The gateway (`gateway.door.edge_check`) answers requests
-that carry a secret of a check that runs, and says how they arrived.
+The check (`gateway.edge.probe`) sends requests to the public URL. The gateway (`gateway.door.edge_check`) answers those
+with the secret of a running check, and describes how they arrived.
 """
 
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 PATH: Final = "hub/api/towpath/edge-check/"
-"""Under the base path. What follows: `echo/...`, `events`, `body`, `limit`, `websocket`, `silence/SECONDS`."""
+"""Relative to the base path, followed by `echo/...`, `events`, `body`, `limit`, `websocket`, `silence/SECONDS`."""
 HEADER: Final = b"x-towpath-edge-check"
 EVENT_PAUSE: Final = 2.0
 """Seconds between the two events of `events`."""

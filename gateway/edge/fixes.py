@@ -1,4 +1,4 @@
-"""Which line of an edge's configuration mends what the check has found. A table."""
+"""The line of an edge's configuration that fixes each problem that the check finds."""
 
 from typing import Final
 
@@ -85,13 +85,13 @@ _LINES: Final[dict[str, dict[str, str]]] = {
 
 
 def kind_of(server: str) -> str:
-    """The kind of edge that a Server or Via field names; `""`: unknown."""
+    """Return the kind of edge that a Server or Via field names; `""`: unknown."""
     lowered = server.lower()
     return next((kind for kind in KINDS if kind in lowered), "")
 
 
 def line_for(check: str, kind: str) -> str:
-    """What to set in this kind of edge; in each, where the kind is unknown."""
+    """Return what to set in this kind of edge; for an unknown kind, what to set in each."""
     lines = _LINES.get(check, {})
     if kind in lines:
         return f"{kind}: {lines[kind]}"

@@ -1,7 +1,7 @@
-"""The check of the edge: requests through the public URL, and what came of them.
+"""The check of the edge: sends requests to the public URL, and records the results.
 
-Owns: the requests and their order. Decides nothing: `gateway.edge.judgement` says what the observations mean. Nothing
-here changes anything on the hub.
+Owns the requests and their order. `gateway.edge.diagnosis` interprets the observations. Nothing
+on the hub is changed.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from gateway.edge.contract import HEADER, PATH, Seen
 
 STEP_SECONDS: Final = 20.0
 CHUNK: Final = 2 * 1024 * 1024
-"""More than what JupyterLab sends at once: 1 MiB in base64, in JSON."""
+"""More than JupyterLab sends in one request: 1 MiB in base64, in JSON."""
 HUGE: Final = 10 * 1024**3
 SPOOFED_ADDRESS: Final = "192.0.2.1"
 SPOOFED_HOST: Final = "spoofed.invalid"
@@ -32,52 +32,52 @@ _ERRORS: Final = (OSError, EOFError, BadResponseError, ValueError, asyncio.Incom
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What is asked. `origin`: scheme, host and port of the public URL; `user_domain`: `""`, or as configured."""
+    """What is checked. `origin`: scheme, host and port of the public URL; `user_domain`: as configured, or `""`."""
 
     origin: str
     base_path: str
     secret: str
     user_domain: str = ""
     silence: float = 0.0
-    """Seconds for which one request is silent; 0: that is not tried."""
+    """Seconds for which one request is silent; 0: not checked."""
 
 
 @dataclass(kw_only=True)
 class Observed:
-    """What came of it. None: that was not reached."""
+    """The observations. None: the check did not get that far."""
 
     failed: str = ""
-    """Why there is no connection at all."""
+    """Why no connection is possible."""
     untrusted: str = ""
     """Why the certificate cannot be verified here."""
     days_left: float | None = None
-    """Until the certificate ends."""
+    """Days until the certificate expires."""
     http2: bool | None = None
     status: int = 0
-    """Of the first request; 0: no response."""
+    """The status of the first response; 0: no response."""
     server: str = ""
-    """The Server and Via fields: which edge this is."""
+    """The Server and Via fields, which identify the edge."""
     location: str = ""
     from_hub: bool = False
-    """Whether a gateway has answered the first request, whatever the answer was."""
+    """Whether a gateway answered the first request."""
     seen: Seen | None = None
     websocket: int | None = None
-    """The status of the handshake; 1: the handshake succeeded, and the message did not come back."""
+    """The status of the handshake; 1: the handshake succeeded, but the message did not come back."""
     event_gap: float | None = None
-    """Seconds between two events that are sent with a pause; negative: they did not arrive."""
+    """Seconds between the arrivals of two events that are sent with a pause; negative: they did not arrive."""
     chunk: int | None = None
     huge: int | None = None
-    """Statuses of an upload of CHUNK bytes, and of one that announces HUGE bytes. 0: no response."""
+    """The statuses of an upload of CHUNK bytes, and of one that announces HUGE bytes. 0: no response."""
     silence: int | None = None
     silent_for: float = 0.0
-    """Status of the silent request, and after how many seconds it ended."""
+    """The status of the silent request, and the seconds after which it ended."""
     user_host: str | None = None
-    """What is wrong with a user's host; `""`: nothing."""
+    """The problem with a user's host; `""`: none."""
     notes: list[str] = field(default_factory=list)
 
 
 class Probe:
-    """One run: `run` returns what was observed. It never raises for what an edge does."""
+    """One run of the check. `run` returns the observations, and never raises because of an edge's response."""
 
     def __init__(self, target: Target) -> None:
         parts = urlsplit(target.origin)
@@ -90,7 +90,7 @@ class Probe:
         self.observed = Observed()
 
     async def run(self) -> Observed:
-        """Ask everything, as far as it gets."""
+        """Run all checks that can be run."""
         observed = self.observed
         try:
             async with asyncio.timeout(STEP_SECONDS):
@@ -135,7 +135,7 @@ class Probe:
         return f"{self._target.base_path}{PATH}{what}"
 
     async def _reach(self) -> None:
-        """Connect once, to learn of the certificate and of HTTP/2."""
+        """Connect once, to inspect the certificate and HTTP/2."""
         if self._context is None:
             (await self._open()).close()
             return
@@ -157,7 +157,7 @@ class Probe:
         connection.close()
 
     async def _echo(self) -> None:
-        """How a request arrives that says the things which a client may not say."""
+        """Check how a request arrives whose headers a client must not be able to set."""
         observed = self.observed
         connection = await self._open()
         try:
@@ -224,7 +224,7 @@ class Probe:
         return await self._upload(CHUNK, bytes(CHUNK), "body")
 
     async def _huge(self) -> int:
-        """Announce a large upload. An edge with a limit refuses it at once, and waits for it otherwise."""
+        """Announce a large upload. An edge with a limit rejects it immediately; others wait for the body."""
         try:
             async with asyncio.timeout(3):
                 return await self._upload(HUGE, b"", "limit")
@@ -259,7 +259,7 @@ class Probe:
             connection.close()
 
     async def _user_host(self) -> str | None:
-        """Whether the host of a user leads to the hub too. There, the gateway redirects to the hub's own host."""
+        """Check whether a user's host reaches the hub. The gateway redirects from there to the hub's own host."""
         if not self._target.user_domain:
             return None
         host = f"{USER_LABEL}.{self._target.user_domain}"
@@ -284,7 +284,7 @@ def _context(*, verified: bool) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     if not verified:
-        # No password or token is sent: what is asked for is whether requests get through at all.
+        # No password or token is sent. The check only needs to know whether requests arrive.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

@@ -1,7 +1,7 @@
-"""The configurations of edges, as text.
+"""Renders the configurations of edges.
 
-Owns: which edges there are, the defaults of their certificates' paths, and that their templates are filled in. The
-templates hold the syntax. Values come from `gateway.edge.site`, which lets nothing through that would need quoting.
+Owns the list of edges, the default paths of their certificates, and filling in their templates. The
+templates contain the syntax. Values come from `gateway.edge.site`, which rejects values that would need quoting.
 """
 
 from dataclasses import dataclass, replace
@@ -94,7 +94,7 @@ EDGES: Final = {
 
 
 def find(name: str) -> Edge:
-    """Return the edge of this name. Raises EdgeError with the list of all."""
+    """Return the edge with this name. Raises EdgeError with a list of all edges."""
     edge = EDGES.get(name)
     if edge is None:
         raise EdgeError(f"There is no edge named {name!r}. Choose one of: {', '.join(EDGES)}.")
@@ -102,7 +102,7 @@ def find(name: str) -> Edge:
 
 
 def render(edge: Edge, site: EdgeSite) -> str:
-    """Write the configuration. Raises EdgeError where the edge needs more than it was given."""
+    """Render the configuration. Raises EdgeError if the edge needs a value that is missing."""
     if not site.certificate and site.user_domain and not edge.certificate:
         raise EdgeError(
             f"{edge.title} cannot obtain a certificate for *.{site.user_domain} by itself."

@@ -1,7 +1,7 @@
-"""What the configuration of an edge is made from, as one value.
+"""The values from which the configuration of an edge is rendered.
 
-Owns: how the hub's configuration becomes host names, ports, paths and addresses of gateways, and which of them can
-stand in a configuration file. Does not know the syntax of any edge.
+Owns how the hub's configuration is converted to host names, ports, paths and addresses of gateways, and which of them
+are valid in a configuration file. Does not know the syntax of any edge.
 """
 
 import re
@@ -25,7 +25,7 @@ _PORT_MAX: Final = 65535
 
 
 class EdgeError(TowpathError):
-    """No edge can be configured from what was given."""
+    """No edge can be configured with these values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class EdgeSite:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The host names that the edge answers to; the second, if any, is a wildcard."""
+        """The host names that the edge serves; the second, if any, is a wildcard."""
         return (self.host, f"*.{self.user_domain}") if self.user_domain else (self.host,)
 
     @property
@@ -106,7 +106,7 @@ def edge_site(
     for name, file in (("certificate", certificate), ("key", key)):
         if file and not _FILE.fullmatch(file):
             raise EdgeError(
-                f"The {name}'s path {file!r} cannot stand in a configuration file."
+                f"The {name}'s path {file!r} contains characters that a configuration file cannot contain."
                 " Use an absolute path of letters, digits and . _ @ + - /."
             )
     if address:

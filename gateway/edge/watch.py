@@ -1,7 +1,7 @@
-"""The check of the edge in a running hub: now and then, by one worker at a time, never in the way of a start.
+"""Checks the edge of a running hub periodically, in one worker at a time, without delaying a start.
 
-Owns: when it runs, and what is logged of it. The report is in the store, where the admin's page and `towpath check`
-find it.
+Owns when it runs and what is logged. The report is in the store, where the admin's page and `towpath check` read
+it.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import logging
 import time
 from typing import Final
 
-from gateway.edge.judgement import Expected, judge
+from gateway.edge.diagnosis import Expected, diagnose
 from gateway.edge.probe import Probe, Target
 from state.config.addresses import base_path, in_url, origin_of_url
 from state.config.tables import Config
@@ -25,12 +25,12 @@ SILENCE_SECONDS: Final = 75.0
 """Longer than the 60 s after which most proxies give up."""
 SILENCE_EVERY: Final = 3600.0
 PATIENCE_SECONDS: Final = 60.0
-"""An edge may be started after the hub. Until then it is no problem that nothing answers."""
+"""Seconds before the first check: an edge may be started after the hub."""
 _SECRET_SECONDS: Final = SILENCE_SECONDS + 120.0
 
 
 async def check(reports: EdgeReports, config: Config, *, silence: float = 0.0) -> EdgeReport | None:
-    """Check the edge once. None: no `public_url` is configured, so there is nothing to check.
+    """Check the edge once. Returns None if no `public_url` is configured.
 
     Raises StateUnavailableError when the store does not answer.
     """
@@ -54,11 +54,11 @@ async def check(reports: EdgeReports, config: Config, *, silence: float = 0.0) -
         gateway=f"{in_url(gateway.host)}:{gateway.port}",
         own_tls=bool(gateway.tls_certificate),
     )
-    return EdgeReport(time=time.time(), url=gateway.public_url, findings=judge(observed, expected))
+    return EdgeReport(time=time.time(), url=gateway.public_url, findings=diagnose(observed, expected))
 
 
 class EdgeWatch:
-    """`start` once, `stop` once. One per worker; the store gives the turn to one of them."""
+    """The periodic check in one worker. The store assigns each check to one of the workers."""
 
     def __init__(self, reports: EdgeReports, config: Config) -> None:
         self._reports = reports
@@ -69,12 +69,12 @@ class EdgeWatch:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, in the background."""
+        """Start checking in the background."""
         if self._config.gateway.public_url:
             self._task = asyncio.create_task(self._run())
 
     def stop(self) -> None:
-        """Check no more."""
+        """Stop checking."""
         if self._task is not None:
             self._task.cancel()
 
@@ -86,7 +86,7 @@ class EdgeWatch:
                 if not wait:
                     wait = await self._turn()
             except TowpathError as error:
-                log.info("The edge was not checked: %s", error)
+                log.info("The edge was not checked. error=%s", error)
             except Exception:
                 log.exception("The check of the edge failed")
             await asyncio.sleep(wait)
@@ -108,7 +108,7 @@ class EdgeWatch:
         return WELL_SECONDS
 
     async def _with_silence(self, report: EdgeReport) -> EdgeReport:
-        """The report with what a long silence showed last. It takes over a minute, so it is tried once an hour."""
+        """Return the report with the last result of a long silence, which takes over a minute and runs once an hour."""
         reached = any(each.check == "websocket" for each in report.findings)
         if reached and time.monotonic() >= self._silence_at:
             await self._reports.extend_turn(seconds=SILENCE_SECONDS + BAD_SECONDS)
@@ -127,6 +127,6 @@ def tell(report: EdgeReport, before: EdgeReport | None) -> None:
     known = {each.text for each in before.problems} if before is not None else set()
     for each in report.problems:
         if each.text not in known:
-            log.warning("The edge is not as the hub needs it: check=%s %s %s", each.check, each.text, each.fix)
+            log.warning("The edge is not set up as the hub needs it. check=%s %s %s", each.check, each.text, each.fix)
     if before is None or (known and not report.problems):
-        log.info("The edge was checked: url=%s problems=%d", report.url, len(report.problems))
+        log.info("The edge was checked. url=%s problems=%d", report.url, len(report.problems))

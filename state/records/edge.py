@@ -6,7 +6,7 @@ from msgspec import Struct
 class EdgeFinding(Struct, frozen=True, kw_only=True):
     """One thing that the hub needs of its edge. `good` with `warning`: it works, with a drawback.
 
-    `check` names it (`gateway.edge.judgement`). `text` says what was found, `fix` what mends it.
+    `check` names it (`gateway.edge.diagnosis`). `text` says what was found, `fix` what mends it.
     """
 
     check: str

@@ -9,7 +9,7 @@ import pytest
 from hub import Hub, eventually, stub_config
 
 from gateway.edge.contract import HEADER, PATH
-from gateway.edge.judgement import Expected, judge
+from gateway.edge.diagnosis import Expected, diagnose
 from gateway.edge.probe import Observed
 from gateway.edge.rendering import find, render
 from gateway.edge.site import Gateway, edge_site
@@ -307,5 +307,5 @@ def test_one_worker_checks_for_all(store_url):
 
 def test_an_edge_that_gives_no_answer_is_a_finding():
     observed = Observed(http2=False)
-    findings = judge(observed, Expected(netloc="h", scheme="https", gateway="x", own_tls=True))
+    findings = diagnose(observed, Expected(netloc="h", scheme="https", gateway="x", own_tls=True))
     assert [each.check for each in findings] == ["certificate", "route"]

@@ -17,7 +17,7 @@ ALICE = Proven(name="alice", groups=("physics",))
 
 
 @pytest.mark.parametrize(
-    ("auth", "campus", "proven", "enters", "admin"),
+    ("auth", "campus", "proven", "allowed", "admin"),
     [
         ({}, {}, ALICE, False, None),
         ({"allowed_users": ("alice",)}, {}, ALICE, True, None),
@@ -38,18 +38,18 @@ ALICE = Proven(name="alice", groups=("physics",))
         ({}, {}, Proven(name="alice", admin=True), True, True),
     ],
 )
-def test_a_rule(auth, campus, proven, enters, admin):
-    assert decide(AuthConfig(**auth), provider(**campus), proven, ())[:2] == (enters, admin)
+def test_a_rule(auth, campus, proven, allowed, admin):
+    assert decide(AuthConfig(**auth), provider(**campus), proven, ())[:2] == (allowed, admin)
 
 
 def test_the_hubs_own_groups_count_if_the_provider_has_none():
     auth = AuthConfig(allowed_groups=("physics",))
-    assert decide(auth, provider(), Proven(name="alice"), ("physics",)).enters
-    assert not decide(auth, provider(), Proven(name="alice", groups=()), ("physics",)).enters
+    assert decide(auth, provider(), Proven(name="alice"), ("physics",)).allowed
+    assert not decide(auth, provider(), Proven(name="alice", groups=()), ("physics",)).allowed
 
 
 def test_without_a_rule_no_user_is_allowed():
     """oauthenticator GHSA-384w-5v3f-q499, dockerspawner CVE-2023-48311: an empty list allows no user."""
     for groups, admin in itertools.product((None, (), ("x",)), (False,)):
         proven = Proven(name="alice", groups=groups, admin=admin)
-        assert not decide(AuthConfig(), provider(), proven, ("x",)).enters
+        assert not decide(AuthConfig(), provider(), proven, ("x",)).allowed

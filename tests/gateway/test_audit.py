@@ -99,14 +99,14 @@ def written(hub):
 
 
 def stored(hub, work):
-    async def whole():
+    async def with_store():
         store = await Store.open(valkey.url(hub.data_dir))
         try:
             return await work(store)
         finally:
             await store.close()
 
-    return asyncio.run(whole())
+    return asyncio.run(with_store())
 
 
 def test_a_sign_in_is_recorded_with_user_provider_session_and_address(hub):

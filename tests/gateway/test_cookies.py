@@ -7,13 +7,13 @@ from gateway.auth.credentials import Brought, bearer
 from state.config.tables import GatewayConfig
 
 
-def test_the_cookie_is_host_bound_secure_and_out_of_scripts_reach_with_https():
+def test_with_https_the_cookie_is_host_bound_secure_and_http_only():
     assert CookieJar(secure=True, base_path="/x/").set("T", lifetime=60) == (
         "__Host-towpath-session=T; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=60"
     )
 
 
-def test_without_https_it_has_no_prefix_that_a_browser_would_refuse():
+def test_without_https_the_cookie_has_no_host_prefix():
     assert CookieJar(secure=False, base_path="/x/").set("T", lifetime=60) == (
         "towpath-session=T; Path=/x/; HttpOnly; SameSite=Lax; Max-Age=60"
     )
@@ -37,11 +37,11 @@ def test_without_https_it_has_no_prefix_that_a_browser_would_refuse():
         ([], ""),
     ],
 )
-def test_one_ticket_is_read_and_two_are_none(headers, ticket):
+def test_one_ticket_is_read_and_two_are_rejected(headers, ticket):
     assert CookieJar(secure=False, base_path="/").ticket(headers) == ticket
 
 
-def test_all_candidates_are_read_up_to_a_bound():
+def test_candidates_are_read_up_to_a_limit():
     jar = CookieJar(secure=False, base_path="/")
     assert jar.tickets([b"towpath-session=a; x=1; towpath-session=b", b"towpath-session=a"]) == ("a", "b")
     many = b"; ".join(b"towpath-session=%d" % number for number in range(100))
@@ -71,7 +71,7 @@ def test_a_name_depends_on_the_base_path_and_the_port(gateway, mark):
     assert jar.another("towpath-known").name == f"__Host-towpath-known{mark}"
 
 
-def test_every_cookie_that_a_browser_can_have_sent_is_deleted_but_the_hubs_own():
+def test_all_cookies_of_the_name_except_the_hubs_own_are_deleted():
     jar = CookieJar(secure=False, base_path="/x/")
     given = jar.without_strays("/x/hub/login", "hub.example.org")
     assert all(value.startswith("towpath-session=; Max-Age=0; Path=") for value in given)
@@ -90,12 +90,12 @@ def test_every_cookie_that_a_browser_can_have_sent_is_deleted_but_the_hubs_own()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "evil\r\nx: y", "", "a;b", "h_st"])
-def test_what_is_no_domain_is_in_no_cookie(host):
+def test_invalid_domains_are_not_used_in_cookies(host):
     given = CookieJar(secure=False, base_path="/").without_strays("/a;b\r\n", host)
     assert not any("Domain" in value or "\n" in value or "a;b" in value for value in given)
 
 
-def test_only_a_name_that_came_twice_is_deleted():
+def test_cookies_are_deleted_only_if_a_name_was_sent_twice():
     strays = Strays(CookieJar(secure=False, base_path="/", mark=".1"))
     once = [(b"host", b"h.example.org:1"), (b"cookie", b"towpath-session.1=a; towpath-known.1=b")]
     assert strays.found(once, "/hub/login") == []
@@ -107,7 +107,7 @@ def test_only_a_name_that_came_twice_is_deleted():
 
 
 @given(st.lists(st.binary(max_size=60), max_size=4))
-def test_no_cookie_header_whatsoever_raises(headers):
+def test_no_cookie_header_raises_an_error(headers):
     CookieJar(secure=False, base_path="/").ticket(headers)
 
 
@@ -130,7 +130,7 @@ def test_a_bearer_secret_is_read_from_both_schemes(header, secret):
     assert bearer(header) == secret
 
 
-def test_headers_that_come_twice_vouch_for_nothing():
+def test_repeated_credential_headers_are_not_accepted():
     brought = Brought(
         [
             (b"origin", b"http://us"),

@@ -1,4 +1,4 @@
-"""The door, attacked from outside: a real hub, raw requests, another origin, ended sessions."""
+"""Attacks on the gateway from outside: a real hub, raw requests, other origins, ended sessions."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ default_path = ""
 
 @pytest.fixture
 def browser(hub):
-    """A further signed-in browser, by a link issued straight into the store."""
+    """Return another signed-in browser, by a link that is written directly to the store."""
     client = hub.browser()
     yield client
     client.close()
@@ -74,10 +74,10 @@ async def refused(hub, client, path="", **headers):
     return caught.value.response.status_code
 
 
-# --- who may enter ---------------------------------------------------------------------------------------------
+# --- access ---------------------------------------------------------------------------------------------
 
 
-def test_a_stranger_is_sent_to_sign_in_and_a_program_is_told(hub):
+def test_an_unauthenticated_browser_is_redirected_to_sign_in_and_a_program_gets_an_error(hub):
     page = httpx.get(hub.origin + hub.base, headers={"Accept": "text/html"})
     assert page.status_code == 302
     assert page.headers["location"].startswith("/hub/login?next=")
@@ -85,7 +85,7 @@ def test_a_stranger_is_sent_to_sign_in_and_a_program_is_told(hub):
     assert httpx.get(hub.origin + hub.base, headers={"Authorization": "token nonsense"}).status_code == 403
 
 
-def test_a_websocket_of_a_stranger_is_refused_before_anything_is_opened(hub):
+def test_an_unauthenticated_websocket_is_rejected_before_the_app_is_contacted(hub):
     with httpx.Client() as nobody:
         assert asyncio.run(refused(hub, nobody)) == 403
 
@@ -93,7 +93,7 @@ def test_a_websocket_of_a_stranger_is_refused_before_anything_is_opened(hub):
 def test_another_users_server_and_an_unknown_one_get_the_same_answer(hub, browser):
     with hub.api() as api:
         token = api.post(f"/users/{hub.user()}/tokens", json={"scopes": ["read:users!user"]}).json()["token"]
-    for path in ("/user/somebody/", "/user/nobody-at-all/", hub.base):
+    for path in ("/user/erin/", "/user/no-such-user/", hub.base):
         answer = httpx.get(hub.origin + path, headers={"Authorization": f"token {token}"})
         assert answer.status_code == 403, path
 
@@ -112,7 +112,7 @@ def test_another_users_server_and_an_unknown_one_get_the_same_answer(hub, browse
     ],
 )
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
-def test_an_unsafe_request_from_another_page_is_refused(hub, browser, method, headers, content_type):
+def test_an_unsafe_request_from_another_site_is_rejected(hub, browser, method, headers, content_type):
     for path in (hub.base + "api/x", "/hub/logout", f"/hub/api/users/{hub.user()}/server"):
         answer = httpx.request(
             method,
@@ -125,26 +125,26 @@ def test_an_unsafe_request_from_another_page_is_refused(hub, browser, method, he
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "same-site"}])
-def test_a_websocket_from_another_page_is_refused(hub, browser, headers):
+def test_a_websocket_from_another_site_is_rejected(hub, browser, headers):
     assert asyncio.run(refused(hub, browser, **headers)) == 403
 
 
-def test_a_host_name_that_is_not_ours_is_not_answered(hub, browser):
-    """DNS rebinding: a foreign name that leads to loopback."""
+def test_an_unknown_host_name_is_rejected(hub, browser):
+    """DNS rebinding: a foreign name that resolves to loopback."""
     answer = httpx.get(
         hub.origin + "/hub/home", headers={"Host": f"evil.example:{hub.port}", "Cookie": cookie(browser)}
     )
     assert answer.status_code == 421
 
 
-def test_a_second_session_cookie_that_is_not_valid_locks_nobody_out(hub, browser):
+def test_an_invalid_second_session_cookie_is_ignored(hub, browser):
     good, name = cookie(browser), hub.cookie_name()
     for pair in (f"{good}; {name}=tossed", f"{name}=tossed; {good}", f"{name}=tossed; {name}=again"):
         answer = httpx.get(hub.origin + hub.base, headers={"Cookie": pair})
         assert answer.status_code == (200 if good in pair else 403)
 
 
-# --- what reaches the app, and what comes back --------------------------------------------------------------------
+# --- requests to the app and its responses --------------------------------------------------------------------
 
 
 def test_the_hubs_credentials_never_reach_the_app(hub, browser):
@@ -181,7 +181,7 @@ def test_every_byte_of_the_path_arrives_as_it_was(hub, browser, path):
 
 
 @pytest.mark.parametrize("path", ["../x", "%2e%2e/bob/", "..;/bob/", "x%2f..%2f..%2fbob", "x\\..\\bob"])
-def test_a_confusing_path_is_400(hub, browser, path):
+def test_an_ambiguous_path_is_400(hub, browser, path):
     with socket.create_connection(("127.0.0.1", hub.port), 10) as connection:
         connection.sendall(
             f"GET {hub.base}{path} HTTP/1.1\r\nHost: 127.0.0.1:{hub.port}\r\nCookie: {cookie(browser)}\r\n"
@@ -207,7 +207,7 @@ def test_a_link_works_once(hub):
 
 
 def test_signing_in_again_changes_the_session_and_ends_the_old_one(hub, browser):
-    """Session fixation: whoever knew the old ticket has nothing."""
+    """Session fixation: the old ticket is not valid."""
     old = cookie(browser)
     hub.fresh_link()
     answer = browser.post("/hub/login", data={"token": hub.secret()})
@@ -237,15 +237,15 @@ def test_signing_out_ends_open_websockets_on_every_worker(hub):
 
 
 def ask_again(connection, path, headers):
-    """The same request, to the byte, on the same connection."""
+    """Send the same bytes again on the same connection."""
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     answer.read()
     return answer.status
 
 
-def test_a_head_that_is_repeated_is_authorised_anew_each_time(hub):
-    """What is remembered of a head is what it brings, never that it was let in."""
+def test_repeated_heads_are_authorised_again_each_time(hub):
+    """The cache of request heads stores their credentials, never the decision."""
     client = hub.browser()
     with hub.api() as api:
         made = api.post(f"/users/{hub.user()}/tokens", json={"note": "for a moment"}).json()
@@ -262,12 +262,12 @@ def test_a_head_that_is_repeated_is_authorised_anew_each_time(hub):
     client.close()
 
 
-def test_two_people_on_one_connection_are_two_people(hub, browser):
-    """An edge proxy sends everybody's requests over the same connections."""
+def test_two_users_on_one_connection_are_distinguished(hub, browser):
+    """An edge proxy sends requests of all users over the same connections."""
     with closing(HTTPConnection("127.0.0.1", hub.port)) as connection:
         for _ in range(5):
             assert ask_again(connection, hub.base, {"Cookie": cookie(browser)}) == 200
-            assert ask_again(connection, hub.base, {"Cookie": f"{hub.cookie_name()}=somebody"}) == 403
+            assert ask_again(connection, hub.base, {"Cookie": f"{hub.cookie_name()}=invalid"}) == 403
             assert ask_again(connection, hub.base, {}) == 403
 
 
@@ -290,7 +290,7 @@ def test_a_revoked_token_ends_its_websockets(hub):
     asyncio.run(main())
 
 
-def test_a_token_whose_time_is_over_opens_no_websocket_and_ends_those_that_it_has_opened(hub):
+def test_an_expired_token_opens_no_websocket_and_its_open_ones_are_closed(hub):
     async def main():
         with hub.api() as api:
             made = api.post(f"/users/{hub.user()}/tokens", json={"note": "for a moment", "expires_in": 8}).json()

@@ -1,4 +1,4 @@
-"""The way from the door to the portal, attacked from outside and from beside."""
+"""Attacks on the connection between gateway and portal, from clients and from local processes."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ FIELDS = st.lists(st.tuples(NAMES, st.from_regex(rb"[ -~]{0,20}", fullmatch=True
 def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
     hub = Hub(folder, config=stub_config(folder), workers=2).start()
-    eventually(lambda: listeners(hub.port) == 2, what="both workers")  # the second may be a moment behind
+    eventually(lambda: listeners(hub.port) == 2, what="both workers")  # the second worker may start later
     yield hub
     hub.stop()
     assert list((hub.data_dir / "run").iterdir()) == [], "nothing is left behind"
@@ -37,7 +37,7 @@ def sockets(hub):
 
 
 def beside(path, head):
-    """What a process of our own account gets that speaks to the portal's socket without the door."""
+    """Return the response to a local process of the same account that connects to the portal's socket directly."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
         connection.sendall(head)
@@ -47,14 +47,14 @@ def beside(path, head):
     return answer
 
 
-def test_the_portals_sockets_are_for_nobody_else(hub):
+def test_the_portals_sockets_are_private(hub):
     assert len(sockets(hub)) == 2
     assert stat.S_IMODE((hub.data_dir / "run").stat().st_mode) == 0o700
     for path in sockets(hub):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_without_a_ticket_the_portal_answers_nobody(hub):
+def test_the_portal_rejects_requests_without_a_ticket(hub):
     browser = hub.browser()
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     with hub.api() as api:
@@ -75,7 +75,7 @@ def test_without_a_ticket_the_portal_answers_nobody(hub):
 
 
 @pytest.mark.parametrize("name", ["X-Towpath-Ticket", "x-towpath-ticket", "X_Towpath_Ticket", "X-TOWPATH-TICKET"])
-def test_a_ticket_from_outside_changes_nothing(hub, name):
+def test_a_ticket_from_a_client_is_ignored(hub, name):
     headers = {name: "0" * 32}
     assert httpx.get(hub.origin + "/hub/api/user", headers=headers).status_code == 403
     with hub.api() as api:
@@ -83,8 +83,8 @@ def test_a_ticket_from_outside_changes_nothing(hub, name):
         assert api.get("/user", headers={**headers, "Connection": name}).status_code == 200
 
 
-def test_the_hubs_own_pages_arrive_as_the_portal_made_them(hub):
-    """The rules for apps are not for the hub: its cookie keeps its name and path."""
+def test_responses_of_the_hubs_pages_are_not_rewritten(hub):
+    """The rewriting for apps does not apply to the hub: its cookie keeps its name and path."""
     hub.fresh_link()
     with httpx.Client(headers={"Origin": hub.origin, "Sec-Fetch-Site": "same-origin"}) as client:
         answer = client.post(hub.origin + "/hub/login", data={"token": hub.secret()})
@@ -103,7 +103,7 @@ def test_the_hubs_own_pages_arrive_as_the_portal_made_them(hub):
         assert (head.content, head.status_code) == (b"", 200)
 
 
-def test_the_portal_learns_the_clients_address(hub):
+def test_the_portal_receives_the_clients_address(hub):
     browser = hub.browser()
 
     async def session():
@@ -118,7 +118,7 @@ def test_the_portal_learns_the_clients_address(hub):
 
 
 @given(FIELDS)
-def test_a_request_for_the_portal_has_no_ticket_but_ours(fields):
+def test_a_request_for_the_portal_has_only_the_gateways_ticket(fields):
     more = [(b"x-towpath-ticket", b"1"), (b"x_towpath_ticket", b"1"), (b"connection", b"x-one"), (b"x-one", b"1")]
     block = portal_handover.request_block([*fields, *more])
     names = [line.partition(b":")[0] for line in block.split(b"\r\n")[:-1]]

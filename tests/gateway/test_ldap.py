@@ -50,9 +50,9 @@ def slapd(tmp_path_factory):
         server.add(
             group("hpc", alice),
             group("gpu", f"cn=hpc,{GROUPS}", bob),
-            group("everybody", f"cn=gpu,{GROUPS}"),
-            # A loop: the group everybody is also in gpu.
-            group("loop", f"cn=everybody,{GROUPS}"),
+            group("all-users", f"cn=gpu,{GROUPS}"),
+            # A loop: the group all-users is also in gpu.
+            group("loop", f"cn=all-users,{GROUPS}"),
             group("hub-admins", bob),
             # Every user may create a club with any name.
             group("hub-admins", alice, base=CLUBS),
@@ -165,9 +165,9 @@ DEEP = {f"deep{at}" for at in range(10)}
 @pytest.mark.parametrize("start_tls", [False, True])
 def test_nested_groups_count_and_loops_and_depth_are_limited(config, slapd, way, start_tls):
     by = replace(config, groups=way, servers=(slapd.ldap if start_tls else slapd.ldaps,))
-    assert groups(by) == {"hpc", "gpu", "everybody", "loop", *DEEP}
+    assert groups(by) == {"hpc", "gpu", "all-users", "loop", *DEEP}
     assert groups(replace(by, nested_groups=False)) == {"hpc", "deep0"}
-    assert groups(by, "bob", "other") == {"gpu", "everybody", "loop", "hub-admins"}
+    assert groups(by, "bob", "other") == {"gpu", "all-users", "loop", "hub-admins"}
 
 
 def test_groups_outside_the_base_do_not_count(config):
@@ -192,9 +192,9 @@ def refused(config, name="alice", password="right"):
 
 
 def test_a_server_with_an_untrusted_certificate_gets_no_password(config, slapd, tmp_path):
-    certificate(tmp_path, "stranger")
+    certificate(tmp_path, "untrusted")
     for url in (slapd.ldaps, slapd.ldap):
-        for other in (replace(config, ca_file=str(tmp_path / "stranger.pem")), replace(config, ca_file="")):
+        for other in (replace(config, ca_file=str(tmp_path / "untrusted.pem")), replace(config, ca_file="")):
             error = refused(replace(other, servers=(url,)))
             assert "is not trusted" in str(error)
             assert not error.tried

@@ -1,4 +1,4 @@
-"""What a stranger sends costs in proportion to its size, however it is cut: no loop grows with the square of it."""
+"""The cost of a client's input is linear in its size, for any segmentation: no loop is quadratic."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ HUGE = 2**40
 
 
 class Transport:
-    """Takes everything at once."""
+    """Accepts all data immediately."""
 
     def __init__(self):
         self.sent = 0
@@ -61,7 +61,7 @@ class Transport:
 
 
 class Answering:
-    """Answers each request at once."""
+    """Responds to each request immediately."""
 
     def __init__(self):
         self.requests = 0
@@ -72,7 +72,7 @@ class Answering:
 
 
 def client_that_receives(pieces, *, requests=0, refused=False, **limits):
-    """A run that gives the pieces to a client's connection on a server of its own."""
+    """Return a function that passes the pieces to a client connection of a new server."""
     pieces = list(pieces)
 
     async def main():
@@ -153,7 +153,7 @@ def test_a_body_in_chunks(make):
 
 
 def app_that_sends(pieces, *, status=0, **options):
-    """A run in which an app's connection gets these pieces as the answer to a request."""
+    """Return a function that passes these pieces to an app's connection as the response to a request."""
     pieces = list(pieces)
 
     async def main():
@@ -305,8 +305,8 @@ def test_fields_that_repeat():
     assert_linear(lambda size: lambda: Brought([(b"cookie", b"a=1"), (b"x", b"y")] * size), 2**10)
 
 
-def test_a_group_that_changes_is_one_look_at_what_is_open():
-    """Steps are counted here: each open connection is looked at a fixed number of times."""
+def test_a_changed_group_checks_each_open_connection_once():
+    """Counts steps: each open connection is examined a fixed number of times."""
     count = 2000
     callers = [SimpleNamespace(user=f"u{number}", digest=f"d{number}") for number in range(count)]
     looked = 0

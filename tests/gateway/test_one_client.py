@@ -1,4 +1,4 @@
-"""One client never takes a service from the others: on a real hub, by addresses of the loopback network."""
+"""One client cannot block a service for others: on a real hub, with addresses of the loopback network."""
 
 import contextlib
 import socket
@@ -13,11 +13,11 @@ SERVICE = """
 name = "open"
 url = "http://127.0.0.1:{port}"
 """
-STRANGERS = 257
+CONNECTIONS = 257
 
 
 class App(BaseHTTPRequestHandler):
-    """Answers GET at once, and POST when its body is complete."""
+    """Responds to GET immediately, and to POST when its body is complete."""
 
     protocol_version = "HTTP/1.1"
     open = 0
@@ -55,43 +55,43 @@ def hub(tmp_path):
 
 
 def ask(hub, source, head, body=b""):
-    """A connection from this address, with a request sent."""
+    """Open a connection from this address and send a request."""
     connection = socket.create_connection(("127.0.0.1", hub.port), 60, source_address=(source, 0))
     connection.sendall(f"{head} HTTP/1.1\r\nHost: 127.0.0.1:{hub.port}\r\n".encode() + body)
     return connection
 
 
-def test_posts_of_one_byte_do_not_shut_a_service_without_sign_in(hub):
-    strangers = [
+def test_slow_uploads_of_one_client_do_not_block_a_service_for_others(hub):
+    slow = [
         ask(hub, "127.0.0.2", "POST /services/open/", b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
-        for _ in range(STRANGERS)
+        for _ in range(CONNECTIONS)
     ]
     try:
-        eventually(lambda: App.open == 128, what="the stranger's part of the connections")
+        eventually(lambda: App.open == 128, what="the client's share of the connections")
         for number in range(3, 8):
             with ask(hub, f"127.0.0.{number}", "GET /services/open/", b"Connection: close\r\n\r\n") as other:
                 assert other.recv(4096).startswith(b"HTTP/1.1 200")
         assert App.open == 128
     finally:
-        for each in strangers:
+        for each in slow:
             with contextlib.suppress(OSError):
                 each.close()
-    eventually(lambda: App.open == 0, what="the end of the stranger's requests")
+    eventually(lambda: App.open == 0, what="the end of the client's requests")
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(tmp_path):
+def test_a_request_without_its_body_times_out(tmp_path):
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listening:
         port = listening.getsockname()[1]
         config = "[gateway]\nprogress_timeout = 1\n" + stub_config(tmp_path, more=SERVICE.format(port=port))
         hub = Hub(tmp_path, config=config, workers=1).start()
         try:
-            with ask(hub, "127.0.0.2", "POST /services/open/", b"Content-Length: 1000000\r\n\r\nx") as stranger:
+            with ask(hub, "127.0.0.2", "POST /services/open/", b"Content-Length: 1000000\r\n\r\nx") as client:
                 taken, _ = listening.accept()
                 with taken:
                     taken.settimeout(60)
                     while taken.recv(4096):
                         pass
                 with contextlib.suppress(ConnectionResetError):
-                    assert stranger.recv(1) == b""
+                    assert client.recv(1) == b""
         finally:
             hub.stop()

@@ -28,7 +28,7 @@ OWN = b"https://hub.example"
         (b"", None, False),
     ],
 )
-def test_only_our_own_pages_may_send_unsafe_requests_with_a_cookie(origin, site, allowed):
+def test_only_the_hubs_pages_can_send_unsafe_requests_with_a_cookie(origin, site, allowed):
     assert from_ourselves(origin=origin, fetch_site=site, own=OWN) is allowed
 
 
@@ -41,5 +41,5 @@ def test_only_our_own_pages_may_send_unsafe_requests_with_a_cookie(origin, site,
         ("http", b"Hub.Example:80", b"http://hub.example"),
     ],
 )
-def test_our_origin_is_written_as_a_browser_writes_it(scheme, host, origin):
+def test_the_origin_is_written_as_in_browsers(scheme, host, origin):
     assert own_origin(scheme, host) == origin

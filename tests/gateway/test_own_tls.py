@@ -1,4 +1,4 @@
-"""The hub's own TLS, without an edge: what it serves, how it is renewed, and what it refuses."""
+"""The hub's own TLS, without an edge: what it serves, how certificates are renewed, and what is rejected."""
 
 import asyncio
 import shutil
@@ -54,7 +54,7 @@ default_path = ""
 
 
 class TlsHub(Hub):
-    """A hub with TLS of its own, at a base path."""
+    """A hub with its own TLS, at a base path."""
 
     def __init__(self, folder):
         self.tls, self.plain = free_port(), free_port()
@@ -85,7 +85,7 @@ class TlsHub(Hub):
         return client
 
     def shown(self):
-        """The certificate that a new connection sees, in DER."""
+        """Return the certificate that a new connection receives, in DER."""
         with self.connected() as line:
             return line.getpeercert(binary_form=True)
 
@@ -120,13 +120,13 @@ def test_a_user_signs_in_and_uses_a_server_over_tls(hub):
         assert told["X-Forwarded-Host"] == told["Host"] == f"localhost:{hub.tls}"
 
 
-def test_a_clients_own_forwarding_headers_are_not_believed(hub):
+def test_forwarding_headers_from_clients_are_not_trusted(hub):
     with hub.over_tls(**{"X-Forwarded-For": "192.0.2.66", "X-Forwarded-Proto": "http", "Forwarded": "for=x"}) as client:
         told = dict(client.get("/hub1/user/alice/x", headers={"Authorization": hub.token}).json()["headers"])
     assert (told["X-Forwarded-For"], told["X-Forwarded-Proto"]) == ("127.0.0.1", "https")
 
 
-def test_every_response_over_tls_tells_browsers_to_stay_with_it_and_none_without(hub):
+def test_responses_over_tls_have_hsts_and_others_do_not(hub):
     paths = ("/hub1/hub/login", "/hub1/hub/api/", "/hub1/hub/static/x/y", "/nothing", "/hub1/user/alice/", "/hub1/%00")
     with hub.over_tls(Authorization=hub.token) as client, closing(hub.client()) as plain:
         for path in paths:
@@ -135,7 +135,7 @@ def test_every_response_over_tls_tells_browsers_to_stay_with_it_and_none_without
             assert "strict-transport-security" not in plain.get(path, headers={"Authorization": hub.token}).headers
 
 
-def test_a_head_that_is_none_is_refused_over_tls_with_the_same_field(hub):
+def test_an_invalid_request_over_tls_is_rejected_with_hsts(hub):
     with hub.connected() as line:
         line.sendall(b"NO HTTP\r\n\r\n")
         said = line.recv(65536)
@@ -155,7 +155,7 @@ def test_websockets_work_over_tls(hub):
     run(main())
 
 
-def test_plain_http_leads_browsers_to_https_whatever_host_they_name(hub):
+def test_plain_http_redirects_to_the_public_https_url_for_any_host(hub):
     where = f"http://127.0.0.1:{hub.plain}"
     for host in (f"localhost:{hub.plain}", "evil.example", "127.0.0.1"):
         answer = httpx.get(f"{where}/hub1/hub/login?next=%2Fx", headers={"Host": host})
@@ -168,7 +168,7 @@ def test_plain_http_leads_browsers_to_https_whatever_host_they_name(hub):
         assert hub.public in answer.text
 
 
-def test_a_renewed_certificate_is_served_without_a_restart_and_open_connections_go_on(hub):
+def test_a_renewed_certificate_is_served_without_a_restart_and_open_connections_stay(hub):
     async def main():
         where = {"ssl": hub.context, "additional_headers": {"Authorization": hub.token}, "proxy": None}
         async with connect(f"wss://localhost:{hub.tls}/hub1/user/alice/ws", origin=hub.public, **where) as line:
@@ -183,7 +183,7 @@ def test_a_renewed_certificate_is_served_without_a_restart_and_open_connections_
     run(main())
 
 
-def test_a_key_that_everybody_can_read_is_refused(tmp_path):
+def test_a_world_readable_key_is_rejected(tmp_path):
     hub = TlsHub(tmp_path)
     (tmp_path / "server.key").chmod(0o644)
     done = hub.command("serve", "--port", str(hub.port), check=False)
@@ -194,7 +194,7 @@ def test_a_key_that_everybody_can_read_is_refused(tmp_path):
     assert f"chmod o= {tmp_path}/server.key" in checked.stdout
 
 
-def test_files_that_cannot_be_used_and_ports_that_are_taken_end_the_start_in_plain_words(tmp_path):
+def test_unusable_files_and_ports_in_use_stop_the_start_with_a_message(tmp_path):
     hub = TlsHub(tmp_path)
     (tmp_path / "server.key").write_text("nothing")
     done = hub.command("serve", "--port", str(hub.port), check=False)
@@ -221,7 +221,7 @@ def test_files_that_cannot_be_used_and_ports_that_are_taken_end_the_start_in_pla
         ({"tls_certificate": '"/c.pem"', "public_url": '"https://h.example"'}, "gateway.tls_host"),
     ],
 )
-def test_what_cannot_be_meant_is_a_fault_of_the_configuration(changes, key, tmp_path):
+def test_contradictory_settings_are_faults_of_the_configuration(changes, key, tmp_path):
     (tmp_path / "towpath.toml").write_text(
         "[gateway]\n" + "\n".join(f"{name} = {value}" for name, value in changes.items())
     )

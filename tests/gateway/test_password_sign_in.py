@@ -60,7 +60,7 @@ def test_the_form_works_with_password_managers(hub):
         (name, ('autocomplete="username"', 'autocapitalize="none"')),
         (password, ('autocomplete="current-password"',)),
     ):
-        assert all(word in field for word in words)
+        assert all(attribute in field for attribute in words)
         assert "required" in field
         assert f'<label for="{re.search("id=.([^ ]*).", field)[1].rstrip(chr(34))}">' in page
 

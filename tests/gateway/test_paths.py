@@ -48,7 +48,7 @@ def test_a_path_is_written_as_the_hub_writes_it(raw, name, written):
 
 
 @pytest.mark.parametrize("raw", [b"/hub/home", b"//user/alice/", b"/User/alice/", b"/users/alice/", b"/"])
-def test_other_paths_are_no_user_paths(raw):
+def test_other_paths_are_not_user_paths(raw):
     assert paths.user_path(raw, PREFIX) is None
 
 
@@ -78,7 +78,7 @@ def test_other_paths_are_no_user_paths(raw):
         b"/user/alice/\xff",
     ],
 )
-def test_a_path_that_two_readers_could_read_differently_is_refused(raw):
+def test_ambiguous_paths_are_rejected(raw):
     with pytest.raises(paths.BadPathError):
         paths.check(raw)
 
@@ -96,17 +96,17 @@ def test_a_path_that_two_readers_could_read_differently_is_refused(raw):
         b"/user/alice/a//b",
     ],
 )
-def test_every_other_path_is_let_through(raw):
+def test_other_paths_are_accepted(raw):
     paths.check(raw)
 
 
-def test_names_that_are_not_utf8_are_refused():
+def test_names_that_are_not_utf8_are_rejected():
     with pytest.raises(paths.BadPathError):
         paths.user_path(b"/user/%ff/", PREFIX)
 
 
 @given(st.text(min_size=1, max_size=20), st.text(max_size=20))
-def test_what_was_quoted_comes_back(user, segment):
+def test_quoted_names_round_trip(user, segment):
     raw = f"/user/{quote(user, safe='')}/{quote(segment, safe='')}/rest".encode()
     assert paths.user_path(raw, PREFIX)[:2] == (user, segment)
 
@@ -117,7 +117,7 @@ def test_what_was_quoted_comes_back(user, segment):
         max_size=14,
     )
 )
-def test_what_is_let_through_has_no_dot_segment_under_any_reading(parts):
+def test_accepted_paths_have_no_dot_segment_in_any_decoding(parts):
     raw = b"/" + b"".join(parts)
     try:
         paths.check(raw)

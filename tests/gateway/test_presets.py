@@ -66,7 +66,7 @@ def enter(campus, store_url):
 
 def refused(found, message):
     assert isinstance(found, RefusedError), found
-    assert words in str(found)
+    assert message in str(found)
 
 
 def test_the_configuration_checks_know_all_presets():

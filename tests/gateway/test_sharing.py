@@ -1,4 +1,4 @@
-"""A shared server on a real hub: who may do what, and how soon that ends."""
+"""Sharing a server on a real hub: what each share permits, and how fast it ends."""
 
 import asyncio
 import contextlib
@@ -54,35 +54,35 @@ SHARE = "/hub/api/shares/alice/"
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     hub = Hub(tmp_path_factory.mktemp("sharing"), config=CONFIG, workers=2).start()
-    hub.people = {name: hub.browser_of(name) for name in ("alice", "bob", "carol", "dave")}
-    alice = hub.people["alice"]
+    hub.browsers = {name: hub.browser_of(name) for name in ("alice", "bob", "carol", "dave")}
+    alice = hub.browsers["alice"]
     assert alice.post("/hub/spawn/alice", data={"profile": "echo"}).status_code == 303
     eventually(lambda: alice.get("/hub/api/users/alice/server").json()["ready"], what="alice's server")
     eventually(lambda: alice.get("/user/alice/").status_code == 200, what="alice's app")
     yield hub
     alice.delete("/hub/api/users/alice/server")
     eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
-    for client in hub.people.values():
+    for client in hub.browsers.values():
         client.close()
     hub.stop()
 
 
 @pytest.fixture(autouse=True)
 def _no_shares(hub):
-    hub.people["alice"].delete(SHARE)
-    hub.people["alice"].delete("/hub/api/share-codes/alice/")
-    eventually(lambda: hub.people["bob"].get("/user/alice/").status_code == 403)
+    hub.browsers["alice"].delete(SHARE)
+    hub.browsers["alice"].delete("/hub/api/share-codes/alice/")
+    eventually(lambda: hub.browsers["bob"].get("/user/alice/").status_code == 403)
 
 
 def socket_of(hub, name):
-    cookie = "; ".join(f"{key}={value}" for key, value in hub.people[name].cookies.items())
+    cookie = "; ".join(f"{key}={value}" for key, value in hub.browsers[name].cookies.items())
     headers = {"Cookie": cookie, "Origin": hub.origin}
     return connect(f"ws://127.0.0.1:{hub.port}/user/alice/ws", additional_headers=headers, origin=None, proxy=None)
 
 
-def comes_to(hub, name, status):
-    """Wait until the server answers so. There are two workers, and each hears of a change for itself."""
-    eventually(lambda: hub.people[name].get("/user/alice/").status_code == status)
+def wait_for_status(hub, name, status):
+    """Wait until the server responds with this status. Each of the two workers is notified of a change separately."""
+    eventually(lambda: hub.browsers[name].get("/user/alice/").status_code == status)
 
 
 def refuses_a_websocket(hub, name):
@@ -97,7 +97,7 @@ def refuses_a_websocket(hub, name):
 
 
 async def opened(hub, name):
-    """A WebSocket, as soon as the worker that it came to knows that it may be."""
+    """Open a WebSocket as soon as its worker knows that it is permitted."""
     end = time.monotonic() + 10
     while True:
         try:
@@ -109,7 +109,7 @@ async def opened(hub, name):
 
 
 async def ends_after(hub, name, take_away):
-    """Open a WebSocket, use it, take something away: how it was closed, and after how many seconds."""
+    """Open and use a WebSocket, then call `take_away`. Returns the close code and the seconds until it was closed."""
     async with await opened(hub, name) as socket:
         await socket.send("hello")
         assert await socket.recv() == "hello"
@@ -121,20 +121,22 @@ async def ends_after(hub, name, take_away):
         return socket.close_code, time.monotonic() - begun
 
 
-def test_a_full_share_is_for_everything_and_ends_open_websockets_within_a_second(hub):
-    alice, bob = hub.people["alice"], hub.people["bob"]
+def test_a_full_share_gives_full_access_and_its_end_closes_open_websockets_within_a_second(hub):
+    alice, bob = hub.browsers["alice"], hub.browsers["bob"]
     assert alice.post(SHARE, json={"user": "bob"}).status_code == 200
-    comes_to(hub, "bob", 200)
-    assert bob.post("/user/alice/x", json={}).status_code == 502  # it reached the app, which takes no POST
+    wait_for_status(hub, "bob", 200)
+    assert (
+        bob.post("/user/alice/x", json={}).status_code == 502
+    )  # the request reached the app, which does not support POST
     code, seconds = asyncio.run(ends_after(hub, "bob", lambda: alice.patch(SHARE, json={"user": "bob"})))
     assert code == 4403
     assert seconds < 1
-    comes_to(hub, "bob", 403)
-    assert bob.get("/hub/home").status_code == 200  # his session goes on
+    wait_for_status(hub, "bob", 403)
+    assert bob.get("/hub/home").status_code == 200  # bob's session stays open
 
 
-def test_a_read_only_share_is_for_looking_and_for_no_websocket(hub):
-    alice, bob = hub.people["alice"], hub.people["bob"]
+def test_a_read_only_share_allows_reading_and_no_websocket(hub):
+    alice, bob = hub.browsers["alice"], hub.browsers["bob"]
     assert alice.post(SHARE, json={"user": "bob", "scopes": ["read:access:servers"]}).status_code == 200
     eventually(lambda: bob.get("/user/alice/files").status_code == 200)
     assert bob.head("/user/alice/files").status_code == 200
@@ -146,61 +148,61 @@ def test_a_read_only_share_is_for_looking_and_for_no_websocket(hub):
     assert bob.post("/hub/api/users/alice/server").status_code == 404
 
 
-def test_a_share_that_becomes_read_only_ends_what_was_more_than_reading(hub):
-    alice = hub.people["alice"]
+def test_making_a_share_read_only_closes_open_websockets(hub):
+    alice = hub.browsers["alice"]
     alice.post(SHARE, json={"user": "bob", "scopes": ["access:servers", "read:access:servers"]})
-    comes_to(hub, "bob", 200)
+    wait_for_status(hub, "bob", 200)
     lessen = {"user": "bob", "scopes": ["access:servers"]}
     code, seconds = asyncio.run(ends_after(hub, "bob", lambda: alice.patch(SHARE, json=lessen)))
     assert (code, seconds < 1) == (4403, True)
-    comes_to(hub, "bob", 200)
+    wait_for_status(hub, "bob", 200)
     refuses_a_websocket(hub, "bob")
 
 
-def test_a_groups_share_ends_for_whoever_leaves_the_group(hub):
-    alice, carol = hub.people["alice"], hub.people["carol"]
+def test_a_groups_share_ends_for_users_who_leave_the_group(hub):
+    alice, carol = hub.browsers["alice"], hub.browsers["carol"]
     carol.post("/hub/api/groups/bio", json={})
     assert carol.post("/hub/api/groups/bio/users", json={"users": ["bob"]}).status_code == 200
     assert alice.post(SHARE, json={"group": "bio"}).status_code == 200
-    comes_to(hub, "bob", 200)
+    wait_for_status(hub, "bob", 200)
 
     def leave():
         assert carol.request("DELETE", "/hub/api/groups/bio/users", json={"users": ["bob"]}).status_code == 200
 
     assert asyncio.run(ends_after(hub, "bob", leave))[0] == 4403
-    comes_to(hub, "bob", 403)
+    wait_for_status(hub, "bob", 403)
 
 
 def test_access_by_a_role_over_a_group_ends_when_the_owner_leaves_the_group(hub):
-    carol = hub.people["carol"]
-    comes_to(hub, "dave", 403)
+    carol = hub.browsers["carol"]
+    wait_for_status(hub, "dave", 403)
     carol.post("/hub/api/groups/class", json={})
     assert carol.post("/hub/api/groups/class/users", json={"users": ["alice"]}).status_code == 200
-    comes_to(hub, "dave", 200)
+    wait_for_status(hub, "dave", 200)
 
     def leave():
         assert carol.request("DELETE", "/hub/api/groups/class/users", json={"users": ["alice"]}).status_code == 200
 
     assert asyncio.run(ends_after(hub, "dave", leave))[0] == 4403
-    comes_to(hub, "dave", 403)
+    wait_for_status(hub, "dave", 403)
 
 
-def test_an_invitation_is_accepted_after_signing_in_and_leads_to_the_server(hub):
-    alice = hub.people["alice"]
+def test_an_invitation_is_accepted_after_signing_in_and_redirects_to_the_server(hub):
+    alice = hub.browsers["alice"]
     made = alice.post("/hub/api/share-codes/alice/", json={}).json()
-    bob = hub.people["bob"]
+    bob = hub.browsers["bob"]
     page = bob.get(made["accept_url"])
     assert "alice invites you" in page.text
     crossed = bob.post("/hub/accept-share", data={"code": made["code"]}, headers={"Origin": "https://evil.example"})
     assert crossed.status_code == 403
-    comes_to(hub, "bob", 403)
+    wait_for_status(hub, "bob", 403)
     done = bob.post("/hub/accept-share", data={"code": made["code"]})
     assert done.headers["location"] == "/user/alice/"
-    comes_to(hub, "bob", 200)
+    wait_for_status(hub, "bob", 200)
 
 
-def test_a_guest_of_a_server_that_does_not_run_is_told_so_and_no_more(hub):
-    alice, bob = hub.people["alice"], hub.people["bob"]
+def test_a_guest_of_a_stopped_server_sees_only_that_it_is_stopped(hub):
+    alice, bob = hub.browsers["alice"], hub.browsers["bob"]
     assert alice.post("/hub/spawn/alice/lab2", data={"profile": "breaks"}).status_code == 303
     eventually(lambda: alice.get("/hub/api/users/alice/servers/lab2").json()["status"] == "failed", what="the failure")
     try:
@@ -214,7 +216,7 @@ def test_a_guest_of_a_server_that_does_not_run_is_told_so_and_no_more(hub):
         for word in ("words of the owner", "Start it", "failed"):
             assert word not in page.text
         assert bob.post("/user/alice/lab2/x").status_code == 424
-        # Beside it, the default server runs, and stays closed.
+        # The default server is running, and stays inaccessible.
         for path in ("/user/alice/", "/user/alice/other/"):
             assert bob.get(path, headers={"Accept": "text/html"}).status_code == 403
         owner = alice.get("/user/alice/lab2/x", headers={"Accept": "text/html"})
@@ -226,8 +228,8 @@ def test_a_guest_of_a_server_that_does_not_run_is_told_so_and_no_more(hub):
 PAGE = "/hub/share/alice"
 
 
-def test_the_page_shares_for_whoever_may_and_for_no_other_site(hub):
-    alice, bob = hub.people["alice"], hub.people["bob"]
+def test_the_page_shares_for_permitted_users_and_rejects_other_sites(hub):
+    alice, bob = hub.browsers["alice"], hub.browsers["bob"]
     give = {"act": "give", "kind": "user", "name": "bob", "level": "full"}
     for forged in (
         {"Origin": "https://evil.example"},
@@ -245,13 +247,13 @@ def test_the_page_shares_for_whoever_may_and_for_no_other_site(hub):
     assert alice.get("/hub/api/share-codes/alice/").json()["items"] == []
 
     assert alice.post(PAGE, data=give).status_code == 303
-    comes_to(hub, "bob", 200)
-    assert bob.get(PAGE).status_code == 404  # to use it is not to share it
+    wait_for_status(hub, "bob", 200)
+    assert bob.get(PAGE).status_code == 404  # permission to use a server is not permission to share it
     assert bob.post(PAGE, data={"act": "take", "user": "bob"}).status_code == 404
 
 
-def test_what_the_page_takes_back_or_lessens_ends_open_websockets_within_a_second(hub):
-    alice = hub.people["alice"]
+def test_revoking_or_reducing_access_closes_open_websockets_within_a_second(hub):
+    alice = hub.browsers["alice"]
     full = {"act": "give", "name": "bob", "level": "full"}
     for less, then in (
         ({"act": "take", "user": "bob"}, 403),
@@ -259,15 +261,15 @@ def test_what_the_page_takes_back_or_lessens_ends_open_websockets_within_a_secon
         ({"act": "stop"}, 403),
     ):
         assert alice.post(PAGE, data=full).status_code == 303
-        comes_to(hub, "bob", 200)
+        wait_for_status(hub, "bob", 200)
         code, seconds = asyncio.run(ends_after(hub, "bob", lambda less=less: alice.post(PAGE, data=less)))
         assert (code, seconds < 1) == (4403, True), less
-        comes_to(hub, "bob", then)
+        wait_for_status(hub, "bob", then)
         refuses_a_websocket(hub, "bob")
 
 
-def test_a_link_of_the_page_leads_here_and_its_code_is_in_no_log(hub):
-    alice, bob = hub.people["alice"], hub.people["bob"]
+def test_a_share_link_points_to_the_hub_and_its_code_is_not_logged(hub):
+    alice, bob = hub.browsers["alice"], hub.browsers["bob"]
     page = alice.post(PAGE, data={"act": "link", "level": "read", "expires_in": "3600"})
     link = re.search(r"data-secret>([^<]+)<", page.text)[1]
     assert link.startswith(f"{hub.origin}/hub/accept-share?code=")
@@ -278,15 +280,15 @@ def test_a_link_of_the_page_leads_here_and_its_code_is_in_no_log(hub):
         assert browser.get(signing_in).status_code == 200
     assert bob.get(link).headers["referrer-policy"] == "strict-origin"
     assert bob.post("/hub/accept-share", data={"code": code}).headers["location"] == "/user/alice/"
-    comes_to(hub, "bob", 200)
+    wait_for_status(hub, "bob", 200)
     assert bob.get(f"{link}x").status_code == 404
     alice.post(PAGE, data={"act": "stop"})
     assert bob.get(link).status_code == 404
     assert not any(code in line for line in hub.output)
-    assert code not in hub.people["carol"].get("/hub/api/towpath/audit?limit=200").text
+    assert code not in hub.browsers["carol"].get("/hub/api/towpath/audit?limit=200").text
 
 
-def test_a_link_for_everybody_survives_signing_in_and_the_start(hub):
+def test_a_share_link_survives_signing_in_and_a_start(hub):
     link = "/hub/user-redirect/tree/week%201.ipynb?cell=2"
     with httpx.Client(base_url=hub.origin, headers={"Origin": hub.origin}) as browser:
         page = browser.get(link)

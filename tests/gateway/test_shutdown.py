@@ -1,4 +1,4 @@
-"""The end of a real hub by the API: its processes end, people's servers go on unless they are to end too."""
+"""Shutting down a real hub with the API: its processes end, users' servers keep running unless they are included."""
 
 import contextlib
 import sys
@@ -40,7 +40,7 @@ def ready(hub, carol):
     eventually(lambda: carol.get("/hub/api/users/carol/server").json()["ready"], what="the server")
 
 
-def test_the_hub_ends_and_a_server_goes_on_until_it_is_to_end_too(hub):
+def test_the_hub_shuts_down_and_servers_keep_running_unless_requested(hub):
     with contextlib.closing(hub.browser_of("carol")) as carol:
         ready(hub, carol)
         mine = {pid for pid, _ in children(hub.process.pid)}

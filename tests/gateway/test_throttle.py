@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.auth.address import stranger
 from gateway.auth.cookies import KNOWN_NAME, CookieJar
 from gateway.auth.proof import Proven
 from gateway.auth.throttle import FLOOR, PASSWORD_MAX, TYPED_MAX, WRONG, ThrottledProof, ThrottleLimits
 from gateway.door.client_address import client_address
+from gateway.wire.addresses import client_key
 from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
 from state.config.tables import ThrottleConfig
 from state.store.all import Store
@@ -324,4 +324,4 @@ def test_the_address_is_the_last_one_that_no_trusted_proxy_has(peer, fields, add
     ],
 )
 def test_ipv6_addresses_of_one_network_share_a_counter(address, counted):
-    assert stranger(address) == counted
+    assert client_key(address) == counted

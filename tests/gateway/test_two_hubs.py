@@ -1,4 +1,4 @@
-"""Two hubs on one host, by port and by base path: neither signs the other's users out, and no app sees either's cookie."""
+"""Two hubs on one host, by port and by base path: they do not sign each other's users out or leak cookies to apps."""
 
 import shutil
 import socket
@@ -121,7 +121,7 @@ def whoami(client, base, **headers):
 
 
 def whose(host, base, cookie):
-    """Whom the hub takes a request with just this Cookie header for."""
+    """Return the user that the hub identifies by only this Cookie header."""
     with host.client() as client:
         return whoami(client, base, Cookie=cookie)
 
@@ -135,14 +135,14 @@ def test_the_path_of_the_public_url_is_the_base_path(host):
         assert model["full_url"] == f"{host.origin}/one/user/alice/"
 
 
-def test_two_hubs_at_two_paths_have_a_session_each(host):
+def test_two_hubs_at_two_paths_have_separate_sessions(host):
     with host.client() as client:
         sign_in(client, "/one/", "alice")
         sign_in(client, "/two/", "bob")
         names = {cookie.name for cookie in client.cookies.jar}
         assert {f"towpath-session-one.{host.port}", f"towpath-session-two.{host.port}"} <= names
         both = {"Cookie": "; ".join(f"{cookie.name}={cookie.value}" for cookie in client.cookies.jar)}
-        # with https both have Path=/ (the prefix __Host- demands it), so each hub gets both
+        # with https both have Path=/ (the prefix __Host- requires it), so each hub receives both
         assert whoami(client, "/one/", **both) == "alice"
         assert whoami(client, "/two/", **both) == "bob"
         client.post("/one/hub/logout")
@@ -169,17 +169,17 @@ def test_an_app_of_one_hub_sees_no_cookie_of_the_other_and_sets_none(host):
         eventually(lambda: not client.get("/two/hub/api/users/bob").json()["servers"])
 
 
-def test_planted_cookies_lock_nobody_out(host):
-    """Over plain http a page of the same host can set cookies of the hub's name, for longer paths."""
+def test_planted_cookies_do_not_lock_users_out(host):
+    """Over plain http, a page on the same host can set cookies of the hub's name for longer paths."""
     name = f"towpath-session-one.{host.port}"
     with host.client() as alice, host.client() as mallory:
         sign_in(alice, "/one/", "alice")
         sign_in(mallory, "/one/", "bob")
         mine, theirs = alice.cookies[name], mallory.cookies[name]
-        # what is not valid is ignored, wherever it stands
+        # invalid values are ignored at any position
         for pair in (f"{name}=made-up; {name}={mine}", f"{name}={mine}; {name}=made-up"):
             assert whose(host, "/one/", pair) == "alice"
-        # of two valid ones neither is believed, and the answer deletes all but the hub's own
+        # of two valid ones neither is accepted, and the response deletes all except the hub's own
         with host.client() as victim:
             victim.cookies.set(name, mine, domain="127.0.0.1", path="/one/")
             victim.cookies.set(name, theirs, domain="127.0.0.1", path="/one/user/alice")
@@ -190,12 +190,14 @@ def test_planted_cookies_lock_nobody_out(host):
             assert "/one/hub/login" in refused.headers["location"]
             left = [(cookie.path, cookie.value) for cookie in victim.cookies.jar if cookie.name == name]
             assert sorted(left) == [("/one/", mine), ("/one/hub", theirs)]
-            assert victim.get(refused.headers["location"]).status_code == 200  # nobody yet, and cleared now
+            assert (
+                victim.get(refused.headers["location"]).status_code == 200
+            )  # not signed in yet, but the cookies are deleted now
             assert [cookie.path for cookie in victim.cookies.jar if cookie.name == name] == ["/one/"]
             assert whoami(victim, "/one/") == "alice"
 
 
-def test_two_sessions_of_one_user_are_that_user(host):
+def test_two_sessions_of_one_user_are_accepted(host):
     name = f"towpath-session-one.{host.port}"
     with host.client() as first, host.client() as second:
         sign_in(first, "/one/", "alice")
@@ -204,7 +206,7 @@ def test_two_sessions_of_one_user_are_that_user(host):
         assert whose(host, "/one/", pair) == "alice"
 
 
-def test_in_a_real_browser_two_hubs_at_two_ports_of_one_host_both_stay_signed_in(tmp_path):
+def test_in_a_browser_two_hubs_at_two_ports_both_stay_signed_in(tmp_path):
     hubs = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

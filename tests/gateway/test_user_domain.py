@@ -1,4 +1,4 @@
-"""An origin for each person's servers: what each host answers, how a browser gets in, and what stays out of reach."""
+"""A separate origin for each user's servers: what each host serves, how a browser signs in there, and the isolation."""
 
 import asyncio
 import re
@@ -57,7 +57,7 @@ default_path = ""
 
 
 class Browser:
-    """A browser of one person: a jar for each host, redirects followed by hand, always to loopback."""
+    """A browser of one user, with a cookie jar per host. Follows redirects itself, always to loopback."""
 
     def __init__(self, hub):
         self.hub = hub
@@ -82,7 +82,7 @@ class Browser:
         return answer
 
     def go(self, url):
-        """Follow redirects; the last answer and all URLs on the way."""
+        """Follow redirects. Returns the last response and all URLs."""
         way = [url]
         while (answer := self.ask(way[-1])).is_redirect:
             where = answer.headers["location"]
@@ -133,7 +133,7 @@ def hub(tmp_path_factory):
     hub.stop()
 
 
-def test_a_browser_is_led_by_the_hub_into_the_host_of_a_server_and_has_a_cookie_for_it_alone(hub):
+def test_the_hub_redirects_a_browser_to_a_servers_host_with_a_cookie_only_for_it(hub):
     browser = Browser(hub).sign_in("alice")
     answer, way = browser.go(hub.at("", "/user/alice/lab?x=1"))
     assert answer.status_code == 200
@@ -173,7 +173,7 @@ def test_the_hubs_own_host_never_carries_an_apps_bytes(hub):
         assert browser.ask(hub.at("", "/user/alice/api"), method, Origin=hub.at("")).status_code == 421
 
 
-def test_a_persons_host_serves_their_servers_alone(hub):
+def test_a_users_host_serves_only_that_users_servers(hub):
     browser = Browser(hub).sign_in("carol")
     assert browser.go(hub.at("alice", "/user/alice/"))[0].status_code == 200
     assert browser.ask(hub.at("alice", "/user/bob/")).headers["location"] == hub.at("bob", "/user/bob/")
@@ -185,8 +185,8 @@ def test_a_persons_host_serves_their_servers_alone(hub):
     assert browser.ask(hub.at("alice", "/hub/static/x/y.css")).status_code == 404
 
 
-def test_a_cookie_of_one_host_is_worth_nothing_at_another(hub):
-    """Neither is the hub's at a person's host, nor a person's at the hub or at somebody else's."""
+def test_a_cookie_is_valid_only_at_its_own_host(hub):
+    """The hub's cookie is not valid at a user's host, and a user host's cookie not at the hub or at another user's host."""
     browser = Browser(hub).sign_in("carol")
     browser.go(hub.at("alice", "/user/alice/"))
     hubs = browser.jars[f"localhost:{hub.port}"][hub.cookie_name()]
@@ -202,7 +202,7 @@ def test_a_cookie_of_one_host_is_worth_nothing_at_another(hub):
             f"http://127.0.0.1:{hub.port}{path}", headers={"Host": f"{host}:{hub.port}", "Cookie": cookie}
         )
         assert answer.status_code == 403, (host, cookie)
-    # by a header it is a token for these servers and no more
+    # in a header it is a token that is valid only for these servers
     answer = httpx.get(
         f"http://127.0.0.1:{hub.port}/hub/api/users",
         headers={"Host": f"localhost:{hub.port}", "Authorization": f"token {origin}"},
@@ -210,33 +210,33 @@ def test_a_cookie_of_one_host_is_worth_nothing_at_another(hub):
     assert answer.status_code == 403
 
 
-def test_who_may_not_use_a_server_may_not_at_its_own_host_either(hub):
+def test_access_to_a_server_is_checked_at_its_own_host_too(hub):
     browser = Browser(hub).sign_in("bob")
     answer, _ = browser.go(hub.at("alice", "/user/alice/"))
     assert answer.status_code == 403
-    stranger, way = Browser(hub).go(hub.at("alice", "/user/alice/"))
-    assert "Sign in" in stranger.text
+    page, way = Browser(hub).go(hub.at("alice", "/user/alice/"))
+    assert "Sign in" in page.text
     assert urlsplit(way[-1]).path == "/hub/login"
     program = Browser(hub).ask(hub.at("alice", "/user/alice/"), page=False)
     assert program.status_code == 403
 
 
-def test_a_code_works_once_for_the_browser_that_asked_and_for_its_host(hub):
+def test_a_code_works_once_for_its_browser_and_host(hub):
     carol = Browser(hub).sign_in("carol")
     first = carol.ask(hub.at("alice", "/user/alice/"))
     entrance = first.headers["location"]
     assert urlsplit(entrance).path == "/hub/entrance"
     lead = carol.ask(entrance).headers["location"]
     assert lead.startswith(hub.at("alice", "/hub/enter?code="))
-    # another's browser, which the code was sent to: nobody is signed in as somebody else by a link
+    # the browser of another user who was sent the code: a link must not sign anyone in as another user
     victim = Browser(hub)
     victim.ask(hub.at("alice", "/user/alice/"))
     refused = victim.ask(lead)
     assert refused.status_code == 400
     assert "towpath-origin" not in refused.headers.get("set-cookie", "")
-    # it is used up by that, for its own browser too
+    # the code is consumed by that, also for its own browser
     assert carol.ask(lead).status_code == 400
-    # and a code is good at its own host alone
+    # and a code is valid only at its own host
     lead = carol.ask(entrance).headers["location"]
     other = lead.replace("alice.localhost", "bob.localhost")
     carol.jars[f"bob.localhost:{hub.port}"] = dict(carol.jars[f"alice.localhost:{hub.port}"])
@@ -255,7 +255,7 @@ def test_a_code_works_once_for_the_browser_that_asked_and_for_its_host(hub):
         assert carol.ask(hub.at("", f"/hub/entrance?{query}")).status_code == 400, query
 
 
-def test_a_code_of_somebody_who_signed_out_meanwhile_lets_nobody_in(hub):
+def test_a_code_is_rejected_after_its_user_signed_out(hub):
     carol = Browser(hub).sign_in("carol")
     lead = carol.ask(carol.ask(hub.at("alice", "/user/alice/")).headers["location"]).headers["location"]
     assert carol.ask(hub.at("", "/hub/logout"), "POST", Origin=hub.at("")).status_code == 303
@@ -264,8 +264,8 @@ def test_a_code_of_somebody_who_signed_out_meanwhile_lets_nobody_in(hub):
     assert "towpath-origin" not in refused.headers.get("set-cookie", "")
 
 
-def test_a_token_that_is_not_for_a_host_is_no_cookie_of_it(hub):
-    """Whoever plants a cookie there would have a token of their own to plant."""
+def test_other_tokens_are_not_accepted_as_a_hosts_cookie(hub):
+    """An attacker could plant a token of their own as a cookie."""
     with closing(hub.api("alice")) as client:
         token = client.headers["Authorization"].removeprefix("token ")
     where, host = f"http://127.0.0.1:{hub.port}/user/alice/", f"alice.localhost:{hub.port}"
@@ -276,7 +276,7 @@ def test_a_token_that_is_not_for_a_host_is_no_cookie_of_it(hub):
     )
 
 
-def test_signing_out_on_the_hub_ends_what_is_open_on_every_host_within_a_second(hub):
+def test_signing_out_closes_open_connections_on_every_host_within_a_second(hub):
     browser = Browser(hub).sign_in("alice")
     browser.go(hub.at("alice", "/user/alice/"))
     jar = browser.jars[f"alice.localhost:{hub.port}"]
@@ -306,7 +306,7 @@ def test_signing_out_on_the_hub_ends_what_is_open_on_every_host_within_a_second(
     assert answer.status_code == 403
 
 
-def test_a_host_that_is_nobodys_is_not_answered(hub):
+def test_a_host_without_a_user_is_not_served(hub):
     for host in (
         "evil.example",
         "alice.localhost.evil.example",
@@ -327,7 +327,7 @@ def chromium():
             yield browser.new_page()
 
 
-def test_in_a_real_browser_a_link_into_a_server_survives_the_sign_in(hub):
+def test_in_a_browser_a_link_to_a_server_survives_the_sign_in(hub):
     with chromium() as page:
         page.goto(hub.at("alice", "/user/alice/deep?x=1"))
         page.get_by_role("button", name="alice").click()
@@ -335,7 +335,7 @@ def test_in_a_real_browser_a_link_into_a_server_survives_the_sign_in(hub):
         assert '"head"' in page.content()
 
 
-def test_in_a_real_browser_a_server_opens_at_its_own_host_and_cannot_read_the_hub(hub):
+def test_in_a_browser_a_server_opens_at_its_own_host_and_cannot_read_the_hub(hub):
     with chromium() as page:
         page.goto(hub.at("", "/hub/login"))
         page.get_by_role("button", name="alice").click()
@@ -367,7 +367,7 @@ def test_every_name_has_a_host_of_its_own(one, other):
     assert (label(one) == label(other)) == (one == other)
 
 
-def test_labels_are_plain_where_they_can_be():
+def test_labels_are_the_names_if_possible():
     assert [label(name) for name in ("alice", "a-1")] == ["alice", "a-1"]
     assert all(label(name).startswith("u--") for name in ("odd_name", "a@b", "u--x", "xn--x", "a-", "a" * 64))
     origins = Origins(GatewayConfig(public_url="https://hub.example.org:8443/base/", user_domain="users.example.org"))
@@ -379,7 +379,7 @@ def test_labels_are_plain_where_they_can_be():
     ] == ["alice", "", "", ""]
 
 
-def test_with_https_the_cookies_of_a_persons_host_cannot_be_set_by_a_neighbour():
+def test_with_https_other_subdomains_cannot_set_the_cookies_of_a_users_host():
     from gateway.door.hosts import Hosts
 
     hosts = Hosts(

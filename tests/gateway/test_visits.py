@@ -1,4 +1,4 @@
-"""Visits to others' servers: noted once an hour for all workers, without the request's waiting, and never by way of a log line."""
+"""Visits to other users' servers: recorded once an hour across workers, without delaying the request."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ def identity(name="carol"):
     return Identity(user, f"digest-{name}", Roles().scopes_of_user(user), session=session)
 
 
-def test_two_workers_note_a_visit_once_and_each_credential_its_own(store_url):
+def test_two_workers_record_a_visit_once_per_credential(store_url):
     async def main():
         store = await Store.open(store_url)
         try:
@@ -49,7 +49,7 @@ def test_two_workers_note_a_visit_once_and_each_credential_its_own(store_url):
     asyncio.run(main())
 
 
-def test_while_the_store_is_away_a_visit_goes_to_the_log_on_one_line_and_is_tried_again(caplog):
+def test_while_the_store_is_down_a_visit_is_logged_on_one_line_and_retried(caplog):
     class Away:
         calls = 0
 
@@ -69,7 +69,7 @@ def test_while_the_store_is_away_a_visit_goes_to_the_log_on_one_line_and_is_trie
     assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
-def test_a_flood_of_refusals_is_noted_up_to_a_limit(store_url):
+def test_a_flood_of_refusals_is_recorded_up_to_a_limit(store_url):
     async def main():
         store = await Store.open(store_url)
         try:
@@ -91,9 +91,9 @@ NETWORKS = (ip_network("10.0.0.0/8"), ip_network("127.0.0.1/32"))
 @pytest.mark.parametrize(
     ("peer", "chain", "address"),
     [
-        ("192.0.2.1", "198.51.100.9", "192.0.2.1"),  # a stranger's word
+        ("192.0.2.1", "198.51.100.9", "192.0.2.1"),  # set by the client
         ("127.0.0.1", "198.51.100.9", "198.51.100.9"),
-        ("127.0.0.1", "203.0.113.5, 198.51.100.9", "198.51.100.9"),  # what it wrote itself is at the left
+        ("127.0.0.1", "203.0.113.5, 198.51.100.9", "198.51.100.9"),  # the client's own entry is the first one
         ("127.0.0.1", "198.51.100.9, 10.1.2.3", "198.51.100.9"),
         ("127.0.0.1", "10.9.9.9, 10.1.2.3", "10.9.9.9"),
         ("127.0.0.1", "198.51.100.9, rubbish", "127.0.0.1"),
@@ -101,6 +101,6 @@ NETWORKS = (ip_network("10.0.0.0/8"), ip_network("127.0.0.1/32"))
         ("127.0.0.1", "2001:db8::7", "2001:db8::7"),
     ],
 )
-def test_the_address_is_the_nearest_that_is_no_trusted_proxys(peer, chain, address):
+def test_the_address_is_the_last_one_that_is_not_a_trusted_proxy(peer, chain, address):
     fields = [(b"x-forwarded-for", chain.encode())] if chain else []
     assert client_address(peer, fields, NETWORKS) == address

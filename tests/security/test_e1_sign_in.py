@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gateway.auth.admission import judge
+from gateway.auth.admission import decide
 from gateway.auth.oidc.engine import ProviderAccount
 from gateway.auth.oidc.errors import InvalidResponseError
 from gateway.auth.oidc.protocol import public_keys, signed, verified
@@ -32,7 +32,7 @@ def enters(provider, **claims):
         proven = provider.proven(ProviderAccount(subject="1", claims={"sub": "1", **claims}))
     except RefusedError:
         return False
-    return judge(AuthConfig(), provider.config, proven, ()).enters
+    return decide(AuthConfig(), provider.config, proven, ()).allowed
 
 
 def test_cve_2026_33175_ghsa_rrvg_cxh4_qhrv_an_unverified_address_is_not_accepted_as_a_name():

@@ -1,4 +1,4 @@
-"""What the observations of a check mean: findings, in the order in which an admin should mend them. Pure."""
+"""Turns the observations of a check into findings, in the order in which an admin should fix them. Pure."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +17,7 @@ _GATEWAY_ERRORS: Final = (502, 503, 504)
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the configuration says. `own_tls`: browsers reach the gateway itself, without an edge."""
+    """What the configuration expects. `own_tls`: browsers connect to the gateway directly, without an edge."""
 
     netloc: str
     scheme: str
@@ -25,8 +25,8 @@ class Expected:
     own_tls: bool = False
 
 
-def judge(observed: Observed, expected: Expected) -> tuple[EdgeFinding, ...]:
-    """Return a finding for each thing that was tried."""
+def diagnose(observed: Observed, expected: Expected) -> tuple[EdgeFinding, ...]:
+    """Return a finding for each check."""
     url = f"{expected.scheme}://{expected.netloc}"
     if observed.failed:
         text = f"The hub cannot connect to its public address {url}: {observed.failed}."
@@ -75,7 +75,7 @@ def _certificate(observed: Observed, url: str) -> EdgeFinding:
 
 
 def _no_way(observed: Observed, expected: Expected, kind: str) -> EdgeFinding:
-    """The request got no answer from the check's end."""
+    """The request was not answered by this hub's gateway."""
     status = observed.status
     if status in _GATEWAY_ERRORS:
         text = f"The edge cannot reach the gateway: it answered {status}."
@@ -118,7 +118,7 @@ def _path(observed: Observed, kind: str) -> list[EdgeFinding]:
 
 
 def _address(observed: Observed, expected: Expected, kind: str) -> list[EdgeFinding]:
-    """Whose address the hub sees, and whether a client can choose it."""
+    """Which client address the hub sees, and whether the client can forge it."""
     seen = observed.seen
     assert seen is not None
     if not seen.trusted:
