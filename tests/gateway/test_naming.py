@@ -104,7 +104,7 @@ def test_a_table_maps_names_that_the_rule_does_not_cover():
 def test_a_name_without_the_stripped_domain_is_rejected():
     campus = provider(strip_domain="example.edu")
     assert named("alice@example.edu", campus) == "alice"
-    with pytest.raises(RefusedError, match="cannot be a name"):
+    with pytest.raises(RefusedError, match="not a valid user name"):
         named("alice", campus)
     assert named("alice", campus, alice="alice-local") == "alice-local"
     typed = ProviderConfig(name="ldap", kind="ldap", strip_domain="example.edu")

@@ -110,7 +110,7 @@ def test_a_name_may_be_the_only_entry_of_a_list(said, name):
     assert reading.text({"sub": [said]}, "sub") == ""  # what never changes for an account is not read so
 
 
-def test_a_time_that_is_written_as_text_is_that_time():
+def test_times_that_are_text_are_converted_to_numbers():
     said = {"exp": "1795987161", "iat": 7, "nbf": "soon", "auth_time": "-1", "name": "12"}
     assert reading.with_numeric_times(said) == {**said, "exp": 1795987161}
 
@@ -124,13 +124,13 @@ def test_a_time_that_is_written_as_text_is_that_time():
         ({"name": {"first": "a"}}, ["claim name is an object"]),
         ({"groups": "a, b"}, ["one text that looks like several groups"]),
         ({"groups": {"a": 1}}, ["claim groups is an object"]),
-        ({"groups": ["a", {"name": "b"}]}, ["lists more than names"]),
+        ({"groups": ["a", {"name": "b"}]}, ["entries that are not names of groups"]),
         ({"groups": True, "exp": "1"}, ["claim exp is text", "claim groups is true or false"]),
         ({"name": "alice", "groups": ["a b", "c,d"], "exp": 1}, []),
         ({"name": "alice"}, []),
     ],
 )
-def test_each_odd_shape_has_a_sentence_of_its_own(claims, words):
+def test_each_unusual_claim_has_its_own_message(claims, words):
     said = reading.odd_shapes(claims, name="name", groups_="groups", separator="")
     assert len(said) == len(words)
     for sentence, word in zip(said, words, strict=True):
@@ -138,7 +138,7 @@ def test_each_odd_shape_has_a_sentence_of_its_own(claims, words):
     assert reading.odd_shapes({"groups": "a, b"}, name="name", groups_="groups", separator=",") == []
 
 
-def test_too_many_groups_are_told_from_none():
+def test_too_many_groups_are_distinguished_from_none():
     assert reading.too_many({"_claim_names": {"groups": "src1"}}, "groups")
     assert reading.too_many({"hasgroups": True}, "groups")
     assert not reading.too_many({"_claim_names": {"groups": "src1"}, "groups": []}, "groups")

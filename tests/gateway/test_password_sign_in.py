@@ -56,11 +56,11 @@ def test_the_form_works_with_password_managers(hub):
     page = httpx.get(f"{hub.origin}/hub/login?next=/hub/token").text
     assert "Cluster account" in page
     name, password = re.findall(r'<input type="(?:text|password)"[^>]*>', page)
-    for field, words in (
+    for field, attributes in (
         (name, ('autocomplete="username"', 'autocapitalize="none"')),
         (password, ('autocomplete="current-password"',)),
     ):
-        assert all(attribute in field for attribute in words)
+        assert all(attribute in field for attribute in attributes)
         assert "required" in field
         assert f'<label for="{re.search("id=.([^ ]*).", field)[1].rstrip(chr(34))}">' in page
 
