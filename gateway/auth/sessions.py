@@ -23,7 +23,7 @@ class BrowserSessions:
     """The part of `portal.site.sign_in.Auth` that manages sessions."""
 
     def __init__(self, store: Store, jar: CookieJar, *, lifetime: int, limit: int = 0) -> None:
-        """`lifetime`: seconds of inactivity after which a session ends. `limit`: sessions that a user may have; 0: no limit."""
+        """`lifetime`: seconds of inactivity until a session ends. `limit`: sessions per user; 0: no limit."""
         self._limit = limit
         self._store = store
         self._jar = jar
