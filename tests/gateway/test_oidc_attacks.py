@@ -505,13 +505,13 @@ def test_no_secret_is_logged_in_a_url_or_unencrypted_in_the_store(campus, run, c
 
     async def main(auth):
         engine = auth._proofs["campus"].engine
-        believe = engine._believe
+        verify = engine._verify_tokens
 
         async def spy(facts, tokens, **more):
             seen.append(tokens)
-            return await believe(facts, tokens, **more)
+            return await verify(facts, tokens, **more)
 
-        engine._believe = spy
+        engine._verify_tokens = spy
         visitor = Visitor(auth)
         url = await visitor.leave()
         await visitor.arrive(await visitor.answer(url, "alice"))
