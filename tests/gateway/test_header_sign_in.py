@@ -8,7 +8,7 @@ import pytest
 from hub import ROOT, Hub, eventually
 from msgspec.structs import replace
 
-from gateway.auth.header import believed
+from gateway.auth.header import portal_identity
 from portal.site.sign_in import RefusedError
 from state.config.tables import HeaderConfig
 from tests.conftest import free_port
@@ -228,15 +228,15 @@ CONFIG_ALONE = HeaderConfig(secret=SECRET)
 @pytest.mark.parametrize("peer", ["192.0.2.1", "", "unix", "127.0.0.2", "::1"])
 def test_only_configured_proxies_are_trusted(peer):
     fields = [(b"x-remote-user", b"alice"), (b"x-towpath-portal", SECRET.encode())]
-    assert believed("127.0.0.1", fields, CONFIG_ALONE, PROXIES) == ("alice", None)
-    assert believed("10.1.2.3", fields, CONFIG_ALONE, PROXIES) == ("alice", None)
+    assert portal_identity("127.0.0.1", fields, CONFIG_ALONE, PROXIES) == ("alice", None)
+    assert portal_identity("10.1.2.3", fields, CONFIG_ALONE, PROXIES) == ("alice", None)
     with pytest.raises(RefusedError):
-        believed(peer, fields, CONFIG_ALONE, PROXIES)
+        portal_identity(peer, fields, CONFIG_ALONE, PROXIES)
     with pytest.raises(RefusedError):
-        believed("127.0.0.1", fields, CONFIG_ALONE, ())
+        portal_identity("127.0.0.1", fields, CONFIG_ALONE, ())
 
 
 def test_without_a_secret_every_request_is_rejected():
     fields = [(b"x-remote-user", b"alice"), (b"x-towpath-portal", b"")]
     with pytest.raises(RefusedError):
-        believed("127.0.0.1", fields, replace(CONFIG_ALONE, secret=""), PROXIES)
+        portal_identity("127.0.0.1", fields, replace(CONFIG_ALONE, secret=""), PROXIES)
