@@ -225,6 +225,7 @@ class Gateway:
             scheme=scheme,
             unasked=f"{door.base_path}hub/backchannel-logout/",
             allowed_hosts=_hosts(config),
+            cors_origins=[origin for profile in config.profile for origin in profile.cors_origins],
         )
         threading.Thread(target=pages.state.site.compile_templates, name="templates", daemon=True).start()
         return cls(

@@ -274,5 +274,6 @@ def route_of(server: Server, base: str) -> Route:
         endpoint=server.endpoint,
         credential=server.credential,
         strip=server.strip_prefix,
+        cors_origins=server.cors_origins,
         hub_app=bool(server.token_hash),
     )

@@ -16,7 +16,7 @@ whether it holds is asked at every request.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -29,8 +29,9 @@ from gateway.door.hosts import Hosts
 from gateway.door.origin import SAFE_METHODS, from_ourselves, own_origin
 from gateway.door.services import ServiceRoutes, anybody
 from gateway.oauth.hub_apps import NOTHING, HubApps, Told
-from gateway.tunnel import Caller, Tunnel, UpstreamError
+from gateway.tunnel import Caller, Tunnel, UpstreamError, cors
 from gateway.wire import Request
+from gateway.wire.heads import Head
 from portal.refusals.pages import Answer
 from state.errors import BadRecordError, StateUnavailableError
 from state.mirror.mirror import Mirror
@@ -161,6 +162,7 @@ class App:
         scheme: str,
         unasked: str,
         allowed_hosts: frozenset[bytes] | None,
+        cors_origins: Iterable[str] = (),
     ) -> None:
         """Nothing is opened yet.
 
@@ -170,6 +172,8 @@ class App:
         `unasked`: the path under which requests carry a signed proof of their own, which the portal checks: nobody is
         signed in by a cookie there, so it does not matter whose page sent them.
         `allowed_hosts`: host names that we answer to; None: any.
+        `cors_origins`: of all profiles. A preflight request is answered for all alike, so that it tells nothing of
+        who runs what.
         """
         self._mirror = mirror
         self._tunnel = tunnel
@@ -187,6 +191,7 @@ class App:
         self._scheme = scheme
         self._unasked = unasked.encode()
         self._allowed_hosts = allowed_hosts
+        self._cors = cors.AllowedOrigins(cors_origins)
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefix = prefix = f"{base_path}user/".encode()
         self._open_to_all = f"{base_path}hub/api/oauth2/token".encode()
@@ -254,13 +259,12 @@ class App:
         except paths.BadPathError as error:
             raise Refusal(400, str(error)) from error
         head = request.head
-        proof: _Proof | None = head.memo
-        if proof is None:
-            proof = head.memo = self._proof(Brought(head.fields))
-        if not proof.host_is_ours:
-            raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
+        proof = self._proof_of(head)
         if self._hosts is not None and (there := self._hosts.elsewhere(proof.label, path, target)):
             self._send_there(request, there)
+            return
+        if target is not None and request.method == b"OPTIONS" and (fields := self._cors.preflight(head.fields)):
+            request.respond(204, fields)
             return
         if target is None and path.startswith(self._services.prefix):
             self._serve(request, proof, path, found)
@@ -280,6 +284,15 @@ class App:
             self._portal.handle(request, identity)
             return
         self._to_app(request, proof, identity, target, found, by_cookie=by_cookie)
+
+    def _proof_of(self, head: Head) -> _Proof:
+        """Return what a head brings. Raises Refusal if it is for another host than ours."""
+        proof: _Proof | None = head.memo
+        if proof is None:
+            proof = head.memo = self._proof(Brought(head.fields))
+        if not proof.host_is_ours:
+            raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
+        return proof
 
     def _to_app(
         self,
@@ -512,6 +525,12 @@ class App:
             answer.headers.extend((b"set-cookie", value) for value in self._strays(request, proof))
         else:
             answer = self._answers.refuse(refusal.status, str(refusal), page=brought.wants_page)
+        self._respond(request, brought, answer)
+
+    def _respond(self, request: Request, brought: Brought, answer: Answer) -> None:
+        """Answer in place of an app. A page of an allowed origin may read why its token was refused."""
+        if self._cors and brought.authorization is not None and request.target.startswith(self._prefix):
+            answer.headers.extend(cors.response_fields(self._cors.origin_of(request.head.fields)))
         request.respond(*answer)
 
     def _strays(self, request: Request, proof: _Proof | None) -> list[bytes]:
@@ -528,7 +547,7 @@ class App:
     async def _not_running(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
         where = request.target.decode("latin-1")
         answer = await self._answers.not_running(where, identity, target.user, target.segment, page=page)
-        request.respond(*answer)
+        self._respond(request, Brought(request.head.fields), answer)
 
 
 def _since(identity: Identity) -> float:

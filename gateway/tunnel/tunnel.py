@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from gateway.tunnel import sandbox
+from gateway.tunnel import cors, sandbox
 from gateway.tunnel.answers import Rules
 from gateway.tunnel.cookies import Hidden
 from gateway.tunnel.errors import UpstreamError
@@ -79,6 +79,9 @@ class Tunnel:
         self.options.on_activity(route)
         line = request.method + b" " + way.target(request.target, by_token=not caller.by_cookie) + b" HTTP/1.1"
         extra = sandbox.LINE if way.credential and sandbox.confined(request.target, way.slashes) else b""
+        if way.cors:
+            origin = b"" if caller.by_cookie else way.cors.origin_of(request.head.fields)
+            extra += b"".join([b"%b: %b\r\n" % pair for pair in cors.response_fields(origin)])
         exchange = Exchange(request, way=way, caller=caller, refuse=refuse, on_end=self._relay_over, extra=extra)
         self._carry(exchange, line + carried.block, carried.source)
 
@@ -264,6 +267,8 @@ class Tunnel:
         prefix = route.prefix.encode("ascii")
 
         def rules(fields: Fields) -> ResponseHead:
+            if route.user:  # a service answers pages of other origins itself
+                fields = cors.without_own(fields)
             return response_head(restored(fields, prefix) if route.strip else fields, prefix, self._hidden)
 
         self._ways[route.prefix] = way = Way(

@@ -8,6 +8,7 @@ import asyncio
 import logging
 
 from gateway.tunnel.answers import Rules
+from gateway.tunnel.cors import AllowedOrigins
 from gateway.tunnel.options import Stats, TunnelOptions
 from gateway.tunnel.pool import Pool
 from gateway.tunnel.prefix import HEADER, stripped
@@ -22,6 +23,7 @@ class Way:
     """`route` None: the portal."""
 
     __slots__ = (
+        "cors",
         "credential",
         "cut",
         "endpoint",
@@ -63,6 +65,7 @@ class Way:
         self.credential = b"Authorization: " + credential + b"\r\n" if credential else b""
         # Users sign in to the app through us, so that a token in a URL means nothing to it.
         self.signs_in = route is not None and bool(route.credential or route.hub_app)
+        self.cors = AllowedOrigins(route.cors_origins if route is not None else ())
         self.slashes = route.prefix.count("/") if route is not None else 0
         # An app that knows no base path: how many slashes its prefix has, and what it is told of it.
         self.cut = route.prefix.count("/") if route is not None and route.strip else 0

@@ -15,6 +15,7 @@ from typing import Final
 CHUNKED: Final = -1
 """A body of unknown length that says itself where it ends."""
 UNTIL_CLOSE: Final = -2
+NO_CONTENT: Final = 204
 """A response's body that ends with its connection."""
 
 CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -97,7 +98,9 @@ def response(
     """A whole response of our own. `bodiless`: to a HEAD request. `extra`: further fields as they stand in a head."""
     lines = [status_line(status), date_line(), extra]
     lines += [b"%b: %b\r\n" % pair for pair in fields if pair[0] != b"content-length"]
-    lines.append(b"content-length: %d\r\n%b\r\n" % (len(body), b"connection: close\r\n" if close else b""))
+    if status != NO_CONTENT:  # it has no Content-Length (RFC 9110 section 8.6)
+        lines.append(b"content-length: %d\r\n" % len(body))
+    lines.append(b"connection: close\r\n\r\n" if close else b"\r\n")
     if not bodiless:
         lines.append(body)
     return b"".join(lines)

@@ -22,6 +22,7 @@ async def publish(site: Site, server: Server) -> None:
             endpoint=server.endpoint,
             credential=server.credential,
             strip=server.strip_prefix,
+            cors_origins=server.cors_origins,
             hub_app=bool(server.token_hash),
         )
     )

@@ -233,5 +233,6 @@ async def _fresh(
         cluster=found.cluster,
         choices=found.choices,
         strip_prefix=found.strip_prefix,
+        cors_origins=found.cors_origins,
         requested=site.clock(),
     )

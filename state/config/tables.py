@@ -466,6 +466,8 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     The app gets it in X-Forwarded-Prefix.
     """
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may send requests to the server with a token (CORS), as `https://host`; `*`: any."""
     shared_node_port: bool = False
     """For commands with {port}: the app listens on a loopback port of the node instead of its own network namespace.
 

@@ -31,6 +31,17 @@ def is_web_url(url: str) -> bool:
         return False
 
 
+def is_origin(text: str) -> bool:
+    """Return whether this is an origin as browsers write it: lowercase, without a default port or a path (RFC 6454)."""
+    if not is_web_url(text) or not text.isascii():
+        return False
+    parts = urlsplit(text)
+    default = {"http": 80, "https": 443}[parts.scheme]
+    port = f":{parts.port}" if parts.port not in {None, default} else ""
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return "*" not in text and text == f"{parts.scheme}://{host}{port}"
+
+
 def is_private(url: str) -> bool:
     """Return whether nobody on the network can read or change requests to this URL: https, or http within this machine.
 

@@ -38,6 +38,7 @@ class Chosen(Struct, frozen=True, kw_only=True):
     cluster: str
     choices: dict[str, Any]
     strip_prefix: bool = False
+    cors_origins: tuple[str, ...] = ()
 
 
 class _WrongError(Exception):
@@ -57,7 +58,13 @@ def validate(
         raise ChoicesError({"profile": "There is no such profile on this hub."})
     assert facts.user in {"", user.name}  # another's rights would decide
     choices = choose(found, picked, facts)
-    return Chosen(profile=found.name, cluster=found.cluster, choices=choices, strip_prefix=found.strip_prefix)
+    return Chosen(
+        profile=found.name,
+        cluster=found.cluster,
+        choices=choices,
+        strip_prefix=found.strip_prefix,
+        cors_origins=found.cors_origins,
+    )
 
 
 def choose(profile: ProfileConfig, picked: Mapping[str, Any], facts: Facts = NOTHING_KNOWN) -> dict[str, Any]:

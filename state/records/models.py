@@ -198,12 +198,12 @@ class Server(Stored, frozen=True, kw_only=True):
     gateway sends to the app (`""`: none). `report_hash` is the SHA-256 (hex) of the one-time token with which the
     attempt's starter reports. `deadline` is when the scheduler will end the job. `stale`: the scheduler has not
     answered since the last change. `fence` is the highest fencing token that wrote this record. `waiting`: why it
-    waits, while it is requested or queued. `node`: the host that the job runs on, if it has a name. `strip_prefix`:
-    from the profile at the time of the start. `restart`: how often the scheduler has restarted the job; reports of
-    earlier runs are ignored. `warned`: the last warning before the deadline, in minutes (15, 5; 0: none). `token_hash`
-    is the SHA-256 (hex) of the API token of a JupyterHub app (`""`: none). `note`: a message for the user about where
-    it runs, such as that its memory is not limited there. `removing`: its removal was requested. It is removed as soon
-    as its job is known to be gone.
+    waits, while it is requested or queued. `node`: the host that the job runs on, if it has a name. `strip_prefix`,
+    `cors_origins`: from the profile at the time of the start. `restart`: how often the scheduler has restarted the job;
+    reports of earlier runs are ignored. `notice`: what the job told its user last. `warned`: the last warning
+    before the deadline, in minutes (15, 5; 0: none). `token_hash` is the SHA-256 (hex) of the API token of a JupyterHub
+    app (`""`: none). `note`: a message for the user about where it runs, such as that its memory is not limited there.
+    `removing`: its removal was requested. It is removed as soon as its job is known to be gone.
     """
 
     user: str
@@ -229,6 +229,7 @@ class Server(Stored, frozen=True, kw_only=True):
     waiting: Waiting | None = None
     node: str = ""
     strip_prefix: bool = False
+    cors_origins: tuple[str, ...] = ()
     restart: int = 0
     warned: int = 0
     notice: Notice | None = None
@@ -379,7 +380,7 @@ class Route(Stored, frozen=True, kw_only=True):
     """A path prefix (see `names.server_path`) and its endpoint, for one attempt of one server.
 
     `strip`: the app has no base path, so the prefix is removed from requests. `hub_app`: users sign in to it through
-    the hub's OAuth, as with jupyterhub-singleuser.
+    the hub's OAuth, as with jupyterhub-singleuser. `cors_origins`: see `Server`.
     """
 
     prefix: str
@@ -390,3 +391,4 @@ class Route(Stored, frozen=True, kw_only=True):
     credential: str = ""
     strip: bool = False
     hub_app: bool = False
+    cors_origins: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from state.config.tables import (
     ResourcesConfig,
     SetupConfig,
 )
-from state.config.urls import PLAIN_PATH, is_loopback, is_private, is_web_url
+from state.config.urls import PLAIN_PATH, is_loopback, is_origin, is_private, is_web_url
 from state.errors import Fault
 from state.offer import choices
 from state.offer.app_ports import listens_on_port
@@ -220,6 +220,12 @@ def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str,
     for name in profile.environment:
         if not VARIABLE_NAME.fullmatch(name):
             say(f"{at}.environment", f"{name!r} is not a valid name of an environment variable.")
+    for origin in profile.cors_origins:
+        if origin != "*" and not is_origin(origin):
+            say(
+                f"{at}.cors_origins",
+                f'{origin!r} is not an origin. Write "https://host" or "https://host:port", or "*".',
+            )
     for name, option in profile.option.items():
         _option(name, option, f"{at}.option.{name}", say)
     kinds = [option.kind for option in profile.option.values() if option.kind in KINDS]
