@@ -64,6 +64,8 @@ def test_signing_in_works_over_http_2_and_plain_http_leads_to_https(edge, page):
         answer = client.get(f"http://localhost:{edge.redirect_port}{edge.hub.base}hub/login?next=%2Fx")
         assert answer.status_code == 301
         assert answer.headers["location"] == edge.at("hub/login?next=%2Fx")
+        answer = client.get(f"http://localhost:{edge.redirect_port}{edge.hub.base}user/a%40b/x%2Fy?z=%3F")
+        assert answer.headers["location"] == edge.at("user/a%40b/x%2Fy?z=%3F")
 
 
 def test_progress_arrives_before_the_server_is_ready(edge, page):
@@ -99,10 +101,11 @@ def test_a_cell_runs_in_jupyterlab_and_again_after_the_edge_was_restarted(edge, 
     dialog = page.get_by_role("dialog", name="Server Connection Error")
     page.add_locator_handler(dialog, lambda: page.keyboard.press("Escape"))
     run(page, "6*7", "42")
-    if not edge.name.startswith("nginx"):
-        pytest.xfail("behind Caddy the kernel stays unknown after a restart of the edge; the others are not tried yet")
     edge.proxy.stop()
     edge.proxy.start()
+    # JupyterLab 4.6.6 connects again, but shows the kernel as "Unknown" until the page is loaded again. It does the
+    # same behind a relay of TCP bytes, without a hub.
+    page.reload()
     run(page, "6*8", "48")
 
 
