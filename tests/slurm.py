@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.devcluster import clients, processes
-from deploy.devcluster.cluster import Cluster, check_ports, has_cgroups
+from deploy.devcluster.cluster import SACCTMGR_FAILS, Cluster, check_ports, has_cgroups
 from deploy.devcluster.errors import DevclusterError, UsageError
 from deploy.devcluster.layout import NODES, Layout
-from deploy.devcluster.slurm_conf import Shape
+from deploy.devcluster.slurm_conf import Shape, slurm_conf
 from deploy.devcluster.users import USERS
 
 NUMBERS = range(20, 200)  # lower ones are for manual use
@@ -57,6 +57,13 @@ class Slurm:
         """Return the state of a job from scontrol (RUNNING), or `""` if Slurm has forgotten it."""
         return self.field(job, "JobState")
 
+    def until(self, job: str, *states: str, seconds: float = 90) -> None:
+        """Return when the job is in one of these states (`""`: forgotten)."""
+        end = time.monotonic() + seconds
+        while (state := self.state(job)) not in states:
+            assert time.monotonic() < end, f"job {job} is {state}, {self.field(job, 'Reason')}"
+            time.sleep(0.1)
+
     def field(self, job: str, name: str) -> str:
         """Return one field of `scontrol show job`, or `""`."""
         words = self.attempt("scontrol", "--oneliner", "show", "job", job).stdout.split()
@@ -92,6 +99,20 @@ class Slurm:
         while not state.exists() or state.stat().st_mtime_ns == before:
             assert time.monotonic() < end, "slurmctld does not save its state"
             time.sleep(0.05)
+
+    def reconfigure(self, *lines: str) -> None:
+        """Start slurmctld again with further lines in slurm.conf; without any it is as it was at first."""
+        shape = dataclasses.replace(self.cluster.shape, lines=lines)
+        self.slurm_conf.write_text(slurm_conf(self.layout, shape))
+        self.daemon("slurmctld").stop()
+        self.daemon("slurmctld").start()
+
+    def sacctmgr(self, *commands: str) -> None:
+        """Run commands in one sacctmgr; a failure is an AssertionError with its words."""
+        done = self.attempt("sacctmgr", "--immediate", "--quiet", given="".join(f"{one}\n" for one in commands))
+        words = done.stdout + done.stderr
+        assert not done.returncode, words
+        assert not any(sign in words for sign in SACCTMGR_FAILS), words
 
     def resume(self, node: str) -> None:
         """Resume a drained node.

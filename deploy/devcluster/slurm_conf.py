@@ -15,10 +15,14 @@ CAN_DISABLE = (23, 11)
 
 @dataclass(frozen=True)
 class Shape:
-    """The size that the cluster claims to have, and whether control groups limit its jobs."""
+    """The size that the cluster claims to have, whether control groups limit its jobs, and further lines of slurm.conf.
+
+    A node in `lines` has no slurmd. With `State=CLOUD` Slurm takes it for one that is powered down, and gives it jobs.
+    """
 
     cpus: int = 8  # per node, regardless of the machine
     cgroups: bool = True
+    lines: tuple[str, ...] = ()
 
     @property
     def memory_mb(self) -> int:
@@ -103,6 +107,7 @@ def slurm_conf(layout: Layout, shape: Shape) -> str:
         *(_node(layout, shape, name) for name in NODES),
         "PartitionName=cpu Nodes=cn[1-2] Default=YES MaxTime=1-00:00:00 DefaultTime=30 DefMemPerCPU=500 State=UP",
         "PartitionName=gpu Nodes=gn1 MaxTime=8:00:00 DefaultTime=30 DefMemPerCPU=500 State=UP",
+        *shape.lines,
     )
 
 

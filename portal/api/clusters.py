@@ -19,12 +19,12 @@ from portal.web.methods import read
 from portal.web.responses import arguments
 from state.config.tables import OptionConfig, ProfileConfig
 from state.errors import NotFoundError
-from state.offer.catalog import GpuCount, Limits, Reservation
+from state.offer.catalog import GpuCount, Limits, NodeKind, Reservation
 from state.offer.choices import read as read_picks
 from state.offer.combinations import Facts, names_of, reservations, ways
 from state.offer.fields import Offer, offer
-from state.offer.limits import Way
 from state.offer.option_kinds import NAMED
+from state.offer.way import Way
 
 
 class ClusterShown(Struct):
@@ -44,19 +44,27 @@ class PartitionShown(Struct):
     """A partition that the caller may use, with which accounts and QOS. Memory in bytes, times in seconds."""
 
     name: str
+    state: str
     up: bool
     default: bool
     nodes: int
     nodes_up: int
+    nodes_drained: int
     nodes_idle: int
     cores: int
     cores_free: int
     cores_per_node: int
     memory_per_node: int
+    kinds: tuple[NodeKind, ...]
     gpus: tuple[GpuCount, ...]
     max_walltime: int | None
     default_walltime: int | None
+    min_nodes: int
     max_nodes: int | None
+    max_cores_per_node: int | None
+    max_memory_per_node: int | None
+    max_memory_per_core: int | None
+    needs_reservation: bool
     features: tuple[str, ...]
     accounts: list[str]
     qos: list[str]
@@ -67,12 +75,12 @@ class QosShown(Struct):
 
     name: str
     priority: int
-    per_job: Limits
-    per_user: Limits
+    needs_reservation: bool
+    limits: Limits
 
 
 class CatalogShown(Struct):
-    """What a cluster has for one person. `enforced`: whether accounts and QOS are to be chosen at all."""
+    """What a cluster has for one user. `enforced`: whether accounts and QOS are to be chosen at all."""
 
     cluster: str
     kind: str
@@ -96,7 +104,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         signed_in(request)
         return [await _cluster(site, one.name, one.kind) for one in site.config.cluster]
 
-    @read("/towpath/catalog/{cluster:str}", summary="What a cluster has for a person", media_type=MediaType.JSON)
+    @read("/towpath/catalog/{cluster:str}", summary="What a cluster has for a user", media_type=MediaType.JSON)
     async def catalog(request: Request[Any, Any, Any]) -> CatalogShown:
         """For the caller, or for `user`, whose servers the caller may start. 404: there is no such cluster."""
         cluster = request.path_params["cluster"]
@@ -165,7 +173,7 @@ def _catalog(site: Site, cluster: str, kind: str, facts: Facts, user: str) -> Ca
             for name in names_of(way.partition.name for way in every)
         ),
         qos=tuple(
-            QosShown(name=one.name, priority=one.priority, per_job=one.per_job, per_user=one.per_user)
+            QosShown(name=one.name, priority=one.priority, needs_reservation=one.needs_reservation, limits=one.limits)
             for one in found.qos
             if one.name in used
         ),

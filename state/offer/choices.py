@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from state.config.tables import Config, OptionConfig, ProfileConfig
 from state.errors import ChoicesError
-from state.offer.combinations import NOTHING_KNOWN, Facts
+from state.offer.access import NOTHING_KNOWN, Facts
+from state.offer.combinations import Combinations
 from state.offer.option_kinds import KINDS, amount, canonical, least, of_entry, unit, words
 from state.offer.quantities import memory_of, walltime_of
 from state.offer.resolution import settle
@@ -76,7 +77,7 @@ def choose(profile: ProfileConfig, picked: Mapping[str, Any], facts: Facts = NOT
     picks, wrong = read(profile, picked)
     choices = {name: picks[name] if name in picks else default_of(option) for name, option in profile.option.items()}
     if facts.decides:
-        settled = settle(profile, facts, picks)
+        settled = settle(Combinations(profile, facts), picks)
         choices |= settled.values
         wrong = settled.wrong | wrong
     if wrong:

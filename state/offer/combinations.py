@@ -1,180 +1,178 @@
-"""Which partition, account and QOS go together for one person and one profile.
+"""Which partition, account and QOS go together for one user and one profile, with room for a job.
 
-Owns: who is let in where, what there is on each way, and why there may be none. Pure. Refuses to know what was picked.
+Owns: what there is on each way, and what goes with it. Pure. Refuses to know what was picked.
 
-What cannot work is not there: a way's partition lets its account and QOS in, and its nodes have room for the least
-that the profile asks for. Sources: slurm.conf(5) (AllowAccounts before DenyAccounts, AllowQos before DenyQos).
+What cannot work is not there: a way's partition takes jobs and lets its account and QOS in, and there is room for the
+least that the profile asks for, on nodes that have all of it at once.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from itertools import product
+from typing import Any
 
-from msgspec import Struct
+from msgspec.structs import replace
 
-from state.config.tables import ProfileConfig
-from state.offer.catalog import Association, Catalog, Grants, Limits, Partition, Qos, Reservation
-from state.offer.limits import Way, limit
-from state.offer.option_kinds import COUNTED, Asked, asked, fixed, least
+from state.config.tables import OptionConfig, ProfileConfig
+from state.offer.access import NOTHING_KNOWN, Door, Facts, partitions, wanted
+from state.offer.catalog import Reservation
+from state.offer.limits import Bounds, bounds
+from state.offer.nodes import default_memory
+from state.offer.option_kinds import COUNTED, amount, asked, fixed, least, of_entry, unit
+from state.offer.way import Request, Way
 
-
-class Facts(Struct, frozen=True, kw_only=True):
-    """What is known of a cluster for one person. `catalog` None: nothing yet; then a profile's own rules hold alone."""
-
-    catalog: Catalog | None = None
-    grants: Grants = Grants()
-    user: str = ""
-
-    @property
-    def decides(self) -> bool:
-        """Whether the catalog says what may be asked for: one of a cluster without a scheduler does not."""
-        return self.catalog is not None and (bool(self.catalog.partitions) or self.catalog.queues)
+__all__ = ["NOTHING_KNOWN", "Combinations", "Facts", "lowest", "names_of", "reservations", "ways"]
 
 
-NOTHING_KNOWN: Final = Facts()
-NO_LIMITS: Final = Limits()
+class Combinations:
+    """Every way that a user may go with a profile, and what goes with each of them."""
+
+    def __init__(self, profile: ProfileConfig, facts: Facts) -> None:
+        self.profile = profile
+        self.options = asked(profile)
+        self.facts = facts
+        self._rooms: dict[tuple[Any, ...], bool] = {}
+        self.every: tuple[Way, ...] = tuple(self._find())
+
+    def _find(self) -> Iterable[Way]:
+        if self.facts.catalog is None:
+            return
+        door = Door(self.profile, self.options, self.facts)
+        for partition in partitions(self.profile, self.options, self.facts.catalog):
+            if partition.takes_jobs:
+                yield from (way for way in door.ways(partition) if self.has_room(way))
+
+    def has_room(
+        self, way: Way, *, gpu: str | None = None, constraint: str | None = None, reservation: str | None = None
+    ) -> bool:
+        """Whether the least that the profile asks for fits, with these names; None: with any that it lets through."""
+        alike = (*self._alike(way), gpu, constraint, reservation)
+        if alike not in self._rooms:
+            self._rooms[alike] = any(
+                self._fits(way, request)
+                for request in self._requests(way, gpu=gpu, constraint=constraint, reservation=reservation)
+            )
+        return self._rooms[alike]
+
+    def _alike(self, way: Way) -> tuple[object, ...]:
+        """What makes a difference to what there is room for: accounts and QOS without limits are alike."""
+        account = way.account if self._reserves(way) else ""
+        return (way.partition.name, way.rules.bindings, way.rules.ignored, way.needs_reservation, account)
+
+    def _reserves(self, way: Way) -> bool:
+        return way.needs_reservation or "reservation" in self.options or bool(self.profile.resources.reservation)
+
+    def _requests(
+        self, way: Way, *, gpu: str | None, constraint: str | None, reservation: str | None
+    ) -> Iterable[Request]:
+        """What a job may name, before it asks for any amount."""
+        known = {one.name: one for one in reservations(way, self.facts)}
+        names = [reservation] if reservation is not None else self._names("reservation", list(known))
+        reserved = [known.get(name) for name in names if (name in known or not name)]
+        if way.needs_reservation:
+            reserved = [one for one in reserved if one is not None]
+        types = [gpu] if gpu is not None else self._names("gpu", [one.type for one in way.partition.gpus])
+        features = [constraint] if constraint is not None else self._names("constraint", [])
+        for kind, feature, one in product(types, features, reserved):
+            yield Request(gpu=kind, constraint=feature, reservation=one)
+
+    def _names(self, kind: str, there: list[str]) -> list[str]:
+        """The names of a kind that the profile lets through, of those that there are; `""`: none."""
+        names = wanted(self.profile, self.options, kind)
+        if names is None:
+            return ["", *there]
+        return list(names) or [""]
+
+    def _fits(self, way: Way, request: Request) -> bool:
+        """Whether there is an amount of everything, the least of one after the other."""
+        for kind in COUNTED:
+            found = bounds(kind, way, request)
+            if kind in self.options:
+                at_least = lowest(kind, self.options[kind][1], found, gpu=request.gpu)
+                if at_least is None:
+                    return False
+            else:
+                at_least = fixed(self.profile.resources, kind)
+                if not _within(at_least if at_least is not None else _unasked(kind, way, request), found):
+                    return False
+            if at_least is not None:
+                request = replace(request, **{kind: at_least})
+        return True
+
+    def goes(self, kind: str, value: str, way: Way, *, gpu: str = "") -> bool:
+        """Whether a name that was picked is to be had this way. `gpu`: the type of GPU that goes with it."""
+        match kind:
+            case "partition":
+                return way.partition.name == value
+            case "account":
+                return way.account.casefold() == value.casefold()
+            case "qos":
+                return way.qos.name == value
+            case "reservation":
+                return any(one.name == value for one in reservations(way, self.facts)) and self.has_room(
+                    way, reservation=value
+                )
+            case "gpu":
+                return any(one.type == value for one in way.partition.gpus) and self.has_room(way, gpu=value)
+            case _:
+                named = set(value.replace("|", "&").replace(",", "&").split("&"))
+                known = not way.partition.features or named <= set(way.partition.features)
+                return known and self.has_room(way, constraint=value, gpu=gpu or None)
+
+    def values_of(self, kind: str, way: Way, *, gpu: str = "") -> Iterable[str]:
+        """The names that a way has for a kind."""
+        match kind:
+            case "partition":
+                return (way.partition.name,)
+            case "account":
+                return (way.account,)
+            case "qos":
+                return (way.qos.name,)
+            case "reservation":
+                names = [one.name for one in reservations(way, self.facts)]
+            case "gpu":
+                names = [one.type for one in way.partition.gpus]
+            case _:
+                names = list(way.partition.features)
+        return tuple(name for name in names if self.goes(kind, name, way, gpu=gpu))
+
+    def unlike(self, kind: str, some: Iterable[Way]) -> list[Way]:
+        """One of those ways for each that differs in what it has for a kind: there may be thousands."""
+        found: dict[object, Way] = {}
+        for way in some:
+            match kind:
+                case "partition":
+                    key: object = way.partition.name
+                case "account":
+                    key = way.account
+                case "qos":
+                    key = way.qos.name
+                case _:
+                    key = self._alike(way)
+            found.setdefault(key, way)
+        return list(found.values())
 
 
 def ways(profile: ProfileConfig, facts: Facts) -> tuple[Way, ...]:
-    """Every way that the person may go with this profile and in which its least request has room."""
-    if facts.catalog is None:
-        return ()
-    options = asked(profile)
-    found = []
-    rooms: dict[tuple[str, str, str], bool] = {}
-    for partition in _partitions(profile, options, facts.catalog):
-        for way in _of_partition(partition, profile, options, facts):
-            limited = way.association is not None and way.association.limits != NO_LIMITS
-            # accounts differ by their limits and by the reservation that a profile may need
-            account = way.account if limited or profile.resources.reservation else ""
-            alike = (partition.name, way.qos.name, account)
-            if alike not in rooms:
-                rooms[alike] = _has_room(way, profile, options, facts)
-            if rooms[alike]:
-                found.append(way)
-    return tuple(found)
-
-
-def _wanted(profile: ProfileConfig, options: Asked, kind: str) -> tuple[str, ...] | None:
-    """The names that the profile lets through; None: all; `()`: it leaves this to the scheduler."""
-    if kind in options:
-        return options[kind][1].values or None
-    own = fixed(profile.resources, kind)
-    return (own,) if own else ()
-
-
-def _partitions(profile: ProfileConfig, options: Asked, catalog: Catalog) -> Iterable[Partition]:
-    wanted = _wanted(profile, options, "partition")
-    if wanted == ():
-        usual = catalog.partition("")
-        return (usual,) if usual else ()
-    if wanted is None:
-        return catalog.partitions
-    return (found for name in wanted if name and (found := catalog.partition(name)) is not None)
-
-
-def _of_partition(partition: Partition, profile: ProfileConfig, options: Asked, facts: Facts) -> Iterable[Way]:
-    catalog, grants = facts.catalog, facts.grants
-    assert catalog is not None  # `ways` asked
-    if partition.groups is not None and not set(partition.groups) & set(grants.groups):
-        return
-    own = catalog.qos_named(partition.own_qos) if partition.own_qos else None
-    if not catalog.enforced:
-        yield Way(partition=partition, own=own)
-        return
-    wanted = _wanted(profile, options, "account")
-    if wanted == ():
-        usual = grants.default_account or next((one.account for one in grants.associations), "")
-        wanted = (usual,)
-    for account in dict.fromkeys(one.account for one in grants.associations):
-        if (wanted is not None and account not in wanted) or not _lets_in(
-            account, partition.accounts, partition.denied_accounts
-        ):
-            continue
-        association = _association(grants, account, partition.name)
-        if association is None:
-            continue
-        for name in _qos(association, _wanted(profile, options, "qos")):
-            if name in ("", *association.qos) and _lets_in(name, partition.qos, partition.denied_qos):
-                yield Way(
-                    partition=partition,
-                    account=account,
-                    qos=catalog.qos_named(name) or Qos(name=name),
-                    association=association,
-                    own=own,
-                )
-
-
-def _lets_in(name: str, allowed: tuple[str, ...] | None, denied: tuple[str, ...]) -> bool:
-    return name in allowed if allowed is not None else name not in denied
-
-
-def _association(grants: Grants, account: str, partition: str) -> Association | None:
-    """The nearest one: for this very partition, else for any."""
-    mine = [one for one in grants.associations if one.account == account and one.partition in {"", partition}]
-    return max(mine, key=lambda one: one.partition != "", default=None)
-
-
-def _qos(association: Association, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-    if wanted == () or not association.qos:
-        alone = association.qos[0] if len(association.qos) == 1 else ""
-        return wanted or (association.default_qos or alone,)
-    return association.qos if wanted is None else wanted
-
-
-def _has_room(way: Way, profile: ProfileConfig, options: Asked, facts: Facts) -> bool:
-    """Whether the least that the profile asks for fits, with one of the GPU types and reservations it names."""
-    types = _wanted(profile, options, "gpu")
-    if types and "" not in types and not any(has_type(way, one) for one in types):
-        return False
-    reservation = fixed(profile.resources, "reservation") if "reservation" not in options else None
-    if reservation and not any(one.name == reservation for one in reservations(way, facts)):
-        return False
-    gpu = types[0] if types is not None and len(types) == 1 else ""
-    nodes = 1
-    for kind in COUNTED:
-        at_least = least(kind, options[kind][1]) if kind in options else fixed(profile.resources, kind)
-        nodes = (at_least or 1) if kind == "nodes" else nodes
-        bound = limit(kind, way, gpu=gpu, nodes=nodes)
-        if at_least and bound is not None and at_least > bound.most:
-            return False
-    return True
-
-
-def has_type(way: Way, gpu: str) -> bool:
-    """Whether a GPU of this type is to be had this way."""
-    bound = limit("gpus", way, gpu=gpu)
-    return any(one.type == gpu for one in way.partition.gpus) and (bound is None or bound.most > 0)
+    """Every way that the user may go with this profile."""
+    return Combinations(profile, facts).every
 
 
 def reservations(way: Way, facts: Facts) -> list[Reservation]:
     """Those that this way may use, and that have not ended."""
     catalog = facts.catalog
     assert catalog is not None  # there is a way
+    accounts = {way.account.casefold()}
     return [
         one
         for one in catalog.reservations
         if one.end > catalog.time
         and one.partition in {"", way.partition.name}
-        and (not (one.users or one.accounts) or facts.user in one.users or way.account in one.accounts)
+        and (
+            not (one.users or one.accounts)
+            or facts.user in one.users
+            or accounts & {name.casefold() for name in one.accounts}
+        )
     ]
-
-
-def goes(kind: str, value: str, way: Way, facts: Facts) -> bool:
-    """Whether a name that was picked is to be had this way."""
-    match kind:
-        case "partition":
-            return way.partition.name == value
-        case "account":
-            return way.account == value
-        case "qos":
-            return way.qos.name == value
-        case "reservation":
-            return any(one.name == value for one in reservations(way, facts))
-        case "gpu":
-            return has_type(way, value)
-        case _:
-            named = set(value.replace("|", "&").replace(",", "&").split("&"))
-            return not way.partition.features or named <= set(way.partition.features)
 
 
 def names_of(names: Iterable[str]) -> list[str]:
@@ -182,59 +180,26 @@ def names_of(names: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name]
 
 
-def unlike(kind: str, some: Iterable[Way]) -> list[Way]:
-    """One of those ways for each that differs in what it has for a kind: there may be thousands."""
-    found: dict[tuple[str, ...], Way] = {}
-    for way in some:
-        partition, account = way.partition.name, way.account
-        match kind:
-            case "partition" | "constraint":
-                key: tuple[str, ...] = (partition,)
-            case "account":
-                key = (account,)
-            case "qos":
-                key = (way.qos.name,)
-            case "reservation":
-                key = (partition, account)
-            case _:
-                limited = way.association is not None and way.association.limits != NO_LIMITS
-                key = (partition, way.qos.name, account if limited else "")
-        found.setdefault(key, way)
-    return list(found.values())
+def lowest(kind: str, option: OptionConfig, found: Bounds, *, gpu: str = "") -> int | None:
+    """The least amount that the option takes within these bounds; None: there is none. A type of GPU means one."""
+    low = max(least(kind, option), found.least.amount if found.least else 0, int(kind == "gpus" and gpu != ""))
+    own = None if option.maximum is None else option.maximum * unit(kind)
+    high = min((one for one in (own, found.most.amount if found.most else None) if one is not None), default=None)
+    listed = [amount(kind, of_entry(kind, entry)) for entry in option.values] or [low]
+    return min(
+        (one for one in listed if one is not None and one >= low and (high is None or one <= high)), default=None
+    )
 
 
-def values_of(kind: str, way: Way, facts: Facts) -> Iterable[str]:
-    """The names that a way has for a kind."""
-    match kind:
-        case "partition":
-            return (way.partition.name,)
-        case "account":
-            return (way.account,)
-        case "qos":
-            return (way.qos.name,)
-        case "reservation":
-            return tuple(one.name for one in reservations(way, facts))
-        case "gpu":
-            return tuple(one.type for one in way.partition.gpus if has_type(way, one.type))
-        case _:
-            return way.partition.features
+def _within(asked_for: int | None, found: Bounds) -> bool:
+    if asked_for is None:
+        return True
+    low, high = found.least, found.most
+    return (low is None or asked_for >= low.amount) and (high is None or asked_for <= high.amount)
 
 
-def why_nothing(profile: ProfileConfig, facts: Facts) -> str:
-    """Why there is no way at all, and whom to ask."""
-    catalog = facts.catalog
-    ask = "Ask the people who run it."
-    if catalog is None:
-        return "Nothing is known of this cluster yet. Try again in a minute."
-    if not catalog.partitions:
-        return f"The cluster {catalog.cluster} has no partition just now. {ask}"
-    if catalog.enforced and not facts.grants.associations:
-        return f"You have no account on the cluster {catalog.cluster}. Ask the people who run it for one."
-    named = fixed(profile.resources, "partition")
-    if "partition" not in asked(profile) and named and catalog.partition(named) is None:
-        return f"The cluster {catalog.cluster} has no partition {named}, which this profile needs. {ask}"
-    meant = [one for one in catalog.partitions if named in {None, "", one.name}]
-    if all(one.groups and not set(one.groups) & set(facts.grants.groups) for one in meant):
-        groups = names_of(group for one in meant for group in one.groups or ())
-        return f"This is for members of {' or '.join(groups)}, and you are not one. {ask}"
-    return f"Your account may use no partition of the cluster {catalog.cluster} that fits this profile. {ask}"
+def _unasked(kind: str, way: Way, request: Request) -> int | None:
+    """What a job has that does not ask for it; None: that is for the cluster to say."""
+    if kind == "memory":
+        return default_memory(way.partition, request)
+    return {"nodes": 1, "cores": 1, "gpus": request.gpu_count}.get(kind)

@@ -1,112 +1,104 @@
-"""Which limit binds: of a partition, its nodes, a QOS, an account; and its sentence.
+"""Which limit binds: of a partition, its nodes, a QOS, an account; and the sentence that names it.
 
-Owns: one way through a cluster (partition, account, QOS) and the most that a job may ask for on it. Pure. Refuses to
-know profiles and what was picked.
+Owns: the least and the most of each resource that a job may ask for on one way, beside what it asks for already. Pure.
+Refuses to know profiles and what was picked.
 
-Cores, memory and GPUs are per node; what accounting limits is their sum. Sources: "Resource Limits" in Slurm's
-documentation (each limit is that of the partition's QOS, else of the job's QOS, else of the association; the first two
-change places where the job's QOS has the flag OverPartQOS; what slurm.conf says of a partition always holds).
+Cores, memory and GPUs are per node. Sources: slurm.conf(5), sacctmgr(1), and what slurmctld of 22.05, 24.11 and 26.05
+refuses (tests/cluster/test_odd_clusters.py).
 """
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
 
-from msgspec import Struct
-
-from state.offer.catalog import Association, Limits, Partition, Qos
-from state.offer.option_kinds import words
-from state.offer.quantities import MEBIBYTE, memory_text
-
-SHARED: Final = "shard"
-"""Slurm's name for a part of a GPU: not counted where any GPU will do."""
+from state.offer import accounting
+from state.offer.catalog import Partition, Reservation
+from state.offer.nodes import of_nodes
+from state.offer.quantities import MEBIBYTE
+from state.offer.way import Limit, Request, Way, count, told
 
 
-class Limit(Struct, frozen=True, kw_only=True):
-    """The limit that binds, and which one it is, as a sentence."""
+class Bounds(NamedTuple):
+    """The least and the most that a job may ask for; None: no limit is known."""
 
-    most: int
-    why: str
-
-
-class Way(Struct, frozen=True, kw_only=True):
-    """A partition, an account and a QOS that go together for one person (`""`: the cluster has none to choose).
-
-    `own`: the partition's QOS, where it has one.
-    """
-
-    partition: Partition
-    account: str = ""
-    qos: Qos = Qos(name="")
-    association: Association | None = None
-    own: Qos | None = None
-
-    def limiting(self) -> tuple[tuple[Qos, str], ...]:
-        """The QOS whose limits count, the first one that has a limit first; with the words that name it."""
-        job = (self.qos, f"QOS {self.qos.name}")
-        if self.own is None:
-            return (job,)
-        own = (self.own, f"Partition {self.partition.name} (its QOS {self.own.name})")
-        return (job, own) if self.qos.over_partition else (own, job)
+    least: Limit | None = None
+    most: Limit | None = None
 
 
-def limit(kind: str, way: Way, *, gpu: str = "", nodes: int = 1) -> Limit | None:
-    """The most that a job may ask for this way, per node where the kind is per node; None: no limit is known.
-
-    `gpu`: the type that is asked for (`""`: any). `nodes`: over how many nodes a sum is spread.
-    """
-    found = [*_of_nodes(kind, way.partition, gpu)]
-    of_a_job = [_of_limits(kind, qos.per_job, gpu, f"{name} allows one job") for qos, name in way.limiting()]
-    if way.association is not None:
-        of_a_job.append(_of_limits(kind, way.association.limits, gpu, f"Account {way.account} allows you"))
-    of_a_person = [_of_limits(kind, qos.per_user, gpu, f"{name} allows one person") for qos, name in way.limiting()]
-    sums = [*next(filter(None, of_a_job), []), *next(filter(None, of_a_person), [])]
-    if kind in {"gpus", "cores", "memory"} and nodes > 1:
-        sums = [Limit(most=one.most // nodes, why=f"{one.why[:-1]}, over {nodes} nodes.") for one in sums]
-    return min([*found, *sums], key=lambda one: one.most, default=None)
+def bounds(kind: str, way: Way, request: Request) -> Bounds:
+    """What a job may ask for this way of one kind of amount, beside the rest of the request."""
+    beside = request.without(kind)
+    found = [*_of_partition(kind, way, beside), *accounting.most(kind, way, beside)]
+    if (nodes := of_nodes(kind, way.partition, beside)) is not None:
+        found.append(nodes)
+    least = max(_least(kind, way, beside), key=_amount, default=None)
+    return Bounds(least=least, most=min(found, key=_amount, default=None))
 
 
-def _of_nodes(kind: str, partition: Partition, gpu: str) -> Iterable[Limit]:
-    name = partition.name
-    if kind == "walltime" and partition.max_walltime is not None:
+def _amount(limit: Limit) -> int:
+    return limit.amount
+
+
+def _of_partition(kind: str, way: Way, request: Request) -> Iterator[Limit]:
+    """What slurm.conf says of the partition, and how many nodes a reservation has."""
+    partition, ignored = way.partition, f"max_{kind}" in way.rules.ignored
+    match kind:
+        case "walltime" if partition.max_walltime is not None and not ignored:
+            yield _own(partition, kind, partition.max_walltime, "")
+        case "cores" if partition.max_cores_per_node is not None:
+            yield _own(partition, kind, partition.max_cores_per_node, " on each node")
+        case "memory":
+            if partition.max_memory_per_node is not None:
+                yield _own(partition, kind, partition.max_memory_per_node, " on each node")
+            yield from _by_cores(way, request)
+        case "nodes":
+            if partition.max_nodes is not None and not ignored:
+                yield _own(partition, kind, partition.max_nodes, "")
+            yield from _of_reservation(request.reservation)
+
+
+def _of_reservation(reservation: Reservation | None) -> Iterator[Limit]:
+    if reservation is not None and reservation.nodes:
+        nodes = reservation.nodes
+        yield Limit(nodes, lambda: f"Reservation {reservation.name} has {count(nodes, 'node')}.")
+
+
+def _own(partition: Partition, kind: str, most: int, where: str) -> Limit:
+    return Limit(most, lambda: f"Partition {partition.name} allows at most {told(kind, most)}{where}.")
+
+
+def _by_cores(way: Way, request: Request) -> Iterator[Limit]:
+    """Slurm gives a job more cores for its memory, as many as it may have."""
+    per_core = way.partition.max_memory_per_core
+    cores = bounds("cores", way, request).most if per_core is not None else None
+    if per_core is not None and cores is not None:
+        most = cores.amount * per_core
+        limit = told("memory", per_core - per_core % MEBIBYTE)
         yield Limit(
-            most=partition.max_walltime, why=f"At most {words(kind, partition.max_walltime)} in partition {name}."
+            most - most % MEBIBYTE,
+            lambda: f"Partition {way.partition.name} allows at most {limit} per core. {cores.why}",
         )
-    if kind == "nodes":
-        if partition.max_nodes is not None:
-            yield Limit(most=partition.max_nodes, why=f"At most {_count(partition.max_nodes, 'node')} in {name}.")
-        if partition.nodes:
-            yield Limit(most=partition.nodes, why=f"Partition {name} has {_count(partition.nodes, 'node')}.")
-    if kind == "cores" and partition.cores_per_node:
-        cores = partition.cores_per_node
-        yield Limit(most=cores, why=f"A node of partition {name} has {_count(cores, 'core')}.")
-    if kind == "memory" and partition.memory_per_node:
-        memory = partition.memory_per_node - partition.memory_per_node % MEBIBYTE
-        yield Limit(most=memory, why=f"A node of partition {name} has {memory_text(memory)} of memory.")
-    if kind == "gpus":
-        most = gpus_per_node(partition, gpu)
-        has = _count(most, gpu or "GPU", plain=bool(gpu)) if most else f"no {gpu or 'GPUs'}"
-        yield Limit(most=most, why=f"A node of partition {name} has {has}." if most else f"Partition {name} has {has}.")
 
 
-def gpus_per_node(partition: Partition, gpu: str) -> int:
-    """How many GPUs of a type (`""`: any) one node has at most."""
-    counts = [one.per_node for one in partition.gpus if one.type == gpu or (gpu == "" and one.type != SHARED)]
-    # types may be on nodes of their own; with one node they are all on it
-    return sum(counts) if partition.nodes == 1 else max(counts, default=0)
+def _least(kind: str, way: Way, request: Request) -> Iterator[Limit]:
+    yield from accounting.least(kind, way, request)
+    if kind != "nodes":
+        return
+    least = way.partition.min_nodes
+    if least > 1 and "min_nodes" not in way.rules.ignored:
+        yield Limit(least, lambda: f"Partition {way.partition.name} wants at least {count(least, 'node')}.")
+    yield from _nodes_for_a_sum(way, request)
 
 
-def _of_limits(kind: str, limits: Limits, gpu: str, who: str) -> list[Limit]:
-    found = []
-    most: int | None = getattr(limits, kind)
-    if most is not None:
-        named = {"cores": "core", "gpus": "GPU", "nodes": "node"}
-        told = _count(most, named[kind]) if kind in named else words(kind, most)
-        found.append(Limit(most=most, why=f"{who} {told}{' of memory' if kind == 'memory' else ''}."))
-    if kind == "gpus" and gpu in limits.gpu_types:
-        of_type = limits.gpu_types[gpu]
-        found.append(Limit(most=of_type, why=f"{who} {of_type} {gpu}."))
-    return found
-
-
-def _count(number: int, word: str, *, plain: bool = False) -> str:
-    return f"{number} {word}" if number == 1 or plain else f"{number} {word}s"
+def _nodes_for_a_sum(way: Way, request: Request) -> Iterator[Limit]:
+    """A job that must have more of something than one node gives needs more nodes."""
+    for one in accounting.SPREAD:
+        wanted = max(accounting.least(one, way, request), key=_amount, default=None)
+        if wanted is None:
+            continue
+        each = getattr(request, one)
+        if each is None:
+            found = bounds(one, way, request).most
+            each = found.amount if found is not None else wanted.amount
+        if 0 < each < wanted.amount:
+            yield Limit(-(-wanted.amount // each), partial(getattr, wanted, "why"))

@@ -8,158 +8,236 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from state.config.tables import OptionConfig, ProfileConfig
-from state.offer.combinations import Facts, goes, names_of, values_of, ways, why_nothing
-from state.offer.limits import Limit, Way, limit
-from state.offer.option_kinds import COUNTED, NAMED, Asked, amount, asked, canonical, fixed, least, of_entry, unit
+from state.config.tables import OptionConfig
+from state.offer.combinations import Combinations, Facts, lowest, names_of, reservations
+from state.offer.limits import Bounds, bounds
+from state.offer.nodes import default_memory
+from state.offer.nothing import why_nothing
+from state.offer.option_kinds import COUNTED, NAMED, amount, canonical, fixed, least, of_entry, unit
+from state.offer.way import Request, Way
 
 
 class Settled(Struct, frozen=True, kw_only=True):
-    """What picks come to. `way` None: there is none at all. `wrong`: option → sentence. `every`: all ways there are.
+    """What picks come to. `way` None: there is none at all. `wrong`: option → sentence.
 
-    `usual`: what every option would have this way, had it been left alone.
+    `usual`: what every option would have this way, had it been left alone. `request`: what the picks ask for, with the
+    least of what was left alone: what a further pick must go with.
     """
 
     way: Way | None
-    every: tuple[Way, ...]
     values: dict[str, Any]
     usual: dict[str, Any]
     wrong: dict[str, str]
+    request: Request = Request()
 
 
-class _Scene(Struct, frozen=True):
-    """What every step looks at."""
-
-    profile: ProfileConfig
-    options: Asked
-    facts: Facts
-    every: tuple[Way, ...]
-
-
-def settle(profile: ProfileConfig, facts: Facts, picks: Mapping[str, Any]) -> Settled:
+def settle(combinations: Combinations, picks: Mapping[str, Any]) -> Settled:
     """A value for every option that asks something of the scheduler, and what is wrong with the picks, all at once.
 
     `picks`: option → canonical value, without those that were left alone. What was left alone is chosen so that it goes
-    with the rest: the profile's default where that works, else the person's, else the cluster's. A name that is wrong
+    with the rest: the profile's default where that works, else the user's, else the cluster's. A name that is wrong
     has what it would have, had it been left alone.
     """
-    scene = _Scene(profile, asked(profile), facts, ways(profile, facts))
-    options = scene.options
-    if not scene.every:
+    options = combinations.options
+    if not combinations.every:
         where = next((options[kind][0] for kind in ("partition", "account", "gpu") if kind in options), "profile")
-        return Settled(way=None, every=(), values={}, usual={}, wrong={where: why_nothing(profile, facts)})
+        wrong = {where: why_nothing(combinations.profile, combinations.facts)}
+        return Settled(way=None, values={}, usual={}, wrong=wrong)
     picked = {kind: picks[name] for kind, (name, _) in options.items() if name in picks}
-    way, wrong = _way(scene, picked)
+    way, wrong = _way(combinations, picked)
     usual: dict[str, Any] = {}
     values: dict[str, Any] = {}
-    for kind, (name, option) in options.items():
-        if kind in NAMED:
-            usual[name] = _usual_name(scene, kind, option, way)
-            values[name] = picked[kind] if kind in picked and name not in wrong else usual[name]
-    gpu = values[options["gpu"][0]] if "gpu" in options else fixed(profile.resources, "gpu") or ""
-    nodes = 1 if "nodes" in options else fixed(profile.resources, "nodes") or 1
-    for kind in COUNTED:  # nodes first: the others are per node
-        if kind not in options:
-            continue
+    for kind in (one for one in NAMED if one in options):
         name, option = options[kind]
-        bound = limit(kind, way, gpu=gpu, nodes=nodes)
-        usual[name] = _usual_amount(kind, option, bound, _preferred(scene, kind, option, way, gpu))
-        values[name] = picked.get(kind, usual[name])
-        said = _too_many(kind, values[name], bound, gpu) if kind in picked else None
-        if said is not None:
-            wrong[name] = said
-        nodes = values[name] if kind == "nodes" and said is None else nodes
-    return Settled(way=way, every=scene.every, values=values, usual=usual, wrong=wrong)
+        usual[name] = _usual_name(combinations, kind, option, way, gpu=_named(combinations, "gpu", values))
+        values[name] = picked[kind] if kind in picked and name not in wrong else usual[name]
+    amounts = _amounts(combinations, way, picked, _bare(combinations, way, values))
+    return Settled(
+        way=way,
+        values=values | amounts.values,
+        usual=usual | amounts.usual,
+        wrong=wrong | amounts.wrong,
+        request=amounts.request,
+    )
 
 
 # --- names: one after the other, each among what the ones before it leave --------------------------------------------
-def _way(scene: _Scene, picked: Mapping[str, Any]) -> tuple[Way, dict[str, str]]:
-    left = scene.every
+def _way(combinations: Combinations, picked: Mapping[str, Any]) -> tuple[Way, dict[str, str]]:
+    left = combinations.every
     wrong: dict[str, str] = {}
     for kind in NAMED:
         value = picked.get(kind)
         if not value:
             continue
-        fitting = tuple(way for way in left if goes(kind, value, way, scene.facts))
-        if not fitting:
-            wrong[scene.options[kind][0]] = _why_not(scene, kind, value, left)
-        left = fitting or left
-    return min(left, key=lambda one: _liking(scene, one)), wrong
+        gpu = picked.get("gpu", "") if kind == "constraint" else ""
+        fit = tuple(way for way in left if combinations.goes(kind, value, way, gpu=gpu))
+        if not fit:
+            wrong[combinations.options[kind][0]] = _why_not(combinations, kind, value, left)
+        left = fit or left
+    return min(left, key=lambda one: _liking(combinations, one)), wrong
 
 
-def _why_not(scene: _Scene, kind: str, value: str, left: tuple[Way, ...]) -> str:
+def _why_not(combinations: Combinations, kind: str, value: str, left: tuple[Way, ...]) -> str:
     """Why no way is left with this pick, and what there is instead."""
-    option, facts = scene.options[kind][1], scene.facts
+    option, facts = combinations.options[kind][1], combinations.facts
     partitions = names_of(way.partition.name for way in left)
     where = f"partition {partitions[0]}" if len(partitions) == 1 else "this cluster"
     others = [
         name
-        for name in names_of(found for way in left for found in values_of(kind, way, facts))
+        for name in names_of(found for way in left for found in combinations.values_of(kind, way))
         if not option.values or name in option.values
     ]
-    elsewhere = names_of(way.partition.name for way in scene.every if goes(kind, value, way, facts))
+    elsewhere = names_of(way.partition.name for way in combinations.every if combinations.goes(kind, value, way))
     match kind:
         case "partition":
-            known = facts.catalog is not None and facts.catalog.partition(value) is not None
-            said = f"Partition {value} is not open to you here." if known else f"There is no partition {value} here."
+            said = _why_not_partition(facts, value)
         case "account":
-            said = f"Account {value} may not be used in {where}."
+            said = f"Account {value} cannot be used in {where}."
         case "qos":
-            said = f"QOS {value} may not be used in {where}."
+            said = f"QOS {value} cannot be used in {where}."
         case "reservation":
-            said = f"Reservation {value} is not open to you in {where}."
+            said = f"Reservation {value} is not available to you in {where}."
         case "gpu":
-            said = f"There is no {value} for you in {where}"
-            said += f"; there is in: {', '.join(elsewhere)}." if elsewhere else "."
+            said = f"No {value} GPUs are available to you in {where}"
+            said += f". They are in: {', '.join(elsewhere)}." if elsewhere else "."
         case _:
-            said = f"{where[:1].upper()}{where[1:]} does not have the features {value}."
+            said = f"No node in {where} has the features {value} and what else is asked for."
     return f"{said} Pick one of: {', '.join(others)}." if others else said
 
 
-def _liking(scene: _Scene, way: Way) -> tuple[bool, ...]:
-    """The order in which ways are chosen for one who left it open: the smallest first."""
+def _why_not_partition(facts: Facts, value: str) -> str:
+    found = facts.catalog.partition(value) if facts.catalog is not None else None
+    if found is None:
+        return f"Partition {value} does not exist."
+    if not found.nodes:
+        return f"Partition {value} has no nodes."
+    if not found.takes_jobs:
+        return f"Partition {value} takes no new jobs now ({found.state})."
+    return f"Partition {value} is not available to you with this profile."
+
+
+def _liking(combinations: Combinations, way: Way) -> tuple[bool, ...]:
+    """The order in which ways are chosen where the user left it open: the smallest first."""
 
     def preferred(kind: str) -> str:
-        usual = scene.options[kind][1].default if kind in scene.options else None
-        return usual or fixed(scene.profile.resources, kind) or ""
+        usual = combinations.options[kind][1].default if kind in combinations.options else None
+        return usual or fixed(combinations.profile.resources, kind) or ""
 
     return (
         way.partition.name != preferred("partition"),
         not way.partition.up,
         not way.partition.default,
-        way.account != preferred("account"),
-        way.account != scene.facts.grants.default_account,
+        way.account.casefold() != preferred("account").casefold(),
+        way.account != combinations.facts.grants.default_account,
         way.qos.name != preferred("qos"),
-        way.association is not None and way.qos.name != way.association.default_qos,
+        way.rules.association is not None and way.qos.name != way.rules.association.default_qos,
     )
 
 
-def _usual_name(scene: _Scene, kind: str, option: OptionConfig, way: Way) -> str:
+def _usual_name(combinations: Combinations, kind: str, option: OptionConfig, way: Way, *, gpu: str) -> str:
     """The name that an option has when it was left alone: one that goes this way."""
     if kind in {"partition", "account", "qos"}:
-        return next(iter(values_of(kind, way, scene.facts)))
-    usual = option.default or fixed(scene.profile.resources, kind) or ""
-    if usual and goes(kind, usual, way, scene.facts):
+        return next(iter(combinations.values_of(kind, way)))
+    usual = option.default or fixed(combinations.profile.resources, kind) or ""
+    if usual and combinations.goes(kind, usual, way, gpu=gpu):
         return str(usual)
     if not option.values or "" in option.values:
+        needed = kind == "reservation" and way.needs_reservation
+        return next(iter(combinations.values_of(kind, way))) if needed else _none_or_first(combinations, kind, way)
+    return next((name for name in option.values if combinations.goes(kind, name, way, gpu=gpu)), option.values[0])
+
+
+def _none_or_first(combinations: Combinations, kind: str, way: Way) -> str:
+    """No name, where a job without one has room; else the first that has."""
+    if combinations.has_room(way, **{kind: ""}):
         return ""
-    return next((name for name in option.values if goes(kind, name, way, scene.facts)), option.values[0])
+    return next(iter(combinations.values_of(kind, way)), "")
+
+
+def _named(combinations: Combinations, kind: str, values: Mapping[str, Any]) -> str:
+    """The name of a kind that a job has: picked, or the profile's own."""
+    if kind in combinations.options:
+        return str(values.get(combinations.options[kind][0], "") or "")
+    return fixed(combinations.profile.resources, kind) or ""
 
 
 # --- amounts: each within what binds this way -------------------------------------------------------------------
-def _too_many(kind: str, value: Any, bound: Limit | None, gpu: str) -> str | None:
+def _bare(combinations: Combinations, way: Way, values: Mapping[str, Any]) -> Request:
+    """What the names ask for, with the profile's own amounts and the least of the others."""
+    wanted = _named(combinations, "reservation", values)
+    reservation = next((one for one in reservations(way, combinations.facts) if one.name == wanted), None)
+    gpu = _named(combinations, "gpu", values)
+    request = Request(constraint=_named(combinations, "constraint", values), gpu=gpu, reservation=reservation)
+    for kind in COUNTED:
+        if kind in combinations.options:
+            option = combinations.options[kind][1]
+            at_least = lowest(kind, option, bounds(kind, way, request), gpu=gpu)
+            request = replace(request, **{kind: least(kind, option) if at_least is None else at_least})
+        else:
+            request = replace(request, **{kind: fixed(combinations.profile.resources, kind)})
+    return request
+
+
+class _Amounts(Struct):
+    """Amounts by option; see `Settled`."""
+
+    request: Request
+    values: dict[str, Any] = {}
+    usual: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+
+
+def _amounts(combinations: Combinations, way: Way, picked: Mapping[str, Any], bare: Request) -> _Amounts:
+    """Every amount: what was picked, one after the other, and then the rest within what that leaves."""
+    made = _Amounts(request=bare)
+    counted = [kind for kind in COUNTED if kind in combinations.options]
+    for kind in (one for one in counted if one in picked):
+        name = combinations.options[kind][0]
+        made.values[name] = picked[kind]
+        made.request = _take(kind, name, bounds(kind, way, made.request), made, made.request)
+    request = made.request
+    for kind in counted:
+        name, option = combinations.options[kind]
+        found = bounds(kind, way, request)
+        preferred = _preferred(combinations, kind, option, way, bare.gpu)
+        if kind == "memory" and preferred is None and found.most is not None:
+            default = default_memory(way.partition, request)
+            preferred = default if default is not None and default > found.most.amount else None
+        made.usual[name] = _usual_amount(kind, option, found, preferred)
+        if kind not in picked:
+            made.values[name] = made.usual[name]
+            request = _take(kind, name, found, made, request)
+    return made
+
+
+def _take(kind: str, name: str, found: Bounds, made: _Amounts, request: Request) -> Request:
+    """The request with the option's value in it, or as it was and what is wrong with the value noted."""
+    said = _out_of_bounds(kind, made.values[name], found, request.gpu)
+    if said is not None:
+        made.wrong[name] = said
+        return request
+    number = amount(kind, made.values[name])
+    return request if number is None else replace(request, **{kind: number})
+
+
+def _out_of_bounds(kind: str, value: Any, found: Bounds, gpu: str) -> str | None:
     number = amount(kind, value)
-    if number is not None and bound is not None and number > bound.most:
-        return bound.why
+    if number is None:
+        return None
+    if found.most is not None and number > found.most.amount:
+        return found.most.why
+    if found.least is not None and number < found.least.amount:
+        return found.least.why
     if kind == "gpus" and number == 0 and gpu:
-        return f"At least 1, as {gpu} is asked for."
+        return f"At least 1, because {gpu} was picked."
     return None
 
 
-def _preferred(scene: _Scene, kind: str, option: OptionConfig, way: Way, gpu: str) -> int | None:
+def _preferred(combinations: Combinations, kind: str, option: OptionConfig, way: Way, gpu: str) -> int | None:
     """The amount that an option would have, were there no limit; None: left to the cluster."""
-    usual = amount(kind, option.default) or fixed(scene.profile.resources, kind)
+    usual = amount(kind, option.default) or fixed(combinations.profile.resources, kind)
     if usual is None and kind == "walltime":
         usual = way.partition.default_walltime
     if usual is None and option.values:
@@ -169,13 +247,16 @@ def _preferred(scene: _Scene, kind: str, option: OptionConfig, way: Way, gpu: st
     return max(usual or 0, 1) if kind == "gpus" and gpu else usual
 
 
-def _usual_amount(kind: str, option: OptionConfig, bound: Limit | None, usual: int | None) -> Any:
+def _usual_amount(kind: str, option: OptionConfig, found: Bounds, usual: int | None) -> Any:
     """The amount that an option has when it was left alone: within what binds. `""`: the cluster's default."""
-    if usual is None:
+    if usual is None and found.least is None:
         return ""
+    usual = max(usual or 0, found.least.amount if found.least is not None else 0)
     if option.maximum is not None:
         usual = min(usual, option.maximum * unit(kind))
-    if bound is not None and usual > bound.most:
-        shown = [amount(kind, of_entry(kind, entry)) for entry in option.values]
-        usual = max((one for one in shown if one is not None and one <= bound.most), default=bound.most)
+    shown = [one for entry in option.values if (one := amount(kind, of_entry(kind, entry))) is not None]
+    if found.most is not None and usual > found.most.amount:
+        usual = max((one for one in shown if one <= found.most.amount), default=found.most.amount)
+    if shown and usual not in shown:
+        usual = min((one for one in shown if one >= usual), default=max(shown))
     return canonical(kind, max(usual, least(kind, option)))

@@ -58,12 +58,12 @@ def test_a_choice_narrows_the_other_fields(stage, browser, faults):
     eventually(lambda: choices(page, "Type of GPU") == [""], what="the initial choices")
     assert choices(page, "Quality of service") == ["normal", "long"]
     page.get_by_label("Partition").select_option("gpu")
-    expect(page.get_by_text("At most 8 hours in partition gpu.")).to_be_visible()
+    expect(page.get_by_text("Partition gpu allows at most 8 hours.")).to_be_visible()
     assert choices(page, "Type of GPU") == ["", "a100", "v100"]
     assert choices(page, "Account") == ["physics"]
     page.get_by_label("Type of GPU").select_option("a100")
     page.get_by_label("Quality of service").select_option("gpuq")
-    expect(page.get_by_text("0 to 2. QOS gpuq allows one person 2 GPUs.")).to_be_visible()
+    expect(page.get_by_text("1 to 2. QOS gpuq allows at most 2 GPUs for each user.")).to_be_visible()
     expect(page.get_by_label("GPUs")).to_have_value("1")
 
     # a typed value stays and is marked as wrong; other values follow the choice
@@ -99,7 +99,7 @@ def test_the_form_works_with_only_the_keyboard(stage, browser, faults):
     page.get_by_label("Partition").focus()
     page.keyboard.type("gpu")  # choose from a native list by typing
     page.keyboard.press("Tab")
-    expect(page.get_by_text("At most 8 hours in partition gpu.")).to_be_visible()
+    expect(page.get_by_text("Partition gpu allows at most 8 hours.")).to_be_visible()
     expect(page.get_by_label("Account")).to_be_focused()
     for _ in range(20):
         if page.evaluate("document.activeElement.textContent") == "Start":
@@ -121,10 +121,10 @@ def test_without_scripts_all_fields_work_and_the_server_checks_combinations(stag
     page.get_by_label("Account").select_option("bio")
     page.get_by_label("Time limit").fill("9h")
     page.get_by_role("button", name="Show what goes with this").click()
-    expect(page.get_by_text("At most 8 hours in partition gpu.")).to_be_visible()
+    expect(page.get_by_text("Partition gpu allows at most 8 hours.")).to_be_visible()
     page.get_by_label("Account").select_option("bio")
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_text("Account bio may not be used in partition gpu. Pick one of: physics.")).to_be_visible()
+    expect(page.get_by_text("Account bio cannot be used in partition gpu. Pick one of: physics.")).to_be_visible()
     page.get_by_label("Account").select_option("physics")
     page.get_by_label("Time limit").fill("2h")
     page.get_by_role("button", name="Start").click()

@@ -6,8 +6,8 @@ import time
 from msgspec.structs import replace
 
 from batch.contract import LauncherError
+from batch.launchers.slurm.catalog.gather import Gatherer
 from batch.launchers.slurm.factory import open_client
-from batch.launchers.slurm.gather import Gatherer
 from state.offer.catalog import GpuCount, Limits
 from tests.batch.launchers.slurm.making import slurm_config
 
@@ -39,8 +39,9 @@ def test_partitions_gpus_and_who_may_use_what(slurm):
         GpuCount(type="a100", total=2, free=2, per_node=2),
         GpuCount(type="v100", total=2, free=2, per_node=2),
     )
-    assert catalog.qos_named("gpuq").per_user == Limits(gpus=2)
-    assert catalog.qos_named("debug").per_user == Limits(running_jobs=2)
+    assert catalog.qos_named("gpuq").limits == Limits(user={"gpus": 2})
+    assert catalog.qos_named("debug").limits == Limits(job={"walltime": 1800}, running_jobs=2)
+    assert [(one.name, one.parent) for one in catalog.accounts] == [("bio", "root"), ("physics", "root"), ("root", "")]
     alice = offer.grants["alice"]
     assert alice.default_account == "physics"
     assert [(one.account, one.partition) for one in alice.associations] == [("physics", ""), ("bio", "cpu")]
@@ -97,7 +98,7 @@ def test_without_slurmdbd_its_last_data_is_used(slurm):
             slurm.daemon("slurmdbd").start()
         assert after.grants == before.grants
         assert after.catalog.qos == before.catalog.qos
-        assert "told last" in after.catalog.notes[0]
+        assert "last ones known" in after.catalog.notes[0]
 
     asyncio.run(main())
 

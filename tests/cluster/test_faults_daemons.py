@@ -158,7 +158,7 @@ def test_without_slurmdbd_servers_start_and_end_with_what_is_known_and_the_form_
     alice.until("ready", "runs")
     slurm.daemon("slurmdbd").kill()
     try:
-        note = "Slurm's accounting does not answer: accounts and limits are those that it told last."
+        note = "Slurm's accounting does not answer: accounts and limits are the last ones known."
         alice.reads(note, "/hub/spawn/alice/other")
         assert alice.api.get("/towpath/catalog/devcluster").json()["default_account"] == "physics"
         assert note in alice.api.get("/towpath/catalog/devcluster").json()["notes"]

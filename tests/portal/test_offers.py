@@ -40,9 +40,9 @@ def test_the_form_shows_what_the_person_may_use_with_what_is_free_and_what_binds
         assert '<option value="bio" selected>' in field(page, "account")
         assert "a100: 3 of 4 free" in field(page, "gpu")
         assert 'value="2"' in field(page, "cores")
-        assert "Account bio allows you 4 cores." in field(page, "cores")
+        assert "Account bio allows at most 4 cores for each job." in field(page, "cores")
         assert 'value="01:00:00"' in field(page, "time")
-        assert "At most 1 day in partition cpu." in field(page, "time")
+        assert "Partition cpu allows at most 1 day." in field(page, "time")
         assert "as of <time" in page
         assert "old" not in re.findall(r'class="notice">([^<]*)', page)
 
@@ -59,9 +59,9 @@ def test_without_a_script_the_combination_is_checked_and_told_beside_the_fields(
         }  # fmt: skip
         answer = await client.post("/hub/spawn/alice", data=fields)
         assert answer.status_code == 400
-        assert "QOS gpuq allows one person 2 GPUs." in field(answer.text, "gpus")
-        assert "At most 8 hours in partition gpu." in field(answer.text, "time")
-        assert "A node of partition gpu has 31G of memory." in field(answer.text, "memory")
+        assert "QOS gpuq allows at most 2 GPUs for each user." in field(answer.text, "gpus")
+        assert "Partition gpu allows at most 8 hours." in field(answer.text, "time")
+        assert "Nodes of partition gpu have at most 31G of memory." in field(answer.text, "memory")
         assert 'value="09:00:00"' in field(answer.text, "time")
         assert '<option value="gpu" selected>' in field(answer.text, "partition")
         assert await bench.store.servers.get("alice", "") is None
@@ -87,7 +87,7 @@ def test_the_api_and_the_link_go_through_the_same_rules(bench):
         for body in ({"gpu": "a100", "gpus": 3}, {"user_options": {"profile": "all", "gpu": "a100", "gpus": "3"}}):
             answer = await client.post(url, json=body)
             assert answer.status_code == 400
-            assert answer.json()["fields"] == {"gpus": "QOS gpuq allows one person 2 GPUs."}
+            assert answer.json()["fields"] == {"gpus": "QOS gpuq allows at most 2 GPUs for each user."}
         answer = await client.post(
             url, json={"user_options": {"partition": "cpu\n#SBATCH --uid=0", "gres": "x", "memory": 4096}}
         )
@@ -107,12 +107,12 @@ def test_somebody_without_an_account_is_told_whom_to_ask(bench):
     async def main(bench):
         client = await alice(bench, grants=None)
         page = (await client.get("/hub/spawn/alice")).text
-        assert "You have no account on the cluster lake. Ask the people who run it for one." in page
+        assert "You have no Slurm account on cluster lake. Ask its admins for one." in page
         assert "opt.all.partition" not in page
         refused = await client.post("/hub/spawn/alice", data={"profile": "all"})
         assert refused.status_code == 400
         fixed = await client.post("/hub/api/users/alice/server", json={"profile": "fixed"})
-        assert "no account" in fixed.json()["fields"]["profile"]
+        assert "no Slurm account" in fixed.json()["fields"]["profile"]
 
     bench(main, config=CONFIG)
 
@@ -207,7 +207,7 @@ def test_an_offer_is_narrowed_by_the_picks_so_far(bench):
         ).json()
         assert offer["cluster"] == "lake"
         assert [entry["value"] for entry in offer["fields"]["gpu"]["entries"]] == ["", "a100", "v100"]
-        assert offer["wrong"] == {"time": "At most 8 hours in partition gpu."}
+        assert offer["wrong"] == {"time": "Partition gpu allows at most 8 hours."}
         wrong = (await client.get("/hub/api/towpath/offer?profile=all&opt-memory=lots")).json()["wrong"]
         assert list(wrong) == ["memory"]
         assert (await client.get("/hub/api/towpath/offer?profile=none")).status_code == 404
@@ -345,6 +345,6 @@ def test_an_admin_sees_the_owners_offer_and_not_their_own(bench):
         assert '<option value="bio" selected>' in page
         assert "offer?user=alice" in page
         await bench.store.catalogs.put(CATALOG, {"alice": Grants()}, fence=1)
-        assert "You have no account" in (await carol.get("/hub/spawn/alice")).text
+        assert "You have no Slurm account" in (await carol.get("/hub/spawn/alice")).text
 
     bench(main, config=CONFIG)

@@ -28,12 +28,12 @@ def test_partitions_are_shown_with_what_is_free():
     assert labels(shown) == [
         "cpu: 12 of 16 cores free",
         "gpu: 3 of 4 a100 free, 2 of 2 v100 free",
-        "old: starts no jobs just now",
+        "old: starts no jobs now",
     ]
     assert shown.value == "cpu"
     assert shown.says == "2 of 2 nodes up, 12 of 16 cores free."
     assert fields({"partition": "old"})["partition"].says.startswith(
-        "Partition old starts no jobs just now: yours would wait"
+        "Partition old starts no jobs now. Yours will wait"
     )
 
 
@@ -41,7 +41,14 @@ def test_a_partition_whose_nodes_are_all_down_or_that_is_for_a_group_says_so():
     catalog = replace(CATALOG, partitions=(replace(CPU, nodes_up=0, groups=("chem", "bio")),))
     said = fields(facts=replace(FACTS, catalog=catalog, grants=replace(ALICE, groups=("bio",))))["partition"].says
     assert "All nodes of partition cpu are down" in said
-    assert "For members of chem or bio only." in said
+    assert "Only for members of chem or bio." in said
+    drained = replace(FACTS, catalog=replace(CATALOG, partitions=(replace(CPU, nodes_up=0, nodes_drained=2),)))
+    assert fields(facts=drained)["partition"].says == (
+        "All nodes of partition cpu are drained. A job will wait until an admin resumes one. "
+        "0 of 2 nodes up, 2 drained, 12 of 16 cores free."
+    )
+    both = replace(FACTS, catalog=replace(CATALOG, partitions=(replace(CPU, nodes_up=0, nodes_drained=1),)))
+    assert "No node of partition cpu is up: 1 drained, 1 down." in fields(facts=both)["partition"].says
 
 
 def test_a_page_without_scripts_shows_every_choice_and_one_with_them_what_goes_together():
@@ -66,12 +73,12 @@ def test_a_type_that_is_in_two_partitions_says_where():
 
 def test_limits_are_told_with_what_sets_them():
     shown = fields({"partition": "gpu", "gpu": "a100"})
-    assert shown["time"].says == "At most 8 hours in partition gpu."
+    assert shown["time"].says == "Partition gpu allows at most 8 hours."
     assert shown["time"].suggestions[-1] == "08:00:00"
-    assert shown["gpus"].says == "0 to 2. QOS gpuq allows one person 2 GPUs."
-    assert (shown["gpus"].minimum, shown["gpus"].maximum) == (0, 2)
-    assert shown["cores"].says == "1 to 8. A node of partition gpu has 8 cores."
-    assert shown["qos"].says == "QOS gpuq: at most 2 GPUs for one person."
+    assert shown["gpus"].says == "1 to 2. QOS gpuq allows at most 2 GPUs for each user."
+    assert (shown["gpus"].minimum, shown["gpus"].maximum) == (1, 2)
+    assert shown["cores"].says == "1 to 8. Nodes of partition gpu have at most 8 cores."
+    assert shown["qos"].says == "QOS gpuq: at most 2 GPUs for each user."
     assert shown["gpu"].says == "Partition gpu: 3 of 4 a100 free."
     assert (
         fields(
@@ -109,7 +116,7 @@ def test_a_pick_that_does_not_go_shows_what_would_stand_there():
 def test_an_empty_offer_says_why_and_shows_no_field():
     made = offer(ALL, replace(FACTS, grants=Grants()), {}, narrow=False)
     assert made.fields == {}
-    assert "Ask the people who run it" in made.problem
+    assert "Ask its admins for one" in made.problem
     assert offer(FIXED, FACTS, {}, narrow=False).problem == ""
 
 

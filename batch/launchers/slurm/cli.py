@@ -21,10 +21,11 @@ import msgspec
 
 from batch.contract import JobState, LauncherError
 from batch.launchers.slurm import commands, states
+from batch.launchers.slurm.catalog.text import TextSource
+from batch.launchers.slurm.catalog.text_fields import seconds_of
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
 from batch.launchers.slurm.commands import Output
 from batch.launchers.slurm.ending import FIELDS, from_sacct, memory_of
-from batch.launchers.slurm.gather_text import TextSource, seconds_of
 from batch.launchers.slurm.identity import Identity, user_of
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.refusals import refused

@@ -9,8 +9,8 @@ from typing import Final, cast
 
 from batch.bundle import starter_source
 from batch.contract import LauncherContext, LauncherError
+from batch.launchers.slurm.catalog.gather import Gatherer
 from batch.launchers.slurm.client import Client
-from batch.launchers.slurm.gather import Gatherer
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.launcher import SlurmLauncher
 from state.config.tables import ClusterConfig

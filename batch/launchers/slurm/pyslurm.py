@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from batch.contract import JobState, LauncherError
+from batch.launchers.slurm.catalog.text import TextSource
 from batch.launchers.slurm.cli import CliClient
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
 from batch.launchers.slurm.ending import Ended
-from batch.launchers.slurm.gather_text import TextSource
 from batch.launchers.slurm.identity import Identity, user_of
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.refusals import refused

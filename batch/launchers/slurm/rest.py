@@ -14,8 +14,8 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from batch.contract import LauncherError
+from batch.launchers.slurm.catalog.rest import RestSource
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
-from batch.launchers.slurm.gather_rest import RestSource
 from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.refusals import refused

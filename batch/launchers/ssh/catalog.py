@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 from batch.contract import Offer
 from batch.launchers.ssh.placement import ANY_HOST, HostFacts
-from state.offer.catalog import Catalog, GpuCount, Partition
+from state.offer.catalog import DOWN, Catalog, GpuCount, NodeKind, Partition
 
 
 def offer_of(cluster: str, hosts: Sequence[HostFacts], silent: Mapping[str, str], *, time: float) -> Offer:
     """The catalog. Hosts that do not answer are shown as down, with why in the notes."""
     single = [_partition(host) for host in hosts]
-    single += [Partition(name=name, up=False, nodes=1) for name in silent]
+    single += [Partition(name=name, state=DOWN, nodes=1) for name in silent]
     partitions = [_any(single), *sorted(single, key=lambda one: one.name)]
     return Offer(
         catalog=Catalog(
@@ -39,6 +39,7 @@ def _partition(host: HostFacts) -> Partition:
         cores_free=host.cores_free,
         cores_per_node=host.cores,
         memory_per_node=host.memory,
+        kinds=(NodeKind(count=1, cores=host.cores, memory=host.memory, gpus=dict(total), any_gpus=len(host.gpus)),),
         gpus=tuple(
             GpuCount(type=kind, total=count, free=free[kind], per_node=count) for kind, count in sorted(total.items())
         ),
@@ -58,6 +59,7 @@ def _any(hosts: Sequence[Partition]) -> Partition:
         cores_free=sum(host.cores_free for host in hosts),
         cores_per_node=max((host.cores_per_node for host in hosts), default=0),
         memory_per_node=max((host.memory_per_node for host in hosts), default=0),
+        kinds=tuple(kind for host in hosts for kind in host.kinds),
         gpus=tuple(_all_of(kind, hosts) for kind in types),
     )
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from batch.bundle import starter_source
 from batch.contract import JobSpec
+from batch.launchers.slurm.catalog.gather import Gatherer
 from batch.launchers.slurm.client import Client
 from batch.launchers.slurm.factory import open_client
-from batch.launchers.slurm.gather import Gatherer
 from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.launcher import SlurmLauncher

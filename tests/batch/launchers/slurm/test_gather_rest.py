@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.contract import LauncherError
-from batch.launchers.slurm import gather_rest as rest
-from batch.launchers.slurm import gather_text as text
-from batch.launchers.slurm.gather import Gatherer
+from batch.launchers.slurm.catalog import rest, rest_accounting, rest_fields, text, text_accounting
+from batch.launchers.slurm.catalog.gather import Gatherer
 from state.offer.catalog import Partition
 from tests.batch.launchers.slurm import seen
 from tests.conftest import run
@@ -16,9 +15,11 @@ from tests.conftest import run
 def test_slurmrestd_tells_the_same_nodes_partitions_and_limits_as_the_commands():
     assert rest.nodes_of(seen.answer("nodes.json")) == text.nodes_of(seen.text("nodes.txt"))
     assert rest.partitions_of(seen.answer("partitions.json")) == text.partitions_of(seen.text("partitions.txt"))
-    assert rest.qos_of(seen.answer("qos.json")) == text.qos_of(seen.text("qos.txt"))
-    granted = rest.grants_of(seen.answer("associations.json"))
-    assert granted == text.grants_of(seen.text("users.txt"))
+    assert rest_accounting.qos_of(seen.answer("qos.json")) == text_accounting.qos_of(seen.text("qos.txt"))
+    associations = seen.answer("associations.json")
+    assert rest_accounting.grants_of(associations) == text_accounting.grants_of(seen.text("users.txt"))
+    accounts = rest_accounting.accounts_of(associations)
+    assert accounts == text_accounting.accounts_of(seen.text("accounts.txt"))
 
 
 def test_slurmrestd_tells_the_same_reservations():
@@ -69,7 +70,7 @@ def test_the_shapes_of_newer_versions_are_read_too():
             denied_qos=("debug",),
             groups=("staff",),
         ),
-        Partition(name="all", up=False),
+        Partition(name="all", state="DOWN"),
     ]
     node = {
         "name": "n1",
@@ -115,7 +116,7 @@ def test_the_catalog_is_gathered_by_slurmrestd_alone():
 def test_associations_of_other_clusters_are_left_out():
     answer = seen.answer("associations.json")
     for cluster, people in (("towpath7", {"alice", "bob", "carol", "root"}), ("elsewhere", set())):
-        assert set(rest.grants_of({**answer, "meta": {"slurm": {"cluster": cluster}}})) == people
+        assert set(rest_accounting.grants_of({**answer, "meta": {"slurm": {"cluster": cluster}}})) == people
 
 
 def test_without_slurmdbd_the_rest_is_shown():
@@ -140,7 +141,7 @@ def test_without_slurmdbd_the_rest_is_shown():
     ],
 )
 def test_numbers_wrapped_or_not(value, wanted):
-    assert rest.number({"key": value}, "key") == wanted
+    assert rest_fields.number({"key": value}, "key") == wanted
 
 
 WORDS = [
@@ -186,5 +187,8 @@ def test_no_answer_breaks_the_reading(one, other):
     rest.nodes_of(one)
     rest.partitions_of(one)
     rest.reservations_of(one)
-    rest.qos_of(one)
-    rest.grants_of(one)
+    rest_accounting.qos_of(one)
+    rest_accounting.grants_of(one)
+    rest_accounting.accounts_of(one)
+    rest_accounting.usage_of(one)
+    rest.version_of(one)

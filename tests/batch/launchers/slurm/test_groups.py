@@ -3,9 +3,9 @@
 import os
 import pwd
 
-from batch.launchers.slurm import gather_text as text
-from batch.launchers.slurm.gather import Gatherer
-from batch.launchers.slurm.groups import Groups
+from batch.launchers.slurm.catalog import text
+from batch.launchers.slurm.catalog.gather import Gatherer
+from batch.launchers.slurm.catalog.groups import Groups
 from state.offer.catalog import Grants
 from tests.batch.launchers.slurm.test_gather_text import Commands
 from tests.conftest import run
@@ -59,5 +59,5 @@ def test_a_group_that_this_host_does_not_know_hides_nothing():
     offer = offered(Groups({"alice": (1, ())}.get, {}.get))
     assert offer.catalog.partition("gpu").groups is None
     assert offer.catalog.notes == (
-        "The hub's host does not know the groups bob: partitions for them are shown to everybody, and Slurm decides.",
+        "The hub's host does not know the groups bob. Partitions for them are shown to every user, and Slurm decides.",
     )

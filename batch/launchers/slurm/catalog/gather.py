@@ -1,7 +1,7 @@
 """The catalog of a Slurm cluster: from what Slurm tells of nodes, partitions and accounting to what the form shows.
 
 Owns: which node counts as up, idle and free, what a partition has, and what stands when one part cannot be had. Refuses
-to know how Slurm is asked: a `Source` does (`gather_text` by commands, `gather_rest` by slurmrestd).
+to know how Slurm is asked: a `Source` does (`text` by commands, `rest` by slurmrestd).
 """
 
 import asyncio
@@ -13,22 +13,42 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from batch.contract import LauncherError, Offer
-from batch.launchers.slurm.groups import Groups
-from state.offer.catalog import Catalog, GpuCount, Grants, Partition, Qos, Reservation
+from batch.launchers.slurm.catalog.groups import Groups
+from state.offer.catalog import (
+    Account,
+    Catalog,
+    GpuCount,
+    Grants,
+    NodeKind,
+    Partition,
+    Qos,
+    Reservation,
+)
+from state.offer.way import SHARED
 
 T = TypeVar("T")
 
-UNUSABLE: Final = frozenset(
+DRAINED: Final = frozenset(
     {
-        *("DOWN", "DRAIN", "DRAINED", "DRAINING", "ERROR", "FAIL", "FAILING", "FUTURE", "UNKNOWN", "INVAL"),
-        *("NO_RESPOND", "NOT_RESPONDING", "INVALID_REG", "MAINT", "MAINTENANCE", "REBOOT_ISSUED", "REBOOT_REQUESTED"),
+        *("DRAIN", "DRAINED", "DRAINING", "MAINT", "MAINTENANCE"),
+        *("REBOOT", "REBOOT_ISSUED", "REBOOT_REQUESTED", "REBOOT_CANCELED"),
     }
 )
-"""Words of a node's state with which it starts no job. One that is powered down is started when it is needed."""
+"""Words of a node's state with which it starts no job, because an admin said so."""
+BROKEN: Final = frozenset({"DOWN", "ERROR", "FAIL", "FAILING", "FUTURE", "UNKNOWN", "INVAL", "INVALID_REG"})
+"""Those with which it starts no job for another reason."""
+SILENT: Final = frozenset({"NO_RESPOND", "NOT_RESPONDING"})
+POWER: Final = frozenset({"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP", "POWERED_UP"})
+"""Words of a node that Slurm starts when a job needs it: it does not answer meanwhile, and takes jobs all the same."""
+OFF: Final = frozenset({"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP"})
+"""Those of a node whose devices Slurm has not seen since it was last started."""
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """One node. `gpus` and `gpus_used`: type → number (`""`: without a type). `memory` in bytes."""
+    """One node. `gpus` and `gpus_used`: type → number (`""`: without a type).
+
+    `cores` and `memory` (bytes) are those for jobs, without what is kept for the system.
+    """
 
     name: str
     partitions: tuple[str, ...]
@@ -42,8 +62,23 @@ class Node(Struct, frozen=True, kw_only=True):
 
     @property
     def up(self) -> bool:
-        """Whether jobs may start there."""
-        return bool(self.states) and not self.states & UNUSABLE
+        """Whether jobs may start there, be it that the node is started for them."""
+        return bool(self.states) and not self.drained and not self._broken
+
+    @property
+    def drained(self) -> bool:
+        """Whether an admin has closed it for new jobs; one that is broken beside that is down."""
+        return bool(self.states & DRAINED) and not self._broken
+
+    @property
+    def _broken(self) -> bool:
+        return bool(self.states & BROKEN) or bool(self.states & SILENT and not self.states & POWER)
+
+    @property
+    def any_gpus(self) -> int:
+        """How many GPUs a job gets that asks for no type: of one type only, where Slurm has not seen the devices."""
+        counts = [count for kind, count in self.gpus.items() if kind != SHARED]
+        return max(counts, default=0) if self.states & OFF else sum(counts)
 
     @property
     def idle(self) -> bool:
@@ -52,10 +87,16 @@ class Node(Struct, frozen=True, kw_only=True):
 
 
 class Accounting(Struct, frozen=True, kw_only=True):
-    """What the accounting says: whether it decides who may submit, the QOS, and who may use what."""
+    """What the accounting says: whether it decides who may submit, the QOS, the accounts, and who may use what.
+
+    `safe` and `nested`: see `state.offer.catalog.Catalog`.
+    """
 
     enforced: bool
+    safe: bool = False
+    nested: bool = False
     qos: tuple[Qos, ...] = ()
+    accounts: tuple[Account, ...] = ()
     grants: dict[str, Grants] = field(default_factory=dict)
 
 
@@ -115,7 +156,7 @@ class Gatherer:
             notes.append(
                 "Slurm's accounting does not answer: accounts and limits could not be read."
                 if known is None
-                else "Slurm's accounting does not answer: accounts and limits are those that it told last."
+                else "Slurm's accounting does not answer: accounts and limits are the last ones known."
             )
             accounting = known or Accounting(enforced=False)
         else:
@@ -128,8 +169,8 @@ class Gatherer:
             if missing:
                 partitions = [without_groups(partition, missing) for partition in partitions]
                 notes.append(
-                    f"The hub's host does not know the groups {', '.join(sorted(missing))}: partitions for them are "
-                    "shown to everybody, and Slurm decides."
+                    f"The hub's host does not know the groups {', '.join(sorted(missing))}. Partitions for them are "
+                    "shown to every user, and Slurm decides."
                 )
         return Offer(
             catalog=Catalog(
@@ -138,8 +179,11 @@ class Gatherer:
                 time=time.time(),
                 enforced=accounting.enforced,
                 queues=True,
+                safe=accounting.safe,
+                nested_accounts=accounting.nested,
                 partitions=tuple(with_nodes(partition, nodes) for partition in partitions),
                 qos=accounting.qos,
+                accounts=tuple(sorted(accounting.accounts, key=lambda one: one.name)),
                 reservations=tuple(reservations),
                 cores=sum(node.cores for node in nodes),
                 memory=sum(node.memory for node in nodes),
@@ -171,22 +215,50 @@ def without_groups(partition: Partition, missing: frozenset[str]) -> Partition:
 
 
 def with_nodes(partition: Partition, nodes: Iterable[Node]) -> Partition:
-    """The partition with what its nodes have and what of that is free. Pure."""
-    own = [node for node in nodes if partition.name in node.partitions]
+    """The partition with what its nodes have and what of that is free. Pure.
+
+    It may have more nodes and cores than are shown: Slurm before 23.02 does not show nodes of a cloud that are powered
+    down (PrivateData=cloud in slurm.conf would). They are started for a job; what each has is not known.
+    """
+    own = [node for node in nodes if partition.name in node.partitions and "FUTURE" not in node.states]
     up = [node for node in own if node.up]
+    unseen = max(0, partition.nodes - len(own))
+    cores = sum(node.cores for node in own)
+    unseen_cores = max(0, partition.cores - cores) if unseen else 0
     types = sorted({kind for node in own for kind in node.gpus})
     return replace(
         partition,
-        nodes=len(own),
-        nodes_up=len(up),
-        nodes_idle=sum(node.idle for node in own),
-        cores=sum(node.cores for node in own),
-        cores_free=sum(max(0, node.cores - node.cores_used) for node in up),
+        nodes=len(own) + unseen,
+        nodes_up=len(up) + unseen,
+        nodes_drained=sum(node.drained for node in own),
+        nodes_idle=sum(node.idle for node in own) + unseen,
+        cores=cores + unseen_cores,
+        cores_free=sum(max(0, node.cores - node.cores_used) for node in up) + unseen_cores,
         cores_per_node=max((node.cores for node in own), default=0),
         memory_per_node=max((node.memory for node in own), default=0),
+        kinds=() if unseen else tuple(kinds_of(own)),
         gpus=tuple(_gpus(kind, own) for kind in types),
         features=tuple(sorted({feature for node in own for feature in node.features})),
     )
+
+
+def kinds_of(nodes: Iterable[Node]) -> list[NodeKind]:
+    """Nodes that are alike, once each with their number. Pure."""
+    found: dict[tuple[object, ...], list[Node]] = {}
+    for node in nodes:
+        alike = (node.cores, node.memory, tuple(sorted(node.gpus.items())), node.any_gpus, node.features)
+        found.setdefault(alike, []).append(node)
+    return [
+        NodeKind(
+            count=len(some),
+            cores=some[0].cores,
+            memory=some[0].memory,
+            gpus=some[0].gpus,
+            any_gpus=some[0].any_gpus,
+            features=some[0].features,
+        )
+        for some in found.values()
+    ]
 
 
 def _gpus(kind: str, nodes: Sequence[Node]) -> GpuCount:
@@ -196,60 +268,3 @@ def _gpus(kind: str, nodes: Sequence[Node]) -> GpuCount:
         free=sum(max(0, node.gpus.get(kind, 0) - node.gpus_used.get(kind, 0)) for node in nodes if node.up),
         per_node=max(node.gpus.get(kind, 0) for node in nodes),
     )
-
-
-# --- what both sources write alike
-
-
-def gpus_of(gres: str) -> dict[str, int]:
-    """Type → number, of a node's generic resources: `gpu:a100:2(S:0-1),gpu:a100_1g.5gb:7,shard:8`.
-
-    A GPU without a type is of type `""`; shards are of type `shard`, whatever they are slices of. Other resources, and
-    what is not understood, are left out.
-    """
-    counts: dict[str, int] = {}
-    for part in _parts(gres):
-        name, *rest = _bare(part).split(":")
-        if name not in ("gpu", "shard") or len(rest) > 2:  # noqa: PLR2004 - type and count
-            continue
-        if rest and _count(rest[-1]) is not None:
-            count, kind = _count(rest[-1]) or 0, rest[0] if len(rest) > 1 else ""
-        else:
-            count, kind = 1, rest[0] if rest else ""
-        kind = "shard" if name == "shard" else "" if kind == "(null)" else kind
-        counts[kind] = counts.get(kind, 0) + count
-    return counts
-
-
-def _parts(gres: str) -> list[str]:
-    """At the commas outside of brackets: `gpu:2(IDX:0,3)` is one."""
-    parts, depth = [""], 0
-    for letter in gres:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth <= 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts if part.strip()]
-
-
-def _bare(part: str) -> str:
-    """Without the sockets or indexes at the end; `gpu:(null):1` keeps its brackets."""
-    return part[: part.rindex("(")] if part.endswith(")") and not part.endswith("(null)") and "(" in part else part
-
-
-def _count(text: str) -> int | None:
-    digits, factor = (text[:-1], {"K": 1024, "M": 1024**2}[text[-1]]) if text[-1:] in ("K", "M") else (text, 1)
-    return int(digits) * factor if digits.isascii() and digits.isdigit() and len(digits) < 10 else None  # noqa: PLR2004
-
-
-def names(text: str) -> tuple[str, ...]:
-    """A list with commas; `(null)`, `N/A` and nothing are empty."""
-    return (
-        () if text in ("", "(null)", "N/A", "None") else tuple(part.strip() for part in text.split(",") if part.strip())
-    )
-
-
-def who(text: str) -> tuple[str, ...] | None:
-    """Who is let in: None for `ALL` and for nothing said, which both mean everybody."""
-    return None if text in ("", "ALL", "(null)") else names(text)

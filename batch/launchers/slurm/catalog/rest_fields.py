@@ -1,0 +1,59 @@
+"""The JSON of slurmrestd, taken apart, whatever its shape.
+
+Owns: those primitives. Pure. What is not understood is None or empty.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from batch.launchers.slurm.catalog.tres import names
+
+ENDLESS: Final = 2**31 - 1
+"""From here on a number means that there is no limit (NO_VAL and INFINITE are 2^32 - 2 and 2^32 - 1)."""
+
+
+def number(value: Any, key: str) -> int | None:
+    """A number, wrapped or not; None: not set, or no limit."""
+    found = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(found, Mapping):
+        found = found.get("number") if found.get("set") and not found.get("infinite") else None
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < ENDLESS:
+        return None
+    return found
+
+
+def minutes(value: int | None) -> int | None:
+    """Minutes in seconds."""
+    return None if value is None else value * 60
+
+
+def text(value: Any, key: str) -> str:
+    """A string."""
+    found = value.get(key) if isinstance(value, Mapping) else None
+    return found if isinstance(found, str) else ""
+
+
+def items(value: Any, key: str) -> list[Any]:
+    """A list."""
+    found = value.get(key) if isinstance(value, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
+def inside(value: Any, *path: str) -> Mapping[str, Any]:
+    """The object at the end of a path of keys."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def words(value: Any, key: str) -> set[str]:
+    """The words of a state or of flags, in capitals: a list, or one string."""
+    found = value.get(key) if isinstance(value, Mapping) else None
+    listed = found if isinstance(found, list) else [found] if isinstance(found, str) else []
+    return {str(word).upper() for word in listed if word}
+
+
+def names_in(value: Any, key: str) -> tuple[str, ...]:
+    """A list of names, or a string with commas."""
+    found = value.get(key) if isinstance(value, Mapping) else None
+    return tuple(str(name) for name in found) if isinstance(found, list) else names(text(value, key))

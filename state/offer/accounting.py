@@ -1,0 +1,144 @@
+"""What accounting limits on one way: from a limit on a sum (over nodes, or over time) to one on what a job asks for.
+
+Owns: the least and the most that these limits leave, and their sentences. Pure. Refuses to know nodes and profiles, and
+which limits count (`state.offer.way`).
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
+from state.offer.quantities import HOUR, MINUTE
+from state.offer.way import SHARED, Binding, Limit, Request, Way, count, listed, told
+
+SPREAD: Final = ("gpus", "cores", "memory")
+"""What is asked for on each node, and limited over all of them."""
+SENTENCES: Final = {
+    "job": "{who} allows at most {most} for each job",
+    "node": "{who} allows at most {most} on each node",
+    "least": "{who} wants at least {most} for each job",
+    "user": "{who} allows at most {most} for each user",
+    "account": "{who} allows at most {most} for each account",
+    "group": "{who} allows at most {most} for all its jobs together",
+    "job_time": "{who} allows at most {most} for each job",
+    "run_time": "{who} allows at most {most} for all running jobs together",
+    "budget": "{who} has {most} left",
+}
+TIMES: Final = frozenset({"job_time", "run_time", "budget"})
+NOUNS: Final = {"cores": "core", "memory": "GiB", "gpus": "GPU", "nodes": "node"}
+
+
+def keys(kind: str, gpu: str) -> tuple[str, ...]:
+    """The names under which a kind of amount is limited."""
+    if kind != "gpus":
+        return (kind,)
+    return (f"gpus:{SHARED}",) if gpu == SHARED else ("gpus", f"gpus:{gpu}") if gpu else ("gpus",)
+
+
+def most(kind: str, way: Way, request: Request) -> Iterator[Limit]:
+    """The most that a job may ask for, beside the rest of the request."""
+    own = keys(kind, request.gpu)
+    for one in way.rules.bindings:
+        if one.limit == "least":
+            continue
+        if one.limit in TIMES:
+            yield from _over_time(kind, own, way, one, request)
+        elif one.limit == "node":
+            if kind in SPREAD and one.key in own:
+                yield Limit(one.amount, partial(_why, one, one.amount))
+        elif one.key in own:
+            yield _of_a_sum(kind, one, one.amount, request)
+        elif kind == "nodes" and (each := request.on_a_node(one.key)) and one.key != "walltime":
+            yield Limit(one.amount // each, partial(_why_on_each, one, each))
+
+
+def least(kind: str, way: Way, request: Request) -> Iterator[Limit]:
+    """The least that a job must ask for, beside the rest of the request."""
+    own = keys(kind, request.gpu)
+    for one in way.rules.bindings:
+        if one.limit == "least" and one.key in own:
+            nodes = request.nodes or 1
+            amount = -(-one.amount // nodes) if kind in SPREAD else one.amount
+            yield Limit(amount, partial(_why_spread, one, nodes if kind in SPREAD else 1))
+
+
+def _of_a_sum(kind: str, one: Binding, amount: int, request: Request) -> Limit:
+    nodes = request.nodes or 1
+    if kind not in SPREAD or nodes == 1:
+        return Limit(amount, partial(_why, one, amount))
+    return Limit(amount // nodes, partial(_why_spread, one, nodes))
+
+
+def _over_time(kind: str, own: tuple[str, ...], way: Way, one: Binding, request: Request) -> Iterator[Limit]:
+    """What a limit on a resource times time leaves."""
+    amount = _left(way, one) if one.limit == "budget" else one.amount
+    if amount is None:
+        return
+    if kind == "walltime":
+        yield from _walltime(one, amount, request)
+    elif request.walltime and one.key != "walltime" and (kind == "nodes" or one.key in own):
+        each = request.on_a_node(one.key) if kind == "nodes" else request.nodes or 1
+        if each:
+            yield Limit(amount // (request.walltime * each), partial(_why_for, one, amount, request.walltime))
+
+
+def _walltime(one: Binding, amount: int, request: Request) -> Iterator[Limit]:
+    """For how long it is enough: whole minutes, as Slurm counts."""
+    if one.key == "walltime":
+        yield Limit(amount - amount % MINUTE, partial(_why, one, amount))
+    elif asked := request.on_a_node(one.key) * (request.nodes or 1):
+        seconds = amount // asked
+        yield Limit(seconds - seconds % MINUTE, partial(_why_with, one, amount, asked))
+
+
+def _left(way: Way, one: Binding) -> int | None:
+    """What of a budget a job may ask for; None: all of it, as Slurm starts it as long as anything is left."""
+    left = max(0, one.amount - one.used)
+    if left == 0 or way.safe:
+        return left
+    return one.amount if way.rules.strict else None
+
+
+# --- sentences ----------------------------------------------------------------------------------------------------
+def _said(one: Binding, amount: int) -> str:
+    words = _time(one.key, amount) if one.limit in TIMES else _amount(one.key, amount)
+    return SENTENCES[one.limit].format(who=one.who, most=words)
+
+
+def _why(one: Binding, amount: int) -> str:
+    return f"{_said(one, amount)}."
+
+
+def _why_spread(one: Binding, nodes: int) -> str:
+    over = f", over {count(nodes, 'node')}" if nodes > 1 else ""
+    return f"{_said(one, one.amount)}{over}."
+
+
+def _why_on_each(one: Binding, each: int) -> str:
+    return f"{_said(one, one.amount)}, and this asks for {_amount(one.key, each)} on each node."
+
+
+def _why_for(one: Binding, amount: int, walltime: int) -> str:
+    return f"{_said(one, amount)}, and this asks for {told('walltime', walltime)}."
+
+
+def _why_with(one: Binding, amount: int, asked: int) -> str:
+    return f"{_said(one, amount)}, and this asks for {_amount(one.key, asked)}."
+
+
+def _amount(key: str, amount: int) -> str:
+    kind, _, gpu = key.partition(":")
+    return told(kind, amount, gpu)
+
+
+def _time(key: str, amount: int) -> str:
+    """`12 core-hours`, `30 GPU-minutes`, `2 hours`."""
+    if key == "walltime":
+        return told(key, amount)
+    kind, _, gpu = key.partition(":")
+    noun = gpu if gpu and gpu != SHARED else NOUNS[kind]
+    amount = amount // 1024**3 if kind == "memory" else amount
+    hours, minutes = divmod(amount // MINUTE, HOUR // MINUTE)
+    if minutes == 0 or hours >= 10:  # noqa: PLR2004 - nobody counts minutes then
+        return count(hours, f"{noun}-hour")
+    return listed([*([count(hours, f"{noun}-hour")] if hours else []), count(minutes, f"{noun}-minute")])

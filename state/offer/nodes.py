@@ -1,0 +1,131 @@
+"""What the nodes of a partition have, for everything that a job asks for at once.
+
+Owns: which kinds of nodes fit a request, and the most of one resource that they have beside the rest. Pure.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from msgspec.structs import replace
+
+from state.offer.catalog import NodeKind, Partition
+from state.offer.quantities import MEBIBYTE
+from state.offer.way import Limit, Request, count, listed, told
+
+ON_NODES: Final = ("constraint", "nodes", "gpus", "cores", "memory")
+"""What of a request the nodes must have."""
+
+
+def has_features(kind: NodeKind, constraint: str) -> bool:
+    """Whether nodes of a kind meet a constraint: features joined by & or |, read from left to right as Slurm does."""
+    met, sign, word = True, "&", ""
+    for letter in f"{constraint}&" if constraint else "":
+        if letter not in "&|,":
+            word += letter
+            continue
+        has = word in kind.features
+        met = met and has if sign == "&" else met or has
+        word, sign = "", letter
+    return met
+
+
+def fitting(partition: Partition, request: Request) -> list[NodeKind]:
+    """The kinds of nodes that have all of it at once."""
+    return [
+        kind
+        for kind in partition.kinds
+        if has_features(kind, request.constraint)
+        and kind.cores >= (request.cores or 1)
+        and kind.memory >= (request.memory or 0)
+        and _has(kind, "gpus", request.gpu) >= request.gpu_count
+    ]
+
+
+def _has(kind: NodeKind, what: str, gpu: str) -> int:
+    match what:
+        case "gpus":
+            return kind.gpus.get(gpu, 0) if gpu else kind.any_gpus
+        case "cores":
+            return kind.cores
+        case _:
+            return kind.memory - kind.memory % MEBIBYTE
+
+
+def most_on(partition: Partition, what: str, request: Request) -> int:
+    """The most cores, memory or GPUs that as many nodes as are asked for have, beside the rest of the request."""
+    left = request.nodes or 1
+    beside = replace(request.without(what), gpu="") if what == "gpus" else request.without(what)
+    kinds = fitting(partition, beside)
+    for kind in sorted(kinds, key=lambda one: _has(one, what, request.gpu), reverse=True):
+        left -= kind.count
+        if left <= 0:
+            return _has(kind, what, request.gpu)
+    return 0
+
+
+def default_memory(partition: Partition, request: Request) -> int | None:
+    """What a job gets on each node that asks for no memory; None: not known."""
+    if partition.default_memory_per_node is not None:
+        return partition.default_memory_per_node
+    if partition.default_memory_per_core is not None:
+        return partition.default_memory_per_core * (request.cores or 1)
+    return max((kind.memory for kind in fitting(partition, request.without("memory"))), default=None)
+
+
+def of_nodes(kind: str, partition: Partition, request: Request) -> Limit | None:
+    """The most that the partition's nodes have, beside the rest of the request; None: they do not limit this."""
+    if kind == "walltime" or not partition.kinds:
+        return None
+    return _nodes(partition, request) if kind == "nodes" else _on_each(kind, partition, request)
+
+
+def _nodes(partition: Partition, request: Request) -> Limit:
+    found = sum(one.count for one in fitting(partition, request))
+
+    def why() -> str:
+        if found == partition.nodes:
+            return f"Partition {partition.name} has {count(found, 'node')}."
+        verb = "has" if found == 1 else "have"
+        return f"{count(found, 'node').capitalize()} of partition {partition.name} {verb} {_told(request, ON_NODES)}."
+
+    return Limit(found, why)
+
+
+def _on_each(kind: str, partition: Partition, request: Request) -> Limit:
+    most = most_on(partition, kind, request)
+    return Limit(most, lambda: _why_on_each(kind, partition, request, most))
+
+
+def _why_on_each(kind: str, partition: Partition, request: Request, most: int) -> str:
+    every = most_on(partition, kind, _only(request, "", kind))
+    has = told(kind, most, request.gpu if kind == "gpus" else "")
+    if not every:
+        return f"Partition {partition.name} has {has}."
+    if most == every:
+        return f"Nodes of partition {partition.name} have at most {has}."
+    alone = [one for one in ON_NODES if one != kind and most_on(partition, kind, _only(request, one, kind)) < every]
+    beside = _told(request, alone or [one for one in ON_NODES if one != kind])
+    return f"With {beside}, nodes of partition {partition.name} have at most {has}."
+
+
+def _only(request: Request, one: str, kind: str) -> Request:
+    """A request for this alone (`""`: for nothing), to bound that kind of amount."""
+    bare = Request(gpu=request.gpu) if "gpus" in (kind, one) else Request()
+    if not one or one == "gpus":
+        return replace(bare, gpus=request.gpu_count) if one else bare
+    return replace(bare, **{one: getattr(request, one)})
+
+
+def _told(request: Request, which: Collection[str]) -> str:
+    """`4 a100 GPUs and 8 cores`: what the request has of these."""
+    parts = [f"the features {request.constraint}"] if "constraint" in which and request.constraint else []
+    if "nodes" in which and (request.nodes or 1) > 1:
+        parts.append(count(request.nodes or 1, "node"))
+    if "gpus" in which and request.gpu_count:
+        parts.append(told("gpus", request.gpu_count, request.gpu))
+    parts += [
+        told(one, amount)
+        for one in ("cores", "memory")
+        if one in which and (amount := getattr(request, one)) is not None and amount > int(one == "cores")
+    ]
+    return listed(parts) or "this"

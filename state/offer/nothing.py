@@ -1,0 +1,51 @@
+"""Why a profile offers a user nothing at all on a cluster, and whom to ask.
+
+Owns: those sentences. Pure.
+"""
+
+from typing import Final
+
+from state.config.tables import ProfileConfig
+from state.offer.access import Facts, partitions
+from state.offer.catalog import Partition
+from state.offer.option_kinds import asked, fixed
+
+ASK: Final = "Ask the cluster's admins."
+
+
+def why_nothing(profile: ProfileConfig, facts: Facts) -> str:
+    """Why there is no way at all, and whom to ask."""
+    catalog = facts.catalog
+    if catalog is None:
+        return "Nothing is known about this cluster yet. Try again in a minute."
+    if not catalog.partitions:
+        return f"Cluster {catalog.cluster} has no partitions. {ASK}"
+    if catalog.enforced and not facts.grants.associations:
+        return f"You have no Slurm account on cluster {catalog.cluster}. Ask its admins for one."
+    options = asked(profile)
+    named = fixed(profile.resources, "partition")
+    if "partition" not in options and named and catalog.partition(named) is None:
+        return f"This profile needs partition {named}, which cluster {catalog.cluster} does not have. {ASK}"
+    meant = list(partitions(profile, options, catalog))
+    if not meant:
+        return f"Cluster {catalog.cluster} has no partition for this profile. {ASK}"
+    return f"{_why_not(meant, facts) or _unfit(catalog.cluster)} {ASK}"
+
+
+def _unfit(cluster: str) -> str:
+    return f"No partition of cluster {cluster} is available to your account and fits this profile."
+
+
+def _why_not(meant: list[Partition], facts: Facts) -> str:
+    """Why none of these partitions takes a job of the user; `""`: it is more than one reason, or another."""
+    names = ", ".join(one.name for one in meant)
+    word = "Partition" if len(meant) == 1 else "Partitions"
+    if all(not one.nodes for one in meant):
+        return f"{word} {names} {'has' if len(meant) == 1 else 'have'} no nodes."
+    if all(not one.takes_jobs for one in meant):
+        states = ", ".join(dict.fromkeys(one.state for one in meant))
+        return f"{word} {names} {'takes' if len(meant) == 1 else 'take'} no new jobs now ({states})."
+    if all(one.groups is not None and not set(one.groups) & set(facts.grants.groups) for one in meant):
+        groups = list(dict.fromkeys(group for one in meant for group in one.groups or ()))
+        return f"This is for members of {' or '.join(groups)}, and you are not one."
+    return ""

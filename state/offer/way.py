@@ -1,0 +1,202 @@
+"""One way through a cluster, what a job asks for on it, and a limit on that.
+
+Owns: these records, which of several limits on the same thing counts, and amounts in words. Pure. Refuses to know what
+a limit means for a job (`state.offer.limits`).
+
+Source: "Resource Limits" in Slurm's documentation. For each resource the limit of the partition's QOS counts, else that
+of the job's QOS, else that of the association; the first two change places where the job's QOS has the flag
+OverPartQOS. A limit on a group of jobs that no QOS sets is that of every account from the user's own up to the root.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from state.offer.catalog import Account, Association, Limits, Partition, Qos, Reservation
+from state.offer.option_kinds import words
+
+SHARED: Final = "shard"
+"""Slurm's name for a part of a GPU: not counted where any GPU will do."""
+NO_LIMITS: Final = Limits()
+NO_QOS: Final = Qos(name="")
+TOGETHER: Final = ("group", "run_time", "budget")
+"""Limits that are those of the accounts above, too."""
+KINDS_OF_LIMIT: Final = ("job", "node", "least", "user", "account", *TOGETHER, "job_time")
+
+
+class Limit:
+    """The least or the most of something, and which limit that is, as a sentence that is made when it is asked for."""
+
+    __slots__ = ("_why", "amount")
+
+    def __init__(self, amount: int, why: Callable[[], str]) -> None:
+        self.amount = amount
+        self._why = why
+
+    @property
+    def why(self) -> str:
+        """The sentence."""
+        return self._why()
+
+    def __repr__(self) -> str:
+        return f"Limit({self.amount}, {self.why!r})"
+
+
+class Binding(NamedTuple):
+    """A limit of accounting that counts: which of `Limits`, on what, how much, whose, and how much of it is gone."""
+
+    limit: str
+    key: str
+    amount: int
+    who: str
+    used: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The QOS and accounts that count on a way, whatever its partition has. Many ways share one.
+
+    `own`: the QOS of the partition, where it has one, and the partition's name. `ancestry`: the account and those that
+    it is a part of.
+    """
+
+    account: str = ""
+    qos: Qos = NO_QOS
+    association: Association | None = None
+    own: tuple[Qos, str] | None = None
+    ancestry: tuple[Account, ...] = ()
+
+    @cached_property
+    def limiting(self) -> tuple[tuple[Qos, str], ...]:
+        """The QOS whose limits count, the first one that has a limit first; with the words that name it."""
+        job = (self.qos, f"QOS {self.qos.name}")
+        if self.own is None:
+            return (job,)
+        qos, partition = self.own
+        own = (qos, f"Partition {partition} (its QOS {qos.name})")
+        return (job, own) if self.qos.over_partition else (own, job)
+
+    @cached_property
+    def bindings(self) -> tuple[Binding, ...]:
+        """The limits of accounting that count."""
+        found: list[Binding] = []
+        by_qos: set[tuple[str, str]] = set()
+        for qos, name in self.limiting:
+            found += [one for one in _limits_of(qos.limits, name, KINDS_OF_LIMIT) if (one.limit, one.key) not in by_qos]
+            by_qos |= {(one.limit, one.key) for one in found}
+        if self.association is not None:
+            own = _limits_of(self.association.limits, f"Account {self.account}", KINDS_OF_LIMIT)
+            above = (one for each in self.ancestry for one in _limits_of(each.limits, f"Account {each.name}", TOGETHER))
+            found += [one for one in (*own, *above) if (one.limit, one.key) not in by_qos]
+        return tuple(found)
+
+    @cached_property
+    def ignored(self) -> frozenset[str]:
+        """Which limits of the partition do not bind (see `state.offer.catalog.Qos`)."""
+        return frozenset(limit for qos, _ in self.limiting for limit in qos.ignores)
+
+    @cached_property
+    def needs_reservation(self) -> bool:
+        """Whether a QOS refuses a job without a reservation."""
+        return any(qos.needs_reservation for qos, _ in self.limiting)
+
+    @cached_property
+    def strict(self) -> bool:
+        """See `state.offer.catalog.Qos`."""
+        return any(qos.strict for qos, _ in self.limiting)
+
+
+class Way(NamedTuple):
+    """A partition, an account and a QOS that go together for one user (`""`: the cluster has none to choose).
+
+    `safe`: see `state.offer.catalog.Catalog`.
+    """
+
+    partition: Partition
+    rules: Rules = Rules()
+    safe: bool = False
+
+    @property
+    def account(self) -> str:
+        """The account that is charged."""
+        return self.rules.account
+
+    @property
+    def qos(self) -> Qos:
+        """The job's QOS."""
+        return self.rules.qos
+
+    @property
+    def needs_reservation(self) -> bool:
+        """Whether a job without a reservation is refused."""
+        return self.partition.needs_reservation or self.rules.needs_reservation
+
+
+def _limits_of(limits: Limits, who: str, kinds: tuple[str, ...]) -> Iterator[Binding]:
+    for limit in kinds:
+        for key, amount in getattr(limits, limit).items():
+            yield Binding(limit, key, amount, who, limits.used.get(key, 0) if limit == "budget" else 0)
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What a job asks for so far; None: nothing, so the cluster decides. Amounts are as in `option_kinds`."""
+
+    constraint: str = ""
+    gpu: str = ""
+    reservation: Reservation | None = None
+    nodes: int | None = None
+    gpus: int | None = None
+    cores: int | None = None
+    memory: int | None = None
+    walltime: int | None = None
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs on each node; one where only a type is asked for."""
+        return self.gpus if self.gpus is not None else int(bool(self.gpu))
+
+    def on_a_node(self, key: str) -> int:
+        """How much of a limited resource (see `state.offer.catalog.Amounts`) it asks for on each node."""
+        match key:
+            case "cores":
+                return self.cores or 1
+            case "memory":
+                return self.memory or 0
+            case "nodes":
+                return 1
+            case "gpus":
+                return 0 if self.gpu == SHARED else self.gpu_count
+            case _:
+                return self.gpu_count if key == f"gpus:{self.gpu}" else 0
+
+    def without(self, kind: str) -> "Request":
+        """The same request, without one resource."""
+        return replace(self, **{kind: None})
+
+
+def told(kind: str, amount: int, gpu: str = "") -> str:
+    """An amount in words: `4 a100 GPUs`, `1 core`, `8G of memory`, `2 hours`."""
+    match kind:
+        case "gpus":
+            noun = "GPU share" if gpu == SHARED else f"{gpu} GPU" if gpu else "GPU"
+            return count(amount, noun)
+        case "cores" | "nodes":
+            return count(amount, kind[:-1])
+        case "memory":
+            return f"{words(kind, amount)} of memory"
+        case _:
+            return words(kind, amount)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 node`, `2 nodes`, `no nodes`."""
+    return f"{number or 'no'} {noun}" if number == 1 else f"{number or 'no'} {noun}s"
+
+
+def listed(parts: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if parts[1:] else parts)
