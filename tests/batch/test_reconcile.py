@@ -488,7 +488,7 @@ def test_the_user_of_a_short_job_is_not_warned_at_its_start():
 
 # --- why it ended
 
-OOM = Reason(code="out-of-memory", message="It ran out of memory.", hint="Ask for more memory.", field="memory")
+OOM = Reason(code="out-of-memory", message="The job ran out of memory.", hint="Ask for more memory.", field="memory")
 KILLED = Report(kind="ended", attempt=ATTEMPT, exit_code=-9, log_tail="Killed")
 
 
@@ -551,13 +551,13 @@ def test_a_job_whose_app_has_ended_gets_time_to_end_before_it_is_cancelled():
 
 
 def test_an_app_that_seemed_to_exit_was_cancelled():
-    by_root = Reason(code="cancelled", message="An administrator cancelled the job.", hint="Ask why.")
+    by_root = Reason(code="cancelled", message="An admin cancelled the job.", hint="Ask why.")
     save = decide(ended("app-ended", status=Status.STOPPED), seen(JobState.CANCELED, ending=by_root))[1]
     assert (save.server.status, save.server.reason.message) == (Status.FAILED, by_root.message)
 
 
 def test_a_failed_app_is_not_shown_as_cancelled_by_the_hubs_own_cleanup():
-    by_root = Reason(code="cancelled", message="An administrator cancelled the job.")
+    by_root = Reason(code="cancelled", message="An admin cancelled the job.")
     failed = ended("exited")
     failed = replace(failed, reason=replace(failed.reason, exit_code=3))
     assert shape(decide(failed, seen(JobState.CANCELED, ending=by_root))) == ["DropRoute", "Settle"]

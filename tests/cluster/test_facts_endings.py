@@ -2,8 +2,9 @@
 
 import time
 
-from batch.launchers.slurm.ending import cause, from_sacct, sacct_arguments
+from batch.launchers.slurm.clients.sacct import from_sacct, sacct_arguments
 from batch.launchers.slurm.factory import open_client
+from batch.launchers.slurm.messages.ending import cause
 from tests.batch.launchers.slurm.making import slurm_config
 from tests.conftest import run
 
@@ -84,13 +85,13 @@ def test_every_end_is_reported_with_its_cause(slurm):
     }
     words = {name: cause(one, user="alice").message for name, one in ended.items() if code_of(one)}
     assert words["mine"] == "You cancelled the job outside the hub."
-    assert words["theirs"] == "An administrator cancelled the job."
-    assert words["queued"] == "An administrator cancelled the job while it waited in the queue."
-    assert words["walltime"] == "It reached its walltime of 1 minute."
-    assert words["memory"].endswith("100 MB that it asked for.")
+    assert words["theirs"] == "An admin cancelled the job."
+    assert words["queued"] == "An admin cancelled the job while it was waiting in the queue."
+    assert words["walltime"] == "The job reached its time limit of 1 minute."
+    assert "(asked for 100 MB" in words["memory"]
     # The memory that was used is reported if Slurm's sampling has seen it.
-    assert words["slowly"].endswith("the 200 MB that it asked for.")
-    assert words["node"] == "The node gn1 failed while the job ran on it."
+    assert "(asked for 200 MB, used " in words["slowly"]
+    assert words["node"] == "The node gn1 failed while the job was running on it."
     assert [ended[name].exit_code for name in ("ok", "exit", "signal")] == [0, 3, 139]
     for name, job in jobs.items():
         assert code_of(by_rest(slurm, job)) == code_of(ended[name]), name
@@ -115,4 +116,4 @@ def test_a_preempted_job_is_requeued_and_its_first_run_was_preempted(slurm):
 
     until(look, 30, lambda: found)
     assert code_of(found[low]) == "preempted"
-    assert cause(found[low]).message == "It had to make room for a job that goes first."
+    assert cause(found[low]).message == "The job was preempted by a job with a higher priority."

@@ -138,7 +138,7 @@ def test_after_a_requeue_the_same_url_leads_to_the_new_node(slurm, alice):
 
 @pytest.mark.parametrize(
     ("by", "words"),
-    [("", "An administrator cancelled the job."), ("alice", "You cancelled the job outside the hub.")],
+    [("", "An admin cancelled the job."), ("alice", "You cancelled the job outside the hub.")],
 )
 def test_a_scancel_is_reported_with_who_did_it(slurm, alice, by, words):
     alice.start()
@@ -184,4 +184,4 @@ def test_a_gpu_over_the_limit_waits_with_slurms_reason_in_a_message(slurm, alice
         ),
         what="the reason",
     )
-    assert waiting["message"] == "With this one, you would use more GPUs than the QOS gpuq allows one person."
+    assert waiting["message"] == "With this job, you would use more GPUs than QOS gpuq allows each user."

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from batch.launchers.slurm.reasons import waiting
-from batch.launchers.slurm.refusals import refused
+from batch.launchers.slurm.messages.reasons import waiting
+from batch.launchers.slurm.messages.refusals import refused
 
 SLEEP = "#!/bin/sh\nsleep 120\n"
 
@@ -37,8 +37,8 @@ def test_a_third_gpu_waits_for_the_limit_of_the_qos(slurm):
         slurm.sbatch("--partition=gpu", "--qos=gpuq", "--gres=gpu:v100:1", script=SLEEP),
         until="QOSMaxGRESPerUser",
     )
-    assert said.message == "With this one, you would use more GPUs than the QOS gpuq allows one person."
-    assert "stopped enough of your others" in said.hint
+    assert said.message == "With this job, you would use more GPUs than QOS gpuq allows each user."
+    assert "enough of your other jobs have ended" in said.hint
 
 
 def test_jobs_wait_for_free_nodes_and_for_jobs_ahead_of_them(slurm):
@@ -46,8 +46,8 @@ def test_jobs_wait_for_free_nodes_and_for_jobs_ahead_of_them(slurm):
         slurm.sbatch("--cpus-per-task=8", f"--nodelist={node}", script=SLEEP)
     first = slurm.sbatch("--cpus-per-task=8", script=SLEEP)
     second = slurm.sbatch("--cpus-per-task=8", script=SLEEP)
-    assert message_for(slurm, first, until="Resources").message == "It waits until enough of the partition cpu is free."
-    assert message_for(slurm, second, until="Priority").message == "Other jobs are ahead of it in the partition cpu."
+    assert message_for(slurm, first, until="Resources").message == "The job is waiting for free resources in partition cpu."
+    assert message_for(slurm, second, until="Priority").message == "Other jobs are ahead of it in partition cpu."
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_drained_nodes_are_reported_as_drained(slurm):
     named = slurm.sbatch("--nodelist=cn1", script=SLEEP)
     assert "not available now" in message_for(slurm, named, until="ReqNodeNotAvail").message  # 22.05 names them too
     end = time.monotonic() + 90
-    while "drained, or kept" not in message_for(slurm, free, until="Resources").message:
+    while "drained, or reserved" not in message_for(slurm, free, until="Resources").message:
         assert time.monotonic() < end
         time.sleep(0.2)
 
@@ -122,5 +122,5 @@ def test_a_reservation_that_has_not_begun(slurm):
         *("StartTime=now+3600", "Duration=60"),
     )
     job = slurm.sbatch("--reservation=later", script=SLEEP)
-    assert message_for(slurm, job, until="Reservation").message == "Its reservation has not begun yet."
-    slurm.run("scancel", job)  # a reservation with a job cannot be removed
+    assert message_for(slurm, job, until="Reservation").message == "The job's reservation has not begun yet."
+    slurm.run("scancel", job)  # a reservation that has a job cannot be removed

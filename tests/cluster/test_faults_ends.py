@@ -40,7 +40,7 @@ def test_each_end_is_reported_with_its_cause_and_the_next_start_works(slurm, hub
         alice.browser.get(alice.url("crash") + "exit")
 
         reasons = {
-            "root": alice.reason("cancelled", "root", says="administrator"),
+            "root": alice.reason("cancelled", "root", says="admin"),
             "mine": alice.reason("cancelled", "mine", says="You"),
             "memory": alice.reason("out-of-memory", "memory", says="200 MB"),
             "crash": alice.reason("app-died", "crash"),
@@ -51,12 +51,12 @@ def test_each_end_is_reported_with_its_cause_and_the_next_start_works(slurm, hub
         # By now, details from accounting have been added.
         reasons = {name: alice.model(name)["reason"] for name in reasons}
         said = {name: reason["message"] for name, reason in reasons.items()}
-        assert said["root"] == "An administrator cancelled the job."
+        assert said["root"] == "An admin cancelled the job."
         assert said["mine"] == "You cancelled the job outside the hub."
         assert "exit code 7" in said["crash"]
         assert "exit code 3" in said["exits"]
         assert "20 seconds" in said["silent"]
-        assert said["walltime"] == "It reached its walltime of 1 minute."
+        assert said["walltime"] == "The job reached its time limit of 1 minute."
         assert "the licence server is down" in reasons["exits"]["log_tail"]
         assert "thinking" in reasons["silent"]["log_tail"]
         assert "filling memory" in reasons["memory"]["log_tail"]

@@ -33,13 +33,13 @@ def requeue(slurm, job, node):
     """An operator requeues the job, and uses the node for something else."""
     slurm.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=fans")
     slurm.run("scontrol", "requeue", job)
-    return "The scheduler has requeued the job. An administrator wished it so, or you did."
+    return "The scheduler has requeued the job. It was put back into the queue on request."
 
 
 def preempt(slurm, job, node):
     """A job with a higher priority needs the node."""
     slurm.sbatch("--qos=normal", "--cpus-per-task=8", f"--nodelist={node}", script=SLEEP, user="bob")
-    return "The scheduler has requeued the job. It had to make room for a job that goes first."
+    return "The scheduler has requeued the job. The job was preempted by a job with a higher priority."
 
 
 @pytest.mark.parametrize("take_away", [requeue, preempt])

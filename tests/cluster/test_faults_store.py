@@ -85,7 +85,10 @@ def test_a_queued_start_survives_every_process_and_begins_when_possible(slurm, s
         slurm.run("scontrol", "update", "NodeName=gn1", "State=DRAIN", "Reason=fans")
         alice.start(partition="gpu", gpu="a100", gpus=1)
         said = eventually(lambda: alice.model()["waiting"], what="why it waits")
-        assert "Nodes that it could run on" in said["message"] or "The nodes that it could run on" in said["message"]
+        assert (
+            "Nodes that the job could run on" in said["message"]
+            or "The nodes that the job could run on" in said["message"]
+        )
         assert said["hint"]
         attempt = alice.attempt()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batch.contract import LauncherError
-from batch.launchers.slurm import commands
+from batch.launchers.slurm.clients import commands
 from batch.launchers.slurm.identity import Identity
 from tests.batch.launchers.slurm.making import job, slurm_config, slurm_maker
 from tests.conftest import run, until

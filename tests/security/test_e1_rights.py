@@ -217,7 +217,7 @@ def test_ghsa_r764_xgvf_jrfj_admin_names_are_normalised(tmp_path, monkeypatch):
 DROP = """
 import asyncio, sys
 from batch.contract import LauncherError
-from batch.launchers.slurm.commands import run
+from batch.launchers.slurm.clients.commands import run
 from batch.launchers.slurm.identity import Identity
 nobody = Identity(name="x", uid=65000, gid=65000, groups=(65000,), home="/", shell="/bin/sh")
 try:

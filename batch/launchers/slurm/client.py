@@ -10,8 +10,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from batch.launchers.slurm.catalog.gather import Source
-from batch.launchers.slurm.ending import Ended
 from batch.launchers.slurm.identity import Identity
+from batch.launchers.slurm.messages.ending import Ended
 from batch.launchers.slurm.script import Batch
 
 

@@ -18,9 +18,9 @@ from state.errors import ConfigError, Fault
 from state.plugins.launchers import options_of
 
 CLIENTS: Final = {
-    "cli": "batch.launchers.slurm.cli",
-    "rest": "batch.launchers.slurm.rest",
-    "pyslurm": "batch.launchers.slurm.pyslurm",
+    "cli": "batch.launchers.slurm.clients.cli",
+    "rest": "batch.launchers.slurm.clients.rest",
+    "pyslurm": "batch.launchers.slurm.clients.pyslurm",
 }
 
 

@@ -1,7 +1,7 @@
 """From a hub's user to the Unix account that their jobs run as.
 
 Owns: who may have jobs at all: an account of that very name, a person's and not the system's. Refuses to know how a
-process becomes that account (`batch.launchers.slurm.cli`).
+process becomes that account (`batch.launchers.slurm.clients.cli`).
 
 An account whose shell is nologin is not refused: hosts of a hub often give every account that shell (SSSD's
 `override_shell`), and a batch job needs no login. Who has left is kept out at the sign-in, and by Slurm's accounting.

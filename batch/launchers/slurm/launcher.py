@@ -53,7 +53,7 @@ AT_ONCE: Final = 24
 """Submits and cancels at the same time."""
 UNTOLD: Final = Reason(
     code="ended",
-    message="The job has ended, and Slurm keeps no record of how.",
+    message="The job has ended. Slurm keeps no record of how.",
     hint="Start the server again.",
 )
 

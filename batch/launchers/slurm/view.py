@@ -14,9 +14,9 @@ from msgspec import Struct
 from batch.contract import JobState, JobView
 from batch.launchers.slurm.client import Job, Past
 from batch.launchers.slurm.comment import Owner, attempt_of, read
-from batch.launchers.slurm.ending import Ended, cause
 from batch.launchers.slurm.identity import same_person
-from batch.launchers.slurm.reasons import waiting
+from batch.launchers.slurm.messages.ending import Ended, cause
+from batch.launchers.slurm.messages.reasons import waiting
 from batch.launchers.slurm.states import RUNS, job_state
 from state.records.models import Reason, Waiting
 
@@ -144,7 +144,7 @@ def last_run(runs: Iterable[Past], attempt: str, number: int, restarts: int) -> 
 def interruption(run: Past, *, user: str) -> Reason | None:
     """Why a run ended that is followed by another; None: not known."""
     if run.state == "REQUEUED":
-        return Reason(code="requeued", message="An administrator wished it so, or you did.")
+        return Reason(code="requeued", message="It was put back into the queue on request.")
     return cause(Ended(state=run.state, nodes=run.node), user=user)
 
 

@@ -13,11 +13,11 @@ from batch.bundle import starter_source
 from batch.contract import JobSpec
 from batch.launchers.slurm.catalog.gather import Gatherer
 from batch.launchers.slurm.client import Client
+from batch.launchers.slurm.clients.pyslurm import PyslurmClient
 from batch.launchers.slurm.factory import open_client
 from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.launcher import SlurmLauncher
-from batch.launchers.slurm.pyslurm import PyslurmClient
 from deploy.devcluster import another
 from state.records.models import Server, Status, Target
 
@@ -49,7 +49,7 @@ def opener(slurm: Any, client: str) -> Callable[[SlurmConfig], Client] | None:
         "PYTHONHOME": str(debian / "usr"),
         "PYTHONPATH": f"{Path(__file__).parents[4]}:{another.pyslurm(debian)}",
     }
-    helper = (*another.argv(debian, "python3"), "-P", "-m", "batch.launchers.slurm.pyslurm_helper")
+    helper = (*another.argv(debian, "python3"), "-P", "-m", "batch.launchers.slurm.clients.pyslurm_helper")
     return partial(PyslurmClient, helper=helper, environment=environment)
 
 

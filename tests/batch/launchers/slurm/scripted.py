@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from batch.contract import LauncherError
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
-from batch.launchers.slurm.ending import Ended
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.launcher import SlurmLauncher
+from batch.launchers.slurm.messages.ending import Ended
 
 KEY = b"k" * 32
 DOWN = LauncherError("Slurm does not answer.", transient=True)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.contract import LauncherError
-from batch.launchers.slurm import commands
-from batch.launchers.slurm.cli import FEW, QUEUE_FIELDS, CliClient, read_json, rows
-from batch.launchers.slurm.commands import Output
+from batch.launchers.slurm.clients import commands
+from batch.launchers.slurm.clients.cli import FEW, QUEUE_FIELDS, CliClient, read_json, rows
+from batch.launchers.slurm.clients.commands import Output
 from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.kind import SlurmConfig
 from tests.conftest import run
@@ -180,7 +180,7 @@ def test_a_command_is_run_as_the_account_for_good_with_its_groups_and_no_others(
 def test_who_may_not_become_others_is_told_so():
     script = (
         "import asyncio, sys, os; sys.path.insert(0, {path!r})\n"
-        "from batch.launchers.slurm import commands; from batch.launchers.slurm.identity import Identity\n"
+        "from batch.launchers.slurm.clients import commands; from batch.launchers.slurm.identity import Identity\n"
         "os.setresgid(4001, 4001, 4001); os.setresuid(4003, 4003, 4003)\n"
         "account = Identity(name='x', uid=4000, gid=4001, groups=(), home='/', shell='/bin/sh')\n"
         "try: asyncio.run(commands.run(['/bin/true'], environment={{}}, seconds=20, become=account))\n"
@@ -203,7 +203,7 @@ def test_a_command_that_takes_too_long_goes_with_all_its_children(tmp_path):
 
 
 def test_a_program_that_is_not_there_is_a_fault_of_the_configuration(tmp_path):
-    with pytest.raises(LauncherError, match="cannot find") as caught:
+    with pytest.raises(LauncherError, match="was not found") as caught:
         commands.find("sbatch", str(tmp_path))
     assert not caught.value.transient
     with pytest.raises(LauncherError) as caught:

@@ -4,18 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.launchers.slurm.ending import (
-    FIELDS,
-    Ended,
-    account_name,
-    bytes_of,
-    cause,
-    duration,
-    from_rest,
-    from_sacct,
-    sacct_arguments,
-    size,
-)
+from batch.launchers.slurm.clients.rest_ended import from_rest
+from batch.launchers.slurm.clients.sacct import FIELDS, bytes_of, from_sacct, sacct_arguments
+from batch.launchers.slurm.messages.ending import Ended, account_name, cause, duration, size
 from tests.batch.launchers.slurm.seen import answer, text
 
 PEOPLE = {0: "root", 1001: "alice", 1003: "carol"}
@@ -23,19 +14,19 @@ GB = 1024**3
 
 # Job → (exit code, code, message) of the real cluster's jobs.
 WANTED = {
-    "3": (None, "cancelled", "An administrator cancelled the job while it waited in the queue."),
+    "3": (None, "cancelled", "An admin cancelled the job while it was waiting in the queue."),
     "4": (1, None, ""),
-    "23": (None, "out-of-memory", "It ran out of memory: it needed more than the 100 MB that it asked for."),
-    "24": (None, "out-of-memory", "It ran out of memory: it needed more than the 100 MB that it asked for."),
-    "25": (None, "walltime", "It reached its walltime of 1 minute."),
+    "23": (None, "out-of-memory", "The job ran out of memory (asked for 100 MB)."),
+    "24": (None, "out-of-memory", "The job ran out of memory (asked for 100 MB)."),
+    "25": (None, "walltime", "The job reached its time limit of 1 minute."),
     "26": (3, None, ""),
     "27": (139, None, ""),
     "28": (0, None, ""),
     "29": (None, "cancelled", "You cancelled the job outside the hub."),
-    "30": (None, "cancelled", "An administrator cancelled the job."),
+    "30": (None, "cancelled", "An admin cancelled the job."),
     "33": (None, "launch-failed", "Slurm could not start the job on cn1."),
-    "34": (None, "cancelled", "An administrator cancelled the job while it waited in the queue."),
-    "36": (None, "node-failed", "The node gn1 failed while the job ran on it."),
+    "34": (None, "cancelled", "An admin cancelled the job while it was waiting in the queue."),
+    "36": (None, "node-failed", "The node gn1 failed while the job was running on it."),
 }
 
 
@@ -72,12 +63,12 @@ def test_sacct_and_slurmrestd_give_the_same_facts():
 def test_memory_that_was_seen_to_be_nearly_all_is_told():
     ended = Ended(state="OUT_OF_MEMORY", signal=125, used=int(3.9 * GB), asked=4 * GB)
     reason = cause(ended)
-    assert reason.message == "It ran out of memory: it used 3.9 GB of the 4 GB that it asked for."
+    assert reason.message == "The job ran out of memory (asked for 4 GB, used 3.9 GB)."
     assert (reason.field, reason.hint) == (
         "memory",
-        "Ask for more memory, or work on less data at once. What was not saved is lost.",
+        "Start it again with more memory, or load less data at once. Unsaved work is lost.",
     )
-    assert cause(Ended(state="OUT_OF_MEMORY")).message == "It ran out of memory."
+    assert cause(Ended(state="OUT_OF_MEMORY")).message == "The job ran out of memory."
     assert cause(Ended(state="FAILED", signal=125)).code == "out-of-memory"
 
 
@@ -85,12 +76,12 @@ def test_memory_that_was_seen_to_be_nearly_all_is_told():
     ("by", "message"),
     [
         (1001, "You cancelled the job outside the hub."),
-        (0, "An administrator cancelled the job."),
+        (0, "An admin cancelled the job."),
         (1003, "carol cancelled the job."),
         (4711, "The job was cancelled outside the hub."),
         (None, "The job was cancelled outside the hub."),
         ("carol", "carol cancelled the job."),  # slurmrestd says names
-        ("root", "An administrator cancelled the job."),
+        ("root", "An admin cancelled the job."),
         ("alice", "You cancelled the job outside the hub."),
     ],
 )
@@ -128,7 +119,7 @@ def test_a_script_that_was_ended_by_a_signal_did_start():
     """22.05 gives it the reason JobLaunchFailure all the same."""
     assert cause(Ended(state="FAILED", signal=11, reason="JobLaunchFailure")) is None
     assert cause(Ended(state="FAILED", signal=53, reason="JobLaunchFailure")).code == "launch-failed"
-    assert cause(Ended(state="FAILED", code=1, reason="BadConstraints")).message == "No node fits what it asks for."
+    assert cause(Ended(state="FAILED", code=1, reason="BadConstraints")).message == "No node has what the job asks for."
 
 
 def test_the_question_to_sacct_is_one_for_all_jobs():
@@ -152,7 +143,7 @@ def test_memory_is_told_per_node_and_the_largest_step_counts():
     )
     ended = from_sacct(lines)["7"]
     assert (ended.asked, ended.used) == (4 * GB, 4080218931)
-    assert cause(ended).message == "It ran out of memory: it used 3.8 GB of the 4 GB that it asked for."
+    assert cause(ended).message == "The job ran out of memory (asked for 4 GB, used 3.8 GB)."
 
 
 @pytest.mark.parametrize(

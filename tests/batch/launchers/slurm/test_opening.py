@@ -6,7 +6,7 @@ import pytest
 
 from batch.contract import LauncherContext
 from batch.launchers.opening import open_launcher
-from batch.launchers.slurm.cli import CliClient
+from batch.launchers.slurm.clients.cli import CliClient
 from batch.launchers.slurm.kind import SlurmConfig, check_profile
 from state.config.tables import ClusterConfig, ProfileConfig, ResourcesConfig
 from state.errors import ConfigError
@@ -37,7 +37,7 @@ def test_setuid_without_root_is_told(context, monkeypatch):
 @pytest.mark.parametrize(
     ("slurm", "words"),
     [
-        ({"bin_dir": "/nowhere", "submit_as": "sudo"}, "sbatch in /nowhere"),
+        ({"bin_dir": "/nowhere", "submit_as": "sudo"}, "sbatch was not found in /nowhere"),
         ({"client": "rest", "rest_url": "unix:///x", "rest_key_file": "/nowhere/key"}, "/nowhere/key cannot be read"),
     ],
 )

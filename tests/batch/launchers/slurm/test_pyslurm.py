@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from batch.contract import LauncherError, Resources
+from batch.launchers.slurm.clients.pyslurm import PyslurmClient, described, past_of
 from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.kind import SlurmConfig
-from batch.launchers.slurm.pyslurm import PyslurmClient, described, past_of
 from batch.launchers.slurm.script import batch
 from tests.batch.launchers.slurm.making import ALICE, fake_pyslurm, job
 from tests.conftest import run

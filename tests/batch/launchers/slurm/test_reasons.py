@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batch.launchers.slurm.limits import limit
-from batch.launchers.slurm.reasons import PHRASES, waiting
+from batch.launchers.slurm.messages.limits import limit
+from batch.launchers.slurm.messages.reasons import PHRASES, waiting
 from tests.batch.launchers.slurm.seen import text
 
 # What slurm_job_state_reason_string gives in 22.05 to 26.05, without those of systems that are no more (BlueGene).
@@ -22,7 +22,7 @@ def told(code, **more):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_reason_of_slurms_has_a_sentence_and_something_to_do_in_plain_words(name):
     said = told(name)
-    assert "has no words for" not in said.message
+    assert "gives the reason" not in said.message
     for words in (said.message, said.hint):
         assert words.endswith(".")
         assert words[0].isupper()
@@ -40,17 +40,14 @@ def test_every_reason_can_be_told_without_knowing_the_jobs_names(name):
 
 
 def test_the_reasons_that_people_meet_most():
-    assert told("Resources").message == "It waits until enough of the partition gpu is free."
-    assert told("Priority").message == "Other jobs are ahead of it in the partition gpu."
-    assert (
-        told("QOSMaxGRESPerUser").message
-        == "With this one, you would use more GPUs than the QOS gpuq allows one person."
-    )
-    assert "stopped enough of your others" in told("QOSMaxGRESPerUser").hint
-    assert told("AssocGrpCPUMinutesLimit").message == "The budget of core time of the account physics is used up."
-    assert told("QOSMaxWallDurationPerJobLimit").message == "Its walltime is longer than the QOS gpuq allows."
-    assert told("MaxJobsPerAccount").message.startswith("The people of your account together already run as many jobs")
-    assert told("PartitionDown").message == "The partition gpu is closed: it takes jobs, and starts none now."
+    assert told("Resources").message == "The job is waiting for free resources in partition gpu."
+    assert told("Priority").message == "Other jobs are ahead of it in partition gpu."
+    assert told("QOSMaxGRESPerUser").message == "With this job, you would use more GPUs than QOS gpuq allows each user."
+    assert "enough of your other jobs have ended" in told("QOSMaxGRESPerUser").hint
+    assert told("AssocGrpCPUMinutesLimit").message == "The budget of core time of account physics is used up."
+    assert told("QOSMaxWallDurationPerJobLimit").message == "The time limit is longer than QOS gpuq allows."
+    assert told("MaxJobsPerAccount").message.startswith("The users of your account together already run as many jobs")
+    assert told("PartitionDown").message == "Partition gpu is closed: it accepts jobs, but starts none now."
 
 
 @pytest.mark.parametrize(
@@ -59,35 +56,35 @@ def test_the_reasons_that_people_meet_most():
         # as squeue's %r of 22.05.8 printed them
         ("ReqNodeNotAvail, UnavailableNodes:cn1", "ReqNodeNotAvail", "not available now: cn1."),
         ("ReqNodeNotAvail, UnavailableNodes:cn[1-2,7]", "ReqNodeNotAvail", "not available now: cn[1-2,7]."),
-        ("ReqNodeNotAvail", "ReqNodeNotAvail", "The nodes that it could run on"),
-        ("(Resources)", "Resources", "enough of the partition gpu"),
+        ("ReqNodeNotAvail", "ReqNodeNotAvail", "The nodes that the job could run on"),
+        ("(Resources)", "Resources", "free resources in partition gpu"),
         (
             "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
             "Resources",
-            "down, drained, or kept",
+            "down, drained, or reserved",
         ),
-        ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs", "Resources", "down, drained, or kept"),
+        ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs", "Resources", "down, drained, or reserved"),
         (
             "Job's QOS not permitted to use this partition (cpu allows debug not normal)",
             "QOSNotAllowed",
-            "not open to the QOS gpuq",
+            "does not accept jobs of QOS gpuq",
         ),
         (
             "Job's account not permitted to use this partition (cpu allows bio not physics)",
             "AccountNotAllowed",
-            "not open to the account physics",
+            "does not accept jobs of account physics",
         ),
         ("launch failed requeued held", "JobHeldAdmin", "could not be started on its node"),
         # as that of 24.11.5 and 26.05.5 did
-        ("ReqNodeNotAvail, May be reserved for other job", "ReqNodeNotAvail", "The nodes that it could run on"),
+        ("ReqNodeNotAvail, May be reserved for other job", "ReqNodeNotAvail", "The nodes that the job could run on"),
         ("RaisedSignal:11(Segmentation fault)", "RaisedSignal", "ended by a signal"),
         (
             "uid 1001 not in group permitted to use this partition (cpu). groups allowed: bob",
             "AccountNotAllowed",
-            "The partition gpu is only for certain groups",
+            "Partition gpu is only for members of certain groups",
         ),
-        ("", "", "has not looked at the job yet"),
-        ("None", "None", "has not looked at the job yet"),
+        ("", "", "has not considered the job yet"),
+        ("None", "None", "has not considered the job yet"),
     ],
 )
 def test_what_slurm_writes_out_is_understood(written, code, part):
@@ -100,13 +97,13 @@ def test_a_reason_that_nobody_knows_is_told_honestly_with_its_code():
     said = told("QuantumFlux")
     assert "QuantumFlux" in said.message
     assert said.code == "QuantumFlux"
-    assert "may start by itself" in said.hint
+    assert "may start automatically" in said.hint
 
 
 def test_a_limit_on_a_resource_that_comes_later_is_told_like_the_others():
     assert (
         limit("QOSMaxTapePerUser", qos="q").message
-        == "With this one, you would use more resources than the QOS q allows one person."
+        == "With this job, you would use more resources than QOS q allows each user."
     )
     assert limit("Resources") is None
     assert limit("MaxMemPerLimit") is None

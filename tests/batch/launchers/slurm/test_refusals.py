@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.launchers.slurm.refusals import TABLE, plain, refused
+from batch.launchers.slurm.messages.refusals import TABLE, plain, refused
 
 FAILED = "sbatch: error: Batch job submission failed: "
 POLICY = FAILED + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -88,7 +88,7 @@ def test_slurmrestds_numbers_say_the_same(number, code, transient):
 
 def test_a_limits_name_tells_more_than_its_number():
     error = refused("Batch job submission failed: QOSMaxGRESPerUser", number=2050, qos="gpuq")
-    assert str(error) == "With this one, you would use more GPUs than the QOS gpuq allows one person."
+    assert str(error) == "With this job, you would use more GPUs than QOS gpuq allows each user."
     assert "Or ask for fewer" in error.hint
 
 
@@ -113,6 +113,95 @@ def test_each_text_leads_to_its_own_row():
             assert refused(f"sbatch: error: {text.title()}").code == row.code
 
 
+# What sbatch of 22.05.8, 24.11.5 and 26.05.5 printed with job_submit.lua and cli_filter.lua (tests/cluster/test_facts_refusals.py):
+# (text, message, code, field).
+SITES = [
+    (
+        "sbatch: error: Please set a time limit.\nsbatch: error: See https://hpc.example.org/limits (für alle).\n"
+        + FAILED
+        + "Unspecified error",
+        "Please set a time limit. See https://hpc.example.org/limits (für alle).",
+        "site",
+        "walltime",
+    ),
+    (
+        "sbatch: error: Projects end on 31 December: choose another one\nsbatch: error: More: hpc.example.org\n"
+        + FAILED
+        + "Invalid account or account/partition combination specified",
+        (
+            "Projects end on 31 December: choose another one More: hpc.example.org."
+            " You cannot use this account, or not in this partition."
+        ),
+        "account",
+        "account",
+    ),
+    (
+        "sbatch: error: Note: odd is being renamed.\nsbatch: error: QOSMaxMemoryPerNode\n" + POLICY,
+        "Note: odd is being renamed. The job asks for more memory than QOS gpuq allows on each node.",
+        "QOSMaxMemoryPerNode",
+        "memory",
+    ),
+    (
+        (
+            "sbatch: error: lua: The site wants no 77 MB jobs.\nsbatch: lua: an info line\n"
+            "sbatch: error: cli_filter plugin terminated with error"
+        ),
+        "The site wants no 77 MB jobs.",
+        "site",
+        "",
+    ),
+    (
+        FAILED + "Unspecified error",
+        "A rule of this cluster refuses the job, and gives no reason.",
+        "site",
+        "",
+    ),
+    (
+        "sbatch: error: GPU jobs run in the partition gpu.\n"
+        + FAILED
+        + "Requested node configuration is not available",
+        "GPU jobs run in the partition gpu. No node of this partition has what the job asks for.",
+        "nodes",
+        "gpus",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message", "code", "field"), SITES)
+def test_the_sites_own_words_come_first_beside_the_field_that_they_are_about(text, message, code, field):
+    error = refused(text, qos="gpuq")
+    assert (str(error), error.code, error.field, error.transient) == (message, code, field, False)
+    assert error.hint.endswith(".")
+
+
+def test_the_sites_words_from_slurmrestd_come_first():
+    error = refused("Unspecified error", number=-1, site="Please set a time limit.\nThank you!")
+    assert (str(error), error.code, error.field) == ("Please set a time limit. Thank you!", "site", "walltime")
+    error = refused("Invalid qos specification", number=2066, site="Ask for it first.")
+    assert (str(error), error.field) == ("Ask for it first. You cannot use this QOS.", "qos")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CONNECT,
+        "sbatch: error: slurm_receive_msg: Zero Bytes were transmitted or received\n" + CONNECT,
+        "sbatch: error: something about the network\n" + CONNECT,
+    ],
+)
+def test_what_slurm_says_of_its_own_troubles_is_no_word_of_the_sites(text):
+    assert str(refused(text)) in ("Slurm does not respond.", "Slurm is very busy.")
+    assert refused(text).transient
+
+
+@given(st.text(), st.sampled_from([FAILED + "Unspecified error", POLICY, CONNECT, ""]))
+def test_whatever_a_site_says_is_printable_and_of_a_limited_length(said, end):
+    text = "".join(f"sbatch: error: {line}\n" for line in said.splitlines()) + end
+    error = refused(text, site=said)
+    assert str(error).isprintable()
+    assert len(str(error)) < 1500
+
+
 def test_what_nobody_knows_is_told_in_slurms_words_and_not_tried_again():
     error = refused(FAILED + "The moon is in the wrong phase")
     assert str(error) == "Slurm refuses this: The moon is in the wrong phase."
@@ -126,7 +215,7 @@ def test_whatever_slurm_prints_is_an_error_with_a_sentence(text, number):
     error = refused(text, number=number)
     assert str(error).endswith(".")
     assert "\n" not in str(error)
-    assert len(str(error)) < 400
+    assert len(str(error)) < 1500
 
 
 @given(st.text())

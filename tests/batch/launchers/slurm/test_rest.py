@@ -13,10 +13,10 @@ import pytest
 
 from batch.contract import LauncherError, Resources
 from batch.launchers.slurm.client import AccountingDisabledError
+from batch.launchers.slurm.clients.rest import RestClient, newest
+from batch.launchers.slurm.clients.rest_http import Tokens, mint
+from batch.launchers.slurm.clients.rest_shapes import described, jobs_of, megabytes, minutes, pasts_of
 from batch.launchers.slurm.kind import SlurmConfig
-from batch.launchers.slurm.rest import RestClient, newest
-from batch.launchers.slurm.rest_http import Tokens, mint
-from batch.launchers.slurm.rest_shapes import described, jobs_of, megabytes, minutes, pasts_of
 from batch.launchers.slurm.script import batch
 from tests.batch.launchers.slurm.making import ALICE, job
 from tests.conftest import run
@@ -416,10 +416,67 @@ def test_no_accounting_and_no_answer_are_told_apart(restd, client):
     run(body())
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"name": "b\udcff\udcfed"},
+        {"comment": "\udcff"},
+        {"priority": float("nan")},
+        {"priority": float("inf"), "time_limit": float("nan")},
+        {"name": "line\u0001end"},
+    ],
+)
+def test_another_users_job_with_odd_bytes_or_numbers_does_not_stop_the_poll(restd, client, spoilt):
+    """As slurmrestd of 22.05, 24.11 and 26.05 writes them: the bytes of the name, and NaN."""
+
+    async def body():
+        text = json.dumps({"jobs": [{**OLD, "job_id": 6, **spoilt}, OLD], "errors": []}, ensure_ascii=False)
+        restd.answers["/slurm/v0.0.38/jobs"] = (200, text.encode(errors="surrogateescape").replace(b"\\u0001", b"\x01"))
+        found = await client.jobs()
+        assert [one.id for one in found] == [6, 7]
+        assert found[1].name == "towpath-x"
+        await client.close()
+
+    run(body())
+
+
+@pytest.mark.parametrize("spoilt", [{"job_id": None}, {"job_id": "seven"}, {"exit_code": []}, {"job_state": 7}])
+def test_a_job_that_cannot_be_read_is_left_out_unless_it_may_be_ours(restd, client, spoilt):
+    async def body():
+        restd.tell("/slurm/v0.0.38/jobs", {"jobs": [{**OLD, "name": "other", **spoilt}, OLD], "errors": []})
+        assert OLD["job_id"] in [one.id for one in await client.jobs()]
+        restd.tell("/slurm/v0.0.38/jobs", {"jobs": [{**OLD, "name": NAME, "job_id": None}], "errors": []})
+        with pytest.raises(LauncherError, match="cannot be read") as caught:
+            await client.jobs()
+        assert caught.value.transient
+        await client.close()
+
+    run(body())
+
+
+def test_what_the_site_says_about_a_submit_comes_first(restd, client):
+    async def body():
+        path = "/slurm/v0.0.38/job/submit"
+        said = {"job_submit_user_msg": "Please set a time limit."}
+        restd.tell(path, {"errors": [{"error_code": -1, "error": "Unspecified error"}], **said})
+        with pytest.raises(LauncherError) as caught:
+            await client.submit(made(), ALICE)
+        assert (str(caught.value), caught.value.field) == ("Please set a time limit.", "walltime")
+        restd.tell(path, {"errors": [{"error_code": -1, "error": "Unspecified error"}]})  # as all versions do
+        with pytest.raises(LauncherError, match="A rule of this cluster refuses the job") as caught:
+            await client.submit(made(), ALICE)
+        assert not caught.value.transient
+        restd.tell(path, {"errors": [], "job_id": 9, **said})
+        assert await client.submit(made(), ALICE) == 9
+        await client.close()
+
+    run(body())
+
+
 def test_a_service_that_is_not_there_or_denies_is_transient(restd, client):
     async def body():
         restd.answers["/openapi/v3"] = (401, b"Authentication failure")
-        with pytest.raises(LauncherError, match="does not let the hub in") as caught:
+        with pytest.raises(LauncherError, match="rejects the hub's token") as caught:
             await client.jobs()
         assert caught.value.transient
         restd.close()

@@ -321,7 +321,7 @@ def test_an_end_without_the_accounting_is_told_with_what_slurmctld_knows(one, sl
         slurm.db_down = True
         slurm.end(number, "OUT_OF_MEMORY", forget=False, signal=125)
         view = (await one.poll())[spec.attempt]
-        assert view.ending.message == "It ran out of memory: it needed more than the 200 MB that it asked for."
+        assert view.ending.message == "The job ran out of memory (asked for 200 MB)."
 
     run(body())
 

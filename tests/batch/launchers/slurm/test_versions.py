@@ -7,31 +7,33 @@ from msgspec.structs import replace
 
 from batch.launchers.slurm.catalog import rest, rest_accounting, text, text_accounting
 from batch.launchers.slurm.catalog.tres import nested
-from batch.launchers.slurm.cli import QUEUE_FIELDS, job_of
-from batch.launchers.slurm.ending import cause, from_rest, from_sacct
-from batch.launchers.slurm.rest_shapes import jobs_of
+from batch.launchers.slurm.clients.cli import QUEUE_FIELDS, job_of
+from batch.launchers.slurm.clients.rest_ended import from_rest
+from batch.launchers.slurm.clients.rest_shapes import jobs_of
+from batch.launchers.slurm.clients.sacct import from_sacct
+from batch.launchers.slurm.messages.ending import cause
 from state.offer.catalog import Limits
 from tests.batch.launchers.slurm import seen
 
 NEWER = seen.VERSIONS[1:]
 ENDS = (
-    (None, "An administrator cancelled the job while it waited in the queue."),
-    (None, "It ran out of memory: it used all of the 100 MB that it asked for."),
-    (None, "It reached its walltime of 1 minute."),
+    (None, "An admin cancelled the job while it was waiting in the queue."),
+    (None, "The job ran out of memory (asked for 100 MB, used all)."),
+    (None, "The job reached its time limit of 1 minute."),
     (3, ""),
     (139, ""),
     (0, ""),
     (None, "You cancelled the job outside the hub."),
-    (None, "An administrator cancelled the job."),
+    (None, "An admin cancelled the job."),
     (None, "Slurm could not start the job on cn1."),
-    (1, "The node gn1 failed while the job ran on it."),
+    (1, "The node gn1 failed while the job was running on it."),
 )
 """In the order of their numbers: exit code, sentence."""
 
 
 def told(ended):
     reason = cause(ended, user="alice", name_of=lambda uid: {0: "root", 1001: "alice"}.get(uid, ""))
-    return ended.exit_code, re.sub(r"used (100|99\.[0-9]) MB of", "used all of", reason.message) if reason else ""
+    return ended.exit_code, re.sub(r"used (100|99\.[0-9]) MB", "used all", reason.message) if reason else ""
 
 
 @pytest.mark.parametrize("version", NEWER)

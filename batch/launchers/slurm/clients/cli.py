@@ -1,9 +1,9 @@
 """Slurm by its commands: sbatch, squeue, sacct, scancel; text in, text out.
 
-Owns: their arguments and the reading of what they print. Refuses to know processes (`batch.launchers.slurm.commands`)
-and which jobs are ours.
+Owns: their arguments and the reading of what they print. Refuses to know processes (`commands`) and which jobs are
+ours.
 
-What people write into names and comments may hold anything, line ends too. So fields are parted by a mark that is drawn
+What users write into names and comments may hold anything, line ends too. So fields are parted by a mark that is drawn
 anew for every call: nobody can put a row into the answer that Slurm has not written. Where few jobs are known, JSON
 does the same for one message instead of two (squeue reads the partitions before it prints a table); of many jobs it
 costs the hub twenty times the time. What scontrol prints could be forged. Sources: squeue(1), sacct(1),
@@ -17,19 +17,19 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import msgspec
-
 from batch.contract import JobState, LauncherError
-from batch.launchers.slurm import commands, states
+from batch.launchers.slurm import states
 from batch.launchers.slurm.catalog.text import TextSource
 from batch.launchers.slurm.catalog.text_fields import seconds_of
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
-from batch.launchers.slurm.commands import Output
-from batch.launchers.slurm.ending import FIELDS, from_sacct, memory_of
+from batch.launchers.slurm.clients import commands, lenient_json
+from batch.launchers.slurm.clients.commands import Output
+from batch.launchers.slurm.clients.rest_shapes import jobs_of
+from batch.launchers.slurm.clients.sacct import FIELDS, from_sacct, memory_of
+from batch.launchers.slurm.comment import attempt_of
 from batch.launchers.slurm.identity import Identity, user_of
 from batch.launchers.slurm.kind import SlurmConfig
-from batch.launchers.slurm.refusals import refused
-from batch.launchers.slurm.rest_shapes import jobs_of
+from batch.launchers.slurm.messages.refusals import refused
 from batch.launchers.slurm.script import PATH, Batch
 
 log = logging.getLogger("towpath.slurm")
@@ -91,10 +91,13 @@ class CliClient:
         answer = await self._as("sbatch", ["--parsable"], batch.environment, identity, given=batch.text)
         number = answer.out.strip().split(";")[0]
         if answer.code == 0 and number.isascii() and number.isdigit():
+            if said := answer.err.strip():
+                log.info("Slurm has a message about a job: job=%s message=%r", number, said[:MESSAGE_MAX])
             return int(number)
         if answer.code == 0:
-            raise LauncherError("sbatch gave no job's number.", transient=True, code="no-answer")
-        raise refused(answer.err)
+            raise LauncherError("sbatch has not returned a job id.", transient=True, code="no-answer")
+        options = dict(batch.options)
+        raise refused(answer.err, qos=options.get("qos", ""), account=options.get("account", ""))
 
     async def jobs(self, name: str = "") -> list[Job]:
         """See the Protocol. 17 ms for a thousand."""
@@ -122,7 +125,7 @@ class CliClient:
         answer = await self._ask("squeue", argv)
         if answer.code != 0:
             raise refused(answer.err)
-        return [job_of(row) for row in rows(answer.out, mark, len(QUEUE_FIELDS))]
+        return [job for row in rows(answer.out, mark, len(QUEUE_FIELDS)) if (job := _read(row)) is not None]
 
     async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float, runs: bool = False) -> list[Past]:
         """See the Protocol."""
@@ -196,10 +199,10 @@ class CliClient:
         if self._sudo and answer.code != 0 and answer.err.startswith("sudo:"):
             log.error("%s", answer.err.strip())
             raise LauncherError(
-                f"The hub may not have jobs as {identity.name}: sudo says no.",
+                f"sudo does not allow the hub to submit jobs as {identity.name}.",
                 transient=False,
                 code="config",
-                hint="Tell the hub's administrator: deploy/sudoers/towpath says whom it may be.",
+                hint="Tell the hub's admins: deploy/sudoers/towpath lists the allowed users.",
             )
         return answer
 
@@ -207,10 +210,10 @@ class CliClient:
 def read_json(text: str) -> list[Job] | None:
     """The jobs of `squeue --json`, in whatever version's shape; None: this is no such answer."""
     try:
-        answer = msgspec.json.decode(text)
+        answer = lenient_json.decode(text)
         whole = isinstance(answer, dict) and isinstance(answer.get("jobs"), list) and not answer.get("errors")
         return jobs_of(answer) if whole else None
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+    except ValueError:
         return None
 
 
@@ -218,11 +221,22 @@ def rows(text: str, mark: str, width: int) -> list[list[str]]:
     """The rows of an answer in which every field ends with `mark`. Raises LauncherError when they come out uneven."""
     fields = text.split(mark)
     if fields.pop().strip() or len(fields) % width:
-        raise LauncherError("Slurm's answer was cut short.", transient=True, code="no-answer")
+        raise LauncherError("Slurm's response is incomplete.", transient=True, code="no-answer")
     found = [fields[start : start + width] for start in range(0, len(fields), width)]
     for row in found:
         row[0] = row[0].removeprefix("\n")
     return found
+
+
+def _read(row: list[str]) -> Job | None:
+    """A row of `QUEUE_FIELDS`; None: it cannot be read, and is another user's. Raises LauncherError: it may be ours."""
+    try:
+        return job_of(row)
+    except ValueError as error:
+        if attempt_of(row[QUEUE_FIELDS.index("Name")]):
+            raise LauncherError("Slurm's response cannot be read.", transient=True, code="no-answer") from error
+        log.warning("Skipping another user's job that cannot be read: job=%r", row[0][:40])
+        return None
 
 
 def job_of(row: list[str]) -> Job:

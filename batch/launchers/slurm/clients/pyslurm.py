@@ -1,8 +1,7 @@
 """Slurm by pyslurm, in a process of its own: fast, and bound to one version of Slurm.
 
 Owns: that process (start, time-outs, its end and the next one), and what a job is called there. Refuses to know
-pyslurm's calls (`batch.launchers.slurm.pyslurm_helper`). The hub must be root or SlurmUser: jobs are submitted with
-`user_id`.
+pyslurm's calls (`pyslurm_helper`). The hub must be root or SlurmUser: jobs are submitted with `user_id`.
 
 A request that takes too long ends the helper, and the next one starts it again.
 """
@@ -18,18 +17,18 @@ from typing import Any, Final
 
 from batch.contract import JobState, LauncherError
 from batch.launchers.slurm.catalog.text import TextSource
-from batch.launchers.slurm.cli import CliClient
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
-from batch.launchers.slurm.ending import Ended
+from batch.launchers.slurm.clients.cli import CliClient
 from batch.launchers.slurm.identity import Identity, user_of
 from batch.launchers.slurm.kind import SlurmConfig
-from batch.launchers.slurm.refusals import refused
+from batch.launchers.slurm.messages.ending import Ended
+from batch.launchers.slurm.messages.refusals import refused
 from batch.launchers.slurm.script import PATH, Batch
 from batch.launchers.slurm.states import job_state
 
 log = logging.getLogger("towpath.slurm")
 
-HELPER: Final = (sys.executable, "-P", "-m", "batch.launchers.slurm.pyslurm_helper")
+HELPER: Final = (sys.executable, "-P", "-m", "batch.launchers.slurm.clients.pyslurm_helper")
 LINE_MAX: Final = 256 * 1024 * 1024
 GONE: Final = frozenset({2017, 2021})
 DISABLED: Final = ("accounting storage is disabled", "slurmdbd is not in use", "no connection to the slurm database")
@@ -152,7 +151,7 @@ class PyslurmClient:
                 raise LauncherError(words, transient=True, code="no-answer") from None
             except (OSError, ValueError, asyncio.IncompleteReadError) as error:
                 await self._end()
-                words = "The helper that speaks pyslurm has ended."
+                words = "The pyslurm helper has ended."
                 raise LauncherError(words, transient=True, code="no-answer") from error
             except BaseException:
                 await self._end()  # its next answer would be to this request
@@ -191,7 +190,7 @@ class PyslurmClient:
         if "missing" in first:
             await self._end()
             raise LauncherError(
-                "pyslurm is not installed where the hub runs.",
+                "pyslurm is not installed on the hub's host.",
                 transient=False,
                 code="config",
                 hint=f"Install towpath[pyslurm] for this Slurm, or use another client: {first['missing']}.",
@@ -230,10 +229,10 @@ def described(batch: Batch, identity: Identity) -> dict[str, Any]:
             job[theirs] = convert(value)
         elif name not in SILENT:
             raise LauncherError(
-                f"The option --{name} cannot be given to Slurm by pyslurm.",
+                f"pyslurm does not support the option --{name}.",
                 transient=False,
                 code="option",
-                hint="Tell the hub's administrator: the profile names it in [profile.resources].",
+                hint="Tell the hub's admins: the profile sets it in [profile.resources].",
             )
     return job
 

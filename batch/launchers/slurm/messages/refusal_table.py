@@ -1,24 +1,15 @@
-"""Why Slurm would not take a job, or would not answer: its error, turned into a sentence and what to do.
+"""The errors of Slurm that submit, poll and cancel can meet: what each means, what to do, and whether it may pass.
 
-Owns: the words for the errors that submit, poll and cancel can meet, by number (REST, pyslurm) and by text (sbatch and
-its sisters), and which of them may pass. Pure. Refuses to know how a command is run.
-
-Sources: slurm/slurm_errno.h (numbers), `slurm_strerror` (texts), Slurm 22.05 to 26.05. A limit's name, which sbatch
-prints before the error, says more than the error: `batch.launchers.slurm.limits` has the words.
+Owns: the table. Pure data. Sources: slurm/slurm_errno.h (numbers), `slurm_strerror` (texts), Slurm 22.05 to 26.05.
 """
 
-import re
 from typing import Final
 
 from msgspec import Struct
 
-from batch.contract import LauncherError
-from batch.launchers.slurm.limits import limit
-
-PICK_ANOTHER: Final = "Pick another one, or ask the cluster's administrators."
+PICK_ANOTHER: Final = "Pick another one, or ask the cluster's admins."
 LESS: Final = "Ask for less, or pick another partition."
-WAITS: Final = "The hub tries again by itself."
-TEXT_MAX: Final = 300
+WAITS: Final = "The hub tries again automatically."
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
@@ -37,7 +28,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     # --- what was asked for
     Refusal(
         code="partition",
-        message="There is no such partition.",
+        message="This partition does not exist.",
         hint=PICK_ANOTHER,
         field="partition",
         numbers=(2000,),
@@ -53,7 +44,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="partition-groups",
-        message="This partition is only for certain groups, and you are in none of them.",
+        message="This partition is only for members of certain groups, and you are in none of them.",
         hint=PICK_ANOTHER,
         field="partition",
         numbers=(2003,),
@@ -61,15 +52,15 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="partition-closed",
-        message="This partition takes no jobs now.",
-        hint="Pick another one, or try again when the administrators have opened it.",
+        message="This partition takes no new jobs now.",
+        hint="Pick another one, or try again when the admins have opened it.",
         field="partition",
         numbers=(2070, 2101),
         texts=("required partition not available", "partition in down state"),
     ),
     Refusal(
         code="partition-limits",
-        message="It asks for more than this partition allows.",
+        message="The job asks for more than this partition allows.",
         hint=LESS,
         field="partition",
         numbers=(2015,),
@@ -77,7 +68,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="partition-account",
-        message="You can name only one partition, because your account is bound to certain ones.",
+        message="Only one partition can be named, because your account is limited to certain partitions.",
         hint="Pick a single partition.",
         field="partition",
         numbers=(2130,),
@@ -85,23 +76,23 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="account",
-        message="You may not charge this account, or not in this partition.",
-        hint="Pick another account or partition, or ask the cluster's administrators.",
+        message="You cannot use this account, or not in this partition.",
+        hint="Pick another account or partition, or ask the cluster's admins.",
         field="account",
         numbers=(2045,),
         texts=("invalid account or account/partition combination", "invalid account specified"),
     ),
     Refusal(
         code="qos",
-        message="You may not use this QOS.",
-        hint="Pick another QOS, or ask the cluster's administrators.",
+        message="You cannot use this QOS.",
+        hint="Pick another QOS, or ask the cluster's admins.",
         field="qos",
         numbers=(2066,),
         texts=("invalid qos specification",),
     ),
     Refusal(
         code="qos",
-        message="This account has used too much lately for this QOS.",
+        message="This account has used too much recently for this QOS.",
         hint="Pick another QOS, or wait until the account's share recovers.",
         field="qos",
         numbers=(2074,),
@@ -125,7 +116,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="memory",
-        message="No node of this partition has so much memory.",
+        message="No node of this partition has that much memory.",
         hint="Ask for less memory, or pick another partition.",
         field="memory",
         numbers=(2044,),
@@ -133,7 +124,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="nodes",
-        message="No node of this partition has what it asks for.",
+        message="No node of this partition has what the job asks for.",
         hint="Ask for fewer GPUs or cores, less memory or another constraint, or pick another partition.",
         field="partition",
         numbers=(2014,),
@@ -141,7 +132,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="cores",
-        message="It asks for more cores than are allowed, or than there are.",
+        message="The job asks for more cores than are allowed, or than there are.",
         hint="Ask for fewer cores.",
         field="cores",
         numbers=(2005, 2069, 2132),
@@ -153,7 +144,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="nodes",
-        message="It asks for a number of nodes that this partition cannot give.",
+        message="This partition does not allow, or does not have, this number of nodes.",
         hint="Ask for fewer nodes, or pick another partition.",
         field="nodes",
         numbers=(2006, 2004),
@@ -161,15 +152,15 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="nodes",
-        message="There is no such node.",
-        hint="Tell the hub's administrator.",
+        message="The job names a node that does not exist.",
+        hint="Tell the hub's admins.",
         numbers=(2018,),
         texts=("invalid node name specified",),
     ),
     Refusal(
         code="walltime",
-        message="Its walltime is longer than allowed here.",
-        hint="Ask for a shorter walltime, or pick another partition or QOS.",
+        message="The time limit is longer than allowed here.",
+        hint="Ask for a shorter time limit, or pick another partition or QOS.",
         field="walltime",
         numbers=(2051, 2124, 8000),
         texts=(
@@ -180,7 +171,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="constraint",
-        message="The cluster has no nodes with such a feature.",
+        message="The cluster has no nodes with this feature.",
         hint="Pick another constraint, or none.",
         field="constraint",
         numbers=(2029, 2114, 2133),
@@ -188,7 +179,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="reservation",
-        message="You may not use this reservation.",
+        message="You cannot use this reservation.",
         hint="Pick another one, or none.",
         field="reservation",
         numbers=(2052,),
@@ -196,7 +187,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="reservation",
-        message="There is no such reservation, or it is not for this account and partition.",
+        message="This reservation does not exist, or is not for this account and partition.",
         hint="Pick another one, or none.",
         field="reservation",
         numbers=(2053,),
@@ -212,7 +203,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="node-down",
-        message="The nodes that it asks for are down, drained or reserved.",
+        message="The nodes that the job asks for are down, drained or reserved.",
         hint="Pick another partition, or try again later.",
         field="partition",
         numbers=(2068,),
@@ -220,15 +211,15 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="licences",
-        message="The cluster does not have the licence that it asks for.",
-        hint="Tell the hub's administrator.",
+        message="The cluster does not have the licence that the job asks for.",
+        hint="Tell the hub's admins.",
         numbers=(2040, 2048),
         texts=("invalid license specification", "licenses currently unavailable"),
     ),
     Refusal(
         code="limit",
-        message="It would go over a limit of your account or of the QOS.",
-        hint="Ask for less or for a shorter walltime, stop another server or job, or pick another QOS or account.",
+        message="The job exceeds a limit of your account or of the QOS.",
+        hint="Ask for less or for a shorter time limit, stop another server or job, or pick another QOS or account.",
         field="qos",
         numbers=(2050,),
         texts=("job violates accounting/qos policy",),
@@ -236,31 +227,38 @@ TABLE: Final[tuple[Refusal, ...]] = (
     # --- who asks
     Refusal(
         code="user",
-        message="Slurm does not know you.",
-        hint="Ask the cluster's administrators for an account.",
+        message="Slurm has no account for you.",
+        hint="Ask the cluster's admins for an account.",
         field="account",
         numbers=(2010, 2113, 2169, 2170, 2171),
         texts=("invalid user id", "invalid group id", "unable to resolve user id", "invalid or unknown association"),
     ),
     Refusal(
         code="denied",
-        message="Slurm does not let you do this.",
-        hint="Ask the cluster's administrators.",
+        message="Slurm does not permit this.",
+        hint="Ask the cluster's admins.",
         numbers=(2002,),
         texts=("access/permission denied",),
     ),
     Refusal(
         code="folder",
-        message="The working folder cannot be used.",
-        hint="Tell the hub's administrator.",
+        message="The working directory cannot be used.",
+        hint="Tell the hub's admins.",
         numbers=(2063, 2012),
         texts=("without the current working directory", "pathname of a file, directory or other parameter too long"),
+    ),
+    Refusal(
+        code="site",
+        message="A rule of this cluster refuses the job, and gives no reason.",
+        hint="Change the request, or ask the cluster's admins.",
+        numbers=(-1,),
+        texts=("unspecified error", "cli_filter plugin terminated with error"),
     ),
     # --- the cluster as it is now
     Refusal(
         code="closed",
-        message="The cluster takes no jobs now.",
-        hint="Try again when the administrators have opened it.",
+        message="The cluster takes no new jobs now.",
+        hint="Try again when the admins have opened it.",
         numbers=(2037, 2105),
         texts=("system submissions disabled", "requested operation is presently disabled"),
     ),
@@ -290,7 +288,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="accounting-away",
-        message="Slurm's accounting does not answer.",
+        message="Slurm's accounting does not respond.",
         hint=WAITS,
         transient=True,
         numbers=(7000, 7008),
@@ -303,8 +301,8 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="authentication",
-        message="Slurm does not accept the hub's word: its authentication (munge or a token) does not work now.",
-        hint="Tell the hub's administrator. " + WAITS,
+        message="Slurm's authentication (munge or a token) does not work now.",
+        hint="Tell the hub's admins. " + WAITS,
         transient=True,
         numbers=(1007, 6000, 6001, 6007, 9008),
         texts=(
@@ -318,7 +316,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="scheduler-away",
-        message="Slurm does not answer.",
+        message="Slurm does not respond.",
         hint=WAITS,
         transient=True,
         numbers=(1001, 1002, 1003, 1004, 1025, 1800, 1801, 1802, 1803, 2027, 2131, 5003),
@@ -340,8 +338,8 @@ TABLE: Final[tuple[Refusal, ...]] = (
     ),
     Refusal(
         code="configuration",
-        message="The hub cannot speak to Slurm as it is configured.",
-        hint="Tell the hub's administrator.",
+        message="The hub is not configured correctly for this Slurm.",
+        hint="Tell the hub's admins.",
         numbers=(1005, 1006, 13000),
         texts=(
             "incompatible versions of client and server",
@@ -353,44 +351,3 @@ TABLE: Final[tuple[Refusal, ...]] = (
         ),
     ),
 )
-
-_BY_NUMBER: Final = {number: row for row in TABLE for number in row.numbers}
-_BY_TEXT: Final = tuple((text, row) for row in TABLE for text in row.texts)
-_NOISE: Final = re.compile(
-    r"^(?:sbatch|scancel|squeue|scontrol|sacct|sacctmgr|srun)?:?\s*(?:error|fatal):\s*", re.IGNORECASE
-)
-_NAME: Final = re.compile(r"\b(?:QOS|Assoc|Max)[A-Za-z]+\b")
-
-
-def refused(text: str = "", *, number: int | None = None, qos: str = "", account: str = "") -> LauncherError:
-    """The error of ours for an error of Slurm's. `text`: stderr, or REST's `description` and `error` in lines.
-
-    `number`: of slurm_errno.h, where it is known. What neither is known by is told with Slurm's own words, and is not
-    transient: who asks again would ask for the same.
-    """
-    lower = text.lower()
-    row = _BY_NUMBER.get(number) if number is not None else None
-    if row is None:
-        row = next((row for part, row in _BY_TEXT if part in lower), None)
-    if row is None or row.code == "limit":
-        for name in _NAME.findall(text):
-            if told := limit(name, qos=qos, account=account):
-                hint = told.hint.replace("Cancel it and ask", "Ask").replace("Or cancel it, and ask", "Or ask")
-                return LauncherError(told.message, transient=False, code=name, hint=hint, field=told.field)
-    if row is None:
-        words = plain(text) or (f"error {number}" if number is not None else "no reason given")
-        return LauncherError(
-            f"Slurm refuses this: {words.rstrip('.')}.",
-            transient=False,
-            code="refused",
-            hint="Change what you asked for, or ask the cluster's administrators.",
-        )
-    return LauncherError(row.message, transient=row.transient, code=row.code, hint=row.hint, field=row.field)
-
-
-def plain(text: str) -> str:
-    """The last line of an error's text that says something, without the command's name and cut."""
-    lines = [_NOISE.sub("", line.strip()) for line in text.splitlines()]
-    lines = [line.removeprefix("Batch job submission failed:").strip() for line in lines if line]
-    said = "".join(letter for letter in (lines[-1] if lines else "") if letter.isprintable())
-    return said[:TEXT_MAX]

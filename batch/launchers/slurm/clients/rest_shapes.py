@@ -7,12 +7,15 @@ is described as slurmctld holds it, the environment is a list, numbers come wrap
 Sources: the OpenAPI pages of 0.0.38; `data_parser/v0.0.39` to `v0.0.45`.
 """
 
+import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from batch.contract import JobState, LauncherError
 from batch.launchers.slurm.client import Job, Past
-from batch.launchers.slurm.ending import from_rest, memory_of, number
+from batch.launchers.slurm.clients.rest_ended import from_rest, number
+from batch.launchers.slurm.clients.sacct import memory_of
+from batch.launchers.slurm.comment import attempt_of
 from batch.launchers.slurm.script import Batch
 from batch.launchers.slurm.states import exit_of, job_state, one_word
 
@@ -25,6 +28,8 @@ LEAST, MOST = 38, 45
 DAY, HOUR, MINUTE = 86400, 3600, 60
 
 Put = Callable[[str], dict[str, Any]]
+T = TypeVar("T")
+log = logging.getLogger("towpath.slurm")
 
 
 def _same(key: str) -> Put:
@@ -123,10 +128,10 @@ def described(batch: Batch, version: int) -> dict[str, Any]:
             job |= table[name](value)
         else:
             raise LauncherError(
-                f"The option --{name} cannot be given to Slurm by its REST service.",
+                f"Slurm's REST service does not support the option --{name}.",
                 transient=False,
                 code="option",
-                hint="Tell the hub's administrator: the profile names it in [profile.resources].",
+                hint="Tell the hub's admins: the profile sets it in [profile.resources].",
             )
     environment = batch.environment
     job["environment"] = environment if version <= OLD else [f"{name}={value}" for name, value in environment.items()]
@@ -150,8 +155,21 @@ def minutes(walltime: str) -> int:
 
 
 def jobs_of(answer: Mapping[str, Any]) -> list[Job]:
-    """The jobs of `GET /slurm/vX/jobs`."""
-    return [_job(one) for one in answer.get("jobs") or () if isinstance(one, dict)]
+    """The jobs of `GET /slurm/vX/jobs`. One that cannot be read is left out, unless it may be ours: then ValueError."""
+    return _read(answer, _job)
+
+
+def _read(answer: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    found = []
+    for one in answer.get("jobs") or ():
+        try:
+            found.append(read(one))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            name = one.get("name") if isinstance(one, dict) else None
+            if not isinstance(name, str) or attempt_of(name):
+                raise ValueError("a job in Slurm's answer cannot be read") from error
+            log.warning("Skipping another user's job that cannot be read: job=%r", str(one.get("job_id"))[:40])
+    return found
 
 
 def _job(job: Mapping[str, Any]) -> Job:
@@ -193,7 +211,7 @@ def _reason(job: Mapping[str, Any]) -> str:
 
 def pasts_of(answer: Mapping[str, Any]) -> list[Past]:
     """The jobs of `GET /slurmdb/vX/jobs` or `/job/ID`."""
-    return [_past(one) for one in answer.get("jobs") or () if isinstance(one, dict)]
+    return _read(answer, _past)
 
 
 def _past(job: Mapping[str, Any]) -> Past:

@@ -1,7 +1,7 @@
-"""The process that speaks pyslurm, and the one door to it: `python -m batch.launchers.slurm.pyslurm_helper`.
+"""The process that speaks pyslurm, and the one door to it: `python -m batch.launchers.slurm.clients.pyslurm_helper`.
 
 Owns: pyslurm's calls, one after the other; requests and answers as lines of JSON on standard input and output. Refuses
-to know what they are for (`batch.launchers.slurm.pyslurm`), servers and the hub.
+to know what they are for (`batch.launchers.slurm.clients.pyslurm`), servers and the hub.
 
 A process of its own, because pyslurm holds the GIL while it waits for slurmctld, and ends its process when it is
 imported where there is no slurm.conf. Whatever prints to standard output meanwhile reaches the log instead.
@@ -10,7 +10,7 @@ imported where there is no slurm.conf. Whatever prints to standard output meanwh
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 QUEUE: Final = (
@@ -29,9 +29,20 @@ def submit(pyslurm: Any, request: Mapping[str, Any]) -> int:
     return int(pyslurm.JobSubmitDescription(**request["job"]).submit())
 
 
+def read(job: Any, names: Sequence[str]) -> dict[str, Any]:
+    """These attributes of a job; None for one that it does not have, or whose text is not UTF-8."""
+    found: dict[str, Any] = {}
+    for name in names:
+        try:
+            found[name] = getattr(job, name, None)
+        except ValueError:  # what users write into a job's name or comment may be anything
+            found[name] = None
+    return found
+
+
 def jobs(pyslurm: Any, _: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All jobs of slurmctld. Names of people are asked for once each, and not once for every job."""
-    return [{name: getattr(job, name, None) for name in QUEUE} for job in pyslurm.Jobs.load().values()]
+    """All jobs of slurmctld. Names of accounts are looked up once each, and not once for every job."""
+    return [read(job, QUEUE) for job in pyslurm.Jobs.load().values()]
 
 
 def past(pyslurm: Any, request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -39,7 +50,7 @@ def past(pyslurm: Any, request: Mapping[str, Any]) -> list[dict[str, Any]]:
     given = {name: request[name] for name in ("ids", "names", "start_time") if request.get(name)}
     found = []
     for job in pyslurm.db.Jobs.load(pyslurm.db.JobFilter(**given)).values():
-        row = {name: getattr(job, name, None) for name in PAST}
+        row = read(job, PAST)
         used = [getattr(step.stats, "max_resident_memory", 0) or 0 for step in job.steps.values()]
         found.append({**row, "used": max(used, default=0)})
     return found

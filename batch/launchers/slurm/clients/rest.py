@@ -1,28 +1,31 @@
 """Slurm by slurmrestd: no root in the hub, no Slurm on its machine.
 
 Owns: the paths, the API's version, and whose name goes with which request. Refuses to know HTTP
-(`batch.launchers.slurm.rest_http`) and the shapes of JSON (`batch.launchers.slurm.rest_shapes`).
+(`batch.launchers.slurm.clients.rest_http`) and the shapes of JSON (`batch.launchers.slurm.clients.rest_shapes`).
 
 An answer is judged by its `errors`, whatever its status: 22.05 says 500 for a partition that does not exist.
 """
 
 import asyncio
+import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from batch.contract import LauncherError
 from batch.launchers.slurm.catalog.rest import RestSource
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
+from batch.launchers.slurm.clients.rest_http import Http, Tokens
+from batch.launchers.slurm.clients.rest_shapes import LEAST, MOST, described, jobs_of, pasts_of
 from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.kind import SlurmConfig
-from batch.launchers.slurm.refusals import refused
-from batch.launchers.slurm.rest_http import Http, Tokens
-from batch.launchers.slurm.rest_shapes import LEAST, MOST, described, jobs_of, pasts_of
+from batch.launchers.slurm.messages.refusals import refused
 from batch.launchers.slurm.script import Batch
 
+T = TypeVar("T")
+log = logging.getLogger("towpath.slurm")
 SPECIFICATIONS: Final = ("/openapi/v3", "/openapi")
 FEW: Final = 8
 """Up to so many jobs are asked for one by one: slurmrestd has no list of numbers to ask for."""
@@ -34,6 +37,7 @@ NOTHING: Final = frozenset({9003})
 """No such record: an answer, not a failure."""
 DISABLED: Final = ("accounting storage is disabled", "slurmdbd is not in use", "accounting storage configured")
 DENIED: Final = frozenset({401, 403})
+MESSAGE_MAX: Final = 300
 NOT_FOUND: Final = 404
 
 
@@ -54,15 +58,17 @@ class RestClient:
     async def submit(self, batch: Batch, identity: Identity) -> int:
         """See the Protocol."""
         body = described(batch, await self._api())
-        answer = await self._ask("POST", "slurm", "job/submit", user=identity.name, body=body)
+        answer = await self._ask("POST", "slurm", "job/submit", user=identity.name, body=body, options=batch.options)
         number = _submitted(answer)
         if not number:
-            raise LauncherError("Slurm gave no job's number.", transient=True, code="no-answer")
+            raise LauncherError("Slurm has not returned a job id.", transient=True, code="no-answer")
+        if said := site_words(answer):
+            log.info("Slurm has a message about a job: job=%d message=%r", number, said[:MESSAGE_MAX])
         return number
 
     async def jobs(self, name: str = "") -> list[Job]:
         """See the Protocol. 165 to 190 ms for a thousand."""
-        found = jobs_of(await self._ask("GET", "slurm", "jobs"))
+        found = _readable(jobs_of, await self._ask("GET", "slurm", "jobs"))
         return [job for job in found if not name or job.name == name]
 
     async def past(
@@ -83,7 +89,7 @@ class RestClient:
         return [past for past in found if (past.facts is not None if not ids else past.id in wanted)]
 
     async def _past(self, path: str) -> list[Past]:
-        return pasts_of(await self._ask("GET", "slurmdb", path, fine=NOTHING))
+        return _readable(pasts_of, await self._ask("GET", "slurmdb", path, fine=NOTHING))
 
     async def cancel(self, job: int, name: str, identity: Identity) -> None:
         """See the Protocol. slurmctld compares name and account; that of 23.11 and before is asked for them first."""
@@ -91,7 +97,7 @@ class RestClient:
             body = {"jobs": [str(job)], "job_name": name, "user_name": identity.name}
             await self._ask("DELETE", "slurm", "jobs/", user=identity.name, body=body, fine=GONE)
             return
-        found = jobs_of(await self._ask("GET", "slurm", f"job/{job}", user=identity.name, fine=GONE))
+        found = _readable(jobs_of, await self._ask("GET", "slurm", f"job/{job}", user=identity.name, fine=GONE))
         if any((one.id, one.name, one.user) == (job, name, identity.name) for one in found):
             await self._ask("DELETE", "slurm", f"job/{job}", user=identity.name, fine=GONE)
 
@@ -119,10 +125,10 @@ class RestClient:
                     break
             else:
                 raise LauncherError(
-                    "Slurm's REST service offers no version of its API that the hub speaks.",
+                    "Slurm's REST service offers no version of its API that the hub supports.",
                     transient=True,
                     code="config",
-                    hint=f"It speaks 0.0.{LEAST} to 0.0.{MOST} of both slurm and slurmdb.",
+                    hint=f"The hub supports 0.0.{LEAST} to 0.0.{MOST} of both slurm and slurmdb.",
                 )
         return self._version
 
@@ -135,6 +141,7 @@ class RestClient:
         user: str = "",
         body: Mapping[str, Any] | None = None,
         fine: frozenset[int] = frozenset(),
+        options: Iterable[tuple[str, str]] = (),
     ) -> dict[str, Any]:
         whole = f"/{service}/v0.0.{await self._api()}/{path}"
         began = time.monotonic()
@@ -142,14 +149,14 @@ class RestClient:
         errors = errors_of(answer)
         numbers = [one.get("error_number", one.get("error_code")) for one in errors]
         if errors and not _submitted(answer) and not fine & {one for one in numbers if isinstance(one, int)}:
-            raise _error(errors, numbers)
+            raise _error(errors, numbers, site=site_words(answer), named=dict(options))
         if status in DENIED and not errors:
             raise _denied()
         if status == NOT_FOUND and not answer:
             self._version = 0  # it may have become another
         if not answer:
             seconds = time.monotonic() - began
-            words = f"Slurm's REST service gave no answer (HTTP {status}, after {seconds:.1f} seconds)."
+            words = f"Slurm's REST service has not returned JSON (HTTP {status}, after {seconds:.1f} seconds)."
             raise LauncherError(words, transient=True, code="no-answer")
         return answer
 
@@ -179,20 +186,35 @@ def newest(paths: Mapping[str, Any]) -> int:
     return max((one for one in found["slurm"] & found["slurmdb"] if LEAST <= one <= MOST), default=0)
 
 
-def _error(errors: Sequence[Mapping[str, Any]], numbers: Sequence[Any]) -> Exception:
-    """The error of ours: by the first number that is known, else by the words."""
+def site_words(answer: Mapping[str, Any]) -> str:
+    """What the site says to the user about a submit, be it refused or not."""
+    said = answer.get("job_submit_user_msg")
+    return said if isinstance(said, str) else ""
+
+
+def _readable(read: Callable[[Mapping[str, Any]], list[T]], answer: Mapping[str, Any]) -> list[T]:
+    try:
+        return read(answer)
+    except ValueError as error:
+        raise LauncherError("Slurm's response cannot be read.", transient=True, code="no-answer") from error
+
+
+def _error(
+    errors: Sequence[Mapping[str, Any]], numbers: Sequence[Any], *, site: str, named: Mapping[str, str]
+) -> Exception:
+    """The hub's error: by the first number that is known, else by the words. `named`: the job's options."""
     lines = [str(one[key]) for one in errors for key in ("description", "error") if one.get(key)]
     text = "\n".join(lines)
     if any(words in text.lower() for words in DISABLED):
         return AccountingDisabledError()
-    number = next((number for number in numbers if isinstance(number, int) and number > 0), None)
-    return refused(text, number=number)
+    number = next((number for number in numbers if isinstance(number, int) and number), None)
+    return refused(text, number=number, site=site, qos=named.get("qos", ""), account=named.get("account", ""))
 
 
 def _denied() -> LauncherError:
     return LauncherError(
-        "Slurm's REST service does not let the hub in.",
+        "Slurm's REST service rejects the hub's token.",
         transient=True,
         code="denied",
-        hint="Tell the hub's administrator: the key or the token of [cluster.slurm] is not one that it takes.",
+        hint="Tell the hub's admins: check the key or the token in [cluster.slurm].",
     )

@@ -42,10 +42,10 @@ def find(name: str, folder: str = "") -> str:
     if path is None:
         where = f" in {folder}" if folder else ""
         raise LauncherError(
-            f"The hub cannot find Slurm's program {name}{where}.",
+            f"Slurm's program {name} was not found{where}.",
             transient=False,
             code="config",
-            hint="Tell the hub's administrator: [cluster.slurm] has bin_dir for it.",
+            hint="Tell the hub's admins: set bin_dir in [cluster.slurm].",
         )
     return path
 
@@ -110,10 +110,10 @@ def privileges(account: Identity) -> list[str]:
 
 def _not_root() -> LauncherError:
     return LauncherError(
-        "The hub may not start programs as the job's user.",
+        "The hub has no permission to start programs as the job's user.",
         transient=False,
         code="config",
-        hint="Tell the hub's administrator: with submit_as = setuid the controller must be root.",
+        hint="Tell the hub's admins: with submit_as = setuid the controller must run as root.",
     )
 
 

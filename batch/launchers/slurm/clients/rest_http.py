@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import msgspec
-
 from batch.contract import LauncherError
+from batch.launchers.slurm.clients import lenient_json
 from batch.launchers.slurm.kind import SlurmConfig
 
 TOKEN_SECONDS: Final = 300
@@ -78,7 +77,7 @@ def _secret(path: str) -> bytes:
 
 
 def _unusable(sentence: str) -> LauncherError:
-    return LauncherError(sentence, transient=False, code="config", hint="Tell the hub's administrator.")
+    return LauncherError(sentence, transient=False, code="config", hint="Tell the hub's admins.")
 
 
 class Http:
@@ -104,8 +103,8 @@ class Http:
         except (OSError, http.client.HTTPException) as error:
             raise LauncherError("Slurm's REST service does not answer.", transient=True, code="no-answer") from error
         try:
-            answer = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            answer = lenient_json.decode(text)
+        except ValueError:
             answer = {}
         return status, answer if isinstance(answer, dict) else {}
 

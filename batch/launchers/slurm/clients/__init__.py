@@ -1,0 +1,1 @@
+"""The ways to speak to Slurm: its commands, slurmrestd, pyslurm."""

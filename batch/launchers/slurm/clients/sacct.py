@@ -1,0 +1,96 @@
+"""What sacct says of an ended job, as facts.
+
+Owns: the fields that are asked for, and the reading of them. Pure. Source: sacct(1), 22.05 to 26.05.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec.structs import replace
+
+from batch.launchers.slurm.messages.ending import KIB, Ended
+
+FIELDS: Final = (
+    "JobIDRaw",
+    "State",
+    "ExitCode",
+    "Reason",
+    "AllocTRES",
+    "ReqTRES",
+    "MaxRSS",
+    "ElapsedRaw",
+    "TimelimitRaw",
+    "NodeList",
+    "NNodes",
+)
+UNITS: Final = {"K": KIB, "M": KIB**2, "G": KIB**3, "T": KIB**4, "P": KIB**5}
+_STATE: Final = re.compile(r"([A-Z_]+)(?: by ([0-9]+))?\+?")
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTP]?)[Bnc]?")
+
+
+def sacct_arguments(jobs: Iterable[str]) -> tuple[str, ...]:
+    """The arguments of sacct that `from_sacct` reads the answer to; all jobs in one call."""
+    return ("--noheader", "--parsable2", "--noconvert", f"--format={','.join(FIELDS)}", f"--jobs={','.join(jobs)}")
+
+
+def from_sacct(text: str) -> dict[str, Ended]:
+    """Job id → facts, of the jobs that sacct shows as ended. Lines that are not understood are left out.
+
+    The memory that was used stands in the lines of the steps (`7.batch`), all else in the job's own.
+    """
+    jobs: dict[str, Ended] = {}
+    used: dict[str, int] = {}
+    for line in text.splitlines():
+        values = line.split("|")
+        if len(values) != len(FIELDS):
+            continue
+        row = dict(zip(FIELDS, values, strict=True))
+        job, _, step = row["JobIDRaw"].partition(".")
+        if not step:
+            if (ended := _job_of(row)) is not None:
+                jobs[job] = ended
+        elif (seen := bytes_of(row["MaxRSS"])) is not None:
+            used[job] = max(seen, used.get(job, 0))
+    return {job: replace(ended, used=used.get(job)) for job, ended in jobs.items()}
+
+
+def _job_of(row: Mapping[str, str]) -> Ended | None:
+    found = _STATE.fullmatch(row["State"].strip())
+    if found is None or found[1] in {"PENDING", "RUNNING", "SUSPENDED", "REQUEUED", "RESIZING", "COMPLETING"}:
+        return None
+    code, _, signal = row["ExitCode"].partition(":")
+    nodes = _number(row["NNodes"])
+    limit = _number(row["TimelimitRaw"])
+    return Ended(
+        state=found[1],
+        cancelled_by=None if found[2] is None else int(found[2]),
+        code=_number(code),
+        signal=_number(signal) or 0,
+        reason="" if row["Reason"] == "None" else row["Reason"],
+        asked=memory_of(row["AllocTRES"], nodes) or memory_of(row["ReqTRES"], nodes),
+        elapsed=_number(row["ElapsedRaw"]),
+        limit=None if limit is None else limit * 60.0,
+        nodes="" if row["NodeList"] == "None assigned" else row["NodeList"],
+    )
+
+
+def tres(text: str) -> dict[str, str]:
+    """`cpu=1,mem=100M,gres/gpu:a100=2` as a dictionary."""
+    return dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+
+
+def memory_of(text: str, nodes: int | None) -> int | None:
+    """The memory in such a text, in bytes on each of so many nodes (None: one); None: it names none."""
+    memory = bytes_of(tres(text).get("mem", ""))
+    return None if memory is None else memory // (nodes or 1)
+
+
+def bytes_of(text: str) -> int | None:
+    """A size as Slurm writes it (`212992`, `100M`, `1.5G`); None: it is none."""
+    found = _SIZE.fullmatch(text.strip())
+    return None if found is None else int(float(found[1]) * UNITS.get(found[2], 1))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None  # noqa: PLR2004 - 64 bits

@@ -1,0 +1,186 @@
+"""How a job ended: what Slurm knows of it, as a cause in plain words.
+
+Owns: the facts of an ended job, and the words for each cause that Slurm can know: memory, the time limit, who cancelled
+it, a failed node, preemption, a job that could not be started. Pure. Refuses to know how the facts are read
+(`batch.launchers.slurm.clients`), and the starter's report: `batch.controller.reconcile` puts the two together.
+
+A plain exit code or signal is no cause that Slurm knows: `cause` is None for it, and `Ended.exit_code` tells.
+
+Sources: sacct(1), JOB STATE CODES and the fields; 22.05 to 26.05. Seen on a real 22.05: the ExitCode is `0:125` after
+memory ran out and `0:53` when the job could not be started; the reason JobLaunchFailure also stands where a script was
+ended by a signal, so it alone proves nothing; a cancelled job's own line has `0:0`, whatever its script did.
+"""
+
+import pwd
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from batch.launchers.slurm.messages.reasons import REASONS
+from state.records.models import Reason
+
+OOM_SIGNAL, LAUNCH_SIGNAL = 125, 53
+LAST_SIGNAL: Final = 64
+NEARLY: Final = 0.8
+"""Slurm samples a job's memory: of one that ran out it may have seen far too little, and less than this is not told."""
+KIB: Final = 1024
+
+START_AGAIN: Final = "Start the server again."
+ALWAYS: Final = {
+    "NODE_FAIL": Reason(
+        code="node-failed",
+        message="{where} failed while the job was running on it.",
+        hint="Start the server again. It will get another node. Unsaved work is lost.",
+    ),
+    "BOOT_FAIL": Reason(code="node-failed", message="{where} could not be prepared for the job.", hint=START_AGAIN),
+    "PREEMPTED": Reason(
+        code="preempted",
+        message="The job was preempted by a job with a higher priority.",
+        hint="Start the server again, or pick a QOS or partition whose jobs are not preempted.",
+    ),
+    "DEADLINE": Reason(code="deadline", message="The job could not have ended before its deadline.", hint=START_AGAIN),
+    "REVOKED": Reason(code="revoked", message="Another cluster has taken over the job.", hint=START_AGAIN),
+}
+"""States that say all: {where} is the node."""
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """What Slurm knows of one ended job; None and `""`: not known.
+
+    `state`: its word, in capitals, without what follows (`CANCELLED`). `cancelled_by`: a user id or name. `signal`: as
+    Slurm numbers it. `reason`: its word. `used`, `asked`: the most memory seen and what was asked for,
+    bytes per node. `elapsed`, `limit`: seconds. `nodes`: as Slurm writes them.
+    """
+
+    state: str
+    cancelled_by: int | str | None = None
+    code: int | None = None
+    signal: int = 0
+    reason: str = ""
+    used: int | None = None
+    asked: int | None = None
+    elapsed: float | None = None
+    limit: float | None = None
+    nodes: str = ""
+
+    @property
+    def exit_code(self) -> int | None:
+        """As a shell would say it: a signal's number and 128; None where it is not the job's own, or not known."""
+        if self.signal:
+            return 128 + self.signal if self.signal <= LAST_SIGNAL and self.signal != LAUNCH_SIGNAL else None
+        return self.code if self.code or self.state == "COMPLETED" else None
+
+
+# --- the words
+
+
+def cause(ended: Ended, *, user: str = "", name_of: Callable[[int], str] | None = None) -> Reason | None:
+    """The cause that Slurm knows; None: it knows none beyond the exit code. It has neither log tail nor exit code.
+
+    `user`: whose job it is. `name_of`: a user id's name, `""` where there is none (default: this machine's accounts).
+    """
+    match ended.state:
+        case "OUT_OF_MEMORY":
+            return _out_of_memory(ended)
+        case "TIMEOUT":
+            return _walltime(ended)
+        case "CANCELLED":
+            return _cancelled(ended, user, name_of or account_name)
+    if (always := ALWAYS.get(ended.state)) is not None:
+        where = f"The node {ended.nodes}" if ended.nodes else "Its node"
+        return replace(always, message=always.message.replace("{where}", where))
+    return _otherwise(ended)
+
+
+def _otherwise(ended: Ended) -> Reason | None:
+    """COMPLETED, FAILED, and what a later Slurm may say."""
+    if ended.signal == OOM_SIGNAL:
+        return _out_of_memory(ended)
+    if ended.signal == LAUNCH_SIGNAL or (ended.reason == "JobLaunchFailure" and not ended.signal and not ended.code):
+        where = f" on {ended.nodes}" if ended.nodes else ""
+        return Reason(
+            code="launch-failed",
+            message=f"Slurm could not start the job{where}.",
+            hint="Check that your home directory is available on the nodes and has space. Tell the cluster's admins.",
+        )
+    told = REASONS.get(ended.reason)
+    if ended.state == "FAILED" and told is not None and ended.reason in {"BadConstraints", "SystemFailure"}:
+        message = (
+            "No node has what the job asks for." if ended.reason == "BadConstraints" else "Something in Slurm failed."
+        )
+        return Reason(code="refused", message=message, hint=told.hint.replace("Cancel it, and ask", "Ask"))
+    return None
+
+
+def _out_of_memory(ended: Ended) -> Reason:
+    details = ""
+    if ended.asked:
+        used = bool(ended.used) and (ended.used or 0) >= NEARLY * ended.asked
+        details = f" (asked for {size(ended.asked)}{f', used {size(ended.used or 0)}' if used else ''})"
+    return Reason(
+        code="out-of-memory",
+        message=f"The job ran out of memory{details}.",
+        hint="Start it again with more memory, or load less data at once. Unsaved work is lost.",
+        field="memory",
+    )
+
+
+def _walltime(ended: Ended) -> Reason:
+    limit = f" of {duration(ended.limit)}" if ended.limit else ""
+    return Reason(
+        code="walltime",
+        message=f"The job reached its time limit{limit}.",
+        hint="Start it again, with a longer time limit if you need one. Save your work before the end.",
+        field="walltime",
+    )
+
+
+def _cancelled(ended: Ended, user: str, name_of: Callable[[int], str]) -> Reason:
+    by = ended.cancelled_by
+    name = name_of(by) if isinstance(by, int) else by or ""
+    while_ = " while it was waiting in the queue" if ended.elapsed == 0 and not ended.nodes else ""
+    if name and name == user:
+        return Reason(code="cancelled", message=f"You cancelled the job outside the hub{while_}.", hint=START_AGAIN)
+    if by in (0, "root"):
+        return Reason(
+            code="cancelled",
+            message=f"An admin cancelled the job{while_}.",
+            hint="Ask the cluster's admins why, or start the server again.",
+        )
+    if name:
+        return Reason(
+            code="cancelled",
+            message=f"{name} cancelled the job{while_}.",
+            hint=f"Ask {name} why, or start the server again.",
+        )
+    return Reason(code="cancelled", message=f"The job was cancelled outside the hub{while_}.", hint=START_AGAIN)
+
+
+def account_name(uid: int) -> str:
+    """The name of an account of this machine, `""`: none has this id."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+def size(count: int) -> str:
+    """Bytes for people: `100 MB`, `3.9 GB` (in steps of 1024, as Slurm counts)."""
+    value, unit = float(count), "bytes"
+    for name in ("KB", "MB", "GB", "TB"):
+        if value < KIB:
+            break
+        value, unit = value / KIB, name
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people, in the two largest units: `30 minutes`, `1 day 2 hours`."""
+    left, parts = max(0, round(seconds)), []
+    for name, length in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count} {name}" + ("s" if count > 1 else ""))
+    return " ".join(parts[:2]) or "0 seconds"

@@ -1,0 +1,187 @@
+"""What a limit of Slurm's accounting means, by its name: a sentence, what to do, and the form's field that it is about.
+
+Owns: the grammar of limits' names and the words for each part. Pure. Refuses to know where the name was met: a job
+waits with it as its reason, or is refused with it.
+
+Sources: the names that `slurm_job_state_reason_string` gives, 22.05 to 26.05; resource_limits.html. A limit on a
+resource that a newer Slurm adds is explained like the others.
+"""
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+
+class Explanation(Struct, frozen=True):
+    """A sentence, what to do, and the kind of option that it is about (`""`: none)."""
+
+    message: str
+    hint: str = ""
+    field: str = ""
+
+
+_LIMIT: Final = re.compile(
+    r"(?P<owner>QOS|Assoc)?(?P<kind>Grp|Max|Min)(?P<thing>SubmitJobs?|Jobs?|WallDuration|Wall|CPU|GRES|BB|[A-Z][a-z]+)"
+    r"(?P<measure>RunMinutes|Minutes)?(?:Per(?P<per>Job|Node|User|Account))?(?:Limit|NotSatisfied)?"
+)
+
+
+class Resource(Struct, frozen=True):
+    """What a limit counts: in a sentence, over time (the `Minutes` of its name), and the form's field."""
+
+    words: str
+    time: str
+    field: str = ""
+    countable: bool = True
+
+
+RESOURCES: Final = {
+    "cpu": Resource("cores", "core time", "cores"),
+    "node": Resource("nodes", "node time", "nodes"),
+    "mem": Resource("memory", "memory over time", "memory", countable=False),
+    "memory": Resource("memory", "memory over time", "memory", countable=False),
+    "gres": Resource("GPUs", "GPU time", "gpus"),
+    "license": Resource("software licences", "licence time"),
+    "bb": Resource("burst buffer space", "burst buffer space over time", countable=False),
+    "energy": Resource("energy", "energy over time", countable=False),
+    "billing": Resource("billed resources", "billed time"),
+    "unknown": Resource("resources", "computing time"),
+}
+
+
+class Owner(Struct, frozen=True):
+    """Whose limit it is: in a sentence, what else the user could pick, and the form's field."""
+
+    words: str
+    other: str
+    field: str
+
+
+def limit(name: str, *, qos: str = "", account: str = "") -> Explanation | None:
+    """Explain a limit of a QOS or an association (`QOSMaxGRESPerUser`, ...); None: the name is not a limit's.
+
+    The names are made of an owner (QOS, Assoc; none: a QOS's limit per account), a kind (Grp: all together, Max, Min),
+    a resource (Cpu, GRES, ...), a measure (Minutes: a budget; RunMinutes: what running jobs may still use), a scope.
+    """
+    found = _LIMIT.fullmatch(name)
+    if found is None:
+        return None
+    what, kind, measure, per = found["thing"].lower(), found["kind"], found["measure"], found["per"]
+    if found["owner"] == "Assoc":
+        owner = Owner(named("account", account), "another account", "account")
+    else:
+        owner = Owner(named("QOS", qos), "another QOS", "qos")
+    if what.startswith(("job", "submit")):
+        return _of_jobs(what, kind, per, owner)
+    if what.startswith("wall"):
+        return _of_time(kind, owner)
+    resource = RESOURCES.get(what, RESOURCES["unknown"])
+    if kind == "Grp":
+        return _of_a_group(resource, measure, owner)
+    if per in ("User", "Account") and kind == "Max":
+        return _of_a_user(resource, per, owner, account)
+    return _of_a_job(resource, kind, measure, per, owner)
+
+
+def _of_a_user(resource: Resource, per: str, owner: Owner, account: str) -> Explanation:
+    """What one user, or one account, may use at a time."""
+    if per == "Account":
+        return Explanation(
+            f"With this job, {named('account', account)} would use more {resource.words} than {owner.words} allows each"
+            " account.",
+            "It starts when enough of the account's other jobs have ended. Another account or QOS may be quicker.",
+            "account",
+        )
+    return Explanation(
+        f"With this job, you would use more {resource.words} than {owner.words} allows each user.",
+        f"It starts when enough of your other jobs have ended. Or cancel it, and ask for {_less(resource)} or pick"
+        f" {owner.other}.",
+        owner.field,
+    )
+
+
+def _of_a_job(resource: Resource, kind: str, measure: str | None, per: str | None, owner: Owner) -> Explanation:
+    """What a job may or must ask for: one that does not fit never starts."""
+    if kind == "Min":
+        return Explanation(
+            f"The job asks for {_less(resource)} {resource.words} than {owner.words} requires.",
+            f"Cancel it and ask for more, or pick {owner.other}.",
+            resource.field,
+        )
+    if measure:
+        return Explanation(
+            f"The job asks for more {resource.time} ({resource.words} times time limit) than {owner.words} allows each"
+            " job.",
+            f"Cancel it and ask for less or for a shorter time limit, or pick {owner.other}.",
+            resource.field,
+        )
+    where = "on each node" if per == "Node" else "each job"
+    return Explanation(
+        f"The job asks for more {resource.words} than {owner.words} allows {where}.",
+        f"Cancel it and ask for {_less(resource)}, or pick {owner.other}.",
+        resource.field,
+    )
+
+
+def _less(resource: Resource) -> str:
+    return "fewer" if resource.countable else "less"
+
+
+def _of_a_group(resource: Resource, measure: str | None, owner: Owner) -> Explanation:
+    if measure == "Minutes":
+        return Explanation(
+            f"The budget of {resource.time} of {owner.words} is used up.",
+            f"Ask whoever manages it for more, or pick {owner.other}.",
+            owner.field,
+        )
+    if measure == "RunMinutes":
+        return Explanation(
+            f"The running jobs of {owner.words} have reserved all the {resource.time} that it may use at once.",
+            f"It starts when some of them have ended. A shorter time limit or {owner.other} may be quicker.",
+            owner.field,
+        )
+    return Explanation(
+        f"With this job, the users of {owner.words} would together use more {resource.words} than it allows.",
+        f"It starts when some of their jobs have ended. {_first(owner.other)} may be quicker.",
+        owner.field,
+    )
+
+
+def _of_jobs(what: str, kind: str, per: str | None, owner: Owner) -> Explanation:
+    have = "have as many jobs waiting and running" if what.startswith("submit") else "run as many jobs"
+    if kind == "Grp":
+        return Explanation(
+            f"The users of {owner.words} together already {have} as it allows.",
+            f"It starts when some of their jobs have ended. {_first(owner.other)} may be quicker.",
+            owner.field,
+        )
+    if per == "Account":
+        message = f"The users of your account together already {have} as {owner.words} allows each account."
+    else:
+        message = f"You already {have} as {owner.words} allows each user."
+    return Explanation(message, f"Stop another server or job first, or pick {owner.other}.", owner.field)
+
+
+def _of_time(kind: str, owner: Owner) -> Explanation:
+    if kind == "Grp":
+        return Explanation(
+            f"The budget of running time of {owner.words} is used up.",
+            f"Ask whoever manages it for more, or pick {owner.other}.",
+            owner.field,
+        )
+    wrong, right = ("shorter", "longer") if kind == "Min" else ("longer", "shorter")
+    return Explanation(
+        f"The time limit is {wrong} than {owner.words} allows.",
+        f"Cancel the job and ask for a {right} time limit, or pick {owner.other}.",
+        "walltime",
+    )
+
+
+def _first(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+def named(kind: str, name: str) -> str:
+    """`QOS gpuq`, or `its QOS` where the name is not known."""
+    return f"{kind} {name}" if name else f"its {kind}"
