@@ -4,16 +4,18 @@ Owns: the reading of allow and deny lists, and which association and QOS count. 
 room for a job (`state.offer.combinations`).
 
 Sources: slurm.conf(5): AllowAccounts comes before DenyAccounts, AllowQos before DenyQos; from Slurm 23.02 on, both
-lists of accounts hold for the accounts below, too. Names of accounts ignore the case of letters, as Slurm does.
+lists of accounts hold for the accounts below, too. Names of accounts ignore the case of ASCII letters, as Slurm does
+(xstrcasecmp): of other letters it does not know the other case.
 """
 
+import string
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
 
 from state.config.tables import ProfileConfig
-from state.offer.catalog import Association, Catalog, Grants, Partition, Qos
+from state.offer.catalog import Association, Catalog, Grants, Partition, Qos, Reservation
 from state.offer.option_kinds import Asked, fixed
 from state.offer.way import Rules, Way
 
@@ -32,6 +34,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 NOTHING_KNOWN: Final = Facts()
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def wanted(profile: ProfileConfig, options: Asked, kind: str) -> tuple[str, ...] | None:
@@ -97,12 +100,35 @@ class Door:
                     yield Way(partition, self._rules[key], catalog.safe)
 
 
+def folded(name: str) -> str:
+    """The name of an account or a QOS as Slurm compares it: ASCII letters in lower case, all others as they are."""
+    return name.translate(_LOWER)
+
+
 def lets_in(names: Iterable[str], allowed: tuple[str, ...] | None, denied: tuple[str, ...]) -> bool:
     """Whether an allow list (None: there is none) or else a deny list lets one of these names in."""
-    mine = {name.casefold() for name in names}
+    mine = {folded(name) for name in names}
     if allowed is not None:
-        return bool(mine & {name.casefold() for name in allowed})
-    return not mine & {name.casefold() for name in denied}
+        return bool(mine & {folded(name) for name in allowed})
+    return not mine & {folded(name) for name in denied}
+
+
+def may_use(reservation: Reservation, facts: Facts, accounts: Iterable[str]) -> bool:
+    """Whether a reservation lets the user in with these accounts: theirs, and those that it is a part of.
+
+    Source: scontrol(1), Users, Groups and Accounts of a reservation: where it lists users and accounts, both must
+    match; a list whose names begin with `-` is of those that it does not let in.
+    """
+    names = (facts.user, *(f"@{group}" for group in facts.grants.groups))
+    return _listed(names, reservation.users) and _listed(map(folded, accounts), map(folded, reservation.accounts))
+
+
+def _listed(names: Iterable[str], listed: Iterable[str]) -> bool:
+    mine, wanted_ones = set(names), set(listed)
+    denied = {name.removeprefix("-") for name in wanted_ones if name.startswith("-")}
+    if denied:
+        return not mine & denied
+    return not wanted_ones or bool(mine & wanted_ones)
 
 
 def _accounts(profile: ProfileConfig, options: Asked, grants: Grants) -> Iterable[str]:
@@ -112,8 +138,8 @@ def _accounts(profile: ProfileConfig, options: Asked, grants: Grants) -> Iterabl
     mine = dict.fromkeys(one.account for one in grants.associations)
     if names is None:
         return mine
-    folded = {name.casefold() for name in names}
-    return (account for account in mine if account.casefold() in folded)
+    wanted_ones = {folded(name) for name in names}
+    return (account for account in mine if folded(account) in wanted_ones)
 
 
 def _association(grants: Grants, account: str, partition: str) -> Association | None:

@@ -156,7 +156,7 @@ class Account(Struct, frozen=True, kw_only=True, omit_defaults=True):
     limits: Limits = Limits()
 
 
-class Grants(Stored, frozen=True, kw_only=True, omit_defaults=True):
+class Grants(Stored, frozen=True, kw_only=True):
     """All that one user may use. `associations` empty: the scheduler's accounting does not know them.
 
     `groups`: theirs of the Unix groups that partitions name.
@@ -168,7 +168,10 @@ class Grants(Stored, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Reservation(Struct, frozen=True, kw_only=True):
-    """Nodes that are set aside. `users`, `accounts`: for whom; both empty: for everybody."""
+    """Nodes that are set aside. `users` and `accounts`: who may use them; both empty: everybody.
+
+    A group is in `users` as `@name`. Names that begin with `-` are of those who may not use it.
+    """
 
     name: str
     start: float
@@ -179,7 +182,7 @@ class Reservation(Struct, frozen=True, kw_only=True):
     accounts: tuple[str, ...] = ()
 
 
-class Catalog(Stored, frozen=True, kw_only=True, omit_defaults=True):
+class Catalog(Stored, frozen=True, kw_only=True):
     """One cluster at one moment.
 
     `queues`: whether jobs go into partitions, so that without one nothing can be started. `enforced`: whether

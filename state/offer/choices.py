@@ -17,7 +17,7 @@ from state.config.tables import Config, OptionConfig, ProfileConfig
 from state.errors import ChoicesError
 from state.offer.access import NOTHING_KNOWN, Facts
 from state.offer.combinations import Combinations
-from state.offer.option_kinds import KINDS, amount, canonical, least, of_entry, unit, words
+from state.offer.option_kinds import ACCOUNTING_NAME, KINDS, amount, canonical, least, of_entry, unit, words
 from state.offer.quantities import memory_of, walltime_of
 from state.offer.resolution import settle
 from state.records.models import User
@@ -27,6 +27,7 @@ NAME_MAX: Final = 128
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _YES: Final = frozenset({"true", "on", "yes", "1"})
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+:-]*", re.ASCII)
+_ACCOUNTING_NAME: Final = re.compile(ACCOUNTING_NAME)
 _FEATURES: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*([&|,][A-Za-z0-9_][A-Za-z0-9_.]*)*", re.ASCII)
 """Features joined by & (and), | or `,` (or); sbatch(1) knows more, which nobody needs for a notebook."""
 _NO: Final = frozenset({"false", "off", "no", "0", ""})
@@ -164,6 +165,9 @@ def value_of(option: OptionConfig, raw: Any) -> Any:  # noqa: PLR0911 - a table
             return _listed(option, _amount(option, raw))
         case "constraint":
             return _name(option, raw, _FEATURES, "Features are words, joined by & (and) or | (or).")
+        case "account" | "qos":
+            wrong = "A name has letters, digits, spaces and . _ - + @ : / ( ) only."
+            return _name(option, raw, _ACCOUNTING_NAME, wrong)
         case kind if kind in KINDS:
             return _name(option, raw, _NAME, "A name has letters, digits and . _ - + @ : only.")
         case _:

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from state.config.tables import OptionConfig, ProfileConfig
-from state.offer.access import NOTHING_KNOWN, Door, Facts, partitions, wanted
+from state.offer.access import NOTHING_KNOWN, Door, Facts, folded, may_use, partitions, wanted
 from state.offer.catalog import Reservation
 from state.offer.limits import Bounds, bounds
 from state.offer.nodes import default_memory
@@ -104,7 +104,7 @@ class Combinations:
             case "partition":
                 return way.partition.name == value
             case "account":
-                return way.account.casefold() == value.casefold()
+                return folded(way.account) == folded(value)
             case "qos":
                 return way.qos.name == value
             case "reservation":
@@ -161,17 +161,11 @@ def reservations(way: Way, facts: Facts) -> list[Reservation]:
     """Those that this way may use, and that have not ended."""
     catalog = facts.catalog
     assert catalog is not None  # there is a way
-    accounts = {way.account.casefold()}
+    accounts = (way.account, *(one.name for one in way.rules.ancestry))
     return [
         one
         for one in catalog.reservations
-        if one.end > catalog.time
-        and one.partition in {"", way.partition.name}
-        and (
-            not (one.users or one.accounts)
-            or facts.user in one.users
-            or accounts & {name.casefold() for name in one.accounts}
-        )
+        if one.end > catalog.time and one.partition in {"", way.partition.name} and may_use(one, facts, accounts)
     ]
 
 

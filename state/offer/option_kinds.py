@@ -14,6 +14,9 @@ NAMED: Final = ("partition", "account", "qos", "reservation", "gpu", "constraint
 COUNTED: Final = ("nodes", "gpus", "cores", "memory", "walltime")
 """Kinds of option whose value is an amount. Memory is in bytes here, walltime in seconds."""
 KINDS: Final = (*NAMED, *COUNTED)
+ACCOUNTING_NAME: Final = r"\w(?:[\w .@+:/()-]{0,126}[\w.@+:/()-])?"
+"""What the name of an account or a QOS may be, where it comes to a command: Slurm takes spaces, slashes and letters
+of any language in it. Neither quotes, nor what would make it a list or an option."""
 
 Asked = dict[str, tuple[str, OptionConfig]]
 """Kind → the option of that kind: its name and itself."""

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from state.config.tables import OptionConfig
+from state.offer.access import folded
 from state.offer.combinations import Combinations, Facts, lowest, names_of, reservations
 from state.offer.limits import Bounds, bounds
 from state.offer.nodes import default_memory
@@ -129,7 +130,7 @@ def _liking(combinations: Combinations, way: Way) -> tuple[bool, ...]:
         way.partition.name != preferred("partition"),
         not way.partition.up,
         not way.partition.default,
-        way.account.casefold() != preferred("account").casefold(),
+        folded(way.account) != folded(preferred("account")),
         way.account != combinations.facts.grants.default_account,
         way.qos.name != preferred("qos"),
         way.rules.association is not None and way.qos.name != way.rules.association.default_qos,

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from batch.contract import Resources
 from batch.jobs.job_builder import resources as resources_of
 from batch.launchers.slurm.catalog.gather import Gatherer
 from batch.launchers.slurm.factory import open_client
 from batch.launchers.slurm.script import resource_options
 from deploy.devcluster.clients import version
+from deploy.devcluster.users import provide
 from state.config.tables import OptionConfig, ProfileConfig, ResourcesConfig
 from state.errors import ChoicesError
 from state.offer.access import Facts
@@ -27,7 +29,7 @@ from state.offer.option_kinds import COUNTED, KINDS, NAMED, amount, canonical
 from state.offer.quantities import MEBIBYTE, MINUTE
 from state.offer.resolution import settle
 from tests import slurm as rig
-from tests.batch.launchers.slurm.making import record, slurm_config
+from tests.batch.launchers.slurm.making import job, record, slurm_config, slurm_maker
 
 QOS = (
     "add qos ofpart MaxTRESPerJob=cpu=3 Flags=DenyOnLimit",
@@ -54,6 +56,14 @@ ACCOUNTS = (
     "modify user alice where account=deep set MaxTRESMinsPerJob=cpu=100",
     "add user bob account=wide",
 )
+ODD_NAMES = (
+    ("add", "qos", "größe 2", "Flags=DenyOnLimit"),
+    ("add", "account", "física/lab 1", "parent=faculty", "Description=x"),
+    ("modify", "account", "física/lab 1", "set", "qos=größe 2,free", "defaultqos=größe 2"),
+    ("add", "user", "Dora", "account=física/lab 1"),
+    ("add", "user", "Dora", "account=deep"),
+)
+"""Names that sacctmgr reads from its arguments only."""
 LINES = (
     *("SuspendTime=60000", "ResumeTimeout=65000", "SuspendTimeout=2"),
     *("ResumeProgram=/bin/true", "SuspendProgram=/bin/true"),
@@ -81,6 +91,8 @@ LINES = (
     "PartitionName=inactive Nodes=big1 State=INACTIVE",
     "PartitionName=closed Nodes=big1 State=DOWN",
     "PartitionName=hidden Nodes=big1 Hidden=YES",
+    "PartitionName=allowed Nodes=big1 AllowAccounts=FACULTY",
+    "PartitionName=denied Nodes=big1 DenyAccounts=Institute",
 )
 FORM = ProfileConfig(name="form", cluster="odd", option={kind: OptionConfig(kind=kind) for kind in KINDS})
 ORDERS = (
@@ -102,7 +114,10 @@ UNTOLD = {("rest", (22, 5)): {"spec", "spent", "budget"}, ("rest", (24, 11)): {"
 def odd() -> Iterator[rig.Slurm]:
     """A cluster of its own, with these lines in slurm.conf."""
     with rig.running() as cluster:
+        provide(cluster.layout, "Dora")
         cluster.sacctmgr(*QOS, *ACCOUNTS)
+        for command in ODD_NAMES:
+            cluster.run("sacctmgr", "--immediate", *command)
         # Before 23.02 nodes of a cloud are not shown while they are powered down, unless slurm.conf says so.
         seen = ("PrivateData=cloud",) if version(cluster.layout) < (23, 2) else ()
         cluster.reconfigure(*seen, *LINES)
@@ -168,7 +183,8 @@ def asker(odd, told, request):
     made.clear()
 
 
-def facts_of(slurm: rig.Slurm, user: str, client: str = "cli") -> Facts:
+def facts_of(slurm: rig.Slurm, account: str, client: str = "cli") -> Facts:
+    user = account.lower()
     source = open_client(slurm_config(slurm, client)).source()
     gathered = asyncio.run(Gatherer("odd", source).gather())
     assert gathered.catalog.notes == ()
@@ -219,7 +235,7 @@ CLIENTS = pytest.mark.parametrize("client", ["cli", "rest"])
 
 
 @CLIENTS
-@pytest.mark.parametrize("asker", ["alice", "bob"], indirect=True)
+@pytest.mark.parametrize("asker", ["alice", "bob", "Dora"], indirect=True)
 def test_slurm_takes_every_corner_of_the_form(odd, asker, client):
     facts = facts_of(odd, asker.user, client)
     untold = UNTOLD.get((client, version(odd.layout)), set())
@@ -350,3 +366,29 @@ def test_a_constraint_is_read_as_slurm_reads_it(odd, asker, constraint):
     assert asker.refusal({**picks, "memory": canonical("memory", most)}) == ""
     assert asker.refusal({**picks, "memory": canonical("memory", most + MEBIBYTE)}) != ""
     assert amount("memory", canonical("memory", most)) == most
+
+
+@CLIENTS
+def test_accounts_of_any_name_and_case_and_the_lists_that_name_those_above_them(odd, client):
+    facts = facts_of(odd, "Dora", client)
+    assert {one.account for one in facts.grants.associations} == {"física/lab 1", "deep"}
+    ways_in = {(way.partition.name, way.account) for way in ways(FORM, facts)}
+    nested = version(odd.layout) >= (23, 2)
+    assert (("allowed", "física/lab 1") in ways_in, ("allowed", "deep") in ways_in) == (nested, nested)
+    assert (("denied", "física/lab 1") in ways_in, ("denied", "deep") in ways_in) == (True, not nested)
+
+
+@CLIENTS
+def test_a_user_whose_account_has_capital_letters_starts_a_job_as_that_account(odd, client):
+    async def body():
+        launcher = slurm_maker(slurm_config(odd, client))()
+        spec = job(user="dora", resources=Resources(partition="odd", account="física/lab 1", qos="größe 2"))
+        ref = await launcher.submit(spec)
+        view = (await launcher.poll())[spec.attempt]
+        owner = odd.field(ref.native_id, "UserId")
+        account = odd.run("squeue", "--noheader", "--format=%a|%q", f"--jobs={ref.native_id}").strip()
+        await launcher.cancel(ref, spec.attempt)
+        await launcher.close()
+        return view.user, owner.partition("(")[0], account
+
+    assert asyncio.run(body()) == ("dora", "Dora", "física/lab 1|größe 2")

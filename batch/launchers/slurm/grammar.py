@@ -3,14 +3,16 @@
 Owns: the names of the options that Towpath writes, the allow-list for an admin's further ones, and what each value
 looks like. Refuses to know where values come from and whether the cluster has them.
 
-A value that passes holds no white space, no quote, no backslash and no `#`, and does not begin a line: so a line
-`#SBATCH --name=value` is read by sbatch as it was written, and says one thing only. Source: sbatch(1), Slurm 22.05.
+A value that passes has no quote, no backslash, no `#` and no white space, but for the spaces of an account's or a QOS's
+name, which is quoted. So sbatch reads a line `#SBATCH --name=value` as it was written, and it means one thing only.
+Source: sbatch(1), Slurm 22.05.
 """
 
 import re
 from typing import Final
 
 from batch.contract import LauncherError
+from state.offer.option_kinds import ACCOUNTING_NAME
 
 _WORD: Final = r"[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,127}"
 _PATH: Final = r"/[A-Za-z0-9_.+@/:-]{0,1023}"
@@ -24,13 +26,15 @@ _COUNTED: Final = rf"{_WORD}(?::[A-Za-z0-9_.+-]{{1,64}})?(?:[:=]{_NUMBER})?"
 _COUNTEDS: Final = rf"{_COUNTED}(?:,{_COUNTED})*"
 _COMMENT: Final = r"[A-Za-z0-9_.:/@+=-]{1,1024}"
 _FLAG: Final = ""
+_PLAIN: Final = re.compile(r"[!-~]+")
+"""What sbatch reads as one word without quotes."""
 
 OWN: Final[dict[str, str]] = {
     "job-name": _WORD,
     "comment": _COMMENT,
     "partition": _WORDS,
-    "account": _WORD,
-    "qos": _WORD,
+    "account": ACCOUNTING_NAME,
+    "qos": ACCOUNTING_NAME,
     "reservation": _WORDS,
     "constraint": _FEATURES,
     "gres": _COUNTEDS,
@@ -105,9 +109,11 @@ FIELDS: Final[dict[str, str]] = {
 
 
 def line(name: str, value: str) -> str:
-    """`#SBATCH --name=value`. Raises LauncherError for a value that has not the form."""
+    """`#SBATCH --name=value`. Raises LauncherError for a value that does not have the form."""
     checked(name, value)
-    return f"#SBATCH --{name}={value}" if value else f"#SBATCH --{name}"
+    if not value:
+        return f"#SBATCH --{name}"
+    return f"#SBATCH --{name}={value}" if _PLAIN.fullmatch(value) else f'#SBATCH --{name}="{value}"'
 
 
 def checked(name: str, value: str) -> None:
@@ -121,7 +127,7 @@ def checked(name: str, value: str) -> None:
             code="option",
             hint="Tell the hub's administrator.",
         )
-    if not re.fullmatch(form, value, re.ASCII):
+    if not re.fullmatch(form, value):
         raise LauncherError(
             f"{value[:80]!r} cannot be the job's {field or f'--{name}'}.",
             transient=False,

@@ -10,7 +10,7 @@ An account whose shell is nologin is not refused: hosts of a hub often give ever
 import grp
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -42,19 +42,21 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 def identity_of(
-    user: str, *, min_uid: int = LEAST_UID, lookup: Callable[[str], pwd.struct_passwd] = pwd.getpwnam
+    user: str,
+    *,
+    min_uid: int = LEAST_UID,
+    lookup: Callable[[str], pwd.struct_passwd] = pwd.getpwnam,
+    every: Callable[[], Iterable[pwd.struct_passwd]] = pwd.getpwall,
 ) -> Identity:
     """The account of a hub's user. Blocks: names may come from a directory service.
 
     Raises LauncherError where there is none, or not a person's: nothing has been run then.
     """
     try:
-        account = lookup(user)
-    except KeyError:
-        raise _refused(f"The cluster has no account named {user!r}.") from None
+        account = _account_of(user, lookup, every)
     except OSError as error:
         raise LauncherError("Accounts cannot be looked up just now.", transient=True, code="account-lookup") from error
-    if _normal(account.pw_name) != user:
+    if hub_user(account.pw_name) != user:
         raise _refused(f"The account that answers to {user!r} has another name.")
     if account.pw_uid < max(min_uid, LEAST_UID) or account.pw_uid in NOBODY or account.pw_gid == 0:
         raise _refused(f"The account {user!r} is one of the system's own: it cannot have notebooks.")
@@ -76,6 +78,21 @@ def identity_of(
     )
 
 
+def _account_of(
+    user: str, lookup: Callable[[str], pwd.struct_passwd], every: Callable[[], Iterable[pwd.struct_passwd]]
+) -> pwd.struct_passwd:
+    """The account of that name; else the only one whose name differs from it in capital letters."""
+    try:
+        return lookup(user)
+    except KeyError:
+        alike = {account.pw_name: account for account in every() if hub_user(account.pw_name) == user}
+    if len(alike) > 1:
+        raise _refused(f"The cluster has several accounts whose names differ from {user!r} in capital letters only.")
+    for account in alike.values():
+        return account
+    raise _refused(f"The cluster has no account named {user!r}.")
+
+
 def user_of(uid: int) -> str:
     """The name of an account; its number where it has none, as in a container."""
     try:
@@ -86,10 +103,11 @@ def user_of(uid: int) -> str:
 
 def same_person(account: str, user: str) -> bool:
     """Whether a job of that account may be that hub user's."""
-    return user != "" and _normal(account) == user
+    return user != "" and hub_user(account) == user
 
 
-def _normal(name: str) -> str:
+def hub_user(name: str) -> str:
+    """The hub's user whom an account of that name belongs to; `""`: none."""
     try:
         return user_name(name)
     except NameRuleError:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from batch.contract import LauncherError, Offer
 from batch.launchers.slurm.catalog.groups import Groups
+from batch.launchers.slurm.identity import hub_user
 from state.offer.catalog import (
     Account,
     Catalog,
@@ -162,11 +163,13 @@ class Gatherer:
         else:
             self._accounting = accounting
         grants = accounting.grants
-        if named := {group for partition in partitions for group in partition.groups or ()}:
+        named = {group for partition in partitions for group in partition.groups or ()}
+        reserved = {name.lstrip("-@") for one in reservations for name in one.users if "@" in name}
+        if named | reserved:
             # A directory may take its time: not in the event loop.
-            members, missing = await asyncio.to_thread(self._groups.of, named, grants)
+            members, missing = await asyncio.to_thread(self._groups.of, named | reserved, grants)
             grants = with_groups(grants, members)
-            if missing:
+            if missing := missing & named:
                 partitions = [without_groups(partition, missing) for partition in partitions]
                 notes.append(
                     f"The hub's host does not know the groups {', '.join(sorted(missing))}. Partitions for them are "
@@ -184,12 +187,12 @@ class Gatherer:
                 partitions=tuple(with_nodes(partition, nodes) for partition in partitions),
                 qos=accounting.qos,
                 accounts=tuple(sorted(accounting.accounts, key=lambda one: one.name)),
-                reservations=tuple(reservations),
+                reservations=tuple(map(for_hub_users, reservations)),
                 cores=sum(node.cores for node in nodes),
                 memory=sum(node.memory for node in nodes),
                 notes=tuple(notes),
             ),
-            grants=grants,
+            grants=by_hub_user(grants),
         )
 
 
@@ -198,6 +201,26 @@ async def _unless_away(answer: Awaitable[T]) -> T | LauncherError:
         return await answer
     except LauncherError as error:
         return error
+
+
+def by_hub_user(grants: Mapping[str, Grants]) -> dict[str, Grants]:
+    """The grants by the hub's names of users: those of an account `Alice` are alice's. Pure.
+
+    Of two accounts that differ in capital letters only, the one that has the hub's name counts.
+    """
+    found = {user: given for account, given in grants.items() if (user := hub_user(account))}
+    return found | {user: grants[user] for user in found if user in grants}
+
+
+def for_hub_users(reservation: Reservation) -> Reservation:
+    """The reservation with the hub's names of its users. Pure."""
+
+    def named(name: str) -> str:
+        denied = "-" if name.startswith("-") else ""
+        plain = name.removeprefix("-")
+        return name if plain.startswith("@") else denied + (hub_user(plain) or plain)
+
+    return replace(reservation, users=tuple(map(named, reservation.users)))
 
 
 def with_groups(grants: Mapping[str, Grants], members: Mapping[str, frozenset[str]]) -> dict[str, Grants]:

@@ -17,7 +17,7 @@ from batch.launchers.slurm.catalog.rest_accounting import accounts_of, grants_of
 from batch.launchers.slurm.catalog.rest_fields import inside, items, minutes, names_in, number, text, words
 from batch.launchers.slurm.catalog.text_accounting import used_by
 from batch.launchers.slurm.catalog.text_fields import MIB
-from batch.launchers.slurm.catalog.tres import gpus_of, names, nested, who
+from batch.launchers.slurm.catalog.tres import gpus_of, names, nested, who, with_groups
 from state.offer.catalog import Partition, Reservation
 
 Get = Callable[[str, str], Awaitable[Mapping[str, Any]]]
@@ -159,7 +159,7 @@ def reservations_of(answer: Mapping[str, Any]) -> list[Reservation]:
                 end=float(end),
                 partition=text(one, "partition"),
                 nodes=number(one, "node_count") or 0,
-                users=(*names_in(one, "users"), *(f"@{group}" for group in names_in(one, "groups"))),
+                users=with_groups(names_in(one, "users"), names_in(one, "groups")),
                 accounts=names_in(one, "accounts"),
             )
         )

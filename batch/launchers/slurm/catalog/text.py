@@ -32,7 +32,7 @@ from batch.launchers.slurm.catalog.text_accounting import (
     used_by,
 )
 from batch.launchers.slurm.catalog.text_fields import MIB, integer, memory_of, records, seconds_of, time_of
-from batch.launchers.slurm.catalog.tres import gpus_of, names, nested, who
+from batch.launchers.slurm.catalog.tres import gpus_of, names, nested, who, with_groups
 from state.offer.catalog import Amounts, Partition, Reservation
 
 Run = Callable[[Sequence[str]], Awaitable[str]]
@@ -210,7 +210,7 @@ def reservations_of(text: str) -> list[Reservation]:
                 end=end,
                 partition="".join(names(one.get("PartitionName", ""))[:1]),
                 nodes=integer(one.get("NodeCnt", "")) or 0,
-                users=(*names(one.get("Users", "")), *(f"@{group}" for group in groups)),
+                users=with_groups(names(one.get("Users", "")), groups),
                 accounts=names(one.get("Accounts", "")),
             )
         )

@@ -3,6 +3,7 @@
 Owns: the reading of these, and how limits are put together. Pure.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -97,6 +98,11 @@ def names(text: str) -> tuple[str, ...]:
     return (
         () if text in ("", "(null)", "N/A", "None") else tuple(part.strip() for part in text.split(",") if part.strip())
     )
+
+
+def with_groups(users: Iterable[str], groups: Iterable[str]) -> tuple[str, ...]:
+    """The users of a reservation, with its groups as `@name` (`-@name`: those who are not let in)."""
+    return (*users, *(f"-@{group[1:]}" if group.startswith("-") else f"@{group}" for group in groups))
 
 
 def who(text: str) -> tuple[str, ...] | None:

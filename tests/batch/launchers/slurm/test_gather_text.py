@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from batch.contract import LauncherError
 from batch.launchers.slurm.catalog import text, text_fields
 from batch.launchers.slurm.catalog import text_accounting as accounting
-from batch.launchers.slurm.catalog.gather import Accounting, Gatherer, Node, with_nodes
+from batch.launchers.slurm.catalog.gather import Accounting, Gatherer, Node, by_hub_user, for_hub_users, with_nodes
 from batch.launchers.slurm.catalog.groups import Groups
 from batch.launchers.slurm.catalog.tres import gpus_of, names, who
-from state.offer.catalog import Account, Association, GpuCount, Grants, Limits, NodeKind, Partition, Qos
+from state.offer.catalog import Account, Association, GpuCount, Grants, Limits, NodeKind, Partition, Qos, Reservation
 from tests.batch.launchers.slurm import seen
 from tests.conftest import run
 
@@ -410,6 +410,20 @@ def test_the_catalog_shows_what_partitions_have_and_what_is_free():
     assert [one.name for one in offer.catalog.accounts] == ["bio", "physics", "root"]
     assert (offer.catalog.safe, offer.catalog.nested_accounts) == (False, False)
     assert "cluster=towpath7" in commands.asked[-1]
+
+
+def test_grants_and_reservations_are_the_hub_users_whatever_the_case_of_their_accounts():
+    given = {"Alice": Grants(default_account="a"), "BOB": Grants(default_account="b"), "bob": Grants(), "x y": Grants()}
+    assert by_hub_user(given) == {"alice": Grants(default_account="a"), "bob": Grants()}
+    users = ("Alice", "-Bob", "@Staff", "-@Staff")
+    assert for_hub_users(Reservation(name="r", start=0, end=1, users=users)).users == (
+        "alice",
+        "-bob",
+        "@Staff",
+        "-@Staff",
+    )
+    (denied,) = text.reservations_of("ReservationName=g StartTime=10 EndTime=20 Users=-Bob Groups=-staff")
+    assert denied.users == ("-Bob", "-@staff")
 
 
 def test_free_gpus_of_a_node_that_is_down_are_not_free():

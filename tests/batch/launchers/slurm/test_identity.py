@@ -71,6 +71,23 @@ def test_an_account_that_is_not_there_is_refused():
         identity_of("daemon")
 
 
+def nobody(name):
+    raise KeyError(name)
+
+
+def test_an_account_with_capital_letters_is_the_users_if_no_other_is_alike():
+    found = identity_of("alice", lookup=nobody, every=lambda: [account("bob"), account("Alice", uid=2001)])
+    assert (found.name, found.uid) == ("Alice", 2001)
+    found = identity_of("alice", lookup=lambda _: account(), every=lambda: [account(), account("Alice", uid=2001)])
+    assert found.uid == 2000
+
+
+def test_of_several_accounts_that_differ_in_capital_letters_none_is_guessed():
+    with pytest.raises(LauncherError, match="several accounts") as caught:
+        identity_of("alice", lookup=nobody, every=lambda: [account("Alice"), account("ALICE", uid=2001)])
+    assert not caught.value.transient
+
+
 def test_a_directory_service_that_is_away_is_asked_again():
     def away(name):
         raise OSError(5, "away")

@@ -16,6 +16,7 @@ from batch.bundle import starter_source
 from batch.contract import LauncherError, Passport, Resources, Setup
 from batch.launchers.slurm import grammar
 from batch.launchers.slurm.script import Batch, batch, resource_options, walltime
+from state.offer.option_kinds import ACCOUNTING_NAME
 from tests.batch.launchers.slurm.making import ALICE, job, record
 
 TELL = 'import os, sys\nsys.stdout.write("\\x02" + os.environ.get("TOWPATH_SETUP_FAILURE", "") + "\\x03" + sys.stdin.read())\n'
@@ -154,10 +155,25 @@ def test_a_further_option_is_on_the_list_with_its_form_or_refused(name, value):
     assert (name, value) in directives(text)
 
 
-def test_no_list_of_options_lets_in_white_space_or_quotes():
+def test_no_list_of_options_lets_in_white_space_or_quotes_but_for_spaces_in_names_of_accounts():
     for name, form in {**grammar.OWN, **grammar.ALLOWED}.items():
+        named = form == ACCOUNTING_NAME
         for bad in (" ", "a b", "a\nb", "'", '"', "a#b", "\\", "$x", "`", ";", "a\n"):
-            assert not re.fullmatch(form, bad, re.ASCII), (name, bad)
+            assert not re.fullmatch(form, bad) or (named and bad == "a b"), (name, bad)
+
+
+@pytest.mark.parametrize("name", ["physics", "Lab 1/2", "física", "Groß-Söhne (EU)", "x@y.z:1"])
+def test_the_name_of_an_account_may_have_spaces_slashes_and_letters_of_any_language(name):
+    text = made(resources=Resources(account=name, qos=name)).text
+    assert ("account", name) in directives(text)
+    assert ("qos", name) in directives(text)
+
+
+@pytest.mark.parametrize("name", [" a", "a ", "a\tb", "a\u00a0b", "a\u2028b", 'a"b', "a,b", "-a", "a=b", "a" * 129])
+def test_a_name_that_would_be_another_option_or_a_list_is_refused(name):
+    with pytest.raises(LauncherError) as caught:
+        made(resources=Resources(account=name))
+    assert caught.value.field == "account"
 
 
 def test_all_that_can_be_asked_for_is_an_option_by_its_long_name():
