@@ -288,7 +288,7 @@ def test_what_a_prologue_prints_is_in_the_log():
 
 @pytest.mark.parametrize("line", ["#SBATCH --uid=0", "  #PBS -q x", "#BSUB x"])
 def test_a_prologue_with_options_for_a_scheduler_is_refused(line):
-    with pytest.raises(LauncherError, match="line for the scheduler"):
+    with pytest.raises(LauncherError, match="option for the scheduler"):
         made(setup=Setup(prologue=f"true\n{line}\n"))
 
 
