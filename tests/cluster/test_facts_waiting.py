@@ -46,7 +46,10 @@ def test_jobs_wait_for_free_nodes_and_for_jobs_ahead_of_them(slurm):
         slurm.sbatch("--cpus-per-task=8", f"--nodelist={node}", script=SLEEP)
     first = slurm.sbatch("--cpus-per-task=8", script=SLEEP)
     second = slurm.sbatch("--cpus-per-task=8", script=SLEEP)
-    assert message_for(slurm, first, until="Resources").message == "The job is waiting for free resources in partition cpu."
+    assert (
+        message_for(slurm, first, until="Resources").message
+        == "The job is waiting for free resources in partition cpu."
+    )
     assert message_for(slurm, second, until="Priority").message == "Other jobs are ahead of it in partition cpu."
 
 
