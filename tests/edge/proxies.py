@@ -142,4 +142,7 @@ class Proxy:
             except ProcessLookupError:
                 continue
         self._process.wait(20)
+        # A worker listens on the port until it has ended, and would pass for the next edge's start.
+        while any(Path(f"/proc/{child}").exists() for child in children):
+            time.sleep(0.01)
         self._process = None
