@@ -12,14 +12,28 @@ from collections.abc import Callable, Mapping
 from msgspec.structs import replace
 
 from batch.contract import JobSpec, LauncherError, Passport
-from batch.controller.reconcile import Action, Adopt, Cancel, DropRoute, PublishRoute, Remove, Save, Settle, Submit
+from batch.controller.reconcile import (
+    Action,
+    Adopt,
+    Cancel,
+    DropRoute,
+    PublishRoute,
+    Remove,
+    RunHooks,
+    Save,
+    Settle,
+    Submit,
+)
 from batch.controller.watcher import ClusterWatch
+from batch.hooks.contract import HookError, JobChanges, changed
+from batch.hooks.hooks import Hooks
 from batch.jobs.hub_app import app_token
 from batch.jobs.job_builder import job_spec, with_secrets
 from state.config.addresses import base_path
-from state.config.tables import Config
+from state.config.tables import Config, ProfileConfig
 from state.errors import ConflictError, StateUnavailableError
 from state.names import server_key, server_path
+from state.plugins.hooks import ENDED
 from state.records.audit import of_end
 from state.records.lifecycle import PROGRESS, advance
 from state.records.models import Event, JobRef, Reason, Route, Server, Status, User, Waiting
@@ -63,6 +77,7 @@ class Executor:
         fence: int,
         place: Place,
         fault: Callable[[str], None],
+        hooks: Hooks,
     ) -> None:
         """`fault` is called with the name of each crash point: tests kill the process there."""
         self._store = store
@@ -71,6 +86,7 @@ class Executor:
         self._fence = fence
         self._place = place
         self._fault = fault
+        self._hooks = hooks
         self._base = base_path(config)
         self._cancelled: dict[str, float] = {}
         self.settled: set[str] = set()
@@ -78,8 +94,25 @@ class Executor:
     async def act(self, server: Server | None, actions: list[Action]) -> bool:
         """Perform actions in order; False: retry later. Raises StateUnavailableError, FencedError, ConflictError."""
         for action in actions:
-            if not await self._do(server, action):
+            if isinstance(action, RunHooks):
+                assert server is not None  # only servers with a record have hooks
+                if not await self._run_hooks(server, action.event):
+                    return True  # the end of the run queues the server again
+            elif not await self._do(server, action):
                 return False
+        return True
+
+    async def _run_hooks(self, server: Server, event: str) -> bool:
+        """Run the hooks of an event and note it in the record; False while they run."""
+        now = await self._store.servers.get(server.user, server.name)
+        if now is None or now.attempt != server.attempt or now.hooked == event:
+            return True
+        if not self._hooks.notify(event, now):
+            return False
+        self._fault("after-hooks")
+        await self._store.servers.save(replace(now, hooked=event), fence=self._fence, marked=True, wake=False)
+        if event == ENDED:
+            self._hooks.forget(server.attempt)
         return True
 
     async def _do(self, server: Server | None, action: Action) -> bool:
@@ -145,6 +178,18 @@ class Executor:
             missing = f"cluster {server.cluster!r}" if watch is None else f"profile {server.profile!r}"
             await self._fail(server, "config", f"The {missing} does not exist any more.", "Choose another profile.")
             return True
+        changes = JobChanges()
+        if self._hooks:
+            if not server.hooked:
+                server = await self._save(replace(server, hooked="begun"), "")
+            try:
+                prepared = self._hooks.before_submit(server, self._preview(server, profile))
+            except HookError as error:
+                await self._fail(server, error.code, str(error), error.hint)
+                return True
+            if prepared is None:
+                return True  # the end of the run queues the server again
+            changes = prepared.job
         # Only the process that saved this secret under its fencing token submits.
         again = bool(server.report_hash)
         token = secrets.token_urlsafe(32)
@@ -164,6 +209,7 @@ class Executor:
             passport=self._place.passport,
             again=again,
         )
+        spec = self._prepared(spec, changes)
         try:
             server, spec = await self._choose_place(watch, server, spec)
             self._fault("after-place")
@@ -181,6 +227,21 @@ class Executor:
         await self._note_job(server, job)
         self._fault("after-save")
         return True
+
+    def _preview(self, server: Server, profile: ProfileConfig) -> JobSpec:
+        """Return the job without its secrets, for hooks."""
+        place = self._place
+        return job_spec(
+            server, profile, self._config, token="", own=place.own, as_root=place.as_root, hostname=place.hostname
+        )
+
+    def _prepared(self, spec: JobSpec, changes: JobChanges) -> JobSpec:
+        """Return the job as the hooks changed it. A certificate is valid for the job's time limit."""
+        prepared = changed(spec, changes)
+        walltime = prepared.resources.walltime
+        if spec.passport is not None and self._place.passport is not None and walltime != spec.resources.walltime:
+            return replace(prepared, passport=self._place.passport(spec.attempt, walltime or 0))
+        return prepared
 
     async def _choose_place(self, watch: ClusterWatch, server: Server, spec: JobSpec) -> tuple[Server, JobSpec]:
         """Save where the job will run, if that is chosen before the submit."""

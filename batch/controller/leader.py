@@ -25,6 +25,7 @@ from batch.controller.poll_schedule import stage_of
 from batch.controller.reconcile import Action, Sight, orphan, reconcile
 from batch.controller.watcher import ClusterWatch
 from batch.controller.workqueue import WorkQueue
+from batch.hooks.hooks import Hooks
 from state.config.addresses import base_path
 from state.config.tables import Config
 from state.errors import ConflictError, FencedError, StateUnavailableError
@@ -87,6 +88,8 @@ class Term:
             for cluster in dependencies.config.cluster
             if cluster.name in dependencies.launchers
         }
+        config = dependencies.config
+        self._hooks = Hooks(config.hook, config.auth, dependencies.store.auth_states, wake=self._queue.put)
         self._executor = Executor(
             dependencies.store,
             dependencies.config,
@@ -94,6 +97,7 @@ class Term:
             fence=fence,
             place=dependencies.place,
             fault=dependencies.fault,
+            hooks=self._hooks,
         )
         self._moving: set[str] = set()
         self._unused: dict[str, int] = {}
@@ -134,6 +138,7 @@ class Term:
             raise
         finally:
             self._queue.close()
+            self._hooks.close()
 
     def _back(self, cluster: str) -> Callable[[], None]:
         """Return a callback for a cluster that answers again. It wakes everything that waited for the cluster."""

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from batch.contract import JobState, JobView
 from batch.controller.end_reasons import better, is_guess, why
+from state.plugins.hooks import ENDED, READY
 from state.records.lifecycle import advance
 from state.records.models import JobRef, Reason, Server, Status, Target, Waiting
 
@@ -93,6 +94,12 @@ class Remove(Struct, frozen=True):
     server: Server
 
 
+class RunHooks(Struct, frozen=True):
+    """Run the site's hooks of an event, and note that. What follows waits for their end."""
+
+    event: str
+
+
 class Adopt(Struct, frozen=True):
     """Save the record of a running job that has none, and make sure that its user exists."""
 
@@ -100,11 +107,28 @@ class Adopt(Struct, frozen=True):
     message: str
 
 
-Action = Submit | Cancel | Save | PublishRoute | DropRoute | Settle | Remove | Adopt
+Action = Submit | Cancel | Save | PublishRoute | DropRoute | Settle | Remove | RunHooks | Adopt
 
 
 def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> list[Action]:
     """Return the next actions, in order. `window`: the cluster's start window in seconds."""
+    return _with_hooks(server, _next(server, sight, now, window))
+
+
+def _with_hooks(server: Server, actions: list[Action]) -> list[Action]:
+    """Add the run of hooks that is due.
+
+    The hooks of an end run when the job is gone, also if the app never answered: what was made for it is cleaned up.
+    """
+    if server.hooked not in {"begun", READY}:
+        return actions
+    if server.hooked != READY and server.status is Status.READY and not actions:
+        return [RunHooks(READY)]
+    settle = next((at for at, action in enumerate(actions) if isinstance(action, Settle)), None)
+    return actions if settle is None else [*actions[:settle], RunHooks(ENDED), *actions[settle:]]
+
+
+def _next(server: Server, sight: Sight, now: float, window: float) -> list[Action]:
     if not server.active:
         return _after_the_end(server, sight, now)
     if server.target is Target.STOPPED or server.status is Status.STOPPING:

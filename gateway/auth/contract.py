@@ -6,7 +6,7 @@ maps names, decides who may sign in and who is an admin, counts failed passwords
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -45,13 +45,15 @@ class Account(Struct, frozen=True, kw_only=True):
     `name`: as the provider spells it. `groups`: all groups of the account; None: the provider knows of no groups, and
     the hub's own stay. `subject`: the provider's permanent id of the account, so that a name which is reused by another
     account is noticed; `""`: it has none. `kept`: what `check` needs to ask again, saved with the session in the store
-    without encryption. So it must not be a secret.
+    without encryption. So it must not be a secret. `auth_state`: values for hooks (JSON types), kept encrypted if the
+    site asks for them; None: no new ones.
     """
 
     name: str
     groups: tuple[str, ...] | None = None
     subject: str = ""
     kept: str = ""
+    auth_state: dict[str, Any] | None = None
 
 
 class AuthenticatorContext(Struct, frozen=True, kw_only=True):

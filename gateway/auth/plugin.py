@@ -98,6 +98,7 @@ class PluginProof:
             subject=account.subject,
             asks=self._kind.form == "password" or bool(account.kept),
             kept=account.kept,
+            auth_state=account.auth_state,
         )
 
     def _log(self, verb: str, error: Exception) -> None:

@@ -20,7 +20,8 @@ class Proven(Struct, frozen=True, kw_only=True):
     has no groups, and the hub keeps those that it has. `admin`: whether the provider's rule makes the user an admin.
     `allowed`: whether its rule allows the sign-in. `shown`: the provider's own name for the user, for messages.
     `subject`: the provider's permanent id of the account; `""`: it has none. `asks`: whether the provider can be asked
-    again later (`RecheckableProof`), with the data in `kept`.
+    again later (`RecheckableProof`), with the data in `kept`. `auth_state`: what the provider leaves for hooks, if the
+    site asks for it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Proven(Struct, frozen=True, kw_only=True):
     subject: str = ""
     asks: bool = False
     kept: str = ""
+    auth_state: dict[str, Any] | None = None
 
 
 class GoneError(Exception):

@@ -202,6 +202,7 @@ class SessionReview:
         await store.standings.drop(standing.user, standing.session)
         left = await store.standings.hasten(standing.user, self._clock())
         if not left and tokens:
+            await store.auth_states.drop(standing.user)
             await store.tokens.revoke_all(standing.user)
         await store.feed.revoke(user=standing.user)
 

@@ -28,7 +28,16 @@ class UserAdmission:
         self._config = config
 
     async def admit(self, provider: ProviderConfig, proven: Proven) -> User:
-        """Return the user's record, which is created at the first sign-in and updated if something has changed."""
+        """Return the user's record, which is created at the first sign-in and updated if something has changed.
+
+        What the provider leaves for hooks is kept, encrypted, if the site asks for it.
+        """
+        user = await self._admit(provider, proven)
+        if provider.auth_state and proven.auth_state is not None:
+            await self._store.auth_states.put(user.name, proven.auth_state, secret=self._config.auth_state_key)
+        return user
+
+    async def _admit(self, provider: ProviderConfig, proven: Proven) -> User:
         for _ in range(TRIES):
             user = await self._store.users.get(proven.name)
             verdict = decide(self._config, provider, proven, user.groups if user is not None else ())

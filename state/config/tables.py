@@ -260,6 +260,8 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether a username stays with the provider's account that had it first (its `sub` or number)."""
     end_tokens: bool = True
     """Whether a user's API tokens are revoked when the provider no longer confirms the account."""
+    auth_state: bool = False
+    """Whether its tokens and claims are kept for hooks, encrypted with `auth_state_key`."""
     oidc: OidcConfig | None = None
     header: HeaderConfig | None = None
     ldap: LdapConfig | None = None
@@ -291,6 +293,9 @@ class AuthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     token_lifetime_max: Annotated[int, Meta(ge=0)] = 0
     """Maximum lifetime of an API token in seconds, also for tokens without an expiry; 0: no limit."""
     throttle: ThrottleConfig = ThrottleConfig()
+    auth_state_key: str = ""
+    auth_state_key_file: str = ""
+    """The key that encrypts what sign-ins leave for hooks: 32 characters or more. Gateways and controllers need it."""
 
 
 class RoleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -478,6 +483,25 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     setup: SetupConfig = SetupConfig()
 
 
+class HookConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[hook]]`: what the controller runs before a submit, when a server is ready, and after its end.
+
+    `kind`: `executables` (programs in a folder), or a plug-in's (docs/plug-ins.md).
+    """
+
+    kind: str
+    events: tuple[str, ...] = ("before-submit", "ready", "ended")
+    """The events at which it runs."""
+    timeout: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+    """Seconds that one run may take."""
+    required: bool = True
+    """Whether a server is not started if the hook fails before its submit."""
+    auth_state: bool = False
+    """Whether it gets what the user's sign-in left (`auth_state` of the provider)."""
+    options: Any = None
+    """The table `[hook.<kind>]`, as the Struct that the kind describes (`state.plugins.hooks`)."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration. Without `auth`, the hub is for the one user of this machine."""
 
@@ -489,6 +513,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     audit: AuditConfig = AuditConfig()
     limits: LimitsConfig = LimitsConfig()
     cluster: tuple[ClusterConfig, ...] = (ClusterConfig(name="local", kind="local"),)
+    hook: tuple[HookConfig, ...] = ()
     profile: tuple[ProfileConfig, ...] = (
         ProfileConfig(
             name="jupyterlab",

@@ -203,6 +203,7 @@ class Server(Stored, frozen=True, kw_only=True):
     reports of earlier runs are ignored. `notice`: what the job told its user last. `warned`: the last warning
     before the deadline, in minutes (15, 5; 0: none). `token_hash` is the SHA-256 (hex) of the API token of a JupyterHub
     app (`""`: none). `note`: a message for the user about where it runs, such as that its memory is not limited there.
+    `hooked`: which of the site's hooks have run: `begun`, `ready` or `ended` (`""`: none, or the site has none).
     `removing`: its removal was requested. It is removed as soon as its job is known to be gone.
     """
 
@@ -235,6 +236,7 @@ class Server(Stored, frozen=True, kw_only=True):
     notice: Notice | None = None
     token_hash: str = ""
     removing: bool = False
+    hooked: str = ""
     note: str = ""
     revision: int = 0
     fence: int = 0

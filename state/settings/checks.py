@@ -28,7 +28,7 @@ from state.offer.app_ports import listens_on_port
 from state.offer.option_kinds import KINDS, fixed
 from state.plugins.entry_points import PluginError
 from state.plugins.launchers import LauncherKind, cluster_named, find_kind
-from state.settings import auth_checks, cluster_checks, role_checks
+from state.settings import auth_checks, cluster_checks, hook_checks, role_checks
 from state.settings.address_checks import one_base_path
 from state.settings.shapes import Say, read_struct, unknown
 
@@ -57,7 +57,8 @@ def checked(raw: Mapping[str, Any], source: str, origins: Mapping[str, str], fau
         faults.append(Fault(f"environment variable {variable}" if variable else source, key, message))
 
     config: Config = one_base_path(read_struct(Config, raw, "", frozenset(origins), say), raw, say)
-    for check in (_gateway, _state, auth_checks.check, _audit, role_checks.check, cluster_checks.check, _profiles):
+    checks = (_gateway, _state, auth_checks.check, _audit, role_checks.check, cluster_checks.check, hook_checks.check)
+    for check in (*checks, _profiles):
         check(config, say)
     return config if len(faults) == before else None
 

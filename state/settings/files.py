@@ -12,6 +12,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
+from state.config.service_rules import SECRET_LEAST, is_secret
 from state.config.tables import AuthConfig, Config, ProviderConfig
 from state.errors import NameRuleError
 from state.names import as_listed, is_system, user_name
@@ -49,6 +50,12 @@ def filled(config: Config, folder: Path | None, say: Say) -> Config:
         _provider(provider, at, f"auth.provider[{number}]", say) for number, provider in enumerate(auth.provider, 1)
     )
     changed: AuthConfig = replace(auth, provider=providers)
+    if auth.auth_state_key_file and not auth.auth_state_key:
+        secret = at.secret(auth.auth_state_key_file, "auth.auth_state_key_file", say)
+        if secret is not None and not is_secret(secret):
+            message = f"it needs {SECRET_LEAST} or more characters. Use `openssl rand -hex 32`."
+            say("auth.auth_state_key_file", message)
+        changed = replace(changed, auth_state_key=secret or "")
     return replace(config, auth=changed)
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from state.config.tables import ClusterConfig, ProviderConfig
-from state.plugins import authenticators, launchers
+from state.config.tables import ClusterConfig, HookConfig, ProviderConfig
+from state.plugins import authenticators, hooks, launchers
 from state.plugins.entry_points import PluginError
 
 
@@ -25,14 +25,20 @@ def _authenticator_options(name: str) -> type[Struct] | None:
     return None if kind is None else kind.options
 
 
+def _hook_options(name: str) -> type[Struct] | None:
+    kind = hooks.find_kind(name)
+    return None if kind is None else kind.options
+
+
 KIND_TABLES: Final[Mapping[type[Struct], Callable[[str], type[Struct] | None]]] = {
     ClusterConfig: _launcher_options,
     ProviderConfig: _authenticator_options,
+    HookConfig: _hook_options,
 }
 """Struct → from the name of a kind to the Struct of its options; None: there is no such kind."""
 
 
-_TITLES: Final[Mapping[type[Struct], str]] = {ClusterConfig: "cluster", ProviderConfig: "provider"}
+_TITLES: Final[Mapping[type[Struct], str]] = {ClusterConfig: "cluster", ProviderConfig: "provider", HookConfig: "hook"}
 
 
 def options_type(table: type[Struct], raw: Mapping[str, Any]) -> dict[str, type[Struct]] | None:

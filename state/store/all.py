@@ -2,6 +2,7 @@
 
 from state.redis.client import Redis
 from state.store.audit import Audit
+from state.store.auth_states import AuthStates
 from state.store.bad_records import BadRecords
 from state.store.catalogs import Catalogs
 from state.store.credentials import Links
@@ -43,6 +44,7 @@ class Store:
         self.flows = Flows(redis)
         self.codes = Codes(redis)
         self.standings = Standings(redis)
+        self.auth_states = AuthStates(redis)
         self.feed = Feed(redis)
         self.health = Health(redis)
         self.joining = Joining(redis)

@@ -125,6 +125,11 @@ def audit_seen(what: str) -> str:
     return f"towpath:{{audit}}:seen:{what}"
 
 
+def auth_state(user_name: str) -> str:
+    """What the user's sign-in left for hooks, encrypted."""
+    return f"towpath:{{u:{user_name}}}:auth-state"
+
+
 def standings(user_name: str) -> str:
     """Hash: session id to JSON of what the session is based on."""
     return f"towpath:{{u:{user_name}}}:standings"

@@ -32,7 +32,7 @@ SERVICE: Final = "service:"
 GROUP: Final = "group:"
 
 _OF_OWNER: Final = re.compile(
-    r"towpath:\{u:(.*)\}:(servers|tokens|sessions|standings|activity|shares|share-codes|shared|bound|events)(?::(.*))?",
+    r"towpath:\{u:(.*)\}:(servers|tokens|sessions|standings|auth-state|activity|shares|share-codes|shared|bound|events)(?::(.*))?",
     re.DOTALL,
 )
 _OF_DIGEST: Final = re.compile(r"towpath:\{[tsc]:([^}]*)\}:(token|session|share-code)")
@@ -97,7 +97,12 @@ class _Sweep:
             return await self._tokens.end_bound(_bound_to(owner, server))
         if kind == "servers":
             return sum([await self._stop(record) for record in await self._servers.of_user(owner)])
-        plain = {"standings": keys.standings, "activity": keys.activity, "shared": keys.shared}
+        plain = {
+            "standings": keys.standings,
+            "auth-state": keys.auth_state,
+            "activity": keys.activity,
+            "shared": keys.shared,
+        }
         key = keys.events(owner, server) if kind == "events" else plain[kind](owner)
         return int(await self._redis.call("DEL", key))
 

@@ -152,6 +152,7 @@ class Users:
             keys.activity(name),
             keys.audit(name),
             keys.standings(name),
+            keys.auth_state(name),
             keys.shares(name),
             keys.share_codes(name),
             *[keys.events(name, server) for server in servers],

@@ -100,14 +100,18 @@ class PluginHub:
         self.secret.write_text("of-the-gate\n")
         self.secret.chmod(0o600)
         (folder / "stub.py").write_text(STUB_APP)
+        (folder / "auth-state-key").write_text("0123456789abcdef0123456789abcdef\n")
+        (folder / "auth-state-key").chmod(0o600)
         self.port = free_port()
         self.origin = f"http://127.0.0.1:{self.port}"
         self.config = folder / "towpath.toml"
         self.config.write_text(f"""
 [auth]
+auth_state_key_file = "auth-state-key"
 [[auth.provider]]
 name = "badges"
 kind = "badge"
+auth_state = true
 allowed_groups = ["staff"]
 [auth.provider.badge]
 register = "{self.register}"
@@ -133,6 +137,12 @@ name = "stub"
 cluster = "surface"
 app = "web"
 command = ["{clean}/python", "{folder}/stub.py", "{{socket}}"]
+
+[[hook]]
+kind = "badge_token"
+auth_state = true
+[hook.badge_token]
+variable = "SITE_TOKEN"
 """)
         self.output = []
 
@@ -231,10 +241,21 @@ def test_a_user_signs_in_with_the_plug_in_and_works_on_its_cluster(hub):
             return client.get("/hub/api/users/alice", headers=api).json()["servers"].get("")
 
         eventually(lambda: (model() or {}).get("ready"), what="the server")
-        assert '"pid"' in client.get("/user/alice/", follow_redirects=True).text
+        pid = client.get("/user/alice/", follow_redirects=True).json()["pid"]
+        assert b"SITE_TOKEN=token-of-alice" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         assert list((hub.folder / "crater").iterdir())
         client.delete("/hub/api/users/alice/server", headers=api)
         eventually(lambda: not (model() or {}).get("pending") and not (model() or {}).get("ready"), what="its end")
+
+
+def test_a_hook_in_python_refuses_with_a_sentence(hub):
+    hub.register.write_text(hub.register.read_text() + "broke s3cret-of-broke staff\n")
+    with hub.client() as client:
+        assert hub.sign_in(client, "broke", "s3cret-of-broke").status_code in (302, 303)
+        token = hub.command("token", "broke").stdout.strip().splitlines()[-1]
+        api = {"Authorization": f"token {token}"}
+        client.post("/hub/api/users/broke/server", headers=api)
+        eventually(lambda: "Your allocation is used up." in client.get("/hub/home").text, what="the sentence")
 
 
 def test_an_account_that_is_gone_ends_its_session(hub):

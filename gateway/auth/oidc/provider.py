@@ -200,7 +200,19 @@ class OidcProvider:
             allowed=any(reading.matches(found, {path: values}) for path, values in given.allowed_claims.items()),
             shown=shown(raw),
             subject=account.subject,
+            auth_state=self._auth_state(account) if self.config.auth_state else None,
         )
+
+    @staticmethod
+    def _auth_state(account: ProviderAccount) -> dict[str, Any] | None:
+        """Return what hooks get.
+
+        Not the refresh token, because a provider that sees it from two clients revokes it (RFC 9700 section 4.14). A
+        refresh that brings no access token leaves the earlier state in use.
+        """
+        if not account.access_token:
+            return None
+        return {"access_token": account.access_token, "id_token": account.id_token, "claims": account.claims}
 
     def _groups(self, account: ProviderAccount) -> tuple[str, ...] | None:
         """Return all groups of the user; None: no groups claim is configured, or the claims are not complete."""

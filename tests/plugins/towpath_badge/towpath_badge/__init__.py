@@ -1,8 +1,9 @@
-"""Two ways to sign in that another package brings: a password, and a header that a gate adds."""
+"""What another package brings: two ways to sign in (a password, a header that a gate adds), and a hook."""
 
 from msgspec import Struct
 
 from state.plugins.authenticators import AuthenticatorKind
+from state.plugins.hooks import HookKind
 
 
 class BadgeOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,6 +20,12 @@ class GateOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     header: str = "X-Gate-User"
     secret: str = ""
     secret_file: str = ""
+
+
+class HookOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[hook.badge_token]`"""
+
+    variable: str = "BADGE_TOKEN"
 
 
 def check_badge(options, at, say):
@@ -42,4 +49,10 @@ GATE = AuthenticatorKind(
     form="link",
     refresh=lambda options: 0,
     hidden_headers=lambda options: frozenset({options.header, "x-gate-secret"}),
+)
+HOOK = HookKind(
+    name="badge_token",
+    run="towpath_badge.hooks:hand_over",
+    options=HookOptions,
+    events=frozenset({"before-submit", "ended"}),
 )

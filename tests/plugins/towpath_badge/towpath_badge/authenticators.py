@@ -18,7 +18,8 @@ class Badge:
             raise ZeroDivisionError("a bug of the plug-in")
         if found is None or found[0] != request.fields["password"]:
             raise RefusedError("Badge and password do not match.")
-        return Account(name=request.fields["name"], groups=found[1], kept=request.fields["name"])
+        name = request.fields["name"]
+        return Account(name=name, groups=found[1], kept=name, auth_state={"access_token": f"token-of-{name}"})
 
     async def check(self, kept):
         try:
