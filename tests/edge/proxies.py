@@ -10,6 +10,8 @@ from pathlib import Path
 
 from hub import ROOT
 
+from deploy.devcluster.processes import Process
+
 START_SECONDS = 60
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
 
@@ -131,18 +133,17 @@ class Proxy:
         return "\n".join(file.read_text(errors="replace") for file in files if file.exists())
 
     def stop(self):
-        """End it at once, with its connections."""
+        """End it at once, with its connections.
+
+        The workers of nginx and Apache would keep the connections, and accept the one that `start` waits for.
+        """
         if self._process is None:
             return
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        workers = [Process.of(int(child)) for child in children]
         self._process.kill()
-        for child in children:  # workers of nginx and Apache, which would keep the connections
-            try:
-                os.kill(int(child), 9)
-            except ProcessLookupError:
-                continue
+        for worker in workers:
+            if worker is not None:
+                worker.end(seconds=0)
         self._process.wait(20)
-        # A worker listens on the port until it has ended, and would pass for the next edge's start.
-        while any(Path(f"/proc/{child}").exists() for child in children):
-            time.sleep(0.01)
         self._process = None
