@@ -40,6 +40,7 @@ from gateway.tunnel import Tunnel, TunnelOptions, UpstreamError
 from gateway.tunnel.forwarded import trusted
 from gateway.tunnel.identity import GatewayIdentity
 from gateway.tunnel.options import Network
+from gateway.tunnel.public_address import PublicAddress
 from gateway.wire import Request
 from portal.app import Services, create_portal
 from portal.refusals.pages import ErrorPages
@@ -130,6 +131,7 @@ class Gateway:
         )
         public = urlsplit(door.public_url)
         scheme = public.scheme or "http"
+        public_address = PublicAddress(door.public_url, door.user_domain)
         jar = CookieJar(secure=scheme == "https", base_path=door.base_path, mark=mark_of(door))
 
         proxies = proxy_networks(door)
@@ -143,7 +145,7 @@ class Gateway:
 
         tunnel = Tunnel(
             TunnelOptions(
-                public_scheme=public.scheme,
+                public=public_address,
                 trusted_proxies=proxies,
                 hidden_cookies=frozenset(
                     {
@@ -207,6 +209,7 @@ class Gateway:
             edge_check=EdgeCheck(
                 prefix=f"{door.base_path}{EDGE_CHECK_PATH}",
                 scheme=scheme,
+                public=public_address,
                 knows=store.edge_reports.knows,
                 address=address,
                 trusted=lambda peer: trusted(peer, proxies),
@@ -223,6 +226,7 @@ class Gateway:
             hosts=Hosts(Origins(door), base_path=door.base_path, mark=jar.mark) if door.user_domain else None,
             base_path=door.base_path,
             scheme=scheme,
+            public=public_address,
             unasked=f"{door.base_path}hub/backchannel-logout/",
             allowed_hosts=_hosts(config),
             cors_origins=[origin for profile in config.profile for origin in profile.cors_origins],

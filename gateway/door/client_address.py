@@ -3,10 +3,10 @@
 What an app is told is another matter: `gateway.tunnel.forwarded`.
 """
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Final
 
-from gateway.tunnel.forwarded import trusted
+from gateway.tunnel.forwarded import node_address, trusted
 from gateway.tunnel.options import Network
 from state.config.tables import GatewayConfig
 
@@ -28,11 +28,10 @@ def client_address(peer: str, fields: list[tuple[bytes, bytes]], networks: tuple
     chain = b",".join(value for name, value in fields if name == b"x-forwarded-for").split(b",")
     nearest = peer
     for raw in reversed(chain[-_CHAIN_MAX:]):
-        text = raw.strip().decode("latin-1")
-        try:
-            nearest = str(ip_address(text))
-        except ValueError:
-            break  # what stands left of something unreadable is nobody's word
+        address = node_address(raw.decode("latin-1"))
+        if not address:
+            break  # nobody vouches for what stands left of something that cannot be read
+        nearest = address
         if not trusted(nearest, networks):
             break
     return nearest

@@ -30,6 +30,7 @@ from gateway.door.origin import SAFE_METHODS, from_ourselves, own_origin
 from gateway.door.services import ServiceRoutes, anybody
 from gateway.oauth.hub_apps import NOTHING, HubApps, Told
 from gateway.tunnel import Caller, Tunnel, UpstreamError, cors
+from gateway.tunnel.public_address import PublicAddress
 from gateway.wire import Request
 from gateway.wire.heads import Head
 from portal.refusals.pages import Answer
@@ -160,6 +161,7 @@ class App:
         hosts: Hosts | None,
         base_path: str,
         scheme: str,
+        public: PublicAddress,
         unasked: str,
         allowed_hosts: frozenset[bytes] | None,
         cors_origins: Iterable[str] = (),
@@ -189,6 +191,7 @@ class App:
         self._claim = claim
         self._hosts = hosts
         self._scheme = scheme
+        self._public = public
         self._unasked = unasked.encode()
         self._allowed_hosts = allowed_hosts
         self._cors = cors.AllowedOrigins(cors_origins)
@@ -504,7 +507,7 @@ class App:
             ours=from_ourselves(
                 origin=brought.origin,
                 fetch_site=brought.fetch_site,
-                own=own_origin(self._scheme, brought.host),
+                own=own_origin(self._scheme, self._public.host(brought.host.decode("latin-1")).encode("latin-1")),
             ),
             host_is_ours=bool(label) or self._allowed_hosts is None or _host_name(brought.host) in self._allowed_hosts,
             label=label,

@@ -16,6 +16,7 @@ import msgspec
 from gateway.auth.credentials import Brought
 from gateway.door.origin import from_ourselves, own_origin
 from gateway.edge.contract import EVENT_PAUSE, HEADER, SILENCE_MAX, Seen
+from gateway.tunnel.public_address import PublicAddress
 from gateway.wire import Request
 from gateway.wire.framing import date_line, status_line
 from state.errors import StateUnavailableError
@@ -35,6 +36,7 @@ class EdgeCheck:
         *,
         prefix: str,
         scheme: str,
+        public: PublicAddress,
         knows: Callable[[str], Awaitable[bool]],
         address: Callable[[Request], str],
         trusted: Callable[[str], bool],
@@ -43,6 +45,7 @@ class EdgeCheck:
         """`address`: the client's, of a request. `trusted`: whether a peer is one of the trusted proxies."""
         self.prefix = prefix.encode()
         self._scheme = scheme
+        self._public = public
         self._knows = knows
         self._address = address
         self._trusted = trusted
@@ -97,7 +100,9 @@ class EdgeCheck:
             client=self._address(request),
             trusted=self._trusted(peer),
             own_page=from_ourselves(
-                origin=brought.origin, fetch_site=brought.fetch_site, own=own_origin(self._scheme, brought.host)
+                origin=brought.origin,
+                fetch_site=brought.fetch_site,
+                own=own_origin(self._scheme, self._public.host(brought.host.decode("latin-1")).encode("latin-1")),
             ),
             forwarded_for=joined(b"x-forwarded-for"),
             forwarded_proto=joined(b"x-forwarded-proto"),

@@ -6,6 +6,7 @@ from typing import Final
 from gateway.edge.contract import EVENT_PAUSE
 from gateway.edge.fixes import kind_of, line_for
 from gateway.edge.probe import HUGE, ODD_PATH, SPOOFED_ADDRESS, SPOOFED_HOST, Observed
+from gateway.tunnel.public_address import PublicAddress
 from state.records.edge import EdgeFinding
 
 DAYS_LEFT: Final = 14
@@ -98,7 +99,7 @@ def _no_way(observed: Observed, expected: Expected, kind: str) -> EdgeFinding:
 def _host(observed: Observed, expected: Expected, kind: str) -> EdgeFinding:
     assert observed.seen is not None
     host = observed.seen.host.lower()
-    if host != expected.netloc.lower():
+    if PublicAddress(f"//{expected.netloc}").host(host) != expected.netloc.lower():
         text = f"The edge changes Host: browsers send {expected.netloc}, the gateway sees {host or 'none'}."
         return _bad("host", text, line_for("host", kind))
     if not observed.seen.own_page:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from gateway.tunnel.options import Network
+from gateway.tunnel.public_address import PublicAddress
 
 INBOUND = frozenset(
     {
@@ -32,8 +33,10 @@ INBOUND = frozenset(
 
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 _FOR = re.compile(r"[0-9A-Fa-f:.]{2,45}")
+_NODE = re.compile(r"""\"?(?:\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+)(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+))\"?""")
 _PORT = re.compile(r":([0-9]{1,5})$")
 _CHAIN_MAX = 20
+_ANY = PublicAddress()
 
 
 @lru_cache(maxsize=4096)
@@ -53,9 +56,24 @@ def _last(value: bytes) -> str:
     return value.rpartition(b",")[2].strip().decode("latin-1")
 
 
+def node_address(text: str) -> str:
+    """Return the address of a node in X-Forwarded-For, without its port or brackets; `""`: it has none.
+
+    Source: RFC 7239 section 6, whose syntax proxies use in X-Forwarded-For as well (`192.0.2.1:4711`,
+    `[2001:db8::1]:4711`).
+    """
+    found = _NODE.fullmatch(text.strip())
+    if found is None:
+        return ""
+    try:
+        return str(ip_address(found[1] or found[2] or found[3]))
+    except ValueError:
+        return ""
+
+
 def _chain(value: bytes) -> list[str]:
-    parts = [part.strip() for part in value.decode("latin-1").split(",")]
-    return [part for part in parts if _FOR.fullmatch(part)][-_CHAIN_MAX:]
+    parts = [node_address(part) for part in value.decode("latin-1").split(",")]
+    return [part for part in parts if part][-_CHAIN_MAX:]
 
 
 def _quote(node: str) -> str:
@@ -68,11 +86,13 @@ def lines(
     scheme: str,
     host: str,
     inbound: tuple[tuple[bytes, bytes], ...] = (),
+    public: PublicAddress = _ANY,
 ) -> bytes:
-    """The header lines for one request, each ended by CRLF.
+    """Return the header lines for one request, each ended by CRLF.
 
     `scheme` and `host` are the request's own; `inbound` (the headers named in `INBOUND`, given only when the peer is
-    trusted) overrides them.
+    trusted) overrides them. Of a list the last value counts, which the nearest proxy has written. `public` decides
+    where it knows more: a list of schemes may end with that of a proxy behind the one that the browser knows.
     """
     chain: list[str] = []
     for name, value in inbound:
@@ -83,6 +103,8 @@ def lines(
             scheme = last
         elif name == b"x-forwarded-host" and _HOST.fullmatch(last):
             host = last
+    scheme = public.scheme or scheme
+    host = public.host(host)
     if not _HOST.fullmatch(host):
         host = ""
     peer = peer if _FOR.fullmatch(peer) else "unknown"

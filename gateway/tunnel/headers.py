@@ -6,12 +6,14 @@ a client gets. Message framing is always made anew, never copied. Refuses to kno
 Sources: RFC 9110 section 7.6.1 (Connection), RFC 9112 section 6 (framing), RFC 7239.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gateway.tunnel import cookies, forwarded
 from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.options import Network
+from gateway.tunnel.public_address import PublicAddress
 from gateway.wire.framing import CONTROL, UNTIL_CLOSE, declared_length
 
 Fields = Sequence[tuple[bytes, bytes]]
@@ -51,6 +53,8 @@ _RESPONSE_REFUSED = HOP_BY_HOP | {
     b"x-reproxy-url",
 }
 _RESPONSE_SPECIAL = _RESPONSE_REFUSED | {b"content-length", b"set-cookie", b"service-worker-allowed"}
+_INSIDE = re.compile(rb"/(?!.*(?:\.\.|\\|%2e|%5c))[!-~]*", re.IGNORECASE).fullmatch
+"""A path that leads nowhere above itself."""
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close", b"upgrade", b"Upgrade"})
 
 
@@ -70,19 +74,19 @@ class RequestHead(NamedTuple):
 class RequestRules:
     """The rules of one worker for requests."""
 
-    __slots__ = ("_hidden", "_networks", "_scheme", "_special")
+    __slots__ = ("_hidden", "_networks", "_public", "_special")
 
     def __init__(
         self,
         hidden: cookies.Hidden,
         networks: tuple[Network, ...],
-        public_scheme: str,
+        public: PublicAddress,
         hidden_headers: frozenset[bytes] = frozenset(),
     ) -> None:
         """`hidden_headers`: dropped, with whatever a WSGI or CGI app would read as one of them."""
         self._hidden = hidden
         self._networks = networks
-        self._scheme = public_scheme
+        self._public = public
         self._special = _REQUEST_SPECIAL | {name.replace(b"_", b"-") for name in hidden_headers} | hidden_headers
 
     def head(  # noqa: C901, PLR0912 - one pass over the fields, its cases side by side
@@ -144,9 +148,10 @@ class RequestRules:
             others = [entry[8:] for entry in out if entry.startswith(b"cookie: ")]
             out = [entry for entry in out if not entry.startswith(b"cookie: ")]
             out.append(b"cookie: " + b"; ".join([*others, cookie]))
+        host = self._public.host(host.decode("latin-1")).encode("latin-1")
         out.insert(1, b"Host: " + (host or b"localhost"))
         believed = tuple(inbound) if inbound and forwarded.trusted(peer, self._networks) else ()
-        lines = forwarded.lines(peer, self._scheme or scheme, host.decode("latin-1"), believed)
+        lines = forwarded.lines(peer, scheme, host.decode("latin-1"), believed, self._public)
         block = b"\r\n".join(out)
         if block.count(b"\n") != len(out) - 1 or block.count(b"\r") != len(out) - 1 or b"\0" in block:
             raise UpstreamError("bad-request", "a line break inside the head")
@@ -194,8 +199,8 @@ def response_head(  # noqa: C901, PLR0912 - one pass over the fields
         elif name == b"connection":
             if value not in _PLAIN_CONNECTION:
                 named = named | named_in_connection((value,))
-        elif name == b"service-worker-allowed" and value.startswith(prefix) and b".." not in value:
-            out.append((name, value))
+        elif name == b"service-worker-allowed":
+            out.append((name, value if _INSIDE(value) and value.startswith(prefix) else prefix))
     if named:
         out = [pair for pair in out if pair[0] not in named]
     # `answers` checks this too, and field names; a response must not be split if one of them relents.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from gateway.tunnel.identity import GatewayIdentity
+from gateway.tunnel.public_address import PublicAddress
 from state.records.models import Route
 
 Network = IPv4Network | IPv6Network
@@ -37,15 +38,15 @@ def _ignore(_route: Route) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelOptions:
-    """Times are seconds, sizes bytes.
+    """Times are in seconds, sizes in bytes.
 
-    `public_scheme`: `https` when an edge proxy ends TLS; empty: what the request says. `hidden_cookies`: names of
-    the hub's cookies; each is hidden with `__Host-` and `__Secure-` in front as well. `hidden_headers`: of requests, in
-    small letters: what passes between an edge proxy and the hub and is no app's to see. `on_activity` is called when
-    a request begins, and at most once a second for each open stream or WebSocket that moved data.
+    `hidden_cookies`: names of the hub's cookies; each is hidden with `__Host-` and `__Secure-` in front as well.
+    `hidden_headers`: of requests, in lowercase: what passes between an edge proxy and the hub, and is not for apps.
+    `on_activity` is called when a request begins, and at most once a second for each open stream or WebSocket that
+    moved data.
     """
 
-    public_scheme: str = ""
+    public: PublicAddress = field(default_factory=PublicAddress)
     trusted_proxies: tuple[Network, ...] = ()
     hidden_cookies: frozenset[bytes] = frozenset()
     hidden_headers: frozenset[bytes] = frozenset()

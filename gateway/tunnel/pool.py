@@ -237,6 +237,10 @@ class Pool:
         self._shares = {client: share for client, share in self._shares.items() if share.used or share.waiting}
         return self._size == 0
 
+    def forget_heads(self) -> None:
+        """Read the heads of all further responses anew: the rules have changed."""
+        self._heads.heads.clear()
+
     def close(self) -> None:
         """Close idle connections now, and those in use when they are released."""
         self._closed = True

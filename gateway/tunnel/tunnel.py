@@ -49,7 +49,7 @@ class Tunnel:
         self.options = options
         self.stats = Stats()
         self._hidden = Hidden(options.hidden_cookies)
-        self._rules = RequestRules(self._hidden, options.trusted_proxies, options.public_scheme, options.hidden_headers)
+        self._rules = RequestRules(self._hidden, options.trusted_proxies, options.public, options.hidden_headers)
         self._ways: dict[str, Way] = {}
         self._others: list[Way] = []
         self._relays: set[Relay] = set()
@@ -123,6 +123,8 @@ class Tunnel:
         """Return all of the head for the app but its first line. Raises UpstreamError."""
         fields = request.head.fields
         told = b"Authorization: " + caller.authorization + b"\r\n" if caller.authorization else b""
+        if way.cut:
+            way.note_host(self.options.public.host(request.head.host.decode("latin-1")).encode("latin-1"))
         head = self._rules.head(
             b"",
             fields,
@@ -265,11 +267,12 @@ class Tunnel:
                 return old
             self.drop_route(route.prefix)
         prefix = route.prefix.encode("ascii")
+        hosts: set[bytes] = set()
 
         def rules(fields: Fields) -> ResponseHead:
             if route.user:  # a service answers pages of other origins itself
                 fields = cors.without_own(fields)
-            return response_head(restored(fields, prefix) if route.strip else fields, prefix, self._hidden)
+            return response_head(restored(fields, prefix, hosts) if route.strip else fields, prefix, self._hidden)
 
         self._ways[route.prefix] = way = Way(
             route.endpoint,
@@ -279,6 +282,7 @@ class Tunnel:
             options=self.options,
             stats=self.stats,
             size=self.options.per_app,
+            hosts=hosts,
         )
         return way
 

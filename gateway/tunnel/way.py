@@ -6,6 +6,7 @@ Knows nothing of clients.
 
 import asyncio
 import logging
+from typing import Final
 
 from gateway.tunnel.answers import Rules
 from gateway.tunnel.cors import AllowedOrigins
@@ -15,6 +16,8 @@ from gateway.tunnel.prefix import HEADER, stripped
 from gateway.tunnel.query import without_token
 from gateway.tunnel.quota import Quota
 from state.records.models import Endpoint, Route
+
+_HOSTS_MAX: Final = 32
 
 log = logging.getLogger("towpath.tunnel")
 
@@ -27,6 +30,7 @@ class Way:
         "credential",
         "cut",
         "endpoint",
+        "hosts",
         "loop",
         "name",
         "options",
@@ -50,8 +54,13 @@ class Way:
         options: TunnelOptions,
         stats: Stats,
         size: int,
+        hosts: set[bytes] | None = None,
     ) -> None:
-        """`rules`: which fields of a response cross. `size`: most connections to the endpoint."""
+        """`rules`: which fields of a response cross. `size`: most connections to the endpoint.
+
+        `hosts`: under which hosts the app was asked (see `note_host`). The rules may use them.
+        """
+        self.hosts = set() if hosts is None else hosts
         self.endpoint = endpoint
         self.name = name
         self.route = route
@@ -80,6 +89,13 @@ class Way:
         if b"?" in target and (self.signs_in or (by_token and self.route is not None and self.route.user)):
             target = without_token(target)
         return stripped(target, self.cut) if self.cut else target
+
+    def note_host(self, host: bytes) -> None:
+        """Note that the app is asked under this host: an absolute URL to it is one of the app's own."""
+        host = host.lower()
+        if host not in self.hosts and len(self.hosts) < _HOSTS_MAX:
+            self.hosts.add(host)
+            self.pool.forget_heads()
 
     def active(self) -> None:
         """Note that it is used."""

@@ -89,12 +89,6 @@ MISTAKES = {
         {"host"},
         "proxy_set_header Host $http_host;",
     ),
-    "host without port": (
-        "proxy_set_header Host $http_host;",
-        "proxy_set_header Host $host;",
-        {"host"},
-        "proxy_set_header Host $http_host;",
-    ),
     "origin": (
         "proxy_http_version",
         'proxy_set_header Origin "";\nproxy_set_header Sec-Fetch-Site "";\nproxy_http_version',
@@ -176,6 +170,18 @@ def test_each_mistake_of_an_edge_is_found_and_the_line_that_mends_it_is_named(mi
         proxy.stop()
     assert wrong(findings) == checks, findings
     assert fix in "".join(findings[name].fix for name in checks)
+
+
+def test_a_host_without_its_port_is_no_mistake(hub, certificate, tmp_path):
+    """`public_url` has the port."""
+    text = configuration(hub, certificate)
+    text = text.replace("proxy_set_header Host $http_host;", "proxy_set_header Host $host;")
+    proxy = Proxy("nginx-1.22", tmp_path, text, port=hub.public_port).start()
+    try:
+        findings = found(hub)
+    finally:
+        proxy.stop()
+    assert wrong(findings) == set(), findings
 
 
 @pytest.mark.parametrize("name", ["nginx", "nginx-1.22", "caddy", "envoy", "haproxy", "apache"])

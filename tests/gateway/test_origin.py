@@ -1,6 +1,7 @@
 import pytest
 
 from gateway.door.origin import from_ourselves, own_origin
+from gateway.tunnel.public_address import PublicAddress
 
 OWN = b"https://hub.example"
 
@@ -43,3 +44,11 @@ def test_only_the_hubs_pages_can_send_unsafe_requests_with_a_cookie(origin, site
 )
 def test_the_origin_is_written_as_in_browsers(scheme, host, origin):
     assert own_origin(scheme, host) == origin
+
+
+@pytest.mark.parametrize("host", ["hub.example", "hub.example:8443", "Hub.Example:8000"])
+def test_a_page_of_the_public_url_is_our_own_whatever_a_proxy_does_to_the_port(host):
+    own = own_origin("https", PublicAddress("https://hub.example:8443").host(host).encode())
+    assert from_ourselves(origin=b"https://hub.example:8443", fetch_site=None, own=own)
+    assert not from_ourselves(origin=b"https://hub.example", fetch_site=None, own=own)
+    assert not from_ourselves(origin=b"https://hub.example:8000", fetch_site=None, own=own)

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.door.client_address import client_address
 from gateway.tunnel import UpstreamError, cookies, forwarded, headers
+from gateway.tunnel.public_address import PublicAddress
 
+ANY = PublicAddress()
 HIDDEN = cookies.Hidden({b"towpath-session", b"towpath-xsrf"})
 PREFIX = b"/user/alice/"
 NAMES = st.from_regex(rb"[a-z][a-z0-9-]{0,15}", fullmatch=True)
@@ -23,8 +26,8 @@ HUB_NAMES = st.sampled_from(
 )
 
 
-def request(fields, *, peer="192.0.2.1", networks=(), public_scheme="", credential=b"", websocket=False):
-    rules = headers.RequestRules(HIDDEN, networks, public_scheme)
+def request(fields, *, peer="192.0.2.1", networks=(), public=ANY, credential=b"", websocket=False):
+    rules = headers.RequestRules(HIDDEN, networks, public)
     head = rules.head(b"GET / HTTP/1.1", fields, peer=peer, scheme="http", credential=credential, websocket=websocket)
     lines = head.block.split(b"\r\n")
     assert lines[-1] == b""
@@ -49,7 +52,7 @@ def test_a_request_head_has_one_line_per_field_and_none_that_is_hop_by_hop(field
 def test_a_line_break_in_a_request_field_never_becomes_a_line(fields):
     fields = [pair for pair in fields if pair[0] not in (b"content-length", b"transfer-encoding", b"host")]
     try:
-        head = headers.RequestRules(HIDDEN, (), "").head(
+        head = headers.RequestRules(HIDDEN, (), PublicAddress()).head(
             b"GET / HTTP/1.1", fields, peer="192.0.2.1", scheme="http", credential=b""
         )
     except UpstreamError as error:
@@ -121,6 +124,72 @@ def test_forwarded_fields_of_a_trusted_proxy_are_kept_and_its_address_added():
     assert found[b"forwarded"] == [b'for="[2001:db8::1]", for=192.0.2.1;proto=https']
 
 
+@pytest.mark.parametrize(
+    ("chain", "told", "real"),
+    [
+        (b"198.51.100.7:4711", b"198.51.100.7, 192.0.2.1", b"198.51.100.7"),
+        (b"[2001:db8::1]:4711", b"2001:db8::1, 192.0.2.1", b"2001:db8::1"),
+        (b"[2001:db8::1]", b"2001:db8::1, 192.0.2.1", b"2001:db8::1"),
+        (b"2001:db8::1", b"2001:db8::1, 192.0.2.1", b"2001:db8::1"),
+        (b'"[2001:db8::1]:4711"', b"2001:db8::1, 192.0.2.1", b"2001:db8::1"),
+        (b"unknown, _hidden, 198.51.100.7:80", b"198.51.100.7, 192.0.2.1", b"198.51.100.7"),
+        (b"198.51.100.7:x", b"192.0.2.1", b"192.0.2.1"),
+        (b"1.2.3.4.5", b"192.0.2.1", b"192.0.2.1"),
+    ],
+)
+def test_an_address_in_the_chain_may_have_a_port(chain, told, real):
+    """RFC 7239 section 6; Azure's Application Gateway, for one, writes the port into X-Forwarded-For."""
+    networks = (ip_network("192.0.2.0/24"),)
+    fields = [(b"host", b"hub.example"), (b"x-forwarded-for", chain)]
+    found = request(fields, networks=networks)
+    assert (found[b"x-forwarded-for"], found[b"x-real-ip"]) == ([told], [real])
+    assert client_address("192.0.2.1", fields, networks) == real.decode()
+
+
+@pytest.mark.parametrize(
+    ("host", "told", "port"),
+    [
+        (b"hub.example:8443", b"hub.example:8443", b"8443"),
+        (b"hub.example", b"hub.example:8443", b"8443"),
+        (b"HUB.example:8000", b"hub.example:8443", b"8443"),
+        (b"alice.apps.example", b"alice.apps.example:8443", b"8443"),
+        (b"other.example", b"other.example", b"443"),
+    ],
+)
+@pytest.mark.parametrize("proto", [b"https", b"http", b"https, http", b"x"])
+def test_the_public_url_decides_what_an_app_is_told(host, told, port, proto):
+    """Whatever the proxies say of the scheme, and with or without the port in Host."""
+    found = request(
+        [(b"host", host), (b"x-forwarded-proto", proto), (b"x-forwarded-host", b"x.example, " + host)],
+        networks=(ip_network("192.0.2.0/24"),),
+        public=PublicAddress("https://hub.example:8443", "apps.example"),
+    )
+    assert found[b"host"] == found[b"x-forwarded-host"] == [told]
+    assert found[b"x-forwarded-proto"] == [b"https"]
+    assert found[b"x-forwarded-port"] == [port]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"/", b"/user/a/"),
+        (b"/user/a/", b"/user/a/"),
+        (b"/user/a/lab/", b"/user/a/lab/"),
+        (b"/user/", b"/user/a/"),
+        (b"/user/ab/", b"/user/a/"),
+        (b"/user/a/../b/", b"/user/a/"),
+        (b"/user/a/%2E%2e/b/", b"/user/a/"),
+        (b"/user/a/..\\b/", b"/user/a/"),
+        (b"https://hub.example/", b"/user/a/"),
+        (b"", b"/user/a/"),
+    ],
+)
+def test_the_scope_of_a_service_worker_is_narrowed_to_the_server(said, told):
+    """Dropped, it would be the folder of the script, and the app's registration would fail."""
+    fields = [(b"service-worker-allowed", said)]
+    assert headers.response_head(fields, b"/user/a/", HIDDEN).fields == [(b"service-worker-allowed", told)]
+
+
 def test_what_a_client_writes_in_front_of_the_chain_is_not_its_real_address():
     found = request(
         [(b"host", b"hub.example"), (b"x-forwarded-for", b"10.0.0.1, 198.51.100.7")],
@@ -182,7 +251,7 @@ def test_a_response_field_never_has_control_characters(fields):
 @pytest.mark.parametrize(
     "name",
     [b"Connection", b"Keep-Alive", b"Transfer-Encoding", b"Upgrade", b"Trailer", b"Alt-Svc", b"Clear-Site-Data",
-     b"Strict-Transport-Security", b"X-Accel-Redirect", b"X-Sendfile", b"Service-Worker-Allowed", b"Proxy-Authenticate"],
+     b"Strict-Transport-Security", b"X-Accel-Redirect", b"X-Sendfile", b"Proxy-Authenticate"],
 )  # fmt: skip
 def test_what_is_not_an_apps_to_say_is_dropped(name):
     value = b"chunked" if name == b"Transfer-Encoding" else b"/"
@@ -269,7 +338,7 @@ def test_set_cookie_is_rewritten_or_refused(value, kept):
 @pytest.mark.parametrize("peer", ["192.0.2.1", "10.0.0.1"])
 def test_what_a_portal_says_to_the_hub_reaches_no_app_nor_whatever_an_app_would_read_as_it(peer, websocket):
     hidden = frozenset({b"x-remote-user", b"x-towpath-portal"})
-    rules = headers.RequestRules(HIDDEN, (ip_network("10.0.0.0/8"),), "", hidden)
+    rules = headers.RequestRules(HIDDEN, (ip_network("10.0.0.0/8"),), PublicAddress(), hidden)
     fields = [
         *(
             (name, b"secret-4711")

@@ -38,8 +38,36 @@ def test_what_follows_the_prefix_stays_byte_for_byte(rest):
         (b"./login", b"./login"),
         (b"//elsewhere.example/", b"//elsewhere.example/"),
         (b"https://elsewhere.example/x", b"https://elsewhere.example/x"),
+        (b"/user/alice/lab", b"/user/alice/lab"),
+        (b"/user/alice/lab?a", b"/user/alice/lab?a"),
+        (b"/user/alice/lab2", b"/user/alice/lab/user/alice/lab2"),
+        (b"http://hub.example/login?next=/x", b"/user/alice/lab/login?next=/x"),
+        (b"HTTPS://Hub.Example:443", b"/user/alice/lab/"),
+        (b"//hub.example/login", b"/user/alice/lab/login"),
+        (b"http://hub.example?a", b"/user/alice/lab/?a"),
+        (b"http://hub.example/user/alice/lab/x", b"/user/alice/lab/x"),
+        (b"http://hub.example:8000/x", b"http://hub.example:8000/x"),
+        (b"http://hub.example.evil.example/x", b"http://hub.example.evil.example/x"),
+        (b"http://evil.example@hub.example/x", b"http://evil.example@hub.example/x"),
     ],
 )
 def test_a_redirect_leads_to_where_the_app_is_for_the_browser(said, told):
-    fields = [(b"location", said), (b"x-other", b"/login")]
-    assert restored(fields, PREFIX) == [(b"location", told), (b"x-other", b"/login")]
+    for name in (b"location", b"content-location", b"Location"):
+        fields = [(name, said), (b"x-other", b"/login")]
+        assert restored(fields, PREFIX, {b"hub.example"}) == [(name, told), (b"x-other", b"/login")]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "told"),
+    [
+        (b"refresh", b"5; url=/login", b"5; url=/user/alice/lab/login"),
+        (b"refresh", b"0;URL='/login'", b"0;URL='/user/alice/lab/login'"),
+        (b"refresh", b"0; http://hub.example/x", b"0; /user/alice/lab/x"),
+        (b"refresh", b"5", b"5"),
+        (b"refresh", b"5; url=x", b"5; url=x"),
+        (b"link", b"</a.css>; rel=preload, <b>; rel=next", b"</user/alice/lab/a.css>; rel=preload, <b>; rel=next"),
+        (b"service-worker-allowed", b"/", b"/user/alice/lab/"),
+    ],
+)
+def test_other_fields_with_urls_lead_there_too(name, said, told):
+    assert restored([(name, said)], PREFIX, {b"hub.example"}) == [(name, told)]
