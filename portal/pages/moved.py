@@ -78,4 +78,9 @@ def at_the_root(site: Site) -> list[HTTPRouteHandler]:
         """Public: on to the hub."""
         return go(site.hub, status=302)
 
-    return [root]
+    @read("/favicon.ico", sync_to_thread=False, include_in_schema=False)
+    def favicon() -> Response[bytes]:
+        """Public: browsers ask here for the icon of pages that name none, such as an app's download."""
+        return go(site.statics.url("mark.svg"), status=302)
+
+    return [root, favicon]

@@ -11,6 +11,7 @@ PUBLIC = {
     ("GET", "/hub/login"),
     ("POST", "/hub/login"),
     ("GET", "/hub/signed-out"),
+    ("GET", "/favicon.ico"),
     ("GET", "/hub/logo"),
     ("GET", "/hub/logout"),
     ("POST", "/hub/logout"),
@@ -155,6 +156,8 @@ def test_a_hub_under_a_base_path_stays_there(bench):
         assert (await client.get("/lab/hub/api/")).status_code == 200
         assert (await client.get("/hub/api/")).status_code == 404
         assert (await client.get("/lab/")).headers["location"] == "/lab/hub/"
+        icon = await client.get((await client.get("/lab/favicon.ico")).headers["location"])
+        assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
         page = (await client.get("/lab/hub/home")).text
         assert 'href="/hub' not in page
         assert 'action="/hub' not in page
