@@ -97,6 +97,19 @@ class Passport(Struct, frozen=True, kw_only=True):
         return f"Passport(name={self.name!r})"
 
 
+class JupyterHub(Struct, frozen=True, kw_only=True):
+    """What a stock Jupyter server is told about the hub (`batch.starter.jupyter_config`).
+
+    `prefix`: the path of the hub's pages; `host`: their origin, if the server has another. `user` and
+    `server` name the server.
+    """
+
+    prefix: str
+    host: str
+    user: str
+    server: str
+
+
 class JobSpec(Struct, frozen=True, kw_only=True):
     """Everything that is needed to run one attempt of one server. Contains secrets: never log it or put it in an argv.
 
@@ -106,7 +119,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     what depends on the account (HOME, USER, ...) where the job runs as its user. `passport`: for clusters whose jobs
     run on other machines; the starter then accepts only the gateway. `again`: this attempt may have been submitted
     before; False guarantees that it was not. `shared_node_port`: an app whose command contains {port} may listen on a
-    port that every user of the node can reach.
+    port that every user of the node can reach. `jupyter`: for a stock Jupyter server, which the starter also asks about
+    its user's activity.
     """
 
     attempt: str
@@ -122,6 +136,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     start_window: float
     record: Server
     shared_node_port: bool = False
+    jupyter: JupyterHub | None = None
     grace: float = 10.0
     resources: Resources = Resources()
     setup: Setup = Setup()
@@ -296,8 +311,9 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     between reports that the app is ready; 0: report once. `plain_reports`: whether an http URL of the hub may be used.
     `inherit`: what only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`.
     `walltime`: seconds that the job requested, from which its end follows if the scheduler does not tell the job; 0:
-    unknown. `shared_node_port`: see JobSpec. `guard`: the scheduler ends the job with the process that it started, so
-    the starter is a child of that process (`batch.starter.guard`).
+    unknown. `shared_node_port`, `jupyter`: see JobSpec. `activity_seconds`: between two requests about a Jupyter
+    server's activity. `guard`: the scheduler ends the job with the process that it started, so the starter is a child
+    of that process (`batch.starter.guard`).
     """
 
     attempt: str
@@ -314,6 +330,8 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     start_window: float
     grace: float
     shared_node_port: bool = False
+    jupyter: JupyterHub | None = None
+    activity_seconds: float = 60.0
     record: Server | None = None
     end_patience: float = 20.0
     log_cap: int = 16 * 1024 * 1024
@@ -362,6 +380,7 @@ def starter_spec(
             start_window=spec.start_window,
             grace=spec.grace,
             shared_node_port=spec.shared_node_port,
+            jupyter=spec.jupyter,
             record=spec.record,
             end_patience=end_patience,
             lock_fd=lock_fd,

@@ -27,7 +27,7 @@ from batch.controller.reconcile import (
 from batch.controller.watcher import ClusterWatch
 from batch.hooks.contract import HookError, JobChanges, changed
 from batch.hooks.hooks import Hooks
-from batch.jobs.hub_app import app_token
+from batch.jobs.hub_app import app_token, gets_api_token
 from batch.jobs.job_builder import job_spec, with_secrets
 from state.config.addresses import base_path
 from state.config.tables import Config, ProfileConfig
@@ -37,6 +37,7 @@ from state.plugins.hooks import ENDED
 from state.records.audit import of_end
 from state.records.lifecycle import PROGRESS, advance
 from state.records.models import Event, JobRef, Reason, Route, Server, Status, User, Waiting
+from state.rights.roles import Roles
 from state.store.all import Store
 
 log = logging.getLogger("towpath.controller")
@@ -88,6 +89,7 @@ class Executor:
         self._fault = fault
         self._hooks = hooks
         self._base = base_path(config)
+        self._roles = Roles.of(config)
         self._cancelled: dict[str, float] = {}
         self.settled: set[str] = set()
 
@@ -142,7 +144,8 @@ class Executor:
     async def _adopt(self, record: Server, message: str) -> None:
         await self._store.users.add(User(name=record.user, created=time.time()))
         if record.token_hash:  # its app keeps its token
-            await self._store.tokens.keep(app_token(record, now=time.time()), record.token_hash)
+            token = app_token(record, self._roles.scopes_of_server(record.user, record.name), now=time.time())
+            await self._store.tokens.keep(token, record.token_hash)
         await self._save(record, message, marked=False)
 
     async def _save(self, server: Server, message: str, *, marked: bool = True) -> Server:
@@ -193,7 +196,7 @@ class Executor:
         # Only the process that saved this secret under its fencing token submits.
         again = bool(server.report_hash)
         token = secrets.token_urlsafe(32)
-        api_token = await self._api_token(server) if profile.app == "jupyterhub" else ""
+        api_token = await self._api_token(server, profile)
         server = with_secrets(server, profile, token=token, secret=secrets.token_urlsafe(32), api_token=api_token)
         server = await self._save(server, "")
         self._fault("before-submit")
@@ -257,12 +260,15 @@ class Executor:
         if server.waiting != waiting:
             await self._save(replace(server, waiting=waiting), waiting.message)
 
-    async def _api_token(self, server: Server) -> str:
-        """Return a new API token for the app of this attempt (JupyterHub's role `server`).
+    async def _api_token(self, server: Server, profile: ProfileConfig) -> str:
+        """Return a new API token for the app of this attempt, or `""` if it gets none.
 
         It is revoked with the attempt.
         """
-        return await self._store.tokens.issue(app_token(server, now=time.time()))
+        if not gets_api_token(profile, self._config):
+            return ""
+        scopes = self._roles.scopes_of_server(server.user, server.name)
+        return await self._store.tokens.issue(app_token(server, scopes, now=time.time()))
 
     async def _note_job(self, server: Server, job: JobRef) -> None:
         """Save where the job is. The record may have changed meanwhile: a fast app, an impatient user."""
@@ -336,5 +342,5 @@ def route_of(server: Server, base: str) -> Route:
         credential=server.credential,
         strip=server.strip_prefix,
         cors_origins=server.cors_origins,
-        hub_app=bool(server.token_hash),
+        hub_app=server.hub_app,
     )

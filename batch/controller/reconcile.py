@@ -334,7 +334,7 @@ def _updated(server: Server, view: JobView, job: JobRef | None) -> Server:
     updated = replace(server, job=job, stale=False, restart=restart, note=note, **_place(server, view))
     record = view.record
     if record is not None and record.attempt == server.attempt and record.report_hash:
-        secrets = {name: getattr(record, name) for name in ("report_hash", "credential", "token_hash")}
+        secrets = {name: getattr(record, name) for name in ("report_hash", "credential", "token_hash", "hub_app")}
         updated = replace(updated, **secrets)
     return updated
 

@@ -9,9 +9,10 @@ node knows where the app listens.
 
 import json
 import secrets
+from collections.abc import Iterable
 from typing import Final
 
-from batch.contract import Resources
+from batch.contract import JupyterHub, Resources
 from state.config.addresses import api_url, base_path, public_url
 from state.config.origins import origin_of
 from state.config.tables import Config, ProfileConfig
@@ -24,13 +25,21 @@ SINGLEUSER: Final = ("jupyterhub-singleuser", *SOCKET_OPTIONS)
 """JupyterHub's own single-user server, on a socket. Everything else comes through the environment."""
 
 
-def app_token(server: Server, *, now: float) -> Token:
-    """Return the API token of an attempt's app: JupyterHub's role `server`."""
+def gets_api_token(profile: ProfileConfig, config: Config) -> bool:
+    """Return whether servers of this profile get a token for the hub's API.
+
+    JupyterHub's own apps always need one. Others get one if the site configures the role `server`.
+    """
+    return profile.app == "jupyterhub" or any(role.name == "server" for role in config.role)
+
+
+def app_token(server: Server, scopes: Iterable[str], *, now: float) -> Token:
+    """Return the API token of an attempt's app, with the scopes of the role `server`."""
     key = server_key(server.user, server.name)
     return Token(
         id=secrets.token_hex(8),
         user=server.user,
-        scopes=(f"access:servers!server={key}", f"users:activity!user={server.user}"),
+        scopes=tuple(sorted(scopes)),
         note=f"The server {key}",
         created=now,
         bound_to=key,
@@ -38,8 +47,18 @@ def app_token(server: Server, *, now: float) -> Token:
     )
 
 
+def told_of_hub(server: Server, config: Config) -> JupyterHub:
+    """Return what a stock Jupyter server is told about the hub."""
+    return JupyterHub(
+        prefix=f"{base_path(config)}hub/",
+        host=public_url(config) if origin_of(config.gateway, server.user) else "",
+        user=server.user,
+        server=server.name,
+    )
+
+
 def hub_environment(
-    server: Server, profile: ProfileConfig, config: Config, asks: Resources, *, api_token: str, elsewhere: bool
+    server: Server, profile: ProfileConfig, config: Config, asks: Resources, *, elsewhere: bool
 ) -> dict[str, str]:
     """Return the variables for this server.
 
@@ -47,7 +66,6 @@ def hub_environment(
     """
     base = base_path(config)
     prefix = server_path(base, server.user, server.name)
-    api = api_url(config, elsewhere=elsewhere)
     public = public_url(config)
     origin = origin_of(config.gateway, server.user)
     access = json.dumps(
@@ -59,10 +77,6 @@ def hub_environment(
     if elsewhere and asks.cores:
         limits |= {"CPU_LIMIT": str(float(asks.cores)), "CPU_GUARANTEE": str(float(asks.cores))}
     return limits | {
-        "JUPYTERHUB_API_TOKEN": api_token,
-        "JPY_API_TOKEN": api_token,
-        "JUPYTERHUB_API_URL": api,
-        "JUPYTERHUB_ACTIVITY_URL": f"{api}/users/{escape(server.user)}/activity",
         "JUPYTERHUB_SERVICE_URL": prefix,
         "JUPYTERHUB_HOST": public if origin else "",
         "JUPYTERHUB_CLIENT_ID": oauth_clients.of_server(server.user, server.name),
@@ -75,4 +89,15 @@ def hub_environment(
         "JUPYTERHUB_PUBLIC_HUB_URL": f"{public}{base}hub/",
         "JUPYTERHUB_DEFAULT_URL": "/" + profile.default_path.lstrip("/"),
         "JUPYTERHUB_ADMIN_ACCESS": "1",
+    }
+
+
+def api_environment(server: Server, config: Config, *, api_token: str, elsewhere: bool) -> dict[str, str]:
+    """Return the variables by which an app finds the hub's API, and its token."""
+    api = api_url(config, elsewhere=elsewhere)
+    return {
+        "JUPYTERHUB_API_TOKEN": api_token,
+        "JPY_API_TOKEN": api_token,
+        "JUPYTERHUB_API_URL": api,
+        "JUPYTERHUB_ACTIVITY_URL": f"{api}/users/{escape(server.user)}/activity",
     }

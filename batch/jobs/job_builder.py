@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from batch.contract import JobSpec, Passport, Resources, Setup
-from batch.jobs.hub_app import SINGLEUSER, SOCKET_OPTIONS, hub_environment
+from batch.jobs.hub_app import SINGLEUSER, SOCKET_OPTIONS, api_environment, hub_environment, told_of_hub
 from state.config.addresses import EVERYWHERE, base_path, in_url, own_url
 from state.config.tables import Config, ProfileConfig
 from state.names import server_path
@@ -103,12 +103,18 @@ def with_secrets(server: Server, profile: ProfileConfig, *, token: str, secret: 
     """Return the record as it is saved before a submit.
 
     `token`: the new report token, saved as its SHA-256. `secret`: the app's new secret; one that is already in the
-    record stays, because a submit whose result was lost may have used it. `api_token`: for an app of JupyterHub's.
+    record stays, because a submit whose result was lost may have used it. `api_token`: of the app; `""`: none.
     """
     credential = server.credential
     if profile.app == "jupyter" and not credential:
         credential = f"token {secret}"
-    return replace(server, report_hash=_sha256(token), credential=credential, token_hash=_sha256(api_token))
+    return replace(
+        server,
+        report_hash=_sha256(token),
+        credential=credential,
+        token_hash=_sha256(api_token),
+        hub_app=profile.app == "jupyterhub",
+    )
 
 
 def _sha256(secret: str) -> str:
@@ -170,7 +176,9 @@ def job_spec(
         environment["JUPYTER_TOKEN"] = secret
     asks = resources(server, profile)
     if profile.app == "jupyterhub":
-        environment |= hub_environment(server, profile, config, asks, api_token=api_token, elsewhere=elsewhere)
+        environment |= hub_environment(server, profile, config, asks, elsewhere=elsewhere)
+    if api_token:
+        environment |= api_environment(server, config, api_token=api_token, elsewhere=elsewhere)
     usual = SINGLEUSER if profile.app == "jupyterhub" else JUPYTERLAB
     command = profile.command or (*usual, *(("--allow-root",) if as_root and not elsewhere else ()))
     if gets_socket_options(profile):
@@ -189,6 +197,7 @@ def job_spec(
         start_window=float(cluster.start_window if cluster else 300),
         record=server,
         shared_node_port=profile.shared_node_port,
+        jupyter=told_of_hub(server, config) if profile.app == "jupyter" else None,
         resources=asks,
         setup=_setup(profile, values),
         passport=passport(server.attempt, asks.walltime or 0) if passport is not None and elsewhere else None,

@@ -82,12 +82,14 @@ class JobFolder:
         """Keep the last report, which the `local` launcher reads."""
         self.write("report.json", report)
 
-    def write(self, name: str, text: str) -> None:
-        """Write a file, where that can be done."""
+    def write(self, name: str, text: str) -> bool:
+        """Write a file, where that can be done; whether it was."""
         try:
             write_atomically(os.path.join(self.path, name), text)
         except OSError as error:
             self.fault = error
+            return False
+        return True
 
     def tidy_up(self) -> None:
         """Remove the spare folder, with the socket and the log that it may hold."""

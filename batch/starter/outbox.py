@@ -24,6 +24,7 @@ class Outbox:
         self.regular = regular
         self.repeat = repeat
         self.waiting = [regular]
+        self.latest = ""
         self.next_send = 0.0
 
     def put(self, report: str) -> None:
@@ -32,6 +33,14 @@ class Outbox:
             self.next_send = 0.0
         if len(self.waiting) < MAX_WAITING:
             self.waiting.append(report)
+
+    def put_latest(self, report: str) -> None:
+        """Add a report that stands for the one before of this kind, where that is still to be sent."""
+        if self.latest in self.waiting:
+            self.waiting[self.waiting.index(self.latest)] = report
+        else:
+            self.put(report)
+        self.latest = report
 
     def hurry(self) -> None:
         """Do not wait for the end of a pause."""

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 TIMEOUT = 5.0
+MAX_ANSWER = 1024 * 1024
 REQUEST = "GET %s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: towpath-starter\r\nConnection: close\r\n\r\n"
 
 
@@ -46,3 +47,23 @@ def answers(endpoint: "dict[str, Any]", base_path: str) -> bool:
         return False
     finally:
         sock.close()
+
+
+def get(endpoint: "dict[str, Any]", path: str, token: str) -> bytes:
+    """The body of the answer to a GET with Jupyter's token. Raises OSError and ValueError."""
+    sock = connect_to_app(endpoint)
+    try:
+        head = REQUEST[:-2] % path + "Authorization: token %s\r\n\r\n" % token
+        sock.sendall(head.encode("ascii"))
+        got = b""
+        while len(got) < MAX_ANSWER:
+            part = sock.recv(65536)
+            if not part:
+                break
+            got += part
+    finally:
+        sock.close()
+    head_bytes, _, body = got.partition(b"\r\n\r\n")
+    if head_bytes.split(None, 2)[1:2] != [b"200"]:
+        raise ValueError("the app answered otherwise")
+    return body

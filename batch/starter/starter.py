@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from batch.starter.helper import Helper
+    from batch.starter.jupyter_activity import JupyterActivity
     from batch.starter.way_in import WayIn
 
 PORT_TRIES = 3
@@ -96,6 +97,10 @@ class Starter:
         """Start the app and wait until it answers. A port that another process took first is given up for another."""
         for _ in range(PORT_TRIES):
             self.address.choose()
+            if self.spec.get("jupyter"):
+                from batch.starter.jupyter_config import write
+
+                write(self.folder, self.spec["environment"], self.spec["jupyter"])
             launch(self.app, self.address, self.spec.get("directory") or "/", self.log.fd, self.sleep)
             self.note_job()
             if self.app.stop_signal:
@@ -141,6 +146,7 @@ class Starter:
         outbox = Outbox(self.reporter, self.send, ready, self.spec.get("repeat") or 0)
         if self.spec.get("adopt"):
             outbox.put(self.reporter.build("notice", {"code": "taken-over"}))
+        activity = self.watch_activity()
         next_look = time.monotonic() + FAST_LOOK_SECONDS
         while not self.app.has_ended():
             now = time.monotonic()
@@ -149,11 +155,16 @@ class Starter:
                 outbox.hurry()
             for fault in self.new_faults():
                 outbox.put(fault)
+            if activity is not None:
+                seen = activity.look(now)
+                if seen is not None:
+                    outbox.put_latest(self.reporter.build("activity", {"last_activity": seen}))
             if outbox.step(now):
                 continue
             if now >= next_look:
                 next_look = now + (FAST_LOOK_SECONDS if self.log.cap() else LOOK_SECONDS)
-            times = [next_look, *outbox.times(), *(helper.restart_at for helper in self.helpers() if helper.restart_at)]
+            looks = [next_look] if activity is None else [next_look, activity.next_look]
+            times = [*looks, *outbox.times(), *(helper.restart_at for helper in self.helpers() if helper.restart_at)]
             self.sleep(max(0.0, min(times) - now))
         self.app.sweep()
 
@@ -201,6 +212,14 @@ class Starter:
             finally:
                 os._exit(0)
         self.messenger = pid
+
+    def watch_activity(self) -> "JupyterActivity | None":
+        """What asks a stock Jupyter server what its user does; None: it is another app."""
+        if not self.spec.get("jupyter"):
+            return None
+        from batch.starter.jupyter_activity import JupyterActivity
+
+        return JupyterActivity(self.spec, self.address.endpoint)
 
     def new_faults(self) -> "list[str]":
         """The reports on writes that have failed since the last call; each place is reported once."""

@@ -40,7 +40,7 @@ class Registry:
 
     async def _server(self, user: str, name: str, secret: str) -> Client | None:
         record = await self._store.servers.get(user, name)
-        if record is None or not record.active or not record.token_hash:
+        if record is None or not record.active or not record.hub_app:
             return None
         secret_digest = digest(secret) if secret else ""
         token = await self._store.tokens.get(secret_digest) if secret_digest else None

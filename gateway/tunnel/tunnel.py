@@ -135,7 +135,7 @@ class Tunnel:
             cookie=caller.cookie,
             websocket=websocket,
         )
-        return head.block + way.told
+        return head.block + way.told + (way.names(caller) if way.credential else b"")
 
     def websocket(self, request: Request, route: Route, *, caller: Caller, refuse: Refuse) -> None:
         """Carry one WebSocket to the route's app, to its end. `refuse` answers it if we refuse it ourselves."""

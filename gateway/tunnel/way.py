@@ -10,11 +10,12 @@ from typing import Final
 
 from gateway.tunnel.answers import Rules
 from gateway.tunnel.cors import AllowedOrigins
-from gateway.tunnel.options import Stats, TunnelOptions
+from gateway.tunnel.options import Caller, Stats, TunnelOptions
 from gateway.tunnel.pool import Pool
 from gateway.tunnel.prefix import HEADER, stripped
 from gateway.tunnel.query import without_token
 from gateway.tunnel.quota import Quota
+from state.names import USER_NAME
 from state.records.models import Endpoint, Route
 
 _HOSTS_MAX: Final = 32
@@ -96,6 +97,10 @@ class Way:
         if host not in self.hosts and len(self.hosts) < _HOSTS_MAX:
             self.hosts.add(host)
             self.pool.forget_heads()
+
+    def names(self, caller: Caller) -> bytes:
+        """Return the line that tells the app, which trusts its credential, the user who is there."""
+        return b"X-Forwarded-User: %s\r\n" % caller.user.encode("ascii") if USER_NAME.fullmatch(caller.user) else b""
 
     def active(self) -> None:
         """Note that it is used."""

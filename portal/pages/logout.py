@@ -19,32 +19,21 @@ from portal.web.responses import empty, go, page, read_form, reply
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
-    def over() -> str:
-        """Where somebody is who has signed out: not where they would be signed in again at once."""
-        away = any(provider.form == "link" for provider in site.auth.providers)
-        return site.at("signed-out") if away else site.at("login")
-
     @read("/logout")
     async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """A link must not sign anybody out: it asks first."""
+        """A link on another site must not sign users out, so this asks first.
+
+        *Log Out* in JupyterLab leads here from the user's own server, and signs out at once.
+        """
         identity = caller(request)
-        return page(site, "logout.html", user=identity.user) if identity else go(over(), status=302)
+        if identity is not None and _is_from_here(request):
+            return await _sign_out(site, request)
+        return page(site, "logout.html", user=identity.user) if identity else go(_after(site), status=302)
 
     @post("/logout")
     async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Where the provider has a page for it, the browser goes on to that.
-
-        By a page of ours, not by a redirect: `form-action` of our own pages holds for what a form leads to.
-        """
-        if caller(request) is None:
-            return go(over())
-        onward = await site.auth.farewell(request)
-        cookie = await site.auth.close_session(request)
-        if not onward:
-            return go(over(), cookie=cookie)
-        answer = page(site, "leaving.html", user=None, onward=onward)
-        answer.headers["Set-Cookie"] = cookie
-        return answer
+        """The button's."""
+        return await _sign_out(site, request)
 
     @read("/signed-out")
     async def signed_out(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -64,3 +53,39 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return empty(200)
 
     return [ask, leave, signed_out, told]
+
+
+def _is_from_here(request: Request[Any, Any, Any]) -> bool:
+    """Return whether the browser came from a page of the hub or of a server (Fetch Metadata, W3C).
+
+    `same-site`: servers may have hosts of their own below the hub's.
+    """
+    headers = request.headers
+    return (
+        request.method == "GET"
+        and headers.get("sec-fetch-site") in {"same-origin", "same-site"}
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
+
+
+def _after(site: Site) -> str:
+    """Return where users are who have signed out: not where they would be signed in again at once."""
+    away = any(provider.form == "link" for provider in site.auth.providers)
+    return site.at("signed-out") if away else site.at("login")
+
+
+async def _sign_out(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Sign out. Where the provider has a page for it, the browser goes on to that.
+
+    By a page of ours, not by a redirect: `form-action` of our own pages holds for what a form leads to.
+    """
+    if caller(request) is None:
+        return go(_after(site))
+    onward = await site.auth.farewell(request)
+    cookie = await site.auth.close_session(request)
+    if not onward:
+        return go(_after(site), cookie=cookie)
+    answer = page(site, "leaving.html", user=None, onward=onward)
+    answer.headers["Set-Cookie"] = cookie
+    return answer

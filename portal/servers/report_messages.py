@@ -76,6 +76,12 @@ class Noticed(Word, frozen=True, kw_only=True, tag="notice"):
     detail: Annotated[str, Meta(max_length=300)] = ""
 
 
+class Active(Word, frozen=True, kw_only=True, tag="activity"):
+    """The user of a stock Jupyter server did something, or something ran there for them, at this time (epoch)."""
+
+    last_activity: Annotated[float, Meta(ge=0, le=10**11)]
+
+
 class Ended(Word, frozen=True, kw_only=True, tag="ended"):
     """The app is gone, or never came up. `exit_code` None: it never ran, or was killed before it could say.
 
@@ -94,7 +100,7 @@ class Failed(Ended, frozen=True, kw_only=True, tag="failed"):
     """The starter gave up: the app was not to be had, or never answered."""
 
 
-Report = Running | Ready | Warned | Noticed | Ended | Failed
+Report = Running | Ready | Warned | Noticed | Active | Ended | Failed
 
 NOTICES: Final = {
     "taken-over": "The process that watches this server was killed and has been replaced. The server went on.",

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from portal.audit import recorder
 from portal.servers import metrics
 from portal.servers.report_messages import (
+    Active,
     Ended,
     Noticed,
     Ready,
@@ -97,7 +98,7 @@ def judge(server: Server | None, report: Report, token: str) -> Heard | None:  #
     return _news(server, report)
 
 
-def _news(server: Server, report: Running | Ready | Warned | Noticed) -> Heard | None:
+def _news(server: Server, report: Running | Ready | Warned | Noticed | Active) -> Heard | None:
     """The answer to what a job says while it lives, where it is no news."""
     lives = isinstance(report, Running | Ready)
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
@@ -105,7 +106,7 @@ def _news(server: Server, report: Running | Ready | Warned | Noticed) -> Heard |
     if isinstance(report, Noticed):
         text = notice_of(report)
         return HEARD if not text or (server.notice is not None and server.notice.message == text) else None
-    if report.restart > server.restart or isinstance(report, Warned):
+    if report.restart > server.restart or isinstance(report, Warned | Active):
         return None
     if isinstance(report, Running):
         return HEARD if server.status in (Status.STARTING, Status.READY) and server.node == report.node else None
@@ -138,6 +139,9 @@ async def _take(site: Site, server: Server, report: Report) -> None:
             await site.store.servers.tell(
                 server.user, server.name, _event(site, server, f"Its time is over in {_span(report.seconds)}.")
             )
+        case Active():
+            seen = min(report.last_activity, site.clock())
+            await site.store.servers.touch({(server.user, server.name): seen})
         case Noticed():
             await _take_notice(site, server, report)
         case Ended():

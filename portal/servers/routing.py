@@ -23,7 +23,7 @@ async def publish(site: Site, server: Server) -> None:
             credential=server.credential,
             strip=server.strip_prefix,
             cors_origins=server.cors_origins,
-            hub_app=bool(server.token_hash),
+            hub_app=server.hub_app,
         )
     )
     now = await site.store.servers.get(server.user, server.name)

@@ -201,8 +201,9 @@ class Server(Stored, frozen=True, kw_only=True):
     waits, while it is requested or queued. `node`: the host that the job runs on, if it has a name. `strip_prefix`,
     `cors_origins`: from the profile at the time of the start. `restart`: how often the scheduler has restarted the job;
     reports of earlier runs are ignored. `notice`: what the job told its user last. `warned`: the last warning
-    before the deadline, in minutes (15, 5; 0: none). `token_hash` is the SHA-256 (hex) of the API token of a JupyterHub
-    app (`""`: none). `note`: a message for the user about where it runs, such as that its memory is not limited there.
+    before the deadline, in minutes (15, 5; 0: none). `token_hash` is the SHA-256 (hex) of the API token of its app
+    (`""`: none). `hub_app`: the app is a JupyterHub app, which signs users in through the hub. `note`: a message for
+    the user about where it runs, such as that its memory is not limited there.
     `hooked`: which of the site's hooks have run: `begun`, `ready` or `ended` (`""`: none, or the site has none).
     `removing`: its removal was requested. It is removed as soon as its job is known to be gone.
     """
@@ -235,6 +236,7 @@ class Server(Stored, frozen=True, kw_only=True):
     warned: int = 0
     notice: Notice | None = None
     token_hash: str = ""
+    hub_app: bool = False
     removing: bool = False
     hooked: str = ""
     note: str = ""

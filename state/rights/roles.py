@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from state.config.tables import Config
+from state.names import server_key
 from state.records.models import Role, Service, User
 from state.rights import scopes
 
@@ -100,6 +101,13 @@ class Roles:
         return scopes.granted(service.scopes, "").union(
             *(self._resolved(name, "") for name in self.of_service(service))
         )
+
+    def scopes_of_server(self, user: str, name: str) -> frozenset[str]:
+        """Return the scopes of the token that a user's server gets: those of the role `server`.
+
+        When the token is used, it has no more than its user has.
+        """
+        return scopes.of_server(self.named["server"].scopes, user, server_key(user, name))
 
     def scopes_of_group(self, name: str) -> frozenset[str]:
         """Return the scopes that members have through a group, expanded, without those on their own resources."""

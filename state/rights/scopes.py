@@ -120,6 +120,14 @@ def granted(written: Iterable[str], owner: str) -> frozenset[str]:
     return expand(resolved for scope in written for resolved in _resolve(scope, owner))
 
 
+def of_server(written: Iterable[str], owner: str, server: str) -> frozenset[str]:
+    """Return these scopes for the token of the server `server` (a key `user/name`) of `owner`, not expanded.
+
+    `!server` refers to the server. `inherit` stays as it is: what the owner has is known when the token is used.
+    """
+    return frozenset(resolved for scope in written for resolved in _resolve(scope, owner, server=server))
+
+
 def expand(scopes: Iterable[str]) -> frozenset[str]:
     """Return the scopes and everything that they contain, with filters. Unknown names and filters are dropped."""
     return frozenset(_join(inner, where) for name, where in _parsed(scopes) for inner in WITHIN[name])
@@ -182,16 +190,18 @@ def identify(name: str, *, is_user: bool) -> tuple[str, ...]:
 
 def known(scope: str) -> bool:
     """Return whether a scope exists, with its filter if it has one."""
-    return scope in {"self", "inherit"} or any(True for _ in _parsed(_resolve(scope, "x")))
+    return scope in {"self", "inherit"} or any(True for _ in _parsed(_resolve(scope, "x", server="x/")))
 
 
-def _resolve(scope: str, owner: str) -> list[str]:
+def _resolve(scope: str, owner: str, *, server: str = "") -> list[str]:
     """Return the scope with metascopes and open filters resolved; nothing if that needs an owner and there is none."""
     if scope == "self":
         return [f"{name}!user={owner}" for name in SELF] if owner else []
     name, mark, where = scope.partition("!")
     if mark and where == "user":
         return [f"{name}!user={owner}"] if owner else []
+    if mark and where == "server":
+        return [f"{name}!server={server}"] if server else []
     return [scope]
 
 

@@ -38,8 +38,8 @@ def _role(role: RoleConfig, services: set[str], at: str, say: Say) -> None:
         say(f"{at}.name", f"the role {role.name} is built in and cannot be changed. Set admins in [auth].")
     if role.name not in BUILT_IN and not role.scopes:
         say(f"{at}.scopes", "a role without scopes has no effect. Add scopes.")
-    _scopes(role.scopes, f"{at}.scopes", say)
-    if "inherit" in role.scopes:
+    _scopes(role.scopes, f"{at}.scopes", say, of_server=role.name == "server")
+    if "inherit" in role.scopes and role.name != "server":
         say(f"{at}.scopes", "inherit is for tokens. Remove it: a role has no owner to inherit from.")
     _members(role, at, say)
     for service in role.services:
@@ -80,7 +80,9 @@ def _service(service: ServiceConfig, at: str, say: Say) -> None:
             say(f"{at}.oauth_redirect_uris", f"{uri!r} must be a URL without a fragment, or a path of this hub.")
 
 
-def _scopes(written: tuple[str, ...], at: str, say: Say) -> None:
+def _scopes(written: tuple[str, ...], at: str, say: Say, *, of_server: bool = False) -> None:
     for scope in written:
         if not scopes.known(scope):
             say(at, f"{scope!r} is not a scope. docs/api.md lists them.")
+        elif scope.endswith("!server") and not of_server:
+            say(at, f"{scope!r} works only in the role server. Name a server instead: !server=user/name.")

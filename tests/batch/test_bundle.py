@@ -17,8 +17,8 @@ from tests.batch.launchers.slurm.test_script import made
 
 MAX_LINES = 300
 IMPORTED = {
-    *("_ctypes", "_json", "_signal", "_socket", "_thread", "base64", "ctypes", "errno", "fcntl", "os", "resource"),
-    *("select", "stat", "struct", "sys", "time", "json", "json.encoder", "socket", "ssl"),
+    *("_ctypes", "_json", "_signal", "_socket", "_thread", "base64", "ctypes", "datetime", "errno", "fcntl", "os"),
+    *("resource", "select", "stat", "struct", "sys", "time", "json", "json.encoder", "socket", "ssl"),
 }
 """What the starter may import beside its own modules."""
 NEWER = (
@@ -28,7 +28,20 @@ NEWER = (
     *("strsignal", "os.login_tty", "copy_file_range", "register_at_fork", "preadv", "pwritev"),
 )
 """What Python 3.6 has not, and a parser does not notice."""
-SLOW = {"json", "re", "enum", "socket", "signal", "subprocess", "random", "threading", "ssl", "typing", "ctypes"}
+SLOW = {
+    "datetime",
+    "json",
+    "re",
+    "enum",
+    "socket",
+    "signal",
+    "subprocess",
+    "random",
+    "threading",
+    "ssl",
+    "typing",
+    "ctypes",
+}
 MODULES = sorted(FOLDER.glob("*.py"))
 
 

@@ -32,10 +32,10 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def call(path, method, target, token, body=None):
+def call(path, method, target, token, body=None, *, headers=None):
     connection = UnixConnection(path)
     with contextlib.closing(connection):
-        headers = {"Authorization": f"token {token}"} if token else {}
+        headers = {**({"Authorization": f"token {token}"} if token else {}), **(headers or {})}
         connection.request(method, target, body=json.dumps(body) if body is not None else None, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read(), answer.headers

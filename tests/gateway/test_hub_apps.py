@@ -29,7 +29,7 @@ class TokensInMemory:
         self.tokens = self
         self.kept = {}
 
-    async def keep(self, token, secret_digest):
+    async def keep(self, token, secret_digest, *, limit=0):
         self.kept[secret_digest] = token
 
 

@@ -51,6 +51,7 @@ class Rig:
             cluster="local",
             requested=1.0,
             token_hash="h",
+            hub_app=True,
             revision=old.revision if old else 0,
         )
         await self.store.servers.save(server)
@@ -138,9 +139,9 @@ def test_a_server_that_ends_during_the_exchange_leaves_no_token(rig, monkeypatch
         code = await rig.code(OF_SERVER)
         keep = rig.store.tokens.keep
 
-        async def overtaken(token, secret_digest):
+        async def overtaken(token, secret_digest, **more):
             await rig.stop()
-            await keep(token, secret_digest)
+            await keep(token, secret_digest, **more)
 
         monkeypatch.setattr(rig.store.tokens, "keep", overtaken)
         await rig.exchange(OF_SERVER, code)

@@ -124,6 +124,23 @@ def test_sign_out_asks_when_it_is_a_link_and_does_when_it_is_a_button(bench):
     bench(main)
 
 
+@pytest.mark.parametrize("site", ["same-origin", "same-site", "cross-site", "none", None])
+@pytest.mark.parametrize("mode", ["navigate", "no-cors"])
+def test_a_link_on_the_users_own_server_signs_out_and_one_on_another_site_does_not(bench, site, mode):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        headers = {"sec-fetch-mode": mode, "sec-fetch-dest": "document", **({"sec-fetch-site": site} if site else {})}
+        answer = await client.get("/hub/logout", headers=headers)
+        if site in {"same-origin", "same-site"} and mode == "navigate":
+            assert (answer.status_code, answer.headers["location"]) == (303, "/hub/login")
+            assert bench.auth.closed == ["alice"]
+        else:
+            assert "Sign out?" in answer.text
+            assert bench.auth.closed == []
+
+    bench(main)
+
+
 def test_a_stranger_comes_back_to_where_they_wanted_to_go(bench):
     async def main(bench):
         answer = await bench.client().get("/hub/spawn/alice/deep?opt-gpus=2")

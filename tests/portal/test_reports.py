@@ -329,6 +329,25 @@ def test_a_notice_is_told_once_and_shown_on_the_home_page(bench):
     bench(main)
 
 
+def test_activity_on_the_node_is_the_servers_activity(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        await client.post("/hub/api/users/alice/server")
+        server = await bench.make_ready(bench.client())
+        now = bench.clock()
+        for at, expected in ((now - 60, now - 60), (now - 90, now - 60), (now + 3600, now)):
+            answer = await bench.report(bench.client(), server, "activity", last_activity=at)
+            assert answer.json() == {}
+            assert await bench.store.servers.activity("alice") == {"": pytest.approx(expected)}
+        assert (await bench.report(bench.client(), server, "activity", token="x", last_activity=1)).status_code == 403
+        old = replace(server, attempt="0" * 32)
+        answer = await bench.report(bench.client(), old, "activity", last_activity=now + 9)
+        assert (answer.status_code, answer.json()["stop"]) == (409, True)
+        assert await bench.store.servers.activity("alice") == {"": pytest.approx(now)}
+
+    bench(main)
+
+
 def test_a_starter_that_takes_over_may_open_another_way_in(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))

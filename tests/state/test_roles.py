@@ -51,6 +51,31 @@ def test_a_service_has_its_scopes_and_roles_but_no_user_resources():
     assert set(ADMIN) <= ROLES.scopes_of_service(portal)
 
 
+def test_a_server_has_the_scopes_of_its_role_for_itself():
+    assert Roles().scopes_of_server("ann", "") == {"users:activity!user=ann", "access:servers!server=ann/"}
+    written = ("read:servers!server", "self", "inherit", "list:users!group=class")
+    held = Roles.of(Config(role=(RoleConfig(name="server", scopes=written),))).scopes_of_server("ann", "gpu")
+    assert {"read:servers!server=ann/gpu", "read:users!user=ann", "inherit", "list:users!group=class"} <= held
+    assert "read:servers!server" not in held
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('[[role]]\nname = "server"\nscopes = ["read:servers!server", "inherit"]', ""),
+        ('[[role]]\nname = "teacher"\nscopes = ["read:servers!server"]', "works only in the role server"),
+        ('[[role]]\nname = "teacher"\nscopes = ["inherit"]', "inherit is for tokens"),
+    ],
+)
+def test_the_filter_server_and_inherit_are_for_the_role_server(tmp_path, table, message):
+    (tmp_path / "towpath.toml").write_text(table + "\n")
+    if not message:
+        load(tmp_path / "towpath.toml", tmp_path / "data")
+        return
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path / "towpath.toml", tmp_path / "data")
+
+
 def test_the_scopes_of_a_group_are_known_without_a_user():
     assert may(ROLES.scopes_of_group("staff"), "list:users", groups=("class",))
     assert ROLES.scopes_of_group("other") == frozenset()

@@ -86,6 +86,18 @@ def test_the_app_sees_its_credential_the_host_and_where_from_but_no_hub_secret()
     through(script, check)
 
 
+@pytest.mark.parametrize(("credential", "told"), [("token secret", [b"x-forwarded-user: a"]), ("", [])])
+def test_an_app_that_trusts_our_credential_is_told_the_user_by_us_alone(credential, told):
+    script = answers(OK)
+
+    async def check(worker, upstream):
+        await worker.get("/user/a/x", headers="X-Forwarded-User: mallory\r\nX_Forwarded_User: mallory\r\n")
+        lines = lines_of(script.seen[0][0])
+        assert [line for line in lines if b"forwarded-user" in line.replace(b"_", b"-")] == told
+
+    through(script, check, credential=credential)
+
+
 def test_a_trusted_proxy_is_believed():
     script = answers(OK)
 

@@ -1,0 +1,68 @@
+"""Stock JupyterLab in a real Chromium, as a part of the hub: the hub's entry, the user's name, and *Log Out*."""
+
+import pytest
+from hub import ROOT, Hub, eventually
+from playwright.sync_api import expect, sync_playwright
+
+from tests.browser.test_main_job import SLOW, home  # noqa: F401  (a fixture)
+from tests.chromium import launch
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def hub(tmp_path, home):  # noqa: F811
+    hub = Hub(tmp_path, path=f"{ROOT / '.venv-jupyter' / 'bin'}:/usr/bin:/bin")
+    hub.start()
+    yield hub
+    with hub.api() as api:
+        hub.stop_server(api)
+    hub.stop()
+
+
+@pytest.fixture
+def context():
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        context.set_default_timeout(SLOW)
+        yield context
+        browser.close()
+
+
+def choose(page, entry):
+    """Choose an entry of JupyterLab's File menu."""
+    item = page.locator(".lm-Menu-item", has_text=entry).first
+
+    def opened():
+        if not item.is_visible():
+            page.get_by_role("menuitem", name="File", exact=True).click()
+        return item.is_visible()
+
+    eventually(opened, what=f"the entry {entry}")
+    item.click()
+
+
+def test_the_hubs_entry_leads_home_and_log_out_signs_out_of_the_hub(hub, context):
+    page = context.new_page()
+    page.goto(hub.link)
+    page.get_by_role("button", name="Start").first.click()
+    page.wait_for_url(f"**/user/{hub.user()}/lab**", timeout=SLOW)
+    expect(page.locator("#jp-main-dock-panel")).to_be_visible(timeout=SLOW)
+
+    # who collaborators see
+    me = page.evaluate("fetch(document.baseURI.replace(/lab.*/, 'api/me')).then(answer => answer.json())")
+    assert me["identity"]["name"] == hub.user()
+
+    with context.expect_page() as opened:
+        choose(page, "Hub Control Panel")
+    home = opened.value  # noqa: F811
+    home.wait_for_url("**/hub/home")
+    expect(home.get_by_role("button", name="Stop").first).to_be_visible()
+
+    choose(page, "Log Out")
+    page.wait_for_url("**/hub/login**")
+    page.goto(f"{hub.origin}/user/{hub.user()}/lab")
+    assert "/hub/login" in page.url
+    home.reload()
+    assert "/hub/login" in home.url
