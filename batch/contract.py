@@ -147,6 +147,27 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         return f"JobSpec(attempt={self.attempt!r}, user={self.user!r}, server={self.server!r})"
 
 
+class Updated(StrEnum):
+    """What has become of a change (`Launcher.update`)."""
+
+    DONE = "done"
+    NOT_WAITING = "not-waiting"  # no job of this attempt waits: it runs, has ended, or is not there
+    IMPOSSIBLE = "impossible"  # it waits as before: only a new job can ask for this
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """Another request for the job of an attempt. `before`: what it asks for now; `after`: what it shall ask for.
+
+    `record`: the server with the new choices, in place of the one that the job carries.
+    """
+
+    attempt: str
+    user: str
+    before: Resources
+    after: Resources
+    record: Server
+
+
 class Report(Struct, frozen=True, kw_only=True):
     """The starter's last report (docs/architecture.md). `kind`: ready, ended or failed."""
 
@@ -284,6 +305,16 @@ class Launcher(Protocol):
         The job is the one that carries `attempt` at this moment. `ref` is a hint and never sufficient: see "Whose job
         it is" above. Idempotent: no job of that attempt, or an ended one, is not an error. `ref` None: unknown (the
         result of the submit was lost); the job is found by its attempt.
+        """
+        ...
+
+    async def update(self, change: Change) -> Updated:
+        """Change what a waiting job asks for, where that leaves it its place in the queue.
+
+        The job is the one that carries the attempt at this moment: see "Whose job it is" above. All of the change is
+        made, or nothing. After `Updated.DONE` the job carries `change.record`. Raises LauncherError where the cluster
+        refuses the new request (not transient: the old one stands), or cannot be asked now. A kind of cluster without a
+        queue always answers `Updated.IMPOSSIBLE`, or `Updated.NOT_WAITING`.
         """
         ...
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from batch.contract import JobSpec, JobState, Launcher
+from batch.contract import Change, JobSpec, JobState, Launcher, Updated
 from batch.contract_suite.jobs import ReportListener, job_spec, processes_by_attempt
 from state.records.models import JobRef
 
@@ -179,6 +180,32 @@ class LauncherContract:
             launcher = opened.launcher()
             await launcher.cancel(JobRef(cluster="here", native_id="1"), secrets.token_hex(16))
             assert dict(await launcher.poll()) == {}
+
+        opened.run(body())
+
+    def test_a_change_of_what_does_not_wait_changes_nothing(self, opened: Opened) -> None:
+        async def body() -> None:
+            launcher, spec = opened.launcher(), opened.spec()
+
+            def change(attempt: str) -> Change:
+                return Change(
+                    attempt=attempt,
+                    user=spec.user,
+                    before=spec.resources,
+                    after=replace(spec.resources, walltime=60),
+                    record=spec.record,
+                )
+
+            assert await launcher.update(change(secrets.token_hex(16))) is Updated.NOT_WAITING
+            await launcher.submit(spec)
+
+            await launcher.cancel(None, spec.attempt)
+
+            async def final() -> bool:
+                return (await launcher.poll())[spec.attempt].state.final
+
+            await until(final)
+            assert await launcher.update(change(spec.attempt)) is Updated.NOT_WAITING
 
         opened.run(body())
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
-from batch.contract import JobSpec, LauncherError, Passport
+from batch.contract import Change, JobSpec, LauncherError, Passport, Updated
+from batch.controller.log_fields import log_fields
 from batch.controller.reconcile import (
     Action,
     Adopt,
     Cancel,
     DropRoute,
+    Edit,
     PublishRoute,
     Remove,
     RunHooks,
@@ -28,7 +30,7 @@ from batch.controller.watcher import ClusterWatch
 from batch.hooks.contract import HookError, JobChanges, changed
 from batch.hooks.hooks import Hooks
 from batch.jobs.hub_app import app_token, gets_api_token
-from batch.jobs.job_builder import job_spec, with_secrets
+from batch.jobs.job_builder import in_the_script, job_spec, resources, with_secrets
 from state.config.addresses import base_path
 from state.config.tables import Config, ProfileConfig
 from state.errors import ConflictError, StateUnavailableError
@@ -36,7 +38,7 @@ from state.names import server_key, server_path
 from state.plugins.hooks import ENDED
 from state.records.audit import of_end
 from state.records.lifecycle import PROGRESS, advance
-from state.records.models import Event, JobRef, Reason, Route, Server, Status, User, Waiting
+from state.records.models import Event, JobRef, Reason, Route, Server, Status, Target, User, Waiting
 from state.rights.roles import Roles
 from state.store.all import Store
 
@@ -122,6 +124,9 @@ class Executor:
             case Submit():
                 assert server is not None  # only servers with a record are submitted
                 return await self._submit(server)
+            case Edit():
+                assert server is not None  # only a record is changed
+                return await self._edit(server)
             case Cancel():
                 return await self._cancel(action)
             case Save(server=record, message=message):
@@ -162,7 +167,7 @@ class Executor:
                 message=message,
                 progress=PROGRESS[server.status],
             )
-            log.info("%s is %s: %s", server_key(server.user, server.name), server.status, message)
+            log.info("A server changed %s status=%s message=%r", log_fields(server), server.status, message)
         saved = await self._store.servers.save(server, event=event, fence=self._fence, marked=marked, wake=not marked)
         if not saved.active:
             await self._note_end(saved)
@@ -172,7 +177,7 @@ class Executor:
         try:
             await self._store.audit.note(of_end(server, time=time.time(), by="controller"))
         except StateUnavailableError:
-            log.warning("The end of a server could not be saved server=%s", server_key(server.user, server.name))
+            log.warning("The end of a server could not be saved %s", log_fields(server))
 
     async def _submit(self, server: Server) -> bool:
         watch = self._watches.get(server.cluster)
@@ -218,7 +223,7 @@ class Executor:
             self._fault("after-place")
             job = await watch.launcher.submit(spec)
         except LauncherError as error:
-            log.warning("The submit failed server=%s reason=%s", server_key(server.user, server.name), error)
+            log.warning("The submit failed %s reason=%s", log_fields(server), error)
             if error.transient:
                 await self._note_wait(server, error)
                 watch.look()
@@ -287,6 +292,64 @@ class Executor:
             else:
                 return
 
+    async def _edit(self, server: Server) -> bool:
+        """Change what a waiting job asks for; where its cluster cannot, a new job takes its place."""
+        watch = self._watches.get(server.cluster)
+        profile = self._config.profile_named(server.profile)
+        if watch is None or profile is None or server.edited is None:
+            await self._save(replace(server, edited=None), "")
+            return True
+        changed = replace(server, choices=server.edited, edited=None)
+        updated = Updated.IMPOSSIBLE
+        try:
+            # Hooks may have changed the job, and want to see the new one: they run before a submit only.
+            if not self._hooks and in_the_script(server, profile) == in_the_script(changed, profile):
+                before, after = resources(server, profile), resources(changed, profile)
+                updated = await watch.launcher.update(
+                    Change(attempt=server.attempt, user=server.user, before=before, after=after, record=changed)
+                )
+        except LauncherError as error:
+            log.warning("A request was not changed %s reason=%s", log_fields(server), error)
+            if error.transient:
+                watch.look()
+                return False
+            await self._save(replace(server, edited=None), f"The request was not changed. {error} {error.hint}".strip())
+            return True
+        self._fault("after-edit")
+        if updated is Updated.DONE:
+            await self._save(changed, "The request was changed. The job keeps its place in the queue.")
+        elif updated is Updated.IMPOSSIBLE:
+            await self._replace(changed)
+        else:
+            watch.look()
+            return False
+        return True
+
+    async def _replace(self, server: Server) -> None:
+        """Start a new attempt with the record's choices, and end the job of the old one.
+
+        The record is saved first: after a crash between the two, the old job is one of an earlier attempt, and ends.
+        """
+        fresh = Server(
+            user=server.user,
+            name=server.name,
+            display_name=server.display_name,
+            target=Target.READY,
+            status=Status.REQUESTED,
+            attempt=secrets.token_hex(16),
+            profile=server.profile,
+            cluster=server.cluster,
+            choices=server.choices,
+            strip_prefix=server.strip_prefix,
+            requested=time.time(),
+            revision=server.revision,
+            fence=server.fence,
+        )
+        words = "The request was changed. This needs a new job, which has a new place in the queue."
+        await self._save(fresh, words)
+        await self._end_tokens(server)
+        await self._cancel(Cancel(server.cluster, server.attempt, server.job))
+
     async def _end_tokens(self, server: Server) -> None:
         """Revoke everything that was issued to the app, which is gone. Repeated, in case a crash interrupted it."""
         await self._store.tokens.end_bound(server_key(server.user, server.name), attempt=server.attempt)
@@ -296,7 +359,7 @@ class Executor:
         now = await self._store.servers.get(server.user, server.name)
         if now is not None and now.attempt == server.attempt and now.removing and not now.active:
             await self._store.servers.remove(now)
-            log.info("The server was removed. server=%s attempt=%s", server_key(now.user, now.name), now.attempt)
+            log.info("The server was removed %s", log_fields(now))
 
     async def _fail(self, server: Server, code: str, message: str, hint: str, field: str = "") -> None:
         reason = Reason(code=code, message=message, hint=hint, field=field)
@@ -310,7 +373,8 @@ class Executor:
         try:
             await watch.launcher.cancel(action.job, action.attempt)
         except LauncherError as error:
-            log.warning("The cancel failed attempt=%s reason=%s", action.attempt, error)
+            job = action.job.native_id if action.job is not None else "-"
+            log.warning("The cancel failed attempt=%s job=%s reason=%s", action.attempt, job, error)
             return False
         self._cancelled[action.attempt] = time.monotonic()
         self._fault("after-cancel")

@@ -21,6 +21,7 @@ from batch.controller.cluster_health import report_clusters
 from batch.controller.end_reasons import end_reported
 from batch.controller.executor import Executor, Place, route_of
 from batch.controller.joins import answer_joins
+from batch.controller.log_fields import log_fields
 from batch.controller.poll_schedule import stage_of
 from batch.controller.reconcile import Action, Sight, orphan, reconcile
 from batch.controller.watcher import ClusterWatch
@@ -198,7 +199,7 @@ class Term:
         snapshot = await self._store.feed.snapshot()
         wanted, stray = route_changes(records.values(), snapshot.routes, self._base)
         for server in wanted:
-            log.info("A missing route was published server=%s", server_key(server.user, server.name))
+            log.info("A missing route was published %s", log_fields(server))
             await self._executor.publish(server)
         for route in stray:
             key = server_key(route.user, route.name)

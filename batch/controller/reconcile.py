@@ -57,6 +57,10 @@ class Submit(Struct, frozen=True):
     """Write the secrets into the record, submit, and save the job."""
 
 
+class Edit(Struct, frozen=True):
+    """Change what the waiting job asks for to the record's `edited`, or replace the job."""
+
+
 class Cancel(Struct, frozen=True):
     """Request the end of an attempt's job."""
 
@@ -107,7 +111,7 @@ class Adopt(Struct, frozen=True):
     message: str
 
 
-Action = Submit | Cancel | Save | PublishRoute | DropRoute | Settle | Remove | RunHooks | Adopt
+Action = Submit | Edit | Cancel | Save | PublishRoute | DropRoute | Settle | Remove | RunHooks | Adopt
 
 
 def reconcile(server: Server, sight: Sight, *, now: float, window: float) -> list[Action]:
@@ -222,6 +226,8 @@ def _stopping(server: Server, sight: Sight, now: float) -> list[Action]:
 
 def _without_a_job(server: Server, sight: Sight, now: float) -> list[Action]:
     if server.status is Status.REQUESTED:
+        if server.edited is not None and not server.report_hash:  # nothing was submitted yet
+            return [Save(replace(server, choices=server.edited, edited=None), "The request was changed.")]
         return [Submit()]
     if sight.fresh and sight.absent_for >= LOST_SECONDS:
         reason = Reason(
@@ -250,13 +256,22 @@ def _with_a_job(server: Server, view: JobView, now: float, window: float) -> lis
     if endpoint is not None and server.status is not Status.READY:
         ready = advance(updated, Status.READY, now=now, job=job, endpoint=endpoint)
         return [Save(ready, "The server is ready."), PublishRoute(ready)]
-    transition = _transition(server, updated, view, now)
+    transition = _edit(server, view) or _transition(server, updated, view, now)
     if transition is not None:
         return transition
     if server.status is Status.STARTING and now - (server.running or now) > window + WINDOW_MARGIN:
         return _too_slow(server, job, now, window)
     updated, message = _with_message(server, updated, now)
     return [Save(updated, message)] if updated != server else []
+
+
+def _edit(server: Server, view: JobView) -> list[Action] | None:
+    """Return what follows from a change of the request; None: nothing, or the next poll shows more."""
+    if server.edited is None:
+        return None
+    if view.state is not JobState.QUEUED:
+        return [Save(replace(server, edited=None), "The job started before its request could be changed.")]
+    return [Edit()] if server.status in (Status.REQUESTED, Status.QUEUED) else None
 
 
 def _with_message(server: Server, updated: Server, now: float) -> tuple[Server, str]:

@@ -9,7 +9,7 @@ Sources: JupyterHub 6.1 (names of variables), Jupyter Server 2 (`ServerApp.sock`
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -97,6 +97,11 @@ def _setup(profile: ProfileConfig, values: Mapping[str, str]) -> Setup:
         image=fill(setup.image, values),
         binds=tuple(fill(bind, values) for bind in setup.binds),
     )
+
+
+def in_the_script(server: Server, profile: ProfileConfig) -> dict[str, Any]:
+    """Return the choices that are not the scheduler's but stand in the job itself: a new value needs a new job."""
+    return {name: server.choices.get(name) for name, option in profile.option.items() if option.kind not in KINDS}
 
 
 def with_secrets(server: Server, profile: ProfileConfig, *, token: str, secret: str, api_token: str = "") -> Server:

@@ -206,6 +206,7 @@ class Server(Stored, frozen=True, kw_only=True):
     the user about where it runs, such as that its memory is not limited there.
     `hooked`: which of the site's hooks have run: `begun`, `ready` or `ended` (`""`: none, or the site has none).
     `removing`: its removal was requested. It is removed as soon as its job is known to be gone.
+    `edited`: choices that the controller is to apply while the job waits (`state.records.edits`); None: none.
     """
 
     user: str
@@ -239,6 +240,7 @@ class Server(Stored, frozen=True, kw_only=True):
     hub_app: bool = False
     removing: bool = False
     hooked: str = ""
+    edited: dict[str, Any] | None = None
     note: str = ""
     revision: int = 0
     fence: int = 0

@@ -10,9 +10,10 @@ from batch.contract import JobState, LauncherError
 from batch.controller.controller import lead
 from batch.controller.executor import Place
 from batch.controller.leader import Dependencies
-from state.config.tables import ClusterConfig, Config, ProfileConfig
+from state.config.tables import ClusterConfig, Config, OptionConfig, ProfileConfig
 from state.errors import ConflictError
 from state.names import server_path
+from state.records.edits import with_edit
 from state.records.lifecycle import advance
 from state.records.models import Reason, Status, Target
 from state.store.all import Store
@@ -22,7 +23,15 @@ from tests.contracts.fake_launcher import FakeLauncher
 
 CONFIG = Config(
     cluster=(ClusterConfig(name="local", kind="local", tick=0.05, start_window=60),),
-    profile=(ProfileConfig(name="stub", cluster="local", command=("serve", "{socket}")),),
+    profile=(
+        ProfileConfig(name="stub", cluster="local", command=("serve", "{socket}")),
+        ProfileConfig(
+            name="sized",
+            cluster="local",
+            command=("serve", "{socket}"),
+            option={kind: OptionConfig(kind=kind) for kind in ("cores", "nodes", "text")},
+        ),
+    ),
 )
 PREFIX = server_path("/", "alice", "")
 STOPPED = Reason(code="stopped", message="The server was stopped.")
@@ -68,6 +77,23 @@ class Stage:
             return server if server and server.status is status else None
 
         return await until(there, seconds=40)
+
+    async def edit(self, **choices):
+        """Change the request, and return the record once the controller has dealt with it."""
+        while True:
+            server = await self.store.servers.get("alice", "")
+            with contextlib.suppress(ConflictError):
+                await self.store.servers.save(with_edit(server, choices))
+                break
+
+        async def done():
+            server = await self.store.servers.get("alice", "")
+            return server if server.edited is None else None
+
+        return await until(done, seconds=40)
+
+    async def messages(self):
+        return [event.message for event in await self.store.servers.events("alice", "")]
 
     async def stop(self):
         while True:
@@ -247,3 +273,76 @@ def test_the_leader_continues_when_its_store_is_available_again(make_store_serve
             assert stage.cluster.cancels == []
 
     run(body())
+
+
+# --- a changed request -----------------------------------------------------------------------------------------------
+def test_a_changed_request_keeps_its_job_where_the_cluster_can_change_it(play):
+    async def body(stage):
+        stage.controller()
+        await ask(stage.store, replace(fresh(profile="sized"), choices={"cores": 1}))
+        queued = await stage.becomes(Status.QUEUED)
+        server = await stage.edit(cores=4)
+        assert (server.attempt, server.job, server.choices) == (queued.attempt, queued.job, {"cores": 4})
+        assert stage.cluster.jobs[server.attempt].record.choices == {"cores": 4}
+        assert (stage.cluster.changes[-1].before.cores, stage.cluster.changes[-1].after.cores) == (1, 4)
+        assert (await stage.messages())[-1] == "The request was changed. The job keeps its place in the queue."
+
+    play(body)
+
+
+@pytest.mark.parametrize("choices", [{"nodes": 2}, {"text": "more"}])
+def test_a_changed_request_that_needs_a_new_job_gets_one_and_the_old_one_ends(play, choices):
+    async def body(stage):
+        stage.controller()
+        await ask(stage.store, fresh(profile="sized"))
+        queued = await stage.becomes(Status.QUEUED)
+        server = await stage.edit(**choices)
+        assert server.attempt != queued.attempt
+        assert server.choices == choices
+        await until(lambda: stage.cluster.jobs[queued.attempt].state is JobState.CANCELED)
+        again = await stage.becomes(Status.QUEUED)
+        assert again.attempt == server.attempt
+        assert any("new place in the queue" in message for message in await stage.messages())
+
+    play(body)
+
+
+def test_a_change_that_the_cluster_refuses_leaves_the_request_as_it_was(play):
+    async def body(stage):
+        stage.controller()
+        await ask(stage.store, replace(fresh(profile="sized"), choices={"cores": 1}))
+        queued = await stage.becomes(Status.QUEUED)
+        stage.cluster.refuse = LauncherError("That is too much.", transient=False, hint="Ask for less.")
+        server = await stage.edit(cores=4)
+        assert (server.attempt, server.choices) == (queued.attempt, {"cores": 1})
+        assert (await stage.messages())[-1] == "The request was not changed. That is too much. Ask for less."
+
+    play(body)
+
+
+def test_a_cluster_that_is_away_is_asked_for_the_change_again(play):
+    async def body(stage):
+        stage.controller()
+        await ask(stage.store, replace(fresh(profile="sized"), choices={"cores": 1}))
+        await stage.becomes(Status.QUEUED)
+        stage.cluster.refuse = LauncherError("It does not answer.", transient=True)
+        editing = asyncio.create_task(stage.edit(cores=4))
+        await until(lambda: stage.cluster.changes)
+        stage.cluster.refuse = None
+        assert (await editing).choices == {"cores": 4}
+
+    play(body)
+
+
+def test_a_job_that_started_meanwhile_is_left_alone(play):
+    async def body(stage):
+        stage.controller()
+        await ask(stage.store, replace(fresh(profile="sized"), choices={"cores": 1}))
+        queued = await stage.becomes(Status.QUEUED)
+        stage.cluster.step(queued.attempt, JobState.ACTIVE)
+        server = await stage.edit(cores=4)
+        assert (server.attempt, server.choices) == (queued.attempt, {"cores": 1})
+        assert stage.cluster.cancels == []
+        assert "The job started before its request could be changed." in await stage.messages()
+
+    play(body)

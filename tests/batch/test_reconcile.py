@@ -17,6 +17,7 @@ from batch.controller.reconcile import (
     Adopt,
     Cancel,
     DropRoute,
+    Edit,
     PublishRoute,
     Save,
     Settle,
@@ -594,3 +595,29 @@ def test_the_route_of_an_ended_app_is_not_published_again():
     ready = server(Status.READY, reason=NOTED)
     assert route_changes([ready], [], "/") == ([], [])
     assert route_changes([ready], [route_of(ready, "/")], "/") == ([], [route_of(ready, "/")])
+
+
+# --- a changed request -----------------------------------------------------------------------------------------------
+EDITED = {"walltime": "01:00:00"}
+
+
+def test_a_changed_request_of_a_waiting_job_is_applied_once():
+    assert decide(server(Status.QUEUED, edited=EDITED), seen(JobState.QUEUED)) == [Edit()]
+    assert decide(server(Status.QUEUED), seen(JobState.QUEUED)) == []
+
+
+def test_a_request_that_was_changed_before_its_submit_is_submitted_as_changed():
+    (save,) = decide(server(edited=EDITED), Sight(fresh=True))
+    assert (save.server.choices, save.server.edited) == (EDITED, None)
+    assert decide(server(edited=EDITED, report_hash="x"), Sight(fresh=True)) == [Submit()]  # it may be there already
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.STARTING, Status.READY])
+def test_a_change_that_comes_too_late_is_reported_and_changes_nothing(status):
+    (save,) = decide(server(status, edited=EDITED), seen(JobState.ACTIVE))
+    assert (save.server.edited, save.server.choices) == (None, {})
+    assert save.message == "The job started before its request could be changed."
+
+
+def test_a_stopped_request_is_not_changed_any_more():
+    assert Edit() not in decide(server(Status.QUEUED, Target.STOPPED, edited=EDITED), seen(JobState.QUEUED))

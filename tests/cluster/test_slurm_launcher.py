@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from batch.contract import JobState, LauncherError, Resources, Setup
+from batch.contract import Change, JobState, LauncherError, Resources, Setup, Updated
 from deploy.devcluster.clients import version
 from tests.batch.apps import Hub
 from tests.batch.launchers.slurm.making import job, opener, real_pyslurm, slurm_config, slurm_maker
 from tests.conftest import run, until
 
+GIB = 1024**3
 CLIENTS = ("cli", "rest", *(["pyslurm"] if real_pyslurm() else []))
 
 
@@ -341,6 +342,51 @@ def test_a_scancel_by_another_user_is_reported_with_the_name(slurm, make):
         assert "admin" in view.ending.message
 
     run(body())
+
+
+@pytest.mark.parametrize("client", ["cli", "rest"])
+def test_a_changed_request_keeps_its_place_and_its_job(slurm, client):
+    make = slurm_maker(slurm_config(slurm, client))
+    before = Resources(partition="cpu", account="physics", qos="normal", cores=1, memory=GIB, walltime=600)
+    after = Resources(
+        partition="gpu", account="physics", qos="gpuq", cores=2, memory=2 * GIB, walltime=3600, gpus=1, gpu_type="a100"
+    )
+
+    async def body():
+        launcher, other = make(), make()
+        slurm.run("scontrol", "update", "PartitionName=cpu", "State=DOWN")
+        slurm.run("scontrol", "update", "PartitionName=gpu", "State=DOWN")
+        spec = job(resources=before)
+        ref = await launcher.submit(spec)
+        record = replace(spec.record, choices={"walltime": "01:00:00"})
+        change = Change(attempt=spec.attempt, user="alice", before=before, after=after, record=record)
+        theirs = replace(change, user="bob")
+        assert await launcher.update(theirs) is Updated.NOT_WAITING  # bob has no such job
+        assert await launcher.update(change) is Updated.DONE
+        view = (await other.poll())[spec.attempt]  # a hub that has lost everything
+        assert (view.native_id, view.record.choices) == (ref.native_id, record.choices)
+        fields = {
+            name: slurm.field(ref.native_id, name)
+            for name in ("Partition", "QOS", "TimeLimit", "NumCPUs", "MinMemoryNode")
+        }
+        nowhere = replace(change, before=after, after=replace(after, nodes=2))
+        assert await launcher.update(nowhere) is Updated.IMPOSSIBLE
+        refused = replace(change, before=after, after=replace(after, account="nosuch"))
+        with pytest.raises(LauncherError) as caught:
+            await launcher.update(refused)
+        assert (caught.value.field, caught.value.transient) == ("account", False)
+        slurm.run("scontrol", "update", "PartitionName=gpu", "State=UP")
+        await shown(other, spec, JobState.ACTIVE)
+        asked = slurm.run("scontrol", "--oneliner", "show", "job", ref.native_id)
+        assert "gres/gpu=1" in asked
+        assert await launcher.update(replace(change, before=after, after=before)) is Updated.NOT_WAITING
+        await launcher.cancel(ref, spec.attempt)
+        await launcher.close()
+        await other.close()
+        return fields
+
+    fields = run(body())
+    assert fields == {"Partition": "gpu", "QOS": "gpuq", "TimeLimit": "01:00:00", "NumCPUs": "2", "MinMemoryNode": "2G"}
 
 
 def test_a_requeued_job_runs_again_under_the_same_attempt(slurm, make):

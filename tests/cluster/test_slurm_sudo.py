@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.contract import LauncherError
+from batch.contract import Change, LauncherError, Resources, Updated
 from batch.launchers.slurm.clients import commands
 from batch.launchers.slurm.identity import Identity
 from tests.batch.launchers.slurm.making import job, slurm_config, slurm_maker
@@ -101,6 +101,24 @@ def test_a_hub_without_root_submits_and_cancels_as_the_user(slurm, sudoers, as_h
     run(body())
 
 
+def test_a_hub_without_root_changes_a_waiting_job_as_its_user(slurm, sudoers, as_hub):
+    async def body():
+        launcher = slurm_maker(slurm_config(slurm, "cli", submit_as="sudo"))()
+        slurm.run("scontrol", "update", "PartitionName=cpu", "State=DOWN")
+        before, after = Resources(walltime=600), Resources(walltime=3600)
+        spec = job(resources=before)
+        ref = await launcher.submit(spec)
+        change = Change(attempt=spec.attempt, user="alice", before=before, after=after, record=spec.record)
+        assert await launcher.update(change) is Updated.DONE
+        found = slurm.field(ref.native_id, "TimeLimit"), slurm.field(ref.native_id, "UserId")
+        await launcher.cancel(ref, spec.attempt)
+        return found
+
+    limit, user = run(body())
+    assert limit == "01:00:00"
+    assert user.startswith("alice(")
+
+
 def test_sudo_rejects_everything_else(sudoers, slurm):
     conf = str(slurm.slurm_conf)
     refused = [
@@ -123,6 +141,9 @@ def test_sudo_rejects_everything_else(sudoers, slurm):
         ("-u", "alice", "--", "{bin}/scancel", "--ctld", "--name=towpath-" + "0" * 32, "0000000001"),
         ("-u", "alice", "--", "{bin}/scancel", *NAMED, "000000000x"),
         ("-u", "alice", "--", "{bin}/scancel"),
+        ("-u", "alice", "--", "{bin}/scontrol", "update", "JobId=1", "TimeLimit=1"),
+        ("-u", "root", "--", "{bin}/scontrol"),
+        ("-u", "carol", "--", "{bin}/scontrol"),
         ("-u", "alice", "--", "/bin/sh"),
         ("-u", "alice", "-s"),
         ("-u", "alice", "-E", "--", "{bin}/sbatch", "--parsable"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer, Report
+from batch.contract import Change, JobSpec, JobState, JobView, LauncherError, Offer, Report, Updated
 from state.offer.catalog import Catalog
 from state.records.models import Endpoint, JobRef, Server
 
@@ -30,6 +30,7 @@ class FakeLauncher:
         self.jobs: dict[str, JobView] = {}
         self.submits: list[str] = []
         self.cancels: list[str] = []
+        self.changes: list[Change] = []
         self.polls = 0
         self._numbers = itertools.count(1)
 
@@ -72,6 +73,19 @@ class FakeLauncher:
         view = self.jobs.get(attempt)
         if view is not None and not view.state.final and not self.lingers:
             self.jobs[attempt] = replace(view, state=JobState.CANCELED)
+
+    async def update(self, change: Change) -> Updated:
+        self._answer()
+        self.changes.append(change)
+        if self.refuse is not None:
+            raise self.refuse
+        view = self.jobs.get(change.attempt)
+        if view is None or view.state is not JobState.QUEUED:
+            return Updated.NOT_WAITING
+        if change.after.nodes != change.before.nodes:
+            return Updated.IMPOSSIBLE
+        self.jobs[change.attempt] = replace(view, record=change.record)
+        return Updated.DONE
 
     async def catalog(self) -> Offer:
         self._answer()

@@ -24,7 +24,17 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from batch.contract import JobSpec, JobView, LauncherContext, LauncherError, Offer, PartReport, starter_spec
+from batch.contract import (
+    Change,
+    JobSpec,
+    JobView,
+    LauncherContext,
+    LauncherError,
+    Offer,
+    PartReport,
+    Updated,
+    starter_spec,
+)
 from batch.launchers.local.folder import JobFolder, Processes, boot_id, native_id, try_lock
 from batch.launchers.local.forks import ForkLostError, Forks, compiled_starter
 from batch.launchers.local.stops import Stops
@@ -88,6 +98,10 @@ class LocalLauncher:
         A process is the job's own only by its id, its start time and this boot, as job.json has them.
         """
         await self._in_thread(partial(self._cancel, attempt))
+
+    async def update(self, change: Change) -> Updated:  # noqa: ARG002 - a job here runs at once
+        """See the contract."""
+        return Updated.NOT_WAITING
 
     async def catalog(self) -> Offer:
         """This machine's cores and memory."""

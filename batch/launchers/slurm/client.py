@@ -69,6 +69,10 @@ class AccountingDisabledError(Exception):
     """There is no accounting on this cluster at all: what has left the queue is known no more."""
 
 
+class JobGoneError(Exception):
+    """No such job waits: it runs, has ended, or was never there."""
+
+
 class Client(Protocol):
     """One way to speak to Slurm. Every verb is one request, or a few, and may raise LauncherError."""
 
@@ -98,6 +102,13 @@ class Client(Protocol):
 
         Slurm may have given the id to another job: one with another name or account is left alone. Neither that nor a
         job that is gone is an error.
+        """
+        ...
+
+    async def update(self, job: int, name: str, options: Sequence[tuple[str, str]], identity: Identity) -> bool:
+        """Give the waiting job with this id, name and account these options; False: this client cannot.
+
+        Raises LauncherError where Slurm refuses them, and JobGoneError where no such job waits any more.
         """
         ...
 

@@ -18,9 +18,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer, PartReport
+from batch.contract import Change, JobSpec, JobState, JobView, LauncherError, Offer, PartReport, Updated
 from batch.launchers.slurm import comment
-from batch.launchers.slurm.client import AccountingDisabledError, Client, Past
+from batch.launchers.slurm.changes import changes
+from batch.launchers.slurm.client import AccountingDisabledError, Client, JobGoneError, Past
 from batch.launchers.slurm.comment import attempt_of
 from batch.launchers.slurm.identity import Identity, identity_of, same_person
 from batch.launchers.slurm.kind import SlurmConfig
@@ -371,6 +372,27 @@ class SlurmLauncher:
         async with self._room:
             await self._client.cancel(number, NAME_PREFIX + attempt, identity)
         self._asked.add(attempt)
+
+    async def update(self, change: Change) -> Updated:
+        """See the contract. The job is looked up by its name and seal right before."""
+        options = changes(change.before, change.after)
+        mine = ours(await self._client.jobs(NAME_PREFIX + change.attempt), Seals(self._key)).get(change.attempt)
+        if mine is None or mine.job.state != "PENDING":
+            return Updated.NOT_WAITING
+        if options is None:
+            return Updated.IMPOSSIBLE
+        identity = await self._identity(change.user)
+        options = (*options, ("comment", comment.write(self._key, change.record)))
+        async with self._room:
+            try:
+                done = await self._client.update(mine.job.id, mine.job.name, options, identity)
+            except JobGoneError:
+                return Updated.NOT_WAITING
+            except LauncherError as error:
+                if error.code == "denied":  # 22.05 to 26.05 let a user change less than they may submit
+                    return Updated.IMPOSSIBLE
+                raise
+        return Updated.DONE if done else Updated.IMPOSSIBLE
 
     async def catalog(self) -> Offer:
         """See the contract."""

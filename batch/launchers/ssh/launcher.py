@@ -13,7 +13,18 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from batch.contract import JobSpec, JobState, JobView, LauncherError, Offer, PartReport, Resources, starter_spec
+from batch.contract import (
+    Change,
+    JobSpec,
+    JobState,
+    JobView,
+    LauncherError,
+    Offer,
+    PartReport,
+    Resources,
+    Updated,
+    starter_spec,
+)
 from batch.launchers.ssh.answers import Started
 from batch.launchers.ssh.catalog import offer_of
 from batch.launchers.ssh.hosts import TELL_ADMINS, Hosts
@@ -173,6 +184,10 @@ class SshLauncher:
         if place is None or self._pool.host(place.host) is None:
             return
         await self._hosts.stop(place, attempt, GRACE)
+
+    async def update(self, change: Change) -> Updated:  # noqa: ARG002 - a job on a host runs at once
+        """See the contract."""
+        return Updated.NOT_WAITING
 
     async def catalog(self) -> Offer:
         """See the contract."""

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from batch.contract import JobState, LauncherError
-from batch.launchers.slurm import states
+from batch.launchers.slurm import changes, states
 from batch.launchers.slurm.catalog.text import TextSource
 from batch.launchers.slurm.catalog.text_fields import seconds_of
-from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
+from batch.launchers.slurm.client import AccountingDisabledError, Job, JobGoneError, Past
 from batch.launchers.slurm.clients import commands, lenient_json
 from batch.launchers.slurm.clients.commands import Output
 from batch.launchers.slurm.clients.rest_shapes import jobs_of
@@ -61,6 +61,8 @@ FEW: Final = 200
 """So many jobs are read as JSON: a tenth of a second, where 1,000 take 0.6 s and 9 MB (22.05 to 26.05)."""
 GONE: Final = ("invalid job id", "already completing or completed", "job/step already completing", "!= filter")
 """What scancel says of a job that is not there, has ended, or (with --ctld, from 23.11 on) is another one."""
+NOT_WAITING: Final = ("no jobs with", "no longer pending", "invalid job id", "already completing or completed")
+"""What scontrol says of a job that is not there, runs or has ended."""
 MESSAGE_MAX: Final = 300
 DISABLED: Final = ("accounting storage is disabled", "slurmdbd is not in use")
 ENDED: Final = "BF,CA,CD,DL,F,NF,OOM,PR,TO,RV"
@@ -165,6 +167,23 @@ class CliClient:
         if answer.code != 0:
             raise refused(answer.err)
         log.warning("scancel has complained: job=%d name=%s message=%r", job, name, answer.err.strip()[:MESSAGE_MAX])
+
+    async def update(self, job: int, name: str, options: Sequence[tuple[str, str]], identity: Identity) -> bool:  # noqa: ARG002
+        """See the Protocol. scontrol finds the job by its name and account.
+
+        What it shall do is on its standard input, so that a sudoers file can allow it without any argument.
+        """
+        line = changes.scontrol_line(name, identity.uid, options)
+        if line is None:
+            return False
+        answer = await self._as("scontrol", [], identity.environment, identity, given=line)
+        said = answer.err.lower()
+        if any(words in said for words in NOT_WAITING):
+            raise JobGoneError
+        if answer.code != 0 or said.strip():
+            chosen = dict(options)
+            raise refused(answer.err, qos=chosen.get("qos", ""), account=chosen.get("account", ""))
+        return True
 
     def source(self) -> TextSource:
         """See the Protocol."""

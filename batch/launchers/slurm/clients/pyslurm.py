@@ -131,6 +131,10 @@ class PyslurmClient:
         """See the Protocol. pyslurm's cancel takes an id alone: the helper reads the job right before."""
         await self._ask("cancel", fine=GONE, job=job, name=name, user_id=identity.uid)
 
+    async def update(self, job: int, name: str, options: Sequence[tuple[str, str]], identity: Identity) -> bool:  # noqa: ARG002
+        """See the Protocol. pyslurm changes a job by its id alone, and as the hub: that is not safe."""
+        return False
+
     def source(self) -> TextSource:
         """See the Protocol: where pyslurm is, Slurm's commands are, too."""
         return CliClient(self._config).source()

@@ -15,8 +15,9 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from batch.contract import LauncherError
+from batch.launchers.slurm import changes
 from batch.launchers.slurm.catalog.rest import RestSource
-from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
+from batch.launchers.slurm.client import AccountingDisabledError, Job, JobGoneError, Past
 from batch.launchers.slurm.clients.rest_http import Http, Tokens
 from batch.launchers.slurm.clients.rest_shapes import LEAST, MOST, described, jobs_of, pasts_of
 from batch.launchers.slurm.identity import Identity
@@ -100,6 +101,19 @@ class RestClient:
         found = _readable(jobs_of, await self._ask("GET", "slurm", f"job/{job}", user=identity.name, fine=GONE))
         if any((one.id, one.name, one.user) == (job, name, identity.name) for one in found):
             await self._ask("DELETE", "slurm", f"job/{job}", user=identity.name, fine=GONE)
+
+    async def update(self, job: int, name: str, options: Sequence[tuple[str, str]], identity: Identity) -> bool:
+        """See the Protocol. slurmrestd takes the id alone, so the job is read right before, as its user."""
+        found = _readable(jobs_of, await self._ask("GET", "slurm", f"job/{job}", user=identity.name, fine=GONE))
+        if not any((one.id, one.name, one.user) == (job, name, identity.name) for one in found):
+            raise JobGoneError
+        body = changes.rest_body(options, await self._api())
+        answer = await self._ask(
+            "POST", "slurm", f"job/{job}", user=identity.name, body=body, fine=GONE, options=options
+        )
+        if errors_of(answer):
+            raise JobGoneError
+        return True
 
     def source(self) -> RestSource:
         """See the Protocol."""

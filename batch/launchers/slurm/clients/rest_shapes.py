@@ -8,7 +8,7 @@ Sources: the OpenAPI pages of 0.0.38; `data_parser/v0.0.39` to `v0.0.45`.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from batch.contract import JobState, LauncherError
@@ -118,9 +118,19 @@ SECOND: Final[dict[str, Put]] = {
 
 def described(batch: Batch, version: int) -> dict[str, Any]:
     """The body of a submit. Raises LauncherError for an option that this version has no property for."""
+    job = options_of(batch.options, version)
+    environment = batch.environment
+    job["environment"] = environment if version <= OLD else [f"{name}={value}" for name, value in environment.items()]
+    job.setdefault("current_working_directory", environment.get("HOME", "/"))
+    # What is told by `job` need not be told by the script's head, which is left as it is: a comment to the shell.
+    return {"script": batch.text, "job": job}
+
+
+def options_of(options: Iterable[tuple[str, str]], version: int) -> dict[str, Any]:
+    """Options of sbatch as properties of a job. Raises LauncherError for one that this version has none for."""
     table = FIRST if version <= OLD else SECOND
     job: dict[str, Any] = {}
-    for name, value in batch.options:
+    for name, value in options:
         if name == "gres" and version > OLD:
             sign = "/" if version >= NEW_GRES else ":"
             job["tres_per_node"] = ",".join(f"gres{sign}{one}" for one in value.split(","))
@@ -133,11 +143,7 @@ def described(batch: Batch, version: int) -> dict[str, Any]:
                 code="option",
                 hint="Tell the hub's admins: the profile sets it in [profile.resources].",
             )
-    environment = batch.environment
-    job["environment"] = environment if version <= OLD else [f"{name}={value}" for name, value in environment.items()]
-    job.setdefault("current_working_directory", environment.get("HOME", "/"))
-    # What is told by `job` need not be told by the script's head, which is left as it is: a comment to the shell.
-    return {"script": batch.text, "job": job}
+    return job
 
 
 def megabytes(size: str) -> int:

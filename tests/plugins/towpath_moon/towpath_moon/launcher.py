@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from batch.bundle import starter_source
-from batch.contract import JobState, JobView, LauncherError, Offer, Report, starter_spec
+from batch.contract import JobState, JobView, LauncherError, Offer, Report, Updated, starter_spec
 from state.offer.catalog import Catalog
 from state.plugins.launchers import options_of
 from state.records.models import JobRef, Server
@@ -39,6 +39,9 @@ class MoonLauncher:
 
     async def poll(self, known=()):
         return await self._thread(self._poll)
+
+    async def update(self, change):
+        return Updated.NOT_WAITING
 
     async def cancel(self, ref, attempt):
         await self._thread(self._cancel, attempt)

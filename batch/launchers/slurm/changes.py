@@ -1,0 +1,74 @@
+"""What may be changed about a job that waits, so that it keeps its place in the queue.
+
+Owns which options Slurm can change, and how scontrol and slurmrestd are told. Pure. Does not know whose job it is, or
+whether it still waits.
+
+Sources: scontrol(1), UPDATE COMMAND, and Slurm 22.05 to 26.05. A job that was submitted with an option cannot be made
+one without it (22.05 keeps the GPUs of a job whose `TresPerNode` is emptied), and the number of nodes also sets that of
+tasks, which stays: both need a new job.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from batch.contract import Resources
+from batch.launchers.slurm import grammar
+from batch.launchers.slurm.clients.rest_shapes import OLD, megabytes, options_of
+from batch.launchers.slurm.script import resource_options
+
+Options = tuple[tuple[str, str], ...]
+"""Options of sbatch by long name, with their values."""
+_WORD: Final = re.compile(r"[!-~]+")
+"""What scontrol reads as one word on its standard input."""
+
+
+def _same(key: str) -> Callable[[str], tuple[str, ...]]:
+    return lambda value: (f"{key}={value}",)
+
+
+CHANGEABLE: Final[dict[str, Callable[[str], tuple[str, ...]]]] = {
+    "partition": _same("Partition"),
+    "account": _same("Account"),
+    "qos": _same("QOS"),
+    "reservation": _same("ReservationName"),
+    "constraint": _same("Features"),
+    "time": _same("TimeLimit"),
+    "mem": lambda value: (f"MinMemoryNode={megabytes(value)}",),
+    "cpus-per-task": lambda value: (f"CPUsPerTask={value}", f"MinCPUsNode={value}", f"NumCPUs={value}"),
+    "gres": _same("Gres"),
+    "comment": _same("Comment"),
+}
+"""Option of sbatch → the words of scontrol's `update` that change it."""
+
+
+def changes(before: Resources, after: Resources) -> Options | None:
+    """The options that differ, with their new values; None: some of them cannot be changed. Raises LauncherError."""
+    old, new = dict(resource_options(before)), dict(resource_options(after))
+    if old.keys() - new.keys() or before.more != after.more or "no-kill" in new:
+        return None
+    found = tuple((name, value) for name, value in new.items() if old.get(name) != value)
+    for name, value in found:
+        grammar.checked(name, value)
+    return found if all(name in CHANGEABLE for name, _ in found) else None
+
+
+def scontrol_line(name: str, uid: int, options: Iterable[tuple[str, str]]) -> str | None:
+    """The line for scontrol's standard input; None: it cannot be written, because a value has a space in it.
+
+    scontrol finds the job by its name and account, so that it cannot change another one.
+    """
+    words = ["update", f"JobName={name}", f"UserID={uid}"]
+    for option, value in options:
+        words += CHANGEABLE[option](value)
+    return " ".join(words) + "\n" if all(_WORD.fullmatch(word) for word in words) else None
+
+
+def rest_body(options: Iterable[tuple[str, str]], version: int) -> dict[str, Any]:
+    """The body of slurmrestd's `POST /job/ID`. `version`: of the API."""
+    body = options_of(options, version)
+    if "cpus_per_task" in body:
+        body["minimum_cpus_per_node"] = body["cpus_per_task"]
+        if version > OLD:
+            body["minimum_cpus"] = body["cpus_per_task"]
+    return body
