@@ -1,6 +1,6 @@
-"""The hub's own certificate authority, the seal of job records, and who may join.
+"""The hub's own certificate authority, the seal of job records, and joining.
 
-Importing it costs about 80 ms (`cryptography`): a controller without clusters on other machines has no use for it.
+Importing it takes about 80 ms (`cryptography`), which a controller without clusters on other machines does not need.
 """
 
 from batch.authority.authority import (

@@ -1,12 +1,12 @@
-"""The hub's own certificate authority: who a gateway is to a job, and who a job is to a gateway.
+"""The hub's own certificate authority, with which gateways and jobs authenticate each other.
 
-The controller alone makes it, in `<data dir>/authority/` (0700, every file 0600):
+Only the controller creates it, in `<data dir>/authority/` (0700, every file 0600):
 
     authority.key   the private key
     authority.pem   its certificate, for 10 years
     seal.key        32 random bytes: the seal of job records and of invitations
     ssh_user_ca     the key of the hub's SSH authority (`batch.authority.ssh`), and its .pub
-    lock            held while files are made
+    lock            held while files are created
 
 A gateway's certificates are in `<data dir>/tls/` of the gateway (0700, every file 0600):
 
@@ -16,7 +16,7 @@ A gateway's certificates are in `<data dir>/tls/` of the gateway (0700, every fi
     lock
 
 `towpath serve` runs controller and gateway on one data directory, and the controller writes both folders. Any other
-gateway joins (`batch.authority.joining`). A renewed authority keeps its key, so that jobs that run go on trusting the
+gateway joins (`batch.authority.joining`). A renewed authority keeps its key, so that running jobs keep trusting the
 hub. Source: RFC 5280.
 """
 
@@ -55,13 +55,13 @@ from state.sealing.private_files import is_private_file, locked_folder, make_pri
 
 AUTHORITY_LIFE: Final = timedelta(days=3650)
 GATEWAY_LIFE: Final = timedelta(days=365)
-"""Of a gateway's two certificates."""
+"""Lifetime of a gateway's two certificates."""
 JOB_LIFE: Final = timedelta(days=400)
-"""Of a job's certificate, or its time limit, whichever is longer."""
+"""Lifetime of a job's certificate, unless its time limit is longer."""
 
 
 class AuthorityError(TowpathError):
-    """The hub's certificates cannot be used or made: a sentence for the admin."""
+    """The hub's certificates cannot be used or created. The text is for the admin."""
 
 
 def authority_folder(data_dir: Path) -> Path:
@@ -75,7 +75,7 @@ def gateway_folder(data_dir: Path) -> Path:
 
 
 class Authority:
-    """The authority, able to sign. `ensure_authority` makes its files, `load` reads them."""
+    """The authority, with its private key. `ensure_authority` creates its files, `load` reads them."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
         self._key = key
@@ -84,18 +84,22 @@ class Authority:
 
     @classmethod
     def load(cls, data_dir: Path) -> "Authority":
-        """Read it from its files. Raises AuthorityError when they are missing, unreadable, or not of one pair."""
+        """Read the authority from its files. Raises AuthorityError if they are missing, unreadable, or do not match."""
         folder = authority_folder(data_dir)
         key = _read_key(folder / "authority.key")
         certificate = _read_certificate(folder / "authority.pem")
         if key is None or certificate is None:
-            raise AuthorityError(f"There is no certificate authority in {folder}. The controller makes it.")
+            raise AuthorityError(
+                f"There is no certificate authority in {folder}. Start the controller, which creates it."
+            )
         if certificate.public_key() != key.public_key():
-            raise AuthorityError(f"authority.pem and authority.key in {folder} do not belong together.")
+            raise AuthorityError(
+                f"authority.pem and authority.key in {folder} do not match. Restore both from a backup."
+            )
         return cls(key, certificate)
 
     def passport(self, attempt: str, *, walltime: float = 0, clock: Clock = now) -> Passport:
-        """Return what the job of this attempt proves itself with. `walltime`: its seconds, where they are known."""
+        """Return the credentials of this attempt's job. `walltime`: its time limit in seconds, if known."""
         name = node_name(attempt)
         life = max(JOB_LIFE, timedelta(seconds=walltime) + timedelta(days=1))
         certificate, key = self.issue((name,), ExtendedKeyUsageOID.SERVER_AUTH, life, clock=clock)
@@ -104,7 +108,7 @@ class Authority:
     def issue(
         self, names: tuple[str, ...], use: x509.ObjectIdentifier, life: timedelta, *, clock: Clock = now
     ) -> tuple[bytes, bytes]:
-        """Return a certificate for these host names and addresses, and its fresh key, as PEM."""
+        """Return a certificate for these host names and addresses, and its new key, as PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         return self.sign(key.public_key(), names, use, life, clock=clock), key_pem(key)
 
@@ -117,7 +121,7 @@ class Authority:
         *,
         clock: Clock = now,
     ) -> bytes:
-        """Return a certificate (PEM) for somebody's public key. It never outlives the authority's own."""
+        """Return a certificate (PEM) for a public key. It never outlives the authority's own."""
         begin = clock()
         certificate = (
             builder(named(names[0]), self.certificate.subject, key, begin)
@@ -136,7 +140,7 @@ class Authority:
         return certificate_pem(certificate)
 
     def signed(self, certificate: x509.Certificate) -> bool:
-        """Return whether this certificate is ours."""
+        """Return whether this authority issued the certificate."""
         try:
             certificate.verify_directly_issued_by(self.certificate)
         except (ValueError, TypeError, InvalidSignature):
@@ -144,7 +148,7 @@ class Authority:
         return True
 
     def is_same(self, certificate: bytes) -> bool:
-        """Return whether this certificate (PEM) is of this authority, be it an older or a newer one of the same key."""
+        """Return whether this certificate (PEM) is of this authority: an older or newer one with the same key."""
         try:
             return x509.load_pem_x509_certificate(certificate).public_key() == self._key.public_key()
         except ValueError:
@@ -152,24 +156,24 @@ class Authority:
 
 
 def has_authority(data_dir: Path) -> bool:
-    """Return whether this data directory holds an authority's key. Raises PrivateFileError when it is not private."""
+    """Return whether this data directory has an authority's key. Raises PrivateFileError if it is not private."""
     return is_private_file(authority_folder(data_dir) / "authority.key")
 
 
 def ensure(data_dir: Path, config: Config, *, clock: Clock = now) -> list[str]:
-    """Make what is missing, or near its end, for a controller and a gateway that share this data directory.
+    """Create what is missing or expiring, for a controller and a gateway that share this data directory.
 
-    Returns the files that were made, as paths in the data directory. Raises as `ensure_authority` does.
+    Returns the created files, as paths in the data directory. Raises as `ensure_authority` does.
     """
     return [*ensure_authority(data_dir, clock=clock), *ensure_gateway(data_dir, config, clock=clock)]
 
 
 def ensure_authority(data_dir: Path, *, clock: Clock = now) -> list[str]:
-    """Make what is missing of the authority, or near its end.
+    """Create what is missing or expiring of the authority.
 
-    Returns the files that were made, as paths in the data directory.
+    Returns the created files, as paths in the data directory.
 
-    Safe against a crash between any two steps, and two processes at once: the second finds what the first made.
+    Safe against a crash between any two steps, and two simultaneous processes: the second finds what the first created.
     Raises AuthorityError and PrivateFileError for files that cannot be used.
     """
     folder = authority_folder(data_dir)
@@ -185,9 +189,9 @@ def ensure_authority(data_dir: Path, *, clock: Clock = now) -> list[str]:
 
 
 def ensure_gateway(data_dir: Path, config: Config, *, clock: Clock = now) -> list[str]:
-    """Make what is missing, or near its end, for a gateway on the controller's own data directory.
+    """Create what is missing or expiring, for a gateway on the controller's own data directory.
 
-    Returns the files that were made, as paths in the data directory.
+    Returns the created files, as paths in the data directory.
     """
     authority = Authority.load(data_dir)
     folder = gateway_folder(data_dir)
@@ -213,7 +217,7 @@ def ensure_gateway(data_dir: Path, config: Config, *, clock: Clock = now) -> lis
 
 
 def _ensure_key_and_certificate(folder: Path, made: list[str], clock: Clock) -> None:
-    """The key first, and for ever: a certificate without its key would be of no use."""
+    """Create the key first, permanently: a certificate without its key would be useless."""
     key = _read_key(folder / "authority.key")
     if key is None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -223,7 +227,7 @@ def _ensure_key_and_certificate(folder: Path, made: list[str], clock: Clock) -> 
     same = old is not None and old.public_key() == key.public_key()
     if old is not None and same and lasts(old, clock):
         return
-    # the same subject and key: what the old one vouches for, this one does too, and the other way round
+    # the same subject and key: certificates issued by either are valid under both
     subject = old.subject if old is not None and same else named(f"Towpath hub {secrets.token_hex(4)}")
     begin = clock()
     certificate = (
@@ -246,7 +250,7 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
     except ValueError as error:
         raise AuthorityError(f"{path} is not a private key.") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise AuthorityError(f"{path} is not a key of the kind that the hub makes.")
+        raise AuthorityError(f"{path} is not an elliptic-curve key of the hub's type.")
     return key
 
 
@@ -256,11 +260,11 @@ def _read_certificate(path: Path) -> x509.Certificate | None:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except ValueError as error:
-        raise AuthorityError(f"{path} is not a certificate. Remove it, and a new one is made.") from error
+        raise AuthorityError(f"{path} is not a certificate. Remove it, and a new one is created.") from error
 
 
 def _serves(path: Path, authority: Authority, names: tuple[str, ...], clock: Clock) -> bool:
-    """Return whether the certificate there is ours, for these names, and good for a while."""
+    """Return whether the certificate there is the hub's, for these names, and valid for a while."""
     certificate = _read_certificate(path)
     if certificate is None or not authority.signed(certificate):
         return False

@@ -1,4 +1,4 @@
-"""The parts of a certificate, made from and turned into PEM. RFC 5280; requests are PKCS #10 (RFC 2986)."""
+"""Builds certificates and converts them from and to PEM. RFC 5280; requests are PKCS #10 (RFC 2986)."""
 
 import ipaddress
 from collections.abc import Callable
@@ -13,20 +13,20 @@ from cryptography.x509.oid import NameOID
 SKEW: Final = timedelta(hours=1)
 """How far a node's clock may be behind."""
 RENEW_AT: Final = 3
-"""A certificate is renewed when less than this fraction (one in...) of its life is left."""
+"""A certificate is renewed when less than this fraction (one in...) of its lifetime is left."""
 
 Clock = Callable[[], datetime]
 
 
 def now() -> datetime:
-    """The time of certificates."""
+    """Return the current time for certificates."""
     return datetime.now(UTC)
 
 
 def builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, begin: datetime
 ) -> x509.CertificateBuilder:
-    """Return what every certificate of the hub begins with."""
+    """Return a builder with what all certificates of the hub have in common."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -38,12 +38,12 @@ def builder(
 
 
 def named(name: str) -> x509.Name:
-    """Return a subject of one common name."""
+    """Return a subject with one common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
 
 
 def general(name: str) -> x509.GeneralName:
-    """Return a host name or an address as it stands in a certificate."""
+    """Return a host name or an address in the form for certificates."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -51,7 +51,7 @@ def general(name: str) -> x509.GeneralName:
 
 
 def alternative_names(holder: x509.Certificate | x509.CertificateSigningRequest) -> tuple[str, ...]:
-    """Return the host names and addresses that a certificate, or a request for one, is for."""
+    """Return the host names and addresses of a certificate or a request for one."""
     try:
         found = holder.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -60,7 +60,7 @@ def alternative_names(holder: x509.Certificate | x509.CertificateSigningRequest)
 
 
 def usage(*, sign: bool) -> x509.KeyUsage:
-    """Return the key usage of an authority (`sign`), or of one whom it vouches for."""
+    """Return the key usage of an authority (`sign`) or of a certificate that it issues."""
     return x509.KeyUsage(
         digital_signature=not sign,
         content_commitment=False,
@@ -75,7 +75,7 @@ def usage(*, sign: bool) -> x509.KeyUsage:
 
 
 def lasts(certificate: x509.Certificate, clock: Clock) -> bool:
-    """Return whether more than a third of the certificate's life is left."""
+    """Return whether more than a third of the certificate's lifetime is left."""
     whole = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     return certificate.not_valid_after_utc - clock() > whole / RENEW_AT
 

@@ -1,7 +1,7 @@
-"""The controller's side of joining: invitations, answers, and certificates for gateways that have joined.
+"""The controller's side of joining: invitations, answers, and certificates for joined gateways.
 
-What is exchanged, and why: `state.records.joining`. A gateway proves with its request that it has the private key, and
-with its present certificate that it has joined; so a new certificate needs no secret, and is of no use to others.
+What is exchanged, and why: `state.records.joining`. A gateway's request proves that it has the private key, and its
+current certificate proves that it has joined. So a new certificate needs no secret, and is useless to others.
 """
 
 import logging
@@ -46,14 +46,14 @@ log = logging.getLogger("towpath.controller")
 
 NAMES_MAX: Final = 32
 EXPIRED_FOR: Final = timedelta(days=30)
-"""For how long after its end a gateway's certificate still proves that the gateway has joined."""
+"""How long an expired certificate of a gateway still proves that the gateway has joined."""
 CONTROLLER_FILES: Final = ("authority.key", "authority.pem", "seal.key", SSH_USER_CA, f"{SSH_USER_CA}.pub")
 
 
 async def claim(store: Joining, data_dir: Path) -> list[str]:
-    """Make sure that this data directory holds the hub's one authority: make it if the hub has none yet.
+    """Make sure that this data directory has the hub's one authority. Create it if the hub has none yet.
 
-    Returns the files that were made. Raises AuthorityError when the hub has another one.
+    Returns the created files. Raises AuthorityError if the hub has another one.
     """
     registered = await store.authority()
     if registered is not None and not has_authority(data_dir):
@@ -66,8 +66,8 @@ async def claim(store: Joining, data_dir: Path) -> list[str]:
     registered = await store.claim_authority(authority.pem)
     if not authority.is_same(registered):
         raise AuthorityError(
-            f"This hub has another certificate authority than {authority_folder(data_dir)}: two controllers with two"
-            " data directories have made one each. On the other one, run: towpath controller invite --role controller;"
+            f"This hub has another certificate authority than {authority_folder(data_dir)}. Two controllers with"
+            " different data directories created one each. On the other: towpath controller invite --role controller;"
             " here, run: towpath controller join --replace"
         )
     if registered != authority.pem:
@@ -99,7 +99,7 @@ async def answer(store: Joining, data_dir: Path, token_id: str, *, clock: Callab
     try:
         request = open_request(sealed, token)
     except (SealError, msgspec.DecodeError):
-        log.warning("Join refused token=%s reason=wrong-key", token_id)  # the token itself stays good
+        log.warning("Join refused token=%s reason=wrong-key", token_id)  # the token stays valid
         return
     try:
         given = admit(data_dir, invitation.role, request)
@@ -139,9 +139,9 @@ def signed(authority: Authority, gateway_request: str, reports_request: str, *, 
 
 
 def renewal(authority: Authority, held: GatewayCertificates, *, clock: Clock = now) -> RenewedCertificates | None:
-    """Return new certificates for a gateway that needs some; None: what it has is good.
+    """Return new certificates for a gateway that needs some, or None.
 
-    Raises AuthorityError when what it has published does not prove that it has joined.
+    Raises AuthorityError if what it has published does not prove that it has joined.
     """
     gateway, reports = _certificate(held.gateway), _certificate(held.reports)
     wanted = _request(held.reports_request)
@@ -161,7 +161,7 @@ def renewal(authority: Authority, held: GatewayCertificates, *, clock: Clock = n
 
 
 async def renew(store: Joining, data_dir: Path, gateway_ids: set[str] | None = None, *, clock: Clock = now) -> None:
-    """Publish new certificates for all gateways that need some; `gateway_ids`: for these alone."""
+    """Publish new certificates for all gateways that need some; `gateway_ids`: only for these."""
     joined = await store.joined()
     if gateway_ids is not None:
         joined = {gateway_id: held for gateway_id, held in joined.items() if gateway_id in gateway_ids}
@@ -180,22 +180,25 @@ async def renew(store: Joining, data_dir: Path, gateway_ids: set[str] | None = N
 
 
 def adopt(data_dir: Path, given: JoinAnswer, *, replace: bool) -> None:
-    """Keep the authority's files that a controller was given. Raises AuthorityError if there is another one."""
+    """Store the authority's files that a controller has received.
+
+    Raises AuthorityError if there is another authority.
+    """
     folder = authority_folder(data_dir)
     make_private_folder(folder)
     with locked_folder(folder):
         own = folder / "authority.key"
         if own.exists() and own.read_bytes() != given.files["authority.key"] and not replace:
             raise AuthorityError(
-                f"{folder} holds another authority. Jobs that trust it lose their way in."
-                " To replace it all the same, add --replace."
+                f"{folder} has another authority. If it is replaced, jobs that trust it cannot be reached."
+                " To replace it anyway, add --replace."
             )
         for name in CONTROLLER_FILES:
             write_private_file(folder / name, given.files[name])
 
 
 async def _invitation(store: Joining, data_dir: Path, token_id: str, at: float) -> Invitation | None:
-    """The invitation of a token; None: there is none that is still good."""
+    """Return the invitation of a token, or None if there is no valid one."""
     sealed = await store.invitation(token_id)
     try:
         found = None if sealed is None else open_invitation(sealed, token_id, key=seal_key(data_dir))

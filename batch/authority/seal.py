@@ -1,4 +1,4 @@
-"""The seal of job records: others can neither read nor change a record, nor pass it off as another attempt's."""
+"""The seal of job records: others cannot read or change a record, or use it for another attempt."""
 
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ def seal_key(data_dir: Path) -> bytes:
     path = authority_folder(data_dir) / "seal.key"
     key = path.read_bytes() if is_private_file(path) else b""
     if len(key) != KEY_BYTES:
-        raise AuthorityError(f"There is no seal key in {path.parent}. The controller makes it when it starts.")
+        raise AuthorityError(f"There is no seal key in {path.parent}. Start the controller, which creates it.")
     return key
 
 
@@ -25,5 +25,5 @@ def seal(key: bytes, attempt: str, record: bytes) -> bytes:
 
 
 def unseal(key: bytes, attempt: str, sealed: bytes) -> bytes:
-    """Return the record. Raises SealError for anything that `seal` did not make with this key for this attempt."""
+    """Return the record. Raises SealError if it was not sealed with this key for this attempt."""
     return Box(key).open(sealed, _LABEL + attempt.encode())

@@ -1,7 +1,7 @@
 """The hub's SSH authority, which signs the certificates that log in to SSH hosts (`batch.ssh.credentials`).
 
-Owns two files beside the authority's: `ssh_user_ca`, the private key in OpenSSH's format, and `ssh_user_ca.pub`, what
-sshd's TrustedUserCAKeys trusts. Does not sign.
+Owns two files next to the authority's: `ssh_user_ca`, the private key in OpenSSH's format, and `ssh_user_ca.pub`, for
+sshd's TrustedUserCAKeys. Does not sign.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ SSH_USER_CA: Final = "ssh_user_ca"
 
 
 def ensure_ssh_authority(folder: Path) -> list[str]:
-    """Make the files if there are none; the caller holds the folder's lock. Returns those that were made."""
+    """Create the files if they are missing; the caller holds the folder's lock. Returns the created ones."""
     if is_private_file(folder / SSH_USER_CA):
         return []
     key = ed25519.Ed25519PrivateKey.generate()
@@ -25,5 +25,5 @@ def ensure_ssh_authority(folder: Path) -> list[str]:
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
     write_private_file(folder / f"{SSH_USER_CA}.pub", public + b" towpath\n")
-    write_private_file(folder / SSH_USER_CA, private)  # the last one, so that there is never one without its other
+    write_private_file(folder / SSH_USER_CA, private)  # last, so that it never exists without the public key
     return [SSH_USER_CA]

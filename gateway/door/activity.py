@@ -70,4 +70,4 @@ class ForeignVisits:
         except StateUnavailableError:
             self._noted.pop(visit, None)  # the next request tries again
             told = line(made_plain(entry)).decode().rstrip()
-            log.warning("Not noted, for the store is away: %s", told)
+            log.warning("The store is unavailable, so an act is not in the audit entry=%s", told)

@@ -66,7 +66,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         identity = need_anywhere(request, scope)
         group = await store.groups.get(request.path_params["name"])
         if group is None or not View(identity).group(scope, group.name):
-            raise NotFoundError("There is no such group, or it is not yours to see.")
+            raise NotFoundError("This group does not exist, or is not available to you.")
         return identity, group
 
     async def as_it_is(identity: Identity, name: str) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if not model:
             if not any(view.anywhere(scope) for scope in READING):
                 raise lacks("read:groups")
-            raise NotFoundError("There is no such group, or it is not yours to see.")
+            raise NotFoundError("This group does not exist, or is not available to you.")
         return reply(model)
 
     @post("/groups/{name:str}")

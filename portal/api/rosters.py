@@ -39,7 +39,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         name: str = request.path_params["name"]
         group = await site.store.groups.get(name)
         if group is None or not View(identity).group("groups", name):
-            raise NotFoundError("There is no such group, or it is not yours to see.")
+            raise NotFoundError("This group does not exist, or is not available to you.")
         mode = arguments(request).get("mode", "add")
         if mode not in MODES:
             raise HTTPException(status_code=400, detail="mode is add or replace.")

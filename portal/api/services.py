@@ -83,7 +83,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         if not model:
             if not any(view.anywhere(scope) for scope in READING):
                 raise lacks("read:services")
-            raise NotFoundError("There is no such service, or it is not yours to see.")
+            raise NotFoundError("This service does not exist, or is not available to you.")
         return reply(model)
 
     @post("/services/{name:str}")

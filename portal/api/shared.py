@@ -33,7 +33,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         view = View(need_anywhere(request, scope))
         group = await store.groups.get(request.path_params["name"])
         if group is None or not view.group(scope, group.name):
-            raise NotFoundError("There is no such group, or it is not yours to see.")
+            raise NotFoundError("This group does not exist, or is not available to you.")
         return f"group:{group.name}"
 
     async def known(request: Request[Any, Any, Any], key: str) -> Share:

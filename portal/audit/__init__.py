@@ -1,1 +1,1 @@
-"""Acts noted for the audit, and who may read which part of it."""
+"""Records acts in the audit, and decides who may read which entries."""

@@ -1,6 +1,6 @@
-"""Who may read which part of the audit, and what they ask for: the same for the API and for the page.
+"""Which part of the audit a caller may read, and the filters, for the API and the page.
 
-Owns: the scope `read:audit`, and that nobody learns by it where others sit. Refuses to know how an entry is shown.
+Owns the scope `read:audit`, and hides from users the addresses of others. Does not know how an entry is shown.
 """
 
 import re
@@ -24,19 +24,19 @@ _TEXTS: Final = ("about", "who", "user", "server", "address", "act", "outcome")
 
 
 class Asked:
-    """What a caller asks for and may see. `everything`: they may read the whole audit."""
+    """A caller's query and what they may see. `everything`: they may read the whole audit."""
 
     def __init__(self, request: Request[Any, Any, Any]) -> None:
-        """Raises 400 for a filter that means nothing, 403 for what is not theirs to read."""
+        """Raises 400 for an invalid filter, 403 for what the caller may not read."""
         identity = signed_in(request)
         view = View(identity)
         given = arguments(request)
         texts = {name: given.get(name, "").strip()[:200] for name in _TEXTS}
         if texts["act"] not in {"", *Act} or texts["outcome"] not in {"", *Outcome}:
-            raise HTTPException(status_code=400, detail="There is no such act or outcome.")
+            raise HTTPException(status_code=400, detail="This act or outcome does not exist.")
         self.before = given.get("before", "")
         if self.before and not _ID.fullmatch(self.before):
-            raise HTTPException(status_code=400, detail="before is the id of an entry.")
+            raise HTTPException(status_code=400, detail="before must be the id of an entry.")
         self.limit = _limit(given.get("limit", ""))
         self.everything = view.everywhere("read:audit")
         if not self.everything:
@@ -49,16 +49,17 @@ class Asked:
         self.given = given
 
     async def page(self, site: Site) -> tuple[list[Entry], str]:
-        """The entries, newest first, and the id to go on from (`""`: there is nothing older).
+        """Return the entries, newest first, and the id to continue from (`""`: no older ones).
 
-        Who may not read everything reads their own short stream: looking through all for a few is an admin's to ask.
+        Callers who may not read everything read their own short stream: searching all entries is reserved for admins.
         """
         if self.everything:
             return await site.store.audit.page(self.wanted, before=self.before, limit=self.limit)
         mine = await site.store.audit.of_user(self.wanted.about)
         fitting = [
             entry
-            for entry in (discreet(each, self.wanted.about) for each in mine)  # first: a filter tells what it fits
+            # before filtering: a filter would reveal what it matches
+            for entry in (discreet(each, self.wanted.about) for each in mine)
             if self.wanted.fits(entry) and (not self.before or position(entry.id) < position(self.before))
         ]
         more = len(fitting) > self.limit
@@ -66,7 +67,7 @@ class Asked:
 
 
 def discreet(entry: Entry, reader: str) -> Entry:
-    """The entry as a person may see it: of what others did to them, not by which credential and from where. Pure."""
+    """Return the entry without the credentials and addresses of others. Pure."""
     return entry if entry.who == reader else replace(entry, by="", address="")
 
 
@@ -74,17 +75,17 @@ def _limit(raw: str) -> int:
     if not raw:
         return LIMIT_DEFAULT
     if not raw.isascii() or not raw.isdecimal() or not 1 <= int(raw[:9]) <= LIMIT_MAX:
-        raise HTTPException(status_code=400, detail=f"limit is a whole number from 1 to {LIMIT_MAX}.")
+        raise HTTPException(status_code=400, detail=f"limit must be a whole number from 1 to {LIMIT_MAX}.")
     return int(raw)
 
 
 def _moment(raw: str, *, end: bool = False) -> float | None:
-    """A day (all of it, where `end`) or a time, ISO 8601; without an offset: UTC."""
+    """Parse a day (all of it, with `end`) or a time in ISO 8601; UTC without an offset."""
     if not raw:
         return None
     try:
         moment = datetime.fromisoformat(raw)
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError) as error:
-        raise HTTPException(status_code=400, detail="since and until are a day or a time (ISO 8601).") from error
+        raise HTTPException(status_code=400, detail="since and until must be a day or a time (ISO 8601).") from error
     return seconds + 86400 - 1e-6 if end and len(raw) == len("2026-11-25") else seconds

@@ -1,7 +1,7 @@
-"""Acts of people, noted for the audit.
+"""Records acts of users in the audit.
 
-Owns: from a request to an entry (who, by what credential, from where), and that refusals cannot push everything else
-out. Refuses to know where entries are kept.
+Owns the mapping from a request to an entry (who, with which credential, from where), and limits refusals so that they
+cannot push out everything else. Does not know where entries are stored.
 """
 
 import hashlib
@@ -20,13 +20,16 @@ from state.store.all import Store
 log = logging.getLogger("towpath.audit")
 
 REFUSALS_A_MINUTE: Final = 120
-"""Refusals that one worker notes in a minute: a flood of them must not push everything else out of the stream."""
+"""Maximum number of refusals that one worker records per minute.
+
+A flood must not push other entries out of the stream.
+"""
 SAME_SECONDS: Final = 60
-"""The same refusal of the same person or address is noted once in this time."""
+"""The same refusal of the same user or address is recorded once in this time."""
 
 
 class Damper:
-    """How many more refusals are noted. Pure but for its count."""
+    """Limits the number of recorded refusals. Pure except for its counter."""
 
     def __init__(self, most: int = REFUSALS_A_MINUTE) -> None:
         self._most = most
@@ -34,7 +37,7 @@ class Damper:
         self._noted = 0
 
     def allows(self, now: float) -> bool:
-        """Count one; False: there have been too many in this minute."""
+        """Count one refusal; return False if there were too many in this minute."""
         if int(now // 60) != self._minute:
             self._minute, self._noted = int(now // 60), 0
         self._noted += 1
@@ -45,7 +48,7 @@ _damper: Final = Damper()
 
 
 def credential(identity: Identity | None) -> str:
-    """What proved the caller, by its public id."""
+    """Return the public id of the caller's credential."""
     if identity is None:
         return ""
     if identity.session is not None:
@@ -54,7 +57,7 @@ def credential(identity: Identity | None) -> str:
 
 
 def address(request: Request[Any, Any, Any]) -> str:
-    """Where the request came from: as the gateway found, else the peer's."""
+    """Return the address of the client, from the gateway, else of the peer."""
     found = request.scope["state"].get("address")
     client = request.scope.get("client")
     return str(found if found is not None else client[0] if client else "")
@@ -71,7 +74,7 @@ async def note(
     who: str | None = None,
     by: str | None = None,
 ) -> None:
-    """Note an act that the caller has just done. It is done: a store that is away now does not undo it.
+    """Record an act that the caller has just done. If the store is unavailable, the act is still done.
 
     `who` and `by` are the caller's unless given.
     """
@@ -102,10 +105,10 @@ async def refused(
     server: str | None = None,
     what: str = "",
 ) -> None:
-    """Note a refusal: once a minute for the same person, address and act, and not more than there is room for.
+    """Record a refusal: once a minute for the same user, address and act, up to the limit.
 
-    `who`: as typed by somebody who is not known yet; kept only when it could be a name, for people type passwords into
-    the wrong field.
+    `who`: as typed by an unauthenticated user. It is recorded only if it can be a name, because users type passwords
+    into the wrong field.
     """
     identity = request.scope["state"].get("identity")
     entry = Entry(
@@ -127,11 +130,14 @@ async def refused(
         if await store.audit.first(hashlib.sha256(same.encode()).hexdigest()[:32], seconds=SAME_SECONDS):
             await write(store, entry)
     except StateUnavailableError:
-        log.warning("Not noted, for the store is away: %s", line(made_plain(entry)).decode().rstrip())
+        log.warning(
+            "The store is unavailable, so an act is not in the audit entry=%s",
+            line(made_plain(entry)).decode().rstrip(),
+        )
 
 
 def possible_name(typed: str) -> str:
-    """The name in its normal form; `""` when it cannot be one."""
+    """Return the name in its normal form; `""` if it is invalid."""
     try:
         return user_name(typed[:200])
     except NameRuleError:
@@ -139,8 +145,11 @@ def possible_name(typed: str) -> str:
 
 
 async def write(store: Store, entry: Entry) -> None:
-    """Note an entry; one that the store cannot take goes to the log."""
+    """Record an entry; one that the store cannot take goes to the log."""
     try:
         await store.audit.note(entry)
     except StateUnavailableError:
-        log.warning("Not noted, for the store is away: %s", line(made_plain(entry)).decode().rstrip())
+        log.warning(
+            "The store is unavailable, so an act is not in the audit entry=%s",
+            line(made_plain(entry)).decode().rstrip(),
+        )

@@ -50,7 +50,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         identity = need_anywhere(request, "groups")
         name: str = request.path_params["group"]
         if await site.store.groups.get(name) is None or not View(identity).group("groups", name):
-            raise NotFoundError("There is no such group, or it is not yours to see.")
+            raise NotFoundError("This group does not exist, or is not available to you.")
         return identity, name
 
     @read("/roster/{group:str}")

@@ -1,1 +1,1 @@
-"""From an error to an answer: a page for a browser, JSON for a program."""
+"""Converts errors to responses: a page for a browser, JSON for a program."""

@@ -1,7 +1,7 @@
-"""What went wrong, in words and with a way on: pages for people, JSON for programs.
+"""Error pages for browsers, and errors as JSON for programs.
 
-Owns: the error pages, and the pages at `/user/...` where no server answers; the gateway's data plane calls these
-by `ErrorPages`, without Litestar. Refuses to know how the error came about.
+Owns the error pages, and the pages at `/user/...` if a server is not running; the gateway's data plane calls these
+through `ErrorPages`, without Litestar. Does not know how the error came about.
 """
 
 from collections.abc import Callable
@@ -17,37 +17,38 @@ from state.config.tables import Config
 from state.records.models import Server
 
 WORDS: Final[dict[int, tuple[str, str, str]]] = {
-    400: ("That request could not be understood", "Something in it is missing or malformed.", "Go back and try again."),
+    400: ("Invalid request", "Something in the request is missing or malformed.", "Go back and try again."),
     403: (
-        "This is not open to you",
-        "Your account may not do this, or you are not signed in.",
+        "Access denied",
+        "Your account does not have this permission, or you are not signed in.",
         "Sign in with another account, or ask the owner or an admin.",
     ),
-    404: ("There is nothing here", "The address may be mistyped, or what was here is gone.", ""),
-    405: ("That cannot be done here", "This address does not take that kind of request.", ""),
+    404: ("Not found", "The address may be wrong, or the page does not exist any more.", ""),
+    405: ("Method not allowed", "This address does not accept this kind of request.", ""),
     409: (
-        "Somebody was quicker",
+        "Someone else changed this first",
         "What you wanted to change has changed in the meantime.",
-        "Look again, then repeat it.",
+        "Reload the page and try again.",
     ),
-    413: ("That is too large", "The request is larger than the hub accepts.", ""),
-    424: ("This server is not running", "Nothing answers here until it is started.", ""),
+    413: ("Request too large", "The request is larger than the hub accepts.", ""),
+    424: ("This server is not running", "Start it to use this address.", ""),
     429: (
         "Too many requests",
-        "The hub has had many requests from you in a short time.",
+        "The hub received too many requests from you in a short time.",
         "Wait a moment, then try again.",
     ),
     500: (
-        "The hub made a mistake",
-        "This is a fault in the hub, not in what you did.",
-        "Try again; if it stays, tell the people who run it, with the time shown below.",
+        "Internal error",
+        "This is a fault in the hub, and not in your request.",
+        "Try again. If it happens again, tell the hub's admins the time shown below.",
     ),
     503: (
-        "The hub cannot answer just now",
-        "A part of it is being restarted or does not answer.",
-        "Running servers go on. Try again in a moment.",
+        "The hub is temporarily unavailable",
+        "A part of it is restarting or does not answer.",
+        "Running servers are not affected. Try again in a moment.",
     ),
 }
+"""Status → title, message and hint."""
 
 
 class Answer(NamedTuple):
@@ -59,7 +60,7 @@ class Answer(NamedTuple):
 
 
 def words(status: int) -> tuple[str, str, str]:
-    """Title, sentence and hint of a status; for one without words of its own, the standard's phrase."""
+    """Return title, message and hint of a status; for others, the standard's phrase."""
     if status in WORDS:
         return WORDS[status]
     try:
@@ -69,7 +70,7 @@ def words(status: int) -> tuple[str, str, str]:
 
 
 def error_page(look: Look, status: int, *, message: str = "", title: str = "", hint: str = "") -> bytes:
-    """The page of an error. Given words replace the usual ones."""
+    """Return the page of an error. Given texts replace the usual ones."""
     usual = words(status)
     return look.render(
         "error.html",
@@ -83,24 +84,27 @@ def error_page(look: Look, status: int, *, message: str = "", title: str = "", h
 
 
 def error_json(status: int, message: str = "") -> bytes:
-    """JupyterHub's error body."""
+    """Return JupyterHub's error body."""
     return msgspec.json.encode({"status": status, "message": message or words(status)[1]})
 
 
 class ErrorPages:
-    """Answers for the data plane, each as HTML where a person asks and as JSON where a program does."""
+    """Responses for the data plane: HTML for browsers and JSON for programs."""
 
     def __init__(self, config: Config, version: str, clock: Callable[[], float]) -> None:
         self._look = Look(config, version, clock)
 
     def error(self, status: int, *, html: bool, message: str = "", title: str = "", hint: str = "") -> Answer:
-        """Any error."""
+        """Return a response for any error."""
         if html:
             return _page(status, error_page(self._look, status, message=message, title=title, hint=hint))
         return _json(status, message or words(status)[1])
 
     def sign_in_first(self, *, html: bool, path: str) -> Answer:
-        """Nobody is signed in: to the sign-in page and back (302), or JSON 403. `path`: raw path and query."""
+        """Return a response if nobody is signed in: 302 to the sign-in page and back, or JSON 403.
+
+        `path`: raw path and query.
+        """
         if not html:
             return _json(403, "Sign in, or send a valid API token.")
         look = self._look
@@ -117,11 +121,11 @@ class ErrorPages:
         may_start: bool = True,
         may_look: bool = True,
     ) -> Answer:
-        """`/user/...` without a running server: 424, with a way to start it that leads back to `path`.
+        """Return a response for `/user/...` if the server is not running: 424, with a way to start it and come back.
 
-        A server on its way sends a person to its progress page (302). `path`: raw path and query. The caller has
-        checked that the asking person may access this server. Those who were let in as guests may neither start it nor
-        look at how it starts (`may_look`) and why it failed: its log is its owner's.
+        If the server is starting, browsers are redirected to its progress page (302). `path`: raw path and query. The
+        caller has checked that the user may access this server. Users with a share may neither start it nor see its
+        progress (`may_look`) or why it failed, because its log belongs to its owner.
         """
         look = self._look
         way = pending(server) if server else None
@@ -148,7 +152,7 @@ class ErrorPages:
         )
 
     def unreachable(self, *, html: bool, user: str, name: str, path: str) -> Answer:
-        """The server should be running, but its node does not answer: 503."""
+        """Return 503, because the server should be running but its node does not answer."""
         label = f"{user}/{name}" if name else user
         if not html:
             return _json(503, f"The server {label} does not answer.", retry=2)

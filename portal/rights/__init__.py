@@ -1,1 +1,1 @@
-"""Whether a caller may do something, and how a scope reads."""
+"""Whether a caller may do something, and the descriptions of scopes."""

@@ -1,8 +1,7 @@
-"""May this caller do that? The one place of the portal that asks.
+"""Checks whether a caller may do something. The portal checks rights nowhere else.
 
-Owns: from a request to an Identity, and the refusals: 403 not signed in or no such scope, 404 for what lies outside
-the caller's scopes (so that nobody learns what exists there). Refuses to know credentials: the gateway has
-checked them.
+Owns the identity of a request, and the refusals: 403 if not signed in or without the scope, 404 for what is outside the
+caller's scopes (so that nobody learns what exists there). Does not know credentials: the gateway has checked them.
 """
 
 from typing import Any, Final, Protocol, cast
@@ -17,15 +16,15 @@ from state.records.models import Service, User
 from state.rights import scopes
 from state.rights.identity import Identity
 
-NOT_YOURS: Final = "There is no such user, or they are not yours to see."
+NOT_YOURS: Final = "This user does not exist, or is not available to you."
 
 
 class HiddenError(NotFoundError):
-    """It is there, but not for this caller, who is told that it is not. The audit is told the truth."""
+    """The resource exists, but not for this caller, who gets a 404. The audit records the reason."""
 
 
 class Sees(Protocol):
-    """Whether somebody may do `scope` to a user, or to one of the user's servers."""
+    """Whether the caller may do `scope` to a user, or to one of the user's servers."""
 
     def __call__(self, scope: str, user: User, server: str | None) -> bool:
         """`server` None: the user as a whole."""
@@ -33,7 +32,7 @@ class Sees(Protocol):
 
 
 class View:
-    """What one caller may do. `itself`: the caller asks who they are, which any credential may."""
+    """What one caller may do. `itself`: the caller reads their own identity, which any credential may."""
 
     __slots__ = ("_everywhere", "_itself", "_scopes")
 
@@ -52,35 +51,35 @@ class View:
         return scopes.may(self._scopes, scope, user=user.name, server=key, groups=user.groups)
 
     def group(self, scope: str, name: str) -> bool:
-        """Whether the caller may do this to a group."""
+        """Return whether the caller may do this to a group."""
         return scopes.may(self._scopes, scope, groups=(name,))
 
     def service(self, scope: str, service: Service) -> bool:
-        """Whether the caller may do this to a service."""
+        """Return whether the caller may do this to a service."""
         if self._itself and scope == "read:services:name":
             return True
         return scopes.may(self._scopes, scope, service=service.name)
 
     def everywhere(self, scope: str) -> bool:
-        """Whether the caller has this scope without a filter. Worked out once: lists ask it for each item."""
+        """Return whether the caller has this scope without a filter. Cached, because lists check it for each item."""
         known = self._everywhere.get(scope)
         if known is None:
             known = self._everywhere[scope] = scopes.may(self._scopes, scope)
         return known
 
     def anywhere(self, scope: str) -> bool:
-        """Whether the caller has this scope for something, whatever that is."""
+        """Return whether the caller has this scope for anything."""
         bare = frozenset(held.partition("!")[0] for held in self._scopes)
         return scopes.may(bare, scope)
 
 
 def caller(request: Request[Any, Any, Any]) -> Identity | None:
-    """Who is asking, as the gateway found; None: nobody that is known."""
+    """Return the identity that the gateway found, or None."""
     return cast("Identity | None", request.scope["state"].get("identity"))
 
 
 def signed_in(request: Request[Any, Any, Any]) -> Identity:
-    """The caller. Raises 403 when nobody is signed in."""
+    """Return the caller's identity. Raises 403 if nobody is signed in."""
     identity = caller(request)
     if identity is None:
         raise HTTPException(status_code=403, detail="Sign in, or send a valid API token.")
@@ -88,7 +87,7 @@ def signed_in(request: Request[Any, Any, Any]) -> Identity:
 
 
 def need(request: Request[Any, Any, Any], scope: str) -> Identity:
-    """The caller, who has this scope without a filter. Raises 403."""
+    """Return the caller, who must have this scope without a filter. Raises 403."""
     identity = signed_in(request)
     if not View(identity).everywhere(scope):
         raise lacks(scope)
@@ -96,15 +95,15 @@ def need(request: Request[Any, Any, Any], scope: str) -> Identity:
 
 
 def need_whole(request: Request[Any, Any, Any], scope: str) -> Identity:
-    """As `need`, for what has a name and is to be made (GHSA-69wv-m5fw-2fhp): with a filter it is 404, not 403."""
+    """As `need`, for creating something with a name (GHSA-69wv-m5fw-2fhp): with a filter it is 404, not 403."""
     identity = need_anywhere(request, scope)
     if not View(identity).everywhere(scope):
-        raise HiddenError("This is not within what you may make.")
+        raise HiddenError("Your scopes do not allow you to create this.")
     return identity
 
 
 def need_anywhere(request: Request[Any, Any, Any], scope: str) -> Identity:
-    """The caller, who has this scope at least for something. Raises 403."""
+    """Return the caller, who must have this scope for something. Raises 403."""
     identity = signed_in(request)
     if not View(identity).anywhere(scope):
         raise lacks(scope)
@@ -114,7 +113,10 @@ def need_anywhere(request: Request[Any, Any, Any], scope: str) -> Identity:
 async def need_user(
     site: Site, request: Request[Any, Any, Any], scope: str, name: str, server: str | None = None
 ) -> tuple[Identity, User]:
-    """The caller, and the user whom they may do this to. Raises 403, or 404 (no such user, or not for this caller)."""
+    """Return the caller, and the user that they may do this to.
+
+    Raises 403, or 404 (missing, or hidden from this caller).
+    """
     identity = need_anywhere(request, scope)
     user = await site.store.users.get(name)
     if user is None:
@@ -125,13 +127,13 @@ async def need_user(
 
 
 def rules_admins(identity: Identity) -> bool:
-    """Whether the caller may make, change and remove admins: an admin, by a credential that has all of their rights.
+    """Return whether the caller may create, change and remove admins: an admin, with a credential that has all scopes.
 
-    A lesser token of an admin's would otherwise gain all that it was not given, by an admin that it makes.
+    A weaker token of an admin could otherwise gain everything through an admin that it creates.
     """
     return identity.admin and scopes.expand(scopes.ADMIN) <= identity.scopes
 
 
 def lacks(scope: str) -> HTTPException:
-    """The refusal of one who has not this scope at all."""
+    """Return the refusal for a caller without this scope."""
     return HTTPException(status_code=403, detail=f"This needs the scope {scope}.")

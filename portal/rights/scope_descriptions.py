@@ -1,6 +1,6 @@
-"""What a scope allows, in words for the person who is asked.
+"""Descriptions of scopes for users who are asked to confirm.
 
-Owns: the sentences. Refuses to know who asks. Pure.
+Owns the texts. Does not know who asks. Pure.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from state.rights.scopes import WITHIN
 WORDS: Final[dict[str, str]] = {
     "admin-ui": "open the admin page",
     "admin:users": "add, change and remove users",
-    "admin:auth_state": "read what the sign-in provider says of users",
+    "admin:auth_state": "read users' data from the identity provider",
     "users": "read and change users",
     "delete:users": "remove users",
     "list:users": "list users",
@@ -19,7 +19,7 @@ WORDS: Final[dict[str, str]] = {
     "read:users:name": "know users' names",
     "read:users:groups": "know users' groups",
     "read:users:activity": "know when users were last active",
-    "users:activity": "note that users are active",
+    "users:activity": "record users' activity",
     "read:roles": "read who has which role",
     "read:roles:users": "read users' roles",
     "read:roles:services": "read services' roles",
@@ -30,20 +30,20 @@ WORDS: Final[dict[str, str]] = {
     "read:servers": "see servers",
     "start:servers": "start and change servers",
     "delete:servers": "stop and remove servers",
-    "tokens": "make, see and revoke API tokens",
+    "tokens": "create, see and revoke API tokens",
     "read:tokens": "see API tokens",
-    "admin:groups": "make, change and remove groups",
+    "admin:groups": "create, change and remove groups",
     "groups": "read and change groups",
     "list:groups": "list groups",
     "read:groups": "read groups",
     "read:groups:name": "know groups' names",
     "delete:groups": "remove groups",
-    "admin:services": "make, change and remove services",
+    "admin:services": "create, change and remove services",
     "list:services": "list services",
     "read:services": "read services",
     "read:services:name": "know services' names",
     "read:hub": "read about the hub itself",
-    "access:servers": "open servers, and all that is in them",
+    "access:servers": "open servers, with full access",
     "access:services": "open services",
     "users:shares": "change what is shared with users",
     "read:users:shares": "see what is shared with users",
@@ -58,7 +58,7 @@ WORDS: Final[dict[str, str]] = {
 
 
 def in_words(scopes: Iterable[str], user: str) -> list[str]:
-    """A phrase for each scope that is not within another one, in order: `start, stop and see servers of yours`."""
+    """Return a phrase for each scope that no other one contains, sorted: `start, stop and see servers of yours`."""
     held = {tuple(scope.partition("!")[::2]) for scope in scopes}
     outer = [
         (name, where)
@@ -72,7 +72,7 @@ def _where(where: str, user: str) -> str:
     kind, _, value = where.partition("=")
     match kind:
         case "":
-            return " (everybody's)"
+            return " (all users)"
         case "user":
             return " (yours)" if value == user else f" ({value}'s)"
         case "server":

@@ -1,1 +1,1 @@
-"""Requests and responses without a subject: bodies, redirects, pagination, where a page may lead."""
+"""Requests and responses in general: bodies, redirects, pagination, and where a page may redirect to."""

@@ -1,6 +1,6 @@
-"""`read`: a handler of GET that answers HEAD too (RFC 9110 section 9.1), which Litestar's `get` does not.
+"""`read`: a handler for GET and HEAD (RFC 9110 section 9.1), because Litestar's `get` does not answer HEAD.
 
-Owns: this one decorator. Refuses to know handlers.
+Owns this decorator. Does not know handlers.
 """
 
 from collections.abc import Sequence
@@ -11,5 +11,5 @@ from litestar.handlers import HTTPRouteHandler
 
 
 def read(path: str | Sequence[str], **options: Any) -> HTTPRouteHandler:
-    """As Litestar's `get`, for HEAD also: the same headers, no body."""
+    """As Litestar's `get`, and for HEAD: the same headers, no body."""
     return HTTPRouteHandler(path, http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200, **options)

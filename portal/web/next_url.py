@@ -1,6 +1,6 @@
-r"""Where a page may send a browser afterwards: never off this hub.
+r"""Where a page may redirect a browser: never to another site.
 
-Owns: one pure decision. Refuses to know requests and pages. The cases: CVE-2019-10255, CVE-2026-33709 and their kin
+Owns one pure decision. Does not know requests or pages. Covers CVE-2019-10255, CVE-2026-33709 and related cases
 (`//host`, `/\host`, schemes, user info, control characters, dot segments).
 """
 
@@ -10,10 +10,10 @@ LONGEST = 2048
 
 
 def safe_next(raw: str | None, base_path: str) -> str:
-    """`raw` when it is a path under `base_path` on this host, as printable ASCII; else `""`.
+    """Return `raw` if it is a path under `base_path` on this host, in printable ASCII; else `""`.
 
-    Absolute URLs are refused even when they name this host: whether they do depends on headers that a stranger
-    may set. Whatever two parsers might read in two ways is refused, not repaired.
+    Absolute URLs are rejected even if they name this host, because that depends on headers that an attacker can set.
+    Whatever two parsers might interpret differently is rejected, not repaired.
     """
     if not raw or len(raw) > LONGEST or not raw.startswith(base_path):
         return ""

@@ -1,7 +1,6 @@
-"""Pages of a list: `offset` and `limit` in, JupyterHub's two shapes of a list out.
+"""Pagination: `offset` and `limit` as input, JupyterHub's two forms of a list as output.
 
-Owns: the limits, and that a program that asks for pages (`Accept`) is told of the next one. Refuses to know what is
-listed.
+Owns the limits, and the link to the next page for programs that request pages (`Accept`). Does not know what is listed.
 Source: JupyterHub 6.1 REST API, "Paginating API requests".
 """
 
@@ -25,7 +24,7 @@ OFFSET_MAX: Final = 2**31
 
 
 class Page(Struct, frozen=True):
-    """What part of a list is wanted. `paged`: the caller asked for JupyterHub's form with `_pagination`."""
+    """The requested part of a list. `paged`: the caller requested JupyterHub's form with `_pagination`."""
 
     offset: int
     limit: int
@@ -33,24 +32,24 @@ class Page(Struct, frozen=True):
 
     @property
     def end(self) -> int:
-        """The first place after it."""
+        """The index after the last item."""
         return self.offset + self.limit
 
 
 def page_of(request: Request[Any, Any, Any], *, always: bool = False) -> Page:
-    """The page that is asked for. Raises 400. `always`: the list has one form, the paged one."""
+    """Return the requested page. Raises 400. `always`: the list only has the paged form."""
     asked = arguments(request)
     asked_for = PAGED in request.headers.get("accept", "")
     try:
         offset = abs(int(asked.get("offset", "0")))
         limit = abs(int(asked.get("limit", LIMIT_DEFAULT if asked_for else LIMIT_MAX)))
     except ValueError as error:
-        raise HTTPException(status_code=400, detail="offset and limit are whole numbers.") from error
+        raise HTTPException(status_code=400, detail="offset and limit must be whole numbers.") from error
     return Page(min(offset, OFFSET_MAX), max(1, min(limit, LIMIT_MAX)), always or asked_for)
 
 
 class Part(Struct, Generic[T], frozen=True, kw_only=True):
-    """What a page shows of a long list. `before` and `after`: URLs of the neighbouring parts; `""`: there is none."""
+    """A part of a long list on a page. `before` and `after`: URLs of the adjacent parts; `""`: there is none."""
 
     items: Sequence[T]
     first: int
@@ -60,12 +59,15 @@ class Part(Struct, Generic[T], frozen=True, kw_only=True):
 
     @property
     def last(self) -> int:
-        """The place of the last item that is shown, counted from 1."""
+        """The position of the last item shown, counted from 1."""
         return self.first + len(self.items) - 1
 
 
 def part_of(request: Request[Any, Any, Any], items: Sequence[T], *, key: str = "offset", each: int = 50) -> Part[T]:
-    """The part of a list that an URL's parameter `key` asks for, `each` items long; the first one for nonsense."""
+    """Return the part of a list that the URL's parameter `key` selects, with `each` items.
+
+    An invalid value selects the first part.
+    """
     asked = arguments(request)
     raw = asked.get(key, "")
     offset = int(raw) if raw.isascii() and raw.isdecimal() and len(raw) < 10 else 0  # noqa: PLR2004 - digits
@@ -86,12 +88,12 @@ def part_of(request: Request[Any, Any, Any], items: Sequence[T], *, key: str = "
 
 
 def listed(site: Site, request: Request[Any, Any, Any], page: Page, items: Any, total: int) -> Response[bytes]:
-    """The answer: `items` (a list or an object) as they are, or with where they stand among `total`."""
+    """Return the response: `items` (a list or an object) unchanged, or with `_pagination`."""
     return reply({"items": items, "_pagination": place(site, request, page, total)} if page.paged else items)
 
 
 def place(site: Site, request: Request[Any, Any, Any], page: Page, total: int) -> dict[str, Any]:
-    """JupyterHub's `_pagination`: where a page stands in its list, and where to go on."""
+    """Return JupyterHub's `_pagination`: the position of a page in its list, and the next page."""
     after = None
     if page.end < total:
         query = urlencode({**arguments(request), "offset": page.end, "limit": page.limit})

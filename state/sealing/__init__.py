@@ -1,1 +1,1 @@
-"""Secrets at rest and in the store: authenticated encryption, and files that one account alone reads."""
+"""Secrets in files and in the store: authenticated encryption, and files that only one account can read."""

@@ -221,4 +221,4 @@ def test_the_accounts_of_the_gateway_and_of_users_can_read_only_their_own_files(
     argv, how = hub.towpath("controller", "invite", as_gateway=True)
     done = subprocess.run(argv, capture_output=True, timeout=60, **how)
     assert done.returncode == 1  # an account without the authority cannot invite
-    assert "The controller makes it" in done.stderr
+    assert "Start the controller, which creates it" in done.stderr
