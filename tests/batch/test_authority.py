@@ -174,7 +174,7 @@ def test_a_key_of_another_authority_is_detected(tmp_path):
     (tmp_path / "a" / "authority" / "authority.key").write_bytes(
         (tmp_path / "b" / "authority" / "authority.key").read_bytes()
     )
-    with pytest.raises(AuthorityError, match="belong together"):
+    with pytest.raises(AuthorityError, match="do not match"):
         Authority.load(tmp_path / "a")
     assert ensure(tmp_path / "a", CONFIG) == ["authority/authority.pem", *GATEWAY]
 

@@ -218,7 +218,7 @@ def _done(answer):
     return answer.status_code == 409 or (answer.status_code in {400, 404} and any(word in answer.text for word in GONE))
 
 
-GONE = ("no such user", "no token", "no server", "not starting", "no such group", "no such share", "no such service",
+GONE = ("no token", "no server", "not starting", "does not exist", "no such share", "no such service", "no such user",
         "already", "is stopping", "pending stop")  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from state.records.models import Share
 from tests.portal.conftest import CONFIG
 from tests.portal.test_api_shares import FULL, LOOK, SHARING, people, reaches
 
-URL = "/hub/share/ann/lab"
+URL = "/hub/share/ann/lab2"
 BY_LINK = replace(CONFIG, role=(RoleConfig(name="user", scopes=("self", "shares!user")),))
 IN_CLASS = replace(CONFIG, role=(RoleConfig(name="user", scopes=("self", "shares!user", "read:users:name!group=bio")),))
 
@@ -70,7 +70,7 @@ def test_whoever_is_given_less_than_before_has_less(bench):
     async def main(bench):
         ask = await people(bench)
         given = {"user": "carl", "scopes": ["access:servers", "start:servers"]}
-        await ask["ann"].post("/hub/api/shares/ann/lab", json=given)
+        await ask["ann"].post("/hub/api/shares/ann/lab2", json=given)
         assert "Full, start it" in (await ask["ann"].get(URL)).text
         await ask["ann"].post(URL, data={"act": "give", "name": "carl", "level": "read"})
         assert not await reaches(bench, "carl")
@@ -157,7 +157,7 @@ def test_a_link_is_shown_once_leads_in_and_is_ended(bench):
         assert await reaches(bench, "carl")
         page = (await ask["ann"].get(URL)).text
         assert "once, last <time" in page
-        (code,) = await bench.store.shares.codes("ann", "lab")
+        (code,) = await bench.store.shares.codes("ann", "lab2")
         assert code.expires - code.created == 3600
         for _ in range(2):  # as a second press of the button
             done = await ask["ann"].post(URL, data={"act": "end", "id": code.id})
@@ -181,7 +181,7 @@ def test_a_link_leads_on_to_where_somebody_wanted_and_never_off_the_hub(bench):
             assert done.status_code == 303
             return done.headers["location"]
 
-        assert await led("/user/ann/lab/tree?a=1") == "/user/ann/lab/tree?a=1"
+        assert await led("/user/ann/lab2/tree?a=1") == "/user/ann/lab2/tree?a=1"
         for hostile in (
             "//evil.example",
             "/\\evil.example",
@@ -201,7 +201,7 @@ def test_the_link_names_the_hub_as_the_outside_knows_it(bench):
         ask = await people(bench)
         link = link_in(await ask["ann"].post(URL, data={"act": "link"}))
         assert link.startswith("https://hub.example.org/hub/accept-share?code=")
-        (code,) = await bench.store.shares.codes("ann", "lab")
+        (code,) = await bench.store.shares.codes("ann", "lab2")
         assert (code.scopes, code.expires - code.created) == ((LOOK,), 86400)
 
     public = replace(SHARING.gateway, public_url="https://hub.example.org/")
@@ -235,12 +235,12 @@ def test_links_end_all_at_once_and_sharing_altogether(bench):
         assert "A link below is still live" in page
         done = await ask["ann"].post(URL, data={"act": "end-all"})
         assert "All links have ended" in (await ask["ann"].get(done.headers["location"])).text
-        assert await bench.store.shares.codes("ann", "lab") == []
-        assert len(await bench.store.shares.of_owner("ann", "lab")) == 2
+        assert await bench.store.shares.codes("ann", "lab2") == []
+        assert len(await bench.store.shares.of_owner("ann", "lab2")) == 2
         await ask["ann"].post(URL, data={"act": "link"})
         done = await ask["ann"].post(URL, data={"act": "stop"})
         assert "shared with nobody now" in (await ask["ann"].get(done.headers["location"])).text
-        assert await bench.store.shares.of_owner("ann", "lab") == []
+        assert await bench.store.shares.of_owner("ann", "lab2") == []
         assert [code.server for code in await bench.store.shares.codes("ann")] == [""]  # the other server's stays
         assert not await reaches(bench, "carl", "read:access:servers")
 
@@ -267,8 +267,8 @@ def test_a_form_that_is_none_of_ours_changes_nothing(bench, fields):
         await ask["ann"].post(URL, data={"act": "give", "name": "bob"})
         await ask["ann"].post(URL, data={"act": "link"})
         assert (await ask["ann"].post(URL, data=fields)).status_code == 400
-        assert len(await bench.store.shares.of_owner("ann", "lab")) == 1
-        assert len(await bench.store.shares.codes("ann", "lab")) == 1
+        assert len(await bench.store.shares.of_owner("ann", "lab2")) == 1
+        assert len(await bench.store.shares.codes("ann", "lab2")) == 1
 
     bench(main, config=SHARING)
 
@@ -278,7 +278,7 @@ def test_nobody_shares_by_the_page_what_they_may_not_by_the_api(bench):
         ask = await people(bench)
         await ask["ann"].post(URL, data={"act": "give", "name": "carl", "level": "full"})
         code = link_in(await ask["ann"].post(URL, data={"act": "link"}))
-        (live,) = await bench.store.shares.codes("ann", "lab")
+        (live,) = await bench.store.shares.codes("ann", "lab2")
         # bob has nothing, carl has all of the server but the right to share it
         for who in ("bob", "carl"):
             assert (await ask[who].get(URL)).status_code == 404
@@ -294,7 +294,7 @@ def test_nobody_shares_by_the_page_what_they_may_not_by_the_api(bench):
         for missing in ("/hub/share/ann/none", "/hub/share/nobody", "/hub/share/bob"):
             assert (await ask["ann"].get(missing)).status_code == 404, missing
             assert (await ask["ann"].post(missing, data={"act": "link"})).status_code == 404, missing
-        assert [share.key for share in await bench.store.shares.of_owner("ann", "lab")] == ["carl"]
+        assert [share.key for share in await bench.store.shares.of_owner("ann", "lab2")] == ["carl"]
         assert (await ask["bob"].get(code)).status_code == 200
         assert (await bench.client().get(URL)).headers["location"] == f"/hub/login?next={URL}"
         assert (await bench.client().post(URL, data={"act": "stop"})).status_code == 403
@@ -308,7 +308,7 @@ def test_where_people_may_not_share_there_is_no_link_and_no_page(bench):
         assert "/hub/share/" not in (await ask["ann"].get("/hub/home")).text
         assert (await ask["ann"].get(URL)).status_code == 403
         assert (await ask["ann"].post(URL, data={"act": "link"})).status_code == 403
-        await ask["root"].post("/hub/api/shares/ann/lab", json={"user": "bob"})
+        await ask["root"].post("/hub/api/shares/ann/lab2", json={"user": "bob"})
         assert "shared with bob" in (await ask["ann"].get("/hub/home")).text
 
     bench(main)
@@ -319,7 +319,7 @@ def test_an_admin_shares_somebody_elses_server_from_their_page(bench):
         ask = await people(bench)
         assert f'href="{URL}"' in (await ask["root"].get("/hub/admin/users/ann")).text
         page = html.unescape((await ask["root"].get(URL)).text)
-        assert "Share ann's server lab" in page
+        assert "Share ann's server lab2" in page
         assert "Nobody but ann" in page
         assert (await ask["root"].post(URL, data={"act": "give", "name": "bob"})).status_code == 303
         assert (await acts(bench, Act.SHARE_MADE))[0].who == "root"
@@ -353,20 +353,20 @@ def test_whoever_has_a_share_finds_it_on_their_home_page_and_leaves(bench):
         assert ">Read-only<" in home
         assert "Not running" in home
         assert 'href="/user/ann/' not in home  # none runs
-        assert 'action="/hub/leave/ann/lab"' in home
+        assert 'action="/hub/leave/ann/lab2"' in home
         assert 'action="/hub/leave/ann"' not in home  # what the group has, bob does not give up for it
         assert "Shared with you" not in (await ask["carl"].get("/hub/home")).text
         await bench.make_ready(ask["ann"], "ann")
         home = (await ask["bob"].get("/hub/home")).text
-        assert 'href="/user/ann/lab/"' not in home
+        assert 'href="/user/ann/lab2/"' not in home
         assert re.search(r'href="/user/ann/[^"]*" aria-label="Open ann', home)
-        assert "ask ann" in (await ask["bob"].get("/hub/leave/ann/lab")).text
-        done = await ask["bob"].post("/hub/leave/ann/lab")
+        assert "ask ann" in (await ask["bob"].get("/hub/leave/ann/lab2")).text
+        done = await ask["bob"].post("/hub/leave/ann/lab2")
         assert (done.status_code, done.headers["location"]) == (303, "/hub/home?done=left")
         assert "You have left it" in (await ask["bob"].get(done.headers["location"])).text
         assert not await reaches(bench, "bob")
         assert (await acts(bench, Act.SHARE_REVOKED))[0].what == "of bob, who left"
-        for path in ("/hub/leave/ann/lab", "/hub/leave/ann", "/hub/leave/nobody"):
+        for path in ("/hub/leave/ann/lab2", "/hub/leave/ann", "/hub/leave/nobody"):
             assert (await ask["bob"].get(path)).status_code == 404, path
             assert (await ask["bob"].post(path)).status_code == 404, path
         assert await reaches(bench, "bob", "read:access:servers", server="ann/")
@@ -379,11 +379,11 @@ def test_the_owner_is_told_who_came_and_who_left(bench):
         ask = await people(bench)
         link = link_in(await ask["ann"].post(URL, data={"act": "link"}))
         await ask["carl"].post("/hub/accept-share", data={"code": link.partition("=")[2]})
-        assert "<strong>carl</strong> came in by a link (lab)" in (await ask["ann"].get("/hub/home")).text
-        await ask["carl"].post("/hub/leave/ann/lab")
-        assert "<strong>carl</strong> left what you share (lab)" in (await ask["ann"].get("/hub/home")).text
+        assert "<strong>carl</strong> came in by a link (lab2)" in (await ask["ann"].get("/hub/home")).text
+        await ask["carl"].post("/hub/leave/ann/lab2")
+        assert "<strong>carl</strong> left what you share (lab2)" in (await ask["ann"].get("/hub/home")).text
         await ask["root"].post(URL, data={"act": "give", "name": "bob"})
-        assert "<strong>root</strong> shared (lab)" in (await ask["ann"].get("/hub/home")).text
+        assert "<strong>root</strong> shared (lab2)" in (await ask["ann"].get("/hub/home")).text
 
     bench(main, config=SHARING)
 
@@ -394,8 +394,8 @@ def test_whoever_has_it_by_a_group_too_is_told_what_stays(bench):
         await ask["ann"].post(URL, data={"act": "give", "name": "bob", "level": "full"})
         await ask["ann"].post(URL, data={"act": "give", "kind": "group", "name": "bio"})
         assert "with bio and you" in (await ask["bob"].get("/hub/home")).text
-        assert "What bio may do there you may still" in (await ask["bob"].get("/hub/leave/ann/lab")).text
-        await ask["bob"].post("/hub/leave/ann/lab")
+        assert "What bio may do there you may still" in (await ask["bob"].get("/hub/leave/ann/lab2")).text
+        await ask["bob"].post("/hub/leave/ann/lab2")
         assert not await reaches(bench, "bob")
         assert await reaches(bench, "bob", "read:access:servers")
 
@@ -403,7 +403,7 @@ def test_whoever_has_it_by_a_group_too_is_told_what_stays(bench):
 
 
 def test_a_notice_says_nothing_that_is_not_so_and_no_words_of_anybody_elses():
-    bob = Share(owner="ann", server="lab", user="bob", scopes=(LOOK,), created=1.0)
+    bob = Share(owner="ann", server="lab2", user="bob", scopes=(LOOK,), created=1.0)
     for asked in (
         {"done": "given", "whom": "carl"},
         {"done": "taken", "whom": "bob"},
