@@ -57,6 +57,10 @@ bench-slurm: .venv/.test .venv-bench/.done debian-slurm cluster-apps  ## The sam
 	@tests/debian.sh sudo:sudo
 	$(SUDO) $(BIN)/python -m tests.bench_slurm $(ARGS)
 
+.PHONY: fuzz
+fuzz: .venv-fuzz/.done  ## Fuzz what clients and apps send, with coverage (ARGS="path --seconds 600" to change)
+	@.venv-fuzz/bin/python -m tests.fuzz $(ARGS)
+
 cluster: debian-slurm .venv/.run cluster-apps  ## Start a real Slurm on this machine and a hub on it (root)
 	@$(SUDO) $(PYTHON) -B -m deploy.devcluster up --hub $(BIN)/towpath --apps $(APPS) $(ARGS)
 
@@ -71,6 +75,7 @@ lock: $(UV)  ## Write the locks anew from pyproject.toml
 	$$compile --group pyproject.toml:jupyter -o requirements/jupyter.lock
 	$$compile --group pyproject.toml:apps -o requirements/apps.lock
 	$$compile --group pyproject.toml:edges -o requirements/edges.lock
+	$$compile --group pyproject.toml:fuzz -o requirements/fuzz.lock
 
 clean:  ## Remove what make installed here
 	rm -rf .venv .venv-* build dist
@@ -116,6 +121,12 @@ $(UV): requirements/uv.lock
 	$(SYNC) --python .venv-bench/bin/python requirements/bench.lock
 	command -v npm >/dev/null || { $(APT) update; $(APT) install -y --no-install-recommends npm >/dev/null; }
 	npm ci --silent --prefix tests/bench
+	touch $@
+
+.venv-fuzz/.done: requirements/run.lock requirements/fuzz.lock pyproject.toml | $(UV)
+	@echo "Installing the fuzzer"
+	$(UV) venv --clear $(VENV_ARGS) .venv-fuzz
+	$(SYNC) --python .venv-fuzz/bin/python requirements/run.lock requirements/fuzz.lock
 	touch $@
 
 tests/idp/node_modules/.done: tests/idp/package-lock.json
