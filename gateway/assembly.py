@@ -12,16 +12,13 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from gateway.auth.account import local_user
 from gateway.auth.addresses import hub_url
 from gateway.auth.cookies import NAMES, CookieJar, Strays, mark_of
 from gateway.auth.credentials import Brought
-from gateway.auth.header import hidden
-from gateway.auth.local import LocalAuth
-from gateway.auth.shared import SharedAuth
 from gateway.door.activity import ForeignVisits
 from gateway.door.client_address import client_address, proxy_networks
 from gateway.door.door import App
@@ -54,7 +51,9 @@ from state.rights.roles import Roles
 from state.settings.loader import SUPERVISOR, Settings
 from state.store.all import Store
 
-_Auth = SharedAuth | LocalAuth
+if TYPE_CHECKING:
+    from gateway.auth.local import LocalAuth
+    from gateway.auth.shared import SharedAuth
 
 LATE_TRIES = 20
 LATE_SECONDS = 0.05
@@ -96,7 +95,7 @@ class Gateway:
         mirror: Mirror,
         health: HealthWatch,
         tunnel: Tunnel,
-        auth: _Auth,
+        auth: "SharedAuth | LocalAuth",
         *,
         app: App,
         portal: Asgi,
@@ -153,7 +152,7 @@ class Gateway:
                         SESSION_ID,
                     }
                 ),
-                hidden_headers=hidden(people.provider),
+                hidden_headers=_hidden_headers(config),
                 message_limit=door.message_limit,
                 write_timeout=door.progress_timeout,
                 per_app=door.connections_per_app,
@@ -265,12 +264,25 @@ def end_hub(environment: Mapping[str, str]) -> None:
     os.kill(os.getppid() if ours else os.getpid(), signal.SIGTERM)
 
 
-def _auth(config: Config, store: Store, jar: CookieJar, proxies: tuple[Network, ...]) -> _Auth:
+def _hidden_headers(config: Config) -> frozenset[bytes]:
+    """Return the headers that prove users, which no app receives."""
+    if config.auth is None:
+        return frozenset()
+    from gateway.auth.header import hidden  # noqa: PLC0415 - only hubs with [auth] need it
+
+    return hidden(config.auth.provider)
+
+
+def _auth(config: Config, store: Store, jar: CookieJar, proxies: tuple[Network, ...]) -> "SharedAuth | LocalAuth":
     """Sign-in for the people that [auth] names; without it, for the one at this machine."""
     limit = config.limits.sessions_per_user
     if config.auth is not None:
+        from gateway.auth.shared import SharedAuth  # noqa: PLC0415 - each hub loads its own kind of sign-in
+
         return SharedAuth(store, jar, config.auth, hub_url=hub_url(config), proxies=proxies, limit=limit)
     user = local_user(getpass.getuser())
+    from gateway.auth.local import LocalAuth  # noqa: PLC0415
+
     return LocalAuth(store, jar, lifetime=AuthConfig().session_lifetime, user=user, limit=limit)
 
 

@@ -6,10 +6,7 @@ from typing import Final
 
 from gateway.auth.cookies import KNOWN_NAME, CookieJar
 from gateway.auth.header import HeaderProof
-from gateway.auth.ldap.directory import Directory
-from gateway.auth.ldap.provider import LdapProof
 from gateway.auth.naming import hub_name
-from gateway.auth.pam import PamProof
 from gateway.auth.plugin import PluginProof, open_authenticator
 from gateway.auth.proof import Proof
 from gateway.auth.throttle import ThrottledProof, ThrottleLimits
@@ -29,11 +26,16 @@ def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries, jar:
     """Create a provider with name and password, with limits on failures. `jar`: a jar of the hub's pages."""
     shown = _shown(provider, "password")
     name_of = _rule(provider, config)
-    proof = (
-        LdapProof(shown, Directory(provider.ldap or LdapConfig()), name_of)
-        if provider.kind == "ldap"
-        else PamProof(shown, provider.pam or PamConfig(), name_of)
-    )
+    proof: Proof
+    if provider.kind == "ldap":
+        from gateway.auth.ldap.directory import Directory  # noqa: PLC0415 - each hub loads its own kinds
+        from gateway.auth.ldap.provider import LdapProof  # noqa: PLC0415
+
+        proof = LdapProof(shown, Directory(provider.ldap or LdapConfig()), name_of)
+    else:
+        from gateway.auth.pam import PamProof  # noqa: PLC0415
+
+        proof = PamProof(shown, provider.pam or PamConfig(), name_of)
     return ThrottledProof(proof, tries, ThrottleLimits(config.throttle), jar.another(KNOWN_NAME))
 
 

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec.structs import replace
 
@@ -18,9 +19,6 @@ from gateway.auth.assembly import by_header, by_password, by_plugin
 from gateway.auth.cookies import FLOW_NAME, CookieJar
 from gateway.auth.header import HeaderProof
 from gateway.auth.listed_admins import review_until_done
-from gateway.auth.oidc.flow import Flows
-from gateway.auth.oidc.logout import AGE_MAX
-from gateway.auth.oidc.provider import OidcProvider
 from gateway.auth.passwordless import PasswordlessProof
 from gateway.auth.plugin import PluginProof
 from gateway.auth.proof import Closable, Proof, Proven, RecheckableProof
@@ -35,6 +33,10 @@ from state.plugins import authenticators
 from state.records.models import Session, Standing, User
 from state.rights.identity import Identity
 from state.store.all import Store
+
+if TYPE_CHECKING:
+    from gateway.auth.oidc.flow import Flows
+    from gateway.auth.oidc.provider import OidcProvider
 
 log = logging.getLogger("towpath.sign-in")
 
@@ -99,10 +101,16 @@ class SharedAuth(BrowserSessions):
         path = "/" + hub_url.partition("://")[2].partition("/")[2]
         own = CookieJar(secure=hub_url.startswith("https:"), base_path=path, name=FLOW_NAME, mark=jar.mark)
         self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store, proxies, jar=own)}
-        self._flows = Flows(store, own)
+        self._flow_cookies = own
         self._admission = UserAdmission(store, config)
         self.session_review = SessionReview(store, config, self._proofs, self._admission, clock=clock)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def _flows(self) -> "Flows":
+        from gateway.auth.oidc.flow import Flows  # noqa: PLC0415 - only hubs with a provider of kind oidc need it
+
+        return Flows(self._store, self._flow_cookies)
 
     def start(self) -> None:
         """Start checking whether users may still use the hub."""
@@ -167,9 +175,9 @@ class SharedAuth(BrowserSessions):
         proof = self._proofs.get(standing.provider) if standing is not None else None
         if isinstance(proof, HeaderProof):
             return proof.sign_out_url
-        if standing is None or not isinstance(proof, OidcProvider):
+        if standing is None or proof is None or self._of[standing.provider].kind != "oidc":
             return ""
-        return await proof.goodbye(standing)
+        return await cast("OidcProvider", proof).goodbye(standing)
 
     async def close_session(self, request: Any) -> str:
         """End the request's session on all workers. Returns the Set-Cookie value that deletes the cookie."""
@@ -184,6 +192,8 @@ class SharedAuth(BrowserSessions):
 
     async def ended_there(self, provider: str, logout_token: str) -> None:
         """See `portal.site.sign_in.Auth.ended_there`. A token that was used before is rejected."""
+        from gateway.auth.oidc.logout import AGE_MAX  # noqa: PLC0415 - only hubs with a provider of kind oidc need it
+
         ended = await self._oidc(provider).ended(logout_token)
         store = self._store
         if not await store.standings.first(f"{provider} {ended.jti}", lifetime=2.0 * AGE_MAX):
@@ -249,12 +259,12 @@ class SharedAuth(BrowserSessions):
         except BadRecordError:
             return None  # signing out here works without it
 
-    def _oidc(self, provider: str) -> OidcProvider:
+    def _oidc(self, provider: str) -> "OidcProvider":
         """Return the provider of kind `oidc` with this name. Raises RefusedError."""
         proof = self._proofs.get(provider)
-        if not isinstance(proof, OidcProvider):
+        if proof is None or self._of[provider].kind != "oidc":
             raise RefusedError(UNKNOWN_PROVIDER)
-        return proof
+        return cast("OidcProvider", proof)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

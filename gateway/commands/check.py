@@ -7,10 +7,6 @@ import subprocess
 import sys
 from collections.abc import Awaitable
 
-from gateway.commands import sign_in
-from gateway.door.tls_listener import certificate_fault
-from gateway.edge.watch import check as check_edge
-from gateway.joining.certificates import HOW_TO_JOIN, have_certificates
 from gateway.serve import append_only, valkey
 from gateway.serve.findings import Finding
 from state.errors import StateUnavailableError
@@ -47,7 +43,7 @@ async def check(settings: Settings, part: str) -> list[Finding]:
     source = str(settings.config_path) if settings.config_path is not None else "none: the one-machine defaults"
     probes: list[Awaitable[list[Finding]]] = [_state(settings)]
     if part in {"all", "gateway"}:
-        probes.append(sign_in.probe(settings))
+        probes.append(_sign_in(settings))
     if part in {"all", "controller"}:
         probes.append(asyncio.to_thread(_clusters, settings))
     state, *rest = await asyncio.gather(*probes)
@@ -62,6 +58,15 @@ async def check(settings: Settings, part: str) -> list[Finding]:
         *_isolation(settings),
         *_shared_ports(settings),
     ]
+
+
+async def _sign_in(settings: Settings) -> list[Finding]:
+    """Check the providers. Without any, their clients are not loaded."""
+    if settings.config.auth is None or not settings.config.auth.provider:
+        return []
+    from gateway.commands.sign_in import probe  # noqa: PLC0415
+
+    return await probe(settings)
 
 
 async def _state(settings: Settings) -> list[Finding]:
@@ -102,6 +107,8 @@ def _own_tls(settings: Settings) -> list[Finding]:
     gateway = settings.config.gateway
     if not gateway.tls_certificate:
         return []
+    from gateway.door.tls_listener import certificate_fault  # noqa: PLC0415 - only hubs without an edge
+
     fault = certificate_fault(gateway)
     return [Finding("TLS", good=not fault, text=fault or f"{gateway.tls_certificate}, port {gateway.tls_port}")]
 
@@ -116,6 +123,8 @@ async def _edge(settings: Settings) -> list[Finding]:
         text = "not checked: the hub is not running. Start it, then repeat this command."
         return [Finding("edge", good=True, doubt=True, text=text)]
     try:
+        from gateway.edge.watch import check as check_edge  # noqa: PLC0415 - only hubs with an edge
+
         now = await check_edge(store.edge_reports, settings.config)
         latest = await store.edge_reports.latest()
     finally:
@@ -141,6 +150,8 @@ def _gateway(settings: Settings) -> list[Finding]:
     """Check whether a gateway with this data directory has certificates that jobs accept."""
     if not needs_certificates(settings.config):
         return []
+    from gateway.joining.certificates import HOW_TO_JOIN, have_certificates  # noqa: PLC0415
+
     if have_certificates(settings.data_dir):
         return [Finding("gateway", good=True, text="has its certificates")]
     text = f"no certificates yet. `towpath serve` makes them; for `towpath gateway`: {HOW_TO_JOIN}"

@@ -16,8 +16,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.auth.account import local_user
-from gateway.door.tls_listener import certificate_fault, everywhere
-from gateway.joining.certificates import CertificateKeeper, wait_for_certificates
 from gateway.serve.child import say
 from gateway.serve.problems import ProblemReporter
 from gateway.serve.readiness import part_to_check
@@ -118,6 +116,8 @@ def _check_own_tls(door: GatewayConfig) -> None:
     """Raise TowpathError if the workers could not listen with TLS: they would be restarted forever."""
     if not door.tls_certificate:
         return
+    from gateway.door.tls_listener import certificate_fault, everywhere  # noqa: PLC0415 - only hubs without an edge
+
     if fault := certificate_fault(door):
         raise TowpathError(fault)
     for port in filter(None, (door.tls_port, door.redirect_port)):
@@ -153,6 +153,11 @@ async def _certificates(
     if with_controller:
         await supervisor.make_certificates()
         return True
+    from gateway.joining.certificates import (  # noqa: PLC0415 - only gateways of their own join
+        CertificateKeeper,
+        wait_for_certificates,
+    )
+
     if not await wait_for_certificates(settings.data_dir, say, supervisor.ending):
         return False
     tasks.start(CertificateKeeper(store.joining, settings.config, settings.data_dir).run())

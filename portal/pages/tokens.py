@@ -13,11 +13,11 @@ from msgspec import Struct
 from portal.audit import recorder
 from portal.rights.access import need_user, signed_in
 from portal.site.site import Site
-from portal.users.token_actions import issue, of_client, told
+from portal.users.token_actions import issue, of_client
 from portal.web.methods import read
 from portal.web.pagination import part_of
 from portal.web.responses import go, page, read_form
-from state.records.audit import Act
+from state.records.audit import Act, describe_token
 from state.records.models import Token
 
 LIFETIMES: Final = (
@@ -111,7 +111,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             )
         except HTTPException as error:
             return await show(request, typed=typed, problem=error.detail)
-        await recorder.note(site.store, request, Act.TOKEN_MADE, user=user.name, what=told(token))
+        await recorder.note(site.store, request, Act.TOKEN_MADE, user=user.name, what=describe_token(token))
         return await show(request, secret=secret)
 
     @post("/token/revoke")

@@ -19,7 +19,6 @@ from state.rights.identity import Identity
 NOTE_MAX: Final = 200
 LONGEST: Final = 100 * 365 * 24 * 3600
 SCOPES_MAX: Final = 100
-SCOPES_TOLD: Final = 8
 INHERIT: Final = "inherit"
 METASCOPES: Final = frozenset({INHERIT, "self"})
 
@@ -78,13 +77,6 @@ async def of_owner(site: Site, user: User) -> frozenset[str]:
 def held(token: Token, owners: frozenset[str]) -> frozenset[str]:
     """What a user's token may do while its owner may do `owners`."""
     return scopes.narrow((*token.scopes, *scopes.identify(token.user, is_user=True)), owners, user=token.user)
-
-
-def told(token: Token) -> str:
-    """A token in words, for the audit: its public id, what it is for, what it may do at most."""
-    many = len(token.scopes) > SCOPES_TOLD
-    may = f"{len(token.scopes)} scopes" if many else " ".join(token.scopes) or "nothing"
-    return f"token {token.id} ({token.note or 'no note'}): {may}; {'ends' if token.expires else 'never ends'}"
 
 
 def _named(site: Site, wanted: list[str] | None, roles: Sequence[str]) -> list[str] | None:

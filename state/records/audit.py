@@ -18,10 +18,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from state.records.models import Server
+from state.records.models import Server, Token
 from state.records.stored import Stored
 
 NAME_MAX: Final = 128
+SCOPES_SHOWN: Final = 8
 TEXT_MAX: Final = 400
 SYSLOG_MAX: Final = 2048
 """Maximum size of a message in octets. RFC 5424 section 6.1: receivers must accept 480 and should accept 2048."""
@@ -201,3 +202,10 @@ def _sentence(entry: Entry) -> str:
     if entry.address:
         parts.append(f"from {entry.address}")
     return " ".join(parts) + (f": {entry.why}" if entry.why else "")
+
+
+def describe_token(token: Token) -> str:
+    """Describe a token for an entry: its public id, its note, and its scopes."""
+    many = len(token.scopes) > SCOPES_SHOWN
+    scopes = f"{len(token.scopes)} scopes" if many else " ".join(token.scopes) or "nothing"
+    return f"token {token.id} ({token.note or 'no note'}): {scopes}; {'ends' if token.expires else 'never ends'}"

