@@ -1,6 +1,6 @@
-"""One worker's parts, put together: store, mirror, tunnel, portal, door.
+"""Creates and connects the parts of one worker: store, mirror, tunnel, portal, door.
 
-Owns: who is handed what. Refuses to decide anything about a request.
+Owns this construction. Makes no decision about requests.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ LOOPBACK_NAMES = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
 
 class Finder:
-    """A route that a worker's mirror has not heard of yet, out of the store. Raises StateUnavailableError."""
+    """Reads a route that the worker's mirror does not have yet from the store. Raises StateUnavailableError."""
 
     def __init__(self, store: Store, base_path: str) -> None:
         self._store = store
@@ -78,13 +78,13 @@ class Finder:
             await asyncio.sleep(LATE_SECONDS)
 
     async def _ready(self, user: str, name: str) -> bool:
-        """Return whether the record says ready: it does so shortly before its route is there."""
+        """Return whether the record is ready, which it is shortly before its route exists."""
         server = await self._store.servers.get(user, name)
         return server is not None and server.status is Status.READY and server.target is Target.READY
 
 
 class Gateway:
-    """Everything that one worker holds open.
+    """All parts of one worker.
 
     `app` is the door's handler; `portal` is the ASGI app to be served on the unix socket at `portal_path`.
     """
@@ -114,12 +114,12 @@ class Gateway:
 
     @classmethod
     async def open(cls, settings: Settings) -> "Gateway":
-        """Connect, mirror, wire. Raises StateUnavailableError when the store does not answer."""
+        """Connect to the store and create all parts. Raises StateUnavailableError if the store does not answer."""
         config = settings.config
         door = config.gateway
         store = await Store.open(settings.redis_url)
-        people = config.auth or AuthConfig()
-        lifetime = people.session_lifetime
+        auth_config = config.auth or AuthConfig()
+        lifetime = auth_config.session_lifetime
         roles = Roles.of(config)
         mirror = Mirror(
             store,
@@ -139,7 +139,7 @@ class Gateway:
             return client_address(request.client.peer, request.head.fields, proxies)
 
         def on_activity(route: Route) -> None:
-            if route.user:  # a service has no owner, and no activity
+            if route.user:  # a service has no owner and no activity
                 mirror.note_activity(route.user, route.name)
 
         tunnel = Tunnel(
@@ -248,7 +248,7 @@ class Gateway:
         await self._tunnel.drain(seconds)
 
     async def close(self) -> None:
-        """Write what is noted, and close every connection."""
+        """Write pending activity, and close every connection."""
         remove_socket(self.portal_path)
         self.edge_watch.stop()
         await self._auth.stop()
@@ -274,7 +274,7 @@ def _hidden_headers(config: Config) -> frozenset[bytes]:
 
 
 def _auth(config: Config, store: Store, jar: CookieJar, proxies: tuple[Network, ...]) -> "SharedAuth | LocalAuth":
-    """Sign-in for the people that [auth] names; without it, for the one at this machine."""
+    """Create sign-in by [auth]; without it, for the single user of this machine."""
     limit = config.limits.sessions_per_user
     if config.auth is not None:
         from gateway.auth.shared import SharedAuth  # noqa: PLC0415 - each hub loads its own kind of sign-in
@@ -287,9 +287,9 @@ def _auth(config: Config, store: Store, jar: CookieJar, proxies: tuple[Network, 
 
 
 def _hosts(config: Config) -> frozenset[bytes] | None:
-    """Host names that are answered to; None: any.
+    """Return the allowed host names; None: all.
 
-    Where nobody needs a password, a page from elsewhere must not reach the hub by a name of its own that it points at
+    If no password is needed, another site must not reach the hub through its own name that it resolves to
     this machine (DNS rebinding).
     """
     door = config.gateway

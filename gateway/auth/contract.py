@@ -1,7 +1,7 @@
 """The contract of a way to sign in that another package brings (docs/plug-ins.md).
 
 The package describes its kind with `state.plugins.authenticators.AuthenticatorKind`, whose `open` names a function
-`open(options, context: AuthenticatorContext) -> Authenticator`. An authenticator only proves who somebody is. The hub
+`open(options, context: AuthenticatorContext) -> Authenticator`. An authenticator only proves a user's identity. The hub
 maps names, decides who may sign in and who is an admin, counts failed passwords, and keeps the session.
 """
 

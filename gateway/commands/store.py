@@ -85,7 +85,7 @@ async def _records(url: str, *, fix: bool) -> int:
         await store.close()
     print(f"{found.read} records were read; {len(found.bad) or 'none'} of them cannot be read.")
     if left and not fix:
-        print(f"A record that cannot be read is set aside: the hub goes on without it. {HOW}")
+        print(f"A record that cannot be read is set aside, and the hub keeps running without it. {HOW}")
     return 1 if left else 0
 
 

@@ -1,1 +1,1 @@
-"""The door: who is asking, which path, may they, and where to."""
+"""The door: authenticates, authorizes and routes every request."""

@@ -1,9 +1,9 @@
-"""May this caller reach that server? For every request at the door, and again for what is open when rights change.
+"""Decides whether a caller may use a server: for every request, and again for open connections when rights change.
 
-Owns: the one rule. Refuses to know routes, pages and where rights come from. Pure.
+Owns the one rule. Does not know about routes, pages and where rights come from. Pure.
 
-Who may only look (`read:access:servers`, as a read-only share gives it) reaches a server by GET, HEAD and OPTIONS; a
-WebSocket carries keystrokes to a kernel, and is more than looking.
+Read-only access (`read:access:servers`, as in a read-only share) permits GET, HEAD and OPTIONS. A
+WebSocket can send input to a kernel, so it needs full access.
 """
 
 from typing import Final
@@ -13,11 +13,11 @@ from state.rights.identity import Identity
 from state.rights.scopes import may
 
 NO_ACCESS: Final = "You have no access to this server."
-"""The same whether or not there is such a server: who runs what is nobody else's business."""
+"""The message is the same whether the server exists or not, so that its existence is not revealed."""
 
 
 def may_access(identity: Identity, user: str, name: str, *, writing: bool) -> bool:
-    """Whether the caller may reach this server. `writing`: by an unsafe method, or by a WebSocket."""
+    """Return whether the caller may use this server. `writing`: with an unsafe method or a WebSocket."""
     if identity.session is not None and identity.is_user(user):
         return True
     scope = "access:servers" if writing else "read:access:servers"

@@ -1,7 +1,7 @@
-"""Whoever uses another's server is noted for the audit, and so is whoever tries to: once an hour each.
+"""Records in the audit when users use, or try to use, another user's server: once an hour each.
 
-Owns: which visits this worker has noted already. Refuses to decide who may. What is called for every such request is a
-look into a dict; the store is asked in a task of its own, and settles which of several workers notes a visit.
+Owns which visits this worker has recorded. Does not decide about access. Each request only needs a
+dict lookup. A separate task asks the store, which decides which of several workers records a visit.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class ForeignVisits:
     """`gateway.door.door.Visits`."""
 
     def __init__(self, store: Store, address: Callable[[Request], str]) -> None:
-        """`address`: where a request came from."""
+        """`address`: returns a request's client address."""
         self._store = store
         self._address = address
         self._noted: dict[Visit, float] = {}

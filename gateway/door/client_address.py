@@ -1,6 +1,6 @@
-"""Which address a request came from, for records and limits. Pure.
+"""Determines the client address of a request, for records and limits. Pure.
 
-What an app is told is another matter: `gateway.tunnel.forwarded`.
+The addresses that apps receive come from `gateway.tunnel.forwarded`.
 """
 
 from ipaddress import ip_network
@@ -19,9 +19,9 @@ def proxy_networks(config: GatewayConfig) -> tuple[Network, ...]:
 
 
 def client_address(peer: str, fields: list[tuple[bytes, bytes]], networks: tuple[Network, ...]) -> str:
-    """The nearest address that is no trusted proxy's, read from the right of X-Forwarded-For; else the peer's.
+    """Return the last address in X-Forwarded-For that is not a trusted proxy's; otherwise the peer's.
 
-    Whoever asks can write anything at the left of that header; what a trusted proxy has appended is at the right.
+    The client controls the left part of that header. Trusted proxies append on the right.
     """
     if not trusted(peer, networks):
         return peer
@@ -30,7 +30,7 @@ def client_address(peer: str, fields: list[tuple[bytes, bytes]], networks: tuple
     for raw in reversed(chain[-_CHAIN_MAX:]):
         address = node_address(raw.decode("latin-1"))
         if not address:
-            break  # nobody vouches for what stands left of something that cannot be read
+            break  # entries to the left of an invalid one are not trusted
         nearest = address
         if not trusted(nearest, networks):
             break

@@ -1,4 +1,4 @@
-"""What one client may take of a listener, as the configuration says."""
+"""The limits of the configuration on one client's use of a listener."""
 
 from collections.abc import Callable
 
@@ -18,6 +18,6 @@ def limits_of(config: GatewayConfig) -> ConnectionLimits:
 
 
 def uncounted(config: GatewayConfig) -> Callable[[str], bool]:
-    """Return what tells whether an address is a trusted proxy's: its connections are many clients'."""
+    """Return a function that recognizes trusted proxies, whose connections carry requests of many clients."""
     networks = proxy_networks(config)
     return lambda address: trusted(address, networks)

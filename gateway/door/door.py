@@ -1,17 +1,17 @@
-"""The door's decisions: every request and every WebSocket passes here, is authorised, and only then goes on.
+"""The door's decisions: every request and every WebSocket is authorized here before it is forwarded.
 
-Owns: the order of the checks. Refuses to know how bytes come (`gateway.wire`) and how they reach an app
-(`gateway.tunnel`), what a page looks like (`portal`) and where sessions are kept (`state`).
+Owns the order of the checks. Does not know how bytes come (`gateway.wire`) and how they reach an app
+(`gateway.tunnel`), what a page looks like (`portal`) and where sessions are stored (`state`).
 
-    path -> who is asking -> sent by our own page? -> hub page or API: the portal
-                                                   -> /user/...: may they? -> is there a route? -> the tunnel
+    path -> identity -> sent by our own page? -> hub page or API: the portal
+                                              -> /user/...: access? -> route? -> the tunnel
 
-The checks are one plain function over what this worker knows (`_decide`). Where it does not know enough (a session or
-a route that the mirror has not heard of) it raises `_Ask`; a task then asks the store, and the checks begin anew with
-the answer. So the hot path is a chain of calls, and there is no second version of the checks.
+The checks are one plain function of what this worker knows (`_decide`). If something is missing (a session or a route
+that the mirror does not have yet), it raises `_Ask`. A task then asks the store, and the checks start again with the
+answer. So the hot path consists only of calls, and the checks exist only once.
 
-What follows from a head alone is worked out once for all requests that repeat it (`_Proof`, kept in `Head.memo`);
-whether it holds is asked at every request.
+Everything that depends only on a head is computed once for all requests that repeat it (`_Proof`, cached in
+`Head.memo`). Its validity is checked at every request.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from gateway.door.access import NO_ACCESS, may_access
 from gateway.door.edge_check import EdgeCheck
 from gateway.door.hosts import Hosts
 from gateway.door.origin import SAFE_METHODS, from_ourselves, own_origin
-from gateway.door.services import ServiceRoutes, anybody
-from gateway.oauth.hub_apps import NOTHING, HubApps, Told
+from gateway.door.services import ServiceRoutes, unauthenticated
+from gateway.oauth.hub_apps import NOTHING, AppCredentials, HubApps
 from gateway.tunnel import Caller, Tunnel, UpstreamError, cors
 from gateway.tunnel.public_address import PublicAddress
 from gateway.wire import Request
@@ -54,7 +54,7 @@ _AWAY: Final = (
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
-    """The request goes no further. `sign_in`: a person could sign in and try again."""
+    """The request is rejected. `sign_in`: a user could sign in and try again."""
 
     def __init__(self, status: int, message: str, *, sign_in: bool = False) -> None:
         super().__init__(message)
@@ -63,38 +63,38 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
 
 
 class Answers(Protocol):
-    """What is said instead of an app's answer: pages for people, JSON for programs."""
+    """The hub's own responses in place of an app's: pages for browsers, JSON for programs."""
 
     def refuse(self, status: int, message: str, *, page: bool) -> Answer:
-        """An error. `message` is a sentence."""
+        """Return an error response. `message` is a sentence."""
 
     def sign_in(self, target: str, *, page: bool) -> Answer:
-        """Nobody is signed in: to the sign-in page and back to `target`, or JSON 403."""
+        """Redirect to the sign-in page and back to `target`, or return JSON 403."""
 
     async def not_running(self, target: str, identity: Identity, user: str, segment: str, *, page: bool) -> Answer:
-        """There is no route: the start or pending page, or JSON 424."""
+        """Return the start or pending page, or JSON 424, if there is no route."""
 
 
 class Portal(Protocol):
     """The hub's own pages and API."""
 
     def handle(self, request: Request, identity: Identity | None) -> None:
-        """Answer a request, asked by `identity` (None: nobody)."""
+        """Answer a request of `identity` (None: not signed in)."""
 
 
 class Visits(Protocol):
-    """Told when somebody uses, or tries to use, a server that is not theirs. Must not wait."""
+    """Called when a user uses, or tries to use, another user's server. Must not block."""
 
     def __call__(self, request: Request, identity: Identity, user: str, name: str, *, refused: bool) -> None:
         """`name`: of `user`'s server, as far as it is known."""
 
 
 Answered = Identity | Route | frozenset[str] | None
-Found = dict[str, Answered]
+StoreAnswers = dict[str, Answered]
 
 
 class _Ask(Exception):  # noqa: N818 - it is a question
-    """This worker does not know enough: the answer of `ask` is to be found under `key`."""
+    """The worker needs information from the store. `ask` fetches it; its result is expected under `key`."""
 
     def __init__(self, key: str, ask: Callable[[], Awaitable[Answered]]) -> None:
         super().__init__(key)
@@ -103,7 +103,7 @@ class _Ask(Exception):  # noqa: N818 - it is a question
 
 
 class _Proof:
-    """What a head brings, worked out once: the digests of its credentials, and whether our own page sent it."""
+    """What follows from a head, computed once: the digests of its credentials, and whether the hub's page sent it."""
 
     __slots__ = ("brought", "caller", "host_is_ours", "identity", "label", "ours", "tickets", "token")
 
@@ -119,8 +119,8 @@ class _Proof:
         self.identity: Identity | None = None
         self.caller: Caller | None = None
 
-    def caller_of(self, identity: Identity, *, by_cookie: bool, told: Told) -> Caller:
-        """The same as last time, if it is the same."""
+    def caller_of(self, identity: Identity, *, by_cookie: bool, told: AppCredentials) -> Caller:
+        """Return the caller; the same object as last time if nothing has changed."""
         caller = self.caller
         if (
             caller is None
@@ -166,14 +166,14 @@ class App:
         allowed_hosts: frozenset[bytes] | None,
         cors_origins: Iterable[str] = (),
     ) -> None:
-        """Nothing is opened yet.
+        """Create the handler. Nothing is opened yet.
 
-        `find`: a server's route in the store. `address`: where a request comes from.
+        `find`: reads a server's route from the store. `address`: returns a request's client address.
         `claim`: see `state.store.imported`. `scheme`: of the URL
         that browsers use.
-        `unasked`: the path under which requests carry a signed proof of their own, which the portal checks: nobody is
-        signed in by a cookie there, so it does not matter whose page sent them.
-        `allowed_hosts`: host names that we answer to; None: any.
+        `unasked`: the path under which requests carry a signed proof that the portal checks. No cookie
+        signs in there, so the origin of the request does not matter.
+        `allowed_hosts`: the allowed host names; None: all.
         `cors_origins`: of all profiles. A preflight request is answered for all alike, so that it tells nothing of
         who runs what.
         """
@@ -209,7 +209,7 @@ class App:
     def handle(self, request: Request) -> None:
         """One request or WebSocket. See `gateway.wire.request.Handler`."""
         if request.target.startswith(self._edge_check.prefix):
-            self._edge_check.handle(request)  # whatever its Host: that is what the check wants to know
+            self._edge_check.handle(request)  # for any Host, because the check examines it
             return
         try:
             self._decide(request, {})
@@ -219,8 +219,8 @@ class App:
             self._spawn(request, self._find_out(request, question))
 
     async def _find_out(self, request: Request, question: _Ask) -> None:
-        """Ask the store what the checks need to know, and let them begin anew."""
-        found: Found = {}
+        """Fetch what the checks need from the store, and run them again."""
+        found: StoreAnswers = {}
         while True:
             try:
                 found[question.key] = await question.ask()
@@ -251,10 +251,10 @@ class App:
 
     # --- the checks ----------------------------------------------------------------------------------------
 
-    def _decide(self, request: Request, found: Found) -> None:
-        """All checks, in order, then on to where it goes. Raises Refusal and _Ask.
+    def _decide(self, request: Request, found: StoreAnswers) -> None:
+        """Run all checks in order, then forward the request. Raises Refusal and _Ask.
 
-        `found` is what the store has answered to earlier questions of this request.
+        `found`: what the store has returned for this request so far.
         """
         path = request.target.partition(b"?")[0]
         try:
@@ -275,13 +275,13 @@ class App:
         identity, by_cookie = self._who(proof, found, at_app=target is not None)
         unsafe = head.websocket or request.method not in _SAFE
         from_elsewhere = unsafe and not proof.ours and (by_cookie or proof.brought.authorization is None)
-        # at these two a client, or a provider, proves itself by what it sends
+        # clients and providers authenticate in the body at these two
         if from_elsewhere and path != self._open_to_all and not path.startswith(self._unasked):
-            raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
+            raise Refusal(403, "This request was not sent by one of the hub's own pages.")
         if target is None:
             if head.websocket:
                 raise Refusal(404, "There is no WebSocket here.")
-            # what an app tells of itself is no sign of its owner
+            # an app's own reports do not count as activity of its owner
             if identity is not None and identity.service is None and not (identity.token and identity.token.of_app):
                 self._mirror.note_user(identity.name)
             self._portal.handle(request, identity)
@@ -294,7 +294,7 @@ class App:
         if proof is None:
             proof = head.memo = self._proof(Brought(head.fields))
         if not proof.host_is_ours:
-            raise Refusal(421, "This hub does not answer to that host name. Use the address that it printed.")
+            raise Refusal(421, "This hub does not serve that host name. Use the address that it printed.")
         return proof
 
     def _to_app(
@@ -303,11 +303,11 @@ class App:
         proof: _Proof,
         identity: Identity | None,
         target: paths.UserPath,
-        found: Found,
+        found: StoreAnswers,
         *,
         by_cookie: bool,
     ) -> None:
-        """On to somebody's server. Raises Refusal and _Ask."""
+        """Forward a request to a user's server. Raises Refusal and _Ask."""
         head = request.head
         if identity is None and proof.label and proof.brought.wants_page and request.method in _SLASHLESS:
             self._lead_in(request, proof)
@@ -321,80 +321,85 @@ class App:
             if request.method in _SLASHLESS and not head.websocket:
                 request.respond(302, [(b"location", there)])
                 return
-            request.target = there  # not every client repeats a body, or a WebSocket, at another address
+            request.target = there  # not every client repeats a body or a WebSocket after a redirect
         if route is not None:
             carry = self._tunnel.websocket if head.websocket else self._tunnel.http
-            told = self._told(proof, identity, route, found, by_cookie=by_cookie) if route.hub_app else NOTHING
+            told = (
+                self._app_credentials(proof, identity, route, found, by_cookie=by_cookie) if route.hub_app else NOTHING
+            )
             caller = proof.caller_of(identity, by_cookie=by_cookie, told=told)
             carry(request, route, caller=caller, refuse=self._refuse_upstream)
         else:
             self._elsewhere(request, identity, target, page=proof.brought.wants_page)
 
     def _send_there(self, request: Request, origin: str) -> None:
-        """To the host that answers this path. Raises Refusal for what is not to be repeated elsewhere."""
+        """Redirect to the host that serves this path. Raises Refusal for requests that cannot be redirected."""
         if request.head.websocket or request.method not in _SLASHLESS:
-            raise Refusal(421, f"This is not the host for that: ask {origin}.")
+            raise Refusal(421, f"This host does not serve that path. Use {origin}.")
         request.respond(302, [(b"location", origin.encode() + request.target), (b"cache-control", b"no-store")])
 
     def _lead_in(self, request: Request, proof: _Proof) -> None:
-        """A browser comes to the host of a person's servers for the first time: by way of the hub."""
-        assert self._hosts is not None  # a label is there only with hosts
+        """Redirect a browser that is at a user's host for the first time through the hub."""
+        assert self._hosts is not None  # a label exists only with hosts
         where, cookie = self._hosts.lead_in(request.target, proof.brought.cookies)
         fields = [(b"location", where), (b"set-cookie", cookie), (b"cache-control", b"no-store")]
         request.respond(302, [*fields, (b"referrer-policy", b"no-referrer")])
 
-    def _serve(self, request: Request, proof: _Proof, path: bytes, found: Found) -> None:
-        """On to a service, which knows whom it serves: it is open to everybody here. Raises Refusal and _Ask.
+    def _serve(self, request: Request, proof: _Proof, path: bytes, found: StoreAnswers) -> None:
+        """Forward a request to a service, which checks access itself. Raises Refusal and _Ask.
 
-        What a browser sends with its cookies from another site's page is not for it.
+        Requests from other sites' pages with the browser's cookies are rejected.
         """
         brought = proof.brought
         unsafe = request.head.websocket or request.method not in _SAFE
         says = brought.origin is not None or brought.fetch_site is not None
         if unsafe and says and not proof.ours and brought.cookies and brought.authorization is None:
-            raise Refusal(403, "This request was not sent by one of the hub's own pages, so it is refused.")
+            raise Refusal(403, "This request was not sent by one of the hub's own pages.")
         route = self._services.at(path)
         if route is None:
-            raise Refusal(404, "There is no such service.")
+            raise Refusal(404, "The service does not exist.")
         if len(path) < len(route.prefix):
             _, mark, query = request.target.partition(b"?")
             request.respond(302, [(b"location", route.prefix.encode() + mark + query)])
             return
         session = self._by_cookie(proof, found)
         if session is None:
-            caller = anybody(self._address(request))
+            caller = unauthenticated(self._address(request))
         else:
-            told = self._hub_apps.told(session, route, b"") or NOTHING
+            told = self._hub_apps.credentials(session, route, b"") or NOTHING
             caller = proof.caller_of(session, by_cookie=True, told=told)
         carry = self._tunnel.websocket if request.head.websocket else self._tunnel.http
         carry(request, route, caller=caller, refuse=self._refuse_upstream)
 
-    def _told(self, proof: _Proof, identity: Identity, route: Route, found: Found, *, by_cookie: bool) -> Told:
-        """What an app that asks the hub who is there is told of the caller. Raises _Ask."""
+    def _app_credentials(
+        self, proof: _Proof, identity: Identity, route: Route, found: StoreAnswers, *, by_cookie: bool
+    ) -> AppCredentials:
+        """Return the credentials for an app that identifies its users through the hub. Raises _Ask."""
         brought = b"" if by_cookie else proof.brought.authorization or b""
-        told = self._hub_apps.told(identity, route, brought)
+        told = self._hub_apps.credentials(identity, route, brought)
         if told is None:
             self._known(f"told {route.prefix}", found, lambda: self._hub_apps.prepare(identity, route, brought))
-            told = self._hub_apps.told(identity, route, brought)
+            told = self._hub_apps.credentials(identity, route, brought)
         return told or NOTHING
 
     def _elsewhere(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
-        """Answer where a server may be used, but does not run. Raises Refusal."""
+        """Answer a permitted request for a server that is not running. Raises Refusal."""
         if request.head.websocket:
             raise Refusal(424, "This server is not running.")
         self._spawn(request, self._not_running(request, identity, target, page=page))
 
-    def _server_meant(self, identity: Identity, target: paths.UserPath, found: Found) -> str:
-        """Return the name of the server that a path means: its segment, if the user has a server of that name.
+    def _server_meant(self, identity: Identity, target: paths.UserPath, found: StoreAnswers) -> str:
+        """Return the name of a path's server: its segment, if the user has a server of that name.
 
-        Running or not: a path of a stopped server must not reach the app of the default one. Raises _Ask.
+        This includes stopped servers, whose paths must not reach the app of the default server. Raises _Ask.
         """
         user, segment = target.user, target.segment
         if not segment or not SERVER_NAME.fullmatch(segment):
             return ""
         may = [name for name in ("", segment) if may_access(identity, user, name, writing=False)]
         if "" not in may:
-            # Who may use the named one alone is told that it does not run, and nothing of the other.
+            # A caller with access only to the named server learns that it is not running, and nothing about the default
+            # one.
             return segment if may else ""
         names = self._mirror.server_names.peek(user)
         if names is None:
@@ -404,9 +409,9 @@ class App:
         return segment if segment in names else ""
 
     def _authorise(
-        self, request: Request, identity: Identity, target: paths.UserPath, found: Found
+        self, request: Request, identity: Identity, target: paths.UserPath, found: StoreAnswers
     ) -> tuple[str, Route | None]:
-        """Return the name of the server, and its route if there is one: the caller may use it. Raises Refusal, _Ask."""
+        """Return the name of a server that the caller may use, and its route if it has one. Raises Refusal, _Ask."""
         user = target.user
         route = self._mirror.lookup(user, target.segment)
         writing = request.head.websocket or request.method not in _SAFE
@@ -414,14 +419,14 @@ class App:
         if name != target.segment and (meant := self._server_meant(identity, target, found)):
             name, route = meant, None
         if route is None and may_access(identity, user, name, writing=writing):
-            # This worker's mirror may be late: a user who was told "ready" must not find nothing.
+            # This worker's mirror may be late: a user whose server was just reported ready must reach it.
             late = self._known("route", found, lambda: self._find(user, name))
             assert late is None or isinstance(late, Route)
             route = late
         if not may_access(identity, user, name, writing=writing):
             self._visits(request, identity, user, name, refused=True)
             if writing and may_access(identity, user, name, writing=False):
-                raise Refusal(403, "This server is shared with you to look at: you can change and run nothing in it.")
+                raise Refusal(403, "This server is shared with you read-only. You cannot change or run anything in it.")
             raise Refusal(403, NO_ACCESS)
         if not self._mirror.fresh:
             raise Refusal(503, _AWAY)
@@ -429,11 +434,11 @@ class App:
             self._visits(request, identity, user, name, refused=False)
         return name, route
 
-    def _who(self, proof: _Proof, found: Found, *, at_app: bool) -> tuple[Identity | None, bool]:
-        """Who is asking, and whether a cookie says so. A token in the header comes before a cookie. Raises _Ask.
+    def _who(self, proof: _Proof, found: StoreAnswers, *, at_app: bool) -> tuple[Identity | None, bool]:
+        """Return the identity, and whether it comes from a cookie. A token in the header takes precedence. Raises _Ask.
 
         `at_app`: the request is for an app. An app's pages may send an Authorization header of the app's own
-        (JupyterLab sends its token); it proves nothing to us, and the cookie decides.
+        (JupyterLab sends its token). It proves nothing to the hub, so the cookie is used.
         """
         if proof.brought.authorization is not None:
             identity = self._by_token(proof.token, proof.brought.authorization, found) if proof.token else None
@@ -441,10 +446,10 @@ class App:
                 return identity, False
         return (self._by_cookie(proof, found), True) if proof.tickets else (None, False)
 
-    def _by_cookie(self, proof: _Proof, found: Found) -> Identity | None:
-        """The valid one of the session cookies; of several valid ones the newest, if all are one user's. Raises _Ask.
+    def _by_cookie(self, proof: _Proof, found: StoreAnswers) -> Identity | None:
+        """Return the valid session cookie's identity; of several, the newest, if all belong to one user. Raises _Ask.
 
-        Valid ones of different users: somebody has planted one, and neither is believed.
+        If valid cookies belong to different users, one of them was planted, and none is accepted.
         """
         by = self._by_origin if proof.label else self._by_ticket
         valid = [one for one in [by(ticket, found, proof.label) for ticket in proof.tickets] if one is not None]
@@ -452,50 +457,50 @@ class App:
             return max(valid, key=_since)
         return valid[0] if len(valid) == 1 else None
 
-    def _by_origin(self, known: str, found: Found, label: str) -> Identity | None:
-        """By the cookie of the host of a user's servers: a token that was issued for it, and for nowhere else."""
+    def _by_origin(self, known: str, found: StoreAnswers, label: str) -> Identity | None:
+        """Identify by the cookie of a user's host: a token that is valid only there."""
         identity = self._by_token(known, b"", found)
         if identity is None or identity.token is None or identity.token.client != f"towpath-origin-{label}":
             return None
         return identity
 
     async def _identify_token(self, known: str, authorization: bytes) -> Identity | None:
-        """Out of the store; a token that another hub made becomes one of ours first."""
+        """Identify a token from the store. A token imported from JupyterHub is converted first."""
         secret = bearer(authorization)
         if secret is not None:
             await self._claim(secret)
         return await self._mirror.identify_token(known)
 
-    def _by_token(self, known: str, authorization: bytes, found: Found) -> Identity | None:
+    def _by_token(self, known: str, authorization: bytes, found: StoreAnswers) -> Identity | None:
         identity = self._mirror.peek(known)
         if identity is None:
             asked = self._known(f"token {known}", found, lambda: self._identify_token(known, authorization))
             assert asked is None or isinstance(asked, Identity)
             identity = asked
-        if identity is None or identity.token is None:  # a ticket is no token
+        if identity is None or identity.token is None:  # a ticket is not a token
             return None
         self._mirror.note_token_use(known)
         return identity
 
-    def _by_ticket(self, known: str, found: Found, label: str) -> Identity | None:
+    def _by_ticket(self, known: str, found: StoreAnswers, label: str) -> Identity | None:
         del label  # the hub's own host
         identity = self._mirror.peek(known)
         if identity is None:
             asked = self._known(f"ticket {known}", found, lambda: self._mirror.identify_session(known))
             assert asked is None or isinstance(asked, Identity)
             identity = asked
-        if identity is None or identity.session is None:  # a token is no ticket
+        if identity is None or identity.session is None:  # a token is not a ticket
             return None
         return identity
 
     @staticmethod
-    def _known(key: str, found: Found, ask: Callable[[], Awaitable[Answered]]) -> Answered:
+    def _known(key: str, found: StoreAnswers, ask: Callable[[], Awaitable[Answered]]) -> Answered:
         if key not in found:
             raise _Ask(key, ask)
         return found[key]
 
     def _proof(self, brought: Brought) -> _Proof:
-        """What follows from a head alone."""
+        """Compute everything that depends only on a head."""
         secret = bearer(brought.authorization) if brought.authorization is not None else None
         label = self._hosts.label_in(_host_name(brought.host)) if self._hosts is not None else ""
         jar = self._hosts.jar if self._hosts is not None and label else self._jar
@@ -513,12 +518,12 @@ class App:
             label=label,
         )
 
-    # --- answers of our own --------------------------------------------------------------------------------
+    # --- the hub's own responses --------------------------------------------------------------------------------
 
     def _refuse(self, request: Request, refusal: Refusal) -> None:
         proof: _Proof | None = request.head.memo
         if request.head.websocket:
-            # Nobody reads it but a developer (RFC 6455 section 4.2.2: any HTTP answer refuses).
+            # Only developers see it (RFC 6455 section 4.2.2: any HTTP response rejects the handshake).
             fields = [(b"content-type", b"text/plain; charset=utf-8")]
             request.respond(refusal.status, fields, str(refusal).encode())
             return
@@ -531,13 +536,13 @@ class App:
         self._respond(request, brought, answer)
 
     def _respond(self, request: Request, brought: Brought, answer: Answer) -> None:
-        """Answer in place of an app. A page of an allowed origin may read why its token was refused."""
+        """Respond in place of an app. A page of an allowed origin may read why its token was rejected."""
         if self._cors and brought.authorization is not None and request.target.startswith(self._prefix):
             answer.headers.extend(cors.response_fields(self._cors.origin_of(request.head.fields)))
         request.respond(*answer)
 
     def _strays(self, request: Request, proof: _Proof | None) -> list[bytes]:
-        """What deletes planted cookies, so that signing in helps (`gateway.auth.cookies`)."""
+        """Return Set-Cookie values that delete planted cookies (`gateway.auth.cookies`)."""
         if proof is None or len(proof.tickets) <= 1:
             return []
         path = request.target.partition(b"?")[0].decode("latin-1")
@@ -554,13 +559,13 @@ class App:
 
 
 def _since(identity: Identity) -> float:
-    """When the session, or the token, of a caller was made."""
+    """Return when the caller's session or token was created."""
     credential = identity.session or identity.token
     return credential.created if credential is not None else 0.0
 
 
 def _host_name(host: bytes) -> bytes:
-    """The Host header without its port, in small letters (RFC 9110 section 7.2)."""
+    """Return the Host header without its port, in lowercase (RFC 9110 section 7.2)."""
     host = host.lower()
     if host.startswith(b"["):
         return host[: host.find(b"]") + 1]

@@ -1,6 +1,6 @@
-"""The gateway's end of the check of the edge: it says how requests of the check arrive.
+"""The gateway's part of the check of the edge: it reports how the check's requests arrive.
 
-Only requests with a secret of a check that runs are answered; to all others there is nothing here. Does not know what
+Only requests with the secret of a running check are answered; others get 404. Does not know what
 the hub needs of an edge: `gateway.edge.diagnosis` does.
 """
 
@@ -29,7 +29,7 @@ _FRESH: Final = (b"cache-control", b"no-store")
 
 
 class EdgeCheck:
-    """`handle` is given every request under the check's path."""
+    """Handles all requests under the check's path."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class EdgeCheck:
         trusted: Callable[[str], bool],
         nothing_here: Callable[[Request], None],
     ) -> None:
-        """`address`: the client's, of a request. `trusted`: whether a peer is one of the trusted proxies."""
+        """`address`: returns a request's client address. `trusted`: returns whether a peer is a trusted proxy."""
         self.prefix = prefix.encode()
         self._scheme = scheme
         self._public = public
@@ -53,7 +53,7 @@ class EdgeCheck:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def handle(self, request: Request) -> None:
-        """Answer a request of a check that runs."""
+        """Answer a request of a running check."""
         secrets = [value for name, value in request.head.fields if name == HEADER]
         if len(secrets) != 1 or not _SECRET.fullmatch(secrets[0]):
             self._nothing_here(request)
@@ -111,7 +111,7 @@ class EdgeCheck:
 
 
 class _Body:
-    """Reads a request's body to its end, and tells its length."""
+    """Reads a request's body and returns its length."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -131,17 +131,17 @@ class _Body:
         self._request.respond(200, [_JSON, _FRESH], b'{"length": %d}' % self._length)
 
     def client_paused(self) -> None:
-        """Nothing is sent yet."""
+        """Do nothing: nothing is sent yet."""
 
     def client_resumed(self) -> None:
-        """Nothing is sent yet."""
+        """Do nothing: nothing is sent yet."""
 
     def client_gone(self) -> None:
-        """Nobody waits any more."""
+        """Stop: the client has left."""
 
 
 async def _events(request: Request) -> None:
-    """Two events with a pause between them, sent as progress is: a buffer in the way makes them come together."""
+    """Send two events with a pause. If a proxy buffers responses, they arrive together."""
     client = request.client
     fields = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
     head = status_line(200) + date_line() + fields + client.response_fields + b"connection: close\r\n\r\n"

@@ -1,11 +1,11 @@
-"""Which requests a host answers, where each person's servers have an origin of their own (`[gateway] user_domain`).
+"""Decides which requests a host serves if each user's servers have their own origin (`[gateway] user_domain`).
 
-Owns: that decision, and the two cookies of such an origin. Refuses to know who may do what: the door asks that next.
+Owns that decision, and the two cookies of such an origin. Does not check access: the door does that next.
 
-The hub's own host never carries an app's bytes, and a person's host carries theirs alone. A browser that comes to a
-person's host without its cookie is led to the hub, which knows who is signed in, and back with a one-time code
-(`portal.pages.entrance`), which becomes a token for these servers alone, in a cookie of that host alone. It ends with
-the session on the hub.
+The hub's own host never serves an app, and a user's host serves only that user's apps. A browser that arrives at a
+user's host without its cookie is redirected to the hub, which knows the session, and back with a one-time code
+(`portal.pages.entrance`). The code is exchanged for a token that is valid only for these servers, in a cookie of that
+host. It ends with the session on the hub.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ class Hosts:
     """The hosts of one hub."""
 
     def __init__(self, origins: Origins, *, base_path: str, mark: str = "") -> None:
-        """`mark`: of the hub's cookies (`gateway.auth.cookies.mark_of`)."""
+        """`mark`: the suffix of the hub's cookies (`gateway.auth.cookies.mark_of`)."""
         secure = origins.hub.startswith("https:")
         self._origins = origins
         self._hub = f"{base_path}hub/"
@@ -34,11 +34,11 @@ class Hosts:
         self._entrance = self.jar.another(ENTRANCE_NAME)
 
     def label_in(self, host: bytes) -> str:
-        """Whose host this is, as a label; `""`: the hub's own."""
+        """Return the label of a user's host; `""`: the hub's own host."""
         return self._origins.label_in(host)
 
     def elsewhere(self, label_here: str, path: bytes, target: UserPath | None) -> str:
-        """The origin that answers this path, where it is not this one; `""`: it is."""
+        """Return the origin that serves this path; `""`: this one."""
         if target is not None:
             return "" if label(target.user) == label_here else self._origins.of(target.user)
         if not label_here or path == self._enter or path.startswith(self._static):
@@ -46,9 +46,9 @@ class Hosts:
         return self._origins.hub
 
     def lead_in(self, target: bytes, cookies: list[bytes]) -> tuple[bytes, bytes]:
-        """Where a browser without the cookie of this host goes, and the cookie that it takes along (Set-Cookie).
+        """Return the URL for a browser without this host's cookie, and the Set-Cookie value of the flow.
 
-        Several tabs share one such cookie: each of their codes is for it.
+        Several tabs share this cookie: all their codes are bound to it.
         """
         mine = self._entrance.ticket(cookies) or secrets.token_urlsafe(24)
         state = hashlib.sha256(mine.encode()).hexdigest()

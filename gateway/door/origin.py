@@ -1,6 +1,6 @@
-"""Whether a request that carries a cookie was sent by our own pages.
+"""Checks whether a request with a cookie was sent by the hub's own pages.
 
-Owns: the rule on Origin and Sec-Fetch-Site. Refuses to know sessions. A request proven by a token in its
+Owns the rule on Origin and Sec-Fetch-Site. Does not know about sessions. A request proven by a token in its
 Authorization header needs no such rule: no foreign page can add that header.
 
 Sources: Fetch Metadata (W3C), RFC 6454, RFC 6455 section 10.2; field.md E1 (CVE-2026-40864: Sec-Fetch-Mode is not
@@ -13,7 +13,7 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 def own_origin(scheme: str, host: bytes) -> bytes:
-    """The origin of a request to ourselves, as a browser would write it."""
+    """Return the hub's origin for a request, as browsers write it."""
     origin = scheme.encode("ascii") + b"://" + host.lower()
     if scheme == "https" and origin.endswith(b":443"):
         return origin[:-4]
@@ -23,10 +23,10 @@ def own_origin(scheme: str, host: bytes) -> bytes:
 
 
 def from_ourselves(*, origin: bytes | None, fetch_site: bytes | None, own: bytes) -> bool:
-    """For an unsafe request or a WebSocket with a cookie. Default deny: one of the headers must vouch for it.
+    """Check an unsafe request or a WebSocket with a cookie. One of the headers must confirm the origin.
 
-    Both are checked where both are there. `same-site` is a neighbour subdomain: refused. `none` (typed by the
-    person) does not come with an unsafe request from a page: refused.
+    If both are present, both are checked. `same-site` is another subdomain and is rejected. `none` (typed by the
+    user) does not occur with an unsafe request from a page and is rejected.
     """
     if fetch_site is not None and fetch_site != b"same-origin":
         return False

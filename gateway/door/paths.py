@@ -1,11 +1,11 @@
-"""Where a request goes, by the bytes of its path.
+"""Routes a request by the bytes of its path.
 
-Owns: the split between the hub's own pages and people's servers, and what no path may contain.
-Refuses to know routes, people and headers: it only reads bytes.
+Owns the distinction between the hub's own pages and users' servers, and what no path may contain.
+Does not know about routes, users and headers: it only reads bytes.
 
-A server is picked by the literal first segments under `user/`, each decoded once; everything after them goes to the
-app byte for byte. So that no later reader can see another server in the same bytes, a path with a dot-segment
-(RFC 3986 section 5.2.4), plain, encoded, with parameters or behind an encoded slash or a backslash, is refused.
+A server is chosen by the literal first segments under `user/`, each decoded once; everything after them goes to the
+app unchanged. So that no later parser can read another server from the same bytes, a path with a dot segment
+(RFC 3986 section 5.2.4), plain, encoded, with parameters or after an encoded slash or a backslash, is rejected.
 """
 
 import re
@@ -34,11 +34,11 @@ class UserPath(NamedTuple):
 
 
 class BadPathError(ValueError):
-    """The path is one that two readers could read differently: answer 400. The message says what is wrong."""
+    """The path is ambiguous: respond with 400. The message says what is wrong."""
 
 
 def check(raw_path: bytes) -> None:
-    """Refuse dot-segments, control bytes and bytes that RFC 3986 does not allow raw. Raises BadPathError."""
+    """Reject dot segments, control bytes and bytes that RFC 3986 does not allow unencoded. Raises BadPathError."""
     if not raw_path.startswith(b"/"):
         raise BadPathError("The path must begin with a slash.")
     if _DOT_SEGMENT.search(raw_path):
@@ -48,7 +48,7 @@ def check(raw_path: bytes) -> None:
 
 
 def user_path(raw_path: bytes, prefix: bytes) -> UserPath | None:
-    """Read a path under `prefix` (`{base_path}user/`); None when it is elsewhere.
+    """Parse a path under `prefix` (`{base_path}user/`); None for other paths.
 
     A segment that is not UTF-8 once decoded raises BadPathError.
     """

@@ -1,11 +1,11 @@
-"""From the door to the portal: Litestar on Granian, in the same process, behind a private unix socket.
+"""Forwards requests to the portal: Litestar on Granian, in the same process, behind a private unix socket.
 
-Owns: the socket's place, and how the portal comes to know who asks. Refuses to know pages and checks.
+Owns the socket's location, and how the portal receives the identity. Does not know about pages and checks.
 
-The door forwards a request with a ticket in a header: a random name, good for this one exchange, under which this
-process keeps the caller's identity and address. Nothing about the caller is said in the request, so nothing can be
-forged: whoever reaches the socket without a ticket (it is 0600 in a 0700 folder, so that would be a process of our own
-account) gets 403, and the header is taken off whatever a client sends.
+The door forwards a request with a ticket in a header: a random name, valid for this request, under which this
+process keeps the caller's identity and address. The request contains nothing about the caller, so nothing can be
+forged: a client of the socket without a ticket (it is 0600 in a 0700 folder, so that would be a process of the same
+account) gets 403, and the header is removed from clients' requests.
 """
 
 import hashlib
@@ -37,11 +37,11 @@ _TWIN: Final = TICKET.replace(b"-", b"_")
 _OURS: Final = HOP_BY_HOP | {TICKET, b"content-length", b"expect"}
 _FOLDER: Final = "run"
 _PATH_MAX: Final = 107
-"""Longest path of a unix socket on Linux, in bytes (unix(7))."""
+"""Maximum length of a unix socket's path on Linux, in bytes (unix(7))."""
 
 
-class Asked:
-    """Who asks, and from where: the connection's other end, and the address behind the trusted proxies."""
+class Origin:
+    """The identity of a request, its peer, and the client address behind the trusted proxies."""
 
     __slots__ = ("address", "identity", "peer")
 
@@ -52,7 +52,7 @@ class Asked:
 
 
 class Handover:
-    """`handle` on the door's side, `asgi` on Granian's."""
+    """The connection to the portal: `handle` is called by the door, `asgi` by Granian."""
 
     def __init__(
         self,
@@ -64,21 +64,24 @@ class Handover:
         *,
         strays: Strays,
     ) -> None:
-        """`path`: of the socket. `refuse` answers where the portal does not. `address`: where a request came from."""
+        """`path`: the socket.
+
+        `refuse` responds if the portal does not. `address`: returns a request's client address.
+        """
         self._address = address
         self._strays = strays
         self._portal = portal
         self._tunnel = tunnel
         self._refuse = refuse
         self._way = tunnel.way_to(Endpoint(kind="unix", path=str(path)), response_fields, name="the portal")
-        self._asked: dict[bytes, Asked] = {}
+        self._asked: dict[bytes, Origin] = {}
 
     def handle(self, request: Request, identity: Identity | None) -> None:
         """See `gateway.door.door.Portal`."""
         ticket = secrets.token_hex(16).encode()
         block = request.method + b" " + request.target + b" HTTP/1.1\r\n" + request_block(request.head.fields)
         address = self._address(request)
-        self._asked[ticket] = Asked(identity, request.client.peer, address)
+        self._asked[ticket] = Origin(identity, request.client.peer, address)
         self._tunnel.carry(
             request,
             self._way,
@@ -89,7 +92,7 @@ class Handover:
         )
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI app for Granian: the portal, for those who come through the door."""
+        """The ASGI app for Granian: the portal, for requests with a ticket."""
         if scope["type"] != "http":
             return
         tickets = [value for name, value in scope["headers"] if name == TICKET]
@@ -115,7 +118,7 @@ class Handover:
 
 
 def request_block(fields: Fields) -> bytes:
-    """A client's fields for the portal, as they came but for framing, hop-by-hop fields and anything like a ticket."""
+    """Return a client's fields for the portal, without framing, hop-by-hop fields and tickets."""
     named = named_in_connection(value for name, value in fields if name == b"connection")
     return b"".join(
         b"%b: %b\r\n" % (name, value)
@@ -125,7 +128,7 @@ def request_block(fields: Fields) -> bytes:
 
 
 def response_fields(fields: Fields) -> ResponseHead:
-    """The portal's fields for the client: all but framing and hop-by-hop ones. Raises UpstreamError."""
+    """Return the portal's fields for the client, without framing and hop-by-hop fields. Raises UpstreamError."""
     try:
         length = declared_length(
             [value for name, value in fields if name == b"content-length"],
@@ -141,11 +144,11 @@ def response_fields(fields: Fields) -> ResponseHead:
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Where this worker's portal listens, in a 0700 folder; what dead workers of this machine left there is removed."""
+    """Return the path of this worker's socket, in a 0700 folder. Sockets of dead workers are removed."""
     folder = data_dir / _FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    # Two machines may share the data directory, and know nothing of each other's processes.
+    # Two machines may share the data directory without seeing each other's processes.
     machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
     for left in folder.glob(f"{machine}-*.sock"):
         pid = left.stem.rpartition("-")[2]

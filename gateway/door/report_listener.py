@@ -1,7 +1,7 @@
 """The worker's second listener: starters' reports over TLS, and nothing else.
 
-Owns: which file it proves itself with, and that a renewed one is used. Refuses to know what a report is: the door's
-handler takes it, as if it had come by the public port.
+Owns its certificate file, and reloading it. Does not know what a report is: the door's
+handler processes it as on the public port.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ PATH: Final = b"hub/api/towpath/report"
 
 
 class ReportListener:
-    """`open` once, `close` once."""
+    """The listener for reports. Call `open` once and `close` once."""
 
     def __init__(self, handler: Handler, *, certificate: Path, base_path: str) -> None:
         """`certificate`: the file with certificate and key (PEM)."""
@@ -32,13 +32,13 @@ class ReportListener:
         self._mark: tuple[int, int] | None = None
 
     async def open(self, host: str, port: int) -> None:
-        """Listen. Raises TowpathError when it cannot, in words."""
+        """Listen. Raises TowpathError with a message for the admin."""
         await self._load()
         try:
             await self._server.listen(host, port)
         except OSError as error:
-            words = f"Cannot listen for jobs' reports on {host}, port {port}: {error.strerror or error}"
-            raise TowpathError(words) from error
+            message = f"Cannot listen for jobs' reports on {host}, port {port}: {error.strerror or error}"
+            raise TowpathError(message) from error
         self._renewing = asyncio.create_task(self._renew())
 
     async def _load(self) -> None:
@@ -55,7 +55,7 @@ class ReportListener:
             ) from error
 
     async def _renew(self) -> None:
-        """Look at the file now and then: new connections see a renewed certificate."""
+        """Check the file periodically, so that new connections get a renewed certificate."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
@@ -64,11 +64,11 @@ class ReportListener:
                 log.error("%s", error)  # noqa: TRY400 - the sentence is all there is to say
 
     def stop_accepting(self) -> None:
-        """No new connections."""
+        """Stop accepting connections."""
         self._server.stop_accepting()
 
     def close(self) -> None:
-        """Cut what is left."""
+        """Close the remaining connections."""
         if self._renewing is not None:
             self._renewing.cancel()
         self._server.close()

@@ -1,6 +1,6 @@
-"""What is said instead of an app's answer.
+"""The hub's own responses in place of an app's.
 
-Owns: which of the portal's answers fits. Refuses to know what they look like.
+Owns the choice of the portal's response. Does not know what it looks like.
 """
 
 from gateway.door.access import NO_ACCESS, may_access
@@ -21,17 +21,17 @@ class PortalAnswers:
         self._store = store
 
     def refuse(self, status: int, message: str, *, page: bool) -> Answer:
-        """An error. `message` is a sentence."""
+        """Return an error response. `message` is a sentence."""
         return self._pages.error(status, html=page, message=message)
 
     def sign_in(self, target: str, *, page: bool) -> Answer:
-        """Nobody is signed in."""
+        """Return the response for a caller who is not signed in."""
         return self._pages.sign_in_first(html=page, path=target)
 
     async def not_running(self, target: str, identity: Identity, user: str, segment: str, *, page: bool) -> Answer:
-        """There is no route: the start or pending page, or JSON 424; 404 for a user that there is not.
+        """Return the start or pending page, or JSON 424; 404 for a user who does not exist.
 
-        403 where the path means another server than the one that the caller was let through for.
+        403 if the path belongs to another server than the one that the caller may use.
         """
         try:
             name, server = await self._which(user, segment)
@@ -56,7 +56,7 @@ class PortalAnswers:
         )
 
     async def _which(self, user: str, segment: str) -> tuple[str, Server | None]:
-        """The server that the path means: the named one if there is one of that name, else the default one."""
+        """Return the server of a path: the named one if it exists, otherwise the default one."""
         try:
             named = await self._store.servers.get(user, names.server_name(segment)) if segment else None
         except NameRuleError:

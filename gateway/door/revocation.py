@@ -1,6 +1,6 @@
-"""What ends when a credential or a right ends: open WebSockets and long streams, within a second, on every worker.
+"""Closes WebSockets and long streams when a credential or right ends: within a second, on every worker.
 
-Owns: the way from a `revoked` event of the feed to the connections that it concerns. Refuses to know why.
+Owns the mapping of a `revoked` event of the feed to open connections. Does not know the reason.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from state.records.models import Route
 from state.rights.identity import Identity
 
 SIGNED_OUT: Final = 4401
-"""WebSocket close code: who opened this is signed out (private range, RFC 6455 section 7.4.2; as HTTP 401)."""
+"""WebSocket close code: the session has ended (private range, RFC 6455 section 7.4.2; as HTTP 401)."""
 NO_ACCESS: Final = 4403
-"""WebSocket close code: who opened this may not use the server any more (as HTTP 403)."""
+"""WebSocket close code: the user may no longer use the server (as HTTP 403)."""
 
 
 class Revocation:
     """The mirror's callback in one worker.
 
-    What the feed tells in one go is handled in one pass over what is open, however many credentials and groups it is
-    about: a roster changes a group once per member, and each member may have much open.
+    All events of one batch are handled in one pass over the open connections, for any number of credentials and groups:
+    a roster changes a group once per member, and each member may have many connections.
     """
 
     def __init__(self, mirror: Mirror, tunnel: Tunnel) -> None:
@@ -34,7 +34,7 @@ class Revocation:
         self._changed: set[str] = set()
 
     def __call__(self, digests: frozenset[str], user: str) -> None:
-        """End what these credentials opened; check anew what this user (or the members of this group) opened."""
+        """Close connections of these credentials, and check those of this user (or group's members) again."""
         if not self._ended and not self._changed:
             asyncio.get_running_loop().call_soon(self._run)
         self._ended |= digests
@@ -52,7 +52,7 @@ class Revocation:
             task.add_done_callback(self._tasks.discard)
 
     async def _check(self, changed: set[str]) -> None:
-        """End what is no longer proven or no longer allowed. What the store cannot tell now is left open."""
+        """Close connections that are no longer allowed. If the store is unavailable, they stay open."""
         identities: dict[str, Identity] = {}
         ended: set[str] = set()
         try:
@@ -63,7 +63,7 @@ class Revocation:
                 else:
                     identities[digest] = identity
         except StateUnavailableError:
-            pass  # the next event checks the others
+            pass  # the next event checks the rest
 
         def lost(caller: Caller, route: Route, writing: bool) -> bool:  # noqa: FBT001 - as `Tunnel.end_where` asks
             identity = identities.get(caller.digest)
@@ -75,12 +75,12 @@ class Revocation:
             self._tunnel.end_where(lost, NO_ACCESS, "access was taken away")
 
     def _credentials_of(self, changed: set[str]) -> set[str]:
-        """The credentials by which these users have something open; for a group, everybody's: rights may go by it."""
-        everybody = any(each.startswith("group:") for each in changed)
+        """Return the credentials of these users' open connections; for a group, those of all users."""
+        all_users = any(each.startswith("group:") for each in changed)
         found: set[str] = set()
 
         def note(caller: Caller) -> bool:
-            if everybody or caller.user in changed:
+            if all_users or caller.user in changed:
                 found.add(caller.digest)
             return False
 

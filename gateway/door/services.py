@@ -1,8 +1,8 @@
-"""Where the services of the configuration are reached: /services/NAME/.
+"""Routes of the services in the configuration: /services/NAME/.
 
-Owns: from a path to a service's route. Refuses to know who may use a service: it asks the hub, as JupyterHub's do.
-Services that the API has made are not reached by way of the hub: what they would have it open is said by others than
-the people who run it.
+Owns the mapping of a path to a service's route. Does not check access: the service asks the hub, as with JupyterHub.
+Services that were created through the API are not routed, because their URLs do not come from
+the hub's admins.
 """
 
 from collections.abc import Iterable
@@ -16,21 +16,21 @@ from state.rights.oauth_clients import service_path
 
 
 @lru_cache(maxsize=4096)
-def anybody(address: str) -> Caller:
-    """Return who asks a service without being signed in, from this address.
+def unauthenticated(address: str) -> Caller:
+    """Return the caller of a service who is not signed in, identified by its address.
 
-    By cookie: an Authorization header is the service's business.
+    It counts as a cookie, because an Authorization header is processed by the service.
     """
     return Caller(user="", digest="", by_cookie=True, source=source_of(address))
 
 
 def source_of(address: str) -> str:
-    """Return by what the connections of an address are counted. No user's name and no service's key has this form."""
+    """Return the key under which an address's connections are counted. No user or service has such a name."""
     return f"address:{client_key(address)}"
 
 
 class ServiceRoutes:
-    """The routes, by the service's name."""
+    """The routes of the services, by name."""
 
     def __init__(self, services: Iterable[Service], base_path: str) -> None:
         self.prefix = f"{base_path}services/".encode()
@@ -47,13 +47,13 @@ class ServiceRoutes:
         }
 
     def at(self, path: bytes) -> Route | None:
-        """The route of the service that this path (under `prefix`) is in, with or without a slash after its name."""
+        """Return the route of the service of this path (under `prefix`), with or without a slash after its name."""
         end = path.find(b"/", len(self.prefix))
         return self._routes.get(path + b"/" if end < 0 else path[: end + 1])
 
 
 def endpoint(url: str) -> Endpoint:
-    """Where a service listens: `http://host:port` or `http+unix://%2Fpath`, as checked."""
+    """Return the endpoint of a service's URL: `http://host:port` or `http+unix://%2Fpath`, as checked."""
     parts = urlsplit(url)
     if parts.scheme == "http+unix":
         return Endpoint(kind="unix", path=unquote(parts.netloc))

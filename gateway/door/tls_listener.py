@@ -1,7 +1,7 @@
 """The hub's own TLS, for a hub without an edge: the public listener, and the redirect from plain HTTP.
 
-Owns: their sockets, the certificate, Strict-Transport-Security. Does not know what a request means: the door's handler
-takes it.
+Owns their sockets, the certificate, Strict-Transport-Security. Does not know what a request means: the door's handler
+processes it.
 """
 
 import socket
@@ -22,7 +22,7 @@ _SAFE: Final = frozenset({b"GET", b"HEAD"})
 
 
 class TlsListener:
-    """`open` once, then `stop_accepting` and `close`. For a hub with `[gateway] tls_certificate`."""
+    """The listener of a hub with `[gateway] tls_certificate`. Call `open`, then `stop_accepting` and `close`."""
 
     def __init__(self, handler: Handler, config: GatewayConfig) -> None:
         self._config = config
@@ -47,24 +47,24 @@ class TlsListener:
                 raise TowpathError(f"Cannot listen on {host} port {port}: {error.strerror or error}.") from error
 
     def stop_accepting(self) -> None:
-        """No new connections."""
+        """Stop accepting connections."""
         for server in self._servers:
             server.stop_accepting()
 
     def close(self) -> None:
-        """Cut what is left."""
+        """Close the remaining connections."""
         self._certificate.close()
         for server in self._servers:
             server.close()
 
 
 def certificate_files(config: GatewayConfig) -> tuple[Path, Path | None]:
-    """Return the files of certificate and key; None: both are in the first."""
+    """Return the files of certificate and key; None: the first one contains both."""
     return Path(config.tls_certificate), Path(config.tls_key) if config.tls_key else None
 
 
 def certificate_fault(config: GatewayConfig) -> str:
-    """Say why the certificate cannot be used, as whole sentences; `""`: it can. Blocks."""
+    """Return why the certificate cannot be used, as sentences; `""`: it can be used. Blocks."""
     certificate, key = certificate_files(config)
     try:
         load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
@@ -77,14 +77,14 @@ def certificate_fault(config: GatewayConfig) -> str:
 
 
 def everywhere() -> str:
-    """The address that stands for all of this machine's, IPv6 and IPv4 where it has both."""
+    """Return the wildcard address of this machine, for IPv6 and IPv4 if it has both."""
     return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
 
 
 class Redirect:
-    """Sends browsers from plain HTTP to HTTPS. Anything but GET and HEAD is refused, so that it gets noticed.
+    """Redirects browsers from plain HTTP to HTTPS. Methods other than GET and HEAD are rejected, so errors are noticed.
 
-    The address comes from the configuration: a Host of the client's own choice leads nowhere.
+    The target comes from the configuration, so a forged Host header has no effect.
     """
 
     def __init__(self, config: GatewayConfig) -> None:

@@ -39,7 +39,7 @@ def have_certificates(data_dir: Path) -> bool:
 
 
 async def join(store: Joining, token: JoinToken, config: Config, data_dir: Path) -> None:
-    """Get this gateway's certificates from the controller. Raises TowpathError, in words."""
+    """Get this gateway's certificates from the controller. Raises TowpathError."""
     from gateway.joining.keys import GatewayKey  # noqa: PLC0415 - 80 ms
     from state.joining import ask_to_join  # noqa: PLC0415
     from state.names import GATEWAY_NAME  # noqa: PLC0415

@@ -27,10 +27,10 @@ from state.rights.identity import Identity
 from state.store.all import Store
 from state.store.credentials import digest
 
-Told = tuple[bytes, bytes]
+AppCredentials = tuple[bytes, bytes]
 """The value of an Authorization header, and a cookie as `name=value`; empty: none."""
 
-NOTHING: Final[Told] = (b"", b"")
+NOTHING: Final[AppCredentials] = (b"", b"")
 SESSION_ID: Final = b"jupyterhub-session-id"
 LIFETIME: Final = 3600.0
 RENEW: Final = 600.0
@@ -47,9 +47,9 @@ class HubApps:
         """`limit`: how many tokens a user may have (0: any number)."""
         self._store = store
         self._limit = limit
-        self._stored: dict[str, float] = {}  # digest of a stand-in → until when it is surely in the store
+        self._stored: dict[str, float] = {}  # digest of a restricted token → until when it is certainly in the store
 
-    def told(self, identity: Identity, route: Route, authorization: bytes) -> Told | None:
+    def credentials(self, identity: Identity, route: Route, authorization: bytes) -> AppCredentials | None:
         """Return the credentials for the route's app, or None if `prepare` must be called first.
 
         `authorization`: the header that identified the client, empty if a cookie did.

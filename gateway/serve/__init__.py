@@ -1,4 +1,4 @@
-"""`towpath serve`: all of the hub on one machine, as one supervised tree of processes.
+"""`towpath serve`: the whole hub on one machine, as a supervised tree of processes.
 
-Owns: the processes. Refuses to know what they do.
+Owns the processes. Does not know what they do.
 """

@@ -157,7 +157,7 @@ class Child:
 
 
 def say(sentence: str) -> None:
-    """Tell whoever runs the hub. A terminal that is gone is no reason to end."""
+    """Print a message for the admin. A closed terminal is not an error."""
     with contextlib.suppress(OSError):
         print(f"towpath: {sentence}", file=sys.stderr, flush=True)
 

@@ -4,4 +4,4 @@ from state.errors import TowpathError
 
 
 class ServeError(TowpathError):
-    """The hub cannot be served: in words, for the terminal."""
+    """The hub cannot run. `str` is the message for the terminal."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Finding(NamedTuple):
     """One row of the table.
 
-    `doubt`: it works, and whoever runs the hub should know this about it. `passing`: it does not work now, and may
+    `doubt`: it works, but the admin should know about it. `passing`: it does not work now, and may
     later with the same configuration, so that a hub starts all the same.
     """
 

@@ -25,7 +25,7 @@ class ProblemReporter:
         self._reported: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Check repeatedly until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(LOOK_SECONDS)

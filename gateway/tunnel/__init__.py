@@ -1,6 +1,6 @@
 """The data plane: from an authorised request under `/user/...` to an app, and back.
 
-Owns: header rules, upstream connections, WebSocket splicing. Refuses to know pages, forms, profiles and who may do
+Owns header rules, upstream connections, WebSocket splicing. Does not know about pages, forms, profiles and who may do
 what.
 
 `Tunnel(TunnelOptions)`, one per worker: `http` and `websocket` carry one of each (an `UpstreamError` is given to

@@ -1,6 +1,6 @@
 """An app's response head: from its bytes to what the client gets. Pure.
 
-Owns: the syntax that a head must have to be passed on. It is parsed twice, by a strict grammar of our own and by llhttp
+Owns the syntax that a head must have to be passed on. It is parsed twice, by a strict grammar of our own and by llhttp
 (strict), and both must agree. Which fields cross is up to the `rules` that are passed in.
 
 Source: RFC 9112 sections 4, 5, 6.
@@ -25,7 +25,7 @@ _LINE: Final = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: [\t\x20-\x7e\x80-\xff]
 SWITCHING_PROTOCOLS: Final = 101
 
 Rules = Callable[[Fields], ResponseHead]
-"""Which fields the client gets. Raises UpstreamError."""
+"""Returns the fields for the client. Raises UpstreamError."""
 
 
 class AnswerHead:
@@ -52,11 +52,14 @@ class AnswerHead:
         self._usual = self._framed(close=False, bodiless=False, modern=True) + (b"\r\n" if self._dated else b"")
 
     def usual(self) -> bytes:
-        """The head for a client of HTTP/1.1 that stays, after a request that was no HEAD."""
+        """The head for a persistent HTTP/1.1 connection, after a request other than HEAD."""
         return self._usual if self._dated else self._usual + date_line() + b"\r\n"
 
     def special(self, *, close: bool, bodiless: bool, modern: bool) -> bytes:
-        """Any other. `bodiless`: the request was a HEAD. `modern`: the client speaks HTTP/1.1."""
+        """Return the head for all other cases.
+
+        `bodiless`: the request was a HEAD. `modern`: the client uses HTTP/1.1.
+        """
         out = self._framed(close=close, bodiless=bodiless, modern=modern)
         return out + b"\r\n" if self._dated else out + date_line() + b"\r\n"
 
@@ -71,7 +74,7 @@ class AnswerHead:
 
 
 class _Watch:
-    """What llhttp says of a head."""
+    """What llhttp reports about a head."""
 
     def __init__(self) -> None:
         self.complete = False
@@ -81,7 +84,7 @@ class _Watch:
 
 
 def read_head(raw: bytes, rules: Rules, *, switching: bool = False) -> AnswerHead:
-    """Parse `raw`, which ends with its first blank line. `switching`: 101 was asked for.
+    """Parse `raw`, which ends with its first blank line. `switching`: 101 was requested.
 
     Raises UpstreamError("bad-response").
     """
@@ -94,20 +97,20 @@ def read_head(raw: bytes, rules: Rules, *, switching: bool = False) -> AnswerHea
         head = AnswerHead(status, (), 0, keep=True)
         if status == SWITCHING_PROTOCOLS:
             if not switching:
-                raise UpstreamError("bad-response", "101 to a request that asked for no upgrade")
+                raise UpstreamError("bad-response", "101 without a requested upgrade")
             head.received = fields
         return head
     crossing = rules(fields)
     passed = crossing.fields
     if status == _NO_CONTENT:
         passed = [pair for pair in passed if pair[0] != b"content-length"]
-    # An app of HTTP/1.0 is not asked a second time on a connection.
+    # A connection to an HTTP/1.0 app is not reused.
     keep = line[1] == b"1" and not any(name == b"connection" and b"close" in value.lower() for name, value in fields)
     return AnswerHead(status, passed, crossing.length, keep=keep)
 
 
 def _fields(raw: bytes, at: int, status: int) -> list[tuple[bytes, bytes]]:
-    """The fields, when llhttp finds the same head in `raw`. `at`: where the first line ends."""
+    """Return the fields if llhttp finds the same head in `raw`. `at`: where the first line ends."""
     try:
         fields = fields_of(raw, at)
     except ValueError as error:

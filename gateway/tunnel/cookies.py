@@ -1,7 +1,7 @@
-"""Which cookies cross the tunnel.
+"""Filters the cookies that pass through the tunnel.
 
-Owns: hiding the hub's cookies from apps, and keeping an app's cookies under its own path. Pure functions over
-bytes. Refuses to know what the cookies mean.
+Owns hiding the hub's cookies from apps, and keeping an app's cookies under its own path. Pure functions over
+bytes. Does not know what the cookies mean.
 
 Sources: RFC 6265bis sections 4.1.3, 5.6 (name prefixes, nameless cookies), JupyterHub CVE-2024-28233.
 """
@@ -14,9 +14,9 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Hidden:
-    """The names of the hub's cookies, in every form that a browser or a lax parser would take for them.
+    """The names of the hub's cookies, in every form that a browser or a lenient parser accepts.
 
-    A name with a mark behind it (`towpath-session-hub2.8443`) is that of another hub on the same host: hidden, too.
+    A name with another suffix (`towpath-session-hub2.8443`) belongs to another hub on the same host, and is hidden too.
     """
 
     __slots__ = ("_is_name", "_remove")
@@ -25,16 +25,16 @@ class Hidden:
         plain = sorted({_bare(name.lower()) for name in names})
         either = b"(?:%b)(?:[.-][a-z0-9.-]*)?" % b"|".join(map(re.escape, plain))
         self._is_name = re.compile(either, re.IGNORECASE).fullmatch if plain else None
-        # A nameless cookie reaches the server as `name=value` or `=name=value`: both are cut, quoted names too.
+        # A nameless cookie is sent as `name=value` or `=name=value`: both are removed, also with quoted names.
         pattern = rb'(?:^|;)[\s="]*(?:__host-|__secure-)*%b[\s"]*(?:=[^;]*)?(?=;|$)' % either
         self._remove = re.compile(pattern, re.IGNORECASE).sub if plain else None
 
     def holds(self, name: bytes) -> bool:
-        """Whether this is a name of the hub's: whatever its case and prefix."""
+        """Return whether this is a name of the hub's cookies, in any case and with any prefix."""
         return self._is_name is not None and self._is_name(_bare(name.strip().strip(b'"').lower())) is not None
 
     def cut(self, value: bytes) -> bytes:
-        """A Cookie header's value without the hub's cookies, duplicates included; `b""`: nothing is left."""
+        """Return a Cookie header's value without the hub's cookies and their duplicates; `b""`: nothing is left."""
         if self._remove is None:
             return value
         return self._remove(b"", value).strip(b"; \t")
@@ -47,9 +47,9 @@ def _bare(name: bytes) -> bytes:
 
 
 def confine(value: bytes, path: bytes, hidden: Hidden) -> bytes | None:
-    """A Set-Cookie value bound to `path` (a route's prefix, with a slash at its end); None: refuse it.
+    """Return a Set-Cookie value restricted to `path` (a route's prefix, ending with a slash); None: reject it.
 
-    Refused: the hub's names, `__Host-` (it demands the path `/`), and cookies without a name, which some browsers
+    Rejected are the hub's names, `__Host-` (it requires the path `/`), and cookies without a name, which some browsers
     send as if their value were `name=value`. Domain is dropped; a Path outside `path` becomes `path`.
     """
     if _CONTROL.search(value):

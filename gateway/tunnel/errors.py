@@ -1,6 +1,6 @@
-"""What can go wrong between here and the app.
+"""Errors between the gateway and the app.
 
-Owns: `UpstreamError` and its kinds. Refuses to know how an error is shown: the caller makes a page or JSON of it.
+Owns `UpstreamError` and its kinds. Does not know how an error is shown: the caller makes a page or JSON of it.
 """
 
 from state.errors import TowpathError
@@ -18,7 +18,7 @@ _KINDS: dict[str, tuple[int, str]] = {
 
 
 class UpstreamError(TowpathError):
-    """Nothing was sent to the client yet: answer with `status` and this sentence.
+    """Nothing was sent to the client yet: respond with `status` and this message.
 
     `kind`: a key of `_KINDS`. `detail` is for the log.
     """
@@ -31,8 +31,8 @@ class UpstreamError(TowpathError):
 
 
 class TruncatedError(Exception):
-    """The app's response ended before its body was whole. Never leaves the tunnel."""
+    """The app's response ended before its body was complete. Never leaves the tunnel."""
 
 
 class StaleConnectionError(Exception):
-    """A kept-alive connection ended without a byte of an answer. Never leaves the tunnel."""
+    """A persistent connection ended without a response. Never leaves the tunnel."""

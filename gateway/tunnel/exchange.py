@@ -1,6 +1,6 @@
 """One HTTP request of a client, carried to an app and its response back, without a task where nothing must wait.
 
-Owns: how the request goes to the app: its body buffered or streamed, the connection from the pool, and the retry on a
+Owns how the request goes to the app: its body buffered or streamed, the connection from the pool, and the retry on a
 stale one. The response is `gateway.tunnel.relay`'s.
 """
 
@@ -25,9 +25,9 @@ class Exchange(Relay):
     _connection: PooledConnection | None
 
     def start(self, block: bytes, *, source: str) -> None:
-        """Carry it. `block`: the head for the app, without framing and blank line. `source`: whose connections it uses.
+        """Start. `block`: the head for the app, without framing and blank line. `source`: the key of the connections.
 
-        What is set here is not set in a constructor of its own, whose call would cost each request a microsecond.
+        Attributes are set here and not in a constructor, whose call would cost each request a microsecond.
         """
         self._source = source
         self._opening: asyncio.Task[None] | None = None
@@ -55,7 +55,7 @@ class Exchange(Relay):
 
     def _send(self, data: bytes) -> None:
         """Send the head, and a body that is complete, on an idle connection if there is one."""
-        self._block = data  # it may have to be sent again
+        self._block = data  # it may have to be repeated
         connection = self.way.pool.take(self._source, retryable=self._retryable)
         if connection is None:
             self._opening = self.way.loop.create_task(self._open())
@@ -139,7 +139,7 @@ class Exchange(Relay):
     def client_gone(self) -> None:
         """See `Sink`."""
         if self._opening is not None:
-            self._opening.cancel()  # it may be waiting for a connection, in front of others
+            self._opening.cancel()  # it may be waiting for a connection
         super().client_gone()
 
     def _release(self) -> None:

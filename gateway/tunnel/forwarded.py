@@ -1,7 +1,7 @@
-"""Where a request came from, as an app is told: Forwarded (RFC 7239) and X-Forwarded-*.
+"""The headers that tell an app where a request came from: Forwarded (RFC 7239) and X-Forwarded-*.
 
-Owns: whom to believe, and the header lines. Inbound values are believed only when the peer is a trusted proxy, and
-only when they are well formed. Refuses to know sockets.
+Owns which values are trusted, and the header lines. Inbound values are used only if the peer is a trusted proxy, and
+only if they are well formed. Does not know about sockets.
 """
 
 import re
@@ -29,7 +29,7 @@ INBOUND = frozenset(
         b"x-scheme",
     }
 )
-"""Names that a client may not set: dropped, or read from a trusted proxy and written anew."""
+"""Names that a client may not set: removed, or replaced by values from a trusted proxy."""
 
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 _FOR = re.compile(r"[0-9A-Fa-f:.]{2,45}")
@@ -41,7 +41,7 @@ _ANY = PublicAddress()
 
 @lru_cache(maxsize=4096)
 def trusted(peer: str, networks: tuple[Network, ...]) -> bool:
-    """Whether the connection's other end is one of the edge proxies."""
+    """Return whether the peer is one of the trusted proxies."""
     if not networks:
         return False
     try:
@@ -109,12 +109,12 @@ def lines(
         host = ""
     peer = peer if _FOR.fullmatch(peer) else "unknown"
     chain = [*chain, peer][-_CHAIN_MAX:]
-    real = chain[-2] if len(chain) > 1 else peer  # whom the proxy heard it from: left of it is what clients write
+    real = chain[-2] if len(chain) > 1 else peer  # the proxy's own peer: entries to the left are written by clients
     found = _PORT.search(host)
     port = found[1] if found else ("443" if scheme == "https" else "80")
     forwarded = ", ".join(f"for={_quote(node)}" for node in chain)
     # Without `host`: a port makes it a quoted string (RFC 7239 section 4), which apps (code-server's Origin check)
-    # compare with its quotes on. Host goes on as it came, and X-Forwarded-Host says the same in plain.
+    # compare including the quotes. Host is passed on unchanged, and X-Forwarded-Host contains it without quotes.
     forwarded += f";proto={scheme}"
     text = (
         f"Forwarded: {forwarded}\r\nX-Forwarded-For: {', '.join(chain)}\r\n"

@@ -1,7 +1,7 @@
-"""WebSocket framing, as much as a relay must know: where frames begin and end, and how large a message grows.
+"""The part of WebSocket framing that a relay needs: where frames begin and end, and the size of messages.
 
-Owns: `Tracker`, one per direction, and the making of control frames. Payloads are skipped by count, never unmasked,
-but for pongs that might answer our own pings. Refuses to know sockets.
+Owns `Tracker`, one per direction, and creating control frames. Payloads are skipped by length and never unmasked,
+except for pongs that may answer the gateway's own pings. Does not know about sockets.
 
 Source: RFC 6455 section 5. Extensions are never negotiated, so reserved bits are errors.
 """
@@ -24,7 +24,7 @@ _REASON_MAX: Final = 123
 
 
 class Tracker:
-    """What one side sends. `feed` bytes, forward what it returns; then look at `fault`, `closing`, `active`.
+    """Tracks what one side sends. `feed` bytes, forward what it returns; then check `fault`, `closing`, `active`.
 
     `masked`: this side is the client (RFC 6455 section 5.1). `limit`: largest message, in bytes. `mark`: the payload
     of our own pings to this side; pongs that carry it are swallowed.
@@ -37,16 +37,16 @@ class Tracker:
         self._base = 0x80 if masked else 0
         self._limit = limit
         self._mark = mark
-        self._held = b""  # a header or control frame that is not whole yet
+        self._held = b""  # an incomplete header or control frame
         self._open = False  # between the fragments of a message
         self._size = 0  # of the message so far
         self.left = 0  # bytes of the current data frame still to come; 0: what was forwarded ends at a frame's end
-        self.active = False  # a data frame came; whoever looks may set it back
-        self.closing = False  # a close frame came
+        self.active = False  # a data frame arrived; the caller may reset it
+        self.closing = False  # a close frame arrived
         self.fault: tuple[int, str] | None = None  # close code and reason; nothing after it is forwarded
 
     def feed(self, data: bytes) -> bytes:
-        """The part of what came that may be forwarded now: whole headers, whole control frames, any payload."""
+        """Return the bytes that can be forwarded now: complete headers, complete control frames, any payload."""
         size = len(data)
         left = self.left
         if left:
@@ -67,7 +67,7 @@ class Tracker:
         return self._walk(data)
 
     def _walk(self, data: bytes) -> bytes:  # noqa: C901, PLR0912 - one loop over the bytes, its cases side by side
-        """The general case: frame by frame."""
+        """Handle the general case, frame by frame."""
         if self.fault is not None and self.fault[0] == PROTOCOL_ERROR:
             return b""
         if self._held:
@@ -103,7 +103,7 @@ class Tracker:
                     break
                 at += header
         if self.fault is None or self.fault[0] == TOO_BIG:
-            # Frames behind one that is too large are still told apart, so that a close frame is seen.
+            # Frames after one that is too large are still parsed, so that a close frame is recognized.
             self._held = data[at:]
         if stop is not None:
             at = max(begin, stop)
@@ -115,7 +115,7 @@ class Tracker:
         return 0
 
     def _control(self, data: bytes, at: int) -> int:
-        """Size of the whole control frame; 0: fault."""
+        """Return the size of the complete control frame; 0: fault."""
         first, second = data[at], data[at + 1]
         length = second & 0x7F
         if first & 0xF0 != 0x80 or first & 0x0F > PONG or length >= _SHORT:  # noqa: PLR2004 - FIN, no reserved bits
@@ -125,7 +125,7 @@ class Tracker:
         return 2 + length + (4 if self._masked else 0)
 
     def _data(self, data: bytes, at: int, size: int) -> int:
-        """Size of a data frame's header without the mask, which counts as payload; 0: not whole yet, or fault."""
+        """Return the size of a data frame's header without the mask (it counts as payload); 0: incomplete, or fault."""
         first, second = data[at], data[at + 1]
         if first & 0x70 or first & 0x0F > BINARY:
             return self._wrong("reserved bits or opcode")
@@ -165,7 +165,7 @@ def _mask(payload: bytes, key: bytes) -> bytes:
 
 
 def control(opcode: int, payload: bytes, *, masked: bool) -> bytes:
-    """A control frame; `masked` when it goes to the app, as a client's frames are."""
+    """Return a control frame; `masked` for the app, as a client's frames are."""
     assert len(payload) < _SHORT
     if not masked:
         return bytes((0x80 | opcode, len(payload))) + payload
@@ -174,6 +174,6 @@ def control(opcode: int, payload: bytes, *, masked: bool) -> bytes:
 
 
 def close(code: int, reason: str, *, masked: bool) -> bytes:
-    """A close frame; a reason that is too long is cut at a character."""
+    """Return a close frame; a reason that is too long is cut at a character."""
     text = reason.encode()[:_REASON_MAX].decode(errors="ignore").encode()
     return control(CLOSE, code.to_bytes(2) + text, masked=masked)

@@ -1,6 +1,6 @@
-"""A WebSocket's opening handshakes: the client's with us, and ours with the app. Pure functions over fields.
+"""A WebSocket's opening handshakes: the client's with the gateway, and the gateway's with the app. Pure functions.
 
-Source: RFC 6455 section 4. No extension is ever offered to the app: with one in use, frames could not be told apart
+Source: RFC 6455 section 4. No extension is offered to the app: with one in use, frames could not be distinguished
 by their headers alone (`gateway.tunnel.frames`).
 """
 
@@ -18,32 +18,32 @@ _KEY_BYTES = 16
 _OURS = frozenset({b"content-length", b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions"})
 
 
-class Asked(NamedTuple):
-    """What a client asks for: its key, and the subprotocols that it offers."""
+class ClientHandshake(NamedTuple):
+    """A client's handshake: its key, and the subprotocols that it offers."""
 
     key: bytes
     subprotocols: list[str]
 
 
 class VersionError(Exception):
-    """The client speaks another version of the protocol: answer 426 with ours."""
+    """The client uses another version of the protocol: respond with 426."""
 
 
-def asked(fields: Fields, method: bytes, length: int) -> Asked:
+def read_request(fields: Fields, method: bytes, length: int) -> ClientHandshake:
     """Read a client's request. Raises VersionError and UpstreamError."""
     versions = [value for name, value in fields if name == b"sec-websocket-version"]
     keys = [value for name, value in fields if name == b"sec-websocket-key"]
     if versions != [b"13"]:
         raise VersionError
     if method != b"GET" or length or len(keys) != 1 or not _is_key(keys[0]):
-        raise UpstreamError("bad-request", "a WebSocket's request is not as RFC 6455 wants it")
+        raise UpstreamError("bad-request", "the WebSocket handshake does not follow RFC 6455")
     offers = [value for name, value in fields if name == b"sec-websocket-protocol"]
     names = [part.strip().decode("latin-1") for value in offers for part in value.split(b",")]
-    return Asked(keys[0], [name for name in names if name])
+    return ClientHandshake(keys[0], [name for name in names if name])
 
 
 def _is_key(value: bytes) -> bool:
-    """Whether this is a Sec-WebSocket-Key: 16 bytes in base64."""
+    """Return whether this is a Sec-WebSocket-Key: 16 bytes in base64."""
     try:
         return len(base64.b64decode(value, validate=True)) == _KEY_BYTES
     except binascii.Error:
@@ -51,7 +51,7 @@ def _is_key(value: bytes) -> bool:
 
 
 def accept_block(key: bytes, subprotocol: str | None, fields: Fields) -> bytes:
-    """The 101 for the client, whole. `fields`: those of the app's 101 that may cross."""
+    """Return the complete 101 for the client. `fields`: those of the app's 101 that may be passed on."""
     lines = [
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n",
         b"sec-websocket-accept: %b\r\n" % _accept(key),
@@ -63,12 +63,12 @@ def accept_block(key: bytes, subprotocol: str | None, fields: Fields) -> bytes:
 
 
 def _accept(key: bytes) -> bytes:
-    # SHA-1 is what the protocol says; nothing is kept secret by it.
+    # The protocol requires SHA-1; it does not protect a secret.
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
 def upgrade_block(key: bytes) -> bytes:
-    """The end of the request's head."""
+    """Return the end of the request's head."""
     return (
         b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
         + key
@@ -77,21 +77,21 @@ def upgrade_block(key: bytes) -> bytes:
 
 
 def new_key() -> bytes:
-    """A fresh Sec-WebSocket-Key."""
+    """Return a new Sec-WebSocket-Key."""
     return base64.b64encode(os.urandom(16))
 
 
 def check(fields: Fields, key: bytes, offered: list[str]) -> str | None:
-    """Whether a 101 answers our request; the subprotocol that the app chose, if any. Raises UpstreamError."""
+    """Check a 101 and return the subprotocol that the app chose, or None. Raises UpstreamError."""
     values: dict[bytes, list[bytes]] = {}
     for field, value in fields:
         values.setdefault(field.lower(), []).append(value.strip())
     if values.get(b"sec-websocket-accept") != [_accept(key)]:
-        raise UpstreamError("bad-response", "Sec-WebSocket-Accept does not fit the key")
+        raise UpstreamError("bad-response", "Sec-WebSocket-Accept does not match the key")
     if [value.lower() for value in values.get(b"upgrade", [])] != [b"websocket"]:
         raise UpstreamError("bad-response", "101 without Upgrade: websocket")
     if any(values.get(b"sec-websocket-extensions", [])):
-        raise UpstreamError("bad-response", "the app took an extension that was not offered")
+        raise UpstreamError("bad-response", "the app chose an extension that was not offered")
     chosen = values.get(b"sec-websocket-protocol", [])
     if not chosen:
         return None

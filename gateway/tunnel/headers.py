@@ -1,7 +1,7 @@
-"""Which header fields cross the tunnel, and in what form. Pure functions over bytes.
+"""Filters and rewrites the header fields that pass through the tunnel. Pure functions over bytes.
 
-Owns: hop-by-hop rules, the framing that a head declares, the request head that an app gets, the response fields that
-a client gets. Message framing is always made anew, never copied. Refuses to know connections.
+Owns hop-by-hop rules, the framing that a head declares, the request head that an app gets, the response fields that
+a client gets. Message framing is always created again, never copied. Does not know about connections.
 
 Sources: RFC 9110 section 7.6.1 (Connection), RFC 9112 section 6 (framing), RFC 7239.
 """
@@ -36,7 +36,7 @@ _REQUEST_SPECIAL = HOP_BY_HOP | forwarded.INBOUND | {b"content-length", b"cookie
 _FROM_HANDSHAKE = frozenset(
     {b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-accept"}
 )
-# What speaks for the whole origin, or to the edge proxy in front, is not an app's to say.
+# An app must not send fields for the whole origin or for the edge proxy.
 _RESPONSE_REFUSED = HOP_BY_HOP | {
     b"alt-svc",
     b"clear-site-data",
@@ -54,7 +54,7 @@ _RESPONSE_REFUSED = HOP_BY_HOP | {
 }
 _RESPONSE_SPECIAL = _RESPONSE_REFUSED | {b"content-length", b"set-cookie", b"service-worker-allowed"}
 _INSIDE = re.compile(rb"/(?!.*(?:\.\.|\\|%2e|%5c))[!-~]*", re.IGNORECASE).fullmatch
-"""A path that leads nowhere above itself."""
+"""A path without segments that lead to a parent."""
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close", b"upgrade", b"Upgrade"})
 
 

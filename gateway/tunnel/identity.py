@@ -1,7 +1,7 @@
-"""What the gateway proves itself with to a node, and by what it knows one: mutual TLS by the hub's own authority.
+"""The TLS identity of the gateway towards nodes: mutual TLS with the hub's own authority.
 
-Owns: the one client context, made anew when its files change. Refuses to know the machine's authorities: no other than
-the hub's own may vouch for a node.
+Owns the client context, which is created again when its files change. Does not trust the machine's authorities: only
+the hub's own can issue certificates for nodes.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from gateway.tunnel.errors import UpstreamError
 log = logging.getLogger("towpath.tunnel")
 
 LOOK_EVERY: Final = 1.0
-"""Seconds between two looks at the files, at most."""
+"""Maximum seconds between two checks of the files."""
 
 Mark = tuple[tuple[int, int, int], ...]
 
@@ -34,9 +34,9 @@ class GatewayIdentity:
         self._looking = asyncio.Lock()
 
     async def context(self) -> ssl.SSLContext:
-        """The context for a connection to a node. Raises UpstreamError("identity") where there are no files to use."""
+        """Return the context for a connection to a node. Raises UpstreamError("identity") without usable files."""
         if self._due():
-            async with self._looking:  # a page opens many connections at once: all wait for the first look
+            async with self._looking:  # a page opens many connections at once: all wait for the first check
                 if self._due():
                     fault = await asyncio.to_thread(self._look)
                     if fault and fault != self._fault:
@@ -51,7 +51,7 @@ class GatewayIdentity:
         return time.monotonic() - self._looked >= LOOK_EVERY
 
     def _look(self) -> str:
-        """Load the files if they changed; what is wrong with them. What was good stays in use."""
+        """Load the files if they changed, and return what is wrong with them. The last valid ones stay in use."""
         try:
             facts = [path.stat() for path in self._files]
             mark = tuple((each.st_ino, each.st_mtime_ns, each.st_size) for each in facts)
@@ -69,7 +69,7 @@ class GatewayIdentity:
 
 
 def client_context(authority: Path, own: Path) -> ssl.SSLContext:
-    """TLS 1.2 or newer, with our certificate, for servers that the authority vouches for by name."""
+    """Create a context with TLS 1.2 or newer and the gateway's certificate, for servers certified by the authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks name and certificate
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(authority)

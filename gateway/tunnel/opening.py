@@ -1,6 +1,6 @@
-"""How a byte stream to an app is opened: the one place that knows the kinds of endpoint.
+"""Opens a byte stream to an app. Only this module knows the kinds of endpoint.
 
-Owns: `open_stream`. A new kind (ssh, reverse) is one more case here. Refuses to know what flows through it.
+Owns `open_stream`. A new kind (ssh, reverse) is one more case here. Does not know what flows through it.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ async def open_stream(
 ) -> P:
     """Connect to `endpoint` within `timeout` seconds. `identity`: for endpoints of kind `tls`.
 
-    Raises UpstreamError: "identity" where we have nothing to show a node, else "refused".
+    Raises UpstreamError: "identity" if the gateway has no certificate for nodes, otherwise "refused".
     """
     loop = asyncio.get_running_loop()
     try:
@@ -80,14 +80,14 @@ def _known(identity: GatewayIdentity | None) -> GatewayIdentity:
 
 
 def _owner(transport: asyncio.BaseTransport) -> int:
-    """Whose socket it is: another user who put one there would be told the app's secret."""
+    """Return the owner of the socket: another user who created it would receive the app's secret."""
     sock = transport.get_extra_info("socket")
     _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return int(uid)
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:
-    """Have the kernel find a peer that is gone without a word within two minutes."""
+    """Let the kernel detect within two minutes that a peer has vanished."""
     sock = transport.get_extra_info("socket")
     for level, option, value in _KEEPALIVE:
         sock.setsockopt(level, option, value)

@@ -1,7 +1,7 @@
-"""What the tunnel is told once, who a caller is, and what it counts.
+"""The tunnel's options, callers and counters.
 
-Owns: limits and time-outs with their defaults, `Caller`, `Stats`. Refuses to know the configuration file:
-whoever starts the worker fills these in.
+Owns limits and time-outs with their defaults, `Caller`, `Stats`. Does not know about the configuration file:
+the worker sets these values.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking: the user's name or the service's key, and what proves it.
+    """The caller of a request: the user's name or the service's key, and the credential.
 
     `digest`: of the ticket (`by_cookie`) or of the token. What the app is told of them, where it is one that asks the
     hub who they are: `authorization` is a header's value, `cookie` a cookie as `name=value`. Empty: nothing.
@@ -33,7 +33,7 @@ class Caller:
 
 
 def _ignore(_route: Route) -> None:
-    """Note nothing."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """The connections to one endpoint: bounded in number and for each client, kept alive, reused last-in first-out.
 
-Owns: how many connections there are, who waits for one, and when an idle one is too old. Knows nothing of requests.
+Owns how many connections there are, who waits for one, and when an idle one is too old. Does not know about requests.
 
-A client is a user, a service, or the address of somebody who is not signed in. Each may have `per_client` connections
+A client is a user, a service, or the address of an unauthenticated client. Each may have `per_client` connections
 in use, and those of one client that want more wait for each other. Freed connections go to the waiting clients in turn,
 so that a client with many requests holds up nobody else.
 """
@@ -144,7 +144,7 @@ class Pool:
         return UpstreamError("too-many" if share.used >= self._per_client else "busy")
 
     def _give_up(self, share: Share, waiter: "asyncio.Future[PooledConnection | None]") -> None:
-        """Wait no more. What became free in the same moment goes to the next one."""
+        """Stop waiting. A connection that became free in the same moment goes to the next client."""
         if waiter.done() and not waiter.cancelled():
             connection = waiter.result()
             if connection is None:
@@ -164,7 +164,7 @@ class Pool:
             self._ready[share] = None
 
     def release(self, connection: PooledConnection) -> None:
-        """Take back a connection: keep it if it can be used again, otherwise close it."""
+        """Return a connection to the pool: keep it if it can be used again, otherwise close it."""
         if connection.keep and not connection.lost and not self._closed:
             connection.used = True
             if connection.read_paused:
@@ -238,7 +238,7 @@ class Pool:
         return self._size == 0
 
     def forget_heads(self) -> None:
-        """Read the heads of all further responses anew: the rules have changed."""
+        """Clear the cache of response heads, because the rules have changed."""
         self._heads.heads.clear()
 
     def close(self) -> None:

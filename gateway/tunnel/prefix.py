@@ -45,7 +45,7 @@ def restored(fields: Fields, prefix: bytes, hosts: Collection[bytes] = ()) -> li
 
 
 def _url(value: bytes, prefix: bytes, hosts: Collection[bytes]) -> bytes:
-    """Location and the like: one URL."""
+    """Rewrite Location and other fields with one URL."""
     absolute = _ABSOLUTE.fullmatch(value)
     if absolute is not None:
         if _without_port(absolute[1].lower()) not in {_without_port(host) for host in hosts}:

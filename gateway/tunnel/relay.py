@@ -1,6 +1,6 @@
 """The way of a response from an app to a client, in callbacks.
 
-Owns: what the client is written, pauses in both directions, and what happens when either side leaves or makes no
+Owns what the client is written, pauses in both directions, and what happens when either side leaves or makes no
 progress. What is asked, and on which connection, is up to the two kinds of relay: an HTTP exchange and the opening of a
 WebSocket. Header rules and framing on arrival are elsewhere.
 """
@@ -80,7 +80,7 @@ class Relay:
 
     # --- from the app ---------------------------------------------------------------------------------------
 
-    def whole(self, head: AnswerHead, body: bytes) -> None:
+    def complete(self, head: AnswerHead, body: bytes) -> None:
         """See `Receiver`."""
         client = self._client
         self.way.stats.bytes_down += len(body)

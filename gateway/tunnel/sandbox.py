@@ -1,6 +1,6 @@
-"""Files of a person, shown by a Jupyter server, have an origin of their own in the browser.
+"""Gives a user's files that a Jupyter server displays their own origin in the browser.
 
-Owns: which paths these are, and the header line. Refuses to know who asks. Jupyter adds the same policy by itself where
+Owns these paths, and the header line. Does not know the caller. Jupyter adds the same policy itself where
 it is new and configured so (nbconvert's stored XSS was where it was not); of two policies both hold.
 
 Source: Content Security Policy Level 3, section 6.3.2 (`sandbox`); jupyter_server's FilesHandler, NbconvertFileHandler.

@@ -1,7 +1,7 @@
-"""Two sockets tied together: a WebSocket's client and its app, with bytes passed on as they come.
+"""Connects two sockets: a WebSocket's client and its app, passing bytes on immediately.
 
-Owns: the two protocols, pauses in both directions, our own close frames and pings between others' frames, and the end.
-Knows nothing of how the sockets came to be.
+Owns the two protocols, pauses in both directions, our own close frames and pings between others' frames, and the end.
+Does not know about how the sockets came to be.
 
 How it works: a `Side` receives from its own socket and writes to its peer's. Its tracker says where frames end, so that
 we can send something of our own to the peer only when `tracker.left == 0`. Close frames of either side pass untouched;
@@ -85,7 +85,7 @@ class Side(asyncio.Protocol):
         """Let the transport close."""
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Note that this side is gone. The other gets what was still on its way, and then goes too."""
+        """Handle the end of this side. The other side gets the remaining bytes, and is closed then."""
         if self.lost:
             return
         self.lost = True
@@ -186,7 +186,7 @@ class Splice:
         self._abort_in(self.options.close_wait)
 
     def close(self) -> None:
-        """Close both connections after what is on its way: both sides have sent a close frame."""
+        """Close both connections after the remaining bytes: both sides have sent a close frame."""
         self.phase = Phase.ENDING
         for side in (self._client, self._app):
             if not side.lost:

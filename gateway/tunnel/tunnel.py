@@ -1,7 +1,7 @@
 """The tunnel of one worker: what is open, to where, for whom.
 
-Owns: the routes in use with their pools, the open requests and WebSockets, one timer for all of them, and the shutdown.
-Knows nothing of rights: the caller has decided before it calls.
+Owns the routes in use with their pools, the open requests and WebSockets, one timer for all of them, and the shutdown.
+Does not know about rights: the caller has decided before it calls.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Tunnel:
     def http(self, request: Request, route: Route, *, caller: Caller, refuse: Refuse) -> None:
         """Carry one HTTP request to the route's app. `refuse` answers it if nothing was sent to the client yet.
 
-        The request goes on with its path and query as they came.
+        The request keeps its path and query unchanged.
         """
         way = self._ways.get(route.prefix)
         if way is None or way.route is not route:
@@ -245,7 +245,7 @@ class Tunnel:
             self._timer = None
 
     def drop_route(self, prefix: str) -> None:
-        """A route is gone or leads elsewhere: close its idle connections, and let running requests finish.
+        """Handle a route that was removed or changed: close its idle connections, and let running requests finish.
 
         Its WebSockets close with 1012, so that clients connect again, to where the route leads now.
         """

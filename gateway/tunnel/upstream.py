@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection to an app: the bytes of a request in, a checked response head and its body out.
 
-Owns: where a response's head and body end, and whether the connection can be used again. Knows nothing of clients: a
+Owns where a response's head and body end, and whether the connection can be used again. Does not know about clients: a
 `Receiver` is told about each part of the response as it arrives.
 
 Source: RFC 9112 sections 6, 9.
@@ -28,7 +28,7 @@ class Receiver(Protocol):
 
     moved: int
 
-    def whole(self, head: AnswerHead, body: bytes) -> None:
+    def complete(self, head: AnswerHead, body: bytes) -> None:
         """Take a head with its complete body."""
 
     def head(self, head: AnswerHead, body: bytes) -> None:
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
                 self.keep = False
                 data = data[:length]
             self._receiver = None
-            receiver.whole(head, data)
+            receiver.complete(head, data)
         elif length > 0:
             self._left = length - len(data)
             receiver.head(head, data)

@@ -1,7 +1,7 @@
 """Where requests go: an app's route in use, or the portal.
 
-Owns: what is the same for every request there: the connections, the app's credential, and what is noted of its use.
-Knows nothing of clients.
+Owns what is the same for every request there: the connections, the app's credential, and what is noted of its use.
+Does not know about clients.
 """
 
 import asyncio

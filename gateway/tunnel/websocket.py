@@ -1,8 +1,8 @@
 """The opening of one WebSocket: from the client's request to two connections tied together.
 
-Owns: the order. The client's handshake is checked, the app's is made, its 101 is passed on with its fields, and then
+Owns the order. The client's handshake is checked, the app's is made, its 101 is passed on with its fields, and then
 both connections are given to a splice. An app that answers anything else refuses: its response goes to the client like
-any other. Knows nothing of frames.
+any other. Does not know about frames.
 
 Source: RFC 6455 section 4.2.
 """
@@ -62,7 +62,7 @@ class Opening(Relay):
         super().__init__(request, way=way, caller=caller, refuse=refuse, on_end=on_end)
         self._block = block
         self._tie = tie
-        self._asked: handshake.Asked | None = None
+        self._asked: handshake.ClientHandshake | None = None
         self._key = handshake.new_key()
         self._task: asyncio.Task[None] | None = None
         self.source = source
@@ -73,7 +73,7 @@ class Opening(Relay):
         self._client.attach(self)
         head = self._request.head
         try:
-            self._asked = handshake.asked(head.fields, self._request.method, head.length)
+            self._asked = handshake.read_request(head.fields, self._request.method, head.length)
         except handshake.VersionError:
             self._on_end(self)
             fields = [(b"sec-websocket-version", b"13"), _TEXT]
@@ -103,10 +103,10 @@ class Opening(Relay):
     def _read(self, raw: bytes) -> AnswerHead:
         return read_head(raw, self.way.rules, switching=True)
 
-    def whole(self, head: AnswerHead, body: bytes) -> None:
+    def complete(self, head: AnswerHead, body: bytes) -> None:
         """See `Receiver`."""
         if self.ending is None:
-            super().whole(head, body)
+            super().complete(head, body)
         else:
             self._client.abort()
 

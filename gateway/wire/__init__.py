@@ -1,6 +1,6 @@
 """HTTP/1.1 towards clients: the worker's own server, as asyncio protocols on uvloop.
 
-Owns: the listening socket, request heads and bodies, the order of responses on a connection, and its limits. It knows
+Owns the listening socket, request heads and bodies, the order of responses on a connection, and its limits. It knows
 nothing of users, pages and apps: a `Handler` receives each `Request` and answers it.
 
 Why Granian does not do this: docs/decisions/0006.

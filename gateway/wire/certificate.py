@@ -1,6 +1,6 @@
 """A server's TLS certificate, in files that are renewed while the server runs.
 
-Owns: one `ssl.SSLContext`, and that it holds what the files hold. Files that do not belong together, as in the middle
+Owns one `ssl.SSLContext`, and that it holds what the files hold. Files that do not belong together, as in the middle
 of a renewal, are never used: the last good ones stay. Does not know who listens.
 """
 

@@ -1,6 +1,6 @@
 """The chunked transfer coding, decoded strictly: what is not RFC 9112 section 7.1 to the letter is an error.
 
-Owns: where chunks and the whole body end. Chunk extensions and trailers are dropped. Knows nothing of connections.
+Owns where chunks and the whole body end. Chunk extensions and trailers are dropped. Does not know about connections.
 This is our own code rather than llhttp's because it must tell what follows the body (httptools does not), and so that
 there is one lenient reading of a chunk's size less to smuggle a request through.
 """

@@ -1,11 +1,11 @@
 """One client's connection: requests parsed from what arrives, and their responses in order.
 
-Owns: which request is under way, its body, what arrived early, pauses, and the end. What a request means is up to the
+Owns which request is under way, its body, what arrived early, pauses, and the end. What a request means is up to the
 listener's handler. Which stages there are, and how long each may last: `gateway.wire.stages`.
 
 A head that is byte for byte one that arrived lately (browsers repeat theirs) is not parsed again. It is looked up by
 its bytes, from the end of the first line to the end of what arrived. So it is complete, nothing follows it, and
-`heads.read` has parsed it before; only its first line is read anew.
+`heads.read` has parsed it before; only its first line is parsed again.
 """
 
 import asyncio
@@ -139,7 +139,7 @@ class Client(asyncio.Protocol):
             self._refuse(error.status, str(error))
             return
         if found is None:
-            # Nothing but empty lines may have arrived: then the time to wait does not begin anew.
+            # Only empty lines may have arrived: then the time-out does not start again.
             if self._buffer and self.stage is not _HEAD:
                 self._enter(_HEAD)
             elif not self._buffer and self.stage is _HEAD:
@@ -193,7 +193,7 @@ class Client(asyncio.Protocol):
             sink.body_complete()
 
     def eof_received(self) -> None:
-        """Let the transport close once it has sent what there is: a client that half-closes has left."""
+        """Let the transport close once it has sent its buffer: a client that half-closes has left."""
         self._leave(_CLOSING)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature

@@ -36,7 +36,7 @@ class ListenerContext:
     """One for each listener.
 
     `heads`: parsed heads by their bytes behind the first line. Browsers repeat theirs, and an edge proxy mixes
-    everybody's requests on its connections, so connections share them.
+    requests of all users on its connections, so connections share them.
     """
 
     __slots__ = (

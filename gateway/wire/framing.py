@@ -1,6 +1,7 @@
 """What a head says about its body, and the fixed parts of a response's head. Pure.
 
-Owns: the one reading of Content-Length and Transfer-Encoding, for requests and responses. Refuses to know connections.
+Owns the one reading of Content-Length and Transfer-Encoding, for requests and responses. Does not know about
+connections.
 
 Source: RFC 9112 section 6.
 """
@@ -63,7 +64,10 @@ def declared_length(lengths: Sequence[bytes], codings: Sequence[bytes], otherwis
 
 
 def status_line(status: int) -> bytes:
-    """With CRLF. The phrase is the standard's: an app's own says nothing to anybody (RFC 9112 section 4)."""
+    """Return the status line with CRLF.
+
+    The reason phrase is the standard's, because clients ignore it (RFC 9112 section 4).
+    """
     return b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b""))
 
 
@@ -95,7 +99,7 @@ def response(
     bodiless: bool,
     extra: bytes = b"",
 ) -> bytes:
-    """A whole response of our own. `bodiless`: to a HEAD request. `extra`: further fields as they stand in a head."""
+    """Return a complete response of the gateway. `bodiless`: to a HEAD request. `extra`: further header lines."""
     lines = [status_line(status), date_line(), extra]
     lines += [b"%b: %b\r\n" % pair for pair in fields if pair[0] != b"content-length"]
     if status != NO_CONTENT:  # it has no Content-Length (RFC 9110 section 8.6)

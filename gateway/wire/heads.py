@@ -1,7 +1,7 @@
 """A request's head: from bytes to a method, a target and checked fields. Pure.
 
-Owns: what a head must be to be read at all. It is read twice, by a strict grammar of our own and by llhttp (without
-lenience); unless both agree the answer is 400. Refuses to know connections and what fields mean to whom.
+Owns what a head must be to be read at all. It is read twice, by a strict grammar of our own and by llhttp (without
+lenience); unless both agree the answer is 400. Does not know about connections and what fields mean to whom.
 
 Sources: RFC 9112 sections 2.2 (line ends), 3.2 (target forms, Host), 5.2 (no folding), 6.1 (HTTP/1.0).
 """
@@ -157,7 +157,7 @@ def _origin_form(target: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def _why(raw: bytes) -> tuple[int, str]:
-    """Status and sentence for a first line that is none of ours."""
+    """Return status and message for an invalid first line."""
     if re.match(rb"[^\r\n]* HTTP/[0-9.]+\r\n", raw) and not re.match(rb"[^\r\n]* HTTP/1\.[01]\r\n", raw):
         return 505, "This server speaks HTTP/1.1."
     return 400, "The request line is not valid."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class ConnectionLimits:
     """Times are seconds, sizes bytes.
 
-    A time limit ends what makes no progress: each byte that moves begins it anew, except for a head, which must be
+    A time limit ends what makes no progress: each byte that moves restarts it, except for a head, which must be
     complete in its time.
     """
 

@@ -1,7 +1,7 @@
 """Bytes that a connection has received and not read yet.
 
 Each byte is copied and searched a bounded number of times, however the peer cuts what it sends. Appending to a bytes
-object and searching it from its beginning at each arrival would cost the square of what a stranger sends.
+object and searching it from its beginning at each arrival would cost the square of what a client sends.
 """
 
 from typing import Final

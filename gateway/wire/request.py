@@ -1,6 +1,6 @@
 """A request as a handler receives it, and the interfaces between a connection and what carries its requests.
 
-Knows nothing of how bytes come and go: `gateway.wire.client` does that.
+Does not know about how bytes come and go: `gateway.wire.client` does that.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The listening socket of a worker and all of its clients' connections.
 
-Owns: the socket (shared by SO_REUSEPORT), optional TLS, one timer for all time limits, and the graceful shutdown.
+Owns the socket (shared by SO_REUSEPORT), optional TLS, one timer for all time limits, and the graceful shutdown.
 """
 
 import asyncio

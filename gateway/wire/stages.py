@@ -1,6 +1,6 @@
 """What a client connection is doing, as a table: which stage may follow which, and how long each may last.
 
-`gateway.wire.client` moves between the stages; a test walks through all that it can do and compares.
+`gateway.wire.client` moves between the stages; a test compares all its transitions.
 """
 
 from collections.abc import Callable

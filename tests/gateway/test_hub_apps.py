@@ -39,18 +39,18 @@ def by(token=None, session=None):
 
 def test_the_app_receives_the_public_id_of_a_session():
     session = Session(id="s1", user="alice", created=1.0, expires=2.0)
-    assert HubApps(TokensInMemory()).told(by(session=session), ROUTE, b"") == (b"", b"jupyterhub-session-id=s1")
+    assert HubApps(TokensInMemory()).credentials(by(session=session), ROUTE, b"") == (b"", b"jupyterhub-session-id=s1")
 
 
 def test_the_apps_own_token_is_passed_on_to_this_app_only():
     apps = HubApps(TokensInMemory())
-    assert apps.told(by(APP_TOKEN), ROUTE, SENT) == (SENT, b"jupyterhub-session-id=s1")
+    assert apps.credentials(by(APP_TOKEN), ROUTE, SENT) == (SENT, b"jupyterhub-session-id=s1")
     other = Route(**{**{name: getattr(ROUTE, name) for name in ROUTE.__struct_fields__}, "name": "lab"})
-    assert apps.told(by(APP_TOKEN), other, SENT) is None
+    assert apps.credentials(by(APP_TOKEN), other, SENT) is None
 
 
 def test_a_token_in_the_cookie_of_a_users_host_is_passed_on_like_a_session():
-    assert HubApps(TokensInMemory()).told(by(HOST_TOKEN), ROUTE, b"") == (b"", b"jupyterhub-session-id=s1")
+    assert HubApps(TokensInMemory()).credentials(by(HOST_TOKEN), ROUTE, b"") == (b"", b"jupyterhub-session-id=s1")
 
 
 def test_another_token_is_replaced_by_a_restricted_one_that_is_stored_again_after_it_has_ended():
@@ -58,16 +58,16 @@ def test_another_token_is_replaced_by_a_restricted_one_that_is_stored_again_afte
 
     store = TokensInMemory()
     apps = HubApps(store)
-    assert apps.told(by(API_TOKEN), ROUTE, SENT) is None
+    assert apps.credentials(by(API_TOKEN), ROUTE, SENT) is None
     asyncio.run(apps.prepare(by(API_TOKEN), ROUTE, SENT))
-    authorization, cookie = apps.told(by(API_TOKEN), ROUTE, SENT)
+    authorization, cookie = apps.credentials(by(API_TOKEN), ROUTE, SENT)
     secret = authorization.removeprefix(b"token ").decode()
     ((key, token),) = store.kept.items()
     assert key == digest(secret)
     assert (token.under, token.client, cookie) == ("d" * 64, "jupyterhub-user-alice", b"")
     assert SENT not in authorization
     apps.revoked(frozenset({key}), "")
-    assert apps.told(by(API_TOKEN), ROUTE, SENT) is None
+    assert apps.credentials(by(API_TOKEN), ROUTE, SENT) is None
 
 
 def test_a_restricted_token_is_the_same_on_every_worker_and_differs_by_token_and_client():

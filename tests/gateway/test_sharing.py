@@ -143,7 +143,7 @@ def test_a_read_only_share_allows_reading_and_no_websocket(hub):
     for method in ("POST", "PUT", "PATCH", "DELETE"):
         answer = bob.request(method, "/user/alice/api/contents/x", json={})
         assert answer.status_code == 403, method
-        assert "to look at" in answer.text
+        assert "read-only" in answer.text
     refuses_a_websocket(hub, "bob")
     assert bob.post("/hub/api/users/alice/server").status_code == 404
 
