@@ -343,8 +343,8 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     `inherit`: what only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`.
     `walltime`: seconds that the job requested, from which its end follows if the scheduler does not tell the job; 0:
     unknown. `shared_node_port`, `jupyter`: see JobSpec. `activity_seconds`: between two requests about a Jupyter
-    server's activity. `guard`: the scheduler ends the job with the process that it started, so the starter is a child
-    of that process (`batch.starter.guard`).
+    server's activity. `prune`: remove the folders of the user's old jobs. `guard`: the scheduler ends the job with the
+    process that it started, so the starter is a child of that process (`batch.starter.guard`).
     """
 
     attempt: str
@@ -375,6 +375,7 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     warning_signal: str = ""
     inherit: bool = False
     guard: bool = False
+    prune: bool = False
     walltime: int = 0
 
 
@@ -388,6 +389,7 @@ def starter_spec(
     address: str = "",
     inherit: bool = False,
     guard: bool = False,
+    prune: bool = False,
 ) -> bytes:
     """Return the starter's input for a job in `folder`.
 
@@ -423,6 +425,7 @@ def starter_spec(
             warning_signal=spec.resources.warning_signal,
             inherit=inherit,
             guard=guard,
+            prune=prune,
             walltime=spec.resources.walltime or 0,
         )
     )

@@ -21,8 +21,11 @@ MEMORY = "/dev/shm"  # noqa: S108 - the file there has no name
 class AppLog:
     """`app.log` in the job's folder. While it is not open nothing is written, and the tail is empty."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES, job: str = "") -> None:
+        """`job`: the scheduler's id of the job, for lines of our own."""
+        self.mark = "[towpath job=%s] " % job if job else "[towpath] "
         self.fd = -1
+        self.path = ""  # while it is not in a file
         self.max_bytes = max_bytes
         self.size = 0  # when it was last looked at
         self.fault: "OSError | None" = None  # the last write that failed
@@ -30,8 +33,10 @@ class AppLog:
     def open(self, folders: "Sequence[str]") -> None:
         """Open the file for appending, 0600, in the first folder that takes it; else in memory, else nowhere."""
         for folder in folders:
+            path = os.path.join(folder, "app.log")
             try:
-                self.fd = os.open(os.path.join(folder, "app.log"), FLAGS, 0o600)
+                self.fd = os.open(path, FLAGS, 0o600)
+                self.path = path
                 return
             except OSError as error:
                 self.fault = error
@@ -42,7 +47,7 @@ class AppLog:
 
     def note(self, text: str) -> None:
         """Write a line of our own."""
-        self.write(("[towpath] " + text + "\n").encode("utf-8", "replace"))
+        self.write((self.mark + text + "\n").encode("utf-8", "replace"))
 
     def write(self, content: bytes) -> None:
         """Write, as far as there is room."""

@@ -16,6 +16,9 @@ STOP_STATUSES = ("404", "409")
 REPEAT_JITTER = 0.2
 NO_LIMIT = 364 * 86400  # Slurm says of a job without a time limit that it ends a year after its start
 
+KINDS_WITH_LOG = ("running", "ready", "ended", "failed")
+MAX_PATH = 1000
+
 HEARD, UNHEARD, STOP = range(3)
 """What came of a report: it need not be sent again; it must be; the hub wants the app to end."""
 
@@ -32,6 +35,7 @@ class Reporter:
         self.spec = spec
         self.began: float = spec.get("began") or time.time()
         self.retry = FIRST_RETRY
+        self.log_path = ""  # of the app's whole log
         self.authority: str = (spec.get("passport") or {}).get("authority", "")
 
     def build(self, kind: str, more: "dict[str, Any]") -> str:
@@ -43,6 +47,8 @@ class Reporter:
         }  # fmt: skip
         if spec.get("takeover"):
             report["takeover"] = spec["takeover"]
+        if self.log_path and kind in KINDS_WITH_LOG:
+            report["log"] = self.log_path[:MAX_PATH]
         restart = os.environ.get("SLURM_RESTART_COUNT", "")
         if restart.isdigit() and restart != "0":
             report["restart"] = int(restart)

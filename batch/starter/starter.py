@@ -12,8 +12,11 @@ from batch.starter.errors import StartError
 from batch.starter.hub_client import tls_context
 from batch.starter.job_folder import JobFolder
 from batch.starter.launch import CANCELLED, launch, wait_until_it_answers
+from batch.starter.memory import MemoryKills
+from batch.starter.notices import Notices
 from batch.starter.outbox import Outbox
 from batch.starter.reporter import STOP, UNHEARD, Reporter
+from batch.starter.upkeep import Upkeep
 from batch.starter.wakeup import Wakeup
 
 TYPE_CHECKING = False
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
     from batch.starter.way_in import WayIn
 
 PORT_TRIES = 3
-LOOK_SECONDS = 15.0
-FAST_LOOK_SECONDS = 2.0
+KILLED = 128 + 9
+OUT_OF_MEMORY = "The server ran out of memory%s."
+MORE_MEMORY = "Start it again with more memory."
 UNKNOWN_END = "The app ended. How is not known, because the process that had started it was killed before."
 
 
@@ -42,14 +46,15 @@ class Starter:
         adopted = spec.get("adopt")
         grace = spec["grace"]
         self.app = AdoptedApp(grace, adopted["pid"], adopted["start"]) if adopted else self.app_class(grace)
-        self.log = AppLog(spec.get("log_cap", MAX_BYTES))
+        self.log = AppLog(spec.get("log_cap", MAX_BYTES), os.environ.get("SLURM_JOB_ID", ""))
         self.reporter = Reporter(spec)
         self.address = AppAddress(spec, self.folder, self.log.note, self.wakeup.leave_signals)
         self.way_in: "WayIn | None" = None
         self.messenger = 0
         self.warned = False
         self.hub_said_stop = False
-        self.told_faults: "set[str]" = set()
+        self.memory = MemoryKills(spec["attempt"], os.environ)
+        self.notices = Notices(self.reporter, self.folder, self.log, self.memory)
 
     # --- the sequence
 
@@ -67,6 +72,8 @@ class Starter:
             self.folder.make()
             self.note_job()
             self.log.open(self.folder.log_folders())
+            if not self.folder.spare_is_made:  # what is in that one is removed at the end
+                self.reporter.log_path = self.log.path
             if self.spec.get("adopt"):
                 self.take_over()
             else:
@@ -80,7 +87,7 @@ class Starter:
             if self.app.stop_signal:
                 self.report_end("ended", "", CANCELLED)
             else:
-                self.report_end("failed", error.code, str(error), error.hint)
+                self.report_end("failed", *(self.memory_end() or (error.code, str(error), error.hint)))
             return self.app.exit_code or 1
         except OSError as error:
             self.app.end(self.sleep)
@@ -88,7 +95,7 @@ class Starter:
             return 1
         if not self.app.ended:
             self.stand_by()
-        self.report_end("ended", "", "" if self.app.exit_code is not None else UNKNOWN_END)
+        self.report_end("ended", *self.unusual_end())
         for helper in self.helpers():
             helper.close()
         return self.app.exit_code or 0
@@ -145,27 +152,23 @@ class Starter:
         self.folder.write_report(ready)
         outbox = Outbox(self.reporter, self.send, ready, self.spec.get("repeat") or 0)
         if self.spec.get("adopt"):
-            outbox.put(self.reporter.build("notice", {"code": "taken-over"}))
+            outbox.put(self.notices.build("taken-over"))
         activity = self.watch_activity()
-        next_look = time.monotonic() + FAST_LOOK_SECONDS
+        upkeep = Upkeep(self.spec, self.folder, self.log, self.notices)
         while not self.app.has_ended():
             now = time.monotonic()
             if self.warned:
                 outbox.put(self.warn())
                 outbox.hurry()
-            for fault in self.new_faults():
-                outbox.put(fault)
-            if activity is not None:
-                seen = activity.look(now)
-                if seen is not None:
-                    outbox.put_latest(self.reporter.build("activity", {"last_activity": seen}))
-            if outbox.step(now):
-                continue
-            if now >= next_look:
-                next_look = now + (FAST_LOOK_SECONDS if self.log.cap() else LOOK_SECONDS)
-            looks = [next_look] if activity is None else [next_look, activity.next_look]
-            times = [*looks, *outbox.times(), *(helper.restart_at for helper in self.helpers() if helper.restart_at)]
-            self.sleep(max(0.0, min(times) - now))
+            for report in upkeep.reports(now):
+                outbox.put(report)
+            seen = None if activity is None else activity.look(now)
+            if seen is not None:
+                outbox.put_latest(self.reporter.build("activity", {"last_activity": seen}))
+            if not outbox.step(now):
+                looks = [upkeep.next_look] if activity is None else [upkeep.next_look, activity.next_look]
+                restarts = [helper.restart_at for helper in self.helpers() if helper.restart_at]
+                self.sleep(max(0.0, min([*looks, *outbox.times(), *restarts]) - now))
         self.app.sweep()
 
     # --- reports
@@ -200,6 +203,19 @@ class Starter:
                 return
             self.sleep(pause)
 
+    def unusual_end(self) -> "tuple[str, str, str]":
+        """Code, message and hint of an end that the exit code alone does not tell."""
+        if self.app.exit_code is None:
+            return "app-died", UNKNOWN_END, ""
+        return self.memory_end() or ("", "", "")
+
+    def memory_end(self) -> "tuple[str, str, str] | None":
+        """The same for an app that the kernel killed because the job ran out of memory; None: it did not."""
+        if self.app.exit_code != KILLED or self.app.killed or self.memory.total() <= self.memory.before:
+            return None
+        limit = self.memory.limit()
+        return "out-of-memory", OUT_OF_MEMORY % (" (%s)" % limit if limit else ""), MORE_MEMORY
+
     def send_running(self) -> None:
         """Report that the job runs, once and from a process of its own: a slow hub must not delay the app."""
         report = self.reporter.running()
@@ -220,16 +236,6 @@ class Starter:
         from batch.starter.jupyter_activity import JupyterActivity
 
         return JupyterActivity(self.spec, self.address.endpoint)
-
-    def new_faults(self) -> "list[str]":
-        """The reports on writes that have failed since the last call; each place is reported once."""
-        reports = []
-        for what, owner in (("folder", self.folder), ("log", self.log)):
-            if owner.fault is not None and what not in self.told_faults:
-                self.told_faults.add(what)
-                detail = "%s: %s" % (self.folder.path, owner.fault.strerror)
-                reports.append(self.reporter.build("notice", {"code": "cannot-write", "detail": detail[:300]}))
-        return reports
 
     def note_job(self) -> None:
         """Write down who runs the job."""

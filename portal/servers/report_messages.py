@@ -33,9 +33,10 @@ class ReportedEndpoint(Struct, frozen=True):
 
 
 class Word(Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """What every report says. `restart`: how often the scheduler has run the job again (SLURM_RESTART_COUNT).
+    """What every report says.
 
-    `takeover`: how many starters of this run have died before the one that reports.
+    `restart`: how often the scheduler has run the job again (SLURM_RESTART_COUNT). `takeover`: how many starters of
+    this run have died before the one that reports. `log`: the path of the app's whole log, where it runs.
     """
 
     user: Name
@@ -43,6 +44,7 @@ class Word(Struct, frozen=True, kw_only=True, tag_field="kind"):
     attempt: Attempt
     restart: Annotated[int, Meta(ge=0, le=2**31)] = 0
     takeover: Annotated[int, Meta(ge=0, le=1000)] = 0
+    log: ShortText = ""
 
 
 class Running(Word, frozen=True, kw_only=True, tag="running"):
@@ -106,6 +108,8 @@ NOTICES: Final = {
     "taken-over": "The process that watches this server was killed and has been replaced. The server went on.",
     "cannot-write": "The disk or the quota that the job's folder is on is full ({detail})."
     " Delete what you no longer need: until then this server may be unable to save files.",
+    "killed-for-memory": "A process of this server, such as a notebook's kernel, was killed because the job ran out of"
+    " memory ({detail}). Restart the kernel and use less memory, or start the server again with more.",
 }
 """What a notice tells the user, by its code."""
 
@@ -173,7 +177,7 @@ def reason_of(server: Server, report: Ended) -> tuple[Status, Reason]:
         message, word = f"The app exited unexpectedly{_with(code)}.", "app-died"
     else:
         message, word = f"The app exited before it was ready{_with(code)}.", "app-exited"
-    hint = report.hint or "The end of its log is below. Start it again, or change your request."
+    hint = report.hint or "The end of the log is below. Start it again, or change your request."
     return Status.FAILED, Reason(code=word, message=message, hint=hint, log_tail=tail, exit_code=code)
 
 

@@ -152,7 +152,8 @@ async def _take_running(site: Site, server: Server, report: Running) -> None:
     """The job runs: its start window begins. Run again, it has nothing any more that a route could lead to."""
     now = site.clock()
     again = report.restart > server.restart
-    server = replace(server, node=report.node, restart=report.restart, deadline=_deadline(server, report))
+    deadline, log = _deadline(server, report), report.log or server.log
+    server = replace(server, node=report.node, restart=report.restart, deadline=deadline, log=log)
     if again and server.ready is not None:
         await _drop_route(site, server)
     if not again and server.status in (Status.STARTING, Status.READY):  # said before it: then it tells the node alone
@@ -172,7 +173,8 @@ def _deadline(server: Server, report: Running | Ready) -> float | None:
 
 async def _take_ready(site: Site, server: Server, report: Ready) -> None:
     now = site.clock()
-    server = replace(server, restart=report.restart, deadline=_deadline(server, report))
+    deadline, log = _deadline(server, report), report.log or server.log
+    server = replace(server, restart=report.restart, deadline=deadline, log=log)
     first = server.status is not Status.READY
     if not first:  # the job was run again, elsewhere: the same URL leads to the new node
         server = advance(server, Status.STARTING, now=now)
@@ -196,6 +198,7 @@ async def _take_end(site: Site, server: Server, report: Ended) -> None:
     """An end by itself is the end. One that the scheduler asked for is noted until that says what it means."""
     now = site.clock()
     status, reason = reason_of(server, report)
+    server = replace(server, log=report.log or server.log)
     await _drop_route(site, server)
     if report.told and server.target is not Target.STOPPED and not _cheap_polls(site, server):
         noted = replace(server, reason=replace(reason, code="told", message="The scheduler told the job to end."))

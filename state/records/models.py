@@ -205,6 +205,7 @@ class Server(Stored, frozen=True, kw_only=True):
     (`""`: none). `hub_app`: the app is a JupyterHub app, which signs users in through the hub. `note`: a message for
     the user about where it runs, such as that its memory is not limited there.
     `hooked`: which of the site's hooks have run: `begun`, `ready` or `ended` (`""`: none, or the site has none).
+    `log`: the path of its app's whole log, where it runs (`""`: unknown).
     `removing`: its removal was requested. It is removed as soon as its job is known to be gone.
     `edited`: choices that the controller is to apply while the job waits (`state.records.edits`); None: none.
     """
@@ -238,6 +239,7 @@ class Server(Stored, frozen=True, kw_only=True):
     notice: Notice | None = None
     token_hash: str = ""
     hub_app: bool = False
+    log: str = ""
     removing: bool = False
     hooked: str = ""
     edited: dict[str, Any] | None = None

@@ -11,8 +11,8 @@ STEPS = {
     "before the app is noted": ("starter", "            self.note_job()\n            if self.app.stop_signal"),
     "before the first probe": ("launch", "        if answers("),
     "before the ready word": ("starter", "        self.folder.write_report(ready)\n"),
-    "before the ready report": ("starter", "            if outbox.step(now)"),
-    "while it stands by": ("starter", "                next_look = now + ("),
+    "before the ready report": ("starter", "            if not outbox.step(now)"),
+    "while it stands by": ("starter", "                looks = ["),
 }
 """Step → the module, and the line before which it dies."""
 BEFORE_THE_APP = tuple(STEPS)[:3]

@@ -192,7 +192,7 @@ def _body(spec: JobSpec, *, starter: str, python: str, node_folder: str) -> str:
     folder = f"{(node_folder or NODE_FOLDER).rstrip('/')}/{spec.attempt}"
     if setup.image:
         spec = replace(spec, command=(*command_in_image(setup), *spec.command))
-    document = starter_spec(spec, folder, repeat=REPEAT_SECONDS, inherit=True, guard=True).decode()
+    document = starter_spec(spec, folder, repeat=REPEAT_SECONDS, inherit=True, guard=True, prune=True).decode()
     for text, end in ((starter, END_OF_STARTER), (document, END_OF_SPEC)):
         if end in text.splitlines():
             raise LauncherError("The job's script cannot be written.", transient=False, code="script")

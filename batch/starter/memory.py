@@ -1,0 +1,90 @@
+"""Processes of the job that the kernel has killed because the job's memory limit was reached.
+
+A notebook's kernel that is killed leaves its server running, so no scheduler tells anybody. Linux counts such kills for
+each control group. A control group that the job shares with others says nothing about the job, so only one whose path
+names the job is read.
+
+Sources: cgroups(7); the kernel's admin-guide/cgroup-v2.rst (memory.events) and cgroup-v1/memory.rst
+(memory.oom_control).
+"""
+
+import os
+
+from batch.starter.files import read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Mapping
+
+NO_LIMIT = 1 << 60  # bytes; version 1 has a number near 2**63 for it
+FILES = {1: ("memory.oom_control", "memory.limit_in_bytes"), 2: ("memory.events", "memory.max")}
+"""By the version of control groups: where the kills and where the limit are."""
+
+
+class MemoryKills:
+    """Counts the kills from now on."""
+
+    def __init__(self, attempt: str, own: "Mapping[str, str]") -> None:
+        """`own`: the environment that the scheduler gave us."""
+        self.folder, self.version = "", 2
+        job = own.get("SLURM_JOB_ID", "")
+        try:
+            groups, mounts = read_file("/proc/self/cgroup").decode(), read_file("/proc/self/mountinfo").decode()
+            folder, version = find_group(groups, mounts)
+        except (OSError, ValueError):
+            folder, version = "", 2
+        if attempt in folder or (job and "job_" + job in folder.split("/")):
+            self.folder, self.version = folder, version
+        self.before = self.told = self.total()
+
+    def total(self) -> int:
+        """How many processes were killed in the life of the control group."""
+        try:
+            rows = read_file(self.folder + "/" + FILES[self.version][0]).splitlines() if self.folder else []
+        except OSError:
+            rows = []
+        return next((int(row.split()[1]) for row in rows if row.split()[:1] == [b"oom_kill"]), 0)
+
+    def news(self) -> str:
+        """How many were killed since we began, and the limit, when more were since the last call; else `""`."""
+        total = self.total()
+        if total <= self.told:
+            return ""
+        self.told = total
+        return ", ".join(filter(None, [self.limit(), "processes killed so far: %d" % (total - self.before)]))
+
+    def limit(self) -> str:
+        """The job's memory limit for readers; `""`: none was found."""
+        folder = self.folder
+        while folder.count("/") > 2:
+            try:
+                size = int(read_file(folder + "/" + FILES[self.version][1]))
+            except (OSError, ValueError):  # version 2 says `max`
+                size = NO_LIMIT
+            if size < NO_LIMIT:
+                return "limit %.1f GiB" % (size / 2**30) if size >= 2**30 else "limit %d MiB" % (size // 2**20)
+            folder = os.path.dirname(folder)
+        return ""
+
+
+def find_group(groups: str, mounts: str) -> "tuple[str, int]":
+    """The folder of our memory control group, and its version; `""`: there is none.
+
+    `groups`, `mounts`: the texts of /proc/self/cgroup and /proc/self/mountinfo.
+    """
+    paths = {}
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        paths["" if not controllers else "memory" if "memory" in controllers.split(",") else controllers] = path
+    for name, kind, version in (("memory", "cgroup", 1), ("", "cgroup2", 2)):
+        for line in mounts.splitlines():
+            fields, _, rest = line.partition(" - ")
+            root, point = fields.split()[3:5]
+            options = rest.split()
+            if options[0] != kind or name not in paths or (name and name not in options[2].split(",")):
+                continue
+            path = paths[name]
+            if root != "/" and (path + "/").startswith(root + "/"):
+                path = path[len(root) :]
+            return point + path.rstrip("/"), version
+    return "", 2
