@@ -117,7 +117,7 @@ def websocket_handshake(data: bytes) -> None:
     except heads.BadHeadError:
         return
     try:
-        asked = handshake.asked(head.fields, b"GET", head.length)
+        asked = handshake.read_request(head.fields, b"GET", head.length)
         chosen = handshake.check(head.fields, asked.key, asked.subprotocols)
     except (handshake.VersionError, UpstreamError):
         return
