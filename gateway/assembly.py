@@ -20,13 +20,16 @@ from gateway.auth.addresses import hub_url
 from gateway.auth.cookies import NAMES, CookieJar, Strays, mark_of
 from gateway.auth.credentials import Brought
 from gateway.door.activity import ForeignVisits
+from gateway.door.callers import Callers
 from gateway.door.client_address import client_address, proxy_networks
 from gateway.door.door import App
 from gateway.door.edge_check import EdgeCheck
 from gateway.door.hosts import Hosts
 from gateway.door.portal_handover import Asgi, Handover, remove_socket, socket_path
+from gateway.door.proof import ProofReader
 from gateway.door.responses import PortalAnswers
 from gateway.door.revocation import Revocation
+from gateway.door.server_access import ServerAccess
 from gateway.door.services import ServiceRoutes
 from gateway.edge.contract import PATH as EDGE_CHECK_PATH
 from gateway.edge.watch import EdgeWatch
@@ -201,6 +204,7 @@ class Gateway:
         handover = Handover(cast("Asgi", pages), tunnel, portal_path, refuse, address, strays=Strays(jar))
         await mirror.start()
         health.start()
+        hosts = Hosts(Origins(door), base_path=door.base_path, mark=jar.mark) if door.user_domain else None
         app = App(
             mirror=mirror,
             tunnel=tunnel,
@@ -215,19 +219,15 @@ class Gateway:
                 nothing_here=lambda request: handover.handle(request, None),
             ),
             answers=answers,
-            jar=jar,
-            find=Finder(store, door.base_path),
+            proofs=ProofReader(jar, hosts, scheme=scheme, public=public_address, allowed_hosts=_hosts(config)),
+            callers=Callers(mirror, store.imported.claim),
+            access=ServerAccess(mirror, Finder(store, door.base_path), ForeignVisits(store, address)),
             hub_apps=hub_apps,
             services=ServiceRoutes(roles.services.values(), door.base_path),
-            visits=ForeignVisits(store, address),
             address=address,
-            claim=store.imported.claim,
-            hosts=Hosts(Origins(door), base_path=door.base_path, mark=jar.mark) if door.user_domain else None,
+            hosts=hosts,
             base_path=door.base_path,
-            scheme=scheme,
-            public=public_address,
             unasked=f"{door.base_path}hub/backchannel-logout/",
-            allowed_hosts=_hosts(config),
             cors_origins=[origin for profile in config.profile for origin in profile.cors_origins],
         )
         threading.Thread(target=pages.state.site.compile_templates, name="templates", daemon=True).start()

@@ -27,7 +27,7 @@ Visit = tuple[str, str, str, bool]
 
 
 class ForeignVisits:
-    """`gateway.door.door.Visits`."""
+    """`gateway.door.contracts.Visits`."""
 
     def __init__(self, store: Store, address: Callable[[Request], str]) -> None:
         """`address`: returns a request's client address."""
@@ -38,7 +38,7 @@ class ForeignVisits:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, request: Request, identity: Identity, user: str, name: str, *, refused: bool) -> None:
-        """See `gateway.door.door.Visits`."""
+        """See `gateway.door.contracts.Visits`."""
         visit = (identity.digest, user, name, refused)
         now = time.time()
         if now - self._noted.get(visit, 0.0) < AGAIN_SECONDS or (refused and not self._damper.allows(now)):

@@ -77,7 +77,7 @@ class Handover:
         self._asked: dict[bytes, Origin] = {}
 
     def handle(self, request: Request, identity: Identity | None) -> None:
-        """See `gateway.door.door.Portal`."""
+        """See `gateway.door.contracts.Portal`."""
         ticket = secrets.token_hex(16).encode()
         block = request.method + b" " + request.target + b" HTTP/1.1\r\n" + request_block(request.head.fields)
         address = self._address(request)

@@ -14,7 +14,7 @@ from state.store.all import Store
 
 
 class PortalAnswers:
-    """`gateway.door.door.Answers`, with the portal's pages."""
+    """`gateway.door.contracts.Answers`, with the portal's pages."""
 
     def __init__(self, pages: ErrorPages, store: Store) -> None:
         self._pages = pages

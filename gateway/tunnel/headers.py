@@ -71,6 +71,16 @@ class RequestHead(NamedTuple):
     length: int
 
 
+class _Sorted(NamedTuple):
+    """A client's fields: `lines` are for the app, `inbound` are those in `forwarded.INBOUND`."""
+
+    host: bytes
+    lines: list[bytes]
+    inbound: list[tuple[bytes, bytes]]
+    lengths: list[bytes]
+    codings: list[bytes]
+
+
 class RequestRules:
     """The rules of one worker for requests."""
 
@@ -89,7 +99,7 @@ class RequestRules:
         self._public = public
         self._special = _REQUEST_SPECIAL | {name.replace(b"_", b"-") for name in hidden_headers} | hidden_headers
 
-    def head(  # noqa: C901, PLR0912 - one pass over the fields, its cases side by side
+    def head(
         self,
         line: bytes,
         fields: Fields,
@@ -106,7 +116,28 @@ class RequestRules:
         empty; `cookie` one more cookie for the app, or empty. `fields` have lower-case names.
         Raises UpstreamError("bad-request").
         """
-        out = [line]
+        host, lines, inbound, lengths, codings = self._sorted(fields, websocket=websocket)
+        out = [line, *lines]
+        try:
+            length = declared_length(lengths, codings, 0)
+        except ValueError as error:
+            raise UpstreamError("bad-request", str(error)) from error
+        if cookie:
+            others = [entry[8:] for entry in out if entry.startswith(b"cookie: ")]
+            out = [entry for entry in out if not entry.startswith(b"cookie: ")]
+            out.append(b"cookie: " + b"; ".join([*others, cookie]))
+        host = self._public.host(host.decode("latin-1")).encode("latin-1")
+        out.insert(1, b"Host: " + (host or b"localhost"))
+        believed = tuple(inbound) if inbound and forwarded.trusted(peer, self._networks) else ()
+        told = forwarded.lines(peer, scheme, host.decode("latin-1"), believed, self._public)
+        block = b"\r\n".join(out)
+        if block.count(b"\n") != len(out) - 1 or block.count(b"\r") != len(out) - 1 or b"\0" in block:
+            raise UpstreamError("bad-request", "a line break inside the head")
+        return RequestHead(block + b"\r\n" + told + credential, length)
+
+    def _sorted(self, fields: Fields, *, websocket: bool) -> _Sorted:  # noqa: C901, PLR0912 - one pass, its cases side by side
+        """Sort a client's fields. Raises UpstreamError("bad-request")."""
+        out: list[bytes] = []
         host = b""
         lengths: list[bytes] = []
         codings: list[bytes] = []
@@ -139,23 +170,8 @@ class RequestRules:
             elif name in forwarded.INBOUND:
                 inbound.append((name, value))
         if named:
-            out = [out[0], *(entry for entry in out[1:] if entry.partition(b":")[0] not in named)]
-        try:
-            length = declared_length(lengths, codings, 0)
-        except ValueError as error:
-            raise UpstreamError("bad-request", str(error)) from error
-        if cookie:
-            others = [entry[8:] for entry in out if entry.startswith(b"cookie: ")]
-            out = [entry for entry in out if not entry.startswith(b"cookie: ")]
-            out.append(b"cookie: " + b"; ".join([*others, cookie]))
-        host = self._public.host(host.decode("latin-1")).encode("latin-1")
-        out.insert(1, b"Host: " + (host or b"localhost"))
-        believed = tuple(inbound) if inbound and forwarded.trusted(peer, self._networks) else ()
-        lines = forwarded.lines(peer, scheme, host.decode("latin-1"), believed, self._public)
-        block = b"\r\n".join(out)
-        if block.count(b"\n") != len(out) - 1 or block.count(b"\r") != len(out) - 1 or b"\0" in block:
-            raise UpstreamError("bad-request", "a line break inside the head")
-        return RequestHead(block + b"\r\n" + lines + credential, length)
+            out = [entry for entry in out if entry.partition(b":")[0] not in named]
+        return _Sorted(host, out, inbound, lengths, codings)
 
 
 def own_authorization(fields: Fields) -> bytes:

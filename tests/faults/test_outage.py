@@ -23,10 +23,10 @@ def test_known_servers_are_served_during_the_grace_then_503_and_again_after_the_
             server.kill()
             assert browser.get(path).json()["pid"] == pid
             spoken = eventually(lambda: (answer := browser.get(path)).status_code == 503 and answer, what="the 503")
-            assert "store is away" in spoken.json()["message"]
+            assert "store is not available" in spoken.json()["message"]
             page = browser.get(path, headers={"Accept": "text/html"})
             assert page.status_code == 503
-            assert "try again" in page.text
+            assert "Try again" in page.text
             assert api.get("/users").status_code == 503
 
             server.start()
