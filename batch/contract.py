@@ -191,7 +191,8 @@ class JobView(Struct, frozen=True, kw_only=True):
     that of the last run of a requeued job; it has no log tail. `restarts`: how often the scheduler has requeued it; 0
     while unknown. `unsure`: the next poll will know more, such as how the job ended, and should come soon. `silent`: a
     message that the job's host does not answer; the rest of the view is then the last known state, and nothing follows
-    from it. `note`: a message for the user about where the job runs.
+    from it. `note`: a message for the user about where the job runs. `suspended`: the job has its nodes, but its
+    processes are stopped for a while, so that the app does not respond.
     """
 
     attempt: str
@@ -210,6 +211,7 @@ class JobView(Struct, frozen=True, kw_only=True):
     ending: Reason | None = None
     restarts: int = 0
     unsure: bool = False
+    suspended: bool = False
     silent: str = ""
     note: str = ""
 

@@ -33,6 +33,9 @@ GUESSES: Final = frozenset(
 )
 """Codes of reasons without the scheduler's cause, which replaces them when it is known."""
 
+TIME_LIMIT: Final = "walltime"
+"""The code of an end at the time limit, for every kind of cluster."""
+
 ITS_OWN: Final = range(1, 128)
 """Exit codes with which an app itself reports a failure.
 
@@ -46,7 +49,7 @@ def why(server: Server, view: JobView) -> tuple[Status, Reason]:
     report = _last_report(server, view)
     code = report.exit_code if report.exit_code is not None else view.exit_code
     if view.ending is not None:
-        return Status.FAILED, replace(view.ending, log_tail=report.log_tail, exit_code=code)
+        return status_of(view.ending), replace(view.ending, log_tail=report.log_tail, exit_code=code)
     if report.kind == "failed":
         word = report.code or "start-failed"
         hint = report.hint or HINTS.get(word, SEE_LOG)
@@ -76,6 +79,11 @@ def why(server: Server, view: JobView) -> tuple[Status, Reason]:
         log_tail=report.log_tail,
         exit_code=code,
     )
+
+
+def status_of(reason: Reason) -> Status:
+    """Return whether a server with this reason failed: an end at the time limit is how every job may end."""
+    return Status.STOPPED if reason.code == TIME_LIMIT else Status.FAILED
 
 
 def _last_report(server: Server, view: JobView) -> Report:

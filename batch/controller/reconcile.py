@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView
-from batch.controller.end_reasons import better, is_guess, why
+from batch.controller.end_reasons import better, is_guess, status_of, why
 from state.plugins.hooks import ENDED, READY
 from state.records.lifecycle import advance
 from state.records.models import JobRef, Reason, Server, Status, Target, Waiting
@@ -197,7 +197,11 @@ def _after_the_end(server: Server, sight: Sight, now: float) -> list[Action]:
         if reason is None or server.removing:
             return [DropRoute(server), *_done(server)]
         # Not a transition: the status stays, and only the reason changes.
-        return [DropRoute(server), Save(replace(server, status=Status.FAILED, reason=reason), reason.message), Settle()]
+        return [
+            DropRoute(server),
+            Save(replace(server, status=status_of(reason), reason=reason), reason.message),
+            Settle(),
+        ]
     if sight.view is None:  # not known yet
         return []
     if (
@@ -256,10 +260,11 @@ def _with_a_job(server: Server, view: JobView, now: float, window: float) -> lis
     if endpoint is not None and server.status is not Status.READY:
         ready = advance(updated, Status.READY, now=now, job=job, endpoint=endpoint)
         return [Save(ready, "The server is ready."), PublishRoute(ready)]
-    transition = _edit(server, view) or _transition(server, updated, view, now)
+    transition = _edit(server, view) or _transition(server, updated, view, now) or _suspension(server, updated, now)
     if transition is not None:
         return transition
-    if server.status is Status.STARTING and now - (server.running or now) > window + WINDOW_MARGIN:
+    too_long = now - (server.running or now) > window + WINDOW_MARGIN
+    if server.status is Status.STARTING and too_long and not server.suspended:
         return _too_slow(server, job, now, window)
     updated, message = _with_message(server, updated, now)
     return [Save(updated, message)] if updated != server else []
@@ -280,7 +285,7 @@ def _with_message(server: Server, updated: Server, now: float) -> tuple[Server, 
         return updated, updated.waiting.message
     if server.stale or updated.note != server.note:
         return updated, f"{server.cluster} answers again." if server.stale else updated.note
-    if updated.status is not Status.READY or updated.deadline is None:
+    if updated.status is not Status.READY or updated.deadline is None or updated.suspended:
         return updated, ""
     left = updated.deadline - now
     reached = [minutes for minutes in WARN_MINUTES if left <= minutes * MINUTE]
@@ -307,8 +312,7 @@ def _transition(server: Server, updated: Server, view: JobView, now: float) -> l
         if server.status is Status.REQUESTED:
             waits = f" {updated.waiting.message}" if updated.waiting and _is_news(None, updated.waiting) else ""
             return [Save(queued, f"Waiting in the queue of {server.cluster}.{waits}")]
-        because = view.ending.message if view.ending else REQUEUED_BY
-        return [DropRoute(server), Save(queued, f"The scheduler has requeued the job. {because}")]
+        return [DropRoute(server), Save(queued, _why_queued_again(server, view))]
     if view.state is not JobState.ACTIVE:
         return None
     if server.status in (Status.REQUESTED, Status.QUEUED):
@@ -321,12 +325,34 @@ def _transition(server: Server, updated: Server, view: JobView, now: float) -> l
     return None
 
 
+def _why_queued_again(server: Server, view: JobView) -> str:
+    """Return the message for a job that waits again: that it was requeued is said only if the scheduler says so."""
+    if view.ending is not None:
+        return f"The scheduler has requeued the job. {view.ending.message}"
+    if view.restarts > server.restart:
+        return f"The scheduler has requeued the job. {REQUEUED_BY}"
+    return "The scheduler shows the job as waiting again."
+
+
 def _restarted(server: Server, view: JobView) -> bool:
     if view.restarts > server.restart:
         return True
     if server.ready is None or view.started is None:
         return False
     return view.started > server.ready + RESTART_MARGIN
+
+
+def _suspension(server: Server, updated: Server, now: float) -> list[Action] | None:
+    """Return the actions for a job that was suspended or resumed, or None. When it is resumed, it may take its time."""
+    if updated.suspended == server.suspended:
+        return None
+    if updated.suspended:
+        return [
+            Save(updated, f"{updated.cluster} has suspended the job. The app does not respond until it is resumed.")
+        ]
+    if updated.status is Status.STARTING:
+        updated = replace(updated, running=now)
+    return [Save(updated, f"{updated.cluster} has resumed the job.")]
 
 
 def _too_slow(server: Server, job: JobRef | None, now: float, window: float) -> list[Action]:
@@ -346,7 +372,10 @@ def _updated(server: Server, view: JobView, job: JobRef | None) -> Server:
     """
     restart = max(server.restart, view.restarts)
     note = view.note or server.note
-    updated = replace(server, job=job, stale=False, restart=restart, note=note, **_place(server, view))
+    suspended = view.suspended and view.state is JobState.ACTIVE
+    updated = replace(
+        server, job=job, stale=False, restart=restart, note=note, suspended=suspended, **_place(server, view)
+    )
     record = view.record
     if record is not None and record.attempt == server.attempt and record.report_hash:
         secrets = {name: getattr(record, name) for name in ("report_hash", "credential", "token_hash", "hub_app")}

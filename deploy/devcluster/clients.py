@@ -35,6 +35,7 @@ def attempt(
             input=given,
             capture_output=True,
             text=True,
+            errors="replace",  # job names may be anything
             check=False,
             timeout=seconds,
             env={**environment(layout), **own},

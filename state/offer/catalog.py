@@ -180,6 +180,7 @@ class Reservation(Struct, frozen=True, kw_only=True):
     nodes: int = 0
     users: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
+    maintenance: bool = False
 
 
 class Catalog(Stored, frozen=True, kw_only=True):

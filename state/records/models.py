@@ -207,6 +207,7 @@ class Server(Stored, frozen=True, kw_only=True):
     `hooked`: which of the site's hooks have run: `begun`, `ready` or `ended` (`""`: none, or the site has none).
     `log`: the path of its app's whole log, where it runs (`""`: unknown).
     `removing`: its removal was requested. It is removed as soon as its job is known to be gone.
+    `suspended`: the scheduler has stopped its processes for a while, and the app does not respond.
     `edited`: choices that the controller is to apply while the job waits (`state.records.edits`); None: none.
     """
 
@@ -242,6 +243,7 @@ class Server(Stored, frozen=True, kw_only=True):
     log: str = ""
     removing: bool = False
     hooked: str = ""
+    suspended: bool = False
     edited: dict[str, Any] | None = None
     note: str = ""
     revision: int = 0

@@ -621,3 +621,35 @@ def test_a_change_that_comes_too_late_is_reported_and_changes_nothing(status):
 
 def test_a_stopped_request_is_not_changed_any_more():
     assert Edit() not in decide(server(Status.QUEUED, Target.STOPPED, edited=EDITED), seen(JobState.QUEUED))
+
+
+# --- suspended, requeued, and the time limit --------------------------------------------------------------------------
+def test_a_suspended_job_is_reported_once_and_its_silence_has_no_consequence():
+    started = server(Status.STARTING, running=NOW - WINDOW - WINDOW_MARGIN - 1)
+    frozen = seen(JobState.ACTIVE, suspended=True)
+    (save,) = decide(started, frozen)
+    assert save.server.suspended
+    assert "has suspended the job" in save.message
+    assert decide(save.server, frozen) == []  # the start window does not run out
+    (resumed,) = decide(save.server, seen(JobState.ACTIVE))
+    assert (resumed.server.suspended, resumed.server.running) == (False, NOW)
+    assert "has resumed the job" in resumed.message
+
+
+def test_a_suspended_server_is_not_warned_of_a_time_limit_that_moves():
+    ready = server(Status.READY, running=NOW - 7200, ready=NOW - 7100, deadline=NOW + 240, suspended=True)
+    assert decide(ready, seen(JobState.ACTIVE, suspended=True)) == []
+
+
+def test_that_a_job_was_requeued_is_said_only_if_the_scheduler_says_so():
+    ready = server(Status.READY)
+    assert decide(ready, seen(JobState.QUEUED))[1].message == "The scheduler shows the job as waiting again."
+    assert decide(ready, seen(JobState.QUEUED, restarts=1))[1].message.startswith("The scheduler has requeued the job.")
+
+
+def test_an_end_at_the_time_limit_is_no_failure():
+    reason = Reason(code="walltime", message="The job reached its time limit of 1 hour.")
+    save = decide(server(Status.READY), seen(JobState.FAILED, ending=reason))[1]
+    assert (save.server.status, save.server.reason.message) == (Status.STOPPED, reason.message)
+    late = decide(ended("app-died"), seen(JobState.FAILED, ending=reason))[1]
+    assert late.server.status is Status.STOPPED

@@ -252,9 +252,11 @@ class HubUser:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{seen}\n" + "\n".join(self.hub.output[-15:])) from None
 
-    def reason(self, code: str, server: str = "", *, says: str = "", seconds: float = 90) -> dict:
+    def reason(
+        self, code: str, server: str = "", *, says: str = "", status: str = "failed", seconds: float = 90
+    ) -> dict:
         """Wait for the reason of an end whose message contains `says`: details from accounting can be late."""
-        self.until("failed", server, seconds=seconds)
+        self.until(status, server, seconds=seconds)
         seen = {}
 
         def there():

@@ -84,13 +84,13 @@ def test_every_end_is_reported_with_its_cause(slurm):
         "node": "node-failed",
     }
     words = {name: cause(one, user="alice").message for name, one in ended.items() if code_of(one)}
-    assert words["mine"] == "You cancelled the job outside the hub."
+    assert words["mine"] == "alice cancelled the job outside the hub."
     assert words["theirs"] == "An admin cancelled the job."
     assert words["queued"] == "An admin cancelled the job while it was waiting in the queue."
     assert words["walltime"] == "The job reached its time limit of 1 minute."
     assert "(asked for 100 MB" in words["memory"]
     # The memory that was used is reported if Slurm's sampling has seen it.
-    assert "(asked for 200 MB, used " in words["slowly"]
+    assert "(asked for 200 MB" in words["slowly"]
     assert words["node"] == "The node gn1 failed while the job was running on it."
     assert [ended[name].exit_code for name in ("ok", "exit", "signal")] == [0, 3, 139]
     for name, job in jobs.items():

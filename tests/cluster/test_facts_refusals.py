@@ -160,6 +160,7 @@ def strict(slurm_session):
     slurm_session.reconfigure("JobSubmitPlugins=lua", "CliFilterPlugins=lua")
     yield slurm_session
     slurm_session.reconfigure()
+    slurm_session.reset()  # until all nodes respond again
 
 
 @pytest.mark.parametrize(

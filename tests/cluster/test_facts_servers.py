@@ -138,7 +138,7 @@ def test_after_a_requeue_the_same_url_leads_to_the_new_node(slurm, alice):
 
 @pytest.mark.parametrize(
     ("by", "words"),
-    [("", "An admin cancelled the job."), ("alice", "You cancelled the job outside the hub.")],
+    [("", "An admin cancelled the job."), ("alice", "alice cancelled the job outside the hub.")],
 )
 def test_a_scancel_is_reported_with_who_did_it(slurm, alice, by, words):
     alice.start()

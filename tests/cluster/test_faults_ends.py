@@ -41,18 +41,18 @@ def test_each_end_is_reported_with_its_cause_and_the_next_start_works(slurm, hub
 
         reasons = {
             "root": alice.reason("cancelled", "root", says="admin"),
-            "mine": alice.reason("cancelled", "mine", says="You"),
+            "mine": alice.reason("cancelled", "mine", says="alice"),
             "memory": alice.reason("out-of-memory", "memory", says="200 MB"),
             "crash": alice.reason("app-died", "crash"),
             "exits": alice.reason("exited", "exits"),
             "silent": alice.reason("no-answer", "silent"),
-            "walltime": alice.reason("walltime", "walltime", seconds=240),
+            "walltime": alice.reason("walltime", "walltime", status="stopped", seconds=240),
         }
         # By now, details from accounting have been added.
         reasons = {name: alice.model(name)["reason"] for name in reasons}
         said = {name: reason["message"] for name, reason in reasons.items()}
         assert said["root"] == "An admin cancelled the job."
-        assert said["mine"] == "You cancelled the job outside the hub."
+        assert said["mine"] == "alice cancelled the job outside the hub."
         assert "exit code 7" in said["crash"]
         assert "exit code 3" in said["exits"]
         assert "20 seconds" in said["silent"]

@@ -389,6 +389,67 @@ def test_a_changed_request_keeps_its_place_and_its_job(slurm, client):
     assert fields == {"Partition": "gpu", "QOS": "gpuq", "TimeLimit": "01:00:00", "NumCPUs": "2", "MinMemoryNode": "2G"}
 
 
+@pytest.mark.parametrize("client", ["cli", "rest"])
+def test_a_job_that_waits_for_maintenance_starts_with_the_time_limit_that_its_hint_names(slurm, client):
+    launcher = slurm_maker(slurm_config(slurm, client))()
+    slurm.run(
+        *("scontrol", "create", "reservation", "ReservationName=repair", "Users=root", "Nodes=ALL"),
+        *("StartTime=now+58minutes", "Duration=60", "Flags=MAINT"),
+    )
+
+    async def body():
+        await launcher.catalog()
+        before = Resources(partition="cpu", walltime=8 * 3600)
+        spec = job(resources=before)
+        ref = await launcher.submit(spec)
+
+        async def explained():
+            view = (await launcher.poll())[spec.attempt]
+            return view.waiting if view.waiting and view.waiting.code == "ReqNodeNotAvail" else None
+
+        waiting = await until(explained, seconds=90)
+        after = replace(before, walltime=55 * 60)
+        change = Change(attempt=spec.attempt, user="alice", before=before, after=after, record=spec.record)
+        assert await launcher.update(change) is Updated.DONE
+        await shown(launcher, spec, JobState.ACTIVE)
+        await launcher.cancel(ref, spec.attempt)
+        await over(launcher, spec)
+        await launcher.close()
+        return waiting
+
+    waiting = run(body())
+    assert waiting.message == "Planned maintenance begins before the job could end (time limit 8 hours)."
+    assert waiting.hint.startswith("To start now, ask for at most 55 minutes.")
+
+
+@pytest.mark.parametrize("client", ["cli", "rest"])
+def test_a_suspended_job_is_shown_as_suspended_and_not_as_ended(slurm, client):
+    async def body():
+        launcher = slurm_maker(slurm_config(slurm, client))()
+        spec = job()
+        ref = await launcher.submit(spec)
+        await shown(launcher, spec, JobState.ACTIVE)
+        slurm.run("scontrol", "suspend", ref.native_id)
+
+        async def suspended():
+            view = (await launcher.poll())[spec.attempt]
+            return view.state is JobState.ACTIVE and view.suspended
+
+        await until(suspended, seconds=60)
+        slurm.run("scontrol", "resume", ref.native_id)
+
+        async def resumed():
+            return not await suspended()
+
+        await until(resumed, seconds=60)
+        assert (await launcher.poll())[spec.attempt].state is JobState.ACTIVE
+        await launcher.cancel(ref, spec.attempt)
+        await over(launcher, spec)
+        await launcher.close()
+
+    run(body())
+
+
 def test_a_requeued_job_runs_again_under_the_same_attempt(slurm, make):
     async def body():
         launcher = make()

@@ -29,6 +29,7 @@ from batch.launchers.slurm.known import Known, Word, with_word
 from batch.launchers.slurm.script import NAME_PREFIX, batch
 from batch.launchers.slurm.states import job_state
 from batch.launchers.slurm.view import Mine, Seals, interruption, last_run, ours, past_view, places, view
+from state.offer.catalog import Reservation
 from state.records.models import JobRef, Reason, Server
 
 log = logging.getLogger("towpath.slurm")
@@ -88,6 +89,7 @@ class SlurmLauncher:
         self._explained: dict[str, int] = {}  # attempt → of how many restarts it is known why, or will not be
         self._room = asyncio.Semaphore(AT_ONCE)
         self._identities: dict[str, tuple[float, Identity]] = {}
+        self._maintenance: tuple[Reservation, ...] = ()  # as of the last catalog
         self._caught_up = False
         self._asking: asyncio.Future[Word] | None = None
         self._rest_until = 0.0
@@ -157,7 +159,7 @@ class SlurmLauncher:
         self._seals.keep(mine.values())
         now = self._clock()
         where = places(rows)
-        seen = {attempt: view(one, where, now=now) for attempt, one in mine.items()}
+        seen = {attempt: view(one, where, now=now, maintenance=self._maintenance) for attempt, one in mine.items()}
         missing = [
             attempt
             for attempt, known in before.items()
@@ -396,7 +398,9 @@ class SlurmLauncher:
 
     async def catalog(self) -> Offer:
         """See the contract."""
-        return await self._offer()
+        offer = await self._offer()
+        self._maintenance = tuple(one for one in offer.catalog.reservations if one.maintenance)
+        return offer
 
     async def check(self) -> tuple[PartReport, ...]:
         """See the contract."""

@@ -52,6 +52,9 @@ RUNS: Final = frozenset({"RUNNING", "RESIZING", "SIGNALING", "UPDATE_DB"})
 """It runs, and what Slurm says of the run's end is when it will be ended: a job that is being sent a signal, the
 warning before its walltime ends say, is shown as SIGNALING for a moment."""
 
+SUSPENDED: Final = frozenset({"SUSPENDED", "STOPPED"})
+"""It has nodes, and its processes are stopped: by `scontrol suspend` or gang scheduling, or by SIGSTOP."""
+
 FLAGS_FIRST: Final = tuple(STATES)[12:]
 """The flags, where Slurm gives a list: the one that is shown in place of the state."""
 

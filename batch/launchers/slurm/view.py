@@ -17,7 +17,8 @@ from batch.launchers.slurm.comment import Owner, attempt_of, read
 from batch.launchers.slurm.identity import same_person
 from batch.launchers.slurm.messages.ending import Ended, cause
 from batch.launchers.slurm.messages.reasons import waiting
-from batch.launchers.slurm.states import RUNS, job_state
+from batch.launchers.slurm.states import RUNS, SUSPENDED, job_state
+from state.offer.catalog import Reservation
 from state.records.models import Reason, Waiting
 
 Places = Mapping[int, tuple[int, int]]
@@ -91,8 +92,18 @@ def places(rows: Iterable[Job]) -> dict[int, tuple[int, int]]:
     return found
 
 
-def view(mine: Mine, places: Places, *, now: float, ending: Reason | None = None) -> JobView:
-    """One job of ours in the queue. `ending`: what the accounting says about its end, where it has."""
+def view(
+    mine: Mine,
+    places: Places,
+    *,
+    now: float,
+    ending: Reason | None = None,
+    maintenance: Iterable[Reservation] = (),
+) -> JobView:
+    """One job of ours in the queue. `ending`: what the accounting says about its end, where it has.
+
+    `maintenance`: the reservations for maintenance that are known.
+    """
     job, owner = mine.job, mine.owner
     state = job_state(job.state)
     return JobView(
@@ -106,9 +117,10 @@ def view(mine: Mine, places: Places, *, now: float, ending: Reason | None = None
         started=job.started,
         deadline=job.ends if job.state in RUNS else None,
         record=owner.record,
-        waiting=_waiting(job, places, now) if state is JobState.QUEUED else None,
+        waiting=_waiting(job, places, now, maintenance) if state is JobState.QUEUED else None,
         node=job.node if state is JobState.ACTIVE else "",
         ending=ending or cause(facts_of(job), user=owner.user) if state.final else None,
+        suspended=job.state in SUSPENDED,
         # One that is put back counts the run to come already, while its last one still ends (COMPLETING).
         restarts=job.restarts if job.state == "PENDING" or job.state in RUNS else 0,
     )
@@ -168,7 +180,7 @@ def exit_code(job: Job) -> int | None:
     return facts_of(job).exit_code
 
 
-def _waiting(job: Job, places: Places, now: float) -> Waiting:
+def _waiting(job: Job, places: Places, now: float, maintenance: Iterable[Reservation]) -> Waiting:
     place, of = places.get(job.id, (None, None))
     return waiting(
         job.reason,
@@ -179,4 +191,14 @@ def _waiting(job: Job, places: Places, now: float) -> Waiting:
         qos=job.qos,
         account=job.account,
         now=now,
+        limit=job.limit,
+        maintenance=_next_maintenance(job, now, maintenance),
     )
+
+
+def _next_maintenance(job: Job, now: float, maintenance: Iterable[Reservation]) -> float | None:
+    """When the next maintenance begins that the job would still run into; None: none is known."""
+    end = now + job.limit if job.limit else float("inf")
+    partitions = {"", *job.partition.split(",")}
+    ahead = [one.start for one in maintenance if now < one.start < end and one.partition in partitions]
+    return min(ahead, default=None)

@@ -161,6 +161,7 @@ def reservations_of(answer: Mapping[str, Any]) -> list[Reservation]:
                 nodes=number(one, "node_count") or 0,
                 users=with_groups(names_in(one, "users"), names_in(one, "groups")),
                 accounts=names_in(one, "accounts"),
+                maintenance="MAINT" in words(one, "flags"),
             )
         )
     return found

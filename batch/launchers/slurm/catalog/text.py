@@ -212,6 +212,7 @@ def reservations_of(text: str) -> list[Reservation]:
                 nodes=integer(one.get("NodeCnt", "")) or 0,
                 users=with_groups(names(one.get("Users", "")), groups),
                 accounts=names(one.get("Accounts", "")),
+                maintenance="MAINT" in names(one.get("Flags", "")),
             )
         )
     return found

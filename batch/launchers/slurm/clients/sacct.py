@@ -9,7 +9,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from batch.launchers.slurm.messages.ending import KIB, Ended
+from batch.launchers.slurm.messages.amounts import KIB
+from batch.launchers.slurm.messages.ending import Ended
 
 FIELDS: Final = (
     "JobIDRaw",

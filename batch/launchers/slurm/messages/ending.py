@@ -18,6 +18,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from batch.launchers.slurm.messages.amounts import duration, size
 from batch.launchers.slurm.messages.reasons import REASONS
 from state.records.models import Reason
 
@@ -25,7 +26,6 @@ OOM_SIGNAL, LAUNCH_SIGNAL = 125, 53
 LAST_SIGNAL: Final = 64
 NEARLY: Final = 0.8
 """Slurm samples a job's memory: of one that ran out it may have seen far too little, and less than this is not told."""
-KIB: Final = 1024
 
 START_AGAIN: Final = "Start the server again."
 ALWAYS: Final = {
@@ -142,7 +142,8 @@ def _cancelled(ended: Ended, user: str, name_of: Callable[[int], str]) -> Reason
     name = name_of(by) if isinstance(by, int) else by or ""
     while_ = " while it was waiting in the queue" if ended.elapsed == 0 and not ended.nodes else ""
     if name and name == user:
-        return Reason(code="cancelled", message=f"You cancelled the job outside the hub{while_}.", hint=START_AGAIN)
+        # Others read this, too: admins, and users with whom the server is shared.
+        return Reason(code="cancelled", message=f"{name} cancelled the job outside the hub{while_}.", hint=START_AGAIN)
     if by in (0, "root"):
         return Reason(
             code="cancelled",
@@ -164,23 +165,3 @@ def account_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return ""
-
-
-def size(count: int) -> str:
-    """Bytes for people: `100 MB`, `3.9 GB` (in steps of 1024, as Slurm counts)."""
-    value, unit = float(count), "bytes"
-    for name in ("KB", "MB", "GB", "TB"):
-        if value < KIB:
-            break
-        value, unit = value / KIB, name
-    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people, in the two largest units: `30 minutes`, `1 day 2 hours`."""
-    left, parts = max(0, round(seconds)), []
-    for name, length in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
-        count, left = divmod(left, length)
-        if count:
-            parts.append(f"{count} {name}" + ("s" if count > 1 else ""))
-    return " ".join(parts[:2]) or "0 seconds"

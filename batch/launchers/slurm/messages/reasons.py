@@ -10,10 +10,15 @@ in place of a name. Limits are explained by `batch.launchers.slurm.messages.limi
 import math
 from typing import Final
 
+from batch.launchers.slurm.messages.amounts import duration
 from batch.launchers.slurm.messages.limits import Explanation, limit, named
 from state.records.models import Waiting
 
 MINUTE: Final = 60.0
+MARGIN: Final = 30.0
+"""Seconds that a job needs to be changed and started before maintenance."""
+STEP: Final = 5
+"""The time that is left is rounded down to so many minutes."""
 TEXT_MAX: Final = 300
 AUTOMATIC: Final = "You don't need to do anything. It starts automatically."
 ASK_ADMIN: Final = "Tell the cluster's admins if it stays like this."
@@ -247,14 +252,20 @@ def waiting(
     qos: str = "",
     account: str = "",
     now: float,
+    limit: float | None = None,
+    maintenance: float | None = None,
 ) -> Waiting:
     """Why a pending job waits. `code`: squeue's `%r`, REST's `state_reason`, or what Slurm writes in its place.
 
     `start`: when Slurm expects to start it (seconds since the epoch); one that has passed says nothing, and it is
-    rounded up to a minute. `partition`, `qos`, `account`: the job's own, `""` where not known.
+    rounded up to a minute. `limit`: its time limit in seconds. `maintenance`: when maintenance begins that it would run
+    into (seconds since the epoch); None: none is known. `partition`, `qos`, `account`: the job's own,
+    `""` where not known.
     """
     text = code.replace("_", " ").strip().strip("()").strip()[:TEXT_MAX]
     word, found = _explained(text, qos=qos, account=account)
+    if word == "ReqNodeNotAvail" and "maintenance" in text.lower():
+        found = _before_maintenance(now, limit, maintenance)
     return Waiting(
         code=word,
         message=_fill(found.message, partition, qos, account),
@@ -262,6 +273,23 @@ def waiting(
         start=math.ceil(start / MINUTE) * MINUTE if start is not None and start > now else None,
         position=position,
         of=of,
+    )
+
+
+def _before_maintenance(now: float, time_limit: float | None, begins: float | None) -> Explanation:
+    """Why a job waits that would not end before maintenance begins, and how it could start now.
+
+    The sentence stays the same while time goes by: it is an event each time it changes.
+    """
+    of = f" (time limit {duration(time_limit)})" if time_limit else ""
+    message = f"Planned maintenance begins before the job could end{of}."
+    minutes = math.floor((begins - now - MARGIN) / MINUTE) if begins is not None else 0
+    minutes -= minutes % STEP if minutes > STEP else 0
+    if minutes < 1:
+        return Explanation(message, "It starts after the maintenance.", "walltime")
+    most = duration(minutes * MINUTE)
+    return Explanation(
+        message, f"To start now, ask for at most {most}. Otherwise it starts after the maintenance.", "walltime"
     )
 
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from batch.launchers.slurm.clients.rest_ended import from_rest
 from batch.launchers.slurm.clients.sacct import FIELDS, bytes_of, from_sacct, sacct_arguments
-from batch.launchers.slurm.messages.ending import Ended, account_name, cause, duration, size
+from batch.launchers.slurm.messages.amounts import duration, size
+from batch.launchers.slurm.messages.ending import Ended, account_name, cause
 from tests.batch.launchers.slurm.seen import answer, text
 
 PEOPLE = {0: "root", 1001: "alice", 1003: "carol"}
@@ -22,7 +23,7 @@ WANTED = {
     "26": (3, None, ""),
     "27": (139, None, ""),
     "28": (0, None, ""),
-    "29": (None, "cancelled", "You cancelled the job outside the hub."),
+    "29": (None, "cancelled", "alice cancelled the job outside the hub."),
     "30": (None, "cancelled", "An admin cancelled the job."),
     "33": (None, "launch-failed", "Slurm could not start the job on cn1."),
     "34": (None, "cancelled", "An admin cancelled the job while it was waiting in the queue."),
@@ -75,14 +76,14 @@ def test_memory_that_was_seen_to_be_nearly_all_is_told():
 @pytest.mark.parametrize(
     ("by", "message"),
     [
-        (1001, "You cancelled the job outside the hub."),
+        (1001, "alice cancelled the job outside the hub."),
         (0, "An admin cancelled the job."),
         (1003, "carol cancelled the job."),
         (4711, "The job was cancelled outside the hub."),
         (None, "The job was cancelled outside the hub."),
         ("carol", "carol cancelled the job."),  # slurmrestd says names
         ("root", "An admin cancelled the job."),
-        ("alice", "You cancelled the job outside the hub."),
+        ("alice", "alice cancelled the job outside the hub."),
     ],
 )
 def test_a_cancel_says_whose_it_was(by, message):

@@ -130,3 +130,23 @@ def test_whatever_slurm_writes_there_is_a_sentence(code, partition, qos):
     said = waiting(code, partition=partition, qos=qos, now=0.0)
     assert said.message
     assert said.code == said.code.strip()
+
+
+MAINTENANCE = "ReqNodeNotAvail, Reserved for maintenance"
+
+
+@pytest.mark.parametrize(
+    ("begins", "hint"),
+    [
+        (57.5, "To start now, ask for at most 55 minutes. Otherwise it starts after the maintenance."),
+        (121, "To start now, ask for at most 2 hours. Otherwise it starts after the maintenance."),
+        (4, "To start now, ask for at most 3 minutes. Otherwise it starts after the maintenance."),
+        (1, "It starts after the maintenance."),
+        (None, "It starts after the maintenance."),
+    ],
+)
+def test_a_job_that_maintenance_keeps_waiting_is_told_how_it_could_start_now(begins, hint):
+    at = None if begins is None else 1000.0 + begins * 60
+    found = waiting(MAINTENANCE, now=1000.0, limit=8 * 3600, maintenance=at)
+    assert found.message == "Planned maintenance begins before the job could end (time limit 8 hours)."
+    assert (found.code, found.hint) == ("ReqNodeNotAvail", hint)

@@ -23,7 +23,7 @@ ENDS = (
     (3, ""),
     (139, ""),
     (0, ""),
-    (None, "You cancelled the job outside the hub."),
+    (None, "alice cancelled the job outside the hub."),
     (None, "An admin cancelled the job."),
     (None, "Slurm could not start the job on cn1."),
     (1, "The node gn1 failed while the job was running on it."),
