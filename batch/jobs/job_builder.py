@@ -100,7 +100,7 @@ def _setup(profile: ProfileConfig, values: Mapping[str, str]) -> Setup:
 
 
 def in_the_script(server: Server, profile: ProfileConfig) -> dict[str, Any]:
-    """Return the choices that are not the scheduler's but stand in the job itself: a new value needs a new job."""
+    """Return the choices that are not the scheduler's but part of the job itself: a new value needs a new job."""
     return {name: server.choices.get(name) for name, option in profile.option.items() if option.kind not in KINDS}
 
 

@@ -1,7 +1,7 @@
-"""The starter: the program that runs inside a job, starts the app, and reports what becomes of it.
+"""The starter: the program that runs inside a job, starts the app, and reports its state to the hub.
 
-Owns: the job's private folder, the app's process, the way in, and the reports to the hub (docs/architecture.md).
-Knows no scheduler, no user records and no routes.
+Owns the job's private folder, the app's process, the way in, and the reports to the hub (docs/architecture.md). Does
+not know schedulers, user records or routes.
 
 It is sent to nodes as one file, which `batch.bundle` makes of these modules. Rules for them: the standard library
 alone, Python 3.6 or newer, no import of anything else in `batch`. A module that is imported costs every start:

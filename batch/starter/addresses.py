@@ -14,7 +14,7 @@ EVERY_MACHINES = ("127.0.0.1", "127.0.1.1", "::1", "0.0.0.0", "::")
 
 
 def addresses_of(host: str) -> "list[str]":
-    """The addresses of a name, IPv4 first; no link-local ones (they lead nowhere without an interface)."""
+    """The addresses of a name, IPv4 first; no link-local ones (they need an interface)."""
     try:
         found = [str(entry[4][0]) for entry in _socket.getaddrinfo(ascii_name(host), None, 0, _socket.SOCK_STREAM)]
     except (OSError, UnicodeError):

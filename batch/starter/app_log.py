@@ -1,6 +1,6 @@
 """The app's log file: opened, written to by the starter too, kept within its size, read at its end.
 
-Nothing here raises: on a full disk the log is incomplete, and the app goes on.
+Nothing here raises: on a full disk the log is incomplete, and the app keeps running.
 """
 
 import os

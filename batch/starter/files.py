@@ -38,7 +38,7 @@ def read_private(path: str) -> bytes:
 
 
 def make_private(folder: str) -> None:
-    """Make the folder 0700, or check that the existing one is a real folder of ours that nobody else may enter."""
+    """Make the folder 0700, or check that the existing one is a folder of ours that no other user can open."""
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:

@@ -21,7 +21,7 @@ MAX_TAKEOVERS = 5
 
 
 def watch(spec: "dict[str, Any]", run: "Callable[[dict[str, Any]], int]") -> int:
-    """Run the starter (`run`) in a child, again and again until it comes to its end; its exit code."""
+    """Run the starter (`run`) in a child, and again after each premature death. Return its exit code."""
     spec["began"] = time.time()
     spec["takeover"] = 0
     signals = Signals()

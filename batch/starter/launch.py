@@ -1,4 +1,4 @@
-"""Starting the app, or taking over one that runs, and waiting until it answers."""
+"""Starting the app, and waiting until it accepts requests."""
 
 import time
 
@@ -30,7 +30,10 @@ def launch(app: "App", address: "AppAddress", directory: str, log: int, sleep: "
 def wait_until_it_answers(
     app: "App", address: "AppAddress", spec: "dict[str, Any]", sleep: "Callable[[float], None]"
 ) -> bool:
-    """True: it answers. False: its port was lost. Raises StartError when it ends, is too slow, or is to stop."""
+    """Return True once it accepts requests, False if it lost its port.
+
+    Raises StartError if it ends, is too slow, or is to be stopped.
+    """
     limit = time.monotonic() + spec["start_window"]
     pause = FIRST_PROBE
     while True:

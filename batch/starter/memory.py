@@ -1,6 +1,6 @@
 """Processes of the job that the kernel has killed because the job's memory limit was reached.
 
-A notebook's kernel that is killed leaves its server running, so no scheduler tells anybody. Linux counts such kills for
+A notebook's kernel that is killed leaves its server running, so no scheduler reports it. Linux counts such kills for
 each control group. A control group that the job shares with others says nothing about the job, so only one whose path
 names the job is read.
 

@@ -1,4 +1,4 @@
-"""What the user should know while the app goes on: each fact is reported once."""
+"""What the user should know while the app runs. Each fact is reported once."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

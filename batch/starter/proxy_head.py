@@ -50,7 +50,7 @@ def split_host(text: str, port: int) -> "tuple[str, int] | None":
 def read_request(head: bytes) -> "ProxyRequest | None":
     """The request of a head (and what follows it); None: it is none for a proxy.
 
-    A plain request goes on one connection for itself: the next one may be for another host.
+    A plain request gets a connection of its own: the next one may be for another host.
     """
     top, _, body = head.partition(b"\r\n\r\n")
     lines = top.split(b"\r\n")

@@ -19,8 +19,8 @@ NO_LIMIT = 364 * 86400  # Slurm says of a job without a time limit that it ends 
 KINDS_WITH_LOG = ("running", "ready", "ended", "failed")
 MAX_PATH = 1000
 
-HEARD, UNHEARD, STOP = range(3)
-"""What came of a report: it need not be sent again; it must be; the hub wants the app to end."""
+RECEIVED, NOT_RECEIVED, STOP = range(3)
+"""The result of a report: it need not be sent again; it must be; the hub wants the app to end."""
 
 
 def jittered(seconds: float) -> float:
@@ -78,21 +78,21 @@ class Reporter:
         return max(0, int(end) - int(time.time()) if end.isdigit() else self.spec.get("warning_seconds") or 0)
 
     def send(self, report: str) -> int:
-        """Try the hub's addresses once: HEARD, UNHEARD or STOP."""
+        """Try each of the hub's addresses once. Return RECEIVED, NOT_RECEIVED or STOP."""
         for url in self.spec["hub_urls"]:
             if url[:8] != "https://" and not self.spec.get("plain_reports", True):
-                continue  # everybody on the way could read the token
+                continue  # others on the network could read the token
             try:
                 status, body = post(url, self.spec["report_token"], report, self.authority)
             except (OSError, ValueError):
                 continue
             if status[:1] == "2":
-                return HEARD
+                return RECEIVED
             if status in STOP_STATUSES and b'"stop":true' in b"".join(body.split()):
                 return STOP
             if status == "409":
-                return HEARD
-        return UNHEARD
+                return RECEIVED
+        return NOT_RECEIVED
 
     def reset_back_off(self) -> None:
         """Begin again with short pauses."""

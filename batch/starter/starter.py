@@ -15,7 +15,7 @@ from batch.starter.launch import CANCELLED, launch, wait_until_it_answers
 from batch.starter.memory import MemoryKills
 from batch.starter.notices import Notices
 from batch.starter.outbox import Outbox
-from batch.starter.reporter import STOP, UNHEARD, Reporter
+from batch.starter.reporter import NOT_RECEIVED, STOP, Reporter
 from batch.starter.upkeep import Upkeep
 from batch.starter.wakeup import Wakeup
 
@@ -101,7 +101,7 @@ class Starter:
         return self.app.exit_code or 0
 
     def come_up(self) -> None:
-        """Start the app and wait until it answers. A port that another process took first is given up for another."""
+        """Start the app and wait until it accepts requests. If another process took its port, choose another one."""
         for _ in range(PORT_TRIES):
             self.address.choose()
             if self.spec.get("jupyter"):
@@ -126,7 +126,7 @@ class Starter:
 
     def take_over(self) -> None:
         """Serve an app that runs already, and wait until it answers, if it has not yet."""
-        self.log.note("The process that watches the app was killed. Another one has taken over; the app goes on.")
+        self.log.note("The process that watches the app was killed. Another one has taken over; the app keeps running.")
         if self.spec.get("give_up"):
             raise StartError("starter", "The process that watches the app was killed again and again.")
         if self.app.has_ended():
@@ -143,8 +143,8 @@ class Starter:
     def stand_by(self) -> None:
         """Watch the app until it ends.
 
-        Meanwhile report ready until that is heard (and again and again, where that is wanted), pass warnings on, and
-        keep the log within its size.
+        Meanwhile report ready until the hub has received it (and repeatedly, if requested), pass on warnings, and limit
+        the size of the log.
         """
         more = {"endpoint": self.way_in.endpoint if self.way_in else self.address.endpoint}
         more.update(self.reporter.end_time())
@@ -179,7 +179,7 @@ class Starter:
         if answer == STOP:
             self.hub_said_stop = True
             self.app.begin_stop(_signal.SIGTERM)
-        return answer != UNHEARD
+        return answer != NOT_RECEIVED
 
     def report_end(self, kind: str, code: str, message: str, hint: str = "") -> None:
         """Write the end down, and report it for as long as the job may be held for that."""

@@ -16,6 +16,7 @@ from batch.launchers.local.forks import compiled_starter
 from tests.batch.launchers.slurm.test_script import made
 
 MAX_LINES = 300
+MAX_FUNCTION = 60
 IMPORTED = {
     *("_ctypes", "_json", "_signal", "_socket", "_thread", "base64", "ctypes", "datetime", "errno", "fcntl", "os"),
     *("resource", "select", "stat", "struct", "sys", "time", "json", "json.encoder", "socket", "ssl"),
@@ -133,6 +134,16 @@ def test_the_file_can_be_imported_by_every_python_of_this_machine(program):
 
 def test_a_module_is_short():
     assert [path.name for path in MODULES if len(path.read_text().splitlines()) > MAX_LINES] == []
+
+
+def test_a_function_is_short():
+    functions = [
+        (path.name, node.name, (node.end_lineno or 0) - node.lineno + 1)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [found for found in functions if found[2] > MAX_FUNCTION] == []
 
 
 def test_a_start_loads_nothing_that_is_slow_to_load(program):

@@ -304,7 +304,7 @@ while True:
 
 
 def test_an_app_that_closes_connections_unread_does_not_end_its_starter(jobs):
-    """A write to a closed connection raises SIGPIPE where that is not ignored, and ends a process without a word."""
+    """A write to a closed connection raises SIGPIPE where that is not ignored, and silently ends a process."""
 
     async def body():
         launcher, spec = (

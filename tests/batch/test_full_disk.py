@@ -1,4 +1,4 @@
-"""A home whose disk or quota is full: the starter goes on, and says what cannot be written. A real small disk, as root."""
+"""A home whose disk or quota is full: the starter keeps running, and reports what cannot be written. A real small disk, as root."""
 
 import contextlib
 import os
@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_made_is_replaced_by_one_on_the_nodes_own_disk(n
 
 
 def test_a_quota_that_is_used_up_is_as_a_full_disk(node):
-    """No file system with quotas is to be had here, so the starter's own writes fail as they do with one."""
+    """No file system with quotas is available here, so the starter's own writes fail as they do with one."""
     text = node.program.read_text()
     assert "        content = content[os.write(fd, content) :]" in text
     refuse = '        raise OSError(122, "Disk quota exceeded")'

@@ -79,20 +79,20 @@ def knock(bob, node, where, certificate, key):
 def impostors(node, other):
     """Certificates that are not the gateway's: (certificate, key) by what they are."""
     rival = other.authority
-    neighbour = node.authority.passport(OTHER)
+    other_job = node.authority.passport(OTHER)
     own = node.authority.passport(ATTEMPT)
     server = node.authority.issue((GATEWAY_NAME,), ExtendedKeyUsageOID.SERVER_AUTH, JOB_LIFE)
     named = node.authority.issue(("bob.towpath.internal",), ExtendedKeyUsageOID.CLIENT_AUTH, JOB_LIFE)
-    stranger = rival.issue((GATEWAY_NAME,), ExtendedKeyUsageOID.CLIENT_AUTH, JOB_LIFE)
+    foreign = rival.issue((GATEWAY_NAME,), ExtendedKeyUsageOID.CLIENT_AUTH, JOB_LIFE)
     reports = (node.hub_dir / "tls" / "reports.pem").read_text()
     return {
         "none": ("", ""),
-        "another attempt's": (neighbour.certificate, neighbour.key),
+        "another attempt's": (other_job.certificate, other_job.key),
         "this attempt's own": (own.certificate, own.key),
         "the listener's of reports": (reports, ""),
         "the gateway's name, but a server's": tuple(part.decode() for part in server),
         "a client's, but of another name": tuple(part.decode() for part in named),
-        "the gateway's name, of another authority": tuple(part.decode() for part in stranger),
+        "the gateway's name, of another authority": tuple(part.decode() for part in foreign),
         "another authority itself": (rival.pem.decode(), (other.hub_dir / "authority" / "authority.key").read_text()),
     }
 

@@ -86,7 +86,7 @@ def test_jupyterlab_shows_the_hub_and_its_user_and_logs_out_of_the_hub(lab):
     assert (status, headers["Location"]) == (302, "/hub/logout")
 
 
-def test_what_users_start_does_not_inherit_the_hubs_part(lab):
+def test_programs_in_terminals_do_not_inherit_the_hubs_configuration(lab):
     assert asyncio.run(in_terminal(lab, 'echo "<$JUPYTER_CONFIG_PATH>"', ">")).count("</etc/site>") == 1
 
 
@@ -97,7 +97,7 @@ def test_a_long_cell_is_activity_and_a_kernel_at_rest_is_none(lab):
     asyncio.run(begin(lab, kernel, f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.05)"))
     until(lambda: len(lab.activity()) > 1)
     told = len(lab.activity())
-    until(lambda: len(lab.activity()) > told + 3)  # nothing but the cell goes on
+    until(lambda: len(lab.activity()) > told + 3)  # only the cell runs
     assert lab.activity() == sorted(lab.activity())
     gate.touch()
     until(lab.is_quiet)

@@ -126,7 +126,7 @@ def test_a_reboot_of_the_machine_ends_every_job(jobs):
         await ready(launcher, spec.attempt)
         view = JobFolder(jobs / spec.attempt).view(boot="another", now=time.time())
         assert view.state is JobState.FAILED
-        assert "started anew" in view.reason
+        assert "restarted" in view.reason
         assert JobFolder(jobs / spec.attempt).view(boot=boot_id(), now=time.time()).state is JobState.ACTIVE
         await launcher.cancel(None, spec.attempt)
         await over(launcher, spec.attempt)

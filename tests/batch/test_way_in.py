@@ -26,7 +26,7 @@ def node():
 
 
 def gone(pid):
-    """Whether a process has closed all that it had open: it is a zombie, or not there."""
+    """Whether a process has closed everything: it is a zombie, or not there."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:

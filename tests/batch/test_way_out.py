@@ -146,7 +146,7 @@ def test_https_goes_by_connect_and_the_tunnel_stays_open(node, elsewhere):
 
 
 @as_root
-def test_what_cannot_be_done_is_answered_and_the_next_is_served(node, elsewhere):
+def test_an_impossible_request_is_answered_and_the_next_is_served(node, elsewhere):
     process = node.start(echo("{port}"), passport=False)
     node.hub.wait("ready")
     for said, status in (
@@ -253,7 +253,7 @@ def test_a_connect_keeps_what_was_sent_after_it():
     assert (request.host, request.port, request.connect, request.direct) == ("a.example", 443, True, b"\x16\x03")
 
 
-def test_what_is_meant_for_the_proxy_goes_no_further():
+def test_fields_for_the_proxy_are_not_forwarded():
     head = (
         b"POST http://user:pass@a.example:8080/x?y HTTP/1.1\r\nHost: a.example:8080\r\nProxy-Connection: keep-alive\r\n"
         b"Proxy-Authorization: Basic abc\r\nConnection: keep-alive\r\nX: y\r\n\r\nbody"

@@ -174,7 +174,7 @@ class Node:
 
 
 def as_json(passport):
-    """A passport as it stands in the specification."""
+    """Return a passport as in the specification."""
     return {
         "name": passport.name,
         "certificate": passport.certificate,

@@ -1,13 +1,13 @@
-"""A job's folder on this machine: what lies in it, and what it says about the job.
+"""A job's folder on this machine: its files, and the state of the job that follows from them.
 
-Owns: the layout of `<data_dir>/jobs/<attempt>/` (0700), the reading of it as a JobView, and which processes are
-really the job's own. Refuses to know when a job is started or ended.
+Owns the layout of `<data_dir>/jobs/<attempt>/` (0700), reading it as a JobView, and identifying the job's own
+processes. Does not start or end jobs.
 
-    spec.json    what is to run, with its secrets (0600); its presence is the write-ahead of a submit
-    lock         held (flock) by the starter for as long as it lives: there is at most one
-    job.json     who runs it: pid and start time of starter and app, and the boot id
-    report.json  the starter's last word
-    canceled     somebody asked for the end
+    spec.json    what to run, with its secrets (0600); a submit writes it before it starts anything
+    lock         held (flock) by the starter while it runs, so that there is at most one
+    job.json     its processes: pid and start time of starter and app, and the boot id
+    report.json  the starter's last report
+    canceled     the job was cancelled
     app.log, starter.log
 """
 
@@ -25,7 +25,7 @@ from batch.starter.processes import find_app, start_time
 T = TypeVar("T")
 
 STILLBORN_SECONDS = 30.0
-"""A starter that has not written its job.json by then did not come up."""
+"""A starter that has not written its job.json by then did not start."""
 
 
 class Processes(Struct, frozen=True, kw_only=True):
@@ -45,12 +45,12 @@ class Processes(Struct, frozen=True, kw_only=True):
 
 
 def boot_id() -> str:
-    """What tells this boot of the machine from every other."""
+    """Return the id of this boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def is_alive(pid: int, start: int) -> bool:
-    """Whether this very process runs: the pid with that start time, and not a zombie."""
+    """Return whether this process runs: the pid with that start time, and not a zombie."""
     if not pid or not start:
         return False
     try:
@@ -62,7 +62,7 @@ def is_alive(pid: int, start: int) -> bool:
 
 
 def try_lock(path: Path) -> int | None:
-    """The descriptor of the job's lock, now ours; None when a starter (or another submit) holds it."""
+    """Take the job's lock and return its descriptor, or None if a starter or another submit holds it."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,24 +94,24 @@ class JobFolder:
         self.unwatched = None
 
     def forget(self) -> None:
-        """Drop what was read: the submit has written anew."""
+        """Forget what was read: the submit has written new files."""
         self._spec = self._processes = self._view = None
 
     def spec(self) -> StarterSpec | None:
-        """The starter's input; None when the submit was not written yet, or is not ours to read."""
+        """Return the starter's input, or None if it was not written yet or cannot be read."""
         if self._spec is None:
             self._spec = _decode(self.path / "spec.json", StarterSpec)
         return self._spec
 
     def processes(self) -> Processes | None:
-        """job.json, read again until it names the app. One of another attempt says nothing about this job."""
+        """Return job.json, read again until it names the app. A file of another attempt is ignored."""
         if self._processes is None or not self._processes.app:
             found = _decode(self.path / "job.json", Processes)
             self._processes = found if found is not None and found.attempt == self.attempt else None
         return self._processes
 
     def report(self) -> Report | None:
-        """report.json, read again when it was replaced."""
+        """Return report.json, read again after it was replaced."""
         path = self.path / "report.json"
         try:
             facts = path.stat()
@@ -124,7 +124,7 @@ class JobFolder:
         return self._report
 
     def alive(self, boot: str) -> bool:
-        """Whether the starter or the app runs. An app goes on without its starter, should that be killed."""
+        """Return whether the starter or the app runs. An app keeps running if its starter is killed."""
         self.unwatched = None
         processes = self.processes()
         if processes is None or processes.boot != boot:
@@ -148,9 +148,9 @@ class JobFolder:
         return (self.path / "canceled").exists() or (report is not None and report.kind != "ready")
 
     def view(self, *, boot: str, now: float, busy: bool = False) -> JobView | None:
-        """The job as the contract shows it; None when there is no job here (yet).
+        """Return the job as the contract shows it, or None if there is no job (yet).
 
-        `busy`: a submit of our own is at work here.
+        `busy`: a submit of this process is in progress.
         """
         if self._view is not None and self._view.state.final:
             return self._view
@@ -190,7 +190,7 @@ class JobFolder:
             ended_well = report.kind == "ended" and report.exit_code == 0
             return JobState.COMPLETED if ended_well else JobState.FAILED, report.message
         if processes is not None and processes.boot != boot:
-            return JobState.FAILED, "The machine was started anew."
+            return JobState.FAILED, "The machine was restarted."
         return JobState.FAILED, "The job's processes were killed."
 
     def _before_it_ran(self, *, boot: str, now: float) -> tuple[JobState, str]:
@@ -198,22 +198,22 @@ class JobFolder:
         if fd is None:
             return JobState.QUEUED, ""
         os.close(fd)
-        if self.processes() is not None:  # it came up and ended between the two looks
+        if self.processes() is not None:  # it started and ended in between
             return self._state(boot=boot, now=now)
         if (self.path / "canceled").exists():
             return JobState.CANCELED, "The job was cancelled."
         if now - (self.path / "spec.json").stat().st_mtime > STILLBORN_SECONDS:
-            return JobState.FAILED, "The job's starter did not come up."
+            return JobState.FAILED, "The job's starter did not start."
         return JobState.NEW, ""
 
 
 def native_id(processes: Processes) -> str:
-    """The id of a local job: the starter's pid and start time."""
+    """Return the id of a local job: the starter's pid and start time."""
     return f"{processes.pid}.{processes.start}"
 
 
 def _decode(path: Path, kind: type[T]) -> T | None:
-    """The file as a value; None when it is absent, half written, or of another shape."""
+    """Return the decoded file, or None if it is missing, incomplete or invalid."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError):

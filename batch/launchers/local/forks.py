@@ -1,7 +1,7 @@
-"""The line to the fork server, which is started when it is first needed, and again when it is gone.
+"""The client of the fork server, which is started when it is first needed, and again after it has ended.
 
-Owns: that process and its socket. Refuses to know jobs and folders. The protocol is in
-`batch.launchers.local.forkserver`.
+Owns that process and its socket. Does not know jobs or folders. `batch.launchers.local.forkserver` describes the
+protocol.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ END_SECONDS: Final = 2.0
 
 
 class ForkLostError(Exception):
-    """The fork server ended in the middle: there may be a process or not; it is ended for certain now."""
+    """The fork server ended during a request. There may be a new process; the fork server itself has ended."""
 
 
 def compiled(source: Path, folder: Path) -> str:
-    """The path of a program as bytecode of this interpreter, kept in the folder."""
+    """Return the path of a program as bytecode of this interpreter, which is kept in the folder."""
     target = folder / f"{source.stem}-{sys.implementation.cache_tag}-{source.stat().st_mtime_ns}.pyc"
     if not target.exists():
         py_compile.compile(str(source), cfile=str(target), doraise=True)
@@ -38,9 +38,9 @@ def compiled(source: Path, folder: Path) -> str:
 
 
 def compiled_starter(folder: Path) -> str:
-    """The path of the starter as bytecode, kept in the folder: compiling it for every fork server costs 8 ms.
+    """Return the path of the starter as bytecode. It is kept in the folder because compiling it takes 8 ms.
 
-    The file is what `marshal` makes of (code that finds modules, module's name -> its marshalled code).
+    The file contains, marshalled: (code that finds modules, module name -> marshalled code of the module).
     """
     modules = starter_modules()
     digest = hashlib.sha256(starter_source().encode()).hexdigest()[:16]
@@ -55,7 +55,7 @@ def compiled_starter(folder: Path) -> str:
 
 
 class _Server:
-    """One fork server, and our end of its line."""
+    """One fork server, and our end of its connection."""
 
     def __init__(self, forkserver: str, starter: str) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -81,7 +81,7 @@ class _Server:
         self.line = ours
 
     def ask(self, descriptors: tuple[int, int, int]) -> bytes:
-        """One request, one answer; empty when there was none."""
+        """Send one request and return the answer; empty if there was none."""
         try:
             socket.send_fds(self.line, [b"f"], descriptors)
             return self.line.recv(ANSWER_BYTES)
@@ -89,24 +89,24 @@ class _Server:
             return b""
 
     def end(self) -> None:
-        """Kill and reap it: whether it has forked is settled then. It is our own child, so the pid is its own."""
+        """Kill and reap it, so that it forks nothing afterwards. It is our child, so the pid is its own."""
         self.line.close()
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
 
 
 class Forks:
-    """Forks of the starter. Calls may come from several threads; one fork is made at a time."""
+    """Forks of the starter. Several threads may call; one fork is made at a time."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: a private one, for the fork server's bytecode; it is there by the time of the first fork."""
+        """`folder`: a private one for the fork server's bytecode. It must exist by the first fork."""
         self._folder = folder
         self._guard = threading.Lock()
         self._server: _Server | None = None
         self._closer: weakref.finalize[..., Forks] | None = None
 
     def fork(self, starter: str, *, spec: int, log: int, lock: int) -> tuple[int, int]:
-        """A process that runs the starter with these descriptors; its (pid, start time).
+        """Start a process that runs the starter with these descriptors, and return its (pid, start time).
 
         It does not read `spec` before this returns or raises. Raises OSError (there is no process) and ForkLostError.
         """
@@ -126,7 +126,7 @@ class Forks:
         return int(pid), int(start)
 
     def close(self) -> None:
-        """End the fork server; what it forked goes on."""
+        """End the fork server. The processes that it forked keep running."""
         with self._guard:
             self._end()
 

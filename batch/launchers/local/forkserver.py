@@ -1,12 +1,12 @@
 """The fork server: a process that has read the starter once, and is forked for each job.
 
-Owns: the forks. Refuses to know jobs: it gets three descriptors and never reads from them, so that it holds no secret,
-not even for a moment. A fork costs a millisecond where an interpreter of its own costs 20 of CPU (docs/launchers.md).
+Owns the forks. Does not know jobs: it receives three descriptors and never reads from them, so it never holds a
+secret. A fork takes a millisecond of CPU, and a new interpreter 20 (docs/launchers.md).
 
 Run by `batch.launchers.local.forks` as `python -I -S forkserver.pyc STARTER.marshal`, with one end of a
 SOCK_SEQPACKET pair as descriptor 3. A request is one byte with the descriptors of stdin (the specification), of the
-log and of the job's lock; the answer is `PID START`, or `!ERRNO`. It ends when the other end is closed. What it forked
-is in sessions of their own and goes on: they become init's.
+log and of the job's lock; the answer is `PID START`, or `!ERRNO`. It ends when the other end is closed. The
+processes that it forked have sessions of their own and keep running; init adopts them.
 """
 
 import _signal  # signal itself would bring enum
@@ -33,7 +33,7 @@ IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
 
 class Bytecode(dict[str, bytes]):
-    """The modules' code, unmarshalled when it is asked for: not every job needs every module."""
+    """The code of the modules, unmarshalled on first use: not every job needs every module."""
 
     def __getitem__(self, name: str) -> "CodeType":  # type: ignore[override]
         return marshal.loads(super().__getitem__(name))  # type: ignore[no-any-return]  # noqa: S302  (as below)
@@ -59,7 +59,7 @@ def candidates(program: str, environment: "Mapping[str, str]") -> list[str]:
 
 
 def forked() -> "Callable[[dict[str, Any]], int]":
-    """What runs the starter in a fork: on the hub's Python, which has more than the oldest that it must run on."""
+    """Return the function that runs the starter in a fork, on the hub's Python (newer than the oldest supported)."""
     from batch.starter.app import SIGNALS, App  # noqa: PLC0415
     from batch.starter.starter import Starter  # noqa: PLC0415
 
@@ -74,7 +74,7 @@ def forked() -> "Callable[[dict[str, Any]], int]":
             log: int,
             enter: "Callable[[], None] | None" = None,
         ) -> str:
-            """Start the app by vfork: no page of ours is copied, or faulted in anew afterwards."""
+            """Start the app by vfork: no page of this process is copied, or faulted in again afterwards."""
             if enter is not None:
                 return super().execute(command, environment, directory, log, enter)
             output = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
@@ -110,7 +110,7 @@ def forked() -> "Callable[[dict[str, Any]], int]":
 
 
 def reap(number: int = 0, frame: object = None) -> None:  # noqa: ARG001  (a signal handler)
-    """Take note of what has ended: nobody is a zombie."""
+    """Reap children that have ended."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -119,7 +119,7 @@ def reap(number: int = 0, frame: object = None) -> None:  # noqa: ARG001  (a sig
 
 
 def prepare(descriptors: list[int]) -> None:
-    """In the child: what `posix_spawn` of the starter would have set up."""
+    """Set up the child as `posix_spawn` of the starter would."""
     os.setsid()
     for number in DEFAULTS:
         _signal.signal(number, _signal.SIG_DFL)

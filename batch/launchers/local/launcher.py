@@ -1,11 +1,11 @@
 """The `local` cluster: each server is a session of processes on this machine.
 
-Owns: starting the starter so that it outlives us, finding it again by attempt, start time and boot, ending it.
-Refuses to know servers. There are no resource limits here; the machine's own rule.
+Owns starting the starter so that it outlives the hub, finding it again by attempt, start time and boot, and ending it.
+Does not know servers. It sets no resource limits; those of the machine apply.
 
-A submit is: folder, lock, spec.json, process, job.json, in this order. A crash after any of them leaves a folder
-from which the next submit goes on, and the lock, which the starter inherits, lets through one process only. The
-process is a fork of one that has read the starter already (`batch.launchers.local.forks`).
+A submit makes folder, lock, spec.json, process and job.json, in this order. After a crash at any step, the next submit
+continues from the folder. The starter inherits the lock, so there is at most one. The process is a fork of one that has
+already loaded the starter (`batch.launchers.local.forks`).
 """
 
 import asyncio
@@ -45,7 +45,7 @@ from state.records.models import JobRef, Server
 
 LOCK_FD: Final = 3
 END_PATIENCE: Final = 3.0
-"""Seconds for which a starter reports an end: its word is read from the folder anyway."""
+"""Seconds for which a starter tries to report its end. The report is read from the folder anyway."""
 KEEP_SECONDS: Final = 24 * 3600.0
 CLEAN_EVERY: Final = 3600.0
 FORK_TRIES: Final = 3
@@ -252,7 +252,7 @@ class LocalLauncher:
     # --- cancel
 
     def _cancel(self, attempt: str) -> None:
-        """Mark, then signal. The mark keeps a submit that is on its way from starting anything afterwards."""
+        """Mark, then signal. The mark prevents a submit that is in progress from starting anything afterwards."""
         if not ATTEMPT.fullmatch(attempt):
             return
         folder = self._folder(attempt)

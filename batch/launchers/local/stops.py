@@ -17,17 +17,17 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Stops:
-    """The stops that were asked for. What is remembered here is only what a full disk has no room for."""
+    """The requested stops. Only what a full disk has no room for is remembered here."""
 
     def __init__(self) -> None:
-        self._first: dict[str, float] = {}  # attempt → when its end was asked for first, where it could not be marked
+        self._first: dict[str, float] = {}  # attempt → when its stop was first requested, if it could not be marked
 
     def forget(self, attempt: str) -> None:
-        """The job's folder is gone."""
+        """The job's folder was removed."""
         self._first.pop(attempt, None)
 
     def stop(self, folder: JobFolder, boot: str) -> None:
-        """Ask for the end of the job; kill it when it was asked for long enough ago. Raises OSError."""
+        """Request the end of the job; kill it if that was requested long enough ago. Raises OSError."""
         asked = self._mark(folder)
         processes, spec = folder.processes(), folder.spec()
         if processes is None or spec is None or processes.boot != boot:
@@ -38,7 +38,7 @@ class Stops:
             send(processes.app, processes.app_start, signal.SIGTERM, group=True)
 
     def _mark(self, folder: JobFolder) -> float:
-        """Mark the job as cancelled; for how many seconds it has been, 0: it was not."""
+        """Mark the job as cancelled. Return how many seconds ago it was first marked; 0: only now."""
         mark = folder.path / "canceled"
         try:
             os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
@@ -54,7 +54,7 @@ class Stops:
 
 
 def kill(processes: Processes) -> None:
-    """The starter did not do it in its time: end the app's group, the starter, and all that bears the attempt."""
+    """Kill the app's process group, the starter, and every process with the attempt in its environment."""
     send(processes.app, processes.app_start, signal.SIGKILL, group=True)
     send(processes.pid, processes.start, signal.SIGKILL)
     for entry in os.scandir("/proc"):

@@ -1,7 +1,7 @@
 """A new starter for an app whose starter has died.
 
-An app is a session of its own and goes on when its starter is killed. Nobody then reports that it answers, or how it
-ends, and nobody serves its way out. So the poll that finds this starts another starter, which takes the app over.
+An app has a session of its own and keeps running when its starter is killed. Then nothing reports its state or serves
+its network. So the poll that finds this starts another starter, which takes over the app.
 """
 
 import json
@@ -26,7 +26,7 @@ MAX_TAKEOVERS: Final = 5
 
 
 def take_over(folder: JobFolder, forks: Forks, starter: str) -> None:
-    """Start a starter that takes the app over. Where that cannot be done now, the next poll tries again."""
+    """Start a starter that takes over the app. If that is not possible now, the next poll tries again."""
     app = folder.unwatched
     processes = folder.processes()
     if app is None or processes is None or processes.takeover > MAX_TAKEOVERS:
@@ -75,7 +75,7 @@ def _replace(folder: JobFolder, before: Processes, app: tuple[int, int], fork: F
 
 
 def _output(folder: JobFolder) -> int:
-    """Where the starter's own output goes."""
+    """Open the file for the starter's own output."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     try:
         return os.open(folder.path / "starter.log", flags, 0o600)
