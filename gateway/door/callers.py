@@ -34,7 +34,7 @@ class Callers:
     def by_cookie(self, proof: Proof, lookups: Lookups) -> Identity | None:
         """Return the owner of the valid session cookie. Raises LookupNeeded.
 
-        Of several valid cookies the newest counts if all are one user's. If they are not, somebody has planted one,
+        Of several valid cookies the newest counts if all are one user's. If they are not, one of them was planted,
         and none counts.
         """
         if proof.label:

@@ -1,4 +1,4 @@
-"""Every request and every WebSocket passes the door: it is authorized, and only then goes on.
+"""Every request and every WebSocket passes the door: it is authorized before it is forwarded.
 
 Owns the order of the checks. Does not know how bytes arrive (`gateway.wire`) or reach an app (`gateway.tunnel`), what a
 page looks like (`portal`), or where sessions are stored (`state`).

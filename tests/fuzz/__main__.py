@@ -1,7 +1,7 @@
 """Fuzz with coverage: `make fuzz`, or `make fuzz ARGS="path --seconds 600"`.
 
 New inputs that reach new code are kept in `.cache/fuzz/TARGET/`. An input that fails is printed, and kept in
-`.cache/fuzz/`: mend the fault, and put the input into `tests/fuzz/corpus/TARGET/`, which the tests run.
+`.cache/fuzz/`: fix the fault, and put the input into `tests/fuzz/corpus/TARGET/`, which the tests run.
 """
 
 import argparse

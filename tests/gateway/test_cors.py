@@ -166,14 +166,14 @@ def test_an_apps_own_fields_are_dropped():
         ],
     ],
 )
-def test_what_is_no_preflight_of_an_allowed_origin_is_not_answered(fields):
+def test_a_request_that_is_not_a_preflight_of_an_allowed_origin_is_not_answered(fields):
     assert AllowedOrigins(["https://a.example"]).preflight(fields) == []
 
 
 @pytest.mark.parametrize(
     "origin", ["example.org", "https://a.example/", "https://A.example", "https://a.example:443", "null", "https://*.a"]
 )
-def test_what_is_not_an_origin_is_refused_by_the_configuration(tmp_path, origin):
+def test_a_configured_value_that_is_not_an_origin_is_refused(tmp_path, origin):
     file = tmp_path / "towpath.toml"
     file.write_text(f'[[profile]]\nname = "lab"\ncluster = "local"\ncors_origins = ["{origin}"]\n')
     with pytest.raises(ConfigError, match="is not an origin"):

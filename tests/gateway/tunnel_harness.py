@@ -199,7 +199,7 @@ async def until(condition, *, timeout=60):
 
 
 class Gate:
-    """The handler: routes are known, everybody may use them."""
+    """The handler: routes are known, all users may use them."""
 
     def __init__(self, plan):
         from gateway.tunnel import Tunnel, TunnelOptions

@@ -278,7 +278,7 @@ def test_an_answer_before_the_end_of_the_upload_arrives_and_the_connection_is_no
     through(script, check)
 
 
-def test_what_a_full_pool_cannot_serve_in_time_is_a_503():
+def test_a_request_that_a_full_pool_cannot_serve_in_time_is_a_503():
     async def script(reader, writer):
         await read_request(reader)
         await reader.read()

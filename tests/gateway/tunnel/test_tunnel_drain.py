@@ -89,7 +89,7 @@ def test_the_portals_event_streams_end_at_once_and_an_apps_may_go_on_until_the_d
     served(check)
 
 
-def test_what_has_not_finished_by_the_deadline_is_cut_and_does_not_look_whole():
+def test_a_response_that_is_unfinished_at_the_deadline_is_cut_and_looks_truncated():
     async def check(door, server, port):
         reader, writer = await stream(port, b"/user/a/events")
         server.stop_accepting()

@@ -97,7 +97,7 @@ def test_pongs_to_our_pings_are_swallowed_and_others_pass(masked, step):
         bytes((0x89, 0x80 | 126, 0, 126)) + b"\0" * 130,
     ],
 )
-def test_what_breaks_the_protocol_is_not_forwarded(bad):
+def test_bytes_that_violate_the_protocol_are_not_forwarded(bad):
     good = frame(1, b"good")
     one = tracker()
     out = one.feed(good + bad)

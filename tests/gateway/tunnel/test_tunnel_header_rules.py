@@ -190,7 +190,7 @@ def test_the_scope_of_a_service_worker_is_narrowed_to_the_server(said, told):
     assert headers.response_head(fields, b"/user/a/", HIDDEN).fields == [(b"service-worker-allowed", told)]
 
 
-def test_what_a_client_writes_in_front_of_the_chain_is_not_its_real_address():
+def test_an_address_that_a_client_adds_to_the_chain_is_not_its_real_address():
     found = request(
         [(b"host", b"hub.example"), (b"x-forwarded-for", b"10.0.0.1, 198.51.100.7")],
         networks=(ip_network("192.0.2.0/24"),),
@@ -253,7 +253,7 @@ def test_a_response_field_never_has_control_characters(fields):
     [b"Connection", b"Keep-Alive", b"Transfer-Encoding", b"Upgrade", b"Trailer", b"Alt-Svc", b"Clear-Site-Data",
      b"Strict-Transport-Security", b"X-Accel-Redirect", b"X-Sendfile", b"Proxy-Authenticate"],
 )  # fmt: skip
-def test_what_is_not_an_apps_to_say_is_dropped(name):
+def test_fields_that_apps_may_not_set_are_dropped(name):
     value = b"chunked" if name == b"Transfer-Encoding" else b"/"
     assert [pair for pair in response([(name, value)]).fields if pair[0] == name.lower()] == []
 
@@ -336,7 +336,7 @@ def test_set_cookie_is_rewritten_or_refused(value, kept):
 
 @pytest.mark.parametrize("websocket", [False, True])
 @pytest.mark.parametrize("peer", ["192.0.2.1", "10.0.0.1"])
-def test_what_a_portal_says_to_the_hub_reaches_no_app_nor_whatever_an_app_would_read_as_it(peer, websocket):
+def test_headers_of_a_sign_in_portal_and_their_variants_reach_no_app(peer, websocket):
     hidden = frozenset({b"x-remote-user", b"x-towpath-portal"})
     rules = headers.RequestRules(HIDDEN, (ip_network("10.0.0.0/8"),), PublicAddress(), hidden)
     fields = [

@@ -295,7 +295,7 @@ def test_a_stale_connection_is_replaced_for_a_get_and_never_hands_a_post_over_tw
         upstream_seen.append(head.split(b" ")[0])
         writer.write(OK)
         await writer.drain()
-        # The next request on this connection is read, and the connection closed without a word.
+        # The next request on this connection is read, and the connection is closed without a response.
         await reader.readuntil(b"\r\n\r\n")
         upstream_seen.append(b"dropped")
 

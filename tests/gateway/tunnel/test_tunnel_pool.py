@@ -49,7 +49,7 @@ async def refused(connection):
 
 
 async def lost(connection):
-    """It ended before anybody could use it."""
+    """It ended before it could be used."""
     connection.connection_lost(None)
 
 
@@ -84,7 +84,7 @@ def test_a_connection_that_ended_while_its_receiver_was_woken_is_replaced(monkey
     asyncio.run(main())
 
 
-def test_what_came_free_in_the_moment_of_giving_up_goes_to_the_next(monkeypatch):
+def test_a_connection_that_is_freed_for_a_request_that_gives_up_goes_to_the_next(monkeypatch):
     async def main():
         connections, _ = opened_by(monkeypatch, well, well)
         first, _second = await connections.open("a"), await connections.open("a")

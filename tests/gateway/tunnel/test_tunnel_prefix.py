@@ -1,4 +1,4 @@
-"""Apps that know no base path: what they are asked, and where they send people."""
+"""Apps without a base path: their requests, and the URLs of their responses."""
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,7 @@ def test_the_prefix_is_cut_at_its_slashes(target, slashes, asked):
 
 
 @given(st.binary().map(lambda rest: rest.replace(b"\n", b"")))
-def test_what_follows_the_prefix_stays_byte_for_byte(rest):
+def test_all_bytes_after_the_prefix_stay(rest):
     assert stripped(PREFIX + rest, PREFIX.count(b"/")) == b"/" + rest
 
 

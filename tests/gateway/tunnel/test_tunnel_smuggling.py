@@ -137,7 +137,7 @@ def test_a_response_that_two_parsers_could_read_differently_is_a_502(name):
 
 
 def test_bytes_behind_a_response_never_become_the_next_response():
-    """A second response sent ahead must not be the answer to the next request, whoever asks."""
+    """A second response sent ahead must not be the answer to the next request, of any client."""
     script = answers(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", OK)
 
     async def main():

@@ -154,7 +154,7 @@ def test_an_app_that_does_not_answer_the_handshake_is_a_504():
     through(script, check, handshake_timeout=0.5)
 
 
-def test_what_is_revoked_during_the_handshake_ends_as_soon_as_it_is_open():
+def test_a_websocket_that_is_revoked_during_its_handshake_ends_as_soon_as_it_is_open():
     async def script(reader, writer, head):
         script.asked.set()
         await script.go.wait()

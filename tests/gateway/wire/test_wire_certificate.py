@@ -71,7 +71,7 @@ def test_files_that_cannot_be_used_are_named_and_leave_the_context_as_it_was(fil
         with pytest.raises(CertificateError, match=words):
             load(context, *(files / name for name in pair))
         assert shown_by(context, files) == der(files, "one"), pair
-    assert capfd.readouterr() == ("", ""), "nobody is asked for a password"
+    assert capfd.readouterr() == ("", ""), "no prompt for a password"
 
 
 def test_renewed_files_are_used_and_half_renewed_ones_are_not(files, caplog):
@@ -100,7 +100,7 @@ def test_renewed_files_are_used_and_half_renewed_ones_are_not(files, caplog):
 
     with caplog.at_level("INFO"):
         run(main())
-    assert caplog.text.count("is not the key of the certificate") == 1, "it is said once"
+    assert caplog.text.count("is not the key of the certificate") == 1, "it is logged once"
 
 
 def test_old_versions_of_tls_are_refused(files):

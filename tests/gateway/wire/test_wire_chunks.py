@@ -67,6 +67,6 @@ def test_extensions_and_trailers_are_dropped():
         b"1;" + b"x" * 5000,
     ],
 )
-def test_what_is_not_to_the_letter_is_refused(raw):
+def test_a_chunk_that_is_not_exactly_as_the_standard_says_is_refused(raw):
     with pytest.raises(ValueError):
         Chunks().feed(raw)

@@ -191,7 +191,7 @@ def test_line_breaks_before_a_request_are_skipped():
         (b"\r\n" * 9 + b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
     ],
 )
-def test_what_is_no_request_is_answered_and_the_connection_closed(data, status):
+def test_bytes_that_are_not_a_request_are_answered_and_the_connection_is_closed(data, status):
     async def check(worker, upstream):
         raw = await worker.ask(data)
         assert raw.startswith(b"HTTP/1.1 %d " % status)

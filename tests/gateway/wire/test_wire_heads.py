@@ -99,7 +99,7 @@ def test_any_first_line_is_read_as_three_words_or_refused(line):
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
     ],
 )
-def test_what_is_no_request_is_refused(raw, status):
+def test_a_head_that_is_not_a_request_is_refused(raw, status):
     assert status_of(raw) == status
 
 
@@ -138,7 +138,7 @@ def test_only_a_head_that_says_nothing_but_its_fields_is_plain():
 @example(b"http://h/")
 @example(b'/\\"<>^`{|}')
 def test_the_quick_reading_of_a_first_line_takes_nothing_that_the_full_one_refuses(target):
-    """`wire.head_reader` reads only the first line anew when the rest of a head is remembered."""
+    """`wire.head_reader` reads only the first line again when the rest of a head is remembered."""
     line = b"GET " + target + b" HTTP/1.1"
     if head_reader.LINE.fullmatch(line):
         assert read(line + b"\r\nHost: h\r\n\r\n")[:2] == (b"GET", target)

@@ -213,7 +213,7 @@ def test_a_last_response_that_nobody_reads_does_not_keep_its_connection():
 
 
 def test_one_address_never_takes_all_connections_of_an_app():
-    """257 POSTs of one byte from a stranger shut a service for everybody."""
+    """257 POSTs of one byte from one client made a service unavailable to all others."""
 
     async def script(reader, writer):
         while (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET"):
@@ -221,8 +221,8 @@ def test_one_address_never_takes_all_connections_of_an_app():
         await reader.read()
 
     async def check(worker, upstream):
-        strangers = [await worker.connect(source="127.0.0.2") for _ in range(257)]
-        for _, writer in strangers:
+        others = [await worker.connect(source="127.0.0.2") for _ in range(257)]
+        for _, writer in others:
             writer.write(b"POST /user/a/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
         await until(lambda: upstream.connections >= 128)
         for _ in range(10):
@@ -232,7 +232,7 @@ def test_one_address_never_takes_all_connections_of_an_app():
                 assert parse(await reader.read())[0] == 200
             writer.close()
         assert upstream.connections <= 128 + 10
-        for _, writer in strangers:
+        for _, writer in others:
             writer.transport.abort()
 
     through(script, check, per_app=256, per_client=128)
@@ -272,7 +272,7 @@ def test_freed_connections_go_to_the_clients_that_wait_in_turn():
     through(script, check, per_app=2, per_client=2, pool_wait=30.0)
 
 
-def test_what_waits_too_long_for_its_own_requests_is_a_429():
+def test_a_request_that_waits_too_long_for_its_clients_others_is_a_429():
     async def check(worker, upstream):
         _, holder = await worker.connect(source="127.0.0.2")
         holder.write(b"GET /user/a/ HTTP/1.1\r\nHost: h\r\n\r\n")

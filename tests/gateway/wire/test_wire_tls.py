@@ -101,7 +101,7 @@ def test_nothing_else_is_answered_there(contexts, line):
     served(contexts, check)
 
 
-def test_what_is_no_tls_is_not_answered(contexts):
+def test_bytes_that_are_not_tls_are_not_answered(contexts):
     async def check(handler, ask, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST /hub/api/towpath/report HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
