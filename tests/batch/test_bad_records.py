@@ -64,11 +64,11 @@ def test_an_unreadable_record_of_a_server_affects_no_other(play, raw):
         assert (await stage.store.feed.route(PREFIX)).attempt == asked.attempt
         assert "alice/" in await stage.store.servers.active()
 
-        async def told():
+        async def listed():
             return [record.place for record in await stage.store.bad_records.every()]
 
-        await until(told)
-        assert await told() == [keys.servers("alice")]
+        await until(listed)
+        assert await listed() == [keys.servers("alice")]
         # once it can be read again, its server works again
         await stage.store.redis.call("HSET", keys.servers("alice"), "", before)
         await stage.stop()

@@ -308,7 +308,7 @@ def test_a_graceful_exit_releases_the_lease_and_leaves_the_jobs(rig):
         await becomes(store, Status.READY)
         first.terminate()
         assert await asyncio.to_thread(first.wait, 30) == 0
-        assert await store.leases.take("controller", "somebody else", seconds=1) is not None
+        assert await store.leases.take("controller", "another", seconds=1) is not None
         assert by_attempt()[asked.attempt]
 
     with_store(rig.url, body)

@@ -372,8 +372,8 @@ def test_a_gateway_rejects_certificates_of_another_authority_or_key(place, tmp_p
     key = GatewayKey.load(gateway / "tls")
     requests = (key.request((GATEWAY_NAME,)), key.request(NAMES))
     theirs, ours = Authority.load(rival), Authority.load(controller)
-    stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
-    other_key = ours.sign(stranger, (GATEWAY_NAME,), ExtendedKeyUsageOID.CLIENT_AUTH, GATEWAY_LIFE).decode()
+    foreign_key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    other_key = ours.sign(foreign_key, (GATEWAY_NAME,), ExtendedKeyUsageOID.CLIENT_AUTH, GATEWAY_LIFE).decode()
     gateway_pem, reports_pem = admission.signed(ours, *requests)
     for given, words in (
         ((theirs.pem.decode(), *admission.signed(theirs, *requests)), "another authority"),

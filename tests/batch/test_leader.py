@@ -312,10 +312,10 @@ def test_a_change_that_the_cluster_refuses_leaves_the_request_as_it_was(play):
         stage.controller()
         await ask(stage.store, replace(fresh(profile="sized"), choices={"cores": 1}))
         queued = await stage.becomes(Status.QUEUED)
-        stage.cluster.refuse = LauncherError("That is too much.", transient=False, hint="Ask for less.")
+        stage.cluster.refuse = LauncherError("That is too much.", transient=False, hint="Request fewer resources.")
         server = await stage.edit(cores=4)
         assert (server.attempt, server.choices) == (queued.attempt, {"cores": 1})
-        assert (await stage.messages())[-1] == "The request was not changed. That is too much. Ask for less."
+        assert (await stage.messages())[-1] == "The request was not changed. That is too much. Request fewer resources."
 
     play(body)
 

@@ -4,7 +4,7 @@ Owns the layout of `<data_dir>/jobs/<attempt>/` (0700), reading it as a JobView,
 processes. Does not start or end jobs.
 
     spec.json    what to run, with its secrets (0600); a submit writes it before it starts anything
-    lock         held (flock) by the starter while it runs, so that there is at most one
+    lock         held (flock) by the starter while it runs, so that only one runs
     job.json     its processes: pid and start time of starter and app, and the boot id
     report.json  the starter's last report
     canceled     the job was cancelled
