@@ -1,11 +1,11 @@
 """Who is let in where: partitions, accounts and QOS that go together for one user.
 
-Owns: the reading of allow and deny lists, and which association and QOS count. Pure. Refuses to know whether there is
+Owns the reading of allow and deny lists, and which association and QOS count. Pure. Does not know whether there is
 room for a job (`state.offer.combinations`).
 
 Sources: slurm.conf(5): AllowAccounts comes before DenyAccounts, AllowQos before DenyQos; from Slurm 23.02 on, both
 lists of accounts hold for the accounts below, too. Names of accounts ignore the case of ASCII letters, as Slurm does
-(xstrcasecmp): of other letters it does not know the other case.
+(xstrcasecmp): other letters have no case for it.
 """
 
 import string

@@ -1,6 +1,6 @@
 """What accounting limits on one way: from a limit on a sum (over nodes, or over time) to one on what a job asks for.
 
-Owns: the least and the most that these limits leave, and their sentences. Pure. Refuses to know nodes and profiles, and
+Owns the least and the most that these limits leave, and their sentences. Pure. Does not know nodes and profiles, and
 which limits count (`state.offer.way`).
 """
 
@@ -12,7 +12,7 @@ from state.offer.quantities import HOUR, MINUTE
 from state.offer.way import SHARED, Binding, Limit, Request, Way, count, listed, told
 
 SPREAD: Final = ("gpus", "cores", "memory")
-"""What is asked for on each node, and limited over all of them."""
+"""Requested for each node, and limited over all of them."""
 SENTENCES: Final = {
     "job": "{who} allows at most {most} for each job",
     "node": "{who} allows at most {most} on each node",

@@ -48,7 +48,7 @@ def isolated_on(config: Config, cluster: str) -> list[ProfileConfig]:
 
 
 def shared_port_warning(profile: ProfileConfig) -> str:
-    """What that means, as a sentence for whoever runs the hub."""
+    """What that means, as a message for admins."""
     return (
         f"shared_node_port is set: while an app of {profile.name} runs, every user of its node can open it, and act in"
         " it as its owner. Remove the key to give the app a network of its own."

@@ -1,6 +1,6 @@
 """What a cluster has right now, and what it lets each user use: the catalog, as records.
 
-Owns: the shape of what the controller gathers once per cluster and every gateway shows. Refuses to know any scheduler,
+Owns the shape of what the controller gathers once per cluster and every gateway shows. Does not know any scheduler,
 and what follows for a form (`state.offer.fields`). Sizes are in bytes, times in seconds; None: no limit is known.
 """
 
@@ -43,7 +43,7 @@ class NodeKind(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Partition(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A queue. `accounts`, `qos`, `groups`: who may use it; None: everybody, `()`: nobody.
+    """A queue. `accounts`, `qos`, `groups`: who may use it; None: all users, `()`: none.
 
     `own_qos`: the QOS whose limits bind every job in it, whatever QOS the job has; `""`: none. `state`: the
     scheduler's word, `UP`, `DOWN` (takes jobs, starts none) or another (refuses jobs). `hidden`: offered only where a
@@ -126,7 +126,7 @@ class Qos(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `over_partition`: its limits count before those of a partition's own QOS. `ignores`: which limits of a partition
     do not bind its jobs (`min_nodes`, `max_nodes`, `max_walltime`). `needs_reservation`: refuses jobs without one.
-    `strict`: a job that alone exceeds a limit is refused, budgets included, where otherwise it would wait.
+    `strict`: a job that exceeds a limit by itself is refused, budgets included, where otherwise it would wait.
     """
 
     name: str
@@ -168,9 +168,9 @@ class Grants(Stored, frozen=True, kw_only=True):
 
 
 class Reservation(Struct, frozen=True, kw_only=True):
-    """Nodes that are set aside. `users` and `accounts`: who may use them; both empty: everybody.
+    """Nodes that are set aside. `users` and `accounts`: who may use them; both empty: all users.
 
-    A group is in `users` as `@name`. Names that begin with `-` are of those who may not use it.
+    A group is in `users` as `@name`. Names that begin with `-` are of users who may not use it.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""The one validator of what somebody picked for a start: form, API and URL come through here.
+"""The one validator of the choices for a start: form, API and URL come through here.
 
-Owns: from a profile, raw values and what is known of the cluster to canonical choices, or a message beside each field.
-Refuses to know where the values come from and what a choice does. Pure.
+Owns the step from a profile, raw values and facts about the cluster to canonical choices, or to a message per field.
+Does not know where the values come from and what a choice does. Pure.
 
 Canonical: partition, account, qos, reservation, constraint and gpu are names (`""`: none, or the cluster's default);
 gpus, cores and nodes whole numbers; memory `4G` or `512M`, walltime `[D-]HH:MM:SS` (`""`: the cluster decides).
@@ -139,7 +139,7 @@ def default_of(option: OptionConfig) -> Any:  # noqa: PLR0911 - a table in order
 
 
 def fault_of(option: OptionConfig, raw: Any) -> str | None:
-    """What is wrong with a value, in words; None: nothing."""
+    """The message about a wrong value; None: it is right."""
     try:
         value_of(option, raw)
     except _WrongError as error:

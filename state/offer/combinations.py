@@ -1,6 +1,6 @@
 """Which partition, account and QOS go together for one user and one profile, with room for a job.
 
-Owns: what there is on each way, and what goes with it. Pure. Refuses to know what was picked.
+Owns what each way offers, and what goes with it. Pure. Does not know what was picked.
 
 What cannot work is not there: a way's partition takes jobs and lets its account and QOS in, and there is room for the
 least that the profile asks for, on nodes that have all of it at once.
@@ -54,7 +54,7 @@ class Combinations:
         return self._rooms[alike]
 
     def _alike(self, way: Way) -> tuple[object, ...]:
-        """What makes a difference to what there is room for: accounts and QOS without limits are alike."""
+        """What decides whether there is room: accounts and QOS without limits are alike."""
         account = way.account if self._reserves(way) else ""
         return (way.partition.name, way.rules.bindings, way.rules.ignored, way.needs_reservation, account)
 
@@ -99,7 +99,7 @@ class Combinations:
         return True
 
     def goes(self, kind: str, value: str, way: Way, *, gpu: str = "") -> bool:
-        """Whether a name that was picked is to be had this way. `gpu`: the type of GPU that goes with it."""
+        """Whether a name that was picked is available this way. `gpu`: the type of GPU that goes with it."""
         match kind:
             case "partition":
                 return way.partition.name == value

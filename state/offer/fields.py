@@ -1,6 +1,6 @@
-"""What a form shows one user of a cluster: for each field what there is, how much of it is free, and what binds.
+"""What a form shows one user of a cluster: for each field what it offers, how much is free, and which limits apply.
 
-Owns: the fields of an offer. Pure: (catalog, grants, profile, picks so far) → fields. Refuses to know HTML, and decides
+Owns the fields of an offer. Pure: (catalog, grants, profile, picks so far) → fields. Does not know HTML, and decides
 nothing about what goes together: that is `state.offer.combinations`.
 """
 
@@ -36,8 +36,8 @@ class Entry(Struct, frozen=True, kw_only=True):
 class Field(Struct, frozen=True, kw_only=True):
     """One field. `entries` None: typed in, with `suggestions`. `hidden`: there is nothing to choose.
 
-    `value` is what stands there, `usual` what would stand there had it been left alone; `minimum` and `maximum` are of
-    whole numbers; `says` is what there is and which limits bind, in sentences.
+    `value` is the current value, `usual` the value if the user picks nothing; `minimum` and `maximum` are of
+    whole numbers; `says` has sentences on what it offers and which limits apply.
     """
 
     kind: str

@@ -1,7 +1,7 @@
 """Which limit binds: of a partition, its nodes, a QOS, an account; and the sentence that names it.
 
-Owns: the least and the most of each resource that a job may ask for on one way, beside what it asks for already. Pure.
-Refuses to know profiles and what was picked.
+Owns the least and the most of each resource that a job may ask for on one way, beside what it asks for already. Pure.
+Does not know profiles and what was picked.
 
 Cores, memory and GPUs are per node. Sources: slurm.conf(5), sacctmgr(1), and what slurmctld of 22.05, 24.11 and 26.05
 refuses (tests/cluster/test_odd_clusters.py).

@@ -1,6 +1,6 @@
 """What the nodes of a partition have, for everything that a job asks for at once.
 
-Owns: which kinds of nodes fit a request, and the most of one resource that they have beside the rest. Pure.
+Owns which kinds of nodes fit a request, and the most of one resource that they have beside the rest. Pure.
 """
 
 from collections.abc import Collection
@@ -52,7 +52,7 @@ def _has(kind: NodeKind, what: str, gpu: str) -> int:
 
 
 def most_on(partition: Partition, what: str, request: Request) -> int:
-    """The most cores, memory or GPUs that as many nodes as are asked for have, beside the rest of the request."""
+    """The most cores, memory or GPUs that the requested number of nodes has, beside the rest of the request."""
     left = request.nodes or 1
     beside = replace(request.without(what), gpu="") if what == "gpus" else request.without(what)
     kinds = fitting(partition, beside)
@@ -109,7 +109,7 @@ def _why_on_each(kind: str, partition: Partition, request: Request, most: int) -
 
 
 def _only(request: Request, one: str, kind: str) -> Request:
-    """A request for this alone (`""`: for nothing), to bound that kind of amount."""
+    """A request for only this (`""`: for nothing), to bound that kind of amount."""
     bare = Request(gpu=request.gpu) if "gpus" in (kind, one) else Request()
     if not one or one == "gpus":
         return replace(bare, gpus=request.gpu_count) if one else bare

@@ -1,6 +1,6 @@
 """Why a profile offers a user nothing at all on a cluster, and whom to ask.
 
-Owns: those sentences. Pure.
+Owns those sentences. Pure.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """The kinds of option that ask something of a scheduler, and a profile seen by kind.
 
-Owns: which kinds there are, and an amount's way between a canonical value (`4G`, `08:00:00`, 2) and a number. Pure.
-Refuses to know catalogs.
+Owns which kinds there are, and an amount's way between a canonical value (`4G`, `08:00:00`, 2) and a number. Pure.
+Does not know catalogs.
 """
 
 from typing import Any, Final
@@ -19,7 +19,7 @@ ACCOUNTING_NAME: Final = r"\w(?:[\w .@+:/()-]{0,126}[\w.@+:/()-])?"
 of any language in it. Neither quotes, nor what would make it a list or an option."""
 
 Asked = dict[str, tuple[str, OptionConfig]]
-"""Kind → the option of that kind: its name and itself."""
+"""Kind → name and option."""
 
 
 def asked(profile: ProfileConfig) -> Asked:
@@ -57,7 +57,7 @@ def unit(kind: str) -> int:
 
 
 def words(kind: str, number: int) -> str:
-    """An amount for people."""
+    """An amount as text."""
     if kind == "walltime":
         return walltime_words(number)
     return str(canonical(kind, number))

@@ -1,7 +1,7 @@
-"""Sizes and times as people and schedulers write them, and the one way in which records hold them.
+"""Sizes and times as users and schedulers write them, and as records contain them.
 
-Owns: memory as `4G` or `512M`, a length of time as `[D-]HH:MM:SS`, what else is understood, and the words for both.
-Pure. Refuses to know limits.
+Owns memory as `4G` or `512M`, a length of time as `[D-]HH:MM:SS`, what else is understood, and the words for both.
+Pure. Does not know limits.
 
 Sources: sbatch(1) (`--mem`, `--time`). What sbatch reads in a way that surprises is refused: `8:00` (eight minutes
 there), and a bare number (megabytes, minutes).
@@ -67,7 +67,7 @@ def walltime_text(seconds: int) -> str:
 
 
 def walltime_words(seconds: int) -> str:
-    """Seconds for people: `8 hours`, `1 day 12 hours`, `90 minutes` is `1 hour 30 minutes`; never rounded up."""
+    """Seconds as text: `8 hours`, `1 day 12 hours`, `90 minutes` is `1 hour 30 minutes`; never rounded up."""
     parts = []
     for size, word in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
         count, seconds = divmod(seconds, size)

@@ -1,6 +1,6 @@
 """What picks come to: a value for every field that asks something of the scheduler, or what is wrong beside it.
 
-Owns: defaults that work, and the sentence beside each pick that does not go with the rest. Pure. Refuses to know forms
+Owns defaults that work, and the sentence beside each pick that does not go with the rest. Pure. Does not know forms
 and how a value is written down (`state.offer.choices`).
 """
 
@@ -81,7 +81,7 @@ def _way(combinations: Combinations, picked: Mapping[str, Any]) -> tuple[Way, di
 
 
 def _why_not(combinations: Combinations, kind: str, value: str, left: tuple[Way, ...]) -> str:
-    """Why no way is left with this pick, and what there is instead."""
+    """Why this pick is not possible, and what can be picked instead."""
     option, facts = combinations.options[kind][1], combinations.facts
     partitions = names_of(way.partition.name for way in left)
     where = f"partition {partitions[0]}" if len(partitions) == 1 else "this cluster"
@@ -104,7 +104,7 @@ def _why_not(combinations: Combinations, kind: str, value: str, left: tuple[Way,
             said = f"No {value} GPUs are available to you in {where}"
             said += f". They are in: {', '.join(elsewhere)}." if elsewhere else "."
         case _:
-            said = f"No node in {where} has the features {value} and what else is asked for."
+            said = f"No node in {where} has the features {value} and everything else that you request."
     return f"{said} Pick one of: {', '.join(others)}." if others else said
 
 

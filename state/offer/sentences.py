@@ -1,6 +1,6 @@
-"""What a form says of a partition, a QOS, a type of GPU or a reservation: what there is, and how much of it is free.
+"""What a form says of a partition, a QOS, a type of GPU or a reservation: what it has, and how much of it is free.
 
-Owns: those sentences and the labels of entries. Pure.
+Owns those sentences and the labels of entries. Pure.
 """
 
 from collections.abc import Iterable

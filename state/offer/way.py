@@ -1,6 +1,6 @@
 """One way through a cluster, what a job asks for on it, and a limit on that.
 
-Owns: these records, which of several limits on the same thing counts, and amounts in words. Pure. Refuses to know what
+Owns these records, which of several limits on the same thing counts, and amounts as text. Pure. Does not know what
 a limit means for a job (`state.offer.limits`).
 
 Source: "Resource Limits" in Slurm's documentation. For each resource the limit of the partition's QOS counts, else that
@@ -29,7 +29,7 @@ KINDS_OF_LIMIT: Final = ("job", "node", "least", "user", "account", *TOGETHER, "
 
 
 class Limit:
-    """The least or the most of something, and which limit that is, as a sentence that is made when it is asked for."""
+    """The least or the most of something, and which limit that is, as a message that is made when it is needed."""
 
     __slots__ = ("_why", "amount")
 
@@ -156,7 +156,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
     @property
     def gpu_count(self) -> int:
-        """GPUs on each node; one where only a type is asked for."""
+        """GPUs on each node; one if only a type is requested."""
         return self.gpus if self.gpus is not None else int(bool(self.gpu))
 
     def on_a_node(self, key: str) -> int:
@@ -179,7 +179,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 def told(kind: str, amount: int, gpu: str = "") -> str:
-    """An amount in words: `4 a100 GPUs`, `1 core`, `8G of memory`, `2 hours`."""
+    """An amount as text: `4 a100 GPUs`, `1 core`, `8G of memory`, `2 hours`."""
     match kind:
         case "gpus":
             noun = "GPU share" if gpu == SHARED else f"{gpu} GPU" if gpu else "GPU"

@@ -278,7 +278,7 @@ def test_one_more_than_the_form_lets_one_ask_for_is_refused_or_never_starts(odd,
 
 
 @pytest.mark.parametrize("asker", ["bob"], indirect=True)
-def test_what_slurm_takes_it_starts(odd, asker):
+def test_slurm_starts_the_jobs_that_it_takes(odd, asker):
     """The most of everything, in each partition: a limit that only the scheduler looks at would leave it waiting."""
     form = Combinations(FORM, facts_of(odd, "bob"))
     seen = set()
@@ -299,7 +299,7 @@ def test_what_slurm_takes_it_starts(odd, asker):
 
 
 @CLIENTS
-def test_what_refuses_every_job_is_not_offered_and_says_why(odd, client):
+def test_partitions_that_refuse_every_job_are_not_offered_and_the_reason_is_shown(odd, client):
     facts = facts_of(odd, "bob", client)
     untold = UNTOLD.get((client, version(odd.layout)), set())
     offered = names_of(way.partition.name for way in ways(FORM, facts))

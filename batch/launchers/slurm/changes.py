@@ -39,7 +39,7 @@ CHANGEABLE: Final[dict[str, Callable[[str], tuple[str, ...]]]] = {
     "gres": _same("Gres"),
     "comment": _same("Comment"),
 }
-"""Option of sbatch → the words of scontrol's `update` that change it."""
+"""Option of sbatch → the arguments of scontrol's `update` that change it."""
 
 
 def changes(before: Resources, after: Resources) -> Options | None:

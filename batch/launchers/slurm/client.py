@@ -1,6 +1,6 @@
 """What the launcher asks of Slurm, whichever way it is spoken to: a few verbs, and the rows that they answer with.
 
-Owns: the shape of a job in the queue and of one in the accounting, with Slurm's own words in them. Refuses to know how
+Owns the shape of a job in the queue and of one in the accounting, with Slurm's own words in them. Does not know how
 Slurm is reached (`cli`, `rest`, `pyslurm`), and which jobs are ours (`batch.launchers.slurm.view`).
 """
 

@@ -1,7 +1,7 @@
 """The comment of a job: whose it is, and the sealed record of its server.
 
-Owns: `towpath:1:USER/SERVER:RECORD`, and how a record is made small enough: slurmctld takes 1024 bytes. Refuses to know
-how a seal is made (`batch.authority`). Everybody on the cluster can read comments, and copy them.
+Owns `towpath:1:USER/SERVER:RECORD`, and how a record is made small enough: slurmctld takes 1024 bytes. Does not know
+how a seal is made (`batch.authority`). All users of the cluster can read comments, and copy them.
 """
 
 import base64
@@ -26,7 +26,7 @@ COMMON: Final = (
 )
 """What most records hold: with it, a record takes a third of the room. Part of version 1: never to be changed."""
 LEFT_OUT: Final = ("user", "name", "attempt", "revision", "fence", "newer")
-"""What stands in the comment or the job's name anyway, or is the store's alone."""
+"""What is in the comment or the job's name anyway, or belongs only in the store."""
 
 
 class Owner(Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class Owner(Struct, frozen=True, kw_only=True):
 
 
 def write(key: bytes, record: Server) -> str:
-    """The comment of the job of this record. Choices that are too long for it are left out: it goes on without them."""
+    """The comment of the job of this record. Choices that are too long for it are left out."""
     head = f"{PREFIX}{record.user}/{record.name}:"
     fields = {name: value for name, value in msgspec.to_builtins(record).items() if value != _DEFAULTS.get(name)}
     for name in LEFT_OUT:
@@ -67,7 +67,7 @@ def read(key: bytes, attempt: str, comment: str) -> Owner | None:
 
 
 def attempt_of(name: str) -> str:
-    """The attempt that a job's name is of; `""`: it is none of ours."""
+    """The attempt that a job's name is of; `""`: the job is not one of this hub."""
     attempt = name.removeprefix(NAME_PREFIX)
     if name == NAME_PREFIX + attempt and len(attempt) == ATTEMPT_LENGTH and not set(attempt) - set("0123456789abcdef"):
         return attempt

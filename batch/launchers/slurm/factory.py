@@ -1,6 +1,6 @@
 """The `slurm` cluster, put together: a client for the way that Slurm is spoken to, the seal's key, the starter's text.
 
-Owns: which client a configuration means. Refuses to know what they do.
+Owns which client a configuration selects. Does not know what they do.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What may stand after `#SBATCH`: each option with the form that its value must have.
 
-Owns: the names of the options that Towpath writes, the allow-list for an admin's further ones, and what each value
-looks like. Refuses to know where values come from and whether the cluster has them.
+Owns the names of the options that Towpath writes, the allow-list for an admin's further ones, and what each value
+looks like. Does not know where values come from and whether the cluster has them.
 
 A value that passes has no quote, no backslash, no `#` and no white space, but for the spaces of an account's or a QOS's
 name, which is quoted. So sbatch reads a line `#SBATCH --name=value` as it was written, and it means one thing only.

@@ -1,10 +1,10 @@
 """From a hub's user to the Unix account that their jobs run as.
 
-Owns: who may have jobs at all: an account of that very name, a person's and not the system's. Refuses to know how a
+Owns which accounts may have jobs: those with the user's name that are not system accounts. Does not know how a
 process becomes that account (`batch.launchers.slurm.clients.cli`).
 
 An account whose shell is nologin is not refused: hosts of a hub often give every account that shell (SSSD's
-`override_shell`), and a batch job needs no login. Who has left is kept out at the sign-in, and by Slurm's accounting.
+`override_shell`), and a batch job needs no login. Sign-in and Slurm's accounting reject users who have left.
 """
 
 import grp
@@ -50,7 +50,7 @@ def identity_of(
 ) -> Identity:
     """The account of a hub's user. Blocks: names may come from a directory service.
 
-    Raises LauncherError where there is none, or not a person's: nothing has been run then.
+    Raises LauncherError if there is none, or if it is a system account: nothing has been run then.
     """
     try:
         account = _account_of(user, lookup, every)
@@ -81,13 +81,15 @@ def identity_of(
 def _account_of(
     user: str, lookup: Callable[[str], pwd.struct_passwd], every: Callable[[], Iterable[pwd.struct_passwd]]
 ) -> pwd.struct_passwd:
-    """The account of that name; else the only one whose name differs from it in capital letters."""
+    """The account of that name; else the only one whose name differs from it only in case."""
     try:
         return lookup(user)
     except KeyError:
         alike = {account.pw_name: account for account in every() if hub_user(account.pw_name) == user}
     if len(alike) > 1:
-        raise _refused(f"The cluster has several accounts whose names differ from {user!r} in capital letters only.")
+        raise _refused(
+            f"The cluster has several accounts whose names differ from {user!r} only in upper and lower case."
+        )
     for account in alike.values():
         return account
     raise _refused(f"The cluster has no account named {user!r}.")

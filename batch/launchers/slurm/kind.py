@@ -87,7 +87,7 @@ def _rest(slurm: SlurmConfig, at: str, say: Say) -> None:
 
 
 def check_profile(profile: ProfileConfig, at: str, say: Say) -> None:
-    """Further options of sbatch: only those that cannot make a job somebody else's, each by its own grammar."""
+    """Further options of sbatch: only those that cannot make a job another user's, each by its own grammar."""
     if not profile.resources.extra:
         return
     from batch.contract import LauncherError  # noqa: PLC0415 - most profiles have none, and most processes no jobs

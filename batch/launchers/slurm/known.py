@@ -1,6 +1,6 @@
-"""What is remembered of jobs between two polls, and what the accounting has said of them.
+"""What is remembered of jobs between two polls, and what accounting knows about them.
 
-Owns: these two records, and how the accounting's word completes an end that slurmctld has told. Pure. Refuses to know
+Owns these two records, and how accounting completes an end that slurmctld has shown. Pure. Does not know
 when which of the two is asked (`batch.launchers.slurm.launcher`).
 """
 
@@ -17,16 +17,16 @@ class Known(Struct, kw_only=True):
     id: int
     view: JobView
     asked: float
-    """When the server was asked for, or earlier."""
+    """When the server was requested, or earlier."""
     seen: bool = False
     since: float = 0.0
-    """Since when it has been missing, or has been at its end without the accounting's word; 0: it is not."""
+    """Since when it has been missing, or has ended without a record in accounting; 0: it is not."""
     told: bool = False
     """Whether the accounting has told how it ended, or never will."""
 
 
 def with_word(seen: JobView, full: JobView) -> JobView:
-    """An end that slurmctld has told, with what the accounting says of it.
+    """An end that slurmctld has shown, with what accounting knows about it.
 
     slurmdbd's REST answer of 22.05 has no exit codes; slurmctld has them.
     """

@@ -1,7 +1,7 @@
 """The cluster of kind `slurm`: the contract of a launcher, kept with four verbs of Slurm's.
 
-Owns: the order of questions that keeps an attempt from having two jobs, what is remembered of jobs between polls, and
-what follows when the accounting does not answer. Refuses to know how Slurm is spoken to
+Owns the order of questions that keeps an attempt from having two jobs, what is remembered of jobs between polls, and
+what follows when the accounting does not answer. Does not know how Slurm is spoken to
 (`batch.launchers.slurm.client`), and servers.
 
 Never two jobs. A first submit asks nothing (its record was saved before, under the leader's fencing token). A second
@@ -39,7 +39,7 @@ KEEP_SECONDS: Final = 3600.0
 LATE_SECONDS: Final = 10.0
 """So far may the accounting be behind with an end that slurmctld shows already."""
 WORD_SECONDS: Final = 120.0
-"""For so long after an end that slurmctld has told alone the accounting is asked for what it knows beyond that."""
+"""For so long after an end that only slurmctld has shown, accounting is queried for details."""
 LOST_SECONDS: Final = 120.0
 """A job that neither the queue nor a working accounting has known for so long is gone."""
 AGAIN_SECONDS: Final = 3.0
@@ -245,7 +245,7 @@ class SlurmLauncher:
         return word
 
     async def _ask_accounting(self, known: Mapping[str, tuple[int, float]] | None) -> Word:
-        """`known`: attempt → number, and when it was asked for; None: all that have ended lately."""
+        """`known`: attempt → id, and when it was requested; None: all jobs that have ended lately."""
         try:
             if known is None:
                 pasts = await self._client.past(since=self._clock() - KEEP_SECONDS)

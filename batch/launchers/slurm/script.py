@@ -1,13 +1,13 @@
 """From a JobSpec to the one script that is the whole job.
 
-Owns: the `#SBATCH` lines, the shell that makes the app available (modules, prologue, conda, venv, image), and how the
-starter and its specification come to the node. Pure: what is on disk is an argument. Refuses to know how the script
+Owns the `#SBATCH` lines, the shell that makes the app available (modules, prologue, conda, venv, image), and how the
+starter and its specification come to the node. Pure: what is on disk is an argument. Does not know how the script
 reaches Slurm.
 
 The script holds everything, so that nothing has to be installed or shared between hub and nodes but an interpreter and
 bash. The starter and its specification are here-documents: bash gives them by pipe, or by a file of 0600 that has no
 name any more (before 5.1, or where they are long); so no secret is in an argv, in the environment or in a file that
-stays. No value of a user's stands in the shell's text unquoted: what the shell expands is `$HOME`, and what the admin
+stays. No value from a user is in the shell's text unquoted: what the shell expands is `$HOME`, and what the admin
 wrote.
 """
 

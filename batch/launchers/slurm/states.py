@@ -1,6 +1,6 @@
 """Slurm's words for where a job stands, and what they are to us: one table.
 
-Owns: the table, and what the numbers of an exit mean. Refuses to know who says them.
+Owns the table, and what the numbers of an exit mean. Does not know who says them.
 
 Sources: squeue(1), JOB STATE CODES; `job_state_string` in Slurm 22.05 to 26.05, which shows a flag (COMPLETING) in
 place of the state that it belongs to.

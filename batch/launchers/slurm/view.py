@@ -1,10 +1,10 @@
 """From Slurm's rows to what the controller sees: which jobs are ours, where each stands, its place in the queue.
 
-Owns: the reading of rows. Pure: the time and the seal's key are arguments. Refuses to know how rows are asked for, and
+Owns the parsing of rows. Pure: the time and the seal's key are arguments. Does not know how rows are requested, and
 what follows from a view.
 
 A row is ours when its name holds an attempt, its comment was sealed by this hub for that attempt, and the account that
-Slurm says it runs as is the user's whom the comment names. Anybody may copy name and comment into a job of their own.
+Slurm says it runs as is the user's whom the comment names. Any user can copy name and comment into a job of their own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -74,7 +74,7 @@ def ours(rows: Iterable[Job], seals: Seals, known: Mapping[str, int] | None = No
 
 
 def places(rows: Iterable[Job]) -> dict[int, tuple[int, int]]:
-    """Where each waiting job stands in the first partition that it asks for: by priority, then by age.
+    """The place of each waiting job in the first partition that it requests: by priority, then by age.
 
     Held jobs (priority 0) and those that wait for another job or a set time stand in nobody's way.
     """

@@ -1,1 +1,1 @@
-"""The catalog of a Slurm cluster: how it is asked for, and how the answers are read."""
+"""The catalog of a Slurm cluster: how Slurm is queried, and how its answers are parsed."""

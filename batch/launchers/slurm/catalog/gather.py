@@ -1,7 +1,7 @@
 """The catalog of a Slurm cluster: from what Slurm tells of nodes, partitions and accounting to what the form shows.
 
-Owns: which node counts as up, idle and free, what a partition has, and what stands when one part cannot be had. Refuses
-to know how Slurm is asked: a `Source` does (`text` by commands, `rest` by slurmrestd).
+Owns which node counts as up, idle and free, what a partition has, and what is used when one part cannot be read. Does
+not know how Slurm is queried: a `Source` does (`text` by commands, `rest` by slurmrestd).
 """
 
 import asyncio
@@ -117,7 +117,7 @@ class Source(Protocol):
         ...
 
     async def accounting(self) -> Accounting:
-        """Limits and associations of everybody."""
+        """Limits and associations of all users."""
         ...
 
 
@@ -134,10 +134,10 @@ class Gatherer:
     async def gather(self) -> Offer:
         """The catalog as it is now. Raises LauncherError when slurmctld does not tell nodes or partitions.
 
-        Where reservations cannot be had there are none, with a note; where the accounting cannot, what it said last
-        stands, with a note, and with nothing to go by everybody may try everything: Slurm decides.
+        If reservations cannot be read there are none, with a note. If accounting cannot be read, its last answer is
+        used, with a note; without one all users may try everything, and Slurm decides.
         """
-        # All of them end before this does, whatever comes of one: no command goes on behind an answer.
+        # All of them end before this does, also if one fails: no command continues after the answer.
         nodes, partitions, reservations, accounting = await asyncio.gather(
             _unless_away(self._source.nodes()),
             _unless_away(self._source.partitions()),
@@ -206,7 +206,7 @@ async def _unless_away(answer: Awaitable[T]) -> T | LauncherError:
 def by_hub_user(grants: Mapping[str, Grants]) -> dict[str, Grants]:
     """The grants by the hub's names of users: those of an account `Alice` are alice's. Pure.
 
-    Of two accounts that differ in capital letters only, the one that has the hub's name counts.
+    Of two accounts whose names differ only in case, the one with the name of the hub's user counts.
     """
     found = {user: given for account, given in grants.items() if (user := hub_user(account))}
     return found | {user: grants[user] for user in found if user in grants}
@@ -233,7 +233,7 @@ def with_groups(grants: Mapping[str, Grants], members: Mapping[str, frozenset[st
 
 
 def without_groups(partition: Partition, missing: frozenset[str]) -> Partition:
-    """The partition, for everybody where nobody can say who is in a group of its. Pure."""
+    """The partition, for all users if the members of one of its groups are not known. Pure."""
     return replace(partition, groups=None) if missing & set(partition.groups or ()) else partition
 
 

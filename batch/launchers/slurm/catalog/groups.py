@@ -1,6 +1,6 @@
 """Who is in the Unix groups that partitions let in (AllowGroups).
 
-Owns: looking groups up, and how long an account's own group is remembered. Refuses to know what a partition is.
+Owns looking groups up, and how long an account's own group is remembered. Does not know what a partition is.
 
 Slurm asks for the same names on the host of slurmctld (slurm.conf(5), AllowGroups): the hub's host must know them.
 """

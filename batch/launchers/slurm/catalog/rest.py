@@ -1,6 +1,6 @@
 """The catalog's facts by slurmrestd: which paths are asked, and how the answers are read.
 
-Owns: the shapes of its JSON, 0.0.38 (22.05) to 0.0.45 (26.05). Refuses to know tokens, versions of the API, HTTP, and
+Owns the shapes of its JSON, 0.0.38 (22.05) to 0.0.45 (26.05). Does not know tokens, versions of the API, HTTP, and
 what follows from the facts (`gather`). What is not understood is left out.
 
 Newer versions wrap numbers (`{"set": true, "infinite": false, "number": 7}`), nest what was flat (a partition's limits)
@@ -25,7 +25,7 @@ Get = Callable[[str, str], Awaitable[Mapping[str, Any]]]
 
 
 class RestSource:
-    """Slurm by slurmrestd. It does not tell AccountingStorageEnforce: it is taken to bind where people are known."""
+    """Slurm by slurmrestd. It does not tell AccountingStorageEnforce: it is taken to be set if accounting has users."""
 
     def __init__(self, get: Get) -> None:
         self._get = get

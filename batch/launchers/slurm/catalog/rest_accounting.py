@@ -1,6 +1,6 @@
 """The accounting by slurmrestd: how its answers are read, 0.0.38 (22.05) to 0.0.45 (26.05).
 
-Owns: QOS, accounts, associations, and what is used of budgets. Pure. Refuses to know HTTP.
+Owns QOS, accounts, associations, and what is used of budgets. Pure. Does not know HTTP.
 
 What some versions do not tell: 0.0.38 no budget of a QOS; all no use of one.
 """

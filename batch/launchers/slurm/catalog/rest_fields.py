@@ -1,6 +1,6 @@
 """The JSON of slurmrestd, taken apart, whatever its shape.
 
-Owns: those primitives. Pure. What is not understood is None or empty.
+Owns those primitives. Pure. What is not understood is None or empty.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, Final
 from batch.launchers.slurm.catalog.tres import names
 
 ENDLESS: Final = 2**31 - 1
-"""From here on a number means that there is no limit (NO_VAL and INFINITE are 2^32 - 2 and 2^32 - 1)."""
+"""From here on a number means: no limit (NO_VAL and INFINITE are 2^32 - 2 and 2^32 - 1)."""
 
 
 def number(value: Any, key: str) -> int | None:
@@ -47,7 +47,7 @@ def inside(value: Any, *path: str) -> Mapping[str, Any]:
 
 
 def words(value: Any, key: str) -> set[str]:
-    """The words of a state or of flags, in capitals: a list, or one string."""
+    """A state or flags in upper case: from a list, or one string."""
     found = value.get(key) if isinstance(value, Mapping) else None
     listed = found if isinstance(found, list) else [found] if isinstance(found, str) else []
     return {str(word).upper() for word in listed if word}

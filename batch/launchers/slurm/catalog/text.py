@@ -1,6 +1,6 @@
 """The catalog's facts by Slurm's commands: what is asked, and how the answers are read.
 
-Owns: the arguments of scontrol and sacctmgr, and the parsers of what they print. Refuses to know how a command is run,
+Owns the arguments of scontrol and sacctmgr, and the parsers of what they print. Does not know how a command is run,
 and what follows from the facts (`gather`). A line or a field that is not understood is left out.
 
 Sources: scontrol(1), sacctmgr(1), of 22.05 to 26.05. Six requests: nodes (two RPCs, scontrol reads the partitions with
@@ -44,7 +44,7 @@ RESERVATIONS: Final = ("scontrol", "--oneliner", "show", "reservation")
 CONFIGURATION: Final = ("scontrol", "show", "config")
 
 NAMED_AT_MOST: Final = 200
-"""More names are not put into one command: all are asked for."""
+"""If there are more names, all are requested instead."""
 CONFIGURATION_SECONDS: Final = 3600.0
 """What is read of it changes with a restart of slurmctld only."""
 
@@ -143,7 +143,7 @@ def nodes_of(text: str) -> list[Node]:
 
 
 def states_of(text: str) -> frozenset[str]:
-    """The words of a node's state: `MIXED+DRAIN`, `DOWN*` (it does not answer), `IDLE~` (powered down)."""
+    """A node's state and its flags: `MIXED+DRAIN`, `DOWN*` (it does not answer), `IDLE~` (powered down)."""
     words = {word.rstrip("*~#!%$@^-").upper() for word in text.split("+")}
     return frozenset(words - {""}) | (frozenset({"NOT_RESPONDING"}) if "*" in text else frozenset())
 
@@ -196,7 +196,7 @@ def with_defaults(partition: Partition, configuration: Mapping[str, str]) -> Par
 
 
 def reservations_of(text: str) -> list[Reservation]:
-    """What `RESERVATIONS` prints. One for everybody but some, or for groups, is shown as for nobody that we know of."""
+    """What `RESERVATIONS` prints. See `tres.with_groups`."""
     found = []
     for one in records(text, "ReservationName"):
         start, end = time_of(one.get("StartTime", "")), time_of(one.get("EndTime", ""))

@@ -1,6 +1,6 @@
-"""The accounting by Slurm's commands: which fields are asked for, and how the answers are read.
+"""The accounting by Slurm's commands: which fields are requested, and how the answers are parsed.
 
-Owns: QOS, accounts, associations, and what is used of their budgets. Pure. Refuses to know how a command is run.
+Owns QOS, accounts, associations, and what is used of their budgets. Pure. Does not know how a command is run.
 
 Sources: sacctmgr(1), scontrol(1) (`show assoc_mgr`), of 22.05 to 26.05.
 """

@@ -1,6 +1,6 @@
 """What Slurm's commands print, taken apart: records, rows, times, sizes.
 
-Owns: those primitives. Pure. A line or a field that is not understood is left out.
+Owns those primitives. Pure. A line or a field that is not understood is left out.
 """
 
 import calendar
@@ -19,7 +19,7 @@ _SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,6})?)([KMGTP]?)")
 def fields(line: str) -> dict[str, str]:
     """`Key=value` pairs of a one-line record. Values may hold blanks; of a key that is there twice the first counts.
 
-    What people write (a node's reason or comment) comes last, so it cannot take the place of what Slurm says.
+    What users write (a node's reason or comment) comes last, so it cannot take the place of what Slurm says.
     """
     marks = list(_FIELD.finditer(line))
     found: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """What commands and slurmrestd write alike: generic resources, names of trackable resources, lists of names.
 
-Owns: the reading of these, and how limits are put together. Pure.
+Owns the reading of these, and how limits are put together. Pure.
 """
 
 from collections.abc import Iterable
@@ -58,7 +58,7 @@ def _count(text: str) -> int | None:
 
 
 def amount_key(kind: str, name: str) -> str:
-    """Slurm's name of a trackable resource → ours (see `state.offer.catalog.Amounts`); `""`: not one that is asked for.
+    """Slurm's name of a trackable resource → ours (see `state.offer.catalog.Amounts`); `""`: no job requests it.
 
     `kind` and `name` as in `gres/gpu:a100`.
     """
@@ -101,10 +101,10 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def with_groups(users: Iterable[str], groups: Iterable[str]) -> tuple[str, ...]:
-    """The users of a reservation, with its groups as `@name` (`-@name`: those who are not let in)."""
+    """The users of a reservation, with its groups as `@name` (`-@name`: its members may not use it)."""
     return (*users, *(f"-@{group[1:]}" if group.startswith("-") else f"@{group}" for group in groups))
 
 
 def who(text: str) -> tuple[str, ...] | None:
-    """Who is let in: None for `ALL` and for nothing said, which both mean everybody."""
+    """Who may use it: None for `ALL` and for an empty value, which both mean all users."""
     return None if text in ("", "ALL", "(null)") else names(text)

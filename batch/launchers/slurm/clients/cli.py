@@ -1,10 +1,10 @@
 """Slurm by its commands: sbatch, squeue, sacct, scancel; text in, text out.
 
-Owns: their arguments and the reading of what they print. Refuses to know processes (`commands`) and which jobs are
+Owns their arguments and the reading of what they print. Does not know processes (`commands`) and which jobs are
 ours.
 
-What users write into names and comments may hold anything, line ends too. So fields are parted by a mark that is drawn
-anew for every call: nobody can put a row into the answer that Slurm has not written. Where few jobs are known, JSON
+What users write into names and comments may hold anything, line ends too. So fields are separated by a random mark,
+a new one for every call: no user can inject a row into the answer. Where few jobs are known, JSON
 does the same for one message instead of two (squeue reads the partitions before it prints a table); of many jobs it
 costs the hub twenty times the time. What scontrol prints could be forged. Sources: squeue(1), sacct(1),
 docs/decisions/0009.
@@ -114,7 +114,7 @@ class CliClient:
         return found
 
     async def _by_json(self) -> list[Job] | None:
-        """One message to slurmctld; None: not to be had."""
+        """One message to slurmctld; None: squeue cannot write JSON."""
         answer = await self._ask("squeue", ["--all", "--local", "--states=all", "--json"])
         return read_json(answer.out) if answer.code == 0 else None
 
@@ -209,7 +209,7 @@ class CliClient:
         if self._sudo:
             become = None
             argv = [self._sudo, "-n", "-u", identity.name, "--", self._programs[program], *argv]
-            environment = {"PATH": PATH, "LANG": "C.UTF-8"}  # sudo makes the person's own
+            environment = {"PATH": PATH, "LANG": "C.UTF-8"}  # sudo sets the user's own
         else:
             become = identity
             argv = [self._programs[program], *argv]

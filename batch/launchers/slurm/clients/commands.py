@@ -1,6 +1,6 @@
 """Slurm's commands run as processes, with everything about them said: environment, account, folder, limit in time.
 
-Owns: one run of one command, and its end when it takes too long. Refuses to know what commands there are and what
+Owns one run of one command, and its end when it takes too long. Does not know what commands there are and what
 they print.
 """
 
@@ -60,8 +60,8 @@ async def run(
 ) -> Output:
     """Run a command in a session of its own, with `given` on its standard input; as another account when root asks.
 
-    Its folder is `/`: root may not enter every home. Raises LauncherError (transient) when it takes too long; its whole
-    group has been killed then, but what it had asked for may still happen.
+    Its folder is `/`: root may not have access to every home. Raises LauncherError (transient) if it takes too long;
+    its whole group has been killed then, but its request may still be carried out.
     """
     by_setpriv = become is not None and SETPRIV and not any(name.startswith("LD_") for name in environment)
     if become is not None and by_setpriv:

@@ -1,6 +1,6 @@
 """JSON as Slurm's programs write it: with whatever bytes users put into names, and with NaN.
 
-Owns: the reading of it. Pure. slurmrestd and `squeue --json` copy a job's name and comment as they are, so one user's
+Owns the reading of it. Pure. slurmrestd and `squeue --json` copy a job's name and comment as they are, so one user's
 job name that is not UTF-8 would make the whole answer unreadable; and a division by zero of theirs is written as NaN.
 """
 

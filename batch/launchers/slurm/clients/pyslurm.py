@@ -1,6 +1,6 @@
 """Slurm by pyslurm, in a process of its own: fast, and bound to one version of Slurm.
 
-Owns: that process (start, time-outs, its end and the next one), and what a job is called there. Refuses to know
+Owns that process (start, time-outs, its end and the next one), and what a job is called there. Does not know
 pyslurm's calls (`pyslurm_helper`). The hub must be root or SlurmUser: jobs are submitted with `user_id`.
 
 A request that takes too long ends the helper, and the next one starts it again.

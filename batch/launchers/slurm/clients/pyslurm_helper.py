@@ -1,7 +1,7 @@
 """The process that speaks pyslurm, and the one door to it: `python -m batch.launchers.slurm.clients.pyslurm_helper`.
 
-Owns: pyslurm's calls, one after the other; requests and answers as lines of JSON on standard input and output. Refuses
-to know what they are for (`batch.launchers.slurm.clients.pyslurm`), servers and the hub.
+Owns pyslurm's calls, one after the other; requests and answers as lines of JSON on standard input and output. Does
+not know what they are for (`batch.launchers.slurm.clients.pyslurm`), servers and the hub.
 
 A process of its own, because pyslurm holds the GIL while it waits for slurmctld, and ends its process when it is
 imported where there is no slurm.conf. Whatever prints to standard output meanwhile reaches the log instead.
@@ -46,7 +46,7 @@ def jobs(pyslurm: Any, _: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def past(pyslurm: Any, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Jobs of the accounting, of these numbers or names, or all that were there since a time."""
+    """Jobs of the accounting, of these numbers or names, or all jobs since a time."""
     given = {name: request[name] for name in ("ids", "names", "start_time") if request.get(name)}
     found = []
     for job in pyslurm.db.Jobs.load(pyslurm.db.JobFilter(**given)).values():

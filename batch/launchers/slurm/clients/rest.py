@@ -1,9 +1,9 @@
 """Slurm by slurmrestd: no root in the hub, no Slurm on its machine.
 
-Owns: the paths, the API's version, and whose name goes with which request. Refuses to know HTTP
+Owns the paths, the API's version, and whose name goes with which request. Does not know HTTP
 (`batch.launchers.slurm.clients.rest_http`) and the shapes of JSON (`batch.launchers.slurm.clients.rest_shapes`).
 
-An answer is judged by its `errors`, whatever its status: 22.05 says 500 for a partition that does not exist.
+An answer has failed if it has `errors`, whatever its status: 22.05 says 500 for a partition that does not exist.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ T = TypeVar("T")
 log = logging.getLogger("towpath.slurm")
 SPECIFICATIONS: Final = ("/openapi/v3", "/openapi")
 FEW: Final = 8
-"""Up to so many jobs are asked for one by one: slurmrestd has no list of numbers to ask for."""
+"""Up to so many jobs are requested one by one: slurmrestd takes no list of ids."""
 GONE: Final = frozenset({2017, 2021, 2172})
 """slurm_errno.h: the job is not there, has ended, or does not match the request's conditions."""
 CONDITIONAL_KILL: Final = 41
@@ -80,7 +80,7 @@ class RestClient:
         since: float,
         runs: bool = False,  # noqa: ARG002 - slurmrestd always has them
     ) -> list[Past]:
-        """See the Protocol; of a few jobs each is asked for."""
+        """See the Protocol. A few jobs are requested one by one."""
         if 0 < len(ids) <= FEW:
             answers = await asyncio.gather(*(self._past(f"job/{number}") for number in ids))
             return [past for answer in answers for past in answer]
@@ -93,7 +93,7 @@ class RestClient:
         return _readable(pasts_of, await self._ask("GET", "slurmdb", path, fine=NOTHING))
 
     async def cancel(self, job: int, name: str, identity: Identity) -> None:
-        """See the Protocol. slurmctld compares name and account; that of 23.11 and before is asked for them first."""
+        """See the Protocol. slurmctld compares name and account; 23.11 and older cannot, so they are read first."""
         if await self._api() >= CONDITIONAL_KILL:
             body = {"jobs": [str(job)], "job_name": name, "user_name": identity.name}
             await self._ask("DELETE", "slurm", "jobs/", user=identity.name, body=body, fine=GONE)

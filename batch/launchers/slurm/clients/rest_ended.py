@@ -1,6 +1,6 @@
 """What slurmdbd's REST says of an ended job, as facts.
 
-Owns: the reading of them, of 0.0.38 (22.05) to 0.0.45 (26.05). Pure.
+Owns the reading of them, of 0.0.38 (22.05) to 0.0.45 (26.05). Pure.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""HTTP to slurmrestd: one request, one JSON answer; over TCP, TLS or a unix socket; with a token per person.
+"""HTTP to slurmrestd: one request, one JSON answer; over TCP, TLS or a unix socket; with a token for each user.
 
-Owns: the connection, the tokens, what an answer without JSON means. Refuses to know paths and what is in an answer.
+Owns the connection, the tokens, what an answer without JSON means. Does not know paths and what is in an answer.
 
 The standard library's client in threads: requests are few (one poll a tick, a submit now and then), and an HTTP library
 of its own would be one more thing that every hub has to keep up to date. Sources: slurm's jwt.html and rest.html.
@@ -45,7 +45,7 @@ def _encode(raw: bytes) -> str:
 
 
 class Tokens:
-    """Whose token goes with a request: one made for that person, or the operator's own for all."""
+    """The token of a request: one made for its user, or the operator's own for all."""
 
     def __init__(self, config: SlurmConfig) -> None:
         """Reads the file. Raises LauncherError when it cannot be used."""

@@ -1,6 +1,6 @@
 """The JSON of slurmrestd: a job as it wants it, and jobs as it gives them, of two generations.
 
-Owns: the names of properties. Pure. Refuses to know HTTP, and whose a job is.
+Owns the names of properties. Pure. Does not know HTTP, and whose a job is.
 
 Up to 0.0.38 (Slurm 22.05) a job is described as on the command line, and an environment is an object; from 0.0.39 on it
 is described as slurmctld holds it, the environment is a list, numbers come wrapped and states as lists.

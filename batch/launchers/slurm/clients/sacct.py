@@ -1,6 +1,6 @@
 """What sacct says of an ended job, as facts.
 
-Owns: the fields that are asked for, and the reading of them. Pure. Source: sacct(1), 22.05 to 26.05.
+Owns the fields that are requested, and their parsing. Pure. Source: sacct(1), 22.05 to 26.05.
 """
 
 import re
@@ -38,7 +38,7 @@ def sacct_arguments(jobs: Iterable[str]) -> tuple[str, ...]:
 def from_sacct(text: str) -> dict[str, Ended]:
     """Job id → facts, of the jobs that sacct shows as ended. Lines that are not understood are left out.
 
-    The memory that was used stands in the lines of the steps (`7.batch`), all else in the job's own.
+    The memory used is in the lines of the steps (`7.batch`), everything else in the line of the job.
     """
     jobs: dict[str, Ended] = {}
     used: dict[str, int] = {}

@@ -1,1 +1,1 @@
-"""What Slurm says, in plain words: why a job waits, why it was refused, how it ended."""
+"""Messages for users: why a job waits, why it was refused, how it ended."""

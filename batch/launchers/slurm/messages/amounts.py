@@ -9,7 +9,7 @@ KIB: Final = 1024
 
 
 def size(count: int) -> str:
-    """Bytes for people: `100 MB`, `3.9 GB` (in steps of 1024, as Slurm counts)."""
+    """Bytes as text: `100 MB`, `3.9 GB` (in steps of 1024, as Slurm counts)."""
     value, unit = float(count), "bytes"
     for name in ("KB", "MB", "GB", "TB"):
         if value < KIB:
@@ -19,7 +19,7 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people, in the two largest units: `30 minutes`, `1 day 2 hours`."""
+    """Seconds as text, in the two largest units: `30 minutes`, `1 day 2 hours`."""
     left, parts = max(0, round(seconds)), []
     for name, length in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
         count, left = divmod(left, length)

@@ -1,14 +1,14 @@
-"""How a job ended: what Slurm knows of it, as a cause in plain words.
+"""How a job ended: what Slurm knows about it, as a cause with a message.
 
-Owns: the facts of an ended job, and the words for each cause that Slurm can know: memory, the time limit, who cancelled
-it, a failed node, preemption, a job that could not be started. Pure. Refuses to know how the facts are read
+Owns the facts of an ended job, and the words for each cause that Slurm can know: memory, the time limit, who cancelled
+it, a failed node, preemption, a job that could not be started. Pure. Does not know how the facts are read
 (`batch.launchers.slurm.clients`), and the starter's report: `batch.controller.reconcile` puts the two together.
 
 A plain exit code or signal is no cause that Slurm knows: `cause` is None for it, and `Ended.exit_code` tells.
 
 Sources: sacct(1), JOB STATE CODES and the fields; 22.05 to 26.05. Seen on a real 22.05: the ExitCode is `0:125` after
 memory ran out and `0:53` when the job could not be started; the reason JobLaunchFailure also stands where a script was
-ended by a signal, so it alone proves nothing; a cancelled job's own line has `0:0`, whatever its script did.
+ended by a signal, so it proves nothing by itself; a cancelled job's own line has `0:0`, whatever its script did.
 """
 
 import pwd
@@ -49,8 +49,8 @@ ALWAYS: Final = {
 class Ended(Struct, frozen=True, kw_only=True):
     """What Slurm knows of one ended job; None and `""`: not known.
 
-    `state`: its word, in capitals, without what follows (`CANCELLED`). `cancelled_by`: a user id or name. `signal`: as
-    Slurm numbers it. `reason`: its word. `used`, `asked`: the most memory seen and what was asked for,
+    `state`: in upper case, without what follows (`CANCELLED`). `cancelled_by`: a user id or name. `signal`: as
+    Slurm numbers it. `reason`: as Slurm names it. `used`, `asked`: the most memory seen and the requested memory,
     bytes per node. `elapsed`, `limit`: seconds. `nodes`: as Slurm writes them.
     """
 
@@ -110,7 +110,7 @@ def _otherwise(ended: Ended) -> Reason | None:
         message = (
             "No node has what the job asks for." if ended.reason == "BadConstraints" else "Something in Slurm failed."
         )
-        return Reason(code="refused", message=message, hint=told.hint.replace("Cancel it, and ask", "Ask"))
+        return Reason(code="refused", message=message, hint=told.hint.replace("Cancel it, and request", "Request"))
     return None
 
 

@@ -1,6 +1,6 @@
 """What a limit of Slurm's accounting means, by its name: a sentence, what to do, and the form's field that it is about.
 
-Owns: the grammar of limits' names and the words for each part. Pure. Refuses to know where the name was met: a job
+Owns the grammar of limits' names and the words for each part. Pure. Does not know where the name was met: a job
 waits with it as its reason, or is refused with it.
 
 Sources: the names that `slurm_job_state_reason_string` gives, 22.05 to 26.05; resource_limits.html. A limit on a
@@ -113,7 +113,7 @@ def _of_a_job(resource: Resource, kind: str, measure: str | None, per: str | Non
         return Explanation(
             f"The job asks for more {resource.time} ({resource.words} times time limit) than {owner.words} allows each"
             " job.",
-            f"Cancel it and ask for less or for a shorter time limit, or pick {owner.other}.",
+            f"Cancel it and request less or a shorter time limit, or pick {owner.other}.",
             resource.field,
         )
     where = "on each node" if per == "Node" else "each job"
@@ -132,7 +132,7 @@ def _of_a_group(resource: Resource, measure: str | None, owner: Owner) -> Explan
     if measure == "Minutes":
         return Explanation(
             f"The budget of {resource.time} of {owner.words} is used up.",
-            f"Ask whoever manages it for more, or pick {owner.other}.",
+            f"Ask its managers for more, or pick {owner.other}.",
             owner.field,
         )
     if measure == "RunMinutes":
@@ -167,7 +167,7 @@ def _of_time(kind: str, owner: Owner) -> Explanation:
     if kind == "Grp":
         return Explanation(
             f"The budget of running time of {owner.words} is used up.",
-            f"Ask whoever manages it for more, or pick {owner.other}.",
+            f"Ask its managers for more, or pick {owner.other}.",
             owner.field,
         )
     wrong, right = ("shorter", "longer") if kind == "Min" else ("longer", "shorter")

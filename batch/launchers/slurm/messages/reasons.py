@@ -1,6 +1,6 @@
 """Why a job waits: a sentence and what to do, for Slurm's reason.
 
-Owns: the sentences for every reason of Slurm 22.05 to 26.05 that a user can meet. Pure. Refuses to know how a reason is
+Owns the sentences for every reason of Slurm 22.05 to 26.05 that a user can meet. Pure. Does not know how a reason is
 asked for, and what a server is.
 
 Sources: squeue(1), JOB REASON CODES; the names that `slurm_job_state_reason_string` gives; what slurmctld 22.05 writes
@@ -65,7 +65,7 @@ REASONS: Final[dict[str, Explanation]] = {
     "FrontEndDown": Explanation("The cluster's front end is down.", ASK_ADMIN),
     "BadConstraints": Explanation(
         "No node has what the job asks for, so it will never start.",
-        "Cancel it, and ask for less or for another kind of node.",
+        "Cancel it, and request less or another kind of node.",
         "constraint",
     ),
     "Constraints": Explanation(
@@ -98,12 +98,12 @@ REASONS: Final[dict[str, Explanation]] = {
     ),
     "PartitionConfig": Explanation(
         "The job asks for more than {partition} has or allows, so it will not start there.",
-        "Cancel it and ask for less, or pick another partition.",
+        "Cancel it and request less, or pick another partition.",
         "partition",
     ),
     "MaxMemPerLimit": Explanation(
         "The job asks for more memory than {partition} allows.",
-        "Cancel it and ask for less memory, or pick another partition.",
+        "Cancel it and request less memory, or pick another partition.",
         "memory",
     ),
     # --- reservations
@@ -191,7 +191,7 @@ REASONS: Final[dict[str, Explanation]] = {
     "BurstBufferOperation": Explanation("An operation on the job's burst buffer failed.", ASK_ADMIN),
 }
 
-# Slurm writes some reasons in words; these are parts of them, in lower case, and the code that each stands for.
+# Slurm writes some reasons as sentences; these are parts of them, in lower case, and the code that each stands for.
 PHRASES: Final[tuple[tuple[str, str, Explanation], ...]] = (
     (
         "nodes required for job are down, drained or reserved",

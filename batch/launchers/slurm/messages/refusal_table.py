@@ -1,6 +1,6 @@
 """The errors of Slurm that submit, poll and cancel can meet: what each means, what to do, and whether it may pass.
 
-Owns: the table. Pure data. Sources: slurm/slurm_errno.h (numbers), `slurm_strerror` (texts), Slurm 22.05 to 26.05.
+Owns the table. Pure data. Sources: slurm/slurm_errno.h (numbers), `slurm_strerror` (texts), Slurm 22.05 to 26.05.
 """
 
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 PICK_ANOTHER: Final = "Pick another one, or ask the cluster's admins."
-LESS: Final = "Ask for less, or pick another partition."
+LESS: Final = "Request less, or pick another partition."
 WAITS: Final = "The hub tries again automatically."
 
 
@@ -25,7 +25,7 @@ class Refusal(Struct, frozen=True, kw_only=True):
 
 
 TABLE: Final[tuple[Refusal, ...]] = (
-    # --- what was asked for
+    # --- the request
     Refusal(
         code="partition",
         message="This partition does not exist.",
@@ -117,7 +117,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     Refusal(
         code="memory",
         message="No node of this partition has that much memory.",
-        hint="Ask for less memory, or pick another partition.",
+        hint="Request less memory, or pick another partition.",
         field="memory",
         numbers=(2044,),
         texts=("memory required by task is not available", "memory specification can not be satisfied"),
@@ -219,7 +219,7 @@ TABLE: Final[tuple[Refusal, ...]] = (
     Refusal(
         code="limit",
         message="The job exceeds a limit of your account or of the QOS.",
-        hint="Ask for less or for a shorter time limit, stop another server or job, or pick another QOS or account.",
+        hint="Request less or a shorter time limit, stop another server or job, or pick another QOS or account.",
         field="qos",
         numbers=(2050,),
         texts=("job violates accounting/qos policy",),

@@ -1,6 +1,6 @@
 """Why Slurm refused a job, or did not respond: its error, as a sentence, what to do, and the form's field.
 
-Owns: which part of what Slurm prints says why, and which of it are the site's own words. Pure. Refuses to know how a
+Owns which part of what Slurm prints says why, and which of it are the site's own words. Pure. Does not know how a
 command is run.
 
 The site's own words come first: what a job_submit plug-in or a cli_filter says to the user. sbatch prints it as lines
@@ -85,7 +85,12 @@ def _limit_in(text: str, *, qos: str, account: str) -> tuple[str, Explanation] |
 
 def _before(hint: str) -> str:
     """A hint for a job that waits, as one for a job that was refused."""
-    words = {"Cancel it and ask": "Ask", "Cancel the job and ask": "Ask", "Or cancel it, and ask": "Or ask"}
+    words = {
+        "Cancel it and ask": "Ask",
+        "Cancel the job and ask": "Ask",
+        "Or cancel it, and ask": "Or ask",
+        "Cancel it and request": "Request",
+    }
     for old, new in words.items():
         hint = hint.replace(old, new)
     return hint

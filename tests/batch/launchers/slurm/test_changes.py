@@ -35,7 +35,7 @@ def resources(one):
 @pytest.mark.parametrize(
     "after", [{"memory": None}, {"partition": ""}, {"nodes": 2}, {"signal": 60}, {"more": (("x", "y"),)}]
 )
-def test_what_only_a_new_job_can_have_is_none(after):
+def test_changes_that_need_a_new_job_are_none(after):
     assert changes(BEFORE, Resources(**{**resources(BEFORE), **after})) is None
 
 

@@ -42,7 +42,7 @@ def test_an_answer_that_was_cut_short_is_no_smaller_answer(text):
     assert caught.value.transient
 
 
-def test_what_people_may_write_comes_last_in_a_row():
+def test_fields_that_users_write_come_last_in_a_row():
     assert QUEUE_FIELDS[-2:] == ("Name", "Comment")
 
 
@@ -72,7 +72,7 @@ def test_whatever_others_write_a_json_answer_has_one_job_for_each_and_their_text
         "slurm",
     ],
 )
-def test_what_is_no_whole_json_answer_is_none(text):
+def test_an_incomplete_json_answer_is_none(text):
     assert read_json(text) is None
 
 
@@ -177,7 +177,7 @@ def test_a_command_is_run_as_the_account_for_good_with_its_groups_and_no_others(
     assert said("raise SystemExit(127)").code == 127
 
 
-def test_who_may_not_become_others_is_told_so():
+def test_a_hub_that_may_not_become_other_users_gets_a_message():
     script = (
         "import asyncio, sys, os; sys.path.insert(0, {path!r})\n"
         "from batch.launchers.slurm.clients import commands; from batch.launchers.slurm.identity import Identity\n"

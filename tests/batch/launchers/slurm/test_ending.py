@@ -10,7 +10,7 @@ from batch.launchers.slurm.messages.amounts import duration, size
 from batch.launchers.slurm.messages.ending import Ended, account_name, cause
 from tests.batch.launchers.slurm.seen import answer, text
 
-PEOPLE = {0: "root", 1001: "alice", 1003: "carol"}
+USERS = {0: "root", 1001: "alice", 1003: "carol"}
 GB = 1024**3
 
 # Job → (exit code, code, message) of the real cluster's jobs.
@@ -32,7 +32,7 @@ WANTED = {
 
 
 def told(ended):
-    reason = cause(ended, user="alice", name_of=lambda uid: PEOPLE.get(uid, ""))
+    reason = cause(ended, user="alice", name_of=lambda uid: USERS.get(uid, ""))
     return (ended.exit_code, reason.code, reason.message) if reason else (ended.exit_code, None, "")
 
 
@@ -88,7 +88,7 @@ def test_memory_that_was_seen_to_be_nearly_all_is_told():
 )
 def test_a_cancel_says_whose_it_was(by, message):
     reason = cause(
-        Ended(state="CANCELLED", cancelled_by=by, nodes="cn1"), user="alice", name_of=lambda uid: PEOPLE.get(uid, "")
+        Ended(state="CANCELLED", cancelled_by=by, nodes="cn1"), user="alice", name_of=lambda uid: USERS.get(uid, "")
     )
     assert reason.message == message
 

@@ -34,7 +34,7 @@ def test_nodes_are_read_with_their_state_cores_gpus_and_features():
     assert (cn1.up, cn1.idle, cn2.up, cn2.idle) == (True, False, False, False)
 
 
-def test_what_an_admin_writes_as_a_nodes_reason_is_not_taken_for_facts():
+def test_the_reason_that_an_admin_gives_a_node_is_not_parsed_as_facts():
     (_, cn2, _) = text.nodes_of(seen.text("nodes.txt"))
     assert "Gres=gpu:h100:8" in seen.text("nodes.txt")
     assert cn2.gpus == {}
@@ -86,7 +86,7 @@ def test_reservations_are_read_with_for_whom_they_are():
     (grouped,) = text.reservations_of(
         "ReservationName=g StartTime=10 EndTime=20 Users=(null) Groups=staff Accounts=(null)"
     )
-    assert grouped.users == ("@staff",)  # for nobody that we know of, and not for everybody
+    assert grouped.users == ("@staff",)  # for no user that we know of, and not for all users
 
 
 def test_qos_are_read_with_their_limits():
@@ -155,7 +155,7 @@ def test_accounts_are_read_with_what_they_are_a_part_of():
     assert deep.limits == Limits(node={"cores": 5}, job_time={"cores": 6000})
 
 
-def test_what_is_used_of_budgets_is_read():
+def test_the_use_of_budgets_is_read():
     told = (
         seen.text("odd/usage.txt")
         .replace("cpu=900(0)", "cpu=900(17)")
@@ -234,7 +234,7 @@ def test_cores_and_memory_that_are_kept_for_the_system_are_not_for_jobs():
         ("IDLE+FAIL", False, False),
     ],
 )
-def test_what_boots_or_saves_power_is_up_and_what_is_drained_is_not_down(states, up, drained):
+def test_booting_and_powered_down_nodes_are_up_and_drained_ones_are_not_down(states, up, drained):
     """sinfo(1), NODE STATE CODES: of a node, and of all the nodes of a partition."""
     node = Node(name="n", partitions=("p",), states=text.states_of(states), cores=4)
     assert (node.up, node.drained) == (up, drained)
@@ -386,12 +386,12 @@ class Commands:
         return seen.text("qos.txt" if "qos" in argv else "users.txt" if "user" in argv else "accounts.txt")
 
 
-EVERYBODY = Groups(lambda _: (1, ()), lambda _: 1)
+ALL_USERS = Groups(lambda _: (1, ()), lambda _: 1)
 
 
 def gathered(*away):
     commands = Commands(*away)
-    return run(Gatherer("hpc", text.TextSource(commands.run), EVERYBODY).gather()), commands
+    return run(Gatherer("hpc", text.TextSource(commands.run), ALL_USERS).gather()), commands
 
 
 def test_the_catalog_shows_what_partitions_have_and_what_is_free():
@@ -451,7 +451,7 @@ def test_without_accounting_everybody_may_try_everything():
 def test_when_the_accounting_goes_away_what_it_told_last_stands():
     async def main():
         commands = Commands()
-        gatherer = Gatherer("hpc", text.TextSource(commands.run), EVERYBODY)
+        gatherer = Gatherer("hpc", text.TextSource(commands.run), ALL_USERS)
         before = await gatherer.gather()
         commands.away = ("sacctmgr",)
         after = await gatherer.gather()

@@ -49,7 +49,7 @@ def test_root_the_systems_accounts_and_others_names_are_refused_in_words(answer)
     assert caught.value.hint
 
 
-def test_who_is_in_roots_group_is_refused(monkeypatch):
+def test_members_of_roots_group_are_refused(monkeypatch):
     monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, 0])
     with pytest.raises(LauncherError, match="group root"):
         ask()

@@ -41,7 +41,7 @@ def test_setuid_without_root_is_told(context, monkeypatch):
         ({"client": "rest", "rest_url": "unix:///x", "rest_key_file": "/nowhere/key"}, "/nowhere/key cannot be read"),
     ],
 )
-def test_what_the_machine_has_not_is_a_fault_of_the_configuration(context, slurm, words):
+def test_a_missing_program_or_file_is_a_fault_of_the_configuration(context, slurm, words):
     with pytest.raises(ConfigError, match=words):
         open_launcher(cluster(**slurm), context)
 

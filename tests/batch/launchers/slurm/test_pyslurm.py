@@ -75,7 +75,7 @@ def test_where_pyslurm_is_not_installed_the_admin_is_told_how(tmp_path):
         run(body())
 
 
-def test_what_is_printed_meanwhile_is_no_answer(tmp_path):
+def test_output_of_pyslurm_itself_is_no_answer(tmp_path):
     async def body():
         client = fake_pyslurm(tmp_path, "noise")(CONFIG)
         assert await client.jobs() == []

@@ -87,7 +87,7 @@ def test_the_reasons_that_people_meet_most():
         ("None", "None", "has not considered the job yet"),
     ],
 )
-def test_what_slurm_writes_out_is_understood(written, code, part):
+def test_reasons_that_slurm_writes_as_sentences_are_understood(written, code, part):
     said = told(written)
     assert said.code == code
     assert part in said.message

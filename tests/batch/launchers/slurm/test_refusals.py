@@ -58,7 +58,7 @@ SEEN = [
 
 
 @pytest.mark.parametrize(("text", "code", "field", "transient"), SEEN)
-def test_what_sbatch_has_said_is_understood(text, code, field, transient):
+def test_errors_of_sbatch_are_understood(text, code, field, transient):
     error = refused(text, qos="gpuq")
     assert (error.code, error.field, error.transient) == (code, field, transient)
     assert "sbatch" not in str(error)
@@ -189,7 +189,7 @@ def test_the_sites_words_from_slurmrestd_come_first():
         "sbatch: error: something about the network\n" + CONNECT,
     ],
 )
-def test_what_slurm_says_of_its_own_troubles_is_no_word_of_the_sites(text):
+def test_errors_of_slurm_itself_are_no_message_of_the_site(text):
     assert str(refused(text)) in ("Slurm does not respond.", "Slurm is very busy.")
     assert refused(text).transient
 
@@ -202,7 +202,7 @@ def test_whatever_a_site_says_is_printable_and_of_a_limited_length(said, end):
     assert len(str(error)) < 1500
 
 
-def test_what_nobody_knows_is_told_in_slurms_words_and_not_tried_again():
+def test_unknown_errors_are_quoted_and_not_retried():
     error = refused(FAILED + "The moon is in the wrong phase")
     assert str(error) == "Slurm refuses this: The moon is in the wrong phase."
     assert not error.transient
@@ -221,3 +221,12 @@ def test_whatever_slurm_prints_is_an_error_with_a_sentence(text, number):
 @given(st.text())
 def test_plain_words_hold_no_control_characters(text):
     assert plain(text).isprintable()
+
+
+@pytest.mark.parametrize("name", ["QOSMaxCpuPerJobLimit", "AssocMaxGRESPerJob", "QOSGrpCPUMinutesLimit", "QOSMinGRES"])
+def test_the_hint_for_a_refused_job_does_not_say_to_cancel_it(name):
+    error = refused(
+        f"sbatch: error: {name}\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
+    )
+    assert error.code == name
+    assert "ancel" not in error.hint

@@ -454,7 +454,7 @@ def test_a_job_that_cannot_be_read_is_left_out_unless_it_may_be_ours(restd, clie
     run(body())
 
 
-def test_what_the_site_says_about_a_submit_comes_first(restd, client):
+def test_the_sites_message_about_a_submit_comes_first(restd, client):
     async def body():
         path = "/slurm/v0.0.38/job/submit"
         said = {"job_submit_user_msg": "Please set a time limit."}

@@ -218,7 +218,7 @@ def test_all_that_can_be_asked_for_is_an_option_by_its_long_name():
     }
 
 
-def test_what_is_not_asked_for_is_left_to_the_cluster():
+def test_resources_that_are_not_requested_are_left_to_the_cluster():
     assert resource_options(Resources()) == []
     assert resource_options(Resources(gpus=0, gpu_type="a100")) == []
     assert resource_options(Resources(gpu_type="a100")) == [("gres", "gpu:a100:1")]
@@ -281,7 +281,7 @@ def test_a_prologue_that_fails_is_told_and_any_other_is_left_alone(prologue, fai
     assert spec["command"]
 
 
-def test_what_a_prologue_prints_is_in_the_log():
+def test_the_output_of_a_prologue_is_in_the_log():
     _, _, before, _ = run(made(setup=Setup(prologue="echo out; echo err >&2")))
     assert before == "out\nerr\n"
 

@@ -93,7 +93,7 @@ def test_a_job_that_has_ended_and_is_forgotten_by_slurmctld_is_found_in_the_acco
     run(body())
 
 
-def test_what_cannot_be_known_is_not_submitted(one, slurm):
+def test_an_attempt_that_may_have_a_job_is_not_submitted(one, slurm):
     slurm.db_down = True
     with pytest.raises(LauncherError) as caught:
         run(one.submit(job(again=True)))
@@ -327,7 +327,7 @@ def test_an_end_without_the_accounting_is_told_with_what_slurmctld_knows(one, sl
 
 
 @pytest.mark.parametrize("forget", [False, True])
-def test_what_a_late_accounting_adds_to_an_end_is_told_when_it_comes(one, slurm, clock, forget):
+def test_details_that_accounting_adds_late_are_reported(one, slurm, clock, forget):
     async def body():
         spec = job(again=False)
         slurm.db_down = True
@@ -541,7 +541,7 @@ def test_a_job_that_waits_again_is_shown_so_whether_or_not_it_is_known_why(one, 
     run(body())
 
 
-def test_what_a_submit_brings_during_a_poll_is_not_missed_by_it(one, slurm, clock):
+def test_a_job_that_is_submitted_during_a_poll_is_not_missed(one, slurm, clock):
     async def body():
         await one.poll()
         spec, real = job(again=False), slurm.jobs

@@ -45,12 +45,12 @@ def test_success_cancel_and_failure_are_told_apart():
 @pytest.mark.parametrize(
     "word", ["PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "POWER_UP_NODE"]
 )
-def test_what_waits_or_was_put_back_is_in_the_queue(word):
+def test_waiting_and_requeued_jobs_are_in_the_queue(word):
     assert job_state(word) is JobState.QUEUED
 
 
 @pytest.mark.parametrize("word", ["RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SOMETHING_NEW", ""])
-def test_what_has_its_nodes_or_is_not_known_runs(word):
+def test_jobs_with_nodes_and_unknown_states_are_running(word):
     assert job_state(word) is JobState.ACTIVE
 
 
