@@ -1,5 +1,5 @@
-"""What people see and what programs call: pages, forms and the REST API. Litestar routes.
+"""The hub's pages, forms and REST API, as Litestar routes.
 
-Owns: HTML and JSON. Refuses to know how bytes reach an app, how anybody signs in, and what a scheduler is:
-it reads and writes intent in `state`.
+Owns HTML and JSON. Does not know how bytes reach an app, how users sign in, or what a scheduler is:
+it reads records and writes requests in `state`.
 """

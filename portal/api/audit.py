@@ -1,6 +1,6 @@
-"""The audit, for programs: `/towpath/audit`.
+"""The audit's API: `/towpath/audit`.
 
-Owns: its URL and its shape. Refuses to know who may read what: `portal.audit.queries`.
+Owns its URL and format. `portal.audit.queries` decides who may read what.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from state.records.audit import shown
 
 
 class Shown(Struct):
-    """A page of the audit: entries as `docs/security.md` has them, and where older ones are (null: there are none)."""
+    """A page of the audit: entries as in `docs/security.md`, and the URL of older entries (null: there are none)."""
 
     entries: list[dict[str, Any]]
     next: str | None
@@ -32,8 +32,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def audit(request: Request[Any, Any, Any]) -> Response[bytes]:
         """`about`, `who`, `user`, `server`, `address`, `act`, `outcome`, `since`, `until`, `limit`, `before`.
 
-        Needs `read:audit`; with its filter (as everybody has it for themselves), only what was done to the caller, by
-        themselves or by others. `next` is where older entries are; a page may be short and have one.
+        Needs `read:audit`. With its filter (which every user has), returns only entries about the caller, by
+        themselves or by others. `next` is the URL of older entries; a short page can have one.
         """
         asked = Asked(request)
         entries, older = await asked.page(site)

@@ -1,7 +1,7 @@
-"""The clusters, what each has for the caller, and what a profile offers with some picks.
+"""The API of clusters: what each offers to the caller, and what a profile offers with some choices.
 
-Owns: `/towpath/clusters`, `/towpath/catalog/{cluster}`, `/towpath/offer` and their shapes. Refuses to know what goes
-together (`state.offer.combinations`), and who gathers a catalog.
+Owns `/towpath/clusters`, `/towpath/catalog/{cluster}`, `/towpath/offer` and their formats. Does not know which choices
+can be combined (`state.offer.combinations`), and how a catalog is collected.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ from state.offer.way import Way
 
 
 class ClusterShown(Struct):
-    """A cluster. `time`: when its catalog was gathered (seconds since the epoch); null: nothing is known of it yet."""
+    """A cluster. `time`: when its catalog was collected (seconds since the epoch); null: there is no catalog yet."""
 
     name: str
     kind: str
@@ -41,7 +41,7 @@ class ClusterShown(Struct):
 
 
 class PartitionShown(Struct):
-    """A partition that the caller may use, with which accounts and QOS. Memory in bytes, times in seconds."""
+    """A partition that the caller may use, with the accounts and QOS. Memory in bytes, times in seconds."""
 
     name: str
     state: str
@@ -71,7 +71,7 @@ class PartitionShown(Struct):
 
 
 class QosShown(Struct):
-    """A quality of service, and what it allows."""
+    """A quality of service and its limits."""
 
     name: str
     priority: int
@@ -106,28 +106,29 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read("/towpath/catalog/{cluster:str}", summary="What a cluster has for a user", media_type=MediaType.JSON)
     async def catalog(request: Request[Any, Any, Any]) -> CatalogShown:
-        """For the caller, or for `user`, whose servers the caller may start. 404: there is no such cluster."""
+        """For the caller, or for `user`, whose servers the caller may start. 404: unknown cluster."""
         cluster = request.path_params["cluster"]
         name = arguments(request).get("user") or signed_in(request).user.name
         _, user = await need_user(site, request, "start:servers", name)
         kind = next((one.kind for one in site.config.cluster if one.name == cluster), None)
         if kind is None:
-            raise NotFoundError("There is no such cluster on this hub.")
+            raise NotFoundError("This hub has no such cluster.")
         facts = await facts_of(site, cluster, user)
         return _catalog(site, cluster, kind, facts, user.name)
 
     @read("/towpath/offer", summary="What goes together with some picks", media_type=MediaType.JSON)
     async def offered(request: Request[Any, Any, Any]) -> Offer:
-        """The fields of `profile` that ask something of the scheduler, for the caller or for `user`.
+        """The fields of `profile` that request resources from the scheduler, for the caller or for `user`.
 
-        `opt-NAME` are the picks so far: each field shows what goes with those before it, and which limit binds.
+        `opt-NAME` are the choices so far: each field shows what can be combined with those before it, and which limit
+        applies.
         """
         asked = arguments(request)
         name = asked.get("user") or signed_in(request).user.name
         _, user = await need_user(site, request, "start:servers", name)
         profile = site.config.profile_named(asked.get("profile", ""))
         if profile is None:
-            raise NotFoundError("There is no such profile on this hub.")
+            raise NotFoundError("This hub has no such profile.")
         facts = await facts_of(site, profile.cluster, user)
         known = {key: raw for key, raw in picked_in(asked, profile.name).items() if key in profile.option}
         picks, unread = read_picks(profile, known)

@@ -1,4 +1,4 @@
-"""The hub itself: its version, what it is made of, its health (`/`, `/info`, `/health`, `/towpath/health`)."""
+"""The hub itself: version, components and health (`/`, `/info`, `/health`, `/towpath/health`)."""
 
 import sys
 from typing import Any
@@ -48,9 +48,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read("/health")
     async def health() -> Response[bytes]:
-        """Public: 200 while this worker can serve requests, 503 once the store has been away for too long.
+        """Public: 200 while this worker can serve requests, 503 once the store has been unavailable for too long.
 
-        As JupyterHub's, so that a load balancer goes by the status. `problems` are the codes of what keeps the rest of
+        As in JupyterHub, a load balancer can use the status. `problems` are the codes of problems in other parts of
         the hub from working: a worker that serves open notebooks stays in service.
         """
         codes = sorted({problem.code for problem in site.health.problems})

@@ -1,6 +1,6 @@
 """`/hub/api/metrics` and `/hub/metrics`.
 
-Owns: who may scrape. Refuses to know what is measured.
+Owns who may read the metrics. Does not know what is measured.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
-"""`/users/{name}/server/progress` and its kin: the way to `portal.servers.progress`.
+"""The API of progress events: `/users/{name}/server/progress` and the paths of named servers.
 
-Owns: who may listen, and the first answer. Refuses to know what the events say.
+Owns the permission check and the first response. The events come from `portal.servers.progress`.
 """
 
 from typing import Any, Final
@@ -26,7 +26,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read(["/users/{name:str}/server/progress", "/users/{name:str}/servers/{server:str}/progress"])
     async def progress(request: Request[Any, Any, Any]) -> Stream:
-        """404: no such server. 400: it is neither on its way, nor ready, nor failed."""
+        """404: no such server. 400: it is neither starting nor ready nor failed."""
         name, server = request.path_params["name"], request.path_params.get("server", "")
         _, user = await need_user(site, request, "read:servers", name, server)
         record = await site.store.servers.get(user.name, server)

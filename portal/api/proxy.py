@@ -1,7 +1,7 @@
-"""The routing table, in the shape that JupyterHub passes on from its proxy.
+"""The routing table, in the format of JupyterHub's proxy.
 
-Owns: `/proxy`. Refuses to know the tunnel: there is no proxy beside the gateway, so that a PATCH (which says where
-the proxy is now) has nothing to change, and is answered with 200.
+Owns `/proxy`. Does not know about the tunnel. The gateway is the proxy, so a PATCH (which sets the address of
+the proxy) changes nothing and returns 200.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post("/proxy", status_code=200)
     async def check(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Compare the routes with the servers that are ready, and mend."""
+        """Compare the routes with the ready servers, and repair them."""
         need(request, "proxy")
         await routing.mend(site)
         await recorder.note(site.store, request, Act.HUB, what="routes checked")
@@ -54,7 +54,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
 
 def _model(route: Route) -> dict[str, Any]:
-    """A route. The app's credential is nobody's to read."""
+    """Return a route without the app's credential."""
     data = {"user": route.user, "server_name": route.name, "attempt": route.attempt}
     return {"routespec": route.prefix, "target": _target(route.endpoint), "data": data}
 

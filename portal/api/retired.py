@@ -1,7 +1,7 @@
-"""What JupyterHub still answers of what it has retired.
+"""Deprecated paths that JupyterHub still answers.
 
-Owns: `/authorizations/...` and `/users/{name}/admin-access`. Refuses to be used by anything new: `/user` says whose a
-token is.
+Owns `/authorizations/...` and `/users/{name}/admin-access`. New programs should use `/user`, which returns the owner of
+a token is.
 """
 
 from typing import Any
@@ -24,15 +24,15 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     def by_token(request: Request[Any, Any, Any]) -> None:
         if signed_in(request).token is None:
-            raise HTTPException(status_code=403, detail="This is for API tokens alone.")
+            raise HTTPException(status_code=403, detail="This is only for API tokens.")
 
     @read("/authorizations/token/{token:str}")
     async def whose_token(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Whoever holds a token may ask whose another one is."""
+        """Any valid token may ask for the owner of another one."""
         by_token(request)
         identity = await site.mirror.identify_token(digest(request.path_params["token"]))
         if identity is None:
-            raise NotFoundError("There is no such token.")
+            raise NotFoundError("The token does not exist.")
         view = View(identity, itself=True)
         if identity.service is not None:
             return reply(services.shown(site, identity.service, view))
@@ -42,18 +42,18 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @post("/authorizations/token")
     async def old_way() -> Response[bytes]:
         """Public, and removed in JupyterHub 2.0."""
-        raise NotFoundError("This is gone since JupyterHub 2.0: use /hub/api/users/:user/tokens instead.")
+        raise NotFoundError("This was removed in JupyterHub 2.0. Use /hub/api/users/:user/tokens instead.")
 
     @read("/authorizations/cookie/{cookie_name:str}/{cookie_value:str}")
     async def whose_cookie(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """No session is known by a cookie in an URL: it would stand in logs."""
+        """Always 404: a cookie in a URL would be logged."""
         by_token(request)
-        raise NotFoundError("Sessions are not known by their cookies here: use /hub/api/user with OAuth tokens.")
+        raise NotFoundError("Sessions cannot be looked up by their cookies. Use /hub/api/user with OAuth tokens.")
 
     @post("/users/{name:str}/admin-access")
     async def admin_access(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """JupyterHub's answer where `admin_access` is off: who may reach a server is a matter of scopes."""
+        """The response of JupyterHub without `admin_access`: access to servers is controlled by scopes."""
         await need_user(site, request, "servers", request.path_params["name"])
-        raise HTTPException(status_code=403, detail="Access to others' servers goes by the scope access:servers.")
+        raise HTTPException(status_code=403, detail="Access to other users' servers needs the scope access:servers.")
 
     return [whose_token, old_way, whose_cookie, admin_access]

@@ -1,6 +1,6 @@
-"""Services: list, look; make and remove those that are not in the configuration.
+"""The API of services: read all, create and remove those that are not in the configuration.
 
-Owns: `/services`. Refuses to know how a service signs people in, and how it is reached.
+Owns `/services`. Does not know how a service signs users in, and how it is reached.
 """
 
 import secrets
@@ -30,7 +30,7 @@ READING = ("read:services", "read:services:name", "read:roles:services")
 
 
 class NewService(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be said of a new service, as JupyterHub has it. `command` and its kin are for managed ones: refused."""
+    """The body for a new service, as in JupyterHub. `command` and other fields of managed services are rejected."""
 
     name: str | None = None
     admin: bool = False
@@ -49,7 +49,7 @@ class NewService(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def shown(site: Site, service: Service, view: View) -> dict[str, Any]:
-    """The model of a service as one caller sees it."""
+    """Return the model of a service with the fields that the caller may see."""
     prefix = f"{site.base}services/{escape(service.name)}/"
     return service_model(service, site.roles.of_service(service), lambda scope: view.service(scope, service), prefix)
 
@@ -63,7 +63,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
 
     @read("/services")
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """An object: name → model, as JupyterHub answers (its rest-api.yml says a list)."""
+        """An object: name → model, as JupyterHub returns (its rest-api.yml says a list)."""
         view = View(need_anywhere(request, "list:services"))
         made = {service.name: service for service in await store.services.every()}
         every = {**made, **site.roles.services}
@@ -90,20 +90,20 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
     async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
         identity = need_whole(request, "admin:services")
         name = service_name(request.path_params["name"])
-        wish = await read_json(request, NewService)
-        if wish is None:
+        body = await read_json(request, NewService)
+        if body is None:
             raise HTTPException(status_code=400, detail="Describe the service.")
-        service = _checked(identity, name, wish)
+        service = _checked(identity, name, body)
         limit = site.config.limits.services
         if await store.services.count() >= limit:
-            raise LimitError(f"The hub has {limit} services, and allows no more. Remove one first.")
+            raise LimitError(f"The hub can have at most {limit} services. Remove one first.")
         if await find(name) is not None or not await store.services.add(service):
             raise HTTPException(status_code=409, detail=f"Service {name} already exists.")
-        if wish.api_token:
+        if body.api_token:
             token = Token(
                 id=secrets.token_hex(8), service=name, scopes=("inherit",), created=site.clock(), note="Its own"
             )
-            await store.tokens.keep(token, digest(wish.api_token))
+            await store.tokens.keep(token, digest(body.api_token))
         await recorder.note(
             store, request, Act.SERVICE_CHANGED, what=f"{name} is made{', admin' if service.admin else ''}"
         )
@@ -114,9 +114,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         identity = need_anywhere(request, "admin:services")
         service = await find(request.path_params["name"])
         if service is None or not View(identity).service("admin:services", service):
-            raise NotFoundError("There is no such service, or it is not yours to remove.")
+            raise NotFoundError("The service does not exist, or is not available to you.")
         if service.configured:
-            raise HTTPException(status_code=405, detail=f"{service.name} stands in the configuration: change that.")
+            raise HTTPException(status_code=405, detail=f"{service.name} is in the configuration. Remove it there.")
         _only_admins(identity, service.admin)
         await store.services.remove(service.name)
         await store.tokens.revoke_all(service.key)
@@ -128,38 +128,38 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
     return [every, one, add, remove]
 
 
-def _checked(identity: Identity, name: str, wish: NewService) -> Service:
-    """The service that is wished for. Raises 400 and 403."""
-    if wish.command or wish.cwd or wish.environment or wish.user:
-        raise HTTPException(status_code=400, detail="The hub starts no services: run it yourself, without command.")
-    if wish.oauth_client_id not in {"", f"service-{name}"}:
-        raise HTTPException(status_code=400, detail=f"A service's OAuth client is service-{name}.")
-    if wish.url and not is_url(wish.url):
-        raise HTTPException(status_code=400, detail="url is http://host:port or https://host:port.")
-    if wish.oauth_redirect_uri and not is_redirect(wish.oauth_redirect_uri):
-        raise HTTPException(status_code=400, detail="oauth_redirect_uri is an URL, or a path of this hub.")
-    if wish.api_token and not is_secret(wish.api_token):
-        raise HTTPException(status_code=400, detail=f"api_token has {SECRET_LEAST} or more ASCII characters.")
-    _only_admins(identity, wish.admin)
-    wanted = scopes.granted(wish.oauth_client_allowed_scopes, "")
-    if not all(scopes.known(scope) for scope in wish.oauth_client_allowed_scopes):
-        raise HTTPException(status_code=400, detail="oauth_client_allowed_scopes has a scope that there is not.")
+def _checked(identity: Identity, name: str, body: NewService) -> Service:
+    """Return the service that the body describes. Raises 400 and 403."""
+    if body.command or body.cwd or body.environment or body.user:
+        raise HTTPException(status_code=400, detail="The hub cannot start services. Omit command.")
+    if body.oauth_client_id not in {"", f"service-{name}"}:
+        raise HTTPException(status_code=400, detail=f"The OAuth client of this service must be service-{name}.")
+    if body.url and not is_url(body.url):
+        raise HTTPException(status_code=400, detail="url must be http://host:port or https://host:port.")
+    if body.oauth_redirect_uri and not is_redirect(body.oauth_redirect_uri):
+        raise HTTPException(status_code=400, detail="oauth_redirect_uri must be a URL, or a path of this hub.")
+    if body.api_token and not is_secret(body.api_token):
+        raise HTTPException(status_code=400, detail=f"api_token must have at least {SECRET_LEAST} ASCII characters.")
+    _only_admins(identity, body.admin)
+    wanted = scopes.granted(body.oauth_client_allowed_scopes, "")
+    if not all(scopes.known(scope) for scope in body.oauth_client_allowed_scopes):
+        raise HTTPException(status_code=400, detail="oauth_client_allowed_scopes contains an unknown scope.")
     if not wanted <= scopes.narrow(wanted, identity.scopes, user=identity.name):
-        raise HTTPException(status_code=403, detail="oauth_client_allowed_scopes has more than you may do.")
+        raise HTTPException(status_code=403, detail="You do not have all of oauth_client_allowed_scopes.")
     return Service(
         name=name,
-        url=wish.url,
-        admin=wish.admin,
-        oauth_redirect_uris=(wish.oauth_redirect_uri,) if wish.oauth_redirect_uri else (),
-        oauth_scopes=tuple(wish.oauth_client_allowed_scopes),
-        oauth_no_confirm=wish.oauth_no_confirm,
-        info=wish.info,
-        display=wish.display,
+        url=body.url,
+        admin=body.admin,
+        oauth_redirect_uris=(body.oauth_redirect_uri,) if body.oauth_redirect_uri else (),
+        oauth_scopes=tuple(body.oauth_client_allowed_scopes),
+        oauth_no_confirm=body.oauth_no_confirm,
+        info=body.info,
+        display=body.display,
         id=secrets.token_hex(8),
     )
 
 
 def _only_admins(identity: Identity, admin: bool) -> None:  # noqa: FBT001
-    """An admin who uses a lesser token does not make, or end, a service that may do all."""
+    """An admin with a restricted token cannot create or remove a service that is an admin."""
     if admin and not rules_admins(identity):
         raise HTTPException(status_code=403, detail="Only admins, with all of their rights, make or remove admins.")

@@ -1,7 +1,7 @@
-"""Share codes: whoever brings one gets a share.
+"""The API of share codes, which give a share to each user who accepts one.
 
-Owns: `/share-codes`. Refuses to know the acts (`portal.sharing.share_actions`), and the page where a code is accepted
-(`portal.pages.accept_share`).
+Owns `/share-codes`. Does not know how shares work (`portal.sharing.share_actions`), and the page where a code is
+accepted (`portal.pages.accept_share`).
 """
 
 from typing import Any
@@ -21,8 +21,8 @@ from state.names import server_key
 PATHS = ["/share-codes/{owner:str}", "/share-codes/{owner:str}/{server:str}"]
 
 
-class Wish(msgspec.Struct, forbid_unknown_fields=True):
-    """What the code gives, and for how many seconds."""
+class ShareCodeRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The scopes of the code, and its lifetime in seconds."""
 
     scopes: list[str] | None = None
     expires_in: int = share_actions.DAY
@@ -46,19 +46,19 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post(PATHS, status_code=200)
     async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """With the code itself, this one time."""
+        """Returns the code itself, which is never shown again."""
         owner, server = request.path_params["owner"], one_server(request)
         _, user = await share_actions.need_server(site, request, "shares", owner, server)
-        wish = await read_json(request, Wish) or Wish()
+        body = await read_json(request, ShareCodeRequest) or ShareCodeRequest()
         code, secret = await share_actions.make_code(
-            site, request, user, server, wanted=wish.scopes or (), expires_in=wish.expires_in
+            site, request, user, server, wanted=body.scopes or (), expires_in=body.expires_in
         )
         servers = await store.servers.many([server_key(owner, server)])
         return reply(share_models.code_model(site, code, servers, secret=secret))
 
     @delete(PATHS, status_code=200)
     async def end(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """`?id=` or `?code=`: that one; neither: all of the server's. Shares that were made of it stay."""
+        """`?id=` or `?code=`: that code; neither: all codes of the server. Existing shares stay."""
         owner, server = request.path_params["owner"], one_server(request)
         _, user = await share_actions.need_server(site, request, "shares", owner, server)
         asked = arguments(request)

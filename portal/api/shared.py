@@ -1,6 +1,6 @@
-"""What was shared with a user or a group: list, look, leave.
+"""The API of servers that are shared with a user or a group: list, read, leave.
 
-Owns: `/users/{name}/shared` and `/groups/{name}/shared`. Refuses to know who gave it, and to change what was given
+Owns `/users/{name}/shared` and `/groups/{name}/shared`. Does not change what was shared
 (`portal.sharing.share_actions`).
 """
 
@@ -29,7 +29,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
     store = site.store
 
     async def need_group(request: Request[Any, Any, Any], scope: str) -> str:
-        """The group's key. Raises 403 and 404."""
+        """Return the group's key. Raises 403 and 404."""
         view = View(need_anywhere(request, scope))
         group = await store.groups.get(request.path_params["name"])
         if group is None or not view.group(scope, group.name):
@@ -45,7 +45,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
 
     @read("/users/{name:str}/shared")
     async def with_user(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """With what was shared with their groups."""
+        """Includes what is shared with the user's groups."""
         _, user = await need_user(site, request, "read:users:shares", request.path_params["name"])
         shares = await store.shares.of(*recipients_of(user))
         return await answer(site, request, page_of(request, always=True), shares)

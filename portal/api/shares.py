@@ -1,7 +1,7 @@
-"""Shares of servers, as their owners have them: list, give, take away.
+"""The API of shares for owners of servers: list, grant, revoke.
 
-Owns: `/shares`. Refuses to know the acts (`portal.sharing.share_actions`), codes (`portal.api.share_codes`), and how
-those see it whom a share is for (`portal.api.shared`).
+Owns `/shares`. Does not know how shares work (`portal.sharing.share_actions`), codes (`portal.api.share_codes`), and
+the view of the users with whom a server is shared (`portal.api.shared`).
 """
 
 from typing import Any
@@ -23,8 +23,8 @@ from state.records.models import Share, User
 PATHS = ["/shares/{owner:str}", "/shares/{owner:str}/{server:str}"]
 
 
-class Wish(msgspec.Struct, forbid_unknown_fields=True):
-    """To whom, and what. Exactly one of `user` and `group`."""
+class ShareRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The recipient and the scopes. Exactly one of `user` and `group`."""
 
     user: str | None = None
     group: str | None = None
@@ -32,22 +32,22 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def server_of(request: Request[Any, Any, Any]) -> str | None:
-    """The server that a path is about: `/shares/ann/lab`, `/shares/ann/` (the default one); None: `/shares/ann`."""
+    """Return the server of a path: `/shares/ann/lab`, `/shares/ann/` (the default server); None: `/shares/ann`."""
     name: str | None = request.path_params.get("server")
     return "" if name is None and with_slash(request) else name
 
 
 def one_server(request: Request[Any, Any, Any]) -> str:
-    """The same, where the path must be about one. Raises 405, and 403 first for a caller who may share nothing."""
+    """Return the server of a path that must name one. Raises 405, or 403 for a caller who may share nothing."""
     need_anywhere(request, "shares")
     server = server_of(request)
     if server is None:
-        raise HTTPException(status_code=405, detail="Name a server: only a list is of all of them.")
+        raise HTTPException(status_code=405, detail="Name a server. Only GET works for all servers.")
     return server
 
 
 async def answer(site: Site, request: Request[Any, Any, Any], page: Page, shares: list[Share]) -> Response[bytes]:
-    """A page of shares."""
+    """Return a page of shares."""
     wanted = shares[page.offset : page.end]
     servers = await site.store.servers.many([server_key(share.owner, share.server) for share in wanted])
     return listed(
@@ -56,7 +56,7 @@ async def answer(site: Site, request: Request[Any, Any, Any], page: Page, shares
 
 
 async def one(site: Site, share: Share | None) -> dict[str, Any]:
-    """The model of one share; None: an empty object."""
+    """Return the model of one share; for None an empty object."""
     if share is None:
         return {}
     servers = await site.store.servers.many([server_key(share.owner, share.server)])
@@ -67,7 +67,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
     async def mine(request: Request[Any, Any, Any]) -> tuple[User, str]:
-        """The owner and the server of the path, which the caller may share. Raises 403, 404, 405."""
+        """Return the owner and the server of the path, which the caller may share. Raises 403, 404, 405."""
         server = one_server(request)
         return (await share_actions.need_server(site, request, "shares", request.path_params["owner"], server))[
             1
@@ -82,21 +82,21 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post(PATHS, status_code=200)
     async def give(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """What is there already is added to."""
+        """Adds to an existing share."""
         owner, server = await mine(request)
-        wish = await _wish(request)
+        body = await _body(request)
         given = await share_actions.give(
-            site, request, owner, server, user=wish.user or "", group=wish.group or "", wanted=wish.scopes or ()
+            site, request, owner, server, user=body.user or "", group=body.group or "", wanted=body.scopes or ()
         )
         return reply(await one(site, given))
 
     @patch(PATHS)
     async def take(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """What is left; an empty object: nothing."""
+        """Returns the remaining share, or an empty object."""
         owner, server = await mine(request)
-        wish = await _wish(request)
+        body = await _body(request)
         left = await share_actions.take(
-            site, request, owner, server, user=wish.user or "", group=wish.group or "", wanted=wish.scopes or ()
+            site, request, owner, server, user=body.user or "", group=body.group or "", wanted=body.scopes or ()
         )
         return reply(await one(site, left))
 
@@ -108,6 +108,6 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     return [every, give, take, take_all]
 
 
-async def _wish(request: Request[Any, Any, Any]) -> Wish:
-    """The body; none: nobody is named."""
-    return await read_json(request, Wish) or Wish()
+async def _body(request: Request[Any, Any, Any]) -> ShareRequest:
+    """Return the body, or an empty request."""
+    return await read_json(request, ShareRequest) or ShareRequest()

@@ -1,6 +1,6 @@
-"""The end of the hub, by the API.
+"""Shutting the hub down through the API.
 
-Owns: `/shutdown`. Refuses to know processes: the gateway supplies `shut_down`.
+Owns `/shutdown`. Does not know about processes: the gateway supplies `shut_down`.
 """
 
 from typing import Any, Final
@@ -20,8 +20,8 @@ from state.records.audit import Act
 END_SECONDS: Final = 10.0
 
 
-class Wish(msgspec.Struct):
-    """What ends with the hub. `proxy`: the gateway is its own proxy, and ends in any case."""
+class ShutdownRequest(msgspec.Struct):
+    """What ends with the hub. `proxy` is ignored: the gateway is the proxy and always ends."""
 
     proxy: bool = True
     servers: bool = False
@@ -32,14 +32,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post("/shutdown", status_code=202)
     async def shutdown(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """202, and then the processes of this machine end. Users' servers go on unless `servers` is true."""
+        """202; then the processes on this machine end. Users' servers keep running unless `servers` is true."""
         need(request, "shutdown")
         await recorder.note(site.store, request, Act.HUB, what="shutdown")
-        wish = await read_json(request, Wish) or Wish()
-        active = await site.store.servers.many(list(await site.store.servers.active())) if wish.servers else {}
+        body = await read_json(request, ShutdownRequest) or ShutdownRequest()
+        active = await site.store.servers.many(list(await site.store.servers.active())) if body.servers else {}
         stopping = [await server_actions.stop(site, one.user, one.name) for one in active.values() if one.active]
 
-        what = f"shutdown{', with all servers' if wish.servers else ''}"
+        what = f"shutdown{', with all servers' if body.servers else ''}"
         await recorder.note(site.store, request, Act.HUB, what=what)
 
         async def end() -> None:

@@ -1,6 +1,6 @@
-"""API tokens: list, make, look at, revoke.
+"""The API of tokens: list, create, read, revoke.
 
-Owns: `/users/{name}/tokens`. Refuses to know secrets: one is shown once, when it is made.
+Owns `/users/{name}/tokens`. A secret is shown only once, when the token is created.
 """
 
 from typing import Any
@@ -24,8 +24,8 @@ from state.records.models import Token
 from state.turns import Turns
 
 
-class Wish(msgspec.Struct):
-    """What a new token is asked to be. `roles` is JupyterHub's old way: short for their scopes."""
+class TokenRequest(msgspec.Struct):
+    """The body for a new token. `roles` is JupyterHub's older form, which is replaced by the roles' scopes."""
 
     note: str | None = None
     expires_in: int | None = None
@@ -59,22 +59,22 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
 
     @post("/users/{name:str}/tokens")
     async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """201, with the secret in `token`. 403 for a user who is not there, or not the caller's."""
+        """201, with the secret in `token`. 403 for a user who does not exist or is not available to the caller."""
         name = request.path_params["name"]
         try:
             identity, user = await need_user(site, request, "tokens", name)
         except NotFoundError as error:
             raise HTTPException(status_code=403, detail=str(error)) from error
-        asked = await read_json(request, Wish) or Wish()
+        body = await read_json(request, TokenRequest) or TokenRequest()
         by_another = "" if identity.is_user(user.name) else f" by {identity.kind} {identity.name}"
         token, secret = await issue(
             site,
             identity,
             user,
-            note=asked.note or f"Requested via api{by_another}",
-            expires_in=asked.expires_in,
-            wanted=asked.scopes,
-            roles=asked.roles or (),
+            note=body.note or f"Requested via api{by_another}",
+            expires_in=body.expires_in,
+            wanted=body.scopes,
+            roles=body.roles or (),
         )
         await recorder.note(store, request, Act.TOKEN_MADE, user=name, what=describe_token(token))
         return reply({**token_model(token, held(token, await of_owner(site, user))), "token": secret}, 201)
@@ -88,7 +88,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
 
     @delete("/users/{name:str}/tokens/{token_id:str}", status_code=200)
     async def revoke(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """One that a server or a service got by signing somebody in ends with all that it got of them."""
+        """Revoking a token that a server or service got at a sign-in revokes all its tokens of that user."""
         name, token_id = request.path_params["name"], request.path_params["token_id"]
         await need_user(site, request, "tokens", name)
         one = await known(name, token_id)

@@ -1,6 +1,6 @@
-"""Towpath's own additions, under /hub/api/towpath: profiles, and the starter's reports.
+"""Towpath's additions to the API, under /hub/api/towpath: profiles, and the starter's reports.
 
-Owns: their URLs and their place in the OpenAPI page. Refuses to know what a report changes.
+Owns their URLs and their place in the OpenAPI page. Does not know what a report changes.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ _report = msgspec.json.Decoder(Report)
 
 
 class OptionShown(Struct):
-    """A field of the form."""
+    """An option of a profile."""
 
     title: str
     help: str
@@ -37,7 +37,7 @@ class OptionShown(Struct):
 
 
 class ProfileShown(Struct):
-    """What the form offers, without the command and the environment."""
+    """A profile, without its command and environment."""
 
     name: str
     title: str
@@ -60,11 +60,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post("/towpath/report", status_code=200, summary="A starter's word", include_in_schema=True, responses=None)
     async def report(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Take a report in.
+        """Accept a report.
 
         From a job: `{"user", "server", "attempt", "kind": "running" | "ready" | "warning" | "ended" | "failed", ...}`
-        with `Authorization: token <report token>`. 200: heard (also the second time). 400: not taken. 403: wrong
-        token. 404: no such server (`stop` false: try again). 409 with `stop` true: this attempt is over, end the
+        with `Authorization: token <report token>`. 200: accepted (also if repeated). 400: rejected. 403: wrong
+        token. 404: no such server (`stop` false: try again). 409 with `stop` true: this attempt has ended, stop the
         app. 5xx: try again.
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -73,7 +73,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         try:
             word = _report.decode(await read_body(request, REPORT_LIMIT))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise HTTPException(status_code=400, detail=f"This is no report: {error}") from error
+            raise HTTPException(status_code=400, detail=f"The report is not valid: {error}") from error
         wrong = fault(word)
         if wrong:
             raise HTTPException(status_code=400, detail=wrong)

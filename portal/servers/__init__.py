@@ -1,1 +1,1 @@
-"""Servers: started, stopped, reported, shown, routed."""
+"""Servers: starting, stopping, reports, models and routes."""

@@ -1,7 +1,7 @@
-"""What is known of the clusters for one person, read from the state when a form or a start asks.
+"""What clusters offer to one user, read from the store for a form or a start.
 
-Owns: from the store to `state.offer.combinations.Facts`, and the wish for a younger catalog. Refuses to know forms, and
-who gathers.
+Owns how `state.offer.combinations.Facts` is read from the store, and requests for a newer catalog. Does not know about
+forms and how a catalog is collected.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from state.plugins.launchers import cluster_named, kind_of, options_of
 from state.records.models import User
 
 OLD_SECONDS = 300.0
-"""A catalog of this age is old, whatever the interval at which it is gathered."""
+"""Seconds after which a catalog is old, for any interval between updates."""
 PATIENCE_SECONDS = 1.5
-"""For so long somebody who asks waits for a younger catalog: one takes about a third of a second."""
+"""Seconds for which a request waits for a newer catalog. An update takes about a third of a second."""
 LOOK_SECONDS = 0.1
 
 
 async def facts_of(site: Site, cluster: str, user: User) -> Facts:
-    """What a cluster has and what this person may use of it. Raises StateUnavailableError.
+    """Return what a cluster has and what this user may use. Raises StateUnavailableError.
 
-    A catalog that is older than `catalog_seconds` is wished for anew, and waited for a little.
+    If the catalog is older than `catalog_seconds`, an update is requested and awaited briefly.
     """
     configured = cluster_named(site.config, cluster)
     if configured is not None and not kind_of(configured).option_kinds:
@@ -37,14 +37,14 @@ async def facts_of(site: Site, cluster: str, user: User) -> Facts:
 
 
 async def facts_for_all(site: Site, user: User) -> dict[str, Facts]:
-    """The same for every cluster that some profile runs on."""
+    """Return the same for every cluster that a profile uses."""
     names = list(dict.fromkeys(profile.cluster for profile in site.config.profile))
     found = await asyncio.gather(*(facts_of(site, name, user) for name in names))
     return dict(zip(names, found, strict=True))
 
 
 async def _younger(site: Site, cluster: str, known: Catalog) -> Catalog:
-    """The next one, or after some patience the one that is there: its time tells."""
+    """Return the next catalog, or after a time-out the known one. Its time shows which one it is."""
     loop = asyncio.get_running_loop()
     end = loop.time() + PATIENCE_SECONDS
     while loop.time() < end:
@@ -56,7 +56,7 @@ async def _younger(site: Site, cluster: str, known: Catalog) -> Catalog:
 
 
 def is_young(site: Site, cluster: str, catalog: Catalog) -> bool:
-    """Whether a catalog is shown as it is, without a wish for another."""
+    """Return whether a catalog is recent enough to be shown without an update."""
     return site.clock() - catalog.time <= _interval(site, cluster)
 
 
@@ -66,5 +66,5 @@ def _interval(site: Site, cluster: str) -> float:
 
 
 def is_old(site: Site, cluster: str, time: float) -> bool:
-    """Whether a catalog of that time says how things were rather than how they are."""
+    """Return whether a catalog from this time counts as old."""
     return site.clock() - time > max(OLD_SECONDS, 3 * _interval(site, cluster))

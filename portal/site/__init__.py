@@ -1,1 +1,1 @@
-"""What every handler shares: services, URLs, templates, static files, and the verbs that the gateway supplies."""
+"""What all handlers share: services, URLs, templates, static files, and the interfaces that the gateway implements."""

@@ -1,6 +1,6 @@
-"""What the portal asks of the hub as an OAuth provider: the gateway supplies it.
+"""The interface to the hub's OAuth provider, which the gateway implements.
 
-Owns: the verbs and the shapes of their answers. Refuses to know OAuth's rules: it shows a page, or sends on.
+Owns the methods and the shapes of their results. Does not know OAuth's rules: it shows a page or redirects.
 """
 
 from typing import Protocol
@@ -11,14 +11,14 @@ from state.rights.identity import Identity
 from state.rights.oauth_clients import Client
 
 Fields = list[tuple[str, str]]
-"""A query's or a form's fields, in order, as they came: a name that is there twice must be seen."""
+"""The fields of a query or form, in order and unmodified, so that repeated names are detected."""
 
 
 class Onward(Struct, frozen=True):
-    """The browser goes back to the client, with a code or an error.
+    """The browser is redirected to the client, with a code or an error.
 
-    `client` was let act for a person, with `scopes`; or, `given` False, was not. None: nothing came of it, or it is a
-    server of the person's own, which is let anyway.
+    `client`: the client that may act for the user with `scopes`, or (`given` False) may not. None: there is nothing to
+    record, or the client is one of the user's own servers, which need no consent.
     """
 
     url: str
@@ -28,14 +28,14 @@ class Onward(Struct, frozen=True):
 
 
 class Consent(Struct, frozen=True):
-    """The person is to be asked first: whether `client` may do this in their name."""
+    """The user must be asked for consent first: whether `client` may act in their name."""
 
     client: Client
     scopes: tuple[str, ...]
 
 
 class TokenAnswer(Struct, frozen=True):
-    """What the client is told (RFC 6749 sections 5.1 and 5.2)."""
+    """The response to the client (RFC 6749 sections 5.1 and 5.2)."""
 
     status: int
     body: dict[str, object]
@@ -43,9 +43,9 @@ class TokenAnswer(Struct, frozen=True):
 
 
 class OAuthRefusedError(Exception):
-    """The request goes back to nobody: its client or its address is not to be believed, or the person may not use it.
+    """The request is rejected without a redirect: its client or redirect URI is not valid, or the user may not use it.
 
-    `str` is a sentence for the person.
+    `str` is a message for the user.
     """
 
     def __init__(self, message: str, *, status: int = 400) -> None:
@@ -54,16 +54,16 @@ class OAuthRefusedError(Exception):
 
 
 class Provider(Protocol):
-    """Every verb may raise StateUnavailableError. `identity` has a session."""
+    """All methods may raise StateUnavailableError. `identity` has a session."""
 
     async def ask(self, fields: Fields, identity: Identity) -> Onward | Consent:
-        """An authorisation request. Raises OAuthRefusedError."""
+        """Process an authorization request. Raises OAuthRefusedError."""
         ...
 
     async def decide(self, fields: Fields, identity: Identity, *, granted: bool) -> Onward:
-        """The same request once more, with what the person decided. Raises OAuthRefusedError."""
+        """Process the same request with the user's decision. Raises OAuthRefusedError."""
         ...
 
     async def exchange(self, fields: Fields, authorization: str) -> TokenAnswer:
-        """A token request. `authorization`: that header's value, or `""`."""
+        """Process a token request. `authorization`: the header's value, or `""`."""
         ...

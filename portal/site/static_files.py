@@ -1,6 +1,6 @@
-"""The static files: read once, addressed by their content, kept by browsers for a year.
+"""Static files: read once, addressed by a digest of their content, cached by browsers for a year.
 
-Owns: portal/static, a site's own pictures, and the URLs into them. Refuses to know who asks: they hold no secret.
+Owns portal/static, a site's own pictures, and their URLs. Needs no permission: the files contain no secret.
 """
 
 import hashlib
@@ -16,22 +16,25 @@ TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-"""For a picture that is opened by itself: an SVG may hold scripts, and they do not run."""
+"""The policy of a picture that is opened directly: scripts in an SVG must not run."""
 FOREVER: Final = "public, max-age=31536000, immutable"
 
 
 class File(NamedTuple):
-    """One file as it is sent."""
+    """A static file."""
 
     body: bytes
     media_type: str
 
 
 class Statics:
-    """All of portal/static in memory. A changed file has another URL, so that no browser keeps an old one."""
+    """All files of portal/static, in memory. A changed file gets a new URL, so that browsers do not use an old copy."""
 
     def __init__(self, prefix: str, folder: Path = FOLDER, more: Mapping[str, Path] | None = None) -> None:
-        """`prefix`: the path under which they are served, with a slash at the end. `more`: further ones, by name."""
+        """`prefix`: the path under which they are served, with a slash at the end.
+
+        `more`: additional files, by name.
+        """
         self._files: dict[str, File] = {}
         self._urls: dict[str, str] = {}
         own = {path.name: path for path in sorted(folder.iterdir()) if path.suffix in TYPES}
@@ -42,9 +45,9 @@ class Statics:
             self._urls[name] = prefix + key
 
     def url(self, name: str) -> str:
-        """The URL of a file by its name. Raises KeyError for a name that is not there."""
+        """Return the URL of a file. Raises KeyError for an unknown name."""
         return self._urls[name]
 
     def find(self, digest: str, name: str) -> File | None:
-        """The file at an URL's two segments, or None."""
+        """Return the file at a URL's two segments, or None."""
         return self._files.get(f"{digest}/{name}")

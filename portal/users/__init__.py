@@ -1,1 +1,1 @@
-"""Users and groups: the acts on them, rosters, tokens."""
+"""Actions on users and groups, rosters and tokens."""

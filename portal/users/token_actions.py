@@ -1,6 +1,6 @@
-"""Making an API token: which scopes it may have, and for how long.
+"""Creates API tokens: which scopes a token may have, and for how long.
 
-Owns: the one way to a token, for the API and for the page. Refuses to know secrets' storage.
+Owns the checks, shared by the API and the page. Does not know how secrets are stored.
 """
 
 import secrets
@@ -33,17 +33,17 @@ async def issue(
     wanted: list[str] | None,
     roles: Sequence[str] = (),
 ) -> tuple[Token, str]:
-    """A token of `user`'s, made by the caller; and its secret.
+    """Create a token of `user`, requested by the caller. Returns the token and its secret.
 
-    `wanted` None and no `roles`: all that both may do; of their own, people make one that inherits what they have at
+    `wanted` None and no `roles`: all scopes that both have. A user's own token then inherits what the user has at
     any time.
 
-    `roles` stand for their scopes; the token keeps those. A token never holds more than its owner may do, nor more
-    than the caller's own credential: a token that may make tokens does not make a stronger one. Raises 400 for a note,
-    a time, a scope or a role that is not to be had.
+    `roles` are replaced by their scopes. A token never has more scopes than its owner, nor more
+    than the caller's credential: a token that may create tokens cannot create a stronger one. Raises 400 for a note,
+    an expiry, a scope or a role that is not valid.
     """
     if len(note) > NOTE_MAX or not note.isprintable():
-        raise HTTPException(status_code=400, detail=f"A note is at most {NOTE_MAX} printable characters.")
+        raise HTTPException(status_code=400, detail=f"A note can have at most {NOTE_MAX} printable characters.")
     now = site.clock()
     owners = await of_owner(site, user)
     token = Token(
@@ -63,31 +63,31 @@ async def issue(
 
 
 async def of_client(site: Site, owner: str, client: str) -> list[str]:
-    """The ids of the tokens that an app or a service got by a sign-in of this user."""
+    """Return the ids of the tokens that an app or service got when this user signed in to it."""
     found = site.store.tokens.parts_of(owner)
     return [token.id async for part in found for token in part if token.client == client]
 
 
 async def of_owner(site: Site, user: User) -> frozenset[str]:
-    """All that a user may do, by roles and shares."""
+    """Return all scopes of a user, from roles and shares."""
     shared = (await site.store.shares.scopes_of([user])).get(user.name, ())
     return site.roles.scopes_of_user(user, shared)
 
 
 def held(token: Token, owners: frozenset[str]) -> frozenset[str]:
-    """What a user's token may do while its owner may do `owners`."""
+    """Return the effective scopes of a user's token if its owner has `owners`."""
     return scopes.narrow((*token.scopes, *scopes.identify(token.user, is_user=True)), owners, user=token.user)
 
 
 def _named(site: Site, wanted: list[str] | None, roles: Sequence[str]) -> list[str] | None:
-    """The scopes that are asked for, roles turned into theirs; None: all that can be had."""
+    """Return the requested scopes, with roles replaced by their scopes; None: all that are available."""
     if wanted is None and not roles:
         return None
     asked = list(wanted or ())
     for name in roles:
         if name not in site.roles.named:
-            raise HTTPException(status_code=400, detail=f"There is no role {name[:64]!r}.")
-        # `!server` is for the token of a server: here there is none that it could mean
+            raise HTTPException(status_code=400, detail=f"The role {name[:64]!r} does not exist.")
+        # `!server` is valid only in the token of a server
         asked += [scope for scope in site.roles.named[name].scopes if not scope.endswith("!server")]
     if len(asked) > SCOPES_MAX:
         raise HTTPException(status_code=400, detail=f"At most {SCOPES_MAX} scopes.")
@@ -95,7 +95,7 @@ def _named(site: Site, wanted: list[str] | None, roles: Sequence[str]) -> list[s
 
 
 def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list[str] | None) -> frozenset[str]:
-    """What the token holds. Raises 400 for a scope that is not to be had whole."""
+    """Return the token's scopes. Raises 400 for a scope that is not completely available."""
     for scope in asked or ():
         whole = scopes.granted([scope], user.name)
         if scope not in METASCOPES and (not whole or not whole <= _both([scope], owners, identity, user)):
@@ -103,7 +103,7 @@ def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list
             hint = f" Of your own: {own}" if "!" not in scope and _both([own], owners, identity, user) else ""
             raise HTTPException(
                 status_code=400,
-                detail=f"The scope {scope[:100]!r} is not to be had: unknown, or more than you have.{hint}",
+                detail=f"The scope {scope[:100]!r} is unknown, or is more than you have.{hint}",
             )
     if (asked is None or INHERIT in asked) and _inherits(identity, user):
         return frozenset({INHERIT})
@@ -111,26 +111,29 @@ def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list
 
 
 def _inherits(identity: Identity, user: User) -> bool:
-    """Whether the caller is the token's owner, by a session or by a token that inherits what its owner has at any time.
+    """Return whether the caller is the token's owner, with a session or a token that inherits all scopes.
 
-    What comes to the owner later was not the others' to give.
+    Other callers cannot grant scopes that the owner gets later.
     """
     token = identity.token
     return identity.is_user(user.name) and (token is None or INHERIT in token.scopes)
 
 
 def _both(asked: list[str], owners: frozenset[str], identity: Identity, user: User) -> frozenset[str]:
-    """What of the scopes is within what the owner has and within what the caller has."""
+    """Return the part of the scopes that both the owner and the caller have."""
     return scopes.narrow(scopes.narrow(asked, owners, user=user.name), identity.scopes, user=user.name)
 
 
 def _end(site: Site, expires_in: int | None, now: float) -> float | None:
-    """When the token ends; None: never. No time, or 0, is the longest that the site allows (GHSA-pvm9-48cg-w76j)."""
+    """Return when the token expires; None: never.
+
+    No value, or 0, means the maximum of the site (GHSA-pvm9-48cg-w76j).
+    """
     most = (site.config.auth or AuthConfig()).token_lifetime_max
     if not expires_in:
         return now + most if most else None
     if not 0 < expires_in <= (most or LONGEST):
         raise HTTPException(
-            status_code=400, detail=f"expires_in is a number of seconds from now, from 1 to {most or LONGEST}."
+            status_code=400, detail=f"expires_in must be a number of seconds from 1 to {most or LONGEST}."
         )
     return now + expires_in

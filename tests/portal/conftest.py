@@ -1,4 +1,4 @@
-"""A portal over a real store: what the gateway's front does is done here in a few lines."""
+"""A portal with a real store, and a minimal replacement for the gateway in front of it."""
 
 import asyncio
 import contextlib
@@ -51,7 +51,7 @@ CONFIG = Config(
 
 
 class Clock:
-    """Time that moves when the test says so, on top of the real one."""
+    """The real time plus an offset that the test sets."""
 
     def __init__(self):
         self.ahead = 0.0
@@ -61,7 +61,7 @@ class Clock:
 
 
 class Links:
-    """Sign-in by links, as the gateway does it."""
+    """Sign-in with links, as in the gateway."""
 
     sign_in_links = True
     providers = ()
@@ -101,7 +101,7 @@ class Links:
 
 
 class Bench:
-    """The portal, its store, and clients who ask as somebody."""
+    """The portal, its store, and clients for any user."""
 
     def __init__(self, store, config):
         self.store = store
@@ -151,7 +151,7 @@ class Bench:
         return Identity(user, f"digest-{user.name}", Roles.of(self.config).scopes_of_user(user), session=session)
 
     def service(self, name, *wanted, admin=False):
-        """A configured service's token."""
+        """Return the token of a configured service."""
         service = Service(name=name, scopes=tuple(wanted), admin=admin, configured=True)
         held = Roles.of(self.config).scopes_of_service(service)
         token = Token(id="configured", service=name, scopes=("inherit",), created=self.clock())
@@ -163,7 +163,7 @@ class Bench:
         return Identity(user, f"token-{user.name}", granted, token=token)
 
     async def submitted(self, user="alice", name="", *, token="report-token"):
-        """What the controller does first: the report token's hash and the app's credential go into the record."""
+        """Do what the controller does first: write the report token's hash and the app's credential into the record."""
         from msgspec.structs import replace
 
         server = await self.store.servers.get(user, name)
@@ -182,7 +182,7 @@ class Bench:
         return await self.store.servers.get(user, name)
 
     async def end(self, user="alice", name=""):
-        """What the controller does at the end."""
+        """Do what the controller does at the end."""
         from state.records.lifecycle import PROGRESS, advance
         from state.records.models import Event, Reason, Status
 
@@ -208,15 +208,15 @@ def bench(store_url, monkeypatch):
     """Run `async def main(bench)` on an empty store: `bench(main)`, or `bench(main, config=…)`."""
     monkeypatch.setattr(
         recorder, "_damper", recorder.Damper()
-    )  # a process notes so many refusals a minute, of all tests
+    )  # a process records a limited number of refusals per minute, across tests
 
     def runner(main, *, config=CONFIG):
-        async def whole():
+        async def with_store():
             store = await Store.open(store_url)
             async with contextlib.AsyncExitStack() as stack:
                 stack.push_async_callback(store.close)
                 return await main(Bench(store, config))
 
-        return asyncio.run(whole())
+        return asyncio.run(with_store())
 
     return runner

@@ -1,4 +1,4 @@
-"""Nobody gets in by a route that somebody forgot."""
+"""Every route checks access, so that no forgotten route is open."""
 
 import pytest
 
@@ -20,18 +20,18 @@ PUBLIC = {
     ("GET", "/hub/api/towpath"),
     ("GET", "/hub/api/towpath/openapi.json"),
     ("GET", "/hub/api/towpath/{path:str}"),
-    ("POST", "/hub/api/authorizations/token"),  # gone: 404 for everybody
-    ("POST", "/hub/api/oauth2/token"),  # a client proves itself in the body
+    ("POST", "/hub/api/authorizations/token"),  # removed: always 404
+    ("POST", "/hub/api/oauth2/token"),  # the client authenticates in the body
 }
 ANY_CREDENTIAL = {
-    ("GET", "/hub/api/oauth2/authorize"),  # a person signs in there: a token is no session
+    ("GET", "/hub/api/oauth2/authorize"),  # needs a session; a token is not accepted
     ("POST", "/hub/api/oauth2/authorize"),
     ("GET", "/hub/api/user"),
-    ("GET", "/hub/api/authorizations/token/{token:str}"),  # whoever holds a token may ask whose it is
-    ("GET", "/hub/api/authorizations/cookie/{cookie_name:str}/{cookie_value:str}"),  # 404 for whoever holds a token
+    ("GET", "/hub/api/authorizations/token/{token:str}"),  # any valid token may ask for its owner
+    ("GET", "/hub/api/authorizations/cookie/{cookie_name:str}/{cookie_value:str}"),  # 404 for any valid token
     ("GET", "/hub/api/towpath/profiles"),
     ("GET", "/hub/api/towpath/clusters"),
-    ("POST", "/hub/api/towpath/report"),  # has a token of its own
+    ("POST", "/hub/api/towpath/report"),  # has its own token
     ("GET", "/hub/user/{rest:path}"),  # a redirect
     ("GET", "/hub/user-redirect"),
     ("GET", "/hub/user-redirect/{rest:path}"),  # a redirect to oneself
@@ -57,17 +57,17 @@ def filled(path):
     return path
 
 
-def test_every_route_refuses_strangers_and_tokens_without_scopes(bench):
+def test_every_route_rejects_anonymous_callers_and_tokens_without_scopes(bench):
     async def main(bench):
         alice = await bench.user()
-        stranger, bare = bench.client(), bench.client(bench.token(alice))
+        anonymous, bare = bench.client(), bench.client(bench.token(alice))
         seen = 0
         for named, method, path in every(bench.app):
             if (named, path) in PUBLIC or path.startswith(
                 ("/hub/login/", "/hub/oauth_callback/", "/hub/backchannel-logout/")
-            ):  # ways to sign in, and back from there
+            ):  # sign-in and redirects from a provider
                 continue
-            answer = await stranger.request(method, filled(path))
+            answer = await anonymous.request(method, filled(path))
             to_sign_in = answer.status_code in {302, 303} and "/hub/login" in answer.headers["location"]
             assert answer.status_code in {401, 403} or to_sign_in, (method, path, answer.status_code)
             if (named, path) in ANY_CREDENTIAL:
@@ -100,7 +100,7 @@ def test_errors_have_jupyterhubs_shape_and_headers(bench):
     bench(main)
 
 
-def test_bad_bodies_are_refused_in_words(bench):
+def test_invalid_bodies_are_rejected_with_a_message(bench):
     async def main(bench):
         admin = await bench.user("root", admin=True)
         client = bench.client(bench.session(admin))
@@ -127,7 +127,7 @@ def test_bad_bodies_are_refused_in_words(bench):
 
 
 @pytest.mark.parametrize("name", ["a%2Fb", "%00", "..", "%0d%0a", "x" * 300, "%ff", "é", "a b", "<script>"])
-def test_odd_names_are_refused_and_never_a_fault(bench, name):
+def test_odd_names_are_rejected_without_an_internal_error(bench, name):
     async def main(bench):
         client = bench.client(bench.session(await bench.user("root", admin=True)))
         for method, path in (

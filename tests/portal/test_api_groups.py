@@ -18,7 +18,7 @@ WITH_ROLES = replace(
 )
 
 
-def test_groups_are_made_filled_thinned_described_and_removed(bench):
+def test_groups_are_created_changed_and_removed(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user("root", admin=True)))
         for name in ("alice", "bob"):
@@ -43,7 +43,7 @@ def test_groups_are_made_filled_thinned_described_and_removed(bench):
     bench(main)
 
 
-def test_several_groups_are_made_at_once_or_none_of_them(bench):
+def test_several_groups_are_created_together_or_not_at_all(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user("root", admin=True)))
         made = await client.post(GROUPS, json={"groups": ["a", "b"], "users": ["root"]})
@@ -79,7 +79,7 @@ def test_the_list_of_groups_is_paged_and_shows_what_the_caller_may_see(bench):
     bench(main)
 
 
-def test_nobody_gives_by_a_group_what_they_do_not_have(bench):
+def test_callers_cannot_grant_rights_through_a_group_that_they_do_not_have(bench):
     async def main(bench):
         root, desk = await bench.user("root", admin=True), await bench.user("desk")
         await bench.user()
@@ -91,7 +91,7 @@ def test_nobody_gives_by_a_group_what_they_do_not_have(bench):
         assert refused.status_code == 403
         assert "more than you have" in refused.json()["message"]
         assert (await admin.post(f"{GROUPS}/staff/users", json={"users": ["desk"]})).status_code == 200
-        # now it has it, and may pass it on
+        # now the caller has the right and may grant it
         desk = await bench.store.users.get("desk")
         assert (
             await bench.client(bench.session(desk)).post(f"{GROUPS}/staff/users", json={"users": ["alice"]})
@@ -100,7 +100,7 @@ def test_nobody_gives_by_a_group_what_they_do_not_have(bench):
     bench(main, config=WITH_ROLES)
 
 
-def test_groups_in_a_users_record_are_changed_by_whoever_may_change_the_groups(bench):
+def test_changing_a_users_groups_needs_the_scope_of_the_groups(bench):
     async def main(bench):
         root = await bench.user("root", admin=True)
         await bench.store.users.add(User(name="alice", created=1.0, groups=("kept",)))

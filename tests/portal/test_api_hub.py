@@ -1,4 +1,4 @@
-"""Services, the routing table, the end of the hub, and what JupyterHub has retired."""
+"""Services, the routing table, shutdown, and JupyterHub's deprecated paths."""
 
 from msgspec.structs import replace
 
@@ -20,7 +20,7 @@ WITH_SERVICES = replace(
 )
 
 
-def test_services_are_listed_and_shown_as_far_as_the_scopes_go(bench):
+def test_services_are_shown_according_to_the_scopes(bench):
     async def main(bench):
         root = await bench.user("root", admin=True)
         found = (await bench.client(bench.session(root)).get(SERVICES)).json()
@@ -47,14 +47,16 @@ def test_services_are_listed_and_shown_as_far_as_the_scopes_go(bench):
     bench(main, config=WITH_SERVICES)
 
 
-def test_a_service_is_made_used_and_removed_and_a_configured_one_is_not(bench):
+def test_a_service_is_created_used_and_removed_but_not_a_configured_one(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user("root", admin=True)))
         made = await client.post(f"{SERVICES}/extra", json={"url": "https://extra.test", "api_token": SECRET})
         assert made.status_code == 201
         assert made.json()["url"] == "https://extra.test"
         assert (await bench.store.tokens.get(digest(SECRET))).service == "extra"
-        assert (await client.get("/hub/api/authorizations/token/" + SECRET)).status_code == 403  # a session is no token
+        assert (
+            await client.get("/hub/api/authorizations/token/" + SECRET)
+        ).status_code == 403  # a session is not a token
         for name in ("extra", "culler"):
             assert (await client.post(f"{SERVICES}/{name}", json={"url": ""})).status_code == 409
         assert (await client.delete(f"{SERVICES}/extra")).status_code == 200
@@ -65,7 +67,7 @@ def test_a_service_is_made_used_and_removed_and_a_configured_one_is_not(bench):
     bench(main, config=WITH_SERVICES)
 
 
-def test_a_service_that_cannot_be_is_refused_in_words(bench):
+def test_an_invalid_service_is_rejected_with_a_message(bench):
     async def main(bench):
         root = await bench.user("root", admin=True)
         client = bench.client(bench.session(root))
@@ -115,7 +117,7 @@ def test_the_routing_table_is_shown_without_secrets_and_paged(bench):
     bench(main)
 
 
-def test_a_check_mends_the_routing_table(bench):
+def test_a_check_repairs_the_routing_table(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user("root", admin=True)))
         await client.post("/hub/api/users/root/server")
@@ -131,7 +133,7 @@ def test_a_check_mends_the_routing_table(bench):
     bench(main)
 
 
-def test_the_hub_ends_by_the_api_and_servers_go_on_unless_they_are_to_end(bench):
+def test_the_api_shuts_the_hub_down_and_servers_keep_running_unless_requested(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user("root", admin=True)))
         await client.post("/hub/api/users/root/server")
@@ -150,7 +152,7 @@ def test_the_hub_ends_by_the_api_and_servers_go_on_unless_they_are_to_end(bench)
     bench(main)
 
 
-def test_what_jupyterhub_has_retired_answers_as_it_does_there(bench):
+def test_deprecated_paths_respond_as_in_jupyterhub(bench):
     async def main(bench):
         alice = await bench.user()
         await bench.user("root", admin=True)
@@ -169,7 +171,7 @@ def test_what_jupyterhub_has_retired_answers_as_it_does_there(bench):
     bench(main)
 
 
-def test_whoever_asks_for_options_is_told_the_version(bench):
+def test_responses_to_options_contain_the_version(bench):
     async def main(bench):
         client = bench.client()
         paths = ("/hub/api/", "/hub/api/users", "/hub/api/users/alice/server", "/hub/api/oauth2/token", "/hub/home")

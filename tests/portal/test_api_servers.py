@@ -9,7 +9,7 @@ from tests.portal.conftest import socket_of
 
 
 @pytest.mark.parametrize("path", ["server", "servers/lab-2"])
-def test_the_whole_life_of_a_server(bench, path):
+def test_the_life_cycle_of_a_server(bench, path):
     async def main(bench):
         alice = await bench.user()
         client = bench.client(bench.session(alice))
@@ -51,13 +51,13 @@ def test_the_whole_life_of_a_server(bench, path):
         user = (await client.get("/hub/api/users/alice")).json()
         assert user["servers"] == {}
         user = (await client.get("/hub/api/users/alice?include_stopped_servers=1")).json()
-        assert list(user["servers"]) == sorted({"", name})  # the default one is always there
+        assert list(user["servers"]) == sorted({"", name})  # the default server always exists
         assert (await client.post(base)).status_code == 202
 
     bench(main)
 
 
-def test_a_stop_of_what_never_ran(bench):
+def test_stopping_a_server_that_never_ran(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         assert (await client.delete("/hub/api/users/alice/server")).status_code == 204
@@ -66,7 +66,7 @@ def test_a_stop_of_what_never_ran(bench):
     bench(main)
 
 
-def test_the_removal_of_a_server_that_takes_long_to_end_is_written_down_for_the_controller(bench, monkeypatch):
+def test_a_slow_removal_is_recorded_for_the_controller(bench, monkeypatch):
     monkeypatch.setattr("portal.api.servers.REMOVE_SECONDS", 0.0)
 
     async def main(bench):
@@ -81,7 +81,7 @@ def test_the_removal_of_a_server_that_takes_long_to_end_is_written_down_for_the_
         assert (await client.get(base)).json()["pending"] == "stop"
         assert (await client.post(base)).status_code == 400
         await bench.end(name="lab2")
-        # The controller removes it now; until then it is neither started again nor shown as stopped.
+        # The controller removes it. Until then it cannot be started again and is not shown as stopped.
         assert (await client.get(base)).json()["pending"] == "stop"
         assert (await client.post(base)).status_code == 400
         assert (await client.request("DELETE", base, json={"remove": True})).status_code == 204
@@ -90,7 +90,7 @@ def test_the_removal_of_a_server_that_takes_long_to_end_is_written_down_for_the_
     bench(main)
 
 
-def test_servers_and_a_slash_are_the_default_server_as_jupyterhubs_own_pages_write_it(bench):
+def test_servers_with_a_trailing_slash_is_the_default_server(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         where = "/hub/api/users/alice/servers/"
@@ -156,7 +156,7 @@ def test_options_come_in_jupyterhubs_old_and_new_form(bench, body, options):
     bench(main)
 
 
-def test_what_is_not_on_offer_is_refused_with_the_fields_at_fault(bench):
+def test_unavailable_choices_are_rejected_with_their_fields(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         answer = await client.post(

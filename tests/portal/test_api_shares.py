@@ -14,7 +14,7 @@ FULL, LOOK = "access:servers!server=ann/lab2", "read:access:servers!server=ann/l
 
 
 async def people(bench):
-    """Ann with two servers, bob in a group, carl, and a root."""
+    """Return clients of ann with two servers, bob in a group, carl, and root."""
     root = bench.client(bench.session(await bench.user("root", admin=True)))
     await root.post("/hub/api/groups/bio")
     for name in ("ann", "bob", "carl"):
@@ -28,13 +28,13 @@ async def people(bench):
 
 
 async def reaches(bench, name, scope="access:servers", server="ann/lab2"):
-    """Whether a user may, by what they were given."""
+    """Return whether a user has a scope for a server through shares."""
     given = (await bench.store.shares.scopes_of([await bench.store.users.get(name)])).get(name, ())
     held = bench.roles.scopes_of_user(await bench.store.users.get(name), given)
     return may(held, scope, server=server)
 
 
-def test_a_share_is_given_added_to_taken_in_part_and_taken_whole(bench):
+def test_a_share_is_granted_extended_reduced_and_revoked(bench):
     async def main(bench):
         ask = await people(bench)
         url = "/hub/api/shares/ann/lab2"
@@ -61,7 +61,7 @@ def test_a_share_is_given_added_to_taken_in_part_and_taken_whole(bench):
     bench(main, config=SHARING)
 
 
-def test_a_groups_share_is_its_members_and_the_default_servers_is_its_own(bench):
+def test_a_groups_share_applies_to_its_members_and_only_to_that_server(bench):
     async def main(bench):
         ask = await people(bench)
         assert (await ask["ann"].post("/hub/api/shares/ann/", json={"group": "bio"})).status_code == 200
@@ -71,7 +71,9 @@ def test_a_groups_share_is_its_members_and_the_default_servers_is_its_own(bench)
         mine = (await ask["bob"].get("/hub/api/users/bob/shared")).json()
         assert [share["group"] for share in mine["items"]] == [{"name": "bio"}]
         assert mine["_pagination"]["total"] == 1
-        assert (await ask["bob"].get("/hub/api/users/bob/shared/ann/")).status_code == 404  # not to him by name
+        assert (
+            await ask["bob"].get("/hub/api/users/bob/shared/ann/")
+        ).status_code == 404  # not shared with bob by name
         assert (await ask["root"].get("/hub/api/groups/bio/shared/ann/")).json()["server"]["name"] == ""
         assert len((await ask["root"].get("/hub/api/groups/bio/shared")).json()["items"]) == 1
         assert (await ask["bob"].get("/hub/api/groups/bio/shared")).status_code == 404
@@ -81,7 +83,7 @@ def test_a_groups_share_is_its_members_and_the_default_servers_is_its_own(bench)
     bench(main, config=SHARING)
 
 
-def test_lists_are_of_one_server_or_of_all_and_whoever_has_a_share_may_leave(bench):
+def test_lists_cover_one_server_or_all_and_recipients_can_leave(bench):
     async def main(bench):
         ask = await people(bench)
         for path, body in (("lab2", {"user": "bob"}), ("lab2", {"user": "carl"}), ("", {"user": "bob"})):
@@ -106,7 +108,7 @@ def test_lists_are_of_one_server_or_of_all_and_whoever_has_a_share_may_leave(ben
     bench(main, config=SHARING)
 
 
-def test_nobody_shares_what_is_not_theirs_or_to_whom_they_may_not_see(bench):
+def test_callers_share_only_their_servers_and_only_with_visible_users(bench):
     async def main(bench):
         ask = await people(bench)
         url = "/hub/api/shares/ann/lab2"
@@ -136,7 +138,7 @@ def test_nobody_shares_what_is_not_theirs_or_to_whom_they_may_not_see(bench):
     bench(main, config=SHARING)
 
 
-def test_without_the_scope_people_share_nothing(bench):
+def test_without_the_scope_users_cannot_share(bench):
     async def main(bench):
         ask = await people(bench)
         assert (await ask["ann"].post("/hub/api/shares/ann/lab2", json={"user": "bob"})).status_code == 403
@@ -146,7 +148,7 @@ def test_without_the_scope_people_share_nothing(bench):
     bench(main)
 
 
-def test_shares_end_with_the_server_the_owner_the_group_and_the_one_they_are_for(bench):
+def test_shares_end_with_the_server_the_owner_the_group_and_the_recipient(bench):
     async def main(bench):
         ask = await people(bench)
         for body in ({"user": "bob"}, {"user": "carl"}, {"group": "bio"}):
@@ -162,14 +164,14 @@ def test_shares_end_with_the_server_the_owner_the_group_and_the_one_they_are_for
         ).status_code == 204
         assert not await reaches(bench, "bob", "read:access:servers")
         assert await bench.store.shares.code(code) is None
-        # a new server of the same name is a new one
+        # a new server with the same name is another server
         await ask["ann"].put("/hub/api/users/ann/servers/lab2", json={})
         assert not await reaches(bench, "bob", "read:access:servers")
 
     bench(main, config=SHARING)
 
 
-def test_a_code_is_shown_once_accepted_by_a_button_and_ended(bench):
+def test_a_code_is_shown_once_accepted_with_a_button_and_revoked(bench):
     async def main(bench):
         ask = await people(bench)
         url = "/hub/api/share-codes/ann/lab2"
@@ -181,24 +183,27 @@ def test_a_code_is_shown_once_accepted_by_a_button_and_ended(bench):
         page = await ask["carl"].get(made["accept_url"])
         assert page.status_code == 200
         assert "change and run nothing" in page.text
-        assert not await reaches(bench, "carl", "read:access:servers")  # a GET gives nothing
+        assert not await reaches(bench, "carl", "read:access:servers")  # a GET grants nothing
         done = await ask["carl"].post("/hub/accept-share", data={"code": made["code"]})
-        assert (done.status_code, done.headers["location"]) == (303, "/hub/home?done=accepted")  # it does not run
+        assert (done.status_code, done.headers["location"]) == (
+            303,
+            "/hub/home?done=accepted",
+        )  # the server is not running
         assert "you find it below" in (await ask["carl"].get("/hub/home?done=accepted")).text
         assert await reaches(bench, "carl", "read:access:servers")
         assert not await reaches(bench, "carl")
         assert (await ask["ann"].get(url)).json()["items"][0]["exchange_count"] == 1
-        assert (await ask["ann"].get(made["accept_url"])).status_code == 403  # one's own
+        assert (await ask["ann"].get(made["accept_url"])).status_code == 403  # the owner's own server
         assert (await ask["ann"].delete(f"{url}?id=sc_0")).status_code == 404
         assert (await ask["ann"].delete(f"{url}?code={made['code']}")).status_code == 204
         assert (await ask["bob"].get(made["accept_url"])).status_code == 404
         assert (await ask["bob"].post("/hub/accept-share", data={"code": made["code"]})).status_code == 404
-        assert await reaches(bench, "carl", "read:access:servers")  # what was given stays until it is taken
+        assert await reaches(bench, "carl", "read:access:servers")  # an accepted share stays until it is revoked
 
     bench(main, config=SHARING)
 
 
-def test_a_code_ends_by_itself_and_leads_nowhere_else(bench):
+def test_a_code_expires_and_never_redirects_to_another_site(bench):
     async def main(bench):
         ask = await people(bench)
         url = "/hub/api/share-codes/ann/lab2"
@@ -215,7 +220,7 @@ def test_a_code_ends_by_itself_and_leads_nowhere_else(bench):
         assert (await ask["ann"].delete(url)).status_code == 204
         assert (await ask["ann"].get(url)).json()["items"] == []
         assert (await ask["carl"].get("/hub/accept-share")).status_code == 404
-        stranger = await bench.client().get(made["accept_url"])
-        assert stranger.headers["location"].startswith("/hub/login?next=/hub/accept-share%3Fcode")
+        anonymous = await bench.client().get(made["accept_url"])
+        assert anonymous.headers["location"].startswith("/hub/login?next=/hub/accept-share%3Fcode")
 
     bench(main, config=SHARING)

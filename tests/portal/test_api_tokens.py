@@ -1,4 +1,4 @@
-"""Tokens in the API, and the rest of the hub's own answers."""
+"""Tokens, health, metrics and information in the API."""
 
 import re
 
@@ -13,10 +13,10 @@ from state.store.credentials import digest
 from tests.portal.conftest import CONFIG
 
 WHO = ("read:users:name!user=alice", "read:users:groups!user=alice")
-"""What every token of alice's has."""
+"""The scopes of every token of alice."""
 
 
-def test_a_token_is_made_shown_once_listed_and_revoked(bench):
+def test_a_token_is_created_shown_once_listed_and_revoked(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         url = "/hub/api/users/alice/tokens"
@@ -38,7 +38,7 @@ def test_a_token_is_made_shown_once_listed_and_revoked(bench):
     bench(main)
 
 
-def test_a_token_never_gains_what_its_maker_has_not(bench):
+def test_a_token_never_has_more_scopes_than_its_creator(bench):
     async def main(bench):
         alice = await bench.user()
         mine = bench.client(bench.session(alice))
@@ -73,8 +73,8 @@ def test_a_token_never_gains_what_its_maker_has_not(bench):
     bench(main)
 
 
-def test_a_token_for_everything_has_what_comes_later_too_where_its_maker_would_have_it(bench):
-    """JupyterHub's `inherit`, which is what one gets who names no scopes. A lesser maker makes no such token."""
+def test_an_inheriting_token_gets_later_scopes_if_its_creator_would_have_them(bench):
+    """JupyterHub's `inherit`, the default without scopes. Callers with fewer rights cannot create such a token."""
 
     async def main(bench):
         alice, root = await bench.user(), await bench.user("root", admin=True)
@@ -98,7 +98,7 @@ def test_a_token_for_everything_has_what_comes_later_too_where_its_maker_would_h
     bench(main)
 
 
-def test_a_token_that_an_application_got_ends_with_all_that_it_got(bench):
+def test_revoking_an_applications_token_revokes_all_its_tokens(bench):
     async def main(bench):
         mine = bench.client(bench.session(await bench.user()))
         for number, client in enumerate(("service-wiki", "service-wiki", "service-board", "")):
@@ -111,7 +111,7 @@ def test_a_token_that_an_application_got_ends_with_all_that_it_got(bench):
     bench(main)
 
 
-def test_roles_of_a_token_are_short_for_their_scopes(bench):
+def test_roles_of_a_token_are_replaced_by_their_scopes(bench):
     async def main(bench):
         mine = bench.client(bench.session(await bench.user()))
         url = "/hub/api/users/alice/tokens"
@@ -124,7 +124,7 @@ def test_roles_of_a_token_are_short_for_their_scopes(bench):
     bench(main)
 
 
-def test_what_the_page_shows_as_an_example_is_to_be_had_and_a_scope_too_wide_leads_to_it(bench):
+def test_the_example_scope_of_the_page_is_available_and_suggested(bench):
     async def main(bench):
         mine = bench.client(bench.session(await bench.user()))
         example = re.search(r'id="scopes".*?placeholder="([^"]+)"', (await mine.get("/hub/token")).text)[1]
@@ -139,8 +139,8 @@ def test_what_the_page_shows_as_an_example_is_to_be_had_and_a_scope_too_wide_lea
     bench(main)
 
 
-def test_no_token_outlives_what_the_site_allows(bench):
-    """GHSA-pvm9-48cg-w76j: asked for longer, for ever, for less than nothing, or not at all."""
+def test_no_token_lives_longer_than_the_site_allows(bench):
+    """GHSA-pvm9-48cg-w76j: expires_in is too long, unlimited, negative or absent."""
 
     async def main(bench):
         mine = bench.client(bench.session(await bench.user()))
@@ -159,7 +159,7 @@ def test_no_token_outlives_what_the_site_allows(bench):
     bench(main, config=replace(CONFIG, auth=AuthConfig(token_lifetime_max=3600)))
 
 
-def test_a_token_for_somebody_who_is_not_yours_is_403_whether_they_are_there_or_not(bench):
+def test_a_token_for_another_user_is_403_whether_the_user_exists_or_not(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await bench.user("bob")
@@ -170,7 +170,7 @@ def test_a_token_for_somebody_who_is_not_yours_is_403_whether_they_are_there_or_
     bench(main)
 
 
-def test_a_service_makes_a_token_for_a_user_and_says_so(bench):
+def test_a_service_creates_a_token_for_a_user_with_a_note(bench):
     async def main(bench):
         await bench.user()
         client = bench.client(bench.service("portal", "tokens", "read:users:name", "list:users"))
@@ -181,7 +181,7 @@ def test_a_service_makes_a_token_for_a_user_and_says_so(bench):
     bench(main)
 
 
-def test_an_admin_makes_a_token_for_another_with_that_ones_rights(bench):
+def test_an_admin_creates_a_token_with_the_owners_rights(bench):
     async def main(bench):
         admin, _ = await bench.user("root", admin=True), await bench.user()
         made = await bench.client(bench.session(admin)).post("/hub/api/users/alice/tokens", json={})
@@ -193,15 +193,15 @@ def test_an_admin_makes_a_token_for_another_with_that_ones_rights(bench):
 
 
 @pytest.mark.parametrize("wanted", ["admin:users", "list:users", "read:users!user=root", "servers!user=root", "tokens"])
-def test_whoever_may_more_makes_nobody_a_token_that_may_more_than_its_owner(bench, wanted):
-    """Nor does one whose right comes to its owner later find it in a token that was made before."""
+def test_admins_cannot_create_a_token_with_more_rights_than_its_owner(bench, wanted):
+    """A right that the owner gets later is not added to a token that was created before."""
 
     async def main(bench):
         admin, _ = await bench.user("root", admin=True), await bench.user()
         client = bench.client(bench.session(admin))
         refused = await client.post("/hub/api/users/alice/tokens", json={"scopes": ["read:users!user", wanted]})
         assert refused.status_code == 400
-        assert "not to be had" in refused.json()["message"]
+        assert "more than you have" in refused.json()["message"]
         for roles in (["admin"], ["token"]):
             made = await client.post("/hub/api/users/alice/tokens", json={"roles": roles})
             if made.status_code == 201:
@@ -228,7 +228,7 @@ def test_the_page_shows_when_a_token_was_last_used(bench):
     bench(main)
 
 
-def test_health_says_when_this_worker_no_longer_knows_the_state(bench):
+def test_health_reports_when_the_worker_has_lost_the_store(bench):
     async def main(bench):
         assert (await bench.client().get("/hub/health")).status_code == 200
         assert (await bench.client().head("/hub/api/health")).content == b""
@@ -238,7 +238,7 @@ def test_health_says_when_this_worker_no_longer_knows_the_state(bench):
     bench(main)
 
 
-def test_metrics_need_their_scope_and_count(bench):
+def test_metrics_need_their_scope_and_are_counted(bench):
     async def main(bench):
         admin = await bench.user("root", admin=True)
         client = bench.client(bench.token(admin, "read:metrics"))
@@ -255,8 +255,8 @@ def test_metrics_need_their_scope_and_count(bench):
     bench(main)
 
 
-def test_metrics_are_told_to_no_stranger_and_none_is_sent_to_sign_in(bench):
-    """A scraper would take the page of the sign-in for its answer."""
+def test_metrics_are_not_public_and_do_not_redirect_to_sign_in(bench):
+    """A scraper would take the sign-in page for the metrics."""
 
     async def main(bench):
         for headers in ({}, {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}):
@@ -271,7 +271,7 @@ def test_metrics_are_told_to_no_stranger_and_none_is_sent_to_sign_in(bench):
     bench(main)
 
 
-def test_profiles_and_openapi_tell_what_is_offered_and_no_command(bench):
+def test_profiles_and_openapi_show_options_and_no_command(bench):
     async def main(bench):
         client = bench.client(bench.token(await bench.user()))
         offered = (await client.get("/hub/api/towpath/profiles")).json()

@@ -9,7 +9,7 @@ from state.records.models import Share
 from tests.portal.conftest import CONFIG
 
 
-def test_the_root_says_which_jupyterhub_it_speaks_to_anybody(bench):
+def test_the_root_shows_the_jupyterhub_version_to_everyone(bench):
     async def main(bench):
         answer = await bench.client().get("/hub/api/")
         assert answer.json()["version"] == "6.1.1"
@@ -59,7 +59,7 @@ def test_whoami_names_the_credential_and_its_scopes(bench):
     bench(main)
 
 
-def test_whoami_answers_for_a_service_too_and_pages_do_not(bench):
+def test_whoami_works_for_services_but_pages_do_not(bench):
     async def main(bench):
         client = bench.client(bench.service("culler", "list:users"))
         model = (await client.get("/hub/api/user")).json()
@@ -67,7 +67,7 @@ def test_whoami_answers_for_a_service_too_and_pages_do_not(bench):
         assert model["scopes"] == ["list:users", "read:users:name"]
         refused = await client.get("/hub/home")
         assert refused.status_code == 403
-        # a user of the same name is somebody else
+        # a user with the same name is a different identity
         await bench.user("culler")
         assert (await client.post("/hub/api/users/culler/server")).status_code == 403
         assert (await client.get("/hub/api/users/culler/tokens")).status_code == 403
@@ -75,7 +75,7 @@ def test_whoami_answers_for_a_service_too_and_pages_do_not(bench):
     bench(main)
 
 
-def test_another_user_is_not_there_for_somebody_without_the_scope(bench):
+def test_other_users_are_not_found_without_the_scope(bench):
     async def main(bench):
         alice, _ = await bench.user(), await bench.user("bob")
         client = bench.client(bench.session(alice))
@@ -111,7 +111,7 @@ def test_only_admins_make_or_change_admins(bench):
     async def main(bench):
         admin, alice = await bench.user("root", admin=True), await bench.user()
         lent = bench.token(admin, "admin:users", "delete:users")
-        lent.owner = alice  # a helper who was given the scopes, but is no admin
+        lent.owner = alice  # a user with the scopes who is not an admin
         client = bench.client(lent)
         assert (await client.post("/hub/api/users/x", json={"admin": True})).status_code == 403
         assert (await client.post("/hub/api/users", json={"usernames": ["x"], "admin": True})).status_code == 403
@@ -122,8 +122,8 @@ def test_only_admins_make_or_change_admins(bench):
     bench(main)
 
 
-def test_a_lesser_token_of_an_admins_neither_makes_nor_changes_admins(bench):
-    """It would gain by an admin of its making what it was not given."""
+def test_a_restricted_token_of_an_admin_cannot_create_or_change_admins(bench):
+    """Otherwise it could gain more rights through an admin that it creates."""
 
     async def main(bench):
         admin = await bench.user("carol", admin=True)
@@ -150,7 +150,7 @@ def test_a_lesser_token_of_an_admins_neither_makes_nor_changes_admins(bench):
     bench(main)
 
 
-def test_what_a_user_has_not_is_no_word_of_a_body(bench):
+def test_unknown_fields_of_a_body_are_rejected(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user("root", admin=True)))
         for wrong in ({"odd": 1}, {"admin": None}, {"groups": None}):
@@ -162,8 +162,8 @@ def test_what_a_user_has_not_is_no_word_of_a_body(bench):
     bench(main)
 
 
-def test_the_next_page_is_a_whole_url_on_the_host_that_was_asked(bench):
-    """Clients follow it as it is: jupyterhub-idle-culler with more users than one page has."""
+def test_the_next_page_is_an_absolute_url_on_the_requested_host(bench):
+    """Clients use it unchanged: jupyterhub-idle-culler with more than one page of users."""
 
     async def main(bench):
         client = bench.client(bench.session(await bench.user("root", admin=True)))
@@ -233,7 +233,7 @@ def test_a_filtered_list_scope_lists_only_those(bench):
     bench(main)
 
 
-def test_activity_is_noted_and_the_future_is_refused(bench):
+def test_activity_is_recorded_and_future_times_are_rejected(bench):
     async def main(bench):
         alice = await bench.user()
         client = bench.client(bench.session(alice))

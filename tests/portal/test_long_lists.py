@@ -1,7 +1,7 @@
-"""Very long lists: no request holds the event loop of a worker, lists are paged, and writes have a limit.
+"""Very long lists: no request blocks a worker's event loop, lists are paged, and writes are limited.
 
-Measured is the CPU time of the thread between two turns of the loop: what else the machine does does not count. A fixed
-piece of work, done beside it, says how fast the machine is.
+The tests measure the thread's CPU time between two iterations of the loop, so other load does not count. A fixed
+amount of work calibrates the speed of the machine.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ TOKENS = 50_000
 SERVERS = 5_000
 USERS = 10_000
 HOLD_MAX = 0.050
-"""Seconds of CPU between two turns of the loop, on a machine that does `work` in WORK_SECONDS."""
+"""CPU seconds between two iterations of the loop, on a machine that does `work` in WORK_SECONDS."""
 WORK_SECONDS = 0.010
 
 
 def work():
-    """The CPU time of a fixed piece of work, about that of reading 4,000 tokens."""
+    """Return the CPU time of a fixed amount of work, about that of reading 4,000 tokens."""
     raw = codecs.TOKEN.encode(Token(id="x" * 16, user="alice", scopes=("self",), created=1.0))
     begun = time.thread_time()
     for _ in range(4000):
@@ -39,7 +39,7 @@ def work():
 
 
 class Held:
-    """The longest time for which the loop was held, in CPU seconds of its thread."""
+    """The longest time for which the loop was blocked, in CPU seconds of its thread."""
 
     def __init__(self):
         self.longest = 0.0
@@ -64,7 +64,7 @@ class Held:
 
 @pytest.fixture(autouse=True)
 def as_in_a_worker():
-    """The garbage collector as a worker has it (`gateway.worker`): it does not walk what was there before."""
+    """Configure the garbage collector as in a worker (`gateway.worker`): existing objects are not traversed."""
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()
@@ -175,7 +175,7 @@ GETS = [
 ]
 
 
-def test_no_request_holds_the_loop(bench):
+def test_no_request_blocks_the_event_loop(bench):
     async def main(bench):
         store = bench.store
         alice = await bench.user("alice", admin=True)
@@ -184,7 +184,7 @@ def test_no_request_holds_the_loop(bench):
         await many_users(store, USERS)
         await many_shares(store, "alice", 1000)
         client = bench.client(bench.session(alice))
-        bench.app.state.site.compile_templates()  # as a worker does when it starts
+        bench.app.state.site.compile_templates()  # as in a worker at its start
         gc.collect()
         gc.freeze()
         speed = max(1.0, min(work() for _ in range(5)) / WORK_SECONDS)
@@ -281,7 +281,7 @@ LIMITS = replace(
 )
 
 
-def test_each_kind_has_a_limit_with_a_sentence(bench):
+def test_each_kind_has_a_limit_with_a_message(bench):
     async def main(bench):
         alice = await bench.user("alice", admin=True)
         for name in ("bob", "carol"):
@@ -301,7 +301,7 @@ def test_each_kind_has_a_limit_with_a_sentence(bench):
         api = "/hub/api"
         named = {"user_options": {"profile": "lab"}}
         await until_refused(lambda n: client.post(f"{api}/users/alice/servers/s{n}", json=named), 2)
-        assert (await client.post(f"{api}/users/alice/server")).status_code == 202  # the default one does not count
+        assert (await client.post(f"{api}/users/alice/server")).status_code == 202  # the default server does not count
         assert (await client.put(f"{api}/users/alice/servers/s9", json=named)).status_code == 400
         await until_refused(lambda n: client.post(f"{api}/users/alice/tokens", json={"note": f"n{n}"}), 10)
         await until_refused(lambda n: client.post(f"{api}/groups/g{n}"), 2)
@@ -321,7 +321,7 @@ def test_each_kind_has_a_limit_with_a_sentence(bench):
         answer = await client.post(f"{api}/shares/alice/", json={"group": "g0"})
         assert answer.status_code == 400
         assert "2 shares" in answer.json()["message"]
-        assert (await client.post(f"{api}/shares/alice/", json={"user": "bob"})).status_code == 200  # no new one
+        assert (await client.post(f"{api}/shares/alice/", json={"user": "bob"})).status_code == 200  # not a new one
 
     bench(main, config=LIMITS)
 
@@ -355,7 +355,7 @@ def test_a_token_that_has_expired_makes_room(bench):
     bench(main, config=LIMITS)
 
 
-def test_of_the_tokens_of_an_app_the_oldest_end(bench):
+def test_the_oldest_tokens_of_an_app_are_revoked(bench):
     async def main(bench):
         await bench.user("alice")
         tokens = bench.store.tokens
@@ -373,7 +373,7 @@ def test_of_the_tokens_of_an_app_the_oldest_end(bench):
     bench(main, config=LIMITS)
 
 
-def test_of_too_many_sessions_the_oldest_end(bench):
+def test_the_oldest_of_too_many_sessions_end(bench):
     async def main(bench):
         await bench.user("alice")
         tickets = [await bench.store.sessions.open(session_of("alice", number), limit=5) for number in range(8)]

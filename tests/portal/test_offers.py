@@ -1,4 +1,4 @@
-"""The form on a cluster with a catalog: what is shown, what is refused and where it says so; the same for the API."""
+"""The form and the API for a cluster with a catalog: what is offered, what is rejected, and where errors are shown."""
 
 import asyncio
 import re
@@ -31,7 +31,7 @@ async def put(bench, **changes):
     return await bench.store.servers.save(replace(server, **changes))
 
 
-def test_the_form_shows_what_the_person_may_use_with_what_is_free_and_what_binds(bench):
+def test_the_form_shows_available_choices_with_free_resources_and_limits(bench):
     async def main(bench):
         page = (await (await alice(bench)).get("/hub/spawn/alice")).text
         assert '<option value="cpu" selected>cpu: 12 of 16 cores free</option>' in field(page, "partition")
@@ -49,7 +49,7 @@ def test_the_form_shows_what_the_person_may_use_with_what_is_free_and_what_binds
     bench(main, config=CONFIG)
 
 
-def test_without_a_script_the_combination_is_checked_and_told_beside_the_fields(bench):
+def test_without_a_script_the_combination_is_checked_and_errors_are_beside_the_fields(bench):
     async def main(bench):
         client = await alice(bench)
         fields = {
@@ -80,7 +80,7 @@ def test_without_a_script_the_combination_is_checked_and_told_beside_the_fields(
     bench(main, config=CONFIG)
 
 
-def test_the_api_and_the_link_go_through_the_same_rules(bench):
+def test_the_api_and_the_link_apply_the_same_rules(bench):
     async def main(bench):
         client = await alice(bench)
         url = "/hub/api/users/alice/server"
@@ -103,7 +103,7 @@ def test_the_api_and_the_link_go_through_the_same_rules(bench):
     bench(main, config=CONFIG)
 
 
-def test_somebody_without_an_account_is_told_whom_to_ask(bench):
+def test_users_without_an_account_see_whom_to_ask(bench):
     async def main(bench):
         client = await alice(bench, grants=None)
         page = (await client.get("/hub/spawn/alice")).text
@@ -117,7 +117,7 @@ def test_somebody_without_an_account_is_told_whom_to_ask(bench):
     bench(main, config=CONFIG)
 
 
-def test_an_old_catalog_and_none_are_told(bench):
+def test_an_old_or_missing_catalog_is_shown_as_such(bench):
     async def main(bench):
         user = await bench.user()
         client = bench.client(bench.session(user))
@@ -132,11 +132,11 @@ def test_an_old_catalog_and_none_are_told(bench):
     bench(main, config=CONFIG)
 
 
-def test_a_catalog_that_is_no_longer_young_is_wished_for_and_shown_as_soon_as_it_is_there(bench):
+def test_an_update_of_an_old_catalog_is_requested_and_shown_when_it_arrives(bench):
     async def main(bench):
         client = await alice(bench, age=20.0)
         await client.get("/hub/spawn/alice")
-        assert not await bench.store.catalogs.asked("lake")  # young enough
+        assert not await bench.store.catalogs.asked("lake")  # recent enough
         await bench.store.catalogs.put(
             replace(CATALOG, time=bench.clock() - 200, reservations=()), {"alice": ALICE}, fence=1
         )
@@ -152,7 +152,7 @@ def test_a_catalog_that_is_no_longer_young_is_wished_for_and_shown_as_soon_as_it
         await gathering
         assert "a100 free" not in page
         assert "cpu: 12 of 16 cores free" in page
-        # Where nobody gathers, what is there is shown, with its age.
+        # Without an update, the existing catalog is shown with its age.
         await bench.store.catalogs.put(
             replace(CATALOG, time=bench.clock() - 400, reservations=()), {"alice": ALICE}, fence=1
         )
@@ -161,7 +161,7 @@ def test_a_catalog_that_is_no_longer_young_is_wished_for_and_shown_as_soon_as_it
     bench(main, config=CONFIG)
 
 
-def test_what_the_scheduler_refused_stands_beside_its_field_at_the_next_look(bench):
+def test_a_rejection_by_the_scheduler_is_shown_beside_its_field(bench):
     async def main(bench):
         client = await alice(bench)
         await client.post("/hub/spawn/alice", data={"profile": "all", "opt.all.account": "physics"})
@@ -180,7 +180,7 @@ def test_what_the_scheduler_refused_stands_beside_its_field_at_the_next_look(ben
     bench(main, config=CONFIG)
 
 
-def test_what_was_remembered_and_is_gone_gives_way_to_what_works(bench):
+def test_remembered_choices_that_are_gone_are_replaced_by_valid_ones(bench):
     async def main(bench):
         client = await alice(bench)
         await client.post("/hub/spawn/alice", data={"profile": "all", "opt.all.gpu": "a100", "opt.all.note": "mine"})
@@ -199,7 +199,7 @@ def test_what_was_remembered_and_is_gone_gives_way_to_what_works(bench):
     bench(main, config=CONFIG)
 
 
-def test_an_offer_is_narrowed_by_the_picks_so_far(bench):
+def test_an_offer_is_narrowed_by_the_choices_so_far(bench):
     async def main(bench):
         client = await alice(bench)
         offer = (
@@ -254,7 +254,7 @@ async def queued(bench, client):
     return await put(bench, status=Status.QUEUED, job=job, waiting=waiting)
 
 
-def test_a_queued_server_says_why_where_it_stands_and_when(bench):
+def test_a_queued_server_shows_its_reason_position_and_start(bench):
     async def main(bench):
         client = await alice(bench)
         await queued(bench, client)
@@ -277,7 +277,7 @@ def test_a_queued_server_says_why_where_it_stands_and_when(bench):
     bench(main, config=CONFIG)
 
 
-def test_a_scheduler_that_is_silent_is_told_and_that_nothing_is_cancelled(bench):
+def test_a_silent_scheduler_is_reported_and_nothing_is_cancelled(bench):
     async def main(bench):
         client = await alice(bench)
         await queued(bench, client)
@@ -291,7 +291,7 @@ def test_a_scheduler_that_is_silent_is_told_and_that_nothing_is_cancelled(bench)
     bench(main, config=CONFIG)
 
 
-def test_a_running_server_says_where_until_when_and_with_what(bench):
+def test_a_running_server_shows_its_node_time_limit_and_resources(bench):
     async def main(bench):
         client = await alice(bench)
         await client.post("/hub/spawn/alice", data={"profile": "all", "opt.all.gpu": "a100"})
@@ -310,7 +310,7 @@ def test_a_running_server_says_where_until_when_and_with_what(bench):
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_the_progress_tells_of_the_queue_also_when_no_event_does(bench, resumed, monkeypatch):
+def test_progress_reports_the_queue_without_an_event(bench, resumed, monkeypatch):
     import asyncio
 
     from portal.servers import progress

@@ -1,4 +1,4 @@
-"""The starter's word: who is believed, and what it changes."""
+"""Reports of starters: which are accepted, and what they change."""
 
 import pytest
 from hypothesis import given
@@ -44,24 +44,24 @@ def tls(host="10.0.0.11", port=40001, **more):
     return {"kind": "tls", "host": host, "port": port, **more}
 
 
-def test_ready_is_heard_twice_and_another_endpoint_is_not(bench):
+def test_a_ready_report_is_accepted_twice_but_not_with_another_endpoint(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")
         server = await bench.submitted()
-        stranger = bench.client()
+        client = bench.client()
         mine = {"kind": "unix", "path": f"/srv/towpath/jobs/{server.attempt}/app.sock"}
-        assert (await bench.report(stranger, server, "ready", endpoint=mine)).json() == {}
+        assert (await bench.report(client, server, "ready", endpoint=mine)).json() == {}
         told = len(await bench.store.servers.events("alice", ""))
-        assert (await bench.report(stranger, server, "ready", endpoint=mine)).status_code == 200
+        assert (await bench.report(client, server, "ready", endpoint=mine)).status_code == 200
         assert len(await bench.store.servers.events("alice", "")) == told
-        other = await bench.report(stranger, server, "ready", endpoint={"kind": "unix", "path": "/tmp/b"})
+        other = await bench.report(client, server, "ready", endpoint={"kind": "unix", "path": "/tmp/b"})
         assert (other.status_code, other.json()["stop"]) == (409, True)
 
     bench(main)
 
 
-def test_only_the_attempts_own_token_is_believed(bench):
+def test_only_the_attempts_own_token_is_accepted(bench):
     async def main(bench):
         alice = await bench.user()
         client = bench.client(bench.session(alice))
@@ -84,7 +84,7 @@ def test_only_the_attempts_own_token_is_believed(bench):
     bench(main)
 
 
-def test_a_start_that_was_cancelled_meanwhile_is_told_to_stop(bench):
+def test_the_starter_of_a_cancelled_start_is_told_to_stop(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")
@@ -97,7 +97,7 @@ def test_a_start_that_was_cancelled_meanwhile_is_told_to_stop(bench):
     bench(main)
 
 
-def test_an_app_that_dies_leaves_its_reason_and_its_log(bench):
+def test_the_reason_and_log_of_a_dead_app_are_kept(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")
@@ -118,7 +118,7 @@ def test_an_app_that_dies_leaves_its_reason_and_its_log(bench):
     bench(main)
 
 
-def test_what_is_no_report_is_refused(bench):
+def test_invalid_reports_are_rejected(bench):
     async def main(bench):
         client = bench.client()
         url, headers = "/hub/api/towpath/report", {"Authorization": "token x"}
@@ -151,7 +151,7 @@ def test_what_is_no_report_is_refused(bench):
     bench(main)
 
 
-def test_a_job_that_runs_is_shown_so_at_once_with_its_node(bench):
+def test_a_running_job_is_shown_immediately_with_its_node(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")
@@ -160,7 +160,7 @@ def test_a_job_that_runs_is_shown_so_at_once_with_its_node(bench):
         assert (await bench.report(bench.client(), server, "running", **said)).status_code == 200
         now = await bench.store.servers.get("alice", "")
         assert (now.status, now.node) == (Status.STARTING, "cn1")
-        assert now.job is None  # whose job has which id is for the scheduler to say: the hub cancels by it
+        assert now.job is None  # only the scheduler reports job ids, because the hub cancels by them
         assert "on cn1" in (await bench.store.servers.events("alice", ""))[-1].message
         assert (await bench.report(bench.client(), server, "running", **said)).status_code == 200
         assert (await bench.store.servers.get("alice", "")).revision == now.revision
@@ -168,27 +168,27 @@ def test_a_job_that_runs_is_shown_so_at_once_with_its_node(bench):
     bench(main, config=SLURM)
 
 
-def test_a_job_tells_when_its_walltime_ends_and_a_later_run_anew(bench):
+def test_each_run_of_a_job_reports_its_time_limit(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")
         server = await bench.submitted()
 
-        async def told(kind, **said):
-            assert (await bench.report(bench.client(), server, kind, **said)).status_code == 200
+        async def deadline_after(kind, **fields):
+            assert (await bench.report(bench.client(), server, kind, **fields)).status_code == 200
             return (await bench.store.servers.get("alice", "")).deadline
 
-        assert await told("running", node="cn1") is None
-        assert await told("ready", endpoint=tls(), ends=2_000_000_000) == 2_000_000_000
-        assert await told("running", node="cn2", restart=1) is None
-        assert await told("ready", endpoint=tls(), ends=2_000_003_600, restart=1) == 2_000_003_600
+        assert await deadline_after("running", node="cn1") is None
+        assert await deadline_after("ready", endpoint=tls(), ends=2_000_000_000) == 2_000_000_000
+        assert await deadline_after("running", node="cn2", restart=1) is None
+        assert await deadline_after("ready", endpoint=tls(), ends=2_000_003_600, restart=1) == 2_000_003_600
         wrong = await bench.report(bench.client(), server, "ready", endpoint=tls(), ends=-1)
         assert wrong.status_code == 400
 
     bench(main, config=SLURM)
 
 
-def test_a_word_that_it_runs_which_comes_after_ready_tells_the_node_alone(bench):
+def test_a_late_running_report_sets_only_the_node(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")
@@ -202,7 +202,7 @@ def test_a_word_that_it_runs_which_comes_after_ready_tells_the_node_alone(bench)
     bench(main, config=SLURM)
 
 
-def test_the_name_that_a_node_must_prove_is_the_hubs_to_give(bench):
+def test_the_hub_decides_which_name_a_node_must_prove(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")
@@ -257,7 +257,7 @@ def test_a_job_that_is_run_again_on_another_node_keeps_its_url(bench):
 
         await says("running", node="cn1")
         await says("ready", endpoint=tls("10.0.0.11"))
-        # the scheduler takes the node away: the old run says its last word, and it is not the end
+        # the scheduler preempts the job: the last report of the old run does not end the server
         await says("ended", told=True, exit_code=143, log_tail="saving")
         now = await bench.store.servers.get("alice", "")
         assert (now.status, now.reason.code, now.reason.log_tail) == (Status.READY, "told", "saving")
@@ -265,18 +265,18 @@ def test_a_job_that_is_run_again_on_another_node_keeps_its_url(bench):
         await says("running", node="cn2", restart=1)
         now = await bench.store.servers.get("alice", "")
         assert (now.status, now.node, now.restart, now.endpoint) == (Status.STARTING, "cn2", 1, None)
-        # a late word of the first run
+        # a late report of the first run
         assert await says("ready", endpoint=tls("10.0.0.11")) == 409
         assert await says("ended", exit_code=1) == 200
         assert (await bench.store.servers.get("alice", "")).status is Status.STARTING
         await says("ready", endpoint=tls("10.0.0.12"), restart=1)
         assert (await bench.store.feed.route("/user/alice/")).endpoint.host == "10.0.0.12"
-        # and again, where nobody noticed the time between
+        # and again, without a poll in between
         await says("ready", endpoint=tls("10.0.0.13"), restart=2)
         assert (await bench.store.feed.route("/user/alice/")).endpoint.host == "10.0.0.13"
         now = await bench.store.servers.get("alice", "")
         assert (now.status, now.restart, now.reason) == (Status.READY, 2, None)
-        # the same run does not move
+        # the same run cannot change its endpoint
         assert await says("ready", endpoint=tls("10.0.0.99"), restart=2) == 409
         assert await says("ended", exit_code=1, restart=2) == 200
         assert (await bench.store.servers.get("alice", "")).status is Status.FAILED
@@ -284,7 +284,7 @@ def test_a_job_that_is_run_again_on_another_node_keeps_its_url(bench):
     bench(main, config=SLURM)
 
 
-def test_on_this_machine_an_end_that_was_asked_for_is_the_end(bench):
+def test_on_a_local_cluster_a_requested_end_is_final(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")
@@ -295,7 +295,7 @@ def test_on_this_machine_an_end_that_was_asked_for_is_the_end(bench):
     bench(main)
 
 
-def test_the_walltimes_end_is_an_event_and_changes_nothing(bench):
+def test_the_time_limit_warning_is_an_event_and_changes_nothing(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")
@@ -311,7 +311,7 @@ def test_the_walltimes_end_is_an_event_and_changes_nothing(bench):
     bench(main, config=SLURM)
 
 
-def test_a_notice_is_told_once_and_shown_on_the_home_page(bench):
+def test_a_notice_is_recorded_once_and_shown_on_the_home_page(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")
@@ -390,7 +390,7 @@ def test_no_other_token_ever_changes_a_record(status, target, token):
     assert judge(server, running, token) in (WRONG_TOKEN, OUTDATED)
 
 
-def test_the_reason_fits_what_was_wished_and_what_happened():
+def test_the_reason_depends_on_the_target_and_the_report():
     ended = Ended(user="alice", server="", attempt=ATTEMPT, exit_code=0)
     ready = replace(SERVER, status=Status.READY)
     assert reason_of(replace(SERVER, target=Target.STOPPED), ended)[0] is Status.STOPPED
@@ -408,7 +408,7 @@ def test_the_reason_fits_what_was_wished_and_what_happened():
     st.sampled_from(["local", "slurm", "", "other"]),
     st.booleans(),
 )
-def test_a_socket_outside_the_jobs_folder_is_never_taken(kind, text, cluster, shared):
+def test_a_socket_outside_the_jobs_folder_is_never_accepted(kind, text, cluster, shared):
     folder = f"/srv/jobs/{ATTEMPT}"
     endpoint = Endpoint(kind=kind, host=text, port=1, path=f"{folder}/{text}" if text.startswith(".") else text)
     taken = not refusal(endpoint, cluster, (folder,), shared_port=shared)

@@ -1,4 +1,4 @@
-"""A course roster: all of it or nothing, by the API and by the page."""
+"""Rosters: applied completely or not at all, through the API and the page."""
 
 from msgspec.structs import replace
 
@@ -27,7 +27,7 @@ async def members(bench):
     return (await bench.store.groups.members("class"))["class"]
 
 
-def test_a_roster_fills_the_class_and_the_same_one_again_changes_nothing(bench):
+def test_a_roster_fills_a_group_and_repeating_it_changes_nothing(bench):
     async def main(bench):
         root, tina = await school(bench)
         csv = {"Content-Type": "text/csv"}
@@ -44,7 +44,7 @@ def test_a_roster_fills_the_class_and_the_same_one_again_changes_nothing(bench):
     bench(main, config=TEACHERS)
 
 
-def test_one_bad_line_and_nothing_is_done(bench):
+def test_one_invalid_line_rejects_the_whole_roster(bench):
     async def main(bench):
         _, tina = await school(bench)
         bad = "user\nann\nno body\nstranger\nann\n"
@@ -64,7 +64,7 @@ def test_one_bad_line_and_nothing_is_done(bench):
     bench(main, config=TEACHERS)
 
 
-def test_only_whoever_may_change_the_group_and_has_what_it_gives(bench):
+def test_applying_a_roster_needs_the_scope_and_the_groups_rights(bench):
     async def main(bench):
         root, tina = await school(bench)
         ann = bench.client(bench.session(await bench.store.users.get("ann")))
@@ -80,7 +80,7 @@ def test_only_whoever_may_change_the_group_and_has_what_it_gives(bench):
     bench(main, config=TEACHERS)
 
 
-def test_the_page_says_what_came_of_it_and_keeps_what_was_wrong(bench):
+def test_the_page_shows_the_outcome_and_keeps_an_invalid_roster(bench):
     async def main(bench):
         _, tina = await school(bench)
         assert "carl" in (await tina.get("/hub/roster/class")).text

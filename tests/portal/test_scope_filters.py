@@ -1,8 +1,8 @@
-"""A scope's filter holds on every endpoint of the API (GHSA-69wv-m5fw-2fhp), create endpoints too.
+"""A scope's filter is enforced on every endpoint of the API (GHSA-69wv-m5fw-2fhp), also for creation.
 
-The table says for each endpoint which scope it needs and on what. The test walks the app's own routes, so that an
-endpoint that is not in the table fails it. For each: a token with the scope and a filter that fits comes in; with
-each filter that does not fit it is refused, and not a byte of the store changes.
+The table lists for each endpoint the scope and its object. The test enumerates the app's routes, so an
+endpoint that is missing in the table fails it. For each: a token with the scope and a matching filter is accepted; with
+each other filter it is rejected, and the store does not change.
 """
 
 import pytest
@@ -101,19 +101,19 @@ BODIES = {
     ("PATCH", "/proxy"): {},
 }
 BESIDE = {("POST", SHARES + "/{server:str}"): ("read:groups:name",)}
-"""What else is needed to do it."""
+"""Further scopes that the endpoint needs."""
 NEW = {("POST", U): "new", ("POST", G): "new", ("POST", P): "new"}
 
 
 def api(app):
-    """(method, path under the API) of every endpoint that asks for scopes."""
+    """Return (method, path under the API) of every endpoint that requires scopes."""
     for named, method, path in every(app):
         if path.startswith("/hub/api/") and (named, path) not in PUBLIC | ANY_CREDENTIAL and method != "HEAD":
             yield method, path.removeprefix("/hub/api")
 
 
 async def world(bench):
-    """Two of everything."""
+    """Create two objects of each kind."""
     store = bench.store
     for name, group in (("ann", "bio"), ("bob", "chem"), ("root", "")):
         user = await bench.user(name, admin=name == "root")
@@ -125,7 +125,7 @@ async def world(bench):
         assert (await client.put(f"/hub/api/users/{name}/servers/lab2", json={})).status_code == 201
         assert (await client.put(f"/hub/api/users/{name}/servers/other", json={})).status_code == 201
         assert (await client.post(f"/hub/api/users/{name}/server", json={})).status_code == 202
-        await bench.end(name)  # a progress that goes on would never be answered whole
+        await bench.end(name)  # the response of an unfinished progress stream would never end
     for name in ("extra", "other"):
         await store.services.add(Service(name=name))
     for server in ("", "lab2"):
@@ -143,14 +143,14 @@ def _with(user, **changes):
 
 
 def holder(bench, *held):
-    """A service with these scopes and nothing else."""
+    """Return a service with only these scopes."""
     service = Service(name="holder", configured=True)
     token = Token(id="h", service="holder", scopes=held, created=1.0)
     return bench.client(Identity(service, "holder", scopes.expand(held), token=token))
 
 
 async def dump(store):
-    """All that is stored, but for the notes of who was refused."""
+    """Return the content of the store, without audit entries of refusals."""
     found = {}
     for key in sorted(await store.redis.call("KEYS", "*")):
         if b":audit" in key or b"{audit" in key:
@@ -187,7 +187,7 @@ def test_every_endpoint_is_in_the_table(bench):
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(TABLE))
-def test_a_filter_holds(bench, method, path):
+def test_a_filter_is_enforced(bench, method, path):
     scope, target = TABLE[method, path]
     name = NEW.get((method, path), "")
     fitting = FITTING.get(target, FITTING["user"])
@@ -214,7 +214,7 @@ def test_a_filter_holds(bench, method, path):
 
 
 def _done(answer):
-    """Let in, but the request before it has done it: what is to be gone is gone, what is to be made is there."""
+    """Return whether the request was allowed, but an earlier one has already done the work."""
     return answer.status_code == 409 or (answer.status_code in {400, 404} and any(word in answer.text for word in GONE))
 
 
@@ -223,7 +223,7 @@ GONE = ("no token", "no server", "not starting", "does not exist", "no such shar
 
 
 @pytest.mark.parametrize("where", FILTERS)
-def test_a_list_shows_what_the_filter_leaves(bench, where):
+def test_a_list_shows_only_what_the_filter_covers(bench, where):
     async def main(bench):
         await world(bench)
         shown = {"user=ann": {"ann"}, "group=bio": {"ann"}, "user=bob": {"bob"}, "group=chem": {"bob"}}
@@ -241,7 +241,7 @@ def test_a_list_shows_what_the_filter_leaves(bench, where):
 
 
 def test_a_model_shows_no_more_than_its_scopes(bench):
-    """Each lesser scope shows its own fields, filtered or not."""
+    """Each narrower scope shows its own fields, with or without a filter."""
 
     async def main(bench):
         await world(bench)
