@@ -20,7 +20,7 @@ ARGS ?=
 # Tests mostly wait, for a cluster or a hub: three processes share the files, and each has its own of both.
 SPREAD ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-help:  ## Say what there is
+help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
 
 run: .venv/.run .venv-jupyter/.done  ## Serve the hub at http://127.0.0.1:8000/ (ARGS="--port 9000" to change)
@@ -45,7 +45,7 @@ check: .venv/.test  ## Format, lint, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fix: .venv/.test  ## Format, and mend what can be mended
+fix: .venv/.test  ## Format, and fix lint errors
 	@$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -64,10 +64,10 @@ fuzz: .venv-fuzz/.done  ## Fuzz what clients and apps send, with coverage (ARGS=
 cluster: debian-slurm .venv/.run cluster-apps  ## Start a real Slurm on this machine and a hub on it (root)
 	@$(SUDO) $(PYTHON) -B -m deploy.devcluster up --hub $(BIN)/towpath --apps $(APPS) $(ARGS)
 
-cluster-down:  ## End it, and remove all that it made
+cluster-down:  ## Stop the cluster, and remove everything that it created
 	@$(SUDO) $(PYTHON) -B -m deploy.devcluster down $(ARGS)
 
-lock: $(UV)  ## Write the locks anew from pyproject.toml
+lock: $(UV)  ## Update the lock files from pyproject.toml
 	@compile="$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade"
 	$$compile pyproject.toml --group build -o requirements/run.lock
 	$$compile pyproject.toml --group build --group test -o requirements/test.lock

@@ -44,6 +44,6 @@ def program() -> tuple[list[str], dict[str, str]]:
 
 
 def _open_to_all(path: Path) -> bool:
-    """Whether every account may enter this folder."""
+    """Return whether every account has access to this folder."""
     wanted = stat.S_IROTH | stat.S_IXOTH
     return all(one.stat().st_mode & wanted == wanted for one in (path, *path.parents))

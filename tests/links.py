@@ -55,7 +55,7 @@ class Link:
         """Drop all packets from now on."""
         self._ip("hub", "link", "set", "link0", "down")
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self._ip("hub", "link", "set", "link0", "up")
 
     def run(self, side: str, work: Callable[[], T]) -> T:

@@ -66,8 +66,8 @@ class Slurm:
 
     def field(self, job: str, name: str) -> str:
         """Return one field of `scontrol show job`, or `""`."""
-        words = self.attempt("scontrol", "--oneliner", "show", "job", job).stdout.split()
-        return next((word.partition("=")[2] for word in words if word.startswith(f"{name}=")), "")
+        fields = self.attempt("scontrol", "--oneliner", "show", "job", job).stdout.split()
+        return next((word.partition("=")[2] for word in fields if word.startswith(f"{name}=")), "")
 
     def jwt(self, user: str, seconds: int = 3600) -> str:
         """Return a token for slurmrestd."""
@@ -84,8 +84,8 @@ class Slurm:
         """
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                words = (entry / "cmdline").read_text().split("\0") if entry.name.isdigit() else ()
-                ours = any(Path(word).name == command for word in words)
+                arguments = (entry / "cmdline").read_text().split("\0") if entry.name.isdigit() else ()
+                ours = any(Path(argument).name == command for argument in arguments)
                 if ours and str(self.slurm_conf) in (entry / "environ").read_text():
                     return True
         return False
@@ -108,16 +108,17 @@ class Slurm:
         self.daemon("slurmctld").start()
 
     def sacctmgr(self, *commands: str) -> None:
-        """Run commands in one sacctmgr; a failure is an AssertionError with its words."""
+        """Run commands in one sacctmgr. A failure is an AssertionError with its output."""
         done = self.attempt("sacctmgr", "--immediate", "--quiet", given="".join(f"{one}\n" for one in commands))
-        words = done.stdout + done.stderr
-        assert not done.returncode, words
-        assert not any(sign in words for sign in SACCTMGR_FAILS), words
+        output = done.stdout + done.stderr
+        assert not done.returncode, output
+        assert not any(sign in output for sign in SACCTMGR_FAILS), output
 
     def resume(self, node: str) -> None:
         """Resume a drained node.
 
-        A slurmctld that has just started refuses until the node has registered. 24.11 then does it but reports a failure.
+        A slurmctld that has just started refuses until the node has registered. 24.11 then does it but reports a
+        failure.
         """
         end = time.monotonic() + 90
         while (done := self.attempt("scontrol", "update", f"NodeName={node}", "State=RESUME")).returncode:
@@ -130,7 +131,7 @@ class Slurm:
         """Return munged, mariadbd, slurmdbd, slurmctld, slurmrestd, or a slurmd by its node's name."""
         return FaultyDaemon(self, name)
 
-    def mend(self) -> None:
+    def start_daemons(self) -> None:
         """Continue or start every daemon that is not running."""
         for name, daemon in self.cluster.daemons.items():
             self.daemon(name).sigcont()
@@ -139,7 +140,7 @@ class Slurm:
 
     def reset(self) -> None:
         """Undo what a test did: daemons running, no jobs, no reservations, nodes idle, partitions up."""
-        self.mend()
+        self.start_daemons()
         for partition in ("cpu", "gpu"):
             self.run("scontrol", "update", f"PartitionName={partition}", "State=UP")
         if self.run("squeue", "--noheader"):

@@ -1,7 +1,7 @@
 """Real sshds for tests: several hosts on this machine, each with a loopback address, processes, homes and a boot of its own.
 
 A host is a PID, mount and UTS namespace, whose first process starts sshd and outlives it: so sshd can be killed while
-what it started goes on, and a reboot ends all of it and changes the boot id. The network is the machine's own, unless a
+processes that it started keep running, and a reboot ends all of it and changes the boot id. The network is the machine's own, unless a
 host is made with a cuttable link (tests/links.py).
 """
 
@@ -219,7 +219,7 @@ class Host:
     # --- on the machine
 
     def inside(self, user: str = "root") -> list[str]:
-        """What stands before a command that is to run on the host, as a user."""
+        """Return the arguments that run a command on the host as a user."""
         become = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"]
         return ["nsenter", f"--target={self.init}", "--pid", "--mount", "--uts", "--", *become]
 

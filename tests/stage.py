@@ -140,7 +140,7 @@ class Stage(Hub):
     def run(self, work):
         """Return `await work(store)`."""
 
-        async def whole():
+        async def with_store():
             store = await Store.open(self.redis_url)
             try:
                 return await work(store)
@@ -149,7 +149,7 @@ class Stage(Hub):
 
         # in another thread, because a browser driver may use this thread's event loop
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, whole()).result()
+            return pool.submit(asyncio.run, with_store()).result()
 
     def catalog(self, catalog=CATALOG, *, age=20.0, **grants):
         """Write a catalog that was gathered `age` seconds ago. By default alice may use it."""

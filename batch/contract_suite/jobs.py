@@ -73,7 +73,7 @@ class ReportListener:
         return f"http://127.0.0.1:{self.port}/hub/api/towpath/report"
 
     def wait(self, kind: str, seconds: float = 30) -> dict[str, Any]:
-        """Wait for the first report of that kind and return it."""
+        """Wait for the first report of this kind and return it."""
 
         def of_kind() -> list[dict[str, Any]]:
             return [report for report in self.reports if report["kind"] == kind]

@@ -57,14 +57,14 @@ class Opened:
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a test's body, and close the launchers that it has opened."""
 
-        async def whole() -> Any:
+        async def body() -> Any:
             try:
                 return await coroutine
             finally:
                 for launcher in self.launchers:
                     await launcher.close()
 
-        return asyncio.run(whole())
+        return asyncio.run(body())
 
 
 async def until(condition: Callable[[], Awaitable[Any]], seconds: float = WAIT_SECONDS) -> Any:

@@ -66,7 +66,7 @@ async def refresh(
 
 async def _is_requested(store: Catalogs, cluster: str) -> bool:
     try:
-        return await store.asked(cluster)
+        return await store.take_request(cluster)
     except StateUnavailableError:
         return False
 

@@ -126,7 +126,7 @@ class CommandCertificates:
 
 
 class KeyFile:
-    """A key of the site's, in a file that the hub alone can read."""
+    """A key of the site, in a file that only the hub can read."""
 
     authority = ""
 

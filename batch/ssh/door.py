@@ -119,7 +119,7 @@ class Connection:
         return b"".join(parts)
 
     async def close(self) -> None:
-        """Close the connection; what was started in sessions of its own goes on."""
+        """Close the connection; processes that were started in their own sessions keep running."""
         self._connection.close()
         with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
             await asyncio.wait_for(self._connection.wait_closed(), CLOSE_SECONDS)

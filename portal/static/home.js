@@ -1,4 +1,4 @@
-// Looks again while a server is on its way, unless somebody is typing or the page is not seen; counts down to walltimes.
+// Refreshes while a server is starting or stopping, except while the user types or the page is hidden; counts down to time limits.
 "use strict";
 (() => {
   const moving = [...document.querySelectorAll("[data-moving]")];

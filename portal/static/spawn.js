@@ -4,7 +4,7 @@
   const form = document.querySelector("form[data-offer-url]");
   if (!form) return;
   let asking = null;
-  // what a person has typed is never changed under their hands
+  // input that the user has typed is never changed
   const touched = new WeakSet([...form.querySelectorAll(".wrong input")]);
 
   const control = (field) => field.matches("input[type=hidden]") ? field : field.querySelector("select, input:not([type=hidden])");
@@ -54,7 +54,7 @@
     return before !== input.value;
   };
 
-  // `keep`: what stands there, and the errors that the server has put there, stay until something is changed.
+  // `keep`: the current values and the server's errors stay until the user changes something.
   const ask = async (block, keep, again = true) => {
     const profile = block.dataset.profile;
     const query = new URLSearchParams({ profile });

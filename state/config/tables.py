@@ -138,7 +138,7 @@ class OidcConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     plain_callback: bool | None = None
     """Whether the redirect URI is JupyterHub's `/hub/oauth_callback` instead of `/hub/oauth_callback/NAME`.
 
-    Unset: true if it is the only provider of its kind.
+    Unset: true if it is the only provider of this kind.
     """
 
 

@@ -31,7 +31,7 @@ def _none(_: Any) -> frozenset[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class AuthenticatorKind:
-    """What there is to know of a way to sign in without opening it."""
+    """The description of a kind of sign-in provider, available without opening it."""
 
     name: str
     open: str

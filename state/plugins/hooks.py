@@ -25,7 +25,7 @@ Commands = Callable[[Any, str], list[tuple[str, ...]]]
 
 @dataclass(frozen=True, kw_only=True)
 class HookKind:
-    """What there is to know of a kind of hook without running it. One of `run` and `commands` is given."""
+    """The description of a kind of hook, available without running it. One of `run` and `commands` is set."""
 
     name: str
     run: str = ""

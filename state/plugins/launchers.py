@@ -1,7 +1,7 @@
 """A kind of cluster, described: what the configuration, the pages and the gateway need to know of it.
 
 A package brings one under the entry point group `towpath.launchers`, with the kind as its name and a `LauncherKind` as
-its value. Only the controller opens it (`batch.contract.Launcher`); everybody else reads the description. So the module
+its value. Only the controller opens it (`batch.contract.Launcher`); all others read the description. So the module
 that holds the description must be cheap to import: no client of a scheduler, no network.
 """
 
@@ -29,7 +29,7 @@ def _usual(_: Any) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class LauncherKind:
-    """What there is to know of a kind of cluster without opening it."""
+    """The description of a kind of cluster, available without opening it."""
 
     name: str
     open: str
@@ -54,7 +54,7 @@ class LauncherKind:
     """Whether a look at all jobs costs next to nothing. Then it is made at every tick, and what a job says of its own
     end is not held until the cluster confirms it."""
     catalog_seconds: Callable[[Any], float] = _usual
-    """How old a catalog may be, in seconds, before it is gathered anew for whoever looks at it."""
+    """Seconds after which a catalog is collected again when a user opens the form."""
     self_test: str = ""
     """`MODULE:FUNCTION` for `towpath check`: `(Config, ClusterConfig) -> str`, what this machine lacks; `""`: none."""
 
@@ -105,7 +105,7 @@ def without_isolation(config: Config) -> list[ClusterConfig]:
 
 
 def no_isolation(cluster: ClusterConfig) -> str:
-    """Say what that means, to whoever runs the hub."""
+    """Return what this means, as a message for the admin."""
     return (
         f"No isolation: servers on {cluster.name} run under the hub's own account."
         " Every user can read the files of all others and the hub's own data, and act as any user."

@@ -1,4 +1,4 @@
-"""What the check of the edge has found, as it stands in the store. Values only."""
+"""The report of the edge's check, as it is stored. Values only."""
 
 from msgspec import Struct
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 class EdgeFinding(Struct, frozen=True, kw_only=True):
     """One thing that the hub needs of its edge. `good` with `warning`: it works, with a drawback.
 
-    `check` names it (`gateway.edge.diagnosis`). `text` says what was found, `fix` what mends it.
+    `check` names it (`gateway.edge.diagnosis`). `text` describes the problem, `fix` the solution.
     """
 
     check: str

@@ -270,7 +270,7 @@ def _setup(setup: SetupConfig, at: str, say: Say) -> None:
 
 
 def _command(profile: ProfileConfig, at: str, say: Say) -> None:
-    """Check that placeholders are known, and that there is exactly one way to reach the app."""
+    """Check that placeholders are known, and that the command uses exactly one of them to reach the app."""
     known = {*PLACEHOLDERS, *(f"option_{name}" for name in profile.option)}
     used: set[str] = set()
     for word in profile.command:

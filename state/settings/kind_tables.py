@@ -44,7 +44,7 @@ _TITLES: Final[Mapping[type[Struct], str]] = {ClusterConfig: "cluster", Provider
 def options_type(table: type[Struct], raw: Mapping[str, Any]) -> dict[str, type[Struct]] | None:
     """Return the name of the table of options, and its Struct; None: this table has no kinds.
 
-    Empty: the kind is missing, unknown or broken, which is said elsewhere.
+    Empty: the kind is missing, unknown or broken, which is reported elsewhere.
     """
     find = KIND_TABLES.get(table)
     if find is None:

@@ -118,7 +118,7 @@ def unknown(key: object, known: Iterable[str]) -> str:
 
 def _plain(message: str) -> str:
     """Translate a message of msgspec, which uses Python's names of types."""
-    words = {
+    names = {
         "`int`": "a whole number",
         "`float`": "a number",
         "`str`": "text",
@@ -127,7 +127,7 @@ def _plain(message: str) -> str:
         "`object`": "a table",
         "`null`": "nothing",
     }
-    for word, plain in words.items():
+    for word, plain in names.items():
         message = message.replace(word, plain)
     message = re.sub(r" - at `[^`]*`$", "", message).replace("`", "")
     return message[:1].lower() + message[1:]

@@ -61,6 +61,6 @@ class Catalogs:
         """Request a newer catalog: the leader gathers one soon, once for all requests until then."""
         await self._redis.call("SET", keys.catalog_asked(cluster), "1", "EX", ASKED_SECONDS)
 
-    async def asked(self, cluster: str) -> bool:
+    async def take_request(self, cluster: str) -> bool:
         """For the leader: return whether there was a request since the last call."""
         return await self._redis.call("GETDEL", keys.catalog_asked(cluster)) is not None

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
-    stage = Stage(tmp_path_factory.mktemp("people")).start()
+    stage = Stage(tmp_path_factory.mktemp("users")).start()
 
     async def fill(store):
         for number in range(120):

@@ -139,17 +139,19 @@ def test_the_waiting_page_updates_itself(stage, browser, faults):
     page.goto(f"{stage.origin}/hub/spawn/alice")
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/hub/spawn-pending/alice**")
-    waiting = Waiting(code="Resources", message="It waits for free nodes.", hint="Ask for less.", position=3, of=12)
+    waiting = Waiting(
+        code="Resources", message="It waits for free nodes.", hint="Request fewer nodes.", position=3, of=12
+    )
     told = Event(attempt="", time=time.time(), status=Status.QUEUED, message="In the queue as job 7.", progress=20)
     stage.put(status=Status.QUEUED, job=JobRef(cluster="lake", native_id="7"), waiting=waiting, event=told)
     expect(page.get_by_role("heading", name="Your server waits in the queue")).to_be_visible()
     expect(page.get_by_text("3rd of 12 in the queue")).to_be_visible()
     expect(page.locator("[data-now]")).to_have_text("It waits for free nodes.")
-    expect(page.get_by_text("Ask for less.")).to_be_visible()
+    expect(page.get_by_text("Request fewer nodes.")).to_be_visible()
 
     stage.put(waiting=Waiting(code="Priority", message="Others go first.", position=1, of=9, start=time.time() + 600))
     expect(page.get_by_text("1st of 9 in the queue")).to_be_visible(timeout=20_000)
-    expect(page.get_by_text("Ask for less.")).to_be_hidden()
+    expect(page.get_by_text("Request fewer nodes.")).to_be_hidden()
     expect(page.locator("[data-start]")).to_contain_text("min, at")
     assert page.locator("[data-steps] li").count() == 2
 

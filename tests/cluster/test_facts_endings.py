@@ -83,15 +83,15 @@ def test_every_end_is_reported_with_its_cause(slurm):
         "queued": "cancelled",
         "node": "node-failed",
     }
-    words = {name: cause(one, user="alice").message for name, one in ended.items() if code_of(one)}
-    assert words["mine"] == "alice cancelled the job outside the hub."
-    assert words["theirs"] == "An admin cancelled the job."
-    assert words["queued"] == "An admin cancelled the job while it was waiting in the queue."
-    assert words["walltime"] == "The job reached its time limit of 1 minute."
-    assert "(asked for 100 MB" in words["memory"]
+    messages = {name: cause(one, user="alice").message for name, one in ended.items() if code_of(one)}
+    assert messages["mine"] == "alice cancelled the job outside the hub."
+    assert messages["theirs"] == "An admin cancelled the job."
+    assert messages["queued"] == "An admin cancelled the job while it was waiting in the queue."
+    assert messages["walltime"] == "The job reached its time limit of 1 minute."
+    assert "(asked for 100 MB" in messages["memory"]
     # The memory that was used is reported if Slurm's sampling has seen it.
-    assert "(asked for 200 MB" in words["slowly"]
-    assert words["node"] == "The node gn1 failed while the job was running on it."
+    assert "(asked for 200 MB" in messages["slowly"]
+    assert messages["node"] == "The node gn1 failed while the job was running on it."
     assert [ended[name].exit_code for name in ("ok", "exit", "signal")] == [0, 3, 139]
     for name, job in jobs.items():
         assert code_of(by_rest(slurm, job)) == code_of(ended[name]), name

@@ -25,7 +25,7 @@ def parted(slurm_session, short_folder, make_store_server):
 def alice(slurm, parted):
     with closing(parted.user("alice")) as alice:
         yield alice
-        slurm.mend()
+        slurm.start_daemons()
         if not parted.leads:
             parted.lead()
         clear(parted, alice)

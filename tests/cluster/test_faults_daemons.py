@@ -24,7 +24,7 @@ def hub(slurm_session, short_folder):
 def alice(slurm, hub):
     with closing(hub.user("alice")) as alice:
         yield alice
-        slurm.mend()
+        slurm.start_daemons()
         clear(hub, alice)
 
 

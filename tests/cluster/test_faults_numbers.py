@@ -24,7 +24,7 @@ def drained(slurm):
     """Jobs of the partition gpu wait."""
     slurm.run("scontrol", "update", "NodeName=gn1", "State=DRAIN", "Reason=test")
     yield
-    slurm.mend()
+    slurm.start_daemons()
     slurm.resume("gn1")
 
 

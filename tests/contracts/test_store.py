@@ -731,11 +731,11 @@ def test_the_same_act_is_recorded_once_per_interval(on_store: Any) -> None:
 
 def test_a_request_for_a_newer_catalog_is_read_once(on_store):
     async def body(store):
-        assert not await store.catalogs.asked("hpc")
+        assert not await store.catalogs.take_request("hpc")
         await store.catalogs.ask("hpc")
         await store.catalogs.ask("hpc")
-        assert not await store.catalogs.asked("other")
-        assert await store.catalogs.asked("hpc")
-        assert not await store.catalogs.asked("hpc")
+        assert not await store.catalogs.take_request("other")
+        assert await store.catalogs.take_request("hpc")
+        assert not await store.catalogs.take_request("hpc")
 
     on_store(body)

@@ -27,7 +27,7 @@ BASE = "/hub1/"
 
 
 class PublicHub(Hub):
-    """A hub for one user whose public URL leads through an edge that is not there yet."""
+    """A hub for one user whose public URL belongs to an edge that has not been started."""
 
     def __init__(self, folder):
         self.public_port = free_port()
@@ -252,7 +252,7 @@ def test_an_edge_that_is_not_there_is_one_finding(hub):
 
 
 def test_check_and_log_and_the_admins_page_say_what_is_wrong_until_it_is_mended(hub, certificate, tmp_path):
-    """The hub started without its edge, and goes on. The edge comes up with a mistake, then without."""
+    """The hub starts and keeps running without its edge. The edge is started with a mistake, then correctly."""
     hub.ask_store("DEL", "towpath:{edge}:turn")
     text = configuration(hub, certificate).replace("proxy_set_header Upgrade $http_upgrade;", "")
     proxy = Proxy("nginx-1.22", tmp_path / "wrong", text, port=hub.public_port).start()
@@ -278,7 +278,7 @@ def test_check_and_log_and_the_admins_page_say_what_is_wrong_until_it_is_mended(
         proxy.stop()
 
 
-def test_nobody_without_the_secret_of_a_check_sees_its_end(hub):
+def test_requests_without_the_secret_of_a_check_are_not_found(hub):
     with httpx.Client(base_url=f"http://127.0.0.1:{hub.port}", timeout=30) as client:
         for what in ("echo/", "events", "body", "silence/1", "websocket", "limit"):
             nothing = client.get(f"{BASE}{PATH}{what}")

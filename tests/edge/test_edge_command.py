@@ -47,7 +47,7 @@ def test_a_hub_without_an_https_address_has_no_edge(capsys, tmp_path):
         assert "public_url" in capsys.readouterr().err
 
 
-def test_what_the_hub_lacks_for_the_edge_is_said_beside_the_configuration(capsys, tmp_path):
+def test_missing_settings_of_the_hub_are_printed_with_the_configuration(capsys, tmp_path):
     config = tmp_path / "towpath.toml"
     config.write_text(
         '[gateway]\npublic_url = "https://hub.example.org"\n[[profile]]\nname = "lab"\ncluster = "local"\n'
@@ -86,7 +86,7 @@ def test_several_gateways_are_all_used(name):
     "raw",
     ["", "host", "host:0", "host:65536", "host:x", "a b:80", "host:80;", "[::1]", "unix:/x", "-x:80", "host:80\n"],
 )
-def test_what_is_no_address_of_a_gateway_is_refused(raw):
+def test_invalid_addresses_of_gateways_are_rejected(raw):
     with pytest.raises(EdgeError):
         gateway(raw)
 

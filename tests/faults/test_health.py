@@ -61,7 +61,7 @@ def serve(folder, config, *words, **environment):
         ("bin_dir = '/nowhere'", "", "sbatch in /nowhere"),
     ],
 )
-def test_what_will_never_work_is_said_before_the_hub_is_ready(tmp_path, more, profile, words):
+def test_permanent_problems_are_reported_before_the_hub_is_ready(tmp_path, more, profile, words):
     done = serve(tmp_path, FAR.format(more=more, profile=profile))
     assert done.returncode in (1, 2)
     assert words in done.stderr
@@ -134,7 +134,7 @@ def test_a_controller_that_keeps_ending_is_in_health_on_pages_and_in_the_log(hub
         lambda: any("Hub problem code=restarting part=controller" in line for line in hub.output), what="the log"
     )
 
-    # mended: all of it goes away, and the request that was kept is done
+    # repaired: the problems disappear, and the pending request is processed
     hub.config.write_text(good)
     eventually(lambda: admin.get("/users/alice").json()["servers"][""]["ready"], what="alice's server")
     eventually(lambda: problems(hub, admin) == {}, what="no problem")

@@ -136,13 +136,13 @@ def test_an_update_of_an_old_catalog_is_requested_and_shown_when_it_arrives(benc
     async def main(bench):
         client = await alice(bench, age=20.0)
         await client.get("/hub/spawn/alice")
-        assert not await bench.store.catalogs.asked("lake")  # recent enough
+        assert not await bench.store.catalogs.take_request("lake")  # recent enough
         await bench.store.catalogs.put(
             replace(CATALOG, time=bench.clock() - 200, reservations=()), {"alice": ALICE}, fence=1
         )
 
         async def gather():
-            while not await bench.store.catalogs.asked("lake"):
+            while not await bench.store.catalogs.take_request("lake"):
                 await asyncio.sleep(0.02)
             fresh = replace(CATALOG, time=bench.clock(), reservations=(), partitions=CATALOG.partitions[:1])
             await bench.store.catalogs.put(fresh, {"alice": ALICE}, fence=1)

@@ -95,7 +95,7 @@ def test_values_that_the_profile_lists_are_all_there_is_and_only_those_that_fit(
     assert values(fields(profile=profile)["time"]) == ["01:00:00", "04:00:00"]
 
 
-def test_what_there_is_nothing_to_choose_of_is_hidden():
+def test_fields_without_a_choice_are_hidden():
     shown = fields()
     assert not shown["account"].hidden
     alone = replace(ALICE, associations=ALICE.associations[:1])

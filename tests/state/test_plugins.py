@@ -207,7 +207,7 @@ def test_an_unknown_way_to_sign_in_is_one_fault_that_lists_those_there_are(tmp_p
     assert "Use one of: badge, header, ldap, oidc, pam, test" in found["auth.provider[1].kind"]
 
 
-def test_nobody_takes_the_name_of_a_built_in_kind(tmp_path, bring):
+def test_plug_ins_cannot_take_the_name_of_a_built_in_kind(tmp_path, bring):
     bring("evil", "slurm", MOON)
     assert find_kind("slurm").open.startswith("batch.launchers.slurm.")
 

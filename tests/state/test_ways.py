@@ -181,12 +181,12 @@ def test_a_cluster_without_accounting_has_no_accounts_to_choose():
 
 
 # --- defaults that work ------------------------------------------------------------------------------------------
-def test_what_is_left_alone_works():
+def test_defaults_work():
     assert choose(ALL, {}, FACTS) == DEFAULTS
     assert choose(ALL, {"partition": "", "account": "", "qos": " ", "time": "", "gpus": ""}, FACTS) == DEFAULTS
 
 
-def test_what_is_left_alone_follows_what_was_picked():
+def test_defaults_follow_earlier_choices():
     found = choose(ALL, {"gpu": "a100"}, FACTS)
     assert (found["partition"], found["account"], found["qos"], found["gpus"]) == ("gpu", "physics", "gpuq", 1)
     assert choose(ALL, {"account": "physics"}, FACTS)["qos"] == "gpuq"
@@ -288,7 +288,7 @@ def way_of(partition=CPU, *, safe=False, **rules):
 
 
 def most(kind, way, **asked):
-    """The most of a kind beside what is asked for, and why; None: no limit."""
+    """Return the maximum of a kind with the given choices, and why; None: no limit."""
     found = bounds(kind, way, Request(**asked)).most
     return (found.amount, found.why) if found else None
 
@@ -341,7 +341,7 @@ def test_the_accounts_above_limit_too_what_no_qos_limits():
     assert most("memory", way)[0] == GIB
 
 
-def test_who_is_in_none_of_the_groups_is_told_which_those_are():
+def test_users_in_none_of_the_groups_see_which_groups_are_allowed():
     catalog = replace(CATALOG, partitions=(replace(CPU, groups=("chem", "bio")),))
     said = why_nothing(ALL, replace(FACTS, catalog=catalog))
     assert said == "This is for members of chem or bio, and you are not one. Ask the cluster's admins."
@@ -355,7 +355,7 @@ def test_a_partition_with_a_qos_of_its_own_brings_it_on_every_way():
     assert bare.rules.own[0].name == "gpuq"
 
 
-def test_what_accounting_limits_is_the_sum_over_the_nodes():
+def test_accounting_limits_apply_to_the_sum_over_the_nodes():
     partition = Partition(name="p", nodes=4, kinds=(NodeKind(count=4, cores=8, memory=GIB, gpus={"a": 4}, any_gpus=4),))
     way = way_of(partition, qos=Qos(name="q", limits=Limits(job={"cores": 8, "gpus": 4})))
     assert most("cores", way)[0] == 8
@@ -394,7 +394,7 @@ MIXED = Partition(
         ("nodes", {"gpus": 1, "cores": 16}, 3, "3 nodes of partition m have 1 GPU and 16 cores."),
     ],
 )
-def test_what_a_node_has_beside_the_rest_is_all_there_is(kind, asked, amount, why):
+def test_a_nodes_remaining_resources_are_the_limit(kind, asked, amount, why):
     assert most(kind, way_of(MIXED), **asked) == (amount, why)
 
 
@@ -458,7 +458,7 @@ def test_gpus_of_any_type_are_what_one_node_has_of_all_or_of_one():
         ),
     ],
 )
-def test_what_slurm_conf_says_of_a_partition_binds(limits, kind, amount, why):
+def test_limits_of_a_partition_in_slurm_conf_apply(limits, kind, amount, why):
     assert most(kind, way_of(replace(CPU, **limits))) == (amount, why)
 
 
@@ -789,7 +789,7 @@ def test_whatever_is_chosen_is_canonical_goes_together_and_is_chosen_again(catal
 
 
 @given(CATALOGS)
-def test_what_is_left_alone_works_on_any_cluster_that_lets_one_in(catalog):
+def test_defaults_work_on_any_cluster_that_allows_the_user(catalog):
     facts = Facts(catalog=catalog, grants=ALICE, user="alice")
     if ways(ALL, facts):
         assert set(choose(ALL, {}, facts)) == set(ALL.option)

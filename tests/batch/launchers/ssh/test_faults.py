@@ -397,7 +397,7 @@ def test_a_link_that_is_cut_makes_jobs_silent_and_a_start_is_tried_again(linked)
             with pytest.raises(LauncherError) as caught:
                 await launcher.cancel(ref, spec.attempt)
             assert caught.value.transient
-            link.mend()
+            link.restore()
             seen = await until_view(launcher, spec, active)
             assert seen.native_id == ref.native_id
 
