@@ -174,7 +174,7 @@ def slurmdbd_conf(layout: Layout) -> str:
         f"PidFile={layout.state}/slurmctld/slurmdbd.pid",
         "DebugLevel=info",
         "CommunicationParameters=NoInAddrAny",
-        "Parameters=PreserveCaseUser",  # else an account whose name has capital letters has no association
+        "Parameters=PreserveCaseUser",  # otherwise an account whose name has uppercase letters has no association
     )
 
 

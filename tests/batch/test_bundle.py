@@ -13,7 +13,7 @@ import pytest
 
 from batch.bundle import FOLDER, assemble, starter_modules, starter_source
 from batch.launchers.local.forks import compiled_starter
-from tests.batch.launchers.slurm.test_script import made
+from tests.batch.launchers.slurm.test_script import batch_with
 
 MAX_LINES = 300
 MAX_FUNCTION = 60
@@ -100,7 +100,7 @@ def test_a_module_that_would_read_otherwise_in_the_file_is_refused(text):
 
 
 def test_a_slurm_job_is_sent_this_file():
-    assert f"\n{starter_source().rstrip()}\nTOWPATH_END_OF_STARTER\n" in made(starter=starter_source()).text
+    assert f"\n{starter_source().rstrip()}\nTOWPATH_END_OF_STARTER\n" in batch_with(starter=starter_source()).text
 
 
 def test_a_local_job_runs_the_same_modules(tmp_path):

@@ -321,7 +321,7 @@ def test_hooks_of_an_end_come_before_the_server_is_settled():
         assert RunHooks("ended") not in reconcile(replace(server, hooked=hooked), Sight(fresh=True), now=0.0, window=10)
 
 
-def test_what_a_sign_in_left_is_encrypted_and_goes_with_the_user(store_url):
+def test_data_of_a_sign_in_is_encrypted_and_removed_with_the_user(store_url):
     from state.records.models import User
 
     async def body(store):

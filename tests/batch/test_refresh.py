@@ -37,7 +37,7 @@ class Script:
             raise answer
         return answer
 
-    async def asked(self, cluster):
+    async def take_request(self, cluster):
         assert cluster == "hpc"
         if isinstance(self.wishes, BaseException):
             raise self.wishes

@@ -58,10 +58,10 @@ def scontrol_line(name: str, uid: int, options: Iterable[tuple[str, str]]) -> st
 
     scontrol finds the job by its name and account, so that it cannot change another one.
     """
-    words = ["update", f"JobName={name}", f"UserID={uid}"]
+    arguments = ["update", f"JobName={name}", f"UserID={uid}"]
     for option, value in options:
-        words += CHANGEABLE[option](value)
-    return " ".join(words) + "\n" if all(_WORD.fullmatch(word) for word in words) else None
+        arguments += CHANGEABLE[option](value)
+    return " ".join(arguments) + "\n" if all(_WORD.fullmatch(word) for word in arguments) else None
 
 
 def rest_body(options: Iterable[tuple[str, str]], version: int) -> dict[str, Any]:

@@ -64,9 +64,9 @@ def job_state(word: str) -> JobState:
     return STATES.get(word, JobState.ACTIVE)
 
 
-def one_word(words: list[str]) -> str:
+def one_word(parts: list[str]) -> str:
     """What squeue would show for a state with its flags (`["RUNNING", "COMPLETING"]`), as newer REST gives them."""
-    return next((word for word in words if word in FLAGS_FIRST), words[0] if words else "")
+    return next((part for part in parts if part in FLAGS_FIRST), parts[0] if parts else "")
 
 
 def exit_text(text: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What admins are told about a host: what is wrong with it, and the exact line that mends it. Pure."""
+"""The advice to admins about a host: the problem, and the exact line that fixes it. Pure."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -29,7 +29,7 @@ def _host_key(error: HostKeyError, host: SshHostConfig, config: SshConfig) -> st
     shown = f" It showed {error.fingerprint}." if error.fingerprint else ""
     if error.changed:
         return (
-            f"{error}{shown} The host is not used. If it was installed anew, replace its line in {files};"
+            f"{error}{shown} The host is not used. If it was reinstalled, replace its line in {files};"
             " if not, another machine may answer in its place."
         )
     line = f" Then add to {files}: {name} {error.public_key}" if error.public_key else ""

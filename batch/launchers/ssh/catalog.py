@@ -47,7 +47,7 @@ def _partition(host: HostFacts) -> Partition:
 
 
 def _any(hosts: Sequence[Partition]) -> Partition:
-    """Whichever host has room: what there is in all of them, and the most that one has."""
+    """The entry for any host with room: the total of all hosts, and the maximum of one."""
     types = sorted({gpu.type for host in hosts for gpu in host.gpus})
     return Partition(
         name=ANY_HOST,

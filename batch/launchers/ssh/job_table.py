@@ -160,7 +160,7 @@ class JobTable:
         """What a job's own account says of it."""
         job = self._jobs.get(attempt)
         if job is not None and (job.place.host, job.place.account) != (place.host, place.account):
-            return  # somebody else's folder of that name
+            return  # a folder of another user with this name
         record = open_record(self._key, attempt, (facts.owner or {}).get("record")) if facts is not None else None
         if facts is None or (record is None and not facts.canceled):
             if job is None:

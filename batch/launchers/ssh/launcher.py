@@ -2,7 +2,7 @@
 
 Owns the order of steps that keeps an attempt from having two jobs. A place is chosen and saved by the controller before
 anything is started; from the first start request on, the attempt is that host's, whose lock in the job's folder lets
-through one process. Only an attempt of which no request has reached its host is placed anew.
+through one process. Only an attempt whose requests never reached its host is placed again.
 """
 
 import asyncio
@@ -149,7 +149,7 @@ class SshLauncher:
         }
 
     async def _share(self, spec: JobSpec, place: Place) -> Share:
-        """What the job was given when it got its place; after a restart it is worked out anew, for this host alone."""
+        """The share that the job got when it was placed; after a restart it is computed again, only for this host."""
         placed = self._pool.placed.get(spec.attempt)
         if placed is not None and placed.place.host == place.host:
             return placed.share

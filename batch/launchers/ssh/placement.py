@@ -29,7 +29,7 @@ class Gpu(Struct, frozen=True, kw_only=True):
 
 
 class Share(Struct, frozen=True, kw_only=True):
-    """What one job was given: cores, bytes of memory, the indexes of its GPUs. 0: nothing was asked for."""
+    """What one job was given: cores, bytes of memory, the indexes of its GPUs. 0: none was requested."""
 
     cores: int = 0
     memory: int = 0
@@ -37,7 +37,7 @@ class Share(Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """The text that stands in the command line of the job's starter."""
+        """Return the text for the command line of the job's starter."""
         return f"c{self.cores},m{self.memory},g{'.'.join(map(str, self.gpus))}"
 
 
@@ -93,7 +93,7 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 def gpu_count(resources: Resources) -> int:
-    """How many GPUs are asked for: one where only a type is named."""
+    """Return the number of requested GPUs: one if only a type is named."""
     return resources.gpus if resources.gpus is not None else int(bool(resources.gpu_type))
 
 
@@ -124,7 +124,7 @@ def choose(resources: Resources, hosts: Sequence[HostFacts], *, silent: Mapping[
         where = wanted or f"No host of {cluster}"
         raise LauncherError(
             f"{where} {'does not have' if wanted else 'has'} {sentence}.", transient=False, code=field, field=field,
-            hint="Ask for less.",
+            hint="Request fewer resources.",
         )  # fmt: skip
     fitting = [host for host in large if not host.full and _fits(resources, host)]
     if not fitting:
@@ -135,7 +135,7 @@ def choose(resources: Resources, hosts: Sequence[HostFacts], *, silent: Mapping[
 
 
 def in_turn(earlier: Sequence[Resources], hosts: Sequence[HostFacts], *, cluster: str) -> list[HostFacts]:
-    """The hosts as they are when those who have waited longer have got their places: nobody overtakes them."""
+    """Return the hosts after placing the jobs that have waited longer, so that no job overtakes them."""
     left = {host.name: host for host in hosts}
     for resources in earlier:
         try:

@@ -1,7 +1,7 @@
 """The hosts of a pool as places for jobs: what each has left, who waits for room, and which place a job gets.
 
-Owns the reservations between a placement and the moment when the host itself shows the job, and the order of those who
-wait. Does not start anything.
+Owns the reservations between a placement and the moment when the host itself shows the job, and the order of waiting
+jobs. Does not start anything.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """How the starter is run: from a descriptor, so that what was checked is what runs, and under a mark.
 
-The mark, the attempt and the share stand in the command line, by which a job is found again.
+The mark, the attempt and the share are in the command line, by which a job is found again.
 """
 
 LOCK_FD, CODE_FD = 3, 4

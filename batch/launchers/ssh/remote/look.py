@@ -46,7 +46,7 @@ def facts(folder: str, attempt: str, boot: str) -> "dict[str, Any]":
 
 
 def runs(job: "dict[str, Any] | None", report: "dict[str, Any] | None", boot: str) -> bool:
-    """Whether the starter or the app runs. An app goes on without its starter, should that be killed.
+    """Return whether the starter or the app is running. An app keeps running if its starter is killed.
 
     It may have been killed before it wrote down the app's pid: then the app is found by its environment.
     """

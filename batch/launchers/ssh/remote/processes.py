@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Iterator
 
 MARK = b"towpath-job"
-"""Stands in the command line of each starter, before the attempt and what was reserved for it."""
+"""In the command line of each starter, before the attempt and its share."""
 PIDFD_OPEN, PIDFD_SEND_SIGNAL = 434, 424  # the same on all architectures (linux 5.1, 5.3)
 
 

@@ -1,6 +1,6 @@
 """A systemd scope for a job, where the host has user managers: memory, CPU and processes are limited by its cgroup.
 
-A scope lives below the account's user manager, which ends with the last login, and with it all that it has, unless the
+A scope lives below the account's user manager, which ends with the last login, together with its processes, unless the
 account lingers. So an account that may not linger gets no scope.
 """
 
@@ -20,7 +20,7 @@ READ_LIMITS = 'cd "/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)" && cat m
 
 
 class Scope:
-    """What stands before a job's command, and what it limits."""
+    """Return the arguments before a job's command, and what they limit."""
 
     def __init__(self, prefix: "list[str]", *, memory: bool = False, cores: bool = False) -> None:
         self.prefix = prefix

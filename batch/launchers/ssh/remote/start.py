@@ -1,7 +1,7 @@
 """Starting a job, once: folder, lock, owner.json, process, job.json, in this order.
 
-A crash or a lost connection after any of them leaves a folder from which the next request goes on. The lock, which the
-starter inherits and holds for its life, lets through one process only.
+A crash or a lost connection after any of them leaves a folder from which the next request continues. The lock, which
+the starter inherits and holds for its life, lets through one process only.
 """
 
 import hashlib

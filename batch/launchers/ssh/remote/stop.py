@@ -18,7 +18,7 @@ KILL_MARGIN = 5.0
 
 
 def stop(request: "dict[str, Any]", account: "pwd.struct_passwd") -> "dict[str, Any]":
-    """Ask for the end of an attempt. The mark keeps a start that is on its way from starting anything afterwards."""
+    """Request the end of an attempt. The mark prevents a concurrent start from starting it."""
     folders = Folders(request["folder"], account)
     attempt = request["attempt"]
     folder = folders.job(attempt)

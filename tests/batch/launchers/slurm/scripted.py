@@ -120,7 +120,7 @@ class Scripted:
             self.step(number, state, exit_code=facts.get("code", 0), signal=facts.get("signal", 0), ends=self.clock())
 
     def forge(self, number: int, **more) -> int:
-        """Somebody's own job with parts of another's."""
+        """A user's own job with parts of another one."""
         made = next(self.numbers)
         self.rows[made] = replace(self.rows[number], id=made, **more)
         return made

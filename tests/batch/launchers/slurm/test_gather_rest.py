@@ -115,8 +115,8 @@ def test_the_catalog_is_gathered_by_slurmrestd_alone():
 
 def test_associations_of_other_clusters_are_left_out():
     answer = seen.answer("associations.json")
-    for cluster, people in (("towpath7", {"alice", "bob", "carol", "root"}), ("elsewhere", set())):
-        assert set(rest_accounting.grants_of({**answer, "meta": {"slurm": {"cluster": cluster}}})) == people
+    for cluster, users in (("towpath7", {"alice", "bob", "carol", "root"}), ("elsewhere", set())):
+        assert set(rest_accounting.grants_of({**answer, "meta": {"slurm": {"cluster": cluster}}})) == users
 
 
 def test_without_slurmdbd_the_rest_is_shown():

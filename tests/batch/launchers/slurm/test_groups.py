@@ -32,7 +32,7 @@ def test_an_accounts_own_group_is_remembered():
     for _ in range(3):
         groups.of(["bio"], ["cat", "nobody-here"])
     assert asked == ["cat", "nobody-here"]
-    groups.of([], ["dan"])  # where no partition names a group, nobody is asked for
+    groups.of([], ["dan"])  # if no partition names a group, no user is looked up
     assert "dan" not in asked
 
 

@@ -25,7 +25,7 @@ NAME = "towpath-" + "a" * 32
 ASKED = Resources(partition="gpu", gpu_type="a100", gpus=1, cores=2, memory=2**30, walltime=3601, nodes=2, signal=60)
 
 
-def made(**more):
+def client_with(**more):
     return batch(job(**more), ALICE, comment="towpath:1:alice/lab:abc", starter="pass")
 
 
@@ -33,7 +33,7 @@ def made(**more):
 
 
 def test_a_job_of_the_first_generation_is_described_as_on_the_command_line():
-    told = described(made(resources=ASKED), 38)
+    told = described(client_with(resources=ASKED), 38)
     assert told["job"]["environment"]["HOME"] == "/home/alice"
     assert told["job"]["gres"] == "gpu:a100:1"
     assert told["job"]["nodes"] == [2, 2]
@@ -46,7 +46,7 @@ def test_a_job_of_the_first_generation_is_described_as_on_the_command_line():
     ("version", "gres"), [(39, "gres:gpu:a100:1"), (40, "gres/gpu:a100:1"), (44, "gres/gpu:a100:1")]
 )
 def test_a_job_of_the_second_generation_is_described_as_slurmctld_holds_it(version, gres):
-    told = described(made(resources=ASKED), version)["job"]
+    told = described(client_with(resources=ASKED), version)["job"]
     assert "HOME=/home/alice" in told["environment"]
     assert told["tres_per_node"] == gres
     assert told["nodes"] == "2"
@@ -62,7 +62,7 @@ def test_a_job_of_the_second_generation_is_described_as_slurmctld_holds_it(versi
 def test_an_option_without_a_property_is_refused():
     for version in (38, 42):
         with pytest.raises(LauncherError, match="--hint"):
-            described(made(resources=Resources(more=(("hint", "nomultithread"),))), version)
+            described(client_with(resources=Resources(more=(("hint", "nomultithread"),))), version)
 
 
 def test_sizes_and_times_are_in_slurms_units():
@@ -291,7 +291,7 @@ def test_the_version_is_asked_for_once_and_each_request_goes_in_its_persons_name
     async def body():
         assert [one.id for one in await client.jobs()] == [7]
         assert await client.jobs("other") == []
-        assert await client.submit(made(), ALICE) == 9
+        assert await client.submit(client_with(), ALICE) == 9
         await client.cancel(9, NAME, ALICE)
         await client.close()
 
@@ -321,10 +321,10 @@ def test_an_error_is_judged_by_itself_and_not_by_the_status(restd, client):
         for status in (200, 500):
             restd.tell(path, {"errors": [{"error_number": 2000, "error": "Invalid partition name specified"}]}, status)
             with pytest.raises(LauncherError) as caught:
-                await client.submit(made(), ALICE)
+                await client.submit(client_with(), ALICE)
             assert (caught.value.field, caught.value.transient) == ("partition", False)
         restd.tell(path, {"errors": [{"error_code": 2015, "error": "not available now"}], "job_id": 4})
-        assert await client.submit(made(), ALICE) == 4  # it was taken, with a warning
+        assert await client.submit(client_with(), ALICE) == 4  # it was taken, with a warning
         await client.close()
 
     run(body())
@@ -460,14 +460,14 @@ def test_the_sites_message_about_a_submit_comes_first(restd, client):
         said = {"job_submit_user_msg": "Please set a time limit."}
         restd.tell(path, {"errors": [{"error_code": -1, "error": "Unspecified error"}], **said})
         with pytest.raises(LauncherError) as caught:
-            await client.submit(made(), ALICE)
+            await client.submit(client_with(), ALICE)
         assert (str(caught.value), caught.value.field) == ("Please set a time limit.", "walltime")
         restd.tell(path, {"errors": [{"error_code": -1, "error": "Unspecified error"}]})  # as all versions do
         with pytest.raises(LauncherError, match="A rule of this cluster refuses the job") as caught:
-            await client.submit(made(), ALICE)
+            await client.submit(client_with(), ALICE)
         assert not caught.value.transient
         restd.tell(path, {"errors": [], "job_id": 9, **said})
-        assert await client.submit(made(), ALICE) == 9
+        assert await client.submit(client_with(), ALICE) == 9
         await client.close()
 
     run(body())

@@ -31,7 +31,7 @@ ENDS = (
 """In the order of their numbers: exit code, sentence."""
 
 
-def told(ended):
+def shown(ended):
     reason = cause(ended, user="alice", name_of=lambda uid: {0: "root", 1001: "alice"}.get(uid, ""))
     return ended.exit_code, re.sub(r"used (100|99\.[0-9]) MB", "used all", reason.message) if reason else ""
 
@@ -148,6 +148,6 @@ def test_squeue_and_slurmrestd_tell_the_same_jobs(version):
 @pytest.mark.parametrize("version", NEWER)
 def test_each_end_is_told_as_what_it_was_by_sacct_and_by_slurmrestd(version):
     by_sacct = from_sacct(seen.text("sacct.txt", version))
-    assert tuple(told(by_sacct[number]) for number in sorted(by_sacct, key=int)) == ENDS
+    assert tuple(shown(by_sacct[number]) for number in sorted(by_sacct, key=int)) == ENDS
     by_rest = {job["job_id"]: from_rest(job) for job in seen.answer("jobs.json", version)["jobs"]}
-    assert tuple(told(by_rest[number]) for number in sorted(by_rest)) == ENDS
+    assert tuple(shown(by_rest[number]) for number in sorted(by_rest)) == ENDS

@@ -29,7 +29,7 @@ def hub():
 
 
 @pytest.fixture(autouse=True)
-def whole(pool):
+def running(pool):
     """Every host runs, with its usual sshd and homes."""
     yield
     for host in pool.hosts.values():
@@ -322,7 +322,7 @@ def test_connections_that_sshd_drops_for_their_number_are_made_a_little_later(po
 
 
 def test_an_answer_that_is_lost_does_not_make_a_second_job(pool, hub, monkeypatch):
-    """The connection is cut when the job has been started, and before the hub hears of it."""
+    """The connection is cut after the job was started and before the hub receives the response."""
 
     async def body():
         launcher = launcher_of(pool)

@@ -67,12 +67,12 @@ def test_gpus_are_given_by_type_and_never_twice_or_while_others_use_them():
         ({"cores": 17, "partition": "a"}, "cores", "a does not have 17 cores."),
     ],
 )
-def test_what_no_host_has_is_refused_at_once_beside_its_field(asked, field, words):
+def test_resources_that_no_host_has_are_rejected_with_their_field(asked, field, words):
     error = refused([host("a"), host("b")], **asked)
     assert (error.transient, error.field, str(error)) == (False, field, words)
 
 
-def test_what_does_not_fit_now_waits():
+def test_jobs_that_do_not_fit_now_wait():
     full = refused([host("a", shares=[Share(cores=15)])], cores=2)
     assert (full.transient, full.code) == (True, "full")
     assert refused([host("a", most=1, shares=[Share()])]).transient
@@ -94,7 +94,7 @@ def test_a_job_that_only_a_silent_host_might_hold_waits():
     assert refused([], {"a": "a does not answer."}).transient
 
 
-def test_nobody_overtakes_one_who_waits_for_the_same_room():
+def test_jobs_do_not_overtake_others_that_wait_for_the_same_resources():
     hosts = [host("a", gpus=a100(2, used=[1]))]
     first = Resources(gpus=2)
     assert pick(in_turn([first], hosts, cluster="lab"), gpus=1).host == "a"  # it cannot have what the first waits for

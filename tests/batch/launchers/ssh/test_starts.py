@@ -58,7 +58,7 @@ def gpu1(pool):
 
 
 def programs(host, **scripts):
-    """Put programs in front of the PATH of everybody who logs in to the host."""
+    """Put programs at the front of the PATH of all users who log in to the host."""
     folder = host.folder / "bin"
     folder.mkdir(exist_ok=True)
     for name, text in scripts.items():
@@ -176,7 +176,7 @@ def test_a_job_gets_gpus_of_the_type_it_asks_for_and_no_others(pool, hub, gpu1):
             spec, _ = await start(launcher, spec_of(hub_url=hub.url, resources=asked))
             _, variables = await app_of(spec)
             assert variables["CUDA_VISIBLE_DEVICES"] == "0"
-        async with opened(pool) as fresh:  # what was given is seen by whoever looks, in the job's own command line
+        async with opened(pool) as fresh:  # the share is visible in the job's command line
             with pytest.raises(LauncherError) as caught:
                 await fresh.place(spec_of("bob", resources=asked))
             assert (caught.value.transient, caught.value.code) == (True, "full")
@@ -193,7 +193,7 @@ def test_a_job_gets_gpus_of_the_type_it_asks_for_and_no_others(pool, hub, gpu1):
 
 
 def with_systemd(host, *, memory="4294967296", cpu="200000"):
-    """The signs of systemd, and a stand-in for systemd-run: there is no systemd on this machine."""
+    """The signs of systemd, and a fake systemd-run: there is no systemd on this machine."""
     log = host.folder / "systemd-run.log"
     log.touch()
     log.chmod(0o666)
@@ -214,10 +214,10 @@ def test_memory_and_cores_are_limited_by_a_scope_where_there_is_systemd(pool, hu
             seen = await until_view(launcher, spec, lambda seen: seen.state is JobState.ACTIVE and seen.record)
             assert seen.note == ""
             trial, real = log.read_text().splitlines()
-            for words in (trial, real):
-                assert "--user --scope" in words
-                assert "MemoryMax=4294967296" in words
-                assert "CPUQuota=200%" in words
+            for arguments in (trial, real):
+                assert "--user --scope" in arguments
+                assert "MemoryMax=4294967296" in arguments
+                assert "CPUQuota=200%" in arguments
             assert f"--unit=towpath-{spec.attempt}" in real
             await end(launcher, spec)
 
@@ -228,7 +228,7 @@ def test_memory_and_cores_are_limited_by_a_scope_where_there_is_systemd(pool, hu
     ("systemd", "missing"),
     [(None, "memory and CPU"), ({"cpu": "max"}, "CPU"), ({"memory": "max", "cpu": "max"}, "memory and CPU")],
 )
-def test_what_a_host_does_not_limit_is_said(pool, hub, gpu1, systemd, missing):
+def test_missing_limits_of_a_host_are_reported(pool, hub, gpu1, systemd, missing):
     async def body():
         if systemd is not None:
             with_systemd(gpu1, **systemd)
@@ -280,7 +280,7 @@ def test_a_folder_that_others_could_change_is_not_used(pool, gpu1):
     run(body())
 
 
-def test_what_stands_in_a_folder_is_believed_of_this_job_alone(pool, hub, gpu1):
+def test_a_jobs_folder_is_trusted_only_for_this_job(pool, hub, gpu1):
     """Alice writes what she likes below her home: another's record, another's job, an endpoint of her choice."""
 
     async def body():
