@@ -32,6 +32,8 @@ class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Slurm's JWT key (jwt_hs256.key), with which a token per user is made that is valid for a few minutes."""
     rest_token_file: str = ""
     """Or the token of an operator (SlurmUser or root) who may submit for others."""
+    rest_ca: str = ""
+    """A file with the certificates (PEM) that slurmrestd's is checked against; empty: the system's."""
     rest_user: str = "root"
     """The name that the operator's token belongs to, and that queries all jobs."""
     timeout: Annotated[float, Meta(gt=0)] = 30.0
@@ -57,10 +59,10 @@ def check(slurm: SlurmConfig, at: str, say: Say) -> None:
         say(f"{at}.submit_as", f"only the client cli can submit with {slurm.submit_as}.")
     if slurm.client == "rest":
         _rest(slurm, at, say)
-    for key in ("rest_url", "rest_key_file", "rest_token_file"):
+    for key in ("rest_url", "rest_key_file", "rest_token_file", "rest_ca"):
         if slurm.client != "rest" and getattr(slurm, key):
             say(f"{at}.{key}", f"the client {slurm.client} does not use this. Remove it.")
-    for key in ("conf", "bin_dir", "python", "rest_key_file", "rest_token_file"):
+    for key in ("conf", "bin_dir", "python", "rest_key_file", "rest_token_file", "rest_ca"):
         value = getattr(slurm, key)
         if (value or key == "python") and not PLAIN_PATH.fullmatch(value):
             say(f"{at}.{key}", f"{value!r} is not an absolute path. It must begin with /.")
@@ -82,6 +84,8 @@ def _rest(slurm: SlurmConfig, at: str, say: Say) -> None:
             f"{at}.rest_url",
             "over plain http, others could read the tokens and submit as any user. Use https or a socket.",
         )
+    if slurm.rest_ca and parts.scheme != "https":
+        say(f"{at}.rest_ca", "only an https URL has a certificate to check. Remove this, or use https in rest_url.")
     if bool(slurm.rest_key_file) == bool(slurm.rest_token_file):
         say(f"{at}.rest_key_file", "the client rest needs one of rest_key_file and rest_token_file. Set one of them.")
 

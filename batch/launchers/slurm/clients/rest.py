@@ -53,7 +53,7 @@ class RestClient:
     def __init__(self, config: SlurmConfig) -> None:
         self.user = config.rest_user
         self._tokens = Tokens(config)
-        self._http = Http(config.rest_url, seconds=config.timeout)
+        self._http = Http(config.rest_url, seconds=config.timeout, ca=config.rest_ca)
         self._version = 0
 
     async def submit(self, batch: Batch, identity: Identity) -> int:

@@ -7,9 +7,6 @@ of its own would be one more thing that every hub has to keep up to date. Source
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import http.client
 import json
 import socket
@@ -20,6 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from joserfc import jwt
+from joserfc.jwk import OctKey
 
 from batch.contract import LauncherError
 from batch.launchers.slurm.clients import lenient_json
@@ -34,14 +34,9 @@ KEY_MIN: Final = 32
 
 
 def mint(key: bytes, user: str, *, now: int, seconds: int = TOKEN_SECONDS) -> str:
-    """A token with which one is `user` until `now + seconds`, as auth/jwt reads it: HS256; `sun`, `iat`, `exp`."""
-    parts = ({"alg": "HS256", "typ": "JWT"}, {"sun": user, "iat": now, "exp": now + seconds})
-    signed = ".".join(_encode(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
-    return f"{signed}.{_encode(hmac.digest(key, signed.encode(), hashlib.sha256))}"
-
-
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    """A token for `user` that is valid until `now + seconds`, as auth/jwt reads it: HS256; `sun`, `iat`, `exp`."""
+    claims = {"sun": user, "iat": now, "exp": now + seconds}
+    return jwt.encode({"alg": "HS256", "typ": "JWT"}, claims, OctKey.import_key(key))
 
 
 class Tokens:
@@ -76,6 +71,13 @@ def _secret(path: str) -> bytes:
         raise _unusable(f"{path} cannot be read: {error.strerror}.") from error
 
 
+def _trusting(ca: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca or None)
+    except OSError as error:  # also an SSLError, where the file has no certificate
+        raise _unusable(f"{ca} cannot be used as rest_ca: {error.strerror or 'it has no certificate'}.") from error
+
+
 def _unusable(sentence: str) -> LauncherError:
     return LauncherError(sentence, transient=False, code="config", hint="Tell the hub's admins.")
 
@@ -83,8 +85,10 @@ def _unusable(sentence: str) -> LauncherError:
 class Http:
     """Requests to one slurmrestd."""
 
-    def __init__(self, url: str, *, seconds: float) -> None:
+    def __init__(self, url: str, *, seconds: float, ca: str = "") -> None:
+        """`ca`: a file with the certificates to trust in place of the system's. Raises LauncherError if it is none."""
         self._url = urlsplit(url)
+        self._tls = _trusting(ca) if self._url.scheme == "https" else None
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="slurmrestd")
 
@@ -132,7 +136,7 @@ class Http:
             return _UnixConnection(self._url.path, self._seconds)
         host, port = self._url.hostname or "", self._url.port
         if self._url.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=self._seconds, context=ssl.create_default_context())
+            return http.client.HTTPSConnection(host, port, timeout=self._seconds, context=self._tls)
         return http.client.HTTPConnection(host, port, timeout=self._seconds)
 
 

@@ -7,14 +7,16 @@ import http.server
 import json
 import os
 import socket
+import ssl
 import threading
+from pathlib import Path
 
 import pytest
 
 from batch.contract import LauncherError, Resources
 from batch.launchers.slurm.client import AccountingDisabledError
 from batch.launchers.slurm.clients.rest import RestClient, newest
-from batch.launchers.slurm.clients.rest_http import Tokens, mint
+from batch.launchers.slurm.clients.rest_http import Http, Tokens, mint
 from batch.launchers.slurm.clients.rest_shapes import described, jobs_of, megabytes, minutes, pasts_of
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.script import batch
@@ -488,3 +490,44 @@ def test_a_service_that_is_not_there_or_denies_is_transient(restd, client):
         await client.close()
 
     run(body())
+
+
+# --- TLS
+PEM = str(Path(__file__).parents[3] / "contracts/loopback.pem")
+
+
+def test_a_certificate_of_the_sites_own_authority_is_trusted_only_with_rest_ca(tmp_path):
+    key = tmp_path / "key"
+    key.write_bytes(b"k" * 32)
+    restd = Restd()
+    restd.answers["/openapi/v3"] = (
+        200,
+        json.dumps({"paths": {f"/{one}/v0.0.40/jobs": {} for one in ("slurm", "slurmdb")}}).encode(),
+    )
+    restd.answers["/slurm/v0.0.40/jobs"] = (200, b'{"jobs": [], "errors": []}')
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+    restd.server.socket = context.wrap_socket(restd.server.socket, server_side=True)
+    url = restd.url.replace("http://127.0.0.1", "https://localhost")
+
+    async def jobs(**more):
+        client = RestClient(SlurmConfig(client="rest", rest_url=url, rest_key_file=str(key), timeout=10, **more))
+        try:
+            return await client.jobs()
+        finally:
+            await client.close()
+
+    try:
+        assert run(jobs(rest_ca=PEM)) == []
+        with pytest.raises(LauncherError, match="does not answer"):
+            run(jobs())
+    finally:
+        restd.close()
+
+
+def test_a_rest_ca_without_a_certificate_is_a_fault_of_the_configuration(tmp_path):
+    for path in (tmp_path / "none", tmp_path / "empty"):
+        (tmp_path / "empty").write_bytes(b"")
+        with pytest.raises(LauncherError, match="cannot be used as rest_ca") as caught:
+            Http("https://localhost:1", seconds=1, ca=str(path))
+        assert (caught.value.code, caught.value.transient) == ("config", False)
