@@ -291,7 +291,10 @@ def test_repeated_kills_of_the_controller_lose_and_duplicate_no_line(hub):
 def test_a_restarted_syslog_gets_all_entries(hub):
     hub.log.close()
     stored(hub, lambda store: store.audit.note(Entry(time=time.time(), act=Act.HUB, who="meanwhile")))
-    eventually(lambda: any("is not written to syslog" in line for line in hub.output), what="the warning")
+    eventually(
+        lambda: any("The audit cannot be exported" in line and "sink=syslog" in line for line in hub.output),
+        what="the warning",
+    )
     hub.log = Log(hub.log.path)
     eventually(lambda: any('who="meanwhile"' in text for text in hub.log.messages), seconds=60, what="the message")
 
