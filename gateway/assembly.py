@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from gateway.auth.account import local_user
@@ -45,6 +45,7 @@ from gateway.wire import Request
 from portal.app import Services, create_portal
 from portal.refusals.pages import ErrorPages
 from state import names
+from state.config.one_host import on_one_host
 from state.config.origins import Origins
 from state.config.tables import AuthConfig, Config
 from state.mirror.health import HealthWatch
@@ -57,6 +58,9 @@ from state.store.all import Store
 if TYPE_CHECKING:
     from gateway.auth.local import LocalAuth
     from gateway.auth.shared import SharedAuth
+
+OPENER: Final = frozenset({b"cross-origin-opener-policy"})
+"""With this field an app's page could keep control of a hub page that it opens (`portal.web.clicks`)."""
 
 LATE_TRIES = 20
 LATE_SECONDS = 0.05
@@ -156,6 +160,7 @@ class Gateway:
                     }
                 ),
                 hidden_headers=_hidden_headers(config),
+                withheld=OPENER if on_one_host(config) else frozenset(),
                 message_limit=door.message_limit,
                 write_timeout=door.progress_timeout,
                 per_app=door.connections_per_app,

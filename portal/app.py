@@ -55,6 +55,7 @@ from portal.pages import tokens as token_page
 from portal.refusals.mapping import handlers
 from portal.site.site import JUPYTERHUB_VERSION, Services, Site
 from portal.site.static_files import FOREVER, PICTURE_POLICY
+from portal.web.clicks import check_api
 from portal.web.methods import read
 from portal.web.responses import BODY_LIMIT
 
@@ -116,6 +117,10 @@ def create_portal(given: Services) -> Litestar:
         }
         return Response(file.body, media_type=file.media_type, headers=headers)
 
+    async def only_by_pages(request: Request[Any, Any, Any]) -> None:
+        """What scripts may not do with a browser's session."""
+        check_api(request, request.scope["path"].removeprefix(f"{site.hub}api"))
+
     api: list[Any] = [handler for part in API for handler in part.routes(site)]
     pages: list[Any] = [handler for part in PAGES for handler in part.routes(site)]
     health = [
@@ -124,7 +129,7 @@ def create_portal(given: Services) -> Litestar:
     return Litestar(
         path=given.config.gateway.base_path,
         route_handlers=[
-            Router(path="/hub/api", route_handlers=api, include_in_schema=False),
+            Router(path="/hub/api", route_handlers=api, include_in_schema=False, before_request=only_by_pages),
             Router(
                 path="/hub/api",
                 route_handlers=[
@@ -135,6 +140,7 @@ def create_portal(given: Services) -> Litestar:
                     *rosters.routes(site),
                 ],
                 tags=["Towpath"],
+                before_request=only_by_pages,
             ),
             Router(path="/hub", route_handlers=[*pages, *health, static], include_in_schema=False),
             *moved.at_the_root(site),

@@ -29,6 +29,10 @@ class BadRecordError(TowpathError):
     """A record in the store cannot be read. It is set aside: nothing acts on it until an admin has looked at it."""
 
 
+class NotAllowedError(TowpathError):
+    """The caller may not do this, whatever their scopes are."""
+
+
 class LimitError(TowpathError):
     """Adding one more would exceed a limit of the configuration (`[limits]`)."""
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 
 from gateway.serve import append_only, valkey
 from gateway.serve.findings import Finding
+from state.config.one_host import ACCEPTED, WHY, on_one_host
 from state.errors import StateUnavailableError
 from state.offer.app_ports import shared_port_warning, sharing_port
 from state.plugins.launchers import needs_certificates, no_isolation, without_isolation
@@ -56,6 +57,7 @@ async def check(settings: Settings, part: str) -> list[Finding]:
         *gateway,
         *found,
         *_isolation(settings),
+        *_hosts(settings),
         *_shared_ports(settings),
     ]
 
@@ -191,6 +193,16 @@ def _isolation(settings: Settings) -> list[Finding]:
         Finding(f"cluster {cluster.name}", good=True, doubt=True, text=no_isolation(cluster))
         for cluster in without_isolation(settings.config)
     ]
+
+
+def _hosts(settings: Settings) -> list[Finding]:
+    """Say what one host name for the hub and all servers means for sharing."""
+    config = settings.config
+    if not on_one_host(config):
+        return []
+    if config.gateway.share_on_one_host:
+        return [Finding("sharing", good=True, doubt=True, text=ACCEPTED)]
+    return [Finding("sharing", good=True, text=f"off. {WHY}")]
 
 
 def _shared_ports(settings: Settings) -> list[Finding]:

@@ -190,9 +190,11 @@ class ResponseHead(NamedTuple):
 
 
 def response_head(  # noqa: C901, PLR0912 - one pass over the fields
-    fields: Fields, prefix: bytes, hidden: cookies.Hidden
+    fields: Fields, prefix: bytes, hidden: cookies.Hidden, *, withheld: frozenset[bytes] = frozenset()
 ) -> ResponseHead:
     """The response's fields for the client. `prefix` is the route's path. Names may have any case.
+
+    `withheld`: names, in lowercase, of further fields to drop.
 
     Raises UpstreamError("bad-response") for ambiguous framing and for anything that could split a response.
     """
@@ -217,8 +219,8 @@ def response_head(  # noqa: C901, PLR0912 - one pass over the fields
                 named = named | named_in_connection((value,))
         elif name == b"service-worker-allowed":
             out.append((name, value if _INSIDE(value) and value.startswith(prefix) else prefix))
-    if named:
-        out = [pair for pair in out if pair[0] not in named]
+    if named or withheld:
+        out = [pair for pair in out if pair[0] not in named and pair[0] not in withheld]
     # `answers` checks this too, and field names; a response must not be split if one of them relents.
     if CONTROL.search(b"".join([value for _, value in out])):
         raise UpstreamError("bad-response", "a header field has control characters")

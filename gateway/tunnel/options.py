@@ -47,6 +47,8 @@ class TunnelOptions:
     """
 
     public: PublicAddress = field(default_factory=PublicAddress)
+    withheld: frozenset[bytes] = frozenset()
+    """Names of response fields, in lowercase, that are dropped from apps' responses."""
     trusted_proxies: tuple[Network, ...] = ()
     hidden_cookies: frozenset[bytes] = frozenset()
     hidden_headers: frozenset[bytes] = frozenset()

@@ -272,7 +272,8 @@ class Tunnel:
         def rules(fields: Fields) -> ResponseHead:
             if route.user:  # a service answers pages of other origins itself
                 fields = cors.without_own(fields)
-            return response_head(restored(fields, prefix, hosts) if route.strip else fields, prefix, self._hidden)
+            given = restored(fields, prefix, hosts) if route.strip else fields
+            return response_head(given, prefix, self._hidden, withheld=self.options.withheld)
 
         self._ways[route.prefix] = way = Way(
             route.endpoint,

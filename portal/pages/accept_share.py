@@ -13,11 +13,12 @@ from msgspec.structs import replace
 from portal.audit import recorder
 from portal.rights.access import signed_in
 from portal.servers.models import is_ready
-from portal.sharing import share_models
+from portal.sharing import share_actions, share_models
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go, page, read_form
+from state.config.one_host import on_one_host
 from state.errors import NotFoundError
 from state.records.audit import Act
 from state.records.models import Share, ShareCode, User
@@ -49,10 +50,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @read("/accept-share")
     async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
         me = in_person(request).user
+        share_actions.check_hosts(site)
         asked = arguments(request)
         code = await brought(asked.get("code", ""), me)
         shown = page(
             site,
+            request,
             "accept-share.html",
             user=me,
             code=asked["code"],
@@ -60,6 +63,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             name=code.server,
             may=share_models.in_words(code.scopes),
             expires=code.expires,
+            one_host=on_one_host(site.config),
             next=safe_next(asked.get("next"), site.base),
         )
         # The code is in this page's address, and the next page may be the owner's app, which logs where visitors came
@@ -74,6 +78,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         A code is not used up: it ends by its time, or when its owner ends it.
         """
         identity = in_person(request)
+        share_actions.check_hosts(site)
         fields = await read_form(request)
         secret = fields.get("code", "")
         code = await brought(secret, identity.user)

@@ -45,6 +45,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         edge = await site.store.edge_reports.latest() if site.config.gateway.public_url else None
         return page(
             site,
+            request,
             "admin.html",
             status,
             user=identity.user,

@@ -59,6 +59,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         filters = {name: value for name, value in asked.given.items() if name != "before"}
         return page(
             site,
+            request,
             "audit.html",
             user=signed_in(request).user,
             everything=asked.everything,

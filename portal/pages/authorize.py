@@ -17,6 +17,7 @@ from portal.rights.access import caller
 from portal.rights.scope_descriptions import in_words
 from portal.site.oauth import Fields, OAuthRefusedError, Onward
 from portal.site.site import PAGE_HEADERS, Site
+from portal.web.clicks import XSRF, check_form
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import FORM_LIMIT, go, page, raw_target, read_body, reply
@@ -52,7 +53,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             await recorder.refused(site.store, request, Act.CONSENT, why=why, what=client.title)
         if url.startswith("/") or not _wants_page(request):
             return go(url, status=status)
-        return page(site, "onward.html", user=None, url=url)
+        return page(site, request, "onward.html", user=None, url=url)
 
     def browser(request: Request[Any, Any, Any]) -> Identity | None:
         """Who has signed in in this browser: a token opens no session elsewhere."""
@@ -74,6 +75,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             return await onward(request, answer, 302)
         return page(
             site,
+            request,
             "authorize.html",
             user=identity.user,
             client=answer.client,
@@ -90,7 +92,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         if identity is None:
             raise HTTPException(status_code=403, detail="Sign in first.")
         fields = await _form(request)
-        request_fields = [(name, value) for name, value in fields if name != DECISION]
+        check_form(request, dict(fields))
+        request_fields = [(name, value) for name, value in fields if name not in {DECISION, XSRF}]
         granted = [value for name, value in fields if name == DECISION] == ["allow"]
         try:
             answer = await site.oauth.decide(request_fields, identity, granted=granted)

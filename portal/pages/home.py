@@ -17,6 +17,7 @@ from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.pagination import Part, part_of
 from portal.web.responses import arguments, go, page, read_form
+from state.config.one_host import may_share
 from state.errors import NameRuleError
 from state.names import new_server_name, server_key
 from state.records.audit import Act, Entry
@@ -50,6 +51,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
                 shared[share.server].append(share.user or share.group)
         return page(
             site,
+            request,
             "home.html",
             400 if problem else 200,
             user=identity.user,
@@ -116,7 +118,7 @@ async def _guest(
 ) -> Part[tuple[share_models.Guest, Server]]:
     """What others share with this user and with their groups, each with the server's record."""
     found: list[share_models.Guest] = []
-    if View(identity)("read:users:shares", user, None):
+    if may_share(site.config) and View(identity)("read:users:shares", user, None):
         found = share_models.by_server(await site.store.shares.of(*recipients_of(user)))
     servers = await site.store.servers.many([server_key(one.owner, one.server) for one in found])
     pairs = [(one, servers.get(server_key(one.owner, one.server))) for one in found]

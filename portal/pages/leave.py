@@ -13,7 +13,7 @@ from portal.rights.access import need_user, signed_in
 from portal.sharing import share_actions
 from portal.site.site import Site
 from portal.web.methods import read
-from portal.web.responses import go, page
+from portal.web.responses import go, page, read_form
 from state.records.models import User
 from state.store.shares import recipients_of
 
@@ -34,11 +34,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         await share_actions.held(site, me.name, owner, server)
         shares = await site.store.shares.of(*recipients_of(me))
         groups = [share.group for share in shares if share.group and (share.owner, share.server) == (owner, server)]
-        return page(site, "leave.html", user=me, owner=owner, name=server, groups=groups)
+        return page(site, request, "leave.html", user=me, owner=owner, name=server, groups=groups)
 
     @post(PATHS)
     async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
         me, owner, server = await place(request)
+        await read_form(request)
         await share_actions.leave(site, request, me.name, owner, server)
         return go(site.at("home", done="left"))
 

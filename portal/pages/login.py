@@ -16,7 +16,7 @@ from portal.site.sign_in import Provider, RefusedError, TooOftenError, Unanswere
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
-from portal.web.responses import arguments, go, page, read_form
+from portal.web.responses import arguments, go, page, read_open_form
 from state.records.audit import Act
 
 SECRET_MAX: Final = 512
@@ -42,6 +42,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
     """The handlers."""
 
     def form(
+        request: Request[Any, Any, Any],
         next_url: str,
         problem: str = "",
         status: int = 200,
@@ -55,6 +56,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         given = tried or {}
         answer = page(
             site,
+            request,
             "login.html",
             status,
             user=None,
@@ -71,21 +73,21 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             answer.headers["Retry-After"] = str(wait)
         return answer
 
-    def refused(error: RefusedError, next_url: str) -> Response[bytes]:
-        return form(next_url, str(error), 403, hint=error.hint, other=error.other)
+    def refused(request: Request[Any, Any, Any], error: RefusedError, next_url: str) -> Response[bytes]:
+        return form(request, next_url, str(error), 403, hint=error.hint, other=error.other)
 
     async def away(request: Request[Any, Any, Any], provider: str, next_url: str, *, other: bool) -> Response[bytes]:
         try:
             departure = await site.auth.depart(provider, next_url, request, other=other)
         except RefusedError as error:
-            return refused(error, next_url)
+            return refused(request, error, next_url)
         return go(departure.url, status=302, cookie=departure.cookie)
 
     async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
         user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
         if user is None:
             await recorder.refused(site.store, request, Act.SIGN_IN, who="", what="link", why=USED)
-            return form(next_url, USED, 403)
+            return form(request, next_url, USED, 403)
         cookie = await site.auth.open_session(user, request, way="link")
         return go(next_url or site.at("home"), cookie=cookie)
 
@@ -101,18 +103,18 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         if caller(request) is not None:
             return go(next_url or site.at("home"), status=302)
         if looks_ahead(request):
-            return form(next_url)
+            return form(request, next_url)
         if "token" in asked:
             return await enter(request, secret_in(asked["token"]), next_url)
         only = only_way(site.auth.providers)
         if only and not site.auth.sign_in_links:
             return await away(request, only, next_url, other=False)
-        return form(next_url)
+        return form(request, next_url)
 
     @post("/login")
     async def sign_in(request: Request[Any, Any, Any]) -> Response[bytes]:
         """By a link that was pasted, or by a provider: its name in `provider`, and what its form holds."""
-        fields = await read_form(request)
+        fields = await read_open_form(request)
         next_url = safe_next(fields.get("next"), site.base)
         if "provider" not in fields:
             return await enter(request, secret_in(fields.get("token", "")), next_url)
@@ -121,13 +123,13 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         except TooOftenError as error:
             who, way = fields.get("name", ""), fields["provider"]
             await recorder.refused(site.store, request, Act.SIGN_IN, who=who, what=way, why=TOO_OFTEN)
-            return form(next_url, str(error), 429, tried=fields, wait=error.seconds)
+            return form(request, next_url, str(error), 429, tried=fields, wait=error.seconds)
         except RefusedError as error:
             who = fields.get("name", "")
             await recorder.refused(site.store, request, Act.SIGN_IN, who=who, what=fields["provider"], why=str(error))
-            return form(next_url, str(error), 403, hint=error.hint, other=error.other, tried=fields)
+            return form(request, next_url, str(error), 403, hint=error.hint, other=error.other, tried=fields)
         except UnansweredError as error:
-            return form(next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
+            return form(request, next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
         opened = await site.auth.open_session(user, request, way=fields["provider"])
         return go(next_url or site.at("home"), cookie=opened)
 
@@ -137,7 +139,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         asked = arguments(request)
         next_url = safe_next(asked.get("next"), site.base)
         if looks_ahead(request):
-            return form(next_url)
+            return form(request, next_url)
         return await away(request, request.path_params["provider"], next_url, other="other" in asked)
 
     @read(["/oauth_callback", "/oauth_callback/{provider:str}"])
@@ -150,7 +152,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
                 return go(site.at("home"), status=302)
             way = request.path_params.get("provider", "")
             await recorder.refused(site.store, request, Act.SIGN_IN, who="", what=way, why=str(error))
-            return refused(error, safe_next(error.next, site.base))
+            return refused(request, error, safe_next(error.next, site.base))
         return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
 
     return [show, sign_in, leave, come_back]

@@ -13,7 +13,7 @@ from portal.rights.access import caller
 from portal.site.sign_in import RefusedError
 from portal.site.site import Site
 from portal.web.methods import read
-from portal.web.responses import empty, go, page, read_form, reply
+from portal.web.responses import empty, go, page, read_open_form, reply
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -28,7 +28,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         identity = caller(request)
         if identity is not None and _is_from_here(request):
             return await _sign_out(site, request)
-        return page(site, "logout.html", user=identity.user) if identity else go(_after(site), status=302)
+        return page(site, request, "logout.html", user=identity.user) if identity else go(_after(site), status=302)
 
     @post("/logout")
     async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -40,12 +40,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         """Public. The address to which a provider sends people back who have signed out there."""
         if caller(request) is not None:
             return go(site.at("home"), status=302)
-        return page(site, "signed_out.html", user=None)
+        return page(site, request, "signed_out.html", user=None)
 
     @post("/backchannel-logout/{provider:str}")
     async def told(request: Request[Any, Any, Any]) -> Response[bytes]:
         """By the provider itself (OpenID Connect Back-Channel Logout 1.0 sections 2.5 to 2.8)."""
-        fields = await read_form(request)
+        fields = await read_open_form(request)
         try:
             await site.auth.ended_there(request.path_params["provider"], fields.get("logout_token", ""))
         except RefusedError as error:
@@ -86,6 +86,6 @@ async def _sign_out(site: Site, request: Request[Any, Any, Any]) -> Response[byt
     cookie = await site.auth.close_session(request)
     if not onward:
         return go(_after(site), cookie=cookie)
-    answer = page(site, "leaving.html", user=None, onward=onward)
+    answer = page(site, request, "leaving.html", user=None, onward=onward)
     answer.headers["Set-Cookie"] = cookie
     return answer

@@ -42,6 +42,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         queued = record.status is Status.QUEUED
         return page(
             site,
+            request,
             "pending.html",
             user=identity.user,
             server=record,

@@ -34,6 +34,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         view = View(identity)
         return page(
             site,
+            request,
             "person.html",
             400 if problem else 200,
             user=identity.user,
@@ -82,19 +83,21 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         need_anywhere(request, "admin-ui")
         identity, owner = await need_user(site, request, "delete:users", request.path_params["name"])
         servers = [server for server in await site.store.servers.of_user(owner.name) if server.active][:REMOVED_SHOWN]
-        return page(site, "remove.html", user=identity.user, person=owner, servers=servers, problem="")
+        return page(site, request, "remove.html", user=identity.user, person=owner, servers=servers, problem="")
 
     @post("/admin/users/{name:str}/remove")
     async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
         need_anywhere(request, "admin-ui")
         name = request.path_params["name"]
+        await read_form(request)
         try:
             await user_actions.remove(site, request, name)
         except HTTPException as error:
             if error.status_code != 400:  # noqa: PLR2004 - HTTP
                 raise
             identity, owner = await need_user(site, request, "delete:users", name)
-            return page(site, "remove.html", 400, user=identity.user, person=owner, servers=[], problem=error.detail)
+            values = {"user": identity.user, "person": owner, "servers": [], "problem": error.detail}
+            return page(site, request, "remove.html", 400, **values)
         return go(site.at("admin", done="removed"))
 
     return [person, change, another, ask, remove]

@@ -13,6 +13,7 @@ from portal.rights.access import View, need_anywhere
 from portal.site.site import Site
 from portal.users import roster_actions
 from portal.web.methods import read
+from portal.web.pagination import part_of
 from portal.web.responses import page, read_form
 from state.errors import NotFoundError
 from state.records.audit import Act
@@ -24,6 +25,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
     async def show(
+        request: Request[Any, Any, Any],
         identity: Identity,
         group: str,
         *,
@@ -34,11 +36,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         members = (await site.store.groups.members(group))[group]
         return page(
             site,
+            request,
             "roster.html",
             400 if faults else 200,
             user=identity.user,
             group=group,
-            members=members,
+            members=part_of(request, members, each=200),
             text=text,
             faults=faults,
             outcome=outcome,
@@ -55,7 +58,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read("/roster/{group:str}")
     async def form(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return await show(*await known(request))
+        return await show(request, *await known(request))
 
     @post("/roster/{group:str}", status_code=200)
     async def use(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -66,9 +69,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         try:
             outcome = await roster_actions.use(site, identity, group, text, replace="replace" in fields)
         except roster_actions.RosterError as error:
-            return await show(identity, group, text=text, faults=error.lines)
+            return await show(request, identity, group, text=text, faults=error.lines)
         what = f"{group}: a roster; {len(outcome.joined)} in, {len(outcome.left)} out, {len(outcome.made)} new"
         await recorder.note(site.store, request, Act.GROUP_CHANGED, what=what)
-        return await show(identity, group, outcome=outcome)
+        return await show(request, identity, group, outcome=outcome)
 
     return [form, use]

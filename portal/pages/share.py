@@ -132,6 +132,7 @@ async def _show(at: Place, *, faults: Faults | None = None, link: str = "") -> R
     profile = site.config.profile_named(record.profile) if record else None
     return page(
         site,
+        at.request,
         "share.html",
         faults.status if faults else 200,
         user=at.identity.user,

@@ -41,6 +41,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         return found
 
     async def form(
+        request: Request[Any, Any, Any],
         identity: Identity,
         owner: User,
         server: str,
@@ -63,6 +64,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         told = told or problem or ("Some of this is not on offer: see below." if errors else "")
         return page(
             site,
+            request,
             "spawn.html",
             status,
             user=identity.user,
@@ -107,6 +109,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
             given = still_good(found, await facts_of(site, found.cluster, owner), record.choices)
             errors = _said_last_time(found, record)
         return await form(
+            request,
             identity,
             owner,
             server,
@@ -132,12 +135,13 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         picked = None if again else picked_in(fields, profile or "")
         if look:
             given = dict(picked or {})
-            return await form(identity, owner, server, chosen=profile or "", given=given, next_url=next_url)
+            return await form(request, identity, owner, server, chosen=profile or "", given=given, next_url=next_url)
         try:
             outcome, record = await server_actions.start(site, owner, server, profile=profile, picked=picked)
         except (ChoicesError, NameRuleError) as error:
             errors = error.fields if isinstance(error, ChoicesError) else {"name": str(error)}
             return await form(
+                request,
                 identity,
                 owner,
                 server,

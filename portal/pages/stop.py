@@ -14,7 +14,7 @@ from portal.rights.access import need_user, signed_in
 from portal.servers import server_actions
 from portal.site.site import Site
 from portal.web.methods import read
-from portal.web.responses import go, page
+from portal.web.responses import go, page, read_form
 from state.records.audit import Act
 
 STOP_SECONDS: Final = 2.0
@@ -31,12 +31,13 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         record = await site.store.servers.get(owner.name, server)
         if record is None or not record.active:
             return go(site.at("home"), status=302)
-        return page(site, "stop.html", user=identity.user, owner=owner.name, name=server, verb="Stop")
+        return page(site, request, "stop.html", user=identity.user, owner=owner.name, name=server, verb="Stop")
 
     @post(["/stop/{name:str}", "/stop/{name:str}/{server:str}"])
     async def stop(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, server = request.path_params["name"], request.path_params.get("server", "")
         _, owner = await need_user(site, request, "delete:servers", name, server)
+        await read_form(request)
         record = await server_actions.stop(site, owner.name, server)
         if record is not None and record.active:
             await recorder.note(site.store, request, Act.SERVER_STOP, user=owner.name, server=server)
@@ -49,12 +50,13 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         identity, owner = await need_user(site, request, "delete:servers", name, server)
         if await site.store.servers.get(owner.name, server) is None:
             return go(site.at("home"), status=302)
-        return page(site, "stop.html", user=identity.user, owner=owner.name, name=server, verb="Remove")
+        return page(site, request, "stop.html", user=identity.user, owner=owner.name, name=server, verb="Remove")
 
     @post("/remove/{name:str}/{server:str}")
     async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, server = request.path_params["name"], request.path_params["server"]
         _, owner = await need_user(site, request, "delete:servers", name, server)
+        await read_form(request)
         record = await site.store.servers.get(owner.name, server)
         if record is not None and record.active:
             raise HTTPException(status_code=409, detail="It has to be stopped before it is removed.")

@@ -74,6 +74,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         newest = sorted(applications.values(), key=lambda one: one.first, reverse=True)
         return page(
             site,
+            request,
             "token.html",
             400 if problem else 200,
             user=identity.user,

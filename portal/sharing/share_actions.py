@@ -15,7 +15,8 @@ from portal.audit import recorder
 from portal.rights.access import View, need_user, signed_in
 from portal.sharing import share_models
 from portal.site.site import Site
-from state.errors import LimitError, NotFoundError
+from state.config.one_host import REFUSED, may_share
+from state.errors import LimitError, NotAllowedError, NotFoundError
 from state.records.audit import Act
 from state.records.models import Share, ShareCode, User
 from state.rights.identity import Identity
@@ -25,6 +26,12 @@ READ_GROUP: Final = "read:groups:name"
 DAY: Final = 86400
 LEAST, MOST = 60, 365 * DAY
 """Of a code's time, in seconds."""
+
+
+def check_hosts(site: Site) -> None:
+    """Raise NotAllowedError on a hub whose servers cannot be shared (see `state.config.one_host`)."""
+    if not may_share(site.config):
+        raise NotAllowedError(REFUSED)
 
 
 async def need_server(
@@ -55,6 +62,7 @@ async def give(
     The caller has the scope `shares` there. Raises 400, and 403 for what the caller may not give, or to whom.
     """
     identity = signed_in(request)
+    check_hosts(site)
     _one_of(user, group)
     scopes = share_models.filtered(wanted, owner.name, server)
     share_models.check_own(identity, scopes, owner, server)
@@ -135,6 +143,7 @@ async def make_code(
 
     The caller has the scope `shares` there.
     """
+    check_hosts(site)
     if not LEAST <= expires_in <= MOST:
         raise HTTPException(status_code=400, detail=f"expires_in is from {LEAST} to {MOST} seconds.")
     scopes = share_models.filtered(wanted, owner.name, server)

@@ -15,6 +15,7 @@ from portal.site import times
 from portal.site.oauth import Provider
 from portal.site.sign_in import Auth
 from portal.site.static_files import Statics
+from state.config.one_host import may_share
 from state.config.origins import Origins
 from state.config.tables import Config, GatewayConfig
 from state.mirror.health import HealthWatch
@@ -36,6 +37,7 @@ PAGE_HEADERS: Final = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
     "X-JupyterHub-Version": JUPYTERHUB_VERSION,
 }
@@ -105,6 +107,7 @@ class Look:
             static=self.statics.url,
             at=self.at,
             server_path=self.server,
+            sharing=may_share(config),
         )
         self._templates.filters.update(
             ago=lambda seconds: times.ago(seconds, clock()),

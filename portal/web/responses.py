@@ -11,6 +11,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from portal.site.site import JUPYTERHUB_VERSION, PAGE_HEADERS, Site
+from portal.web.clicks import check_form, check_page, form_token
+from state.rights.identity import Identity
 
 JSON: Final = "application/json"
 API_HEADERS: Final = {
@@ -74,11 +76,15 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
     return b"".join(parts)
 
 
-def page(site: Site, template: str, status: int = 200, **values: Any) -> Response[bytes]:
-    """A page for a person."""
-    return Response(
-        site.render(template, **values), status_code=status, media_type="text/html", headers=site.page_headers
-    )
+def page(
+    site: Site, request: Request[Any, Any, Any], template: str, status: int = 200, **values: Any
+) -> Response[bytes]:
+    """A page for a user, with the secret of the session for its forms. Raises 403: see `check_page`."""
+    check_page(request)
+    identity: Identity | None = request.scope["state"].get("identity")
+    xsrf = form_token(identity) if identity is not None and identity.session is not None else ""
+    body = site.render(template, xsrf=xsrf, **values)
+    return Response(body, status_code=status, media_type="text/html", headers=site.page_headers)
 
 
 def go(url: str, *, status: int = 303, cookie: str = "") -> Response[bytes]:
@@ -108,7 +114,14 @@ def arguments(request: Request[Any, Any, Any]) -> dict[str, str]:
 
 
 async def read_form(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """The fields of a posted HTML form, the last of each name. Raises 415, 413 and 400."""
+    """The fields of a posted HTML form, the last of each name. Raises 403 (see `check_form`), 415, 413 and 400."""
+    fields = await read_open_form(request)
+    check_form(request, fields)
+    return fields
+
+
+async def read_open_form(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """As `read_form`, for a form that anybody may send from anywhere."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await read_body(request, FORM_LIMIT)
     if body and content_type != "application/x-www-form-urlencoded":

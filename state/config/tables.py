@@ -23,6 +23,8 @@ class GatewayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Worker processes; 0: one per core, at most 4."""
     user_domain: str = ""
     """The domain under which each user's servers have their own host (alice.DOMAIN). Empty: one host for all."""
+    share_on_one_host: bool = False
+    """Whether users may share servers without `user_domain` (see `state.config.one_host`)."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose Forwarded and X-Forwarded-* headers are trusted."""
     base_path: str = "/"

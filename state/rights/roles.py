@@ -9,6 +9,7 @@ Source: JupyterHub 6.1, "Roles" (the roles user, admin, server and token).
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from state.config.one_host import may_share
 from state.config.tables import Config
 from state.names import server_key
 from state.records.models import Role, Service, User
@@ -34,9 +35,11 @@ FIXED: Final = frozenset({"admin", "token"})
 class Roles:
     """All roles, and the configured services."""
 
-    def __init__(self, roles: Iterable[Role] = (), services: Iterable[Service] = ()) -> None:
+    def __init__(self, roles: Iterable[Role] = (), services: Iterable[Service] = (), *, sharing: bool = True) -> None:
+        """`sharing`: whether shares give any scopes (see `state.config.one_host`)."""
         self.named: dict[str, Role] = {**BUILT_IN, **{role.name: role for role in roles}}
         self.services: dict[str, Service] = {service.name: service for service in services}
+        self._sharing = sharing
         self._given = [role for role in self.named.values() if role.users or role.groups or role.services]
 
     @classmethod
@@ -69,6 +72,7 @@ class Roles:
                 )
                 for service in config.service
             ],
+            sharing=may_share(config),
         )
 
     def of_group(self, name: str) -> list[str]:
@@ -94,7 +98,9 @@ class Roles:
         `shared`: the scopes that they have through shares (`state.store.shares`).
         """
         names = self.of_user(user)
-        return scopes.expand(shared).union(*(self._resolved(name, user.name) for name in names))
+        return scopes.expand(shared if self._sharing else ()).union(
+            *(self._resolved(name, user.name) for name in names)
+        )
 
     def scopes_of_service(self, service: Service) -> frozenset[str]:
         """Return all scopes of a service, expanded."""

@@ -74,6 +74,8 @@ def _gateway(config: Config, say: Say) -> None:
             say(f"gateway.{key}", f"{url!r} is not a URL such as https://hub.example.org.")
     if gateway.user_domain and not gateway.public_url:
         say("gateway.user_domain", "set public_url too. It is the hub's own host, next to the hosts of users' servers.")
+    if gateway.user_domain and gateway.share_on_one_host:
+        say("gateway.share_on_one_host", "with user_domain each user has a host name. Remove this key.")
     if gateway.user_domain and not DOMAIN.fullmatch(gateway.user_domain):
         say(
             "gateway.user_domain",

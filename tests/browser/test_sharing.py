@@ -11,6 +11,9 @@ from tests.chromium import launch
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 CONFIG = f"""
+[gateway]
+share_on_one_host = true
+
 [auth]
 allowed_users = ["alice", "bob", "dave"]
 

@@ -13,6 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 CONFIG = f"""
+[gateway]
+share_on_one_host = true
+
 [auth]
 admins = ["carol"]
 allowed_users = ["alice", "bob", "dave"]

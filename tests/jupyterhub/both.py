@@ -30,6 +30,7 @@ def tables():
     echo = [sys.executable, str(ROOT / "tests/apps/echo.py"), "{socket}"]
     return "\n\n".join(
         [
+            "[gateway]\nshare_on_one_host = true",
             '[auth]\nadmins = ["boss"]\nallowed_users = ["ann"]',
             '[[auth.provider]]\nname = "test"\nkind = "test"',
             '[[cluster]]\nname = "local"\nkind = "local"\nisolation = "none"',

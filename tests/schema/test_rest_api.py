@@ -28,6 +28,9 @@ EXAMPLES = 12
 """Requests per operation and mode. All of them take about a minute on an idle machine."""
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 CONFIG = f"""
+[gateway]
+share_on_one_host = true
+
 [auth]
 admins = ["carol"]
 allowed_users = ["ann", "bob"]
