@@ -274,7 +274,7 @@ class Hub:
     def browser_of(self, name):
         """Return a client that has signed in as `name` with the test provider."""
         client = self.client()
-        answer = client.post("/hub/login", data={"provider": "test", "name": name}, follow_redirects=True)
+        answer = client.post("/hub/login", data={"provider": "test", "username": name}, follow_redirects=True)
         assert answer.status_code == 200, answer.text
         assert "/hub/home" in str(answer.url), answer.text
         return client

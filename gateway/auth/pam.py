@@ -57,7 +57,7 @@ class PamProof:
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
         """Return the account with this name and password. Raises RefusedError and UnansweredError."""
         payload = {
-            "name": fields.get("name", ""),
+            "name": fields.get("username", ""),
             "password": fields.get("password", ""),
             "address": request.scope["state"]["address"],
             "seconds": self._config.timeout,

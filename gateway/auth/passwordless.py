@@ -33,7 +33,7 @@ class PasswordlessProof:
         """Return the chosen name. Raises RefusedError for other names, and for requests from other machines."""
         if not is_local_request(request.scope.get("client"), [name.lower() for name in request.headers]):
             raise RefusedError("The test sign-in works only on the hub's own machine.")
-        name = fields.get("name", "")
+        name = fields.get("username", "")
         if name not in self._names:
             raise RefusedError("Choose one of the names.")
         return Proven(name=name)

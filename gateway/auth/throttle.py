@@ -84,7 +84,7 @@ class ThrottledProof:
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
         """Prove the user with the provider. Raises TooOftenError before it is asked, RefusedError, UnansweredError."""
         begun_at = self._clock()
-        name, password = fields.get("name", ""), fields.get("password", "")
+        name, password = fields.get("username", ""), fields.get("password", "")
         if len(name) > TYPED_MAX or len(password) > PASSWORD_MAX:
             raise RefusedError(f"A name has at most {TYPED_MAX} characters, and a password at most {PASSWORD_MAX}.")
         state = request.scope["state"]
@@ -92,7 +92,7 @@ class ThrottledProof:
         attempt = CountedAttempt(self._tries, self._limits, name=name, address=state["address"], ticket=ticket)
         await attempt.begin(begun_at)
         try:
-            proven = await self._proof.prove({**fields, "name": _plain(name)}, request)
+            proven = await self._proof.prove({**fields, "username": _plain(name)}, request)
         except RefusedError:
             await self._sleep(max(0.0, begun_at + self._floor - self._clock()))
             raise

@@ -1,8 +1,9 @@
-"""Signing in: the page, the one-time link, the providers' forms, and the way to a provider and back.
+"""The sign-in page, one-time links, the providers' forms, and the way to a provider's own page and back.
 
-Owns: `/hub/login` and `/hub/oauth_callback`. Refuses to know sessions and cookies: `portal.site.sign_in` does them.
+Owns `/hub/login` and `/hub/oauth_callback`. Sessions and cookies are the business of `portal.site.sign_in`.
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -14,21 +15,105 @@ from portal.audit import recorder
 from portal.rights.access import caller
 from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
 from portal.site.site import Site
+from portal.web.clicks import XSRF
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go, page, read_open_form
+from portal.web.routing import bound
 from state.records.audit import Act
 
 SECRET_MAX: Final = 512
 NAME_SHOWN: Final = 256
-"""Of a name that was typed, so many characters stand in the form again."""
+"""The form shows at most this many characters of a username that was typed."""
 RETRY_SECONDS: Final = 10
+XSRF_MAX: Final = 128
 TOO_OFTEN: Final = "Too many failed attempts"
-USED: Final = "This sign-in link is not valid: it was used already, or its time is over. Make a new one."
+USED: Final = "This sign-in link is not valid. It was used already or has expired. Create a new one."
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """Return the handlers."""
+    return [
+        bound(site, read("/login"), show),
+        bound(site, post("/login"), sign_in),
+        bound(site, read("/login/{provider:str}"), leave),
+        bound(site, read(["/oauth_callback", "/oauth_callback/{provider:str}"]), come_back),
+    ]
+
+
+async def show(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Show the page. With `token`: sign in and redirect at once, so that no history and no Referer has the secret.
+
+    A browser that only prefetches the page uses up no link. If the only way to sign in is a provider's own page, the
+    browser goes straight there.
+    """
+    asked = arguments(request)
+    next_url = safe_next(asked.get("next"), site.base)
+    if caller(request) is not None:
+        return go(next_url or site.at("home"), status=302)
+    if prefetches(request):
+        return _form(site, request, next_url)
+    if "token" in asked:
+        return await _use_link(site, request, secret_in(asked["token"]), next_url)
+    only = only_way(site.auth.providers)
+    if only and not site.auth.sign_in_links:
+        return await _depart(site, request, only, next_url, other=False)
+    return _form(site, request, next_url)
+
+
+async def sign_in(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Sign in with a link that was pasted, or with a provider's form.
+
+    The fields are JupyterHub's: `username`, `password` and `_xsrf`, and `next` in the form or the URL. `provider` names
+    the provider; without it, the first one with a form is used. `_xsrf` is not compared: the gateway has checked where
+    the request comes from (`gateway.door`).
+    """
+    fields = await read_open_form(request)
+    next_url = safe_next(fields.get("next") or arguments(request).get("next"), site.base)
+    provider = fields.get("provider", "")
+    if not provider and "username" in fields:
+        provider = _first_form(site.auth.providers)
+    if not provider:
+        return await _use_link(site, request, secret_in(fields.get("token", "")), next_url)
+    username = fields.get("username", "")
+    try:
+        user = await site.auth.sign_in(provider, fields, request)
+    except TooOftenError as error:
+        await recorder.refused(site.store, request, Act.SIGN_IN, who=username, what=provider, why=TOO_OFTEN)
+        return _form(site, request, next_url, str(error), 429, tried=fields, wait=error.seconds)
+    except RefusedError as error:
+        await recorder.refused(site.store, request, Act.SIGN_IN, who=username, what=provider, why=str(error))
+        return _form(site, request, next_url, str(error), 403, hint=error.hint, other=error.other, tried=fields)
+    except UnansweredError as error:
+        return _form(site, request, next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
+    cookie = await site.auth.open_session(user, request, way=provider)
+    return go(next_url or site.at("home"), cookie=cookie)
+
+
+async def leave(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Go to a provider's own page. With `other`: to pick another account there."""
+    asked = arguments(request)
+    next_url = safe_next(asked.get("next"), site.base)
+    if prefetches(request):
+        return _form(site, request, next_url)
+    return await _depart(site, request, request.path_params["provider"], next_url, other="other" in asked)
+
+
+async def come_back(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Return from a provider's page. A signed-in user who goes back in the history to this is sent home."""
+    provider = request.path_params.get("provider", "")
+    try:
+        arrival = await site.auth.arrive(provider, arguments(request), request)
+    except RefusedError as error:
+        if error.stale and caller(request) is not None:
+            return go(site.at("home"), status=302)
+        await recorder.refused(site.store, request, Act.SIGN_IN, who="", what=provider, why=str(error))
+        return _refused(site, request, error, safe_next(error.next, site.base))
+    return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
 
 
 def secret_in(typed: str) -> str:
-    """The secret in what somebody pasted: the secret itself, or the whole link."""
+    """Return the secret in what a user pasted: the secret itself, or the whole link."""
     text = typed.strip()
     if "token=" in text:
         try:
@@ -38,131 +123,79 @@ def secret_in(typed: str) -> str:
     return text if len(text) <= SECRET_MAX else ""
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a list of handlers, each small
-    """The handlers."""
-
-    def form(
-        request: Request[Any, Any, Any],
-        next_url: str,
-        problem: str = "",
-        status: int = 200,
-        *,
-        hint: str = "",
-        other: str = "",
-        tried: Mapping[str, str] | None = None,
-        wait: int = 0,
-    ) -> Response[bytes]:
-        """`tried`: the fields of a form that did not let anybody in. Of those, the name is shown again."""
-        given = tried or {}
-        answer = page(
-            site,
-            request,
-            "login.html",
-            status,
-            user=None,
-            links=site.auth.sign_in_links,
-            providers=site.auth.providers,
-            next=next_url,
-            problem=problem,
-            hint=hint,
-            tried=given.get("provider", ""),
-            name=given.get("name", "")[:NAME_SHOWN],
-            other=other,
-        )
-        if wait:
-            answer.headers["Retry-After"] = str(wait)
-        return answer
-
-    def refused(request: Request[Any, Any, Any], error: RefusedError, next_url: str) -> Response[bytes]:
-        return form(request, next_url, str(error), 403, hint=error.hint, other=error.other)
-
-    async def away(request: Request[Any, Any, Any], provider: str, next_url: str, *, other: bool) -> Response[bytes]:
-        try:
-            departure = await site.auth.depart(provider, next_url, request, other=other)
-        except RefusedError as error:
-            return refused(request, error, next_url)
-        return go(departure.url, status=302, cookie=departure.cookie)
-
-    async def enter(request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
-        user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
-        if user is None:
-            await recorder.refused(site.store, request, Act.SIGN_IN, who="", what="link", why=USED)
-            return form(request, next_url, USED, 403)
-        cookie = await site.auth.open_session(user, request, way="link")
-        return go(next_url or site.at("home"), cookie=cookie)
-
-    @read("/login")
-    async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """With `token`: signs in and redirects at once, so that the secret stays in no history and no Referer.
-
-        A browser that only looks ahead uses no link up and begins nothing. Where there is one way to sign in, and it
-        is somebody else's page, this is not in the way of it.
-        """
-        asked = arguments(request)
-        next_url = safe_next(asked.get("next"), site.base)
-        if caller(request) is not None:
-            return go(next_url or site.at("home"), status=302)
-        if looks_ahead(request):
-            return form(request, next_url)
-        if "token" in asked:
-            return await enter(request, secret_in(asked["token"]), next_url)
-        only = only_way(site.auth.providers)
-        if only and not site.auth.sign_in_links:
-            return await away(request, only, next_url, other=False)
-        return form(request, next_url)
-
-    @post("/login")
-    async def sign_in(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """By a link that was pasted, or by a provider: its name in `provider`, and what its form holds."""
-        fields = await read_open_form(request)
-        next_url = safe_next(fields.get("next"), site.base)
-        if "provider" not in fields:
-            return await enter(request, secret_in(fields.get("token", "")), next_url)
-        try:
-            user = await site.auth.sign_in(fields["provider"], fields, request)
-        except TooOftenError as error:
-            who, way = fields.get("name", ""), fields["provider"]
-            await recorder.refused(site.store, request, Act.SIGN_IN, who=who, what=way, why=TOO_OFTEN)
-            return form(request, next_url, str(error), 429, tried=fields, wait=error.seconds)
-        except RefusedError as error:
-            who = fields.get("name", "")
-            await recorder.refused(site.store, request, Act.SIGN_IN, who=who, what=fields["provider"], why=str(error))
-            return form(request, next_url, str(error), 403, hint=error.hint, other=error.other, tried=fields)
-        except UnansweredError as error:
-            return form(request, next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
-        opened = await site.auth.open_session(user, request, way=fields["provider"])
-        return go(next_url or site.at("home"), cookie=opened)
-
-    @read("/login/{provider:str}")
-    async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """To a provider that signs people in on pages of its own. With `other`: to pick another account there."""
-        asked = arguments(request)
-        next_url = safe_next(asked.get("next"), site.base)
-        if looks_ahead(request):
-            return form(request, next_url)
-        return await away(request, request.path_params["provider"], next_url, other="other" in asked)
-
-    @read(["/oauth_callback", "/oauth_callback/{provider:str}"])
-    async def come_back(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """From there. Whoever is signed in and goes back in their history to this is led home."""
-        try:
-            arrival = await site.auth.arrive(request.path_params.get("provider", ""), arguments(request), request)
-        except RefusedError as error:
-            if error.stale and caller(request) is not None:
-                return go(site.at("home"), status=302)
-            way = request.path_params.get("provider", "")
-            await recorder.refused(site.store, request, Act.SIGN_IN, who="", what=way, why=str(error))
-            return refused(request, error, safe_next(error.next, site.base))
-        return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
-
-    return [show, sign_in, leave, come_back]
-
-
-def looks_ahead(request: Request[Any, Any, Any]) -> bool:
-    """Whether the browser only guesses that somebody will want this page."""
+def prefetches(request: Request[Any, Any, Any]) -> bool:
+    """Return whether the browser only guesses that the user will want this page."""
     return "prefetch" in request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
 
 
 def only_way(providers: tuple[Provider, ...]) -> str:
-    """The provider to which people are sent without being asked; `""`: they are asked."""
+    """Return the provider to which users are sent without being asked, or `""`: they are asked."""
     return providers[0].name if len(providers) == 1 and providers[0].form == "link" else ""
+
+
+def _first_form(providers: tuple[Provider, ...]) -> str:
+    """Return the first provider for which a username can be sent, or `""`."""
+    return next((one.name for one in providers if one.form != "link"), "")
+
+
+def _form(
+    site: Site,
+    request: Request[Any, Any, Any],
+    next_url: str,
+    problem: str = "",
+    status: int = 200,
+    *,
+    hint: str = "",
+    other: str = "",
+    tried: Mapping[str, str] | None = None,
+    wait: int = 0,
+) -> Response[bytes]:
+    """Render the page. `tried`: the fields of a refused form, whose username is shown again."""
+    given = tried or {}
+    xsrf = request.cookies.get(XSRF, "")
+    if not 0 < len(xsrf) <= XSRF_MAX:
+        xsrf = secrets.token_hex(16)
+    answer = page(
+        site,
+        request,
+        "login.html",
+        status,
+        user=None,
+        login_xsrf=xsrf,
+        links=site.auth.sign_in_links,
+        providers=site.auth.providers,
+        next=next_url,
+        problem=problem,
+        hint=hint,
+        tried=given.get("provider") or (_first_form(site.auth.providers) if given else ""),
+        username=given.get("username", "")[:NAME_SHOWN],
+        other=other,
+    )
+    if status == 200:  # noqa: PLR2004 - HTTP
+        answer.headers["Set-Cookie"] = f"{XSRF}={xsrf}; HttpOnly; Path={site.hub}; SameSite=Lax"
+    if wait:
+        answer.headers["Retry-After"] = str(wait)
+    return answer
+
+
+def _refused(site: Site, request: Request[Any, Any, Any], error: RefusedError, next_url: str) -> Response[bytes]:
+    return _form(site, request, next_url, str(error), 403, hint=error.hint, other=error.other)
+
+
+async def _depart(
+    site: Site, request: Request[Any, Any, Any], provider: str, next_url: str, *, other: bool
+) -> Response[bytes]:
+    try:
+        departure = await site.auth.depart(provider, next_url, request, other=other)
+    except RefusedError as error:
+        return _refused(site, request, error, next_url)
+    return go(departure.url, status=302, cookie=departure.cookie)
+
+
+async def _use_link(site: Site, request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
+    user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
+    if user is None:
+        await recorder.refused(site.store, request, Act.SIGN_IN, who="", what="link", why=USED)
+        return _form(site, request, next_url, USED, 403)
+    cookie = await site.auth.open_session(user, request, way="link")
+    return go(next_url or site.at("home"), cookie=cookie)

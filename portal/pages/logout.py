@@ -1,7 +1,6 @@
-"""Signing out: asked for with a button, confirmed when it is only an address, and told of by a provider.
+"""Signing out: by a button, by a link, and when a provider says so.
 
-Owns: `/hub/logout`, `/hub/signed-out` and `/hub/backchannel-logout`. Refuses to know sessions: `portal.site.sign_in`
-ends them.
+Owns `/hub/logout`, `/hub/signed-out` and `/hub/backchannel-logout`. `portal.site.sign_in` ends the sessions.
 """
 
 from typing import Any
@@ -12,80 +11,69 @@ from litestar.handlers import HTTPRouteHandler
 from portal.rights.access import caller
 from portal.site.sign_in import RefusedError
 from portal.site.site import Site
+from portal.web.clicks import by_this_site
 from portal.web.methods import read
 from portal.web.responses import empty, go, page, read_open_form, reply
+from portal.web.routing import bound
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
-
-    @read("/logout")
-    async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """A link on another site must not sign users out, so this asks first.
-
-        *Log Out* in JupyterLab leads here from the user's own server, and signs out at once.
-        """
-        identity = caller(request)
-        if identity is not None and _is_from_here(request):
-            return await _sign_out(site, request)
-        return page(site, request, "logout.html", user=identity.user) if identity else go(_after(site), status=302)
-
-    @post("/logout")
-    async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The button's."""
-        return await _sign_out(site, request)
-
-    @read("/signed-out")
-    async def signed_out(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Public. The address to which a provider sends people back who have signed out there."""
-        if caller(request) is not None:
-            return go(site.at("home"), status=302)
-        return page(site, request, "signed_out.html", user=None)
-
-    @post("/backchannel-logout/{provider:str}")
-    async def told(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """By the provider itself (OpenID Connect Back-Channel Logout 1.0 sections 2.5 to 2.8)."""
-        fields = await read_open_form(request)
-        try:
-            await site.auth.ended_there(request.path_params["provider"], fields.get("logout_token", ""))
-        except RefusedError as error:
-            return reply({"error": "invalid_request", "error_description": str(error)}, 400)
-        return empty(200)
-
-    return [ask, leave, signed_out, told]
+    """Return the handlers."""
+    return [
+        bound(site, read("/logout"), follow_link),
+        bound(site, post("/logout"), sign_out),
+        bound(site, read("/signed-out"), signed_out),
+        bound(site, post("/backchannel-logout/{provider:str}"), ended_at_provider),
+    ]
 
 
-def _is_from_here(request: Request[Any, Any, Any]) -> bool:
-    """Return whether the browser came from a page of the hub or of a server (Fetch Metadata, W3C).
+async def follow_link(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Sign out at once, as JupyterHub does. A link from another site asks first, so that no page signs users out.
 
-    `same-site`: servers may have hosts of their own below the hub's.
+    *Log Out* in JupyterLab leads here from the user's own server.
     """
-    headers = request.headers
-    return (
-        request.method == "GET"
-        and headers.get("sec-fetch-site") in {"same-origin", "same-site"}
-        and headers.get("sec-fetch-mode") == "navigate"
-        and headers.get("sec-fetch-dest") == "document"
-    )
+    identity = caller(request)
+    if identity is None:
+        return go(_signed_out_url(site), status=302)
+    if request.method == "GET" and by_this_site(request.headers):
+        return await sign_out(site, request)
+    return page(site, request, "logout.html", user=identity.user)
 
 
-def _after(site: Site) -> str:
-    """Return where users are who have signed out: not where they would be signed in again at once."""
-    away = any(provider.form == "link" for provider in site.auth.providers)
-    return site.at("signed-out") if away else site.at("login")
+async def sign_out(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """End the session, and go on to the provider's sign-out page if it has one.
 
-
-async def _sign_out(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Sign out. Where the provider has a page for it, the browser goes on to that.
-
-    By a page of ours, not by a redirect: `form-action` of our own pages holds for what a form leads to.
+    The browser gets there by a page of ours and not by a redirect, because `form-action` applies to redirects too.
     """
     if caller(request) is None:
-        return go(_after(site))
+        return go(_signed_out_url(site))
     onward = await site.auth.farewell(request)
     cookie = await site.auth.close_session(request)
     if not onward:
-        return go(_after(site), cookie=cookie)
+        return go(_signed_out_url(site), cookie=cookie)
     answer = page(site, request, "leaving.html", user=None, onward=onward)
     answer.headers["Set-Cookie"] = cookie
     return answer
+
+
+async def signed_out(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Public. A provider sends users back to this address when they have signed out there."""
+    if caller(request) is not None:
+        return go(site.at("home"), status=302)
+    return page(site, request, "signed_out.html", user=None)
+
+
+async def ended_at_provider(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Accept the provider's logout token (OpenID Connect Back-Channel Logout 1.0, sections 2.5 to 2.8)."""
+    fields = await read_open_form(request)
+    try:
+        await site.auth.ended_there(request.path_params["provider"], fields.get("logout_token", ""))
+    except RefusedError as error:
+        return reply({"error": "invalid_request", "error_description": str(error)}, 400)
+    return empty(200)
+
+
+def _signed_out_url(site: Site) -> str:
+    """Return where a user goes after signing out: not where a provider would sign them in again at once."""
+    away = any(provider.form == "link" for provider in site.auth.providers)
+    return site.at("signed-out") if away else site.at("login")

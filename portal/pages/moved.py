@@ -17,7 +17,7 @@ from portal.servers.models import is_ready
 from portal.site.site import PAGE_HEADERS, Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
-from portal.web.responses import go, raw_target
+from portal.web.responses import arguments, go, raw_target
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -25,8 +25,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read("/", sync_to_thread=False)
     def start(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Home, or the way in."""
-        return go(site.at("home") if caller(request) else site.at("login"), status=302)
+        """Redirect to `next` or to the home page, or to the sign-in page first."""
+        next_url = safe_next(arguments(request).get("next"), site.base)
+        if caller(request) is None:
+            return go(site.at("login", next=next_url), status=302)
+        return go(next_url or site.at("home"), status=302)
 
     @read("/user/{rest:path}", sync_to_thread=False)
     def user(request: Request[Any, Any, Any]) -> Response[bytes]:

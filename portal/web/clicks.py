@@ -70,14 +70,26 @@ def check_api(request: Request[Any, Any, Any], path: str) -> None:
         raise HTTPException(status_code=403, detail=NOT_BY_SCRIPT)
 
 
+def by_this_site(headers: Mapping[str, str]) -> bool:
+    """Return whether a request was caused by this site, by the user in the address bar, or by a program.
+
+    `same-site`: servers may have hosts of their own below the hub's. A browser without Sec-Fetch headers may come from
+    anywhere. It is told from a program by what it accepts.
+    """
+    if not _has_metadata(headers):
+        return "text/html" not in headers.get("accept", "")
+    prefetch = "prefetch" in headers.get("sec-purpose", "")
+    return headers.get("sec-fetch-site") in {"same-origin", "same-site", "none"} and _is_navigation(headers) and not prefetch
+
+
 def _session_of(request: Request[Any, Any, Any]) -> Identity | None:
     identity: Identity | None = request.scope["state"].get("identity")
     return identity if identity is not None and identity.session is not None else None
 
 
 def _has_metadata(headers: Mapping[str, str]) -> bool:
-    """Return whether the browser says how the request came about."""
-    return "sec-fetch-site" in headers or "sec-fetch-mode" in headers
+    """Return whether the browser says how the request came about: it sends all of these headers or none."""
+    return "sec-fetch-mode" in headers
 
 
 def _is_navigation(headers: Mapping[str, str]) -> bool:

@@ -159,7 +159,7 @@ def test_the_hub_records_the_clients_address(edge):
     source = f"127.0.8.{number + (100 if edge.hub.base != '/' else 0)}"
     headers = {"Origin": edge.origin, "Sec-Fetch-Site": "same-origin", **HOSTILE}
     with edge.client(source=source) as client:
-        form = {"provider": "campus", "name": USER, "password": "wrong"}
+        form = {"provider": "campus", "username": USER, "password": "wrong"}
         answer = client.post(edge.at("hub/login"), data=form, headers=headers)
         assert answer.status_code == 403, answer.text
     with edge.hub.api("carol") as api:

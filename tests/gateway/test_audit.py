@@ -119,7 +119,7 @@ def test_a_sign_in_is_recorded_with_user_provider_session_and_address(hub):
 def test_a_rejected_sign_in_is_recorded_once_a_minute_without_invalid_names(hub):
     for _ in range(5):
         for name in ("mallory", "hunter2 is my password", "x\r\nfake=1"):
-            fields = {"provider": "test", "name": name}
+            fields = {"provider": "test", "username": name}
             assert httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin}).status_code == 403
     found = entries(hub, act="sign-in", outcome="refused")
     assert sorted(entry.get("who", "") for entry in found) == ["", "mallory"]

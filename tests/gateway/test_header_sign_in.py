@@ -195,10 +195,10 @@ def test_other_addresses_are_not_trusted_even_with_the_secret(hub):
 
 def test_a_form_cannot_set_the_name(hub, portal):
     with through(portal, "alice", groups="staff") as browser:
-        assert browser.post("/hub/login", data={"provider": "portal", "name": "bob"}).status_code == 303
+        assert browser.post("/hub/login", data={"provider": "portal", "username": "bob"}).status_code == 303
         assert browser.get("/hub/api/user").json()["name"] == "alice"
     headers = {"Origin": hub.origin}
-    answer = httpx.post(f"{hub.origin}/hub/login", data={"provider": "portal", "name": "bob"}, headers=headers)
+    answer = httpx.post(f"{hub.origin}/hub/login", data={"provider": "portal", "username": "bob"}, headers=headers)
     assert answer.status_code == 403
 
 

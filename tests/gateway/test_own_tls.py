@@ -110,7 +110,7 @@ def hub(tmp_path_factory):
 
 def test_a_user_signs_in_and_uses_a_server_over_tls(hub):
     with hub.over_tls() as client:
-        answer = client.post("/hub1/hub/login", data={"provider": "test", "name": "alice"}, follow_redirects=True)
+        answer = client.post("/hub1/hub/login", data={"provider": "test", "username": "alice"}, follow_redirects=True)
         assert answer.status_code == 200, answer.text
         assert str(answer.url) == f"{hub.public}/hub1/hub/home"
         assert any(name.startswith("__Host-towpath-session") for name in client.cookies)

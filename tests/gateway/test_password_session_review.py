@@ -57,7 +57,7 @@ async def enter(auth, name, password="right"):
     visitor = Visitor(auth)
     request = visitor.request()
     request.scope["state"]["address"] = "127.0.0.1"
-    user = await auth.sign_in("ldap", {"name": name, "password": password}, request)
+    user = await auth.sign_in("ldap", {"username": name, "password": password}, request)
     visitor._keep(await auth.open_session(user, request, way="ldap"))
     ticket = digest(visitor.cookies["towpath-session"])
     visitor.identity = Identity(user, ticket, frozenset(), session=await auth._store.sessions.get(ticket))

@@ -47,7 +47,7 @@ service = "{machine.files[0].name}"
 
 
 def post(hub, name, password, *, address="192.0.2.1", **more):
-    fields = {"provider": "accounts", "name": name, "password": password, "next": "/hub/token"}
+    fields = {"provider": "accounts", "username": name, "password": password, "next": "/hub/token"}
     headers = {"Origin": hub.origin, "X-Forwarded-For": address, **more}
     return httpx.post(f"{hub.origin}/hub/login", data=fields, headers=headers, timeout=30)
 

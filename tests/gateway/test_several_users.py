@@ -59,7 +59,7 @@ def test_the_page_shows_the_names_as_buttons_and_redirects_to_the_requested_page
         assert f'<button name="name" value="{name}">' in page
     assert 'value="/hub/token"' in page
     assert "password" in page
-    fields = {"provider": "test", "name": "bob", "next": "/hub/token"}
+    fields = {"provider": "test", "username": "bob", "next": "/hub/token"}
     answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
     assert (answer.status_code, answer.headers["location"]) == (303, "/hub/token")
     assert "HttpOnly" in answer.headers["set-cookie"]
@@ -77,14 +77,40 @@ def test_the_page_shows_the_names_as_buttons_and_redirects_to_the_requested_page
     ],
 )
 def test_a_sign_in_from_another_machine_or_site_is_rejected(hub, headers, status):
-    fields = {"provider": "test", "name": "carol"}
+    fields = {"provider": "test", "username": "carol"}
     answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin, **headers})
     assert answer.status_code == status
     assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.parametrize("in_form", [True, False], ids=["next in the form", "next in the URL"])
+def test_a_script_signs_in_as_at_jupyterhub(hub, in_form):
+    """The steps of scripts for JupyterHub 6.1: the cookie `_xsrf` of the page, then the form with three fields."""
+    with hub.client() as client:
+        client.headers.pop("Origin", None)
+        assert client.get("/hub/login").status_code == 200
+        xsrf = client.cookies["_xsrf"]
+        assert f'name="_xsrf" value="{xsrf}"' in client.get("/hub/login").text
+        fields = {"username": "bob", "password": "", "_xsrf": xsrf}
+        query = {"_xsrf": xsrf} if in_form else {"_xsrf": xsrf, "next": "/hub/token"}
+        answer = client.post("/hub/login", params=query, data=fields | ({"next": "/hub/token"} if in_form else {}))
+        assert (answer.status_code, answer.headers["location"]) == (303, "/hub/token")
+        headers = {"X-XSRFToken": xsrf}
+        assert client.get("/hub/api/user", headers=headers).json()["name"] == "bob"
+        made = client.post(
+            "/hub/api/users/bob/tokens", headers=headers, params={"_xsrf": xsrf}, json={"note": "script"}
+        )
+        assert made.status_code == 201
+        assert client.get("/hub/logout").status_code in {302, 303}
+        assert client.get("/hub/home").status_code in {302, 303}
+
+
 def test_other_names_cannot_sign_in(hub):
-    for fields in ({"provider": "test", "name": "mallory"}, {"provider": "none", "name": "alice"}, {"name": "alice"}):
+    for fields in (
+        {"provider": "test", "username": "mallory"},
+        {"provider": "none", "username": "alice"},
+        {"username": "root"},
+    ):
         answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers

@@ -298,7 +298,7 @@ def test_a_share_link_survives_signing_in_and_a_start(hub):
         assert page.status_code in {302, 303}
         signing_in = httpx.URL(page.headers["location"])
         assert signing_in.path == "/hub/login"
-        fields = {"provider": "test", "name": "bob", "next": signing_in.params["next"]}
+        fields = {"provider": "test", "username": "bob", "next": signing_in.params["next"]}
         back = browser.post("/hub/login", data=fields)
         assert back.headers["location"] == link
         form = httpx.URL(browser.get(link).headers["location"])

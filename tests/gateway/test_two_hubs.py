@@ -110,7 +110,7 @@ def host(tmp_path_factory):
 
 
 def sign_in(client, base, name):
-    answer = client.post(f"{base}hub/login", data={"provider": "test", "name": name}, follow_redirects=True)
+    answer = client.post(f"{base}hub/login", data={"provider": "test", "username": name}, follow_redirects=True)
     assert answer.status_code == 200, answer.text
     assert str(answer.url).endswith(f"{base}hub/home")
 

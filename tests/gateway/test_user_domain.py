@@ -95,7 +95,7 @@ class Browser:
         origin = self.hub.at("")
         answer = httpx.post(
             f"http://127.0.0.1:{self.hub.port}/hub/login",
-            data={"provider": "test", "name": name},
+            data={"provider": "test", "username": name},
             headers={"Host": urlsplit(origin).netloc, "Origin": origin},
         )
         assert answer.status_code == 303, answer.text

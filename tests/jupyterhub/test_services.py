@@ -155,7 +155,7 @@ def test_a_user_without_a_session_signs_in_first_and_returns_to_the_service(hub)
     with httpx.Client(base_url=hub.origin, headers={"Origin": hub.origin, "Sec-Fetch-Site": "same-origin"}) as browser:
         page = visit(browser, "/services/board/?deep=1")
         assert page.url.path == "/hub/login"
-        sign_in = {"provider": "test", "name": "bob", "next": page.url.params["next"]}
+        sign_in = {"provider": "test", "username": "bob", "next": page.url.params["next"]}
         told = browser.post("/hub/login", data=sign_in, headers=NAVIGATE, follow_redirects=True).json()
         assert (told["user"]["name"], told["uri"]) == ("bob", "/services/board/?deep=1")
 
@@ -174,7 +174,7 @@ def test_signing_out_of_the_hub_signs_out_of_services_at_once(hub):
     with closing(hub.browser_of("alice")) as browser:
         visit(browser, "/services/board/")
         browser.post("/hub/logout")
-        browser.post("/hub/login", data={"provider": "test", "name": "bob"})
+        browser.post("/hub/login", data={"provider": "test", "username": "bob"})
         assert visit(browser, "/services/board/").json()["user"]["name"] == "bob"
 
 

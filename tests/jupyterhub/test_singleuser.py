@@ -72,7 +72,7 @@ def test_signing_out_ends_tokens_and_websockets(hub, alices):
         left = browser.get("/user/alice/lab", headers=NAVIGATE)
         assert (left.status_code, urlsplit(left.headers["location"]).path) == (302, "/hub/login")
         # after the next sign-in the server signs the user in again, whatever it has cached for the old token
-        browser.post("/hub/login", data={"provider": "test", "name": "alice"})
+        browser.post("/hub/login", data={"provider": "test", "username": "alice"})
         again = page_token(visit(browser, "/user/alice/lab"))
         assert again != token
         assert browser.get("/user/alice/api/status", headers={"Authorization": f"token {again}"}).status_code == 200

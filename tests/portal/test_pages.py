@@ -111,15 +111,63 @@ def test_the_form_takes_the_secret_or_the_whole_link(bench):
     bench(main)
 
 
-def test_sign_out_asks_when_it_is_a_link_and_does_when_it_is_a_button(bench):
+SIGN_OUT_LINKS = {
+    "from another site": (
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        False,
+    ),
+    "an image of this site": (
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        None,
+    ),
+    "a prefetch": (
+        {
+            "Sec-Fetch-Site": "none",
+            "Sec-Fetch-Mode": "navigate",
+            "Sec-Fetch-Dest": "document",
+            "Sec-Purpose": "prefetch",
+        },
+        False,
+    ),
+    "an old browser": ({"Accept": "text/html,*/*"}, False),
+    "a page of this site": (
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        True,
+    ),
+    "the address bar": ({"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, True),
+    "a program": ({"Accept": "*/*"}, True),
+}
+
+
+@pytest.mark.parametrize("kind", SIGN_OUT_LINKS)
+def test_a_sign_out_link_works_as_at_jupyterhub_unless_another_site_leads_there(bench, kind):
+    """JupyterHub 6.1, handlers/login.py, LogoutHandler.get: signs out at once, whoever leads there."""
+    headers, signs_out = SIGN_OUT_LINKS[kind]
+
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
-        assert "Sign out?" in (await client.get("/hub/logout")).text
-        assert bench.auth.closed == []
-        answer = await client.post("/hub/logout")
-        assert (answer.status_code, answer.headers["location"]) == (303, "/hub/login")
-        assert "Max-Age=0" in answer.headers["set-cookie"]
-        assert bench.auth.closed == ["alice"]
+        answer = await client.get("/hub/logout", headers=headers)
+        if signs_out:
+            assert (answer.status_code, answer.headers["location"]) == (303, "/hub/login")
+            assert "Max-Age=0" in answer.headers["set-cookie"]
+            assert bench.auth.closed == ["alice"]
+        else:
+            assert ("Sign out?" in answer.text) if signs_out is False else answer.status_code == 403
+            assert bench.auth.closed == []
+            answer = await client.post("/hub/logout")
+            assert (answer.status_code, answer.headers["location"]) == (303, "/hub/login")
+            assert bench.auth.closed == ["alice"]
+
+    bench(main)
+
+
+def test_the_hubs_root_leads_to_the_next_page_or_home(bench):
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        for query, location in (("", "/hub/home"), ("?next=/hub/token", "/hub/token"), ("?next=//x.org", "/hub/home")):
+            assert (await client.get(f"/hub/{query}")).headers["location"] == location
+        answer = await bench.client().get("/hub/?next=/hub/token")
+        assert answer.headers["location"] == "/hub/login?next=/hub/token"
 
     bench(main)
 

@@ -66,7 +66,7 @@ def test_cve_2019_10255_cve_2026_33709_ghsa_3vff_hjqv_m7h8_next_never_leads_to_a
     wanted = raw.format(port=hub.port)
     alice = hub.browsers["alice"]
     places = [alice.get(f"/hub/login?next={quote(wanted, safe='')}")]
-    fields = {"provider": "test", "name": "bob", "next": wanted}
+    fields = {"provider": "test", "username": "bob", "next": wanted}
     places.append(httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin}))
     for answer in places:
         assert answer.status_code in {302, 303}
@@ -99,7 +99,7 @@ def test_cve_2019_10255_next_with_a_backslash_or_control_character_is_ignored(hu
     """It is ignored, not repaired: the browser goes to the home page."""
     asked = f"next={quote(raw, safe='')}"
     alice = hub.browsers["alice"]
-    fields = {"provider": "test", "name": "bob", "next": raw}
+    fields = {"provider": "test", "username": "bob", "next": raw}
     for answer in (
         alice.get(f"/hub/login?{asked}"),
         httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin}),
@@ -215,7 +215,7 @@ def test_cve_2024_28233_with_https_a_subdomain_cannot_set_the_session_cookie():
 def test_session_fixation_sign_in_issues_a_new_session_cookie(hub):
     with httpx.Client(base_url=hub.origin, headers={"Origin": hub.origin}) as browser:
         browser.cookies.set(hub.cookie_name(), "planted-by-mallory-before-the-sign-in", domain="127.0.0.1")
-        answer = browser.post("/hub/login", data={"provider": "test", "name": "alice"})
+        answer = browser.post("/hub/login", data={"provider": "test", "username": "alice"})
         given = re.match(rf"{re.escape(hub.cookie_name())}=([^;]+)", answer.headers["set-cookie"])[1]
         assert given != "planted-by-mallory-before-the-sign-in"
         planted = {"Cookie": f"{hub.cookie_name()}=planted-by-mallory-before-the-sign-in"}
@@ -223,14 +223,14 @@ def test_session_fixation_sign_in_issues_a_new_session_cookie(hub):
         # signing in as another user ends the previous session
         first = {"Cookie": f"{hub.cookie_name()}={given}"}
         assert httpx.get(f"{hub.origin}/hub/api/user", headers=first).status_code == 200
-        browser.post("/hub/login", data={"provider": "test", "name": "bob"}, headers=first)
+        browser.post("/hub/login", data={"provider": "test", "username": "bob"}, headers=first)
         assert httpx.get(f"{hub.origin}/hub/api/user", headers=first).status_code == 403
 
 
 @pytest.mark.parametrize("name", ["x" * 60_000, "x\r\n" * 8_000, "\x1b[2J" * 500, "\u202e" * 5000])
 def test_cve_2026_54338_ghsa_p43p_whwx_q52h_a_very_long_name_is_not_logged(hub, name):
     before = len(hub.output)
-    fields = {"provider": "test", "name": name}
+    fields = {"provider": "test", "username": name}
     answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
     assert answer.status_code in {400, 403, 413}
     assert len(answer.content) < 20_000
@@ -245,7 +245,7 @@ def test_log_injection_typed_text_cannot_forge_log_lines_and_is_truncated(hub):
     forged = "\r\n2026-01-01 carol signed in \x1b[2J\u202e\u2028"
     before = len(hub.output)
     for provider in (forged, forged + "y" * 5_000):
-        fields = {"provider": provider, "name": "alice"}
+        fields = {"provider": provider, "username": "alice"}
         answer = httpx.post(f"{hub.origin}/hub/login", data=fields, headers={"Origin": hub.origin})
         assert answer.status_code == 403
     hub.browsers["alice"].get(f"/hub/api/users/{quote(forged, safe='')}")

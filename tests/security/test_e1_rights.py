@@ -281,13 +281,13 @@ def test_cve_2023_48311_a_hub_that_allows_no_user_does_not_start(tmp_path, monke
 def test_cve_2021_41194_a_name_cannot_be_claimed_by_asking_for_it(hub):
     """There is no sign-up: an unknown name cannot be claimed, and a known one needs its provider."""
     for fields in (
-        {"provider": "test", "name": "nobody-yet"},
-        {"provider": "test", "name": "alice", "password": "mine", "provider ": "x"},
+        {"provider": "test", "username": "nobody-yet"},
+        {"provider": "test", "username": "alice", "password": "mine", "provider ": "x"},
         {"username": "alice", "password": "mine"},
     ):
         answer = httpx.post(
             f"{hub.origin}/hub/login",
-            data={**fields, **({"name": "mallory"} if fields.get("name") == "alice" else {})},
+            data={**fields, **({"username": "mallory"} if fields.get("username") == "alice" else {})},
             headers={"Origin": hub.origin},
         )
         assert answer.status_code == 403

@@ -37,7 +37,7 @@ class LdapProof:
         """Return the user with this name and password. Raises RefusedError and UnansweredError."""
         try:
             async with self._turns:
-                found = await self._directory.sign_in(fields.get("name", ""), fields.get("password", ""))
+                found = await self._directory.sign_in(fields.get("username", ""), fields.get("password", ""))
         except UnreachableError as error:
             raise UnansweredError(
                 "The directory that checks names and passwords does not answer. Try again in a moment.",
@@ -45,7 +45,7 @@ class LdapProof:
             ) from error
         if found is None:
             raise RefusedError(WRONG)
-        return self._proven(found, fields.get("name", ""))
+        return self._proven(found, fields.get("username", ""))
 
     async def again(self, standing: Standing) -> tuple[Proven, str]:
         """See `gateway.auth.proof.RecheckableProof`: look the entry up, with its groups as they are now."""
