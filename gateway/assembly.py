@@ -50,7 +50,8 @@ from state.config.origins import Origins
 from state.config.tables import AuthConfig, Config
 from state.mirror.health import HealthWatch
 from state.mirror.mirror import Mirror
-from state.records.models import Route, Status, Target
+from state.records.models import Route
+from state.records.readiness import is_ready
 from state.rights.roles import Roles
 from state.settings.loader import SUPERVISOR, Settings
 from state.store.all import Store
@@ -87,7 +88,7 @@ class Finder:
     async def _ready(self, user: str, name: str) -> bool:
         """Return whether the record is ready, which it is shortly before its route exists."""
         server = await self._store.servers.get(user, name)
-        return server is not None and server.status is Status.READY and server.target is Target.READY
+        return server is not None and is_ready(server)
 
 
 class Gateway:

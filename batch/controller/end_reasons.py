@@ -7,18 +7,17 @@ What the scheduler knows (memory, time limit, a cancellation, a failed node) exp
 was killed), so it takes precedence. The starter has the tail of the log and the app's exit code.
 """
 
-import signal
 from typing import Final
 
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView, Report
+from state.records.endings import CANCELLED, SEE_LOG, START_AGAIN, app_ended
 from state.records.models import Reason, Server, Status
+from state.records.readiness import end_reported
 
 LATE_SECONDS: Final = 120.0
 """Seconds after an end in which a better reason replaces the first: accounting may be late."""
-SEE_LOG: Final = "The end of its log is below. Start it again, or change your request."
-KILLED: Final = "It was killed, usually because it ran out of memory. The end of its log is below."
 
 HINTS: Final = {
     "command": "The program is not installed where the job runs. Contact the hub's admins.",
@@ -26,8 +25,6 @@ HINTS: Final = {
     "no-answer": "It may need more time than the hub allows, or be stuck. The end of its log is below.",
     "folder": "The job's folder must belong to you and have free disk space.",
 }
-END_REPORTED: Final = "told"
-"""The code that the gateway notes when a starter ends because of the scheduler, while the cause is not known yet."""
 GUESSES: Final = frozenset(
     {"app-ended", "app-died", "app-exited", "start-failed", "exited", "job-ended", "cancelled", "lost"}
 )
@@ -57,28 +54,11 @@ def why(server: Server, view: JobView) -> tuple[Status, Reason]:
             code=word, message=report.message, hint=hint, log_tail=report.log_tail, exit_code=code
         )
     if view.state is JobState.CANCELED:
-        return Status.FAILED, Reason(
-            code="cancelled",
-            message="The job was cancelled outside the hub.",
-            hint="Start the server again.",
-            log_tail=report.log_tail,
-            exit_code=code,
-        )
+        return Status.FAILED, replace(CANCELLED, log_tail=report.log_tail, exit_code=code)
     was_ready = server.status is Status.READY
-    if was_ready and code == 0:
-        return Status.STOPPED, Reason(code="app-ended", message="The app exited.", exit_code=0)
-    if not report.kind and view.reason:
-        return Status.FAILED, Reason(
-            code="job-ended", message=view.reason, hint="Start the server again.", exit_code=code
-        )
-    what = "The app exited unexpectedly" if was_ready else "The app exited before it was ready"
-    return Status.FAILED, Reason(
-        code="app-died" if was_ready else "app-exited",
-        message=f"{what}{how(code)}.",
-        hint=KILLED if signal_of(code) == signal.SIGKILL else SEE_LOG,
-        log_tail=report.log_tail,
-        exit_code=code,
-    )
+    if not report.kind and view.reason and not (was_ready and code == 0):
+        return Status.FAILED, Reason(code="job-ended", message=view.reason, hint=START_AGAIN, exit_code=code)
+    return app_ended(was_ready=was_ready, exit_code=code, log_tail=report.log_tail)
 
 
 def status_of(reason: Reason) -> Status:
@@ -94,11 +74,6 @@ def _last_report(server: Server, view: JobView) -> Report:
     if noted is not None and end_reported(server):
         return Report(kind="ended", attempt=server.attempt, exit_code=noted.exit_code, log_tail=noted.log_tail)
     return Report(kind="", attempt=server.attempt)
-
-
-def end_reported(server: Server) -> bool:
-    """Return whether the app has ended because of the scheduler, while the end of the job is not visible yet."""
-    return server.reason is not None and server.reason.code == END_REPORTED
 
 
 def better(server: Server, view: JobView | None, *, now: float) -> Reason | None:
@@ -122,23 +97,3 @@ def better(server: Server, view: JobView | None, *, now: float) -> Reason | None
 def is_guess(reason: Reason) -> bool:
     """Return whether the scheduler's cause, if there is one, replaces this reason."""
     return reason.code in GUESSES
-
-
-def how(code: int | None) -> str:
-    """Describe an exit code in brackets, with the signal's name if there was one: ` (exit code 139: SIGSEGV)`."""
-    if code is None:
-        return ""
-    number = signal_of(code)
-    if number is None:
-        return f" (exit code {code})"
-    return f" (ended by {number.name})" if code < 0 else f" (exit code {code}: {number.name})"
-
-
-def signal_of(code: int | None) -> signal.Signals | None:
-    """Return the signal of an exit code (-9 and 137 are SIGKILL), or None."""
-    if code is None:
-        return None
-    try:
-        return signal.Signals(-code if code < 0 else code - 128)
-    except ValueError:
-        return None

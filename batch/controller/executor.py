@@ -38,7 +38,8 @@ from state.names import server_key, server_path
 from state.plugins.hooks import ENDED
 from state.records.audit import of_end
 from state.records.lifecycle import PROGRESS, advance
-from state.records.models import Event, JobRef, Reason, Route, Server, Status, Target, User, Waiting
+from state.records.models import Event, JobRef, Reason, Server, Status, Target, User, Waiting
+from state.records.readiness import is_ready, route_of
 from state.rights.roles import Roles
 from state.store.all import Store
 
@@ -387,24 +388,8 @@ class Executor:
         await self._store.feed.set_route(route_of(server, self._base))
         # A stop may have dropped the route between the save and this.
         now = await self._store.servers.get(server.user, server.name)
-        if now is None or now.attempt != server.attempt or now.status is not Status.READY:
+        if now is None or now.attempt != server.attempt or not is_ready(now):
             await self._store.feed.drop_route(self._prefix(server), attempt=server.attempt)
 
     def _prefix(self, server: Server) -> str:
         return server_path(self._base, server.user, server.name)
-
-
-def route_of(server: Server, base: str) -> Route:
-    """Return the route of a ready server."""
-    assert server.endpoint is not None  # ready records have one
-    return Route(
-        prefix=server_path(base, server.user, server.name),
-        user=server.user,
-        name=server.name,
-        attempt=server.attempt,
-        endpoint=server.endpoint,
-        credential=server.credential,
-        strip=server.strip_prefix,
-        cors_origins=server.cors_origins,
-        hub_app=server.hub_app,
-    )

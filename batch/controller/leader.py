@@ -8,7 +8,7 @@ with ready servers. Does not decide about servers (`batch.controller.reconcile`)
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +18,7 @@ from batch.contract import Launcher
 from batch.controller.audit_writer import export, keep, sinks
 from batch.controller.catalog_refresh import refresh
 from batch.controller.cluster_health import report_clusters
-from batch.controller.end_reasons import end_reported
-from batch.controller.executor import Executor, Place, route_of
+from batch.controller.executor import Executor, Place
 from batch.controller.joins import answer_joins
 from batch.controller.log_fields import log_fields
 from batch.controller.poll_schedule import stage_of
@@ -31,7 +30,8 @@ from state.config.addresses import base_path
 from state.config.tables import Config
 from state.errors import ConflictError, FencedError, StateUnavailableError
 from state.names import server_key
-from state.records.models import Route, Server, Status, Target
+from state.records.models import Server, Target
+from state.records.readiness import is_ready, route_changes
 from state.store.all import Store
 from state.store.health import LEASE
 
@@ -207,7 +207,7 @@ class Term:
             if key in unreadable:
                 continue  # its server keeps running
             held = records.get(key) or others.get(key)
-            if held is None or held.status is not Status.READY or held.attempt != route.attempt:
+            if held is None or not is_ready(held) or held.attempt != route.attempt:
                 await self._store.feed.drop_route(route.prefix, attempt=route.attempt)
 
     async def _review(self) -> None:
@@ -301,9 +301,7 @@ class Term:
                 watch.follow(key, server.attempt, stage)
                 watch.know(key, server if server.active or stage is not None else None)
             actions = reconcile(server, sight, now=now, window=self._windows.get(server.cluster, 0.0))
-            if server.active and (
-                server.status is not Status.READY or server.target is Target.STOPPED or end_reported(server)
-            ):
+            if server.active and not is_ready(server):
                 self._moving.add(key)
         else:
             for watch in self._watches.values():
@@ -330,16 +328,3 @@ class Term:
                 return False
 
         return task
-
-
-def route_changes(servers: Iterable[Server], routes: Iterable[Route], base: str) -> tuple[list[Server], list[Route]]:
-    """Return the ready servers whose route is missing or outdated, and the routes without a ready server. Pure."""
-    ready = {
-        route_of(server, base).prefix: server
-        for server in servers
-        if server.status is Status.READY and server.target is Target.READY and not end_reported(server)
-    }
-    table = {route.prefix: route for route in routes}
-    missing = [server for prefix, server in ready.items() if table.get(prefix) != route_of(server, base)]
-    stray = [route for prefix, route in table.items() if prefix not in ready]
-    return missing, stray

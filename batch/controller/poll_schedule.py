@@ -15,9 +15,9 @@ from typing import Final
 from msgspec import Struct
 
 from batch.contract import JobState, JobView
-from batch.controller.end_reasons import end_reported
 from batch.controller.reconcile import Sight
 from state.records.models import Server, Status, Target
+from state.records.readiness import end_reported
 
 
 class Stage(Enum):

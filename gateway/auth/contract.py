@@ -28,7 +28,7 @@ __all__ = [
 class SignInRequest(Struct, frozen=True, kw_only=True):
     """The request that asks for a sign-in.
 
-    `fields`: the form's; `name` and `password` for a kind with `form = "password"`, none for a link. `headers`: by
+    `fields`: the form's; `username` and `password` for a kind with `form = "password"`, none for a link. `headers`: by
     lowercase name, in their order; a name can occur several times. `peer`: the IP address at the other end of the
     connection, which may be a proxy's. `address`: the user's address, as the site's trusted proxies report it.
     """

@@ -13,7 +13,6 @@ from litestar.handlers import HTTPRouteHandler
 from portal.api.users import shown
 from portal.audit import recorder
 from portal.rights.access import View, need, need_anywhere, rules_admins
-from portal.servers.models import is_ready
 from portal.site.site import Site
 from portal.users import user_actions
 from portal.web.methods import read
@@ -22,6 +21,7 @@ from portal.web.responses import arguments, read_json, reply
 from state.names import user_name
 from state.records.audit import Act
 from state.records.models import Server, User
+from state.records.readiness import is_ready
 
 AT_ONCE: Final = 200
 

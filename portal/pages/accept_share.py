@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from portal.audit import recorder
 from portal.rights.access import signed_in
-from portal.servers.models import is_ready
 from portal.sharing import share_actions, share_models
 from portal.site.site import Site
 from portal.web.methods import read
@@ -22,6 +21,7 @@ from state.config.one_host import on_one_host
 from state.errors import NotFoundError
 from state.records.audit import Act
 from state.records.models import Share, ShareCode, User
+from state.records.readiness import is_ready
 from state.rights.identity import Identity
 
 CODE_MAX = 200

@@ -11,7 +11,6 @@ from litestar.handlers import HTTPRouteHandler
 from portal.pages.audit import WORDS
 from portal.pages.forms import asks_for, has_options, open_url
 from portal.rights.access import View, need_user, signed_in
-from portal.servers.models import is_ready
 from portal.sharing import share_models
 from portal.site.site import Site
 from portal.web.methods import read
@@ -22,6 +21,7 @@ from state.errors import NameRuleError
 from state.names import new_server_name, server_key
 from state.records.audit import Act, Entry
 from state.records.models import Server, Status, User
+from state.records.readiness import is_ready
 from state.rights.identity import Identity
 from state.store.shares import recipients_of
 

@@ -13,11 +13,11 @@ from litestar.handlers import HTTPRouteHandler
 
 from portal.refusals.pages import error_page, words
 from portal.rights.access import caller, signed_in
-from portal.servers.models import is_ready
 from portal.site.site import PAGE_HEADERS, Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go, raw_target
+from state.records.readiness import is_ready
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:

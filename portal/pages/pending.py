@@ -11,13 +11,14 @@ from litestar.handlers import HTTPRouteHandler
 
 from portal.pages.forms import asks_for, has_options, open_url
 from portal.rights.access import need_user
-from portal.servers.models import is_ready, pending, progress_path
+from portal.servers.models import pending, progress_path
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go, page
 from state.records.lifecycle import PROGRESS
 from state.records.models import Status
+from state.records.readiness import is_ready
 
 EVENTS_MAX = 100
 

@@ -14,7 +14,7 @@ from portal.rights.access import need_user, signed_in
 from portal.servers import server_actions
 from portal.servers.catalog_facts import facts_for_all, facts_of
 from portal.servers.form_values import picked_in
-from portal.servers.models import is_ready, pending
+from portal.servers.models import pending
 from portal.servers.server_actions import Started
 from portal.site.site import Site
 from portal.web.methods import read
@@ -25,6 +25,7 @@ from state.errors import ChoicesError, NameRuleError
 from state.names import server_name
 from state.records.audit import Act
 from state.records.models import Server, Status, User
+from state.records.readiness import is_ready
 from state.rights.identity import Identity
 
 WHOLE = frozenset({"profile", "name"})

@@ -12,8 +12,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from portal.servers.models import is_ready
 from portal.site.site import Site
+from state.records.readiness import is_ready
 
 WORKER: Final = str(os.getpid())
 REGISTRY: Final = CollectorRegistry()

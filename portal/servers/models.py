@@ -11,6 +11,7 @@ from portal.rights.access import Sees
 from portal.site.times import iso
 from state.names import escape, server_key, server_path
 from state.records.models import Group, Reason, Server, Service, Status, Target, Token, User
+from state.records.readiness import is_ready
 
 SHOWN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("read:users:name", ("user_info", "admin")),
@@ -42,11 +43,6 @@ def pending(server: Server) -> str | None:
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
         return "stop"
     return None if server.status is Status.READY else "spawn"
-
-
-def is_ready(server: Server) -> bool:
-    """Whether requests reach the app: it answered, and nobody has asked it to stop."""
-    return server.status is Status.READY and server.target is Target.READY
 
 
 def progress_path(base_path: str, server: Server) -> str:

@@ -12,10 +12,11 @@ import msgspec
 from markupsafe import Markup, escape
 from msgspec.structs import replace
 
-from portal.servers.models import facts_model, is_ready, pending, reason_model
+from portal.servers.models import facts_model, pending, reason_model
 from portal.site.site import Site
 from state.records.lifecycle import PROGRESS
 from state.records.models import Event, Server, Status
+from state.records.readiness import is_ready
 
 KEEPALIVE_SECONDS: Final = 8.0
 STREAM_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")

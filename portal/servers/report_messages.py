@@ -10,8 +10,10 @@ from collections.abc import Collection, Sequence
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from state.names import node_name
+from state.records.endings import SEE_LOG, STOPPED, app_ended
 from state.records.models import Endpoint, Reason, Server, Status, Target
 
 LOG_TAIL_MAX: Final = 16 * 1024
@@ -165,21 +167,14 @@ def refusal(endpoint: Endpoint, taken: Collection[str], folders: Sequence[str], 
 
 
 def reason_of(server: Server, report: Ended) -> tuple[Status, Reason]:
-    """Return whether the server stopped or failed, and why. Pure."""
+    """Return whether the server has stopped or failed, and why, in plain words. Pure."""
     tail, code = report.log_tail[-LOG_TAIL_MAX:], report.exit_code
     if server.target is Target.STOPPED:
-        return Status.STOPPED, Reason(code="stopped", message="The server was stopped.", exit_code=code)
-    if server.status is Status.READY and code == 0 and not isinstance(report, Failed):
-        return Status.STOPPED, Reason(code="app-ended", message="The app exited.", exit_code=0)
-    if report.message:
-        message, word = report.message, report.code or "start-failed"
-    elif server.status is Status.READY:
-        message, word = f"The app exited unexpectedly{_with(code)}.", "app-died"
-    else:
-        message, word = f"The app exited before it was ready{_with(code)}.", "app-exited"
-    hint = report.hint or "The end of the log is below. Start it again, or change your request."
-    return Status.FAILED, Reason(code=word, message=message, hint=hint, log_tail=tail, exit_code=code)
-
-
-def _with(exit_code: int | None) -> str:
-    return "" if exit_code is None else f" (exit code {exit_code})"
+        return Status.STOPPED, replace(STOPPED, exit_code=code)
+    was_ready, failed = server.status is Status.READY, isinstance(report, Failed)
+    status, reason = app_ended(was_ready=was_ready, exit_code=code, log_tail=tail, failed=failed)
+    if status is Status.FAILED and report.message:
+        reason = replace(reason, code=report.code or "start-failed", message=report.message, hint=SEE_LOG)
+    if status is Status.FAILED and report.hint:
+        reason = replace(reason, hint=report.hint)
+    return status, reason

@@ -36,6 +36,7 @@ from state.plugins.launchers import cluster_named, kind_of
 from state.records.audit import of_end
 from state.records.lifecycle import PROGRESS, advance
 from state.records.models import Event, Notice, Server, Status, Target
+from state.records.readiness import END_REPORTED
 
 REPORT_LIMIT: Final = 128 * 1024
 """Largest report in bytes."""
@@ -201,7 +202,7 @@ async def _take_end(site: Site, server: Server, report: Ended) -> None:
     server = replace(server, log=report.log or server.log)
     await _drop_route(site, server)
     if report.told and server.target is not Target.STOPPED and not _cheap_polls(site, server):
-        noted = replace(server, reason=replace(reason, code="told", message="The scheduler told the job to end."))
+        noted = replace(server, reason=replace(reason, code=END_REPORTED, message="The scheduler told the job to end."))
         await site.store.servers.save(noted, event=_event(site, noted, "The scheduler told the job to end."))
         return
     ended = advance(server, status, now=now, reason=reason)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from portal.servers import metrics
 from portal.servers.catalog_facts import facts_of
-from portal.servers.models import is_ready, pending
+from portal.servers.models import pending
 from portal.site.site import Site
 from state.errors import ConflictError, LimitError, NameRuleError
 from state.names import new_server_name, server_name, server_path
@@ -22,6 +22,7 @@ from state.offer.choices import Chosen, validate
 from state.offer.combinations import NOTHING_KNOWN
 from state.records import lifecycle
 from state.records.models import Event, Server, Status, Target, User
+from state.records.readiness import is_ready
 
 TRIES: Final = 8
 DISPLAY_NAME_MAX: Final = 255

@@ -11,11 +11,11 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 
 from portal.rights.access import View
-from portal.servers.models import is_ready
 from portal.site.site import Site
 from portal.site.times import iso
 from state.names import server_key, server_path
 from state.records.models import Server, Share, ShareCode, User
+from state.records.readiness import is_ready
 from state.rights import scopes
 from state.rights.identity import Identity
 

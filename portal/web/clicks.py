@@ -79,7 +79,11 @@ def by_this_site(headers: Mapping[str, str]) -> bool:
     if not _has_metadata(headers):
         return "text/html" not in headers.get("accept", "")
     prefetch = "prefetch" in headers.get("sec-purpose", "")
-    return headers.get("sec-fetch-site") in {"same-origin", "same-site", "none"} and _is_navigation(headers) and not prefetch
+    return (
+        headers.get("sec-fetch-site") in {"same-origin", "same-site", "none"}
+        and _is_navigation(headers)
+        and not prefetch
+    )
 
 
 def _session_of(request: Request[Any, Any, Any]) -> Identity | None:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView
-from batch.controller.end_reasons import END_REPORTED
 from batch.controller.poll_schedule import GAPS, HERE, IDLE, PollRequest, Stage, next_look, stage_of
 from batch.controller.reconcile import Sight
 from state.records.models import Reason, Status, Target
+from state.records.readiness import END_REPORTED
 from tests.batch.rig import fresh
 
 RECORD = fresh()

@@ -6,9 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from batch.contract import JobState, JobView, Report
-from batch.controller.end_reasons import LATE_SECONDS, how
-from batch.controller.executor import route_of
-from batch.controller.leader import route_changes
+from batch.controller.end_reasons import LATE_SECONDS
 from batch.controller.reconcile import (
     LOST_SECONDS,
     RESTART_MARGIN,
@@ -26,7 +24,9 @@ from batch.controller.reconcile import (
     orphan,
     reconcile,
 )
+from state.records.endings import exit_text
 from state.records.models import Endpoint, JobRef, Reason, Server, Status, Target, Waiting
+from state.records.readiness import route_changes, route_of
 
 NOW = 1000.0
 WINDOW = 60.0
@@ -514,7 +514,7 @@ def test_the_schedulers_cause_takes_precedence_and_the_starters_log_is_kept():
     ],
 )
 def test_exit_codes_include_the_name_of_the_signal(code, words):
-    assert how(code) == words
+    assert exit_text(code) == words
 
 
 def test_a_killed_app_hints_at_memory():

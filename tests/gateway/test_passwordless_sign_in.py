@@ -49,7 +49,7 @@ def test_only_names_of_the_configuration_can_be_chosen(name):
     proof = PasswordlessProof("names", ("alice", "bob"))
     with pytest.raises(RefusedError, match="Choose one"):
         asyncio.run(proof.prove({"name": name}, request()))
-    assert asyncio.run(proof.prove({"name": "alice"}, request())) == Proven(name="alice")
+    assert asyncio.run(proof.prove({"username": "alice"}, request())) == Proven(name="alice")
 
 
 def test_users_are_created_at_their_first_sign_in_with_the_admin_right(store_url):

@@ -56,7 +56,7 @@ def test_the_terminal_warns_about_the_test_sign_in(hub):
 def test_the_page_shows_the_names_as_buttons_and_redirects_to_the_requested_page(hub):
     page = httpx.get(f"{hub.origin}/hub/login?next=/hub/token").text
     for name in ("alice", "bob", "carol"):
-        assert f'<button name="name" value="{name}">' in page
+        assert f'<button name="username" value="{name}">' in page
     assert 'value="/hub/token"' in page
     assert "password" in page
     fields = {"provider": "test", "username": "bob", "next": "/hub/token"}

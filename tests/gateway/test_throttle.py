@@ -37,10 +37,10 @@ class Directory:
         self.away = None
 
     async def prove(self, fields, request):
-        self.asked.append(fields["name"])
+        self.asked.append(fields["username"])
         if self.away:
             raise self.away
-        if (fields["name"], fields["password"]) != ("alice", "right"):
+        if (fields["username"], fields["password"]) != ("alice", "right"):
             raise RefusedError(WRONG)
         return Proven(name="alice")
 
@@ -268,7 +268,7 @@ def test_an_outage_counts_as_a_failure_only_if_the_password_was_sent(on_bench):
             bench.directory.away = UnansweredError("It is away.", untried=untried)
             for _ in range(times):
                 with pytest.raises(UnansweredError):
-                    await bench.proof.prove({"name": "alice", "password": "right"}, request)
+                    await bench.proof.prove({"username": "alice", "password": "right"}, request)
         bench.directory.away = None
         assert await bench.attempt(HOME, "right") > 0
 
@@ -278,7 +278,10 @@ def test_an_outage_counts_as_a_failure_only_if_the_password_was_sent(on_bench):
 def test_a_name_or_password_that_is_too_long_is_rejected_without_asking(on_bench):
     async def body(bench):
         request = request_of(HOME)
-        for fields in ({"name": "a" * (TYPED_MAX + 1)}, {"name": "alice", "password": "x" * (PASSWORD_MAX + 1)}):
+        for fields in (
+            {"username": "a" * (TYPED_MAX + 1)},
+            {"username": "alice", "password": "x" * (PASSWORD_MAX + 1)},
+        ):
             with pytest.raises(RefusedError, match="at most"):
                 await bench.proof.prove(fields, request)
         assert not bench.directory.asked

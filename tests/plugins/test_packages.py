@@ -195,7 +195,7 @@ variable = "SITE_TOKEN"
         )
 
     def sign_in(self, client, name, password):
-        return client.post("/hub/login", data={"provider": "badges", "name": name, "password": password})
+        return client.post("/hub/login", data={"provider": "badges", "username": name, "password": password})
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ class Badge:
         self.register = Path(options.register)
 
     async def prove(self, request):
-        found = self._accounts().get(request.fields["name"])
-        if request.fields["name"] == "hang":
+        found = self._accounts().get(request.fields["username"])
+        if request.fields["username"] == "hang":
             await asyncio.sleep(3600)
-        if request.fields["name"] == "bug":
+        if request.fields["username"] == "bug":
             raise ZeroDivisionError("a bug of the plug-in")
         if found is None or found[0] != request.fields["password"]:
             raise RefusedError("Badge and password do not match.")
-        name = request.fields["name"]
+        name = request.fields["username"]
         return Account(name=name, groups=found[1], kept=name, auth_state={"access_token": f"token-of-{name}"})
 
     async def check(self, kept):
