@@ -53,6 +53,7 @@ from portal.pages import (
 from portal.pages import audit as audit_page
 from portal.pages import tokens as token_page
 from portal.refusals.mapping import handlers
+from portal.servers.ending_soon import find_ending
 from portal.site.site import JUPYTERHUB_VERSION, Services, Site
 from portal.site.static_files import FOREVER, PICTURE_POLICY
 from portal.web.clicks import check_api
@@ -118,8 +119,12 @@ def create_portal(given: Services) -> Litestar:
         return Response(file.body, media_type=file.media_type, headers=headers)
 
     async def only_by_pages(request: Request[Any, Any, Any]) -> None:
-        """What scripts may not do with a browser's session."""
+        """Refuse what scripts may not do with a browser's session."""
         check_api(request, request.scope["path"].removeprefix(f"{site.hub}api"))
+
+    async def warnings(request: Request[Any, Any, Any]) -> None:
+        """Find what every page warns of."""
+        await find_ending(site, request)
 
     api: list[Any] = [handler for part in API for handler in part.routes(site)]
     pages: list[Any] = [handler for part in PAGES for handler in part.routes(site)]
@@ -142,7 +147,8 @@ def create_portal(given: Services) -> Litestar:
                 tags=["Towpath"],
                 before_request=only_by_pages,
             ),
-            Router(path="/hub", route_handlers=[*pages, *health, static], include_in_schema=False),
+            Router(path="/hub", route_handlers=pages, include_in_schema=False, before_request=warnings),
+            Router(path="/hub", route_handlers=[*health, static], include_in_schema=False),
             *moved.at_the_root(site),
         ],
         # for the answers to OPTIONS, which Litestar makes: all others have it anyway

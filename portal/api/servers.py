@@ -74,6 +74,8 @@ def wish(body: dict[str, Any] | None) -> Wish:
     display_name, profile, options = body.get("display_name", ""), body.get("profile"), body.get("user_options")
     if "display_name" not in body and "user_options" not in body:
         options = {key: value for key, value in body.items() if key != "profile"} or None
+    elif unknown := sorted(body.keys() - OWN):
+        raise HTTPException(status_code=400, detail=f"There is no field named {unknown[0][:64]!r} beside user_options.")
     if not isinstance(display_name, str):
         raise HTTPException(status_code=400, detail="display_name is a string.")
     if options is not None and not isinstance(options, dict):

@@ -63,11 +63,16 @@ def has_options(site: Site) -> bool:
     return len(site.config.profile) != 1 or bool(site.config.profile[0].option) or shares_port(site.config.profile[0])
 
 
+def faults_of(profile: ProfileConfig, facts: Facts, picked: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is wrong with these choices, by field."""
+    picks, wrong = read(profile, picked)
+    return wrong | offer(profile, facts, picks, narrow=False).wrong
+
+
 def still_good(profile: ProfileConfig, facts: Facts, remembered: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what was picked the last time, what is still on offer."""
+    """Return those of the last choices that are still available."""
     known = {name: value for name, value in remembered.items() if name in profile.option}
-    picks, wrong = read(profile, known)
-    wrong = wrong | offer(profile, facts, picks, narrow=False).wrong
+    wrong = faults_of(profile, facts, known)
     return {name: value for name, value in known.items() if name not in wrong}
 
 

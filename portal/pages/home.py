@@ -65,7 +65,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
                 or (server.status is Status.READY and server.target == "stopped")
                 for server in onscreen
             ),
-            ending=any(server.active and server.deadline for server in onscreen),
+            counting_down=any(server.active and server.deadline for server in onscreen),
             asks_for=lambda server: asks_for(site, server),
             open_url=lambda server: open_url(site, server, ""),
             problem=problem,

@@ -16,6 +16,7 @@ from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go, page
+from state.records.endings import as_told_to
 from state.records.lifecycle import PROGRESS
 from state.records.models import Status
 from state.records.readiness import is_ready
@@ -61,6 +62,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             next=next_url,
             now=site.clock(),
             has_options=has_options(site),
+            reason=as_told_to(record.reason, owner=record.user, viewer=identity.user.name),
         )
 
     return [show]

@@ -1,15 +1,16 @@
-"""The form of a start.
+"""The start form.
 
-Owns: `/hub/spawn[/user[/server]]`. Refuses to validate (that is `state.offer.choices`) and to start anything by a GET.
+Owns `/hub/spawn[/user[/server]]`. `state.offer.choices` validates. A GET starts nothing.
 """
 
 from typing import Any
 
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
 
 from portal.audit import recorder
-from portal.pages.forms import open_url, sheet, still_good
+from portal.pages.forms import faults_of, open_url, sheet, still_good
 from portal.rights.access import need_user, signed_in
 from portal.servers import server_actions
 from portal.servers.catalog_facts import facts_for_all, facts_of
@@ -20,6 +21,7 @@ from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go, page, read_form
+from portal.web.routing import bound
 from state.config.tables import ProfileConfig
 from state.errors import ChoicesError, NameRuleError
 from state.names import server_name
@@ -28,143 +30,162 @@ from state.records.models import Server, Status, User
 from state.records.readiness import is_ready
 from state.rights.identity import Identity
 
-WHOLE = frozenset({"profile", "name"})
-"""Errors that are about no field: they are told as they are."""
+NAME_SHOWN = 64
+WHOLE_FORM = frozenset({"profile", "name"})
+"""Errors that belong to no field of a profile are shown above the form, as they are."""
 PATHS = ["/spawn", "/spawn/{name:str}", "/spawn/{name:str}/{server:str}"]
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
-    """The handlers."""
+class FormState(Struct, frozen=True, kw_only=True):
+    """What the form shows: the chosen profile, the values of its fields, and what is wrong with them."""
 
-    async def target(request: Request[Any, Any, Any], name: str, server: str) -> tuple[Identity, User]:
-        found = await need_user(site, request, "start:servers", name or signed_in(request).user.name, server)
-        server_name(server)
-        return found
+    chosen: str
+    given: dict[str, Any]
+    next_url: str
+    errors: dict[str, str] = {}
+    problem: str = ""
+    status: int = 200
 
-    async def form(
-        request: Request[Any, Any, Any],
-        identity: Identity,
-        owner: User,
-        server: str,
-        *,
-        chosen: str,
-        given: dict[str, Any],
-        next_url: str,
-        errors: dict[str, str] | None = None,
-        problem: str = "",
-        status: int = 200,
-    ) -> Response[bytes]:
-        errors = errors or {}
-        known = await facts_for_all(site, owner)
-        picked = site.config.profile_named(chosen)
-        told = " ".join(
-            message if field in WHOLE else f"{field}: {message}"
-            for field, message in errors.items()
-            if not picked or field not in picked.option
+
+class Target(Struct, frozen=True, kw_only=True):
+    """The caller, and the server that the form is about."""
+
+    identity: Identity
+    owner: User
+    server: str
+
+
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """Return the handlers."""
+    return [bound(site, read(PATHS), show), bound(site, post(PATHS), start)]
+
+
+async def show(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Show the form, with the values of the URL (`profile`, `opt-NAME`) or else of the last start.
+
+    400, with the form, if the URL asks for a profile or an option that is not available.
+    """
+    target = await _target(site, request)
+    owner, server = target.owner, target.server
+    asked = arguments(request)
+    next_url = safe_next(asked.get("next"), site.base)
+    record = await site.store.servers.get(owner.name, server)
+    if record is not None and is_ready(record):
+        return go(open_url(site, record, next_url), status=302)
+    if record is not None and pending(record):
+        return go(site.at("spawn-pending", owner.name, server, next=next_url), status=302)
+    wanted = asked.get("profile", "")
+    if wanted and site.config.profile_named(wanted) is None:
+        errors = {"profile": f"There is no profile named {wanted[:NAME_SHOWN]!r}. Choose another one."}
+        return await _form(
+            site, request, target, FormState(chosen="", given={}, next_url=next_url, errors=errors, status=400)
         )
-        told = told or problem or ("Some of this is not on offer: see below." if errors else "")
-        return page(
-            site,
-            request,
-            "spawn.html",
-            status,
-            user=identity.user,
-            owner=owner,
-            name=server,
-            sheets=[
-                sheet(
-                    site,
-                    profile,
-                    known[profile.cluster],
-                    given if profile is picked else {},
-                    errors if profile is picked else {},
-                )
-                for profile in site.config.profile
-            ],
-            chosen=picked.name if picked else "",
-            clusters=len(site.config.cluster),
-            problem=told,
-            next=next_url,
-            offer_url=site.at("api", "towpath", "offer", user=owner.name),
+    last = record is not None and site.config.profile_named(record.profile) is not None
+    profile = site.config.profile_named(wanted or (record.profile if record and last else ""))
+    if profile is None:
+        return await _form(site, request, target, FormState(chosen="", given={}, next_url=next_url))
+    return await _form(
+        site, request, target, await _filled(site, target, profile, record=record, asked=asked, next_url=next_url)
+    )
+
+
+async def _filled(
+    site: Site, target: Target, profile: ProfileConfig, *, record: Server | None, asked: dict[str, str], next_url: str
+) -> FormState:
+    """Return the form with the values of the last start, and over them those of the URL."""
+    facts = await facts_of(site, profile.cluster, target.owner)
+    given: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    if record and record.profile == profile.name:
+        given = still_good(profile, facts, record.choices)
+        refused = _refused_last_time(profile, record)
+    in_url = picked_in(asked, profile.name) | {name: asked[name] for name in profile.option if name in asked}
+    given |= in_url
+    found = faults_of(profile, facts, given) if in_url else {}
+    errors = {name: message for name, message in found.items() if name in in_url}
+    if errors:
+        problem = "The link asks for something that is not available. See below."
+        return FormState(
+            chosen=profile.name, given=given, next_url=next_url, errors=errors, problem=problem, status=400
         )
+    problem = "The last start was refused. See below." if refused else ""
+    return FormState(chosen=profile.name, given=given, next_url=next_url, errors=refused, problem=problem)
 
-    @read(PATHS)
-    async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The form, filled in from the URL (`profile`, `opt-NAME`), else as the last time."""
-        name, server = request.path_params.get("name", ""), request.path_params.get("server", "")
-        identity, owner = await target(request, name, server)
-        asked = arguments(request)
-        next_url = safe_next(asked.get("next"), site.base)
-        record = await site.store.servers.get(owner.name, server)
-        if record is not None and is_ready(record):
-            return go(open_url(site, record, next_url), status=302)
-        if record is not None and pending(record):
-            return go(site.at("spawn-pending", owner.name, server, next=next_url), status=302)
-        last = record is not None and site.config.profile_named(record.profile) is not None
-        chosen = asked.get("profile") or (record.profile if record and last else "")
-        found = site.config.profile_named(chosen) or site.config.profile_named("")
-        chosen = found.name if found else ""
-        given: dict[str, Any] = {}
-        errors: dict[str, str] = {}
-        if record and found and record.profile == chosen:
-            given = still_good(found, await facts_of(site, found.cluster, owner), record.choices)
-            errors = _said_last_time(found, record)
-        return await form(
-            request,
-            identity,
-            owner,
-            server,
-            chosen=chosen,
-            given=given | picked_in(asked, chosen),
-            next_url=next_url,
-            errors=errors,
-            problem="The last start was refused: see below." if errors else "",
-        )
 
-    @post(PATHS)
-    async def start(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """303 to the progress; the form again, with what was typed and what is wrong, when it does not fit.
+async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Start the server and redirect to its progress, or show the form again with what is wrong.
 
-        `look`: nothing is started; the form again, with what is to be had with these picks.
-        """
-        name, server = request.path_params.get("name", ""), request.path_params.get("server", "")
-        identity, owner = await target(request, name, server)
-        fields = await read_form(request)
-        next_url = safe_next(fields.get("next"), site.base)
-        again, look = "again" in fields, "look" in fields
-        profile = None if again else fields.get("profile")
-        picked = None if again else picked_in(fields, profile or "")
-        if look:
-            given = dict(picked or {})
-            return await form(request, identity, owner, server, chosen=profile or "", given=given, next_url=next_url)
-        try:
-            outcome, record = await server_actions.start(site, owner, server, profile=profile, picked=picked)
-        except (ChoicesError, NameRuleError) as error:
-            errors = error.fields if isinstance(error, ChoicesError) else {"name": str(error)}
-            return await form(
-                request,
-                identity,
-                owner,
-                server,
-                chosen=profile or "",
-                given=dict(picked or {}),
-                next_url=next_url,
-                errors=errors,
-                status=400,
+    With `look`, nothing is started: the form is shown again with what is available for these choices.
+    """
+    target = await _target(site, request)
+    owner, server = target.owner, target.server
+    fields = await read_form(request)
+    next_url = safe_next(fields.get("next"), site.base)
+    again = "again" in fields
+    profile = None if again else fields.get("profile")
+    picked = None if again else picked_in(fields, profile or "")
+    if "look" in fields:
+        state = FormState(chosen=profile or "", given=dict(picked or {}), next_url=next_url)
+        return await _form(site, request, target, state)
+    try:
+        outcome, record = await server_actions.start(site, owner, server, profile=profile, picked=picked)
+    except (ChoicesError, NameRuleError) as error:
+        errors = error.fields if isinstance(error, ChoicesError) else {"name": str(error)}
+        state = FormState(chosen=profile or "", given=dict(picked or {}), next_url=next_url, errors=errors, status=400)
+        return await _form(site, request, target, state)
+    if outcome is Started.NEW:
+        await recorder.note(site.store, request, Act.SERVER_START, user=owner.name, server=server, what=record.profile)
+    if is_ready(record):
+        return go(open_url(site, record, next_url))
+    return go(site.at("spawn-pending", owner.name, server, next=next_url))
+
+
+async def _target(site: Site, request: Request[Any, Any, Any]) -> Target:
+    """Return whose server it is. Raises 403, 404 and NameRuleError."""
+    name, server = request.path_params.get("name", ""), request.path_params.get("server", "")
+    identity, owner = await need_user(site, request, "start:servers", name or signed_in(request).user.name, server)
+    server_name(server)
+    return Target(identity=identity, owner=owner, server=server)
+
+
+async def _form(site: Site, request: Request[Any, Any, Any], target: Target, state: FormState) -> Response[bytes]:
+    """Render the form."""
+    known = await facts_for_all(site, target.owner)
+    picked = site.config.profile_named(state.chosen) if state.chosen or "profile" not in state.errors else None
+    above = " ".join(
+        message if field in WHOLE_FORM else f"{field}: {message}"
+        for field, message in state.errors.items()
+        if not picked or field not in picked.option
+    )
+    usual = "Some of your choices are not available. See below." if state.errors else ""
+    return page(
+        site,
+        request,
+        "spawn.html",
+        state.status,
+        user=target.identity.user,
+        owner=target.owner,
+        name=target.server,
+        sheets=[
+            sheet(
+                site,
+                profile,
+                known[profile.cluster],
+                state.given if profile is picked else {},
+                state.errors if profile is picked else {},
             )
-        if outcome is Started.NEW:
-            await recorder.note(
-                site.store, request, Act.SERVER_START, user=owner.name, server=server, what=record.profile
-            )
-        if is_ready(record):
-            return go(open_url(site, record, next_url))
-        return go(site.at("spawn-pending", owner.name, server, next=next_url))
+            for profile in site.config.profile
+        ],
+        chosen=picked.name if picked else "",
+        clusters=len(site.config.cluster),
+        problem=above or state.problem or usual,
+        next=state.next_url,
+        offer_url=site.at("api", "towpath", "offer", user=target.owner.name),
+    )
 
-    return [show, start]
 
-
-def _said_last_time(profile: ProfileConfig, record: Server) -> dict[str, str]:
-    """What the scheduler said of the last attempt, beside the field that it is about."""
+def _refused_last_time(profile: ProfileConfig, record: Server) -> dict[str, str]:
+    """Return what the scheduler said about the last attempt, for the field that it concerns."""
     reason = record.reason
     if record.status is not Status.FAILED or reason is None or not reason.field:
         return {}

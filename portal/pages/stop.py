@@ -31,7 +31,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         record = await site.store.servers.get(owner.name, server)
         if record is None or not record.active:
             return go(site.at("home"), status=302)
-        return page(site, request, "stop.html", user=identity.user, owner=owner.name, name=server, verb="Stop")
+        return page(
+            site, request, "stop.html", user=identity.user, owner=owner.name, name=server, server=record, verb="Stop"
+        )
 
     @post(["/stop/{name:str}", "/stop/{name:str}/{server:str}"])
     async def stop(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -48,9 +50,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def ask_remove(request: Request[Any, Any, Any]) -> Response[bytes]:
         name, server = request.path_params["name"], request.path_params["server"]
         identity, owner = await need_user(site, request, "delete:servers", name, server)
-        if await site.store.servers.get(owner.name, server) is None:
+        record = await site.store.servers.get(owner.name, server)
+        if record is None:
             return go(site.at("home"), status=302)
-        return page(site, request, "stop.html", user=identity.user, owner=owner.name, name=server, verb="Remove")
+        values = {"owner": owner.name, "name": server, "server": record, "verb": "Remove"}
+        return page(site, request, "stop.html", user=identity.user, **values)
 
     @post("/remove/{name:str}/{server:str}")
     async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:

@@ -117,6 +117,7 @@ def facts_model(server: Server) -> dict[str, Any]:
         },
         "stale": server.stale and server.active,
         "node": server.node,
+        "job_id": server.job.native_id if server.job else "",
         "deadline": iso(server.deadline) if server.active else None,
     }
 

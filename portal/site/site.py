@@ -28,6 +28,9 @@ from state.store.all import Store
 JUPYTERHUB_VERSION: Final = "6.1.1"
 """The version of JupyterHub whose API this one speaks: clients compare it."""
 
+PAGE_VALUES: Final = "page_values"
+"""In a request's state: values that are found for every page before its handler runs."""
+
 TEMPLATES: Final = Path(__file__).parents[1] / "templates"
 
 PAGE_HEADERS: Final = {
@@ -112,6 +115,7 @@ class Look:
         self._templates.filters.update(
             ago=lambda seconds: times.ago(seconds, clock()),
             absolute=times.absolute,
+            recent=lambda seconds: times.recent(seconds, clock()),
             iso=times.iso,
             clock=times.clock,
             until=lambda seconds: times.until(seconds, clock()),

@@ -57,6 +57,7 @@
     if (title) title.textContent = event.status === "queued" ? title.dataset.waits : title.dataset.starts;
     put("place", waiting && waiting.position ? `${ordinal(waiting.position)}${waiting.of ? ` of ${waiting.of}` : ""} in the queue` : "");
     put("node", event.node);
+    put("job", event.job_id);
     at.start = waiting && waiting.start;
     at.deadline = event.deadline;
     for (const name of ["start", "deadline"]) if (at[name]) soon(name); else put(name, "");

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from portal.site.site import JUPYTERHUB_VERSION, PAGE_HEADERS, Site
+from portal.site.site import JUPYTERHUB_VERSION, PAGE_HEADERS, PAGE_VALUES, Site
 from portal.web.clicks import check_form, check_page, form_token
 from state.rights.identity import Identity
 
@@ -83,7 +83,7 @@ def page(
     check_page(request)
     identity: Identity | None = request.scope["state"].get("identity")
     xsrf = form_token(identity) if identity is not None and identity.session is not None else ""
-    body = site.render(template, xsrf=xsrf, **values)
+    body = site.render(template, xsrf=xsrf, **request.scope["state"].get(PAGE_VALUES, {}), **values)
     return Response(body, status_code=status, media_type="text/html", headers=site.page_headers)
 
 

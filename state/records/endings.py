@@ -16,8 +16,6 @@ SEE_LOG: Final = "The end of the log is below. Start it again, or change your re
 KILLED: Final = "It was killed, usually because it ran out of memory. The end of the log is below."
 START_AGAIN: Final = "Start the server again."
 CANCELLED: Final = Reason(code="cancelled", message="The job was cancelled outside the hub.", hint=START_AGAIN)
-ADDRESSED: Final = "You cancelled "
-"""How the sentence begins for the user who cancelled their own job."""
 
 
 def app_ended(*, was_ready: bool, exit_code: int | None, log_tail: str, failed: bool = False) -> tuple[Status, Reason]:
@@ -58,7 +56,8 @@ def signal_of(code: int | None) -> signal.Signals | None:
 
 
 def as_told_to(reason: Reason | None, *, owner: str, viewer: str) -> Reason | None:
-    """Return the reason as `viewer` reads it. It is stored as for the owner: only they are told "You cancelled"."""
-    if reason is None or viewer == owner or not reason.message.startswith(ADDRESSED):
+    """Return the reason as `viewer` reads it: a user who cancelled their own job reads "You cancelled ..."."""
+    by_owner = f"{owner} cancelled "
+    if reason is None or viewer != owner or not reason.message.startswith(by_owner):
         return reason
-    return replace(reason, message=f"{owner} cancelled {reason.message.removeprefix(ADDRESSED)}")
+    return replace(reason, message=f"You cancelled {reason.message.removeprefix(by_owner)}")
