@@ -33,6 +33,10 @@ class NotAllowedError(TowpathError):
     """The caller may not do this, whatever their scopes are."""
 
 
+class InvalidError(TowpathError):
+    """The request has a value that is not valid, or it makes no sense for the record as it is."""
+
+
 class LimitError(TowpathError):
     """Adding one more would exceed a limit of the configuration (`[limits]`)."""
 

@@ -10,13 +10,11 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 
-from portal.audit import recorder
 from portal.rights.access import View, need_anywhere
 from portal.site.site import Site
 from portal.users import roster_actions
 from portal.web.responses import BODY_LIMIT, arguments, read_body, reply
 from state.errors import NotFoundError
-from state.records.audit import Act
 
 MODES = {"add": False, "replace": True}
 
@@ -50,12 +48,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         except UnicodeDecodeError as error:
             raise HTTPException(status_code=400, detail="The roster is not UTF-8 text.") from error
         try:
-            outcome = await roster_actions.use(site, identity, name, text, replace=MODES[mode])
+            outcome = await roster_actions.use(site, request, name, text, replace=MODES[mode])
         except roster_actions.RosterError as error:
             lines = [{"line": line, "message": words} for line, words in error.lines]
             return reply({"status": 400, "message": str(error), "lines": lines}, 400)
-        what = f"{name}: a roster; {len(outcome.joined)} in, {len(outcome.left)} out, {len(outcome.made)} new"
-        await recorder.note(site.store, request, Act.GROUP_CHANGED, what=what)
         return reply({"joined": outcome.joined, "left": outcome.left, "made": outcome.made})
 
     return [use]

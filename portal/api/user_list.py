@@ -11,15 +11,13 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from portal.api.users import shown
-from portal.audit import recorder
-from portal.rights.access import View, need, need_anywhere, rules_admins
+from portal.rights.access import View, need, need_anywhere
 from portal.site.site import Site
 from portal.users import user_actions
 from portal.web.methods import read
 from portal.web.pagination import listed, page_of
 from portal.web.responses import arguments, read_json, reply
-from state.names import user_name
-from state.records.audit import Act
+from state.errors import ConflictError
 from state.records.models import Server, User
 from state.records.readiness import is_ready
 
@@ -39,7 +37,7 @@ class NewUsers(msgspec.Struct, forbid_unknown_fields=True):
     name: str = ""
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
+def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
     store = site.store
 
@@ -74,18 +72,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
     @post("/users")
     async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
         identity = need(request, "admin:users")
-        wish = await read_json(request, NewUsers)
-        if wish is None or not wish.usernames:
+        body = await read_json(request, NewUsers)
+        if body is None or not body.usernames:
             raise HTTPException(status_code=400, detail="Name at least one user in usernames.")
-        if wish.admin and not rules_admins(identity):
-            raise HTTPException(status_code=403, detail="Only admins, with all of their rights, make admins.")
-        users = [User(name=user_name(name), admin=wish.admin, created=site.clock()) for name in wish.usernames]
-        await user_actions.check_room(site, len({user.name for user in users}))
-        added = [user for user in users if await store.users.add(user)]
+        added = await user_actions.add(site, request, body.usernames, admin=body.admin)
         if not added:
-            raise HTTPException(status_code=409, detail="All of these users exist already.")
-        for user in added:
-            await recorder.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
+            raise ConflictError("All of these users exist already.")
         view = View(identity)
         return reply([await shown(site, (user, [], {}), view, include_stopped=False) for user in added], 201)
 

@@ -3,7 +3,6 @@
 Owns: `/user` and `/users/{name}` and its activity. Refuses to know servers beyond their models.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,23 +13,20 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
 from portal.api import services
-from portal.audit import recorder
-from portal.rights.access import Sees, View, lacks, need_user, need_whole, rules_admins, signed_in
-from portal.servers import server_actions
+from portal.rights.access import Sees, View, lacks, need_user, need_whole, signed_in
 from portal.servers.models import listed_servers, server_model, user_model
 from portal.site.site import Site
-from portal.users import group_actions, user_actions
+from portal.users import user_actions
 from portal.web.methods import read
 from portal.web.responses import arguments, empty, read_json, reply
-from state.errors import NotFoundError
-from state.names import group_name, user_name
-from state.records.audit import Act
+from portal.web.routing import bound
+from state.errors import ConflictError, NotFoundError
+from state.names import user_name
 from state.records.models import Server, User
 from state.rights.identity import Identity
 from state.turns import Turns
 
 FUTURE_MAX: Final = 59 * 60
-END_SECONDS: Final = 10.0
 
 
 class NewUser(msgspec.Struct, forbid_unknown_fields=True):
@@ -89,121 +85,102 @@ async def shown(
     return model if len(model) > 2 or view("read:users:name", user, None) else {}  # noqa: PLR2004 - kind, name
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a list of handlers, each small
-    """The handlers."""
-    store = site.store
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """Return the handlers."""
+    return [
+        bound(site, read("/user"), whoami),
+        bound(site, read("/users/{name:str}"), one),
+        bound(site, post("/users/{name:str}"), add),
+        bound(site, patch("/users/{name:str}"), change),
+        bound(site, delete("/users/{name:str}", status_code=200), remove),
+        bound(site, post("/users/{name:str}/activity", status_code=200), activity),
+    ]
 
-    @read("/user")
-    async def whoami(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Any valid credential may ask: a user's, or a service's."""
-        identity = signed_in(request)
-        view = View(identity, itself=True)
-        if identity.service is not None:
-            model = services.shown(site, identity.service, view)
-        else:
-            found = await store.users.get_with_servers(identity.name) or (identity.user, [], {})
-            model = await shown(site, found, view, include_stopped=_include_stopped(request))
-        model["token_id"] = identity.token.id if identity.token else None
-        bound = identity.token.session_id if identity.token else ""
-        model["session_id"] = identity.session.id if identity.session else bound or None
-        model["scopes"] = sorted(identity.scopes)
-        return reply(model)
 
-    @read("/users/{name:str}")
-    async def one(request: Request[Any, Any, Any]) -> Response[bytes]:
-        name = request.path_params["name"]
-        identity = signed_in(request)
-        found = await store.users.get_with_servers(name)
-        model = await shown(site, found, View(identity), include_stopped=_include_stopped(request)) if found else {}
-        if not model:
-            _refuse_reader(identity)
-        return reply(model)
+async def whoami(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Return the owner of the credential. Any valid credential may ask: a user's, or a service's."""
+    identity = signed_in(request)
+    view = View(identity, itself=True)
+    if identity.service is not None:
+        model = services.shown(site, identity.service, view)
+    else:
+        found = await site.store.users.get_with_servers(identity.name) or (identity.user, [], {})
+        model = await shown(site, found, view, include_stopped=_include_stopped(request))
+    model["token_id"] = identity.token.id if identity.token else None
+    bound_to = identity.token.session_id if identity.token else ""
+    model["session_id"] = identity.session.id if identity.session else bound_to or None
+    model["scopes"] = sorted(identity.scopes)
+    return reply(model)
 
-    @post("/users/{name:str}")
-    async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
-        name = request.path_params["name"]
-        identity = need_whole(request, "admin:users")
-        wish = await read_json(request, NewUser) or NewUser()
-        _only_admins_make_admins(identity, wish.admin)
-        groups = _groups(wish.groups)
-        group_actions.check_change(site, identity, (), groups)
-        group_actions.check_number(site, groups)
-        user = User(name=user_name(name), admin=wish.admin, groups=groups, created=site.clock())
-        await user_actions.check_room(site)
-        if not await store.users.add(user):
-            raise HTTPException(status_code=409, detail=f"User {user.name} already exists.")
-        await recorder.note(store, request, Act.USER_ADDED, user=user.name, what="admin" if user.admin else "")
-        return reply(await shown(site, (user, [], {}), View(identity), include_stopped=False), 201)
 
-    @patch("/users/{name:str}")
-    async def change(request: Request[Any, Any, Any]) -> Response[bytes]:
-        name = request.path_params["name"]
-        identity, user = await need_user(site, request, "admin:users", name)
-        wish = await read_json(request, Change)
-        if wish is None:
-            raise HTTPException(status_code=400, detail="Say what to change.")
-        if wish.name not in {msgspec.UNSET, user.name}:
-            raise HTTPException(status_code=400, detail="A user cannot be renamed: add a new one.")
-        if user.admin and not rules_admins(identity):
-            raise HTTPException(status_code=403, detail="Only admins, with all of their rights, change admins.")
-        admin = user.admin if wish.admin is msgspec.UNSET else wish.admin
-        _only_admins_make_admins(identity, admin)
-        groups = user.groups if wish.groups is msgspec.UNSET else _groups(wish.groups)
-        group_actions.check_change(site, identity, user.groups, groups)
-        group_actions.check_number(site, groups)
-        admin_by = user.admin_by if admin == user.admin else ""
-        changed = replace(user, admin=admin, admin_by=admin_by, groups=groups)
-        if changed != user:
-            changed = await store.users.save(changed)
-            await recorder.note(store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))
-        found = await store.users.get_with_servers(user.name) or (changed, [], {})
-        return reply(await shown(site, found, View(identity), include_stopped=False))
+async def one(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Return one user."""
+    identity = signed_in(request)
+    found = await site.store.users.get_with_servers(request.path_params["name"])
+    model = await shown(site, found, View(identity), include_stopped=_include_stopped(request)) if found else {}
+    if not model:
+        _refuse_reader(identity)
+    return reply(model)
 
-    @delete("/users/{name:str}", status_code=200)
-    async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Stops the user's servers first, and waits a moment for their end; 400 while one has not ended."""
-        name = request.path_params["name"]
-        identity, user = await need_user(site, request, "delete:users", name)
-        if identity.is_user(user.name):
-            raise HTTPException(status_code=400, detail="You cannot delete yourself.")
-        if user.admin and not rules_admins(identity):
-            raise HTTPException(status_code=403, detail="Only admins, with all of their rights, delete admins.")
-        running = [server for server in await store.servers.of_user(name) if server.active]
-        stopping = [await server_actions.stop(site, name, server.name) for server in running]
-        for server in stopping:
-            last = await server_actions.ended(site, server, seconds=END_SECONDS) if server else None
-            if last is not None and last.active:
-                raise HTTPException(status_code=400, detail=f"A server of {name} is stopping. Wait, then repeat this.")
-        await store.tokens.revoke_all(name)
-        await store.sessions.close_all(name)
-        await store.users.remove(name)
-        await store.feed.revoke(user=name)
-        await recorder.note(store, request, Act.USER_REMOVED, user=name)
-        return empty(204)
 
-    @post("/users/{name:str}/activity", status_code=200)
-    async def activity(request: Request[Any, Any, Any]) -> Response[bytes]:
-        name = request.path_params["name"]
-        await need_user(site, request, "users:activity", name)
-        word = await read_json(request, Activity)
-        if word is None or (word.last_activity is None and not word.servers):
-            raise HTTPException(status_code=400, detail="Say last_activity, or servers, or both.")
-        now = site.clock()
-        known = {server.name for server in await store.servers.of_user(name)}
-        seen: dict[tuple[str, str], float] = {}
-        for server, said in (word.servers or {}).items():
-            if server not in known:
-                raise HTTPException(status_code=400, detail=f"{name} has no server named {server!r}.")
-            seen[name, server] = _moment(said.last_activity, now)
-        if word.last_activity is not None:
-            moment = _moment(word.last_activity, now)
-            if not seen:
-                await _user_seen(site, name, moment)
-        if seen:
-            await store.servers.touch(seen)
-        return empty(200)
+async def add(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Create one user."""
+    identity = need_whole(request, "admin:users")
+    body = await read_json(request, NewUser) or NewUser()
+    name = user_name(request.path_params["name"])
+    added = await user_actions.add(site, request, [name], admin=body.admin, groups=body.groups)
+    if not added:
+        raise ConflictError(f"User {name} already exists.")
+    return reply(await shown(site, (added[0], [], {}), View(identity), include_stopped=False), 201)
 
-    return [whoami, one, add, change, remove, activity]
+
+async def change(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Change whether a user is an admin, and their groups."""
+    name = request.path_params["name"]
+    identity, user = await need_user(site, request, "admin:users", name)
+    body = await read_json(request, Change)
+    if body is None:
+        raise HTTPException(status_code=400, detail="Say what to change.")
+    if body.name not in {msgspec.UNSET, user.name}:
+        raise HTTPException(status_code=400, detail="A user cannot be renamed. Add a new one.")
+    changed = await user_actions.change(
+        site,
+        request,
+        name,
+        admin=None if body.admin is msgspec.UNSET else body.admin,
+        groups=None if body.groups is msgspec.UNSET else body.groups,
+    )
+    found = await site.store.users.get_with_servers(user.name) or (changed, [], {})
+    return reply(await shown(site, found, View(identity), include_stopped=False))
+
+
+async def remove(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Stop the user's servers and delete the user; 400 while a server has not ended."""
+    await user_actions.remove(site, request, request.path_params["name"])
+    return empty(204)
+
+
+async def activity(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Record when an app says it was used."""
+    name = request.path_params["name"]
+    await need_user(site, request, "users:activity", name)
+    body = await read_json(request, Activity)
+    if body is None or (body.last_activity is None and not body.servers):
+        raise HTTPException(status_code=400, detail="Say last_activity, or servers, or both.")
+    now = site.clock()
+    known = {server.name for server in await site.store.servers.of_user(name)}
+    seen: dict[tuple[str, str], float] = {}
+    for server, said in (body.servers or {}).items():
+        if server not in known:
+            raise HTTPException(status_code=400, detail=f"{name} has no server named {server!r}.")
+        seen[name, server] = _moment(said.last_activity, now)
+    if body.last_activity is not None:
+        moment = _moment(body.last_activity, now)
+        if not seen:
+            await _user_seen(site, name, moment)
+    if seen:
+        await site.store.servers.touch(seen)
+    return empty(200)
 
 
 def _include_stopped(request: Request[Any, Any, Any]) -> bool:
@@ -225,26 +202,6 @@ def _refuse_reader(identity: Identity) -> None:
         if View(identity).anywhere(scope):
             raise NotFoundError("There is no such user.")
     raise lacks("read:users")
-
-
-def _groups(names: Sequence[str]) -> tuple[str, ...]:
-    """In their normal form, each once. Raises NameRuleError."""
-    return tuple(dict.fromkeys(group_name(name) for name in names))
-
-
-def _only_admins_make_admins(identity: Identity, admin: bool) -> None:  # noqa: FBT001
-    if admin and not rules_admins(identity):
-        raise HTTPException(status_code=403, detail="Only admins, with all of their rights, make admins.")
-
-
-def _difference(old: User, new: User) -> str:
-    """What has changed, in words, for the audit."""
-    words = []
-    if old.admin != new.admin:
-        words.append("is an admin now" if new.admin else "is no admin any more")
-    if old.groups != new.groups:
-        words.append(f"groups: {', '.join(new.groups) or 'none'}")
-    return ", ".join(words)
 
 
 def _moment(said: str, now: float) -> float:

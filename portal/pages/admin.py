@@ -6,17 +6,19 @@ Owns: `/hub/admin`, the list. Refuses to know what may be done to whom: `portal.
 from typing import Any, Final
 
 from litestar import Request, Response, post
-from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from portal.pages.forms import open_url
-from portal.rights.access import View, need_anywhere
+from portal.rights.access import View, need, need_anywhere
 from portal.site.site import Site
 from portal.users import user_actions
 from portal.web.methods import read
 from portal.web.responses import arguments, go, page, read_form
+from state.errors import InvalidError, LimitError, NameRuleError
+from state.names import user_name
 
 EACH_PAGE: Final = 50
+ADDED_MAX: Final = 200
 SEARCH_MAX: Final = 64
 OFFSET_MAX: Final = 10**9
 DONE: Final = {
@@ -79,15 +81,27 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         need_anywhere(request, "admin-ui")
         fields = await read_form(request)
         typed = fields.get("names", "")
+        need(request, "admin:users")
         try:
-            added = await user_actions.add(site, request, typed, admin="admin" in fields)
-        except HTTPException as error:
-            if error.status_code != 400:  # noqa: PLR2004 - HTTP
-                raise
-            return await show(request, problem=error.detail, typed=typed, status=400)
+            added = await user_actions.add(site, request, _names(typed), admin="admin" in fields)
+        except (InvalidError, LimitError, NameRuleError) as error:
+            return await show(request, problem=str(error), typed=typed, status=400)
         return go(site.at("admin", done="added" if added else "known"))
 
     return [every, add]
+
+
+def _names(typed: str) -> list[str]:
+    """Return the names that were typed, with white space or commas between. Raises InvalidError and NameRuleError."""
+    words = list(dict.fromkeys(typed.replace(",", " ").split()))
+    if not words or len(words) > ADDED_MAX:
+        raise InvalidError(f"Type 1 to {ADDED_MAX} names, with spaces or lines between.")
+    for word in words:
+        try:
+            user_name(word)
+        except NameRuleError as error:
+            raise NameRuleError(f"{word[:64]!r} cannot be a name. {error}") from error
+    return words
 
 
 def _offset(raw: str) -> int:

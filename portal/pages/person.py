@@ -6,23 +6,22 @@ Owns: `/hub/admin/users/...`. Refuses to know what may be done to whom: `portal.
 from typing import Any, Final
 
 from litestar import Request, Response, post
-from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from portal.pages.forms import open_url
-from portal.rights.access import View, need_anywhere, need_user, rules_admins
+from portal.rights.access import View, need_anywhere, need_user, rules_admins, signed_in
 from portal.site.site import Site
 from portal.users import user_actions
 from portal.web.methods import read
 from portal.web.pagination import part_of
 from portal.web.responses import arguments, go, page, read_form
-from state.errors import ConflictError
+from state.errors import ConflictError, InvalidError, LimitError, NameRuleError, NotAllowedError
 from state.names import new_server_name
 
 REMOVED_SHOWN: Final = 50
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
+def routes(site: Site) -> list[HTTPRouteHandler]:
     """The handlers."""
 
     async def one(
@@ -61,13 +60,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         name = request.path_params["name"]
         fields = await read_form(request)
         try:
-            await user_actions.change(site, request, name, admin="admin" in fields, groups=fields.get("groups", ""))
-        except ConflictError as error:
+            await _change(site, request, name, fields)
+        except (ConflictError, InvalidError, LimitError, NameRuleError) as error:
             return await one(request, name, problem=str(error), fields=fields)
-        except HTTPException as error:
-            if error.status_code != 400:  # noqa: PLR2004 - HTTP
-                raise
-            return await one(request, name, problem=error.detail, fields=fields)
         return go(site.at("admin", "users", name, done="saved"))
 
     @post("/admin/users/{name:str}/server")
@@ -92,12 +87,21 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of hand
         await read_form(request)
         try:
             await user_actions.remove(site, request, name)
-        except HTTPException as error:
-            if error.status_code != 400:  # noqa: PLR2004 - HTTP
-                raise
+        except InvalidError as error:
             identity, owner = await need_user(site, request, "delete:users", name)
-            values = {"user": identity.user, "person": owner, "servers": [], "problem": error.detail}
+            values = {"user": identity.user, "person": owner, "servers": [], "problem": str(error)}
             return page(site, request, "remove.html", 400, **values)
         return go(site.at("admin", done="removed"))
 
     return [person, change, another, ask, remove]
+
+
+async def _change(site: Site, request: Request[Any, Any, Any], name: str, fields: dict[str, str]) -> None:
+    """Save the form: `admin`, and `groups` one a line, because a name may have spaces."""
+    identity = signed_in(request)
+    if not rules_admins(identity):
+        raise NotAllowedError("Only admins change admins and groups here.")
+    if identity.is_user(name) and "admin" not in fields:
+        raise InvalidError("You cannot take away your own admin right. Another admin can.")
+    groups = [line for line in fields.get("groups", "").splitlines() if line.strip()]
+    await user_actions.change(site, request, name, admin="admin" in fields, groups=groups)

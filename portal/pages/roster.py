@@ -8,7 +8,6 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal.audit import recorder
 from portal.rights.access import View, need_anywhere
 from portal.site.site import Site
 from portal.users import roster_actions
@@ -16,7 +15,6 @@ from portal.web.methods import read
 from portal.web.pagination import part_of
 from portal.web.responses import page, read_form
 from state.errors import NotFoundError
-from state.records.audit import Act
 from state.records.roster import COLUMNS
 from state.rights.identity import Identity
 
@@ -67,11 +65,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         fields = await read_form(request)
         text = fields.get("roster", "")
         try:
-            outcome = await roster_actions.use(site, identity, group, text, replace="replace" in fields)
+            outcome = await roster_actions.use(site, request, group, text, replace="replace" in fields)
         except roster_actions.RosterError as error:
             return await show(request, identity, group, text=text, faults=error.lines)
-        what = f"{group}: a roster; {len(outcome.joined)} in, {len(outcome.left)} out, {len(outcome.made)} new"
-        await recorder.note(site.store, request, Act.GROUP_CHANGED, what=what)
         return await show(request, identity, group, outcome=outcome)
 
     return [form, use]

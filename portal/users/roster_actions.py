@@ -4,15 +4,19 @@ Owns: that every line is judged before anybody is touched, and what has come of 
 (`state.records.roster`), requests and pages.
 """
 
+from typing import Any
+
+from litestar import Request
 from msgspec import Struct
 
-from portal.rights.access import View
+from portal.audit import recorder
+from portal.rights.access import View, signed_in
 from portal.site.site import Site
 from portal.users import group_actions
 from state.errors import TowpathError
 from state.records import roster
+from state.records.audit import Act
 from state.records.models import User
-from state.rights.identity import Identity
 
 
 class RosterError(TowpathError):
@@ -31,13 +35,14 @@ class Outcome(Struct, frozen=True):
     made: tuple[str, ...]
 
 
-async def use(site: Site, identity: Identity, group: str, text: str, *, replace: bool) -> Outcome:
+async def use(site: Site, request: Request[Any, Any, Any], group: str, text: str, *, replace: bool) -> Outcome:
     """Put everybody in the roster into the group; `replace`: and everybody else out of it.
 
     The caller may change the group. People whom the hub does not know yet are made where the caller may make users.
     The same roster again changes nothing: one that a lost store cut short is sent again. Raises RosterError, and 403
     where being in the group gives more than the caller has.
     """
+    identity = signed_in(request)
     group_actions.check_gift(site, identity, group)
     wanted = roster.read(text)
     known = dict(zip(wanted.names, await site.store.users.gather(list(wanted.names)), strict=True))
@@ -56,7 +61,10 @@ async def use(site: Site, identity: Identity, group: str, text: str, *, replace:
     left = await _leavers(site, group, set(wanted.names)) if replace else []
     for user in left:
         await group_actions.change(site, user, leave=(group,))
-    return Outcome(tuple(joined), tuple(user.name for user in left), tuple(new))
+    outcome = Outcome(tuple(joined), tuple(user.name for user in left), tuple(new))
+    what = f"{group}: a roster; {len(outcome.joined)} in, {len(outcome.left)} out, {len(outcome.made)} new"
+    await recorder.note(site.store, request, Act.GROUP_CHANGED, what=what)
+    return outcome
 
 
 async def _leavers(site: Site, group: str, stay: set[str]) -> list[User]:

@@ -1,29 +1,27 @@
-"""What the admin's pages do to people: find, add, change, remove.
+"""What can be done to users: each act once, for the API and the pages, with its checks and its audit entry.
 
-Owns: these acts, each checked against the caller's rights and noted. Refuses to know pages, and how a server ends.
+Raises errors of `state.errors`. Does not know pages, bodies, and how a server ends.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar import Request
-from litestar.exceptions import HTTPException
 from msgspec.structs import replace
 
 from portal.audit import recorder
-from portal.rights.access import View, need, need_user, rules_admins
+from portal.rights.access import View, need_user, rules_admins, signed_in
 from portal.servers import server_actions
 from portal.site.site import Site
 from portal.users import group_actions
-from state.errors import LimitError, NameRuleError
+from state.errors import InvalidError, LimitError, NotAllowedError
 from state.names import group_name, user_name
 from state.records.audit import Act
 from state.records.models import Server, User
 from state.rights.identity import Identity
 
 AT_ONCE: Final = 200
-ADDED_MOST: Final = 200
-GROUPS_MOST: Final = 100
+NEW_GROUPS_MAX: Final = 100
 END_SECONDS: Final = 10.0
 
 Person = tuple[User, list[Server], dict[str, float]]
@@ -71,77 +69,106 @@ async def _all(site: Site, names: Sequence[str]) -> list[User]:
 
 
 async def check_room(site: Site, new: int = 1) -> None:
-    """Raises LimitError where the hub has no room for so many new users."""
+    """Raise LimitError if the hub has no room for so many new users."""
     limit = site.config.limits.users
     if await site.store.users.count() + new > limit:
         raise LimitError(f"The hub has at most {limit} users. Remove some that are not needed.")
 
 
-async def add(site: Site, request: Request[Any, Any, Any], typed: str, *, admin: bool) -> list[str]:
-    """Add the people whose names were typed, with white space or commas between; the names of those who are new.
+async def add(
+    site: Site,
+    request: Request[Any, Any, Any],
+    names: Sequence[str],
+    *,
+    admin: bool = False,
+    groups: Sequence[str] = (),
+) -> list[User]:
+    """Add users, and return those who are new. Nobody is added if a name is invalid.
 
-    Raises 400 for a name that is none: then nobody is added.
+    The caller may add users. Raises NameRuleError, NotAllowedError and LimitError.
     """
-    identity = need(request, "admin:users")
+    identity = signed_in(request)
     if admin and not rules_admins(identity):
-        raise HTTPException(status_code=403, detail="Only admins make admins.")
-    words = dict.fromkeys(typed.replace(",", " ").split())
-    if not words or len(words) > ADDED_MOST:
-        raise HTTPException(status_code=400, detail=f"Type 1 to {ADDED_MOST} names, with spaces or lines between.")
-    names = []
-    for word in words:
-        try:
-            names.append(user_name(word))
-        except NameRuleError as error:
-            raise HTTPException(status_code=400, detail=f"{word[:64]!r} cannot be a name. {error}") from error
-    added = []
-    await check_room(site, sum(user is None for user in await site.store.users.gather(names)))
-    for name in names:
-        if await site.store.users.add(User(name=name, admin=admin, created=site.clock())):
-            await recorder.note(site.store, request, Act.USER_ADDED, user=name, what="admin" if admin else "")
-            added.append(name)
+        raise NotAllowedError("Only admins, with all of their rights, make admins.")
+    wanted = _groups(groups)
+    group_actions.check_change(site, identity, (), wanted)
+    group_actions.check_number(site, wanted)
+    users = [
+        User(name=name, admin=admin, groups=wanted, created=site.clock())
+        for name in dict.fromkeys(user_name(name) for name in names)
+    ]
+    known = await site.store.users.gather([user.name for user in users])
+    await check_room(site, sum(user is None for user in known))
+    added = [user for user in users if await site.store.users.add(user)]
+    for user in added:
+        await recorder.note(site.store, request, Act.USER_ADDED, user=user.name, what="admin" if admin else "")
     return added
 
 
-async def change(site: Site, request: Request[Any, Any, Any], name: str, *, admin: bool, groups: str) -> User:
-    """Make somebody an admin or none, and set their groups. Only admins do this. Raises 400, 403, ConflictError.
+async def change(
+    site: Site,
+    request: Request[Any, Any, Any],
+    name: str,
+    *,
+    admin: bool | None = None,
+    groups: Sequence[str] | None = None,
+) -> User:
+    """Make a user an admin or not, and set their groups; None leaves either as it is.
 
-    `groups`: one a line, for a name may hold whatever is printable. Split at spaces, `guests admins` would be two.
+    Raises NotFoundError, NameRuleError, InvalidError, NotAllowedError, LimitError and ConflictError.
     """
     identity, user = await need_user(site, request, "admin:users", name)
-    if not rules_admins(identity):
-        raise HTTPException(status_code=403, detail="Only admins change admins and groups here.")
-    if user.admin and not admin and identity.is_user(user.name):
-        raise HTTPException(status_code=400, detail="You cannot take your own rights: another admin can.")
-    try:
-        wanted = tuple(dict.fromkeys(group_name(line) for line in groups.splitlines() if line.strip()))
-    except NameRuleError as error:
-        raise HTTPException(status_code=400, detail=str(error)) from error
-    if len(set(wanted) - set(user.groups)) > GROUPS_MOST:
-        raise HTTPException(status_code=400, detail=f"At most {GROUPS_MOST} new groups at a time.")
+    if user.admin and not rules_admins(identity):
+        raise NotAllowedError("Only admins, with all of their rights, change admins.")
+    if admin and not rules_admins(identity):
+        raise NotAllowedError("Only admins, with all of their rights, make admins.")
+    made_admin = user.admin if admin is None else admin
+    wanted = user.groups if groups is None else _groups(groups)
+    if len(set(wanted) - set(user.groups)) > NEW_GROUPS_MAX:
+        raise InvalidError(f"At most {NEW_GROUPS_MAX} new groups at a time.")
     group_actions.check_change(site, identity, user.groups, wanted)
     group_actions.check_number(site, wanted)
-    admin_by = user.admin_by if admin == user.admin else ""
-    changed = replace(user, admin=admin, admin_by=admin_by, groups=wanted)
+    admin_by = user.admin_by if made_admin == user.admin else ""
+    changed = replace(user, admin=made_admin, admin_by=admin_by, groups=wanted)
     if changed != user:
         changed = await site.store.users.save(changed)
-        words = [] if user.admin == admin else ["is an admin now" if admin else "is no admin any more"]
-        words += [] if user.groups == wanted else [f"groups: {', '.join(wanted) or 'none'}"]
-        await recorder.note(site.store, request, Act.USER_CHANGED, user=user.name, what=", ".join(words))
+        await recorder.note(site.store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))
     return changed
 
 
 async def remove(site: Site, request: Request[Any, Any, Any], name: str) -> None:
-    """Stop their servers and remove somebody, with all that is theirs on the hub. Raises 400 and 403."""
+    """Stop a user's servers and remove the user, with everything of theirs on the hub.
+
+    Waits a moment for the servers to end. Raises InvalidError while one has not, and for the caller's own account;
+    NotFoundError and NotAllowedError.
+    """
     identity, user = await need_user(site, request, "delete:users", name)
     if identity.is_user(user.name):
-        raise HTTPException(status_code=400, detail="You cannot remove yourself.")
+        raise InvalidError("You cannot delete yourself.")
     if user.admin and not rules_admins(identity):
-        raise HTTPException(status_code=403, detail="Only admins remove admins.")
+        raise NotAllowedError("Only admins, with all of their rights, delete admins.")
     running = [server for server in await site.store.servers.of_user(name) if server.active]
     for server in [await server_actions.stop(site, name, server.name) for server in running]:
         last = await server_actions.ended(site, server, seconds=END_SECONDS) if server else None
         if last is not None and last.active:
-            raise HTTPException(status_code=400, detail=f"A server of {name} is stopping. Wait, then try again.")
+            raise InvalidError(f"A server of {name} is still stopping. Wait a moment, then try again.")
+    await site.store.tokens.revoke_all(name)
+    await site.store.sessions.close_all(name)
     await site.store.users.remove(name)
+    await site.store.feed.revoke(user=name)
     await recorder.note(site.store, request, Act.USER_REMOVED, user=name)
+
+
+def _groups(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the groups' names in normal form, each once. Raises NameRuleError."""
+    return tuple(dict.fromkeys(group_name(name) for name in names))
+
+
+def _difference(old: User, new: User) -> str:
+    """Describe for the audit what has changed."""
+    words = []
+    if old.admin != new.admin:
+        words.append("is an admin now" if new.admin else "is no admin any more")
+    if old.groups != new.groups:
+        words.append(f"groups: {', '.join(new.groups) or 'none'}")
+    return ", ".join(words)

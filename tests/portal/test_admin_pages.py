@@ -134,7 +134,7 @@ def test_rights_and_groups_are_set_and_ones_own_rights_stay(bench):
         assert (alice.admin, alice.groups) == (False, ())
         own = await client.post("/hub/admin/users/carol", data={"groups": ""})
         assert own.status_code == 400
-        assert "another admin can" in own.text
+        assert "Another admin can" in own.text
         assert (await client.post("/hub/admin/users/nobody", data={})).status_code == 404
         assert [act[3] for act in await acts(bench) if act[0] == "user-changed"] == [
             "is an admin now, groups: physics, staff",

@@ -234,7 +234,7 @@ def test_a_get_never_starts_anything_but_fills_the_form_in(bench):
         assert 'value="3"' in page
         assert '<option value="v100" selected>v100' in page
         assert await bench.store.servers.get("alice", "") is None
-        assert (await client.get("/hub/spawn/alice?profile=odd")).status_code == 200
+        assert (await client.get("/hub/spawn/alice?profile=odd")).status_code == 400
 
     bench(main)
 
