@@ -12,15 +12,17 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
 from portal.audit import recorder
-from portal.rights.access import View, need_user
+from portal.rights.access import View, need_user, signed_in
 from portal.servers import server_actions
 from portal.servers.models import never_started, server_model
 from portal.servers.server_actions import Started
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.responses import empty, raw_target, read_json, reply
+from portal.web.routing import bound
 from state.errors import NotFoundError
 from state.records.audit import Act
+from state.records.edits import editable
 from state.records.models import Server, User
 from state.rights.identity import Identity
 
@@ -90,102 +92,125 @@ def wish(body: dict[str, Any] | None) -> Wish:
     return Wish(display_name=display_name, profile=profile, options=options)
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a list of handlers, each small
-    """The handlers."""
-    store = site.store
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """Return the handlers."""
+    return [
+        bound(site, read(PATHS), look),
+        bound(site, post(PATHS), start),
+        bound(site, put(PATHS, status_code=201), create),
+        bound(site, patch(PATHS), change),
+        bound(site, delete(PATHS, status_code=200), stop),
+    ]
 
-    async def model(view: View, user: User, server: Server) -> dict[str, Any]:
-        activity = await store.servers.activity(user.name)
-        return server_model(
-            server,
-            base_path=site.base,
-            public_url=site.public_url,
-            last_activity=activity.get(server.name),
-            with_state=view("admin:server_state", user, server.name),
-        )
 
-    async def known(user: User, server: str) -> Server:
-        record = await store.servers.get(user.name, server)
-        if record is None:
-            raise NotFoundError(f"{user.name} has no server named {server!r}.")
-        return record
+async def look(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Return one server. The default one exists even if it was never started, as for JupyterHub."""
+    identity, user, server = await need_named(site, request, "read:servers")
+    record = await site.store.servers.get(user.name, server) or (None if server else never_started(user))
+    if record is None:
+        raise NotFoundError(f"{user.name} has no server named {server!r}.")
+    return reply(await _model(site, identity, user, record))
 
-    @read(PATHS)
-    async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
-        identity, user, server = await need_named(site, request, "read:servers")
-        record = await store.servers.get(user.name, server) or (None if server else never_started(user))
-        if record is None:
-            raise NotFoundError(f"{user.name} has no server named {server!r}.")
-        return reply(await model(View(identity), user, record))
 
-    @post(PATHS)
-    async def start(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """202: it is on its way. 400 when it runs or is ending, and when what is asked for is not on offer."""
-        _, user, server = await need_named(site, request, "start:servers")
-        asked = wish(await read_json(request, dict[str, Any]))
-        outcome, record = await server_actions.start(
-            site, user, server, profile=asked.profile, picked=asked.options, display_name=asked.display_name
-        )
-        label = f"{record.user}/{record.name}"
-        if outcome is Started.NEW:
-            await recorder.note(store, request, Act.SERVER_START, user=user.name, server=server, what=record.profile)
-        if outcome is Started.READY:
-            raise HTTPException(status_code=400, detail=f"{label} is already running.")
-        if outcome is Started.STOPPING:
-            raise HTTPException(status_code=400, detail=f"{label} is pending stop.")
-        return empty(202)
+async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """202: it is starting. 400 if it runs or is stopping, and if what is asked for is not available."""
+    _, user, server = await need_named(site, request, "start:servers")
+    asked = wish(await read_json(request, dict[str, Any]))
+    outcome, record = await server_actions.start(
+        site, user, server, profile=asked.profile, picked=asked.options, display_name=asked.display_name
+    )
+    label = f"{record.user}/{record.name}"
+    if outcome is Started.NEW:
+        await recorder.note(site.store, request, Act.SERVER_START, user=user.name, server=server, what=record.profile)
+    if outcome is Started.READY:
+        raise HTTPException(status_code=400, detail=f"{label} is already running.")
+    if outcome is Started.STOPPING:
+        raise HTTPException(status_code=400, detail=f"{label} is pending stop.")
+    return empty(202)
 
-    @put(PATHS, status_code=201)
-    async def create(request: Request[Any, Any, Any]) -> Response[bytes]:
-        identity, user, server = await need_named(site, request, "start:servers")
-        if not server:
-            raise HTTPException(status_code=409, detail=f"{user.name} has a default server already.")
-        asked = wish(await read_json(request, dict[str, Any]))
-        record = await server_actions.create(
-            site, user, server, display_name=asked.display_name, profile=asked.profile, picked=asked.options
-        )
-        return reply(await model(View(identity), user, record), 201)
 
-    @patch(PATHS)
-    async def change(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The display name at any time; the options of the next start while it is stopped."""
-        identity, user, server = await need_named(site, request, "start:servers")
-        asked = await read_json(request, Change)
-        if asked is None or asked == Change():
-            raise HTTPException(status_code=400, detail="Say what to change: display_name or user_options.")
-        record = await known(user, server)
-        if asked.name not in {msgspec.UNSET, server}:
-            raise HTTPException(status_code=400, detail="A server cannot be renamed: its display_name can be changed.")
-        if asked.display_name is not msgspec.UNSET:
-            server_actions.check_display_name(asked.display_name)
-            record = replace(record, display_name=asked.display_name)
-        if asked.user_options is not msgspec.UNSET:
-            if record.active:
-                raise HTTPException(status_code=400, detail="Stop the server before you change its options.")
-            options = wish({"user_options": asked.user_options})
-            chosen = await server_actions.chosen(site, user, options.profile or record.profile, options.options or {})
-            record = replace(record, profile=chosen.profile, cluster=chosen.cluster, choices=chosen.choices)
-        return reply(await model(View(identity), user, await store.servers.save(record)))
+async def create(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Create a named server without starting it."""
+    identity, user, server = await need_named(site, request, "start:servers")
+    if not server:
+        raise HTTPException(status_code=409, detail=f"{user.name} has a default server already.")
+    asked = wish(await read_json(request, dict[str, Any]))
+    record = await server_actions.create(
+        site, user, server, display_name=asked.display_name, profile=asked.profile, picked=asked.options
+    )
+    return reply(await _model(site, identity, user, record), 201)
 
-    @delete(PATHS, status_code=200)
-    async def stop(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """204: it has ended (and is removed, where requested). 202: it is ending, and will be removed then."""
-        _, user, server = await need_named(site, request, "delete:servers")
-        remove = (await read_json(request, Removal) or Removal()).remove
-        if remove and not server:
-            raise HTTPException(status_code=400, detail="The default server cannot be removed.")
-        if remove:
-            await known(user, server)
-            record = await server_actions.request_removal(site, user.name, server)
-            await recorder.note(store, request, Act.SERVER_REMOVED, user=user.name, server=server)
-            gone = record is None or await server_actions.removed(site, record, seconds=REMOVE_SECONDS)
-            return empty(204 if gone else 202)
-        record = await server_actions.stop(site, user.name, server)
-        if record is None and server:
-            raise NotFoundError(f"{user.name} has no server named {server!r}.")
-        if record is None or not record.active:
-            return empty(204)
-        await recorder.note(store, request, Act.SERVER_STOP, user=user.name, server=server)
-        return empty(202)
 
-    return [look, start, create, change, stop]
+async def change(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Change the display name at any time; the options while the server is stopped or waits in the queue."""
+    identity, user, server = await need_named(site, request, "start:servers")
+    asked = await read_json(request, Change)
+    if asked is None or asked == Change():
+        raise HTTPException(status_code=400, detail="Say what to change: display_name or user_options.")
+    record = await _existing(site, user, server)
+    if asked.name not in {msgspec.UNSET, server}:
+        raise HTTPException(status_code=400, detail="A server cannot be renamed: its display_name can be changed.")
+    if asked.display_name is not msgspec.UNSET:
+        server_actions.check_display_name(asked.display_name)
+        record = replace(record, display_name=asked.display_name)
+    if asked.user_options is not msgspec.UNSET:
+        options = wish({"user_options": asked.user_options})
+        if record.active:
+            if asked.display_name is not msgspec.UNSET:
+                await site.store.servers.save(record)
+            return await _edit(site, request, user, record, options)
+        chosen = await server_actions.chosen(site, user, options.profile or record.profile, options.options or {})
+        record = replace(record, profile=chosen.profile, cluster=chosen.cluster, choices=chosen.choices)
+    return reply(await _model(site, identity, user, await site.store.servers.save(record)))
+
+
+async def _edit(
+    site: Site, request: Request[Any, Any, Any], user: User, record: Server, options: Wish
+) -> Response[bytes]:
+    """Change the request of a server that waits in the queue."""
+    if not editable(record):
+        raise HTTPException(status_code=400, detail="Stop the server before you change its options.")
+    saved = await server_actions.edit(site, user, record.name, profile=options.profile, picked=options.options or {})
+    if saved.edited is not None:
+        what = "the request was changed"
+        await recorder.note(site.store, request, Act.SERVER_START, user=user.name, server=record.name, what=what)
+    return reply(await _model(site, signed_in(request), user, saved))
+
+
+async def stop(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """204: it has stopped (and is removed, if requested). 202: it is stopping, and will be removed then."""
+    _, user, server = await need_named(site, request, "delete:servers")
+    remove = (await read_json(request, Removal) or Removal()).remove
+    if remove and not server:
+        raise HTTPException(status_code=400, detail="The default server cannot be removed.")
+    if remove:
+        await _existing(site, user, server)
+        record = await server_actions.request_removal(site, user.name, server)
+        await recorder.note(site.store, request, Act.SERVER_REMOVED, user=user.name, server=server)
+        gone = record is None or await server_actions.removed(site, record, seconds=REMOVE_SECONDS)
+        return empty(204 if gone else 202)
+    record = await server_actions.stop(site, user.name, server)
+    if record is None and server:
+        raise NotFoundError(f"{user.name} has no server named {server!r}.")
+    if record is None or not record.active:
+        return empty(204)
+    await recorder.note(site.store, request, Act.SERVER_STOP, user=user.name, server=server)
+    return empty(202)
+
+
+async def _model(site: Site, identity: Identity, user: User, server: Server) -> dict[str, Any]:
+    activity = await site.store.servers.activity(user.name)
+    return server_model(
+        server,
+        base_path=site.base,
+        public_url=site.public_url,
+        last_activity=activity.get(server.name),
+        with_state=View(identity)("admin:server_state", user, server.name),
+    )
+
+
+async def _existing(site: Site, user: User, server: str) -> Server:
+    record = await site.store.servers.get(user.name, server)
+    if record is None:
+        raise NotFoundError(f"{user.name} has no server named {server!r}.")
+    return record

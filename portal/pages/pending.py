@@ -10,16 +10,18 @@ from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from portal.pages.forms import asks_for, has_options, open_url
-from portal.rights.access import need_user
+from portal.rights.access import View, need_user
 from portal.servers.models import pending, progress_path
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go, page
+from state.records.edits import editable
 from state.records.endings import as_told_to
 from state.records.lifecycle import PROGRESS
-from state.records.models import Status
+from state.records.models import Server, Status, User
 from state.records.readiness import is_ready
+from state.rights.identity import Identity
 
 EVENTS_MAX = 100
 
@@ -62,7 +64,15 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             next=next_url,
             now=site.clock(),
             has_options=has_options(site),
+            can_edit=_can_edit(site, identity, owner, record),
             reason=as_told_to(record.reason, owner=record.user, viewer=identity.user.name),
         )
 
     return [show]
+
+
+def _can_edit(site: Site, identity: Identity, owner: User, server: Server) -> bool:
+    """Return whether the caller can change the request of this server."""
+    profile = site.config.profile_named(server.profile)
+    options = profile is not None and bool(profile.option)
+    return options and editable(server) and View(identity)("start:servers", owner, server.name)

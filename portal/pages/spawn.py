@@ -45,6 +45,8 @@ class FormState(Struct, frozen=True, kw_only=True):
     errors: dict[str, str] = {}
     problem: str = ""
     status: int = 200
+    editing: bool = False
+    """Whether it changes the request of a server that waits. Then only the chosen profile is shown."""
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -65,7 +67,7 @@ async def show(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 
     400, with the form, if the URL asks for a profile or an option that is not available.
     """
-    target = await _target(site, request)
+    target = await target_of(site, request)
     owner, server = target.owner, target.server
     asked = arguments(request)
     next_url = safe_next(asked.get("next"), site.base)
@@ -77,14 +79,14 @@ async def show(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     wanted = asked.get("profile", "")
     if wanted and site.config.profile_named(wanted) is None:
         errors = {"profile": f"There is no profile named {wanted[:NAME_SHOWN]!r}. Choose another one."}
-        return await _form(
+        return await render_form(
             site, request, target, FormState(chosen="", given={}, next_url=next_url, errors=errors, status=400)
         )
     last = record is not None and site.config.profile_named(record.profile) is not None
     profile = site.config.profile_named(wanted or (record.profile if record and last else ""))
     if profile is None:
-        return await _form(site, request, target, FormState(chosen="", given={}, next_url=next_url))
-    return await _form(
+        return await render_form(site, request, target, FormState(chosen="", given={}, next_url=next_url))
+    return await render_form(
         site, request, target, await _filled(site, target, profile, record=record, asked=asked, next_url=next_url)
     )
 
@@ -117,7 +119,7 @@ async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 
     With `look`, nothing is started: the form is shown again with what is available for these choices.
     """
-    target = await _target(site, request)
+    target = await target_of(site, request)
     owner, server = target.owner, target.server
     fields = await read_form(request)
     next_url = safe_next(fields.get("next"), site.base)
@@ -126,13 +128,13 @@ async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     picked = None if again else picked_in(fields, profile or "")
     if "look" in fields:
         state = FormState(chosen=profile or "", given=dict(picked or {}), next_url=next_url)
-        return await _form(site, request, target, state)
+        return await render_form(site, request, target, state)
     try:
         outcome, record = await server_actions.start(site, owner, server, profile=profile, picked=picked)
     except (ChoicesError, NameRuleError) as error:
         errors = error.fields if isinstance(error, ChoicesError) else {"name": str(error)}
         state = FormState(chosen=profile or "", given=dict(picked or {}), next_url=next_url, errors=errors, status=400)
-        return await _form(site, request, target, state)
+        return await render_form(site, request, target, state)
     if outcome is Started.NEW:
         await recorder.note(site.store, request, Act.SERVER_START, user=owner.name, server=server, what=record.profile)
     if is_ready(record):
@@ -140,7 +142,7 @@ async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     return go(site.at("spawn-pending", owner.name, server, next=next_url))
 
 
-async def _target(site: Site, request: Request[Any, Any, Any]) -> Target:
+async def target_of(site: Site, request: Request[Any, Any, Any]) -> Target:
     """Return whose server it is. Raises 403, 404 and NameRuleError."""
     name, server = request.path_params.get("name", ""), request.path_params.get("server", "")
     identity, owner = await need_user(site, request, "start:servers", name or signed_in(request).user.name, server)
@@ -148,7 +150,7 @@ async def _target(site: Site, request: Request[Any, Any, Any]) -> Target:
     return Target(identity=identity, owner=owner, server=server)
 
 
-async def _form(site: Site, request: Request[Any, Any, Any], target: Target, state: FormState) -> Response[bytes]:
+async def render_form(site: Site, request: Request[Any, Any, Any], target: Target, state: FormState) -> Response[bytes]:
     """Render the form."""
     known = await facts_for_all(site, target.owner)
     picked = site.config.profile_named(state.chosen) if state.chosen or "profile" not in state.errors else None
@@ -175,7 +177,9 @@ async def _form(site: Site, request: Request[Any, Any, Any], target: Target, sta
                 state.errors if profile is picked else {},
             )
             for profile in site.config.profile
+            if profile is picked or not state.editing
         ],
+        editing=state.editing,
         chosen=picked.name if picked else "",
         clusters=len(site.config.cluster),
         problem=above or state.problem or usual,

@@ -16,11 +16,12 @@ from portal.servers import metrics
 from portal.servers.catalog_facts import facts_of
 from portal.servers.models import pending
 from portal.site.site import Site
-from state.errors import ConflictError, LimitError, NameRuleError
+from state.errors import ConflictError, InvalidError, LimitError, NameRuleError, NotFoundError, TransitionError
 from state.names import new_server_name, server_name, server_path
 from state.offer.choices import Chosen, validate
 from state.offer.combinations import NOTHING_KNOWN
 from state.records import lifecycle
+from state.records.edits import editable, with_edit
 from state.records.models import Event, Server, Status, Target, User
 from state.records.readiness import is_ready
 
@@ -102,6 +103,38 @@ async def _save_new(site: Site, record: Server, event: Event | None = None) -> S
         return await site.store.servers.save(record, event=event, limit=limit)
     except LimitError as error:
         raise LimitError(f"{record.user} has {limit} named servers, and the hub allows no more. Remove one.") from error
+
+
+async def edit(site: Site, user: User, name: str, *, picked: Mapping[str, Any], profile: str | None = None) -> Server:
+    """Ask for other choices while the server waits in the queue, and return the record.
+
+    `profile` None: the one that it was started with. No other one is possible. Raises NotFoundError, ChoicesError,
+    InvalidError, TransitionError if the job has started or was stopped, ConflictError and StateUnavailableError.
+    """
+    for _ in range(TRIES):
+        server = await site.store.servers.get(user.name, name)
+        if server is None:
+            raise NotFoundError(f"{user.name} has no server named {name!r}.")
+        if profile not in {None, server.profile}:
+            raise InvalidError("The profile of a waiting server cannot be changed. Stop it, then start it again.")
+        if not editable(server):
+            raise TransitionError("The server is not waiting any more, so its request cannot be changed.")
+        found = await chosen(site, user, server.profile, picked)
+        changed = with_edit(server, found.choices)
+        if changed == server:
+            return server
+        event = Event(
+            attempt=server.attempt,
+            time=site.clock(),
+            status=server.status,
+            message="Change requested.",
+            progress=lifecycle.PROGRESS[server.status],
+        )
+        try:
+            return await site.store.servers.save(changed, event=event if changed.edited is not None else None)
+        except ConflictError:
+            continue
+    raise ConflictError("Others keep changing this server. Try again.")
 
 
 async def stop(site: Site, user: str, name: str) -> Server | None:

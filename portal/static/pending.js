@@ -9,6 +9,7 @@
   const line = document.querySelector("[data-connection]");
   const title = document.querySelector("[data-title]");
   const stale = document.querySelector("[data-stale]");
+  const editing = root.querySelector("[data-editing]");
   const startsWait = document.querySelector("[data-starts-wait]");
   const since = Number(root.dataset.since) * 1000;
   const waited = root.querySelector("[data-waited]");
@@ -61,6 +62,11 @@
     at.start = waiting && waiting.start;
     at.deadline = event.deadline;
     for (const name of ["start", "deadline"]) if (at[name]) soon(name); else put(name, "");
+    const edit = document.querySelector("[data-edit]");
+    if (edit) edit.hidden = !["requested", "queued"].includes(event.status);
+    // what was asked for stands on the page: it is another now
+    if (!editing.hidden && !event.editing) location.reload();
+    editing.hidden = !event.editing;
     stale.hidden = !event.stale;
     startsWait.hidden = !event.starts_wait;
     if (event.stale && event.time) stale.querySelector("[data-stale-since]").textContent = new Date(event.time * 1000).toLocaleTimeString();

@@ -169,3 +169,40 @@ def test_the_waiting_page_updates_itself(stage, browser, faults):
     stop(stage)
     assert faults == []
     page.context.close()
+
+
+def test_the_request_of_a_waiting_server_is_edited(stage, browser, faults):
+    page = signed_in(browser, stage, faults)
+    page.goto(f"{stage.origin}/hub/spawn/alice?profile=jupyterlab&opt-partition=cpu&opt-time=1h")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/hub/spawn-pending/alice**")
+    told = Event(attempt="", time=time.time(), status=Status.QUEUED, message="In the queue as job 7.", progress=20)
+    stage.put(status=Status.QUEUED, job=JobRef(cluster="lake", native_id="7"), event=told)
+    page.get_by_role("link", name="Edit request").click()
+    expect(page.get_by_role("heading", name="Edit request")).to_be_visible()
+    expect(page.get_by_label("Time limit")).to_have_value("01:00:00")
+    page.get_by_label("Time limit").fill("nonsense")
+    page.get_by_role("button", name="Save changes").click()
+    expect(page.get_by_label("Time limit")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Time limit").fill("3h")
+    page.get_by_role("button", name="Save changes").click()
+    page.wait_for_url("**/hub/spawn-pending/alice**")
+    expect(page.get_by_text("Changing the request…")).to_be_visible()
+    record = stage.run(lambda store: store.servers.get("alice", ""))
+    assert record.edited["time"] == "03:00:00"
+
+    done = Event(attempt="", time=time.time(), status=Status.QUEUED, message="The request was changed.", progress=20)
+    stage.put(choices=record.edited, edited=None, event=done)
+    expect(page.get_by_text("Changing the request…")).to_be_hidden()
+    expect(page.locator("[data-now]")).to_have_text("The request was changed.")
+    page.get_by_role("link", name="Edit request").click()
+    expect(page.get_by_label("Time limit")).to_have_value("03:00:00")
+    page.get_by_role("link", name="Cancel").click()
+    page.wait_for_url("**/hub/spawn-pending/alice**")
+    stage.put(status=Status.STARTING)
+    page.goto(f"{stage.origin}/hub/edit/alice")
+    page.wait_for_url("**/hub/spawn-pending/alice**")
+    expect(page.get_by_role("link", name="Edit request")).to_be_hidden()
+    stop(stage)
+    assert faults == []
+    page.context.close()
