@@ -8,7 +8,7 @@ requests a transition, what a scheduler is, or how a record is saved.
         valid everywhere); stopped, failed -> requested (a new attempt)
 """
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -57,64 +57,31 @@ def advance(
         return server
     if status not in NEXT[server.status]:
         raise TransitionError(f"A server that is {server.status} cannot become {status}.")
-    job = job or server.job
-    if status is Status.READY:
-        if endpoint is None:
-            raise TransitionError("A server cannot be ready without an endpoint.")
-        return replace(
-            server,
-            status=status,
-            job=job,
-            endpoint=endpoint,
-            reason=reason,
-            ready=now,
-            running=server.running or now,
-            stale=False,
-            waiting=None,
-        )
-    if status is Status.STARTING:
-        return replace(
-            server,
-            status=status,
-            job=job,
-            endpoint=None,
-            reason=reason,
-            running=now,
-            ready=None,
-            stale=False,
-            waiting=None,
-        )
-    if status is Status.QUEUED:
-        return replace(
-            server,
-            status=status,
-            job=job,
-            endpoint=None,
-            reason=reason,
-            running=None,
-            ready=None,
-            stale=False,
-            deadline=None,
-            node="",
-            warned=0,
-        )
-    if status is Status.STOPPING:
-        return replace(server, status=status, job=job, target=Target.STOPPED, reason=reason, waiting=None)
     if status is Status.REQUESTED:
         raise TransitionError("A new attempt is a new record: use `renew`.")
-    return replace(
-        server,
-        status=status,
-        job=job,
-        target=Target.STOPPED,
-        endpoint=None,
-        credential="",
-        report_hash="",
-        reason=reason,
-        ended=now,
-        stale=False,
-        waiting=None,
-    )
+    if status is Status.READY and endpoint is None:
+        raise TransitionError("A server cannot be ready without an endpoint.")
+    changes = _changes(server, status, now=now, endpoint=endpoint)
+    return replace(server, status=status, job=job or server.job, reason=reason, **changes)
+
+
+def _changes(server: Server, status: Status, *, now: float, endpoint: Endpoint | None) -> dict[str, Any]:
+    """Return the fields that change with a transition to `status`, besides the status, the job and the reason."""
+    match status:
+        case Status.READY:
+            running = server.running or now
+            return {"endpoint": endpoint, "ready": now, "running": running, "stale": False, "waiting": None}
+        case Status.STARTING:
+            return {"endpoint": None, "running": now, "ready": None, "stale": False, "waiting": None}
+        case Status.QUEUED:
+            times = {"running": None, "ready": None, "deadline": None}
+            return {"endpoint": None, "stale": False, "node": "", "warned": 0, **times}
+        case Status.STOPPING:
+            return {"target": Target.STOPPED, "waiting": None}
+        case _:
+            secrets = {"credential": "", "report_hash": ""}
+            ended = {"target": Target.STOPPED, "ended": now, "stale": False, "waiting": None}
+            return {"endpoint": None, **secrets, **ended}
 
 
 def renew(server: Server, fresh: Server) -> Server:
