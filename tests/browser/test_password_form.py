@@ -59,7 +59,7 @@ def page():
 def test_a_user_signs_in_with_only_the_keyboard_on_a_small_screen(hub, page):
     page.goto(f"{hub.origin}/hub/login?next=/hub/token")
     expect(page.get_by_role("heading", name="Campus account")).to_be_visible()
-    name, password = page.get_by_label("Name", exact=True), page.get_by_label("Password", exact=True)
+    name, password = page.get_by_label("Username", exact=True), page.get_by_label("Password", exact=True)
     expect(name).to_be_focused()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     for field in (name, password, page.get_by_role("button", name="Sign in")):
@@ -98,7 +98,7 @@ def test_a_user_signs_in_with_only_the_keyboard_on_a_small_screen(hub, page):
 
 def test_the_rules_and_not_the_directory_decide_who_may_sign_in(hub, page):
     page.goto(f"{hub.origin}/hub/login")
-    page.get_by_label("Name", exact=True).fill("bob")
+    page.get_by_label("Username", exact=True).fill("bob")
     page.get_by_label("Password", exact=True).fill(SECRET)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("is not allowed to use this hub")

@@ -172,7 +172,7 @@ class Edge:
     def sign_in(self, page, user=USER):
         """Sign in with name and password, as a user does."""
         page.goto(self.at("hub/login"))
-        page.get_by_label("Name", exact=True).fill(user)
+        page.get_by_label("Username", exact=True).fill(user)
         page.get_by_label("Password", exact=True).fill(SECRET)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url("**/hub/home")

@@ -103,7 +103,7 @@ def sign_in(service, name, password, **config):
     async def main():
         proof = PamProof(Provider(name="pam", title=""), PamConfig(service=service, **config), str)
         request = SimpleNamespace(scope={"state": {"address": "192.0.2.7"}})
-        return await proof.prove({"name": name, "password": password}, request)
+        return await proof.prove({"username": name, "password": password}, request)
 
     return asyncio.run(main())
 
@@ -246,7 +246,7 @@ def test_a_limited_number_of_helpers_run_and_others_wait(machine, script, tmp_pa
     async def main():
         proof = PamProof(Provider(name="pam", title=""), PamConfig(service=service, timeout=60), str)
         request = SimpleNamespace(scope={"state": {"address": ""}})
-        fields = {"name": machine.alice, "password": "right"}
+        fields = {"username": machine.alice, "password": "right"}
         tasks = [asyncio.create_task(proof.prove(fields, request)) for _ in range(pam.WAITING)]
         while not runs.exists() or len(runs.read_text()) < pam.AT_ONCE:
             await asyncio.sleep(0.01)

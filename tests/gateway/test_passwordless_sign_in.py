@@ -48,7 +48,7 @@ def test_requests_through_a_proxy_are_not_local(header):
 def test_only_names_of_the_configuration_can_be_chosen(name):
     proof = PasswordlessProof("names", ("alice", "bob"))
     with pytest.raises(RefusedError, match="Choose one"):
-        asyncio.run(proof.prove({"name": name}, request()))
+        asyncio.run(proof.prove({"username": name}, request()))
     assert asyncio.run(proof.prove({"username": "alice"}, request())) == Proven(name="alice")
 
 
@@ -61,7 +61,7 @@ def test_users_are_created_at_their_first_sign_in_with_the_admin_right(store_url
             assert [provider.names for provider in auth.providers] == [("alice", "bob", "carol")]
             assert not auth.sign_in_links
             for name, admin in (("alice", False), ("carol", True), ("alice", False)):
-                user = await auth.sign_in("names", {"name": name}, request())
+                user = await auth.sign_in("names", {"username": name}, request())
                 assert (user.name, user.admin) == (name, admin)
                 assert await store.users.get(name) == user
             assert await store.users.count() == 2
@@ -72,7 +72,7 @@ def test_users_are_created_at_their_first_sign_in_with_the_admin_right(store_url
                 ("names", "alice", request(x_forwarded_for="127.0.0.1")),
             ):
                 with pytest.raises(RefusedError):
-                    await auth.sign_in(provider, {"name": name}, sent)
+                    await auth.sign_in(provider, {"username": name}, sent)
         finally:
             await store.close()
 

@@ -63,7 +63,7 @@ class Bench:
         """
         request = request_of(address, *(jar or ()))
         try:
-            await self.proof.prove({"name": name, "password": password}, request)
+            await self.proof.prove({"username": name, "password": password}, request)
         except TooOftenError as error:
             return error.seconds
         except RefusedError as error:
