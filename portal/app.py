@@ -4,6 +4,7 @@ Owns: which handlers there are and under which path. Refuses to know sign-in and
 `scope["state"]["identity"]`, and has refused unsafe requests from other sites, before it calls this.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router
@@ -63,6 +64,8 @@ from portal.web.responses import BODY_LIMIT
 
 __all__ = ["Services", "create_portal"]
 
+Hook = Callable[[Request[Any, Any, Any]], Awaitable[None]]
+
 API = (
     hub,
     users,
@@ -120,14 +123,7 @@ def create_portal(given: Services) -> Litestar:
         }
         return Response(file.body, media_type=file.media_type, headers=headers)
 
-    async def only_by_pages(request: Request[Any, Any, Any]) -> None:
-        """Refuse what scripts may not do with a browser's session."""
-        check_api(request, request.scope["path"].removeprefix(f"{site.hub}api"))
-
-    async def warnings(request: Request[Any, Any, Any]) -> None:
-        """Find what every page warns of."""
-        await find_ending(site, request)
-
+    only_by_pages, warnings = _hooks(site)
     api: list[Any] = [handler for part in API for handler in part.routes(site)]
     pages: list[Any] = [handler for part in PAGES for handler in part.routes(site)]
     health = [
@@ -166,3 +162,17 @@ def create_portal(given: Services) -> Litestar:
         logging_config=None,
         state=State({"site": site}),
     )
+
+
+def _hooks(site: Site) -> tuple[Hook, Hook]:
+    """Return what runs before each request of the API, and of the pages."""
+
+    async def only_by_pages(request: Request[Any, Any, Any]) -> None:
+        """Refuse what scripts may not do with a browser's session."""
+        check_api(request, request.scope["path"].removeprefix(f"{site.hub}api"))
+
+    async def warnings(request: Request[Any, Any, Any]) -> None:
+        """Find what every page warns of."""
+        await find_ending(site, request)
+
+    return only_by_pages, warnings

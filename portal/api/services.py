@@ -17,6 +17,7 @@ from portal.servers.models import service_model
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.responses import empty, read_json, reply
+from portal.web.routing import bound
 from state.config.service_rules import SECRET_LEAST, is_redirect, is_secret, is_url, service_name
 from state.errors import LimitError, NotFoundError
 from state.names import escape
@@ -54,78 +55,79 @@ def shown(site: Site, service: Service, view: View) -> dict[str, Any]:
     return service_model(service, site.roles.of_service(service), lambda scope: view.service(scope, service), prefix)
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
-    """The handlers."""
-    store = site.store
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """Return the handlers."""
+    return [
+        bound(site, read("/services"), every),
+        bound(site, read("/services/{name:str}"), one),
+        bound(site, post("/services/{name:str}"), add),
+        bound(site, delete("/services/{name:str}", status_code=200), remove),
+    ]
 
-    async def find(name: str) -> Service | None:
-        return site.roles.services.get(name) or await store.services.get(name)
 
-    @read("/services")
-    async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """An object: name → model, as JupyterHub returns (its rest-api.yml says a list)."""
-        view = View(need_anywhere(request, "list:services"))
-        made = {service.name: service for service in await store.services.every()}
-        every = {**made, **site.roles.services}
-        return reply(
-            {
-                name: shown(site, every[name], view)
-                for name in sorted(every)
-                if view.service("list:services", every[name])
-            }
-        )
+async def _find(site: Site, name: str) -> Service | None:
+    return site.roles.services.get(name) or await site.store.services.get(name)
 
-    @read("/services/{name:str}")
-    async def one(request: Request[Any, Any, Any]) -> Response[bytes]:
-        view = View(signed_in(request))
-        service = await find(request.path_params["name"])
-        model = shown(site, service, view) if service else {}
-        if not model:
-            if not any(view.anywhere(scope) for scope in READING):
-                raise lacks("read:services")
-            raise NotFoundError("This service does not exist, or is not available to you.")
-        return reply(model)
 
-    @post("/services/{name:str}")
-    async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
-        identity = need_whole(request, "admin:services")
-        name = service_name(request.path_params["name"])
-        body = await read_json(request, NewService)
-        if body is None:
-            raise HTTPException(status_code=400, detail="Describe the service.")
-        service = _checked(identity, name, body)
-        limit = site.config.limits.services
-        if await store.services.count() >= limit:
-            raise LimitError(f"The hub can have at most {limit} services. Remove one first.")
-        if await find(name) is not None or not await store.services.add(service):
-            raise HTTPException(status_code=409, detail=f"Service {name} already exists.")
-        if body.api_token:
-            token = Token(
-                id=secrets.token_hex(8), service=name, scopes=("inherit",), created=site.clock(), note="Its own"
-            )
-            await store.tokens.keep(token, digest(body.api_token))
-        await recorder.note(
-            store, request, Act.SERVICE_CHANGED, what=f"{name} is made{', admin' if service.admin else ''}"
-        )
-        return reply(shown(site, service, View(identity)), 201)
+async def every(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """An object: name → model, as JupyterHub returns (its rest-api.yml says a list)."""
+    view = View(need_anywhere(request, "list:services"))
+    made = {service.name: service for service in await site.store.services.every()}
+    every = {**made, **site.roles.services}
+    return reply(
+        {name: shown(site, every[name], view) for name in sorted(every) if view.service("list:services", every[name])}
+    )
 
-    @delete("/services/{name:str}", status_code=200)
-    async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
-        identity = need_anywhere(request, "admin:services")
-        service = await find(request.path_params["name"])
-        if service is None or not View(identity).service("admin:services", service):
-            raise NotFoundError("The service does not exist, or is not available to you.")
-        if service.configured:
-            raise HTTPException(status_code=405, detail=f"{service.name} is in the configuration. Remove it there.")
-        _only_admins(identity, service.admin)
-        await store.services.remove(service.name)
-        await store.tokens.revoke_all(service.key)
-        await store.tokens.end_bound(service.key)
-        await store.feed.revoke(user=service.key)
-        await recorder.note(store, request, Act.SERVICE_CHANGED, what=f"{service.name} is removed")
-        return empty(200)
 
-    return [every, one, add, remove]
+async def one(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Return one service."""
+    view = View(signed_in(request))
+    service = await _find(site, request.path_params["name"])
+    model = shown(site, service, view) if service else {}
+    if not model:
+        if not any(view.anywhere(scope) for scope in READING):
+            raise lacks("read:services")
+        raise NotFoundError("This service does not exist, or is not available to you.")
+    return reply(model)
+
+
+async def add(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Add a service."""
+    identity = need_whole(request, "admin:services")
+    name = service_name(request.path_params["name"])
+    body = await read_json(request, NewService)
+    if body is None:
+        raise HTTPException(status_code=400, detail="Describe the service.")
+    service = _checked(identity, name, body)
+    limit = site.config.limits.services
+    if await site.store.services.count() >= limit:
+        raise LimitError(f"The hub can have at most {limit} services. Remove one first.")
+    if await _find(site, name) is not None or not await site.store.services.add(service):
+        raise HTTPException(status_code=409, detail=f"Service {name} already exists.")
+    if body.api_token:
+        token = Token(id=secrets.token_hex(8), service=name, scopes=("inherit",), created=site.clock(), note="Its own")
+        await site.store.tokens.keep(token, digest(body.api_token))
+    await recorder.note(
+        site.store, request, Act.SERVICE_CHANGED, what=f"{name} is made{', admin' if service.admin else ''}"
+    )
+    return reply(shown(site, service, View(identity)), 201)
+
+
+async def remove(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Remove a service that the API has added."""
+    identity = need_anywhere(request, "admin:services")
+    service = await _find(site, request.path_params["name"])
+    if service is None or not View(identity).service("admin:services", service):
+        raise NotFoundError("The service does not exist, or is not available to you.")
+    if service.configured:
+        raise HTTPException(status_code=405, detail=f"{service.name} is in the configuration. Remove it there.")
+    _only_admins(identity, service.admin)
+    await site.store.services.remove(service.name)
+    await site.store.tokens.revoke_all(service.key)
+    await site.store.tokens.end_bound(service.key)
+    await site.store.feed.revoke(user=service.key)
+    await recorder.note(site.store, request, Act.SERVICE_CHANGED, what=f"{service.name} is removed")
+    return empty(200)
 
 
 def _checked(identity: Identity, name: str, body: NewService) -> Service:

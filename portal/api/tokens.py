@@ -18,6 +18,7 @@ from portal.users.token_actions import held, issue, of_client, of_owner
 from portal.web.methods import read
 from portal.web.pagination import page_of, place
 from portal.web.responses import empty, read_json, reply
+from portal.web.routing import bound
 from state.errors import NotFoundError
 from state.records.audit import Act, describe_token
 from state.records.models import Token
@@ -33,69 +34,74 @@ class TokenRequest(msgspec.Struct):
     roles: list[str] | None = None
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
-    """The handlers."""
-    store = site.store
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """Return the handlers."""
+    return [
+        bound(site, read("/users/{name:str}/tokens"), every),
+        bound(site, post("/users/{name:str}/tokens"), make),
+        bound(site, read("/users/{name:str}/tokens/{token_id:str}"), look),
+        bound(site, delete("/users/{name:str}/tokens/{token_id:str}", status_code=200), revoke),
+    ]
 
-    async def known(user: str, token_id: str) -> Token:
-        token = await store.tokens.find(user, token_id)
-        if token is None:
-            raise NotFoundError(f"{user} has no token {token_id[:64]!r}.")
-        return token
 
-    @read("/users/{name:str}/tokens")
-    async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """JupyterHub's list, oldest first, in pages. `_pagination` is Towpath's own."""
-        name = request.path_params["name"]
-        _, user = await need_user(site, request, "read:tokens", name)
-        page = page_of(request)
-        owners = await of_owner(site, user)
-        tokens, total = await store.tokens.page(name, offset=page.offset, limit=page.limit)
-        models, turns = [], Turns()
-        for token in tokens:
-            models.append(token_model(token, held(token, owners)))
-            await turns.give()
-        return reply({"api_tokens": models, "_pagination": place(site, request, page, total)})
+async def _known(site: Site, user: str, token_id: str) -> Token:
+    token = await site.store.tokens.find(user, token_id)
+    if token is None:
+        raise NotFoundError(f"{user} has no token {token_id[:64]!r}.")
+    return token
 
-    @post("/users/{name:str}/tokens")
-    async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """201, with the secret in `token`. 403 for a user who does not exist or is not available to the caller."""
-        name = request.path_params["name"]
-        try:
-            identity, user = await need_user(site, request, "tokens", name)
-        except NotFoundError as error:
-            raise HTTPException(status_code=403, detail=str(error)) from error
-        body = await read_json(request, TokenRequest) or TokenRequest()
-        by_another = "" if identity.is_user(user.name) else f" by {identity.kind} {identity.name}"
-        token, secret = await issue(
-            site,
-            identity,
-            user,
-            note=body.note or f"Requested via api{by_another}",
-            expires_in=body.expires_in,
-            wanted=body.scopes,
-            roles=body.roles or (),
-        )
-        await recorder.note(store, request, Act.TOKEN_MADE, user=name, what=describe_token(token))
-        return reply({**token_model(token, held(token, await of_owner(site, user))), "token": secret}, 201)
 
-    @read("/users/{name:str}/tokens/{token_id:str}")
-    async def look(request: Request[Any, Any, Any]) -> Response[bytes]:
-        name, token_id = request.path_params["name"], request.path_params["token_id"]
-        _, user = await need_user(site, request, "read:tokens", name)
-        token = await known(name, token_id)
-        return reply(token_model(token, held(token, await of_owner(site, user))))
+async def every(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """JupyterHub's list, oldest first, in pages. `_pagination` is Towpath's own."""
+    name = request.path_params["name"]
+    _, user = await need_user(site, request, "read:tokens", name)
+    page = page_of(request)
+    owners = await of_owner(site, user)
+    tokens, total = await site.store.tokens.page(name, offset=page.offset, limit=page.limit)
+    models, turns = [], Turns()
+    for token in tokens:
+        models.append(token_model(token, held(token, owners)))
+        await turns.give()
+    return reply({"api_tokens": models, "_pagination": place(site, request, page, total)})
 
-    @delete("/users/{name:str}/tokens/{token_id:str}", status_code=200)
-    async def revoke(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Revoking a token that a server or service got at a sign-in revokes all its tokens of that user."""
-        name, token_id = request.path_params["name"], request.path_params["token_id"]
-        await need_user(site, request, "tokens", name)
-        one = await known(name, token_id)
-        others = [] if not one.client else await of_client(site, name, one.client)
-        for ended in dict.fromkeys((one.id, *others)):
-            if await store.tokens.revoke(name, ended):
-                await recorder.note(store, request, Act.TOKEN_REVOKED, user=name, what=f"token {ended}")
-        return empty(204)
 
-    return [every, make, look, revoke]
+async def make(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """201, with the secret in `token`. 403 for a user who does not exist or is not available to the caller."""
+    name = request.path_params["name"]
+    try:
+        identity, user = await need_user(site, request, "tokens", name)
+    except NotFoundError as error:
+        raise HTTPException(status_code=403, detail=str(error)) from error
+    body = await read_json(request, TokenRequest) or TokenRequest()
+    by_another = "" if identity.is_user(user.name) else f" by {identity.kind} {identity.name}"
+    token, secret = await issue(
+        site,
+        identity,
+        user,
+        note=body.note or f"Requested via api{by_another}",
+        expires_in=body.expires_in,
+        wanted=body.scopes,
+        roles=body.roles or (),
+    )
+    await recorder.note(site.store, request, Act.TOKEN_MADE, user=name, what=describe_token(token))
+    return reply({**token_model(token, held(token, await of_owner(site, user))), "token": secret}, 201)
+
+
+async def look(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Return one token, without its secret."""
+    name, token_id = request.path_params["name"], request.path_params["token_id"]
+    _, user = await need_user(site, request, "read:tokens", name)
+    token = await _known(site, name, token_id)
+    return reply(token_model(token, held(token, await of_owner(site, user))))
+
+
+async def revoke(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Revoking a token that a server or service got at a sign-in revokes all its tokens of that user."""
+    name, token_id = request.path_params["name"], request.path_params["token_id"]
+    await need_user(site, request, "tokens", name)
+    one = await _known(site, name, token_id)
+    others = [] if not one.client else await of_client(site, name, one.client)
+    for ended in dict.fromkeys((one.id, *others)):
+        if await site.store.tokens.revoke(name, ended):
+            await recorder.note(site.store, request, Act.TOKEN_REVOKED, user=name, what=f"token {ended}")
+    return empty(204)

@@ -17,6 +17,7 @@ from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go, page, read_form
+from portal.web.routing import bound
 from state.config.one_host import on_one_host
 from state.errors import NotFoundError
 from state.records.audit import Act
@@ -28,70 +29,72 @@ CODE_MAX = 200
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
-    store = site.store
+    """Return the handlers."""
+    return [
+        bound(site, read("/accept-share"), ask),
+        bound(site, post("/accept-share"), accept),
+    ]
 
-    def in_person(request: Request[Any, Any, Any]) -> Identity:
-        """The caller, who uses a browser. Raises 403."""
-        identity = signed_in(request)
-        if identity.session is None:
-            raise HTTPException(status_code=403, detail="Sign in with a browser to accept an invitation.")
-        return identity
 
-    async def brought(secret: str, me: User) -> ShareCode:
-        """The code. Raises 404, and 403 for the owner's own."""
-        code = await store.shares.code(secret[:CODE_MAX]) if secret else None
-        if code is None or await store.users.get(code.owner) is None:
-            raise NotFoundError("This invitation is not valid, or not any more. Ask for a new one.")
-        if code.owner == me.name:
-            raise HTTPException(status_code=403, detail="This invitation is to your own server: give it to others.")
-        return code
+def _in_person(request: Request[Any, Any, Any]) -> Identity:
+    """Return the caller, who must use a browser. Raises 403."""
+    identity = signed_in(request)
+    if identity.session is None:
+        raise HTTPException(status_code=403, detail="Sign in with a browser to accept an invitation.")
+    return identity
 
-    @read("/accept-share")
-    async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
-        me = in_person(request).user
-        share_actions.check_hosts(site)
-        asked = arguments(request)
-        code = await brought(asked.get("code", ""), me)
-        shown = page(
-            site,
-            request,
-            "accept-share.html",
-            user=me,
-            code=asked["code"],
-            owner=code.owner,
-            name=code.server,
-            may=share_models.in_words(code.scopes),
-            expires=code.expires,
-            one_host=on_one_host(site.config),
-            next=safe_next(asked.get("next"), site.base),
-        )
-        # The code is in this page's address, and the next page may be the owner's app, which logs where visitors came
-        # from for all to read who may look at its files.
-        shown.headers["Referrer-Policy"] = "strict-origin"
-        return shown
 
-    @post("/accept-share")
-    async def accept(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """303 to `next`, else to the server, or home where it does not run.
+async def _brought(site: Site, secret: str, me: User) -> ShareCode:
+    """The code. Raises 404, and 403 for the owner's own."""
+    code = await site.store.shares.code(secret[:CODE_MAX]) if secret else None
+    if code is None or await site.store.users.get(code.owner) is None:
+        raise NotFoundError("This invitation is not valid, or not any more. Ask for a new one.")
+    if code.owner == me.name:
+        raise HTTPException(status_code=403, detail="This invitation is to your own server: give it to others.")
+    return code
 
-        A code is not used up: it ends by its time, or when its owner ends it.
-        """
-        identity = in_person(request)
-        share_actions.check_hosts(site)
-        fields = await read_form(request)
-        secret = fields.get("code", "")
-        code = await brought(secret, identity.user)
-        share = Share(
-            owner=code.owner, server=code.server, user=identity.name, scopes=code.scopes, created=site.clock()
-        )
-        await store.shares.grant(share)
-        await store.shares.used(secret, replace(code, used=code.used + 1, last_used=site.clock()))
-        what = f"to {identity.name}{share_models.BY_CODE}{code.id}"
-        await recorder.note(store, request, Act.SHARE_MADE, user=code.owner, server=code.server, what=what)
-        server = await store.servers.get(code.owner, code.server)
-        runs = server is not None and is_ready(server)
-        there = site.server(code.owner, code.server) if runs else site.at("home", done="accepted")
-        return go(safe_next(fields.get("next"), site.base) or there)
 
-    return [ask, accept]
+async def ask(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Ask whether to accept the invitation."""
+    me = _in_person(request).user
+    share_actions.check_hosts(site)
+    asked = arguments(request)
+    code = await _brought(site, asked.get("code", ""), me)
+    shown = page(
+        site,
+        request,
+        "accept-share.html",
+        user=me,
+        code=asked["code"],
+        owner=code.owner,
+        name=code.server,
+        may=share_models.in_words(code.scopes),
+        expires=code.expires,
+        one_host=on_one_host(site.config),
+        next=safe_next(asked.get("next"), site.base),
+    )
+    # The code is in this page's address, and the next page may be the owner's app, which logs where visitors came
+    # from for all to read who may look at its files.
+    shown.headers["Referrer-Policy"] = "strict-origin"
+    return shown
+
+
+async def accept(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """303 to `next`, else to the server, or home where it does not run.
+
+    A code is not used up: it ends by its time, or when its owner ends it.
+    """
+    identity = _in_person(request)
+    share_actions.check_hosts(site)
+    fields = await read_form(request)
+    secret = fields.get("code", "")
+    code = await _brought(site, secret, identity.user)
+    share = Share(owner=code.owner, server=code.server, user=identity.name, scopes=code.scopes, created=site.clock())
+    await site.store.shares.grant(share)
+    await site.store.shares.used(secret, replace(code, used=code.used + 1, last_used=site.clock()))
+    what = f"to {identity.name}{share_models.BY_CODE}{code.id}"
+    await recorder.note(site.store, request, Act.SHARE_MADE, user=code.owner, server=code.server, what=what)
+    server = await site.store.servers.get(code.owner, code.server)
+    runs = server is not None and is_ready(server)
+    there = site.server(code.owner, code.server) if runs else site.at("home", done="accepted")
+    return go(safe_next(fields.get("next"), site.base) or there)

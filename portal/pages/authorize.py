@@ -21,6 +21,7 @@ from portal.web.clicks import XSRF, check_form
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import FORM_LIMIT, go, page, raw_target, read_body, reply
+from portal.web.routing import bound
 from state.records.audit import Act
 from state.rights.identity import Identity
 
@@ -29,85 +30,89 @@ DECISION: Final = "towpath_decision"
 """The confirm page's own field, beside those of the request."""
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
-    """The handlers."""
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """Return the handlers."""
+    return [
+        bound(site, read("/oauth2/authorize"), authorize),
+        bound(site, post("/oauth2/authorize", status_code=200), decide),
+        bound(site, post("/oauth2/token", status_code=200), token),
+    ]
 
-    def refusal(error: OAuthRefusedError) -> Response[bytes]:
-        body = error_page(site, error.status, message=str(error), title="You cannot be signed in there")
-        return Response(body, status_code=error.status, media_type="text/html", headers=PAGE_HEADERS)
 
-    async def onward(request: Request[Any, Any, Any], answer: Onward, status: int) -> Response[bytes]:
-        """Back to the client; a browser, on another origin, by a page of its own.
+def _refusal(site: Site, error: OAuthRefusedError) -> Response[bytes]:
+    body = error_page(site, error.status, message=str(error), title="You cannot be signed in there")
+    return Response(body, status_code=error.status, media_type="text/html", headers=PAGE_HEADERS)
 
-        Chromium holds a page's `form-action` against where its form's answer redirects to, and the sign-in page's and
-        ours allow this hub alone.
-        """
-        url, client = answer.url, answer.client
-        if client is not None and answer.given:
-            words = f"{client.title}: {' '.join(answer.scopes)}"
-            await recorder.note(
-                site.store, request, Act.CONSENT, user=client.owner, server=client.server_name, what=words
-            )
-        elif client is not None:
-            why = "The person did not want to sign in there."
-            await recorder.refused(site.store, request, Act.CONSENT, why=why, what=client.title)
-        if url.startswith("/") or not _wants_page(request):
-            return go(url, status=status)
-        return page(site, request, "onward.html", user=None, url=url)
 
-    def browser(request: Request[Any, Any, Any]) -> Identity | None:
-        """Who has signed in in this browser: a token opens no session elsewhere."""
-        identity = caller(request)
-        return identity if identity is not None and identity.session is not None else None
+async def _onward(site: Site, request: Request[Any, Any, Any], answer: Onward, status: int) -> Response[bytes]:
+    """Back to the client; a browser, on another origin, by a page of its own.
 
-    @read("/oauth2/authorize")
-    async def authorize(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """On to the client with a code, or the page that asks."""
-        identity = browser(request)
-        if identity is None:
-            return go(site.at("login", next=safe_next(raw_target(request), site.base)), status=302)
-        fields = _fields(request.scope["query_string"].decode("latin-1"))
-        try:
-            answer = await site.oauth.ask(fields, identity)
-        except OAuthRefusedError as error:
-            return refusal(error)
-        if isinstance(answer, Onward):
-            return await onward(request, answer, 302)
-        return page(
-            site,
-            request,
-            "authorize.html",
-            user=identity.user,
-            client=answer.client,
-            wishes=in_words(answer.scopes, identity.user.name),
-            fields=fields,
-            decision=DECISION,
-            action=f"{site.hub}api/oauth2/authorize",
-        )
+    Chromium holds a page's `form-action` against where its form's answer redirects to, and the sign-in page's and
+    ours allow this hub alone.
+    """
+    url, client = answer.url, answer.client
+    if client is not None and answer.given:
+        words = f"{client.title}: {' '.join(answer.scopes)}"
+        await recorder.note(site.store, request, Act.CONSENT, user=client.owner, server=client.server_name, what=words)
+    elif client is not None:
+        why = "The person did not want to sign in there."
+        await recorder.refused(site.store, request, Act.CONSENT, why=why, what=client.title)
+    if url.startswith("/") or not _wants_page(request):
+        return go(url, status=status)
+    return page(site, request, "onward.html", user=None, url=url)
 
-    @post("/oauth2/authorize", status_code=200)
-    async def decide(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """What the person has decided: the request's own fields, and the decision."""
-        identity = browser(request)
-        if identity is None:
-            raise HTTPException(status_code=403, detail="Sign in first.")
-        fields = await _form(request)
-        check_form(request, dict(fields))
-        request_fields = [(name, value) for name, value in fields if name not in {DECISION, XSRF}]
-        granted = [value for name, value in fields if name == DECISION] == ["allow"]
-        try:
-            answer = await site.oauth.decide(request_fields, identity, granted=granted)
-        except OAuthRefusedError as error:
-            return refusal(error)
-        return await onward(request, answer, 303)
 
-    @post("/oauth2/token", status_code=200)
-    async def token(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Public: the client proves itself in the request."""
-        answer = await site.oauth.exchange(await _form(request), request.headers.get("authorization", ""))
-        return reply(answer.body, answer.status, answer.headers)
+def _browser(request: Request[Any, Any, Any]) -> Identity | None:
+    """Return who has signed in with this browser: a token opens no session elsewhere."""
+    identity = caller(request)
+    return identity if identity is not None and identity.session is not None else None
 
-    return [authorize, decide, token]
+
+async def authorize(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """On to the client with a code, or the page that asks."""
+    identity = _browser(request)
+    if identity is None:
+        return go(site.at("login", next=safe_next(raw_target(request), site.base)), status=302)
+    fields = _fields(request.scope["query_string"].decode("latin-1"))
+    try:
+        answer = await site.oauth.ask(fields, identity)
+    except OAuthRefusedError as error:
+        return _refusal(site, error)
+    if isinstance(answer, Onward):
+        return await _onward(site, request, answer, 302)
+    return page(
+        site,
+        request,
+        "authorize.html",
+        user=identity.user,
+        client=answer.client,
+        wishes=in_words(answer.scopes, identity.user.name),
+        fields=fields,
+        decision=DECISION,
+        action=f"{site.hub}api/oauth2/authorize",
+    )
+
+
+async def decide(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """What the person has decided: the request's own fields, and the decision."""
+    identity = _browser(request)
+    if identity is None:
+        raise HTTPException(status_code=403, detail="Sign in first.")
+    fields = await _form(request)
+    check_form(request, dict(fields))
+    request_fields = [(name, value) for name, value in fields if name not in {DECISION, XSRF}]
+    granted = [value for name, value in fields if name == DECISION] == ["allow"]
+    try:
+        answer = await site.oauth.decide(request_fields, identity, granted=granted)
+    except OAuthRefusedError as error:
+        return _refusal(site, error)
+    return await _onward(site, request, answer, 303)
+
+
+async def token(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Public: the client proves itself in the request."""
+    answer = await site.oauth.exchange(await _form(request), request.headers.get("authorization", ""))
+    return reply(answer.body, answer.status, answer.headers)
 
 
 def _wants_page(request: Request[Any, Any, Any]) -> bool:

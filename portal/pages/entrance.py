@@ -23,6 +23,7 @@ from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go
+from portal.web.routing import bound
 from state.config.origins import Origins, label
 from state.records.models import Entrance, Token
 from state.rights import scopes
@@ -34,68 +35,67 @@ AGAIN: Final = "This way in is used up, or was opened by another browser. Go to 
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers; none where everything is on one host."""
+    """Return the handlers."""
     if not site.config.gateway.user_domain:
         return []
-    origins = Origins(site.config.gateway)
+    return [
+        bound(site, read("/entrance"), lead),
+        bound(site, read("/enter"), enter),
+    ]
+
+
+async def lead(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """On the hub's host."""
+    identity = signed_in(request)
+    asked = arguments(request)
+    onward = safe_next(asked.get("next"), site.base)
+    state = asked.get("state", "")
     users = f"{site.base}user/"
-
-    @read("/entrance")
-    async def lead(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """On the hub's host."""
-        identity = signed_in(request)
-        asked = arguments(request)
-        onward = safe_next(asked.get("next"), site.base)
-        state = asked.get("state", "")
-        if not onward.startswith(users) or not STATE.fullmatch(state):
-            raise HTTPException(status_code=400, detail="This leads to no server.")
-        if identity.session is None:
-            raise HTTPException(
-                status_code=403, detail="A browser is let in here; a token is sent to the server itself."
-            )
-        owner = unquote(re.split(r"[/?]", onward.removeprefix(users), maxsplit=1)[0])
-        code = await site.store.entries.issue(
-            Entrance(
-                user=identity.user.name,
-                owner=owner,
-                under=identity.digest,
-                session_id=identity.session.id,
-                state=state,
-                next=onward,
-            )
+    if not onward.startswith(users) or not STATE.fullmatch(state):
+        raise HTTPException(status_code=400, detail="This leads to no server.")
+    if identity.session is None:
+        raise HTTPException(status_code=403, detail="A browser is let in here; a token is sent to the server itself.")
+    owner = unquote(re.split(r"[/?]", onward.removeprefix(users), maxsplit=1)[0])
+    code = await site.store.entries.issue(
+        Entrance(
+            user=identity.user.name,
+            owner=owner,
+            under=identity.digest,
+            session_id=identity.session.id,
+            state=state,
+            next=onward,
         )
-        return go(f"{origins.of(owner)}{site.at('enter', code=code)}", status=302)
+    )
+    return go(f"{Origins(site.config.gateway).of(owner)}{site.at('enter', code=code)}", status=302)
 
-    @read("/enter")
-    async def enter(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """On the host of a person's servers."""
-        code = arguments(request).get("code", "")
-        found = await site.store.entries.take(code) if 0 < len(code) <= 128 else None  # noqa: PLR2004 - characters
-        host = request.headers.get("host", "").lower().partition(":")[0].encode()
-        brought = site.auth.entrance(request)
-        if (
-            found is None
-            or not brought
-            or label(found.owner) != origins.label_in(host)
-            or not hmac.compare_digest(hashlib.sha256(brought.encode()).hexdigest(), found.state)
-        ):
-            raise HTTPException(status_code=400, detail=AGAIN)
-        now = site.clock()
-        lifetime = site.config.auth.session_lifetime if site.config.auth else 14 * 24 * 3600
-        token = Token(
-            id=secrets.token_hex(8),
-            user=found.user,
-            scopes=tuple(sorted(scopes.expand([f"access:servers!user={found.owner}"]))),
-            note=f"the servers of {found.owner}, in a browser",
-            created=now,
-            expires=now + lifetime,
-            client=CLIENT + label(found.owner),
-            under=found.under,
-            session_id=found.session_id,
-        )
-        if await site.store.sessions.get(found.under) is None:  # signed out meanwhile
-            raise HTTPException(status_code=400, detail=AGAIN)
-        secret = await site.store.tokens.issue(token, limit=site.config.limits.tokens_per_user)
-        return go(found.next, status=302, cookie=site.auth.origin_cookie(secret, lifetime=lifetime))
 
-    return [lead, enter]
+async def enter(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """On the host of a person's servers."""
+    code = arguments(request).get("code", "")
+    found = await site.store.entries.take(code) if 0 < len(code) <= 128 else None  # noqa: PLR2004 - characters
+    host = request.headers.get("host", "").lower().partition(":")[0].encode()
+    brought = site.auth.entrance(request)
+    if (
+        found is None
+        or not brought
+        or label(found.owner) != Origins(site.config.gateway).label_in(host)
+        or not hmac.compare_digest(hashlib.sha256(brought.encode()).hexdigest(), found.state)
+    ):
+        raise HTTPException(status_code=400, detail=AGAIN)
+    now = site.clock()
+    lifetime = site.config.auth.session_lifetime if site.config.auth else 14 * 24 * 3600
+    token = Token(
+        id=secrets.token_hex(8),
+        user=found.user,
+        scopes=tuple(sorted(scopes.expand([f"access:servers!user={found.owner}"]))),
+        note=f"the servers of {found.owner}, in a browser",
+        created=now,
+        expires=now + lifetime,
+        client=CLIENT + label(found.owner),
+        under=found.under,
+        session_id=found.session_id,
+    )
+    if await site.store.sessions.get(found.under) is None:  # signed out meanwhile
+        raise HTTPException(status_code=400, detail=AGAIN)
+    secret = await site.store.tokens.issue(token, limit=site.config.limits.tokens_per_user)
+    return go(found.next, status=302, cookie=site.auth.origin_cookie(secret, lifetime=lifetime))

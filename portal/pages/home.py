@@ -16,6 +16,7 @@ from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.pagination import Part, part_of
 from portal.web.responses import arguments, go, page, read_form
+from portal.web.routing import bound
 from state.config.one_host import may_share
 from state.errors import NameRuleError
 from state.names import new_server_name, server_key
@@ -34,74 +35,78 @@ DONE: Final = {
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
+    return [
+        bound(site, read("/home"), home),
+        bound(site, post("/home"), another),
+    ]
 
-    async def show(request: Request[Any, Any, Any], *, problem: str = "", typed: str = "") -> Response[bytes]:
-        me = signed_in(request).user
-        identity, user = await need_user(site, request, "read:servers", me.name)
-        servers = await site.store.servers.of_user(user.name)
-        view = View(identity)
-        shares = await site.store.shares.of_owner(user.name) if view("read:shares", user, None) else []
-        named = part_of(request, [server for server in servers if server.name])
-        default = [server for server in servers if not server.name]
-        onscreen = [*default, *named.items]
-        shared: dict[str, list[str]] = {server.name: [] for server in onscreen}
-        for share in shares:
-            if share.server in shared:
-                shared[share.server].append(share.user or share.group)
-        return page(
-            site,
-            request,
-            "home.html",
-            400 if problem else 200,
-            user=identity.user,
-            owner=user,
-            default=next(iter(default), None),
-            named=named,
-            titles={profile.name: profile.title or profile.name for profile in site.config.profile},
-            one_click=not has_options(site),
-            moving=any(
-                (server.active and server.status is not Status.READY)
-                or (server.status is Status.READY and server.target == "stopped")
-                for server in onscreen
-            ),
-            counting_down=any(server.active and server.deadline for server in onscreen),
-            asks_for=lambda server: asks_for(site, server),
-            open_url=lambda server: open_url(site, server, ""),
-            problem=problem,
-            typed=typed,
-            may=view,
-            shared=shared,
-            guest=await _guest(site, request, identity, user),
-            is_ready=is_ready,
-            in_short=share_models.in_short,
-            opens=share_models.opens,
-            told=DONE.get(arguments(request).get("done", ""), ""),
-            visits=await _others(site, user.name),
-            did=did,
-        )
 
-    @read("/home")
-    async def home(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return await show(request)
+async def _show(site: Site, request: Request[Any, Any, Any], *, problem: str = "", typed: str = "") -> Response[bytes]:
+    me = signed_in(request).user
+    identity, user = await need_user(site, request, "read:servers", me.name)
+    servers = await site.store.servers.of_user(user.name)
+    view = View(identity)
+    shares = await site.store.shares.of_owner(user.name) if view("read:shares", user, None) else []
+    named = part_of(request, [server for server in servers if server.name])
+    default = [server for server in servers if not server.name]
+    onscreen = [*default, *named.items]
+    shared: dict[str, list[str]] = {server.name: [] for server in onscreen}
+    for share in shares:
+        if share.server in shared:
+            shared[share.server].append(share.user or share.group)
+    return page(
+        site,
+        request,
+        "home.html",
+        400 if problem else 200,
+        user=identity.user,
+        owner=user,
+        default=next(iter(default), None),
+        named=named,
+        titles={profile.name: profile.title or profile.name for profile in site.config.profile},
+        one_click=not has_options(site),
+        moving=any(
+            (server.active and server.status is not Status.READY)
+            or (server.status is Status.READY and server.target == "stopped")
+            for server in onscreen
+        ),
+        counting_down=any(server.active and server.deadline for server in onscreen),
+        asks_for=lambda server: asks_for(site, server),
+        open_url=lambda server: open_url(site, server, ""),
+        problem=problem,
+        typed=typed,
+        may=view,
+        shared=shared,
+        guest=await _guest(site, request, identity, user),
+        is_ready=is_ready,
+        in_short=share_models.in_short,
+        opens=share_models.opens,
+        told=DONE.get(arguments(request).get("done", ""), ""),
+        visits=await _others(site, user.name),
+        did=did,
+    )
 
-    @post("/home")
-    async def another(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The name of another server: on to its form."""
-        identity = signed_in(request)
-        await need_user(site, request, "start:servers", identity.user.name)
-        typed = (await read_form(request)).get("name", "").strip()[:200]
-        try:
-            name = new_server_name(typed)
-        except NameRuleError as error:
-            return await show(request, problem=str(error), typed=typed)
-        if not name:
-            return await show(request, problem="Give it a name.")
-        if await site.store.servers.get(identity.user.name, name) is not None:
-            return await show(request, problem="You have a server of that name.", typed=typed)
-        return go(site.at("spawn", identity.user.name, name))
 
-    return [home, another]
+async def home(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Show the home page."""
+    return await _show(site, request)
+
+
+async def another(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The name of another server: on to its form."""
+    identity = signed_in(request)
+    await need_user(site, request, "start:servers", identity.user.name)
+    typed = (await read_form(request)).get("name", "").strip()[:200]
+    try:
+        name = new_server_name(typed)
+    except NameRuleError as error:
+        return await _show(site, request, problem=str(error), typed=typed)
+    if not name:
+        return await _show(site, request, problem="Give it a name.")
+    if await site.store.servers.get(identity.user.name, name) is not None:
+        return await _show(site, request, problem="You have a server of that name.", typed=typed)
+    return go(site.at("spawn", identity.user.name, name))
 
 
 def did(entry: Entry) -> str:

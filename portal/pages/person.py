@@ -15,6 +15,7 @@ from portal.users import user_actions
 from portal.web.methods import read
 from portal.web.pagination import part_of
 from portal.web.responses import arguments, go, page, read_form
+from portal.web.routing import bound
 from state.errors import ConflictError, InvalidError, LimitError, NameRuleError, NotAllowedError
 from state.names import new_server_name
 
@@ -22,78 +23,88 @@ REMOVED_SHOWN: Final = 50
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
+    return [
+        bound(site, read("/admin/users/{name:str}"), person),
+        bound(site, post("/admin/users/{name:str}"), change),
+        bound(site, post("/admin/users/{name:str}/server"), another),
+        bound(site, read("/admin/users/{name:str}/remove"), ask),
+        bound(site, post("/admin/users/{name:str}/remove"), remove),
+    ]
 
-    async def one(
-        request: Request[Any, Any, Any], name: str, *, problem: str = "", fields: dict[str, str] | None = None
-    ) -> Response[bytes]:
-        need_anywhere(request, "admin-ui")
-        identity, person = await need_user(site, request, "list:users", name)
-        found = await site.store.users.get_with_servers(person.name) or (person, [], {})
-        view = View(identity)
-        return page(
-            site,
-            request,
-            "person.html",
-            400 if problem else 200,
-            user=identity.user,
-            person=found[0],
-            servers=part_of(request, [server for server in found[1] if view("read:servers", person, server.name)]),
-            seen=found[2],
-            may=view,
-            admin=rules_admins(identity),
-            groups="\n".join(person.groups) if fields is None else fields.get("groups", ""),
-            makes_admin=person.admin if fields is None else "admin" in fields,
-            titles={profile.name: profile.title or profile.name for profile in site.config.profile},
-            open_url=lambda server: open_url(site, server, ""),
-            problem=problem,
-            saved=not problem and arguments(request).get("done") == "saved",
-        )
 
-    @read("/admin/users/{name:str}")
-    async def person(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return await one(request, request.path_params["name"])
+async def _one(
+    site: Site, request: Request[Any, Any, Any], name: str, *, problem: str = "", fields: dict[str, str] | None = None
+) -> Response[bytes]:
+    need_anywhere(request, "admin-ui")
+    identity, person = await need_user(site, request, "list:users", name)
+    found = await site.store.users.get_with_servers(person.name) or (person, [], {})
+    view = View(identity)
+    return page(
+        site,
+        request,
+        "person.html",
+        400 if problem else 200,
+        user=identity.user,
+        person=found[0],
+        servers=part_of(request, [server for server in found[1] if view("read:servers", person, server.name)]),
+        seen=found[2],
+        may=view,
+        admin=rules_admins(identity),
+        groups="\n".join(person.groups) if fields is None else fields.get("groups", ""),
+        makes_admin=person.admin if fields is None else "admin" in fields,
+        titles={profile.name: profile.title or profile.name for profile in site.config.profile},
+        open_url=lambda server: open_url(site, server, ""),
+        problem=problem,
+        saved=not problem and arguments(request).get("done") == "saved",
+    )
 
-    @post("/admin/users/{name:str}")
-    async def change(request: Request[Any, Any, Any]) -> Response[bytes]:
-        need_anywhere(request, "admin-ui")
-        name = request.path_params["name"]
-        fields = await read_form(request)
-        try:
-            await _change(site, request, name, fields)
-        except (ConflictError, InvalidError, LimitError, NameRuleError) as error:
-            return await one(request, name, problem=str(error), fields=fields)
-        return go(site.at("admin", "users", name, done="saved"))
 
-    @post("/admin/users/{name:str}/server")
-    async def another(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The name of a server to start for somebody: on to its form."""
-        name = request.path_params["name"]
-        await need_user(site, request, "start:servers", name)
-        wanted = new_server_name((await read_form(request)).get("server", "").strip()[:200])
-        return go(site.at("spawn", name, wanted))
+async def person(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Show one user."""
+    return await _one(site, request, request.path_params["name"])
 
-    @read("/admin/users/{name:str}/remove")
-    async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
-        need_anywhere(request, "admin-ui")
-        identity, owner = await need_user(site, request, "delete:users", request.path_params["name"])
-        servers = [server for server in await site.store.servers.of_user(owner.name) if server.active][:REMOVED_SHOWN]
-        return page(site, request, "remove.html", user=identity.user, person=owner, servers=servers, problem="")
 
-    @post("/admin/users/{name:str}/remove")
-    async def remove(request: Request[Any, Any, Any]) -> Response[bytes]:
-        need_anywhere(request, "admin-ui")
-        name = request.path_params["name"]
-        await read_form(request)
-        try:
-            await user_actions.remove(site, request, name)
-        except InvalidError as error:
-            identity, owner = await need_user(site, request, "delete:users", name)
-            values = {"user": identity.user, "person": owner, "servers": [], "problem": str(error)}
-            return page(site, request, "remove.html", 400, **values)
-        return go(site.at("admin", done="removed"))
+async def change(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Save the user's rights and groups."""
+    need_anywhere(request, "admin-ui")
+    name = request.path_params["name"]
+    fields = await read_form(request)
+    try:
+        await _change(site, request, name, fields)
+    except (ConflictError, InvalidError, LimitError, NameRuleError) as error:
+        return await _one(site, request, name, problem=str(error), fields=fields)
+    return go(site.at("admin", "users", name, done="saved"))
 
-    return [person, change, another, ask, remove]
+
+async def another(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The name of a server to start for somebody: on to its form."""
+    name = request.path_params["name"]
+    await need_user(site, request, "start:servers", name)
+    wanted = new_server_name((await read_form(request)).get("server", "").strip()[:200])
+    return go(site.at("spawn", name, wanted))
+
+
+async def ask(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Ask before a user is removed."""
+    need_anywhere(request, "admin-ui")
+    identity, owner = await need_user(site, request, "delete:users", request.path_params["name"])
+    servers = [server for server in await site.store.servers.of_user(owner.name) if server.active][:REMOVED_SHOWN]
+    return page(site, request, "remove.html", user=identity.user, person=owner, servers=servers, problem="")
+
+
+async def remove(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Remove the user."""
+    need_anywhere(request, "admin-ui")
+    name = request.path_params["name"]
+    await read_form(request)
+    try:
+        await user_actions.remove(site, request, name)
+    except InvalidError as error:
+        identity, owner = await need_user(site, request, "delete:users", name)
+        values = {"user": identity.user, "person": owner, "servers": [], "problem": str(error)}
+        return page(site, request, "remove.html", 400, **values)
+    return go(site.at("admin", done="removed"))
 
 
 async def _change(site: Site, request: Request[Any, Any, Any], name: str, fields: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from portal.users.token_actions import issue, of_client
 from portal.web.methods import read
 from portal.web.pagination import part_of
 from portal.web.responses import go, page, read_form
+from portal.web.routing import bound
 from state.records.audit import Act, describe_token
 from state.records.models import Token
 
@@ -55,76 +56,82 @@ def with_token(known: Application | None, token: Token) -> Application:
     )
 
 
-def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
-    """The handlers."""
+def routes(site: Site) -> list[HTTPRouteHandler]:
+    """Return the handlers."""
+    return [
+        bound(site, read("/token"), every),
+        bound(site, post("/token", status_code=200), make),
+        bound(site, post("/token/revoke"), revoke),
+    ]
 
-    async def show(
-        request: Request[Any, Any, Any], *, typed: dict[str, str] = BLANK, problem: str = "", secret: str = ""
-    ) -> Response[bytes]:
-        identity, user = await need_user(site, request, "read:tokens", signed_in(request).user.name)
-        order: list[tuple[float, str]] = []
-        applications: dict[str, Application] = {}
-        async for part in site.store.tokens.parts_of(user.name):
-            order += [(token.created, token.id) for token in part if not token.client]
-            for token in part:
-                if token.client:
-                    applications[token.client] = with_token(applications.get(token.client), token)
-        own = part_of(request, sorted(order, reverse=True))
-        found = [await site.store.tokens.find(user.name, token_id) for _, token_id in own.items]
-        newest = sorted(applications.values(), key=lambda one: one.first, reverse=True)
-        return page(
+
+async def _show(
+    site: Site, request: Request[Any, Any, Any], *, typed: dict[str, str] = BLANK, problem: str = "", secret: str = ""
+) -> Response[bytes]:
+    identity, user = await need_user(site, request, "read:tokens", signed_in(request).user.name)
+    order: list[tuple[float, str]] = []
+    applications: dict[str, Application] = {}
+    async for part in site.store.tokens.parts_of(user.name):
+        order += [(token.created, token.id) for token in part if not token.client]
+        for token in part:
+            if token.client:
+                applications[token.client] = with_token(applications.get(token.client), token)
+    own = part_of(request, sorted(order, reverse=True))
+    found = [await site.store.tokens.find(user.name, token_id) for _, token_id in own.items]
+    newest = sorted(applications.values(), key=lambda one: one.first, reverse=True)
+    return page(
+        site,
+        request,
+        "token.html",
+        400 if problem else 200,
+        user=identity.user,
+        tokens=[token for token in found if token is not None],
+        part=own,
+        applications=part_of(request, newest, key="apps"),
+        typed=typed,
+        problem=problem,
+        secret=secret,
+        everything=len(site.roles.scopes_of_user(user)),
+        lifetimes=LIFETIMES,
+    )
+
+
+async def every(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Show the user's tokens."""
+    return await _show(site, request)
+
+
+async def make(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The page with the new token, which is shown this one time."""
+    identity, user = await need_user(site, request, "tokens", signed_in(request).user.name)
+    fields = await read_form(request)
+    typed = {key: fields.get(key, usual)[:2000] for key, usual in BLANK.items()}
+    lifetime = typed["expires_in"]
+    if lifetime not in {seconds for seconds, _ in LIFETIMES}:
+        return await _show(site, request, typed=typed, problem="Pick when it ends.")
+    try:
+        token, secret = await issue(
             site,
-            request,
-            "token.html",
-            400 if problem else 200,
-            user=identity.user,
-            tokens=[token for token in found if token is not None],
-            part=own,
-            applications=part_of(request, newest, key="apps"),
-            typed=typed,
-            problem=problem,
-            secret=secret,
-            everything=len(site.roles.scopes_of_user(user)),
-            lifetimes=LIFETIMES,
+            identity,
+            user,
+            note=typed["note"].strip(),
+            expires_in=int(lifetime) if lifetime else None,
+            wanted=typed["scopes"].split() or None,
         )
+    except HTTPException as error:
+        return await _show(site, request, typed=typed, problem=error.detail)
+    await recorder.note(site.store, request, Act.TOKEN_MADE, user=user.name, what=describe_token(token))
+    return await _show(site, request, secret=secret)
 
-    @read("/token")
-    async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return await show(request)
 
-    @post("/token", status_code=200)
-    async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The page with the new token, which is shown this one time."""
-        identity, user = await need_user(site, request, "tokens", signed_in(request).user.name)
-        fields = await read_form(request)
-        typed = {key: fields.get(key, usual)[:2000] for key, usual in BLANK.items()}
-        lifetime = typed["expires_in"]
-        if lifetime not in {seconds for seconds, _ in LIFETIMES}:
-            return await show(request, typed=typed, problem="Pick when it ends.")
-        try:
-            token, secret = await issue(
-                site,
-                identity,
-                user,
-                note=typed["note"].strip(),
-                expires_in=int(lifetime) if lifetime else None,
-                wanted=typed["scopes"].split() or None,
-            )
-        except HTTPException as error:
-            return await show(request, typed=typed, problem=error.detail)
-        await recorder.note(site.store, request, Act.TOKEN_MADE, user=user.name, what=describe_token(token))
-        return await show(request, secret=secret)
-
-    @post("/token/revoke")
-    async def revoke(request: Request[Any, Any, Any]) -> Response[bytes]:
-        _, user = await need_user(site, request, "tokens", signed_in(request).user.name)
-        fields = await read_form(request)
-        wanted = [fields.get("id", "")[:100]]
-        if "client" in fields:
-            wanted = await of_client(site, user.name, fields["client"]) if fields["client"] else []
-        for token_id in wanted:
-            if await site.store.tokens.revoke(user.name, token_id):
-                await recorder.note(site.store, request, Act.TOKEN_REVOKED, user=user.name, what=f"token {token_id}")
-        return go(site.at("token"))
-
-    return [every, make, revoke]
+async def revoke(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Revoke a token, or all tokens of an app."""
+    _, user = await need_user(site, request, "tokens", signed_in(request).user.name)
+    fields = await read_form(request)
+    wanted = [fields.get("id", "")[:100]]
+    if "client" in fields:
+        wanted = await of_client(site, user.name, fields["client"]) if fields["client"] else []
+    for token_id in wanted:
+        if await site.store.tokens.revoke(user.name, token_id):
+            await recorder.note(site.store, request, Act.TOKEN_REVOKED, user=user.name, what=f"token {token_id}")
+    return go(site.at("token"))
