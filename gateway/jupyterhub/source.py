@@ -141,25 +141,9 @@ def _read(database: sqlite3.Connection) -> Database:
     groups = {row["id"]: row for row in database.execute("SELECT * FROM groups ORDER BY name")}
     roles = {row["id"]: row for row in database.execute("SELECT * FROM roles ORDER BY name")}
     spawners = {row["id"]: row for row in database.execute("SELECT * FROM spawners")}
-
-    def rows_of(table: str, order: str) -> list[sqlite3.Row]:
-        """Return the rows of a table, or an empty list if this version of JupyterHub does not have it."""
-        there = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
-        return database.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall() if there else []  # noqa: S608 - names of our own
-
-    def named(table: str, mine: str, other: str, names: dict[int, sqlite3.Row]) -> dict[int, tuple[str, ...]]:
-        pairs: dict[int, list[str]] = {}
-        for row in database.execute(f"SELECT {mine}, {other} FROM {table}"):  # noqa: S608 - names of our own
-            if row[other] in names:
-                pairs.setdefault(row[mine], []).append(names[row[other]]["name"])
-        return {key: tuple(sorted(found)) for key, found in pairs.items()}
-
-    def name_of(rows: dict[int, sqlite3.Row], key: int | None) -> str:
-        return rows[key]["name"] if key in rows else ""
-
-    in_groups = named("user_group_map", "user_id", "group_id", groups)
-    user_roles = named("user_role_map", "user_id", "role_id", roles)
-    group_roles = named("group_role_map", "group_id", "role_id", roles)
+    in_groups = _named(database, "user_group_map", "user_id", "group_id", groups)
+    user_roles = _named(database, "user_role_map", "user_id", "role_id", roles)
+    group_roles = _named(database, "group_role_map", "group_id", "role_id", roles)
     return Database(
         users=tuple(
             UserRow(
@@ -180,40 +164,74 @@ def _read(database: sqlite3.Connection) -> Database:
             RoleRow(name=row["name"], description=row["description"] or "", scopes=_list(row["scopes"]))
             for row in roles.values()
         ),
-        tokens=tuple(
-            TokenRow(
-                id=row["id"],
-                user=name_of(users, row["user_id"]),
-                hashed=row["hashed"] or "",
-                prefix=row["prefix"] or "",
-                client=row["client_id"] or "",
-                session=row["session_id"] or "",
-                note=row["note"] or "",
-                scopes=_list(row["scopes"]),
-                created=_seconds(row["created"]),
-                expires=_seconds(row["expires_at"]),
-                last_activity=_seconds(row["last_activity"]),
-            )
-            for row in database.execute("SELECT * FROM api_tokens ORDER BY id")
-        ),
-        shares=tuple(
-            ShareRow(
-                owner=name_of(users, row["owner_id"]),
-                server=name_of(spawners, row["spawner_id"]),
-                user=name_of(users, row["user_id"]),
-                group=name_of(groups, row["group_id"]),
-                scopes=_list(row["scopes"]),
-                created=_seconds(row["created_at"]),
-                expires=_seconds(row["expires_at"]),
-            )
-            for row in rows_of("shares", "rowid")
-        ),
+        tokens=_tokens(database, users),
+        shares=_shares(database, users, spawners, groups),
         services=tuple(row["name"] for row in database.execute("SELECT name FROM services ORDER BY name")),
         servers=sum(1 for row in spawners.values() if row["name"]),
         running=sum(1 for row in spawners.values() if row["server_id"] is not None),
-        codes=len(rows_of("share_codes", "id")),
+        codes=len(_rows_of(database, "share_codes", "id")),
         auth_states=sum(1 for row in users.values() if row["encrypted_auth_state"]),
     )
+
+
+def _tokens(database: sqlite3.Connection, users: dict[int, sqlite3.Row]) -> tuple[TokenRow, ...]:
+    return tuple(
+        TokenRow(
+            id=row["id"],
+            user=_name_of(users, row["user_id"]),
+            hashed=row["hashed"] or "",
+            prefix=row["prefix"] or "",
+            client=row["client_id"] or "",
+            session=row["session_id"] or "",
+            note=row["note"] or "",
+            scopes=_list(row["scopes"]),
+            created=_seconds(row["created"]),
+            expires=_seconds(row["expires_at"]),
+            last_activity=_seconds(row["last_activity"]),
+        )
+        for row in database.execute("SELECT * FROM api_tokens ORDER BY id")
+    )
+
+
+def _shares(
+    database: sqlite3.Connection,
+    users: dict[int, sqlite3.Row],
+    spawners: dict[int, sqlite3.Row],
+    groups: dict[int, sqlite3.Row],
+) -> tuple[ShareRow, ...]:
+    return tuple(
+        ShareRow(
+            owner=_name_of(users, row["owner_id"]),
+            server=_name_of(spawners, row["spawner_id"]),
+            user=_name_of(users, row["user_id"]),
+            group=_name_of(groups, row["group_id"]),
+            scopes=_list(row["scopes"]),
+            created=_seconds(row["created_at"]),
+            expires=_seconds(row["expires_at"]),
+        )
+        for row in _rows_of(database, "shares", "rowid")
+    )
+
+
+def _rows_of(database: sqlite3.Connection, table: str, order: str) -> list[sqlite3.Row]:
+    """Return the rows of a table, or an empty list if this version of JupyterHub does not have it."""
+    there = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
+    return database.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall() if there else []  # noqa: S608 - names of our own
+
+
+def _named(
+    database: sqlite3.Connection, table: str, mine: str, other: str, names: dict[int, sqlite3.Row]
+) -> dict[int, tuple[str, ...]]:
+    """Return, for each id in the column `mine`, the sorted names of the rows that `other` leads to."""
+    pairs: dict[int, list[str]] = {}
+    for row in database.execute(f"SELECT {mine}, {other} FROM {table}"):  # noqa: S608 - names of our own
+        if row[other] in names:
+            pairs.setdefault(row[mine], []).append(names[row[other]]["name"])
+    return {key: tuple(sorted(found)) for key, found in pairs.items()}
+
+
+def _name_of(rows: dict[int, sqlite3.Row], key: int | None) -> str:
+    return rows[key]["name"] if key in rows else ""
 
 
 def _seconds(text: str | None) -> float | None:
