@@ -116,6 +116,7 @@ def facts_model(server: Server) -> dict[str, Any]:
             "of": waiting.of,
         },
         "stale": server.stale and server.active,
+        "suspended": server.suspended and server.active,
         "editing": server.edited is not None,
         "node": server.node,
         "job_id": server.job.native_id if server.job else "",

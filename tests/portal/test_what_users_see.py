@@ -80,6 +80,16 @@ def test_a_page_about_a_server_shows_its_job(bench, path):
     bench(main)
 
 
+def test_a_suspended_server_is_shown_as_such(bench):
+    async def main(bench):
+        alice = bench.client(bench.session(await bench.user()))
+        await running(bench, alice, suspended=True)
+        assert '<span class="pill wait">Suspended</span>' in (await alice.get("/hub/home")).text
+        assert (await alice.get("/hub/api/users/alice/server")).json()["suspended"] is True
+
+    bench(main)
+
+
 def test_only_the_user_who_cancelled_reads_you_cancelled(bench):
     async def main(bench):
         admin = bench.client(bench.session(await bench.user("root", admin=True)))
