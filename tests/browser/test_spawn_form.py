@@ -173,7 +173,8 @@ def test_the_waiting_page_updates_itself(stage, browser, faults):
 
 def test_the_request_of_a_waiting_server_is_edited(stage, browser, faults):
     page = signed_in(browser, stage, faults)
-    page.goto(f"{stage.origin}/hub/spawn/alice?profile=jupyterlab&opt-partition=cpu&opt-time=1h")
+    page.goto(f"{stage.origin}/hub/spawn/alice")
+    page.get_by_label("Time limit").fill("1h")
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/hub/spawn-pending/alice**")
     told = Event(attempt="", time=time.time(), status=Status.QUEUED, message="In the queue as job 7.", progress=20)
@@ -204,5 +205,5 @@ def test_the_request_of_a_waiting_server_is_edited(stage, browser, faults):
     page.wait_for_url("**/hub/spawn-pending/alice**")
     expect(page.get_by_role("link", name="Edit request")).to_be_hidden()
     stop(stage)
-    assert faults == []
+    assert [fault for fault in faults if "400 (Bad Request)" not in fault] == []  # the form with nonsense
     page.context.close()
