@@ -8,7 +8,6 @@ import asyncio
 import fcntl
 import os
 import secrets
-import signal
 import socket
 import sys
 from collections.abc import Coroutine, Mapping
@@ -20,12 +19,16 @@ from gateway.serve.child import Child, say
 from gateway.serve.errors import ServeError
 from state.errors import StateUnavailableError
 from state.settings.loader import SUPERVISOR
+from state.signals import ending_signals
 from state.store.all import Store
 
 T = TypeVar("T")
 
 START_LIMIT: Final = 60.0
 """Seconds in which the hub must answer, or `serve` gives up and says so."""
+SAY_SECONDS: Final = 30.0
+"""Between two messages that the hub waits for a store of its own, which may come up after it."""
+STORE_RETRY_SECONDS: Final = 0.5
 DRAIN_GRACE: Final = 15.0
 END_GRACE: Final = 10.0
 LOADING_GRACE: Final = 1.0
@@ -93,6 +96,7 @@ class Supervisor:
         child of ours is given. `take_over`: the controller takes over local clusters from a machine that is gone.
         """
         self.redis_url = redis_url or valkey.url(data_dir)
+        self._run = secrets.token_hex(4)  # several gateways can share a data directory
         self._data_dir = data_dir
         self._embedded = not redis_url
         self._workers = workers if with_workers else 0
@@ -124,15 +128,20 @@ class Supervisor:
             )
             await self._valkey.start()
         deadline = asyncio.get_running_loop().time() + START_LIMIT
+        say_at = 0.0
         while True:
             try:
                 store = await self._unless_ending(Store.open(self.redis_url))
             except StateUnavailableError as error:
                 if self._valkey is not None and self._valkey.failed:
                     raise ServeError(valkey.why_it_ended(self._data_dir)) from error
-                if not self._embedded or asyncio.get_running_loop().time() > deadline:
+                now = asyncio.get_running_loop().time()
+                if self._embedded and now > deadline:
                     raise ServeError(f"The state store does not answer: {error}") from error
-                await self._unless_ending(asyncio.sleep(0.02))
+                if not self._embedded and now >= say_at:
+                    say(f"Waiting for the state store: {error}")
+                    say_at = now + SAY_SECONDS
+                await self._unless_ending(asyncio.sleep(0.02 if self._embedded else STORE_RETRY_SECONDS))
             else:
                 self._opened = True
                 return store
@@ -184,7 +193,7 @@ class Supervisor:
     def _child(self, name: str, command: list[str]) -> Child:
         folder = self._data_dir / "run"
         folder.mkdir(mode=0o700, exist_ok=True)
-        reason_file = folder / f"{name.replace(' ', '-')}-{os.getpid()}.reason"
+        reason_file = folder / f"{name.replace(' ', '-')}-{self._run}.reason"
         return Child(name, lambda: command, self._environment, reason_file=reason_file)
 
     @property
@@ -241,7 +250,7 @@ class Supervisor:
     def end_on_signals(self) -> None:
         """SIGTERM and SIGINT end the run gracefully."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ending_signals():
             loop.add_signal_handler(number, self.ending.set)
 
     async def wait(self) -> None:
@@ -255,5 +264,5 @@ class Supervisor:
             await self._controller.end(grace=END_GRACE)
         if self._valkey is not None:
             await self._valkey.end(grace=END_GRACE if self._opened else LOADING_GRACE)
-        for left in (self._data_dir / "run").glob(f"*-{os.getpid()}.reason"):
+        for left in (self._data_dir / "run").glob(f"*-{self._run}.reason"):
             left.unlink(missing_ok=True)

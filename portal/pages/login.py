@@ -11,6 +11,7 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.audit import recorder
+from portal.audit.request_log import log_refusal
 from portal.rights.access import caller
 from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
 from portal.site.site import Site
@@ -71,6 +72,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
             answer.headers["Retry-After"] = str(wait)
         return answer
 
+    def log_sign_in(request: Request[Any, Any, Any], status: int, who: str, why: str) -> None:
+        name = recorder.possible_name(who)  # users type passwords into the wrong field
+        where = {"method": request.method, "path": request.scope["path"], "address": recorder.address(request)}
+        log_refusal(status=status, user=name, why=f"sign-in: {why}", **where)
+
     def refused(error: RefusedError, next_url: str) -> Response[bytes]:
         return form(next_url, str(error), 403, hint=error.hint, other=error.other)
 
@@ -85,6 +91,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
         if user is None:
             await recorder.refused(site.store, request, Act.SIGN_IN, who="", what="link", why=USED)
+            log_sign_in(request, 403, "", USED)
             return form(next_url, USED, 403)
         cookie = await site.auth.open_session(user, request, way="link")
         return go(next_url or site.at("home"), cookie=cookie)
@@ -121,10 +128,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
         except TooOftenError as error:
             who, way = fields.get("name", ""), fields["provider"]
             await recorder.refused(site.store, request, Act.SIGN_IN, who=who, what=way, why=TOO_OFTEN)
+            log_sign_in(request, 429, who, TOO_OFTEN)
             return form(next_url, str(error), 429, tried=fields, wait=error.seconds)
         except RefusedError as error:
             who = fields.get("name", "")
             await recorder.refused(site.store, request, Act.SIGN_IN, who=who, what=fields["provider"], why=str(error))
+            log_sign_in(request, 403, who, str(error))
             return form(next_url, str(error), 403, hint=error.hint, other=error.other, tried=fields)
         except UnansweredError as error:
             return form(next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
@@ -143,6 +152,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
     @read(["/oauth_callback", "/oauth_callback/{provider:str}"])
     async def come_back(request: Request[Any, Any, Any]) -> Response[bytes]:
         """From there. Whoever is signed in and goes back in their history to this is led home."""
+        if looks_ahead(request):
+            return form("")
         try:
             arrival = await site.auth.arrive(request.path_params.get("provider", ""), arguments(request), request)
         except RefusedError as error:
@@ -150,6 +161,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
                 return go(site.at("home"), status=302)
             way = request.path_params.get("provider", "")
             await recorder.refused(site.store, request, Act.SIGN_IN, who="", what=way, why=str(error))
+            log_sign_in(request, 403, "", str(error))
             return refused(error, safe_next(error.next, site.base))
         return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
 
@@ -157,8 +169,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901, PLR0915 - a lis
 
 
 def looks_ahead(request: Request[Any, Any, Any]) -> bool:
-    """Whether the browser only guesses that somebody will want this page."""
-    return "prefetch" in request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
+    """Return whether nobody reads this page: a browser prefetches it, or a scanner of mail looks at a link (HEAD).
+
+    Such a request must not use up a link. HEAD has no effects (RFC 9110 section 9.2.1).
+    """
+    purpose = request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
+    return request.method == "HEAD" or "prefetch" in purpose
 
 
 def only_way(providers: tuple[Provider, ...]) -> str:
