@@ -1,7 +1,7 @@
-"""The supervisor: Valkey, workers and controller as one tree, from ready line to graceful end.
+"""The supervisor of Valkey, workers and controller, from the first start to a graceful end.
 
-Owns the order in which they start and end. Does not know what they do, and touches no user's server: those are
-nobody's children here, and go on when the hub ends.
+Owns the order in which they start and end. Does not know what they do. Users' servers are not its children, and
+continue when the hub ends.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from state.store.all import Store
 T = TypeVar("T")
 
 START_LIMIT: Final = 60.0
-"""Seconds in which the hub must answer, or `serve` gives up and says so."""
+"""Seconds in which the hub must answer, or `serve` ends with an error."""
 SAY_SECONDS: Final = 30.0
-"""Between two messages that the hub waits for a store of its own, which may come up after it."""
+"""Seconds between two messages that the hub waits for an external store."""
 STORE_RETRY_SECONDS: Final = 0.5
 DRAIN_GRACE: Final = 15.0
 END_GRACE: Final = 10.0
@@ -90,7 +90,7 @@ class Supervisor:
         with_controller: bool = True,
         take_over: bool = False,
     ) -> None:
-        """Nothing is started yet.
+        """Start nothing yet.
 
         `redis_url` empty: an embedded Valkey. `arguments` (`--config`, `--data-dir`) and `environment` are what each
         child of ours is given. `take_over`: the controller takes over local clusters from a machine that is gone.
@@ -113,10 +113,10 @@ class Supervisor:
         self._controller: Child | None = None
         self._worker_children: list[Child] = []
         self.ending = asyncio.Event()
-        """Set when a signal says to end."""
+        """Set by a signal that ends the hub."""
 
     async def start_state(self) -> Store:
-        """Valkey first, where it is ours; returns the open store. Raises ServeError."""
+        """Start the embedded Valkey, if it is used, and return the open store. Raises ServeError."""
         if self._embedded:
             if append_only.without_manifest(self._data_dir):
                 raise ServeError(f"The hub's store is damaged: its manifest is missing. {valkey.CHECK}")
@@ -147,7 +147,7 @@ class Supervisor:
                 return store
 
     async def _unless_ending(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. Raises ServeError when a signal comes first."""
+        """Return the result of `work`. Raises ServeError if a signal comes first."""
         task, signalled = asyncio.create_task(work), asyncio.create_task(self.ending.wait())
         try:
             await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
@@ -176,7 +176,7 @@ class Supervisor:
             raise ServeError(said.decode(errors="replace").strip())
 
     async def start_rest(self) -> None:
-        """Workers and controller."""
+        """Start the controller and the workers."""
         python = [sys.executable, "-m"]
         if self._with_controller:
             holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -198,7 +198,7 @@ class Supervisor:
 
     @property
     def children(self) -> list[Child]:
-        """The processes that are watched, but for the store's."""
+        """The controller and the workers."""
         return [*([] if self._controller is None else [self._controller]), *self._worker_children]
 
     async def wait_ready(self, store: Store, host: str, port: int, path: str, *, part: str) -> None:
@@ -231,7 +231,7 @@ class Supervisor:
             await asyncio.sleep(0.02)
 
     async def _led(self, store: Store) -> bool:
-        """Whether a controller leads, where one of ours is to; another host's will do."""
+        """Return whether a controller leads, here or on another host. True if this hub runs none."""
         if self._controller is None:
             return True
         try:
@@ -248,17 +248,17 @@ class Supervisor:
         check.result()
 
     def end_on_signals(self) -> None:
-        """SIGTERM and SIGINT end the run gracefully."""
+        """End the run gracefully at SIGTERM, SIGINT and SIGHUP (see `ending_signals`)."""
         loop = asyncio.get_running_loop()
         for number in ending_signals():
             loop.add_signal_handler(number, self.ending.set)
 
     async def wait(self) -> None:
-        """Until a signal says to end."""
+        """Wait for a signal that ends the hub."""
         await self.ending.wait()
 
     async def end(self) -> None:
-        """Workers drain and end, the controller gives its lease back, Valkey last. Users' servers go on."""
+        """End the workers, which drain first, then the controller, which releases its lease, then Valkey."""
         await asyncio.gather(*(child.end(grace=DRAIN_GRACE) for child in self._worker_children))
         if self._controller is not None:
             await self._controller.end(grace=END_GRACE)

@@ -199,13 +199,13 @@ def test_the_log_says_who_was_refused_what_and_why(hub):
         line_with(hub, "Request refused.", "path=/user/alice/files user=bob", "why=")
         assert bob.post("/hub/api/users/alice").status_code == 403
         line_with(hub, "Request refused.", "method=POST path=/hub/api/users/alice user=bob")
-        with hub.client() as stranger:
-            assert stranger.get("/hub/api/users").status_code in (401, 403)
+        with hub.client() as anonymous:
+            assert anonymous.get("/hub/api/users").status_code in (401, 403)
             line_with(hub, "Request refused.", "path=/hub/api/users user=- address=127.0.0.1")
-            answer = stranger.post("/hub/login", data={"provider": "test", "name": "mallory"})
+            answer = anonymous.post("/hub/login", data={"provider": "test", "name": "mallory"})
             assert answer.status_code == 403
             line_with(hub, "Request refused.", "method=POST path=/hub/login user=mallory", "why=sign-in: ")
-            stranger.get("/hub/api/users/x%0AFORGED%20line")
+            anonymous.get("/hub/api/users/x%0AFORGED%20line")
         assert not any("s3cret-of-a-link" in line or line.startswith("FORGED") for line in hub.output)
         before = len([line for line in hub.output if "Request refused." in line])
         assert bob.get("/hub/home").status_code == 200
