@@ -53,7 +53,7 @@ bench: .venv/.test .venv-jupyter/.done .venv-bench/.done debian-bench  ## Measur
 	@PATH="$$PWD/.venv-jupyter/bin:$$PATH" $(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: bench-slurm
-bench-slurm: .venv/.test .venv-bench/.done debian-slurm cluster-apps  ## The same on a real Slurm (root): its part of the page
+bench-slurm: .venv/.test .venv-bench/.done debian-slurm debian-bench cluster-apps  ## The same on a real Slurm (root): its part of the page
 	@tests/debian.sh sudo:sudo
 	$(SUDO) $(BIN)/python -m tests.bench_slurm $(ARGS)
 
@@ -160,7 +160,7 @@ debian-test: debian-slurm
 	@tests/debian.sh redis-server:redis-server chromium:chromium sudo:sudo \
 	    /usr/share/modules/init/bash:environment-modules sshd:openssh-server \
 	    slapd:slapd ldapadd:ldap-utils nginx:nginx slirp4netns:slirp4netns pasta:passt ip:iproute2 \
-	    haproxy:haproxy apache2:apache2 h2load:nghttp2-client
+	    haproxy:haproxy apache2:apache2 h2load:nghttp2-client wrk:wrk
 
 debian-slurm:
 	@tests/debian.sh $(SLURM_PACKAGES)

@@ -4,14 +4,12 @@ Owns this construction. Makes no decision about requests.
 """
 
 import asyncio
-import getpass
 import os
 import signal
 import threading
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
@@ -25,7 +23,8 @@ from gateway.door.client_address import client_address, proxy_networks
 from gateway.door.door import App
 from gateway.door.edge_check import EdgeCheck
 from gateway.door.hosts import Hosts
-from gateway.door.portal_handover import Asgi, Handover, remove_socket, socket_path
+from gateway.door.portal_handover import Asgi, Handover
+from gateway.door.portal_socket import PortalSocket
 from gateway.door.proof import ProofReader
 from gateway.door.responses import PortalAnswers
 from gateway.door.revocation import Revocation
@@ -45,6 +44,7 @@ from gateway.wire import Request
 from portal.app import Services, create_portal
 from portal.refusals.pages import ErrorPages
 from state import names
+from state.account import account_name
 from state.config.one_host import on_one_host
 from state.config.origins import Origins
 from state.config.tables import AuthConfig, Config
@@ -107,12 +107,13 @@ class Gateway:
         *,
         app: App,
         portal: Asgi,
-        path: Path,
+        portal_socket: PortalSocket,
         edge_watch: EdgeWatch,
     ) -> None:
         self.app = app
         self.portal = portal
-        self.portal_path = path
+        self._portal_socket = portal_socket
+        self.portal_path = portal_socket.path
         self.edge_watch = edge_watch
         self._store = store
         self._mirror = mirror
@@ -205,9 +206,9 @@ class Gateway:
             page = Brought(request.head.fields).wants_page
             request.respond(*answers.refuse(503, f"The hub's pages do not answer just now. {error}", page=page))
 
-        portal_path = socket_path(settings.data_dir)
+        portal_socket = PortalSocket(settings.data_dir)
         pages = create_portal(services)
-        handover = Handover(cast("Asgi", pages), tunnel, portal_path, refuse, address, strays=Strays(jar))
+        handover = Handover(cast("Asgi", pages), tunnel, portal_socket.path, refuse, address, strays=Strays(jar))
         await mirror.start()
         health.start()
         hosts = Hosts(Origins(door), base_path=door.base_path, mark=jar.mark) if door.user_domain else None
@@ -245,7 +246,7 @@ class Gateway:
             auth,
             app=app,
             portal=handover.asgi,
-            path=portal_path,
+            portal_socket=portal_socket,
             edge_watch=EdgeWatch(store.edge_reports, config),
         )
 
@@ -255,7 +256,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Write pending activity, and close every connection."""
-        remove_socket(self.portal_path)
+        self._portal_socket.close()
         self.edge_watch.stop()
         await self._auth.stop()
         await self._health.stop()
@@ -286,7 +287,7 @@ def _auth(config: Config, store: Store, jar: CookieJar, proxies: tuple[Network, 
         from gateway.auth.shared import SharedAuth  # noqa: PLC0415 - each hub loads its own kind of sign-in
 
         return SharedAuth(store, jar, config.auth, hub_url=hub_url(config), proxies=proxies, limit=limit)
-    user = local_user(getpass.getuser())
+    user = local_user(account_name())
     from gateway.auth.local import LocalAuth  # noqa: PLC0415
 
     return LocalAuth(store, jar, lifetime=AuthConfig().session_lifetime, user=user, limit=limit)

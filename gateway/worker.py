@@ -8,7 +8,6 @@ import asyncio
 import gc
 import logging
 import resource
-import signal
 import sys
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from gateway.wire import Server
 from state.errors import TowpathError
 from state.exit_reason import leave_reason
 from state.settings.loader import Settings, load
+from state.signals import ending_signals
 
 MAX_OPEN = 1_000_000
 """Granian's backpressure counts open requests. It must not stop accepting because many pages follow progress events."""
@@ -61,7 +61,7 @@ async def _serve(gateway: Gateway, settings: Settings) -> None:
     gc.set_threshold(50_000, 20, 20)
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending_signals():
         loop.add_signal_handler(number, ending.set)
     serving = asyncio.create_task(portal.serve())
     await _until_there(gateway.portal_path, serving)

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from tests.conftest import free_port
 
 BASE = "dc=example,dc=edu"
-USERS, GROUPS, CLUBS = (f"ou={unit},{BASE}" for unit in ("people", "groups", "clubs"))
+USERS, GROUPS, CLUBS = f"ou=people,{BASE}", f"ou=groups,{BASE}", f"ou=clubs,{BASE}"
 HUB_DN, HUB_PASSWORD = f"cn=hub,{BASE}", "hub-searches-4711"
 ROOT_DN, ROOT_PASSWORD = f"cn=root,{BASE}", "root-4711"
 CONFIG = """

@@ -19,6 +19,7 @@ from batch.launchers.opening import open_launcher
 from state.errors import TowpathError
 from state.plugins.launchers import kind_of, needs_certificates
 from state.settings.loader import Settings
+from state.signals import ending_signals
 from state.store.all import Store
 
 log = logging.getLogger("towpath.controller")
@@ -34,7 +35,7 @@ async def control(settings: Settings, holder: str, *, with_gateway: bool = False
     """
     task = asyncio.ensure_future(_control(settings, holder, with_gateway=with_gateway, take_over=take_over))
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending_signals():
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task

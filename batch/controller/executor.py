@@ -37,6 +37,7 @@ from state.errors import ConflictError, StateUnavailableError
 from state.names import server_key, server_path
 from state.plugins.hooks import ENDED
 from state.records.audit import of_end
+from state.records.failure_log import log_failure
 from state.records.lifecycle import PROGRESS, advance
 from state.records.models import Event, JobRef, Reason, Server, Status, Target, User, Waiting
 from state.records.readiness import is_ready, route_of
@@ -171,6 +172,8 @@ class Executor:
             log.info("A server changed %s status=%s message=%r", log_fields(server), server.status, message)
         saved = await self._store.servers.save(server, event=event, fence=self._fence, marked=marked, wake=not marked)
         if not saved.active:
+            if message:
+                log_failure(saved)
             await self._note_end(saved)
         return saved
 

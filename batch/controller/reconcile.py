@@ -326,7 +326,7 @@ def _transition(server: Server, updated: Server, view: JobView, now: float) -> l
 
 
 def _why_queued_again(server: Server, view: JobView) -> str:
-    """Return the message for a job that waits again: that it was requeued is said only if the scheduler says so."""
+    """Return the message for a job that waits again: it mentions a requeue only if the scheduler reports one."""
     if view.ending is not None:
         return f"The scheduler has requeued the job. {view.ending.message}"
     if view.restarts > server.restart:

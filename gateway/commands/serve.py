@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import getpass
 import ipaddress
 import logging
 import os
@@ -20,6 +19,7 @@ from gateway.serve.child import say
 from gateway.serve.problems import ProblemReporter
 from gateway.serve.readiness import part_to_check
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
+from state.account import account_name
 from state.config.addresses import public_url
 from state.config.tables import Config, GatewayConfig
 from state.errors import TowpathError, UsageError
@@ -201,7 +201,7 @@ class TaskKeeper:
 
 async def _link(store: Store) -> str:
     """Return the secret of a one-time sign-in link for the user who runs the hub."""
-    name = local_user(getpass.getuser())
+    name = local_user(account_name())
     user = await store.users.get(name)
     if user is None:
         await store.users.add(User(name=name, admin=True, created=time.time()))

@@ -5,7 +5,6 @@ Owns these probes. They do not try any user's password. Does not know how users 
 
 import asyncio
 import os
-import pwd
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 
 from gateway.auth.addresses import hub_url, oidc_provider
 from gateway.serve.findings import Finding
+from state.account import account_name
 from state.config.tables import AuthConfig, LdapConfig, PamConfig, ProviderConfig
 from state.settings.loader import Settings
 
@@ -88,7 +88,7 @@ def _pam(part: str, config: PamConfig) -> Iterator[Finding]:
         argv = command(config)
         yield Finding(part, good=_may_sudo(argv), text=f"{text}, with: {' '.join(argv)}")
     elif os.geteuid() != 0:
-        name = pwd.getpwuid(os.geteuid()).pw_name
+        name = account_name()
         yield Finding(
             part,
             good=True,

@@ -2,13 +2,13 @@
 
 import argparse
 import asyncio
-import getpass
 import secrets
 import time
 from collections.abc import Sequence
 
 from gateway.serve import valkey
 from state import names
+from state.account import account_name
 from state.errors import StateUnavailableError, TowpathError
 from state.records.audit import Act, Entry, describe_token
 from state.records.models import Token, User
@@ -55,7 +55,7 @@ async def issue(
             expires=now + expires_in if expires_in else None,
         )
         secret = await store.tokens.issue(token)
-        who, what = getpass.getuser(), describe_token(token)
+        who, what = account_name(), describe_token(token)
         await store.audit.note(
             Entry(time=now, act=Act.TOKEN_MADE, who=who, by="command line", user=owner.name, what=what)
         )

@@ -10,9 +10,11 @@ from state.rights.identity import Identity
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
     """The request goes no further. `sign_in`: a user could sign in and try again."""
 
-    def __init__(self, status: int, message: str, *, sign_in: bool = False) -> None:
+    def __init__(self, status: int, message: str, *, sign_in: bool = False, user: str = "") -> None:
+        """`user`: who asked, for the log."""
         super().__init__(message)
         self.status = status
+        self.user = user
         self.sign_in = sign_in
 
 

@@ -28,6 +28,7 @@ from gateway.door.store_lookups import LookupNeeded, Lookups, looked_up
 from gateway.oauth.hub_apps import NOTHING, AppCredentials, HubApps
 from gateway.tunnel import Tunnel, UpstreamError, cors
 from gateway.wire import Request
+from portal.audit.request_log import LOGGED, log_refusal
 from portal.refusals.pages import Answer
 from state.errors import BadRecordError, StateUnavailableError
 from state.mirror.mirror import Mirror
@@ -269,6 +270,15 @@ class App:
     # --- responses of our own --------------------------------------------------------------------------------
 
     def _refuse(self, request: Request, refusal: Refusal) -> None:
+        if refusal.status in LOGGED:
+            log_refusal(
+                status=refusal.status,
+                method="WebSocket" if request.head.websocket else request.method.decode("latin-1"),
+                path=request.target.decode("latin-1"),
+                user=refusal.user,
+                address=self._address(request),
+                why=str(refusal),
+            )
         proof: Proof | None = request.head.memo
         if request.head.websocket:
             # Browsers show it only to developers (RFC 6455 section 4.2.2: any HTTP response refuses).

@@ -8,11 +8,7 @@ forged: a client of the socket without a ticket (it is 0600 in a 0700 folder, so
 account) gets 403, and the header is removed from clients' requests.
 """
 
-import hashlib
-import os
 import secrets
-import socket
-import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -35,9 +31,6 @@ Refuse = Callable[[Request, UpstreamError], None]
 TICKET: Final = b"x-towpath-ticket"
 _TWIN: Final = TICKET.replace(b"-", b"_")
 _OURS: Final = HOP_BY_HOP | {TICKET, b"content-length", b"expect"}
-_FOLDER: Final = "run"
-_PATH_MAX: Final = 107
-"""Maximum length of a unix socket's path on Linux, in bytes (unix(7))."""
 
 
 class Origin:
@@ -141,25 +134,3 @@ def response_fields(fields: Fields) -> ResponseHead:
     if length >= 0:
         out.append((b"content-length", b"%d" % length))
     return ResponseHead(out, length)
-
-
-def socket_path(data_dir: Path) -> Path:
-    """Return the path of this worker's socket, in a 0700 folder. Sockets of dead workers are removed."""
-    folder = data_dir / _FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
-    folder.chmod(0o700)
-    # Two machines may share the data directory without seeing each other's processes.
-    machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-    for left in folder.glob(f"{machine}-*.sock"):
-        pid = left.stem.rpartition("-")[2]
-        if not Path("/proc", pid).exists() or pid == str(os.getpid()):
-            left.unlink(missing_ok=True)
-    path = folder / f"{machine}-{os.getpid()}.sock"
-    return path if len(bytes(path)) <= _PATH_MAX else Path(tempfile.mkdtemp(prefix="towpath-")) / "portal.sock"
-
-
-def remove_socket(path: Path) -> None:
-    """Undo `socket_path`."""
-    path.unlink(missing_ok=True)
-    if path.parent.name != _FOLDER:
-        path.parent.rmdir()

@@ -53,8 +53,8 @@ class ServerAccess:
         if not may_access(identity, user, name, writing=writing):
             self._visits(request, identity, user, name, refused=True)
             if writing and may_access(identity, user, name, writing=False):
-                raise Refusal(403, READ_ONLY)
-            raise Refusal(403, NO_ACCESS)
+                raise Refusal(403, READ_ONLY, user=identity.key)
+            raise Refusal(403, NO_ACCESS, user=identity.key)
         if not self._mirror.fresh:
             raise Refusal(503, AWAY)
         if route is not None and not identity.is_user(user):

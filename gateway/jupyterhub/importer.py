@@ -3,13 +3,13 @@
 Existing records are kept and only added to, so that an import can be repeated. Does not decide what is imported.
 """
 
-import getpass
 import time
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.jupyterhub.plan import Plan
+from state.account import account_name
 from state.errors import ConflictError
 from state.records.audit import Act, Entry
 from state.records.models import User
@@ -119,5 +119,5 @@ async def _user(store: Store, given: User) -> None:
 
 
 async def _note(store: Store, act: Act, user: str, what: str) -> None:
-    entry = Entry(time=time.time(), act=act, who=getpass.getuser(), by="command line", user=user, what=what)
+    entry = Entry(time=time.time(), act=act, who=account_name(), by="command line", user=user, what=what)
     await store.audit.note(entry)

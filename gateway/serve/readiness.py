@@ -38,7 +38,7 @@ async def answers(host: str, port: int, path: str) -> bool:
 def part_to_check(config: Config, *, whole: bool) -> str:
     """Return the part of the hub of which others have to be asked; `""`: the configuration says it all.
 
-    A process that asks nobody would only make the start slower. The controller itself tries what it has here.
+    A process with nothing to check would only make the start slower. The controller checks what is on this host.
     """
     providers = config.auth.provider if config.auth is not None else ()
     gateway = any(provider.kind in ASKED_KINDS for provider in providers)

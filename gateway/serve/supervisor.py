@@ -1,14 +1,13 @@
-"""The supervisor: Valkey, workers and controller as one tree, from ready line to graceful end.
+"""The supervisor of Valkey, workers and controller, from the first start to a graceful end.
 
-Owns the order in which they start and end. Does not know what they do, and touches no user's server: those are
-nobody's children here, and go on when the hub ends.
+Owns the order in which they start and end. Does not know what they do. Users' servers are not its children, and
+continue when the hub ends.
 """
 
 import asyncio
 import fcntl
 import os
 import secrets
-import signal
 import socket
 import sys
 from collections.abc import Coroutine, Mapping
@@ -20,12 +19,16 @@ from gateway.serve.child import Child, say
 from gateway.serve.errors import ServeError
 from state.errors import StateUnavailableError
 from state.settings.loader import SUPERVISOR
+from state.signals import ending_signals
 from state.store.all import Store
 
 T = TypeVar("T")
 
 START_LIMIT: Final = 60.0
-"""Seconds in which the hub must answer, or `serve` gives up and says so."""
+"""Seconds in which the hub must answer, or `serve` ends with an error."""
+SAY_SECONDS: Final = 30.0
+"""Seconds between two messages that the hub waits for an external store."""
+STORE_RETRY_SECONDS: Final = 0.5
 DRAIN_GRACE: Final = 15.0
 END_GRACE: Final = 10.0
 LOADING_GRACE: Final = 1.0
@@ -87,12 +90,13 @@ class Supervisor:
         with_controller: bool = True,
         take_over: bool = False,
     ) -> None:
-        """Nothing is started yet.
+        """Start nothing yet.
 
         `redis_url` empty: an embedded Valkey. `arguments` (`--config`, `--data-dir`) and `environment` are what each
         child of ours is given. `take_over`: the controller takes over local clusters from a machine that is gone.
         """
         self.redis_url = redis_url or valkey.url(data_dir)
+        self._run = secrets.token_hex(4)  # several gateways can share a data directory
         self._data_dir = data_dir
         self._embedded = not redis_url
         self._workers = workers if with_workers else 0
@@ -109,10 +113,10 @@ class Supervisor:
         self._controller: Child | None = None
         self._worker_children: list[Child] = []
         self.ending = asyncio.Event()
-        """Set when a signal says to end."""
+        """Set by a signal that ends the hub."""
 
     async def start_state(self) -> Store:
-        """Valkey first, where it is ours; returns the open store. Raises ServeError."""
+        """Start the embedded Valkey, if it is used, and return the open store. Raises ServeError."""
         if self._embedded:
             if append_only.without_manifest(self._data_dir):
                 raise ServeError(f"The hub's store is damaged: its manifest is missing. {valkey.CHECK}")
@@ -124,21 +128,26 @@ class Supervisor:
             )
             await self._valkey.start()
         deadline = asyncio.get_running_loop().time() + START_LIMIT
+        say_at = 0.0
         while True:
             try:
                 store = await self._unless_ending(Store.open(self.redis_url))
             except StateUnavailableError as error:
                 if self._valkey is not None and self._valkey.failed:
                     raise ServeError(valkey.why_it_ended(self._data_dir)) from error
-                if not self._embedded or asyncio.get_running_loop().time() > deadline:
+                now = asyncio.get_running_loop().time()
+                if self._embedded and now > deadline:
                     raise ServeError(f"The state store does not answer: {error}") from error
-                await self._unless_ending(asyncio.sleep(0.02))
+                if not self._embedded and now >= say_at:
+                    say(f"Waiting for the state store: {error}")
+                    say_at = now + SAY_SECONDS
+                await self._unless_ending(asyncio.sleep(0.02 if self._embedded else STORE_RETRY_SECONDS))
             else:
                 self._opened = True
                 return store
 
     async def _unless_ending(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. Raises ServeError when a signal comes first."""
+        """Return the result of `work`. Raises ServeError if a signal comes first."""
         task, signalled = asyncio.create_task(work), asyncio.create_task(self.ending.wait())
         try:
             await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
@@ -167,7 +176,7 @@ class Supervisor:
             raise ServeError(said.decode(errors="replace").strip())
 
     async def start_rest(self) -> None:
-        """Workers and controller."""
+        """Start the controller and the workers."""
         python = [sys.executable, "-m"]
         if self._with_controller:
             holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -184,12 +193,12 @@ class Supervisor:
     def _child(self, name: str, command: list[str]) -> Child:
         folder = self._data_dir / "run"
         folder.mkdir(mode=0o700, exist_ok=True)
-        reason_file = folder / f"{name.replace(' ', '-')}-{os.getpid()}.reason"
+        reason_file = folder / f"{name.replace(' ', '-')}-{self._run}.reason"
         return Child(name, lambda: command, self._environment, reason_file=reason_file)
 
     @property
     def children(self) -> list[Child]:
-        """The processes that are watched, but for the store's."""
+        """The controller and the workers."""
         return [*([] if self._controller is None else [self._controller]), *self._worker_children]
 
     async def wait_ready(self, store: Store, host: str, port: int, path: str, *, part: str) -> None:
@@ -222,7 +231,7 @@ class Supervisor:
             await asyncio.sleep(0.02)
 
     async def _led(self, store: Store) -> bool:
-        """Whether a controller leads, where one of ours is to; another host's will do."""
+        """Return whether a controller leads, here or on another host. True if this hub runs none."""
         if self._controller is None:
             return True
         try:
@@ -239,21 +248,21 @@ class Supervisor:
         check.result()
 
     def end_on_signals(self) -> None:
-        """SIGTERM and SIGINT end the run gracefully."""
+        """End the run gracefully at SIGTERM, SIGINT and SIGHUP (see `ending_signals`)."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ending_signals():
             loop.add_signal_handler(number, self.ending.set)
 
     async def wait(self) -> None:
-        """Until a signal says to end."""
+        """Wait for a signal that ends the hub."""
         await self.ending.wait()
 
     async def end(self) -> None:
-        """Workers drain and end, the controller gives its lease back, Valkey last. Users' servers go on."""
+        """End the workers, which drain first, then the controller, which releases its lease, then Valkey."""
         await asyncio.gather(*(child.end(grace=DRAIN_GRACE) for child in self._worker_children))
         if self._controller is not None:
             await self._controller.end(grace=END_GRACE)
         if self._valkey is not None:
             await self._valkey.end(grace=END_GRACE if self._opened else LOADING_GRACE)
-        for left in (self._data_dir / "run").glob(f"*-{os.getpid()}.reason"):
+        for left in (self._data_dir / "run").glob(f"*-{self._run}.reason"):
             left.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.audit import recorder
+from portal.audit.request_log import log_refusal
 from portal.rights.access import caller
 from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
 from portal.site.site import Site
@@ -80,9 +81,11 @@ async def sign_in(site: Site, request: Request[Any, Any, Any]) -> Response[bytes
         user = await site.auth.sign_in(provider, fields, request)
     except TooOftenError as error:
         await recorder.refused(site.store, request, Act.SIGN_IN, who=username, what=provider, why=TOO_OFTEN)
+        _log(request, 429, username, TOO_OFTEN)
         return _form(site, request, next_url, str(error), 429, tried=fields, wait=error.seconds)
     except RefusedError as error:
         await recorder.refused(site.store, request, Act.SIGN_IN, who=username, what=provider, why=str(error))
+        _log(request, 403, username, str(error))
         return _form(site, request, next_url, str(error), 403, hint=error.hint, other=error.other, tried=fields)
     except UnansweredError as error:
         return _form(site, request, next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
@@ -102,12 +105,15 @@ async def leave(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 async def come_back(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Return from a provider's page. A signed-in user who goes back in the history to this is sent home."""
     provider = request.path_params.get("provider", "")
+    if prefetches(request):
+        return _form(site, request, "")
     try:
         arrival = await site.auth.arrive(provider, arguments(request), request)
     except RefusedError as error:
         if error.stale and caller(request) is not None:
             return go(site.at("home"), status=302)
         await recorder.refused(site.store, request, Act.SIGN_IN, who="", what=provider, why=str(error))
+        _log(request, 403, "", str(error))
         return _refused(site, request, error, safe_next(error.next, site.base))
     return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
 
@@ -124,8 +130,18 @@ def secret_in(typed: str) -> str:
 
 
 def prefetches(request: Request[Any, Any, Any]) -> bool:
-    """Return whether the browser only guesses that the user will want this page."""
-    return "prefetch" in request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
+    """Return whether nobody reads this page: a browser prefetches it, or a scanner of mail looks at a link (HEAD).
+
+    Such a request must not use up a link. HEAD has no effects (RFC 9110 section 9.2.1).
+    """
+    purpose = request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
+    return request.method == "HEAD" or "prefetch" in purpose
+
+
+def _log(request: Request[Any, Any, Any], status: int, who: str, why: str) -> None:
+    name = recorder.possible_name(who)  # users type passwords into the wrong field
+    where = {"method": request.method, "path": request.scope["path"], "address": recorder.address(request)}
+    log_refusal(status=status, user=name, why=f"sign-in: {why}", **where)
 
 
 def only_way(providers: tuple[Provider, ...]) -> str:
@@ -196,6 +212,7 @@ async def _use_link(site: Site, request: Request[Any, Any, Any], secret: str, ne
     user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
     if user is None:
         await recorder.refused(site.store, request, Act.SIGN_IN, who="", what="link", why=USED)
+        _log(request, 403, "", USED)
         return _form(site, request, next_url, USED, 403)
     cookie = await site.auth.open_session(user, request, way="link")
     return go(next_url or site.at("home"), cookie=cookie)

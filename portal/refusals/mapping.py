@@ -12,6 +12,7 @@ from litestar.background_tasks import BackgroundTask
 from litestar.exceptions import HTTPException
 
 from portal.audit import recorder
+from portal.audit.request_log import LOGGED, log_refusal
 from portal.refusals.pages import error_json, error_page
 from portal.rights.access import HiddenError
 from portal.site.site import PAGE_HEADERS, Site
@@ -58,6 +59,7 @@ def handlers(site: Site) -> dict[int | type[Exception], Handler]:
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         response = page(request, error)
+        _log(request, error)
         if request.scope["state"].get("identity") is not None and (
             response.status_code == 403 or isinstance(error, HiddenError)  # noqa: PLR2004 - HTTP
         ):
@@ -65,6 +67,26 @@ def handlers(site: Site) -> dict[int | type[Exception], Handler]:
         return response
 
     return {Exception: answer, HTTPException: answer}
+
+
+def _log(request: Request[Any, Any, Any], error: Exception) -> None:
+    """Write refusals to the log. One that is shown as 404 is logged as the 403 that it is."""
+    status = 403 if isinstance(error, HiddenError) else _status(error)
+    if status not in LOGGED:
+        return
+    identity = request.scope["state"].get("identity")
+    log_refusal(
+        status=status,
+        method=request.method,
+        path=request.scope["path"],
+        user=identity.key if identity is not None else "",
+        address=recorder.address(request),
+        why=(error.detail if isinstance(error, HTTPException) else str(error)) or "no permission",
+    )
+
+
+def _status(error: Exception) -> int:
+    return error.status_code if isinstance(error, HTTPException) else STATUS.get(type(error), 500)
 
 
 async def _note(site: Site, request: Request[Any, Any, Any], message: str) -> None:

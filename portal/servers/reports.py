@@ -34,6 +34,7 @@ from state.names import server_path
 from state.offer.app_ports import shares_port
 from state.plugins.launchers import cluster_named, kind_of
 from state.records.audit import of_end
+from state.records.failure_log import log_failure
 from state.records.lifecycle import PROGRESS, advance
 from state.records.models import Event, Notice, Server, Status, Target
 from state.records.readiness import END_REPORTED
@@ -207,6 +208,7 @@ async def _take_end(site: Site, server: Server, report: Ended) -> None:
         return
     ended = advance(server, status, now=now, reason=reason)
     await site.store.servers.save(ended, event=_event(site, ended, reason.message))
+    log_failure(ended)
     await recorder.write(site.store, of_end(ended, time=now, by="the job"))
     if server.ready is None:
         metrics.SPAWN.labels(metrics.WORKER, "failure").observe(now - server.requested)

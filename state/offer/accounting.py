@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from state.offer.quantities import HOUR, MINUTE
-from state.offer.way import SHARED, Binding, Limit, Request, Way, count, listed, told
+from state.offer.way import SHARED, Binding, Limit, Request, Way, amount_text, count, listed
 
 SPREAD: Final = ("gpus", "cores", "memory")
 """Requested for each node, and limited over all of them."""
@@ -119,7 +119,7 @@ def _why_on_each(one: Binding, each: int) -> str:
 
 
 def _why_for(one: Binding, amount: int, walltime: int) -> str:
-    return f"{_said(one, amount)}, and this asks for {told('walltime', walltime)}."
+    return f"{_said(one, amount)}, and this asks for {amount_text('walltime', walltime)}."
 
 
 def _why_with(one: Binding, amount: int, asked: int) -> str:
@@ -128,13 +128,13 @@ def _why_with(one: Binding, amount: int, asked: int) -> str:
 
 def _amount(key: str, amount: int) -> str:
     kind, _, gpu = key.partition(":")
-    return told(kind, amount, gpu)
+    return amount_text(kind, amount, gpu)
 
 
 def _time(key: str, amount: int) -> str:
     """`12 core-hours`, `30 GPU-minutes`, `2 hours`."""
     if key == "walltime":
-        return told(key, amount)
+        return amount_text(key, amount)
     kind, _, gpu = key.partition(":")
     noun = gpu if gpu and gpu != SHARED else NOUNS[kind]
     amount = amount // 1024**3 if kind == "memory" else amount

@@ -182,7 +182,7 @@ def _name(option: OptionConfig, raw: Any, form: re.Pattern[str], wrong: str) -> 
     if name and (len(name) > NAME_MAX or not form.fullmatch(name)):
         raise _WrongError(wrong)
     if option.pattern and name and not re.fullmatch(option.pattern, name):
-        raise _WrongError(f"This does not have the form that is asked for ({option.pattern}).")
+        raise _WrongError(f"This does not match the required pattern ({option.pattern}).")
     if option.values and name not in option.values:
         raise _WrongError(f"Pick one of: {', '.join(one for one in option.values if one)}.")
     return name
@@ -253,5 +253,5 @@ def _text(option: OptionConfig, raw: Any) -> str:
     if option.maximum is not None and len(raw) > option.maximum:
         raise _WrongError(f"At most {option.maximum} characters.")
     if option.pattern and not re.fullmatch(option.pattern, raw):
-        raise _WrongError(f"This does not have the form that is asked for ({option.pattern}).")
+        raise _WrongError(f"This does not match the required pattern ({option.pattern}).")
     return raw

@@ -17,7 +17,7 @@ from state.offer.limits import Bounds, bounds
 from state.offer.option_kinds import NAMED, amount, asked, least, of_entry, unit
 from state.offer.quantities import DAY, HOUR, MINUTE, walltime_text
 from state.offer.resolution import Settled, settle
-from state.offer.way import Way, told
+from state.offer.way import Way, amount_text
 
 TIMES: Final = (
     15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY, 7 * DAY,
@@ -225,7 +225,7 @@ def _range(kind: str, option: OptionConfig, found: Bounds, *, low: int, most: in
     if kind in {"cores", "gpus", "nodes"} and most:
         says.append(f"{low} to {most}." if most > low else f"{most}.")
     elif own is not None and own == most and (found.most is None or own < found.most.amount):
-        says.append(f"At most {told(kind, own)}.")
+        says.append(f"At most {amount_text(kind, own)}.")
     if found.least is not None and found.least.amount > least(kind, option):
         says.append(found.least.why)
     if found.most is not None and (own is None or found.most.amount <= own):
@@ -235,7 +235,7 @@ def _range(kind: str, option: OptionConfig, found: Bounds, *, low: int, most: in
 
 def _amount_label(kind: str, value: Any) -> str:
     number = amount(kind, value)
-    return str(value) if number is None else told(kind, number).removesuffix(" of memory")
+    return str(value) if number is None else amount_text(kind, number).removesuffix(" of memory")
 
 
 def _times(low: int, most: int | None) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from state.offer import accounting
 from state.offer.catalog import Partition, Reservation
 from state.offer.nodes import of_nodes
 from state.offer.quantities import MEBIBYTE
-from state.offer.way import Limit, Request, Way, count, told
+from state.offer.way import Limit, Request, Way, amount_text, count
 
 
 class Bounds(NamedTuple):
@@ -64,7 +64,7 @@ def _of_reservation(reservation: Reservation | None) -> Iterator[Limit]:
 
 
 def _own(partition: Partition, kind: str, most: int, where: str) -> Limit:
-    return Limit(most, lambda: f"Partition {partition.name} allows at most {told(kind, most)}{where}.")
+    return Limit(most, lambda: f"Partition {partition.name} allows at most {amount_text(kind, most)}{where}.")
 
 
 def _by_cores(way: Way, request: Request) -> Iterator[Limit]:
@@ -73,7 +73,7 @@ def _by_cores(way: Way, request: Request) -> Iterator[Limit]:
     cores = bounds("cores", way, request).most if per_core is not None else None
     if per_core is not None and cores is not None:
         most = cores.amount * per_core
-        limit = told("memory", per_core - per_core % MEBIBYTE)
+        limit = amount_text("memory", per_core - per_core % MEBIBYTE)
         yield Limit(
             most - most % MEBIBYTE,
             lambda: f"Partition {way.partition.name} allows at most {limit} per core. {cores.why}",

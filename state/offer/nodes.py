@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from state.offer.catalog import NodeKind, Partition
 from state.offer.quantities import MEBIBYTE
-from state.offer.way import Limit, Request, count, listed, told
+from state.offer.way import Limit, Request, amount_text, count, listed
 
 ON_NODES: Final = ("constraint", "nodes", "gpus", "cores", "memory")
 """What of a request the nodes must have."""
@@ -98,7 +98,7 @@ def _on_each(kind: str, partition: Partition, request: Request) -> Limit:
 
 def _why_on_each(kind: str, partition: Partition, request: Request, most: int) -> str:
     every = most_on(partition, kind, _only(request, "", kind))
-    has = told(kind, most, request.gpu if kind == "gpus" else "")
+    has = amount_text(kind, most, request.gpu if kind == "gpus" else "")
     if not every:
         return f"Partition {partition.name} has {has}."
     if most == every:
@@ -122,9 +122,9 @@ def _told(request: Request, which: Collection[str]) -> str:
     if "nodes" in which and (request.nodes or 1) > 1:
         parts.append(count(request.nodes or 1, "node"))
     if "gpus" in which and request.gpu_count:
-        parts.append(told("gpus", request.gpu_count, request.gpu))
+        parts.append(amount_text("gpus", request.gpu_count, request.gpu))
     parts += [
-        told(one, amount)
+        amount_text(one, amount)
         for one in ("cores", "memory")
         if one in which and (amount := getattr(request, one)) is not None and amount > int(one == "cores")
     ]

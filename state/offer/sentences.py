@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from state.offer.catalog import Amounts, GpuCount, Partition, Qos
 from state.offer.combinations import Combinations
-from state.offer.way import Way, count, told
+from state.offer.way import Way, amount_text, count
 
 
 def label(kind: str, value: str, among: list[Way], combinations: Combinations) -> str:
@@ -121,4 +121,4 @@ def _limits_told(limits: Amounts, where: str) -> list[str]:
 def _amounts(limits: Amounts) -> Iterable[str]:
     for key, amount in limits.items():
         kind, _, gpu = key.partition(":")
-        yield told(kind, amount, gpu)
+        yield amount_text(kind, amount, gpu)

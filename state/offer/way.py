@@ -178,7 +178,7 @@ class Request(Struct, frozen=True, kw_only=True):
         return replace(self, **{kind: None})
 
 
-def told(kind: str, amount: int, gpu: str = "") -> str:
+def amount_text(kind: str, amount: int, gpu: str = "") -> str:
     """An amount as text: `4 a100 GPUs`, `1 core`, `8G of memory`, `2 hours`."""
     match kind:
         case "gpus":

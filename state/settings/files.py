@@ -67,7 +67,10 @@ class Folder:
 
     def path(self, given: str) -> Path:
         """Return the absolute path."""
-        path = Path(given).expanduser()
+        try:
+            path = Path(given).expanduser()
+        except RuntimeError:  # this account has no home: the path stays, and cannot be read
+            path = Path(given)
         return path if path.is_absolute() or self._folder is None else self._folder / path
 
     def text(self, given: str, key: str, say: Say, *, longest: int = LONGEST) -> str | None:

@@ -178,7 +178,7 @@ def _data_dir(argument: str | Path | None, given: Mapping[str, str]) -> Path:
     elif given.get("XDG_STATE_HOME"):
         folder = Path(given["XDG_STATE_HOME"]) / "towpath"
     else:
-        folder = Path.home() / ".local" / "state" / "towpath"
+        folder = _home() / ".local" / "state" / "towpath"
     folder = folder.absolute()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -187,6 +187,15 @@ def _data_dir(argument: str | Path | None, given: Mapping[str, str]) -> Path:
         raise ConfigError([Fault(str(folder), "", message)]) from error
     _close(folder)
     return folder
+
+
+def _home() -> Path:
+    """Return the home of this account. Raises ConfigError if it has none, as in many containers."""
+    try:
+        return Path.home()
+    except (RuntimeError, KeyError) as error:
+        message = "this account has no home directory. Set --data-dir or TOWPATH_DATA_DIR."
+        raise ConfigError([Fault("", "data directory", message)]) from error
 
 
 def _close(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 Run it with `-I -S`: it imports only built-in modules. It listens on `--socket PATH` or `--port N`, or where
 JUPYTERHUB_SERVICE_URL says. `--batchspawner`: on a free port of the host's own address, which it reports to JupyterHub
-as batchspawner-singleuser does. `--note NAME` before these: write the time of the first response to that file in the
+as batchspawner-singleuser does. `--nginx` before these: an nginx listens there instead. `--note NAME` before all: write the time of the first response to that file in the
 home directory, in seconds since the epoch.
 """
 
@@ -10,7 +10,7 @@ import _socket
 import select
 import sys
 import time
-from posix import environ
+from posix import environ, execv, mkdir, unlink
 
 BODY = b"towpath bench stub\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -63,6 +63,43 @@ def tell_batchspawner(port):
     hub.close()
 
 
+NGINX = """daemon off; worker_processes 1; pid %(folder)s/pid; error_log %(folder)s/error.log;
+events { worker_connections 4096; }
+http {
+  access_log off; default_type text/plain; keepalive_requests 1000000; sendfile on; tcp_nopush on;
+  client_body_temp_path %(folder)s/b; proxy_temp_path %(folder)s/p; fastcgi_temp_path %(folder)s/f;
+  uwsgi_temp_path %(folder)s/u; scgi_temp_path %(folder)s/s;
+  server {
+    listen %(listen)s;
+    location %(prefix)s { return 200 "towpath bench stub\\n"; }
+    location = %(prefix)sdown-1m { alias %(folder)s/1m; }
+  }
+}
+"""
+
+
+def become_nginx(listener, arguments):
+    """Replace this process by an nginx that listens where `listener` does, with a body of 1 MB."""
+    folder = environ[b"HOME"].decode() + "/nginx"
+    try:  # noqa: SIM105 - only built-in modules are imported
+        mkdir(folder)
+    except FileExistsError:
+        pass
+    if arguments[:1] == ["--socket"]:
+        listen = "unix:" + arguments[1]
+        unlink(arguments[1])
+    else:
+        host, port = listener.getsockname()
+        listen = f"{host}:{port}"
+    listener.close()
+    with open(folder + "/1m", "wb") as file:  # noqa: PTH123
+        file.write(bytes(2**20))
+    with open(folder + "/conf", "w") as file:  # noqa: PTH123
+        prefix = environ[b"JUPYTERHUB_SERVICE_PREFIX"].decode()
+        file.write(NGINX % {"folder": folder, "listen": listen, "prefix": prefix})
+    execv("/usr/sbin/nginx", ["nginx", "-c", folder + "/conf", "-e", folder + "/error.log"])
+
+
 def note(name):
     """Write the current time to a file."""
     with open(environ[b"HOME"].decode() + "/" + name, "w") as file:  # noqa: PTH123 - pathlib costs 20 ms
@@ -75,7 +112,12 @@ def main(arguments):
     if arguments[:1] == ["--note"]:
         noted = arguments[1]
         arguments = arguments[2:]
+    nginx = arguments[:1] == ["--nginx"]
+    if nginx:
+        arguments = arguments[1:]
     listener = listen(arguments)
+    if nginx:
+        become_nginx(listener, arguments)
     poll = select.poll()
     poll.register(listener.fileno(), select.POLLIN)
     clients = {}

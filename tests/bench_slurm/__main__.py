@@ -30,12 +30,13 @@ LINES = [
     Line("work", "start at once and work", {"rpcs": "messages", "looks": "without submits", "time": "s"}),
     Line("lab", "click to JupyterLab", {"time": "s"}),
     Line("ready", "app answers to redirect", {"p50": "ms", "p95": "ms"}),
+    Line("proxy", "an nginx in a job", {"small": "req/s", "body": "MB/s"}),
 ]
 ALONE = ("watch", "flood", "work")  # one hub at a time, new for each round: they count messages or load Slurm
 TARGETS = (PEER, TOWPATH)
 QUICK = {
     "rounds": 1, "lab_rounds": 1, "users": 2, "workers": 2, "jobs": 5, "seconds": 5.0, "window": 10.0, "settle": 1.0,
-    "starts": 2,
+    "starts": 2, "proxy_rounds": 1, "load": 1.0,
 }  # fmt: skip
 
 
@@ -55,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--starts", type=int, default=10, help="starts per round for app answers to redirect (default 10)"
     )
+    parser.add_argument("--proxy-rounds", type=int, default=5, help="rounds of the load on an nginx (default 5)")
+    parser.add_argument("--load", type=float, default=5, help="seconds of each load on an nginx (default 5)")
     parser.add_argument("--quick", action="store_true", help="one tiny round of everything; writes no page")
     parser.add_argument("--only", action="append", default=[], metavar="NAME",
                         help=f"any of {', '.join(line.scenario for line in LINES)}; writes no page")  # fmt: skip
@@ -77,16 +80,18 @@ class Bench:
         self.targets = wanted.targets.split(",")
         self.workload = Workload(
             cluster, wanted.jobs, wanted.workers, wanted.seconds, wanted.window, wanted.settle,
-            wanted.starts,
+            wanted.starts, wanted.load,
         )  # fmt: skip
         self.made = 0
 
-    async def hub(self, name: str) -> SlurmHub:
-        """Start a new hub and add the users."""
+    async def hub(self, name: str, scenario: str) -> SlurmHub:
+        """Start a new hub and add the users. CHP is one process, so `proxy` compares it with one worker."""
         self.made += 1
         folder = self.folder / f"{self.made}"
         folder.mkdir()
-        hub = {PEER: Batchspawner, TOWPATH: SlurmTowpath}[name](folder, self.workload.cluster)
+        cluster = self.workload.cluster
+        workers = 1 if scenario == "proxy" else 0
+        hub = Batchspawner(folder, cluster) if name == PEER else SlurmTowpath(folder, cluster, workers=workers)
         try:
             await hub.start()
             await hubs.add_users(hub, self.workload.users)
@@ -107,7 +112,7 @@ class Bench:
         """Run a scenario with one hub at a time, from its start to its end."""
 
         async def one(name: str) -> dict[str, float]:
-            hub = await self.hub(name)
+            hub = await self.hub(name, line.scenario)
             try:
                 return await work(hub, self.workload)
             finally:
@@ -131,8 +136,9 @@ class Bench:
 
         try:
             for name in self.targets:
-                running.append(await self.hub(name))
-            for number in range(self.wanted.lab_rounds if line.scenario == "lab" else self.wanted.rounds):
+                running.append(await self.hub(name, line.scenario))
+            rounds = {"lab": self.wanted.lab_rounds, "proxy": self.wanted.proxy_rounds}
+            for number in range(rounds.get(line.scenario, self.wanted.rounds)):
                 await self.run.round(line.scenario, line.metrics, number, running, one, again=1)
         except (BenchError, OSError, EOFError) as fault:
             self.run.note(f"{line.scenario}: {fault}")
@@ -159,7 +165,7 @@ class Bench:
         ]  # fmt: skip
         return report.text(
             self.run, LINES, self.workload, described(self.workload.cluster), cpus=CPUS,
-            rounds=f"{self.wanted.rounds} rounds, {self.wanted.lab_rounds} of the start of JupyterLab",
+            rounds=f"{self.wanted.rounds} rounds, {self.wanted.lab_rounds} of the start of JupyterLab, {self.wanted.proxy_rounds} of nginx",
             command=f'make bench-slurm ARGS="{" ".join(chosen)}"' if chosen else "make bench-slurm",
         )  # fmt: skip
 

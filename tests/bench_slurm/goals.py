@@ -13,4 +13,22 @@ GOALS = (
     Goal("click on Start to JupyterLab, against JupyterHub", "lab", "time", TOWPATH, PEER, 0.7, False),
     Goal("app answers to the browser's redirect, p95", "ready", "p95", TOWPATH, "", 0.3, False, "ms"),
     Goal("200 jobs started within one second, all queued, none twice", "flood", "time", TOWPATH, "", 10.0, False, "s"),
+    Goal(
+        "small HTTP through TLS to the node, one worker, against CHP without",
+        "proxy",
+        "small",
+        TOWPATH,
+        PEER,
+        4.0,
+        True,
+    ),
+    Goal(
+        "1 MB bodies through TLS to the node, one worker, against CHP without",
+        "proxy",
+        "body",
+        TOWPATH,
+        PEER,
+        1.7,
+        True,
+    ),
 )

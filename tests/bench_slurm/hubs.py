@@ -1,6 +1,7 @@
 """The two hubs on the cluster. Owns their configuration and the requests that start the apps.
 
-Three apps: `stub` (the benchmark's own, on the CPU nodes), `wait` (the same, where nothing starts), `lab` (JupyterLab).
+Four apps: `stub` (the benchmark's own, on the CPU nodes), `wait` (the same, where nothing starts), `nginx`, and `lab`
+(JupyterLab).
 """
 
 import json
@@ -58,7 +59,8 @@ class Batchspawner(JupyterHub):
 
     def body(self, app: str) -> bytes:
         """See SlurmHub. batchspawner's user options replace the variables of its script template."""
-        chosen = {} if app == "lab" else {"cmd": " ".join(stub(self.cluster.users, "--batchspawner"))}
+        more = ["--nginx"] if app == "nginx" else []
+        chosen = {} if app == "lab" else {"cmd": " ".join(stub(self.cluster.users, *more, "--batchspawner"))}
         return json.dumps({**chosen, "partition": WAIT} if app == "wait" else chosen).encode()
 
     def start_body(self) -> bytes:
@@ -69,8 +71,9 @@ class Batchspawner(JupyterHub):
 class SlurmTowpath(Towpath):
     """Towpath as root on the login host, submitting jobs with setuid."""
 
-    def __init__(self, folder: Path, cluster: BenchCluster) -> None:
-        super().__init__(TOWPATH, folder, workers=machine.cores())
+    def __init__(self, folder: Path, cluster: BenchCluster, *, workers: int = 0) -> None:
+        """`workers` 0: one per core."""
+        super().__init__(TOWPATH, folder, workers=workers or machine.cores())
         self.cluster = cluster
         self.report_port = free_port()
 
@@ -92,6 +95,7 @@ class SlurmTowpath(Towpath):
             f'[cluster.slurm]\nconf = "{self.cluster.layout.slurm_conf}"\n',
             profile("stub", "cpu", app),
             profile("wait", WAIT, app),
+            profile("nginx", "cpu", app.replace('"--socket"', '"--nginx", "--socket"')),
             profile("lab", "cpu", f'setup = {{ venv = "{JUPYTER}" }}'),
         ])  # fmt: skip
 

@@ -52,6 +52,9 @@ themselves, and without the benchmark's own sdiag.
   answers 200, while nothing else runs. The goal compares the median of the rounds' ratios.
 - App answers to redirect: the app records the time of its first response, and the event `ready` redirects the browser.
   {starts} starts per round, one after another. The time until a hub first contacts an app that is ready is not included.
+- An nginx in a job: small responses on 32 connections (wrk), and bodies of 1 MB on 8, {load:g} s each, with a token.
+  Towpath has one worker and reaches the job with mutual TLS (`direct`); CHP is JupyterHub's proxy, one process, and
+  reaches the same app without TLS.
 - Started within one second: {users} `POST`s spread over a second, with {others:,} jobs of others queued, until squeue
   shows a job for each, and 5 s later still exactly one job each.
 
@@ -94,7 +97,7 @@ def text(
         ),
         calls=calls_table(workload.calls, workload), cpus=cpus, users=len(workload.users), jobs=workload.jobs,
         others=workload.jobs - len(workload.users), workers=workload.workers, seconds=workload.seconds, window=workload.window,
-        settle=workload.settle, starts=workload.starts, same=SAME,
+        settle=workload.settle, starts=workload.starts, load=workload.load, same=SAME,
         jupyterhub=machine["JupyterHub"], batchspawner=machine["batchspawner"], jupyterlab=f"JupyterLab {machine['JupyterLab']}",
         machine="\n".join(f"| {key} | {value} |" for key, value in machine.items()),
         rounds=rounds, stolen=max((sample.steal for sample in run.samples), default=0.0), noise=noise_table(run, lines),

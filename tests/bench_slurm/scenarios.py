@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.bench import hubs, web
+from tests.bench import hubs, loads, web
 from tests.bench.process import BenchError
 from tests.bench_slurm.cluster import BenchCluster
 from tests.bench_slurm.hubs import SlurmHub
@@ -29,6 +29,7 @@ class Workload:
     window: float  # seconds of counting messages
     settle: float  # seconds before counting, because a hub may poll more often after a start
     starts: int  # per round of `ready`
+    load: float  # seconds of each load of `proxy`
     calls: dict[tuple[str, str], Calls] = field(default_factory=dict)
 
     @property
@@ -158,6 +159,19 @@ async def ready(hub: SlurmHub, workload: Workload) -> dict[str, float]:
         await hubs.stop_one(hub, name)
     took.sort()
     return {"p50": took[len(took) // 2], "p95": took[round(0.95 * (len(took) - 1))]}
+
+
+async def proxy(hub: SlurmHub, workload: Workload) -> dict[str, float]:
+    """Measure an nginx in a job through the hub's proxy: `small` responses on 32 connections, `body` of 1 MB on 8."""
+    name = workload.users[0]
+    if not await hubs.ask(hub, name, hub.body("nginx")):
+        await hubs.until_ready(hub, name)
+    url, head = f"{hub.address}/user/{name}/", hub.authorization()
+    small = await loads.wrk(f"{url}small", head, connections=32, seconds=workload.load)
+    body = await loads.bodies(f"{url}down-1m", head, connections=8, size=2**20, seconds=workload.load, direction="down")
+    await hubs.stop_one(hub, name)
+    await workload.cluster.clear()
+    return {"small": small["rate"], "body": body["rate"]}
 
 
 @contextlib.asynccontextmanager

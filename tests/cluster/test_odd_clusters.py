@@ -135,15 +135,15 @@ class Asker:
     Not on hold: of such a job slurmctld does not look whether any node fits it.
     """
 
-    def __init__(self, slurm: rig.Slurm, user: str, told: dict[str, str]) -> None:
-        self.slurm, self.user, self.told = slurm, user, told
+    def __init__(self, slurm: rig.Slurm, user: str, messages: dict[str, str]) -> None:
+        self.slurm, self.user, self.messages = slurm, user, messages
 
     def refusal(self, choices: dict, *more: str) -> str:
         """Why Slurm refuses a job with these choices; `""`: it takes it."""
         asked = repr((self.user, sorted(choices.items()), more))
-        if asked not in self.told:
-            self.told[asked] = self.submit(choices, "--begin=now+1day", *more)[1]
-        return self.told[asked]
+        if asked not in self.messages:
+            self.messages[asked] = self.submit(choices, "--begin=now+1day", *more)[1]
+        return self.messages[asked]
 
     def submit(self, choices: dict, *more: str) -> tuple[str, str]:
         """The job's id, or why Slurm refuses it."""
@@ -171,14 +171,14 @@ class Asker:
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, str]:
+def messages() -> dict[str, str]:
     """What Slurm has said to each job."""
     return {}
 
 
 @pytest.fixture
-def asker(odd, told, request):
-    made = Asker(odd, request.param, told)
+def asker(odd, messages, request):
+    made = Asker(odd, request.param, messages)
     yield made
     made.clear()
 
@@ -259,13 +259,13 @@ def test_slurm_takes_every_corner_of_the_form(odd, asker, client):
 def test_one_more_than_the_form_lets_one_ask_for_is_refused_or_never_starts(odd, asker):
     """Each limit that the form names, once: it is neither too wide nor too narrow."""
     form = Combinations(FORM, facts_of(odd, asker.user))
-    started, told = [], set()
+    started, messages = [], set()
     for names in named(form):
         for kind in COUNTED:
             most, why = most_of(form, names, kind)
-            if most is None or (kind, why) in told or names["partition"] == "closed":
+            if most is None or (kind, why) in messages or names["partition"] == "closed":
                 continue
-            told.add((kind, why))
+            messages.add((kind, why))
             picks = picked(form, {**names, kind: canonical(kind, most)} if most else names)
             assert asker.refusal(picks) == "", (picks, why)
             over = {**picks, kind: canonical(kind, most + STEP.get(kind, 1))}
@@ -274,7 +274,7 @@ def test_one_more_than_the_form_lets_one_ask_for_is_refused_or_never_starts(odd,
             if not asker.refusal(over) and not lenient and not asker.waits_for_ever(over):
                 started.append((over, why))
     assert started == []
-    assert len(told) > 50
+    assert len(messages) > 50
 
 
 @pytest.mark.parametrize("asker", ["bob"], indirect=True)

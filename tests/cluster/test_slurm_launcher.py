@@ -96,7 +96,7 @@ def test_bob_may_not_use_alices_account(make):
     run(body())
 
 
-@pytest.mark.parametrize("user", ["root", "daemon", "nobody", "no-such-person"])
+@pytest.mark.parametrize("user", ["root", "daemon", "nobody", "no-such-user"])
 def test_root_system_accounts_and_unknown_users_are_rejected_before_slurm_is_asked(slurm, make, user):
     before = slurm.run("squeue", "-h", "-t", "all")
     with pytest.raises(LauncherError) as caught:

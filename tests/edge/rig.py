@@ -47,7 +47,7 @@ servers = ["{slapd.ldaps}"]
 ca_file = "{slapd.ca}"
 bind_dn = "{hub_dn}"
 bind_password_file = "ldap.secret"
-user_base = "{people}"
+user_base = "{users}"
 
 [[cluster]]
 name = "local"
@@ -74,7 +74,7 @@ class EdgeHub(Hub):
         (folder / "ldap.secret").write_text(HUB_PASSWORD)
         (folder / "ldap.secret").chmod(0o600)
         self.base = base
-        words = {"slapd": slapd, "hub_dn": HUB_DN, "people": USERS, "python": sys.executable, "root": ROOT}
+        words = {"slapd": slapd, "hub_dn": HUB_DN, "users": USERS, "python": sys.executable, "root": ROOT}
         config = CONFIG.format(port=free_port(), base=base, folder=folder, **words)
         jupyter = f"{ROOT / '.venv-jupyter' / 'bin'}:{Path(sys.prefix).parent / '.venv-jupyter' / 'bin'}:/usr/bin:/bin"
         super().__init__(folder, config=config, path=jupyter)

@@ -14,7 +14,7 @@ from typing import Any
 from batch.contract import LauncherError
 from batch.launchers.slurm.catalog.gather import Accounting, Node
 from batch.launchers.slurm.catalog.rest_accounting import accounts_of, grants_of, qos_of, usage_of
-from batch.launchers.slurm.catalog.rest_fields import inside, items, minutes, names_in, number, text, words
+from batch.launchers.slurm.catalog.rest_fields import inside, items, minutes, names_in, number, state_parts, text
 from batch.launchers.slurm.catalog.text_accounting import used_by
 from batch.launchers.slurm.catalog.text_fields import MIB
 from batch.launchers.slurm.catalog.tres import gpus_of, names, nested, who, with_groups
@@ -74,7 +74,7 @@ def nodes_of(answer: Mapping[str, Any]) -> list[Node]:
     """Of `slurm/nodes`."""
     found = []
     for one in items(answer, "nodes"):
-        states = words(one, "state") | words(one, "state_flags")
+        states = state_parts(one, "state") | state_parts(one, "state_flags")
         found.append(
             Node(
                 name=text(one, "name"),
@@ -103,13 +103,13 @@ def partitions_of(answer: Mapping[str, Any]) -> list[Partition]:
 
 
 def _flags(one: Mapping[str, Any]) -> set[str]:
-    return words(one, "flags")
+    return state_parts(one, "flags")
 
 
 def _partition(one: Mapping[str, Any]) -> Partition:
     """Flat up to 0.0.38, nested from 0.0.39 on."""
     flags, most, least = _flags(one), inside(one, "maximums"), inside(one, "defaults")
-    states = words(one, "state") | words(inside(one, "partition"), "state")
+    states = state_parts(one, "state") | state_parts(inside(one, "partition"), "state")
     nodes = number(one, "maximum_nodes_per_job")
     cores = number(one, "maximum_cpus_per_node")
     least_nodes = number(one, "min nodes per job") or number(inside(one, "minimums"), "nodes")
@@ -161,7 +161,7 @@ def reservations_of(answer: Mapping[str, Any]) -> list[Reservation]:
                 nodes=number(one, "node_count") or 0,
                 users=with_groups(names_in(one, "users"), names_in(one, "groups")),
                 accounts=names_in(one, "accounts"),
-                maintenance="MAINT" in words(one, "flags"),
+                maintenance="MAINT" in state_parts(one, "flags"),
             )
         )
     return found

@@ -8,7 +8,7 @@ What some versions do not tell: 0.0.38 no budget of a QOS; all no use of one.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from batch.launchers.slurm.catalog.rest_fields import inside, items, minutes, number, text, words
+from batch.launchers.slurm.catalog.rest_fields import inside, items, minutes, number, state_parts, text
 from batch.launchers.slurm.catalog.text_accounting import MINUTE, grants
 from batch.launchers.slurm.catalog.text_fields import MIB
 from batch.launchers.slurm.catalog.tres import amount_key, smallest, with_walltime
@@ -28,7 +28,7 @@ def qos_of(answer: Mapping[str, Any]) -> list[Qos]:
 
 
 def _qos(one: Mapping[str, Any]) -> Qos:
-    most, flags = inside(one, "limits", "max"), words(one, "flags")
+    most, flags = inside(one, "limits", "max"), state_parts(one, "flags")
     tres = inside(most, "tres")
     per, spent = inside(tres, "per"), inside(tres, "minutes")
     per_time = inside(spent, "per")
@@ -147,7 +147,7 @@ def usage_of(answer: Mapping[str, Any]) -> dict[tuple[str, ...], Amounts]:
             value = entry.get("value") if isinstance(entry, Mapping) else None
             if (key := amount_key(kind, rest)) and isinstance(value, int | float) and 0 <= value < MIB**3:
                 used[key] = int(value) * (MIB if kind == "mem" else 1)
-        user = text(one, "name") if "USER" in words(one, "type") else ""
+        user = text(one, "name") if "USER" in state_parts(one, "type") else ""
         account = text(one, "parent") if user else text(one, "name")
         found["account", account, user, text(one, "partition")] = used
     return found

@@ -46,7 +46,7 @@ def inside(value: Any, *path: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def words(value: Any, key: str) -> set[str]:
+def state_parts(value: Any, key: str) -> set[str]:
     """A state or flags in upper case: from a list, or one string."""
     found = value.get(key) if isinstance(value, Mapping) else None
     listed = found if isinstance(found, list) else [found] if isinstance(found, str) else []

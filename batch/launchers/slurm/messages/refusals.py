@@ -85,13 +85,16 @@ def _limit_in(text: str, *, qos: str, account: str) -> tuple[str, Explanation] |
 
 def _before(hint: str) -> str:
     """A hint for a job that waits, as one for a job that was refused."""
-    words = {
+    replacements = {
         "Cancel it and ask": "Ask",
         "Cancel the job and ask": "Ask",
         "Or cancel it, and ask": "Or ask",
         "Cancel it and request": "Request",
+        "Cancel it, and request": "Request",
+        "Cancel the job and request": "Request",
+        "Or cancel it, and request": "Or request",
     }
-    for old, new in words.items():
+    for old, new in replacements.items():
         hint = hint.replace(old, new)
     return hint
 

@@ -168,13 +168,13 @@ def test_a_command_is_run_as_the_account_for_good_with_its_groups_and_no_others(
     assert by == "fork" or commands.SETPRIV
     account = Identity(name="x", uid=4000, gid=4001, groups=groups, home="/", shell="/bin/sh")
 
-    def said(script):
+    def error_of(script):
         argv = ["/usr/bin/python3", "-I", "-S", "-c", script]
         return run(commands.run(argv, environment={}, seconds=20, given="given", become=account))
 
-    assert said(SHOW).out == f"(4000, 4000, 4000) (4001, 4001, 4001) {list(groups)} / given\n"
-    assert said(CAPABLE).out == "[]\n"
-    assert said("raise SystemExit(127)").code == 127
+    assert error_of(SHOW).out == f"(4000, 4000, 4000) (4001, 4001, 4001) {list(groups)} / given\n"
+    assert error_of(CAPABLE).out == "[]\n"
+    assert error_of("raise SystemExit(127)").code == 127
 
 
 def test_a_hub_that_may_not_become_other_users_gets_a_message():

@@ -1,4 +1,4 @@
-"""How a job ended: from what sacct and slurmrestd of a real cluster said to a cause in plain words."""
+"""How a job ended: from the output of sacct and slurmrestd of a real cluster to a reason."""
 
 import pytest
 from hypothesis import given
@@ -31,20 +31,20 @@ WANTED = {
 }
 
 
-def told(ended):
+def shown(ended):
     reason = cause(ended, user="alice", name_of=lambda uid: USERS.get(uid, ""))
     return (ended.exit_code, reason.code, reason.message) if reason else (ended.exit_code, None, "")
 
 
-def test_each_end_that_sacct_shows_is_told():
-    assert {job: told(ended) for job, ended in from_sacct(text("sacct.txt")).items()} == WANTED
+def test_each_end_that_sacct_shows_is_shown():
+    assert {job: shown(ended) for job, ended in from_sacct(text("sacct.txt")).items()} == WANTED
 
 
 def test_slurmrestd_tells_the_same_ends():
     found = {str(job["job_id"]): from_rest(job) for job in answer("jobs.json")["jobs"]}
     wanted = {job: WANTED[job] for job in found}
     wanted["26"] = (None, None, "")  # 22.05's slurmrestd says SUCCESS and 0 of a job that failed with exit code 3
-    assert {job: told(ended) for job, ended in found.items()} == wanted
+    assert {job: shown(ended) for job, ended in found.items()} == wanted
     assert len(found) == 10
 
 
@@ -61,7 +61,7 @@ def test_sacct_and_slurmrestd_give_the_same_facts():
         assert (one.elapsed, one.limit, one.nodes) == (other.elapsed, other.limit, other.nodes)
 
 
-def test_memory_that_was_seen_to_be_nearly_all_is_told():
+def test_memory_that_was_seen_to_be_nearly_all_is_shown():
     ended = Ended(state="OUT_OF_MEMORY", signal=125, used=int(3.9 * GB), asked=4 * GB)
     reason = cause(ended)
     assert reason.message == "The job ran out of memory (asked for 4 GB, used 3.9 GB)."

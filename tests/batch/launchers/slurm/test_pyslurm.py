@@ -20,7 +20,7 @@ NOBODY = Identity(name="nobody", uid=65534, gid=65534, groups=(65534,), home="/n
 """An account that every Debian has: pyslurm looks the job's user up."""
 
 
-def made(**more):
+def client_with(**more):
     return batch(job(**more), ALICE, comment="towpath:1:alice/lab:abc", starter="pass")
 
 
@@ -34,7 +34,7 @@ async def tried(verb, *, transient=True):
 def test_a_helper_that_is_killed_is_started_again(tmp_path):
     async def body():
         client = fake_pyslurm(tmp_path)(CONFIG)
-        number = await client.submit(made(), NOBODY)
+        number = await client.submit(client_with(), NOBODY)
         os.kill(client._process.pid, signal.SIGKILL)
         assert "ended" in await tried(client.jobs())
         assert [one.id for one in await client.jobs()] == [number]
@@ -48,7 +48,7 @@ def test_a_helper_that_hangs_is_ended_and_nothing_of_it_is_left(tmp_path):
         client = fake_pyslurm(tmp_path, "hang")(SlurmConfig(client="pyslurm", timeout=1.5))
         await client.jobs()
         process = client._process
-        await tried(client.submit(made(), ALICE))
+        await tried(client.submit(client_with(), ALICE))
         assert process.returncode == -signal.SIGKILL
         assert await client.jobs() == []
         await client.close()
@@ -66,8 +66,8 @@ def test_a_pyslurm_that_ends_its_process_at_import_is_transient(tmp_path):
 def test_where_pyslurm_is_not_installed_the_admin_is_told_how(tmp_path):
     async def body():
         client = PyslurmClient(CONFIG)
-        words = await tried(client.jobs(), transient=False)
-        assert "not installed" in words
+        output = await tried(client.jobs(), transient=False)
+        assert "not installed" in output
 
     try:
         import pyslurm  # noqa: F401
@@ -89,7 +89,7 @@ def test_a_cancelled_call_does_not_give_its_answer_to_the_next(tmp_path):
         client = fake_pyslurm(tmp_path)(CONFIG)
         await client.jobs()
         for _ in range(5):
-            task = asyncio.ensure_future(client.submit(made(), ALICE))
+            task = asyncio.ensure_future(client.submit(client_with(), ALICE))
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -102,7 +102,7 @@ def test_a_cancelled_call_does_not_give_its_answer_to_the_next(tmp_path):
 def test_requests_at_the_same_time_are_answered_one_after_the_other(tmp_path):
     async def body():
         client = fake_pyslurm(tmp_path)(CONFIG)
-        numbers = await asyncio.gather(*(client.submit(made(), ALICE) for _ in range(20)))
+        numbers = await asyncio.gather(*(client.submit(client_with(), ALICE) for _ in range(20)))
         assert sorted(numbers) == list(range(1, 21))
         await client.close()
 
@@ -114,7 +114,7 @@ def test_slurms_refusals_are_told_as_with_the_other_clients(tmp_path):
         client = fake_pyslurm(tmp_path)(CONFIG)
         for resources, field in ((Resources(partition="nope"), "partition"), (Resources(account="nope"), "account")):
             with pytest.raises(LauncherError) as caught:
-                await client.submit(made(resources=resources), ALICE)
+                await client.submit(client_with(resources=resources), ALICE)
             assert (caught.value.field, caught.value.transient) == (field, False)
         await client.cancel(77, "towpath-77", ALICE)  # not there: no error
         await client.close()
@@ -126,7 +126,7 @@ def test_a_job_is_described_by_pyslurms_names():
     asked = Resources(
         partition="gpu", gpu_type="a100", gpus=1, cores=2, memory=2**30, walltime=3600, nodes=2, signal=60
     )
-    told = described(made(resources=asked), ALICE)
+    told = described(client_with(resources=asked), ALICE)
     assert told["script"].startswith("#!/bin/bash\n#SBATCH ")
     assert {name: told[name] for name in told if name not in ("script", "name", "environment")} == {
         "user_id": 1001,
@@ -150,7 +150,7 @@ def test_a_job_is_described_by_pyslurms_names():
 
 def test_an_option_that_pyslurm_has_no_name_for_is_refused():
     with pytest.raises(LauncherError, match="hint"):
-        described(made(resources=Resources(more=(("hint", "nomultithread"),))), ALICE)
+        described(client_with(resources=Resources(more=(("hint", "nomultithread"),))), ALICE)
 
 
 def test_an_end_in_the_accounting_has_its_causes():

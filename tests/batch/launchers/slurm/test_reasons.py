@@ -15,13 +15,13 @@ NAMES = text("reasons.txt").split()
 JARGON = re.compile(r"TRES|GRES|[a-z][A-Z]|_|\bAssoc|\bGrp|PerUser|\{|\}")
 
 
-def told(code, **more):
+def shown(code, **more):
     return waiting(code, partition="gpu", qos="gpuq", account="physics", now=1000.0, **more)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_reason_of_slurms_has_a_sentence_and_something_to_do_in_plain_words(name):
-    said = told(name)
+    said = shown(name)
     assert "gives the reason" not in said.message
     for words in (said.message, said.hint):
         assert words.endswith(".")
@@ -40,14 +40,16 @@ def test_every_reason_can_be_told_without_knowing_the_jobs_names(name):
 
 
 def test_the_reasons_that_people_meet_most():
-    assert told("Resources").message == "The job is waiting for free resources in partition gpu."
-    assert told("Priority").message == "Other jobs are ahead of it in partition gpu."
-    assert told("QOSMaxGRESPerUser").message == "With this job, you would use more GPUs than QOS gpuq allows each user."
-    assert "enough of your other jobs have ended" in told("QOSMaxGRESPerUser").hint
-    assert told("AssocGrpCPUMinutesLimit").message == "The budget of core time of account physics is used up."
-    assert told("QOSMaxWallDurationPerJobLimit").message == "The time limit is longer than QOS gpuq allows."
-    assert told("MaxJobsPerAccount").message.startswith("The users of your account together already run as many jobs")
-    assert told("PartitionDown").message == "Partition gpu is closed: it accepts jobs, but starts none now."
+    assert shown("Resources").message == "The job is waiting for free resources in partition gpu."
+    assert shown("Priority").message == "Other jobs are ahead of it in partition gpu."
+    assert (
+        shown("QOSMaxGRESPerUser").message == "With this job, you would use more GPUs than QOS gpuq allows each user."
+    )
+    assert "enough of your other jobs have ended" in shown("QOSMaxGRESPerUser").hint
+    assert shown("AssocGrpCPUMinutesLimit").message == "The budget of core time of account physics is used up."
+    assert shown("QOSMaxWallDurationPerJobLimit").message == "The time limit is longer than QOS gpuq allows."
+    assert shown("MaxJobsPerAccount").message.startswith("The users of your account together already run as many jobs")
+    assert shown("PartitionDown").message == "Partition gpu is closed: it accepts jobs, but starts none now."
 
 
 @pytest.mark.parametrize(
@@ -88,13 +90,13 @@ def test_the_reasons_that_people_meet_most():
     ],
 )
 def test_reasons_that_slurm_writes_as_sentences_are_understood(written, code, part):
-    said = told(written)
+    said = shown(written)
     assert said.code == code
     assert part in said.message
 
 
 def test_a_reason_that_nobody_knows_is_told_honestly_with_its_code():
-    said = told("QuantumFlux")
+    said = shown("QuantumFlux")
     assert "QuantumFlux" in said.message
     assert said.code == "QuantumFlux"
     assert "may start automatically" in said.hint
@@ -110,11 +112,11 @@ def test_a_limit_on_a_resource_that_comes_later_is_told_like_the_others():
 
 
 def test_the_start_is_rounded_up_to_a_minute_and_one_that_has_passed_says_nothing():
-    assert told("Resources", start=1201.5).start == 1260.0
-    assert told("Resources", start=1260.0).start == 1260.0
-    assert told("Resources", start=999.0).start is None
-    assert told("Resources").start is None
-    said = told("Priority", position=3, of=17)
+    assert shown("Resources", start=1201.5).start == 1260.0
+    assert shown("Resources", start=1260.0).start == 1260.0
+    assert shown("Resources", start=999.0).start is None
+    assert shown("Resources").start is None
+    said = shown("Priority", position=3, of=17)
     assert (said.position, said.of) == (3, 17)
 
 

@@ -65,7 +65,7 @@ hostile = st.one_of(
 RECORD = record()
 
 
-def made(**more) -> Batch:
+def batch_with(**more) -> Batch:
     starter = more.pop("starter", TELL)
     return batch(job(record=RECORD, **more), ALICE, comment="towpath:1:alice/lab:abc", starter=starter)
 
@@ -114,7 +114,7 @@ def directives(text: str) -> list[tuple[str, str]]:
 @given(st.lists(hostile, min_size=1, max_size=3), st.dictionaries(st.sampled_from("ABC"), hostile), hostile)
 @example(list(HOSTILE), {"A": "\n".join(HOSTILE)}, "\nTOWPATH_END_OF_SPECIFICATION\n")
 def test_whatever_is_in_it_reaches_the_starter_as_it_was_and_is_run_by_nobody(command, environment, text):
-    failure, spec, before, _ = run(made(command=tuple(command), environment=environment, secrets=(text,)))
+    failure, spec, before, _ = run(batch_with(command=tuple(command), environment=environment, secrets=(text,)))
     assert failure == ""
     assert before == ""
     assert spec["command"] == command
@@ -126,13 +126,13 @@ def test_whatever_is_in_it_reaches_the_starter_as_it_was_and_is_run_by_nobody(co
 @given(st.sampled_from(["partition", "account", "qos", "reservation", "constraint", "gpu_type"]), hostile)
 def test_a_value_is_refused_beside_its_field_or_reaches_sbatch_as_one_option(field, value):
     try:
-        text = made(resources=Resources(**{field: value, "signal": 60})).text
+        text = batch_with(resources=Resources(**{field: value, "signal": 60})).text
     except LauncherError as error:
         assert not error.transient
         assert error.field == {"gpu_type": "gpus"}.get(field, field)
         return
     found = dict(directives(text))
-    expected = dict(made(resources=Resources(signal=60)).options)
+    expected = dict(batch_with(resources=Resources(signal=60)).options)
     if value:
         name, stands = {"gpu_type": ("gres", f"gpu:{value}:1")}.get(field, (field, value))
         expected[name] = f"{value}:1" if value in ("shard", "mps") else stands
@@ -147,7 +147,7 @@ def test_a_value_is_refused_beside_its_field_or_reaches_sbatch_as_one_option(fie
 )
 def test_a_further_option_is_on_the_list_with_its_form_or_refused(name, value):
     try:
-        text = made(resources=Resources(more=((name, value),))).text
+        text = batch_with(resources=Resources(more=((name, value),))).text
     except LauncherError as error:
         assert not error.transient
         return
@@ -164,7 +164,7 @@ def test_no_list_of_options_lets_in_white_space_or_quotes_but_for_spaces_in_name
 
 @pytest.mark.parametrize("name", ["physics", "Lab 1/2", "física", "Groß-Söhne (EU)", "x@y.z:1"])
 def test_the_name_of_an_account_may_have_spaces_slashes_and_letters_of_any_language(name):
-    text = made(resources=Resources(account=name, qos=name)).text
+    text = batch_with(resources=Resources(account=name, qos=name)).text
     assert ("account", name) in directives(text)
     assert ("qos", name) in directives(text)
 
@@ -172,7 +172,7 @@ def test_the_name_of_an_account_may_have_spaces_slashes_and_letters_of_any_langu
 @pytest.mark.parametrize("name", [" a", "a ", "a\tb", "a\u00a0b", "a\u2028b", 'a"b', "a,b", "-a", "a=b", "a" * 129])
 def test_a_name_that_would_be_another_option_or_a_list_is_refused(name):
     with pytest.raises(LauncherError) as caught:
-        made(resources=Resources(account=name))
+        batch_with(resources=Resources(account=name))
     assert caught.value.field == "account"
 
 
@@ -192,8 +192,8 @@ def test_all_that_can_be_asked_for_is_an_option_by_its_long_name():
         signal=90,
         more=(("exclusive", ""), ("licenses", "matlab:1")),
     )
-    assert dict(made(resources=asked).options) == {
-        "job-name": made(resources=asked).options[0][1],
+    assert dict(batch_with(resources=asked).options) == {
+        "job-name": batch_with(resources=asked).options[0][1],
         "comment": "towpath:1:alice/lab:abc",
         "partition": "gpu",
         "account": "physics",
@@ -236,7 +236,7 @@ def test_a_walltime_is_written_as_sbatch_reads_it(seconds):
 
 def test_no_secret_is_in_the_environment_an_option_or_the_text_of_a_batch():
     passport = Passport(name="n", certificate="CERT", key="s3cret-key", authority="CA")
-    batch = made(environment={"JUPYTER_TOKEN": "s3cret"}, report_token="s3cret", passport=passport)
+    batch = batch_with(environment={"JUPYTER_TOKEN": "s3cret"}, report_token="s3cret", passport=passport)
     assert "s3cret" not in repr(batch.environment) + repr(batch.options) + repr(batch)
     assert batch.body.count("s3cret") == 3  # in the specification, which is a here-document
 
@@ -244,16 +244,16 @@ def test_no_secret_is_in_the_environment_an_option_or_the_text_of_a_batch():
 def test_a_nul_is_refused():
     for more in ({"command": ("a\0b",)}, {"environment": {"A": "\0"}}, {"setup": Setup(prologue="\0")}):
         with pytest.raises(LauncherError):
-            made(**more)
+            batch_with(**more)
 
 
 def test_a_script_that_is_too_long_for_slurm_is_refused():
     with pytest.raises(LauncherError, match="too long"):
-        made(environment={"A": "x" * (5 * 1024 * 1024)})
+        batch_with(environment={"A": "x" * (5 * 1024 * 1024)})
 
 
 def test_the_real_starter_can_be_in_a_script():
-    text = made(starter=starter_source()).text
+    text = batch_with(starter=starter_source()).text
     assert subprocess.run(["/bin/bash", "-n"], input=text, text=True).returncode == 0
 
 
@@ -276,20 +276,20 @@ def test_the_real_starter_can_be_in_a_script():
     ],
 )
 def test_a_prologue_that_fails_is_told_and_any_other_is_left_alone(prologue, failure):
-    told, spec, _, _ = run(made(setup=Setup(prologue=prologue)))
+    told, spec, _, _ = run(batch_with(setup=Setup(prologue=prologue)))
     assert told == failure
     assert spec["command"]
 
 
 def test_the_output_of_a_prologue_is_in_the_log():
-    _, _, before, _ = run(made(setup=Setup(prologue="echo out; echo err >&2")))
+    _, _, before, _ = run(batch_with(setup=Setup(prologue="echo out; echo err >&2")))
     assert before == "out\nerr\n"
 
 
 @pytest.mark.parametrize("line", ["#SBATCH --uid=0", "  #PBS -q x", "#BSUB x"])
 def test_a_prologue_with_options_for_a_scheduler_is_refused(line):
     with pytest.raises(LauncherError, match="option for the scheduler"):
-        made(setup=Setup(prologue=f"true\n{line}\n"))
+        batch_with(setup=Setup(prologue=f"true\n{line}\n"))
 
 
 @settings(deadline=None, max_examples=25)
@@ -297,7 +297,7 @@ def test_a_prologue_with_options_for_a_scheduler_is_refused(line):
 def test_names_of_environments_are_words_and_not_shell(name):
     for setup in (Setup(modules=(name,)), Setup(conda=name), Setup(venv=name)):
         try:
-            batch = made(setup=setup)
+            batch = batch_with(setup=setup)
         except LauncherError:
             assert name.startswith("-")
             continue
@@ -308,7 +308,7 @@ def test_names_of_environments_are_words_and_not_shell(name):
 
 def test_modules_are_loaded_in_order_and_a_missing_one_is_told():
     prologue = 'module() { echo "$@"; [ "$2" != gone/1 ]; }; export -f module'
-    batch = made(setup=Setup(modules=("python/3.11", "gone/1", "never")))
+    batch = batch_with(setup=Setup(modules=("python/3.11", "gone/1", "never")))
     text = batch.text.replace("type module", f"{prologue}; type module", 1)
     told, _, before, _ = run(Batch(options=(), environment=batch.environment, body=text))
     assert before == "load python/3.11\nload gone/1\n"
@@ -318,7 +318,7 @@ def test_modules_are_loaded_in_order_and_a_missing_one_is_told():
 def test_a_virtual_environment_comes_first_on_the_path():
     tell = TELL.replace('"\\x02"', 'os.environ["PATH"] + " " + os.environ["VIRTUAL_ENV"] + "\\x02"')
     setup = Setup(prologue='mkdir -p "$HOME/my env/bin"', venv="~/my env")
-    told, spec, before, _ = run(made(setup=setup, starter=tell), {"my env", "bin"})
+    told, spec, before, _ = run(batch_with(setup=setup, starter=tell), {"my env", "bin"})
     path, _, folder = before.partition(":/usr/local/bin:/usr/bin:/bin ")
     assert told == ""
     assert path == f"{folder}/bin"
@@ -327,7 +327,7 @@ def test_a_virtual_environment_comes_first_on_the_path():
 
 def test_an_image_runs_the_command_and_sees_what_it_is_given():
     setup = Setup(image="/images/lab.sif", binds=("/data", "/scratch:/s:ro"))
-    batch = made(command=("jupyter", "lab"), setup=setup)
+    batch = batch_with(command=("jupyter", "lab"), setup=setup)
     told, spec, _, _ = run(batch)
     assert told == "Apptainer is not installed on this node."
     assert spec["command"] == [
@@ -344,7 +344,7 @@ def test_an_image_runs_the_command_and_sees_what_it_is_given():
 @pytest.mark.parametrize("setup", [Setup(image="lab.sif"), Setup(image="/a", binds=("/a,/etc",)), Setup(image="-x")])
 def test_an_image_and_its_binds_are_whole_paths(setup):
     with pytest.raises(LauncherError):
-        made(setup=setup)
+        batch_with(setup=setup)
 
 
 def test_a_home_that_is_no_plain_path_is_not_written_into_an_option():

@@ -24,7 +24,7 @@ from tests.conftest import run
 
 @pytest.fixture(autouse=True)
 def _accounts(monkeypatch):
-    """Everybody has an account; no test of these asks the machine."""
+    """All users have an account; these tests do not query the machine."""
 
     def identity(user, *, min_uid):
         return Identity(name=user, uid=2000, gid=2000, groups=(2000,), home=f"/home/{user}", shell="/bin/bash")
