@@ -137,7 +137,7 @@ def test_a_scavenger_job_is_preempted_and_runs_again(slurm):
     assert slurm.state(scavenger) == "PENDING"
     eventually(lambda: slurm.state(owner) == "COMPLETED")
     # Slurm delays a requeued job for two minutes; root can start it now.
-    slurm.run("scontrol", "update", f"JobId={scavenger}", "StartTime=now")
+    slurm.start_requeued(scavenger)
     eventually(lambda: slurm.state(scavenger) == "RUNNING", what="the scavenger's second run")
     assert slurm.field(scavenger, "Restarts") == "1"
 

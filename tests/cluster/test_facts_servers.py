@@ -130,7 +130,7 @@ def test_after_a_requeue_the_same_url_leads_to_the_new_node(slurm, alice):
     queued = alice.until("queued")
     assert (queued["node"], queued["deadline"]) == ("", None)
     eventually(lambda: alice.model()["waiting"], what="why it waits")
-    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    slurm.start_requeued(job)
     second = alice.until("ready", 90)
     assert (eventually(alice.node, what="the way to the new node"), second["node"]) == ("cn2", "cn2")
     eventually(lambda: alice.model()["deadline"] not in (None, ends), what="the new end")

@@ -140,7 +140,7 @@ def test_a_lost_node_leads_to_another_and_reports_of_the_old_run_are_ignored(slu
         # The first run is still alive, reports that it is ready, and is told to stop.
         eventually(lambda: not Path(f"/proc/{first['pid']}").exists(), what="the end of the first run")
         assert alice.model("runs")["status"] == "queued"
-        slurm.run("scontrol", "update", f"JobId={first['job']}", "StartTime=now")
+        slurm.start_requeued(first["job"])
         alice.until("ready", "runs")
         second = eventually(lambda: (now := alice.answers("runs"))["node"] == "cn2" and now, what="the way to cn2")
         assert (second["job"], second["pid"] != first["pid"]) == (first["job"], True)

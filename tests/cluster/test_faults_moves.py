@@ -68,7 +68,7 @@ def test_a_requeued_job_is_found_at_its_url_and_open_connections_are_closed(slur
     assert "waits in the queue" in page
     # No request is sent to the old node.
     assert alice.browser.get(alice.url() + "hello").status_code == 424
-    slurm.run("scontrol", "update", f"JobId={first['job']}", "StartTime=now")
+    slurm.start_requeued(first["job"])
     alice.until("ready")
     second = alice.answers()
     assert second["job"] == first["job"]

@@ -458,7 +458,7 @@ def test_a_requeued_job_runs_again_under_the_same_attempt(slurm, make):
         await shown(launcher, spec, JobState.ACTIVE)
         slurm.run("scontrol", "requeue", ref.native_id)
         await shown(launcher, spec, JobState.QUEUED)
-        slurm.run("scontrol", "update", f"JobId={ref.native_id}", "StartTime=now")
+        slurm.start_requeued(ref.native_id)
         view = await shown(launcher, spec, JobState.ACTIVE)
         assert view.native_id == ref.native_id
         await launcher.cancel(ref, spec.attempt)
