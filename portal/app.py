@@ -1,6 +1,6 @@
-"""The portal as one ASGI app: every route, every refusal, nothing that is per request.
+"""The portal as one ASGI app: all routes and error handlers, and no state of requests.
 
-Owns: which handlers there are and under which path. Refuses to know sign-in and bytes to apps: the gateway has put
+Owns the list of handlers and their paths. Does not know sign-in or requests to apps: the gateway has put
 `scope["state"]["identity"]`, and has refused unsafe requests from other sites, before it calls this.
 """
 
@@ -46,11 +46,11 @@ from portal.pages import (
     logout,
     moved,
     pending,
-    person,
     roster,
     share,
     spawn,
     stop,
+    user,
 )
 from portal.pages import audit as audit_page
 from portal.pages import tokens as token_page
@@ -98,7 +98,7 @@ PAGES = (
     token_page,
     audit_page,
     admin,
-    person,
+    user,
     entrance,
     roster,
     moved,
@@ -106,7 +106,7 @@ PAGES = (
 
 
 def create_portal(given: Services) -> Litestar:
-    """The app. One per worker process; it holds nothing that another worker would miss."""
+    """Return the app. There is one per worker process, and none has state that another would need."""
     site = Site(given)
 
     @read("/static/{digest:str}/{name:str}", sync_to_thread=False)

@@ -1,1 +1,1 @@
-"""The pages under /hub: plain HTML forms that post and redirect; scripts only make them quicker to the eye."""
+"""The pages under /hub: plain HTML forms that post and redirect. Scripts only make them more convenient."""

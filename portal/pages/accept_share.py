@@ -1,6 +1,6 @@
-"""Somebody brings a share code: what it gives, and whether they want it.
+"""The page for a share code: what it gives, and whether to accept it.
 
-Owns: `/hub/accept-share`. Refuses to give anything by a GET.
+Owns `/hub/accept-share`. A GET gives nothing.
 """
 
 from typing import Any
@@ -45,12 +45,12 @@ def _in_person(request: Request[Any, Any, Any]) -> Identity:
 
 
 async def _brought(site: Site, secret: str, me: User) -> ShareCode:
-    """The code. Raises 404, and 403 for the owner's own."""
+    """Return the share code. Raises 404, and 403 for the owner's own."""
     code = await site.store.shares.code(secret[:CODE_MAX]) if secret else None
     if code is None or await site.store.users.get(code.owner) is None:
-        raise NotFoundError("This invitation is not valid, or not any more. Ask for a new one.")
+        raise NotFoundError("This invitation is invalid or has expired. Ask for a new one.")
     if code.owner == me.name:
-        raise HTTPException(status_code=403, detail="This invitation is to your own server: give it to others.")
+        raise HTTPException(status_code=403, detail="This invitation is for your own server. Give it to others.")
     return code
 
 
@@ -73,16 +73,15 @@ async def ask(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
         one_host=on_one_host(site.config),
         next=safe_next(asked.get("next"), site.base),
     )
-    # The code is in this page's address, and the next page may be the owner's app, which logs where visitors came
-    # from for all to read who may look at its files.
+    # The code is in this page's URL, and the next page may be the owner's app, which can log where requests came from.
     shown.headers["Referrer-Policy"] = "strict-origin"
     return shown
 
 
 async def accept(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """303 to `next`, else to the server, or home where it does not run.
+    """Return 303 to `next`, else to the server, or home if it is not running.
 
-    A code is not used up: it ends by its time, or when its owner ends it.
+    Accepting does not use up the code: it expires, or its owner revokes it.
     """
     identity = _in_person(request)
     share_actions.check_hosts(site)

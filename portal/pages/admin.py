@@ -1,6 +1,6 @@
-"""The admins' list of people and their running servers.
+"""The admins' list of users and their running servers.
 
-Owns: `/hub/admin`, the list. Refuses to know what may be done to whom: `portal.users.user_actions`.
+Owns `/hub/admin`. Does not know what may be done to whom: `portal.users.user_actions`.
 """
 
 from typing import Any, Final
@@ -22,15 +22,15 @@ ADDED_MAX: Final = 200
 SEARCH_MAX: Final = 64
 OFFSET_MAX: Final = 10**9
 DONE: Final = {
-    "added": "They are added.",
-    "known": "All of these were here already.",
-    "removed": "They are removed.",
+    "added": "Users added.",
+    "known": "All of these users existed already.",
+    "removed": "User removed.",
 }
-"""What is told after a redirect: an URL names the sentence, and cannot bring one of its own."""
+"""Messages after a redirect. A URL selects one, and cannot bring its own."""
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     async def show(
         request: Request[Any, Any, Any], *, problem: str = "", typed: str = "", status: int = 200
@@ -51,7 +51,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             "admin.html",
             status,
             user=identity.user,
-            people=found,
+            found=found,
             total=total,
             first=offset + 1,
             last=offset + len(found),

@@ -1,6 +1,6 @@
-"""The audit, for people: admins see all of it, everybody what was done to them, by themselves or by others.
+"""The audit as a page: admins see everything, users see their own acts and what was done to them.
 
-Owns: `/hub/audit`, and the acts in words. Refuses to know who may read what: `portal.audit.queries`.
+Owns `/hub/audit`, and the labels of acts. Does not know who may read what: `portal.audit.queries`.
 """
 
 from typing import Any, Final
@@ -18,7 +18,7 @@ from state.records.audit import Act
 WORDS: Final[dict[Act, str]] = {
     Act.SIGN_IN: "signed in",
     Act.SIGN_OUT: "signed out",
-    Act.TOKEN_MADE: "made a token",
+    Act.TOKEN_MADE: "created a token",
     Act.TOKEN_REVOKED: "revoked a token",
     Act.SERVER_START: "started a server",
     Act.SERVER_STOP: "stopped a server",
@@ -27,14 +27,14 @@ WORDS: Final[dict[Act, str]] = {
     Act.SERVER_ACCESS: "used a server",
     Act.SHARE_MADE: "shared",
     Act.SHARE_REVOKED: "ended a share",
-    Act.USER_ADDED: "added a person",
-    Act.USER_CHANGED: "changed a person",
-    Act.USER_REMOVED: "removed a person",
+    Act.USER_ADDED: "added a user",
+    Act.USER_CHANGED: "changed a user",
+    Act.USER_REMOVED: "removed a user",
     Act.GROUP_CHANGED: "changed a group",
     Act.SERVICE_CHANGED: "changed a service",
-    Act.CONSENT: "let a service in",
+    Act.CONSENT: "allowed a service",
     Act.HUB: "changed the hub",
-    Act.REQUEST: "asked for something",
+    Act.REQUEST: "made a request",
 }
 
 
@@ -43,17 +43,17 @@ TRIED: Final[dict[Act, str]] = {
     Act.SIGN_IN: "tried to sign in",
     Act.SERVER_ACCESS: "tried to use a server",
 }
-"""The same for what was refused."""
+"""The same for rejected acts."""
 FIELDS: Final = ("who", "user", "act", "outcome", "since", "until")
-"""What the form has; the rest of the API's filters hold too."""
+"""The fields of the form. The API's other filters work too."""
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     @read("/audit")
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """With the API's filters in the query."""
+        """Show entries, with the API's filters in the query."""
         asked = Asked(request)
         entries, older = await asked.page(site)
         filters = {name: value for name, value in asked.given.items() if name != "before"}
@@ -64,7 +64,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             user=signed_in(request).user,
             everything=asked.everything,
             entries=entries,
-            words=WORDS,
+            actions=WORDS,
             tried=TRIED,
             given={name: filters.get(name, "") for name in FIELDS},
             filtered=any(filters.values()),

@@ -1,7 +1,7 @@
-"""Signing in to a server or a service by the hub: the page that asks, and the endpoint for its client.
+"""Sign-in to a server or a service through the hub: the page that asks, and the endpoint for its client.
 
-Owns: `/hub/api/oauth2/authorize` and `/hub/api/oauth2/token`, JupyterHub's addresses: the first is a page for all that.
-Refuses to know OAuth: `portal.site.oauth` answers.
+Owns `/hub/api/oauth2/authorize` (a page) and `/hub/api/oauth2/token`, which are JupyterHub's URLs. Does not know OAuth:
+`portal.site.oauth` answers.
 """
 
 from typing import Any, Final
@@ -27,7 +27,7 @@ from state.rights.identity import Identity
 
 MOST_FIELDS: Final = 50
 DECISION: Final = "towpath_decision"
-"""The confirm page's own field, beside those of the request."""
+"""The field of the confirmation page, in addition to those of the request."""
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -40,22 +40,21 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
 
 def _refusal(site: Site, error: OAuthRefusedError) -> Response[bytes]:
-    body = error_page(site, error.status, message=str(error), title="You cannot be signed in there")
+    body = error_page(site, error.status, message=str(error), title="Sign-in to this app failed")
     return Response(body, status_code=error.status, media_type="text/html", headers=PAGE_HEADERS)
 
 
 async def _onward(site: Site, request: Request[Any, Any, Any], answer: Onward, status: int) -> Response[bytes]:
-    """Back to the client; a browser, on another origin, by a page of its own.
+    """Redirect to the client; for a browser on another origin, through a page.
 
-    Chromium holds a page's `form-action` against where its form's answer redirects to, and the sign-in page's and
-    ours allow this hub alone.
+    Chromium applies a page's `form-action` to redirects of its forms, and this hub's pages only allow the hub itself.
     """
     url, client = answer.url, answer.client
     if client is not None and answer.given:
-        words = f"{client.title}: {' '.join(answer.scopes)}"
-        await recorder.note(site.store, request, Act.CONSENT, user=client.owner, server=client.server_name, what=words)
+        what = f"{client.title}: {' '.join(answer.scopes)}"
+        await recorder.note(site.store, request, Act.CONSENT, user=client.owner, server=client.server_name, what=what)
     elif client is not None:
-        why = "The person did not want to sign in there."
+        why = "The user did not confirm."
         await recorder.refused(site.store, request, Act.CONSENT, why=why, what=client.title)
     if url.startswith("/") or not _wants_page(request):
         return go(url, status=status)
@@ -69,7 +68,7 @@ def _browser(request: Request[Any, Any, Any]) -> Identity | None:
 
 
 async def authorize(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """On to the client with a code, or the page that asks."""
+    """Redirect to the client with a code, or show the page that asks."""
     identity = _browser(request)
     if identity is None:
         return go(site.at("login", next=safe_next(raw_target(request), site.base)), status=302)
@@ -86,7 +85,7 @@ async def authorize(site: Site, request: Request[Any, Any, Any]) -> Response[byt
         "authorize.html",
         user=identity.user,
         client=answer.client,
-        wishes=in_words(answer.scopes, identity.user.name),
+        permissions=in_words(answer.scopes, identity.user.name),
         fields=fields,
         decision=DECISION,
         action=f"{site.hub}api/oauth2/authorize",
@@ -94,7 +93,7 @@ async def authorize(site: Site, request: Request[Any, Any, Any]) -> Response[byt
 
 
 async def decide(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """What the person has decided: the request's own fields, and the decision."""
+    """Handle the user's decision: the fields of the request, and the decision."""
     identity = _browser(request)
     if identity is None:
         raise HTTPException(status_code=403, detail="Sign in first.")
@@ -110,13 +109,13 @@ async def decide(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
 
 
 async def token(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Public: the client proves itself in the request."""
+    """Public: the client authenticates in the request."""
     answer = await site.oauth.exchange(await _form(request), request.headers.get("authorization", ""))
     return reply(answer.body, answer.status, answer.headers)
 
 
 def _wants_page(request: Request[Any, Any, Any]) -> bool:
-    """Whether a person's browser asks, rather than a program."""
+    """Return whether a browser makes the request, rather than a program."""
     mode = request.headers.get("sec-fetch-mode")
     return mode == "navigate" or (mode is None and "text/html" in request.headers.get("accept", ""))
 
@@ -125,7 +124,7 @@ def _fields(text: str) -> Fields:
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except ValueError as error:
-        raise HTTPException(status_code=400, detail="The request could not be read.") from error
+        raise HTTPException(status_code=400, detail="The request is not valid UTF-8 text.") from error
 
 
 async def _form(request: Request[Any, Any, Any]) -> Fields:

@@ -1,10 +1,10 @@
-"""From the hub's own host into that of a person's servers, and no further (`[gateway] user_domain`).
+"""Entry from the hub's own host to that of a user's servers (`[gateway] user_domain`).
 
-Owns: `/hub/entrance` (on the hub's host: who is signed in gets a one-time code) and `/hub/enter` (on the other: the
-code becomes a token for these servers alone). Refuses to know hosts: the gateway lets each come in at its own.
+Owns `/hub/entrance` (on the hub's host: a signed-in user gets a one-time code) and `/hub/enter` (on the other host: the
+code becomes a token for these servers only). Does not know hosts: the gateway serves each URL on its own.
 
-The code is bound to the browser that asked for it, by a cookie of the host that it leads to: nobody can be let in as
-somebody else by a link. The token ends with the session that it came of.
+The code is bound to the browser that requested it, by a cookie of the host that it leads to, so that a link cannot sign
+in anyone as another user. The token is revoked with the session that it came from.
 """
 
 import hashlib
@@ -30,8 +30,8 @@ from state.rights import scopes
 
 STATE: Final = re.compile(r"[0-9a-f]{64}")
 CLIENT: Final = "towpath-origin-"
-"""What the client of such a token is called, before the label of its host."""
-AGAIN: Final = "This way in is used up, or was opened by another browser. Go to your server again."
+"""Prefix of the client of such a token, before the label of its host."""
+AGAIN: Final = "This link was already used, or was opened in another browser. Open your server again."
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -45,14 +45,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
 
 async def lead(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """On the hub's host."""
+    """Handle the part on the hub's host."""
     identity = signed_in(request)
     asked = arguments(request)
     onward = safe_next(asked.get("next"), site.base)
     state = asked.get("state", "")
     users = f"{site.base}user/"
     if not onward.startswith(users) or not STATE.fullmatch(state):
-        raise HTTPException(status_code=400, detail="This leads to no server.")
+        raise HTTPException(status_code=400, detail="This is not the URL of a server.")
     if identity.session is None:
         raise HTTPException(status_code=403, detail="A browser is let in here; a token is sent to the server itself.")
     owner = unquote(re.split(r"[/?]", onward.removeprefix(users), maxsplit=1)[0])
@@ -70,7 +70,7 @@ async def lead(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 async def enter(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """On the host of a person's servers."""
+    """Handle the part on the host of a user's servers."""
     code = arguments(request).get("code", "")
     found = await site.store.entries.take(code) if 0 < len(code) <= 128 else None  # noqa: PLR2004 - characters
     host = request.headers.get("host", "").lower().partition(":")[0].encode()

@@ -1,6 +1,6 @@
-"""What the pages share about profiles: which fields there are, what stands in them, where a ready server is opened.
+"""What pages share about profiles: their fields, the values in them, and where a ready server is opened.
 
-Owns: each field as the template draws it. Does not validate: that is `state.offer.choices`.
+Owns each field as the template shows it. Does not validate: see `state.offer.choices`.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ from state.plugins.launchers import cluster_named, kind_of
 from state.records.models import Server
 
 
-class Drawn(Struct, frozen=True, kw_only=True):
-    """One field as it is drawn. `control`: select, number, text, check or hidden. `entries`: value, label, chosen."""
+class FormField(Struct, frozen=True, kw_only=True):
+    """One field as it is shown. `control`: select, number, text, check or hidden. `entries`: value, label, selected."""
 
     id: str
     name: str
@@ -41,15 +41,15 @@ class Drawn(Struct, frozen=True, kw_only=True):
     placeholder: str = ""
 
 
-class Sheet(Struct, frozen=True, kw_only=True):
-    """One profile as the form shows it. `problem`: why it cannot be started by this person, `""`: it can.
+class ProfileForm(Struct, frozen=True, kw_only=True):
+    """One profile as the form shows it. `problem`: why this user cannot start it, else `""`.
 
-    `known`: whether the cluster's catalog was there to be asked; None: this cluster has nothing to ask. `warning`: what
-    a user must know before the start.
+    `known`: whether the cluster's catalog was available; None: this cluster has none. `warning`: what a user must know
+    before the start.
     """
 
     profile: ProfileConfig
-    fields: tuple[Drawn, ...]
+    fields: tuple[FormField, ...]
     problem: str = ""
     known: bool | None = None
     time: float | None = None
@@ -59,7 +59,7 @@ class Sheet(Struct, frozen=True, kw_only=True):
 
 
 def has_options(site: Site) -> bool:
-    """Whether there is anything to choose or to know: several profiles, options, or a warning."""
+    """Return whether the form has a choice or a warning: several profiles, options, or a warning."""
     return len(site.config.profile) != 1 or bool(site.config.profile[0].option) or shares_port(site.config.profile[0])
 
 
@@ -78,19 +78,19 @@ def still_good(profile: ProfileConfig, facts: Facts, remembered: Mapping[str, An
 
 def sheet(
     site: Site, profile: ProfileConfig, facts: Facts, given: Mapping[str, Any], errors: Mapping[str, str]
-) -> Sheet:
-    """The profile with what was given in its fields, and defaults that work elsewhere. `errors`: field → sentence."""
+) -> ProfileForm:
+    """Return the profile with the given values in its fields, and defaults in the others. `errors`: field → message."""
     mine = {name: value for name, value in given.items() if name in profile.option}
     picks, unread = read(profile, mine)
     made = offer(profile, facts, picks, narrow=False)
     cluster = cluster_named(site.config, profile.cluster)
     unscheduled = cluster is not None and not kind_of(cluster).option_kinds
-    return Sheet(
+    return ProfileForm(
         profile=profile,
         fields=()
         if made.problem
         else tuple(
-            _drawn(
+            _form_field(
                 f"opt.{profile.name}.{name}",
                 option,
                 made.fields.get(name),
@@ -108,8 +108,8 @@ def sheet(
     )
 
 
-def _drawn(element: str, option: OptionConfig, field: Field | None, given: Any, error: str) -> Drawn:
-    """The one place where an option's kind becomes a control. `field`: where it asks something of the scheduler."""
+def _form_field(element: str, option: OptionConfig, field: Field | None, given: Any, error: str) -> FormField:
+    """Return the control for an option. `field`: for options that are requests to the scheduler."""
     name = element.rpartition(".")[2]
     common: dict[str, Any] = {
         "id": element,
@@ -124,29 +124,29 @@ def _drawn(element: str, option: OptionConfig, field: Field | None, given: Any, 
     value = default_of(option) if given is None else given
     match option.kind:
         case "boolean":
-            return Drawn(control="check", value=str(value).strip().lower() in {"true", "on", "yes", "1"}, **common)
+            return FormField(control="check", value=str(value).strip().lower() in {"true", "on", "yes", "1"}, **common)
         case "choice":
             entries = tuple((one, one, one == str(value)) for one in option.values)
-            return Drawn(control="select", entries=entries, **common)
+            return FormField(control="select", entries=entries, **common)
         case "integer":
             common |= {"minimum": option.minimum, "maximum": option.maximum}
-            return Drawn(control="number", value=value, says=_range(option), **common)
+            return FormField(control="number", value=value, says=_range(option), **common)
         case _:
-            return Drawn(control="text", value=value, **common)
+            return FormField(control="text", value=value, **common)
 
 
-def _asking(common: dict[str, Any], field: Field, given: Any) -> Drawn:
-    """A field that asks something of the scheduler."""
+def _asking(common: dict[str, Any], field: Field, given: Any) -> FormField:
+    """Return a field for a request to the scheduler."""
     value = given if given is not None and field.entries is None else field.value
     if field.hidden:
-        return Drawn(control="hidden", value=field.value, **common)
+        return FormField(control="hidden", value=field.value, **common)
     if field.entries is not None:
         entries = tuple((one.value, one.label, one.value == str(field.value)) for one in field.entries)
-        return Drawn(control="select", value=field.value, entries=entries, says=field.says, **common)
+        return FormField(control="select", value=field.value, entries=entries, says=field.says, **common)
     if field.kind in {"cores", "gpus", "nodes"}:
         common |= {"minimum": field.minimum, "maximum": field.maximum}
-        return Drawn(control="number", value=value, says=field.says, **common)
-    return Drawn(
+        return FormField(control="number", value=value, says=field.says, **common)
+    return FormField(
         control="text",
         value=value,
         suggestions=field.suggestions,
@@ -165,7 +165,7 @@ def _range(option: OptionConfig) -> str:
 
 
 def asks_for(site: Site, server: Server) -> list[str]:
-    """What a server was started with, for a line of facts: `partition gpu`, `1 a100`, `4 cores`, `16G`."""
+    """Return what a server was started with, for a line of facts: `partition gpu`, `1 a100`, `4 cores`, `16G`."""
     profile = site.config.profile_named(server.profile)
     if profile is None:
         return []
@@ -191,7 +191,7 @@ def asks_for(site: Site, server: Server) -> list[str]:
 
 
 def open_url(site: Site, server: Server, next_url: str) -> str:
-    """Where a browser goes when a server is ready: where it wanted to go, if that is inside, else the app's start."""
+    """Return the URL for a ready server: the requested page if it is inside the server, else the app's start page."""
     root = server_path(site.base, server.user, server.name)
     wanted = safe_next(next_url, site.base)
     if wanted.startswith(root) and wanted != root:

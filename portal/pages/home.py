@@ -1,6 +1,6 @@
-"""Home: a person's servers, what can be done with each, and what others share with them.
+"""The home page: a user's servers, actions on them, and the servers that others share with the user.
 
-Owns: `/hub/home`. Refuses to know how anything starts or stops.
+Owns `/hub/home`. Does not know how servers start or stop.
 """
 
 from typing import Any, Final
@@ -28,10 +28,10 @@ from state.store.shares import recipients_of
 
 VISITS_SHOWN: Final = 5
 DONE: Final = {
-    "left": "You have left it.",
-    "accepted": "It is shared with you now: you find it below. It does not run at the moment.",
+    "left": "You left the shared server.",
+    "accepted": "The server is now shared with you, and is listed below. It is not running.",
 }
-"""What is told after a redirect."""
+"""Messages after a redirect."""
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -94,7 +94,7 @@ async def home(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 async def another(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The name of another server: on to its form."""
+    """Redirect from a new server's name to its form."""
     identity = signed_in(request)
     await need_user(site, request, "start:servers", identity.user.name)
     typed = (await read_form(request)).get("name", "").strip()[:200]
@@ -110,9 +110,9 @@ async def another(site: Site, request: Request[Any, Any, Any]) -> Response[bytes
 
 
 def did(entry: Entry) -> str:
-    """What somebody else did here, in words for the owner. Pure."""
+    """Describe another user's act for the owner. Pure."""
     if entry.act is Act.SHARE_MADE and entry.what.startswith(f"to {entry.who}{share_models.BY_CODE}"):
-        return "came in by a link"
+        return "accepted a link"
     if entry.act is Act.SHARE_REVOKED and entry.what.endswith(share_models.LEFT):
         return "left what you share"
     return WORDS[entry.act]
@@ -121,7 +121,7 @@ def did(entry: Entry) -> str:
 async def _guest(
     site: Site, request: Request[Any, Any, Any], identity: Identity, user: User
 ) -> Part[tuple[share_models.Guest, Server]]:
-    """What others share with this user and with their groups, each with the server's record."""
+    """Return what others share with this user and their groups, each with the server's record."""
     found: list[share_models.Guest] = []
     if may_share(site.config) and View(identity)("read:users:shares", user, None):
         found = share_models.by_server(await site.store.shares.of(*recipients_of(user)))
@@ -131,6 +131,6 @@ async def _guest(
 
 
 async def _others(site: Site, name: str) -> list[Entry]:
-    """The last few acts of others on this person's servers and account."""
+    """Return the latest acts of others on this user's servers and account."""
     told = await site.store.audit.of_user(name, limit=50)
     return [entry for entry in told if entry.who not in {"", name}][:VISITS_SHOWN]

@@ -1,7 +1,7 @@
-"""Leaving a server that somebody else has shared: a page that asks, a form that does.
+"""Leaving a shared server: a page that asks, and a form that does it.
 
-Owns: `/hub/leave/...`. Refuses to know how a share ends (`portal.sharing.share_actions`), and to leave what a group was
-given: the others in it have it too.
+Owns `/hub/leave/...`. Does not know how a share ends (`portal.sharing.share_actions`). A share with a group cannot be
+left, because the other members have it too.
 """
 
 from typing import Any
@@ -21,10 +21,10 @@ PATHS = ["/leave/{owner:str}", "/leave/{owner:str}/{server:str}"]
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     async def place(request: Request[Any, Any, Any]) -> tuple[User, str, str]:
-        """The caller, and the owner and the name of the server."""
+        """Return the caller, and the owner and name of the server."""
         _, me = await need_user(site, request, "users:shares", signed_in(request).user.name)
         return me, request.path_params["owner"], request.path_params.get("server", "")
 

@@ -1,6 +1,6 @@
-"""Addresses that lead on: `/`, `/hub`, `/hub/user/...`, `/hub/user-redirect/...`, and the error pages by number.
+"""Redirects: `/`, `/hub`, `/hub/user/...`, `/hub/user-redirect/...`; and the error pages by number.
 
-Owns: JupyterHub's redirects. Refuses to send anybody off this hub.
+Owns JupyterHub's redirects. Never redirects to another site.
 """
 
 import re
@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
-from portal.refusals.pages import error_page, words
+from portal.refusals.pages import error_page, error_text
 from portal.rights.access import caller, signed_in
 from portal.site.site import PAGE_HEADERS, Site
 from portal.web.methods import read
@@ -21,7 +21,7 @@ from state.records.readiness import is_ready
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers under /hub."""
+    """Return the handlers under /hub."""
 
     @read("/", sync_to_thread=False)
     def start(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -33,7 +33,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read("/user/{rest:path}", sync_to_thread=False)
     def user(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """JupyterHub's address of a server that does not run: the server's own address says what there is to say."""
+        """JupyterHub's URL of a server that is not running: redirect to the server's own URL."""
         signed_in(request)
         onward = safe_next(site.base + raw_target(request).removeprefix(site.hub), site.base)
         if not onward:
@@ -42,9 +42,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read(["/user-redirect", "/user-redirect/{rest:path}"])
     async def mine(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The same address for everybody: each comes to their own server, and to the form when it does not run.
+        """Redirect to the user's own server, or to the form if it is not running. The URL is the same for all users.
 
-        Where somebody has a server by the name of the first segment, that is the one that the address leads to.
+        If the user has a server named like the first segment, the URL leads to that server.
         """
         me = signed_in(request).user
         tail = raw_target(request).removeprefix(f"{site.hub}user-redirect").removeprefix("/")
@@ -60,25 +60,25 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read("/error/{status:int}", sync_to_thread=False)
     def error(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Public: the page of an error, with that status."""
+        """Public: the error page with this status."""
         status = request.path_params["status"]
-        known = status if 400 <= status < 600 and words(status) else 404  # noqa: PLR2004 - HTTP
+        known = status if 400 <= status < 600 and error_text(status) else 404  # noqa: PLR2004 - HTTP
         return Response(error_page(site, known), status_code=known, media_type="text/html", headers=PAGE_HEADERS)
 
     @read("/logo", sync_to_thread=False)
     def logo() -> Response[bytes]:
-        """Public: where single-user servers look for the hub's mark."""
+        """Public: the logo, where single-user servers look for it."""
         return go(site.statics.url("mark.svg"), status=302)
 
     return [start, user, mine, error, logo]
 
 
 def at_the_root(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers at the base path itself."""
+    """Return the handlers at the base path itself."""
 
     @read("/", sync_to_thread=False, include_in_schema=False)
     def root() -> Response[bytes]:
-        """Public: on to the hub."""
+        """Public: redirect to the hub."""
         return go(site.hub, status=302)
 
     @read("/favicon.ico", sync_to_thread=False, include_in_schema=False)

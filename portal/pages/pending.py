@@ -1,7 +1,7 @@
-"""The way of a start, live; why it failed; and on, when it is ready.
+"""The live progress of a start, the reason of a failure, and the redirect to a ready server.
 
-Owns: `/hub/spawn-pending/user[/server]`. Refuses to know the events' source: the script listens to the API's progress,
-and without a script the page looks again by itself.
+Owns `/hub/spawn-pending/user[/server]`. Does not know where events come from: the script reads the API's progress, and
+without a script the page refreshes itself.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ EVENTS_MAX = 100
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     @read(["/spawn-pending/{name:str}", "/spawn-pending/{name:str}/{server:str}"])
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:

@@ -1,6 +1,6 @@
-"""The roster of a course: paste a list, and see what came of it.
+"""The roster of a course: a form for a list, and the result.
 
-Owns: `/hub/roster/{group}`. Refuses to know CSV and what is done with it (`portal.users.roster_actions`).
+Owns `/hub/roster/{group}`. Does not know CSV, or what is done with it (`portal.users.roster_actions`).
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from state.rights.identity import Identity
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     async def show(
         request: Request[Any, Any, Any],
@@ -47,7 +47,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         )
 
     async def known(request: Request[Any, Any, Any]) -> tuple[Identity, str]:
-        """The caller, and the group that they may change. Raises 403 and 404."""
+        """Return the caller, and the group that they may change. Raises 403 and 404."""
         identity = need_anywhere(request, "groups")
         name: str = request.path_params["group"]
         if await site.store.groups.get(name) is None or not View(identity).group("groups", name):
@@ -60,7 +60,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post("/roster/{group:str}", status_code=200)
     async def use(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The page with what came of it; with what was pasted and what is wrong, when nothing was done."""
+        """Return the page with the result, or with the pasted text and the errors if nothing was changed."""
         identity, group = await known(request)
         fields = await read_form(request)
         text = fields.get("roster", "")

@@ -1,6 +1,6 @@
-"""One server, and who else may use it: see, give, take back, make a link, end it.
+"""The sharing of one server: see, grant and revoke access, create and revoke links.
 
-Owns: `/hub/share/...`. Refuses to know what may be given and to whom: `portal.sharing.share_actions`, as the API.
+Owns `/hub/share/...`. Does not know what may be shared with whom: `portal.sharing.share_actions`, as for the API.
 """
 
 import re
@@ -34,7 +34,10 @@ TYPED_MAX: Final = 300
 LEVELS: Final = ("read", "full")
 ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}")
 PLAIN: Final = re.compile(r"[\w.@+-]{1,64}")
-"""Names that a sentence may repeat out of an URL. Others are not told: whoever made the URL could say anything."""
+"""Names from a URL that a message may repeat.
+
+Others are left out: the author of the URL could have written anything.
+"""
 
 
 Fields = dict[str, str]
@@ -42,7 +45,7 @@ Fields = dict[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """What is wrong, beside which field, and what was typed there."""
+    """Errors by field, and what was typed."""
 
     name: str = ""
     level: str = ""
@@ -54,7 +57,7 @@ class Faults:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What a request is about: who asks, and whose server it is."""
+    """What a request is about: the caller, and the owner of the server."""
 
     site: Site
     request: Request[Any, Any, Any]
@@ -64,7 +67,7 @@ class Place:
 
 
 def names_in_reach(identity: Identity, scope: str) -> bool:
-    """Whether somebody may share by name: they know the names of some others. Pure."""
+    """Return whether the caller may share by name, because they may see the names of some others. Pure."""
     mine = f"user={identity.name}"
     held = (one.partition("!")[::2] for one in identity.scopes)
     return any(name in scopes.CONTAINERS[scope] and _reaches(where) and where != mine for name, where in held)
@@ -74,35 +77,35 @@ def _reaches(where: str) -> bool:
     return not where or where.startswith(("user=", "group="))
 
 
-def told(asked: dict[str, str], shares: Sequence[Share], codes: Sequence[ShareCode]) -> str:
-    """What was just done, in words, as far as it is so: an URL cannot bring a sentence of its own. Pure."""
+def message_for(asked: dict[str, str], shares: Sequence[Share], codes: Sequence[ShareCode]) -> str:
+    """Describe what was just done, if it is still so. A URL cannot bring its own text. Pure."""
     done, key = asked.get("done", ""), asked.get("whom", "")
     found = next((share for share in shares if share.key == key), None)
     whom = key.removeprefix("group:")
-    stay = " Whoever came by it before is below, until you take it back." if shares else ""
+    stay = " Users who accepted it keep access until you revoke it." if shares else ""
     match done:
         case "given" if found is not None:
-            verb = "use this server as you do" if share_models.beyond_reading(found.scopes) else "look at this server"
-            return f"{whom} may {verb} from now on. They find it on their home page."
+            level = "full" if share_models.beyond_reading(found.scopes) else "read-only"
+            return f"{whom} now has {level} access. The server is listed on their home page."
         case "taken" if found is None:
-            of = f" from {whom}" if PLAIN.fullmatch(whom) else ""
-            live = " A link below is still live: whoever has it can come back." if codes else ""
-            return f"It is taken back{of}, and what was open by it is closed.{live}"
+            of = f" of {whom}" if PLAIN.fullmatch(whom) else ""
+            live = " A link below is still active, so users who have it can get access again." if codes else ""
+            return f"Access{of} was revoked, and open connections were closed.{live}"
         case "ended":
-            return f"The link has ended: it lets nobody in any more.{stay}"
+            return f"The link was revoked.{stay}"
         case "ended-all" if not codes:
-            return f"All links have ended: they let nobody in any more.{stay}"
+            return f"All links were revoked.{stay}"
         case "stopped" if not shares and not codes:
-            return "This server is shared with nobody now, and no link leads to it. What others had open is closed."
+            return "This server is no longer shared. All links were revoked, and open connections were closed."
         case _:
             return ""
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     async def place(request: Request[Any, Any, Any]) -> Place:
-        """Raises 403 and 404, as the API."""
+        """Return the place of a request. Raises 403 and 404, as the API does."""
         name, server = request.path_params["name"], request.path_params.get("server", "")
         identity, owner = await share_actions.need_server(site, request, "shares", name, server)
         return Place(site=site, request=request, identity=identity, owner=owner, server=server)
@@ -113,12 +116,12 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post(PATHS, status_code=200)
     async def act(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """What the field `act` says. 303 back to the page; the page itself with what is wrong, or with a new link."""
+        """Do what the field `act` says. Return 303 to the page, or the page with errors or a new link."""
         at = await place(request)
         fields = await read_form(request)
         wanted = ACTS.get(fields.get("act", ""))
         if wanted is None:
-            raise HTTPException(status_code=400, detail="There is no such act.")
+            raise HTTPException(status_code=400, detail="This action does not exist.")
         return await wanted(at, fields)
 
     return [every, act]
@@ -143,10 +146,10 @@ async def _show(at: Place, *, faults: Faults | None = None, link: str = "") -> R
         shares=part_of(at.request, shares),
         codes=part_of(at.request, codes[::-1], key="links"),
         in_short=share_models.in_short,
-        people=names_in_reach(at.identity, share_actions.READ_USER),
+        users=names_in_reach(at.identity, share_actions.READ_USER),
         groups=names_in_reach(at.identity, share_actions.READ_GROUP),
         faults=faults or Faults(),
-        told="" if faults or link else told(arguments(at.request), shares, codes),
+        told="" if faults or link else message_for(arguments(at.request), shares, codes),
         link=link,
         lifetimes=LIFETIMES,
     )
@@ -159,7 +162,7 @@ def _back(at: Place, done: str, whom: str = "") -> Response[bytes]:
 async def _give(at: Place, fields: Fields) -> Response[bytes]:
     typed = {key: fields.get(key, usual)[:TYPED_MAX] for key, usual in BLANK.items()}
     if typed["level"] not in LEVELS:
-        return await _show(at, faults=Faults(level="Pick what they may do.", typed=typed))
+        return await _show(at, faults=Faults(level="Select the access.", typed=typed))
     to_group = typed["kind"] == "group"
     try:
         whom = group_name(typed["name"]) if to_group else user_name(typed["name"])
@@ -189,10 +192,10 @@ async def _take(at: Place, fields: Fields) -> Response[bytes]:
 
 
 async def _link(at: Place, fields: Fields) -> Response[bytes]:
-    """The page with the new link, which is shown this one time."""
+    """Return the page with the new link, which is not shown again."""
     typed = {key: fields.get(key, usual)[:TYPED_MAX] for key, usual in BLANK_LINK.items()}
     if typed["level"] not in LEVELS or typed["expires_in"] not in dict(LIFETIMES):
-        return await _show(at, faults=Faults(link="Pick what it gives and when it ends.", typed_link=typed))
+        return await _show(at, faults=Faults(link="Select the access and the expiry.", typed_link=typed))
     _, secret = await share_actions.make_code(
         at.site,
         at.request,
@@ -205,9 +208,9 @@ async def _link(at: Place, fields: Fields) -> Response[bytes]:
 
 
 async def _end(at: Place, fields: Fields) -> Response[bytes]:
-    """One that is over by now has ended too."""
+    """An expired link counts as revoked."""
     if not fields.get("id"):
-        raise HTTPException(status_code=400, detail="Name the link that is to end.")
+        raise HTTPException(status_code=400, detail="Select the link to revoke.")
     with suppress(NotFoundError):
         await share_actions.end_codes(at.site, at.request, at.owner, at.server, code_id=fields["id"])
     return _back(at, "ended")
@@ -220,7 +223,7 @@ async def _end_all(at: Place, fields: Fields) -> Response[bytes]:
 
 
 async def _stop(at: Place, fields: Fields) -> Response[bytes]:
-    """The links first: whoever is put out does not come in again."""
+    """Revoke the links first, so that nobody whose share ends can accept again."""
     del fields
     await share_actions.end_codes(at.site, at.request, at.owner, at.server)
     await share_actions.take_all(at.site, at.request, at.owner, at.server)
@@ -235,13 +238,13 @@ ACTS: Final[dict[str, Callable[[Place, Fields], Awaitable[Response[bytes]]]]] = 
     "end-all": _end_all,
     "stop": _stop,
 }
-"""What the field `act` of a form asks for."""
+"""The handlers of the form's field `act`."""
 
 
 def _origin(at: Place) -> str:
-    """Where the hub is for the outside; `""`: the configuration does not say, and neither does a browser.
+    """Return the hub's public origin; `""` if neither the configuration nor a browser provides it.
 
-    The gateway has held a browser's `Origin` against the hub's own.
+    The gateway has compared a browser's `Origin` with the hub's own.
     """
     if at.site.public_url:
         return at.site.public_url

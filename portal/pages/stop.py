@@ -1,6 +1,6 @@
-"""Stop and remove: a page that asks, a form that does.
+"""Stopping and removing a server: a page that asks, and a form that does it.
 
-Owns: `/hub/stop/...` and `/hub/remove/...`. Refuses to know how a stop is carried out.
+Owns `/hub/stop/...` and `/hub/remove/...`. Does not know how a stop is carried out.
 """
 
 from typing import Any, Final
@@ -18,11 +18,11 @@ from portal.web.responses import go, page, read_form
 from state.records.audit import Act
 
 STOP_SECONDS: Final = 2.0
-"""How long the answer to a stop waits for the end, so that most people see `Stopped` at once."""
+"""How long the response to a stop waits for the end, so that most users see `Stopped` immediately."""
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     @read(["/stop/{name:str}", "/stop/{name:str}/{server:str}"])
     async def ask_stop(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -63,7 +63,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         await read_form(request)
         record = await site.store.servers.get(owner.name, server)
         if record is not None and record.active:
-            raise HTTPException(status_code=409, detail="It has to be stopped before it is removed.")
+            raise HTTPException(status_code=409, detail="The server is running. Stop it before you remove it.")
         if record is not None:
             await server_actions.request_removal(site, owner.name, server)
             await recorder.note(site.store, request, Act.SERVER_REMOVED, user=owner.name, server=server)
@@ -73,5 +73,5 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
 
 def _back(site: Site, request: Request[Any, Any, Any], owner: str) -> str:
-    """Home; an admin who did it to somebody else goes back to them."""
+    """Return home, or for an admin the page of the server's owner."""
     return site.at("home") if signed_in(request).is_user(owner) else site.at("admin", "users", owner)

@@ -1,6 +1,6 @@
-"""A person's API tokens: make one, see them, revoke them.
+"""A user's API tokens: create, list and revoke.
 
-Owns: `/hub/token`. Refuses to know what a token may do: `portal.users.token_actions`.
+Owns `/hub/token`. Does not know what a token may do: `portal.users.token_actions`.
 """
 
 from typing import Any, Final
@@ -33,7 +33,7 @@ BLANK: Final = {"note": "", "expires_in": "2592000", "scopes": ""}
 
 
 class Application(Struct, frozen=True):
-    """A server or a service that somebody has signed in to by the hub: `count` times that have not ended yet."""
+    """A server or service that the user has signed in to through the hub. `count`: valid sign-ins."""
 
     client: str
     note: str
@@ -43,7 +43,7 @@ class Application(Struct, frozen=True):
 
 
 def with_token(known: Application | None, token: Token) -> Application:
-    """An application, one more of whose tokens has been found. Pure."""
+    """Return an application with one more of its tokens. Pure."""
     if known is None:
         return Application(token.client, token.note, 1, token.created, token.last_activity)
     seen = [at for at in (known.last_activity, token.last_activity) if at is not None]
@@ -102,7 +102,7 @@ async def every(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 async def make(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The page with the new token, which is shown this one time."""
+    """Return the page with the new token, which is not shown again."""
     identity, user = await need_user(site, request, "tokens", signed_in(request).user.name)
     fields = await read_form(request)
     typed = {key: fields.get(key, usual)[:2000] for key, usual in BLANK.items()}

@@ -1,6 +1,6 @@
-"""From an exception to an answer: the portal's one table.
+"""Converts exceptions to responses: the portal's only table of errors.
 
-Owns: which error of the state is which status, and whether the answer is a page or JSON. Refuses to know handlers.
+Owns the status of each error, and whether the response is a page or JSON. Does not know handlers.
 """
 
 import logging
@@ -54,7 +54,7 @@ Handler = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
 
 
 def handlers(site: Site) -> dict[int | type[Exception], Handler]:
-    """The exception handlers of the app. What nobody expected is logged, and is a 500 in words."""
+    """Return the app's exception handlers. Unexpected errors are logged, and become a 500 with a message."""
     page = _pages(site)
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -63,7 +63,7 @@ def handlers(site: Site) -> dict[int | type[Exception], Handler]:
         if request.scope["state"].get("identity") is not None and (
             response.status_code == 403 or isinstance(error, HiddenError)  # noqa: PLR2004 - HTTP
         ):
-            response.background = BackgroundTask(_note, site, request, _judge(error)[1])
+            response.background = BackgroundTask(_note, site, request, _status_of(error)[1])
         return response
 
     return {Exception: answer, HTTPException: answer}
@@ -90,19 +90,19 @@ def _status(error: Exception) -> int:
 
 
 async def _note(site: Site, request: Request[Any, Any, Any], message: str) -> None:
-    """Somebody who is known was refused something."""
+    """Record the refusal of a request by a known caller."""
     what = f"{request.method} {request.scope['path']}"
     await recorder.refused(site.store, request, Act.REQUEST, what=what, why=message)
 
 
 def _pages(look: Site) -> Handler:
-    """An error as a page or as JSON."""
+    """Return a handler that converts an error to a page or JSON."""
     api = f"{look.hub}api"
     page = f"{api}/oauth2/authorize"
     metrics = f"{look.hub}metrics"  # asked for by programs: a sign-in page would look like an answer to them
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        status, message, headers = _judge(error)
+        status, message, headers = _status_of(error)
         path = request.scope["path"]
         if path != page and (path == api or path.startswith(f"{api}/")):
             if isinstance(error, ChoicesError):
@@ -110,8 +110,8 @@ def _pages(look: Site) -> Handler:
             return Response(
                 error_json(status, message), status_code=status, media_type=JSON, headers={**API_HEADERS, **headers}
             )
-        stranger = request.scope["state"].get("identity") is None
-        if status == 403 and stranger and request.method == "GET" and path != metrics:  # noqa: PLR2004
+        unauthenticated = request.scope["state"].get("identity") is None
+        if status == 403 and unauthenticated and request.method == "GET" and path != metrics:  # noqa: PLR2004
             return go(look.at("login", next=safe_next(raw_target(request), look.base)))
         return Response(
             error_page(look, status, message=message),
@@ -123,12 +123,12 @@ def _pages(look: Site) -> Handler:
     return answer
 
 
-def _judge(error: Exception) -> tuple[int, str, dict[str, str]]:
+def _status_of(error: Exception) -> tuple[int, str, dict[str, str]]:
     if isinstance(error, HTTPException):
         own = error.status_code not in {404, 405} or not error.detail.startswith(("Not Found", "Method Not"))
         return error.status_code, error.detail if own else "", dict(error.headers or {})
     status = STATUS.get(type(error))
     if status is None:
-        log.error("A request failed in a way that nobody expected", exc_info=error)
+        log.error("A request failed unexpectedly", exc_info=error)
         return 500, "", {}
     return status, str(error), {"Retry-After": "1"} if status == 503 else {}  # noqa: PLR2004

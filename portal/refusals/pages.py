@@ -59,7 +59,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def words(status: int) -> tuple[str, str, str]:
+def error_text(status: int) -> tuple[str, str, str]:
     """Return title, message and hint of a status; for others, the standard's phrase."""
     if status in WORDS:
         return WORDS[status]
@@ -71,7 +71,7 @@ def words(status: int) -> tuple[str, str, str]:
 
 def error_page(look: Look, status: int, *, message: str = "", title: str = "", hint: str = "") -> bytes:
     """Return the page of an error. Given texts replace the usual ones."""
-    usual = words(status)
+    usual = error_text(status)
     return look.render(
         "error.html",
         user=None,
@@ -85,7 +85,7 @@ def error_page(look: Look, status: int, *, message: str = "", title: str = "", h
 
 def error_json(status: int, message: str = "") -> bytes:
     """Return JupyterHub's error body."""
-    return msgspec.json.encode({"status": status, "message": message or words(status)[1]})
+    return msgspec.json.encode({"status": status, "message": message or error_text(status)[1]})
 
 
 class ErrorPages:
@@ -98,7 +98,7 @@ class ErrorPages:
         """Return a response for any error."""
         if html:
             return _page(status, error_page(self._look, status, message=message, title=title, hint=hint))
-        return _json(status, message or words(status)[1])
+        return _json(status, message or error_text(status)[1])
 
     def sign_in_first(self, *, html: bool, path: str) -> Answer:
         """Return a response if nobody is signed in: 302 to the sign-in page and back, or JSON 403.

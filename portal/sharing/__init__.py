@@ -1,1 +1,1 @@
-"""Shares and share codes: the acts, and how they are told."""
+"""Shares and share codes: the actions, and their models."""

@@ -1,7 +1,6 @@
-"""Sharing a server, as the API and the pages do it: give, take back, make a code, end it, leave.
+"""The actions of sharing a server, for the API and the pages: grant and revoke access, create and revoke codes, leave.
 
-Owns: these acts, each checked against the caller's rights and noted. Refuses to know requests' bodies, and how any of
-it is shown.
+Each is checked against the caller's rights and recorded. Does not know requests' bodies, or how any of it is shown.
 """
 
 import secrets
@@ -25,7 +24,7 @@ READ_USER: Final = "read:users:name"
 READ_GROUP: Final = "read:groups:name"
 DAY: Final = 86400
 LEAST, MOST = 60, 365 * DAY
-"""Of a code's time, in seconds."""
+"""Minimum and maximum lifetime of a code, in seconds."""
 
 
 def check_hosts(site: Site) -> None:
@@ -37,9 +36,9 @@ def check_hosts(site: Site) -> None:
 async def need_server(
     site: Site, request: Request[Any, Any, Any], scope: str, owner: str, server: str | None
 ) -> tuple[Identity, User]:
-    """The caller, and the owner of the server (None: of all of theirs) to which they do this. Raises 403 and 404.
+    """Return the caller, and the owner of the server (None: of all of theirs) that they do this to. Raises 403 and 404.
 
-    The default server (`""`) is there before it is started for the first time.
+    The default server (`""`) exists before its first start.
     """
     found = await need_user(site, request, scope, owner, server)
     if server and await site.store.servers.get(owner, server) is None:
@@ -57,9 +56,9 @@ async def give(
     group: str = "",
     wanted: Sequence[str] = (),
 ) -> Share:
-    """Share with a user or a group; what is there already is added to. `wanted`: scopes, none: full access.
+    """Share with a user or a group, in addition to an existing share. `wanted`: scopes, none: full access.
 
-    The caller has the scope `shares` there. Raises 400, and 403 for what the caller may not give, or to whom.
+    The caller has the scope `shares` there. Raises 400, and 403 for what the caller may not grant, or to whom.
     """
     identity = signed_in(request)
     check_hosts(site)
@@ -87,9 +86,9 @@ async def take(
     group: str = "",
     wanted: Sequence[str] = (),
 ) -> Share | None:
-    """Take these scopes of a share back (none: all). What is left; None: nothing. Raises 400.
+    """Revoke these scopes of a share (none: all). Return what is left, or None. Raises 400.
 
-    The caller has the scope `shares` there. Of somebody who is not there nothing is left either.
+    The caller has the scope `shares` there. Of a missing recipient nothing is left either.
     """
     _one_of(user, group)
     scopes = share_models.filtered(wanted, owner.name, server) if wanted else ()
@@ -109,7 +108,7 @@ async def put(
     group: str = "",
     full: bool,
 ) -> Share:
-    """As `give`, and then whoever is given read-only access has no more than that, whatever they had."""
+    """As `give`, and then a recipient of read-only access has no more than that, whatever they had before."""
     given = await give(
         site,
         request,
@@ -125,9 +124,9 @@ async def put(
 
 
 async def take_all(site: Site, request: Request[Any, Any, Any], owner: User, server: str) -> None:
-    """Take all shares of a server back. Codes go on. The caller has the scope `shares` there."""
+    """Revoke all shares of a server. Codes stay valid. The caller has the scope `shares` there."""
     await site.store.shares.remove_shares(owner.name, server)
-    await recorder.note(site.store, request, Act.SHARE_REVOKED, user=owner.name, server=server, what="of everybody")
+    await recorder.note(site.store, request, Act.SHARE_REVOKED, user=owner.name, server=server, what="of all users")
 
 
 async def make_code(
@@ -139,13 +138,13 @@ async def make_code(
     wanted: Sequence[str] = (),
     expires_in: int = DAY,
 ) -> tuple[ShareCode, str]:
-    """A new code, and its secret, which is known this one time. `expires_in`: seconds. Raises 400 and 403.
+    """Create a code; return it with its secret, which is not stored. `expires_in`: seconds. Raises 400 and 403.
 
     The caller has the scope `shares` there.
     """
     check_hosts(site)
     if not LEAST <= expires_in <= MOST:
-        raise HTTPException(status_code=400, detail=f"expires_in is from {LEAST} to {MOST} seconds.")
+        raise HTTPException(status_code=400, detail=f"expires_in must be from {LEAST} to {MOST} seconds.")
     scopes = share_models.filtered(wanted, owner.name, server)
     share_models.check_own(signed_in(request), scopes, owner, server)
     limit = site.config.limits.share_codes_per_user
@@ -175,9 +174,9 @@ async def end_codes(
     code_id: str = "",
     secret: str = "",
 ) -> None:
-    """End the code of this id or of this secret; neither: all of the server's. Shares that were made of it stay.
+    """Revoke the code with this id or this secret; neither: all of the server's. Shares from it stay.
 
-    The caller has the scope `shares` there. Raises NotFoundError for one that is not there.
+    The caller has the scope `shares` there. Raises NotFoundError for a missing code.
     """
     codes = await site.store.shares.codes(owner.name, server)
     if secret:
@@ -194,7 +193,7 @@ async def end_codes(
 
 
 async def held(site: Site, key: str, owner: str, server: str | None) -> Share:
-    """What a user (by name) or a group (`group:NAME`) has of this server (None: of none). Raises NotFoundError."""
+    """Return the share of a user (by name) or a group (`group:NAME`) of this server. Raises NotFoundError."""
     for share in await site.store.shares.of(key):
         if (share.owner, share.server) == (owner, server):
             return share
@@ -202,7 +201,7 @@ async def held(site: Site, key: str, owner: str, server: str | None) -> Share:
 
 
 async def leave(site: Site, request: Request[Any, Any, Any], key: str, owner: str, server: str | None) -> None:
-    """Give a share up that `key` has, as `held`: the caller may do so for them. Raises NotFoundError."""
+    """Give up a share of `key`, as `held`: the caller may do so for them. Raises NotFoundError."""
     share = await held(site, key, owner, server)
     await site.store.shares.revoke(share)
     await recorder.note(
@@ -216,24 +215,24 @@ async def leave(site: Site, request: Request[Any, Any, Any], key: str, owner: st
 
 
 def _one_of(user: str, group: str) -> None:
-    """Raises 400 unless exactly one of them is named."""
+    """Raises 400 unless exactly one of them is given."""
     if bool(user) == bool(group):
-        raise HTTPException(status_code=400, detail="Name exactly one of user and group.")
+        raise HTTPException(status_code=400, detail="Send exactly one of user and group.")
 
 
 async def _check_recipient(site: Site, identity: Identity, owner: str, user: str, group: str) -> None:
-    """Whether they are there. Raises 403 for a caller who may not know, 400."""
+    """Check that the recipient exists. Raises 403 for a caller who may not know, 400."""
     view = View(identity)
     if user:
         found = await site.store.users.get(user)
         if not view(READ_USER, found or User(name=user, created=0.0), None):
-            raise HTTPException(status_code=403, detail=f"To share with users by name needs {READ_USER}.")
+            raise HTTPException(status_code=403, detail=f"Sharing with users by name needs the scope {READ_USER}.")
         if found is None:
             raise HTTPException(status_code=400, detail=f"No such user: {user}")
         if found.name == owner:
-            raise HTTPException(status_code=400, detail="It is theirs already.")
+            raise HTTPException(status_code=400, detail="The server already belongs to this user.")
     else:
         if not view.group(READ_GROUP, group):
-            raise HTTPException(status_code=403, detail=f"To share with groups by name needs {READ_GROUP}.")
+            raise HTTPException(status_code=403, detail=f"Sharing with groups by name needs the scope {READ_GROUP}.")
         if await site.store.groups.get(group) is None:
             raise HTTPException(status_code=400, detail=f"No such group: {group}")

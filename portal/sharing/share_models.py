@@ -1,6 +1,6 @@
-"""Sharing a server: what may be given, and in which shape it is told.
+"""The scopes of shares, and the models of shares and codes.
 
-Owns: the scopes of a share, and JupyterHub's models of shares and codes. Refuses to know requests and storage.
+Owns the scopes that a share can have, and JupyterHub's models of shares and codes. Does not know requests or storage.
 Source: JupyterHub 6.1, "Sharing access to user servers".
 """
 
@@ -24,37 +24,37 @@ READING: Final = "read:access:servers"
 SCOPES_MAX: Final = 20
 BY_CODE: Final = " by code "
 LEFT: Final = ", who left"
-"""How the audit's entries of a code that was accepted, and of somebody who left, are told from others."""
+"""How the audit's entries of an accepted code, and of a recipient who left, are recognized."""
 MORE: Final = (("start:servers", "start it"), ("delete:servers", "stop it"), ("shares", "share it with others"))
-"""What a share may let somebody do beside using the app."""
+"""What a share can allow in addition to using the app."""
 
 
 def filtered(wanted: Iterable[str] | None, owner: str, server: str) -> tuple[str, ...]:
-    """The scopes of a share, each with the filter of its server; none named: full access. Raises 400."""
+    """Return the scopes of a share, each with the filter of its server; none given: full access. Raises 400."""
     where = f"server={server_key(owner, server)}"
     found = set()
     for scope in tuple(wanted or ()) or (FULL,):
         name, mark, given = scope.partition("!")
         if name not in scopes.SUBSCOPES:
-            raise HTTPException(status_code=400, detail=f"There is no scope {scope[:100]!r}.")
+            raise HTTPException(status_code=400, detail=f"The scope {scope[:100]!r} does not exist.")
         if mark and given != where:
-            raise HTTPException(status_code=400, detail=f"A share of this server has no other filter than !{where}.")
+            raise HTTPException(status_code=400, detail=f"A share of this server can only have the filter !{where}.")
         found.add(f"{name}!{where}")
     if len(found) > SCOPES_MAX:
-        raise HTTPException(status_code=400, detail=f"At most {SCOPES_MAX} scopes.")
+        raise HTTPException(status_code=400, detail=f"A share can have at most {SCOPES_MAX} scopes.")
     return tuple(sorted(found))
 
 
 def check_own(identity: Identity, shared: Iterable[str], owner: User, server: str) -> None:
-    """Raises 403 where the caller would give what they do not have."""
+    """Raises 403 if the caller would grant what they do not have."""
     view = View(identity)
     for scope in shared:
         if not view(scope.partition("!")[0], owner, server):
-            raise HTTPException(status_code=403, detail=f"You cannot give {scope}: you do not have it.")
+            raise HTTPException(status_code=403, detail=f"You cannot grant {scope}, because you do not have it.")
 
 
 def share_model(site: Site, share: Share, servers: Mapping[str, Server]) -> dict[str, Any]:
-    """A share. `servers`: the records by their keys, as far as they are there."""
+    """Return the model of a share. `servers`: the records by their keys, if they exist."""
     return {
         "server": _server_model(site, share.owner, share.server, servers),
         "scopes": list(share.scopes),
@@ -66,7 +66,7 @@ def share_model(site: Site, share: Share, servers: Mapping[str, Server]) -> dict
 
 
 def code_model(site: Site, code: ShareCode, servers: Mapping[str, Server], *, secret: str = "") -> dict[str, Any]:
-    """A code; with its `secret`, which is known only when it is made, also where to go with it."""
+    """Return the model of a code; with its `secret`, which is known only at its creation, also the URL to accept it."""
     model = {
         "server": _server_model(site, code.owner, code.server, servers),
         "scopes": list(code.scopes),
@@ -84,35 +84,38 @@ def code_model(site: Site, code: ShareCode, servers: Mapping[str, Server], *, se
 
 
 def in_words(shared: Iterable[str]) -> str:
-    """What a share lets somebody do, for the one who is about to accept it."""
+    """Describe what a share allows, for the user who is about to accept it."""
     held = _within(shared)
     words = []
     if FULL in held:
         words.append("use it as its owner does: read and change files, and run code in the owner's name")
     elif READING in held:
-        words.append("look at it: read what it shows, change and run nothing")
-    return "; ".join([*words, *_more(held)]) or "see that it is there, and whether it runs"
+        words.append("view it, but not change or run anything")
+    return "; ".join([*words, *_more(held)]) or "see whether it is running"
 
 
 def in_short(shared: Iterable[str]) -> str:
-    """The same in a word or two, for a table: `full`, `read-only, start it`."""
+    """Describe a share in a few words for a table: `full`, `read-only, start it`."""
     held = _within(shared)
     words = ["full"] if FULL in held else ["read-only"] if READING in held else []
-    return ", ".join([*words, *_more(held)]) or "see that it is there"
+    return ", ".join([*words, *_more(held)]) or "see it"
 
 
 def opens(shared: Iterable[str]) -> bool:
-    """Whether a share lets somebody into the app, in full or to look."""
+    """Return whether a share gives access to the app, full or read-only."""
     return READING in _within(shared)
 
 
 def beyond_reading(shared: Iterable[str]) -> tuple[str, ...]:
-    """Those of a share's scopes that give full access."""
+    """Return those of a share's scopes that give full access."""
     return tuple(scope for scope in shared if FULL in _within([scope]))
 
 
 class Guest(Struct, frozen=True, kw_only=True):
-    """A server that others have shared with somebody. `groups`: by which of theirs; `own`: with them by name."""
+    """A server that others share with a user.
+
+    `groups`: with which of the user's groups; `own`: with the user by name.
+    """
 
     owner: str
     server: str
@@ -122,7 +125,7 @@ class Guest(Struct, frozen=True, kw_only=True):
 
 
 def by_server(shares: Iterable[Share]) -> list[Guest]:
-    """What somebody and their groups were given, each server once, by owner and name."""
+    """Return what is shared with a user and their groups, each server once, by owner and name."""
     found: dict[tuple[str, str], list[Share]] = {}
     for share in shares:
         found.setdefault((share.owner, share.server), []).append(share)
@@ -139,7 +142,7 @@ def by_server(shares: Iterable[Share]) -> list[Guest]:
 
 
 def _within(shared: Iterable[str]) -> frozenset[str]:
-    """The names of these scopes and of all that they contain."""
+    """Return the names of these scopes and of everything that they contain."""
     return frozenset[str]().union(*(scopes.WITHIN[scope.partition("!")[0]] for scope in shared))
 
 
@@ -148,7 +151,7 @@ def _more(held: frozenset[str]) -> list[str]:
 
 
 def _server_model(site: Site, owner: str, server: str, servers: Mapping[str, Server]) -> dict[str, Any]:
-    """What of a server those see with whom it is shared."""
+    """Return the model of a server for users that it is shared with."""
     record = servers.get(server_key(owner, server))
     url = server_path(site.base, owner, server)
     return {

@@ -1,4 +1,4 @@
-// The progress page: listens to the server's events and goes on when it is ready. The page works without this.
+// The progress page: reads the server's events and continues when it is ready. The page works without this.
 "use strict";
 (() => {
   const root = document.querySelector("[data-progress-url]");
@@ -48,7 +48,7 @@
       : moment.toLocaleString([], { day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" });
     put(name, seconds > 0 ? `in ${seconds < 60 ? "less than a minute" : span(seconds - seconds % 60).replace(/ 0 s$/, "")}, at ${shown}` : "at any moment");
   };
-  // why it waits, where it stands in the queue, where it runs, until when
+  // why it waits, its place in the queue, where it runs, until when
   const facts = (event) => {
     if (!("waiting" in event)) return;
     const waiting = event.waiting;
@@ -108,7 +108,7 @@
     item.append(time, event.message);
     steps.append(item);
   };
-  // a reload at the word of the end would take the place of the form's own answer
+  // a reload for the event of the end would replace the form's own response
   document.addEventListener("submit", () => source.close());
   addEventListener("pagehide", () => source.close());
 })();

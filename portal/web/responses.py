@@ -1,6 +1,6 @@
-"""Answers and bodies: JSON out, JSON in, pages, redirects.
+"""Responses and bodies: JSON, pages, redirects.
 
-Owns: media types, headers and size limits of what the portal sends and reads. Refuses to know what they say.
+Owns media types, headers and size limits of what the portal sends and reads. Does not know the contents.
 """
 
 from typing import Any, Final, TypeVar
@@ -21,32 +21,32 @@ API_HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 BODY_LIMIT: Final = 1024 * 1024
-"""Largest body of an API request, in bytes: more is 413."""
+"""Maximum size of the body of an API request, in bytes; more is 413."""
 
 FORM_LIMIT: Final = 64 * 1024
-"""Largest posted form, in bytes."""
+"""Maximum size of a posted form, in bytes."""
 
 Wanted = TypeVar("Wanted")
 _encode = msgspec.json.Encoder().encode
 
 
 def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
-    """`value` as JSON."""
+    """Return `value` as JSON."""
     merged = API_HEADERS if headers is None else {**API_HEADERS, **headers}
     return Response(_encode(value), status_code=status, media_type=JSON, headers=merged)
 
 
 def empty(status: int) -> Response[bytes]:
-    """An answer without a body: 201, 202, 204."""
+    """Return a response without a body: 201, 202, 204."""
     return Response(b"", status_code=status, media_type="text/plain", headers=API_HEADERS)
 
 
 async def read_json(request: Request[Any, Any, Any], kind: type[Wanted], *, limit: int = BODY_LIMIT) -> Wanted | None:
-    """The body as `kind`; None when it is empty.
+    """Return the body as `kind`; None if it is empty.
 
-    Raises 415 for a browser's body that says it is something else (a form from elsewhere; programs with a token may
-    leave it to their HTTP client, as with JupyterHub), 413 for one over `limit` bytes, and 400 for what is not JSON
-    or not of that shape.
+    Raises 415 for a browser's body with another content type (a form from another site; programs with a token may leave
+    it to their HTTP client, as with JupyterHub), 413 for one over `limit` bytes, and 400 for invalid JSON or another
+    form.
     """
     body = await read_body(request, limit)
     if not body.strip():
@@ -59,13 +59,13 @@ async def read_json(request: Request[Any, Any, Any], kind: type[Wanted], *, limi
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise HTTPException(status_code=400, detail=f"The body does not fit: {error}") from error
+        raise HTTPException(status_code=400, detail=f"The body is invalid: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HTTPException(status_code=400, detail="The body is not valid JSON.") from error
 
 
 async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
-    """The whole body. Raises 413 as soon as it is over `limit` bytes."""
+    """Return the whole body. Raises 413 as soon as it is over `limit` bytes."""
     parts = []
     size = 0
     async for part in request.stream():
@@ -79,7 +79,7 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
 def page(
     site: Site, request: Request[Any, Any, Any], template: str, status: int = 200, **values: Any
 ) -> Response[bytes]:
-    """A page for a user, with the secret of the session for its forms. Raises 403: see `check_page`."""
+    """Return a page for a user, with the secret of the session for its forms. Raises 403: see `check_page`."""
     check_page(request)
     identity: Identity | None = request.scope["state"].get("identity")
     xsrf = form_token(identity) if identity is not None and identity.session is not None else ""
@@ -88,7 +88,7 @@ def page(
 
 
 def go(url: str, *, status: int = 303, cookie: str = "") -> Response[bytes]:
-    """Send the browser elsewhere, with a Set-Cookie header where one is given."""
+    """Redirect the browser, with a Set-Cookie header if given."""
     headers = {**PAGE_HEADERS, "Location": url}
     if cookie:
         headers["Set-Cookie"] = cookie
@@ -96,7 +96,7 @@ def go(url: str, *, status: int = 303, cookie: str = "") -> Response[bytes]:
 
 
 def raw_target(request: Request[Any, Any, Any]) -> str:
-    """The path and query exactly as they were asked for."""
+    """Return the path and query exactly as they were requested."""
     scope = request.scope
     path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
     query = scope["query_string"]
@@ -104,24 +104,27 @@ def raw_target(request: Request[Any, Any, Any]) -> str:
 
 
 def with_slash(request: Request[Any, Any, Any]) -> bool:
-    """Whether the path ends with a slash: where a server's name would come, that is the default one."""
+    """Return whether the path ends with a slash, which means the default server."""
     return raw_target(request).partition("?")[0].endswith("/")
 
 
 def arguments(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """The query's fields, the last of each name; malformed ones as far as they can be read."""
+    """Return the query's fields, the last of each name; malformed ones as far as possible."""
     return dict(parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True))
 
 
 async def read_form(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """The fields of a posted HTML form, the last of each name. Raises 403 (see `check_form`), 415, 413 and 400."""
+    """Return the fields of a posted HTML form, the last of each name.
+
+    Raises 403 (see `check_form`), 415, 413 and 400.
+    """
     fields = await read_open_form(request)
     check_form(request, fields)
     return fields
 
 
 async def read_open_form(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """As `read_form`, for a form that anybody may send from anywhere."""
+    """As `read_form`, for a form that can be sent from anywhere."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await read_body(request, FORM_LIMIT)
     if body and content_type != "application/x-www-form-urlencoded":
@@ -129,4 +132,4 @@ async def read_open_form(request: Request[Any, Any, Any]) -> dict[str, str]:
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=200, errors="strict"))
     except ValueError as error:
-        raise HTTPException(status_code=400, detail="The form could not be read.") from error
+        raise HTTPException(status_code=400, detail="The form is not valid UTF-8 text.") from error

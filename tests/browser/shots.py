@@ -112,8 +112,8 @@ def local_pages(browser: Browser, hub: Hub, folder: Path) -> None:
         at(f"/hub/stop/{user}", "stop")
         at(f"/hub/remove/{user}/r-stats", "remove")
         page.goto(f"{hub.origin}/hub/token")
-        page.get_by_label("What is it for?").fill("nightly job")
-        page.get_by_role("button", name="Make a token").click()
+        page.get_by_label("Note").fill("nightly job")
+        page.get_by_role("button", name="Create token").click()
         shoot(page, folder, "token-new")
         at("/hub/token", "token")
         at("/hub/nothing", "error-404")
@@ -221,7 +221,7 @@ def cluster_pages(browser: Browser, stage: Stage, folder: Path) -> None:
     stage.put(status=Status.FAILED, node="", ready=None, reason=REFUSED)
     page.reload()
     shoot(page, folder, "lake-refused")
-    page.get_by_role("link", name="Change what you asked for").click()
+    page.get_by_role("link", name="Change request").click()
     page.get_by_text("it has no time left").wait_for()
     page.wait_for_timeout(500)
     shoot(page, folder, "lake-change")
@@ -322,7 +322,7 @@ def admin_pages(browser: Browser, stage: Stage, folder: Path) -> None:
         shoot(page, folder, f"desk-{name}")
     page.goto(f"{stage.origin}/hub/admin")
     page.get_by_label("Names").fill("dora <script>")
-    page.get_by_role("button", name="Add").click()
+    page.get_by_role("button", name="Add users").click()
     page.get_by_text("cannot be a name").wait_for()
     shoot(page, folder, "desk-wrong")
     print("\n".join(faults))
@@ -372,9 +372,9 @@ def sharing_pages(browser: Browser, stage: Stage, folder: Path) -> None:
     page.wait_for_url("**/hub/share/alice/protein-folding")
     shoot(page, folder, "share-nobody")
     for kind, name, level in (
-        ("a person", "bob", "Full"),
-        ("a person", "maximilian.musterfrau@physik.uni-example.org", "Read-only"),
-        ("a group", "course-2026", "Read-only"),
+        ("user", "bob", "Full"),
+        ("user", "maximilian.musterfrau@physik.uni-example.org", "Read-only"),
+        ("group", "course-2026", "Read-only"),
     ):
         page.get_by_label("With", exact=True).select_option(kind)
         page.get_by_role("textbox", name="Name").fill(name)
@@ -382,11 +382,11 @@ def sharing_pages(browser: Browser, stage: Stage, folder: Path) -> None:
         page.get_by_role("button", name="Share", exact=True).click()
         page.get_by_role("status").wait_for()
     shoot(page, folder, "share-given")
-    page.get_by_role("button", name="Make a link").click()
+    page.get_by_role("button", name="Create link").click()
     page.get_by_role("heading", name="Your new link").wait_for()
     shoot(page, folder, "share-link")
-    page.get_by_label("The link ends after").select_option("1 hour")
-    page.get_by_role("button", name="Make a link").click()
+    page.get_by_label("Link expires after").select_option("1 hour")
+    page.get_by_role("button", name="Create link").click()
     link = page.locator("[data-secret]").inner_text()
     sign_in("bob")
     page.goto(link)
@@ -403,8 +403,8 @@ def sharing_pages(browser: Browser, stage: Stage, folder: Path) -> None:
     page.get_by_role("button", name="Share", exact=True).click()
     page.get_by_text("No such user").wait_for()
     shoot(page, folder, "share-wrong")
-    page.get_by_role("button", name="Take back from bob").click()
-    page.get_by_text("Stop sharing altogether").click()
+    page.get_by_role("button", name="Revoke from bob").click()
+    page.get_by_text("Stop all sharing").click()
     shoot(page, folder, "share-taken")
     print("\n".join(faults))
     context.close()

@@ -56,15 +56,15 @@ def tab_to(page, name):
 
 def test_an_admin_finds_adds_and_changes_users_with_the_keyboard(stage, page):
     page.goto(f"{stage.origin}/hub/admin")
-    tab_to(page, "Part of a name")
+    tab_to(page, "Name contains")
     page.keyboard.type("student11")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="1 to 10 of 10")).to_be_visible()
+    expect(page.get_by_role("heading", name="1-10 of 10")).to_be_visible()
     tab_to(page, "Names")
     page.keyboard.type("dora")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("They are added.")
-    tab_to(page, "Part of a name")
+    expect(page.get_by_role("status")).to_have_text("Users added.")
+    tab_to(page, "Name contains")
     page.keyboard.type("dora")
     page.keyboard.press("Enter")
     page.wait_for_url("**q=dora**")
@@ -77,14 +77,14 @@ def test_an_admin_finds_adds_and_changes_users_with_the_keyboard(stage, page):
     page.keyboard.type("staff")
     tab_to(page, "Save")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("It is saved.")
+    expect(page.get_by_role("status")).to_have_text("Saved.")
     expect(page.get_by_role("textbox", name="Groups")).to_have_value("chemistry\nstaff")
     tab_to(page, "Remove dora")
     page.keyboard.press("Enter")
     page.wait_for_url("**/remove?")
-    tab_to(page, "Remove")
+    tab_to(page, "Remove user")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("They are removed.")
+    expect(page.get_by_role("status")).to_have_text("User removed.")
     assert page.faults == []
 
 
@@ -100,8 +100,8 @@ def test_no_page_is_wider_than_a_phone(stage, page, scheme):
 def test_the_activity_page_can_be_filtered(stage, page):
     page.goto(f"{stage.origin}/hub/audit")
     expect(page.get_by_role("cell").filter(has_text="used a server")).to_be_visible()
-    page.get_by_label("What", exact=True).select_option("sign-in")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_label("Action", exact=True).select_option("sign-in")
+    page.get_by_role("button", name="Search").click()
     page.wait_for_url("**act=sign-in**")
     expect(page.get_by_role("cell").filter(has_text="used a server")).to_have_count(0)
     expect(page.get_by_role("cell").filter(has_text="signed in").first).to_be_visible()

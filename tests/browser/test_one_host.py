@@ -206,13 +206,13 @@ def test_a_form_into_a_new_window_does_nothing(hub, alice):
 
 def test_alice_herself_makes_a_token_and_an_admin_on_the_hubs_pages(hub, alice):
     alice.goto(f"{hub.origin}/hub/token")
-    alice.get_by_label("What is it for?").fill("mine")
-    alice.get_by_label("What is it for?").press("Enter")
+    alice.get_by_label("Note").fill("mine")
+    alice.get_by_label("Note").press("Enter")
     alice.locator("[data-secret]").wait_for()
     alice.goto(f"{hub.origin}/hub/admin/users/bob")
     alice.get_by_label("Admin of this hub").check()
     alice.get_by_role("button", name="Save").click()
-    alice.get_by_text("It is saved.").wait_for()
+    alice.get_by_text("Saved.").wait_for()
     with hub.api("alice") as api:
         assert api.get("/users/bob").json()["admin"]
         assert api.patch("/users/bob", json={"admin": False}).status_code == 200

@@ -95,15 +95,15 @@ def test_a_share_works_and_revoking_it_closes_open_connections(hub):
         alice.get_by_role("textbox", name="Name").fill("bob")
         alice.get_by_role("group", name="Access").first.get_by_label("Full").check()
         alice.get_by_role("button", name="Share", exact=True).click()
-        expect(alice.get_by_role("status")).to_contain_text("bob may use this server as you do")
+        expect(alice.get_by_role("status")).to_contain_text("bob now has full access")
 
         bob.reload()
         bob.get_by_role("link", name="Open alice's server").click()
         bob.wait_for_url(f"{hub.origin}/user/alice/")
         assert bob.evaluate(SOCKET) == "hello"
 
-        alice.get_by_role("button", name="Take back from bob").click()
-        expect(alice.get_by_role("status")).to_contain_text("taken back from bob")
+        alice.get_by_role("button", name="Revoke from bob").click()
+        expect(alice.get_by_role("status")).to_contain_text("Access of bob was revoked")
         bob.wait_for_function("window.ended")
         assert bob.evaluate("window.ended") == 4403
         assert bob.reload().status == 403
@@ -116,13 +116,13 @@ def test_a_read_only_share_allows_reading_and_no_websocket(hub):
         alice.goto(f"{hub.origin}/hub/share/alice")
         alice.get_by_role("textbox", name="Name").fill("bob")
         alice.get_by_role("button", name="Share", exact=True).click()
-        expect(alice.get_by_role("status")).to_contain_text("bob may look at this server")
+        expect(alice.get_by_role("status")).to_contain_text("bob now has read-only access")
         assert bob.goto(f"{hub.origin}/user/alice/").status == 200
         assert bob.evaluate(SOCKET) == "closed 1006"  # refused before it was opened
         bob.goto(f"{hub.origin}/hub/home")
         bob.get_by_role("button", name="Leave alice's server").click()
         bob.get_by_role("button", name="Leave").click()
-        expect(bob.get_by_role("status")).to_have_text("You have left it.")
+        expect(bob.get_by_role("status")).to_have_text("You left the shared server.")
         assert bob.goto(f"{hub.origin}/user/alice/").status == 403
 
 
@@ -132,9 +132,9 @@ def test_an_invitation_link_is_copied_used_and_revoked_with_the_keyboard_on_a_ph
         faults = []
         alice.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         alice.goto(f"{hub.origin}/hub/share/alice")
-        tab_to(alice, "The link ends after")
+        tab_to(alice, "Link expires after")
         alice.keyboard.press("ArrowDown")
-        tab_to(alice, "Make a link")
+        tab_to(alice, "Create link")
         alice.keyboard.press("Enter")
         expect(alice.get_by_role("heading", name="Your new link")).to_be_visible()
         tab_to(alice, "Copy")
@@ -154,7 +154,7 @@ def test_an_invitation_link_is_copied_used_and_revoked_with_the_keyboard_on_a_ph
 
         alice.goto(f"{hub.origin}/hub/share/alice")
         expect(alice.get_by_role("cell").filter(has_text="once, last")).to_be_visible()
-        tab_to(alice, "Stop sharing altogether")
+        tab_to(alice, "Stop all sharing")
         alice.keyboard.press("Enter")
         tab_to(alice, "Stop sharing")
         alice.keyboard.press("Enter")
@@ -182,12 +182,12 @@ def test_sharing_works_without_scripts_and_fits_a_phone(hub, scheme):
         fits()
         alice.get_by_role("textbox", name="Name").fill("bob")
         alice.get_by_role("button", name="Share", exact=True).click()
-        alice.get_by_role("button", name="Make a link").click()
+        alice.get_by_role("button", name="Create link").click()
         expect(alice.get_by_role("button", name="Copy")).to_have_count(0)
         fits()
-        alice.get_by_role("button", name="Take back from bob").click()
-        expect(alice.get_by_role("status")).to_contain_text("A link below is still live")
-        alice.get_by_text("Stop sharing altogether").click()
+        alice.get_by_role("button", name="Revoke from bob").click()
+        expect(alice.get_by_role("status")).to_contain_text("A link below is still active")
+        alice.get_by_text("Stop all sharing").click()
         fits()
         alice.get_by_role("button", name="Stop sharing").click()
         expect(alice.get_by_role("status")).to_contain_text("shared with nobody now")

@@ -77,7 +77,7 @@ def test_while_slurmctld_is_stopped_nothing_is_lost_or_cancelled_and_users_are_t
     alice.reads("devcluster does not answer", alice.pending_path("later"))
     for name in ("starts", "waits", "later"):
         assert "The cluster has not answered since" in alice.pending(name)
-        assert "nothing is cancelled" in alice.pending(name)
+        assert "Nothing is cancelled" in alice.pending(name)
     assert "Where it runs has not answered for a while" in alice.text("/hub/home")
     assert [alice.model(name)["status"] for name in (*before, "later")] == ["ready", "starting", "queued", "requested"]
     assert alice.app("runs")["pid"] == pid
@@ -116,7 +116,7 @@ def test_without_munge_a_start_waits_and_happens_once(slurm, hub, alice):
         alice.start("later")
         eventually(lambda: alice.model("later")["stale"], what="that it is stale")
         assert alice.model("later")["status"] == "requested"
-        assert "nothing is cancelled" in alice.pending("later")
+        assert "Nothing is cancelled" in alice.pending("later")
         alice.app("runs")
     finally:
         slurm.daemon("munged").start()

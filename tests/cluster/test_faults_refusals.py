@@ -103,7 +103,7 @@ def test_a_request_that_the_catalog_allowed_is_rejected_by_sbatch_next_to_the_fi
         assert reason["field"] == field, reason
         assert reason["message"].endswith(".")
         assert reason["message"] in alice.pending()
-        assert "Change what you asked for" in alice.pending()
+        assert "Change request" in alice.pending()
         form = alice.browser.get("/hub/spawn/alice").text
         assert reason["message"] in beside(form, field)
         assert jobs_of(slurm, attempt) == {}

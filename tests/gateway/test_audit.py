@@ -189,7 +189,7 @@ def test_the_end_of_a_server_is_recorded_with_its_reason(hub):
 def test_users_see_who_used_their_servers_but_not_the_address(hub):
     alice = hub.browsers["alice"]
     page = alice.get("/hub/home").text
-    assert "What others did here" in page
+    assert "Activity by others" in page
     assert "<strong>carol</strong> used a server" in page
     mine = alice.get("/hub/api/towpath/audit").json()["entries"]
     assert {"alice"} == {name for entry in mine for name in [entry.get("user")] if entry.get("who") != "alice"}

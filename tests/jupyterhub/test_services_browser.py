@@ -79,5 +79,5 @@ def test_a_user_returns_to_a_service_on_another_origin(tmp_path, back, page):
         page.wait_for_url(f"http://127.0.0.1:{back}/back?code=*&state=7")
         page.goto(f"{hub.origin}/hub/home")
         ask("asks")
-        page.get_by_role("button", name="Do not sign in").click()
+        page.get_by_role("button", name="Cancel").click()
         page.wait_for_url(f"http://127.0.0.1:{back}/back?error=access_denied*")

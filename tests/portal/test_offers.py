@@ -43,7 +43,7 @@ def test_the_form_shows_available_choices_with_free_resources_and_limits(bench):
         assert "Account bio allows at most 4 cores for each job." in field(page, "cores")
         assert 'value="01:00:00"' in field(page, "time")
         assert "Partition cpu allows at most 1 day." in field(page, "time")
-        assert "as of <time" in page
+        assert "Updated <time" in page
         assert "old" not in re.findall(r'class="notice">([^<]*)', page)
 
     bench(main, config=CONFIG)
@@ -122,12 +122,12 @@ def test_an_old_or_missing_catalog_is_shown_as_such(bench):
         user = await bench.user()
         client = bench.client(bench.session(user))
         page = (await client.get("/hub/spawn/alice")).text
-        assert "Nothing is known of the cluster yet" in page
+        assert "Nothing is known about the cluster yet" in page
         assert (
             await client.post("/hub/api/users/alice/servers/early", json={"partition": "anything"})
         ).status_code == 202
         await bench.store.catalogs.put(replace(CATALOG, time=bench.clock() - 1900), {"alice": ALICE}, fence=1)
-        assert "These numbers are old" in (await client.get("/hub/spawn/alice")).text
+        assert "These numbers are from" in (await client.get("/hub/spawn/alice")).text
 
     bench(main, config=CONFIG)
 
@@ -156,7 +156,7 @@ def test_an_update_of_an_old_catalog_is_requested_and_shown_when_it_arrives(benc
         await bench.store.catalogs.put(
             replace(CATALOG, time=bench.clock() - 400, reservations=()), {"alice": ALICE}, fence=1
         )
-        assert "These numbers are old" in (await client.get("/hub/spawn/alice")).text
+        assert "These numbers are from" in (await client.get("/hub/spawn/alice")).text
 
     bench(main, config=CONFIG)
 
@@ -170,7 +170,7 @@ def test_a_rejection_by_the_scheduler_is_shown_beside_its_field(bench):
         )
         await put(bench, status=Status.FAILED, reason=refusal)
         failed = (await client.get("/hub/spawn-pending/alice")).text
-        assert 'class="button primary" href="/hub/spawn/alice">Change what you asked for' in failed
+        assert 'class="button primary" href="/hub/spawn/alice">Change request' in failed
         page = (await client.get("/hub/spawn/alice")).text
         assert "Slurm refuses the account physics. Pick another." in field(page, "account")
         assert '<option value="physics" selected>' in field(page, "account")
@@ -284,9 +284,9 @@ def test_a_silent_scheduler_is_reported_and_nothing_is_cancelled(bench):
         await put(bench, stale=True)
         page = (await client.get("/hub/spawn-pending/alice")).text
         assert re.search(r'data-stale role="status">The cluster has not answered since', page)
-        assert "nothing is cancelled" in page
+        assert "Nothing is cancelled" in page
         assert (await client.get("/hub/api/users/alice/server")).json()["stale"] is True
-        assert "nothing is cancelled" in (await client.get("/hub/home")).text
+        assert "is not cancelled" in (await client.get("/hub/home")).text
 
     bench(main, config=CONFIG)
 

@@ -86,7 +86,7 @@ def test_the_page_shows_the_outcome_and_keeps_an_invalid_roster(bench):
         assert "carl" in (await tina.get("/hub/roster/class")).text
         done = await tina.post("/hub/roster/class", data={"roster": "user\nann\n", "replace": "on"})
         assert done.status_code == 200
-        assert "1 put in, 1 taken out" in done.text
+        assert "1 added, 1 removed" in done.text
         wrong = await tina.post("/hub/roster/class", data={"roster": "user\n<b>\n"})
         assert wrong.status_code == 400
         assert "Line 2" in wrong.text

@@ -6,7 +6,7 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from portal.pages.share import told
+from portal.pages.share import message_for
 from state.config.tables import RoleConfig
 from state.records.audit import Act, Outcome, Wanted
 from state.records.models import Share
@@ -30,18 +30,18 @@ def link_in(page):
 def test_a_server_is_shared_with_a_person_and_taken_back(bench):
     async def main(bench):
         ask = await people(bench)
-        assert "Nobody but you" in (await ask["ann"].get(URL)).text
+        assert "Not shared yet. Only you" in (await ask["ann"].get(URL)).text
         done = await ask["ann"].post(URL, data={"act": "give", "kind": "user", "name": " Bob ", "level": "full"})
         assert (done.status_code, done.headers["location"]) == (303, f"{URL}?done=given&whom=bob")
         assert await reaches(bench, "bob")
         page = (await ask["ann"].get(done.headers["location"])).text
-        assert "bob may use this server as you do from now on" in page
-        assert 'aria-label="Take back from bob"' in page
+        assert "bob now has full access" in page
+        assert 'aria-label="Revoke from bob"' in page
         done = await ask["ann"].post(URL, data={"act": "take", "user": "bob"})
         assert (done.status_code, done.headers["location"]) == (303, f"{URL}?done=taken&whom=bob")
         assert not await reaches(bench, "bob", "read:access:servers")
         page = (await ask["ann"].get(done.headers["location"])).text
-        assert "taken back from bob, and what was open by it is closed" in page
+        assert "Access of bob was revoked, and open connections were closed" in page
         assert [entry.what for entry in await acts(bench, Act.SHARE_MADE)] == [f"to bob: {FULL}"]
         assert [entry.what for entry in await acts(bench, Act.SHARE_REVOKED)] == ["of bob"]
 
@@ -57,9 +57,9 @@ def test_a_group_is_named_as_one_and_the_default_server_has_a_page_of_its_own(be
         assert not await reaches(bench, "bob", server="ann/")
         assert not await reaches(bench, "bob", "read:access:servers")
         page = (await ask["ann"].get(done.headers["location"])).text
-        assert "bio may look at this server from now on" in page
-        assert 'aria-label="Take back from the group bio"' in page
-        assert "Nobody but you" in (await ask["ann"].get(URL)).text
+        assert "bio now has read-only access" in page
+        assert 'aria-label="Revoke from the group bio"' in page
+        assert "Not shared yet. Only you" in (await ask["ann"].get(URL)).text
         await ask["ann"].post("/hub/share/ann", data={"act": "take", "group": "bio"})
         assert not await reaches(bench, "bob", "read:access:servers", server="ann/")
 
@@ -88,10 +88,10 @@ def test_whoever_is_given_less_than_before_has_less(bench):
         ({"name": "nobody"}, "No such user: nobody"),
         ({"name": "no one <b>"}, "A username has 1 to 64 letters"),
         ({"name": ""}, "A username has"),
-        ({"name": "ann"}, "It is theirs already."),
+        ({"name": "ann"}, "The server already belongs to this user."),
         ({"name": "nothing", "kind": "group"}, "No such group: nothing"),
         ({"name": "  ", "kind": "group"}, "A group name has"),
-        ({"name": "bob", "level": "wheel"}, "Pick what they may do."),
+        ({"name": "bob", "level": "wheel"}, "Select the access."),
     ],
 )
 def test_what_does_not_fit_is_told_beside_its_field_and_what_was_typed_stays(bench, fields, told):
@@ -121,7 +121,7 @@ def test_names_are_told_to_nobody_who_may_not_know_them(bench):
         assert {entry.what for entry in refused} == {f"POST {URL}"}
         assert (await ask["ann"].post(URL, data={"act": "give", "name": "bob"})).status_code == 303
         page = (await ask["ann"].get(URL)).text
-        assert "Name of the person" in page
+        assert ">Username</label>" in page
         assert "a group</option>" not in page
 
     bench(main, config=IN_CLASS)
@@ -131,8 +131,8 @@ def test_a_hub_that_tells_no_names_shares_by_link_alone(bench):
     async def main(bench):
         ask = await people(bench)
         page = (await ask["ann"].get(URL)).text
-        assert "Share it by name" not in page
-        assert "Make a link" in page
+        assert "Share with a user or group" not in page
+        assert "Create link" in page
         assert (await ask["ann"].post(URL, data={"act": "give", "name": "bob"})).status_code == 403
 
     bench(main, config=BY_LINK)
@@ -162,7 +162,7 @@ def test_a_link_is_shown_once_leads_in_and_is_ended(bench):
         for _ in range(2):  # as a second press of the button
             done = await ask["ann"].post(URL, data={"act": "end", "id": code.id})
             assert (done.status_code, done.headers["location"]) == (303, f"{URL}?done=ended")
-        assert "Whoever came by it before is below" in (await ask["ann"].get(done.headers["location"])).text
+        assert "Users who accepted it keep access" in (await ask["ann"].get(done.headers["location"])).text
         assert (await ask["bob"].get(link)).status_code == 404
         assert await reaches(bench, "carl")
         assert [entry.what for entry in await acts(bench, Act.SHARE_REVOKED)] == [f"code {code.id}"]
@@ -232,14 +232,14 @@ def test_links_end_all_at_once_and_sharing_altogether(bench):
         await ask["ann"].post(URL, data={"act": "give", "name": "bob"})
         await ask["ann"].post("/hub/share/ann", data={"act": "link"})
         page = (await ask["ann"].get(f"{URL}?done=taken&whom=dora")).text
-        assert "A link below is still live" in page
+        assert "A link below is still active" in page
         done = await ask["ann"].post(URL, data={"act": "end-all"})
-        assert "All links have ended" in (await ask["ann"].get(done.headers["location"])).text
+        assert "All links were revoked" in (await ask["ann"].get(done.headers["location"])).text
         assert await bench.store.shares.codes("ann", "lab2") == []
         assert len(await bench.store.shares.of_owner("ann", "lab2")) == 2
         await ask["ann"].post(URL, data={"act": "link"})
         done = await ask["ann"].post(URL, data={"act": "stop"})
-        assert "shared with nobody now" in (await ask["ann"].get(done.headers["location"])).text
+        assert "no longer shared" in (await ask["ann"].get(done.headers["location"])).text
         assert await bench.store.shares.of_owner("ann", "lab2") == []
         assert [code.server for code in await bench.store.shares.codes("ann")] == [""]  # the other server's stays
         assert not await reaches(bench, "carl", "read:access:servers")
@@ -320,7 +320,7 @@ def test_an_admin_shares_somebody_elses_server_from_their_page(bench):
         assert f'href="{URL}"' in (await ask["root"].get("/hub/admin/users/ann")).text
         page = html.unescape((await ask["root"].get(URL)).text)
         assert "Share ann's server lab2" in page
-        assert "Nobody but ann" in page
+        assert "Only ann" in page
         assert (await ask["root"].post(URL, data={"act": "give", "name": "bob"})).status_code == 303
         assert (await acts(bench, Act.SHARE_MADE))[0].who == "root"
 
@@ -363,7 +363,7 @@ def test_whoever_has_a_share_finds_it_on_their_home_page_and_leaves(bench):
         assert "ask ann" in (await ask["bob"].get("/hub/leave/ann/lab2")).text
         done = await ask["bob"].post("/hub/leave/ann/lab2")
         assert (done.status_code, done.headers["location"]) == (303, "/hub/home?done=left")
-        assert "You have left it" in (await ask["bob"].get(done.headers["location"])).text
+        assert "You left the shared server" in (await ask["bob"].get(done.headers["location"])).text
         assert not await reaches(bench, "bob")
         assert (await acts(bench, Act.SHARE_REVOKED))[0].what == "of bob, who left"
         for path in ("/hub/leave/ann/lab2", "/hub/leave/ann", "/hub/leave/nobody"):
@@ -379,7 +379,7 @@ def test_the_owner_is_told_who_came_and_who_left(bench):
         ask = await people(bench)
         link = link_in(await ask["ann"].post(URL, data={"act": "link"}))
         await ask["carl"].post("/hub/accept-share", data={"code": link.partition("=")[2]})
-        assert "<strong>carl</strong> came in by a link (lab2)" in (await ask["ann"].get("/hub/home")).text
+        assert "<strong>carl</strong> accepted a link (lab2)" in (await ask["ann"].get("/hub/home")).text
         await ask["carl"].post("/hub/leave/ann/lab2")
         assert "<strong>carl</strong> left what you share (lab2)" in (await ask["ann"].get("/hub/home")).text
         await ask["root"].post(URL, data={"act": "give", "name": "bob"})
@@ -394,7 +394,7 @@ def test_whoever_has_it_by_a_group_too_is_told_what_stays(bench):
         await ask["ann"].post(URL, data={"act": "give", "name": "bob", "level": "full"})
         await ask["ann"].post(URL, data={"act": "give", "kind": "group", "name": "bio"})
         assert "with bio and you" in (await ask["bob"].get("/hub/home")).text
-        assert "What bio may do there you may still" in (await ask["bob"].get("/hub/leave/ann/lab2")).text
+        assert "You still have access through group bio" in (await ask["bob"].get("/hub/leave/ann/lab2")).text
         await ask["bob"].post("/hub/leave/ann/lab2")
         assert not await reaches(bench, "bob")
         assert await reaches(bench, "bob", "read:access:servers")
@@ -411,6 +411,6 @@ def test_a_notice_says_nothing_that_is_not_so_and_no_words_of_anybody_elses():
         {"done": "Call 555-1234"},
         {"whom": "bob"},
     ):
-        assert told(asked, [bob], []) == "", asked
-    hostile = told({"done": "taken", "whom": "you: call 555-1234 now"}, [bob], [])
-    assert hostile == "It is taken back, and what was open by it is closed."
+        assert message_for(asked, [bob], []) == "", asked
+    hostile = message_for({"done": "taken", "whom": "you: call 555-1234 now"}, [bob], [])
+    assert hostile == "Access was revoked, and open connections were closed."

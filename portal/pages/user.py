@@ -1,6 +1,6 @@
-"""One person, as an admin sees them: servers, rights, groups, and their removal.
+"""A user's page for admins: servers, rights, groups, and removal.
 
-Owns: `/hub/admin/users/...`. Refuses to know what may be done to whom: `portal.users.user_actions`.
+Owns `/hub/admin/users/...`. Does not know what may be done to whom: `portal.users.user_actions`.
 """
 
 from typing import Any, Final
@@ -25,7 +25,7 @@ REMOVED_SHOWN: Final = 50
 def routes(site: Site) -> list[HTTPRouteHandler]:
     """Return the handlers."""
     return [
-        bound(site, read("/admin/users/{name:str}"), person),
+        bound(site, read("/admin/users/{name:str}"), show_user),
         bound(site, post("/admin/users/{name:str}"), change),
         bound(site, post("/admin/users/{name:str}/server"), another),
         bound(site, read("/admin/users/{name:str}/remove"), ask),
@@ -37,22 +37,22 @@ async def _one(
     site: Site, request: Request[Any, Any, Any], name: str, *, problem: str = "", fields: dict[str, str] | None = None
 ) -> Response[bytes]:
     need_anywhere(request, "admin-ui")
-    identity, person = await need_user(site, request, "list:users", name)
-    found = await site.store.users.get_with_servers(person.name) or (person, [], {})
+    identity, owner = await need_user(site, request, "list:users", name)
+    found = await site.store.users.get_with_servers(owner.name) or (owner, [], {})
     view = View(identity)
     return page(
         site,
         request,
-        "person.html",
+        "user.html",
         400 if problem else 200,
         user=identity.user,
-        person=found[0],
-        servers=part_of(request, [server for server in found[1] if view("read:servers", person, server.name)]),
+        owner=found[0],
+        servers=part_of(request, [server for server in found[1] if view("read:servers", owner, server.name)]),
         seen=found[2],
         may=view,
         admin=rules_admins(identity),
-        groups="\n".join(person.groups) if fields is None else fields.get("groups", ""),
-        makes_admin=person.admin if fields is None else "admin" in fields,
+        groups="\n".join(owner.groups) if fields is None else fields.get("groups", ""),
+        makes_admin=owner.admin if fields is None else "admin" in fields,
         titles={profile.name: profile.title or profile.name for profile in site.config.profile},
         open_url=lambda server: open_url(site, server, ""),
         problem=problem,
@@ -60,7 +60,7 @@ async def _one(
     )
 
 
-async def person(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+async def show_user(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Show one user."""
     return await _one(site, request, request.path_params["name"])
 
@@ -78,7 +78,7 @@ async def change(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
 
 
 async def another(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The name of a server to start for somebody: on to its form."""
+    """Redirect from a server's name to the form that starts it for the user."""
     name = request.path_params["name"]
     await need_user(site, request, "start:servers", name)
     wanted = new_server_name((await read_form(request)).get("server", "").strip()[:200])
@@ -90,7 +90,7 @@ async def ask(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     need_anywhere(request, "admin-ui")
     identity, owner = await need_user(site, request, "delete:users", request.path_params["name"])
     servers = [server for server in await site.store.servers.of_user(owner.name) if server.active][:REMOVED_SHOWN]
-    return page(site, request, "remove.html", user=identity.user, person=owner, servers=servers, problem="")
+    return page(site, request, "remove.html", user=identity.user, owner=owner, servers=servers, problem="")
 
 
 async def remove(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -102,7 +102,7 @@ async def remove(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
         await user_actions.remove(site, request, name)
     except InvalidError as error:
         identity, owner = await need_user(site, request, "delete:users", name)
-        values = {"user": identity.user, "person": owner, "servers": [], "problem": str(error)}
+        values = {"user": identity.user, "owner": owner, "servers": [], "problem": str(error)}
         return page(site, request, "remove.html", 400, **values)
     return go(site.at("admin", done="removed"))
 
@@ -111,7 +111,7 @@ async def _change(site: Site, request: Request[Any, Any, Any], name: str, fields
     """Save the form: `admin`, and `groups` one a line, because a name may have spaces."""
     identity = signed_in(request)
     if not rules_admins(identity):
-        raise NotAllowedError("Only admins change admins and groups here.")
+        raise NotAllowedError("Only admins can change admins and groups here.")
     if identity.is_user(name) and "admin" not in fields:
         raise InvalidError("You cannot take away your own admin right. Another admin can.")
     groups = [line for line in fields.get("groups", "").splitlines() if line.strip()]
