@@ -182,7 +182,7 @@ def cluster_pages(browser: Browser, stage: Stage, folder: Path) -> None:
     page.wait_for_url("**/hub/spawn-pending/**")
     waiting = Waiting(
         code="Resources",
-        message="It waits until a node with a free a100 is there.",
+        message="Waiting for a node with a free a100.",
         hint="A shorter walltime may start sooner; the v100 are free.",
         start=time.time() + 1520,
         position=3,
@@ -330,6 +330,9 @@ def admin_pages(browser: Browser, stage: Stage, folder: Path) -> None:
 
 
 SHARING = """
+[gateway]
+share_on_one_host = true
+
 [[role]]
 name = "user"
 scopes = ["self", "shares!user", "read:users:name", "read:groups:name"]
