@@ -1,7 +1,7 @@
 """The portal as one ASGI app: all routes and error handlers, and no state of requests.
 
 Owns the list of handlers and their paths. Does not know sign-in or requests to apps: the gateway has put
-`scope["state"]["identity"]`, and has refused unsafe requests from other sites, before it calls this.
+`scope["state"]["identity"]`, and has rejected unsafe requests from other sites, before it calls this.
 """
 
 from collections.abc import Awaitable, Callable
@@ -149,7 +149,7 @@ def create_portal(given: Services) -> Litestar:
             Router(path="/hub", route_handlers=[*health, static], include_in_schema=False),
             *moved.at_the_root(site),
         ],
-        # for the answers to OPTIONS, which Litestar makes: all others have it anyway
+        # for Litestar's responses to OPTIONS; all other responses have it already
         response_headers=[ResponseHeader(name="X-JupyterHub-Version", value=JUPYTERHUB_VERSION)],
         exception_handlers=handlers(site),
         request_max_body_size=BODY_LIMIT,
@@ -168,11 +168,11 @@ def _hooks(site: Site) -> tuple[Hook, Hook]:
     """Return what runs before each request of the API, and of the pages."""
 
     async def only_by_pages(request: Request[Any, Any, Any]) -> None:
-        """Refuse what scripts may not do with a browser's session."""
+        """Reject what scripts may not do with a browser's session."""
         check_api(request, request.scope["path"].removeprefix(f"{site.hub}api"))
 
     async def warnings(request: Request[Any, Any, Any]) -> None:
-        """Find what every page warns of."""
+        """Collect the warnings that every page shows."""
         await find_ending(site, request)
 
     return only_by_pages, warnings

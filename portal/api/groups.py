@@ -28,7 +28,7 @@ NO_GROUP = "This group does not exist, or is not available to you."
 
 
 class NewGroups(msgspec.Struct, forbid_unknown_fields=True):
-    """Several groups at once, each with these users."""
+    """Several new groups, each with these users."""
 
     groups: list[str]
     users: list[str] = []
@@ -137,7 +137,7 @@ async def thin(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     identity, group = await _allowed(site, request, "groups")
     body = await read_json(request, Names)
     if body is None:
-        raise HTTPException(status_code=400, detail="Name the users to take out in users.")
+        raise HTTPException(status_code=400, detail="Name the users to remove in users.")
     await group_actions.thin(site, request, group.name, body.users)
     return reply(await _current(site, identity, group.name))
 

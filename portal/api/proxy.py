@@ -38,7 +38,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def check(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Compare the routes with the ready servers, and repair them."""
         need(request, "proxy")
-        await routing.mend(site)
+        await routing.repair(site)
         await recorder.note(site.store, request, Act.HUB, what="routes checked")
         return empty(200)
 
@@ -47,7 +47,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         need(request, "proxy")
         if await read_json(request, dict[str, Any]) is None:
             raise HTTPException(status_code=400, detail="Send a JSON object.")
-        await routing.mend(site)
+        await routing.repair(site)
         return empty(200)
 
     return [table, check, moved]

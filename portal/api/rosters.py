@@ -1,6 +1,6 @@
-"""A group's roster, for programs: `/towpath/groups/{name}/roster`.
+"""The API of a group's roster: `/towpath/groups/{name}/roster`.
 
-Owns: its URL and its answers. Refuses to know CSV and what is done with it (`portal.users.roster_actions`).
+Owns its URL and responses. Does not know about CSV and how it is applied (`portal.users.roster_actions`).
 """
 
 from typing import Any
@@ -30,8 +30,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def use(request: Request[Any, Any, Any]) -> Response[bytes]:
         """The body is the CSV text: the first line names the columns, one of them `user`.
 
-        `mode=add` (default) or `replace` (whoever is not in it leaves). 400 with `lines` (`{"line", "message"}`) when a
-        line is wrong: then nothing was changed. Needs the scope `groups` for the group.
+        `mode=add` (default) or `replace` (other members are removed). 400 with `lines` (`{"line", "message"}`) if a
+        line is invalid; then nothing is changed. Needs the scope `groups` for the group.
         """
         identity = need_anywhere(request, "groups")
         name: str = request.path_params["name"]
@@ -40,7 +40,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             raise NotFoundError("This group does not exist, or is not available to you.")
         mode = arguments(request).get("mode", "add")
         if mode not in MODES:
-            raise HTTPException(status_code=400, detail="mode is add or replace.")
+            raise HTTPException(status_code=400, detail="mode must be add or replace.")
         if identity.session is not None and request.headers.get("content-type", "").partition(";")[0] != "text/csv":
             raise HTTPException(status_code=415, detail="Send the roster as text/csv.")
         try:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from portal.rights.access import signed_in
 from portal.servers import metrics
 from portal.servers.report_messages import Report, fault
-from portal.servers.reports import REPORT_LIMIT, hear
+from portal.servers.reports import REPORT_LIMIT, accept
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.responses import read_body, reply
@@ -77,7 +77,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         wrong = fault(word)
         if wrong:
             raise HTTPException(status_code=400, detail=wrong)
-        heard = await hear(site, word, token.strip())
+        heard = await accept(site, word, token.strip())
         metrics.REPORTS.labels(metrics.WORKER, type(word).__name__.lower(), str(heard.status)).inc()
         return reply(heard.body, heard.status)
 

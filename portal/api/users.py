@@ -1,6 +1,6 @@
-"""Users: who am I, who is there, adding, changing, deleting.
+"""The API of single users: read, create, change, delete, and the caller's own identity.
 
-Owns: `/user` and `/users/{name}` and its activity. Refuses to know servers beyond their models.
+Owns `/user`, `/users/{name}` and its activity. Does not know more about servers than their models.
 """
 
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ FUTURE_MAX: Final = 59 * 60
 
 
 class NewUser(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be said of a new user. `auth_state` and `roles` are JupyterHub's; they are not kept."""
+    """The body for a new user. JupyterHub's `auth_state` and `roles` are ignored."""
 
     admin: bool = False
     groups: list[str] = []
@@ -40,7 +40,7 @@ class NewUser(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be changed of a user."""
+    """The body for a change of a user."""
 
     admin: bool | msgspec.UnsetType = msgspec.UNSET
     groups: list[str] | msgspec.UnsetType = msgspec.UNSET
@@ -50,13 +50,13 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Seen(msgspec.Struct):
-    """One server's last activity."""
+    """The last activity of a server."""
 
     last_activity: str
 
 
 class Activity(msgspec.Struct):
-    """An app's word on when it was used."""
+    """An app's report of its last activity."""
 
     last_activity: str | None = None
     servers: dict[str, Seen] | None = None
@@ -65,7 +65,7 @@ class Activity(msgspec.Struct):
 async def shown(
     site: Site, found: tuple[User, list[Server], dict[str, float]], view: Sees, *, include_stopped: bool
 ) -> dict[str, Any]:
-    """The model of a user as one caller sees it; empty when they may see nothing of it."""
+    """Return the model of a user with the fields that the caller may see; empty if it may see none."""
     user, servers, activity = found
     model = user_model(user, servers, view, roles=site.roles.of_user(user), base_path=site.base)
     models: dict[str, Any] = {}
@@ -140,7 +140,7 @@ async def change(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
     identity, user = await need_user(site, request, "admin:users", name)
     body = await read_json(request, Change)
     if body is None:
-        raise HTTPException(status_code=400, detail="Say what to change.")
+        raise HTTPException(status_code=400, detail="Name what to change.")
     if body.name not in {msgspec.UNSET, user.name}:
         raise HTTPException(status_code=400, detail="A user cannot be renamed. Add a new one.")
     changed = await user_actions.change(
@@ -166,7 +166,7 @@ async def activity(site: Site, request: Request[Any, Any, Any]) -> Response[byte
     await need_user(site, request, "users:activity", name)
     body = await read_json(request, Activity)
     if body is None or (body.last_activity is None and not body.servers):
-        raise HTTPException(status_code=400, detail="Say last_activity, or servers, or both.")
+        raise HTTPException(status_code=400, detail="Send last_activity, servers, or both.")
     now = site.clock()
     known = {server.name for server in await site.store.servers.of_user(name)}
     seen: dict[tuple[str, str], float] = {}
@@ -190,7 +190,7 @@ def _include_stopped(request: Request[Any, Any, Any]) -> bool:
 
 
 def _refuse_reader(identity: Identity) -> None:
-    """Nothing to see: 404 for one who may read some user, else 403."""
+    """Raise 404 for a caller who may read some users, otherwise 403."""
     for scope in (
         "read:users",
         "read:users:name",
@@ -200,7 +200,7 @@ def _refuse_reader(identity: Identity) -> None:
         "read:roles:users",
     ):
         if View(identity).anywhere(scope):
-            raise NotFoundError("There is no such user.")
+            raise NotFoundError("The user does not exist.")
     raise lacks("read:users")
 
 

@@ -99,7 +99,7 @@ def _pages(look: Site) -> Handler:
     """Return a handler that converts an error to a page or JSON."""
     api = f"{look.hub}api"
     page = f"{api}/oauth2/authorize"
-    metrics = f"{look.hub}metrics"  # asked for by programs: a sign-in page would look like an answer to them
+    metrics = f"{look.hub}metrics"  # requested by programs, which would take a sign-in page for the response
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         status, message, headers = _status_of(error)

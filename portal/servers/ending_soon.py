@@ -28,7 +28,7 @@ class EndingServer(Struct, frozen=True, kw_only=True):
 
 
 async def find_ending(site: Site, request: Request[Any, Any, Any]) -> None:
-    """Note in the request which servers of the signed-in user end soon."""
+    """Store in the request's state which servers of the signed-in user end soon."""
     identity = request.scope["state"].get("identity")
     if identity is None or identity.session is None:
         return

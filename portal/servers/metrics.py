@@ -1,7 +1,7 @@
-"""Prometheus metrics. What the whole hub has is read from the state; what this worker did is labelled with it.
+"""Prometheus metrics. Values of the whole hub are read from the store; those of a worker have its label.
 
-Owns: the names (JupyterHub's where there is one, else `towpath_`). A scrape reaches one worker: its counters carry
-`worker`, so that scrapes of different workers are different series, and `sum by` adds them up. Refuses to know who
+Owns the names (JupyterHub's if it has the metric, otherwise `towpath_`). A scrape reaches one worker, whose counters
+have the label `worker`, so that different workers have different series, which `sum by` adds up. Does not know who
 may scrape.
 """
 
@@ -41,7 +41,7 @@ FRESH: Final = Gauge("towpath_state_fresh", "1 while this worker knows the state
 
 
 async def scrape(site: Site) -> bytes:
-    """All of it, in Prometheus' text format. Raises StateUnavailableError."""
+    """Return all metrics in Prometheus' text format. Raises StateUnavailableError."""
     users = await site.store.users.count()
     records = list((await site.store.servers.many(list(await site.store.servers.active()))).values())
     active = [record for record in records if record.active]

@@ -1,6 +1,6 @@
 """JupyterHub's JSON shapes of users, servers and tokens, made from our records.
 
-Pure. Owns: which field comes from where, and which scope shows it. Refuses to know requests.
+Pure. Owns the source of each field, and the scope that shows it. Does not know about requests.
 Source: JupyterHub 6.1 REST API (docs/api.md says where we differ).
 """
 
@@ -19,11 +19,11 @@ SHOWN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("read:users:activity", ("last_activity",)),
     ("read:roles:users", ("roles", "admin")),
 )
-"""What each lesser scope shows of a user; `read:users` shows all but servers."""
+"""The fields of a user that each narrower scope shows; `read:users` shows all except servers."""
 
 
 def never_started(user: User) -> Server:
-    """A default server that nobody has started: there is no record of it, and for JupyterHub's clients it is there."""
+    """Return a default server that was never started: it has no record, but JupyterHub's clients expect it."""
     return Server(
         user=user.name,
         name="",
@@ -37,7 +37,7 @@ def never_started(user: User) -> Server:
 
 
 def pending(server: Server) -> str | None:
-    """JupyterHub's word for a server that is about to change: `spawn`, `stop` (also before its removal), or None."""
+    """Return JupyterHub's `pending` of a changing server: `spawn`, `stop` (also before its removal), or None."""
     if not server.active:
         return "stop" if server.removing else None
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
@@ -46,7 +46,7 @@ def pending(server: Server) -> str | None:
 
 
 def progress_path(base_path: str, server: Server) -> str:
-    """The path of a server's progress."""
+    """Return the path of a server's progress events."""
     user = f"{base_path}hub/api/users/{escape(server.user)}"
     return f"{user}/servers/{escape(server.name)}/progress" if server.name else f"{user}/server/progress"
 
@@ -54,7 +54,7 @@ def progress_path(base_path: str, server: Server) -> str:
 def server_model(
     server: Server, *, base_path: str, public_url: str, last_activity: float | None, with_state: bool
 ) -> dict[str, Any]:
-    """One server. From `status` on the fields are Towpath's own; `state` needs `admin:server_state`."""
+    """Return the model of a server. Fields from `status` on are Towpath's own; `state` needs `admin:server_state`."""
     url = server_path(base_path, server.user, server.name)
     progress = progress_path(base_path, server)
     reason = server.reason
@@ -90,7 +90,7 @@ def server_model(
 
 
 def reason_model(reason: Reason) -> dict[str, Any]:
-    """Why a server ended."""
+    """Return the model of the reason for a server's end."""
     return {
         "code": reason.code,
         "message": reason.message,
@@ -102,7 +102,7 @@ def reason_model(reason: Reason) -> dict[str, Any]:
 
 
 def facts_model(server: Server) -> dict[str, Any]:
-    """Where a server that has not ended stands with its cluster: why it waits, where it runs, until when."""
+    """Return the state of an active server on its cluster: why it waits, its node and its deadline."""
     waiting = server.waiting if server.status in (Status.REQUESTED, Status.QUEUED) else None
     return {
         "waiting": None
@@ -127,7 +127,7 @@ def facts_model(server: Server) -> dict[str, Any]:
 def user_model(
     user: User, servers: Sequence[Server], sees: Sees, *, roles: Sequence[str], base_path: str
 ) -> dict[str, Any]:
-    """One user without their servers, with the fields that the caller may see; `kind` and `name` are always there.
+    """Return the model of a user without servers, with the fields that the caller may see, always `kind` and `name`.
 
     `sees(scope, user, server name or None)` answers for the caller. `roles`: the user's, by name.
     """
@@ -162,14 +162,14 @@ def user_model(
 
 
 def listed_servers(user: User, servers: Sequence[Server], *, include_stopped: bool) -> list[Server]:
-    """Those of a user's servers that JupyterHub lists: all that have not ended, or also all that have."""
+    """Return the servers of a user that JupyterHub lists: the active ones, or also the stopped ones."""
     if include_stopped and not any(server.name == "" for server in servers):
         servers = [never_started(user), *servers]
     return [server for server in servers if server.active or include_stopped]
 
 
 def service_model(service: Service, roles: Sequence[str], may: Callable[[str], bool], prefix: str) -> dict[str, Any]:
-    """One service, with the fields that the caller may see; empty when it may see none.
+    """Return the model of a service with the fields that the caller may see; empty if it may see none.
 
     `may(scope)` answers for the caller and this service. `prefix`: the path at which it is reached.
     """
@@ -196,7 +196,7 @@ def service_model(service: Service, roles: Sequence[str], may: Callable[[str], b
 def group_model(
     group: Group, members: Sequence[str], roles: Sequence[str], may: Callable[[str], bool]
 ) -> dict[str, Any]:
-    """One group, with the fields that the caller may see; empty when it may see none. `may(scope)`: on this group."""
+    """Return the model of a group with the fields that the caller may see (`may(scope)`); empty if it may see none."""
     named: dict[str, Any] = {"kind": "group", "name": group.name}
     model: dict[str, Any] = {}
     if may("read:groups"):
@@ -209,7 +209,7 @@ def group_model(
 
 
 def token_model(token: Token, held: Iterable[str]) -> dict[str, Any]:
-    """One token, without its secret, which nobody has. `held`: what it may do as things are."""
+    """Return the model of a token, without its secret, which is not stored. `held`: its effective scopes."""
     return {
         **({"user": token.user} if token.user else {"service": token.service}),
         "id": token.id,

@@ -1,6 +1,6 @@
 """A server's progress as server-sent events, from the server's stream in Redis: any worker can serve it.
 
-Owns: JupyterHub's event keys, resuming after `Last-Event-ID`, and when the stream ends. Refuses to know who asks.
+Owns JupyterHub's event keys, resuming after `Last-Event-ID`, and the end of the stream. Does not know the caller.
 Sources: JupyterHub 6.1 progress API; WHATWG HTML, section 9.2 (server-sent events).
 """
 
@@ -24,12 +24,12 @@ KEEPALIVE: Final = b"\n\n"
 
 
 def resume_point(last_event_id: str | None) -> str:
-    """Where to go on: the id that the browser last saw, or `"0"`, the beginning."""
+    """Return where to continue: the id that the browser last received, or `"0"` for the beginning."""
     return last_event_id if last_event_id and STREAM_ID.fullmatch(last_event_id) else "0"
 
 
 def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
-    """The last event of an attempt's stream; None while it is on its way. Pure."""
+    """Return the last event of an attempt's stream; None while the server is starting. Pure."""
     if server.attempt != attempt:
         return {"progress": 100, "failed": True, "message": "Spawn failed: it was started anew."}
     if is_ready(server):
@@ -58,26 +58,26 @@ def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
 
 
 def line(event: Event, facts: dict[str, Any]) -> bytes:
-    """One event of the stream, with the id to resume after, and where the server stands now."""
+    """Return an event of the stream, with the id to resume after and the server's current state."""
     told = {"progress": min(event.progress, 99), "message": event.message, "status": event.status, "time": event.time}
     return frame(told | facts, event.id)
 
 
 def facts_of(site: Site, server: Server | None) -> dict[str, Any]:
-    """Where a server stands with its cluster, and whether the hub itself keeps it waiting."""
+    """Return the server's state on its cluster, and whether it waits for the hub itself."""
     return {**facts_model(server), "starts_wait": site.health.starts_wait} if server else {}
 
 
 def frame(told: dict[str, Any], stream_id: str = "") -> bytes:
-    """One server-sent event. JSON holds no raw line break, so one data line does."""
+    """Return a server-sent event. JSON contains no raw line break, so one data line is enough."""
     head = b"id: " + stream_id.encode() + b"\n" if stream_id else b""
     return head + b"data: " + msgspec.json.encode(told) + b"\n\n"
 
 
 async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[bytes]:
-    """The events of this attempt after `after`, then the last word. Ends on ready and on failed.
+    """Yield the events of this attempt after `after`, then the final one. Ends when ready or failed.
 
-    A record that has changed without an event (another place in the queue) repeats the last event, without an id.
+    If the record changes without an event (another place in the queue), the last event is repeated without an id.
     """
     user, name, attempt = server.user, server.name, server.attempt
     url = site.server(user, name)
@@ -109,7 +109,7 @@ async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[byt
 
 
 async def _again(site: Site, server: Server | None, attempt: str, told: dict[str, Any] | None) -> Event | None:
-    """The attempt's last event, without its id, when the record says more than was told; None: there is nothing new."""
+    """Return the attempt's last event without its id if the record has changed since; None: there is nothing new."""
     if server is None or server.attempt != attempt or pending(server) != "spawn" or facts_of(site, server) == told:
         return None
     events = await site.store.servers.events(server.user, server.name)

@@ -1,7 +1,7 @@
-"""The words of a job: what a starter may say, and what each means. Pure.
+"""The reports that a starter can send, and their meaning. Pure.
 
-Owns: the typed messages, which endpoints are taken from which kind of cluster, and why an app ended in plain words.
-Refuses to know records' storage, and any other field than these: nothing that is posted is set on anything by its name.
+Owns the typed messages, the check of endpoints by kind of cluster, and the reasons for an app's end.
+Does not know how records are stored. Unknown fields of a report are rejected or ignored, never stored.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ Attempt = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
 class ReportedEndpoint(Struct, frozen=True):
-    """Where the app listens. Which kinds are taken depends on the cluster: see `refusal`."""
+    """Where the app listens. The accepted kinds depend on the cluster: see `refusal`."""
 
     kind: Literal["unix", "tcp", "tls"]
     path: Annotated[str, Meta(max_length=107)] = ""
@@ -34,7 +34,7 @@ class ReportedEndpoint(Struct, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
 
 
-class Word(Struct, frozen=True, kw_only=True, tag_field="kind"):
+class ReportBase(Struct, frozen=True, kw_only=True, tag_field="kind"):
     """What every report says.
 
     `restart`: how often the scheduler has run the job again (SLURM_RESTART_COUNT). `takeover`: how many starters of
@@ -49,47 +49,47 @@ class Word(Struct, frozen=True, kw_only=True, tag_field="kind"):
     log: ShortText = ""
 
 
-class Running(Word, frozen=True, kw_only=True, tag="running"):
-    """The starter runs, on `node`; the app is being started. `native_id` is for people to read."""
+class Running(ReportBase, frozen=True, kw_only=True, tag="running"):
+    """The starter is running on `node`, and the app is starting. `native_id` is only displayed."""
 
     node: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9._-]*$")] = ""
     native_id: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = ""
     ends: EndTime = 0
 
 
-class Ready(Word, frozen=True, kw_only=True, tag="ready"):
-    """The app answers at `endpoint`."""
+class Ready(ReportBase, frozen=True, kw_only=True, tag="ready"):
+    """The app responds at `endpoint`."""
 
     endpoint: ReportedEndpoint
     ends: EndTime = 0
 
 
-class Warned(Word, frozen=True, kw_only=True, tag="warning"):
-    """The scheduler will end the job in about so many seconds."""
+class Warned(ReportBase, frozen=True, kw_only=True, tag="warning"):
+    """The scheduler will end the job in about `seconds`."""
 
     seconds: Annotated[int, Meta(ge=0, le=10**7)]
 
 
-class Noticed(Word, frozen=True, kw_only=True, tag="notice"):
-    """Something that a user should know, while the app goes on. `code` is one of NOTICES; `detail` goes into its text.
+class Noticed(ReportBase, frozen=True, kw_only=True, tag="notice"):
+    """A notice for the user while the app keeps running. `code` is one of NOTICES; `detail` is inserted into its text.
 
-    A code of a newer starter's that is not known here says nothing.
+    Unknown codes of a newer starter are ignored.
     """
 
     code: Annotated[str, Meta(max_length=40)]
     detail: Annotated[str, Meta(max_length=300)] = ""
 
 
-class Active(Word, frozen=True, kw_only=True, tag="activity"):
+class Active(ReportBase, frozen=True, kw_only=True, tag="activity"):
     """The user of a stock Jupyter server did something, or something ran there for them, at this time (epoch)."""
 
     last_activity: Annotated[float, Meta(ge=0, le=10**11)]
 
 
-class Ended(Word, frozen=True, kw_only=True, tag="ended"):
-    """The app is gone, or never came up. `exit_code` None: it never ran, or was killed before it could say.
+class Ended(ReportBase, frozen=True, kw_only=True, tag="ended"):
+    """The app has ended or never started. `exit_code` None: it never ran, or was killed.
 
-    `told`: the scheduler told the job to end. It knows why, and may mean to run the job again.
+    `told`: the scheduler ended the job. It knows the reason, and may requeue the job.
     """
 
     told: bool = False
@@ -101,7 +101,7 @@ class Ended(Word, frozen=True, kw_only=True, tag="ended"):
 
 
 class Failed(Ended, frozen=True, kw_only=True, tag="failed"):
-    """The starter gave up: the app was not to be had, or never answered."""
+    """The starter gave up: the app could not be started, or never responded."""
 
 
 Report = Running | Ready | Warned | Noticed | Active | Ended | Failed
@@ -113,16 +113,16 @@ NOTICES: Final = {
     "killed-for-memory": "A process of this server, such as a notebook's kernel, was killed because the job ran out of"
     " memory ({detail}). Restart the kernel and use less memory, or start the server again with more.",
 }
-"""What a notice tells the user, by its code."""
+"""The texts of notices, by code."""
 
 
 def notice_of(report: Noticed) -> str:
-    """The sentence for the user; `""`: there is none for this code."""
+    """Return the message for the user; `""` for an unknown code."""
     return NOTICES.get(report.code, "").replace("{detail}", " ".join(report.detail.split()))
 
 
 def endpoint_of(report: Ready) -> Endpoint:
-    """The endpoint as the record holds it. The name that a node must prove follows from the attempt, never from it."""
+    """Return the endpoint for the record. The node's name is set from the attempt, never from the report."""
     said = report.endpoint
     if said.kind == "unix":
         return Endpoint(kind="unix", path=said.path)
@@ -131,7 +131,7 @@ def endpoint_of(report: Ready) -> Endpoint:
 
 
 def fault(report: Report) -> str:
-    """What is wrong with a report that has the right shape; `""`: nothing. Pure."""
+    """Return what is wrong with a well-formed report; `""`: nothing. Pure."""
     if not isinstance(report, Ready):
         return ""
     said = report.endpoint
@@ -145,9 +145,9 @@ def fault(report: Report) -> str:
 
 
 def refusal(endpoint: Endpoint, taken: Collection[str], folders: Sequence[str], *, shared_port: bool) -> str:
-    """Why an endpoint is refused; `""`: it is taken. Pure.
+    """Return why an endpoint is rejected; `""`: it is accepted. Pure.
 
-    `taken`: the kinds of endpoint that are taken from the cluster. `folders`: where the attempt's socket may be, on
+    `taken`: the kinds of endpoint that the cluster may have. `folders`: where the attempt's socket may be, on
     this machine. `shared_port`: whether the profile shares the app's port with the node.
     """
     if endpoint.kind not in taken:
@@ -167,7 +167,7 @@ def refusal(endpoint: Endpoint, taken: Collection[str], folders: Sequence[str], 
 
 
 def reason_of(server: Server, report: Ended) -> tuple[Status, Reason]:
-    """Return whether the server has stopped or failed, and why, in plain words. Pure."""
+    """Return whether the server has stopped or failed, and why. Pure."""
     tail, code = report.log_tail[-LOG_TAIL_MAX:], report.exit_code
     if server.target is Target.STOPPED:
         return Status.STOPPED, replace(STOPPED, exit_code=code)

@@ -1,7 +1,7 @@
-"""Reports: from a starter's word to the record, the event and the route.
+"""Processes starters' reports: updates the record, the events and the route.
 
-Owns: who is believed, and what each word changes. Refuses to know launchers. Whatever a job says is believed about its
-own attempt alone: the name that its node must prove is made here, and a job's id is the scheduler's to tell.
+Owns which reports are accepted, and what each changes. Does not know about launchers. A job can only report about its
+own attempt: the name that its node must prove is set here, and the job's id comes from the scheduler.
 """
 
 import hmac
@@ -40,49 +40,49 @@ from state.records.models import Event, Notice, Server, Status, Target
 from state.records.readiness import END_REPORTED
 
 REPORT_LIMIT: Final = 128 * 1024
-"""Largest report in bytes."""
+"""Maximum size of a report, in bytes."""
 TRIES: Final = 8
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The answer to a report: a status and a body."""
+class ReportResponse:
+    """The response to a report: a status and a body."""
 
     status: int
     body: dict[str, Any]
 
 
-HEARD: Final = Heard(200, {})
-WRONG_TOKEN: Final = Heard(403, {"status": 403, "message": "This report token is not valid.", "stop": False})
-UNKNOWN: Final = Heard(404, {"status": 404, "message": "There is no such server.", "stop": False})
-OUTDATED: Final = Heard(409, {"status": 409, "message": "This attempt is over.", "stop": True})
+ACCEPTED: Final = ReportResponse(200, {})
+WRONG_TOKEN: Final = ReportResponse(403, {"status": 403, "message": "This report token is not valid.", "stop": False})
+UNKNOWN: Final = ReportResponse(404, {"status": 404, "message": "The server does not exist.", "stop": False})
+OUTDATED: Final = ReportResponse(409, {"status": 409, "message": "This attempt has ended.", "stop": True})
 
 
-async def hear(site: Site, report: Report, token: str) -> Heard:
-    """Take a report in. Idempotent: the same word again is heard again, and changes nothing."""
+async def accept(site: Site, report: Report, token: str) -> ReportResponse:
+    """Accept a report. Idempotent: the same report is accepted again and changes nothing."""
     for _ in range(TRIES):
         server = await site.store.servers.get(report.user, report.server)
-        refused = judge(server, report, token)
+        refused = check(server, report, token)
         if refused is None and isinstance(report, Ready):
-            assert server is not None  # judge refuses None
+            assert server is not None  # `check` rejects None
             refused = site_refusal(site, server, report)
         if refused is not None:
-            if refused is HEARD and server is not None and isinstance(report, Ready):
+            if refused is ACCEPTED and server is not None and isinstance(report, Ready):
                 await publish(site, server)
             return refused
-        assert server is not None  # judge refuses None
+        assert server is not None  # `check` rejects None
         try:
             await _take(site, server, report)
         except ConflictError:
             continue
-        return HEARD
+        return ACCEPTED
     raise ConflictError("This server's record keeps changing. Try again.")
 
 
-def judge(server: Server | None, report: Report, token: str) -> Heard | None:  # noqa: PLR0911 - a table in order
-    """The answer, where the record is not to be changed; None: take it in. Pure.
+def check(server: Server | None, report: Report, token: str) -> ReportResponse | None:  # noqa: PLR0911 - a table in order
+    """Return the response if the report does not change the record; None: apply it. Pure.
 
-    No record at all is not a reason to stop the app: after a loss of Redis the controller has yet to find the job.
+    A missing record is not a reason to stop the app: after a loss of Redis the controller still has to find the job.
     """
     lives = isinstance(report, Running | Ready)
     if server is None:
@@ -90,45 +90,45 @@ def judge(server: Server | None, report: Report, token: str) -> Heard | None:  #
     if server.attempt != report.attempt:
         return OUTDATED
     if not server.active:
-        return OUTDATED if lives else HEARD
+        return OUTDATED if lives else ACCEPTED
     if not server.report_hash or not hmac.compare_digest(sha256(token.encode()).hexdigest(), server.report_hash):
         return WRONG_TOKEN
-    if report.restart < server.restart:  # a run of the job that is over
-        return OUTDATED if lives else HEARD
+    if report.restart < server.restart:  # a run of the job that has ended
+        return OUTDATED if lives else ACCEPTED
     if isinstance(report, Ended):
         return None
     return _news(server, report)
 
 
-def _news(server: Server, report: Running | Ready | Warned | Noticed | Active) -> Heard | None:
-    """The answer to what a job says while it lives, where it is no news."""
+def _news(server: Server, report: Running | Ready | Warned | Noticed | Active) -> ReportResponse | None:
+    """Return the response to a report of a running job that contains nothing new; None: it does."""
     lives = isinstance(report, Running | Ready)
     if server.target is Target.STOPPED or server.status is Status.STOPPING:
-        return OUTDATED if lives else HEARD
+        return OUTDATED if lives else ACCEPTED
     if isinstance(report, Noticed):
         text = notice_of(report)
-        return HEARD if not text or (server.notice is not None and server.notice.message == text) else None
+        return ACCEPTED if not text or (server.notice is not None and server.notice.message == text) else None
     if report.restart > server.restart or isinstance(report, Warned | Active):
         return None
     if isinstance(report, Running):
-        return HEARD if server.status in (Status.STARTING, Status.READY) and server.node == report.node else None
+        return ACCEPTED if server.status in (Status.STARTING, Status.READY) and server.node == report.node else None
     return _moved(server, report) if server.status is Status.READY else None
 
 
-def _moved(server: Server, report: Ready) -> Heard | None:
-    """The answer to one more word that the app answers. A starter that takes over opens another way in."""
+def _moved(server: Server, report: Ready) -> ReportResponse | None:
+    """Return the response to another ready report. A starter that takes over opens a new endpoint."""
     if server.endpoint == endpoint_of(report):
-        return HEARD
+        return ACCEPTED
     return None if report.takeover else OUTDATED
 
 
-def site_refusal(site: Site, server: Server, report: Ready) -> Heard | None:
-    """The answer to an endpoint that is not taken from the server's cluster; None: it is."""
+def site_refusal(site: Site, server: Server, report: Ready) -> ReportResponse | None:
+    """Return the response if the server's cluster may not have such an endpoint; None: it may."""
     folders = (f"{site.data_dir}/jobs/{server.attempt}", f"/tmp/towpath-{os.geteuid()}-{server.attempt}")  # noqa: S108 - the starter's, for sockets whose path is too long
     profile = site.config.profile_named(server.profile)
     shared = profile is not None and shares_port(profile)
     words = refusal(endpoint_of(report), _endpoints(site, server), folders, shared_port=shared)
-    return Heard(400, {"status": 400, "message": words, "stop": False}) if words else None
+    return ReportResponse(400, {"status": 400, "message": words, "stop": False}) if words else None
 
 
 async def _take(site: Site, server: Server, report: Report) -> None:
@@ -151,14 +151,15 @@ async def _take(site: Site, server: Server, report: Report) -> None:
 
 
 async def _take_running(site: Site, server: Server, report: Running) -> None:
-    """The job runs: its start window begins. Run again, it has nothing any more that a route could lead to."""
+    """Record that the job is running, which starts its time window. If it was requeued, its old endpoint is removed."""
     now = site.clock()
     again = report.restart > server.restart
     deadline, log = _deadline(server, report), report.log or server.log
     server = replace(server, node=report.node, restart=report.restart, deadline=deadline, log=log)
     if again and server.ready is not None:
         await _drop_route(site, server)
-    if not again and server.status in (Status.STARTING, Status.READY):  # said before it: then it tells the node alone
+    if not again and server.status in (Status.STARTING, Status.READY):
+        # It was reported earlier: only the node is recorded.
         await site.store.servers.save(server)
         return
     saved = replace(advance(server, Status.STARTING, now=now), running=now)
@@ -169,7 +170,7 @@ async def _take_running(site: Site, server: Server, report: Running) -> None:
 
 
 def _deadline(server: Server, report: Running | Ready) -> float | None:
-    """When its walltime ends: by the job's word, until the scheduler is looked at; an earlier run's counts no more."""
+    """Return the job's deadline: as it reports it, until the scheduler is polled. Earlier runs do not count."""
     return report.ends or (None if report.restart > server.restart else server.deadline)
 
 
@@ -178,10 +179,10 @@ async def _take_ready(site: Site, server: Server, report: Ready) -> None:
     deadline, log = _deadline(server, report), report.log or server.log
     server = replace(server, restart=report.restart, deadline=deadline, log=log)
     first = server.status is not Status.READY
-    if not first:  # the job was run again, elsewhere: the same URL leads to the new node
+    if not first:  # the job was requeued on another node: the same URL is routed to the new node
         server = advance(server, Status.STARTING, now=now)
     ready = advance(server, Status.READY, now=now, endpoint=endpoint_of(report))
-    # The controller has to know: it looks less often from now on, or once more where the walltime's end is not known.
+    # The controller must be notified: it polls less often now, or once more if the deadline is unknown.
     wake = not _cheap_polls(site, server)
     again = "The server is ready again." if report.takeover else "The server is ready on another node."
     event = _event(site, ready, "The server is ready." if first else again)
@@ -191,13 +192,13 @@ async def _take_ready(site: Site, server: Server, report: Ready) -> None:
 
 
 async def _take_notice(site: Site, server: Server, report: Noticed) -> None:
-    """Show it on the server's pages, and among its events."""
+    """Show a notice on the server's pages and among its events."""
     notice = Notice(code=report.code, message=notice_of(report), time=site.clock())
     await site.store.servers.save(replace(server, notice=notice), event=_event(site, server, notice.message))
 
 
 async def _take_end(site: Site, server: Server, report: Ended) -> None:
-    """An end by itself is the end. One that the scheduler asked for is noted until that says what it means."""
+    """Record the end of an app. If the scheduler ended it, its reason is read from the scheduler first."""
     now = site.clock()
     status, reason = reason_of(server, report)
     server = replace(server, log=report.log or server.log)
@@ -231,13 +232,13 @@ def _span(seconds: int) -> str:
 
 
 def _endpoints(site: Site, server: Server) -> frozenset[str]:
-    """The kinds of endpoint that are taken from the server's cluster; where it is not configured any more, `tls`."""
+    """Return the kinds of endpoint that the server's cluster may have; `tls` if it is no longer configured."""
     cluster = cluster_named(site.config, server.cluster)
     return frozenset({"tls"}) if cluster is None else kind_of(cluster).endpoints
 
 
 def _cheap_polls(site: Site, server: Server) -> bool:
-    """Whether the controller looks at the server's job at every tick anyway."""
+    """Return whether the controller polls the server's job at every tick anyway."""
     cluster = cluster_named(site.config, server.cluster)
     return cluster is not None and kind_of(cluster).cheap_polls
 

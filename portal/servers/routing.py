@@ -10,14 +10,14 @@ from state.records.readiness import is_ready, route_changes, route_of
 
 
 async def publish(site: Site, server: Server) -> None:
-    """Set the route of a ready server, and take it back if someone asked for a stop in the meantime."""
+    """Set the route of a ready server, and remove it if a stop was requested in the meantime."""
     await site.store.feed.set_route(route_of(server, site.base))
     now = await site.store.servers.get(server.user, server.name)
     if now is None or now.attempt != server.attempt or not is_ready(now):
         await site.store.feed.drop_route(server_path(site.base, server.user, server.name), attempt=server.attempt)
 
 
-async def mend(site: Site) -> None:
+async def repair(site: Site) -> None:
     """Publish missing routes and drop those without a ready server. The controller does so at each scan too."""
     servers = await site.store.servers.many(list(await site.store.servers.active()))
     snapshot = await site.store.feed.snapshot()

@@ -1,7 +1,7 @@
-"""Start and stop: what somebody wants, written down. The request ends there.
+"""Starts and stops servers by recording the requested state.
 
-Owns: the compare-and-set loops by which the form, the API and an URL all change a server's record. Refuses to know
-schedulers: the controller closes the gap between what is wanted and what is.
+Owns the compare-and-set loops with which the form, the API and a URL change a server's record. Does not know about
+schedulers: the controller changes the actual state to the requested one.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ TRIES: Final = 8
 DISPLAY_NAME_MAX: Final = 255
 REMOVAL_PAUSE_FIRST: Final = 0.02
 REMOVAL_PAUSE_LONGEST: Final = 0.5
-"""Seconds between two looks at whether a server is gone."""
+"""Seconds between two checks whether a server is gone."""
 
 
 class Started(Enum):
-    """What came of asking for a start."""
+    """The outcome of a request to start a server."""
 
-    NEW = "new"  # a new attempt begins
-    PENDING = "pending"  # one is on its way already
-    READY = "ready"  # it runs already
-    STOPPING = "stopping"  # it has to end first
+    NEW = "new"  # a new attempt has been created
+    PENDING = "pending"  # it is already starting
+    READY = "ready"  # it is already running
+    STOPPING = "stopping"  # it must end first
 
 
 async def start(
@@ -50,7 +50,7 @@ async def start(
     picked: Mapping[str, Any] | None = None,
     display_name: str = "",
 ) -> tuple[Started, Server]:
-    """Want a server to run. `picked` None: as the last time, or the profile's defaults.
+    """Request that a server runs. `picked` None: as the last time, or the profile's defaults.
 
     Raises ChoicesError (with the fields at fault), NameRuleError, ConflictError, LimitError and StateUnavailableError.
     """
@@ -85,7 +85,7 @@ async def start(
 async def create(
     site: Site, user: User, name: str, *, display_name: str, profile: str | None, picked: Mapping[str, Any] | None
 ) -> Server:
-    """A named server that is not started. Raises ConflictError when there is one, and as `start`."""
+    """Create a named server without starting it. Raises ConflictError if it exists, and as `start`."""
     new_server_name(name)
     check_display_name(display_name)
     fresh = await _fresh(site, user, name, None, profile=profile, picked=picked, display_name=display_name)
@@ -97,12 +97,12 @@ async def create(
 
 
 async def _save_new(site: Site, record: Server, event: Event | None = None) -> Server:
-    """Save a start, or a server that is new. Raises ConflictError and LimitError."""
+    """Save a start or a new server. Raises ConflictError and LimitError."""
     limit = site.config.limits.servers_per_user
     try:
         return await site.store.servers.save(record, event=event, limit=limit)
     except LimitError as error:
-        raise LimitError(f"{record.user} has {limit} named servers, and the hub allows no more. Remove one.") from error
+        raise LimitError(f"{record.user} has {limit} named servers, which is the maximum. Remove one first.") from error
 
 
 async def edit(site: Site, user: User, name: str, *, picked: Mapping[str, Any], profile: str | None = None) -> Server:
@@ -138,9 +138,9 @@ async def edit(site: Site, user: User, name: str, *, picked: Mapping[str, Any], 
 
 
 async def stop(site: Site, user: str, name: str) -> Server | None:
-    """Want a server to end: valid in every state, idempotent. Its route is gone when this returns.
+    """Request that a server stops. Valid in every state, idempotent. Its route is removed when this returns.
 
-    Returns the record (ended, or on its way there); None: there is no such server.
+    Returns the record (stopped or stopping); None: the server does not exist.
     """
     for _ in range(TRIES):
         server = await site.store.servers.get(user, name)
@@ -157,10 +157,10 @@ async def stop(site: Site, user: str, name: str) -> Server | None:
 
 
 async def request_removal(site: Site, user: str, name: str) -> Server | None:
-    """Have a server removed: stopped first where it runs. Its route is gone when this returns.
+    """Request the removal of a server, which is stopped first if it is running. Its route is removed when this returns.
 
-    A server whose job is known to be gone is removed at once. The controller removes any other as soon as its job is
-    gone, whatever becomes of this process. Returns the record as long as it exists; None: there is no such server.
+    A server whose job has certainly ended is removed immediately. The controller removes others as soon as their job
+    has ended, even if this process ends. Returns the record while it exists; None: the server does not exist.
     """
     for _ in range(TRIES):
         server = await site.store.servers.get(user, name)
@@ -177,11 +177,11 @@ async def request_removal(site: Site, user: str, name: str) -> Server | None:
             continue
         await site.store.feed.drop_route(server_path(site.base, user, name), attempt=attempt)
         return server
-    raise ConflictError("Someone else keeps changing this server. Try again.")
+    raise ConflictError("Others keep changing this server. Try again.")
 
 
 async def _want_stopped(site: Site, server: Server, *, removing: bool) -> Server:
-    """Save that a server is to end, and whether it is to be removed then. Raises ConflictError."""
+    """Save that a server must stop, and whether it is removed then. Raises ConflictError."""
     event = None
     if server.active and server.target is not Target.STOPPED:
         event = Event(
@@ -198,7 +198,7 @@ async def _want_stopped(site: Site, server: Server, *, removing: bool) -> Server
 
 
 async def removed(site: Site, server: Server, *, seconds: float) -> bool:
-    """Wait up to `seconds` for the removal of a server whose removal was requested; whether it is gone."""
+    """Wait up to `seconds` for a requested removal. Returns whether the server is gone."""
     deadline = site.clock() + seconds
     pause = REMOVAL_PAUSE_FIRST
     while True:
@@ -212,7 +212,7 @@ async def removed(site: Site, server: Server, *, seconds: float) -> bool:
 
 
 async def ended(site: Site, server: Server, *, seconds: float) -> Server | None:
-    """Wait up to `seconds` for a stopping server's end; the record as it is then; None: it is gone."""
+    """Wait up to `seconds` for a stopping server. Returns its record; None: it is gone."""
     deadline = site.clock() + seconds
     after = "0"
     current: Server | None = server
@@ -227,13 +227,13 @@ async def ended(site: Site, server: Server, *, seconds: float) -> Server | None:
 
 
 def check_display_name(display_name: str) -> None:
-    """Raises NameRuleError for one that is too long or not printable."""
+    """Raise NameRuleError for a display name that is too long or not printable."""
     if len(display_name) > DISPLAY_NAME_MAX or not display_name.isprintable():
-        raise NameRuleError(f"A display name is at most {DISPLAY_NAME_MAX} printable characters.")
+        raise NameRuleError(f"A display name can have at most {DISPLAY_NAME_MAX} printable characters.")
 
 
 async def chosen(site: Site, user: User, profile: str, picked: Mapping[str, Any]) -> Chosen:
-    """The one validator, with what is known of the profile's cluster for this user. Raises ChoicesError."""
+    """Validate choices with what the profile's cluster offers to this user. Raises ChoicesError."""
     found = site.config.profile_named(profile)
     facts = NOTHING_KNOWN if found is None else await facts_of(site, found.cluster, user)
     return validate(site.config, profile, picked, user, facts)
@@ -252,7 +252,7 @@ async def _fresh(
     before = site.config.profile_named(old.profile) if old is not None and profile is None else None
     if old is not None and before is not None:
         profile = before.name
-        # an option that the profile no longer has was not asked for by anybody
+        # options that the profile no longer has are dropped
         remembered = {key: value for key, value in old.choices.items() if key in before.option}
         picked = remembered if picked is None else picked
     found = await chosen(site, user, profile or "", picked or {})

@@ -1,6 +1,6 @@
-"""What every handler of the portal shares, as one value: the services, the URLs, the templates.
+"""What all handlers of the portal share: services, URLs and templates.
 
-Owns: how a page is rendered and how an URL is built. Refuses to know what any page says.
+Owns how pages are rendered and URLs are built. Does not know the content of pages.
 """
 
 from collections.abc import Callable
@@ -26,10 +26,10 @@ from state.settings.files import logos
 from state.store.all import Store
 
 JUPYTERHUB_VERSION: Final = "6.1.1"
-"""The version of JupyterHub whose API this one speaks: clients compare it."""
+"""The version of JupyterHub's API that the hub implements, which clients compare."""
 
 PAGE_VALUES: Final = "page_values"
-"""In a request's state: values that are found for every page before its handler runs."""
+"""The key in a request's state with values for every page, which are set before its handler runs."""
 
 TEMPLATES: Final = Path(__file__).parents[1] / "templates"
 
@@ -44,13 +44,13 @@ PAGE_HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-JupyterHub-Version": JUPYTERHUB_VERSION,
 }
-"""What every page carries. No page holds an inline script or style."""
+"""The headers of every page. No page contains inline scripts or styles."""
 
 
 def page_headers(config: GatewayConfig) -> dict[str, str]:
-    """The same for a page with forms.
+    """Return the headers of a page with forms.
 
-    Chromium holds `form-action` against all that a form leads to: a sign-in may lead on into the origin of a person's
+    Chromium applies `form-action` to all redirects after a form: a sign-in may redirect to the origin of a user's
     servers.
     """
     if not config.user_domain:
@@ -62,9 +62,9 @@ def page_headers(config: GatewayConfig) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Services:
-    """What the portal is given: the configuration, the state, the time and sign-in.
+    """What the portal needs: configuration, store, clock and sign-in.
 
-    `data_dir`: where jobs of this machine have their folders. `shut_down`: ends the hub's processes on this machine.
+    `data_dir`: contains the folders of jobs on this machine. `shut_down`: ends the hub's processes on this machine.
     """
 
     config: Config
@@ -80,7 +80,7 @@ class Services:
 
 
 class Look:
-    """The pages' side of it, which needs no store: URLs and templates. Error pages need only this."""
+    """URLs and templates, which need no store. Error pages need only this."""
 
     def __init__(self, config: Config, version: str, clock: Callable[[], float]) -> None:
         self.base = config.gateway.base_path
@@ -124,31 +124,31 @@ class Look:
         )
 
     def at(self, *segments: str, **query: str) -> str:
-        """An URL under /hub/: each segment escaped, the empty ones at the end left out, then the query."""
+        """Return a URL under /hub/, with escaped segments (empty ones at the end are omitted) and the query."""
         path = self.hub + "/".join(escape(segment) for segment in segments).rstrip("/")
         given = {key: value for key, value in query.items() if value}
         return f"{path}?{urlencode(given, quote_via=quote, safe='/')}" if given else path
 
     def origin(self, host: str) -> str:
-        """Scheme and host by which a program has reached the hub that sent this Host header: not all know the same."""
+        """Return the origin under which the client of this Host header reached the hub."""
         return self._origins.get(host.lower()) or self.public_url or f"http://{host}"
 
     def server(self, user: str, name: str) -> str:
-        """The path of a server, with a slash at the end."""
+        """Return the path of a server, with a slash at the end."""
         return server_path(self.base, user, name)
 
     def compile_templates(self) -> None:
-        """Compile all templates now: the first page of each kind would take up to 70 ms longer. For another thread."""
+        """Compile all templates, so that no first page is up to 70 ms slower. Call it in another thread."""
         for name in self._templates.list_templates(extensions=["html"]):
             self._templates.get_template(name)
 
     def render(self, template: str, **values: Any) -> bytes:
-        """A page. Whatever comes from outside is escaped: the templates hold no `safe`."""
+        """Render a page. All values are escaped: the templates never use `safe`."""
         return self._templates.get_template(template).render(**values).encode()
 
 
 class Site(Look):
-    """All of it."""
+    """The services, URLs and templates of the portal."""
 
     def __init__(self, services: Services) -> None:
         super().__init__(services.config, services.version, services.clock)
@@ -163,6 +163,6 @@ class Site(Look):
         self.health = services.health
 
     def render(self, template: str, **values: Any) -> bytes:
-        """Render a page. Admins see the hub's problems on each, and users who wait see that they wait for one."""
+        """Render a page. Admins see the hub's problems on every page; users who wait because of one are told so."""
         told = {"hub_problems": self.health.problems, "starts_wait": self.health.starts_wait}
         return super().render(template, **told, **values)

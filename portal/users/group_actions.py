@@ -28,7 +28,7 @@ def check_gift(site: Site, identity: Identity, group: str) -> None:
     """Raise NotAllowedError if membership of this group would give more than the caller has."""
     gift = site.roles.scopes_of_group(group)
     if not gift <= scopes.narrow(gift, identity.scopes, user=identity.name):
-        raise NotAllowedError(f"Being in {group} gives more than you have, so you cannot put anybody into it.")
+        raise NotAllowedError(f"Members of {group} have rights that you do not have, so you cannot add users to it.")
 
 
 def check_change(site: Site, identity: Identity, old: Iterable[str], new: Iterable[str]) -> None:
@@ -37,7 +37,7 @@ def check_change(site: Site, identity: Identity, old: Iterable[str], new: Iterab
     view = View(identity)
     for group in sorted(before ^ after):
         if not view.group("groups", group):
-            raise NotAllowedError(f"Changing who is in {group} needs the scope groups.")
+            raise NotAllowedError(f"Changing the members of {group} needs the scope groups.")
     for group in sorted(after - before):
         check_gift(site, identity, group)
 
@@ -46,14 +46,14 @@ def check_number(site: Site, groups: Sequence[str]) -> None:
     """Raise LimitError for more groups than one user may be in."""
     limit = site.config.limits.groups_per_user
     if len(groups) > limit:
-        raise LimitError(f"A user is in at most {limit} groups. Take them out of one first.")
+        raise LimitError(f"A user can be in at most {limit} groups. Remove the user from a group first.")
 
 
 async def check_room(site: Site, new: int = 1) -> None:
     """Raise LimitError if the hub has no room for so many new groups."""
     limit = site.config.limits.groups
     if await site.store.groups.count() + new > limit:
-        raise LimitError(f"The hub has at most {limit} groups. Remove one first.")
+        raise LimitError(f"The hub can have at most {limit} groups. Remove one first.")
 
 
 async def existing_users(site: Site, names: Sequence[str]) -> list[User]:
@@ -72,7 +72,7 @@ async def change(site: Site, user: User, *, join: Iterable[str] = (), leave: Ite
     current: User | None = user
     for _ in range(TRIES):
         if current is None:
-            return user  # removed in the meantime: in no group
+            return user  # removed in the meantime
         kept = tuple(group for group in current.groups if group not in left)
         wanted = kept + tuple(group for group in joined if group not in kept)
         if wanted == current.groups:

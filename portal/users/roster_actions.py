@@ -1,6 +1,6 @@
-"""A roster becomes the members of a group: all of it, or nothing.
+"""Applies a roster to the members of a group, completely or not at all.
 
-Owns: that every line is judged before anybody is touched, and what has come of it. Refuses to know CSV
+Owns the check of all lines before any user is changed, and the outcome. Does not know about CSV
 (`state.records.roster`), requests and pages.
 """
 
@@ -20,7 +20,7 @@ from state.records.models import User
 
 
 class RosterError(TowpathError):
-    """The roster was not used. `lines`: what is wrong, as (line, sentence)."""
+    """The roster was not applied. `lines`: the errors, as (line, message)."""
 
     def __init__(self, lines: tuple[tuple[int, str], ...]) -> None:
         super().__init__("; ".join(f"line {line}: {words}" for line, words in lines[:20]))
@@ -28,7 +28,7 @@ class RosterError(TowpathError):
 
 
 class Outcome(Struct, frozen=True):
-    """What has come of it, as names: who was put in, who was taken out, and of whom the hub had not heard."""
+    """The outcome, as names: users who were added, users who were removed, and names without a user."""
 
     joined: tuple[str, ...]
     left: tuple[str, ...]
@@ -36,11 +36,11 @@ class Outcome(Struct, frozen=True):
 
 
 async def use(site: Site, request: Request[Any, Any, Any], group: str, text: str, *, replace: bool) -> Outcome:
-    """Put everybody in the roster into the group; `replace`: and everybody else out of it.
+    """Add all users in the roster to the group; `replace`: remove all other members.
 
-    The caller may change the group. People whom the hub does not know yet are made where the caller may make users.
-    The same roster again changes nothing: one that a lost store cut short is sent again. Raises RosterError, and 403
-    where being in the group gives more than the caller has.
+    The caller may change the group. Users who do not exist are created if the caller may create users.
+    Applying the same roster again changes nothing, so one that was interrupted can be sent again. Raises RosterError,
+    and 403 if membership of the group gives more rights than the caller has.
     """
     identity = signed_in(request)
     group_actions.check_gift(site, identity, group)

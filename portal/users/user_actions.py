@@ -30,10 +30,10 @@ Person = tuple[User, list[Server], dict[str, float]]
 async def find(
     site: Site, identity: Identity, *, part: str = "", active: bool = False, offset: int = 0, limit: int = 50
 ) -> tuple[list[Person], int]:
-    """People whom the caller may list, by name, and how many there are.
+    """Return the users whom the caller may list, ordered by name, and their number.
 
-    `part`: of their name. `active`: with a server that has not ended. Of 10,000 people only those that are shown are
-    read, but for a caller whose right is over some of them: then each is looked at.
+    `part`: a part of the name. `active`: only users with an active server. Of 10,000 users only those on the page are
+    read, unless the caller's scope covers only some of them: then each is checked.
     """
     view = View(identity)
     if active:
@@ -52,7 +52,7 @@ async def find(
 
 
 async def _shown(site: Site, view: View, names: Sequence[str]) -> list[Person]:
-    """Those of these people whom the caller may list; of their servers those that they may see."""
+    """Return which of these users the caller may list, with the servers that it may see."""
     found = await site.store.users.many(list(names))
     return [
         (user, [server for server in servers if view("read:servers", user, server.name)], seen)
@@ -72,7 +72,7 @@ async def check_room(site: Site, new: int = 1) -> None:
     """Raise LimitError if the hub has no room for so many new users."""
     limit = site.config.limits.users
     if await site.store.users.count() + new > limit:
-        raise LimitError(f"The hub has at most {limit} users. Remove some that are not needed.")
+        raise LimitError(f"The hub can have at most {limit} users. Remove users who are no longer needed.")
 
 
 async def add(

@@ -15,7 +15,7 @@ from portal.servers.report_messages import (
     reason_of,
     refusal,
 )
-from portal.servers.reports import OUTDATED, WRONG_TOKEN, judge
+from portal.servers.reports import OUTDATED, WRONG_TOKEN, check
 from state.config.tables import ClusterConfig, Config, ProfileConfig
 from state.names import node_name
 from state.records.models import Endpoint, Server, Status, Target
@@ -382,12 +382,12 @@ SERVER = Server(
 def test_no_other_token_ever_changes_a_record(status, target, token):
     server = replace(SERVER, status=status, target=target)
     word = Ready(user="alice", server="", attempt=ATTEMPT, endpoint=ReportedEndpoint(kind="unix", path="/x"))
-    assert judge(server, word, token) is not None
-    assert judge(replace(server, report_hash=""), word, "") is not None
-    assert judge(None, word, token) is not None
-    assert judge(server, replace(word, attempt="b" * 32), token) is OUTDATED
+    assert check(server, word, token) is not None
+    assert check(replace(server, report_hash=""), word, "") is not None
+    assert check(None, word, token) is not None
+    assert check(server, replace(word, attempt="b" * 32), token) is OUTDATED
     running = Running(user="alice", server="", attempt=ATTEMPT, node="cn1", restart=9)
-    assert judge(server, running, token) in (WRONG_TOKEN, OUTDATED)
+    assert check(server, running, token) in (WRONG_TOKEN, OUTDATED)
 
 
 def test_the_reason_depends_on_the_target_and_the_report():
