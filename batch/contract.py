@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from state.offer.catalog import Catalog, Grants
 from state.records.models import Endpoint, JobRef, Reason, Server, Waiting
+from state.store import codecs
 
 
 class JobState(StrEnum):
@@ -346,7 +347,8 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     `walltime`: seconds that the job requested, from which its end follows if the scheduler does not tell the job; 0:
     unknown. `shared_node_port`, `jupyter`: see JobSpec. `activity_seconds`: between two requests about a Jupyter
     server's activity. `prune`: remove the folders of the user's old jobs. `guard`: the scheduler ends the job with the
-    process that it started, so the starter is a child of that process (`batch.starter.guard`).
+    process that it started, so the starter is a child of that process (`batch.starter.guard`). `record`: JSON as in the
+    store (`state.store.codecs.SERVER`), which keeps the fields of a newer version.
     """
 
     attempt: str
@@ -365,7 +367,7 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     shared_node_port: bool = False
     jupyter: JupyterHub | None = None
     activity_seconds: float = 60.0
-    record: Server | None = None
+    record: msgspec.Raw = msgspec.Raw(b"null")
     end_patience: float = 20.0
     log_cap: int = 16 * 1024 * 1024
     lock_fd: int = 0
@@ -416,7 +418,7 @@ def starter_spec(
             grace=spec.grace,
             shared_node_port=spec.shared_node_port,
             jupyter=spec.jupyter,
-            record=spec.record,
+            record=msgspec.Raw(codecs.SERVER.encode(spec.record)),
             end_patience=end_patience,
             lock_fd=lock_fd,
             passport=spec.passport,

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from state.records.models import Server, Token
-from state.records.stored import Stored
+from state.records.stored import Stored, known_fields
 
 NAME_MAX: Final = 128
 SCOPES_SHOWN: Final = 8
@@ -148,7 +148,7 @@ def made_plain(entry: Entry) -> Entry:
 
 def shown(entry: Entry) -> dict[str, Any]:
     """Return the entry as an object for JSON: the time in ISO 8601, without empty fields."""
-    given = msgspec.to_builtins(entry)
+    given = known_fields(entry)
     fields: dict[str, Any] = {"id": entry.id, "time": moment(entry.time)}
     fields |= {name: given[name] for name in ("act", "who", "by", "address", "user", "server") if name in given}
     return fields | {"outcome": str(entry.outcome)} | {name: given[name] for name in ("what", "why") if name in given}

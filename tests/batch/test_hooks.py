@@ -13,10 +13,12 @@ from batch.controller.reconcile import RunHooks, Settle, Sight, reconcile
 from batch.hooks.contract import JobChanges, changed
 from batch.hooks.executables import ExecutablesOptions, programs
 from state.records.models import Status
+from state.store import codecs
 from state.store.auth_states import AuthStateError
 from tests.batch.rig import Rig, ask, fresh
 from tests.batch.test_controller import becomes, stop, with_store
 from tests.conftest import until
+from tests.newer import by_a_newer_version
 
 SECRET = "0123456789abcdef0123456789abcdef"
 TOKEN = "a-very-secret-access-token"
@@ -98,6 +100,32 @@ def test_a_home_is_created_before_and_the_end_is_told_after(make_rig):
             return (await store.servers.get("alice", "")).hooked == "ended"
 
         await until(noted)
+
+    with_store(rig.url, body)
+
+
+def test_a_record_of_a_newer_version_goes_through_start_hooks_and_end(make_rig):
+    rig = make_rig()
+    for event in ("before-submit", "ready", "ended"):
+        rig.program(
+            event,
+            "10-told",
+            f'#!/bin/sh\ncat > "{rig.out}/{event}.new"\nmv "{rig.out}/{event}.new" "{rig.out}/{event}"\n',
+        )
+
+    async def body(store):
+        await ask(store, by_a_newer_version(fresh(), lane="fast"))
+        rig.start()
+        ready = await becomes(store, Status.READY)
+        await until((rig.out / "ready").exists)
+        await stop(store)
+        stopped = await becomes(store, Status.STOPPED)
+        await until((rig.out / "ended").exists)
+        for event in ("before-submit", "ready", "ended"):
+            told = json.loads((rig.out / event).read_text())
+            assert (told["event"], told["attempt"], told["version"]) == (event, ready.attempt, 1)
+        for record in (ready, stopped):
+            assert json.loads(codecs.SERVER.encode(record))["lane"] == "fast"
 
     with_store(rig.url, body)
 

@@ -18,8 +18,11 @@ from state.records.audit import (
     line,
     made_plain,
     plain,
+    shown,
     syslog,
 )
+from state.records.stored import SCHEMA
+from state.store import codecs
 
 HOSTILE = "alice\r\n2026-11-25 carol is an admin now\x1b[2K\x00\u202egnp.exe\u2028\u0085"
 
@@ -104,3 +107,10 @@ def test_param_values_are_escaped():
 def test_filters_are_combined(wanted, fits):
     told = entry(who="carol", address="192.0.2.7", act=Act.SERVER_ACCESS, user="alice", server="lab")
     assert Wanted(**wanted).fits(told) is fits
+
+
+def test_an_entry_of_a_newer_version_is_shown_with_what_this_version_knows():
+    told = codecs.ENTRY.decode(json.dumps({"version": SCHEMA + 1, "time": 1.0, "act": "hub", "lane": 3}).encode())
+    assert shown(told) == {"id": "", "time": "1970-01-01T00:00:01.000000Z", "act": "hub", "outcome": "done"}
+    assert b"hub" in line(told)
+    assert b"hub" in syslog(told, host="h", pid=1)

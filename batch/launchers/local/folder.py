@@ -21,6 +21,9 @@ from msgspec import Struct
 
 from batch.contract import JobState, JobView, Report, StarterSpec
 from batch.starter.processes import find_app, start_time
+from state.records.codec import UnreadableError
+from state.records.models import Server
+from state.store import codecs
 
 T = TypeVar("T")
 
@@ -171,7 +174,7 @@ class JobFolder:
             exit_code=exit_code,
             started=processes.time if processes else None,
             report=report,
-            record=spec.record,
+            record=_record(spec),
         )
         return self._view
 
@@ -210,6 +213,14 @@ class JobFolder:
 def native_id(processes: Processes) -> str:
     """Return the id of a local job: the starter's pid and start time."""
     return f"{processes.pid}.{processes.start}"
+
+
+def _record(spec: StarterSpec) -> Server | None:
+    """Return the server's record as it was at the submit, or None if it cannot be read."""
+    try:
+        return codecs.SERVER.decode(bytes(spec.record))
+    except UnreadableError:
+        return None
 
 
 def _decode(path: Path, kind: type[T]) -> T | None:

@@ -15,7 +15,10 @@ from msgspec import Struct
 
 from batch.authority import SealError, seal, unseal
 from batch.launchers.slurm.script import MAX_COMMENT, NAME_PREFIX
+from state.records.codec import UnreadableError
 from state.records.models import Server
+from state.records.stored import known_fields
+from state.store import codecs
 
 PREFIX: Final = "towpath:1:"
 ATTEMPT_LENGTH: Final = 32
@@ -25,7 +28,7 @@ COMMON: Final = (
     b'"cluster":"slurm","target":"ready","status":"requested",'
 )
 """What most records hold: with it, a record takes a third of the room. Part of version 1: never to be changed."""
-LEFT_OUT: Final = ("user", "name", "attempt", "revision", "fence", "newer")
+LEFT_OUT: Final = ("user", "name", "attempt", "revision", "fence")
 """What is in the comment or the job's name anyway, or belongs only in the store."""
 
 
@@ -38,15 +41,18 @@ class Owner(Struct, frozen=True, kw_only=True):
 
 
 def write(key: bytes, record: Server) -> str:
-    """The comment of the job of this record. Choices that are too long for it are left out."""
+    """Return the comment of this record's job.
+
+    If it is too long, fields that only a newer version of Towpath knows are left out, then the choices.
+    """
     head = f"{PREFIX}{record.user}/{record.name}:"
-    fields = {name: value for name, value in msgspec.to_builtins(record).items() if value != _DEFAULTS.get(name)}
-    for name in LEFT_OUT:
-        fields.pop(name, None)
     bound = _bound(record.attempt, record.user, record.name)
-    text = head + _sealed(key, bound, fields)
-    if len(text) > MAX_COMMENT:
-        text = head + _sealed(key, bound, {**fields, "choices": {}})
+    known = _short(known_fields(record))
+    text = ""
+    for fields in (_short(msgspec.json.decode(codecs.SERVER.encode(record))), known, {**known, "choices": {}}):
+        text = head + _sealed(key, bound, fields)
+        if len(text) <= MAX_COMMENT:
+            break
     return text
 
 
@@ -60,8 +66,9 @@ def read(key: bytes, attempt: str, comment: str) -> Owner | None:
         packed = unseal(key, _bound(attempt, user, server), base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4)))
         unpack = zlib.decompressobj(zdict=COMMON)
         fields = msgspec.json.decode(unpack.decompress(packed, 1 << 20), type=dict[str, Any])
-        record = msgspec.convert({**fields, "user": user, "name": server, "attempt": attempt}, Server)
-    except (SealError, binascii.Error, zlib.error, msgspec.MsgspecError, ValueError):
+        whole = {**fields, "user": user, "name": server, "attempt": attempt}
+        record = codecs.SERVER.decode(msgspec.json.encode(whole))
+    except (SealError, binascii.Error, zlib.error, msgspec.MsgspecError, UnreadableError, ValueError):
         return None
     return Owner(user=user, server=server, record=record) if slash else None
 
@@ -77,6 +84,11 @@ def attempt_of(name: str) -> str:
 def _bound(attempt: str, user: str, server: str) -> str:
     """What the seal holds together: who copies a comment can change no part of it."""
     return f"{attempt} {user}/{server}"
+
+
+def _short(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields without defaults, and without what the comment or the job's name says anyway."""
+    return {name: value for name, value in fields.items() if name not in LEFT_OUT and value != _DEFAULTS.get(name)}
 
 
 def _sealed(key: bytes, bound: str, fields: Mapping[str, Any]) -> str:

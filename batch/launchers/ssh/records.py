@@ -6,15 +6,15 @@ Owns its text, and whose a job is: the user's that the sealed record names, and 
 import base64
 import binascii
 
-import msgspec
-
 from batch.authority import SealError, seal, unseal
+from state.records.codec import UnreadableError
 from state.records.models import Server
+from state.store import codecs
 
 
 def seal_record(key: bytes, record: Server) -> str:
     """The text to keep with the job of this record."""
-    return base64.b64encode(seal(key, record.attempt, msgspec.json.encode(record))).decode()
+    return base64.b64encode(seal(key, record.attempt, codecs.SERVER.encode(record))).decode()
 
 
 def open_record(key: bytes, attempt: str, text: object) -> Server | None:
@@ -22,7 +22,7 @@ def open_record(key: bytes, attempt: str, text: object) -> Server | None:
     if not isinstance(text, str):
         return None
     try:
-        record = msgspec.json.decode(unseal(key, attempt, base64.b64decode(text, validate=True)), type=Server)
-    except (SealError, binascii.Error, msgspec.MsgspecError, ValueError):
+        record = codecs.SERVER.decode(unseal(key, attempt, base64.b64decode(text, validate=True)))
+    except (SealError, binascii.Error, UnreadableError, ValueError):
         return None
     return record if record.attempt == attempt else None

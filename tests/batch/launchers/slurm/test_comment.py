@@ -1,5 +1,6 @@
 """A job's comment: room for the record, and nobody's but ours."""
 
+import json
 import os
 import re
 
@@ -10,7 +11,10 @@ from msgspec.structs import replace
 from batch.launchers.slurm import grammar
 from batch.launchers.slurm.comment import attempt_of, read, write
 from batch.launchers.slurm.script import MAX_COMMENT
+from state.records.stored import SCHEMA, known_fields
+from state.store import codecs
 from tests.batch.launchers.slurm.making import record
+from tests.newer import by_a_newer_version
 
 KEY = os.urandom(32)
 
@@ -32,6 +36,21 @@ def test_it_fits_into_a_comment_whatever_was_picked(choices, title):
     found = read(KEY, saved.attempt, text).record
     assert found in (saved, replace(saved, choices={}))
     assert (found.credential, found.report_hash) == (saved.credential, saved.report_hash)
+
+
+def test_the_record_of_a_newer_version_keeps_its_unknown_fields():
+    saved = by_a_newer_version(record(choices={"memory": "4G"}), quota={"cores": 4}, lane="fast")
+    found = read(KEY, saved.attempt, write(KEY, saved)).record
+    assert known_fields(found) == known_fields(saved)
+    again = json.loads(codecs.SERVER.encode(found))
+    assert (again["version"], again["quota"], again["lane"]) == (SCHEMA + 1, {"cores": 4}, "fast")
+
+
+def test_unknown_fields_that_are_too_long_give_way_to_the_choices():
+    saved = by_a_newer_version(record(choices={"memory": "4G"}), lane=os.urandom(2048).hex())
+    text = write(KEY, saved)
+    assert len(text) <= MAX_COMMENT
+    assert known_fields(read(KEY, saved.attempt, text).record) == known_fields(saved)
 
 
 def test_a_usual_record_takes_a_third_of_the_room():
