@@ -1,6 +1,5 @@
 """The catalog of a real cluster: by commands and by slurmrestd, with parts of Slurm stopped."""
 
-import asyncio
 import time
 
 from msgspec.structs import replace
@@ -9,25 +8,22 @@ from batch.contract import LauncherError
 from batch.launchers.slurm.catalog.gather import Gatherer
 from batch.launchers.slurm.factory import open_client
 from state.offer.catalog import GpuCount, Limits
-from tests.batch.launchers.slurm.making import slurm_config
+from tests.batch.launchers.slurm.making import gathered, slurm_config
+from tests.conftest import run
 
 SLEEP = "#!/bin/sh\nsleep 120\n"
 
 
 def by_text(slurm):
-    return open_client(slurm_config(slurm, "cli")).source()
+    return run(gathered(slurm_config(slurm, "cli")))
 
 
 def by_rest(slurm):
-    return open_client(slurm_config(slurm, "rest")).source()
-
-
-def gathered(source):
-    return asyncio.run(Gatherer("hpc", source).gather())
+    return run(gathered(slurm_config(slurm, "rest")))
 
 
 def test_partitions_gpus_and_who_may_use_what(slurm):
-    offer = gathered(by_text(slurm))
+    offer = by_text(slurm)
     catalog = offer.catalog
     assert catalog.enforced
     assert catalog.notes == ()
@@ -59,7 +55,7 @@ def test_slurmrestd_gathers_the_same_catalog_while_jobs_run_and_nodes_are_draine
     while slurm.state(job) != "RUNNING":
         assert time.monotonic() < end
         time.sleep(0.1)
-    text, rest = gathered(by_text(slurm)), gathered(by_rest(slurm))
+    text, rest = by_text(slurm), by_rest(slurm)
     partitions = rest.catalog.partitions
     if not any(one.default for one in partitions):  # 0.0.40 to 0.0.44 do not report it
         partitions = tuple(replace(one, default=one.name == "cpu") for one in partitions)
@@ -76,20 +72,20 @@ def test_slurmrestd_gathers_the_same_catalog_while_jobs_run_and_nodes_are_draine
 def test_a_partitions_groups_and_its_own_qos_are_known(slurm):
     slurm.run("scontrol", "update", "PartitionName=gpu", "AllowGroups=bob", "QoS=gpuq")
     try:
-        text, rest = gathered(by_text(slurm)), gathered(by_rest(slurm))
+        text, rest = by_text(slurm), by_rest(slurm)
     finally:
         slurm.run("scontrol", "update", "PartitionName=gpu", "AllowGroups=ALL", "QoS=")
     for offer in (text, rest):
         gpu = offer.catalog.partition("gpu")
         assert (gpu.groups, gpu.own_qos) == (("bob",), "gpuq")
         assert (offer.grants["bob"].groups, offer.grants["alice"].groups) == (("bob",), ())
-    gpu = gathered(by_text(slurm)).catalog.partition("gpu")
+    gpu = by_text(slurm).catalog.partition("gpu")
     assert (gpu.groups, gpu.own_qos) == (None, "")
 
 
 def test_without_slurmdbd_its_last_data_is_used(slurm):
     async def main():
-        gatherer = Gatherer("hpc", by_text(slurm))
+        gatherer = Gatherer("hpc", open_client(slurm_config(slurm, "cli")).source())
         before = await gatherer.gather()
         slurm.daemon("slurmdbd").stop()
         try:
@@ -100,13 +96,13 @@ def test_without_slurmdbd_its_last_data_is_used(slurm):
         assert after.catalog.qos == before.catalog.qos
         assert "last ones known" in after.catalog.notes[0]
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_without_slurmctld_there_is_a_transient_error(slurm):
     slurm.daemon("slurmctld").stop()
     try:
-        gathered(by_text(slurm))
+        by_text(slurm)
     except LauncherError as error:
         assert error.transient
     else:
@@ -129,5 +125,5 @@ def test_a_refresh_costs_slurmctld_at_most_eight_requests(slurm):
     before = requests()
     cost_of_asking = requests() - before
     before = requests()
-    gathered(by_text(slurm))
+    by_text(slurm)
     assert requests() - before - cost_of_asking <= 8

@@ -41,8 +41,14 @@ def code_of(ended):
 
 
 def by_rest(slurm, job):
-    client = open_client(slurm_config(slurm, "rest"))
-    return run(client.past(ids=[int(job)], since=0))[-1].facts
+    async def body():
+        client = open_client(slurm_config(slurm, "rest"))
+        try:
+            return await client.past(ids=[int(job)], since=0)
+        finally:
+            await client.close()
+
+    return run(body())[-1].facts
 
 
 def test_every_end_is_reported_with_its_cause(slurm):

@@ -12,8 +12,6 @@ import pytest
 
 from batch.contract import Resources
 from batch.jobs.job_builder import resources as resources_of
-from batch.launchers.slurm.catalog.gather import Gatherer
-from batch.launchers.slurm.factory import open_client
 from batch.launchers.slurm.script import resource_options
 from deploy.devcluster.clients import version
 from deploy.devcluster.users import provide
@@ -29,7 +27,7 @@ from state.offer.option_kinds import COUNTED, KINDS, NAMED, amount, canonical
 from state.offer.quantities import MEBIBYTE, MINUTE
 from state.offer.resolution import settle
 from tests import slurm as rig
-from tests.batch.launchers.slurm.making import job, record, slurm_config, slurm_maker
+from tests.batch.launchers.slurm.making import gathered, job, record, slurm_config, slurm_maker
 
 QOS = (
     "add qos ofpart MaxTRESPerJob=cpu=3 Flags=DenyOnLimit",
@@ -185,10 +183,9 @@ def asker(odd, messages, request):
 
 def facts_of(slurm: rig.Slurm, account: str, client: str = "cli") -> Facts:
     user = account.lower()
-    source = open_client(slurm_config(slurm, client)).source()
-    gathered = asyncio.run(Gatherer("odd", source).gather())
-    assert gathered.catalog.notes == ()
-    return Facts(catalog=gathered.catalog, grants=gathered.grants.get(user, Grants()), user=user)
+    offer = asyncio.run(gathered(slurm_config(slurm, client)))
+    assert offer.catalog.notes == ()
+    return Facts(catalog=offer.catalog, grants=offer.grants.get(user, Grants()), user=user)
 
 
 def named(form: Combinations) -> Iterator[dict]:

@@ -13,13 +13,40 @@ import pytest
 from msgspec.structs import replace
 
 from batch.contract import Change, JobState, LauncherError, Resources, Setup, Updated
+from batch.launchers.slurm.launcher import SlurmLauncher
 from deploy.devcluster.clients import version
 from tests.batch.apps import Hub
 from tests.batch.launchers.slurm.making import job, opener, real_pyslurm, slurm_config, slurm_maker
-from tests.conftest import run, until
+from tests.conftest import until
 
 GIB = 1024**3
 CLIENTS = ("cli", "rest", *(["pyslurm"] if real_pyslurm() else []))
+OPEN: list[SlurmLauncher] = []
+"""The launchers that `run` closes."""
+
+
+def maker(slurm, client, **more):
+    """Make launchers of one hub, which `run` closes."""
+    make = slurm_maker(slurm_config(slurm, client, **more), opener(slurm, client))
+
+    def opened():
+        OPEN.append(make())
+        return OPEN[-1]
+
+    return opened
+
+
+def run(coroutine):
+    """Run a coroutine in a new event loop, and close there the launchers that were made for it."""
+
+    async def whole():
+        try:
+            return await coroutine
+        finally:
+            while OPEN:
+                await OPEN.pop().close()
+
+    return asyncio.run(whole())
 
 
 @pytest.fixture
@@ -32,13 +59,13 @@ def hub():
 @pytest.fixture(params=CLIENTS)
 def make(request, slurm):
     """Make launchers of one hub, for each client."""
-    return slurm_maker(slurm_config(slurm, request.param), opener(slurm, request.param))
+    return maker(slurm, request.param)
 
 
 @pytest.fixture(params=[client for client in CLIENTS if client != "rest"])
 def make_near(request, slurm):
     """The same with short timeouts, for the clients that run on Slurm's own machines."""
-    return slurm_maker(slurm_config(slurm, request.param, timeout=5.0), opener(slurm, request.param))
+    return maker(slurm, request.param, timeout=5.0)
 
 
 async def shown(launcher, spec, *states):
@@ -260,7 +287,7 @@ def test_the_scheduler_warns_the_starter_before_the_time_limit(slurm, hub, clien
     warns = client != "rest" or version(slurm.layout) > (22, 5)  # slurmrestd 22.05 can send it to steps only
 
     async def body():
-        launcher = slurm_maker(slurm_config(slurm, client), opener(slurm, client))()
+        launcher = maker(slurm, client)()
         command = ("/usr/bin/python3", "-m", "http.server", "--bind", "127.0.0.1", "{port}")
         spec = job(command=command, resources=Resources(walltime=60, signal=45), hub_urls=(hub.url,))
         await launcher.submit(spec)
@@ -346,7 +373,7 @@ def test_a_scancel_by_another_user_is_reported_with_the_name(slurm, make):
 
 @pytest.mark.parametrize("client", ["cli", "rest"])
 def test_a_changed_request_keeps_its_place_and_its_job(slurm, client):
-    make = slurm_maker(slurm_config(slurm, client))
+    make = maker(slurm, client)
     before = Resources(partition="cpu", account="physics", qos="normal", cores=1, memory=GIB, walltime=600)
     after = Resources(
         partition="gpu", account="physics", qos="gpuq", cores=2, memory=2 * GIB, walltime=3600, gpus=1, gpu_type="a100"
@@ -381,8 +408,6 @@ def test_a_changed_request_keeps_its_place_and_its_job(slurm, client):
         assert "gres/gpu=1" in asked
         assert await launcher.update(replace(change, before=after, after=before)) is Updated.NOT_WAITING
         await launcher.cancel(ref, spec.attempt)
-        await launcher.close()
-        await other.close()
         return fields
 
     fields = run(body())
@@ -391,7 +416,7 @@ def test_a_changed_request_keeps_its_place_and_its_job(slurm, client):
 
 @pytest.mark.parametrize("client", ["cli", "rest"])
 def test_a_job_that_waits_for_maintenance_starts_with_the_time_limit_that_its_hint_names(slurm, client):
-    launcher = slurm_maker(slurm_config(slurm, client))()
+    launcher = maker(slurm, client)()
     slurm.run(
         *("scontrol", "create", "reservation", "ReservationName=repair", "Users=root", "Nodes=ALL"),
         *("StartTime=now+58minutes", "Duration=60", "Flags=MAINT"),
@@ -414,7 +439,6 @@ def test_a_job_that_waits_for_maintenance_starts_with_the_time_limit_that_its_hi
         await shown(launcher, spec, JobState.ACTIVE)
         await launcher.cancel(ref, spec.attempt)
         await over(launcher, spec)
-        await launcher.close()
         return waiting
 
     waiting = run(body())
@@ -425,7 +449,7 @@ def test_a_job_that_waits_for_maintenance_starts_with_the_time_limit_that_its_hi
 @pytest.mark.parametrize("client", ["cli", "rest"])
 def test_a_suspended_job_is_shown_as_suspended_and_not_as_ended(slurm, client):
     async def body():
-        launcher = slurm_maker(slurm_config(slurm, client))()
+        launcher = maker(slurm, client)()
         spec = job()
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
@@ -445,7 +469,6 @@ def test_a_suspended_job_is_shown_as_suspended_and_not_as_ended(slurm, client):
         assert (await launcher.poll())[spec.attempt].state is JobState.ACTIVE
         await launcher.cancel(ref, spec.attempt)
         await over(launcher, spec)
-        await launcher.close()
 
     run(body())
 
@@ -595,7 +618,6 @@ def test_a_hanging_slurmdbd_delays_no_poll(slurm, make_near):
             assert view.state is JobState.CANCELED
         finally:
             slurm.daemon("slurmdbd").sigcont()
-            await launcher.close()
 
     run(body())
 

@@ -112,3 +112,25 @@ def test_a_worker_loads_the_ways_to_sign_in_that_it_has(tmp_path, auth, packages
         configured(tmp_path, auth)
         config = "'towpath.toml'"
     assert loaded(OPENED.format(config=config), tmp_path) == PORTAL | packages
+
+
+SLURM = """from pathlib import Path
+    from batch.contract import LauncherContext
+    from batch.launchers.opening import open_launcher
+    from batch.launchers.slurm.kind import SlurmConfig
+    from state.config.tables import ClusterConfig
+    cluster = ClusterConfig(name="hpc", kind="slurm", options=SlurmConfig({options}))
+    open_launcher(cluster, LauncherContext(data_dir=Path(), seal_key=lambda: bytes(32)))"""
+
+
+@pytest.mark.parametrize(
+    ("options", "packages"),
+    [
+        ('submit_as="sudo"', set()),
+        ('client="rest", rest_url="http://127.0.0.1:9", rest_key_file="key"', {"joserfc", "aiohttp"}),
+    ],
+    ids=["cli", "rest"],
+)
+def test_only_a_cluster_with_slurmrestd_loads_an_http_client(tmp_path, options, packages):
+    (tmp_path / "key").write_bytes(bytes(32))
+    assert loaded(SLURM.format(options=options), tmp_path, names=PACKAGES) == packages

@@ -18,7 +18,7 @@ from batch.contract import LauncherError
 from batch.launchers.slurm import changes
 from batch.launchers.slurm.catalog.rest import RestSource
 from batch.launchers.slurm.client import AccountingDisabledError, Job, JobGoneError, Past
-from batch.launchers.slurm.clients.rest_http import Http, Tokens
+from batch.launchers.slurm.clients.rest_http import RestHttp, Tokens
 from batch.launchers.slurm.clients.rest_shapes import LEAST, MOST, described, jobs_of, pasts_of
 from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.kind import SlurmConfig
@@ -53,7 +53,7 @@ class RestClient:
     def __init__(self, config: SlurmConfig) -> None:
         self.user = config.rest_user
         self._tokens = Tokens(config)
-        self._http = Http(config.rest_url, seconds=config.timeout, ca=config.rest_ca)
+        self._http = RestHttp(config.rest_url, seconds=config.timeout, ca=config.rest_ca)
         self._version = 0
 
     async def submit(self, batch: Batch, identity: Identity) -> int:
@@ -125,7 +125,7 @@ class RestClient:
 
     async def close(self) -> None:
         """See the Protocol."""
-        self._http.close()
+        await self._http.close()
 
     async def _api(self) -> int:
         """The newest version of the API that both know, asked for once."""

@@ -1,23 +1,22 @@
-"""HTTP to slurmrestd: one request, one JSON answer; over TCP, TLS or a unix socket; with a token for each user.
+"""HTTP to slurmrestd over TCP, TLS or a unix socket: one request, one JSON response; with a token for each user.
 
-Owns the connection, the tokens, what an answer without JSON means. Does not know paths and what is in an answer.
+Owns the persistent connections, the tokens, and what a response without JSON means. Does not know about paths and what
+a response contains. Only this module of the launchers imports aiohttp and joserfc.
 
-The standard library's client in threads: requests are few (one poll a tick, a submit now and then), and an HTTP library
-of its own would be one more thing that every hub has to keep up to date. Sources: slurm's jwt.html and rest.html.
+Follows no redirect, uses no proxy from the environment, stores no cookies. Sources: Slurm's jwt.html and rest.html;
+RFC 9110 section 9.2.2 (which requests may be repeated), RFC 9112 section 9.3.1 (after which failures).
 """
 
 import asyncio
-import http.client
 import json
-import socket
 import ssl
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import aiohttp
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
@@ -28,7 +27,14 @@ from batch.launchers.slurm.kind import SlurmConfig
 TOKEN_SECONDS: Final = 300
 RENEW_SECONDS: Final = 60
 """A token with less than this left is not used any more."""
-THREADS: Final = 16
+CONNECTIONS: Final = 16
+"""Further requests wait until one is free."""
+IDLE_SECONDS: Final = 60.0
+"""An idle connection is closed after this time, which is longer than the time between two polls."""
+RESPONSE_MAX: Final = 256 * 1024 * 1024
+"""Maximum size of a response's body, in bytes. 1,000 jobs take 4 to 9 MB."""
+FIELD_MAX: Final = 64 * 1024
+"""Maximum size of a line of a response's head, in bytes."""
 KEY_MIN: Final = 32
 """slurm's jwt.html: at least 256 bits."""
 
@@ -82,29 +88,41 @@ def _unusable(sentence: str) -> LauncherError:
     return LauncherError(sentence, transient=False, code="config", hint="Tell the hub's admins.")
 
 
-class Http:
-    """Requests to one slurmrestd."""
+class RestHttp:
+    """The HTTP connections to one slurmrestd. They belong to the event loop that sends the first request.
+
+    `close` must be called in that loop.
+    """
 
     def __init__(self, url: str, *, seconds: float, ca: str = "") -> None:
-        """`ca`: a file with the certificates to trust in place of the system's. Raises LauncherError if it is none."""
-        self._url = urlsplit(url)
-        self._tls = _trusting(ca) if self._url.scheme == "https" else None
+        """`seconds`: from the request to the end of its response.
+
+        `ca`: a file with the certificates to trust instead of the system's. Raises LauncherError if it has none.
+        """
+        parts = urlsplit(url)
+        self._socket = parts.path if parts.scheme == "unix" else ""
+        self._base = "http://localhost" if self._socket else f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._tls = _trusting(ca) if parts.scheme == "https" else None
         self._seconds = seconds
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="slurmrestd")
+        self._session: aiohttp.ClientSession | None = None
 
     async def ask(
         self, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any] | None = None
     ) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of the answer; `{}` where it is none. Raises LauncherError (transient) without an answer."""
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, self._ask, method, path, dict(headers), body)
+        """Return the status and JSON of the response; `{}` if it is none. Raises LauncherError (transient) without one.
+
+        aiohttp repeats a GET or DELETE once if its connection breaks before the response, as a kept connection does
+        when slurmrestd has restarted. A POST is never repeated: it may have submitted a job.
+        """
+        if self._session is None:
+            self._session = self._opened()
         try:
             async with asyncio.timeout(self._seconds):
-                status, text = await work
+                status, text = await _answered(self._session, method, self._base + path, headers, body)
         except TimeoutError:
-            words = f"Slurm has not answered within {self._seconds:.0f} seconds."
-            raise LauncherError(words, transient=True, code="no-answer") from None
-        except (OSError, http.client.HTTPException) as error:
+            message = f"Slurm has not answered within {self._seconds:.0f} seconds."
+            raise LauncherError(message, transient=True, code="no-answer") from None
+        except (aiohttp.ClientError, OSError) as error:
             raise LauncherError("Slurm's REST service does not answer.", transient=True, code="no-answer") from error
         try:
             answer = lenient_json.decode(text)
@@ -112,43 +130,41 @@ class Http:
             answer = {}
         return status, answer if isinstance(answer, dict) else {}
 
-    def close(self) -> None:
-        """Give the threads back."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """Close the connections. A later request opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
-    def _ask(
-        self, method: str, path: str, headers: dict[str, str], body: Mapping[str, Any] | None
-    ) -> tuple[int, bytes]:
-        text = None if body is None else json.dumps(body).encode()
-        if text is not None:
-            headers["Content-Type"] = "application/json"
-        connection = self._connection()
-        try:
-            base = "" if self._url.scheme == "unix" else self._url.path.rstrip("/")
-            connection.request(method, base + path, text, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._url.scheme == "unix":
-            return _UnixConnection(self._url.path, self._seconds)
-        host, port = self._url.hostname or "", self._url.port
-        if self._url.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=self._seconds, context=self._tls)
-        return http.client.HTTPConnection(host, port, timeout=self._seconds)
+    def _opened(self) -> aiohttp.ClientSession:
+        connector = (
+            aiohttp.UnixConnector(self._socket, limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS)
+            if self._socket
+            else aiohttp.TCPConnector(ssl=self._tls or True, limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS)
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "Towpath", "Accept-Encoding": "identity"},
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+            trust_env=False,
+            max_line_size=FIELD_MAX,
+            max_field_size=FIELD_MAX,
+        )
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """To a socket's path; the name in the Host header is for form's sake."""
-
-    def __init__(self, path: str, seconds: float) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        """See http.client."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+async def _answered(
+    session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None
+) -> tuple[int, bytes]:
+    text = None if body is None else json.dumps(body).encode()
+    more = {} if text is None else {"Content-Type": "application/json"}
+    request = session.request(method, url, headers={**headers, **more}, data=text, allow_redirects=False)
+    async with request as response:
+        content = bytearray()
+        async for part in response.content.iter_any():
+            content += part
+            if len(content) > RESPONSE_MAX:
+                message = f"Slurm's REST service has returned more than {RESPONSE_MAX} bytes."
+                raise LauncherError(message, transient=True, code="no-answer")
+        return response.status, bytes(content)

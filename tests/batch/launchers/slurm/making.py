@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.bundle import starter_source
-from batch.contract import JobSpec
+from batch.contract import JobSpec, Offer
 from batch.launchers.slurm.catalog.gather import Gatherer
 from batch.launchers.slurm.client import Client
 from batch.launchers.slurm.clients.pyslurm import PyslurmClient
@@ -75,6 +75,15 @@ def slurm_maker(
         return SlurmLauncher("slurm", config, client, key=key, starter=starter_source(), offer=offer)
 
     return make
+
+
+async def gathered(config: SlurmConfig) -> Offer:
+    """The catalog, by a client that is closed afterwards."""
+    client = open_client(config)
+    try:
+        return await Gatherer("slurm", client.source()).gather()
+    finally:
+        await client.close()
 
 
 def record(user: str = "alice", name: str = "lab", **more: Any) -> Server:

@@ -16,7 +16,7 @@ import pytest
 from batch.contract import LauncherError, Resources
 from batch.launchers.slurm.client import AccountingDisabledError
 from batch.launchers.slurm.clients.rest import RestClient, newest
-from batch.launchers.slurm.clients.rest_http import Http, Tokens, mint
+from batch.launchers.slurm.clients.rest_http import RestHttp, Tokens, mint
 from batch.launchers.slurm.clients.rest_shapes import described, jobs_of, megabytes, minutes, pasts_of
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.script import batch
@@ -529,5 +529,5 @@ def test_a_rest_ca_without_a_certificate_is_a_fault_of_the_configuration(tmp_pat
     for path in (tmp_path / "none", tmp_path / "empty"):
         (tmp_path / "empty").write_bytes(b"")
         with pytest.raises(LauncherError, match="cannot be used as rest_ca") as caught:
-            Http("https://localhost:1", seconds=1, ca=str(path))
+            RestHttp("https://localhost:1", seconds=1, ca=str(path))
         assert (caught.value.code, caught.value.transient) == ("config", False)
