@@ -195,7 +195,7 @@ def test_a_response_that_is_too_long_is_given_up_and_its_connection_closed(monke
 @pytest.mark.parametrize(
     "broken", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: " + b"a" * 70_000 + b"\r\n\r\n"]
 )
-def test_what_is_no_http_is_no_answer(broken):
+def test_a_response_that_is_not_http_is_a_transient_error(broken):
     restd = Restd(broken)
 
     async def body():
