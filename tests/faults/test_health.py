@@ -58,7 +58,7 @@ def serve(folder, config, *words, **environment):
     ("more", "profile", "words"),
     [
         ("", "resources.extra = { uid = 'root' }", "profile[1].resources.extra.uid"),
-        ("bin_dir = '/nowhere'", "", "sbatch in /nowhere"),
+        ("bin_dir = '/nowhere'", "", "sbatch was not found in /nowhere"),
     ],
 )
 def test_permanent_problems_are_reported_before_the_hub_is_ready(tmp_path, more, profile, words):
