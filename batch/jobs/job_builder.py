@@ -149,50 +149,25 @@ def job_spec(
     """
     cluster = next((cluster for cluster in config.cluster if cluster.name == server.cluster), None)
     elsewhere = cluster is not None and not kind_of(cluster).runs_here
-    base = base_path(config)
-    prefix = server_path(base, server.user, server.name)
+    prefix = server_path(base_path(config), server.user, server.name)
     secret = server.credential.removeprefix("token ") if server.credential else ""
     home = own.get("HOME", "/")
-    environment = {name: value for name, value in own.items() if name in INHERITED or name.startswith("LC_")}
-    if elsewhere:
-        environment = {}
-    values = {
-        "base_path": prefix,
-        "base_path_no_slash": prefix.removesuffix("/"),
-        "user": server.user,
-        "server": server.name,
-        **({} if elsewhere else {"home": home}),
-        **{f"option_{name}": _text(value) for name, value in server.choices.items()},
-    }
+    asks = resources(server, profile)
+    values = _placeholders(server, prefix, home=None if elsewhere else home)
+    environment = {} if elsewhere else _inherited(own)
     environment |= {name: fill(value, values) for name, value in profile.environment.items()}
-    environment |= {
-        "JUPYTERHUB_USER": server.user,
-        "JUPYTERHUB_SERVER_NAME": server.name,
-        "JUPYTERHUB_BASE_URL": base,
-        "JUPYTERHUB_SERVICE_PREFIX": prefix,
-        "TOWPATH_USER": server.user,
-        "TOWPATH_SERVER": server.name,
-        "TOWPATH_ATTEMPT": server.attempt,
-        "TOWPATH_BASE_PATH": prefix,
-        "TOWPATH_CLUSTER": server.cluster,
-        "TOWPATH_PROFILE": server.profile,
-    }
+    environment |= _names(server, base_path(config), prefix)
     if profile.app == "jupyter" and secret:
         environment["JUPYTER_TOKEN"] = secret
-    asks = resources(server, profile)
     if profile.app == "jupyterhub":
         environment |= hub_environment(server, profile, config, asks, elsewhere=elsewhere)
     if api_token:
         environment |= api_environment(server, config, api_token=api_token, elsewhere=elsewhere)
-    usual = SINGLEUSER if profile.app == "jupyterhub" else JUPYTERLAB
-    command = profile.command or (*usual, *(("--allow-root",) if as_root and not elsewhere else ()))
-    if gets_socket_options(profile):
-        command = (*command, *SOCKET_OPTIONS)
     return JobSpec(
         attempt=server.attempt,
         user=server.user,
         server=server.name,
-        command=tuple(fill(part, values) for part in command),
+        command=tuple(fill(part, values) for part in _command(profile, as_root=as_root and not elsewhere)),
         environment=environment,
         directory="~/" if elsewhere else home,
         base_path=prefix,
@@ -208,6 +183,46 @@ def job_spec(
         passport=passport(server.attempt, asks.walltime or 0) if passport is not None and elsewhere else None,
         again=again,
     )
+
+
+def _inherited(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of the hub's environment that jobs on this machine inherit."""
+    return {name: value for name, value in own.items() if name in INHERITED or name.startswith("LC_")}
+
+
+def _placeholders(server: Server, prefix: str, *, home: str | None) -> dict[str, str]:
+    """Return the values of placeholders. `home`: None if only the node knows it."""
+    return {
+        "base_path": prefix,
+        "base_path_no_slash": prefix.removesuffix("/"),
+        "user": server.user,
+        "server": server.name,
+        **({} if home is None else {"home": home}),
+        **{f"option_{name}": _text(value) for name, value in server.choices.items()},
+    }
+
+
+def _names(server: Server, base: str, prefix: str) -> dict[str, str]:
+    """Return the variables that name the server, which a profile cannot override. `prefix`: its path."""
+    return {
+        "JUPYTERHUB_USER": server.user,
+        "JUPYTERHUB_SERVER_NAME": server.name,
+        "JUPYTERHUB_BASE_URL": base,
+        "JUPYTERHUB_SERVICE_PREFIX": prefix,
+        "TOWPATH_USER": server.user,
+        "TOWPATH_SERVER": server.name,
+        "TOWPATH_ATTEMPT": server.attempt,
+        "TOWPATH_BASE_PATH": prefix,
+        "TOWPATH_CLUSTER": server.cluster,
+        "TOWPATH_PROFILE": server.profile,
+    }
+
+
+def _command(profile: ProfileConfig, *, as_root: bool) -> tuple[str, ...]:
+    """Return the app's command, with placeholders. `as_root`: it runs as root, which Jupyter has to allow."""
+    usual = SINGLEUSER if profile.app == "jupyterhub" else JUPYTERLAB
+    command = profile.command or (*usual, *(("--allow-root",) if as_root else ()))
+    return (*command, *SOCKET_OPTIONS) if gets_socket_options(profile) else tuple(command)
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from batch.contract import LauncherError
-from batch.launchers.slurm.catalog.gather import Accounting, Node
+from batch.launchers.slurm.catalog.gather import Accounting
+from batch.launchers.slurm.catalog.nodes import Node
 from batch.launchers.slurm.catalog.rest_accounting import accounts_of, grants_of, qos_of, usage_of
 from batch.launchers.slurm.catalog.rest_fields import inside, items, minutes, names_in, number, state_parts, text
 from batch.launchers.slurm.catalog.text_accounting import used_by

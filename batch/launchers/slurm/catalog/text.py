@@ -17,7 +17,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from batch.contract import LauncherError
-from batch.launchers.slurm.catalog.gather import Accounting, Node
+from batch.launchers.slurm.catalog.gather import Accounting
+from batch.launchers.slurm.catalog.nodes import Node
 from batch.launchers.slurm.catalog.text_accounting import (
     ACCOUNT_FIELDS,
     ACCOUNTS,
