@@ -1,12 +1,10 @@
 """The project is written in plain, standard English: it contains no phrase or name that the writing guide rules out.
 
-Each pattern has what to write instead. Source: docs/glossary.md and "Plain English" in CONTRIBUTING.md. Rooms that are
-not rewritten yet may have at most as many phrases as `PENDING` says, and the numbers may only become smaller.
+Each pattern has what to write instead. Source: docs/glossary.md and "Plain English" in CONTRIBUTING.md.
 """
 
 import re
 import subprocess
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -21,15 +19,6 @@ EXEMPT = {
     "CHANGELOG.md",
 }
 """Files that name the phrases or old configuration keys in order to rule them out."""
-PENDING = {
-    "portal/": 450,
-    "tests/portal/": 70,
-    "tests/browser/": 15,
-    "state/offer/": 8,
-    "state/records/": 3,
-    "tests/cluster/": 3,
-}
-"""Rooms that are not rewritten yet, with the number of phrases that they may still have."""
 SUFFIXES = {".py", ".html", ".js", ".css", ".md", ".toml", ".sh", ".mjs", ".conf"}
 NAMES = {"Makefile", "towpath", "towpath-pam"}
 """Further files by their name: the Makefile and the sudoers files."""
@@ -152,9 +141,9 @@ def files():
 
 
 def occurrences(rule, instead):
-    """Return the places where a pattern occurs, as (file, text of the report)."""
+    """Return the places where a pattern occurs, as lines of a report."""
     return [
-        (name, f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {match.group(0)!r} -> {instead}")
+        f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {match.group(0)!r} -> {instead}"
         for name, text in files()
         for match in rule.finditer(text)
     ]
@@ -166,16 +155,5 @@ ALL += [(re.compile(pattern), instead) for pattern, instead in IDENTIFIERS.items
 
 @pytest.mark.parametrize(("rule", "instead"), ALL, ids=[rule.pattern for rule, _ in ALL])
 def test_no_file_contains_a_phrase_or_name_that_the_guide_rules_out(rule, instead):
-    found = [report for name, report in occurrences(rule, instead) if not name.startswith(tuple(PENDING))]
+    found = occurrences(rule, instead)
     assert not found, "\n".join(found)
-
-
-def test_rooms_that_are_not_rewritten_yet_do_not_get_worse():
-    counts = Counter(
-        room
-        for rule, instead in ALL
-        for name, _ in occurrences(rule, instead)
-        for room in PENDING
-        if name.startswith(room)
-    )
-    assert {room: counts[room] for room in PENDING if counts[room] > PENDING[room]} == {}

@@ -19,7 +19,7 @@ from state.config.addresses import EVERYWHERE, base_path, in_url, own_url
 from state.config.tables import Config, ProfileConfig
 from state.names import server_path
 from state.offer.app_ports import gets_socket_options
-from state.offer.option_kinds import COUNTED, KINDS, amount, asked, fixed
+from state.offer.option_kinds import COUNTED, KINDS, amount, fixed, scheduler_options
 from state.plugins.launchers import kind_of
 from state.records.models import Server
 
@@ -61,7 +61,7 @@ def report_urls(config: Config, *, elsewhere: bool = False, hostname: str = "") 
 def resources(server: Server, profile: ProfileConfig) -> Resources:
     """Return what the job requests: the user's choices, else the profile's resources."""
     values = {kind: fixed(profile.resources, kind) for kind in KINDS}
-    for kind, (name, _) in asked(profile).items():
+    for kind, (name, _) in scheduler_options(profile).items():
         picked = server.choices.get(name)
         value = amount(kind, picked) if kind in COUNTED else picked or None
         if value is not None:

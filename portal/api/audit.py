@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 from msgspec import Struct
 
-from portal.audit.queries import Asked
+from portal.audit.queries import AuditQuery
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.responses import reply
@@ -26,19 +26,19 @@ class Shown(Struct):
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     @read("/towpath/audit", summary="What was done, newest first", responses={200: ResponseSpec(Shown, description="")})
     async def audit(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """`about`, `who`, `user`, `server`, `address`, `act`, `outcome`, `since`, `until`, `limit`, `before`.
+        """Filter by `about`, `who`, `user`, `server`, `address`, `act`, `outcome`, `since`, `until`, `limit`, `before`.
 
         Needs `read:audit`. With its filter (which every user has), returns only entries about the caller, by
         themselves or by others. `next` is the URL of older entries; a short page can have one.
         """
-        asked = Asked(request)
-        entries, older = await asked.page(site)
+        query = AuditQuery(request)
+        entries, older = await query.page(site)
         path = site.at("api", "towpath", "audit")
-        onward = f"{path}?{urlencode({**asked.given, 'before': older})}" if older else None
+        onward = f"{path}?{urlencode({**query.given, 'before': older})}" if older else None
         return reply({"entries": [shown(entry) for entry in entries], "next": onward})
 
     return [audit]

@@ -20,15 +20,15 @@ MODES = {"add": False, "replace": True}
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     @put(
         "/towpath/groups/{name:str}/roster",
-        summary="Put the people of a CSV file into a group",
+        summary="Add the users of a CSV file to a group",
         responses={200: ResponseSpec(roster_actions.Outcome, description="")},
     )
     async def use(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The body is the CSV text: the first line names the columns, one of them `user`.
+        """Read the roster from the body, as CSV text: the first line names the columns, one of which is `user`.
 
         `mode=add` (default) or `replace` (other members are removed). 400 with `lines` (`{"line", "message"}`) if a
         line is invalid; then nothing is changed. Needs the scope `groups` for the group.
@@ -50,7 +50,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         try:
             outcome = await roster_actions.use(site, request, name, text, replace=MODES[mode])
         except roster_actions.RosterError as error:
-            lines = [{"line": line, "message": words} for line, words in error.lines]
+            lines = [{"line": line, "message": message} for line, message in error.lines]
             return reply({"status": 400, "message": str(error), "lines": lines}, 400)
         return reply({"joined": outcome.joined, "left": outcome.left, "made": outcome.made})
 

@@ -1,6 +1,6 @@
-"""Servers: look, create, start, change, stop, remove; the default one and named ones.
+"""The API of servers: read, create, start, change, stop and remove the default server and named ones.
 
-Owns: `/users/{name}/server` and `/users/{name}/servers/{server}`. Refuses to know how a start is carried out.
+Owns `/users/{name}/server` and `/users/{name}/servers/{server}`. Does not know how a server is started.
 """
 
 from typing import Any, Final
@@ -27,13 +27,13 @@ from state.records.models import Server, User
 from state.rights.identity import Identity
 
 REMOVE_SECONDS: Final = 10.0
-"""How long the answer to a removal waits for the server to be gone."""
+"""Seconds for which the response to a removal waits for the server to be gone."""
 OWN: Final = frozenset({"display_name", "user_options", "profile"})
 PATHS: Final = ["/users/{name:str}/server", "/users/{name:str}/servers", "/users/{name:str}/servers/{server:str}"]
 
 
-class Wish(msgspec.Struct):
-    """What a start or a new server is asked to be. `options` None: not said."""
+class StartRequest(msgspec.Struct):
+    """The request for a start or a new server. `options` None: not given."""
 
     display_name: str = ""
     profile: str | None = None
@@ -41,7 +41,7 @@ class Wish(msgspec.Struct):
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be changed of a server that is there."""
+    """The body for a change of an existing server."""
 
     display_name: str | msgspec.UnsetType = msgspec.UNSET
     user_options: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
@@ -55,9 +55,9 @@ class Removal(msgspec.Struct):
 
 
 async def need_named(site: Site, request: Request[Any, Any, Any], scope: str) -> tuple[Identity, User, str]:
-    """The caller, and the user and the server of the path. Raises 403 and 404.
+    """Return the caller, and the user and the server of the path. Raises 403 and 404.
 
-    `/servers/` and no name after it is the default one, as for JupyterHub; without the slash it is nothing.
+    `/servers/` without a name is the default server, as for JupyterHub; without the slash it does not exist.
     """
     server = request.path_params.get("server", "")
     identity, user = await need_user(site, request, scope, request.path_params["name"], server)
@@ -66,30 +66,30 @@ async def need_named(site: Site, request: Request[Any, Any, Any], scope: str) ->
     return identity, user, server
 
 
-def wish(body: dict[str, Any] | None) -> Wish:
+def start_request(body: dict[str, Any] | None) -> StartRequest:
     """Read a start's body; one with neither `display_name` nor `user_options` is the options (the old form).
 
-    Raises 400. `profile` may stand beside the options or among them.
+    Raises 400. `profile` can be given next to the options or among them.
     """
     if not body:
-        return Wish()
+        return StartRequest()
     display_name, profile, options = body.get("display_name", ""), body.get("profile"), body.get("user_options")
     if "display_name" not in body and "user_options" not in body:
         options = {key: value for key, value in body.items() if key != "profile"} or None
     elif unknown := sorted(body.keys() - OWN):
         raise HTTPException(status_code=400, detail=f"There is no field named {unknown[0][:64]!r} beside user_options.")
     if not isinstance(display_name, str):
-        raise HTTPException(status_code=400, detail="display_name is a string.")
+        raise HTTPException(status_code=400, detail="display_name must be a string.")
     if options is not None and not isinstance(options, dict):
-        raise HTTPException(status_code=400, detail="user_options is an object, or null.")
+        raise HTTPException(status_code=400, detail="user_options must be an object or null.")
     if options is not None and "profile" in options:
         options = dict(options)
         profile = options.pop("profile")
     if profile is not None and not isinstance(profile, str):
-        raise HTTPException(status_code=400, detail="profile is a string.")
+        raise HTTPException(status_code=400, detail="profile must be a string.")
     if profile is not None and options is None:
         options = {}
-    return Wish(display_name=display_name, profile=profile, options=options)
+    return StartRequest(display_name=display_name, profile=profile, options=options)
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -113,9 +113,9 @@ async def look(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """202: it is starting. 400 if it runs or is stopping, and if what is asked for is not available."""
+    """202: it is starting. 400 if it is running or stopping, or if the request is not available."""
     _, user, server = await need_named(site, request, "start:servers")
-    asked = wish(await read_json(request, dict[str, Any]))
+    asked = start_request(await read_json(request, dict[str, Any]))
     outcome, record = await server_actions.start(
         site, user, server, profile=asked.profile, picked=asked.options, display_name=asked.display_name
     )
@@ -134,7 +134,7 @@ async def create(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
     identity, user, server = await need_named(site, request, "start:servers")
     if not server:
         raise HTTPException(status_code=409, detail=f"{user.name} has a default server already.")
-    asked = wish(await read_json(request, dict[str, Any]))
+    asked = start_request(await read_json(request, dict[str, Any]))
     record = await server_actions.create(
         site, user, server, display_name=asked.display_name, profile=asked.profile, picked=asked.options
     )
@@ -146,15 +146,15 @@ async def change(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
     identity, user, server = await need_named(site, request, "start:servers")
     asked = await read_json(request, Change)
     if asked is None or asked == Change():
-        raise HTTPException(status_code=400, detail="Say what to change: display_name or user_options.")
+        raise HTTPException(status_code=400, detail="Send what to change: display_name or user_options.")
     record = await _existing(site, user, server)
     if asked.name not in {msgspec.UNSET, server}:
-        raise HTTPException(status_code=400, detail="A server cannot be renamed: its display_name can be changed.")
+        raise HTTPException(status_code=400, detail="A server cannot be renamed. Change its display_name instead.")
     if asked.display_name is not msgspec.UNSET:
         server_actions.check_display_name(asked.display_name)
         record = replace(record, display_name=asked.display_name)
     if asked.user_options is not msgspec.UNSET:
-        options = wish({"user_options": asked.user_options})
+        options = start_request({"user_options": asked.user_options})
         if record.active:
             if asked.display_name is not msgspec.UNSET:
                 await site.store.servers.save(record)
@@ -165,7 +165,7 @@ async def change(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
 
 
 async def _edit(
-    site: Site, request: Request[Any, Any, Any], user: User, record: Server, options: Wish
+    site: Site, request: Request[Any, Any, Any], user: User, record: Server, options: StartRequest
 ) -> Response[bytes]:
     """Change the request of a server that waits in the queue."""
     if not editable(record):

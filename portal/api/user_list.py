@@ -1,6 +1,6 @@
-"""The list of users: filtered, sorted, paged; and adding several at once.
+"""The API of the list of users, which can be filtered, sorted and paged, and of adding several users.
 
-Owns: `/users`. Refuses to know single users.
+Owns `/users`. Single users are in `portal.api.users`.
 """
 
 from typing import Any, Final
@@ -23,11 +23,11 @@ from state.records.readiness import is_ready
 
 AT_ONCE: Final = 200
 
-Found = tuple[User, list[Server], dict[str, float]]
+Entry = tuple[User, list[Server], dict[str, float]]
 
 
 class NewUsers(msgspec.Struct, forbid_unknown_fields=True):
-    """Several users at once; `admin` holds for all of them. The others are JupyterHub's; they are not kept."""
+    """The body for new users; `admin` applies to all. The other fields are JupyterHub's and are ignored."""
 
     usernames: list[str]
     admin: bool = False
@@ -38,22 +38,24 @@ class NewUsers(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
     store = site.store
 
     @read("/users")
     async def every(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """JupyterHub's list. Its order `id` is the order of names here."""
+        """Return JupyterHub's list. Its order `id` is the order of names here."""
         identity = need_anywhere(request, "list:users")
         view = View(identity)
-        asked = arguments(request)
+        query = arguments(request)
         page = page_of(request)
-        wanted, sort = asked.get("state", ""), asked.get("sort", "id")
+        wanted, sort = query.get("state", ""), query.get("sort", "id")
         if wanted not in {"", "active", "ready", "inactive"}:
-            raise HTTPException(status_code=400, detail="state is one of active, ready, inactive.")
+            raise HTTPException(status_code=400, detail="state must be active, ready or inactive.")
         if sort.removeprefix("-") not in {"id", "name", "last_activity"}:
-            raise HTTPException(status_code=400, detail="sort is one of id, name, last_activity, or - and one of them.")
-        part = asked.get("name_filter", "").lower()
+            raise HTTPException(
+                status_code=400, detail="sort must be id, name or last_activity, or one of them after a -."
+            )
+        part = query.get("name_filter", "").lower()
         if not wanted and not part and sort in {"id", "name"} and view.everywhere("list:users"):
             total = await store.users.count()
             found = await store.users.many(await store.users.names(offset=page.offset, limit=page.limit))
@@ -64,7 +66,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             if sort.startswith("-"):
                 chosen.reverse()
             total, found = len(chosen), chosen[page.offset : page.end]
-        stopped = asked.get("include_stopped_servers", "0").lower() not in {"0", "false"}
+        stopped = query.get("include_stopped_servers", "0").lower() not in {"0", "false"}
         items = [await shown(site, item, view, include_stopped=stopped) for item in found]
         items = [item for item in items if item]
         return listed(site, request, page, items, total)
@@ -84,10 +86,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     return [every, add]
 
 
-async def _choose(site: Site, view: View, wanted: str, part: str) -> list[Found]:
-    """All users that the filters and the caller's scopes leave, in the order of names."""
+async def _choose(site: Site, view: View, wanted: str, part: str) -> list[Entry]:
+    """Return all users that match the filters and the caller's scopes, ordered by name."""
     names = [name for name in await site.store.users.names() if part in name]
-    chosen: list[Found] = []
+    chosen: list[Entry] = []
     for start in range(0, len(names), AT_ONCE):
         for item in await site.store.users.many(names[start : start + AT_ONCE]):
             user, servers, _ = item

@@ -23,11 +23,11 @@ _ID: Final = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 _TEXTS: Final = ("about", "who", "user", "server", "address", "act", "outcome")
 
 
-class Asked:
+class AuditQuery:
     """A caller's query and what they may see. `everything`: they may read the whole audit."""
 
     def __init__(self, request: Request[Any, Any, Any]) -> None:
-        """Raises 400 for an invalid filter, 403 for what the caller may not read."""
+        """Raise 400 for an invalid filter, and 403 for what the caller may not read."""
         identity = signed_in(request)
         view = View(identity)
         given = arguments(request)

@@ -93,15 +93,15 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
 def _names(typed: str) -> list[str]:
     """Return the names that were typed, with white space or commas between. Raises InvalidError and NameRuleError."""
-    words = list(dict.fromkeys(typed.replace(",", " ").split()))
-    if not words or len(words) > ADDED_MAX:
+    names = list(dict.fromkeys(typed.replace(",", " ").split()))
+    if not names or len(names) > ADDED_MAX:
         raise InvalidError(f"Type 1 to {ADDED_MAX} names, with spaces or lines between.")
-    for word in words:
+    for name in names:
         try:
-            user_name(word)
+            user_name(name)
         except NameRuleError as error:
-            raise NameRuleError(f"{word[:64]!r} cannot be a name. {error}") from error
-    return words
+            raise NameRuleError(f"{name[:64]!r} cannot be a name. {error}") from error
+    return names
 
 
 def _offset(raw: str) -> int:

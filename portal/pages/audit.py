@@ -8,14 +8,14 @@ from typing import Any, Final
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from portal.audit.queries import Asked
+from portal.audit.queries import AuditQuery
 from portal.rights.access import signed_in
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.responses import page
 from state.records.audit import Act
 
-WORDS: Final[dict[Act, str]] = {
+LABELS: Final[dict[Act, str]] = {
     Act.SIGN_IN: "signed in",
     Act.SIGN_OUT: "signed out",
     Act.TOKEN_MADE: "created a token",
@@ -39,7 +39,7 @@ WORDS: Final[dict[Act, str]] = {
 
 
 TRIED: Final[dict[Act, str]] = {
-    **WORDS,
+    **LABELS,
     Act.SIGN_IN: "tried to sign in",
     Act.SERVER_ACCESS: "tried to use a server",
 }
@@ -54,21 +54,21 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     @read("/audit")
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Show entries, with the API's filters in the query."""
-        asked = Asked(request)
-        entries, older = await asked.page(site)
-        filters = {name: value for name, value in asked.given.items() if name != "before"}
+        query = AuditQuery(request)
+        entries, older = await query.page(site)
+        filters = {name: value for name, value in query.given.items() if name != "before"}
         return page(
             site,
             request,
             "audit.html",
             user=signed_in(request).user,
-            everything=asked.everything,
+            everything=query.everything,
             entries=entries,
-            actions=WORDS,
+            actions=LABELS,
             tried=TRIED,
             given={name: filters.get(name, "") for name in FIELDS},
             filtered=any(filters.values()),
-            newest=site.at("audit", **filters) if asked.before else "",
+            newest=site.at("audit", **filters) if query.before else "",
             older=site.at("audit", **{**filters, "before": older}) if older else "",
         )
 

@@ -17,7 +17,7 @@ from state.offer.app_ports import SHARED_PORT_NOTE, shares_port
 from state.offer.choices import default_of, read
 from state.offer.combinations import Facts
 from state.offer.fields import Field, offer
-from state.offer.option_kinds import asked, canonical, fixed
+from state.offer.option_kinds import canonical, fixed, scheduler_options
 from state.plugins.launchers import cluster_named, kind_of
 from state.records.models import Server
 
@@ -169,7 +169,7 @@ def asks_for(site: Site, server: Server) -> list[str]:
     profile = site.config.profile_named(server.profile)
     if profile is None:
         return []
-    options = asked(profile)
+    options = scheduler_options(profile)
 
     def chosen(kind: str) -> Any:
         if kind in options:

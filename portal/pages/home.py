@@ -8,7 +8,7 @@ from typing import Any, Final
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal.pages.audit import WORDS
+from portal.pages.audit import LABELS
 from portal.pages.forms import asks_for, has_options, open_url
 from portal.rights.access import View, need_user, signed_in
 from portal.sharing import share_models
@@ -115,7 +115,7 @@ def did(entry: Entry) -> str:
         return "accepted a link"
     if entry.act is Act.SHARE_REVOKED and entry.what.endswith(share_models.LEFT):
         return "left what you share"
-    return WORDS[entry.act]
+    return LABELS[entry.act]
 
 
 async def _guest(

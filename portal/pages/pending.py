@@ -57,7 +57,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             asks=asks_for(site, record),
             stopping=way == "stop",
             events=events,
-            message=events[-1].message if events else "Asked for.",
+            message=events[-1].message if events else "Requested.",
             progress=events[-1].progress if events else PROGRESS[record.status],
             progress_url=progress_path(site.base, record),
             ready_url=ready_url,

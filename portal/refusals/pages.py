@@ -16,7 +16,7 @@ from portal.web.next_url import safe_next
 from state.config.tables import Config
 from state.records.models import Server
 
-WORDS: Final[dict[int, tuple[str, str, str]]] = {
+ERROR_TEXTS: Final[dict[int, tuple[str, str, str]]] = {
     400: ("Invalid request", "Something in the request is missing or malformed.", "Go back and try again."),
     403: (
         "Access denied",
@@ -61,8 +61,8 @@ class Answer(NamedTuple):
 
 def error_text(status: int) -> tuple[str, str, str]:
     """Return title, message and hint of a status; for others, the standard's phrase."""
-    if status in WORDS:
-        return WORDS[status]
+    if status in ERROR_TEXTS:
+        return ERROR_TEXTS[status]
     try:
         return HTTPStatus(status).phrase, "The hub refused this request.", ""
     except ValueError:

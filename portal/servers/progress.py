@@ -31,7 +31,7 @@ def resume_point(last_event_id: str | None) -> str:
 def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
     """Return the last event of an attempt's stream; None while the server is starting. Pure."""
     if server.attempt != attempt:
-        return {"progress": 100, "failed": True, "message": "Spawn failed: it was started anew."}
+        return {"progress": 100, "failed": True, "message": "Spawn failed: the server was started again."}
     if is_ready(server):
         link = Markup('Server ready at <a href="{url}">{url}</a>').format(url=url)
         return {

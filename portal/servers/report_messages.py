@@ -107,7 +107,7 @@ class Failed(Ended, frozen=True, kw_only=True, tag="failed"):
 Report = Running | Ready | Warned | Noticed | Active | Ended | Failed
 
 NOTICES: Final = {
-    "taken-over": "The process that watches this server was killed and has been replaced. The server went on.",
+    "taken-over": "The process that watches this server was killed and has been replaced. The server kept running.",
     "cannot-write": "The disk or the quota that the job's folder is on is full ({detail})."
     " Delete what you no longer need: until then this server may be unable to save files.",
     "killed-for-memory": "A process of this server, such as a notebook's kernel, was killed because the job ran out of"

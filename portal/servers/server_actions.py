@@ -70,7 +70,7 @@ async def start(
             attempt=fresh.attempt,
             time=fresh.requested,
             status=Status.REQUESTED,
-            message="Asked for.",
+            message="Requested.",
             progress=lifecycle.PROGRESS[Status.REQUESTED],
         )
         try:

@@ -64,7 +64,7 @@
     for (const name of ["start", "deadline"]) if (at[name]) soon(name); else put(name, "");
     const edit = document.querySelector("[data-edit]");
     if (edit) edit.hidden = !["requested", "queued"].includes(event.status);
-    // what was asked for stands on the page: it is another now
+    // the page shows the request, which has changed
     if (!editing.hidden && !event.editing) location.reload();
     editing.hidden = !event.editing;
     stale.hidden = !event.stale;

@@ -80,7 +80,7 @@ def held(token: Token, owners: frozenset[str]) -> frozenset[str]:
 
 
 def _named(site: Site, wanted: list[str] | None, roles: Sequence[str]) -> list[str] | None:
-    """Return the requested scopes, with roles replaced by their scopes; None: all that are available."""
+    """Return the requested scopes, with roles replaced by their scopes; None: everything available."""
     if wanted is None and not roles:
         return None
     asked = list(wanted or ())

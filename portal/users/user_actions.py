@@ -24,12 +24,12 @@ AT_ONCE: Final = 200
 NEW_GROUPS_MAX: Final = 100
 END_SECONDS: Final = 10.0
 
-Person = tuple[User, list[Server], dict[str, float]]
+UserEntry = tuple[User, list[Server], dict[str, float]]
 
 
 async def find(
     site: Site, identity: Identity, *, part: str = "", active: bool = False, offset: int = 0, limit: int = 50
-) -> tuple[list[Person], int]:
+) -> tuple[list[UserEntry], int]:
     """Return the users whom the caller may list, ordered by name, and their number.
 
     `part`: a part of the name. `active`: only users with an active server. Of 10,000 users only those on the page are
@@ -51,7 +51,7 @@ async def find(
     return await _shown(site, view, names[offset : offset + limit]), len(names)
 
 
-async def _shown(site: Site, view: View, names: Sequence[str]) -> list[Person]:
+async def _shown(site: Site, view: View, names: Sequence[str]) -> list[UserEntry]:
     """Return which of these users the caller may list, with the servers that it may see."""
     found = await site.store.users.many(list(names))
     return [
@@ -83,13 +83,13 @@ async def add(
     admin: bool = False,
     groups: Sequence[str] = (),
 ) -> list[User]:
-    """Add users, and return those who are new. Nobody is added if a name is invalid.
+    """Add users, and return the new ones. No user is added if a name is invalid.
 
     The caller may add users. Raises NameRuleError, NotAllowedError and LimitError.
     """
     identity = signed_in(request)
     if admin and not rules_admins(identity):
-        raise NotAllowedError("Only admins, with all of their rights, make admins.")
+        raise NotAllowedError("Only admins with all of their rights can make other users admins.")
     wanted = _groups(groups)
     group_actions.check_change(site, identity, (), wanted)
     group_actions.check_number(site, wanted)
@@ -121,7 +121,7 @@ async def change(
     if user.admin and not rules_admins(identity):
         raise NotAllowedError("Only admins, with all of their rights, change admins.")
     if admin and not rules_admins(identity):
-        raise NotAllowedError("Only admins, with all of their rights, make admins.")
+        raise NotAllowedError("Only admins with all of their rights can make other users admins.")
     made_admin = user.admin if admin is None else admin
     wanted = user.groups if groups is None else _groups(groups)
     if len(set(wanted) - set(user.groups)) > NEW_GROUPS_MAX:

@@ -1,11 +1,11 @@
-"""Who is let in where: partitions, accounts and QOS that go together for one user.
+"""Which combinations of partition, account and QOS a user may use.
 
-Owns the reading of allow and deny lists, and which association and QOS count. Pure. Does not know whether there is
-room for a job (`state.offer.combinations`).
+Owns the evaluation of allow and deny lists, and the choice of association and QOS. Pure. Does not know whether a job
+fits (`state.offer.combinations`).
 
 Sources: slurm.conf(5): AllowAccounts comes before DenyAccounts, AllowQos before DenyQos; from Slurm 23.02 on, both
-lists of accounts hold for the accounts below, too. Names of accounts ignore the case of ASCII letters, as Slurm does
-(xstrcasecmp): other letters have no case for it.
+lists of accounts also apply to the accounts below. Names of accounts ignore the case of ASCII letters only, as in
+Slurm (xstrcasecmp).
 """
 
 import string
@@ -16,12 +16,12 @@ from msgspec import Struct
 
 from state.config.tables import ProfileConfig
 from state.offer.catalog import Association, Catalog, Grants, Partition, Qos, Reservation
-from state.offer.option_kinds import Asked, fixed
+from state.offer.option_kinds import SchedulerOptions, fixed
 from state.offer.way import Rules, Way
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What is known of a cluster for one user. `catalog` None: nothing yet; then a profile's own rules hold alone."""
+    """What is known about a cluster for one user. `catalog` None: nothing yet; then only the profile's rules apply."""
 
     catalog: Catalog | None = None
     grants: Grants = Grants()
@@ -29,7 +29,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     @property
     def decides(self) -> bool:
-        """Whether the catalog says what may be asked for: one of a cluster without a scheduler does not."""
+        """Whether the catalog limits requests; that of a cluster without a scheduler does not."""
         return self.catalog is not None and (bool(self.catalog.partitions) or self.catalog.queues)
 
 
@@ -37,16 +37,16 @@ NOTHING_KNOWN: Final = Facts()
 _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
-def wanted(profile: ProfileConfig, options: Asked, kind: str) -> tuple[str, ...] | None:
-    """The names that the profile lets through; None: all; `()`: it leaves this to the scheduler."""
+def wanted(profile: ProfileConfig, options: SchedulerOptions, kind: str) -> tuple[str, ...] | None:
+    """Return the names that the profile allows; None: all; `()`: it leaves this to the scheduler."""
     if kind in options:
         return options[kind][1].values or None
     own = fixed(profile.resources, kind)
     return (own,) if own else ()
 
 
-def partitions(profile: ProfileConfig, options: Asked, catalog: Catalog) -> Iterable[Partition]:
-    """The partitions that the profile may use. A hidden one is offered only where the profile names it."""
+def partitions(profile: ProfileConfig, options: SchedulerOptions, catalog: Catalog) -> Iterable[Partition]:
+    """Return the partitions that the profile may use. Hidden ones are offered only if the profile names them."""
     names = wanted(profile, options, "partition")
     if names == ():
         usual = catalog.partition("")
@@ -57,10 +57,10 @@ def partitions(profile: ProfileConfig, options: Asked, catalog: Catalog) -> Iter
 
 
 class Door:
-    """Lets a user into partitions. The rules that several ways share are made once."""
+    """Finds the ways in which a user may use partitions. Rules that several ways share are created once."""
 
-    def __init__(self, profile: ProfileConfig, options: Asked, facts: Facts) -> None:
-        assert facts.catalog is not None  # who asks has one
+    def __init__(self, profile: ProfileConfig, options: SchedulerOptions, facts: Facts) -> None:
+        assert facts.catalog is not None  # the caller has checked this
         self._catalog = facts.catalog
         self._grants = facts.grants
         self._qos = wanted(profile, options, "qos")
@@ -71,7 +71,7 @@ class Door:
         self._rules: dict[tuple[str, str, str, str], Rules] = {}
 
     def ways(self, partition: Partition) -> Iterator[Way]:
-        """Every way into a partition that lets the user in."""
+        """Yield the combinations of account and QOS with which the user may use a partition."""
         catalog = self._catalog
         if partition.groups is not None and not set(partition.groups) & set(self._grants.groups):
             return
@@ -101,12 +101,12 @@ class Door:
 
 
 def folded(name: str) -> str:
-    """The name of an account or a QOS as Slurm compares it: ASCII letters in lower case, all others as they are."""
+    """Return the name of an account or a QOS as Slurm compares it: ASCII letters in lowercase, all others unchanged."""
     return name.translate(_LOWER)
 
 
 def lets_in(names: Iterable[str], allowed: tuple[str, ...] | None, denied: tuple[str, ...]) -> bool:
-    """Whether an allow list (None: there is none) or else a deny list lets one of these names in."""
+    """Return whether an allow list (None: it does not exist) or else a deny list admits one of these names."""
     mine = {folded(name) for name in names}
     if allowed is not None:
         return bool(mine & {folded(name) for name in allowed})
@@ -114,10 +114,10 @@ def lets_in(names: Iterable[str], allowed: tuple[str, ...] | None, denied: tuple
 
 
 def may_use(reservation: Reservation, facts: Facts, accounts: Iterable[str]) -> bool:
-    """Whether a reservation lets the user in with these accounts: theirs, and those that it is a part of.
+    """Return whether the user may use a reservation with these accounts: the user's, and the accounts above it.
 
     Source: scontrol(1), Users, Groups and Accounts of a reservation: where it lists users and accounts, both must
-    match; a list whose names begin with `-` is of those that it does not let in.
+    match; a list whose names begin with `-` excludes them.
     """
     names = (facts.user, *(f"@{group}" for group in facts.grants.groups))
     return _listed(names, reservation.users) and _listed(map(folded, accounts), map(folded, reservation.accounts))
@@ -131,7 +131,7 @@ def _listed(names: Iterable[str], listed: Iterable[str]) -> bool:
     return not wanted_ones or bool(mine & wanted_ones)
 
 
-def _accounts(profile: ProfileConfig, options: Asked, grants: Grants) -> Iterable[str]:
+def _accounts(profile: ProfileConfig, options: SchedulerOptions, grants: Grants) -> Iterable[str]:
     names = wanted(profile, options, "account")
     if names == ():
         names = (grants.default_account or next((one.account for one in grants.associations), ""),)
@@ -143,13 +143,13 @@ def _accounts(profile: ProfileConfig, options: Asked, grants: Grants) -> Iterabl
 
 
 def _association(grants: Grants, account: str, partition: str) -> Association | None:
-    """The nearest one: for this very partition, else for any."""
+    """Return the association for this partition, or else the one for all partitions."""
     mine = [one for one in grants.associations if one.account == account and one.partition in {"", partition}]
     return max(mine, key=lambda one: one.partition != "", default=None)
 
 
 def _qos(association: Association, names: tuple[str, ...] | None) -> tuple[str, ...]:
     if names == () or not association.qos:
-        alone = association.qos[0] if len(association.qos) == 1 else ""
-        return names or (association.default_qos or alone,)
+        only = association.qos[0] if len(association.qos) == 1 else ""
+        return names or (association.default_qos or only,)
     return association.qos if names is None else names

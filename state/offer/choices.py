@@ -17,7 +17,7 @@ from state.config.tables import Config, OptionConfig, ProfileConfig
 from state.errors import ChoicesError
 from state.offer.access import NOTHING_KNOWN, Facts
 from state.offer.combinations import Combinations
-from state.offer.option_kinds import ACCOUNTING_NAME, KINDS, amount, canonical, least, of_entry, unit, words
+from state.offer.option_kinds import ACCOUNTING_NAME, KINDS, amount, canonical, least, of_entry, quantity_text, unit
 from state.offer.quantities import memory_of, walltime_of
 from state.offer.resolution import settle
 from state.records.models import User
@@ -207,9 +207,9 @@ def _amount(option: OptionConfig, raw: Any) -> str:
             else "Write hours, minutes and seconds (08:00:00), days before them (1-12:00:00), or such as 8h, 90m, 2d."
         )
     if number < least(kind, option):
-        raise _WrongError(f"At least {words(kind, least(kind, option))}.")
+        raise _WrongError(f"At least {quantity_text(kind, least(kind, option))}.")
     if option.maximum is not None and number > option.maximum * unit(kind):
-        raise _WrongError(f"At most {words(kind, option.maximum * unit(kind))}.")
+        raise _WrongError(f"At most {quantity_text(kind, option.maximum * unit(kind))}.")
     return str(canonical(kind, number))
 
 

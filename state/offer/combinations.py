@@ -17,7 +17,7 @@ from state.offer.access import NOTHING_KNOWN, Door, Facts, folded, may_use, part
 from state.offer.catalog import Reservation
 from state.offer.limits import Bounds, bounds
 from state.offer.nodes import default_memory
-from state.offer.option_kinds import COUNTED, amount, asked, fixed, least, of_entry, unit
+from state.offer.option_kinds import COUNTED, amount, fixed, least, of_entry, scheduler_options, unit
 from state.offer.way import Request, Way
 
 __all__ = ["NOTHING_KNOWN", "Combinations", "Facts", "lowest", "names_of", "reservations", "ways"]
@@ -28,7 +28,7 @@ class Combinations:
 
     def __init__(self, profile: ProfileConfig, facts: Facts) -> None:
         self.profile = profile
-        self.options = asked(profile)
+        self.options = scheduler_options(profile)
         self.facts = facts
         self._rooms: dict[tuple[Any, ...], bool] = {}
         self.every: tuple[Way, ...] = tuple(self._find())

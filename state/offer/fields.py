@@ -14,7 +14,7 @@ from state.offer import sentences
 from state.offer.choices import default_of
 from state.offer.combinations import Combinations, Facts, names_of
 from state.offer.limits import Bounds, bounds
-from state.offer.option_kinds import NAMED, amount, asked, least, of_entry, unit
+from state.offer.option_kinds import NAMED, amount, least, of_entry, scheduler_options, unit
 from state.offer.quantities import DAY, HOUR, MINUTE, walltime_text
 from state.offer.resolution import Settled, settle
 from state.offer.way import Way, amount_text
@@ -84,7 +84,9 @@ def offer(profile: ProfileConfig, facts: Facts, picks: Mapping[str, Any], *, nar
     """
     catalog = facts.catalog
     if catalog is None or not facts.decides:
-        fields = {name: _unknown(kind, option, picks.get(name)) for kind, (name, option) in asked(profile).items()}
+        fields = {
+            name: _unknown(kind, option, picks.get(name)) for kind, (name, option) in scheduler_options(profile).items()
+        }
         time = catalog.time if catalog else None
         return Offer(profile=profile.name, cluster=profile.cluster, time=time, fields=fields, wrong={})
     return offer_of(Combinations(profile, facts), picks, narrow=narrow)

@@ -8,7 +8,7 @@ from typing import Final
 from state.config.tables import ProfileConfig
 from state.offer.access import Facts, partitions
 from state.offer.catalog import Partition
-from state.offer.option_kinds import asked, fixed
+from state.offer.option_kinds import fixed, scheduler_options
 
 ASK: Final = "Ask the cluster's admins."
 
@@ -22,7 +22,7 @@ def why_nothing(profile: ProfileConfig, facts: Facts) -> str:
         return f"Cluster {catalog.cluster} has no partitions. {ASK}"
     if catalog.enforced and not facts.grants.associations:
         return f"You have no Slurm account on cluster {catalog.cluster}. Ask its admins for one."
-    options = asked(profile)
+    options = scheduler_options(profile)
     named = fixed(profile.resources, "partition")
     if "partition" not in options and named and catalog.partition(named) is None:
         return f"This profile needs partition {named}, which cluster {catalog.cluster} does not have. {ASK}"

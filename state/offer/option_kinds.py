@@ -1,6 +1,6 @@
-"""The kinds of option that ask something of a scheduler, and a profile seen by kind.
+"""The kinds of option that are requests to a scheduler, and the options of a profile by kind.
 
-Owns which kinds there are, and an amount's way between a canonical value (`4G`, `08:00:00`, 2) and a number. Pure.
+Owns the list of kinds, and the conversion of amounts between canonical values (`4G`, `08:00:00`, 2) and numbers. Pure.
 Does not know catalogs.
 """
 
@@ -15,20 +15,20 @@ COUNTED: Final = ("nodes", "gpus", "cores", "memory", "walltime")
 """Kinds of option whose value is an amount. Memory is in bytes here, walltime in seconds."""
 KINDS: Final = (*NAMED, *COUNTED)
 ACCOUNTING_NAME: Final = r"\w(?:[\w .@+:/()-]{0,126}[\w.@+:/()-])?"
-"""What the name of an account or a QOS may be, where it comes to a command: Slurm takes spaces, slashes and letters
-of any language in it. Neither quotes, nor what would make it a list or an option."""
+"""The names of accounts and QOS that may be passed to a command. Slurm allows spaces, slashes and letters of any
+language. Quotes are excluded, and everything that would make the name a list or an option."""
 
-Asked = dict[str, tuple[str, OptionConfig]]
+SchedulerOptions = dict[str, tuple[str, OptionConfig]]
 """Kind → name and option."""
 
 
-def asked(profile: ProfileConfig) -> Asked:
-    """The profile's options that ask something of the scheduler."""
+def scheduler_options(profile: ProfileConfig) -> SchedulerOptions:
+    """Return the profile's options that are requests to the scheduler, by kind."""
     return {option.kind: (name, option) for name, option in profile.option.items() if option.kind in KINDS}
 
 
 def fixed(resources: ResourcesConfig, kind: str) -> Any:
-    """What the profile itself says about a kind: a name, or an amount in bytes, seconds or pieces; None: nothing."""
+    """Return the profile's own value for a kind: a name, or an amount in bytes, seconds or pieces; None: none."""
     raw = getattr(resources, kind)
     if kind == "memory":
         return memory_of(raw)
@@ -38,7 +38,7 @@ def fixed(resources: ResourcesConfig, kind: str) -> Any:
 
 
 def amount(kind: str, value: Any) -> int | None:
-    """A canonical value as a number (memory in bytes, walltime in seconds); None: left to the cluster."""
+    """Return a canonical value as a number (memory in bytes, walltime in seconds); None: left to the cluster."""
     if kind == "memory":
         return memory_of(value) if value else None
     if kind == "walltime":
@@ -47,30 +47,30 @@ def amount(kind: str, value: Any) -> int | None:
 
 
 def canonical(kind: str, number: int) -> Any:
-    """The inverse of `amount`."""
+    """Return the canonical value of a number: the inverse of `amount`."""
     return memory_text(number) if kind == "memory" else walltime_text(number) if kind == "walltime" else number
 
 
 def unit(kind: str) -> int:
-    """What one of an option's `minimum` and `maximum` is, in the amount's own unit."""
+    """Return the unit of an option's `minimum` and `maximum`, in bytes, seconds or pieces."""
     return {"memory": MEBIBYTE, "walltime": MINUTE}.get(kind, 1)
 
 
-def words(kind: str, number: int) -> str:
-    """An amount as text."""
+def quantity_text(kind: str, number: int) -> str:
+    """Return an amount as text for users."""
     if kind == "walltime":
         return walltime_words(number)
     return str(canonical(kind, number))
 
 
 def least(kind: str, option: OptionConfig) -> int:
-    """The least amount that the option takes."""
+    """Return the smallest amount that the option allows."""
     floor = {"gpus": 0, "memory": MEBIBYTE}.get(kind, 1)
     return floor if option.minimum is None else max(floor, option.minimum * unit(kind))
 
 
 def of_entry(kind: str, entry: str) -> Any:
-    """One of an option's `values` (texts) as a canonical value; what is none stays as it is."""
+    """Return one of an option's `values` (texts) as a canonical value, or unchanged if it is not an amount."""
     if kind in {"memory", "walltime"}:
         number = memory_of(entry) if kind == "memory" else walltime_of(entry)
         return entry if number is None else canonical(kind, number)

@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from state.offer.catalog import Account, Association, Limits, Partition, Qos, Reservation
-from state.offer.option_kinds import words
+from state.offer.option_kinds import quantity_text
 
 SHARED: Final = "shard"
 """Slurm's name for a part of a GPU: not counted where any GPU will do."""
@@ -187,9 +187,9 @@ def amount_text(kind: str, amount: int, gpu: str = "") -> str:
         case "cores" | "nodes":
             return count(amount, kind[:-1])
         case "memory":
-            return f"{words(kind, amount)} of memory"
+            return f"{quantity_text(kind, amount)} of memory"
         case _:
-            return words(kind, amount)
+            return quantity_text(kind, amount)
 
 
 def count(number: int, noun: str) -> str:

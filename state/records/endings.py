@@ -1,7 +1,6 @@
-"""Why a server ended, in plain words: one set of sentences for the hub and the controller.
+"""The messages that say why a server ended, for the hub and the controller.
 
-Pure. The hub hears of an end from the starter's report, the controller sees it in the scheduler; both say the
-same.
+Pure. The hub learns of an end from the starter's report, the controller from the scheduler; the messages are the same.
 """
 
 import signal

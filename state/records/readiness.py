@@ -1,6 +1,6 @@
 """When a server counts as ready, and the route that a ready server has: one definition for the hub and the controller.
 
-Pure. The gateway, the portal and the controller all publish, repair and judge routes with these.
+Pure. The gateway, the portal and the controller all publish, check and repair routes with these.
 """
 
 from collections.abc import Iterable

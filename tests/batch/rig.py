@@ -100,7 +100,7 @@ async def ask(store: Store, server: Server) -> Server:
         attempt=server.attempt,
         time=time.time(),
         status=Status.REQUESTED,
-        message="Asked for.",
+        message="Requested.",
         progress=PROGRESS[Status.REQUESTED],
     )
     return await store.servers.save(record, event=event)

@@ -312,9 +312,9 @@ def admin_pages(browser: Browser, stage: Stage, folder: Path) -> None:
     page.get_by_role("button", name="carol").click()
     page.wait_for_url("**/hub/home")
     for name, path in (
-        ("people", "admin"),
+        ("users", "admin"),
         ("running", "admin?show=active"),
-        ("person", "admin/users/alice"),
+        ("user", "admin/users/alice"),
         ("remove", "admin/users/alice/remove"),
         ("activity", "audit"),
     ):

@@ -43,7 +43,7 @@ def choose(page, entry):
     item.click()
 
 
-def test_the_hubs_entry_leads_home_and_log_out_signs_out_of_the_hub(hub, context):
+def test_the_hubs_entry_opens_the_home_page_and_log_out_signs_out_of_the_hub(hub, context):
     page = context.new_page()
     page.goto(hub.link)
     page.get_by_role("button", name="Start").first.click()

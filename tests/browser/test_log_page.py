@@ -17,7 +17,7 @@ command = ["/bin/sh", "-c", "seq -f 'line %.0f' 200; exit 3", "{socket}"]
 """
 
 
-def test_the_log_opens_at_its_end_and_leads_to_the_whole(tmp_path):
+def test_the_log_opens_at_its_end_and_links_to_the_complete_log(tmp_path):
     hub = Hub(tmp_path, config=stub_config(tmp_path, more=TALKS)).start()
     try:
         with hub.api() as api:

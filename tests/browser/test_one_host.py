@@ -147,7 +147,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_a_script_of_an_app_makes_no_token_and_no_admin(hub, alice, name):
+def test_a_script_of_an_app_cannot_create_a_token_or_an_admin(hub, alice, name):
     alice.goto(app_page(hub, script(ATTACKS[name])))
     alice.wait_for_function("document.title === 'done'")
     told = alice.evaluate("window.told || ''")
@@ -168,7 +168,7 @@ def test_a_form_that_an_app_sends_by_a_script_does_nothing(hub, alice, click):
 
 
 @pytest.mark.parametrize("header", ["", "Cross-Origin-Opener-Policy: same-origin\r\n"], ids=["plain", "with a policy"])
-def test_a_window_that_an_app_opens_is_out_of_its_reach(hub, alice, header):
+def test_an_app_cannot_access_a_window_that_it_opens(hub, alice, header):
     """Alice has clicked, so that the window opens; the app cannot look into it, nor send a form that is in it."""
     code = """
         const w = window.open('/hub/token');
@@ -204,7 +204,7 @@ def test_a_form_into_a_new_window_does_nothing(hub, alice):
     assert untouched(hub)
 
 
-def test_alice_herself_makes_a_token_and_an_admin_on_the_hubs_pages(hub, alice):
+def test_alice_creates_a_token_and_an_admin_on_the_hubs_pages(hub, alice):
     alice.goto(f"{hub.origin}/hub/token")
     alice.get_by_label("Note").fill("mine")
     alice.get_by_label("Note").press("Enter")
@@ -218,7 +218,7 @@ def test_alice_herself_makes_a_token_and_an_admin_on_the_hubs_pages(hub, alice):
         assert api.patch("/users/bob", json={"admin": False}).status_code == 200
 
 
-def test_the_page_that_accepts_an_invitation_says_whom_to_trust(hub, alice):
+def test_the_invitation_page_names_the_user_to_trust(hub, alice):
     with closing(hub.browser_of("bob")) as bob:
         code = bob.post("/hub/api/share-codes/bob/", json={}).json()
     alice.goto(hub.origin + code["accept_url"])
@@ -227,7 +227,7 @@ def test_the_page_that_accepts_an_invitation_says_whom_to_trust(hub, alice):
     alice.wait_for_url("**/user/bob/**")
 
 
-def test_without_the_yes_of_the_configuration_nothing_is_shared(tmp_path):
+def test_sharing_must_be_allowed_in_the_configuration(tmp_path):
     config = CONFIG.replace("share_on_one_host = true", "")
     hub = Hub(tmp_path, config=config, workers=1).start()
     try:

@@ -56,7 +56,7 @@ def rendered(now, body, **values):
     return look, html
 
 
-def test_times_are_in_the_readers_own_zone(browser):
+def test_times_are_in_the_users_time_zone(browser):
     body = "<p id='old'>{{ when(old) }}</p><p id='new'>{{ when(new) }}</p><p id='near'>{{ near(new) }}</p>"
     look, html = rendered(NOON, body, old=NOON - 40 * 3600, new=NOON - 7200)
     page = show(browser, look, html)

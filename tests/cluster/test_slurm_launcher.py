@@ -39,14 +39,14 @@ def maker(slurm, client, **more):
 def run(coroutine):
     """Run a coroutine in a new event loop, and close there the launchers that were made for it."""
 
-    async def whole():
+    async def read_completely():
         try:
             return await coroutine
         finally:
             while OPEN:
                 await OPEN.pop().close()
 
-    return asyncio.run(whole())
+    return asyncio.run(read_completely())
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The admins' pages: people found, added, changed, removed; each act checked and noted."""
+"""The admins' pages: users are found, added, changed and removed, with access checks and audit entries."""
 
 import re
 from html import unescape
@@ -23,13 +23,13 @@ def names(page):
     return re.findall(r'href="/hub/admin/users/([^"/]+)"', page)
 
 
-def test_nobody_but_admins_sees_the_list(bench):
+def test_only_admins_see_the_list(bench):
     async def main(bench):
         alice = bench.client(bench.session(await bench.user()))
         for path in ("/hub/admin", "/hub/admin/users/alice", "/hub/admin/users/alice/remove"):
             assert (await alice.get(path)).status_code == 403
-            stranger = await bench.client().get(path)
-            assert "/hub/login" in stranger.headers["location"]
+            anonymous = await bench.client().get(path)
+            assert "/hub/login" in anonymous.headers["location"]
         for path in ("/hub/admin/users", "/hub/admin/users/alice", "/hub/admin/users/alice/remove"):
             assert (await alice.post(path, data={"names": "x", "admin": "yes"})).status_code == 403
         assert await bench.store.users.count() == 1
@@ -39,7 +39,7 @@ def test_nobody_but_admins_sees_the_list(bench):
     bench(main)
 
 
-def test_ten_thousand_people_are_paged_and_searched(bench):
+def test_ten_thousand_users_are_paged_and_searched(bench):
     async def main(bench):
         client = await carol(bench)
         await bench.store.redis.pipeline(
@@ -74,7 +74,7 @@ def test_ten_thousand_people_are_paged_and_searched(bench):
     bench(main)
 
 
-def test_those_with_a_running_server_are_shown_with_it(bench):
+def test_users_with_a_running_server_are_shown_with_it(bench):
     async def main(bench):
         client = await carol(bench)
         alice = await bench.user()
@@ -84,9 +84,9 @@ def test_those_with_a_running_server_are_shown_with_it(bench):
         page = (await client.get("/hub/admin?show=active")).text
         assert names(page) == ["alice"]
         assert 'href="/user/alice/lab2/lab"' in page
-        person = (await client.get("/hub/admin/users/alice")).text
-        assert 'action="/hub/stop/alice/lab2"' in person
-        assert 'href="/user/alice/lab2/lab"' in person
+        user_page = (await client.get("/hub/admin/users/alice")).text
+        assert 'action="/hub/stop/alice/lab2"' in user_page
+        assert 'href="/user/alice/lab2/lab"' in user_page
         answer = await client.post("/hub/stop/alice/lab2")
         assert answer.headers["location"] == "/hub/admin/users/alice"
         assert ("server-stop", "carol", "alice", "") in await acts(bench)
@@ -94,7 +94,7 @@ def test_those_with_a_running_server_are_shown_with_it(bench):
     bench(main)
 
 
-def test_people_are_added_by_their_names(bench):
+def test_users_are_added_by_name(bench):
     async def main(bench):
         client = await carol(bench)
         answer = await client.post("/hub/admin/users", data={"names": " Dora, emil\n carol "})
@@ -118,7 +118,7 @@ def test_people_are_added_by_their_names(bench):
     bench(main)
 
 
-def test_rights_and_groups_are_set_and_ones_own_rights_stay(bench):
+def test_roles_and_groups_are_set_and_admins_keep_their_own_role(bench):
     async def main(bench):
         client = await carol(bench)
         await bench.user()
@@ -144,14 +144,14 @@ def test_rights_and_groups_are_set_and_ones_own_rights_stay(bench):
     bench(main)
 
 
-def test_somebody_is_removed_after_a_question(bench):
+def test_a_user_is_removed_after_a_confirmation(bench):
     async def main(bench):
         client = await carol(bench)
         alice = await bench.user()
         session = bench.client(bench.session(alice))
         await session.post("/hub/api/users/alice/server")
-        asked = (await client.get("/hub/admin/users/alice/remove")).text
-        assert "1 running server is stopped" in asked
+        question = (await client.get("/hub/admin/users/alice/remove")).text
+        assert "1 running server is stopped" in question
         assert await bench.store.users.get("alice") is not None
         assert (await client.post("/hub/admin/users/carol/remove")).status_code == 400
         await bench.end()
@@ -164,7 +164,7 @@ def test_somebody_is_removed_after_a_question(bench):
 
 
 @pytest.mark.parametrize("value", ["<b>x", "Your account is locked: call 0900-1234"])
-def test_an_url_cannot_say_anything_on_the_page(bench, value):
+def test_a_url_cannot_put_text_on_the_page(bench, value):
     async def main(bench):
         client = await carol(bench)
         page = (await client.get("/hub/admin", params={"done": value, "told": value})).text
@@ -173,7 +173,7 @@ def test_an_url_cannot_say_anything_on_the_page(bench, value):
     bench(main)
 
 
-def test_who_may_see_a_group_sees_that_group(bench):
+def test_a_role_for_a_group_shows_only_its_members(bench):
     config = Config(
         role=(RoleConfig(name="teachers", scopes=("admin-ui", "list:users!group=physics"), users=("erin",)),)
     )
@@ -197,8 +197,8 @@ def test_who_may_see_a_group_sees_that_group(bench):
     bench(main, config=config)
 
 
-def test_a_form_that_is_saved_as_it_was_changes_no_group_whatever_they_are_called(bench):
-    """Split at its space or its comma, the name of one group would be the names of others."""
+def test_saving_an_unchanged_form_keeps_groups_with_any_name(bench):
+    """If names were split at spaces or commas, a group's name could become those of other groups."""
 
     async def main(bench):
         client = await carol(bench)
@@ -218,7 +218,7 @@ def test_a_form_that_is_saved_as_it_was_changes_no_group_whatever_they_are_calle
     bench(main)
 
 
-def test_what_is_done_to_groups_and_services_is_noted_with_those_whom_it_concerns(bench):
+def test_changes_of_groups_and_services_are_recorded_for_the_users_concerned(bench):
     async def main(bench):
         client = await carol(bench)
         await bench.user()

@@ -215,7 +215,7 @@ def test_progress_streams_from_any_worker_and_resumes(bench):
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["cache-control"] == "no-cache"
         told = events(answer.text)
-        assert [data["message"] for _, data in told[:2]] == ["Asked for.", "In the queue."]
+        assert [data["message"] for _, data in told[:2]] == ["Requested.", "In the queue."]
         assert told[-1][1] == {
             "progress": 100,
             "ready": True,

@@ -13,7 +13,7 @@ SHARING = replace(
 FULL, LOOK = "access:servers!server=ann/lab2", "read:access:servers!server=ann/lab2"
 
 
-async def people(bench):
+async def clients_of(bench):
     """Return clients of ann with two servers, bob in a group, carl, and root."""
     root = bench.client(bench.session(await bench.user("root", admin=True)))
     await root.post("/hub/api/groups/bio")
@@ -36,7 +36,7 @@ async def reaches(bench, name, scope="access:servers", server="ann/lab2"):
 
 def test_a_share_is_granted_extended_reduced_and_revoked(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         url = "/hub/api/shares/ann/lab2"
         given = await ask["ann"].post(url, json={"user": "carl", "scopes": ["read:access:servers"]})
         assert given.status_code == 200
@@ -63,7 +63,7 @@ def test_a_share_is_granted_extended_reduced_and_revoked(bench):
 
 def test_a_groups_share_applies_to_its_members_and_only_to_that_server(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         assert (await ask["ann"].post("/hub/api/shares/ann/", json={"group": "bio"})).status_code == 200
         assert await reaches(bench, "bob", server="ann/")
         assert not await reaches(bench, "bob", server="ann/lab2")
@@ -85,7 +85,7 @@ def test_a_groups_share_applies_to_its_members_and_only_to_that_server(bench):
 
 def test_lists_cover_one_server_or_all_and_recipients_can_leave(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         for path, body in (("lab2", {"user": "bob"}), ("lab2", {"user": "carl"}), ("", {"user": "bob"})):
             assert (await ask["ann"].post(f"/hub/api/shares/ann/{path}", json=body)).status_code == 200
         for path, count in (("ann", 3), ("ann/lab2", 2), ("ann/", 1)):
@@ -110,7 +110,7 @@ def test_lists_cover_one_server_or_all_and_recipients_can_leave(bench):
 
 def test_callers_share_only_their_servers_and_only_with_visible_users(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         url = "/hub/api/shares/ann/lab2"
         for body, status in (
             ({}, 400),
@@ -140,7 +140,7 @@ def test_callers_share_only_their_servers_and_only_with_visible_users(bench):
 
 def test_without_the_scope_users_cannot_share(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         assert (await ask["ann"].post("/hub/api/shares/ann/lab2", json={"user": "bob"})).status_code == 403
         assert (await ask["ann"].post("/hub/api/share-codes/ann/lab2", json={})).status_code == 403
         assert (await ask["ann"].get("/hub/api/shares/ann/lab2")).status_code == 200
@@ -150,7 +150,7 @@ def test_without_the_scope_users_cannot_share(bench):
 
 def test_shares_end_with_the_server_the_owner_the_group_and_the_recipient(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         for body in ({"user": "bob"}, {"user": "carl"}, {"group": "bio"}):
             await ask["ann"].post("/hub/api/shares/ann/lab2", json=body)
         await ask["root"].delete("/hub/api/groups/bio")
@@ -173,7 +173,7 @@ def test_shares_end_with_the_server_the_owner_the_group_and_the_recipient(bench)
 
 def test_a_code_is_shown_once_accepted_with_a_button_and_revoked(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         url = "/hub/api/share-codes/ann/lab2"
         made = (await ask["ann"].post(url, json={"scopes": ["read:access:servers"], "expires_in": 3600})).json()
         assert made["accept_url"] == f"/hub/accept-share?code={made['code']}"
@@ -205,7 +205,7 @@ def test_a_code_is_shown_once_accepted_with_a_button_and_revoked(bench):
 
 def test_a_code_expires_and_never_redirects_to_another_site(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         url = "/hub/api/share-codes/ann/lab2"
         for wrong in ({"expires_in": 5}, {"expires_in": -1}, {"expires_in": 10**9}, {"expires_in": None}, {"x": 1}):
             assert (await ask["ann"].post(url, json=wrong)).status_code == 400, wrong

@@ -43,7 +43,7 @@ def test_a_waiting_request_is_changed(bench, status, by_page):
     bench(main)
 
 
-def test_what_does_not_fit_changes_nothing(bench):
+def test_an_unavailable_request_changes_nothing(bench):
     async def main(bench):
         client = await waiting(bench)
         answer = await client.post("/hub/edit/alice", data={"profile": "gpu", "opt.gpu.gpus": "99"})
@@ -73,7 +73,7 @@ def test_a_server_that_has_started_is_not_changed(bench, status):
     bench(main)
 
 
-def test_a_stranger_changes_nothing(bench):
+def test_another_user_changes_nothing(bench):
     async def main(bench):
         await waiting(bench)
         bob = bench.client(bench.session(await bench.user("bob")))

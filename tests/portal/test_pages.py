@@ -1,4 +1,4 @@
-"""The pages: what a person sees and does, without any script."""
+"""The pages as a user sees and uses them, without scripts."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ def test_the_form_says_that_other_users_of_the_node_can_open_an_app(bench, profi
     bench(main, config=replace(CONFIG, profile=profiles))
 
 
-def test_every_page_is_strict_private_and_holds_nothing_inline(bench):
+def test_every_page_has_strict_headers_and_nothing_inline(bench):
     async def main(bench):
         alice = await bench.user()
         client = bench.client(bench.session(alice))
@@ -67,7 +67,7 @@ def test_every_page_is_strict_private_and_holds_nothing_inline(bench):
     bench(main)
 
 
-def test_static_files_are_kept_for_ever_under_an_address_of_their_content(bench):
+def test_static_files_are_cached_permanently_by_a_hash_of_their_content(bench):
     async def main(bench):
         client = bench.client()
         page = (await client.get("/hub/login")).text
@@ -81,7 +81,7 @@ def test_static_files_are_kept_for_ever_under_an_address_of_their_content(bench)
     bench(main)
 
 
-def test_the_link_signs_in_once_and_leaves_no_secret_in_the_address(bench):
+def test_the_link_signs_in_once_and_leaves_no_secret_in_the_url(bench):
     async def main(bench):
         await bench.user()
         client = bench.client()
@@ -99,7 +99,7 @@ def test_the_link_signs_in_once_and_leaves_no_secret_in_the_address(bench):
     bench(main)
 
 
-def test_the_form_takes_the_secret_or_the_whole_link(bench):
+def test_the_form_accepts_the_secret_or_the_whole_link(bench):
     async def main(bench):
         await bench.user()
         for shape in ("{}", "  http://127.0.0.1:8000/hub/login?token={}  "):
@@ -144,8 +144,8 @@ SIGN_OUT_LINKS = {
 
 
 @pytest.mark.parametrize("kind", SIGN_OUT_LINKS)
-def test_a_sign_out_link_works_as_at_jupyterhub_unless_another_site_leads_there(bench, kind):
-    """JupyterHub 6.1, handlers/login.py, LogoutHandler.get: signs out at once, whoever leads there."""
+def test_a_sign_out_link_works_as_at_jupyterhub_unless_another_site_links_to_it(bench, kind):
+    """JupyterHub 6.1, handlers/login.py, LogoutHandler.get: signs out at once, for any link."""
     headers, signs_out = SIGN_OUT_LINKS[kind]
 
     async def main(bench):
@@ -165,7 +165,7 @@ def test_a_sign_out_link_works_as_at_jupyterhub_unless_another_site_leads_there(
     bench(main)
 
 
-def test_the_hubs_root_leads_to_the_next_page_or_home(bench):
+def test_the_hubs_root_redirects_to_the_next_page_or_home(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         for query, location in (("", "/hub/home"), ("?next=/hub/token", "/hub/token"), ("?next=//x.org", "/hub/home")):
@@ -176,7 +176,7 @@ def test_the_hubs_root_leads_to_the_next_page_or_home(bench):
     bench(main)
 
 
-def test_a_stranger_comes_back_to_where_they_wanted_to_go(bench):
+def test_signing_in_returns_to_the_requested_page(bench):
     async def main(bench):
         answer = await bench.client().get("/hub/spawn/alice/deep?opt-gpus=2")
         location = urlsplit(answer.headers["location"])
@@ -188,7 +188,7 @@ def test_a_stranger_comes_back_to_where_they_wanted_to_go(bench):
     bench(main)
 
 
-def test_a_start_that_does_not_fit_shows_why_beside_the_field_and_what_was_typed(bench):
+def test_an_invalid_start_shows_the_error_at_its_field_and_keeps_the_input(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         fields = {
@@ -214,7 +214,7 @@ def test_a_start_that_does_not_fit_shows_why_beside_the_field_and_what_was_typed
     bench(main)
 
 
-def test_a_get_never_starts_anything_but_fills_the_form_in(bench):
+def test_a_get_only_fills_in_the_form(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         page = (await client.get("/hub/spawn/alice?profile=gpu&opt-gpus=3&opt-kind=v100")).text
@@ -259,7 +259,7 @@ def test_one_profile_without_options_starts_with_one_click_from_home(bench):
     bench(main, config=Config())
 
 
-def test_a_running_server_is_stopped_after_a_question(bench):
+def test_a_running_server_is_stopped_after_a_confirmation(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/spawn/alice", data={"profile": "lab"})
@@ -282,7 +282,7 @@ def test_a_running_server_is_stopped_after_a_question(bench):
     bench(main)
 
 
-def test_another_server_is_named_started_and_removed(bench):
+def test_a_named_server_is_added_started_and_removed(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         wrong = await client.post("/hub/home", data={"name": "Not A Name"})
@@ -301,7 +301,7 @@ def test_another_server_is_named_started_and_removed(bench):
     bench(main)
 
 
-def test_a_failure_says_why_with_the_log_and_offers_the_next_start(bench):
+def test_a_failure_shows_its_reason_and_log_and_a_start_button(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/spawn/alice", data={"profile": "lab"})
@@ -342,7 +342,7 @@ def test_a_token_is_shown_once_on_its_page(bench):
     bench(main)
 
 
-def test_user_redirect_leads_everybody_to_their_own(bench):
+def test_user_redirect_goes_to_the_users_own_server(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         answer = await client.get("/hub/user-redirect/lab/tree/x%20y.ipynb?a=1")
@@ -368,7 +368,7 @@ def test_user_redirect_leads_everybody_to_their_own(bench):
     bench(main)
 
 
-def test_the_data_planes_answers_fit_who_asks(bench):
+def test_the_data_plane_answers_browsers_and_programs(bench):
     from portal.refusals.pages import ErrorPages
 
     async def main(bench):

@@ -348,7 +348,7 @@ def test_activity_on_the_node_is_the_servers_activity(bench):
     bench(main)
 
 
-def test_a_starter_that_takes_over_may_open_another_way_in(bench):
+def test_a_starter_that_takes_over_may_have_another_endpoint(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")

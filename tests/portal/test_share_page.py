@@ -1,4 +1,4 @@
-"""The page on which somebody shares a server, and the list of what is shared with them."""
+"""The page for sharing a server, and the list of servers that are shared with a user."""
 
 import html
 import re
@@ -11,7 +11,7 @@ from state.config.tables import RoleConfig
 from state.records.audit import Act, Outcome, Wanted
 from state.records.models import Share
 from tests.portal.conftest import CONFIG
-from tests.portal.test_api_shares import FULL, LOOK, SHARING, people, reaches
+from tests.portal.test_api_shares import FULL, LOOK, SHARING, clients_of, reaches
 
 URL = "/hub/share/ann/lab2"
 BY_LINK = replace(CONFIG, role=(RoleConfig(name="user", scopes=("self", "shares!user")),))
@@ -19,7 +19,7 @@ IN_CLASS = replace(CONFIG, role=(RoleConfig(name="user", scopes=("self", "shares
 
 
 async def acts(bench, act):
-    """What the audit has of this kind, newest first."""
+    """Return the audit's entries of this act, newest first."""
     return [entry for entry in (await bench.store.audit.page(Wanted(user="ann")))[0] if entry.act is act]
 
 
@@ -27,9 +27,9 @@ def link_in(page):
     return html.unescape(re.search(r"data-secret>([^<]+)<", page.text)[1])
 
 
-def test_a_server_is_shared_with_a_person_and_taken_back(bench):
+def test_a_server_is_shared_with_a_user_and_revoked(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         assert "Not shared yet. Only you" in (await ask["ann"].get(URL)).text
         done = await ask["ann"].post(URL, data={"act": "give", "kind": "user", "name": " Bob ", "level": "full"})
         assert (done.status_code, done.headers["location"]) == (303, f"{URL}?done=given&whom=bob")
@@ -48,9 +48,9 @@ def test_a_server_is_shared_with_a_person_and_taken_back(bench):
     bench(main, config=SHARING)
 
 
-def test_a_group_is_named_as_one_and_the_default_server_has_a_page_of_its_own(bench):
+def test_a_server_is_shared_with_a_group_and_the_default_server_has_its_own_page(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         done = await ask["ann"].post("/hub/share/ann", data={"act": "give", "kind": "group", "name": "bio"})
         assert done.headers["location"] == "/hub/share/ann?done=given&whom=group%3Abio"
         assert await reaches(bench, "bob", "read:access:servers", server="ann/")
@@ -66,9 +66,9 @@ def test_a_group_is_named_as_one_and_the_default_server_has_a_page_of_its_own(be
     bench(main, config=SHARING)
 
 
-def test_whoever_is_given_less_than_before_has_less(bench):
+def test_sharing_again_with_less_access_reduces_it(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         given = {"user": "carl", "scopes": ["access:servers", "start:servers"]}
         await ask["ann"].post("/hub/api/shares/ann/lab2", json=given)
         assert "Full, start it" in (await ask["ann"].get(URL)).text
@@ -83,7 +83,7 @@ def test_whoever_is_given_less_than_before_has_less(bench):
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"name": "nobody"}, "No such user: nobody"),
         ({"name": "no one <b>"}, "A username has 1 to 64 letters"),
@@ -94,13 +94,13 @@ def test_whoever_is_given_less_than_before_has_less(bench):
         ({"name": "bob", "level": "wheel"}, "Select the access."),
     ],
 )
-def test_what_does_not_fit_is_told_beside_its_field_and_what_was_typed_stays(bench, fields, told):
+def test_an_invalid_share_shows_the_error_at_its_field_and_keeps_the_input(bench, fields, message):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         answer = await ask["ann"].post(URL, data={"act": "give", **fields})
         assert answer.status_code == 400
         page = html.unescape(answer.text)
-        assert re.search(rf'class="error"[^>]*>{re.escape(told)}', page)
+        assert re.search(rf'class="error"[^>]*>{re.escape(message)}', page)
         assert f'value="{fields["name"]}"' in page
         assert "<b>" not in answer.text
         if fields.get("kind") == "group":
@@ -110,9 +110,9 @@ def test_what_does_not_fit_is_told_beside_its_field_and_what_was_typed_stays(ben
     bench(main, config=SHARING)
 
 
-def test_names_are_told_to_nobody_who_may_not_know_them(bench):
+def test_names_are_not_revealed_to_users_without_the_scope(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         answers = [await ask["ann"].post(URL, data={"act": "give", "name": name}) for name in ("carl", "nobody")]
         assert [answer.status_code for answer in answers] == [403, 403]
         texts = [answer.text.replace("carl", "NAME").replace("nobody", "NAME") for answer in answers]
@@ -127,9 +127,9 @@ def test_names_are_told_to_nobody_who_may_not_know_them(bench):
     bench(main, config=IN_CLASS)
 
 
-def test_a_hub_that_tells_no_names_shares_by_link_alone(bench):
+def test_without_scopes_for_names_users_share_only_by_link(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         page = (await ask["ann"].get(URL)).text
         assert "Share with a user or group" not in page
         assert "Create link" in page
@@ -138,9 +138,9 @@ def test_a_hub_that_tells_no_names_shares_by_link_alone(bench):
     bench(main, config=BY_LINK)
 
 
-def test_a_link_is_shown_once_leads_in_and_is_ended(bench):
+def test_a_link_is_shown_once_works_and_is_revoked(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         made = await ask["ann"].post(URL, data={"act": "link", "level": "full", "expires_in": "3600"})
         assert made.status_code == 200
         assert made.headers["cache-control"] == "no-store"
@@ -150,9 +150,11 @@ def test_a_link_is_shown_once_leads_in_and_is_ended(bench):
         page = (await ask["ann"].get(URL)).text
         assert secret not in page
         assert "never</td>" in page
-        asked = await ask["carl"].get(link)
-        assert "run code in the owner" in asked.text
-        assert asked.headers["referrer-policy"] == "strict-origin"  # the owner's app may log where visitors come from
+        invitation = await ask["carl"].get(link)
+        assert "run code in the owner" in invitation.text
+        assert (
+            invitation.headers["referrer-policy"] == "strict-origin"
+        )  # the owner's app may log where visitors come from
         assert (await ask["carl"].post("/hub/accept-share", data={"code": secret})).status_code == 303
         assert await reaches(bench, "carl")
         page = (await ask["ann"].get(URL)).text
@@ -171,17 +173,17 @@ def test_a_link_is_shown_once_leads_in_and_is_ended(bench):
     bench(main, config=SHARING)
 
 
-def test_a_link_leads_on_to_where_somebody_wanted_and_never_off_the_hub(bench):
+def test_a_link_redirects_to_the_requested_page_and_never_to_another_site(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         secret = link_in(await ask["ann"].post(URL, data={"act": "link"})).partition("=")[2]
 
-        async def led(wanted):
+        async def redirect_after(wanted):
             done = await ask["carl"].post("/hub/accept-share", data={"code": secret, "next": wanted})
             assert done.status_code == 303
             return done.headers["location"]
 
-        assert await led("/user/ann/lab2/tree?a=1") == "/user/ann/lab2/tree?a=1"
+        assert await redirect_after("/user/ann/lab2/tree?a=1") == "/user/ann/lab2/tree?a=1"
         for hostile in (
             "//evil.example",
             "/\\evil.example",
@@ -189,16 +191,16 @@ def test_a_link_leads_on_to_where_somebody_wanted_and_never_off_the_hub(bench):
             "https://evil.example/",
             "/\t/evil.example",
         ):
-            assert await led(hostile) == "/hub/home?done=accepted"
+            assert await redirect_after(hostile) == "/hub/home?done=accepted"
             page = await ask["carl"].get("/hub/accept-share", params={"code": secret, "next": hostile})
             assert "evil" not in page.text
 
     bench(main, config=SHARING)
 
 
-def test_the_link_names_the_hub_as_the_outside_knows_it(bench):
+def test_the_link_uses_the_hubs_public_url(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         link = link_in(await ask["ann"].post(URL, data={"act": "link"}))
         assert link.startswith("https://hub.example.org/hub/accept-share?code=")
         (code,) = await bench.store.shares.codes("ann", "lab2")
@@ -208,9 +210,9 @@ def test_the_link_names_the_hub_as_the_outside_knows_it(bench):
     bench(main, config=replace(SHARING, gateway=public))
 
 
-def test_without_such_a_word_it_is_the_address_that_the_browser_uses(bench):
+def test_without_a_public_url_the_link_uses_the_browsers_address(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         for origin, start in (
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000/hub/accept-share?"),
             ("null", "/hub/accept-share?"),
@@ -222,9 +224,9 @@ def test_without_such_a_word_it_is_the_address_that_the_browser_uses(bench):
     bench(main, config=SHARING)
 
 
-def test_links_end_all_at_once_and_sharing_altogether(bench):
+def test_all_links_or_all_shares_are_revoked_together(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         for _ in range(3):
             made = await ask["ann"].post(URL, data={"act": "link"})
         secret = link_in(made).partition("=")[2]
@@ -261,9 +263,9 @@ def test_links_end_all_at_once_and_sharing_altogether(bench):
         {},
     ],
 )
-def test_a_form_that_is_none_of_ours_changes_nothing(bench, fields):
+def test_an_invalid_form_changes_nothing(bench, fields):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         await ask["ann"].post(URL, data={"act": "give", "name": "bob"})
         await ask["ann"].post(URL, data={"act": "link"})
         assert (await ask["ann"].post(URL, data=fields)).status_code == 400
@@ -273,9 +275,9 @@ def test_a_form_that_is_none_of_ours_changes_nothing(bench, fields):
     bench(main, config=SHARING)
 
 
-def test_nobody_shares_by_the_page_what_they_may_not_by_the_api(bench):
+def test_the_page_enforces_the_same_rights_as_the_api(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         await ask["ann"].post(URL, data={"act": "give", "name": "carl", "level": "full"})
         code = link_in(await ask["ann"].post(URL, data={"act": "link"}))
         (live,) = await bench.store.shares.codes("ann", "lab2")
@@ -302,9 +304,9 @@ def test_nobody_shares_by_the_page_what_they_may_not_by_the_api(bench):
     bench(main, config=SHARING)
 
 
-def test_where_people_may_not_share_there_is_no_link_and_no_page(bench):
+def test_users_who_may_not_share_have_no_link_and_no_page(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         assert "/hub/share/" not in (await ask["ann"].get("/hub/home")).text
         assert (await ask["ann"].get(URL)).status_code == 403
         assert (await ask["ann"].post(URL, data={"act": "link"})).status_code == 403
@@ -314,9 +316,9 @@ def test_where_people_may_not_share_there_is_no_link_and_no_page(bench):
     bench(main)
 
 
-def test_an_admin_shares_somebody_elses_server_from_their_page(bench):
+def test_an_admin_shares_another_users_server_from_their_page(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         assert f'href="{URL}"' in (await ask["root"].get("/hub/admin/users/ann")).text
         page = html.unescape((await ask["root"].get(URL)).text)
         assert "Share ann's server lab2" in page
@@ -327,9 +329,9 @@ def test_an_admin_shares_somebody_elses_server_from_their_page(bench):
     bench(main, config=SHARING)
 
 
-def test_home_leads_to_sharing_and_says_what_is_shared(bench):
+def test_the_home_page_links_to_sharing_and_shows_shares(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         home = (await ask["ann"].get("/hub/home")).text
         assert f'href="{URL}"' in home
         assert 'href="/hub/share/ann"' in home
@@ -342,9 +344,9 @@ def test_home_leads_to_sharing_and_says_what_is_shared(bench):
     bench(main, config=SHARING)
 
 
-def test_whoever_has_a_share_finds_it_on_their_home_page_and_leaves(bench):
+def test_recipients_see_a_share_on_their_home_page_and_can_leave(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         await ask["ann"].post(URL, data={"act": "give", "name": "bob", "level": "full"})
         await ask["ann"].post("/hub/share/ann", data={"act": "give", "kind": "group", "name": "bio"})
         home = html.unescape((await ask["bob"].get("/hub/home")).text)
@@ -352,7 +354,7 @@ def test_whoever_has_a_share_finds_it_on_their_home_page_and_leaves(bench):
         assert ">Full<" in home
         assert ">Read-only<" in home
         assert "Not running" in home
-        assert 'href="/user/ann/' not in home  # none runs
+        assert 'href="/user/ann/' not in home  # it is not running
         assert 'action="/hub/leave/ann/lab2"' in home
         assert 'action="/hub/leave/ann"' not in home  # what the group has, bob does not give up for it
         assert "Shared with you" not in (await ask["carl"].get("/hub/home")).text
@@ -374,9 +376,9 @@ def test_whoever_has_a_share_finds_it_on_their_home_page_and_leaves(bench):
     bench(main, config=SHARING)
 
 
-def test_the_owner_is_told_who_came_and_who_left(bench):
+def test_the_owner_sees_who_accepted_and_who_left(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         link = link_in(await ask["ann"].post(URL, data={"act": "link"}))
         await ask["carl"].post("/hub/accept-share", data={"code": link.partition("=")[2]})
         assert "<strong>carl</strong> accepted a link (lab2)" in (await ask["ann"].get("/hub/home")).text
@@ -388,9 +390,9 @@ def test_the_owner_is_told_who_came_and_who_left(bench):
     bench(main, config=SHARING)
 
 
-def test_whoever_has_it_by_a_group_too_is_told_what_stays(bench):
+def test_leaving_a_share_shows_the_access_that_remains_through_a_group(bench):
     async def main(bench):
-        ask = await people(bench)
+        ask = await clients_of(bench)
         await ask["ann"].post(URL, data={"act": "give", "name": "bob", "level": "full"})
         await ask["ann"].post(URL, data={"act": "give", "kind": "group", "name": "bio"})
         assert "with bio and you" in (await ask["bob"].get("/hub/home")).text
@@ -402,15 +404,15 @@ def test_whoever_has_it_by_a_group_too_is_told_what_stays(bench):
     bench(main, config=SHARING)
 
 
-def test_a_notice_says_nothing_that_is_not_so_and_no_words_of_anybody_elses():
+def test_a_notice_is_true_and_contains_no_text_from_the_url():
     bob = Share(owner="ann", server="lab2", user="bob", scopes=(LOOK,), created=1.0)
-    for asked in (
+    for query in (
         {"done": "given", "whom": "carl"},
         {"done": "taken", "whom": "bob"},
         {"done": "stopped"},
         {"done": "Call 555-1234"},
         {"whom": "bob"},
     ):
-        assert message_for(asked, [bob], []) == "", asked
+        assert message_for(query, [bob], []) == "", query
     hostile = message_for({"done": "taken", "whom": "you: call 555-1234 now"}, [bob], [])
     assert hostile == "Access was revoked, and open connections were closed."

@@ -55,7 +55,7 @@ def test_every_page_warns_of_a_time_limit(bench, path):
     bench(main)
 
 
-def test_a_server_that_stops_is_not_warned_of(bench):
+def test_a_stopping_server_has_no_warning(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await running(bench, client, deadline=bench.clock() + 600)
@@ -106,7 +106,7 @@ def test_only_the_user_who_cancelled_reads_you_cancelled(bench):
     bench(main)
 
 
-def test_other_reasons_are_the_same_for_everybody():
+def test_other_reasons_are_the_same_for_all_users():
     for message in ("Ada cancelled the job.", "The app exited."):
         reason = Reason(code="x", message=message)
         assert as_told_to(reason, owner="alice", viewer="bob") is reason
@@ -127,7 +127,7 @@ LINKS = [
 
 
 @pytest.mark.parametrize(("query", "status", "words"), LINKS)
-def test_a_link_that_asks_for_what_is_not_there_is_an_error(bench, query, status, words):
+def test_a_link_with_an_unknown_profile_or_option_is_an_error(bench, query, status, words):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         answer = await client.get(f"/hub/spawn?{query}")
@@ -149,7 +149,7 @@ BODIES = [
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_a_body_that_asks_for_what_is_not_there_is_an_error(bench, method, body):
+def test_a_body_with_an_unknown_profile_or_option_is_an_error(bench, method, body):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         answer = await client.request(method, "/hub/api/users/alice/servers/one", json=body)
