@@ -16,7 +16,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server as Granian
 
-from gateway.assembly import Gateway
+from gateway.assembly.gateway import Gateway
 from gateway.door.client_limits import limits_of, uncounted
 from gateway.door.report_listener import ReportListener
 from gateway.door.tls_listener import TlsListener

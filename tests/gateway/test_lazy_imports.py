@@ -79,14 +79,15 @@ PORTAL = {"litestar", "granian", "jinja2", "redis", "uvloop", "prometheus_client
 OPENED = """import asyncio
     from gateway import worker
     from gateway.auth.cookies import CookieJar
-    from gateway.assembly import _auth, _hidden_headers
+    from gateway.assembly.sign_in import sign_in
+    from gateway.assembly.tunnel import hidden_headers
     from state.settings.loader import load
     config = load({config}).config
     class Store:
         tries = standings = sessions = users = tokens = None
     async def open():
-        _hidden_headers(config)
-        _auth(config, Store(), CookieJar(secure=True, base_path="/"), ())
+        hidden_headers(config)
+        sign_in(config, Store(), CookieJar(secure=True, base_path="/"), ())
     asyncio.run(open())"""
 
 

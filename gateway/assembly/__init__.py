@@ -1,0 +1,1 @@
+"""Creates and connects the parts of one worker. Makes no decision about requests."""
