@@ -248,7 +248,24 @@ def test_a_configuration_with_a_wrong_name_in_the_environment_is_said(towpath):
     assert "TOWPATH_GATEWAY_PORT" in done.stderr
 
 
-def test_a_redis_that_is_not_there_is_said(towpath):
-    done = towpath("serve", "--port", "0", TOWPATH_STATE_REDIS_URL="unix:///nonexistent/socket")
-    assert done.returncode == 1
-    assert "store" in done.stderr
+def test_serve_says_that_it_waits_for_a_redis_that_is_not_there_and_ends_on_sigterm(tmp_path):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("TOWPATH_")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve", "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={
+            **clean,
+            "PYTHONPATH": str(ROOT),
+            "TOWPATH_DATA_DIR": str(tmp_path / "data"),
+            "TOWPATH_STATE_REDIS_URL": "unix:///nonexistent/socket",
+        },
+    ) as serve:
+        try:
+            assert "Waiting for the state store" in serve.stderr.readline()
+            serve.terminate()
+            assert "Traceback" not in serve.communicate(timeout=60)[1]
+            assert serve.returncode == 1
+        finally:
+            serve.kill()
