@@ -117,7 +117,7 @@ def test_a_user_signs_in_works_in_jupyterlab_and_signs_out(hub, page, home, tmp_
     page.get_by_role("button", name="Stop").first.click()
     confirm = page.get_by_role("button", name="Stop").first
     eventually(
-        lambda: page.get_by_text("Stopped").count() or (confirm.count() and confirm.click() and False),
+        lambda: page.get_by_text("Stopped", exact=True).count() or (confirm.count() and confirm.click() and False),
         what="the stop",
     )
 

@@ -78,7 +78,7 @@ def test_while_slurmctld_is_stopped_nothing_is_lost_or_cancelled_and_users_are_t
     for name in ("starts", "waits", "later"):
         assert "The cluster has not answered since" in alice.pending(name)
         assert "Nothing is cancelled" in alice.pending(name)
-    assert "Where it runs has not answered for a while" in alice.text("/hub/home")
+    assert "Its cluster has not answered for a while" in alice.text("/hub/home")
     assert [alice.model(name)["status"] for name in (*before, "later")] == ["ready", "starting", "queued", "requested"]
     assert alice.app("runs")["pid"] == pid
     # An app that becomes ready does not need the scheduler for that.

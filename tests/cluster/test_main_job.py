@@ -47,7 +47,7 @@ def stop(page, hub):
     page.get_by_role("button", name="Stop").first.click()
     confirm = page.get_by_role("button", name="Stop").first
     eventually(
-        lambda: page.get_by_text("Stopped").count() or (confirm.count() and confirm.click() and False),
+        lambda: page.get_by_text("Stopped", exact=True).count() or (confirm.count() and confirm.click() and False),
         what="the stop",
     )
 

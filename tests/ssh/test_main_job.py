@@ -75,7 +75,7 @@ def test_alice_works_in_jupyterlab_on_a_host_and_stops_it(hub, pool, browser):
     page.get_by_role("button", name=re.compile("^Stop")).first.click()
     confirm = page.get_by_role("button", name=re.compile("^Stop")).first
     eventually(
-        lambda: page.get_by_text("Stopped").count() or (confirm.count() and confirm.click() and False),
+        lambda: page.get_by_text("Stopped", exact=True).count() or (confirm.count() and confirm.click() and False),
         what="the stop",
     )
     eventually(lambda: not pool.hosts[host].processes("towpath-job"), what="the end of the job's processes")
