@@ -7,20 +7,18 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, delete, post
-from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal.audit import recorder
 from portal.rights.access import need_user
 from portal.servers.models import token_model
 from portal.site.site import Site
-from portal.users.token_actions import held, issue, of_client, of_owner
+from portal.users import token_actions
+from portal.users.token_actions import held, of_client, of_owner
 from portal.web.methods import read
 from portal.web.pagination import page_of, place
 from portal.web.responses import empty, read_json, reply
 from portal.web.routing import bound
-from state.errors import NotFoundError
-from state.records.audit import Act, describe_token
+from state.errors import NotAllowedError, NotFoundError
 from state.records.models import Token
 from state.turns import Turns
 
@@ -71,19 +69,18 @@ async def make(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     try:
         identity, user = await need_user(site, request, "tokens", name)
     except NotFoundError as error:
-        raise HTTPException(status_code=403, detail=str(error)) from error
+        raise NotAllowedError(str(error)) from error
     body = await read_json(request, TokenRequest) or TokenRequest()
     by_another = "" if identity.is_user(user.name) else f" by {identity.kind} {identity.name}"
-    token, secret = await issue(
+    token, secret = await token_actions.issue(
         site,
-        identity,
+        request,
         user,
         note=body.note or f"Requested via api{by_another}",
         expires_in=body.expires_in,
         wanted=body.scopes,
         roles=body.roles or (),
     )
-    await recorder.note(site.store, request, Act.TOKEN_MADE, user=name, what=describe_token(token))
     return reply({**token_model(token, held(token, await of_owner(site, user))), "token": secret}, 201)
 
 
@@ -98,10 +95,8 @@ async def look(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 async def revoke(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Revoking a token that a server or service got at a sign-in revokes all its tokens of that user."""
     name, token_id = request.path_params["name"], request.path_params["token_id"]
-    await need_user(site, request, "tokens", name)
+    _, user = await need_user(site, request, "tokens", name)
     one = await _known(site, name, token_id)
     others = [] if not one.client else await of_client(site, name, one.client)
-    for ended in dict.fromkeys((one.id, *others)):
-        if await site.store.tokens.revoke(name, ended):
-            await recorder.note(site.store, request, Act.TOKEN_REVOKED, user=name, what=f"token {ended}")
+    await token_actions.revoke(site, request, user, (one.id, *others))
     return empty(204)

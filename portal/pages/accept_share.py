@@ -8,9 +8,7 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from msgspec.structs import replace
 
-from portal.audit import recorder
 from portal.rights.access import signed_in
 from portal.sharing import share_actions, share_models
 from portal.site.site import Site
@@ -20,8 +18,7 @@ from portal.web.responses import arguments, go, page, read_form
 from portal.web.routing import bound
 from state.config.one_host import on_one_host
 from state.errors import NotFoundError
-from state.records.audit import Act
-from state.records.models import Share, ShareCode, User
+from state.records.models import ShareCode, User
 from state.records.readiness import is_ready
 from state.rights.identity import Identity
 
@@ -79,20 +76,13 @@ async def ask(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 async def accept(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Return 303 to `next`, else to the server, or home if it is not running.
-
-    Accepting does not use up the code: it expires, or its owner revokes it.
-    """
+    """Return 303 to `next`, else to the server, or home if it is not running."""
     identity = _in_person(request)
     share_actions.check_hosts(site)
     fields = await read_form(request)
     secret = fields.get("code", "")
     code = await _brought(site, secret, identity.user)
-    share = Share(owner=code.owner, server=code.server, user=identity.name, scopes=code.scopes, created=site.clock())
-    await site.store.shares.grant(share)
-    await site.store.shares.used(secret, replace(code, used=code.used + 1, last_used=site.clock()))
-    what = f"to {identity.name}{share_models.BY_CODE}{code.id}"
-    await recorder.note(site.store, request, Act.SHARE_MADE, user=code.owner, server=code.server, what=what)
+    await share_actions.accept(site, request, code, secret)
     server = await site.store.servers.get(code.owner, code.server)
     runs = server is not None and is_ready(server)
     there = site.server(code.owner, code.server) if runs else site.at("home", done="accepted")

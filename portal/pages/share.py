@@ -19,7 +19,7 @@ from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.pagination import part_of
 from portal.web.responses import arguments, go, page, read_form
-from state.errors import NameRuleError, NotFoundError
+from state.errors import InvalidError, LimitError, NameRuleError, NotAllowedError, NotFoundError
 from state.names import group_name, user_name
 from state.records.audit import Act
 from state.records.models import Share, ShareCode, User
@@ -175,13 +175,12 @@ async def _give(at: Place, fields: Fields) -> Response[bytes]:
             group=whom if to_group else "",
             full=typed["level"] == "full",
         )
-    except NameRuleError as error:
+    except (NameRuleError, InvalidError, LimitError) as error:
         return await _show(at, faults=Faults(name=str(error), typed=typed))
-    except HTTPException as error:
-        if error.status_code == 403:  # noqa: PLR2004 - HTTP
-            what = f"{at.request.method} {at.request.scope['path']}"
-            await recorder.refused(at.site.store, at.request, Act.REQUEST, what=what, why=error.detail)
-        return await _show(at, faults=Faults(name=error.detail, typed=typed, status=error.status_code))
+    except NotAllowedError as error:
+        what = f"{at.request.method} {at.request.scope['path']}"
+        await recorder.refused(at.site.store, at.request, Act.REQUEST, what=what, why=str(error))
+        return await _show(at, faults=Faults(name=str(error), typed=typed, status=403))
     return _back(at, "given", share.key)
 
 

@@ -6,19 +6,17 @@ Owns `/hub/token`. Does not know what a token may do: `portal.users.token_action
 from typing import Any, Final
 
 from litestar import Request, Response, post
-from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from portal.audit import recorder
 from portal.rights.access import need_user, signed_in
 from portal.site.site import Site
-from portal.users.token_actions import issue, of_client
+from portal.users import token_actions
 from portal.web.methods import read
 from portal.web.pagination import part_of
 from portal.web.responses import go, page, read_form
 from portal.web.routing import bound
-from state.records.audit import Act, describe_token
+from state.errors import InvalidError, LimitError
 from state.records.models import Token
 
 LIFETIMES: Final = (
@@ -103,24 +101,23 @@ async def every(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 
 async def make(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Return the page with the new token, which is not shown again."""
-    identity, user = await need_user(site, request, "tokens", signed_in(request).user.name)
+    _, user = await need_user(site, request, "tokens", signed_in(request).user.name)
     fields = await read_form(request)
     typed = {key: fields.get(key, usual)[:2000] for key, usual in BLANK.items()}
     lifetime = typed["expires_in"]
     if lifetime not in {seconds for seconds, _ in LIFETIMES}:
         return await _show(site, request, typed=typed, problem="Pick when it ends.")
     try:
-        token, secret = await issue(
+        _, secret = await token_actions.issue(
             site,
-            identity,
+            request,
             user,
             note=typed["note"].strip(),
             expires_in=int(lifetime) if lifetime else None,
             wanted=typed["scopes"].split() or None,
         )
-    except HTTPException as error:
-        return await _show(site, request, typed=typed, problem=error.detail)
-    await recorder.note(site.store, request, Act.TOKEN_MADE, user=user.name, what=describe_token(token))
+    except (InvalidError, LimitError) as error:
+        return await _show(site, request, typed=typed, problem=str(error))
     return await _show(site, request, secret=secret)
 
 
@@ -130,8 +127,6 @@ async def revoke(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
     fields = await read_form(request)
     wanted = [fields.get("id", "")[:100]]
     if "client" in fields:
-        wanted = await of_client(site, user.name, fields["client"]) if fields["client"] else []
-    for token_id in wanted:
-        if await site.store.tokens.revoke(user.name, token_id):
-            await recorder.note(site.store, request, Act.TOKEN_REVOKED, user=user.name, what=f"token {token_id}")
+        wanted = await token_actions.of_client(site, user.name, fields["client"]) if fields["client"] else []
+    await token_actions.revoke(site, request, user, wanted)
     return go(site.at("token"))

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar import Request
-from litestar.exceptions import HTTPException
+from msgspec.structs import replace
 
 from portal.audit import recorder
 from portal.rights.access import View, need_user, signed_in
 from portal.sharing import share_models
 from portal.site.site import Site
 from state.config.one_host import REFUSED, may_share
-from state.errors import LimitError, NotAllowedError, NotFoundError
+from state.errors import InvalidError, LimitError, NotAllowedError, NotFoundError
 from state.records.audit import Act
 from state.records.models import Share, ShareCode, User
 from state.rights.identity import Identity
@@ -58,7 +58,8 @@ async def give(
 ) -> Share:
     """Share with a user or a group, in addition to an existing share. `wanted`: scopes, none: full access.
 
-    The caller has the scope `shares` there. Raises 400, and 403 for what the caller may not grant, or to whom.
+    The caller has the scope `shares` there. Raises InvalidError, LimitError, and NotAllowedError for what the caller
+    may not grant, or to whom.
     """
     identity = signed_in(request)
     check_hosts(site)
@@ -86,7 +87,7 @@ async def take(
     group: str = "",
     wanted: Sequence[str] = (),
 ) -> Share | None:
-    """Revoke these scopes of a share (none: all). Return what is left, or None. Raises 400.
+    """Revoke these scopes of a share (none: all). Return what is left, or None. Raises InvalidError.
 
     The caller has the scope `shares` there. Of a missing recipient nothing is left either.
     """
@@ -138,13 +139,13 @@ async def make_code(
     wanted: Sequence[str] = (),
     expires_in: int = DAY,
 ) -> tuple[ShareCode, str]:
-    """Create a code; return it with its secret, which is not stored. `expires_in`: seconds. Raises 400 and 403.
+    """Create a code; return it with its secret, which is not stored. `expires_in`: seconds.
 
-    The caller has the scope `shares` there.
+    The caller has the scope `shares` there. Raises InvalidError, LimitError and NotAllowedError.
     """
     check_hosts(site)
     if not LEAST <= expires_in <= MOST:
-        raise HTTPException(status_code=400, detail=f"expires_in must be from {LEAST} to {MOST} seconds.")
+        raise InvalidError(f"expires_in must be from {LEAST} to {MOST} seconds.")
     scopes = share_models.filtered(wanted, owner.name, server)
     share_models.check_own(signed_in(request), scopes, owner, server)
     limit = site.config.limits.share_codes_per_user
@@ -163,6 +164,17 @@ async def make_code(
     what = f"code {code.id}: {' '.join(scopes)}"
     await recorder.note(site.store, request, Act.SHARE_MADE, user=owner.name, server=server, what=what)
     return code, secret
+
+
+async def accept(site: Site, request: Request[Any, Any, Any], code: ShareCode, secret: str) -> None:
+    """Give the caller what this code gives. It does not use up the code: it expires, or its owner revokes it."""
+    name = signed_in(request).name
+    now = site.clock()
+    share = Share(owner=code.owner, server=code.server, user=name, scopes=code.scopes, created=now)
+    await site.store.shares.grant(share)
+    await site.store.shares.used(secret, replace(code, used=code.used + 1, last_used=now))
+    what = f"to {name}{share_models.BY_CODE}{code.id}"
+    await recorder.note(site.store, request, Act.SHARE_MADE, user=code.owner, server=code.server, what=what)
 
 
 async def end_codes(
@@ -215,24 +227,24 @@ async def leave(site: Site, request: Request[Any, Any, Any], key: str, owner: st
 
 
 def _one_of(user: str, group: str) -> None:
-    """Raises 400 unless exactly one of them is given."""
+    """Raise InvalidError unless exactly one of them is given."""
     if bool(user) == bool(group):
-        raise HTTPException(status_code=400, detail="Send exactly one of user and group.")
+        raise InvalidError("Send exactly one of user and group.")
 
 
 async def _check_recipient(site: Site, identity: Identity, owner: str, user: str, group: str) -> None:
-    """Check that the recipient exists. Raises 403 for a caller who may not know, 400."""
+    """Raise InvalidError if the recipient does not exist, and NotAllowedError for a caller who may not know."""
     view = View(identity)
     if user:
         found = await site.store.users.get(user)
         if not view(READ_USER, found or User(name=user, created=0.0), None):
-            raise HTTPException(status_code=403, detail=f"Sharing with users by name needs the scope {READ_USER}.")
+            raise NotAllowedError(f"Sharing with users by name needs the scope {READ_USER}.")
         if found is None:
-            raise HTTPException(status_code=400, detail=f"No such user: {user}")
+            raise InvalidError(f"No such user: {user}")
         if found.name == owner:
-            raise HTTPException(status_code=400, detail="The server already belongs to this user.")
+            raise InvalidError("The server already belongs to this user.")
     else:
         if not view.group(READ_GROUP, group):
-            raise HTTPException(status_code=403, detail=f"Sharing with groups by name needs the scope {READ_GROUP}.")
+            raise NotAllowedError(f"Sharing with groups by name needs the scope {READ_GROUP}.")
         if await site.store.groups.get(group) is None:
-            raise HTTPException(status_code=400, detail=f"No such group: {group}")
+            raise InvalidError(f"No such group: {group}")

@@ -7,12 +7,12 @@ Source: JupyterHub 6.1, "Sharing access to user servers".
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from litestar.exceptions import HTTPException
 from msgspec import Struct
 
 from portal.rights.access import View
 from portal.site.site import Site
 from portal.site.times import iso
+from state.errors import InvalidError, NotAllowedError
 from state.names import server_key, server_path
 from state.records.models import Server, Share, ShareCode, User
 from state.records.readiness import is_ready
@@ -30,27 +30,30 @@ MORE: Final = (("start:servers", "start it"), ("delete:servers", "stop it"), ("s
 
 
 def filtered(wanted: Iterable[str] | None, owner: str, server: str) -> tuple[str, ...]:
-    """Return the scopes of a share, each with the filter of its server; none given: full access. Raises 400."""
+    """Return the scopes of a share, each with the filter of its server; none given: full access.
+
+    Raises InvalidError.
+    """
     where = f"server={server_key(owner, server)}"
     found = set()
     for scope in tuple(wanted or ()) or (FULL,):
         name, mark, given = scope.partition("!")
         if name not in scopes.SUBSCOPES:
-            raise HTTPException(status_code=400, detail=f"The scope {scope[:100]!r} does not exist.")
+            raise InvalidError(f"The scope {scope[:100]!r} does not exist.")
         if mark and given != where:
-            raise HTTPException(status_code=400, detail=f"A share of this server can only have the filter !{where}.")
+            raise InvalidError(f"A share of this server can only have the filter !{where}.")
         found.add(f"{name}!{where}")
     if len(found) > SCOPES_MAX:
-        raise HTTPException(status_code=400, detail=f"A share can have at most {SCOPES_MAX} scopes.")
+        raise InvalidError(f"A share can have at most {SCOPES_MAX} scopes.")
     return tuple(sorted(found))
 
 
 def check_own(identity: Identity, shared: Iterable[str], owner: User, server: str) -> None:
-    """Raises 403 if the caller would grant what they do not have."""
+    """Raise NotAllowedError if the caller would grant what they do not have."""
     view = View(identity)
     for scope in shared:
         if not view(scope.partition("!")[0], owner, server):
-            raise HTTPException(status_code=403, detail=f"You cannot grant {scope}, because you do not have it.")
+            raise NotAllowedError(f"You cannot grant {scope}, because you do not have it.")
 
 
 def share_model(site: Site, share: Share, servers: Mapping[str, Server]) -> dict[str, Any]:

@@ -1,17 +1,20 @@
-"""Creates API tokens: which scopes a token may have, and for how long.
+"""What can be done to API tokens: each act once, for the API and the page, with its audit entry.
 
-Owns the checks, shared by the API and the page. Does not know how secrets are stored.
+Owns which scopes a token may have, and for how long. Does not know how secrets are stored, or bodies and pages.
 """
 
 import secrets
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
-from litestar.exceptions import HTTPException
+from litestar import Request
 
+from portal.audit import recorder
+from portal.rights.access import signed_in
 from portal.site.site import Site
 from state.config.tables import AuthConfig
-from state.errors import LimitError
+from state.errors import InvalidError, LimitError
+from state.records.audit import Act, describe_token
 from state.records.models import Token, User
 from state.rights import scopes
 from state.rights.identity import Identity
@@ -25,7 +28,7 @@ METASCOPES: Final = frozenset({INHERIT, "self"})
 
 async def issue(
     site: Site,
-    identity: Identity,
+    request: Request[Any, Any, Any],
     user: User,
     *,
     note: str,
@@ -39,12 +42,12 @@ async def issue(
     any time.
 
     `roles` are replaced by their scopes. A token never has more scopes than its owner, nor more
-    than the caller's credential: a token that may create tokens cannot create a stronger one. Raises 400 for a note,
-    an expiry, a scope or a role that is not valid.
+    than the caller's credential: a token that may create tokens cannot create a stronger one. Raises InvalidError for a
+    note, an expiry, a scope or a role that is not valid, and LimitError.
     """
     if len(note) > NOTE_MAX or not note.isprintable():
-        raise HTTPException(status_code=400, detail=f"A note can have at most {NOTE_MAX} printable characters.")
-    now = site.clock()
+        raise InvalidError(f"A note can have at most {NOTE_MAX} printable characters.")
+    identity, now = signed_in(request), site.clock()
     owners = await of_owner(site, user)
     token = Token(
         id=secrets.token_hex(8),
@@ -56,10 +59,19 @@ async def issue(
     )
     limit = site.config.limits.tokens_per_user
     try:
-        return token, await site.store.tokens.issue(token, limit=limit)
+        secret = await site.store.tokens.issue(token, limit=limit)
     except LimitError as error:
         sentence = f"{user.name} has {limit} API tokens, and the hub allows no more. Revoke one first."
         raise LimitError(sentence) from error
+    await recorder.note(site.store, request, Act.TOKEN_MADE, user=user.name, what=describe_token(token))
+    return token, secret
+
+
+async def revoke(site: Site, request: Request[Any, Any, Any], user: User, token_ids: Iterable[str]) -> None:
+    """Revoke these tokens of the user. One that does not exist is ignored."""
+    for token_id in dict.fromkeys(token_ids):
+        if await site.store.tokens.revoke(user.name, token_id):
+            await recorder.note(site.store, request, Act.TOKEN_REVOKED, user=user.name, what=f"token {token_id}")
 
 
 async def of_client(site: Site, owner: str, client: str) -> list[str]:
@@ -86,24 +98,23 @@ def _named(site: Site, wanted: list[str] | None, roles: Sequence[str]) -> list[s
     asked = list(wanted or ())
     for name in roles:
         if name not in site.roles.named:
-            raise HTTPException(status_code=400, detail=f"The role {name[:64]!r} does not exist.")
+            raise InvalidError(f"The role {name[:64]!r} does not exist.")
         # `!server` is valid only in the token of a server
         asked += [scope for scope in site.roles.named[name].scopes if not scope.endswith("!server")]
     if len(asked) > SCOPES_MAX:
-        raise HTTPException(status_code=400, detail=f"At most {SCOPES_MAX} scopes.")
+        raise InvalidError(f"At most {SCOPES_MAX} scopes.")
     return asked
 
 
 def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list[str] | None) -> frozenset[str]:
-    """Return the token's scopes. Raises 400 for a scope that is not completely available."""
+    """Return the token's scopes. Raises InvalidError for a scope that is not completely available."""
     for scope in asked or ():
         whole = scopes.granted([scope], user.name)
         if scope not in METASCOPES and (not whole or not whole <= _both([scope], owners, identity, user)):
             own = f"{scope}!user"
             hint = f" Of your own: {own}" if "!" not in scope and _both([own], owners, identity, user) else ""
-            raise HTTPException(
-                status_code=400,
-                detail=f"The scope {scope[:100]!r} is unknown, or is more than you have.{hint}",
+            raise InvalidError(
+                f"The scope {scope[:100]!r} is unknown, or is more than you have.{hint}",
             )
     if (asked is None or INHERIT in asked) and _inherits(identity, user):
         return frozenset({INHERIT})
@@ -133,7 +144,5 @@ def _end(site: Site, expires_in: int | None, now: float) -> float | None:
     if not expires_in:
         return now + most if most else None
     if not 0 < expires_in <= (most or LONGEST):
-        raise HTTPException(
-            status_code=400, detail=f"expires_in must be a number of seconds from 1 to {most or LONGEST}."
-        )
+        raise InvalidError(f"expires_in must be a number of seconds from 1 to {most or LONGEST}.")
     return now + expires_in
