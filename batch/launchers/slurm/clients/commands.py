@@ -60,6 +60,9 @@ async def run(
 ) -> Output:
     """Run a command in a session of its own, with `given` on its standard input; as another account when root asks.
 
+    The input is a file in memory (memfd_create(2)), and not a pipe: if this process is killed while it writes a long
+    script to a pipe, sbatch takes what has arrived for the whole and submits it.
+
     Its folder is `/`: root may not have access to every home. Raises LauncherError (transient) if it takes too long;
     its whole group has been killed then, but its request may still be carried out.
     """
@@ -67,10 +70,11 @@ async def run(
     if become is not None and by_setpriv:
         argv = [SETPRIV, *privileges(become), "--", *argv]
     within = None if by_setpriv else become
+    stdin = _file_in_memory(given.encode())
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=dict(environment),
@@ -87,7 +91,9 @@ async def run(
         raise LauncherError(
             f"{argv[0]} cannot be started: {error.strerror}.", transient=True, code="command"
         ) from error
-    talk = asyncio.ensure_future(process.communicate(given.encode()))
+    finally:
+        os.close(stdin)
+    talk = asyncio.ensure_future(process.communicate())
     try:
         out, err = await asyncio.wait_for(asyncio.shield(talk), seconds)
     except TimeoutError:
@@ -100,6 +106,15 @@ async def run(
     if by_setpriv and process.returncode == NO_PRIVILEGE and err.startswith(b"setpriv:"):
         raise _not_root()
     return Output(code=process.returncode or 0, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
+
+
+def _file_in_memory(content: bytes) -> int:
+    """Return the descriptor of a nameless file with this content, at its beginning."""
+    descriptor = os.memfd_create("input")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def privileges(account: Identity) -> list[str]:

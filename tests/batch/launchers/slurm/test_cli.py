@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -209,3 +210,23 @@ def test_a_program_that_is_not_there_is_a_fault_of_the_configuration(tmp_path):
     with pytest.raises(LauncherError) as caught:
         run(commands.run([str(tmp_path / "none")], environment={}, seconds=1))
     assert caught.value.transient
+
+
+KILLED = """
+import asyncio, sys
+from batch.launchers.slurm.clients import commands
+script = "x" * 1_000_000
+read_later = 'echo started > "$0/started"; while [ ! -e "$0/killed" ]; do sleep 0.02; done; wc -c > "$0/count"; mv "$0/count" "$0/read"'
+asyncio.run(commands.run(["/bin/sh", "-c", read_later, sys.argv[1]], environment={"PATH": "/usr/bin:/bin"}, seconds=60, given=script))
+"""
+
+
+def test_a_command_reads_the_whole_script_though_the_controller_was_killed_meanwhile(tmp_path):
+    """A pipe holds 64 KiB (pipe(7)): sbatch would take them for the whole script and submit that."""
+    controller = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], cwd=Path(__file__).parents[4])
+    eventually((tmp_path / "started").exists)
+    controller.kill()
+    controller.wait()
+    (tmp_path / "killed").touch()
+    eventually((tmp_path / "read").exists)
+    assert int((tmp_path / "read").read_text()) == 1_000_000
