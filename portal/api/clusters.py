@@ -80,7 +80,7 @@ class QosShown(Struct):
 
 
 class CatalogShown(Struct):
-    """What a cluster has for one user. `enforced`: whether accounts and QOS are to be chosen at all."""
+    """The resources of a cluster for one user. `enforced`: whether accounts and QOS must be chosen."""
 
     cluster: str
     kind: str
@@ -96,17 +96,17 @@ class CatalogShown(Struct):
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     @read("/towpath/clusters", summary="The clusters of this hub", media_type=MediaType.JSON)
     async def clusters(request: Request[Any, Any, Any]) -> list[ClusterShown]:
-        """Any signed-in caller may ask."""
+        """Return the clusters. All signed-in callers may read them."""
         signed_in(request)
         return [await _cluster(site, one.name, one.kind) for one in site.config.cluster]
 
     @read("/towpath/catalog/{cluster:str}", summary="What a cluster has for a user", media_type=MediaType.JSON)
     async def catalog(request: Request[Any, Any, Any]) -> CatalogShown:
-        """For the caller, or for `user`, whose servers the caller may start. 404: unknown cluster."""
+        """Return the catalog for the caller, or for `user`, whose servers it may start. 404: unknown cluster."""
         cluster = request.path_params["cluster"]
         name = arguments(request).get("user") or signed_in(request).user.name
         _, user = await need_user(site, request, "start:servers", name)
@@ -116,9 +116,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         facts = await facts_of(site, cluster, user)
         return _catalog(site, cluster, kind, facts, user.name)
 
-    @read("/towpath/offer", summary="What goes together with some picks", media_type=MediaType.JSON)
+    @read("/towpath/offer", summary="The choices that are compatible with some picks", media_type=MediaType.JSON)
     async def offered(request: Request[Any, Any, Any]) -> Offer:
-        """The fields of `profile` that request resources from the scheduler, for the caller or for `user`.
+        """Return the fields of `profile` that request resources from the scheduler, for the caller or for `user`.
 
         `opt-NAME` are the choices so far: each field shows what can be combined with those before it, and which limit
         applies.
@@ -128,7 +128,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         _, user = await need_user(site, request, "start:servers", name)
         profile = site.config.profile_named(asked.get("profile", ""))
         if profile is None:
-            raise NotFoundError("This hub has no such profile.")
+            raise NotFoundError("This profile does not exist on this hub.")
         facts = await facts_of(site, profile.cluster, user)
         known = {key: raw for key, raw in picked_in(asked, profile.name).items() if key in profile.option}
         picks, unread = read_picks(profile, known)

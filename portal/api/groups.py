@@ -1,6 +1,6 @@
 """Groups: list, read, create, fill, delete; and their properties.
 
-Owns `/groups`. `portal.users.group_actions` does what a request asks for.
+Owns `/groups`. `portal.users.group_actions` makes the changes.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ class NewGroups(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NewGroup(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be said of a new group. `roles` are JupyterHub's: here they are in the configuration."""
+    """The body for a new group. JupyterHub's `roles` are ignored, because roles are in the configuration."""
 
     name: str | None = None
     users: list[str] = []
@@ -43,7 +43,7 @@ class NewGroup(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Names(msgspec.Struct, forbid_unknown_fields=True):
-    """Who is to be added or removed."""
+    """The users to add or remove."""
 
     users: list[str]
     name: str | None = None

@@ -24,7 +24,7 @@ class ProblemShown(Struct):
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
     version = site.version
 
     @read("/")
@@ -60,11 +60,11 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
 
 def additions(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers beyond JupyterHub's API."""
+    """Return the handlers that JupyterHub's API does not have."""
 
     @read("/towpath/health", summary="What keeps the hub from working", media_type=MediaType.JSON)
     async def problems(request: Request[Any, Any, Any]) -> list[ProblemShown]:
-        """For admins and for monitoring: needs the scope `read:hub`. Empty: nothing is known to be wrong."""
+        """Return the hub's problems, for admins and monitoring. Needs the scope `read:hub`. Empty: none is known."""
         need(request, "read:hub")
         return [
             ProblemShown(code=one.code, part=one.part, host=one.host, message=one.message, since=one.since)

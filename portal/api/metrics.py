@@ -16,7 +16,7 @@ from portal.web.responses import API_HEADERS
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers: under the API's path, and again under /hub."""
+    """Return the handlers, under the API's path and again under /hub."""
 
     @read("/metrics")
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:

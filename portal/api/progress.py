@@ -22,7 +22,7 @@ HEADERS: Final = {**API_HEADERS, "Cache-Control": "no-cache", "X-Accel-Buffering
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     @read(["/users/{name:str}/server/progress", "/users/{name:str}/servers/{server:str}/progress"])
     async def progress(request: Request[Any, Any, Any]) -> Stream:

@@ -22,7 +22,7 @@ from state.records.models import Endpoint, Route
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     @read("/proxy")
     async def table(request: Request[Any, Any, Any]) -> Response[bytes]:

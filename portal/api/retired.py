@@ -20,7 +20,7 @@ from state.store.credentials import digest
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     def by_token(request: Request[Any, Any, Any]) -> None:
         if signed_in(request).token is None:
@@ -28,7 +28,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @read("/authorizations/token/{token:str}")
     async def whose_token(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Any valid token may ask for the owner of another one."""
+        """Return the owner of a token. Callers with any valid token may read it."""
         by_token(request)
         identity = await site.mirror.identify_token(digest(request.path_params["token"]))
         if identity is None:
@@ -52,7 +52,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
     @post("/users/{name:str}/admin-access")
     async def admin_access(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The response of JupyterHub without `admin_access`: access to servers is controlled by scopes."""
+        """Return JupyterHub's response without `admin_access`: access to servers is controlled by scopes."""
         await need_user(site, request, "servers", request.path_params["name"])
         raise HTTPException(status_code=403, detail="Access to other users' servers needs the scope access:servers.")
 

@@ -70,7 +70,7 @@ async def _find(site: Site, name: str) -> Service | None:
 
 
 async def every(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """An object: name → model, as JupyterHub returns (its rest-api.yml says a list)."""
+    """Return an object, name → model, as JupyterHub does (its rest-api.yml says a list)."""
     view = View(need_anywhere(request, "list:services"))
     made = {service.name: service for service in await site.store.services.every()}
     every = {**made, **site.roles.services}
@@ -162,6 +162,6 @@ def _checked(identity: Identity, name: str, body: NewService) -> Service:
 
 
 def _only_admins(identity: Identity, admin: bool) -> None:  # noqa: FBT001
-    """An admin with a restricted token cannot create or remove a service that is an admin."""
+    """Raise 403 for an admin with a restricted token, who cannot create or remove a service that is an admin."""
     if admin and not rules_admins(identity):
         raise HTTPException(status_code=403, detail="Only admins, with all of their rights, make or remove admins.")

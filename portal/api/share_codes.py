@@ -29,7 +29,7 @@ class ShareCodeRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
     store = site.store
 
     @read(PATHS)

@@ -25,7 +25,7 @@ GROUPS = ["/groups/{name:str}/shared/{owner:str}", "/groups/{name:str}/shared/{o
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:  # noqa: C901 - a list of handlers, each small
-    """The handlers."""
+    """Return the handlers."""
     store = site.store
 
     async def need_group(request: Request[Any, Any, Any], scope: str) -> str:

@@ -64,7 +64,7 @@ async def one(site: Site, share: Share | None) -> dict[str, Any]:
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     async def mine(request: Request[Any, Any, Any]) -> tuple[User, str]:
         """Return the owner and the server of the path, which the caller may share. Raises 403, 404, 405."""

@@ -21,14 +21,14 @@ END_SECONDS: Final = 10.0
 
 
 class ShutdownRequest(msgspec.Struct):
-    """What ends with the hub. `proxy` is ignored: the gateway is the proxy and always ends."""
+    """The body of a shutdown. `proxy` is ignored: the gateway is the proxy and always ends."""
 
     proxy: bool = True
     servers: bool = False
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
 
     @post("/shutdown", status_code=202)
     async def shutdown(request: Request[Any, Any, Any]) -> Response[bytes]:

@@ -49,16 +49,18 @@ class ProfileShown(Struct):
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
-    """The handlers."""
+    """Return the handlers."""
     offered = [_shown(profile) for profile in site.config.profile]
 
     @read("/towpath/profiles", sync_to_thread=False, summary="What the form offers", media_type=MediaType.JSON)
     def profiles(request: Request[Any, Any, Any]) -> list[ProfileShown]:
-        """Any signed-in caller may ask."""
+        """Return the profiles. All signed-in callers may read them."""
         signed_in(request)
         return offered
 
-    @post("/towpath/report", status_code=200, summary="A starter's word", include_in_schema=True, responses=None)
+    @post(
+        "/towpath/report", status_code=200, summary="Accept a starter's report", include_in_schema=True, responses=None
+    )
     async def report(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Accept a report.
 
@@ -71,15 +73,15 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         if scheme.lower() not in {"token", "bearer"} or not token:
             raise HTTPException(status_code=401, detail="Send the report token.")
         try:
-            word = _report.decode(await read_body(request, REPORT_LIMIT))
+            report = _report.decode(await read_body(request, REPORT_LIMIT))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise HTTPException(status_code=400, detail=f"The report is not valid: {error}") from error
-        wrong = fault(word)
+        wrong = fault(report)
         if wrong:
             raise HTTPException(status_code=400, detail=wrong)
-        heard = await accept(site, word, token.strip())
-        metrics.REPORTS.labels(metrics.WORKER, type(word).__name__.lower(), str(heard.status)).inc()
-        return reply(heard.body, heard.status)
+        response = await accept(site, report, token.strip())
+        metrics.REPORTS.labels(metrics.WORKER, type(report).__name__.lower(), str(response.status)).inc()
+        return reply(response.body, response.status)
 
     return [profiles, report]
 

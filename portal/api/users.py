@@ -98,7 +98,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 
 
 async def whoami(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Return the owner of the credential. Any valid credential may ask: a user's, or a service's."""
+    """Return the owner of the credential. Any valid credential works: a user's or a service's."""
     identity = signed_in(request)
     view = View(identity, itself=True)
     if identity.service is not None:

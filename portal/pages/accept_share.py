@@ -65,7 +65,7 @@ async def ask(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
         code=asked["code"],
         owner=code.owner,
         name=code.server,
-        may=share_models.in_words(code.scopes),
+        may=share_models.permissions_text(code.scopes),
         expires=code.expires,
         one_host=on_one_host(site.config),
         next=safe_next(asked.get("next"), site.base),

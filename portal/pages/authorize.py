@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from portal.audit import recorder
 from portal.refusals.pages import error_page
 from portal.rights.access import caller
-from portal.rights.scope_descriptions import in_words
+from portal.rights.scope_descriptions import descriptions
 from portal.site.oauth import Fields, OAuthRefusedError, Onward
 from portal.site.site import PAGE_HEADERS, Site
 from portal.web.clicks import XSRF, check_form
@@ -85,7 +85,7 @@ async def authorize(site: Site, request: Request[Any, Any, Any]) -> Response[byt
         "authorize.html",
         user=identity.user,
         client=answer.client,
-        permissions=in_words(answer.scopes, identity.user.name),
+        permissions=descriptions(answer.scopes, identity.user.name),
         fields=fields,
         decision=DECISION,
         action=f"{site.hub}api/oauth2/authorize",

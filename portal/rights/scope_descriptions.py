@@ -1,6 +1,6 @@
 """Descriptions of scopes for users who are asked to confirm.
 
-Owns the texts. Does not know who asks. Pure.
+Owns the texts. Does not know the caller. Pure.
 """
 
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Final
 
 from state.rights.scopes import WITHIN
 
-WORDS: Final[dict[str, str]] = {
+DESCRIPTIONS: Final[dict[str, str]] = {
     "admin-ui": "open the admin page",
     "admin:users": "add, change and remove users",
     "admin:auth_state": "read users' data from the identity provider",
@@ -57,7 +57,7 @@ WORDS: Final[dict[str, str]] = {
 }
 
 
-def in_words(scopes: Iterable[str], user: str) -> list[str]:
+def descriptions(scopes: Iterable[str], user: str) -> list[str]:
     """Return a phrase for each scope that no other one contains, sorted: `start, stop and see servers of yours`."""
     held = {tuple(scope.partition("!")[::2]) for scope in scopes}
     outer = [
@@ -65,7 +65,7 @@ def in_words(scopes: Iterable[str], user: str) -> list[str]:
         for name, where in held
         if not any(name != other and name in WITHIN[other] and where == there for other, there in held)
     ]
-    return sorted(f"{WORDS[name]}{_where(where, user)}" for name, where in outer)
+    return sorted(f"{DESCRIPTIONS[name]}{_where(where, user)}" for name, where in outer)
 
 
 def _where(where: str, user: str) -> str:

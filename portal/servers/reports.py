@@ -127,8 +127,8 @@ def site_refusal(site: Site, server: Server, report: Ready) -> ReportResponse | 
     folders = (f"{site.data_dir}/jobs/{server.attempt}", f"/tmp/towpath-{os.geteuid()}-{server.attempt}")  # noqa: S108 - the starter's, for sockets whose path is too long
     profile = site.config.profile_named(server.profile)
     shared = profile is not None and shares_port(profile)
-    words = refusal(endpoint_of(report), _endpoints(site, server), folders, shared_port=shared)
-    return ReportResponse(400, {"status": 400, "message": words, "stop": False}) if words else None
+    problem = refusal(endpoint_of(report), _endpoints(site, server), folders, shared_port=shared)
+    return ReportResponse(400, {"status": 400, "message": problem, "stop": False}) if problem else None
 
 
 async def _take(site: Site, server: Server, report: Report) -> None:

@@ -86,7 +86,7 @@ def code_model(site: Site, code: ShareCode, servers: Mapping[str, Server], *, se
     return model
 
 
-def in_words(shared: Iterable[str]) -> str:
+def permissions_text(shared: Iterable[str]) -> str:
     """Describe what a share allows, for the user who is about to accept it."""
     held = _within(shared)
     words = []
@@ -98,7 +98,7 @@ def in_words(shared: Iterable[str]) -> str:
 
 
 def in_short(shared: Iterable[str]) -> str:
-    """Describe a share in a few words for a table: `full`, `read-only, start it`."""
+    """Describe a share briefly for a table: `full`, `read-only, start it`."""
     held = _within(shared)
     words = ["full"] if FULL in held else ["read-only"] if READING in held else []
     return ", ".join([*words, *_more(held)]) or "see it"

@@ -23,7 +23,7 @@ class RosterError(TowpathError):
     """The roster was not applied. `lines`: the errors, as (line, message)."""
 
     def __init__(self, lines: tuple[tuple[int, str], ...]) -> None:
-        super().__init__("; ".join(f"line {line}: {words}" for line, words in lines[:20]))
+        super().__init__("; ".join(f"line {line}: {message}" for line, message in lines[:20]))
         self.lines = lines
 
 

@@ -74,7 +74,7 @@ def by_this_site(headers: Mapping[str, str]) -> bool:
     """Return whether a request was caused by this site, by the user in the address bar, or by a program.
 
     `same-site`: servers may have hosts of their own below the hub's. A browser without Sec-Fetch headers may come from
-    anywhere. It is told from a program by what it accepts.
+    anywhere. Its Accept header distinguishes it from a program.
     """
     if not _has_metadata(headers):
         return "text/html" not in headers.get("accept", "")

@@ -1,1 +1,1 @@
-"""What may be picked for a start, and what a pick comes to: catalog, limits, options, choices. Pure."""
+"""The options of a start and their validation: catalog, limits, options and choices. Pure."""

@@ -1,7 +1,7 @@
-"""What accounting limits on one way: from a limit on a sum (over nodes, or over time) to one on what a job asks for.
+"""Limits of accounting on one way: converts a limit on a sum (over nodes or time) to a limit on a job's request.
 
-Owns the least and the most that these limits leave, and their sentences. Pure. Does not know nodes and profiles, and
-which limits count (`state.offer.way`).
+Owns the minimum and maximum that these limits allow, and their messages. Pure. Does not know about nodes, profiles and
+which limits apply (`state.offer.way`).
 """
 
 from collections.abc import Iterator
@@ -29,14 +29,14 @@ NOUNS: Final = {"cores": "core", "memory": "GiB", "gpus": "GPU", "nodes": "node"
 
 
 def keys(kind: str, gpu: str) -> tuple[str, ...]:
-    """The names under which a kind of amount is limited."""
+    """Return the names under which a kind of amount is limited."""
     if kind != "gpus":
         return (kind,)
     return (f"gpus:{SHARED}",) if gpu == SHARED else ("gpus", f"gpus:{gpu}") if gpu else ("gpus",)
 
 
 def most(kind: str, way: Way, request: Request) -> Iterator[Limit]:
-    """The most that a job may ask for, beside the rest of the request."""
+    """Yield the upper limits on what a job may request, given the rest of its request."""
     own = keys(kind, request.gpu)
     for one in way.rules.bindings:
         if one.limit == "least":
@@ -53,7 +53,7 @@ def most(kind: str, way: Way, request: Request) -> Iterator[Limit]:
 
 
 def least(kind: str, way: Way, request: Request) -> Iterator[Limit]:
-    """The least that a job must ask for, beside the rest of the request."""
+    """Yield the lower limits on what a job must request, given the rest of its request."""
     own = keys(kind, request.gpu)
     for one in way.rules.bindings:
         if one.limit == "least" and one.key in own:
@@ -70,7 +70,7 @@ def _of_a_sum(kind: str, one: Binding, amount: int, request: Request) -> Limit:
 
 
 def _over_time(kind: str, own: tuple[str, ...], way: Way, one: Binding, request: Request) -> Iterator[Limit]:
-    """What a limit on a resource times time leaves."""
+    """Yield the limits that follow from a limit on resource times time."""
     amount = _left(way, one) if one.limit == "budget" else one.amount
     if amount is None:
         return
@@ -83,7 +83,7 @@ def _over_time(kind: str, own: tuple[str, ...], way: Way, one: Binding, request:
 
 
 def _walltime(one: Binding, amount: int, request: Request) -> Iterator[Limit]:
-    """For how long it is enough: whole minutes, as Slurm counts."""
+    """Yield the longest possible time limit, in whole minutes, as Slurm counts."""
     if one.key == "walltime":
         yield Limit(amount - amount % MINUTE, partial(_why, one, amount))
     elif asked := request.on_a_node(one.key) * (request.nodes or 1):
@@ -92,7 +92,7 @@ def _walltime(one: Binding, amount: int, request: Request) -> Iterator[Limit]:
 
 
 def _left(way: Way, one: Binding) -> int | None:
-    """What of a budget a job may ask for; None: all of it, as Slurm starts it as long as anything is left."""
+    """Return how much of a budget a job may request; None: all, because Slurm starts it while any of it is left."""
     left = max(0, one.amount - one.used)
     if left == 0 or way.safe:
         return left
@@ -139,6 +139,6 @@ def _time(key: str, amount: int) -> str:
     noun = gpu if gpu and gpu != SHARED else NOUNS[kind]
     amount = amount // 1024**3 if kind == "memory" else amount
     hours, minutes = divmod(amount // MINUTE, HOUR // MINUTE)
-    if minutes == 0 or hours >= 10:  # noqa: PLR2004 - nobody counts minutes then
+    if minutes == 0 or hours >= 10:  # noqa: PLR2004 - minutes do not matter then
         return count(hours, f"{noun}-hour")
     return listed([*([count(hours, f"{noun}-hour")] if hours else []), count(minutes, f"{noun}-minute")])

@@ -1,4 +1,4 @@
-"""Which apps listen on a port, and what it means when a profile shares that port with the node. Pure."""
+"""Which apps listen on a port, and the risk if a profile shares that port with the node. Pure."""
 
 from typing import Final
 
@@ -12,34 +12,34 @@ SHARED_PORT_NOTE: Final = (
 
 
 def listens_on_port(profile: ProfileConfig) -> bool:
-    """Whether the app of a profile listens on a port, and not on a unix socket."""
+    """Return whether the app of a profile listens on a port, and not on a unix socket."""
     if not profile.command or any("{socket}" in part for part in profile.command):
         return False
     return any("{port}" in part for part in profile.command) or not gets_socket_options(profile)
 
 
 def gets_socket_options(profile: ProfileConfig) -> bool:
-    """Whether the hub appends the options for a socket to the command, as JupyterHub appends options of its own.
+    """Return whether the hub appends the options for a socket to the command, as JupyterHub appends its own options.
 
-    A command of JupyterHub's single-user server that names no placeholder is one that a JupyterHub runs as it is. Where
-    the profile shares its port with the node, the server listens where JUPYTERHUB_SERVICE_URL says.
+    It does so for commands of JupyterHub's single-user server without a placeholder, which JupyterHub runs unchanged.
+    If the profile shares its port with the node, the server listens on the address in JUPYTERHUB_SERVICE_URL.
     """
     named = any(name in part for part in profile.command for name in ("{socket}", "{port}"))
     return profile.app == "jupyterhub" and bool(profile.command) and not named and not profile.shared_node_port
 
 
 def shares_port(profile: ProfileConfig) -> bool:
-    """Whether other users of the node can open the app."""
+    """Return whether other users of the node can open the app."""
     return profile.shared_node_port and listens_on_port(profile)
 
 
 def sharing_port(config: Config) -> list[ProfileConfig]:
-    """The profiles whose apps other users of the node can open."""
+    """Return the profiles whose apps other users of the node can open."""
     return [profile for profile in config.profile if shares_port(profile)]
 
 
 def isolated_on(config: Config, cluster: str) -> list[ProfileConfig]:
-    """The profiles of a cluster whose apps need a network of their own on the node."""
+    """Return the profiles of a cluster whose apps need a network of their own on the node."""
     return [
         profile
         for profile in config.profile
@@ -48,7 +48,7 @@ def isolated_on(config: Config, cluster: str) -> list[ProfileConfig]:
 
 
 def shared_port_warning(profile: ProfileConfig) -> str:
-    """What that means, as a message for admins."""
+    """Return the warning about a shared port, for admins."""
     return (
         f"shared_node_port is set: while an app of {profile.name} runs, every user of its node can open it, and act in"
         " it as its owner. Remove the key to give the app a network of its own."

@@ -1,7 +1,7 @@
-"""What a cluster has right now, and what it lets each user use: the catalog, as records.
+"""The catalog: records of a cluster's current resources, and of what each user may use.
 
-Owns the shape of what the controller gathers once per cluster and every gateway shows. Does not know any scheduler,
-and what follows for a form (`state.offer.fields`). Sizes are in bytes, times in seconds; None: no limit is known.
+Owns the structure of what the controller gathers once per cluster and every gateway shows. Does not know about
+schedulers and forms (`state.offer.fields`). Sizes are in bytes, times in seconds; None: no limit is known.
 """
 
 from typing import Final
@@ -12,10 +12,10 @@ from state.records.stored import Stored
 
 UP: Final = "UP"
 DOWN: Final = "DOWN"
-"""The states of a partition in which it takes jobs: those for one that is down wait."""
+"""The states of a partition in which it accepts jobs. Jobs for a partition that is down wait."""
 
 Amounts = dict[str, int]
-"""What is limited → the amount. `walltime` (seconds), `cores`, `memory` (bytes), `gpus`, `nodes`, and `gpus:TYPE`."""
+"""Limited resource → amount. `walltime` (seconds), `cores`, `memory` (bytes), `gpus`, `nodes`, and `gpus:TYPE`."""
 
 
 class GpuCount(Struct, frozen=True, kw_only=True):
@@ -25,13 +25,13 @@ class GpuCount(Struct, frozen=True, kw_only=True):
     total: int
     free: int
     per_node: int
-    """The most that one node has."""
+    """The maximum on one node."""
 
 
 class NodeKind(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Nodes of one partition that are alike: how many, and what each of them has for jobs.
+    """Identical nodes of one partition: their number, and the resources of each.
 
-    `gpus`: type → number. `any_gpus`: how many a job can get that asks for no type.
+    `gpus`: type → number. `any_gpus`: how many a job without a type can get.
     """
 
     count: int
@@ -46,10 +46,10 @@ class Partition(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A queue. `accounts`, `qos`, `groups`: who may use it; None: all users, `()`: none.
 
     `own_qos`: the QOS whose limits bind every job in it, whatever QOS the job has; `""`: none. `state`: the
-    scheduler's word, `UP`, `DOWN` (takes jobs, starts none) or another (refuses jobs). `hidden`: offered only where a
-    profile names it. `needs_reservation`: refuses jobs without one. The limits per node are the partition's own;
-    `max_memory_per_core` raises a job's cores rather than refusing it, as long as the node has them. A job that asks
-    for no memory gets the default, and where there is none all that its node has.
+    scheduler's term, `UP`, `DOWN` (accepts jobs, starts none) or another (rejects jobs). `hidden`: offered only if a
+    profile names it. `needs_reservation`: rejects jobs without one. The limits per node are the partition's own;
+    `max_memory_per_core` raises a job's cores rather than rejecting it, as long as the node has them. A job that
+    requests no memory gets the default; without a default, it gets all memory of its node.
     """
 
     name: str
@@ -58,9 +58,9 @@ class Partition(Struct, frozen=True, kw_only=True, omit_defaults=True):
     hidden: bool = False
     nodes: int = 0
     nodes_up: int = 0
-    """Nodes that start jobs, or are started for one."""
+    """Nodes that start jobs, or are booted for one."""
     nodes_drained: int = 0
-    """Nodes that an admin has closed for new jobs, or that are being rebooted. The rest is down."""
+    """Nodes that an admin has closed for new jobs, or that are being rebooted. The others are down."""
     nodes_idle: int = 0
     cores: int = 0
     cores_free: int = 0
@@ -88,22 +88,22 @@ class Partition(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def up(self) -> bool:
-        """Whether jobs are started."""
+        """Whether the partition starts jobs."""
         return self.state == UP
 
     @property
     def takes_jobs(self) -> bool:
-        """Whether a job for it is taken at all: started, or kept until the partition is up again."""
+        """Whether the partition accepts jobs: they start, or wait until it is up again."""
         return self.state in {UP, DOWN} and self.nodes > 0
 
 
 class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What accounting limits, of a QOS, an association or an account.
+    """The limits of a QOS, an association or an account in accounting.
 
     `job`: the most for one job; `node`: the most of it on each node; `least`: the least for one job; `user`, `account`:
     the most for all jobs of one user or account; `group`: the most for all jobs under the limit. The last three are
-    amounts times seconds: `job_time` of one job; `run_time`: what all that runs may still use; `budget`: what may be
-    used in all, of which `used` is gone (as far as is known).
+    amounts times seconds: `job_time` of one job; `run_time`: what all running jobs may still use; `budget`: the total,
+    of which `used` is used up (as far as is known).
     """
 
     job: Amounts = field(default_factory=dict)
@@ -139,7 +139,7 @@ class Qos(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Association(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """That a user may charge an account, in one partition or (`""`) in any."""
+    """A user's right to charge an account, in one partition or (`""`) in any."""
 
     account: str
     partition: str = ""
@@ -149,7 +149,7 @@ class Association(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Account(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An account, the one that it is a part of (`""`: none), and what all its users together may have."""
+    """An account, its parent (`""`: none), and the limits for all its users together."""
 
     name: str
     parent: str = ""
@@ -157,9 +157,9 @@ class Account(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Grants(Stored, frozen=True, kw_only=True):
-    """All that one user may use. `associations` empty: the scheduler's accounting does not know them.
+    """What one user may use. `associations` empty: the scheduler's accounting does not know the user.
 
-    `groups`: theirs of the Unix groups that partitions name.
+    `groups`: the user's Unix groups that partitions name.
     """
 
     default_account: str = ""
@@ -184,13 +184,13 @@ class Reservation(Struct, frozen=True, kw_only=True):
 
 
 class Catalog(Stored, frozen=True, kw_only=True):
-    """One cluster at one moment.
+    """The state of one cluster at one time.
 
     `queues`: whether jobs go into partitions, so that without one nothing can be started. `enforced`: whether
     accounting decides who may submit; if not, there are no accounts and QOS to choose. `safe`: whether a job starts
-    only if what is left of each budget is enough for all of it. `nested_accounts`: whether a list of accounts holds for
-    the accounts below, too. `time` is when the catalog was gathered (seconds since the epoch). `notes`: what could not
-    be learned, in sentences.
+    only if the rest of each budget is enough for the whole job. `nested_accounts`: whether a list of accounts also
+    applies to the accounts below. `time` is when the catalog was gathered (seconds since the epoch). `notes`: messages
+    about facts that could not be gathered.
     """
 
     cluster: str
@@ -209,17 +209,17 @@ class Catalog(Stored, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     def partition(self, name: str) -> Partition | None:
-        """The partition of that name; `""`: the default one; None: there is none."""
+        """Return the partition of that name (`""`: the default one), or None."""
         if name == "":
             return next((one for one in self.partitions if one.default), None)
         return next((one for one in self.partitions if one.name == name), None)
 
     def qos_named(self, name: str) -> Qos | None:
-        """The QOS of that name, or None."""
+        """Return the QOS of that name, or None."""
         return next((one for one in self.qos if one.name == name), None)
 
     def ancestry(self, account: str) -> tuple[Account, ...]:
-        """The account of that name, its parent, and so on; without those that are not known."""
+        """Return the account of that name, its parent, and so on, without unknown ones."""
         known = {one.name: one for one in self.accounts}
         found: list[Account] = []
         while (one := known.get(account)) is not None and one not in found:

@@ -1,7 +1,7 @@
-"""The one validator of the choices for a start: form, API and URL come through here.
+"""The validator of the choices for a start, for the form, the API and URLs.
 
-Owns the step from a profile, raw values and facts about the cluster to canonical choices, or to a message per field.
-Does not know where the values come from and what a choice does. Pure.
+Owns the conversion of a profile, raw values and facts about the cluster to canonical choices or a message per field.
+Does not know the source of the values and the effect of a choice. Pure.
 
 Canonical: partition, account, qos, reservation, constraint and gpu are names (`""`: none, or the cluster's default);
 gpus, cores and nodes whole numbers; memory `4G` or `512M`, walltime `[D-]HH:MM:SS` (`""`: the cluster decides).
@@ -29,7 +29,7 @@ _YES: Final = frozenset({"true", "on", "yes", "1"})
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+:-]*", re.ASCII)
 _ACCOUNTING_NAME: Final = re.compile(ACCOUNTING_NAME)
 _FEATURES: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*([&|,][A-Za-z0-9_][A-Za-z0-9_.]*)*", re.ASCII)
-"""Features joined by & (and), | or `,` (or); sbatch(1) knows more, which nobody needs for a notebook."""
+"""Features joined by & (and), | or `,` (or); sbatch(1) has more operators, which notebooks do not need."""
 _NO: Final = frozenset({"false", "off", "no", "0", ""})
 
 
@@ -50,15 +50,14 @@ class _WrongError(Exception):
 def validate(
     config: Config, profile: str, picked: Mapping[str, Any], user: User, facts: Facts = NOTHING_KNOWN
 ) -> Chosen:
-    """What `user` gets for what they picked; `profile` `""` is the first. Raises ChoicesError (all fields at once).
+    """Return the choices of `user`; `profile` `""` is the first. Raises ChoicesError (all fields at once).
 
-    `facts` are those of the profile's cluster, for this user. Every profile is open to every user so far; who may pick
-    what will be asked here, for form, API and URL alike.
+    `facts` are those of the profile's cluster, for this user. All users may use all profiles.
     """
     found = config.profile_named(profile)
     if found is None:
-        raise ChoicesError({"profile": "There is no such profile on this hub."})
-    assert facts.user in {"", user.name}  # another's rights would decide
+        raise ChoicesError({"profile": "This profile does not exist on this hub."})
+    assert facts.user in {"", user.name}  # otherwise another user's rights would apply
     choices = choose(found, picked, facts)
     return Chosen(
         profile=found.name,
@@ -70,10 +69,10 @@ def validate(
 
 
 def choose(profile: ProfileConfig, picked: Mapping[str, Any], facts: Facts = NOTHING_KNOWN) -> dict[str, Any]:
-    """A value for every option of the profile. Raises ChoicesError.
+    """Return a value for every option of the profile. Raises ChoicesError.
 
-    Values may be typed (API) or text (form, URL); a list of one stands for the one. An option that is left out, or
-    is None, gets its default. An option that the profile does not have is an error.
+    Values may be typed (API) or text (form, URL); a list with one value counts as that value. An option that is left
+    out, or is None, gets its default. An option that the profile does not have is an error.
     """
     picks, wrong = read(profile, picked)
     choices = {name: picks[name] if name in picks else default_of(option) for name, option in profile.option.items()}
@@ -87,7 +86,7 @@ def choose(profile: ProfileConfig, picked: Mapping[str, Any], facts: Facts = NOT
 
 
 def read(profile: ProfileConfig, picked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The canonical values of what was picked, without what was left alone; and what is wrong, field by field."""
+    """Return the canonical values of the options that were picked, and the errors by field."""
     wrong = {
         str(name)[:64]: f"The profile {profile.name} has no such option."
         for name in picked
@@ -108,7 +107,7 @@ def read(profile: ProfileConfig, picked: Mapping[str, Any]) -> tuple[dict[str, A
 
 
 def _left_alone(option: OptionConfig, raw: Any) -> bool:
-    """An empty field is no pick, where none of its values is empty."""
+    """Return whether a field was left empty, and none of its values is empty."""
     return (
         option.kind in KINDS
         and option.kind not in {"gpu", "reservation", "constraint"}
@@ -118,7 +117,7 @@ def _left_alone(option: OptionConfig, raw: Any) -> bool:
 
 
 def default_of(option: OptionConfig) -> Any:  # noqa: PLR0911 - a table in order
-    """The value of an option that was left alone, while nothing is known of the cluster."""
+    """Return the value of an option without a pick while nothing is known about the cluster."""
     if option.default is not None:
         return value_of(option, option.default) if option.kind in KINDS else option.default
     match option.kind:
@@ -139,7 +138,7 @@ def default_of(option: OptionConfig) -> Any:  # noqa: PLR0911 - a table in order
 
 
 def fault_of(option: OptionConfig, raw: Any) -> str | None:
-    """The message about a wrong value; None: it is right."""
+    """Return the message about an invalid value; None: it is valid."""
     try:
         value_of(option, raw)
     except _WrongError as error:
@@ -148,7 +147,7 @@ def fault_of(option: OptionConfig, raw: Any) -> str | None:
 
 
 def value_of(option: OptionConfig, raw: Any) -> Any:  # noqa: PLR0911 - a table
-    """The value in the option's own type."""
+    """Return the value in the option's own type."""
     match option.kind:
         case "integer":
             return _integer(option, raw)
@@ -175,7 +174,7 @@ def value_of(option: OptionConfig, raw: Any) -> Any:  # noqa: PLR0911 - a table
 
 
 def _name(option: OptionConfig, raw: Any, form: re.Pattern[str], wrong: str) -> str:
-    """A name of the scheduler's, that cannot be read as an option or as two lines."""
+    """Return a name for the scheduler that cannot be read as an option or as two lines."""
     if not isinstance(raw, str):
         raise _WrongError("A name is needed here.")
     name = raw.strip(" ")
@@ -197,7 +196,7 @@ def _count(option: OptionConfig, raw: Any) -> int:
 
 
 def _amount(option: OptionConfig, raw: Any) -> str:
-    """Memory or walltime: canonical text, within the option's own limits."""
+    """Return memory or walltime as canonical text, within the option's own limits."""
     kind = option.kind
     number = (memory_of(raw) if kind == "memory" else walltime_of(raw)) if isinstance(raw, str) else None
     if number is None:
@@ -214,7 +213,7 @@ def _amount(option: OptionConfig, raw: Any) -> str:
 
 
 def _listed(option: OptionConfig, value: Any) -> Any:
-    """The value, when the option names none or this one."""
+    """Return the value if the option has no list of values, or if it is in the list."""
     shown = [of_entry(option.kind, entry) for entry in option.values]
     if shown and amount(option.kind, value) not in [amount(option.kind, one) for one in shown]:
         raise _WrongError(f"Pick one of: {', '.join(str(one) for one in shown)}.")

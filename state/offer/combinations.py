@@ -1,9 +1,9 @@
-"""Which partition, account and QOS go together for one user and one profile, with room for a job.
+"""Combinations of partition, account and QOS that a user can use with a profile, with room for a job.
 
-Owns what each way offers, and what goes with it. Pure. Does not know what was picked.
+Owns what each way offers, and which ways are compatible with a name. Pure. Does not know what was picked.
 
-What cannot work is not there: a way's partition takes jobs and lets its account and QOS in, and there is room for the
-least that the profile asks for, on nodes that have all of it at once.
+Ways that cannot work are left out: a way's partition accepts jobs, admits its account and QOS, and has nodes that
+satisfy the profile's minimum request as a whole.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ __all__ = ["NOTHING_KNOWN", "Combinations", "Facts", "lowest", "names_of", "rese
 
 
 class Combinations:
-    """Every way that a user may go with a profile, and what goes with each of them."""
+    """The ways that a user may use with a profile, and the names that are compatible with each."""
 
     def __init__(self, profile: ProfileConfig, facts: Facts) -> None:
         self.profile = profile
@@ -44,7 +44,7 @@ class Combinations:
     def has_room(
         self, way: Way, *, gpu: str | None = None, constraint: str | None = None, reservation: str | None = None
     ) -> bool:
-        """Whether the least that the profile asks for fits, with these names; None: with any that it lets through."""
+        """Return whether the profile's minimum request fits with these names; None: with any that it allows."""
         alike = (*self._alike(way), gpu, constraint, reservation)
         if alike not in self._rooms:
             self._rooms[alike] = any(
@@ -54,7 +54,7 @@ class Combinations:
         return self._rooms[alike]
 
     def _alike(self, way: Way) -> tuple[object, ...]:
-        """What decides whether there is room: accounts and QOS without limits are alike."""
+        """Return the key of ways with the same room: accounts and QOS without limits do not differ."""
         account = way.account if self._reserves(way) else ""
         return (way.partition.name, way.rules.bindings, way.rules.ignored, way.needs_reservation, account)
 
@@ -64,7 +64,7 @@ class Combinations:
     def _requests(
         self, way: Way, *, gpu: str | None, constraint: str | None, reservation: str | None
     ) -> Iterable[Request]:
-        """What a job may name, before it asks for any amount."""
+        """Yield the possible names of a job's request, without amounts."""
         known = {one.name: one for one in reservations(way, self.facts)}
         names = [reservation] if reservation is not None else self._names("reservation", list(known))
         reserved = [known.get(name) for name in names if (name in known or not name)]
@@ -76,14 +76,14 @@ class Combinations:
             yield Request(gpu=kind, constraint=feature, reservation=one)
 
     def _names(self, kind: str, there: list[str]) -> list[str]:
-        """The names of a kind that the profile lets through, of those that there are; `""`: none."""
+        """Return the existing names of a kind that the profile allows; `""`: none."""
         names = wanted(self.profile, self.options, kind)
         if names is None:
             return ["", *there]
         return list(names) or [""]
 
     def _fits(self, way: Way, request: Request) -> bool:
-        """Whether there is an amount of everything, the least of one after the other."""
+        """Return whether each amount can have a value, taking the minimum of one after the other."""
         for kind in COUNTED:
             found = bounds(kind, way, request)
             if kind in self.options:
@@ -99,7 +99,7 @@ class Combinations:
         return True
 
     def goes(self, kind: str, value: str, way: Way, *, gpu: str = "") -> bool:
-        """Whether a name that was picked is available this way. `gpu`: the type of GPU that goes with it."""
+        """Return whether a picked name is available this way. `gpu`: the type of GPU that is picked with it."""
         match kind:
             case "partition":
                 return way.partition.name == value
@@ -119,7 +119,7 @@ class Combinations:
                 return known and self.has_room(way, constraint=value, gpu=gpu or None)
 
     def values_of(self, kind: str, way: Way, *, gpu: str = "") -> Iterable[str]:
-        """The names that a way has for a kind."""
+        """Return the names that a way has for a kind."""
         match kind:
             case "partition":
                 return (way.partition.name,)
@@ -136,7 +136,7 @@ class Combinations:
         return tuple(name for name in names if self.goes(kind, name, way, gpu=gpu))
 
     def unlike(self, kind: str, some: Iterable[Way]) -> list[Way]:
-        """One of those ways for each that differs in what it has for a kind: there may be thousands."""
+        """Return one way for each set of names of a kind: there may be thousands of ways."""
         found: dict[object, Way] = {}
         for way in some:
             match kind:
@@ -153,14 +153,14 @@ class Combinations:
 
 
 def ways(profile: ProfileConfig, facts: Facts) -> tuple[Way, ...]:
-    """Every way that the user may go with this profile."""
+    """Yield the ways that the user may use with this profile."""
     return Combinations(profile, facts).every
 
 
 def reservations(way: Way, facts: Facts) -> list[Reservation]:
-    """Those that this way may use, and that have not ended."""
+    """Return the reservations that this way may use and that have not ended."""
     catalog = facts.catalog
-    assert catalog is not None  # there is a way
+    assert catalog is not None  # there is a way, so there is a catalog
     accounts = (way.account, *(one.name for one in way.rules.ancestry))
     return [
         one
@@ -170,12 +170,12 @@ def reservations(way: Way, facts: Facts) -> list[Reservation]:
 
 
 def names_of(names: Iterable[str]) -> list[str]:
-    """Each once, in order, without empty ones."""
+    """Return the names without duplicates and empty ones, in order."""
     return [name for name in dict.fromkeys(names) if name]
 
 
 def lowest(kind: str, option: OptionConfig, found: Bounds, *, gpu: str = "") -> int | None:
-    """The least amount that the option takes within these bounds; None: there is none. A type of GPU means one."""
+    """Return the smallest amount that the option allows within these bounds, or None. A type of GPU means one."""
     low = max(least(kind, option), found.least.amount if found.least else 0, int(kind == "gpus" and gpu != ""))
     own = None if option.maximum is None else option.maximum * unit(kind)
     high = min((one for one in (own, found.most.amount if found.most else None) if one is not None), default=None)
@@ -193,7 +193,7 @@ def _within(asked_for: int | None, found: Bounds) -> bool:
 
 
 def _unasked(kind: str, way: Way, request: Request) -> int | None:
-    """What a job has that does not ask for it; None: that is for the cluster to say."""
+    """Return the amount of a job that does not request it; None: the cluster decides."""
     if kind == "memory":
         return default_memory(way.partition, request)
     return {"nodes": 1, "cores": 1, "gpus": request.gpu_count}.get(kind)

@@ -1,7 +1,7 @@
-"""What a form shows one user of a cluster: for each field what it offers, how much is free, and which limits apply.
+"""The fields that a form shows to one user of a cluster: their entries, free resources and limits.
 
-Owns the fields of an offer. Pure: (catalog, grants, profile, picks so far) → fields. Does not know HTML, and decides
-nothing about what goes together: that is `state.offer.combinations`.
+Owns the fields of an offer. Pure: (catalog, grants, profile, picks so far) → fields. Does not know about HTML.
+`state.offer.combinations` decides which values are compatible.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ NONE_OF: Final = {"reservation": "None", "constraint": "Any node"}
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One thing to pick: the value, and how it is called."""
+    """An entry of a field: its value and label."""
 
     value: str
     label: str
@@ -37,7 +37,7 @@ class Field(Struct, frozen=True, kw_only=True):
     """One field. `entries` None: typed in, with `suggestions`. `hidden`: there is nothing to choose.
 
     `value` is the current value, `usual` the value if the user picks nothing; `minimum` and `maximum` are of
-    whole numbers; `says` has sentences on what it offers and which limits apply.
+    whole numbers; `says` has sentences about what it offers and which limits apply.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Field(Struct, frozen=True, kw_only=True):
 
 
 class Offer(Struct, frozen=True, kw_only=True):
-    """All of it for one profile. `problem`: why nothing can be started at all, `""`: something can.
+    """All fields of one profile. `problem`: why no server can be started; `""`: one can.
 
     `time`: when the catalog was gathered; None: nothing is known of the cluster yet. `wrong`: field → what is wrong
     with the picks. `notes`: what the catalog could not learn.
@@ -68,7 +68,7 @@ class Offer(Struct, frozen=True, kw_only=True):
 
 
 class _Scene(Struct, frozen=True):
-    """What every field looks at."""
+    """What all fields need."""
 
     combinations: Combinations
     settled: Settled
@@ -77,10 +77,10 @@ class _Scene(Struct, frozen=True):
 
 
 def offer(profile: ProfileConfig, facts: Facts, picks: Mapping[str, Any], *, narrow: bool) -> Offer:
-    """The fields that ask something of the scheduler, with these picks (option → canonical value).
+    """Return the fields that request resources from the scheduler, with these picks (option → canonical value).
 
-    `narrow`: each field shows what goes with the fields before it, as a page with a script wants it; without, all that
-    goes at all, so that a page that cannot change shows every choice.
+    `narrow`: each field shows what is compatible with the fields before it, for a page with a script; otherwise,
+    everything that is possible, so that a page that cannot change shows all choices.
     """
     catalog = facts.catalog
     if catalog is None or not facts.decides:
@@ -93,9 +93,9 @@ def offer(profile: ProfileConfig, facts: Facts, picks: Mapping[str, Any], *, nar
 
 
 def offer_of(combinations: Combinations, picks: Mapping[str, Any], *, narrow: bool) -> Offer:
-    """The same, where the combinations are known already."""
+    """Return the same as `offer`, with combinations that are known already."""
     profile, catalog = combinations.profile, combinations.facts.catalog
-    assert catalog is not None  # else there is nothing to combine
+    assert catalog is not None  # combinations need a catalog
     settled = settle(combinations, picks)
     if settled.way is None:
         return Offer(
@@ -122,7 +122,7 @@ def offer_of(combinations: Combinations, picks: Mapping[str, Any], *, narrow: bo
 
 
 def _unknown(kind: str, option: OptionConfig, picked: Any) -> Field:
-    """A field while nothing is known of the cluster: the profile's own rules."""
+    """Return a field while nothing is known about the cluster: only the profile's own rules apply."""
     return Field(
         kind=kind,
         value=default_of(option) if picked is None else picked,
@@ -168,7 +168,7 @@ def _named(scene: _Scene, kind: str, name: str, option: OptionConfig) -> Field:
 
 
 def _as_many(number: int, names: Iterable[str]) -> bool:
-    """Whether there are so many different names; no more are looked at than needed."""
+    """Return whether there are so many different names, looking at no more than needed."""
     found: set[str] = set()
     for name in names:
         found |= {name} - {""}
@@ -178,7 +178,7 @@ def _as_many(number: int, names: Iterable[str]) -> bool:
 
 
 def _may_be_none(scene: _Scene, kind: str, option: OptionConfig) -> bool:
-    """Whether there is an entry for no name at all."""
+    """Return whether the field has an entry for no name."""
     if kind not in {"gpu", "reservation", "constraint"} or (option.values and "" not in option.values):
         return False
     some = [scene.way] if scene.narrow else scene.combinations.unlike(kind, scene.combinations.every)
@@ -186,7 +186,7 @@ def _may_be_none(scene: _Scene, kind: str, option: OptionConfig) -> bool:
 
 
 def _before(kind: str, one: Way, way: Way) -> bool:
-    """Whether a way goes with what the fields before this one have."""
+    """Return whether a way is compatible with the values of the fields before this one."""
     if kind == "partition":
         return True
     if one.partition.name != way.partition.name:
@@ -222,7 +222,7 @@ def _counted(scene: _Scene, kind: str, name: str, option: OptionConfig) -> Field
 
 
 def _range(kind: str, option: OptionConfig, found: Bounds, *, low: int, most: int | None, own: int | None) -> str:
-    """`1 to 8.`, and which limits that is."""
+    """Return the range of a field, such as `1 to 8.`, and the limits behind it."""
     says = []
     if kind in {"cores", "gpus", "nodes"} and most:
         says.append(f"{low} to {most}." if most > low else f"{most}.")

@@ -1,10 +1,10 @@
-"""Which limit binds: of a partition, its nodes, a QOS, an account; and the sentence that names it.
+"""Which limit applies (of a partition, its nodes, a QOS or an account), and the message that names it.
 
-Owns the least and the most of each resource that a job may ask for on one way, beside what it asks for already. Pure.
-Does not know profiles and what was picked.
+Owns the minimum and maximum of each resource that a job may request on one way, given the rest of its request. Pure.
+Does not know about profiles and picks.
 
 Cores, memory and GPUs are per node. Sources: slurm.conf(5), sacctmgr(1), and what slurmctld of 22.05, 24.11 and 26.05
-refuses (tests/cluster/test_odd_clusters.py).
+rejects (tests/cluster/test_odd_clusters.py).
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from state.offer.way import Limit, Request, Way, amount_text, count
 
 
 class Bounds(NamedTuple):
-    """The least and the most that a job may ask for; None: no limit is known."""
+    """The minimum and maximum that a job may request; None: no limit is known."""
 
     least: Limit | None = None
     most: Limit | None = None
 
 
 def bounds(kind: str, way: Way, request: Request) -> Bounds:
-    """What a job may ask for this way of one kind of amount, beside the rest of the request."""
+    """Return how much of one kind of amount a job may request this way, given the rest of its request."""
     beside = request.without(kind)
     found = [*_of_partition(kind, way, beside), *accounting.most(kind, way, beside)]
     if (nodes := of_nodes(kind, way.partition, beside)) is not None:
@@ -40,7 +40,7 @@ def _amount(limit: Limit) -> int:
 
 
 def _of_partition(kind: str, way: Way, request: Request) -> Iterator[Limit]:
-    """What slurm.conf says of the partition, and how many nodes a reservation has."""
+    """Yield the partition's limits in slurm.conf, and the number of nodes of a reservation."""
     partition, ignored = way.partition, f"max_{kind}" in way.rules.ignored
     match kind:
         case "walltime" if partition.max_walltime is not None and not ignored:
@@ -91,7 +91,7 @@ def _least(kind: str, way: Way, request: Request) -> Iterator[Limit]:
 
 
 def _nodes_for_a_sum(way: Way, request: Request) -> Iterator[Limit]:
-    """A job that must have more of something than one node gives needs more nodes."""
+    """Yield the number of nodes of a job that needs more than one node has."""
     for one in accounting.SPREAD:
         wanted = max(accounting.least(one, way, request), key=_amount, default=None)
         if wanted is None:

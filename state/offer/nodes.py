@@ -1,6 +1,6 @@
-"""What the nodes of a partition have, for everything that a job asks for at once.
+"""The resources of a partition's nodes, for all parts of a request together.
 
-Owns which kinds of nodes fit a request, and the most of one resource that they have beside the rest. Pure.
+Owns the kinds of nodes that satisfy a request, and the maximum of one resource given the rest. Pure.
 """
 
 from collections.abc import Collection
@@ -13,11 +13,11 @@ from state.offer.quantities import MEBIBYTE
 from state.offer.way import Limit, Request, amount_text, count, listed
 
 ON_NODES: Final = ("constraint", "nodes", "gpus", "cores", "memory")
-"""What of a request the nodes must have."""
+"""The parts of a request that the nodes must satisfy."""
 
 
 def has_features(kind: NodeKind, constraint: str) -> bool:
-    """Whether nodes of a kind meet a constraint: features joined by & or |, read from left to right as Slurm does."""
+    """Return whether nodes satisfy a constraint: features joined by & or |, read from left to right as Slurm does."""
     met, sign, word = True, "&", ""
     for letter in f"{constraint}&" if constraint else "":
         if letter not in "&|,":
@@ -30,7 +30,7 @@ def has_features(kind: NodeKind, constraint: str) -> bool:
 
 
 def fitting(partition: Partition, request: Request) -> list[NodeKind]:
-    """The kinds of nodes that have all of it at once."""
+    """Return the kinds of nodes that satisfy the request as a whole."""
     return [
         kind
         for kind in partition.kinds
@@ -52,7 +52,7 @@ def _has(kind: NodeKind, what: str, gpu: str) -> int:
 
 
 def most_on(partition: Partition, what: str, request: Request) -> int:
-    """The most cores, memory or GPUs that the requested number of nodes has, beside the rest of the request."""
+    """Return the maximum of cores, memory or GPUs on the requested number of nodes, given the rest of the request."""
     left = request.nodes or 1
     beside = replace(request.without(what), gpu="") if what == "gpus" else request.without(what)
     kinds = fitting(partition, beside)
@@ -64,7 +64,7 @@ def most_on(partition: Partition, what: str, request: Request) -> int:
 
 
 def default_memory(partition: Partition, request: Request) -> int | None:
-    """What a job gets on each node that asks for no memory; None: not known."""
+    """Return the memory on each node of a job that requests none; None: not known."""
     if partition.default_memory_per_node is not None:
         return partition.default_memory_per_node
     if partition.default_memory_per_core is not None:
@@ -73,7 +73,7 @@ def default_memory(partition: Partition, request: Request) -> int | None:
 
 
 def of_nodes(kind: str, partition: Partition, request: Request) -> Limit | None:
-    """The most that the partition's nodes have, beside the rest of the request; None: they do not limit this."""
+    """Return the limit by the partition's nodes, given the rest of the request; None: they do not limit this."""
     if kind == "walltime" or not partition.kinds:
         return None
     return _nodes(partition, request) if kind == "nodes" else _on_each(kind, partition, request)
@@ -109,7 +109,7 @@ def _why_on_each(kind: str, partition: Partition, request: Request, most: int) -
 
 
 def _only(request: Request, one: str, kind: str) -> Request:
-    """A request for only this (`""`: for nothing), to bound that kind of amount."""
+    """Return a request for only this (`""`: for nothing), to limit that kind of amount."""
     bare = Request(gpu=request.gpu) if "gpus" in (kind, one) else Request()
     if not one or one == "gpus":
         return replace(bare, gpus=request.gpu_count) if one else bare
@@ -117,7 +117,7 @@ def _only(request: Request, one: str, kind: str) -> Request:
 
 
 def _told(request: Request, which: Collection[str]) -> str:
-    """`4 a100 GPUs and 8 cores`: what the request has of these."""
+    """Return these parts of a request as text, such as `4 a100 GPUs and 8 cores`."""
     parts = [f"the features {request.constraint}"] if "constraint" in which and request.constraint else []
     if "nodes" in which and (request.nodes or 1) > 1:
         parts.append(count(request.nodes or 1, "node"))

@@ -1,6 +1,6 @@
-"""Why a profile offers a user nothing at all on a cluster, and whom to ask.
+"""Why a user cannot start a profile on a cluster at all, and whom to ask.
 
-Owns those sentences. Pure.
+Owns these messages. Pure.
 """
 
 from typing import Final
@@ -14,7 +14,7 @@ ASK: Final = "Ask the cluster's admins."
 
 
 def why_nothing(profile: ProfileConfig, facts: Facts) -> str:
-    """Why there is no way at all, and whom to ask."""
+    """Return why there is no way, and whom to ask."""
     catalog = facts.catalog
     if catalog is None:
         return "Nothing is known about this cluster yet. Try again in a minute."
@@ -37,7 +37,7 @@ def _unfit(cluster: str) -> str:
 
 
 def _why_not(meant: list[Partition], facts: Facts) -> str:
-    """Why none of these partitions takes a job of the user; `""`: it is more than one reason, or another."""
+    """Return why none of these partitions accepts a job of the user; `""`: several reasons, or another one."""
     names = ", ".join(one.name for one in meant)
     word = "Partition" if len(meant) == 1 else "Partitions"
     if all(not one.nodes for one in meant):

@@ -1,9 +1,9 @@
 """Sizes and times as users and schedulers write them, and as records contain them.
 
-Owns memory as `4G` or `512M`, a length of time as `[D-]HH:MM:SS`, what else is understood, and the words for both.
-Pure. Does not know limits.
+Owns memory as `4G` or `512M`, durations as `[D-]HH:MM:SS`, the other accepted forms, and both as text for users.
+Pure. Does not know about limits.
 
-Sources: sbatch(1) (`--mem`, `--time`). What sbatch reads in a way that surprises is refused: `8:00` (eight minutes
+Sources: sbatch(1) (`--mem`, `--time`). Values that sbatch reads in a surprising way are rejected: `8:00` (eight minutes
 there), and a bare number (megabytes, minutes).
 """
 
@@ -26,9 +26,9 @@ _WORDS: Final = re.compile(
 
 
 def memory_of(text: str) -> int | None:
-    """Bytes of `4G`, `512M`, `1.5 GB`, `2TiB`; None when it is none of these. Units are powers of 1024, as Slurm's.
+    """Return the bytes of `4G`, `512M`, `1.5 GB`, `2TiB`; None for others. Units are powers of 1024, as Slurm's.
 
-    Less than a mebibyte is cut off: no scheduler gives that.
+    Fractions of a mebibyte are cut off, because schedulers do not support them.
     """
     found = _MEMORY.fullmatch(text.strip())
     if found is None:
@@ -41,12 +41,12 @@ def memory_of(text: str) -> int | None:
 
 
 def memory_text(size: int) -> str:
-    """Bytes as a record holds them, in whole mebibytes: `4G`, `1536M`."""
+    """Return bytes as records contain them, in whole mebibytes: `4G`, `1536M`."""
     return f"{size // GIBIBYTE}G" if size % GIBIBYTE == 0 and size else f"{size // MEBIBYTE}M"
 
 
 def walltime_of(text: str) -> int | None:
-    """Seconds of `08:00:00`, `1-12:00:00`, `1-12`, `90m`, `1h 30m`, `2 days`; None when it is none of these, or 0."""
+    """Return the seconds of `08:00:00`, `1-12:00:00`, `1-12`, `90m`, `1h 30m`, `2 days`; None for others and for 0."""
     text = text.strip().lower()
     days = hours = minutes = seconds = "0"
     if found := _CLOCK.fullmatch(text):
@@ -60,14 +60,14 @@ def walltime_of(text: str) -> int | None:
 
 
 def walltime_text(seconds: int) -> str:
-    """Seconds as a record holds them: `08:00:00`, `1-12:00:00`."""
+    """Return seconds as records contain them: `08:00:00`, `1-12:00:00`."""
     days, rest = divmod(seconds, DAY)
     clock = f"{rest // HOUR:02d}:{rest % HOUR // MINUTE:02d}:{rest % MINUTE:02d}"
     return f"{days}-{clock}" if days else clock
 
 
 def walltime_words(seconds: int) -> str:
-    """Seconds as text: `8 hours`, `1 day 12 hours`, `90 minutes` is `1 hour 30 minutes`; never rounded up."""
+    """Return seconds as text: `8 hours`, `1 day 12 hours`, `1 hour 30 minutes` for 90 minutes; never rounded up."""
     parts = []
     for size, word in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
         count, seconds = divmod(seconds, size)

@@ -1,7 +1,7 @@
-"""What picks come to: a value for every field that asks something of the scheduler, or what is wrong beside it.
+"""Resolves picks to a value for every field that requests resources from the scheduler, or to an error beside it.
 
-Owns defaults that work, and the sentence beside each pick that does not go with the rest. Pure. Does not know forms
-and how a value is written down (`state.offer.choices`).
+Owns defaults that work, and the message beside each pick that is not compatible with the rest. Pure. Does not know
+about forms and the format of values (`state.offer.choices`).
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ from state.offer.way import Request, Way
 
 
 class Settled(Struct, frozen=True, kw_only=True):
-    """What picks come to. `way` None: there is none at all. `wrong`: option → sentence.
+    """The result of picks. `way` None: there is none. `wrong`: option → message.
 
-    `usual`: what every option would have this way, had it been left alone. `request`: what the picks ask for, with the
-    least of what was left alone: what a further pick must go with.
+    `usual`: the value that every option would have this way without a pick. `request`: the picks' request, with the
+    minimum of the other options, which a further pick must be compatible with.
     """
 
     way: Way | None
@@ -35,11 +35,11 @@ class Settled(Struct, frozen=True, kw_only=True):
 
 
 def settle(combinations: Combinations, picks: Mapping[str, Any]) -> Settled:
-    """A value for every option that asks something of the scheduler, and what is wrong with the picks, all at once.
+    """Return a value for every option that requests resources from the scheduler, and all errors in the picks.
 
-    `picks`: option → canonical value, without those that were left alone. What was left alone is chosen so that it goes
-    with the rest: the profile's default where that works, else the user's, else the cluster's. A name that is wrong
-    has what it would have, had it been left alone.
+    `picks`: option → canonical value, only of options that were picked. The others get compatible values: the profile's
+    default if that works, or else the user's, or else the cluster's. An invalid name gets the value that it would have
+    without a pick.
     """
     options = combinations.options
     if not combinations.every:
@@ -81,7 +81,7 @@ def _way(combinations: Combinations, picked: Mapping[str, Any]) -> tuple[Way, di
 
 
 def _why_not(combinations: Combinations, kind: str, value: str, left: tuple[Way, ...]) -> str:
-    """Why this pick is not possible, and what can be picked instead."""
+    """Return why this pick is not possible, and what can be picked instead."""
     option, facts = combinations.options[kind][1], combinations.facts
     partitions = names_of(way.partition.name for way in left)
     where = f"partition {partitions[0]}" if len(partitions) == 1 else "this cluster"
@@ -120,7 +120,7 @@ def _why_not_partition(facts: Facts, value: str) -> str:
 
 
 def _liking(combinations: Combinations, way: Way) -> tuple[bool, ...]:
-    """The order in which ways are chosen where the user left it open: the smallest first."""
+    """Return the sort key by which a way is chosen if the user did not pick it: the smallest first."""
 
     def preferred(kind: str) -> str:
         usual = combinations.options[kind][1].default if kind in combinations.options else None
@@ -138,7 +138,7 @@ def _liking(combinations: Combinations, way: Way) -> tuple[bool, ...]:
 
 
 def _usual_name(combinations: Combinations, kind: str, option: OptionConfig, way: Way, *, gpu: str) -> str:
-    """The name that an option has when it was left alone: one that goes this way."""
+    """Return the name of an option without a pick: one that is compatible with this way."""
     if kind in {"partition", "account", "qos"}:
         return next(iter(combinations.values_of(kind, way)))
     usual = option.default or fixed(combinations.profile.resources, kind) or ""
@@ -151,14 +151,14 @@ def _usual_name(combinations: Combinations, kind: str, option: OptionConfig, way
 
 
 def _none_or_first(combinations: Combinations, kind: str, way: Way) -> str:
-    """No name, where a job without one has room; else the first that has."""
+    """Return no name if a job without one has room, or else the first name that has room."""
     if combinations.has_room(way, **{kind: ""}):
         return ""
     return next(iter(combinations.values_of(kind, way)), "")
 
 
 def _named(combinations: Combinations, kind: str, values: Mapping[str, Any]) -> str:
-    """The name of a kind that a job has: picked, or the profile's own."""
+    """Return a job's name of a kind: the pick, or the profile's own."""
     if kind in combinations.options:
         return str(values.get(combinations.options[kind][0], "") or "")
     return fixed(combinations.profile.resources, kind) or ""
@@ -166,7 +166,7 @@ def _named(combinations: Combinations, kind: str, values: Mapping[str, Any]) -> 
 
 # --- amounts: each within what binds this way -------------------------------------------------------------------
 def _bare(combinations: Combinations, way: Way, values: Mapping[str, Any]) -> Request:
-    """What the names ask for, with the profile's own amounts and the least of the others."""
+    """Return the request of these names, with the profile's own amounts and the minimum of the others."""
     wanted = _named(combinations, "reservation", values)
     reservation = next((one for one in reservations(way, combinations.facts) if one.name == wanted), None)
     gpu = _named(combinations, "gpu", values)
@@ -182,7 +182,7 @@ def _bare(combinations: Combinations, way: Way, values: Mapping[str, Any]) -> Re
 
 
 class _Amounts(Struct):
-    """Amounts by option; see `Settled`."""
+    """The amounts by option; see `Settled`."""
 
     request: Request
     values: dict[str, Any] = {}
@@ -191,7 +191,7 @@ class _Amounts(Struct):
 
 
 def _amounts(combinations: Combinations, way: Way, picked: Mapping[str, Any], bare: Request) -> _Amounts:
-    """Every amount: what was picked, one after the other, and then the rest within what that leaves."""
+    """Return all amounts: first the picks, one after the other, then the others within what these leave."""
     made = _Amounts(request=bare)
     counted = [kind for kind in COUNTED if kind in combinations.options]
     for kind in (one for one in counted if one in picked):
@@ -214,7 +214,7 @@ def _amounts(combinations: Combinations, way: Way, picked: Mapping[str, Any], ba
 
 
 def _take(kind: str, name: str, found: Bounds, made: _Amounts, request: Request) -> Request:
-    """The request with the option's value in it, or as it was and what is wrong with the value noted."""
+    """Return the request with the option's value, or unchanged after recording the error in the value."""
     said = _out_of_bounds(kind, made.values[name], found, request.gpu)
     if said is not None:
         made.wrong[name] = said
@@ -237,7 +237,7 @@ def _out_of_bounds(kind: str, value: Any, found: Bounds, gpu: str) -> str | None
 
 
 def _preferred(combinations: Combinations, kind: str, option: OptionConfig, way: Way, gpu: str) -> int | None:
-    """The amount that an option would have, were there no limit; None: left to the cluster."""
+    """Return the amount that an option would have without limits; None: left to the cluster."""
     usual = amount(kind, option.default) or fixed(combinations.profile.resources, kind)
     if usual is None and kind == "walltime":
         usual = way.partition.default_walltime
@@ -249,7 +249,7 @@ def _preferred(combinations: Combinations, kind: str, option: OptionConfig, way:
 
 
 def _usual_amount(kind: str, option: OptionConfig, found: Bounds, usual: int | None) -> Any:
-    """The amount that an option has when it was left alone: within what binds. `""`: the cluster's default."""
+    """Return the amount of an option without a pick, within its limits. `""`: the cluster's default."""
     if usual is None and found.least is None:
         return ""
     usual = max(usual or 0, found.least.amount if found.least is not None else 0)

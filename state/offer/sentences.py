@@ -1,6 +1,6 @@
-"""What a form says of a partition, a QOS, a type of GPU or a reservation: what it has, and how much of it is free.
+"""Descriptions in forms of partitions, QOS, types of GPU and reservations: what they have, and how much is free.
 
-Owns those sentences and the labels of entries. Pure.
+Owns these sentences and the labels of entries. Pure.
 """
 
 from collections.abc import Iterable
@@ -12,9 +12,9 @@ from state.offer.way import Way, amount_text, count
 
 
 def label(kind: str, value: str, among: list[Way], combinations: Combinations) -> str:
-    """How an entry is called, with what is free of it."""
+    """Return the label of an entry, with its free resources."""
     catalog = combinations.facts.catalog
-    assert catalog is not None  # there is a way
+    assert catalog is not None  # there is a way, so there is a catalog
     match kind:
         case "partition":
             partition = catalog.partition(value)
@@ -38,7 +38,7 @@ def label(kind: str, value: str, among: list[Way], combinations: Combinations) -
 
 
 def _free(partition: Partition) -> str:
-    """What is free, in short: GPUs where there are any, else cores."""
+    """Return a summary of free resources: GPUs if it has any, otherwise cores."""
     if not partition.up:
         return "starts no jobs now"
     if partition.gpus:
@@ -55,7 +55,7 @@ def _of(gpus: GpuCount) -> str:
 
 
 def of_name(kind: str, value: str, way: Way, combinations: Combinations) -> str:
-    """What the field says below a name that was picked."""
+    """Return the sentences below a field for the picked name."""
     match kind:
         case "partition":
             return _of_partition(way.partition)
@@ -92,7 +92,7 @@ def _of_partition(partition: Partition) -> str:
 
 
 def _closed(partition: Partition) -> str:
-    """Why no node of a partition starts jobs."""
+    """Return why no node of a partition starts jobs."""
     drained, down = partition.nodes_drained, partition.nodes - partition.nodes_drained
     if not down:
         return f"All nodes of partition {partition.name} are drained. A job will wait until an admin resumes one."

@@ -1,11 +1,11 @@
-"""One way through a cluster, what a job asks for on it, and a limit on that.
+"""Ways (combinations of partition, account and QOS), a job's request on one, and limits on the request.
 
-Owns these records, which of several limits on the same thing counts, and amounts as text. Pure. Does not know what
-a limit means for a job (`state.offer.limits`).
+Owns these records, which of several limits on one resource applies, and amounts as text. Pure. Does not know the
+effect of a limit on a job (`state.offer.limits`).
 
-Source: "Resource Limits" in Slurm's documentation. For each resource the limit of the partition's QOS counts, else that
-of the job's QOS, else that of the association; the first two change places where the job's QOS has the flag
-OverPartQOS. A limit on a group of jobs that no QOS sets is that of every account from the user's own up to the root.
+Source: "Resource Limits" in Slurm's documentation. For each resource, the limit of the partition's QOS applies, or else
+that of the job's QOS, or else that of the association; the first two change places if the job's QOS has the flag
+OverPartQOS. If no QOS limits a group of jobs, the limits of all accounts apply, from the user's own up to the root.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,16 +20,16 @@ from state.offer.catalog import Account, Association, Limits, Partition, Qos, Re
 from state.offer.option_kinds import quantity_text
 
 SHARED: Final = "shard"
-"""Slurm's name for a part of a GPU: not counted where any GPU will do."""
+"""Slurm's name for a part of a GPU, which does not count if any type of GPU is requested."""
 NO_LIMITS: Final = Limits()
 NO_QOS: Final = Qos(name="")
 TOGETHER: Final = ("group", "run_time", "budget")
-"""Limits that are those of the accounts above, too."""
+"""Limits that the accounts above can set, too."""
 KINDS_OF_LIMIT: Final = ("job", "node", "least", "user", "account", *TOGETHER, "job_time")
 
 
 class Limit:
-    """The least or the most of something, and which limit that is, as a message that is made when it is needed."""
+    """A minimum or maximum, and a function for the message that names the limit."""
 
     __slots__ = ("_why", "amount")
 
@@ -39,7 +39,7 @@ class Limit:
 
     @property
     def why(self) -> str:
-        """The sentence."""
+        """The message."""
         return self._why()
 
     def __repr__(self) -> str:
@@ -47,7 +47,7 @@ class Limit:
 
 
 class Binding(NamedTuple):
-    """A limit of accounting that counts: which of `Limits`, on what, how much, whose, and how much of it is gone."""
+    """An effective limit of accounting: its field in `Limits`, resource, amount and owner, and the used amount."""
 
     limit: str
     key: str
@@ -58,10 +58,10 @@ class Binding(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """The QOS and accounts that count on a way, whatever its partition has. Many ways share one.
+    """The QOS and accounts of a way, independent of its partition. Many ways share one.
 
-    `own`: the QOS of the partition, where it has one, and the partition's name. `ancestry`: the account and those that
-    it is a part of.
+    `own`: the QOS of the partition if it has one, and the partition's name. `ancestry`: the account and the accounts
+    above it.
     """
 
     account: str = ""
@@ -72,7 +72,7 @@ class Rules:
 
     @cached_property
     def limiting(self) -> tuple[tuple[Qos, str], ...]:
-        """The QOS whose limits count, the first one that has a limit first; with the words that name it."""
+        """The QOS whose limits apply, with their names in messages. The first one with a limit decides."""
         job = (self.qos, f"QOS {self.qos.name}")
         if self.own is None:
             return (job,)
@@ -82,7 +82,7 @@ class Rules:
 
     @cached_property
     def bindings(self) -> tuple[Binding, ...]:
-        """The limits of accounting that count."""
+        """The effective limits of accounting."""
         found: list[Binding] = []
         by_qos: set[tuple[str, str]] = set()
         for qos, name in self.limiting:
@@ -96,12 +96,12 @@ class Rules:
 
     @cached_property
     def ignored(self) -> frozenset[str]:
-        """Which limits of the partition do not bind (see `state.offer.catalog.Qos`)."""
+        """The limits of the partition that do not apply (see `state.offer.catalog.Qos`)."""
         return frozenset(limit for qos, _ in self.limiting for limit in qos.ignores)
 
     @cached_property
     def needs_reservation(self) -> bool:
-        """Whether a QOS refuses a job without a reservation."""
+        """Whether a QOS rejects jobs without a reservation."""
         return any(qos.needs_reservation for qos, _ in self.limiting)
 
     @cached_property
@@ -111,7 +111,7 @@ class Rules:
 
 
 class Way(NamedTuple):
-    """A partition, an account and a QOS that go together for one user (`""`: the cluster has none to choose).
+    """A partition, an account and a QOS that one user can use together (`""`: the cluster has none to choose).
 
     `safe`: see `state.offer.catalog.Catalog`.
     """
@@ -132,7 +132,7 @@ class Way(NamedTuple):
 
     @property
     def needs_reservation(self) -> bool:
-        """Whether a job without a reservation is refused."""
+        """Whether jobs without a reservation are rejected."""
         return self.partition.needs_reservation or self.rules.needs_reservation
 
 
@@ -143,7 +143,7 @@ def _limits_of(limits: Limits, who: str, kinds: tuple[str, ...]) -> Iterator[Bin
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What a job asks for so far; None: nothing, so the cluster decides. Amounts are as in `option_kinds`."""
+    """A job's request so far; None: not requested, so the cluster decides. Amounts are as in `option_kinds`."""
 
     constraint: str = ""
     gpu: str = ""
@@ -156,11 +156,11 @@ class Request(Struct, frozen=True, kw_only=True):
 
     @property
     def gpu_count(self) -> int:
-        """GPUs on each node; one if only a type is requested."""
+        """The GPUs on each node; one if only a type is requested."""
         return self.gpus if self.gpus is not None else int(bool(self.gpu))
 
     def on_a_node(self, key: str) -> int:
-        """How much of a limited resource (see `state.offer.catalog.Amounts`) it asks for on each node."""
+        """Return how much of a limited resource (see `state.offer.catalog.Amounts`) it requests on each node."""
         match key:
             case "cores":
                 return self.cores or 1
@@ -174,12 +174,12 @@ class Request(Struct, frozen=True, kw_only=True):
                 return self.gpu_count if key == f"gpus:{self.gpu}" else 0
 
     def without(self, kind: str) -> "Request":
-        """The same request, without one resource."""
+        """Return the same request without one resource."""
         return replace(self, **{kind: None})
 
 
 def amount_text(kind: str, amount: int, gpu: str = "") -> str:
-    """An amount as text: `4 a100 GPUs`, `1 core`, `8G of memory`, `2 hours`."""
+    """Return an amount as text: `4 a100 GPUs`, `1 core`, `8G of memory`, `2 hours`."""
     match kind:
         case "gpus":
             noun = "GPU share" if gpu == SHARED else f"{gpu} GPU" if gpu else "GPU"
@@ -193,10 +193,10 @@ def amount_text(kind: str, amount: int, gpu: str = "") -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 node`, `2 nodes`, `no nodes`."""
+    """Return a count with its noun: `1 node`, `2 nodes`, `no nodes`."""
     return f"{number or 'no'} {noun}" if number == 1 else f"{number or 'no'} {noun}s"
 
 
 def listed(parts: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Return a list as text: `a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if parts[1:] else parts)

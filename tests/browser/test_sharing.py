@@ -142,8 +142,8 @@ def test_an_invitation_link_is_copied_used_and_revoked_with_the_keyboard_on_a_ph
         expect(alice.get_by_role("button", name="Copied")).to_be_visible()
         link = alice.evaluate("navigator.clipboard.readText()")
         assert link.startswith(f"{hub.origin}/hub/accept-share?code=")
-        ends = alice.locator("td[data-label='Ends'] time").get_attribute("datetime")
-        assert timedelta(days=6, hours=23) < datetime.fromisoformat(ends) - datetime.now(UTC) <= timedelta(days=7)
+        expires = alice.locator("td[data-label='Expires'] time").get_attribute("datetime")
+        assert timedelta(days=6, hours=23) < datetime.fromisoformat(expires) - datetime.now(UTC) <= timedelta(days=7)
 
         came_from = []
         dave.on("request", lambda request: came_from.append(request.all_headers().get("referer", "")))
@@ -158,7 +158,7 @@ def test_an_invitation_link_is_copied_used_and_revoked_with_the_keyboard_on_a_ph
         alice.keyboard.press("Enter")
         tab_to(alice, "Stop sharing")
         alice.keyboard.press("Enter")
-        expect(alice.get_by_role("status")).to_contain_text("shared with nobody now")
+        expect(alice.get_by_role("status")).to_contain_text("no longer shared")
         assert dave.goto(link).status == 404
         assert dave.goto(f"{hub.origin}/user/alice/").status == 403
         assert faults == []
@@ -190,6 +190,6 @@ def test_sharing_works_without_scripts_and_fits_a_phone(hub, scheme):
         alice.get_by_text("Stop all sharing").click()
         fits()
         alice.get_by_role("button", name="Stop sharing").click()
-        expect(alice.get_by_role("status")).to_contain_text("shared with nobody now")
+        expect(alice.get_by_role("status")).to_contain_text("no longer shared")
         alice.goto(f"{hub.origin}/hub/home")
         fits()

@@ -101,5 +101,5 @@ def test_a_profile_is_found_by_name_and_the_first_is_the_default():
     chosen = validate(config, "", {"cores": "4"}, ANN)
     assert (chosen.profile, chosen.cluster, chosen.choices["cores"]) == ("gpu", "local", 4)
     assert validate(config, "other", {}, ANN).choices == {}
-    with pytest.raises(ChoicesError, match="no such profile"):
+    with pytest.raises(ChoicesError, match="This profile does not exist"):
         validate(config, "nothing", {}, ANN)
