@@ -111,3 +111,9 @@ def test_no_function_is_longer_than_a_screen():
                 if lines > FUNCTION_MAX:
                     longer.setdefault(path.relative_to(ROOT).as_posix(), set()).add(node.name)
     assert not longer
+
+
+def test_acts_raise_domain_errors_which_are_mapped_to_http_in_one_place():
+    for folder in ("users", "sharing", "servers"):
+        for path in sorted((ROOT / "portal" / folder).rglob("*_actions.py")):
+            assert "HTTPException" not in path.read_text(), path.relative_to(ROOT)
