@@ -140,6 +140,8 @@ def test_a_controller_that_keeps_ending_is_in_health_on_pages_and_in_the_log(hub
     eventually(lambda: problems(hub, admin) == {}, what="no problem")
     eventually(lambda: any("Hub problem solved" in line for line in hub.output), what="the log")
     eventually(lambda: "The hub has a problem" not in carol.get("/hub/home").text, what="a page without it")
+    admin.delete("/users/alice/server")  # a server outlives its hub
+    eventually(lambda: not admin.get("/users/alice").json()["servers"][""]["pending"], what="the end of the server")
     for client in (carol, alice, admin):
         client.close()
 
@@ -190,6 +192,7 @@ def test_two_controllers_of_a_local_cluster_with_two_data_directories_are_refuse
         with hub.api() as api:  # the first one is not disturbed
             hub.start_server(api)
             hub.wait_ready(api)
+            hub.stop_server(api)
     finally:
         hub.stop()
         server.kill()
