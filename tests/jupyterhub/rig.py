@@ -137,7 +137,8 @@ async def run_cell(url, code, headers):
     return ""
 
 
-NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
+NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
+CLICK = {**NAVIGATE, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-User": "?1"}
 
 
 def visit(browser, path):
@@ -159,4 +160,4 @@ def form_of(page):
 def decide(browser, page, decision="allow"):
     """Press a button of the consent page."""
     data = {**form_of(page), "towpath_decision": decision}
-    return browser.post("/hub/api/oauth2/authorize", data=data, headers=NAVIGATE, follow_redirects=True)
+    return browser.post("/hub/api/oauth2/authorize", data=data, headers=CLICK, follow_redirects=True)
