@@ -37,7 +37,7 @@ def place(tmp_path_factory):
 
 
 def sign_in(page, name):
-    page.get_by_label("Username").fill(name)
+    page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(f"secret of {name}")
     page.get_by_role("button", name="Sign in here").click()
 
