@@ -106,7 +106,11 @@ class Browser(httpx.Client):
     """A browser with cookies that follows redirects step by step and submits forms that submit themselves."""
 
     def __init__(self, origin, **more):
-        super().__init__(timeout=30, headers={"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}, **more)
+        super().__init__(
+            timeout=30,
+            headers={"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"},
+            **more,
+        )
         self.origin = origin
 
     def walk(self, url, *, until=None):

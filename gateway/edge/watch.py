@@ -98,25 +98,34 @@ class EdgeWatch:
         unreached = any(each.check == "reach" for each in report.problems)
         if unreached and time.monotonic() - self._begun < PATIENCE_SECONDS:
             return BAD_SECONDS
-        before = await self._reports.latest()
-        report = await self._with_silence(report)
-        await self._reports.save(report)
-        tell(report, before)
-        if any(not each.good for each in report.findings):
+        await self._publish(self._with_silence(report))
+        if await self._try_silence(report):  # only now: it takes over a minute
+            await self._publish(self._with_silence(report))
+        if self._with_silence(report).problems:
             return BAD_SECONDS
         await self._reports.extend_turn(seconds=WELL_SECONDS)
         return WELL_SECONDS
 
-    async def _with_silence(self, report: EdgeReport) -> EdgeReport:
-        """Return the report with the last result of a long silence, which takes over a minute and runs once an hour."""
+    async def _publish(self, report: EdgeReport) -> None:
+        before = await self._reports.latest()
+        await self._reports.save(report)
+        tell(report, before)
+
+    async def _try_silence(self, report: EdgeReport) -> bool:
+        """Check a long silence, once an hour. Returns whether it was checked."""
         reached = any(each.check == "websocket" for each in report.findings)
-        if reached and time.monotonic() >= self._silence_at:
-            await self._reports.extend_turn(seconds=SILENCE_SECONDS + BAD_SECONDS)
-            longer = await check(self._reports, self._config, silence=SILENCE_SECONDS)
-            assert longer is not None
-            found = [each for each in longer.findings if each.check == "silence"]
-            self._silent = found[0] if found else None
-            self._silence_at = time.monotonic() + SILENCE_EVERY
+        if not reached or time.monotonic() < self._silence_at:
+            return False
+        await self._reports.extend_turn(seconds=SILENCE_SECONDS + BAD_SECONDS)
+        longer = await check(self._reports, self._config, silence=SILENCE_SECONDS)
+        assert longer is not None
+        found = [each for each in longer.findings if each.check == "silence"]
+        self._silent = found[0] if found else None
+        self._silence_at = time.monotonic() + SILENCE_EVERY
+        return True
+
+    def _with_silence(self, report: EdgeReport) -> EdgeReport:
+        """Return the report with the last result of a long silence."""
         if self._silent is None:
             return report
         return EdgeReport(time=report.time, url=report.url, findings=(*report.findings, self._silent))

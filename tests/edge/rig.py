@@ -75,7 +75,8 @@ class EdgeHub(Hub):
         (folder / "ldap.secret").chmod(0o600)
         self.base = base
         words = {"slapd": slapd, "hub_dn": HUB_DN, "users": USERS, "python": sys.executable, "root": ROOT}
-        config = CONFIG.format(port=free_port(), base=base, folder=folder, **words)
+        self.public_port = free_port()
+        config = CONFIG.format(port=self.public_port, base=base, folder=folder, **words)
         jupyter = f"{ROOT / '.venv-jupyter' / 'bin'}:{Path(sys.prefix).parent / '.venv-jupyter' / 'bin'}:/usr/bin:/bin"
         super().__init__(folder, config=config, path=jupyter)
         self.gate = folder / "gate"
@@ -126,10 +127,10 @@ class Certificate:
 class Edge:
     """A real edge in front of a hub, with the configuration that `towpath edge` writes."""
 
-    def __init__(self, name, folder, hub, certificate, *, change=None):
-        """`change`: a function of the configuration's text, to break it."""
+    def __init__(self, name, folder, hub, certificate, *, port=0, change=None):
+        """`port`: another one than that of the hub's public URL. `change`: of the configuration, to break it."""
         self.name, self.hub, self.certificate = name, hub, certificate
-        self.port, self.redirect_port = free_port(), free_port()
+        self.port, self.redirect_port = port or hub.public_port, free_port()
         self.origin = f"https://localhost:{self.port}"
         self.http3 = find(name).http3
         together = name == "haproxy"

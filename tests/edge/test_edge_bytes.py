@@ -12,6 +12,7 @@ from hub import eventually
 
 from gateway.tunnel.forwarded import INBOUND
 from tests.apps.bulk import BLOCK
+from tests.conftest import free_port
 from tests.edge.rig import USER, Edge, EdgeHub
 
 pytestmark = pytest.mark.timeout(300)
@@ -217,7 +218,9 @@ def test_a_request_may_be_silent_for_70_seconds_at_every_edge(certificate, tmp_p
         hub.begin(api, "", "bulk")
         stack.callback(lambda: api.delete(f"/users/{USER}/server"))
         hub.token = api.headers["Authorization"]
-        edges = [Edge(name, tmp_path_factory.mktemp(f"silent-{name}"), hub, certificate) for name in NAMES]
+        edges = [
+            Edge(name, tmp_path_factory.mktemp(f"silent-{name}"), hub, certificate, port=free_port()) for name in NAMES
+        ]
         for edge in edges:
             stack.callback(edge.stop)
 

@@ -184,7 +184,7 @@ def test_planted_cookies_do_not_lock_users_out(host):
             victim.cookies.set(name, mine, domain="127.0.0.1", path="/one/")
             victim.cookies.set(name, theirs, domain="127.0.0.1", path="/one/user/alice")
             victim.cookies.set(name, theirs, domain="127.0.0.1", path="/one/hub")
-            page = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
+            page = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
             refused = victim.get("/one/user/alice/", headers=page)
             assert refused.status_code == 302
             assert "/one/hub/login" in refused.headers["location"]

@@ -68,7 +68,7 @@ class Browser:
         jar = self.jars.setdefault(parts.netloc, {})
         given = {
             "Host": parts.netloc,
-            **({"Accept": "text/html", "Sec-Fetch-Mode": "navigate"} if page else {}),
+            **({"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"} if page else {}),
             **headers,
         }
         if jar:
