@@ -161,7 +161,7 @@ def app_that_sends(pieces, *, status=0, **options):
         exchange = SimpleNamespace(
             moved=0,
             head=lambda head, _body: told.append(head.status),
-            whole=lambda head, _body: told.append(head.status),
+            complete=lambda head, _body: told.append(head.status),
             failed=lambda error: told.append(error.kind),
             content=lambda _data: None,
         )

@@ -71,7 +71,8 @@ def open_socket(hub, browser, path):
 
 def run_echo(hub, browser, name):
     """Start the user's echo server."""
-    assert browser.post(f"{hub.origin}/hub/spawn/{name}", data={"profile": "echo"}).status_code == 303
+    answer = browser.post(f"{hub.origin}/hub/api/users/{name}/server", json={"profile": "echo"})
+    assert answer.status_code in (201, 202), answer.text
     eventually(lambda: browser.get(f"{hub.origin}/user/{name}/").status_code == 200, what="the app")
 
 
