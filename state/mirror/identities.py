@@ -194,7 +194,7 @@ class Identities:
         if now >= _expires(identity):
             return None
         if len(self._known) >= KNOWN_LIMIT:
-            for old in sorted(self._known, key=lambda key: self._known[key].used)[: KNOWN_LIMIT // 20]:
+            for old in sorted(self._known, key=lambda key: self._known[key].used)[: max(1, KNOWN_LIMIT // 20)]:
                 del self._known[old]
         self._known[digest] = _Known(identity, now)
         return identity
@@ -207,7 +207,7 @@ class Identities:
 
     def _remember_unknown(self, question: tuple[str, bool], now: float) -> None:
         if len(self._unknown) >= UNKNOWN_LIMIT:
-            for key in list(self._unknown)[: UNKNOWN_LIMIT // 2]:  # the oldest
+            for key in list(self._unknown)[: max(1, UNKNOWN_LIMIT // 2)]:  # the oldest
                 del self._unknown[key]
         self._unknown[question] = now + UNKNOWN_SECONDS
 

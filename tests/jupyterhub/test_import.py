@@ -119,8 +119,8 @@ def test_apply_imports_users_groups_tokens_and_shares(hub, database):
     assert sorted(groups["physics"]["users"]) == ["alice", "bob"]
     shares = apart(shares_of(hub, "alice"))
     assert {share.key: share.scopes for share in shares} == {
-        "bob": ("access:servers!server=alice/lab",),
-        "group:physics": ("access:servers!server=alice/lab",),
+        "bob": ("access:servers!server=alice/lab2",),
+        "group:physics": ("access:servers!server=alice/lab2",),
     }
     again = hub.command("import-jupyterhub", str(path), "--apply").stdout
     assert "3 users: 0 new, 0 changed" in again
