@@ -390,6 +390,7 @@ def test_batchspawner_mass_assignment_unknown_fields_of_a_report_are_ignored():
         "native_id",
         "ends",
         "log",
+        "takeover",
     }
 
 
@@ -476,8 +477,8 @@ def test_ghsa_xcv4_m435_m33h_a_hostile_file_name_is_escaped():
     from state.config.tables import Config
 
     pages = Look(Config(), "0", time.time)._templates
-    shown = pages.from_string('{% from "macros.html" import log %}{{ log(reason) }}').render(
-        reason={"log_tail": "<img src=x onerror=alert(1)>.ipynb"}
+    shown = pages.from_string('{% from "macros.html" import log %}{{ log(server) }}').render(
+        server={"reason": {"log_tail": "<img src=x onerror=alert(1)>.ipynb"}, "log": "<img>"}
     )
     assert "<img" not in shown
     assert "&lt;img" in shown
