@@ -478,7 +478,14 @@ def test_ghsa_xcv4_m435_m33h_a_hostile_file_name_is_escaped():
 
     pages = Look(Config(), "0", time.time)._templates
     shown = pages.from_string('{% from "macros.html" import log %}{{ log(server) }}').render(
-        server={"reason": {"log_tail": "<img src=x onerror=alert(1)>.ipynb"}, "log": "<img>"}
+        server={
+            "reason": {"log_tail": "<img src=x onerror=alert(1)>.ipynb"},
+            "log": "<img>",
+            "node": "<img>",
+            "job": "",
+            "job_id": "",
+            "status": "failed",
+        }
     )
     assert "<img" not in shown
     assert "&lt;img" in shown
