@@ -31,6 +31,7 @@ c = get_config()
 settings = {"hub_prefix": HUB["prefix"], "hub_host": HUB["host"], "user": HUB["user"]}
 settings["page_config_data"] = {"hubServerName": HUB["server"]}
 c.ServerApp.tornado_settings.update(settings)
+c.ServerApp.quit_button = False  # the hub's entries replace "Shut Down" and JupyterLab's second "Log Out"
 
 try:
     from jupyter_server.auth.identity import PasswordIdentityProvider, User
