@@ -252,13 +252,25 @@ class Host:
         return "[[cluster.ssh.host]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in facts.items())
 
 
+def claim() -> tuple[int, socket.socket]:
+    """Return a number, from 0 to 249, that no other pool of this machine has while the socket is open."""
+    for number in itertools.count():
+        held = socket.socket(socket.AF_UNIX)
+        try:
+            held.bind(f"\0towpath-sshd:{number % 250}")
+        except OSError:
+            held.close()
+            assert number < 250, "other tests have all the numbers of pools"
+        else:
+            return number, held
+    raise AssertionError
+
+
 class Pool:
     """Hosts that share users, and a folder."""
 
-    _numbers = itertools.count(os.getpid() % 200)
-
     def __init__(self, names: Sequence[str] = ("gpu1", "gpu2")) -> None:
-        self.number = next(self._numbers) % 250
+        self.number, self._claim = claim()
         self.folder = Path(tempfile.mkdtemp(prefix="towpath-sshd-"))
         self.folder.chmod(0o755)  # what users run is here too
         folder = self.folder
@@ -289,6 +301,7 @@ class Pool:
         self.layout.marker.unlink(missing_ok=True)
         users.release(self.layout)
         shutil.rmtree(self.folder)
+        self._claim.close()
 
 
 @contextlib.contextmanager

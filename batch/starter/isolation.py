@@ -30,6 +30,7 @@ FORBIDDEN = (
     "This node does not let you run an app in a network of its own (%s). Without that, other users of the node could"
     " open the app."
 )
+NOT_AGAIN = "The app's own network cannot be entered again (%s)."
 HINT = "Tell the hub's administrator: the node must allow user namespaces, or the profile must be changed."
 LOCALHOST = ((_socket.AF_INET, "127.0.0.1"), (_socket.AF_INET6, "::1"))
 
@@ -61,13 +62,19 @@ class Isolation:
             raise StartError("isolation", FORBIDDEN % why, HINT)
         self.port, proxy = receive(ours)
         ours.close()
-        self.namespaces = open_namespaces(self.bridge.pid)
+        try:
+            self.namespaces = open_namespaces(self.bridge.pid)
+        except OSError as error:
+            raise StartError("isolation", FORBIDDEN % error, HINT) from None
         self.way_out.open(self.namespaces, proxy, self.bridge.pid)
 
     def adopt(self, path: str, app: int, port: int, told: "Mapping[str, str]") -> None:
         """Serve an app that runs in such a network already; `told` is its environment. Raises StartError."""
         self.listener = listen_on_path(path)
-        self.namespaces = open_namespaces(app)
+        try:
+            self.namespaces = open_namespaces(app)
+        except OSError as error:
+            raise StartError("isolation", NOT_AGAIN % error) from None
         self.port = port
         self.proxy_port = int(told.get("http_proxy", "").rpartition(":")[2].strip("/") or 0)
         ours, self.channel = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -75,7 +82,7 @@ class Isolation:
         self.channel.close()
         self.channel = None
         if why:
-            raise StartError("isolation", "The app's own network cannot be entered again (%s)." % why)
+            raise StartError("isolation", NOT_AGAIN % why)
         self.port, proxy = receive(ours)
         ours.close()
         self.way_out.open(self.namespaces, proxy, app)

@@ -131,7 +131,12 @@ class Starter:
             raise StartError("starter", "The process that watches the app was killed again and again.")
         if self.app.has_ended():
             return
-        self.address.adopt(self.app.pid)
+        try:
+            self.address.adopt(self.app.pid)
+        except (StartError, OSError):
+            if self.app.has_ended():
+                return
+            raise
         if self.spec.get("passport"):
             self.open_way_in()
         try:

@@ -3,7 +3,8 @@
 Owns creating them, and removing the ones it created when no cluster uses them any more. Does not know what they may do
 in Slurm or in the hub.
 
-The accounts belong to the machine, so several clusters share them: each leaves a note in `FOLDER/uses`.
+The accounts belong to the machine, so several clusters share them: each leaves a note in `FOLDER/uses`, by its folder,
+which no two can share.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +30,7 @@ def provide(layout: Layout, *more: str) -> None:
     with _exclusive():
         for folder in (FOLDER, FOLDER / "home", FOLDER / "uses", FOLDER / "made"):
             folder.mkdir(mode=0o755, exist_ok=True)
-        (FOLDER / "uses" / layout.cluster).write_text(f"{layout.folder}\n")
+        note(layout).write_text(f"{layout.folder}\n")
         for name in (*USERS, RESTD, *more):
             if not exists(name):
                 (FOLDER / "made" / name).touch()
@@ -38,8 +40,8 @@ def provide(layout: Layout, *more: str) -> None:
 def release(layout: Layout) -> None:
     """Record that this cluster no longer uses the accounts. The last cluster removes those created here, with homes."""
     with _exclusive():
-        (FOLDER / "uses" / layout.cluster).unlink(missing_ok=True)
-        if not FOLDER.is_dir() or any(_in_use(note) for note in (FOLDER / "uses").glob("*")):
+        note(layout).unlink(missing_ok=True)
+        if not FOLDER.is_dir() or any(_in_use(each) for each in (FOLDER / "uses").glob("*")):
             return
         for made in (FOLDER / "made").glob("*"):
             if exists(made.name):
@@ -69,8 +71,13 @@ def _make(name: str) -> None:
     os.chown(home, account.pw_uid, account.pw_gid)
 
 
-def _in_use(note: Path) -> bool:
-    folder = Path(note.read_text().strip())
+def note(layout: Layout) -> Path:
+    """Return the file that says that this cluster uses the accounts."""
+    return FOLDER / "uses" / urllib.parse.quote(str(layout.folder), safe="")
+
+
+def _in_use(path: Path) -> bool:
+    folder = Path(path.read_text().strip())
     return Layout(folder).marker.exists()
 
 

@@ -62,8 +62,8 @@
     at.start = waiting && waiting.start;
     at.deadline = event.deadline;
     for (const name of ["start", "deadline"]) if (at[name]) soon(name); else put(name, "");
-    const edit = document.querySelector("[data-edit]");
-    if (edit) edit.hidden = !["requested", "queued"].includes(event.status);
+    const waits = ["requested", "queued"].includes(event.status);
+    for (const part of document.querySelectorAll("[data-edit], [data-queue]")) part.hidden = !waits;
     // the page shows the request, which has changed
     if (!editing.hidden && !event.editing) location.reload();
     editing.hidden = !event.editing;

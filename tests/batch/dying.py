@@ -34,3 +34,15 @@ def dying(step: str, flag: Path, *, always: bool = False) -> dict[str, str]:
 def program(step: str, flag: Path, *, always: bool = False) -> str:
     """The same as one file."""
     return assemble(dying(step, flag, always=always))
+
+
+def killing_the_app(modules: dict[str, str]) -> dict[str, str]:
+    """The same modules, but one that takes over an app kills it first, and waits until nothing of it is left."""
+    line = "            self.address.adopt(self.app.pid)\n"
+    text = modules["batch.starter.starter"]
+    assert text.count(line) == 1
+    kill = (
+        "            os.kill(self.app.pid, 9)\n"
+        "            while os.path.exists('/proc/%d/ns/net' % self.app.pid): time.sleep(0.01)\n"
+    )
+    return {**modules, "batch.starter.starter": text.replace(line, kill + line)}

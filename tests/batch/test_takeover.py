@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batch.bundle import assemble
 from batch.contract import JobState
 from batch.launchers.local import forks
 from batch.launchers.local.folder import is_alive
@@ -119,6 +120,25 @@ def test_an_app_that_ends_after_a_takeover_is_told_at_once(jobs, killed_at):
         os.kill(pid, signal.SIGKILL)
         view = await over(launcher, spec.attempt)
         assert view.report.exit_code is None
+        assert "How is not known" in view.report.message
+        await launcher.close()
+
+    run(body())
+
+
+@pytest.mark.parametrize("where", ["{socket}", pytest.param("{port}", marks=as_root)])
+def test_an_app_that_ends_while_it_is_taken_over_has_ended(jobs, killed_at, monkeypatch, where):
+    """The failure to find its socket or its network, which are gone with it, is not the reason."""
+
+    async def body():
+        killed_at("while it stands by")
+        modules = dying.killing_the_app(forks.starter_modules())
+        monkeypatch.setattr(forks, "starter_modules", lambda: modules)
+        monkeypatch.setattr(forks, "starter_source", lambda: assemble(modules))
+        command = ("/usr/bin/python3", *app(where=where)[1:])
+        launcher, spec = LocalLauncher("here", jobs), spec_of(command=command)
+        await launcher.submit(spec)
+        view = await over(launcher, spec.attempt)
         assert "How is not known" in view.report.message
         await launcher.close()
 

@@ -144,7 +144,7 @@ def test_the_waiting_page_updates_itself(stage, browser, faults):
     )
     told = Event(attempt="", time=time.time(), status=Status.QUEUED, message="In the queue as job 7.", progress=20)
     stage.put(status=Status.QUEUED, job=JobRef(cluster="lake", native_id="7"), waiting=waiting, event=told)
-    expect(page.get_by_role("heading", name="Your server waits in the queue")).to_be_visible()
+    expect(page.get_by_role("heading", name="Your server is waiting in the queue")).to_be_visible()
     expect(page.get_by_text("3rd of 12 in the queue")).to_be_visible()
     expect(page.locator("[data-now]")).to_have_text("It waits for free nodes.")
     expect(page.get_by_text("Request fewer nodes.")).to_be_visible()

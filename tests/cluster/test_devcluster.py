@@ -214,7 +214,7 @@ def leftovers(layout):
         "mounts": [
             line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(layout.folder) in line
         ],
-        "note": list(users.FOLDER.glob(f"uses/{layout.cluster}")),
+        "note": [note for note in [users.note(layout)] if note.exists()],
         "folder": [layout.folder] if layout.folder.exists() else [],
     }
 
@@ -307,6 +307,25 @@ def test_created_accounts_are_removed_with_the_last_cluster_and_existing_ones_ar
         users.release(clusters[0])
     assert exist() == ["nobody"]
     assert not users.FOLDER.exists()
+
+
+def test_accounts_stay_while_a_folder_with_the_same_number_uses_them(monkeypatch):
+    monkeypatch.setattr(users, "FOLDER", Path(f"/var/lib/towpath-test-{os.getpid()}"))
+    monkeypatch.setattr(users, "USERS", ("towpath-test-a",))
+    monkeypatch.setattr(users, "RESTD", "towpath-test-b")
+    pools = [Layout(Path(f"/tmp/towpath-u{name}-{os.getpid()}"), 212) for name in ("one", "two")]
+    try:
+        for layout in pools:
+            layout.folder.mkdir()
+            layout.marker.touch()
+            users.provide(layout)
+        users.release(pools[0])
+        assert users.exists("towpath-test-a")
+    finally:
+        for layout in pools:
+            shutil.rmtree(layout.folder)
+            users.release(layout)
+    assert not users.exists("towpath-test-a")
 
 
 def process_name(pid):

@@ -65,7 +65,7 @@ def test_a_requeued_job_is_found_at_its_url_and_open_connections_are_closed(slur
     said = asyncio.run(main())
     alice.until("queued")
     page = alice.reads(said, alice.pending_path())
-    assert "waits in the queue" in page
+    assert "is waiting in the queue" in page
     # No request is sent to the old node.
     assert alice.browser.get(alice.url() + "hello").status_code == 424
     slurm.start_requeued(first["job"])

@@ -1,16 +1,16 @@
 """Real edge proxies as processes of a test, each in a folder of its own."""
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from hub import ROOT
-
-from deploy.devcluster.processes import Process
+from hub import ROOT, eventually
 
 START_SECONDS = 60
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
@@ -114,7 +114,13 @@ class Proxy:
         environment = {**os.environ, **private, "CADDY_ADMIN": f"unix/{self.folder}/admin.sock"}
         with (self.folder / "output").open("ab") as log:
             self._process = subprocess.Popen(
-                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.folder
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=self.folder,
+                start_new_session=True,
             )
         end = time.monotonic() + START_SECONDS
         while True:
@@ -135,15 +141,22 @@ class Proxy:
     def stop(self):
         """End it at once, with its connections.
 
-        The workers of nginx and Apache would keep the connections, and accept the one that `start` waits for.
+        A worker of nginx or Apache that stayed would keep the connections, and accept the one that `start` waits for. So
+        the whole process group ends, also a worker that is only just being made.
         """
         if self._process is None:
             return
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        workers = [Process.of(int(child)) for child in children]
-        self._process.kill()
-        for worker in workers:
-            if worker is not None:
-                worker.end(seconds=0)
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(20)
+        eventually(lambda: not _runs(self._process.pid), what=f"the end of {self.name}")
         self._process = None
+
+
+def _runs(group):
+    """Whether a process of this group runs. One that has ended may wait long to be reaped."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False

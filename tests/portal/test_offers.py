@@ -259,7 +259,7 @@ def test_a_queued_server_shows_its_reason_position_and_start(bench):
         client = await alice(bench)
         await queued(bench, client)
         page = (await client.get("/hub/spawn-pending/alice")).text
-        assert "waits in the queue</h1>" in page
+        assert "is waiting in the queue</h1>" in page
         assert "It waits for free nodes." in page
         assert "A shorter walltime may start sooner." in page
         assert "3rd of 12 in the queue" in page
