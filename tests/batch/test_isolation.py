@@ -304,7 +304,11 @@ def test_an_app_that_answers_early_and_closes_is_still_heard(alices):
         with contextlib.suppress(OSError):
             for _ in range(50):
                 peer.sendall(b"x" * 65536)
-        assert drain(peer) == b"no, thank you"
+        heard = b""
+        with contextlib.suppress(ConnectionResetError):  # not all that was sent has been read
+            while part := peer.recv(65536):
+                heard += part
+        assert heard == b"no, thank you"
 
 
 def test_many_connections_stay_open_side_by_side_and_cost_nothing_while_nothing_happens(alices):
