@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from portal.rights.access import View, lacks, signed_in
 from portal.site.site import Site
 from portal.web.responses import arguments
-from state.records.audit import Act, Entry, Outcome, Wanted
+from state.records.audit import Act, AuditFilter, Entry, Outcome
 from state.store.audit import position
 
 LIMIT_DEFAULT: Final = 100
@@ -43,7 +43,7 @@ class AuditQuery:
             texts["about"] = texts["about"] or identity.user.name
             if texts["about"] != identity.user.name or not view("read:audit", identity.user, None):
                 raise lacks("read:audit")
-        self.wanted = Wanted(
+        self.wanted = AuditFilter(
             **texts, since=_moment(given.get("since", "")), until=_moment(given.get("until", ""), end=True)
         )
         self.given = given

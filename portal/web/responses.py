@@ -26,7 +26,7 @@ BODY_LIMIT: Final = 1024 * 1024
 FORM_LIMIT: Final = 64 * 1024
 """Maximum size of a posted form, in bytes."""
 
-Wanted = TypeVar("Wanted")
+Body = TypeVar("Body")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -41,7 +41,7 @@ def empty(status: int) -> Response[bytes]:
     return Response(b"", status_code=status, media_type="text/plain", headers=API_HEADERS)
 
 
-async def read_json(request: Request[Any, Any, Any], kind: type[Wanted], *, limit: int = BODY_LIMIT) -> Wanted | None:
+async def read_json(request: Request[Any, Any, Any], kind: type[Body], *, limit: int = BODY_LIMIT) -> Body | None:
     """Return the body as `kind`; None if it is empty.
 
     Raises 415 for a browser's body with another content type (a form from another site; programs with a token may leave

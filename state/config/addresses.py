@@ -39,8 +39,8 @@ def origin_of_url(url: str) -> str:
 
 def public_url(config: Config) -> str:
     """Return the address that browsers use, without the base path."""
-    given = config.gateway.public_url.rstrip("/").removesuffix(base_path(config).rstrip("/"))
-    return given or own_url(config)
+    configured = config.gateway.public_url.rstrip("/").removesuffix(base_path(config).rstrip("/"))
+    return configured or own_url(config)
 
 
 def api_url(config: Config, *, elsewhere: bool) -> str:

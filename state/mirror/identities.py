@@ -98,7 +98,7 @@ class Identities:
         if asking is None:
             asking = asyncio.create_task(self._ask(digest, session=session))
             self._asking[question] = asking
-            asking.add_done_callback(lambda task: self._asked(question, task))
+            asking.add_done_callback(lambda task: self._release_question(question, task))
         return await asyncio.shield(asking)
 
     def revoked(self, digests: Iterable[str], user: str) -> None:
@@ -140,8 +140,8 @@ class Identities:
         records = dict(
             zip([known.identity.digest for known in (*by_session, *by_token)], (*sessions, *tokens), strict=True)
         )
-        there = [(digest, record) for digest, record in records.items() if record is not None]
-        identities = {one.digest: one for one in await self._owners.identify(there) if one is not None}
+        present = [(digest, record) for digest, record in records.items() if record is not None]
+        identities = {one.digest: one for one in await self._owners.identify(present) if one is not None}
         if turn != self._turn:
             return  # something ended meanwhile; the entries that are still cached are due at the next check
         now = self._clock()
@@ -166,10 +166,10 @@ class Identities:
         session = known.identity.session
         if session is None:
             return
-        wanted = known.used + self._lifetime
-        if wanted - session.expires < min(SLIDE_SECONDS, self._lifetime / 10):
+        new_expiry = known.used + self._lifetime
+        if new_expiry - session.expires < min(SLIDE_SECONDS, self._lifetime / 10):
             return
-        await self._store.sessions.extend(known.identity.digest, wanted)
+        await self._store.sessions.extend(known.identity.digest, new_expiry)
         renewed = await self._store.sessions.get(known.identity.digest)
         if renewed is not None and self._known.get(known.identity.digest) is known:
             known.identity.session = renewed
@@ -199,7 +199,7 @@ class Identities:
         self._known[digest] = _Known(identity, now)
         return identity
 
-    def _asked(self, question: tuple[str, bool], task: asyncio.Task[Identity | None]) -> None:
+    def _release_question(self, question: tuple[str, bool], task: asyncio.Task[Identity | None]) -> None:
         self._asking.pop(question, None)
         if not task.cancelled():
             with contextlib.suppress(StateUnavailableError):

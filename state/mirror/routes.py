@@ -49,9 +49,11 @@ class RouteTable:
 
     def replace(self, routes: Iterable[Route]) -> list[tuple[str, Route | None]]:
         """Replace the table with these routes. Return the changes as (prefix, new route or None)."""
-        wanted = {route.prefix: route for route in routes}
-        changed: list[tuple[str, Route | None]] = [(prefix, None) for prefix in self._by_prefix if prefix not in wanted]
+        new_routes = {route.prefix: route for route in routes}
+        changed: list[tuple[str, Route | None]] = [
+            (prefix, None) for prefix in self._by_prefix if prefix not in new_routes
+        ]
         for prefix, _ in changed:
             self.drop(prefix)
-        changed += [(route.prefix, route) for route in wanted.values() if self.put(route)]
+        changed += [(route.prefix, route) for route in new_routes.values() if self.put(route)]
         return changed

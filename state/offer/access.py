@@ -37,7 +37,7 @@ NOTHING_KNOWN: Final = Facts()
 _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
-def wanted(profile: ProfileConfig, options: SchedulerOptions, kind: str) -> tuple[str, ...] | None:
+def allowed_names(profile: ProfileConfig, options: SchedulerOptions, kind: str) -> tuple[str, ...] | None:
     """Return the names that the profile allows; None: all; `()`: it leaves this to the scheduler."""
     if kind in options:
         return options[kind][1].values or None
@@ -47,7 +47,7 @@ def wanted(profile: ProfileConfig, options: SchedulerOptions, kind: str) -> tupl
 
 def partitions(profile: ProfileConfig, options: SchedulerOptions, catalog: Catalog) -> Iterable[Partition]:
     """Return the partitions that the profile may use. Hidden ones are offered only if the profile names them."""
-    names = wanted(profile, options, "partition")
+    names = allowed_names(profile, options, "partition")
     if names == ():
         usual = catalog.partition("")
         return (usual,) if usual else ()
@@ -63,7 +63,7 @@ class Door:
         assert facts.catalog is not None  # the caller has checked this
         self._catalog = facts.catalog
         self._grants = facts.grants
-        self._qos = wanted(profile, options, "qos")
+        self._qos = allowed_names(profile, options, "qos")
         self._accounts = [
             (account, self._catalog.ancestry(account)) for account in _accounts(profile, options, facts.grants)
         ]
@@ -132,7 +132,7 @@ def _listed(names: Iterable[str], listed: Iterable[str]) -> bool:
 
 
 def _accounts(profile: ProfileConfig, options: SchedulerOptions, grants: Grants) -> Iterable[str]:
-    names = wanted(profile, options, "account")
+    names = allowed_names(profile, options, "account")
     if names == ():
         names = (grants.default_account or next((one.account for one in grants.associations), ""),)
     mine = dict.fromkeys(one.account for one in grants.associations)

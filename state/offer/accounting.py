@@ -86,9 +86,9 @@ def _walltime(one: Binding, amount: int, request: Request) -> Iterator[Limit]:
     """Yield the longest possible time limit, in whole minutes, as Slurm counts."""
     if one.key == "walltime":
         yield Limit(amount - amount % MINUTE, partial(_why, one, amount))
-    elif asked := request.on_a_node(one.key) * (request.nodes or 1):
-        seconds = amount // asked
-        yield Limit(seconds - seconds % MINUTE, partial(_why_with, one, amount, asked))
+    elif requested := request.on_a_node(one.key) * (request.nodes or 1):
+        seconds = amount // requested
+        yield Limit(seconds - seconds % MINUTE, partial(_why_with, one, amount, requested))
 
 
 def _left(way: Way, one: Binding) -> int | None:
@@ -100,30 +100,30 @@ def _left(way: Way, one: Binding) -> int | None:
 
 
 # --- sentences ----------------------------------------------------------------------------------------------------
-def _said(one: Binding, amount: int) -> str:
-    words = _time(one.key, amount) if one.limit in TIMES else _amount(one.key, amount)
-    return SENTENCES[one.limit].format(who=one.who, most=words)
+def _limit_sentence(one: Binding, amount: int) -> str:
+    text = _time(one.key, amount) if one.limit in TIMES else _amount(one.key, amount)
+    return SENTENCES[one.limit].format(who=one.who, most=text)
 
 
 def _why(one: Binding, amount: int) -> str:
-    return f"{_said(one, amount)}."
+    return f"{_limit_sentence(one, amount)}."
 
 
 def _why_spread(one: Binding, nodes: int) -> str:
     over = f", over {count(nodes, 'node')}" if nodes > 1 else ""
-    return f"{_said(one, one.amount)}{over}."
+    return f"{_limit_sentence(one, one.amount)}{over}."
 
 
 def _why_on_each(one: Binding, each: int) -> str:
-    return f"{_said(one, one.amount)}, and this asks for {_amount(one.key, each)} on each node."
+    return f"{_limit_sentence(one, one.amount)}, and this asks for {_amount(one.key, each)} on each node."
 
 
 def _why_for(one: Binding, amount: int, walltime: int) -> str:
-    return f"{_said(one, amount)}, and this asks for {amount_text('walltime', walltime)}."
+    return f"{_limit_sentence(one, amount)}, and this asks for {amount_text('walltime', walltime)}."
 
 
-def _why_with(one: Binding, amount: int, asked: int) -> str:
-    return f"{_said(one, amount)}, and this asks for {_amount(one.key, asked)}."
+def _why_with(one: Binding, amount: int, requested: int) -> str:
+    return f"{_limit_sentence(one, amount)}, and this asks for {_amount(one.key, requested)}."
 
 
 def _amount(key: str, amount: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from state.config.tables import OptionConfig, ProfileConfig
-from state.offer.access import NOTHING_KNOWN, Door, Facts, folded, may_use, partitions, wanted
+from state.offer.access import NOTHING_KNOWN, Door, Facts, allowed_names, folded, may_use, partitions
 from state.offer.catalog import Reservation
 from state.offer.limits import Bounds, bounds
 from state.offer.nodes import default_memory
@@ -75,11 +75,11 @@ class Combinations:
         for kind, feature, one in product(types, features, reserved):
             yield Request(gpu=kind, constraint=feature, reservation=one)
 
-    def _names(self, kind: str, there: list[str]) -> list[str]:
+    def _names(self, kind: str, available: list[str]) -> list[str]:
         """Return the existing names of a kind that the profile allows; `""`: none."""
-        names = wanted(self.profile, self.options, kind)
+        names = allowed_names(self.profile, self.options, kind)
         if names is None:
-            return ["", *there]
+            return ["", *available]
         return list(names) or [""]
 
     def _fits(self, way: Way, request: Request) -> bool:

@@ -141,7 +141,7 @@ def _named(scene: _Scene, kind: str, name: str, option: OptionConfig) -> Field:
     before = (one for one in combinations.every if not scene.narrow or _before(kind, one, way))
     among = combinations.unlike(kind, before) or [way]
     gpu = settled.request.gpu if scene.narrow and kind == "constraint" else ""
-    there = [
+    available = [
         one
         for one in names_of(found for each in among for found in combinations.values_of(kind, each, gpu=gpu))
         if not option.values or one in option.values
@@ -149,10 +149,10 @@ def _named(scene: _Scene, kind: str, name: str, option: OptionConfig) -> Field:
     counted_apart = kind == "gpu" and "gpus" in combinations.options and not way.partition.gpus
     says = "" if counted_apart else sentences.of_name(kind, value, way, combinations)
     if kind == "constraint" and not option.values:
-        return Field(kind=kind, value=value, usual=usual, suggestions=tuple(there), says=says)
-    entries = [Entry(value=one, label=sentences.label(kind, one, among, combinations)) for one in there]
+        return Field(kind=kind, value=value, usual=usual, suggestions=tuple(available), says=says)
+    entries = [Entry(value=one, label=sentences.label(kind, one, among, combinations)) for one in available]
     if _may_be_none(scene, kind, option):
-        none = "Any, or none" if there else "None"
+        none = "Any, or none" if available else "None"
         entries.insert(0, Entry(value="", label=NONE_OF.get(kind, none)))
     return Field(
         kind=kind,

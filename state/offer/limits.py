@@ -93,12 +93,12 @@ def _least(kind: str, way: Way, request: Request) -> Iterator[Limit]:
 def _nodes_for_a_sum(way: Way, request: Request) -> Iterator[Limit]:
     """Yield the number of nodes of a job that needs more than one node has."""
     for one in accounting.SPREAD:
-        wanted = max(accounting.least(one, way, request), key=_amount, default=None)
-        if wanted is None:
+        required = max(accounting.least(one, way, request), key=_amount, default=None)
+        if required is None:
             continue
         each = getattr(request, one)
         if each is None:
             found = bounds(one, way, request).most
-            each = found.amount if found is not None else wanted.amount
-        if 0 < each < wanted.amount:
-            yield Limit(-(-wanted.amount // each), partial(getattr, wanted, "why"))
+            each = found.amount if found is not None else required.amount
+        if 0 < each < required.amount:
+            yield Limit(-(-required.amount // each), partial(getattr, required, "why"))

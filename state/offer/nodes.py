@@ -18,14 +18,14 @@ ON_NODES: Final = ("constraint", "nodes", "gpus", "cores", "memory")
 
 def has_features(kind: NodeKind, constraint: str) -> bool:
     """Return whether nodes satisfy a constraint: features joined by & or |, read from left to right as Slurm does."""
-    met, sign, word = True, "&", ""
+    met, sign, feature = True, "&", ""
     for letter in f"{constraint}&" if constraint else "":
         if letter not in "&|,":
-            word += letter
+            feature += letter
             continue
-        has = word in kind.features
+        has = feature in kind.features
         met = met and has if sign == "&" else met or has
-        word, sign = "", letter
+        feature, sign = "", letter
     return met
 
 
@@ -86,7 +86,8 @@ def _nodes(partition: Partition, request: Request) -> Limit:
         if found == partition.nodes:
             return f"Partition {partition.name} has {count(found, 'node')}."
         verb = "has" if found == 1 else "have"
-        return f"{count(found, 'node').capitalize()} of partition {partition.name} {verb} {_told(request, ON_NODES)}."
+        requested = _request_text(request, ON_NODES)
+        return f"{count(found, 'node').capitalize()} of partition {partition.name} {verb} {requested}."
 
     return Limit(found, why)
 
@@ -104,7 +105,7 @@ def _why_on_each(kind: str, partition: Partition, request: Request, most: int) -
     if most == every:
         return f"Nodes of partition {partition.name} have at most {has}."
     alone = [one for one in ON_NODES if one != kind and most_on(partition, kind, _only(request, one, kind)) < every]
-    beside = _told(request, alone or [one for one in ON_NODES if one != kind])
+    beside = _request_text(request, alone or [one for one in ON_NODES if one != kind])
     return f"With {beside}, nodes of partition {partition.name} have at most {has}."
 
 
@@ -116,7 +117,7 @@ def _only(request: Request, one: str, kind: str) -> Request:
     return replace(bare, **{one: getattr(request, one)})
 
 
-def _told(request: Request, which: Collection[str]) -> str:
+def _request_text(request: Request, which: Collection[str]) -> str:
     """Return these parts of a request as text, such as `4 a100 GPUs and 8 cores`."""
     parts = [f"the features {request.constraint}"] if "constraint" in which and request.constraint else []
     if "nodes" in which and (request.nodes or 1) > 1:

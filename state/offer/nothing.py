@@ -39,12 +39,12 @@ def _unfit(cluster: str) -> str:
 def _why_not(meant: list[Partition], facts: Facts) -> str:
     """Return why none of these partitions accepts a job of the user; `""`: several reasons, or another one."""
     names = ", ".join(one.name for one in meant)
-    word = "Partition" if len(meant) == 1 else "Partitions"
+    noun = "Partition" if len(meant) == 1 else "Partitions"
     if all(not one.nodes for one in meant):
-        return f"{word} {names} {'has' if len(meant) == 1 else 'have'} no nodes."
+        return f"{noun} {names} {'has' if len(meant) == 1 else 'have'} no nodes."
     if all(not one.takes_jobs for one in meant):
         states = ", ".join(dict.fromkeys(one.state for one in meant))
-        return f"{word} {names} {'takes' if len(meant) == 1 else 'take'} no new jobs now ({states})."
+        return f"{noun} {names} {'takes' if len(meant) == 1 else 'take'} no new jobs now ({states})."
     if all(one.groups is not None and not set(one.groups) & set(facts.grants.groups) for one in meant):
         groups = list(dict.fromkeys(group for one in meant for group in one.groups or ()))
         return f"This is for members of {' or '.join(groups)}, and you are not one."

@@ -69,8 +69,8 @@ def walltime_text(seconds: int) -> str:
 def walltime_words(seconds: int) -> str:
     """Return seconds as text: `8 hours`, `1 day 12 hours`, `1 hour 30 minutes` for 90 minutes; never rounded up."""
     parts = []
-    for size, word in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
+    for size, unit in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
         count, seconds = divmod(seconds, size)
         if count:
-            parts.append(f"{count} {word}" if count == 1 else f"{count} {word}s")
+            parts.append(f"{count} {unit}" if count == 1 else f"{count} {unit}s")
     return " ".join(parts) or "less than a minute"

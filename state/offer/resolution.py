@@ -93,19 +93,19 @@ def _why_not(combinations: Combinations, kind: str, value: str, left: tuple[Way,
     elsewhere = names_of(way.partition.name for way in combinations.every if combinations.goes(kind, value, way))
     match kind:
         case "partition":
-            said = _why_not_partition(facts, value)
+            reason = _why_not_partition(facts, value)
         case "account":
-            said = f"Account {value} cannot be used in {where}."
+            reason = f"Account {value} cannot be used in {where}."
         case "qos":
-            said = f"QOS {value} cannot be used in {where}."
+            reason = f"QOS {value} cannot be used in {where}."
         case "reservation":
-            said = f"Reservation {value} is not available to you in {where}."
+            reason = f"Reservation {value} is not available to you in {where}."
         case "gpu":
-            said = f"No {value} GPUs are available to you in {where}"
-            said += f". They are in: {', '.join(elsewhere)}." if elsewhere else "."
+            reason = f"No {value} GPUs are available to you in {where}"
+            reason += f". They are in: {', '.join(elsewhere)}." if elsewhere else "."
         case _:
-            said = f"No node in {where} has the features {value} and everything else that you request."
-    return f"{said} Pick one of: {', '.join(others)}." if others else said
+            reason = f"No node in {where} has the features {value} and everything else that you request."
+    return f"{reason} Pick one of: {', '.join(others)}." if others else reason
 
 
 def _why_not_partition(facts: Facts, value: str) -> str:
@@ -167,8 +167,8 @@ def _named(combinations: Combinations, kind: str, values: Mapping[str, Any]) -> 
 # --- amounts: each within what binds this way -------------------------------------------------------------------
 def _bare(combinations: Combinations, way: Way, values: Mapping[str, Any]) -> Request:
     """Return the request of these names, with the profile's own amounts and the minimum of the others."""
-    wanted = _named(combinations, "reservation", values)
-    reservation = next((one for one in reservations(way, combinations.facts) if one.name == wanted), None)
+    reservation_name = _named(combinations, "reservation", values)
+    reservation = next((one for one in reservations(way, combinations.facts) if one.name == reservation_name), None)
     gpu = _named(combinations, "gpu", values)
     request = Request(constraint=_named(combinations, "constraint", values), gpu=gpu, reservation=reservation)
     for kind in COUNTED:
@@ -215,9 +215,9 @@ def _amounts(combinations: Combinations, way: Way, picked: Mapping[str, Any], ba
 
 def _take(kind: str, name: str, found: Bounds, made: _Amounts, request: Request) -> Request:
     """Return the request with the option's value, or unchanged after recording the error in the value."""
-    said = _out_of_bounds(kind, made.values[name], found, request.gpu)
-    if said is not None:
-        made.wrong[name] = said
+    error = _out_of_bounds(kind, made.values[name], found, request.gpu)
+    if error is not None:
+        made.wrong[name] = error
         return request
     number = amount(kind, made.values[name])
     return request if number is None else replace(request, **{kind: number})

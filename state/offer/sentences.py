@@ -81,14 +81,14 @@ def _of_partition(partition: Partition) -> str:
     if partition.cores:
         parts.append(f"{partition.cores_free} of {count(partition.cores, 'core')} free")
     parts += [_gpus_free(one) for one in partition.gpus]
-    told_ = f"{', '.join(parts)}." if parts else ""
+    text = f"{', '.join(parts)}." if parts else ""
     if not partition.up:
-        told_ = f"Partition {partition.name} starts no jobs now. Yours will wait until it does. {told_}"
+        text = f"Partition {partition.name} starts no jobs now. Yours will wait until it does. {text}"
     elif partition.nodes and not partition.nodes_up:
-        told_ = f"{_closed(partition)} {told_}"
+        text = f"{_closed(partition)} {text}"
     if partition.groups is not None:
-        told_ += f" Only for members of {' or '.join(partition.groups)}."
-    return told_.strip()
+        text += f" Only for members of {' or '.join(partition.groups)}."
+    return text.strip()
 
 
 def _closed(partition: Partition) -> str:

@@ -84,7 +84,7 @@ class Entry(Stored, frozen=True, kw_only=True, omit_defaults=True):
     id: str = ""
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class AuditFilter(Struct, frozen=True, kw_only=True):
     """A filter for entries; empty fields match everything. `since` and `until` are seconds since the epoch, inclusive.
 
     `about`: entries that this user did or that were done to them.
@@ -148,10 +148,10 @@ def made_plain(entry: Entry) -> Entry:
 
 def shown(entry: Entry) -> dict[str, Any]:
     """Return the entry as an object for JSON: the time in ISO 8601, without empty fields."""
-    given = known_fields(entry)
+    known = known_fields(entry)
     fields: dict[str, Any] = {"id": entry.id, "time": moment(entry.time)}
-    fields |= {name: given[name] for name in ("act", "who", "by", "address", "user", "server") if name in given}
-    return fields | {"outcome": str(entry.outcome)} | {name: given[name] for name in ("what", "why") if name in given}
+    fields |= {name: known[name] for name in ("act", "who", "by", "address", "user", "server") if name in known}
+    return fields | {"outcome": str(entry.outcome)} | {name: known[name] for name in ("what", "why") if name in known}
 
 
 def line(entry: Entry) -> bytes:

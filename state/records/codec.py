@@ -84,8 +84,8 @@ class Codec(Generic[Record]):
             record = self._of_known(fields)
         except _FAULTS as error:
             newer = version > SCHEMA
-            told = f"written by a newer version of Towpath (schema {version}, here {SCHEMA}): " if newer else ""
-            raise UnreadableError(f"{told}{error}", newer=newer) from None
+            prefix = f"written by a newer version of Towpath (schema {version}, here {SCHEMA}): " if newer else ""
+            raise UnreadableError(f"{prefix}{error}", newer=newer) from None
         return replace(record, newer={name: msgspec.Raw(bytes(value)) for name, value in fields.items()})
 
     def _of_known(self, fields: dict[str, msgspec.Raw]) -> Record:

@@ -74,5 +74,5 @@ def _take(row: list[str], column: int, at: int, lines: dict[str, int]) -> str:
     return ""
 
 
-def _refused(line: int, words: str) -> Roster:
-    return Roster((), ((line, words),), {})
+def _refused(line: int, message: str) -> Roster:
+    return Roster((), ((line, message),), {})

@@ -401,34 +401,34 @@ def _finder(url: str) -> Callable[[], Awaitable[Address]]:
         return sentinels_of(url, tls).find
     address = address_of(url)
 
-    async def there() -> Address:
+    async def configured_address() -> Address:
         return address
 
-    return there
+    return configured_address
 
 
-def _context(given: dict[str, Any]) -> ssl.SSLContext:
+def _context(options: dict[str, Any]) -> ssl.SSLContext:
     """Build the TLS context from redis-py's ssl_... arguments."""
-    context = ssl.create_default_context(cafile=given.get("ssl_ca_certs"))
-    if given.get("ssl_cert_reqs") == "none":
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    if options.get("ssl_cert_reqs") == "none":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if given.get("ssl_certfile"):
-        context.load_cert_chain(given["ssl_certfile"], given.get("ssl_keyfile"))
+    if options.get("ssl_certfile"):
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
     return context
 
 
 def address_of(url: str) -> Address:
     """Parse a redis://, rediss:// or unix:// URL. Raises ValueError."""
-    given: dict[str, Any] = {**parse_url(url)}
-    context = _context(given) if url.startswith("rediss://") else None
+    options: dict[str, Any] = {**parse_url(url)}
+    context = _context(options) if url.startswith("rediss://") else None
     return Address(
-        host=str(given.get("host") or "127.0.0.1"),
-        port=int(given.get("port") or 6379),
-        path=str(given.get("path") or ""),
-        username=str(given.get("username") or ""),
-        password=str(given.get("password") or ""),
-        database=int(given.get("db") or 0),
+        host=str(options.get("host") or "127.0.0.1"),
+        port=int(options.get("port") or 6379),
+        path=str(options.get("path") or ""),
+        username=str(options.get("username") or ""),
+        password=str(options.get("password") or ""),
+        database=int(options.get("db") or 0),
         tls=context,
     )
 

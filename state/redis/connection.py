@@ -61,7 +61,7 @@ class Line(asyncio.Protocol):
         self._replies: list[Any] = []
         self._transport: asyncio.Transport | None = None
         self._patience = patience
-        self._heard = 0.0
+        self._last_data = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self.lost: Exception | None = None
 
@@ -100,7 +100,7 @@ class Line(asyncio.Protocol):
         else:
             self._transport.write(b"".join([pack(command) for command in commands]))  # type: ignore[arg-type]
         if not self._due:
-            self._heard = self._loop.time()
+            self._last_data = self._loop.time()
             if self._watch is None and self._patience:
                 self._watch = self._loop.call_later(self._patience, self._check_silence)
         self._due.append((future, len(commands)))
@@ -120,7 +120,7 @@ class Line(asyncio.Protocol):
         self._watch = None
         if not self._due or self.lost is not None:
             return
-        left = self._heard + self._patience - self._loop.time()
+        left = self._last_data + self._patience - self._loop.time()
         if left <= 0:
             self._drop(ConnectionAbortedError("the server does not answer"))
         else:
@@ -150,7 +150,7 @@ class Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Resolve the replies that are complete (asyncio's callback)."""
-        self._heard = self._loop.time()
+        self._last_data = self._loop.time()
         reader = self._reader
         try:
             reader.feed(data)
@@ -159,8 +159,8 @@ class Line(asyncio.Protocol):
                 if reply is False:  # RESP2 has no booleans: hiredis returns False for "incomplete"
                     return
                 self._replies.append(reply)
-                future, wanted = self._due[0]
-                if len(self._replies) == wanted:
+                future, expected = self._due[0]
+                if len(self._replies) == expected:
                     self._due.popleft()
                     replies, self._replies = self._replies, []
                     if not future.done():

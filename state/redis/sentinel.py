@@ -50,7 +50,7 @@ class Sentinels(Struct, frozen=True, kw_only=True):
             line.close()
         if not isinstance(reply, list):
             raise ConnectionError(f"{sentinel} knows no master {self.master}: {reply}")
-        host, port = (bytes(word).decode() for word in reply)
+        host, port = (bytes(part).decode() for part in reply)
         return replace(self.server, host=host, port=int(port))
 
     async def _leads(self, server: Address) -> bool:

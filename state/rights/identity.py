@@ -86,10 +86,10 @@ class Identity:
 
 def groups_in(held: Iterable[str], scope: str = "") -> set[str]:
     """Return the groups that filter these scopes. With `scope`, only those of scopes that contain it."""
-    wanted = scopes.CONTAINERS[scope] if scope else None
+    container = scopes.CONTAINERS[scope] if scope else None
     found = set()
     for one in held:
         name, _, group = one.partition("!group=")
-        if group and (wanted is None or name in wanted):
+        if group and (container is None or name in container):
             found.add(group)
     return found

@@ -37,8 +37,8 @@ class Owners:
         shared = await self._store.shares.scopes_of(list(users.values()))
         owners = [users.get(record.user) if record.user else _service(record, services) for _, record in found]
         mine = [self._all(owner, shared) for owner in owners]
-        wanted = set().union(*(groups_in(held, ACCESS) for held in mine))
-        members = await self._store.groups.members(*sorted(wanted)) if wanted else {}
+        groups = set().union(*(groups_in(held, ACCESS) for held in mine))
+        members = await self._store.groups.members(*sorted(groups)) if groups else {}
         return [
             None if owner is None else _identity(digest, record, owner, held, members)
             for (digest, record), owner, held in zip(found, owners, mine, strict=True)

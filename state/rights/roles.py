@@ -40,7 +40,7 @@ class Roles:
         self.named: dict[str, Role] = {**BUILT_IN, **{role.name: role for role in roles}}
         self.services: dict[str, Service] = {service.name: service for service in services}
         self._sharing = sharing
-        self._given = [role for role in self.named.values() if role.users or role.groups or role.services]
+        self._assigned = [role for role in self.named.values() if role.users or role.groups or role.services]
 
     @classmethod
     def of(cls, config: Config) -> "Roles":
@@ -77,20 +77,22 @@ class Roles:
 
     def of_group(self, name: str) -> list[str]:
         """Return the names of a group's roles."""
-        return sorted(role.name for role in self._given if name in role.groups)
+        return sorted(role.name for role in self._assigned if name in role.groups)
 
     def of_user(self, user: User) -> list[str]:
         """Return the names of a user's roles: `user`, `admin`, and those assigned to the user or their groups."""
-        if not self._given:
+        if not self._assigned:
             return ["admin", "user"] if user.admin else ["user"]
         groups = set(user.groups)
-        given = {role.name for role in self._given if user.name in role.users or not groups.isdisjoint(role.groups)}
-        return sorted(given | ({"admin", "user"} if user.admin else {"user"}))
+        assigned = {
+            role.name for role in self._assigned if user.name in role.users or not groups.isdisjoint(role.groups)
+        }
+        return sorted(assigned | ({"admin", "user"} if user.admin else {"user"}))
 
     def of_service(self, service: Service) -> list[str]:
         """Return the names of a service's roles."""
-        given = {role.name for role in self._given if service.name in role.services}
-        return sorted(given | ({"admin"} if service.admin else set()))
+        assigned = {role.name for role in self._assigned if service.name in role.services}
+        return sorted(assigned | ({"admin"} if service.admin else set()))
 
     def scopes_of_user(self, user: User, shared: Iterable[str] = ()) -> frozenset[str]:
         """Return all scopes of a user, expanded.

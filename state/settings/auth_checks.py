@@ -102,10 +102,10 @@ def _provider(provider: ProviderConfig, config: Config, auth: AuthConfig, at: st
     if kind not in authenticators.BUILT_IN and not _plug_in(provider, at, say):
         return
     for table in TABLES:
-        given = getattr(provider, table) is not None
-        if given and table != kind:
+        has_table = getattr(provider, table) is not None
+        if has_table and table != kind:
             say(f"{at}.{table}", f"a provider of kind {kind} has no such table. Remove it.")
-        if not given and table == kind and kind in NEEDED:
+        if not has_table and table == kind and kind in NEEDED:
             say(f"{at}.{table}", f"a provider of kind {kind} needs a table [auth.provider.{table}]. Add it.")
     _names(provider, at, say)
     if kind == "test":
@@ -211,52 +211,52 @@ def exposed(config: Config) -> list[str]:
     return faults
 
 
-def _oidc(given: OidcConfig, at: str, say: Say) -> None:
-    if given.preset not in PRESETS:
-        say(f"{at}.preset", f"{given.preset!r} is not a preset. Use one of: {', '.join(PRESETS)}.")
+def _oidc(oidc: OidcConfig, at: str, say: Say) -> None:
+    if oidc.preset not in PRESETS:
+        say(f"{at}.preset", f"{oidc.preset!r} is not a preset. Use one of: {', '.join(PRESETS)}.")
         return
-    _addresses(given, at, say)
-    _secret(given, at, say)
-    if given.scopes and given.preset != "github" and "openid" not in given.scopes:
+    _addresses(oidc, at, say)
+    _secret(oidc, at, say)
+    if oidc.scopes and oidc.preset != "github" and "openid" not in oidc.scopes:
         say(f"{at}.scopes", "openid is missing. Add it: without it, the provider does not identify the user.")
-    for key in sorted(RESERVED & given.parameters.keys()):
+    for key in sorted(RESERVED & oidc.parameters.keys()):
         say(f"{at}.parameters", f"the hub sets {key} itself. Remove it.")
-    _claims(given, at, say)
+    _claims(oidc, at, say)
 
 
-def _addresses(given: OidcConfig, at: str, say: Say) -> None:
-    if given.preset == "oidc" and not given.issuer:
+def _addresses(oidc: OidcConfig, at: str, say: Say) -> None:
+    if oidc.preset == "oidc" and not oidc.issuer:
         say(f"{at}.issuer", "this key is missing. Set the URL of the provider.")
-    if given.issuer and not is_private(given.issuer):
-        say(f"{at}.issuer", f"{given.issuer!r} is not an https URL (or an http URL of this machine).")
-    if given.url and (given.preset not in OWN_URL or not is_private(given.url)):
+    if oidc.issuer and not is_private(oidc.issuer):
+        say(f"{at}.issuer", f"{oidc.issuer!r} is not an https URL (or an http URL of this machine).")
+    if oidc.url and (oidc.preset not in OWN_URL or not is_private(oidc.url)):
         say(f"{at}.url", f"this must be an https URL, and is for {' and '.join(OWN_URL)} only.")
-    if given.proxy and not is_web_url(given.proxy):
-        say(f"{at}.proxy", f"{given.proxy!r} is not a URL such as http://proxy.example.edu:3128.")
+    if oidc.proxy and not is_web_url(oidc.proxy):
+        say(f"{at}.proxy", f"{oidc.proxy!r} is not a URL such as http://proxy.example.edu:3128.")
 
 
-def _secret(given: OidcConfig, at: str, say: Say) -> None:
-    if not given.client_id:
+def _secret(oidc: OidcConfig, at: str, say: Say) -> None:
+    if not oidc.client_id:
         say(f"{at}.client_id", "this key is missing. Set the client id that the provider issued to this hub.")
-    if given.client_secret and given.client_secret_file:
+    if oidc.client_secret and oidc.client_secret_file:
         say(f"{at}.client_secret_file", "client_secret is set too. Keep one of the two.")
-    elif not given.client_secret_file:
-        for fault in secret_faults(given.client_secret, given.client_id):
+    elif not oidc.client_secret_file:
+        for fault in secret_faults(oidc.client_secret, oidc.client_id):
             say(f"{at}.client_secret", fault)
-    if given.client_auth not in ("", "basic", "post"):
-        say(f"{at}.client_auth", f"{given.client_auth!r} is not a method of client authentication. Use basic or post.")
+    if oidc.client_auth not in ("", "basic", "post"):
+        say(f"{at}.client_auth", f"{oidc.client_auth!r} is not a method of client authentication. Use basic or post.")
 
 
-def _claims(given: OidcConfig, at: str, say: Say) -> None:
+def _claims(oidc: OidcConfig, at: str, say: Say) -> None:
     for key in ("required_claims", "allowed_claims", "admin_claims"):
-        for claim, values in getattr(given, key).items():
+        for claim, values in getattr(oidc, key).items():
             if not values or not all(values):
                 say(f"{at}.{key}", f"{claim} has no values, so nobody could sign in by it. Add a value.")
-    for claim in PRESETS[given.preset]:
-        if claim not in given.required_claims:
+    for claim in PRESETS[oidc.preset]:
+        if claim not in oidc.required_claims:
             say(
                 f"{at}.required_claims",
-                f"{given.preset} serves many institutions, and each of them could assert any name. Set"
+                f"{oidc.preset} serves many institutions, and each of them could assert any name. Set"
                 f" {claim} to the institutions that you trust.",
             )
 

@@ -275,17 +275,17 @@ def _command(profile: ProfileConfig, at: str, say: Say) -> None:
     """Check that placeholders are known, and that the command uses exactly one of them to reach the app."""
     known = {*PLACEHOLDERS, *(f"option_{name}" for name in profile.option)}
     used: set[str] = set()
-    for word in profile.command:
+    for argument in profile.command:
         try:
-            named = {name for _, name, _, _ in string.Formatter().parse(word) if name is not None}
+            named = {name for _, name, _, _ in string.Formatter().parse(argument) if name is not None}
         except ValueError:
-            say(at, f"{word!r} has an unmatched brace. Write {{{{ and }}}} for literal braces.")
+            say(at, f"{argument!r} has an unmatched brace. Write {{{{ and }}}} for literal braces.")
             continue
         used |= named
         for name in sorted(named - known):
             say(at, f"{unknown(name, known).replace('key', f'placeholder as {{{name}}}')}")
-    told = profile.app == "jupyterhub"  # through JUPYTERHUB_SERVICE_URL
-    if profile.command and not told and not used & {"socket", "port"}:
+    own_address = profile.app == "jupyterhub"  # through JUPYTERHUB_SERVICE_URL
+    if profile.command and not own_address and not used & {"socket", "port"}:
         say(at, "the command must contain {socket} or {port}, so that the hub knows where the app listens.")
     if {"socket", "port"} <= used:
         say(at, "the command contains both {socket} and {port}. Keep one of the two.")

@@ -59,25 +59,25 @@ def directory_password(secret: str) -> str:
     return ""
 
 
-def ldap(given: LdapConfig, at: str, say: Say) -> None:
+def ldap(config: LdapConfig, at: str, say: Say) -> None:
     """Report all errors in the table of an LDAP directory."""
-    if given.tls not in TLS:
-        say(f"{at}.tls", f"{given.tls!r} is not a TLS mode. Use one of: {', '.join(TLS)}.")
-    if not given.servers:
+    if config.tls not in TLS:
+        say(f"{at}.tls", f"{config.tls!r} is not a TLS mode. Use one of: {', '.join(TLS)}.")
+    if not config.servers:
         say(f"{at}.servers", "no server is set. Add one, such as ldaps://ldap.example.edu.")
-    for url in given.servers:
-        _server(url, given, f"{at}.servers", say)
-    _hub(given, at, say)
-    _entry(given, at, say)
-    _groups(given, at, say)
+    for url in config.servers:
+        _server(url, config, f"{at}.servers", say)
+    _hub(config, at, say)
+    _entry(config, at, say)
+    _groups(config, at, say)
 
 
-def _server(url: str, given: LdapConfig, key: str, say: Say) -> None:
+def _server(url: str, config: LdapConfig, key: str, say: Say) -> None:
     if not SERVER.fullmatch(url) or not _port(url):
         say(key, f"{url!r} is not a server such as ldaps://ldap.example.edu or ldap://ldap.example.edu:389.")
         return
     parts = urlsplit(url)
-    if given.tls == "none" and parts.scheme == "ldap" and not is_loopback(parts.hostname or ""):
+    if config.tls == "none" and parts.scheme == "ldap" and not is_loopback(parts.hostname or ""):
         say(key, f"without TLS, others on the network to {parts.hostname} could read the passwords. Remove tls.")
 
 
@@ -88,80 +88,83 @@ def _port(url: str) -> int:
         return 0
 
 
-def _hub(given: LdapConfig, at: str, say: Say) -> None:
-    secret = bool(given.bind_password or given.bind_password_file)
-    if given.bind_password and given.bind_password_file:
+def _hub(config: LdapConfig, at: str, say: Say) -> None:
+    secret = bool(config.bind_password or config.bind_password_file)
+    if config.bind_password and config.bind_password_file:
         say(f"{at}.bind_password_file", "bind_password is set too. Keep one of the two.")
-    if secret and not given.bind_dn:
+    if secret and not config.bind_dn:
         say(f"{at}.bind_dn", "a password is set, but not the account that it belongs to. Set this key.")
-    if fault := directory_password(given.bind_password):
+    if fault := directory_password(config.bind_password):
         say(f"{at}.bind_password", fault)
-    if given.bind_dn and not secret:
-        say(f"{at}.bind_password_file", f"the password of {given.bind_dn} is missing. Set it.")
+    if config.bind_dn and not secret:
+        say(f"{at}.bind_password_file", f"the password of {config.bind_dn} is missing. Set it.")
 
 
-def _entry(given: LdapConfig, at: str, say: Say) -> None:
-    if bool(given.user_base) == bool(given.user_dn) and "=" in (given.user_dn or "="):
+def _entry(config: LdapConfig, at: str, say: Say) -> None:
+    if bool(config.user_base) == bool(config.user_dn) and "=" in (config.user_dn or "="):
         say(f"{at}.user_base", "set one of user_base (a search) and user_dn (a template) to locate users.")
-    if given.user_dn:
-        if given.user_dn.count("{name}") != 1:
+    if config.user_dn:
+        if config.user_dn.count("{name}") != 1:
             say(f"{at}.user_dn", "it must contain {name} exactly once, for the typed name.")
-        if "=" not in given.user_dn and not given.user_base:
-            say(f"{at}.user_base", f"{given.user_dn!r} is not an entry's name. Set the entry below which users are.")
-    _filter(given.user_filter, ("{name}",), f"{at}.user_filter", say)
+        if "=" not in config.user_dn and not config.user_base:
+            say(f"{at}.user_base", f"{config.user_dn!r} is not an entry's name. Set the entry below which users are.")
+    _filter(config.user_filter, ("{name}",), f"{at}.user_filter", say)
     for key in ("name_attribute", "group_name"):
-        attribute = getattr(given, key)
+        attribute = getattr(config, key)
         if (attribute or key == "group_name") and not ATTRIBUTE.fullmatch(attribute):
             say(f"{at}.{key}", f"{attribute!r} is not a valid attribute name.")
 
 
-def _groups(given: LdapConfig, at: str, say: Say) -> None:
-    if given.groups not in GROUPS:
-        say(f"{at}.groups", f"{given.groups!r} is not a way to find groups. Use one of: {', '.join(GROUPS)}.")
-    elif given.groups != "none" and not given.group_base:
+def _groups(config: LdapConfig, at: str, say: Say) -> None:
+    if config.groups not in GROUPS:
+        say(f"{at}.groups", f"{config.groups!r} is not a way to find groups. Use one of: {', '.join(GROUPS)}.")
+    elif config.groups != "none" and not config.group_base:
         say(
             f"{at}.group_base",
             "set the entry below which groups count. Elsewhere, users may be able to create groups with any name.",
         )
-    _filter(given.group_filter, ("{dn}", "{name}"), f"{at}.group_filter", say)
+    _filter(config.group_filter, ("{dn}", "{name}"), f"{at}.group_filter", say)
 
 
-def _filter(text: str, wanted: tuple[str, ...], key: str, say: Say) -> None:
+def _filter(text: str, placeholders: tuple[str, ...], key: str, say: Say) -> None:
     """Check that a filter is valid and contains one of the placeholders."""
-    if not any(word in text for word in wanted):
-        say(key, f"it must contain {' or '.join(wanted)}. Otherwise it is the same for all users.")
+    if not any(placeholder in text for placeholder in placeholders):
+        say(key, f"it must contain {' or '.join(placeholders)}. Otherwise it is the same for all users.")
     depth = 0
     for character in re.sub(r"\\[0-9A-Fa-f]{2}", "", text):
         depth += {"(": 1, ")": -1}.get(character, 0)
         if depth < 0:
             break
     if depth or not text.startswith("(") or not text.endswith(")"):
-        say(key, f"{text!r} is not a filter such as {'(uid={name})' if wanted[0] == '{name}' else '(member={dn})'}.")
+        say(
+            key,
+            f"{text!r} is not a filter such as {'(uid={name})' if placeholders[0] == '{name}' else '(member={dn})'}.",
+        )
 
 
-def header(given: HeaderConfig, door: GatewayConfig, at: str, say: Say) -> None:
+def header(config: HeaderConfig, door: GatewayConfig, at: str, say: Say) -> None:
     """Report all errors in the table of a portal's header."""
     if not door.trusted_proxies:
         say("gateway.trusted_proxies", "this key is missing. Headers are trusted from these addresses only.")
     for proxy in door.trusted_proxies:
         if proxy.endswith("/0"):
             say("gateway.trusted_proxies", f"{proxy!r} contains all addresses. Set the addresses of the proxies.")
-    _fields(given, at, say)
-    if given.secret and given.secret_file:
+    _fields(config, at, say)
+    if config.secret and config.secret_file:
         say(f"{at}.secret_file", "secret is set too. Keep one of the two.")
-    if not given.secret and not given.secret_file:
+    if not config.secret and not config.secret_file:
         say(f"{at}.secret_file", "set the file with the secret that the portal's proxy sends.")
-    if given.secret and (fault := portal_secret(given.secret)):
+    if config.secret and (fault := portal_secret(config.secret)):
         say(f"{at}.secret", fault)
-    if given.sign_out_url and not is_web_url(given.sign_out_url):
-        say(f"{at}.sign_out_url", f"{given.sign_out_url!r} is not a URL such as https://portal.example.edu/logout.")
+    if config.sign_out_url and not is_web_url(config.sign_out_url):
+        say(f"{at}.sign_out_url", f"{config.sign_out_url!r} is not a URL such as https://portal.example.edu/logout.")
 
 
-def _fields(given: HeaderConfig, at: str, say: Say) -> None:
+def _fields(config: HeaderConfig, at: str, say: Say) -> None:
     """Check that the names are valid header fields without another meaning."""
     seen: set[str] = set()
     for key in ("header", "secret_header", "groups_header"):
-        name = getattr(given, key).lower()
+        name = getattr(config, key).lower()
         if key == "groups_header" and not name:
             continue
         if not FIELD.fullmatch(name) or name in TAKEN or name.startswith(("x-forwarded", "sec-")):

@@ -65,17 +65,17 @@ class Folder:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    def path(self, given: str) -> Path:
+    def path(self, configured: str) -> Path:
         """Return the absolute path."""
         try:
-            path = Path(given).expanduser()
+            path = Path(configured).expanduser()
         except RuntimeError:  # this account has no home: the path stays, and cannot be read
-            path = Path(given)
+            path = Path(configured)
         return path if path.is_absolute() or self._folder is None else self._folder / path
 
-    def text(self, given: str, key: str, say: Say, *, longest: int = LONGEST) -> str | None:
+    def text(self, configured: str, key: str, say: Say, *, longest: int = LONGEST) -> str | None:
         """Return the text of a file, or None if it cannot be read, which is reported."""
-        path = self.path(given)
+        path = self.path(configured)
         try:
             if path.stat().st_size > longest:
                 say(key, f"{path} is longer than {longest} bytes. Shorten it.")
@@ -86,10 +86,10 @@ class Folder:
             say(key, f"{path} cannot be read: {reason}.")
             return None
 
-    def secret(self, given: str, key: str, say: Say) -> str | None:
+    def secret(self, configured: str, key: str, say: Say) -> str | None:
         """Return a secret on one line; None as with `text`. A file that others can read is an error."""
-        path = self.path(given)
-        text = self.text(given, key, say)
+        path = self.path(configured)
+        text = self.text(configured, key, say)
         if text is None:
             return None
         if path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
@@ -120,9 +120,9 @@ def _table(
 
     `weak`: returns what is wrong with a secret.
     """
-    given = asdict(table)
+    fields = asdict(table)
     changes: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in fields.items():
         if not name.endswith(SUFFIX) or not isinstance(value, str) or not value:
             continue
         target = name.removesuffix(SUFFIX)
@@ -131,11 +131,11 @@ def _table(
             if not path.is_file():
                 say(f"{key}.{name}", f"there is no file {path}.")
             changes[name] = str(path)
-        elif target in given and not given[target]:
+        elif target in fields and not fields[target]:
             secret = at.secret(value, f"{key}.{name}", say)
             if secret == "":
                 say(f"{key}.{name}", f"{at.path(value)} is empty.")
-            for fault in weak(secret, target, given) if secret else ():
+            for fault in weak(secret, target, fields) if secret else ():
                 say(f"{key}.{name}", fault)
             changes[target] = secret or ""
     return replace(table, **changes)
@@ -146,11 +146,11 @@ def _no_rule(*_: object) -> list[str]:
     return []
 
 
-def _weak(secret: str, target: str, given: Mapping[str, Any]) -> list[str]:
+def _weak(secret: str, target: str, fields: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with a secret from a file, by the key that it is for."""
     match target:
         case "client_secret":
-            return secret_faults(secret, str(given.get("client_id", "")))
+            return secret_faults(secret, str(fields.get("client_id", "")))
         case "secret":
             return [fault for fault in [portal_secret(secret)] if fault]
         case "bind_password":
@@ -159,19 +159,19 @@ def _weak(secret: str, target: str, given: Mapping[str, Any]) -> list[str]:
             return []
 
 
-def _names(given: str, at: Folder, key: str, say: Say) -> dict[str, str]:
+def _names(configured: str, at: Folder, key: str, say: Say) -> dict[str, str]:
     """Read a table of names: the provider's and the hub's on each line; # begins a comment."""
-    text = at.text(given, key, say, longest=NAMES_LONGEST)
+    text = at.text(configured, key, say, longest=NAMES_LONGEST)
     found: dict[str, str] = {}
     for number, line in enumerate((text or "").splitlines(), 1):
-        words = line.partition("#")[0].split()
-        if not words:
+        parts = line.partition("#")[0].split()
+        if not parts:
             continue
-        where = f"line {number} of {at.path(given)}"
-        if len(words) != 2:  # noqa: PLR2004 - two names
+        where = f"line {number} of {at.path(configured)}"
+        if len(parts) != 2:  # noqa: PLR2004 - two names
             say(key, f"{where} must have two names.")
             continue
-        theirs, ours = words
+        theirs, ours = parts
         try:
             if user_name(ours) != ours or is_system(ours):
                 say(key, f"{where}: {ours!r} is not a valid username.")

@@ -12,13 +12,13 @@ def check(config: Config, say: Say) -> None:
     for number, hook in enumerate(config.hook, 1):
         _hook(hook, f"hook[{number}]", say)
     auth = config.auth
-    wanted = [f"hook[{number}].auth_state" for number, hook in enumerate(config.hook, 1) if hook.auth_state]
+    keys = [f"hook[{number}].auth_state" for number, hook in enumerate(config.hook, 1) if hook.auth_state]
     providers = () if auth is None else auth.provider
-    wanted += [f"auth.provider[{number}].auth_state" for number, one in enumerate(providers, 1) if one.auth_state]
+    keys += [f"auth.provider[{number}].auth_state" for number, one in enumerate(providers, 1) if one.auth_state]
     if auth is not None and auth.auth_state_key and not is_secret(auth.auth_state_key):
         say("auth.auth_state_key", f"this needs {SECRET_LEAST} or more characters. Use `openssl rand -hex 32`.")
     if auth is None or not (auth.auth_state_key or auth.auth_state_key_file):
-        for key in wanted:
+        for key in keys:
             say(key, "the auth state is kept encrypted only. Set auth_state_key_file in [auth].")
 
 

@@ -55,12 +55,12 @@ def load(
 
     `config`, `data_dir`: from the command line. Raises ConfigError with all errors.
     """
-    given = dict(os.environ if environment is None else environment)
+    variables = dict(os.environ if environment is None else environment)
     path = find_config(config)
     source = str(path) if path is not None else "the built-in configuration"
     faults: list[Fault] = []
     raw = {} if path is None else _read(path, faults)
-    origins = _override(raw, given)
+    origins = _override(raw, variables)
     value = checked(raw, source, origins, faults)
     url, digests = "", {}
     if value is not None:
@@ -73,9 +73,9 @@ def load(
     return Settings(
         config=value,
         config_path=path,
-        data_dir=_data_dir(data_dir, given),
+        data_dir=_data_dir(data_dir, variables),
         redis_url=url,
-        environment=given,
+        environment=variables,
         service_digests=digests,
     )
 
@@ -102,10 +102,10 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
     return {}
 
 
-def _override(raw: dict[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+def _override(raw: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
     """Apply TOWPATH_<TABLE>_<KEY> to what the file says. Return key → variable."""
     origins: dict[str, str] = {}
-    for variable in sorted(given):
+    for variable in sorted(environment):
         if not variable.startswith(PREFIX) or variable in OWN_VARIABLES:
             continue
         table, _, key = variable.removeprefix(PREFIX).lower().partition("_")
@@ -114,9 +114,9 @@ def _override(raw: dict[str, Any], given: Mapping[str, str]) -> dict[str, str]:
         section = raw.setdefault(table, {})
         if not isinstance(section, dict):
             continue  # the error in the file is reported later
-        section[key] = given[variable]
+        section[key] = environment[variable]
         origins[f"{table}.{key}"] = variable
-        if key == "redis_url" and given[variable]:
+        if key == "redis_url" and environment[variable]:
             section.pop("redis_url_file", None)  # the environment takes precedence
     return origins
 
@@ -169,14 +169,14 @@ def _service_digests(config: Config, path: Path | None, source: str, faults: lis
     return found
 
 
-def _data_dir(argument: str | Path | None, given: Mapping[str, str]) -> Path:
+def _data_dir(argument: str | Path | None, environment: Mapping[str, str]) -> Path:
     """Return the data directory, created with mode 0700 if missing. Raises ConfigError."""
     if argument is not None:
         folder = Path(argument)
-    elif given.get("TOWPATH_DATA_DIR"):
-        folder = Path(given["TOWPATH_DATA_DIR"])
-    elif given.get("XDG_STATE_HOME"):
-        folder = Path(given["XDG_STATE_HOME"]) / "towpath"
+    elif environment.get("TOWPATH_DATA_DIR"):
+        folder = Path(environment["TOWPATH_DATA_DIR"])
+    elif environment.get("XDG_STATE_HOME"):
+        folder = Path(environment["XDG_STATE_HOME"]) / "towpath"
     else:
         folder = _home() / ".local" / "state" / "towpath"
     folder = folder.absolute()
@@ -205,10 +205,10 @@ def _close(folder: Path) -> None:
     account.
     """
     try:
-        there = folder.stat()
-        if there.st_uid == os.geteuid():
-            if there.st_mode & OTHERS:
-                folder.chmod(stat.S_IMODE(there.st_mode) & ~OTHERS)
+        status = folder.stat()
+        if status.st_uid == os.geteuid():
+            if status.st_mode & OTHERS:
+                folder.chmod(stat.S_IMODE(status.st_mode) & ~OTHERS)
             return
     except OSError as error:
         message = f"the data directory cannot be read: {error.strerror}."
@@ -216,6 +216,6 @@ def _close(folder: Path) -> None:
     if os.geteuid() != 0:
         message = "the data directory belongs to another account. Change its owner."
         raise ConfigError([Fault(str(folder), "", message)])
-    if there.st_mode & OTHERS:
+    if status.st_mode & OTHERS:
         message = "other accounts can access the data directory. Run chmod 700 on it."
         raise ConfigError([Fault(str(folder), "", message)])

@@ -127,7 +127,7 @@ def _plain(message: str) -> str:
         "`object`": "a table",
         "`null`": "nothing",
     }
-    for word, plain in names.items():
-        message = message.replace(word, plain)
+    for type_name, plain in names.items():
+        message = message.replace(type_name, plain)
     message = re.sub(r" - at `[^`]*`$", "", message).replace("`", "")
     return message[:1].lower() + message[1:]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from state.records.audit import Act, Entry, Outcome, Wanted, made_plain
+from state.records.audit import Act, AuditFilter, Entry, Outcome, made_plain
 from state.redis.client import Redis, Script
 from state.store import codecs, keys
 from state.store.table import Table
@@ -42,11 +42,11 @@ class Audit:
 
     async def note(self, entry: Entry) -> None:
         """Append an entry with its texts escaped. What was done to a user is in that user's stream too."""
-        told = made_plain(entry)
-        record = self._entries.encode(replace(told, id=""))
+        plain = made_plain(entry)
+        record = self._entries.encode(replace(plain, id=""))
         commands: list[tuple[Any, ...]] = [("XADD", keys.AUDIT_LOG, "MAXLEN", "~", MOST, "*", "entry", record)]
-        if told.user and told.outcome is Outcome.DONE and told.act is not Act.USER_REMOVED:
-            own = keys.audit(told.user)
+        if plain.user and plain.outcome is Outcome.DONE and plain.act is not Act.USER_REMOVED:
+            own = keys.audit(plain.user)
             commands.append(("XADD", own, "MAXLEN", "~", OWN_KEPT, "*", "entry", record))
             commands.append(("EXPIRE", own, OWN_SECONDS))
         await self._redis.pipeline(commands)
@@ -58,7 +58,7 @@ class Audit:
         """
         return await self._redis.call("SET", keys.audit_seen(what), 1, "NX", "EX", seconds) is not None
 
-    async def page(self, wanted: Wanted, *, before: str = "", limit: int = 100) -> tuple[list[Entry], str]:
+    async def page(self, filters: AuditFilter, *, before: str = "", limit: int = 100) -> tuple[list[Entry], str]:
         """Return the newest `limit` matching entries before the id `before`, and the id to continue with.
 
         An empty id means that there are no more. One call reads at most READ_MOST entries, so a page can be short
@@ -72,9 +72,9 @@ class Audit:
             for entry in self._read(keys.AUDIT_LOG, entries):
                 if len(found) == limit:
                     return found, found[-1].id
-                if wanted.since is not None and entry.time < wanted.since:
+                if filters.since is not None and entry.time < filters.since:
                     return found, ""
-                if wanted.fits(entry):
+                if filters.fits(entry):
                     found.append(entry)
             before = entries[-1][0].decode() if entries else before
             if len(entries) < AT_ONCE:

@@ -27,8 +27,8 @@ class Health:
 
     async def report(self, problem: Problem) -> None:
         """Store a problem for one minute. It is reported again while it lasts."""
-        told = msgspec.json.encode(replace(problem, seen=self._clock()))
-        await self._redis.call("HSET", keys.HEALTH_PROBLEMS, _field(problem.host, problem.part), told)
+        record = msgspec.json.encode(replace(problem, seen=self._clock()))
+        await self._redis.call("HSET", keys.HEALTH_PROBLEMS, _field(problem.host, problem.part), record)
 
     async def solved(self, host: str, part: str) -> None:
         """Remove the problem of this part."""

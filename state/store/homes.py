@@ -55,6 +55,6 @@ class Homes:
 
         The holder repeats this to show that it is running. `replace`: take over from another home.
         """
-        told = msgspec.json.encode(msgspec.structs.replace(home, seen=self._clock()))
-        found = await self._redis.run(_CLAIM, (keys.home(cluster),), (home.id, told, int(replace)))
+        record = msgspec.json.encode(msgspec.structs.replace(home, seen=self._clock()))
+        found = await self._redis.run(_CLAIM, (keys.home(cluster),), (home.id, record, int(replace)))
         return _HOME.decode(found)

@@ -48,8 +48,8 @@ class Leases:
 
     async def renew(self, name: str, holder: str, fence: int, *, seconds: float) -> bool:
         """Extend the lease; return False if this holder no longer has it with this token."""
-        word = f"{fence}:{holder}"
-        return bool(await self._redis.run(_RENEW, (keys.lease_holder(name),), (word, _milliseconds(seconds))))
+        lease = f"{fence}:{holder}"
+        return bool(await self._redis.run(_RENEW, (keys.lease_holder(name),), (lease, _milliseconds(seconds))))
 
     async def release(self, name: str, holder: str, fence: int) -> bool:
         """Release the lease immediately; return False if this holder did not have it with this token."""

@@ -134,8 +134,8 @@ class _Sweep:
         """Remove expired tokens from the list of a server or a service."""
         pairs = await self._redis.call("HGETALL", keys.bound(bound_to))
         digests = [value.decode().partition(":")[2] for value in pairs[1::2]]
-        there = await self._redis.pipeline([("EXISTS", keys.token(key)) for key in digests])
-        ended = [entry for entry, exists in zip(pairs[0::2], there, strict=True) if not exists]
+        existing = await self._redis.pipeline([("EXISTS", keys.token(key)) for key in digests])
+        ended = [entry for entry, exists in zip(pairs[0::2], existing, strict=True) if not exists]
         if ended:
             await self._redis.call("HDEL", keys.bound(bound_to), *ended)
 
@@ -235,6 +235,6 @@ def _is_live(token: Token, server: Server | None) -> bool:
     return server is not None and server.active and server.attempt == token.attempt
 
 
-def _is_astray(given: Share | ShareCode, servers: Collection[str]) -> bool:
+def _is_astray(access: Share | ShareCode, servers: Collection[str]) -> bool:
     """Return whether this is for a missing named server. The default server exists before its first start."""
-    return bool(given.server) and server_key(given.owner, given.server) not in servers
+    return bool(access.server) and server_key(access.owner, access.server) not in servers

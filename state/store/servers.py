@@ -202,14 +202,14 @@ class Servers:
     async def read(self, keys_: Sequence[str]) -> tuple[dict[str, Server], frozenset[str]]:
         """As `many`, and the keys of unreadable records: those servers exist, and must not be touched."""
         found: dict[str, Server] = {}
-        there: set[str] = set()
+        existing: set[str] = set()
         for part in parts(keys_):
             places = [(keys.servers(user), name) for user, name in map(split_server_key, part)]
             replies = await self._redis.pipeline([("HGET", *place) for place in places])
             records = self._servers.each(replies, places)
             found |= {key: record for key, record in zip(part, records, strict=True) if record is not None}
-            there |= {key for key, reply in zip(part, replies, strict=True) if reply is not None}
-        return found, frozenset(there - found.keys())
+            existing |= {key for key, reply in zip(part, replies, strict=True) if reply is not None}
+        return found, frozenset(existing - found.keys())
 
     async def settle(self, key: str, mark: int) -> bool:
         """Remove a key from the active list, unless it was marked again since `active()`."""

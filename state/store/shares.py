@@ -45,10 +45,10 @@ class Shares:
         await self._redis.call(
             *pointer
         )  # before: a share without a pointer would not be found when its recipient is removed
-        given = await self._change(share, lambda old: share if old is None else _both(old, share))
+        granted = await self._change(share, lambda old: share if old is None else _both(old, share))
         await self._redis.call(*pointer)  # and after: a removal between the two would have lost it
         await self._feed.revoke(user=share.key)
-        return given or share
+        return granted or share
 
     async def revoke(self, share: Share, scopes: Iterable[str] = ()) -> Share | None:
         """Revoke these scopes (none given: all). Return what is left, or None. Raises BadRecordError."""
@@ -67,29 +67,29 @@ class Shares:
         key, field = keys.shares(share.owner), _field(share)
         while True:
             raw = await self._redis.call("HGET", key, field)
-            wanted = change(self._shares.demand(raw, key, field))
-            text = b"" if wanted is None else self._shares.encode(wanted)
+            changed = change(self._shares.demand(raw, key, field))
+            text = b"" if changed is None else self._shares.encode(changed)
             try:
                 await self._redis.run(_REPLACE, (key,), (field, raw or b"", text))
             except ConflictError:
                 continue
-            return wanted
+            return changed
 
     async def of_owner(self, owner: str, server: str | None = None) -> list[Share]:
         """Return the shares of an owner's servers, or of one server, oldest first. Unreadable ones are left out."""
         found = (await self._shares.hash(keys.shares(owner))).values()
-        wanted = [share for share in found if server is None or share.server == server]
-        return sorted(wanted, key=lambda share: (share.created, share.server, share.key))
+        shares = [share for share in found if server is None or share.server == server]
+        return sorted(shares, key=lambda share: (share.created, share.server, share.key))
 
     async def of(self, *recipients: str) -> list[Share]:
         """Return the shares of these recipients (usernames, `group:NAME`), oldest first."""
         pointers = await self._redis.pipeline([("SMEMBERS", keys.shared(key)) for key in recipients])
-        wanted = [
+        found_at = [
             (split_server_key(pointer.decode()), key)
             for key, found in zip(recipients, pointers, strict=True)
             for pointer in found
         ]
-        places = [(keys.shares(owner), _place(server, key)) for (owner, server), key in wanted]
+        places = [(keys.shares(owner), _place(server, key)) for (owner, server), key in found_at]
         read = await self._shares.entries(places)
         found = [share for share in read if share is not None]
         return sorted(found, key=lambda share: (share.created, share.owner, share.server, share.key))
@@ -97,10 +97,12 @@ class Shares:
     async def scopes_of(self, users: Sequence[User]) -> dict[str, list[str]]:
         """Return the scopes that each of these users has through shares. Users without any are left out."""
         recipients = list(dict.fromkeys(key for user in users for key in recipients_of(user)))
-        given: dict[str, list[str]] = {}
+        scopes_by_key: dict[str, list[str]] = {}
         for share in await self.of(*recipients) if recipients else ():
-            given.setdefault(share.key, []).extend(share.scopes)
-        held = {user.name: [scope for key in recipients_of(user) for scope in given.get(key, ())] for user in users}
+            scopes_by_key.setdefault(share.key, []).extend(share.scopes)
+        held = {
+            user.name: [scope for key in recipients_of(user) for scope in scopes_by_key.get(key, ())] for user in users
+        }
         return {name: scopes for name, scopes in held.items() if scopes}
 
     async def remove_server(self, owner: str, server: str | None = None) -> int:
@@ -185,8 +187,8 @@ def recipients_of(user: User) -> tuple[str, ...]:
     return (user.name, *(f"group:{group}" for group in user.groups))
 
 
-def _both(old: Share, given: Share) -> Share:
-    return replace(old, scopes=tuple(sorted({*old.scopes, *given.scopes})))
+def _both(old: Share, new: Share) -> Share:
+    return replace(old, scopes=tuple(sorted({*old.scopes, *new.scopes})))
 
 
 def _without(old: Share | None, gone: frozenset[str]) -> Share | None:

@@ -48,9 +48,9 @@ class Table(Generic[Record]):
 
     def each(self, raws: Sequence[bytes | None], places: Sequence[tuple[str, str]]) -> list[Record | None]:
         """As `one` for several records, in order. `places`: key and field of each."""
-        there = [at for at, raw in enumerate(raws) if raw is not None]
+        present = [at for at, raw in enumerate(raws) if raw is not None]
         found: list[Record | None] = [None] * len(raws)
-        for at, record in zip(there, self._codec.decode_each([raw for raw in raws if raw is not None]), strict=True):
+        for at, record in zip(present, self._codec.decode_each([raw for raw in raws if raw is not None]), strict=True):
             if isinstance(record, UnreadableError):
                 self._note(record, *places[at])
             else:

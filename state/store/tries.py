@@ -33,7 +33,7 @@ for at, key in ipairs(KEYS) do
   if shut > wait then wait, by = shut, at end
 end
 if wait > 0 then return {tostring(wait), by} end
-local told = {'0'}
+local reply = {'0'}
 for at, key in ipairs(KEYS) do
   local free, leak = tonumber(ARGV[at * 4 - 2]), tonumber(ARGV[at * 4 - 1])
   local first, most = tonumber(ARGV[at * 4]), tonumber(ARGV[at * 4 + 1])
@@ -43,9 +43,9 @@ for at, key in ipairs(KEYS) do
   local shut = string.format('%.3f', now + delay)
   redis.call('HSET', key, 'count', counts[at], 'since', string.format('%.3f', since[at]), 'shut', shut)
   redis.call('PEXPIRE', key, math.ceil(math.max(counts[at] * leak, delay) * 1000) + 1000)
-  told[at + 1] = shut
+  reply[at + 1] = shut
 end
-return told
+return reply
 """)
 
 # KEYS: counts. ARGV: until when this attempt had blocked each of them.
@@ -112,10 +112,10 @@ class Tries:
         args: list[Any] = [repr(now)]
         for limit in limits.values():
             args += [limit.free, limit.leak, limit.first, limit.most]
-        told = await self._redis.run(_BEGIN, order, args)
-        if (wait := float(told[0])) > 0:
-            return Wait(wait, order[int(told[1]) - 1])
-        return Begun(dict(zip(order, (each.decode() for each in told[1:]), strict=True)))
+        reply = await self._redis.run(_BEGIN, order, args)
+        if (wait := float(reply[0])) > 0:
+            return Wait(wait, order[int(reply[1]) - 1])
+        return Begun(dict(zip(order, (each.decode() for each in reply[1:]), strict=True)))
 
     async def take_back(self, begun: Begun) -> None:
         """Subtract an attempt that did not fail. Expired counters are not changed."""

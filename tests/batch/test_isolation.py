@@ -305,7 +305,7 @@ def test_an_app_that_answers_early_and_closes_is_still_heard(alices):
             for _ in range(50):
                 peer.sendall(b"x" * 65536)
         heard = b""
-        with contextlib.suppress(ConnectionResetError):  # not all that was sent has been read
+        with contextlib.suppress(ConnectionResetError):  # the app has not read everything
             while part := peer.recv(65536):
                 heard += part
         assert heard == b"no, thank you"

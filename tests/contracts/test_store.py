@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from state.errors import ConflictError, FencedError, StateUnavailableError
 from state.offer.catalog import Association, Catalog, GpuCount, Grants, Partition
-from state.records.audit import Act, Entry, Outcome, Wanted
+from state.records.audit import Act, AuditFilter, Entry, Outcome
 from state.records.models import Endpoint, Event, JobRef, Route, Server, Session, Status, Target, Token, User
 from state.store.all import Store
 from state.store.credentials import digest
@@ -655,13 +655,13 @@ def test_the_audit_is_read_newest_first_in_pages_without_gaps(on_store: Any) -> 
     async def body(store: Store) -> None:
         for number in range(25):
             await store.audit.note(entry_of(number, who="carol" if number % 2 else "bob"))
-        first, older = await store.audit.page(Wanted(who="bob"), limit=10)
-        rest, nothing = await store.audit.page(Wanted(who="bob"), before=older, limit=10)
+        first, older = await store.audit.page(AuditFilter(who="bob"), limit=10)
+        rest, nothing = await store.audit.page(AuditFilter(who="bob"), before=older, limit=10)
         assert [entry.time - 1000 for entry in first + rest] == list(range(24, -1, -2))
         assert nothing == ""
         assert all(entry.id for entry in first)
-        assert (await store.audit.page(Wanted(since=1020.0), limit=100))[0][-1].time == 1020.0
-        assert await store.audit.page(Wanted(who="nobody"), limit=10) == ([], "")
+        assert (await store.audit.page(AuditFilter(since=1020.0), limit=100))[0][-1].time == 1020.0
+        assert await store.audit.page(AuditFilter(who="nobody"), limit=10) == ([], "")
 
     on_store(body)
 
@@ -677,7 +677,7 @@ def test_the_audit_of_a_user_is_removed_with_them(on_store: Any) -> None:
         await store.users.remove("alice")
         await store.audit.note(entry_of(5, act=Act.USER_REMOVED))
         assert await store.audit.of_user("alice") == []
-        assert len((await store.audit.page(Wanted()))[0]) == 5
+        assert len((await store.audit.page(AuditFilter()))[0]) == 5
 
     on_store(body)
 

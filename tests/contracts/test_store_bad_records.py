@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from state.errors import BadRecordError
 from state.offer.catalog import Catalog, Grants
-from state.records.audit import Act, Entry, Wanted
+from state.records.audit import Act, AuditFilter, Entry
 from state.records.models import (
     Endpoint,
     Event,
@@ -227,10 +227,10 @@ def test_the_audit(on_store):
             await store.redis.call("XADD", stream, "*", "entry", BAD)
         await store.audit.note(entry(2))
         bad = await store.redis.call("XADD", keys.AUDIT_LOG, "*", "entry", b"")
-        assert [one.time for one in (await store.audit.page(Wanted()))[0]] == [2.0, 1.0]
-        first, older = await store.audit.page(Wanted(), limit=1)
+        assert [one.time for one in (await store.audit.page(AuditFilter()))[0]] == [2.0, 1.0]
+        first, older = await store.audit.page(AuditFilter(), limit=1)
         assert ([one.time for one in first], older) == ([2.0], first[0].id)
-        assert [one.time for one in (await store.audit.page(Wanted(), before=older, limit=1))[0]] == [1.0]
+        assert [one.time for one in (await store.audit.page(AuditFilter(), before=older, limit=1))[0]] == [1.0]
         assert [one.time for one in await store.audit.of_user("ann")] == [2.0, 1.0]
         found, last = await store.audit.after("0-0")
         assert [one.time for one in found] == [1.0, 2.0]

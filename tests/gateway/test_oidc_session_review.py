@@ -8,7 +8,7 @@ from campus import HUB, USERS, Campus, Clock, Visitor, sign_in
 from msgspec.structs import replace
 
 from portal.site.sign_in import RefusedError
-from state.records.audit import Act, Wanted
+from state.records.audit import Act, AuditFilter
 from state.records.models import Session, Standing, Token
 
 pytestmark = pytest.mark.timeout(120)
@@ -51,7 +51,7 @@ async def token_of(auth, name):
 
 async def entries(auth, user):
     """Return the audit's entries about a user."""
-    found, _ = await auth._store.audit.page(Wanted(user=user))
+    found, _ = await auth._store.audit.page(AuditFilter(user=user))
     return found
 
 

@@ -15,7 +15,7 @@ from gateway.auth.listed_admins import review
 from gateway.auth.proof import Proven
 from portal.site.sign_in import RefusedError
 from state.config.tables import AuthConfig, OidcConfig, ProviderConfig
-from state.records.audit import Wanted
+from state.records.audit import AuditFilter
 from state.records.models import User
 from state.store.all import Store
 from tests.conftest import run as run_alone
@@ -203,7 +203,7 @@ def test_a_user_removed_from_the_list_is_no_admin_after_a_restart(campus, run, s
         assert "bob" in {event.user for event in told}  # cached identities of bob's tokens are checked again
 
         async def noted():
-            found, _ = await auth._store.audit.page(Wanted(user="bob"))
+            found, _ = await auth._store.audit.page(AuditFilter(user="bob"))
             return found and found[0].by == "configuration"
 
         await until(noted)

@@ -10,7 +10,7 @@ import pytest
 from gateway.door.activity import ForeignVisits
 from gateway.door.client_address import client_address
 from state.errors import StateUnavailableError
-from state.records.audit import Wanted
+from state.records.audit import AuditFilter
 from state.records.models import Session, User
 from state.rights.identity import Identity
 from state.rights.roles import Roles
@@ -36,7 +36,7 @@ def test_two_workers_record_a_visit_once_per_credential(store_url):
                     worker(REQUEST, identity("dave"), "alice", "lab", refused=False)
                     worker(REQUEST, identity("bob"), "alice", "lab", refused=True)
             await asyncio.sleep(0.5)
-            entries, _ = await store.audit.page(Wanted())
+            entries, _ = await store.audit.page(AuditFilter())
             told = sorted((entry.who, str(entry.outcome), entry.user, entry.server, entry.address) for entry in entries)
             assert told == [
                 ("bob", "refused", "alice", "lab", "192.0.2.7"),
@@ -77,7 +77,7 @@ def test_a_flood_of_refusals_is_recorded_up_to_a_limit(store_url):
             for number in range(1000):
                 visits(REQUEST, identity("bob"), f"u{number}", "", refused=True)
             await asyncio.sleep(0.5)
-            entries, _ = await store.audit.page(Wanted(), limit=1000)
+            entries, _ = await store.audit.page(AuditFilter(), limit=1000)
             assert 100 <= len(entries) <= 240
         finally:
             await store.close()

@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 
 from state.config.tables import Config, RoleConfig
-from state.records.audit import Wanted
+from state.records.audit import AuditFilter
 from state.records.models import User
 
 
@@ -15,7 +15,7 @@ async def carol(bench):
 
 
 async def acts(bench):
-    entries, _ = await bench.store.audit.page(Wanted(), limit=50)
+    entries, _ = await bench.store.audit.page(AuditFilter(), limit=50)
     return [(str(entry.act), entry.who, entry.user, entry.what) for entry in reversed(entries)]
 
 

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from state.config.tables import RoleConfig
-from state.records.audit import Act, Wanted
+from state.records.audit import Act, AuditFilter
 from state.rights.scopes import may
 from tests.portal.conftest import CONFIG
 
@@ -101,7 +101,7 @@ def test_lists_cover_one_server_or_all_and_recipients_can_leave(bench):
         assert await reaches(bench, "bob", server="ann/")
         for method in ("POST", "PATCH", "DELETE"):
             assert (await ask["ann"].request(method, "/hub/api/shares/ann", json={"user": "bob"})).status_code == 405
-        acts = [entry.act for entry in (await bench.store.audit.page(Wanted(user="ann")))[0]]
+        acts = [entry.act for entry in (await bench.store.audit.page(AuditFilter(user="ann")))[0]]
         assert acts.count(Act.SHARE_MADE) == 3
         assert acts.count(Act.SHARE_REVOKED) == 2
 

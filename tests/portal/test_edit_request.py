@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from state.records.audit import Act, Wanted
+from state.records.audit import Act, AuditFilter
 from state.records.models import Status
 
 SERVER = "/hub/api/users/alice/server"
@@ -34,7 +34,7 @@ def test_a_waiting_request_is_changed(bench, status, by_page):
         assert (server.edited["gpus"], server.choices["gpus"], server.status) == (3, 1, status)
         events = await bench.store.servers.events("alice", "")
         assert events[-1].message == "Change requested."
-        entries = (await bench.store.audit.page(Wanted(user="alice")))[0]
+        entries = (await bench.store.audit.page(AuditFilter(user="alice")))[0]
         assert ("the request was changed", Act.SERVER_START) in [(entry.what, entry.act) for entry in entries]
         page = (await client.get("/hub/spawn-pending/alice")).text
         assert "Edit request" in page

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from portal.pages.share import message_for
 from state.config.tables import RoleConfig
-from state.records.audit import Act, Outcome, Wanted
+from state.records.audit import Act, AuditFilter, Outcome
 from state.records.models import Share
 from tests.portal.conftest import CONFIG
 from tests.portal.test_api_shares import FULL, LOOK, SHARING, clients_of, reaches
@@ -20,7 +20,7 @@ IN_CLASS = replace(CONFIG, role=(RoleConfig(name="user", scopes=("self", "shares
 
 async def acts(bench, act):
     """Return the audit's entries of this act, newest first."""
-    return [entry for entry in (await bench.store.audit.page(Wanted(user="ann")))[0] if entry.act is act]
+    return [entry for entry in (await bench.store.audit.page(AuditFilter(user="ann")))[0] if entry.act is act]
 
 
 def link_in(page):
@@ -117,7 +117,7 @@ def test_names_are_not_revealed_to_users_without_the_scope(bench):
         assert [answer.status_code for answer in answers] == [403, 403]
         texts = [answer.text.replace("carl", "NAME").replace("nobody", "NAME") for answer in answers]
         assert texts[0] == texts[1]
-        refused = (await bench.store.audit.page(Wanted(who="ann", outcome=Outcome.REFUSED)))[0]
+        refused = (await bench.store.audit.page(AuditFilter(who="ann", outcome=Outcome.REFUSED)))[0]
         assert {entry.what for entry in refused} == {f"POST {URL}"}
         assert (await ask["ann"].post(URL, data={"act": "give", "name": "bob"})).status_code == 303
         page = (await ask["ann"].get(URL)).text
@@ -168,7 +168,7 @@ def test_a_link_is_shown_once_works_and_is_revoked(bench):
         assert (await ask["bob"].get(link)).status_code == 404
         assert await reaches(bench, "carl")
         assert [entry.what for entry in await acts(bench, Act.SHARE_REVOKED)] == [f"code {code.id}"]
-        assert secret not in str(await bench.store.audit.page(Wanted()))
+        assert secret not in str(await bench.store.audit.page(AuditFilter()))
 
     bench(main, config=SHARING)
 

@@ -12,9 +12,9 @@ from state.records.audit import (
     SYSLOG_MAX,
     TEXT_MAX,
     Act,
+    AuditFilter,
     Entry,
     Outcome,
-    Wanted,
     line,
     made_plain,
     plain,
@@ -106,7 +106,7 @@ def test_param_values_are_escaped():
 )
 def test_filters_are_combined(wanted, fits):
     told = entry(who="carol", address="192.0.2.7", act=Act.SERVER_ACCESS, user="alice", server="lab")
-    assert Wanted(**wanted).fits(told) is fits
+    assert AuditFilter(**wanted).fits(told) is fits
 
 
 def test_an_entry_of_a_newer_version_is_shown_with_what_this_version_knows():
