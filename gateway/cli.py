@@ -184,17 +184,17 @@ def _token_file(sub: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    given = parser().parse_args(arguments)
-    module, _, function = given.run.partition(":")
+    options = parser().parse_args(arguments)
+    module, _, function = options.run.partition(":")
     try:
         run = cast(
             "Callable[[argparse.Namespace], int]", getattr(import_module(f"gateway.commands.{module}"), function)
         )
-        return run(given)
+        return run(options)
     except ConfigError as error:
         for fault in error.faults:
             print(f"towpath: {fault}", file=sys.stderr)
-        return 1 if given.command == "check" else 2
+        return 1 if options.command == "check" else 2
     except TowpathError as error:
         print(f"towpath: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

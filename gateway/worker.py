@@ -90,12 +90,12 @@ async def _serve(gateway: Gateway, settings: Settings) -> None:
 
 async def _listen_for_reports(gateway: Gateway, settings: Settings) -> ReportListener | None:
     """Open the listener for reports if it is configured. Raises TowpathError."""
-    given = settings.config.gateway
-    if not given.report_port:
+    config = settings.config.gateway
+    if not config.report_port:
         return None
     file = settings.data_dir / "tls" / "reports.pem"
-    reports = ReportListener(gateway.app, certificate=file, base_path=given.base_path)
-    await reports.open(given.report_host or given.host, given.report_port)
+    reports = ReportListener(gateway.app, certificate=file, base_path=config.base_path)
+    await reports.open(config.report_host or config.host, config.report_port)
     return reports
 
 

@@ -105,9 +105,9 @@ PAGES = (
 )
 
 
-def create_portal(given: Services) -> Litestar:
+def create_portal(hub_services: Services) -> Litestar:
     """Return the app. There is one per worker process, and none has state that another would need."""
-    site = Site(given)
+    site = Site(hub_services)
 
     @read("/static/{digest:str}/{name:str}", sync_to_thread=False)
     def static(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -130,7 +130,7 @@ def create_portal(given: Services) -> Litestar:
         handler for handler in [*hub.routes(site), *metrics.routes(site)] if handler.paths & {"/health", "/metrics"}
     ]
     return Litestar(
-        path=given.config.gateway.base_path,
+        path=hub_services.config.gateway.base_path,
         route_handlers=[
             Router(path="/hub/api", route_handlers=api, include_in_schema=False, before_request=only_by_pages),
             Router(
@@ -155,7 +155,7 @@ def create_portal(given: Services) -> Litestar:
         request_max_body_size=BODY_LIMIT,
         openapi_config=OpenAPIConfig(
             title="Towpath's additions to JupyterHub's API",
-            version=given.version,
+            version=hub_services.version,
             path="/hub/api/towpath",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),

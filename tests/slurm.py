@@ -38,20 +38,20 @@ class Slurm:
         """Return the loopback address of a node."""
         return self.layout.address(node)
 
-    def run(self, *argv: str, user: str = "", given: str = "", seconds: float = 30) -> str:
+    def run(self, *argv: str, user: str = "", stdin: str = "", seconds: float = 30) -> str:
         """Run a command (as root, or as `user` in its home) and return its output. Raises AssertionError on failure."""
         try:
-            return clients.run(self.layout, argv, user=user, given=given, seconds=seconds)
+            return clients.run(self.layout, argv, user=user, stdin=stdin, seconds=seconds)
         except DevclusterError as error:
             raise AssertionError(str(error)) from None
 
-    def attempt(self, *argv: str, user: str = "", given: str = "", seconds: float = 30):
+    def attempt(self, *argv: str, user: str = "", stdin: str = "", seconds: float = 30):
         """Run a command and return the finished process, which may have failed."""
-        return clients.attempt(self.layout, argv, user=user, given=given, seconds=seconds)
+        return clients.attempt(self.layout, argv, user=user, stdin=stdin, seconds=seconds)
 
     def sbatch(self, *options: str, script: str, user: str = "alice") -> str:
         """Submit a script as a user and return the job's id."""
-        return self.run("sbatch", "--parsable", "--output=/dev/null", *options, user=user, given=script).strip()
+        return self.run("sbatch", "--parsable", "--output=/dev/null", *options, user=user, stdin=script).strip()
 
     def state(self, job: str) -> str:
         """Return the state of a job from scontrol (RUNNING), or `""` if Slurm has forgotten it."""
@@ -127,7 +127,7 @@ class Slurm:
 
     def sacctmgr(self, *commands: str) -> None:
         """Run commands in one sacctmgr. A failure is an AssertionError with its output."""
-        done = self.attempt("sacctmgr", "--immediate", "--quiet", given="".join(f"{one}\n" for one in commands))
+        done = self.attempt("sacctmgr", "--immediate", "--quiet", stdin="".join(f"{one}\n" for one in commands))
         output = done.stdout + done.stderr
         assert not done.returncode, output
         assert not any(sign in output for sign in SACCTMGR_FAILS), output

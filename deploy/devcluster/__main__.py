@@ -17,9 +17,9 @@ from deploy.devcluster.slurm_conf import Shape
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        return int(COMMANDS[given.command](given))
+        return int(COMMANDS[options.command](options))
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
@@ -31,22 +31,22 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _up(given: argparse.Namespace) -> int:
-    layout = _start_slurm(given)
-    if given.hub:
-        _start_hub(layout, program=given.hub, apps=given.apps, port=given.port)
+def _up(options: argparse.Namespace) -> int:
+    layout = _start_slurm(options)
+    if options.hub:
+        _start_hub(layout, program=options.hub, apps=options.apps, port=options.port)
     return 0
 
 
-def _start_slurm(given: argparse.Namespace) -> Layout:
+def _start_slurm(options: argparse.Namespace) -> Layout:
     """Start the cluster unless it is running, and return its layout."""
-    folder = given.folder.absolute()
+    folder = options.folder.absolute()
     number = files.number_of(folder)
     if number is not None and Cluster(Layout(folder, number)).running:
         print(f"Slurm is already running in {folder}.")
         return Layout(folder, number)
-    layout = Layout(folder, given.number, given.debian and given.debian.absolute())
-    shape = Shape(cpus=given.cpus, cgroups=not given.no_cgroups and has_cgroups(layout))
+    layout = Layout(folder, options.number, options.debian and options.debian.absolute())
+    shape = Shape(cpus=options.cpus, cgroups=not options.no_cgroups and has_cgroups(layout))
     cluster = Cluster(layout, shape)
     begun = time.monotonic()
     print(f"Starting Slurm in {folder}", flush=True)
@@ -67,23 +67,23 @@ def _start_slurm(given: argparse.Namespace) -> Layout:
     return layout
 
 
-def _down(given: argparse.Namespace) -> int:
-    exists = files.number_of(given.folder.absolute()) is not None
-    _existing(given).down(_report)
-    print(f"The cluster in {given.folder} was removed." if exists else f"There is no cluster in {given.folder}.")
+def _down(options: argparse.Namespace) -> int:
+    exists = files.number_of(options.folder.absolute()) is not None
+    _existing(options).down(_report)
+    print(f"The cluster in {options.folder} was removed." if exists else f"There is no cluster in {options.folder}.")
     return 0
 
 
-def _status(given: argparse.Namespace) -> int:
-    cluster = _existing(given)
+def _status(options: argparse.Namespace) -> int:
+    cluster = _existing(options)
     for name, daemon in cluster.daemons.items():
         process = daemon.process
         print(f"{name:<12}{f'running, process {process.pid}' if process and process.alive else 'not running'}")
     return 0 if cluster.running else 1
 
 
-def _env(given: argparse.Namespace) -> int:
-    layout = _existing(given).layout
+def _env(options: argparse.Namespace) -> int:
+    layout = _existing(options).layout
     print(f"export SLURM_CONF={layout.slurm_conf}")
     if layout.bin.exists():
         print(f'export PATH="{layout.bin}:$PATH"')
@@ -113,8 +113,8 @@ def _report(step: str) -> None:
     print(f"  {step}", flush=True)
 
 
-def _existing(given: argparse.Namespace) -> Cluster:
-    folder = given.folder.absolute()
+def _existing(options: argparse.Namespace) -> Cluster:
+    folder = options.folder.absolute()
     number = files.number_of(folder)
     return Cluster(Layout(folder) if number is None else Layout(folder, number))
 

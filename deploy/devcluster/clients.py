@@ -21,7 +21,7 @@ def environment(layout: Layout) -> dict[str, str]:
 
 
 def attempt(
-    layout: Layout, argv: Sequence[str], *, user: str = "", given: str = "", seconds: float = SECONDS
+    layout: Layout, argv: Sequence[str], *, user: str = "", stdin: str = "", seconds: float = SECONDS
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command and return the result, which may be a failure. A command that takes too long has exit code 124.
 
@@ -32,7 +32,7 @@ def attempt(
     try:
         return subprocess.run(  # noqa: S603 - our own command lines
             argv,
-            input=given,
+            input=stdin,
             capture_output=True,
             text=True,
             errors="replace",  # job names may be anything
@@ -48,9 +48,9 @@ def attempt(
         return subprocess.CompletedProcess(argv, 124, "", f"no answer within {seconds} s")
 
 
-def run(layout: Layout, argv: Sequence[str], *, user: str = "", given: str = "", seconds: float = SECONDS) -> str:
+def run(layout: Layout, argv: Sequence[str], *, user: str = "", stdin: str = "", seconds: float = SECONDS) -> str:
     """Run a command and return its output. Raises DevclusterError with the error output if it fails."""
-    done = attempt(layout, argv, user=user, given=given, seconds=seconds)
+    done = attempt(layout, argv, user=user, stdin=stdin, seconds=seconds)
     if done.returncode:
         output = (done.stderr or done.stdout).strip()
         raise DevclusterError(f"{' '.join(argv)} failed ({done.returncode}): {output}")

@@ -112,7 +112,7 @@ class Cluster:
 
     def _sacctmgr(self, commands: str) -> None:
         """Run commands in one sacctmgr. Its exit code is always 0, so its output is searched for errors."""
-        done = clients.attempt(self.layout, ("sacctmgr", "--immediate", "--quiet"), given=commands)
+        done = clients.attempt(self.layout, ("sacctmgr", "--immediate", "--quiet"), stdin=commands)
         output = done.stdout + done.stderr
         with (self.layout.log / "sacctmgr.out").open("a") as log:
             log.write(output)

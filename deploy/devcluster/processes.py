@@ -94,13 +94,13 @@ def recorded(record: Path) -> Process | None:
 def with_hosts_file(hosts: Path) -> Iterator[Process]:
     """Yield every process whose /etc/hosts is `hosts`, that is, those started in the cluster's mount namespaces."""
     try:
-        wanted = hosts.stat()
+        status = hosts.stat()
     except OSError:
         return
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if os.path.samestat((entry / "root/etc/hosts").stat(), wanted):
+                if os.path.samestat((entry / "root/etc/hosts").stat(), status):
                     process = Process.of(int(entry.name))
                     if process is not None:
                         yield process

@@ -74,5 +74,5 @@ def _shown(provider: ProviderConfig, form: str, title: str = "") -> Provider:
 
 def _rule(provider: ProviderConfig, config: AuthConfig) -> Callable[[str], str]:
     """Return the function that converts this provider's names to the hub's."""
-    table = {as_listed(name): here for name, here in provider.names.items()}
+    table = {as_listed(name): local_name for name, local_name in provider.names.items()}
     return partial(hub_name, provider=provider, providers=config.provider, table=table)

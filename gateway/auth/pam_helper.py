@@ -83,14 +83,14 @@ class PasswordConversation:
     """The conversation function: answers one hidden prompt with the password, and no other prompt."""
 
     def __init__(self, password: bytes) -> None:
-        self.said: list[str] = []
+        self.texts: list[str] = []
         self.more = ""
         self._libc = ctypes.CDLL(None)
         self._libc.calloc.restype = self._libc.strdup.restype = ctypes.c_void_p
         self._libc.calloc.argtypes = (ctypes.c_size_t, ctypes.c_size_t)
         self._libc.free.argtypes = (ctypes.c_void_p,)
         self._password = password
-        self._given = False
+        self._answered = False
 
     def __call__(self, count: int, messages: Any, responses: Any, _data: Any) -> int:
         """See pam_conv(3). The module frees the responses."""
@@ -102,14 +102,14 @@ class PasswordConversation:
             message = messages[at].contents
             text = (message.text or b"").decode("utf-8", "replace").strip()[:SAID_MAX]
             if message.style in {SAYS_ERROR, SAYS_INFO}:
-                self.said.append(text)
-            elif message.style == PROMPT_HIDDEN and not self._given:
-                self._given = True
+                self.texts.append(text)
+            elif message.style == PROMPT_HIDDEN and not self._answered:
+                self._answered = True
                 answers[at].text = self._libc.strdup(self._password)
             else:
                 self.more = text or "another prompt"
-                for given in range(at):
-                    self._libc.free(answers[given].text)
+                for number in range(at):
+                    self._libc.free(answers[number].text)
                 self._libc.free(room)
                 return CONV_ERR
         responses[0] = answers
@@ -119,7 +119,7 @@ class PasswordConversation:
 class Transaction:
     """A PAM transaction, from pam_start to pam_end. Raises OSError if there is no libpam."""
 
-    def __init__(self, service: str, asked: Answer, talk: PasswordConversation) -> None:
+    def __init__(self, service: str, request: Answer, talk: PasswordConversation) -> None:
         self._pam = ctypes.CDLL("libpam.so.0")
         self._pam.pam_strerror.restype = ctypes.c_char_p
         self._handle = ctypes.c_void_p()
@@ -127,11 +127,11 @@ class Transaction:
         self._no_delay = _DELAY(lambda _code, _microseconds, _data: None)
         self._conversation = _Conversation(_CONVERSE(talk), None)
         self.code = self._pam.pam_start(
-            service.encode(), asked["name"].encode(), ctypes.byref(self._conversation), ctypes.byref(self._handle)
+            service.encode(), request["name"].encode(), ctypes.byref(self._conversation), ctypes.byref(self._handle)
         )
         if self.code == SUCCESS:
             self._pam.pam_set_item(self._handle, ITEM_FAIL_DELAY, ctypes.cast(self._no_delay, ctypes.c_void_p))
-            self._pam.pam_set_item(self._handle, ITEM_RHOST, asked["address"].encode())
+            self._pam.pam_set_item(self._handle, ITEM_RHOST, request["address"].encode())
 
     def authenticate(self) -> int:
         """Run the authentication phase and return its code: no delay, no messages, and no empty password."""
@@ -160,15 +160,15 @@ class Transaction:
         self._pam.pam_end(self._handle, self.code)
 
 
-def ask_pam(service: str, asked: Answer) -> Answer:
+def ask_pam(service: str, request: Answer) -> Answer:
     """Run authentication and account phase in one transaction, or with `again` only the account phase."""
-    again = asked.get("again") is True
-    password = b"" if again else asked["password"].encode()
-    if "\0" in asked["name"] or b"\0" in password or not (again or 0 < len(password) <= RESPONSE_MAX):
+    again = request.get("again") is True
+    password = b"" if again else request["password"].encode()
+    if "\0" in request["name"] or b"\0" in password or not (again or 0 < len(password) <= RESPONSE_MAX):
         return {"verdict": "no"}
     talk = PasswordConversation(password)
     try:
-        pam = Transaction(service, asked, talk)
+        pam = Transaction(service, request, talk)
     except OSError:
         return {"verdict": "fault", "why": "This machine has no libpam."}
     if pam.code != SUCCESS:
@@ -195,10 +195,10 @@ def _authenticate(pam: Transaction, talk: PasswordConversation) -> Answer | None
 
 def _check_account(pam: Transaction, talk: PasswordConversation) -> Answer:
     """Run the account phase and return the answer."""
-    talk.said.clear()
+    talk.texts.clear()
     code = pam.account()
     if code != SUCCESS:
-        why = " ".join((CLOSED.get(code, CLOSED[PERM_DENIED]), *talk.said))
+        why = " ".join((CLOSED.get(code, CLOSED[PERM_DENIED]), *talk.texts))
         return {"verdict": "closed", "code": code, "why": why}
     return _unix_account(pam.user)
 
@@ -222,27 +222,27 @@ def _unix_account(name: str) -> Answer:
     return {"verdict": "yes", "name": entry.pw_name, "uid": entry.pw_uid, "groups": sorted(set(groups))}
 
 
-def _child(service: str, asked: Answer, out: int) -> NoReturn:
+def _child(service: str, request: Answer, out: int) -> NoReturn:
     """Call PAM and write the answer as a line. A process that a module has started may keep the pipe open."""
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(nothing, number)
-        os.write(out, json.dumps(ask_pam(service, asked)).encode() + b"\n")
+        os.write(out, json.dumps(ask_pam(service, request)).encode() + b"\n")
     finally:
         os._exit(0)
 
 
-def ask_in_child(service: str, asked: Answer) -> Answer:
+def ask_in_child(service: str, request: Answer) -> Answer:
     """Run `ask_pam` in a child. It is ended after its answer, after the time limit, or when nobody is waiting."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     out, child_out = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(out)
-        _child(service, asked, child_out)
+        _child(service, request, child_out)
     os.close(child_out)
-    line = _read_answer(out, time.monotonic() + float(asked["seconds"]))
+    line = _read_answer(out, time.monotonic() + float(request["seconds"]))
     status = 0
     if line is not None:  # the child has exited or is about to
         _, status = os.waitpid(pid, 0)
@@ -284,8 +284,8 @@ def main() -> int:
     """Read one request and write its answer."""
     if len(sys.argv) != 2:  # noqa: PLR2004 - the program and its argument
         return 2
-    asked = json.loads(sys.stdin.buffer.readline(LINE_MAX))
-    sys.stdout.write(json.dumps(ask_in_child(sys.argv[1], asked)) + "\n")
+    request = json.loads(sys.stdin.buffer.readline(LINE_MAX))
+    sys.stdout.write(json.dumps(ask_in_child(sys.argv[1], request)) + "\n")
     return 0
 
 

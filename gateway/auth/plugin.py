@@ -37,7 +37,7 @@ class PluginProof:
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
         """Return the account that the request proves. Raises RefusedError, UnansweredError."""
-        asked = SignInRequest(
+        sign_in = SignInRequest(
             fields=dict(fields),
             headers=tuple(
                 (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers(request)
@@ -46,7 +46,7 @@ class PluginProof:
             address=request.scope["state"]["address"],
         )
         try:
-            account = await self._limited(self._authenticator.prove(asked))
+            account = await self._limited(self._authenticator.prove(sign_in))
         except (RefusedError, UnansweredError):
             raise
         except Exception as error:

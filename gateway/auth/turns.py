@@ -12,18 +12,18 @@ class Turns:
         """`most`: the maximum of those that have a turn and those that wait, together."""
         self._turns = asyncio.Semaphore(at_once)
         self._most = most
-        self._here = 0
+        self._entered = 0
 
     async def __aenter__(self) -> None:
-        if self._here >= self._most:
+        if self._entered >= self._most:
             raise UnansweredError("Too many users are signing in right now. Try again in a moment.", untried=True)
-        self._here += 1
+        self._entered += 1
         try:
             await self._turns.acquire()
         except BaseException:
-            self._here -= 1
+            self._entered -= 1
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        self._here -= 1
+        self._entered -= 1
         self._turns.release()

@@ -61,17 +61,17 @@ class UserAdmission:
                     return replace(fresh, revision=1)
                 continue  # another worker has created the user: read the record again
             admin, admin_by = admin_after(user, verdict, provider)
-            wanted = replace(
+            updated = replace(
                 user,
                 admin=admin,
                 admin_by=admin_by,
                 groups=user.groups if proven.groups is None else proven.groups,
                 subjects=_subjects(user, provider, proven),
             )
-            if wanted == user:
+            if updated == user:
                 return user
             try:
-                return await self._store.users.save(wanted)
+                return await self._store.users.save(updated)
             except ConflictError:
                 continue
         raise RefusedError(f"Others are changing the user {proven.name} right now.", hint="Try again.")

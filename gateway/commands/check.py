@@ -20,16 +20,16 @@ from state.store.survey import survey
 PROBE_SECONDS = 60
 
 
-def run(given: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print the findings. Returns 0 if all are good, otherwise 1 (also for an invalid configuration)."""
-    settings = load(given.config, given.data_dir)
-    findings = asyncio.run(check(settings, given.part))
-    if given.part == "all" and not given.json:
+    settings = load(options.config, options.data_dir)
+    findings = asyncio.run(check(settings, options.part))
+    if options.part == "all" and not options.json:
         findings += asyncio.run(_records(settings))
     # `towpath serve` runs this with --json and must not wait for an edge, which may be started after the hub.
-    if given.part == "edge" or (given.part == "all" and not given.json):
+    if options.part == "edge" or (options.part == "all" and not options.json):
         findings += asyncio.run(_edge(settings))
-    if given.json:
+    if options.json:
         for finding in findings:
             print(json.dumps(finding._asdict()))
     else:

@@ -7,22 +7,22 @@ import sys
 from state.settings.loader import load
 
 
-def run(given: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Replace this process with the command.
 
     The configuration is loaded first, so that its errors are reported here.
     """
-    settings = load(given.config, given.data_dir)
+    settings = load(options.config, options.data_dir)
     arguments = ["--data-dir", str(settings.data_dir)]
     if settings.config_path is not None:
         arguments += ["--config", str(settings.config_path)]
-    match given.action:
+    match options.action:
         case None:
-            arguments += ["--take-over"] if given.take_over else []
+            arguments += ["--take-over"] if options.take_over else []
         case "invite":
-            arguments += ["--role", given.role, "--expires-in", str(given.expires_in)]
+            arguments += ["--role", options.role, "--expires-in", str(options.expires_in)]
         case "join":
-            arguments += ["--replace"] if given.replace else []
-            arguments += ["--token-file", str(given.token_file)] if given.token_file else []
-    command = given.action or "controller"
+            arguments += ["--replace"] if options.replace else []
+            arguments += ["--token-file", str(options.token_file)] if options.token_file else []
+    command = options.action or "controller"
     os.execv(sys.executable, [sys.executable, "-m", "batch", command, *arguments])  # noqa: S606

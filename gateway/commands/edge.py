@@ -11,18 +11,18 @@ from state.errors import UsageError
 from state.settings.loader import load
 
 
-def run(given: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print the configuration on stdout, and further steps on stderr."""
     try:
-        edge = find(given.edge)
-        config = load(given.config, given.data_dir).config
+        edge = find(options.edge)
+        config = load(options.config, options.data_dir).config
         site = edge_site(
             config,
-            certificate=given.certificate,
-            key=given.key,
-            address=given.address,
-            redirect_port=given.redirect_port,
-            gateways=tuple(gateway(each) for each in given.gateway),
+            certificate=options.certificate,
+            key=options.key,
+            address=options.address,
+            redirect_port=options.redirect_port,
+            gateways=tuple(gateway(each) for each in options.gateway),
         )
         text = render(edge, site)
     except EdgeError as error:

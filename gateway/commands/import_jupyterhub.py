@@ -17,16 +17,16 @@ from state.settings.loader import Settings, load
 from state.store.all import Store
 
 
-def run(given: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Read the database, plan, and with --apply write; print what is imported, and what is skipped and why."""
-    settings = load(given.config, given.data_dir)
+    settings = load(options.config, options.data_dir)
     try:
-        found = read(given.database)
+        found = read(options.database)
     except TowpathError as error:
         raise UsageError(str(error)) from error
     decided = plan(found, Roles.of(settings.config))
-    counts = asyncio.run(_import(settings, decided, write=given.apply))
-    print("\n".join(report(decided, counts, written=given.apply)))
+    counts = asyncio.run(_import(settings, decided, write=options.apply))
+    print("\n".join(report(decided, counts, written=options.apply)))
     return 0
 
 

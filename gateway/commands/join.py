@@ -12,15 +12,15 @@ from state.settings.tokens import read_token
 from state.store.all import Store
 
 
-def run(given: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Join with a one-time token."""
-    settings = load(given.config, given.data_dir)
+    settings = load(options.config, options.data_dir)
     if not settings.redis_url:
         raise UsageError("A gateway joins through the hub's state store: set redis_url under [state].")
     if not needs_certificates(settings.config):
         print("No cluster of this hub needs certificates: this gateway starts without joining.")
         return 0
-    asyncio.run(_join(settings, JoinToken.parse(read_token(given.token_file))))
+    asyncio.run(_join(settings, JoinToken.parse(read_token(options.token_file))))
     print(f"This gateway has joined: its certificates are in {settings.data_dir / 'tls'}.")
     return 0
 

@@ -34,14 +34,14 @@ LINK_LIFETIME = 24 * 3600.0
 WORKERS_MOST = 4
 
 
-def serve(given: argparse.Namespace) -> int:
+def serve(options: argparse.Namespace) -> int:
     """Run the whole hub until a signal ends it."""
-    return asyncio.run(_run(_settings(given), with_controller=True, take_over=given.take_over))
+    return asyncio.run(_run(_settings(options), with_controller=True, take_over=options.take_over))
 
 
-def gateway(given: argparse.Namespace) -> int:
+def gateway(options: argparse.Namespace) -> int:
     """Run the gateway's workers only. Raises UsageError without `redis_url`."""
-    settings = _settings(given)
+    settings = _settings(options)
     if not settings.redis_url:
         raise UsageError(
             "towpath gateway needs the controller's state store: set redis_url in [state],"
@@ -50,12 +50,12 @@ def gateway(given: argparse.Namespace) -> int:
     return asyncio.run(_run(settings, with_controller=False))
 
 
-def _settings(given: argparse.Namespace) -> Settings:
+def _settings(options: argparse.Namespace) -> Settings:
     """Load the settings. Host, port and workers of the command line replace the configuration's."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    settings = load(given.config, given.data_dir)
+    settings = load(options.config, options.data_dir)
     door = settings.config.gateway
-    changes = {key: value for key in ("host", "port", "workers") if (value := getattr(given, key)) is not None}
+    changes = {key: value for key in ("host", "port", "workers") if (value := getattr(options, key)) is not None}
     door = replace(door, **changes)
     if door.workers == 0:
         door = replace(door, workers=min(os.cpu_count() or 1, WORKERS_MOST))

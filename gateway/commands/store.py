@@ -21,25 +21,25 @@ START_SECONDS: Final = 60.0
 HOW: Final = "Repair what can be repaired with: towpath store check --fix"
 
 
-def check(given: argparse.Namespace) -> int:
+def check(options: argparse.Namespace) -> int:
     """Check the embedded Valkey's files, where it is used and does not run, and then every record.
 
     Exit code 0: all is well, or is now; 1: something is not.
     """
-    settings = load(given.config, given.data_dir)
+    settings = load(options.config, options.data_dir)
     logging.getLogger("towpath.store").addHandler(logging.NullHandler())  # what it would say is printed here
     logging.getLogger("towpath.store").propagate = False
     if settings.redis_url:
-        return asyncio.run(_records(settings.redis_url, fix=given.fix))
+        return asyncio.run(_records(settings.redis_url, fix=options.fix))
     url = valkey.url(settings.data_dir)
     if asyncio.run(_answers(url)):
         print("The hub is running. The files of its store can be checked when it does not.")
-        return asyncio.run(_records(url, fix=given.fix))
+        return asyncio.run(_records(url, fix=options.fix))
     lock = DataDirLock(settings.data_dir)
-    whole = _files(settings, fix=given.fix)
+    whole = _files(settings, fix=options.fix)
     if whole:
         with _embedded(settings.data_dir):
-            whole = asyncio.run(_records(url, fix=given.fix)) == 0
+            whole = asyncio.run(_records(url, fix=options.fix)) == 0
     del lock
     return 0 if whole else 1
 

@@ -18,10 +18,14 @@ from state.settings.loader import Settings, load
 from state.store.all import Store
 
 
-def run(given: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Issue the token and print it."""
-    settings = load(given.config, given.data_dir)
-    print(asyncio.run(issue(settings, given.user, scope=given.scope, expires_in=given.expires_in, note=given.note)))
+    settings = load(options.config, options.data_dir)
+    print(
+        asyncio.run(
+            issue(settings, options.user, scope=options.scope, expires_in=options.expires_in, note=options.note)
+        )
+    )
     return 0
 
 

@@ -69,5 +69,5 @@ class ForeignVisits:
                 await self._store.audit.note(entry)
         except StateUnavailableError:
             self._noted.pop(visit, None)  # the next request tries again
-            told = line(made_plain(entry)).decode().rstrip()
-            log.warning("The store is unavailable, so an act is not in the audit entry=%s", told)
+            entry_text = line(made_plain(entry)).decode().rstrip()
+            log.warning("The store is unavailable, so an act is not in the audit entry=%s", entry_text)

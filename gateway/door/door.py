@@ -151,8 +151,8 @@ class App:
         proof = self._proofs.read(head)
         if not proof.host_is_ours:
             raise Refusal(421, "This hub does not serve that host name. Use the address that it printed.")
-        if self._hosts is not None and (there := self._hosts.elsewhere(proof.label, path, target)):
-            self._send_there(request, there)
+        if self._hosts is not None and (location := self._hosts.elsewhere(proof.label, path, target)):
+            self._send_there(request, location)
             return
         if target is not None and request.method == b"OPTIONS" and (fields := self._cors.preflight(head.fields)):
             request.respond(204, fields)
@@ -195,19 +195,19 @@ class App:
         name, route = self._access.authorize(request, identity, target, lookups)
         if not target.complete or (name and not target.segment_complete):
             path, mark, query = request.target.partition(b"?")
-            there = paths.proper(path, self._prefix, target.user, name) + mark + query
+            location = paths.proper(path, self._prefix, target.user, name) + mark + query
             if request.method in _REDIRECTED and not head.websocket:
-                request.respond(302, [(b"location", there)])
+                request.respond(302, [(b"location", location)])
                 return
-            request.target = there  # not every client repeats a body, or a WebSocket, at another address
+            request.target = location  # not every client repeats a body, or a WebSocket, at another address
         if route is not None:
             carry = self._tunnel.websocket if head.websocket else self._tunnel.http
-            told = (
+            credentials = (
                 self._app_credentials(proof, identity, route, lookups, by_cookie=by_cookie)
                 if route.hub_app
                 else NOTHING
             )
-            caller = proof.caller_of(identity, by_cookie=by_cookie, told=told)
+            caller = proof.caller_of(identity, by_cookie=by_cookie, credentials=credentials)
             carry(request, route, caller=caller, refuse=self._refuse_upstream)
         else:
             self._elsewhere(request, identity, target, page=proof.brought.wants_page)
@@ -245,8 +245,8 @@ class App:
         if session is None:
             caller = unauthenticated(self._address(request))
         else:
-            told = self._hub_apps.credentials(session, route, b"") or NOTHING
-            caller = proof.caller_of(session, by_cookie=True, told=told)
+            credentials = self._hub_apps.credentials(session, route, b"") or NOTHING
+            caller = proof.caller_of(session, by_cookie=True, credentials=credentials)
         carry = self._tunnel.websocket if request.head.websocket else self._tunnel.http
         carry(request, route, caller=caller, refuse=self._refuse_upstream)
 
@@ -255,11 +255,11 @@ class App:
     ) -> AppCredentials:
         """Return the caller's credentials for an app that asks the hub who they are. Raises LookupNeeded."""
         brought = b"" if by_cookie else proof.brought.authorization or b""
-        told = self._hub_apps.credentials(identity, route, brought)
-        if told is None:
+        credentials = self._hub_apps.credentials(identity, route, brought)
+        if credentials is None:
             looked_up(f"told {route.prefix}", lookups, lambda: self._hub_apps.prepare(identity, route, brought))
-            told = self._hub_apps.credentials(identity, route, brought)
-        return told or NOTHING
+            credentials = self._hub_apps.credentials(identity, route, brought)
+        return credentials or NOTHING
 
     def _elsewhere(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
         """Answer where a server may be used, but does not run. Raises Refusal."""

@@ -67,21 +67,21 @@ class Handover:
         self._tunnel = tunnel
         self._refuse = refuse
         self._way = tunnel.way_to(Endpoint(kind="unix", path=str(path)), response_fields, name="the portal")
-        self._asked: dict[bytes, Origin] = {}
+        self._origins: dict[bytes, Origin] = {}
 
     def handle(self, request: Request, identity: Identity | None) -> None:
         """See `gateway.door.contracts.Portal`."""
         ticket = secrets.token_hex(16).encode()
         block = request.method + b" " + request.target + b" HTTP/1.1\r\n" + request_block(request.head.fields)
         address = self._address(request)
-        self._asked[ticket] = Origin(identity, request.client.peer, address)
+        self._origins[ticket] = Origin(identity, request.client.peer, address)
         self._tunnel.carry(
             request,
             self._way,
             block + TICKET + b": " + ticket + b"\r\n",
             source=source_of(address) if identity is None else identity.key,
             refuse=self._refuse,
-            when_over=lambda: self._asked.pop(ticket, None),
+            when_over=lambda: self._origins.pop(ticket, None),
         )
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,15 +89,15 @@ class Handover:
         if scope["type"] != "http":
             return
         tickets = [value for name, value in scope["headers"] if name == TICKET]
-        asked = self._asked.get(tickets[0]) if len(tickets) == 1 else None
-        if asked is None:
+        origin = self._origins.get(tickets[0]) if len(tickets) == 1 else None
+        if origin is None:
             await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
             await send({"type": "http.response.body", "body": b"This is not the way in.\n"})
             return
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != TICKET]
-        scope["client"] = (asked.peer, 0)
+        scope["client"] = (origin.peer, 0)
         state = scope.setdefault("state", {})
-        state["identity"], state["address"] = asked.identity, asked.address
+        state["identity"], state["address"] = origin.identity, origin.address
         cookies: list[str] = self._strays.found(scope["headers"], scope["path"])
         state[COOKIES] = cookies
 

@@ -33,16 +33,16 @@ class Proof:
         self.identity: Identity | None = None
         self.caller: Caller | None = None
 
-    def caller_of(self, identity: Identity, *, by_cookie: bool, told: AppCredentials) -> Caller:
+    def caller_of(self, identity: Identity, *, by_cookie: bool, credentials: AppCredentials) -> Caller:
         """Return the caller for the tunnel: the same object as last time, if nothing has changed."""
         caller = self.caller
         if (
             caller is None
             or self.identity is not identity
             or caller.by_cookie is not by_cookie
-            or (caller.authorization, caller.cookie) != told
+            or (caller.authorization, caller.cookie) != credentials
         ):
-            authorization, cookie = told
+            authorization, cookie = credentials
             caller = Caller(
                 user=identity.key,
                 digest=identity.digest,

@@ -240,8 +240,8 @@ class Probe:
                 (b"Content-Type", b"application/octet-stream"),
                 (b"Content-Length", b"%d" % length),
             )
-            asked = asyncio.create_task(connection.ask("POST", self._at(what), fields, body))
-            response: Response = await asked
+            asking = asyncio.create_task(connection.ask("POST", self._at(what), fields, body))
+            response: Response = await asking
             return response.status
         finally:
             connection.close()

@@ -51,10 +51,10 @@ async def join(store: Joining, token: JoinToken, config: Config, data_dir: Path)
         gateway_request=key.request((GATEWAY_NAME,)),
         reports_request=key.request(_names(config)),
     )
-    given = await ask_to_join(store, token, request, patience=PATIENCE_SECONDS)
+    answer = await ask_to_join(store, token, request, patience=PATIENCE_SECONDS)
     key.install(
         data_dir / FOLDER,
-        RenewedCertificates(authority=given.authority, gateway=given.gateway, reports=given.reports),
+        RenewedCertificates(authority=answer.authority, gateway=answer.gateway, reports=answer.reports),
     )
 
 

@@ -62,25 +62,25 @@ class GatewayKey:
         request = builder.add_extension(alternative, critical=False).sign(self._key, hashes.SHA256())
         return request.public_bytes(serialization.Encoding.PEM).decode()
 
-    def install(self, folder: Path, given: RenewedCertificates) -> None:
+    def install(self, folder: Path, renewed: RenewedCertificates) -> None:
         """Keep these certificates for this key. Raises TowpathError if they are not good for it.
 
         An authority that is already known stays: a new certificate of its is taken only if it is for the same key.
         """
         make_private_folder(folder)
         with locked_folder(folder):
-            authority = _certificate(given.authority)
+            authority = _certificate(renewed.authority)
             known = folder / "authority.pem"
             if is_private_file(known) and _certificate(known.read_text()).public_key() != authority.public_key():
                 raise TowpathError(f"{known} is of another authority. Remove {folder} to join another hub.")
-            for pem in (given.gateway, given.reports):
+            for pem in (renewed.gateway, renewed.reports):
                 certificate = _certificate(pem)
                 if certificate.public_key() != self._key.public_key() or not _signed(certificate, authority):
                     raise TowpathError("The controller has sent certificates that are not this gateway's.")
             key = self._key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            contents = (given.authority.encode(), given.gateway.encode() + key, given.reports.encode() + key)
+            contents = (renewed.authority.encode(), renewed.gateway.encode() + key, renewed.reports.encode() + key)
             for name, content in zip(FILES, contents, strict=True):
                 write_private_file(folder / name, content)
 

@@ -76,8 +76,8 @@ async def _tokens(store: Store, plan: Plan, *, write: bool) -> int:
 async def _shares(store: Store, plan: Plan, *, write: bool) -> int:
     new = 0
     for share in plan.shares:
-        there = {(one.server, one.key): one for one in await store.shares.of_owner(share.owner)}
-        held = there.get((share.server, share.key))
+        existing = {(one.server, one.key): one for one in await store.shares.of_owner(share.owner)}
+        held = existing.get((share.server, share.key))
         if held is not None and set(share.scopes) <= set(held.scopes):
             continue
         new += 1
@@ -87,35 +87,35 @@ async def _shares(store: Store, plan: Plan, *, write: bool) -> int:
     return new
 
 
-def merged(old: User, given: User) -> User:
+def merged(old: User, imported: User) -> User:
     """Return an existing user with the rights and groups from JupyterHub added; nothing is removed. Pure."""
     return replace(
         old,
-        admin=old.admin or given.admin,
-        groups=tuple(dict.fromkeys((*old.groups, *given.groups))),
-        created=min(old.created, given.created),
+        admin=old.admin or imported.admin,
+        groups=tuple(dict.fromkeys((*old.groups, *imported.groups))),
+        created=min(old.created, imported.created),
     )
 
 
-async def _user(store: Store, given: User) -> None:
+async def _user(store: Store, imported: User) -> None:
     for _ in range(TRIES):
-        old = await store.users.get(given.name)
+        old = await store.users.get(imported.name)
         if old is None:
-            if await store.users.add(given):
-                admin = ", admin" if given.admin else ""
-                await _note(store, Act.USER_ADDED, given.name, f"imported from JupyterHub{admin}")
+            if await store.users.add(imported):
+                admin = ", admin" if imported.admin else ""
+                await _note(store, Act.USER_ADDED, imported.name, f"imported from JupyterHub{admin}")
                 return
             continue
-        wanted = merged(old, given)
-        if wanted == old:
+        updated = merged(old, imported)
+        if updated == old:
             return
         try:
-            await store.users.save(wanted)
+            await store.users.save(updated)
         except ConflictError:
             continue
-        await _note(store, Act.USER_CHANGED, given.name, "rights and groups imported from JupyterHub")
+        await _note(store, Act.USER_CHANGED, imported.name, "rights and groups imported from JupyterHub")
         return
-    raise ConflictError(f"The user {given.name} kept changing. Run the import again.")
+    raise ConflictError(f"The user {imported.name} kept changing. Run the import again.")
 
 
 async def _note(store: Store, act: Act, user: str, what: str) -> None:

@@ -101,7 +101,7 @@ def plan(database: Database, roles: Roles, *, now: float | None = None) -> Plan:
     )
 
 
-def _name(raw: str, taken: Mapping[str, str], skipped: list[Skipped]) -> str:
+def _name(raw: str, names: Mapping[str, str], skipped: list[Skipped]) -> str:
     """Return the user's name on this hub, or `""` after adding the user to `skipped`."""
     try:
         name = user_name(raw)
@@ -111,7 +111,7 @@ def _name(raw: str, taken: Mapping[str, str], skipped: list[Skipped]) -> str:
     if is_system(name):
         skipped.append(Skipped(f"user {name}", "this is a system account"))
         return ""
-    if name in taken.values():
+    if name in names.values():
         skipped.append(Skipped(f"user {raw[:64]!r}", f"{name} exists already, in another spelling"))
         return ""
     return name
@@ -161,9 +161,11 @@ def _share(row: ShareRow, names: Mapping[str, str], now: float) -> Share | Skipp
         new_server_name(row.server)
     except NameRuleError as error:
         return Skipped(label, str(error))
-    here = f"!server={server_key(owner, row.server)}"
+    server_filter = f"!server={server_key(owner, row.server)}"
     kept = tuple(
-        sorted({scope.partition("!")[0] + here for scope in row.scopes if scopes.known(scope.partition("!")[0])})
+        sorted(
+            {scope.partition("!")[0] + server_filter for scope in row.scopes if scopes.known(scope.partition("!")[0])}
+        )
     )
     if not kept:
         return Skipped(label, "none of its scopes exists here")

@@ -125,11 +125,11 @@ def read(path: Path) -> Database:
 
 def _check(path: Path, database: sqlite3.Connection) -> None:
     for table, columns in TABLES.items():
-        there = {row["name"] for row in database.execute("SELECT name FROM pragma_table_info(?)", (table,))}
-        if not there and table in SINCE_5:
+        present = {row["name"] for row in database.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+        if not present and table in SINCE_5:
             continue
-        if missing := set(columns) - there:
-            lacks = f"its table {table} has no {min(missing)}" if there else f"it has no table {table}"
+        if missing := set(columns) - present:
+            lacks = f"its table {table} has no {min(missing)}" if present else f"it has no table {table}"
             raise TowpathError(
                 f"{path} is not the database of JupyterHub 4, 5 or 6: {lacks}."
                 " To import an older one, run `jupyterhub upgrade-db` with JupyterHub 6.1 on a copy."
@@ -215,8 +215,8 @@ def _shares(
 
 def _rows_of(database: sqlite3.Connection, table: str, order: str) -> list[sqlite3.Row]:
     """Return the rows of a table, or an empty list if this version of JupyterHub does not have it."""
-    there = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
-    return database.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall() if there else []  # noqa: S608 - names of our own
+    exists = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
+    return database.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall() if exists else []  # noqa: S608 - names of our own
 
 
 def _named(

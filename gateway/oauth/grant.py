@@ -59,12 +59,12 @@ def validate_request(fields: Fields, client: Client | None) -> AuthorizationRequ
     request = _Request("GET", _check_characters(fields))
     if client is None:
         raise OAuthRefusedError("This application is not registered: no running server or service has this client_id.")
-    given = dict(fields)
+    parameters = dict(fields)
     if len([name for name, _ in fields if name in {"client_id", "redirect_uri"}]) > len(
-        given.keys() & {"client_id", "redirect_uri"}
+        parameters.keys() & {"client_id", "redirect_uri"}
     ):
         raise OAuthRefusedError("The request contains client_id or redirect_uri more than once.")
-    if given.get("redirect_uri") and given["redirect_uri"] not in client.redirect_uris:
+    if parameters.get("redirect_uri") and parameters["redirect_uri"] not in client.redirect_uris:
         raise OAuthRefusedError("The redirect_uri of the request is not one of this application.")
     server = _Server(client)
     try:
@@ -72,10 +72,12 @@ def validate_request(fields: Fields, client: Client | None) -> AuthorizationRequ
         grant.validate_no_multiple_request_parameter(request)
         redirect_uri = grant.validate_consent_request()
     except OAuth2Error as error:
-        error.state = given.get("state")
-        error.redirect_uri = given.get("redirect_uri") or client.redirect_uris[0]
+        error.state = parameters.get("state")
+        error.redirect_uri = parameters.get("redirect_uri") or client.redirect_uris[0]
         return _location(error())
-    return AuthorizationRequest(redirect_uri, tuple(given.get("scope", "").split()), given.get("code_challenge", ""))
+    return AuthorizationRequest(
+        redirect_uri, tuple(parameters.get("scope", "").split()), parameters.get("code_challenge", "")
+    )
 
 
 def authorization_response(fields: Fields, client: Client, code: str) -> str:
@@ -89,8 +91,8 @@ def authorization_response(fields: Fields, client: Client, code: str) -> str:
 def client_credentials(fields: Fields, authorization: str) -> tuple[str, str]:
     """Return the client's id and secret from a token request, by HTTP Basic or in the form; `""` if not given."""
     basic: tuple[str | None, str | None] = extract_basic_authorization({"Authorization": authorization})
-    given = dict(fields)
-    return basic[0] or given.get("client_id", ""), basic[1] or given.get("client_secret", "")
+    parameters = dict(fields)
+    return basic[0] or parameters.get("client_id", ""), basic[1] or parameters.get("client_secret", "")
 
 
 def exchange(
@@ -157,8 +159,8 @@ class _Client:
         return redirect_uri in self._client.redirect_uris
 
     def check_client_secret(self, client_secret: str) -> bool:
-        given = digest(client_secret)
-        return any(secrets.compare_digest(given, one) for one in self._client.secrets)
+        hashed = digest(client_secret)
+        return any(secrets.compare_digest(hashed, one) for one in self._client.secrets)
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         return endpoint == "token" and method in {"client_secret_basic", "client_secret_post"}

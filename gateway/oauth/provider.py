@@ -150,13 +150,13 @@ class OAuthProvider:
         url = grant.authorization_response(fields, client, secret)
         if client.owner == code.user:
             return Onward(url)
-        return Onward(url, client, given=True, scopes=code.scopes)
+        return Onward(url, client, consented=True, scopes=code.scopes)
 
     async def _revoke_reused(self, code: str) -> None:
         """Revoke the token of a code that is sent again: one of the senders has stolen it (RFC 6749 section 4.1.2)."""
-        given = await self._store.codes.token_of(code)
-        if given is not None:
-            await self._store.tokens.revoke(*given)
+        issued = await self._store.codes.token_of(code)
+        if issued is not None:
+            await self._store.tokens.revoke(*issued)
 
 
 def _union(many: Iterable[tuple[str, ...]]) -> frozenset[str]:

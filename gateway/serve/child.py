@@ -73,7 +73,7 @@ class Child:
         self._recent: deque[float] = deque(maxlen=RECENT_ENDS)
         self._begun = 0.0
         self._code = 0
-        self._told = ""
+        self._last_message = ""
         self._reason = ""
 
     async def start(self) -> None:
@@ -101,8 +101,8 @@ class Child:
             self._note_end(steady=loop.time() - self._begun > STEADY)
             delay = min(delay * 2, RESTART_MOST) if self._quick else RESTART_FIRST
             say(f"{self.name} ended ({self._how()}); starting it again in {delay:.1f} s")
-            if self._told:
-                say(self._told)
+            if self._last_message:
+                say(self._last_message)
             await asyncio.sleep(delay)
 
     def _note_end(self, *, steady: bool) -> None:
@@ -112,8 +112,8 @@ class Child:
         else:
             self._quick.append(time.time())
         self.failed = self.failed or self._code > 0
-        self._told = self._why() if self._code > 0 else ""
-        self._reason = (take_reason(self._reason_file) if self._reason_file is not None else "") or self._told
+        self._last_message = self._why() if self._code > 0 else ""
+        self._reason = (take_reason(self._reason_file) if self._reason_file is not None else "") or self._last_message
 
     def _how(self) -> str:
         return f"signal {-self._code}" if self._code < 0 else f"exit code {self._code}"

@@ -18,5 +18,5 @@ class Finding(NamedTuple):
 
     def row(self, width: int) -> str:
         """The row; `width`: of the column of parts."""
-        word = "FAIL" if not self.good else "WARN" if self.doubt else "ok  "
-        return f"{word}  {self.part:<{width}}  {self.text}"
+        label = "FAIL" if not self.good else "WARN" if self.doubt else "ok  "
+        return f"{label}  {self.part:<{width}}  {self.text}"

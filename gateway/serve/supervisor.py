@@ -171,9 +171,9 @@ class Supervisor:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        _, said = await process.communicate()
+        _, output = await process.communicate()
         if process.returncode:
-            raise ServeError(said.decode(errors="replace").strip())
+            raise ServeError(output.decode(errors="replace").strip())
 
     async def start_rest(self) -> None:
         """Start the controller and the workers."""

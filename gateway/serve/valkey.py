@@ -61,7 +61,7 @@ def why_it_ended(data_dir: Path) -> str:
         lines = [line for line in log.read_text(errors="replace").splitlines() if " # " in line]
     except OSError:
         lines = []
-    said = [_STAMP.sub("", line) for line in lines if "overcommit" not in line]
-    last = said[-1] if said else ""
+    messages = [_STAMP.sub("", line) for line in lines if "overcommit" not in line]
+    last = messages[-1] if messages else ""
     reason = last.partition(": make a backup")[0] or "it gave no reason"
     return f"The hub's store cannot be opened: {reason.rstrip('.')} (see {log}). {CHECK}"

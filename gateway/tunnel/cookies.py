@@ -60,7 +60,7 @@ def confine(value: bytes, path: bytes, hidden: Hidden) -> bytes | None:
     if not equals or not name or hidden.holds(name) or name.lower().startswith(b"__host-"):
         return None
     kept = [pair.strip()]
-    wanted = path
+    new_path = path
     for attribute in attributes:
         key, _, content = attribute.partition(b"=")
         match key.strip().lower():
@@ -70,8 +70,8 @@ def confine(value: bytes, path: bytes, hidden: Hidden) -> bytes | None:
                 # The last one counts (RFC 6265bis section 5.6).
                 content = content.strip()
                 inside = (content + b"/").startswith(path) and b".." not in content and b"%" not in content
-                wanted = content if inside and content.isascii() else path
+                new_path = content if inside and content.isascii() else path
             case _:
                 kept.append(attribute.strip())
-    kept.append(b"Path=" + wanted)
+    kept.append(b"Path=" + new_path)
     return b"; ".join(kept)

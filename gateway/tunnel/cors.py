@@ -41,8 +41,9 @@ class AllowedOrigins:
         A preflight request has no credentials. What it allows is a request, which is authorized like any other.
         """
         origin = self.origin_of(fields)
-        asked = dict(fields)
-        method, names = asked.get(b"access-control-request-method"), asked.get(b"access-control-request-headers", b"")
+        headers = dict(fields)
+        method = headers.get(b"access-control-request-method")
+        names = headers.get(b"access-control-request-headers", b"")
         if not origin or method is None or not _METHOD.fullmatch(method) or not _NAMES.fullmatch(names):
             return []
         return [

@@ -129,11 +129,11 @@ class RequestRules:
         host = self._public.host(host.decode("latin-1")).encode("latin-1")
         out.insert(1, b"Host: " + (host or b"localhost"))
         believed = tuple(inbound) if inbound and forwarded.trusted(peer, self._networks) else ()
-        told = forwarded.lines(peer, scheme, host.decode("latin-1"), believed, self._public)
+        forwarded_lines = forwarded.lines(peer, scheme, host.decode("latin-1"), believed, self._public)
         block = b"\r\n".join(out)
         if block.count(b"\n") != len(out) - 1 or block.count(b"\r") != len(out) - 1 or b"\0" in block:
             raise UpstreamError("bad-request", "a line break inside the head")
-        return RequestHead(block + b"\r\n" + told + credential, length)
+        return RequestHead(block + b"\r\n" + forwarded_lines + credential, length)
 
     def _sorted(self, fields: Fields, *, websocket: bool) -> _Sorted:  # noqa: C901, PLR0912 - one pass, its cases side by side
         """Sort a client's fields. Raises UpstreamError("bad-request")."""

@@ -40,7 +40,7 @@ class Side(asyncio.Protocol):
         self._feed = self.tracker.feed
         self.peer: Side = self
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.heard = True
+        self.active = True
         self.moved = 0
         self.read_paused = False
         self.quiet_since = 0.0
@@ -51,7 +51,7 @@ class Side(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on."""
-        self.heard = True
+        self.active = True
         self.moved += len(data)
         tracker = self.tracker
         out = self._feed(data)
@@ -230,8 +230,8 @@ class Splice:
             side.tracker.active = False
             if side.stalled(now):
                 self.abort()
-            elif side.heard or side.read_paused:
-                side.heard = False
+            elif side.active or side.read_paused:
+                side.active = False
                 side.quiet_since = now
                 side.pinged_at = None
             elif side.pinged_at is not None:

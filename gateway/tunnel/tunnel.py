@@ -122,7 +122,7 @@ class Tunnel:
     def _block(self, request: Request, way: Way, caller: Caller, *, websocket: bool = False) -> bytes:
         """Return all of the head for the app but its first line. Raises UpstreamError."""
         fields = request.head.fields
-        told = b"Authorization: " + caller.authorization + b"\r\n" if caller.authorization else b""
+        authorization = b"Authorization: " + caller.authorization + b"\r\n" if caller.authorization else b""
         if way.cut:
             way.note_host(self.options.public.host(request.head.host.decode("latin-1")).encode("latin-1"))
         head = self._rules.head(
@@ -131,11 +131,11 @@ class Tunnel:
             peer=request.client.peer,
             scheme="http",
             # Where a cookie proves the caller, an Authorization header is not ours: it is the app's business.
-            credential=way.credential or told or (own_authorization(fields) if caller.by_cookie else b""),
+            credential=way.credential or authorization or (own_authorization(fields) if caller.by_cookie else b""),
             cookie=caller.cookie,
             websocket=websocket,
         )
-        return head.block + way.told + (way.names(caller) if way.credential else b"")
+        return head.block + way.prefix_line + (way.names(caller) if way.credential else b"")
 
     def websocket(self, request: Request, route: Route, *, caller: Caller, refuse: Refuse) -> None:
         """Carry one WebSocket to the route's app, to its end. `refuse` answers it if we refuse it ourselves."""
@@ -272,8 +272,8 @@ class Tunnel:
         def rules(fields: Fields) -> ResponseHead:
             if route.user:  # a service answers pages of other origins itself
                 fields = cors.without_own(fields)
-            given = restored(fields, prefix, hosts) if route.strip else fields
-            return response_head(given, prefix, self._hidden, withheld=self.options.withheld)
+            restored_fields = restored(fields, prefix, hosts) if route.strip else fields
+            return response_head(restored_fields, prefix, self._hidden, withheld=self.options.withheld)
 
         self._ways[route.prefix] = way = Way(
             route.endpoint,

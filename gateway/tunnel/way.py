@@ -36,12 +36,12 @@ class Way:
         "name",
         "options",
         "pool",
+        "prefix_line",
         "route",
         "rules",
         "signs_in",
         "slashes",
         "stats",
-        "told",
         "websockets",
     )
 
@@ -79,9 +79,9 @@ class Way:
         self.slashes = route.prefix.count("/") if route is not None else 0
         # An app that knows no base path: how many slashes its prefix has, and what it is told of it.
         self.cut = route.prefix.count("/") if route is not None and route.strip else 0
-        self.told = b""
+        self.prefix_line = b""
         if route is not None and route.strip:
-            self.told = HEADER + b": " + route.prefix.rstrip("/").encode("ascii") + b"\r\n"
+            self.prefix_line = HEADER + b": " + route.prefix.rstrip("/").encode("ascii") + b"\r\n"
         self.pool = Pool(endpoint, rules, options, size=size)
         self.websockets = Quota(most=options.websockets_per_app, per_client=options.websockets_per_client)
 

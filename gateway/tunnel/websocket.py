@@ -41,7 +41,7 @@ class Opening(Relay):
     whose it is, where WebSockets are counted.
     """
 
-    __slots__ = ("_asked", "_block", "_key", "_task", "_tie", "ending", "source")
+    __slots__ = ("_block", "_client_handshake", "_key", "_task", "_tie", "ending", "source")
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Opening(Relay):
         super().__init__(request, way=way, caller=caller, refuse=refuse, on_end=on_end)
         self._block = block
         self._tie = tie
-        self._asked: handshake.ClientHandshake | None = None
+        self._client_handshake: handshake.ClientHandshake | None = None
         self._key = handshake.new_key()
         self._task: asyncio.Task[None] | None = None
         self.source = source
@@ -73,7 +73,7 @@ class Opening(Relay):
         self._client.attach(self)
         head = self._request.head
         try:
-            self._asked = handshake.read_request(head.fields, self._request.method, head.length)
+            self._client_handshake = handshake.read_request(head.fields, self._request.method, head.length)
         except handshake.VersionError:
             self._on_end(self)
             fields = [(b"sec-websocket-version", b"13"), _TEXT]
@@ -119,12 +119,12 @@ class Opening(Relay):
 
     def switched(self, head: AnswerHead, rest: bytes) -> None:
         """See `Receiver`."""
-        asked, connection = self._asked, self._connection
-        assert asked is not None
+        handshake_request, connection = self._client_handshake, self._connection
+        assert handshake_request is not None
         assert connection is not None
         try:
-            subprotocol = handshake.check(head.received, self._key, asked.subprotocols)
-            block = handshake.accept_block(asked.key, subprotocol, self.way.rules(head.received).fields)
+            subprotocol = handshake.check(head.received, self._key, handshake_request.subprotocols)
+            block = handshake.accept_block(handshake_request.key, subprotocol, self.way.rules(head.received).fields)
         except UpstreamError as error:
             self.failed(error)
             return

@@ -53,15 +53,15 @@ class ReceiveBuffer(bytearray):
         if size >= len(self):
             return self.take_all()
         with memoryview(self) as view:
-            taken = bytes(view[:size])
+            content = bytes(view[:size])
         self.discard(size)
-        return taken
+        return content
 
     def take_all(self) -> bytes:
         """Remove and return everything."""
-        taken = bytes(self)
+        content = bytes(self)
         self.clear()
-        return taken
+        return content
 
     def discard(self, size: int) -> None:
         """Remove the first `size` bytes."""

@@ -38,7 +38,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         query = AuditQuery(request)
         entries, older = await query.page(site)
         path = site.at("api", "towpath", "audit")
-        onward = f"{path}?{urlencode({**query.given, 'before': older})}" if older else None
+        onward = f"{path}?{urlencode({**query.arguments, 'before': older})}" if older else None
         return reply({"entries": [shown(entry) for entry in entries], "next": onward})
 
     return [audit]

@@ -123,14 +123,14 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         `opt-NAME` are the choices so far: each field shows what can be combined with those before it, and which limit
         applies.
         """
-        asked = arguments(request)
-        name = asked.get("user") or signed_in(request).user.name
+        query = arguments(request)
+        name = query.get("user") or signed_in(request).user.name
         _, user = await need_user(site, request, "start:servers", name)
-        profile = site.config.profile_named(asked.get("profile", ""))
+        profile = site.config.profile_named(query.get("profile", ""))
         if profile is None:
             raise NotFoundError("This profile does not exist on this hub.")
         facts = await facts_of(site, profile.cluster, user)
-        known = {key: raw for key, raw in picked_in(asked, profile.name).items() if key in profile.option}
+        known = {key: raw for key, raw in picked_in(query, profile.name).items() if key in profile.option}
         picks, unread = read_picks(profile, known)
         made = offer(profile, facts, picks, narrow=True)
         return replace(made, wrong=made.wrong | unread)

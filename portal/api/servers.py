@@ -115,9 +115,9 @@ async def look(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """202: it is starting. 400 if it is running or stopping, or if the request is not available."""
     _, user, server = await need_named(site, request, "start:servers")
-    asked = start_request(await read_json(request, dict[str, Any]))
+    requested = start_request(await read_json(request, dict[str, Any]))
     outcome, record = await server_actions.start(
-        site, user, server, profile=asked.profile, picked=asked.options, display_name=asked.display_name
+        site, user, server, profile=requested.profile, picked=requested.options, display_name=requested.display_name
     )
     label = f"{record.user}/{record.name}"
     if outcome is Started.NEW:
@@ -134,9 +134,9 @@ async def create(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
     identity, user, server = await need_named(site, request, "start:servers")
     if not server:
         raise HTTPException(status_code=409, detail=f"{user.name} has a default server already.")
-    asked = start_request(await read_json(request, dict[str, Any]))
+    requested = start_request(await read_json(request, dict[str, Any]))
     record = await server_actions.create(
-        site, user, server, display_name=asked.display_name, profile=asked.profile, picked=asked.options
+        site, user, server, display_name=requested.display_name, profile=requested.profile, picked=requested.options
     )
     return reply(await _model(site, identity, user, record), 201)
 
@@ -144,19 +144,19 @@ async def create(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
 async def change(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Change the display name at any time; the options while the server is stopped or waits in the queue."""
     identity, user, server = await need_named(site, request, "start:servers")
-    asked = await read_json(request, Change)
-    if asked is None or asked == Change():
+    changes = await read_json(request, Change)
+    if changes is None or changes == Change():
         raise HTTPException(status_code=400, detail="Send what to change: display_name or user_options.")
     record = await _existing(site, user, server)
-    if asked.name not in {msgspec.UNSET, server}:
+    if changes.name not in {msgspec.UNSET, server}:
         raise HTTPException(status_code=400, detail="A server cannot be renamed. Change its display_name instead.")
-    if asked.display_name is not msgspec.UNSET:
-        server_actions.check_display_name(asked.display_name)
-        record = replace(record, display_name=asked.display_name)
-    if asked.user_options is not msgspec.UNSET:
-        options = start_request({"user_options": asked.user_options})
+    if changes.display_name is not msgspec.UNSET:
+        server_actions.check_display_name(changes.display_name)
+        record = replace(record, display_name=changes.display_name)
+    if changes.user_options is not msgspec.UNSET:
+        options = start_request({"user_options": changes.user_options})
         if record.active:
-            if asked.display_name is not msgspec.UNSET:
+            if changes.display_name is not msgspec.UNSET:
                 await site.store.servers.save(record)
             return await _edit(site, request, user, record, options)
         chosen = await server_actions.chosen(site, user, options.profile or record.profile, options.options or {})

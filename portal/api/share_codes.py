@@ -38,11 +38,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         await share_actions.need_server(site, request, "read:shares", owner, server)
         page = page_of(request, always=True)
         codes = await store.shares.codes(owner, server)
-        wanted = codes[page.offset : page.end]
-        servers = await store.servers.many([server_key(code.owner, code.server) for code in wanted])
-        return listed(
-            site, request, page, [share_models.code_model(site, code, servers) for code in wanted], len(codes)
-        )
+        shown = codes[page.offset : page.end]
+        servers = await store.servers.many([server_key(code.owner, code.server) for code in shown])
+        return listed(site, request, page, [share_models.code_model(site, code, servers) for code in shown], len(codes))
 
     @post(PATHS, status_code=200)
     async def make(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -51,7 +49,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         _, user = await share_actions.need_server(site, request, "shares", owner, server)
         body = await read_json(request, ShareCodeRequest) or ShareCodeRequest()
         code, secret = await share_actions.make_code(
-            site, request, user, server, wanted=body.scopes or (), expires_in=body.expires_in
+            site, request, user, server, requested=body.scopes or (), expires_in=body.expires_in
         )
         servers = await store.servers.many([server_key(owner, server)])
         return reply(share_models.code_model(site, code, servers, secret=secret))
@@ -61,9 +59,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         """`?id=` or `?code=`: that code; neither: all codes of the server. Existing shares stay."""
         owner, server = request.path_params["owner"], one_server(request)
         _, user = await share_actions.need_server(site, request, "shares", owner, server)
-        asked = arguments(request)
+        query = arguments(request)
         await share_actions.end_codes(
-            site, request, user, server, code_id=asked.get("id", ""), secret=asked.get("code", "")
+            site, request, user, server, code_id=query.get("id", ""), secret=query.get("code", "")
         )
         return empty(204)
 

@@ -48,11 +48,9 @@ def one_server(request: Request[Any, Any, Any]) -> str:
 
 async def answer(site: Site, request: Request[Any, Any, Any], page: Page, shares: list[Share]) -> Response[bytes]:
     """Return a page of shares."""
-    wanted = shares[page.offset : page.end]
-    servers = await site.store.servers.many([server_key(share.owner, share.server) for share in wanted])
-    return listed(
-        site, request, page, [share_models.share_model(site, share, servers) for share in wanted], len(shares)
-    )
+    shown = shares[page.offset : page.end]
+    servers = await site.store.servers.many([server_key(share.owner, share.server) for share in shown])
+    return listed(site, request, page, [share_models.share_model(site, share, servers) for share in shown], len(shares))
 
 
 async def one(site: Site, share: Share | None) -> dict[str, Any]:
@@ -85,10 +83,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         """Adds to an existing share."""
         owner, server = await mine(request)
         body = await _body(request)
-        given = await share_actions.give(
-            site, request, owner, server, user=body.user or "", group=body.group or "", wanted=body.scopes or ()
+        share = await share_actions.give(
+            site, request, owner, server, user=body.user or "", group=body.group or "", requested=body.scopes or ()
         )
-        return reply(await one(site, given))
+        return reply(await one(site, share))
 
     @patch(PATHS)
     async def take(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -96,7 +94,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         owner, server = await mine(request)
         body = await _body(request)
         left = await share_actions.take(
-            site, request, owner, server, user=body.user or "", group=body.group or "", wanted=body.scopes or ()
+            site, request, owner, server, user=body.user or "", group=body.group or "", requested=body.scopes or ()
         )
         return reply(await one(site, left))
 

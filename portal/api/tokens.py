@@ -78,7 +78,7 @@ async def make(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
         user,
         note=body.note or f"Requested via api{by_another}",
         expires_in=body.expires_in,
-        wanted=body.scopes,
+        requested=body.scopes,
         roles=body.roles or (),
     )
     return reply({**token_model(token, held(token, await of_owner(site, user))), "token": secret}, 201)

@@ -48,19 +48,19 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         view = View(identity)
         query = arguments(request)
         page = page_of(request)
-        wanted, sort = query.get("state", ""), query.get("sort", "id")
-        if wanted not in {"", "active", "ready", "inactive"}:
+        state, sort = query.get("state", ""), query.get("sort", "id")
+        if state not in {"", "active", "ready", "inactive"}:
             raise HTTPException(status_code=400, detail="state must be active, ready or inactive.")
         if sort.removeprefix("-") not in {"id", "name", "last_activity"}:
             raise HTTPException(
                 status_code=400, detail="sort must be id, name or last_activity, or one of them after a -."
             )
         part = query.get("name_filter", "").lower()
-        if not wanted and not part and sort in {"id", "name"} and view.everywhere("list:users"):
+        if not state and not part and sort in {"id", "name"} and view.everywhere("list:users"):
             total = await store.users.count()
             found = await store.users.many(await store.users.names(offset=page.offset, limit=page.limit))
         else:
-            chosen = await _choose(site, view, wanted, part)
+            chosen = await _choose(site, view, state, part)
             if sort.endswith("last_activity"):
                 chosen.sort(key=lambda item: item[0].last_activity or 0)
             if sort.startswith("-"):
@@ -86,7 +86,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     return [every, add]
 
 
-async def _choose(site: Site, view: View, wanted: str, part: str) -> list[Entry]:
+async def _choose(site: Site, view: View, state: str, part: str) -> list[Entry]:
     """Return all users that match the filters and the caller's scopes, ordered by name."""
     names = [name for name in await site.store.users.names() if part in name]
     chosen: list[Entry] = []
@@ -95,10 +95,10 @@ async def _choose(site: Site, view: View, wanted: str, part: str) -> list[Entry]
             user, servers, _ = item
             active = any(server.active for server in servers)
             fits = (
-                not wanted
-                or (wanted == "active" and active)
-                or (wanted == "inactive" and not active)
-                or (wanted == "ready" and any(is_ready(server) for server in servers))
+                not state
+                or (state == "active" and active)
+                or (state == "inactive" and not active)
+                or (state == "ready" and any(is_ready(server) for server in servers))
             )
             if fits and view("list:users", user, None):
                 chosen.append(item)

@@ -170,10 +170,10 @@ async def activity(site: Site, request: Request[Any, Any, Any]) -> Response[byte
     now = site.clock()
     known = {server.name for server in await site.store.servers.of_user(name)}
     seen: dict[tuple[str, str], float] = {}
-    for server, said in (body.servers or {}).items():
+    for server, reported in (body.servers or {}).items():
         if server not in known:
             raise HTTPException(status_code=400, detail=f"{name} has no server named {server!r}.")
-        seen[name, server] = _moment(said.last_activity, now)
+        seen[name, server] = _moment(reported.last_activity, now)
     if body.last_activity is not None:
         moment = _moment(body.last_activity, now)
         if not seen:
@@ -204,9 +204,9 @@ def _refuse_reader(identity: Identity) -> None:
     raise lacks("read:users")
 
 
-def _moment(said: str, now: float) -> float:
+def _moment(text: str, now: float) -> float:
     try:
-        moment = datetime.fromisoformat(said)
+        moment = datetime.fromisoformat(text)
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError) as error:
         raise HTTPException(status_code=400, detail="Not a valid timestamp (ISO 8601).") from error

@@ -30,23 +30,23 @@ class AuditQuery:
         """Raise 400 for an invalid filter, and 403 for what the caller may not read."""
         identity = signed_in(request)
         view = View(identity)
-        given = arguments(request)
-        texts = {name: given.get(name, "").strip()[:200] for name in _TEXTS}
+        query = arguments(request)
+        texts = {name: query.get(name, "").strip()[:200] for name in _TEXTS}
         if texts["act"] not in {"", *Act} or texts["outcome"] not in {"", *Outcome}:
             raise HTTPException(status_code=400, detail="This act or outcome does not exist.")
-        self.before = given.get("before", "")
+        self.before = query.get("before", "")
         if self.before and not _ID.fullmatch(self.before):
             raise HTTPException(status_code=400, detail="before must be the id of an entry.")
-        self.limit = _limit(given.get("limit", ""))
+        self.limit = _limit(query.get("limit", ""))
         self.everything = view.everywhere("read:audit")
         if not self.everything:
             texts["about"] = texts["about"] or identity.user.name
             if texts["about"] != identity.user.name or not view("read:audit", identity.user, None):
                 raise lacks("read:audit")
-        self.wanted = AuditFilter(
-            **texts, since=_moment(given.get("since", "")), until=_moment(given.get("until", ""), end=True)
+        self.filters = AuditFilter(
+            **texts, since=_moment(query.get("since", "")), until=_moment(query.get("until", ""), end=True)
         )
-        self.given = given
+        self.arguments = query
 
     async def page(self, site: Site) -> tuple[list[Entry], str]:
         """Return the entries, newest first, and the id to continue from (`""`: no older ones).
@@ -54,13 +54,13 @@ class AuditQuery:
         Callers who may not read everything read their own short stream: searching all entries is reserved for admins.
         """
         if self.everything:
-            return await site.store.audit.page(self.wanted, before=self.before, limit=self.limit)
-        mine = await site.store.audit.of_user(self.wanted.about)
+            return await site.store.audit.page(self.filters, before=self.before, limit=self.limit)
+        mine = await site.store.audit.of_user(self.filters.about)
         fitting = [
             entry
             # before filtering: a filter would reveal what it matches
-            for entry in (discreet(each, self.wanted.about) for each in mine)
-            if self.wanted.fits(entry) and (not self.before or position(entry.id) < position(self.before))
+            for entry in (discreet(each, self.filters.about) for each in mine)
+            if self.filters.fits(entry) and (not self.before or position(entry.id) < position(self.before))
         ]
         more = len(fitting) > self.limit
         return fitting[: self.limit], fitting[self.limit - 1].id if more else ""

@@ -55,20 +55,20 @@ async def ask(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Ask whether to accept the invitation."""
     me = _in_person(request).user
     share_actions.check_hosts(site)
-    asked = arguments(request)
-    code = await _brought(site, asked.get("code", ""), me)
+    query = arguments(request)
+    code = await _brought(site, query.get("code", ""), me)
     shown = page(
         site,
         request,
         "accept-share.html",
         user=me,
-        code=asked["code"],
+        code=query["code"],
         owner=code.owner,
         name=code.server,
         may=share_models.permissions_text(code.scopes),
         expires=code.expires,
         one_host=on_one_host(site.config),
-        next=safe_next(asked.get("next"), site.base),
+        next=safe_next(query.get("next"), site.base),
     )
     # The code is in this page's URL, and the next page may be the owner's app, which can log where requests came from.
     shown.headers["Referrer-Policy"] = "strict-origin"
@@ -85,5 +85,5 @@ async def accept(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
     await share_actions.accept(site, request, code, secret)
     server = await site.store.servers.get(code.owner, code.server)
     runs = server is not None and is_ready(server)
-    there = site.server(code.owner, code.server) if runs else site.at("home", done="accepted")
-    return go(safe_next(fields.get("next"), site.base) or there)
+    default_url = site.server(code.owner, code.server) if runs else site.at("home", done="accepted")
+    return go(safe_next(fields.get("next"), site.base) or default_url)

@@ -37,10 +37,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     ) -> Response[bytes]:
         identity = need_anywhere(request, "admin-ui")
         need_anywhere(request, "list:users")
-        asked = arguments(request)
-        part = asked.get("q", "").strip().lower()[:SEARCH_MAX]
-        active = asked.get("show") == "active"
-        offset = _offset(asked.get("offset", ""))
+        query = arguments(request)
+        part = query.get("q", "").strip().lower()[:SEARCH_MAX]
+        active = query.get("show") == "active"
+        offset = _offset(query.get("offset", ""))
         found, total = await user_actions.find(site, identity, part=part, active=active, offset=offset, limit=EACH_PAGE)
         kept = {"q": part, "show": "active" if active else ""}
         view = View(identity)
@@ -67,7 +67,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             open_url=lambda server: open_url(site, server, ""),
             problem=problem,
             edge=edge if edge is not None and edge.problems else None,
-            told=DONE.get(asked.get("done", ""), ""),
+            notice=DONE.get(query.get("done", ""), ""),
             typed=typed,
             bad_records=await site.store.bad_records.every(),
         )

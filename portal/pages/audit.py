@@ -56,7 +56,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         """Show entries, with the API's filters in the query."""
         query = AuditQuery(request)
         entries, older = await query.page(site)
-        filters = {name: value for name, value in query.given.items() if name != "before"}
+        filters = {name: value for name, value in query.arguments.items() if name != "before"}
         return page(
             site,
             request,

@@ -50,7 +50,7 @@ async def _onward(site: Site, request: Request[Any, Any, Any], answer: Onward, s
     Chromium applies a page's `form-action` to redirects of its forms, and this hub's pages only allow the hub itself.
     """
     url, client = answer.url, answer.client
-    if client is not None and answer.given:
+    if client is not None and answer.consented:
         what = f"{client.title}: {' '.join(answer.scopes)}"
         await recorder.note(site.store, request, Act.CONSENT, user=client.owner, server=client.server_name, what=what)
     elif client is not None:

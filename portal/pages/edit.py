@@ -37,8 +37,8 @@ async def show(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     record = await site.store.servers.get(target.owner.name, target.server)
     if record is None or not editable(record):
         return go(site.at("spawn-pending", target.owner.name, target.server, next=next_url), status=302)
-    given = record.choices if record.edited is None else record.edited
-    state = FormState(chosen=record.profile, given=dict(given), next_url=next_url, editing=True)
+    choices = record.choices if record.edited is None else record.edited
+    state = FormState(chosen=record.profile, values=dict(choices), next_url=next_url, editing=True)
     return await render_form(site, request, target, state)
 
 
@@ -51,7 +51,7 @@ async def save(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     profile = fields.get("profile", "")
     picked = picked_in(fields, profile)
     if "look" in fields:
-        state = FormState(chosen=profile, given=dict(picked), next_url=next_url, editing=True)
+        state = FormState(chosen=profile, values=dict(picked), next_url=next_url, editing=True)
         return await render_form(site, request, target, state)
     progress = go(site.at("spawn-pending", owner.name, server, next=next_url))
     try:
@@ -60,7 +60,7 @@ async def save(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
         return progress
     except ChoicesError as error:
         state = FormState(
-            chosen=profile, given=dict(picked), next_url=next_url, errors=error.fields, status=400, editing=True
+            chosen=profile, values=dict(picked), next_url=next_url, errors=error.fields, status=400, editing=True
         )
         return await render_form(site, request, target, state)
     if record.edited is not None:

@@ -47,9 +47,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
 async def lead(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Handle the part on the hub's host."""
     identity = signed_in(request)
-    asked = arguments(request)
-    onward = safe_next(asked.get("next"), site.base)
-    state = asked.get("state", "")
+    query = arguments(request)
+    onward = safe_next(query.get("next"), site.base)
+    state = query.get("state", "")
     users = f"{site.base}user/"
     if not onward.startswith(users) or not STATE.fullmatch(state):
         raise HTTPException(status_code=400, detail="This is not the URL of a server.")

@@ -77,10 +77,10 @@ def still_good(profile: ProfileConfig, facts: Facts, remembered: Mapping[str, An
 
 
 def sheet(
-    site: Site, profile: ProfileConfig, facts: Facts, given: Mapping[str, Any], errors: Mapping[str, str]
+    site: Site, profile: ProfileConfig, facts: Facts, values: Mapping[str, Any], errors: Mapping[str, str]
 ) -> ProfileForm:
     """Return the profile with the given values in its fields, and defaults in the others. `errors`: field → message."""
-    mine = {name: value for name, value in given.items() if name in profile.option}
+    mine = {name: value for name, value in values.items() if name in profile.option}
     picks, unread = read(profile, mine)
     made = offer(profile, facts, picks, narrow=False)
     cluster = cluster_named(site.config, profile.cluster)
@@ -108,7 +108,7 @@ def sheet(
     )
 
 
-def _form_field(element: str, option: OptionConfig, field: Field | None, given: Any, error: str) -> FormField:
+def _form_field(element: str, option: OptionConfig, field: Field | None, picked: Any, error: str) -> FormField:
     """Return the control for an option. `field`: for options that are requests to the scheduler."""
     name = element.rpartition(".")[2]
     common: dict[str, Any] = {
@@ -120,8 +120,8 @@ def _form_field(element: str, option: OptionConfig, field: Field | None, given: 
         "error": error,
     }
     if field is not None:
-        return _asking(common, field, given)
-    value = default_of(option) if given is None else given
+        return _asking(common, field, picked)
+    value = default_of(option) if picked is None else picked
     match option.kind:
         case "boolean":
             return FormField(control="check", value=str(value).strip().lower() in {"true", "on", "yes", "1"}, **common)
@@ -135,9 +135,9 @@ def _form_field(element: str, option: OptionConfig, field: Field | None, given: 
             return FormField(control="text", value=value, **common)
 
 
-def _asking(common: dict[str, Any], field: Field, given: Any) -> FormField:
+def _asking(common: dict[str, Any], field: Field, picked: Any) -> FormField:
     """Return a field for a request to the scheduler."""
-    value = given if given is not None and field.entries is None else field.value
+    value = picked if picked is not None and field.entries is None else field.value
     if field.hidden:
         return FormField(control="hidden", value=field.value, **common)
     if field.entries is not None:
@@ -177,24 +177,24 @@ def asks_for(site: Site, server: Server) -> list[str]:
         raw = fixed(profile.resources, kind)
         return canonical(kind, raw) if isinstance(raw, int) else raw
 
-    told = [f"{kind} {name}" for kind in ("partition",) if (name := chosen(kind))]
+    parts = [f"{kind} {name}" for kind in ("partition",) if (name := chosen(kind))]
     gpu, gpus = chosen("gpu"), chosen("gpus")
     if gpu or gpus:
-        told.append(f"{gpus or 1} {gpu or ('GPU' if gpus == 1 else 'GPUs')}")
+        parts.append(f"{gpus or 1} {gpu or ('GPU' if gpus == 1 else 'GPUs')}")
     if cores := chosen("cores"):
-        told.append(f"{cores} core" if cores == 1 else f"{cores} cores")
+        parts.append(f"{cores} core" if cores == 1 else f"{cores} cores")
     if memory := chosen("memory"):
-        told.append(str(memory))
+        parts.append(str(memory))
     if (nodes := chosen("nodes")) and nodes != 1:
-        told.append(f"{nodes} nodes")
-    return told
+        parts.append(f"{nodes} nodes")
+    return parts
 
 
 def open_url(site: Site, server: Server, next_url: str) -> str:
     """Return the URL for a ready server: the requested page if it is inside the server, else the app's start page."""
     root = server_path(site.base, server.user, server.name)
-    wanted = safe_next(next_url, site.base)
-    if wanted.startswith(root) and wanted != root:
-        return wanted
+    url = safe_next(next_url, site.base)
+    if url.startswith(root) and url != root:
+        return url
     profile = site.config.profile_named(server.profile)
     return root + (profile.default_path.lstrip("/") if profile else "")

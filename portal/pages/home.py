@@ -82,7 +82,7 @@ async def _show(site: Site, request: Request[Any, Any, Any], *, problem: str = "
         is_ready=is_ready,
         in_short=share_models.in_short,
         opens=share_models.opens,
-        told=DONE.get(arguments(request).get("done", ""), ""),
+        notice=DONE.get(arguments(request).get("done", ""), ""),
         visits=await _others(site, user.name),
         did=did,
     )
@@ -132,5 +132,5 @@ async def _guest(
 
 async def _others(site: Site, name: str) -> list[Entry]:
     """Return the latest acts of others on this user's servers and account."""
-    told = await site.store.audit.of_user(name, limit=50)
-    return [entry for entry in told if entry.who not in {"", name}][:VISITS_SHOWN]
+    entries = await site.store.audit.of_user(name, limit=50)
+    return [entry for entry in entries if entry.who not in {"", name}][:VISITS_SHOWN]

@@ -48,14 +48,14 @@ async def show(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     A browser that only prefetches the page uses up no link. If the only way to sign in is a provider's own page, the
     browser goes straight there.
     """
-    asked = arguments(request)
-    next_url = safe_next(asked.get("next"), site.base)
+    query = arguments(request)
+    next_url = safe_next(query.get("next"), site.base)
     if caller(request) is not None:
         return go(next_url or site.at("home"), status=302)
     if prefetches(request):
         return _form(site, request, next_url)
-    if "token" in asked:
-        return await _use_link(site, request, secret_in(asked["token"]), next_url)
+    if "token" in query:
+        return await _use_link(site, request, secret_in(query["token"]), next_url)
     only = only_way(site.auth.providers)
     if only and not site.auth.sign_in_links:
         return await _depart(site, request, only, next_url, other=False)
@@ -95,11 +95,11 @@ async def sign_in(site: Site, request: Request[Any, Any, Any]) -> Response[bytes
 
 async def leave(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Go to a provider's own page. With `other`: to pick another account there."""
-    asked = arguments(request)
-    next_url = safe_next(asked.get("next"), site.base)
+    query = arguments(request)
+    next_url = safe_next(query.get("next"), site.base)
     if prefetches(request):
         return _form(site, request, next_url)
-    return await _depart(site, request, request.path_params["provider"], next_url, other="other" in asked)
+    return await _depart(site, request, request.path_params["provider"], next_url, other="other" in query)
 
 
 async def come_back(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -167,7 +167,7 @@ def _form(
     wait: int = 0,
 ) -> Response[bytes]:
     """Render the page. `tried`: the fields of a refused form, whose username is shown again."""
-    given = tried or {}
+    typed = tried or {}
     xsrf = request.cookies.get(XSRF, "")
     if not 0 < len(xsrf) <= XSRF_MAX:
         xsrf = secrets.token_hex(16)
@@ -183,8 +183,8 @@ def _form(
         next=next_url,
         problem=problem,
         hint=hint,
-        tried=given.get("provider") or (_first_form(site.auth.providers) if given else ""),
-        username=given.get("username", "")[:NAME_SHOWN],
+        tried=typed.get("provider") or (_first_form(site.auth.providers) if typed else ""),
+        username=typed.get("username", "")[:NAME_SHOWN],
         other=other,
     )
     if status == 200:  # noqa: PLR2004 - HTTP

@@ -41,8 +41,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         if is_ready(record):
             return go(ready_url, status=302)
         way = pending(record)
-        told = await site.store.servers.events(owner.name, server, limit=EVENTS_MAX) if way == "spawn" else []
-        events = [event for event in told if event.attempt == record.attempt]
+        recorded = await site.store.servers.events(owner.name, server, limit=EVENTS_MAX) if way == "spawn" else []
+        events = [event for event in recorded if event.attempt == record.attempt]
         queued = record.status is Status.QUEUED
         return page(
             site,

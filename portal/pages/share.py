@@ -77,9 +77,9 @@ def _reaches(where: str) -> bool:
     return not where or where.startswith(("user=", "group="))
 
 
-def message_for(asked: dict[str, str], shares: Sequence[Share], codes: Sequence[ShareCode]) -> str:
+def message_for(query: dict[str, str], shares: Sequence[Share], codes: Sequence[ShareCode]) -> str:
     """Describe what was just done, if it is still so. A URL cannot bring its own text. Pure."""
-    done, key = asked.get("done", ""), asked.get("whom", "")
+    done, key = query.get("done", ""), query.get("whom", "")
     found = next((share for share in shares if share.key == key), None)
     whom = key.removeprefix("group:")
     stay = " Users who accepted it keep access until you revoke it." if shares else ""
@@ -119,10 +119,10 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         """Do what the field `act` says. Return 303 to the page, or the page with errors or a new link."""
         at = await place(request)
         fields = await read_form(request)
-        wanted = ACTS.get(fields.get("act", ""))
-        if wanted is None:
+        action = ACTS.get(fields.get("act", ""))
+        if action is None:
             raise HTTPException(status_code=400, detail="This action does not exist.")
-        return await wanted(at, fields)
+        return await action(at, fields)
 
     return [every, act]
 
@@ -149,7 +149,7 @@ async def _show(at: Place, *, faults: Faults | None = None, link: str = "") -> R
         users=names_in_reach(at.identity, share_actions.READ_USER),
         groups=names_in_reach(at.identity, share_actions.READ_GROUP),
         faults=faults or Faults(),
-        told="" if faults or link else message_for(arguments(at.request), shares, codes),
+        notice="" if faults or link else message_for(arguments(at.request), shares, codes),
         link=link,
         lifetimes=LIFETIMES,
     )
@@ -200,7 +200,7 @@ async def _link(at: Place, fields: Fields) -> Response[bytes]:
         at.request,
         at.owner,
         at.server,
-        wanted=[share_models.FULL if typed["level"] == "full" else share_models.READING],
+        requested=[share_models.FULL if typed["level"] == "full" else share_models.READING],
         expires_in=int(typed["expires_in"]),
     )
     return await _show(at, link=_origin(at) + at.site.at("accept-share", code=secret))

@@ -40,7 +40,7 @@ class FormState(Struct, frozen=True, kw_only=True):
     """What the form shows: the chosen profile, the values of its fields, and what is wrong with them."""
 
     chosen: str
-    given: dict[str, Any]
+    values: dict[str, Any]
     next_url: str
     errors: dict[str, str] = {}
     problem: str = ""
@@ -69,49 +69,49 @@ async def show(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """
     target = await target_of(site, request)
     owner, server = target.owner, target.server
-    asked = arguments(request)
-    next_url = safe_next(asked.get("next"), site.base)
+    query = arguments(request)
+    next_url = safe_next(query.get("next"), site.base)
     record = await site.store.servers.get(owner.name, server)
     if record is not None and is_ready(record):
         return go(open_url(site, record, next_url), status=302)
     if record is not None and pending(record):
         return go(site.at("spawn-pending", owner.name, server, next=next_url), status=302)
-    wanted = asked.get("profile", "")
-    if wanted and site.config.profile_named(wanted) is None:
-        errors = {"profile": f"There is no profile named {wanted[:NAME_SHOWN]!r}. Choose another one."}
+    profile_name = query.get("profile", "")
+    if profile_name and site.config.profile_named(profile_name) is None:
+        errors = {"profile": f"There is no profile named {profile_name[:NAME_SHOWN]!r}. Choose another one."}
         return await render_form(
-            site, request, target, FormState(chosen="", given={}, next_url=next_url, errors=errors, status=400)
+            site, request, target, FormState(chosen="", values={}, next_url=next_url, errors=errors, status=400)
         )
     last = record is not None and site.config.profile_named(record.profile) is not None
-    profile = site.config.profile_named(wanted or (record.profile if record and last else ""))
+    profile = site.config.profile_named(profile_name or (record.profile if record and last else ""))
     if profile is None:
-        return await render_form(site, request, target, FormState(chosen="", given={}, next_url=next_url))
+        return await render_form(site, request, target, FormState(chosen="", values={}, next_url=next_url))
     return await render_form(
-        site, request, target, await _filled(site, target, profile, record=record, asked=asked, next_url=next_url)
+        site, request, target, await _filled(site, target, profile, record=record, query=query, next_url=next_url)
     )
 
 
 async def _filled(
-    site: Site, target: Target, profile: ProfileConfig, *, record: Server | None, asked: dict[str, str], next_url: str
+    site: Site, target: Target, profile: ProfileConfig, *, record: Server | None, query: dict[str, str], next_url: str
 ) -> FormState:
     """Return the form with the values of the last start, and over them those of the URL."""
     facts = await facts_of(site, profile.cluster, target.owner)
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     refused: dict[str, str] = {}
     if record and record.profile == profile.name:
-        given = still_good(profile, facts, record.choices)
+        values = still_good(profile, facts, record.choices)
         refused = _refused_last_time(profile, record)
-    in_url = picked_in(asked, profile.name) | {name: asked[name] for name in profile.option if name in asked}
-    given |= in_url
-    found = faults_of(profile, facts, given) if in_url else {}
+    in_url = picked_in(query, profile.name) | {name: query[name] for name in profile.option if name in query}
+    values |= in_url
+    found = faults_of(profile, facts, values) if in_url else {}
     errors = {name: message for name, message in found.items() if name in in_url}
     if errors:
         problem = "The link asks for something that is not available. See below."
         return FormState(
-            chosen=profile.name, given=given, next_url=next_url, errors=errors, problem=problem, status=400
+            chosen=profile.name, values=values, next_url=next_url, errors=errors, problem=problem, status=400
         )
     problem = "The last start was refused. See below." if refused else ""
-    return FormState(chosen=profile.name, given=given, next_url=next_url, errors=refused, problem=problem)
+    return FormState(chosen=profile.name, values=values, next_url=next_url, errors=refused, problem=problem)
 
 
 async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -127,13 +127,13 @@ async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     profile = None if again else fields.get("profile")
     picked = None if again else picked_in(fields, profile or "")
     if "look" in fields:
-        state = FormState(chosen=profile or "", given=dict(picked or {}), next_url=next_url)
+        state = FormState(chosen=profile or "", values=dict(picked or {}), next_url=next_url)
         return await render_form(site, request, target, state)
     try:
         outcome, record = await server_actions.start(site, owner, server, profile=profile, picked=picked)
     except (ChoicesError, NameRuleError) as error:
         errors = error.fields if isinstance(error, ChoicesError) else {"name": str(error)}
-        state = FormState(chosen=profile or "", given=dict(picked or {}), next_url=next_url, errors=errors, status=400)
+        state = FormState(chosen=profile or "", values=dict(picked or {}), next_url=next_url, errors=errors, status=400)
         return await render_form(site, request, target, state)
     if outcome is Started.NEW:
         await recorder.note(site.store, request, Act.SERVER_START, user=owner.name, server=server, what=record.profile)
@@ -173,7 +173,7 @@ async def render_form(site: Site, request: Request[Any, Any, Any], target: Targe
                 site,
                 profile,
                 known[profile.cluster],
-                state.given if profile is picked else {},
+                state.values if profile is picked else {},
                 state.errors if profile is picked else {},
             )
             for profile in site.config.profile
@@ -193,6 +193,6 @@ def _refused_last_time(profile: ProfileConfig, record: Server) -> dict[str, str]
     reason = record.reason
     if record.status is not Status.FAILED or reason is None or not reason.field:
         return {}
-    told = f"{reason.message} {reason.hint}".strip()
+    message = f"{reason.message} {reason.hint}".strip()
     name = next((name for name, option in profile.option.items() if option.kind == reason.field), reason.field)
-    return {name: told}
+    return {name: message}

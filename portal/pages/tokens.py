@@ -114,7 +114,7 @@ async def make(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
             user,
             note=typed["note"].strip(),
             expires_in=int(lifetime) if lifetime else None,
-            wanted=typed["scopes"].split() or None,
+            requested=typed["scopes"].split() or None,
         )
     except (InvalidError, LimitError) as error:
         return await _show(site, request, typed=typed, problem=str(error))
@@ -125,8 +125,8 @@ async def revoke(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
     """Revoke a token, or all tokens of an app."""
     _, user = await need_user(site, request, "tokens", signed_in(request).user.name)
     fields = await read_form(request)
-    wanted = [fields.get("id", "")[:100]]
+    token_ids = [fields.get("id", "")[:100]]
     if "client" in fields:
-        wanted = await token_actions.of_client(site, user.name, fields["client"]) if fields["client"] else []
-    await token_actions.revoke(site, request, user, wanted)
+        token_ids = await token_actions.of_client(site, user.name, fields["client"]) if fields["client"] else []
+    await token_actions.revoke(site, request, user, token_ids)
     return go(site.at("token"))

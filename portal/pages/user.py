@@ -81,8 +81,8 @@ async def another(site: Site, request: Request[Any, Any, Any]) -> Response[bytes
     """Redirect from a server's name to the form that starts it for the user."""
     name = request.path_params["name"]
     await need_user(site, request, "start:servers", name)
-    wanted = new_server_name((await read_form(request)).get("server", "").strip()[:200])
-    return go(site.at("spawn", name, wanted))
+    server = new_server_name((await read_form(request)).get("server", "").strip()[:200])
+    return go(site.at("spawn", name, server))
 
 
 async def ask(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:

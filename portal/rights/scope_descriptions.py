@@ -63,7 +63,7 @@ def descriptions(scopes: Iterable[str], user: str) -> list[str]:
     outer = [
         (name, where)
         for name, where in held
-        if not any(name != other and name in WITHIN[other] and where == there for other, there in held)
+        if not any(name != other and name in WITHIN[other] and where == other_filter for other, other_filter in held)
     ]
     return sorted(f"{DESCRIPTIONS[name]}{_where(where, user)}" for name, where in outer)
 

@@ -46,21 +46,32 @@ def final(server: Server, attempt: str, url: str) -> dict[str, Any] | None:
     reason = server.reason
     if server.status is Status.FAILED and reason is not None:
         message = f"Spawn failed: {reason.message}"
-        told = reason_model(reason)
+        failure = reason_model(reason)
     else:
         message = (
             "Spawn failed: The start was cancelled."
             if server.ready is None
             else "Spawn failed: The server was stopped."
         )
-        told = {"code": "stopped", "message": message.removeprefix("Spawn failed: ")}
-    return {"progress": 100, "failed": True, "message": message, "html_message": str(escape(message)), "reason": told}
+        failure = {"code": "stopped", "message": message.removeprefix("Spawn failed: ")}
+    return {
+        "progress": 100,
+        "failed": True,
+        "message": message,
+        "html_message": str(escape(message)),
+        "reason": failure,
+    }
 
 
 def line(event: Event, facts: dict[str, Any]) -> bytes:
     """Return an event of the stream, with the id to resume after and the server's current state."""
-    told = {"progress": min(event.progress, 99), "message": event.message, "status": event.status, "time": event.time}
-    return frame(told | facts, event.id)
+    progress = {
+        "progress": min(event.progress, 99),
+        "message": event.message,
+        "status": event.status,
+        "time": event.time,
+    }
+    return frame(progress | facts, event.id)
 
 
 def facts_of(site: Site, server: Server | None) -> dict[str, Any]:
@@ -68,10 +79,10 @@ def facts_of(site: Site, server: Server | None) -> dict[str, Any]:
     return {**facts_model(server), "starts_wait": site.health.starts_wait} if server else {}
 
 
-def frame(told: dict[str, Any], stream_id: str = "") -> bytes:
+def frame(data: dict[str, Any], stream_id: str = "") -> bytes:
     """Return a server-sent event. JSON contains no raw line break, so one data line is enough."""
     head = b"id: " + stream_id.encode() + b"\n" if stream_id else b""
-    return head + b"data: " + msgspec.json.encode(told) + b"\n\n"
+    return head + b"data: " + msgspec.json.encode(data) + b"\n\n"
 
 
 async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[bytes]:
@@ -82,7 +93,7 @@ async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[byt
     user, name, attempt = server.user, server.name, server.attempt
     url = site.server(user, name)
     current: Server | None = server
-    told: dict[str, Any] | None = None  # a browser that resumes may know an older place in the queue
+    sent: dict[str, Any] | None = None  # a browser that resumes may know an older place in the queue
     while True:
         last = (
             final(current, attempt, url)
@@ -98,19 +109,19 @@ async def follow(site: Site, server: Server, *, after: str) -> AsyncIterator[byt
         for event in events:
             after = event.id
             if event.attempt == attempt and event.progress < PROGRESS[Status.READY]:
-                told = facts_of(site, current)
-                yield line(event, told)
-        again = await _again(site, current, attempt, told)
+                sent = facts_of(site, current)
+                yield line(event, sent)
+        again = await _again(site, current, attempt, sent)
         if again is not None and current is not None:
-            told = facts_of(site, current)
-            yield line(again, told)
+            sent = facts_of(site, current)
+            yield line(again, sent)
         elif not events:
             yield KEEPALIVE
 
 
-async def _again(site: Site, server: Server | None, attempt: str, told: dict[str, Any] | None) -> Event | None:
+async def _again(site: Site, server: Server | None, attempt: str, sent: dict[str, Any] | None) -> Event | None:
     """Return the attempt's last event without its id if the record has changed since; None: there is nothing new."""
-    if server is None or server.attempt != attempt or pending(server) != "spawn" or facts_of(site, server) == told:
+    if server is None or server.attempt != attempt or pending(server) != "spawn" or facts_of(site, server) == sent:
         return None
     events = await site.store.servers.events(server.user, server.name)
     mine = [event for event in events if event.attempt == attempt and event.progress < PROGRESS[Status.READY]]

@@ -123,35 +123,35 @@ def notice_of(report: Noticed) -> str:
 
 def endpoint_of(report: Ready) -> Endpoint:
     """Return the endpoint for the record. The node's name is set from the attempt, never from the report."""
-    said = report.endpoint
-    if said.kind == "unix":
-        return Endpoint(kind="unix", path=said.path)
-    name = node_name(report.attempt) if said.kind == "tls" else ""
-    return Endpoint(kind=said.kind, host=said.host, port=said.port, name=name)
+    reported = report.endpoint
+    if reported.kind == "unix":
+        return Endpoint(kind="unix", path=reported.path)
+    name = node_name(report.attempt) if reported.kind == "tls" else ""
+    return Endpoint(kind=reported.kind, host=reported.host, port=reported.port, name=name)
 
 
 def fault(report: Report) -> str:
     """Return what is wrong with a well-formed report; `""`: nothing. Pure."""
     if not isinstance(report, Ready):
         return ""
-    said = report.endpoint
-    if said.kind == "unix" and (
-        not said.path.startswith("/") or "\0" in said.path or posixpath.normpath(said.path) != said.path
+    endpoint = report.endpoint
+    if endpoint.kind == "unix" and (
+        not endpoint.path.startswith("/") or "\0" in endpoint.path or posixpath.normpath(endpoint.path) != endpoint.path
     ):
         return "A unix endpoint has an absolute path."
-    if said.kind != "unix" and (not said.host or said.port == 0):
-        return f"A {said.kind} endpoint has a host and a port."
+    if endpoint.kind != "unix" and (not endpoint.host or endpoint.port == 0):
+        return f"A {endpoint.kind} endpoint has a host and a port."
     return ""
 
 
-def refusal(endpoint: Endpoint, taken: Collection[str], folders: Sequence[str], *, shared_port: bool) -> str:
+def refusal(endpoint: Endpoint, accepted: Collection[str], folders: Sequence[str], *, shared_port: bool) -> str:
     """Return why an endpoint is rejected; `""`: it is accepted. Pure.
 
-    `taken`: the kinds of endpoint that the cluster may have. `folders`: where the attempt's socket may be, on
+    `accepted`: the kinds of endpoint that the cluster may have. `folders`: where the attempt's socket may be, on
     this machine. `shared_port`: whether the profile shares the app's port with the node.
     """
-    if endpoint.kind not in taken:
-        return f"From this cluster only {' and '.join(sorted(taken, reverse=True))} endpoints are taken."
+    if endpoint.kind not in accepted:
+        return f"From this cluster only {' and '.join(sorted(accepted, reverse=True))} endpoints are accepted."
     if endpoint.kind == "unix":
         inside = posixpath.dirname(endpoint.path) in folders
         return "" if inside else "The socket is not in the job's own folder."
@@ -159,10 +159,10 @@ def refusal(endpoint: Endpoint, taken: Collection[str], folders: Sequence[str], 
         return "This profile does not share the app's port with the node."
     if endpoint.kind == "tcp":
         try:
-            here = ipaddress.ip_address(endpoint.host).is_loopback
+            on_loopback = ipaddress.ip_address(endpoint.host).is_loopback
         except ValueError:
-            here = False
-        return "" if here else "From this cluster only ports of the loopback are taken."
+            on_loopback = False
+        return "" if on_loopback else "From this cluster only ports of the loopback are accepted."
     return ""
 
 

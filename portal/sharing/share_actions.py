@@ -54,9 +54,9 @@ async def give(
     *,
     user: str = "",
     group: str = "",
-    wanted: Sequence[str] = (),
+    requested: Sequence[str] = (),
 ) -> Share:
-    """Share with a user or a group, in addition to an existing share. `wanted`: scopes, none: full access.
+    """Share with a user or a group, in addition to an existing share. `requested`: scopes, none: full access.
 
     The caller has the scope `shares` there. Raises InvalidError, LimitError, and NotAllowedError for what the caller
     may not grant, or to whom.
@@ -64,17 +64,17 @@ async def give(
     identity = signed_in(request)
     check_hosts(site)
     _one_of(user, group)
-    scopes = share_models.filtered(wanted, owner.name, server)
+    scopes = share_models.filtered(requested, owner.name, server)
     share_models.check_own(identity, scopes, owner, server)
     await _check_recipient(site, identity, owner.name, user, group)
     share = Share(owner=owner.name, server=server, user=user, group=group, scopes=scopes, created=site.clock())
     limit = site.config.limits.shares_per_user
     if await site.store.shares.count(owner.name) >= limit and not await site.store.shares.has(share):
         raise LimitError(f"{owner.name} has {limit} shares, and the hub allows no more. Take one back first.")
-    given = await site.store.shares.grant(share)
-    what = f"to {given.key}: {' '.join(given.scopes)}"
+    saved = await site.store.shares.grant(share)
+    what = f"to {saved.key}: {' '.join(saved.scopes)}"
     await recorder.note(site.store, request, Act.SHARE_MADE, user=owner.name, server=server, what=what)
-    return given
+    return saved
 
 
 async def take(
@@ -85,14 +85,14 @@ async def take(
     *,
     user: str = "",
     group: str = "",
-    wanted: Sequence[str] = (),
+    requested: Sequence[str] = (),
 ) -> Share | None:
     """Revoke these scopes of a share (none: all). Return what is left, or None. Raises InvalidError.
 
     The caller has the scope `shares` there. Of a missing recipient nothing is left either.
     """
     _one_of(user, group)
-    scopes = share_models.filtered(wanted, owner.name, server) if wanted else ()
+    scopes = share_models.filtered(requested, owner.name, server) if requested else ()
     share = Share(owner=owner.name, server=server, user=user, group=group, scopes=scopes, created=0.0)
     left = await site.store.shares.revoke(share, scopes)
     await recorder.note(site.store, request, Act.SHARE_REVOKED, user=owner.name, server=server, what=f"of {share.key}")
@@ -110,18 +110,18 @@ async def put(
     full: bool,
 ) -> Share:
     """As `give`, and then a recipient of read-only access has no more than that, whatever they had before."""
-    given = await give(
+    share = await give(
         site,
         request,
         owner,
         server,
         user=user,
         group=group,
-        wanted=[share_models.FULL if full else share_models.READING],
+        requested=[share_models.FULL if full else share_models.READING],
     )
-    more = () if full else share_models.beyond_reading(given.scopes)
-    left = await take(site, request, owner, server, user=user, group=group, wanted=more) if more else given
-    return left or given
+    more = () if full else share_models.beyond_reading(share.scopes)
+    left = await take(site, request, owner, server, user=user, group=group, requested=more) if more else share
+    return left or share
 
 
 async def take_all(site: Site, request: Request[Any, Any, Any], owner: User, server: str) -> None:
@@ -136,7 +136,7 @@ async def make_code(
     owner: User,
     server: str,
     *,
-    wanted: Sequence[str] = (),
+    requested: Sequence[str] = (),
     expires_in: int = DAY,
 ) -> tuple[ShareCode, str]:
     """Create a code; return it with its secret, which is not stored. `expires_in`: seconds.
@@ -146,7 +146,7 @@ async def make_code(
     check_hosts(site)
     if not LEAST <= expires_in <= MOST:
         raise InvalidError(f"expires_in must be from {LEAST} to {MOST} seconds.")
-    scopes = share_models.filtered(wanted, owner.name, server)
+    scopes = share_models.filtered(requested, owner.name, server)
     share_models.check_own(signed_in(request), scopes, owner, server)
     limit = site.config.limits.share_codes_per_user
     if len(await site.store.shares.codes(owner.name)) >= limit:

@@ -29,18 +29,18 @@ MORE: Final = (("start:servers", "start it"), ("delete:servers", "stop it"), ("s
 """What a share can allow in addition to using the app."""
 
 
-def filtered(wanted: Iterable[str] | None, owner: str, server: str) -> tuple[str, ...]:
+def filtered(requested: Iterable[str] | None, owner: str, server: str) -> tuple[str, ...]:
     """Return the scopes of a share, each with the filter of its server; none given: full access.
 
     Raises InvalidError.
     """
     where = f"server={server_key(owner, server)}"
     found = set()
-    for scope in tuple(wanted or ()) or (FULL,):
-        name, mark, given = scope.partition("!")
+    for scope in tuple(requested or ()) or (FULL,):
+        name, mark, scope_filter = scope.partition("!")
         if name not in scopes.SUBSCOPES:
             raise InvalidError(f"The scope {scope[:100]!r} does not exist.")
-        if mark and given != where:
+        if mark and scope_filter != where:
             raise InvalidError(f"A share of this server can only have the filter !{where}.")
         found.add(f"{name}!{where}")
     if len(found) > SCOPES_MAX:
@@ -89,19 +89,19 @@ def code_model(site: Site, code: ShareCode, servers: Mapping[str, Server], *, se
 def permissions_text(shared: Iterable[str]) -> str:
     """Describe what a share allows, for the user who is about to accept it."""
     held = _within(shared)
-    words = []
+    phrases = []
     if FULL in held:
-        words.append("use it as its owner does: read and change files, and run code in the owner's name")
+        phrases.append("use it as its owner does: read and change files, and run code in the owner's name")
     elif READING in held:
-        words.append("view it, but not change or run anything")
-    return "; ".join([*words, *_more(held)]) or "see whether it is running"
+        phrases.append("view it, but not change or run anything")
+    return "; ".join([*phrases, *_more(held)]) or "see whether it is running"
 
 
 def in_short(shared: Iterable[str]) -> str:
     """Describe a share briefly for a table: `full`, `read-only, start it`."""
     held = _within(shared)
-    words = ["full"] if FULL in held else ["read-only"] if READING in held else []
-    return ", ".join([*words, *_more(held)]) or "see it"
+    labels = ["full"] if FULL in held else ["read-only"] if READING in held else []
+    return ", ".join([*labels, *_more(held)]) or "see it"
 
 
 def opens(shared: Iterable[str]) -> bool:
@@ -136,11 +136,11 @@ def by_server(shares: Iterable[Share]) -> list[Guest]:
         Guest(
             owner=owner,
             server=server,
-            scopes=tuple(sorted({scope for share in given for scope in share.scopes})),
-            groups=tuple(share.group for share in given if share.group),
-            own=any(share.user for share in given),
+            scopes=tuple(sorted({scope for share in of_server for scope in share.scopes})),
+            groups=tuple(share.group for share in of_server if share.group),
+            own=any(share.user for share in of_server),
         )
-        for (owner, server), given in sorted(found.items())
+        for (owner, server), of_server in sorted(found.items())
     ]
 
 
@@ -150,7 +150,7 @@ def _within(shared: Iterable[str]) -> frozenset[str]:
 
 
 def _more(held: frozenset[str]) -> list[str]:
-    return [words for scope, words in MORE if scope in held]
+    return [phrase for scope, phrase in MORE if scope in held]
 
 
 def _server_model(site: Site, owner: str, server: str, servers: Mapping[str, Server]) -> dict[str, Any]:

@@ -17,13 +17,13 @@ Fields = list[tuple[str, str]]
 class Onward(Struct, frozen=True):
     """The browser is redirected to the client, with a code or an error.
 
-    `client`: the client that may act for the user with `scopes`, or (`given` False) may not. None: there is nothing to
-    record, or the client is one of the user's own servers, which need no consent.
+    `client`: the client that may act for the user with `scopes`, or (`consented` False) may not. None: there is nothing
+    to record, or the client is one of the user's own servers, which need no consent.
     """
 
     url: str
     client: Client | None = None
-    given: bool = False
+    consented: bool = False
     scopes: tuple[str, ...] = ()
 
 

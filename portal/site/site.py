@@ -126,8 +126,8 @@ class Look:
     def at(self, *segments: str, **query: str) -> str:
         """Return a URL under /hub/, with escaped segments (empty ones at the end are omitted) and the query."""
         path = self.hub + "/".join(escape(segment) for segment in segments).rstrip("/")
-        given = {key: value for key, value in query.items() if value}
-        return f"{path}?{urlencode(given, quote_via=quote, safe='/')}" if given else path
+        parameters = {key: value for key, value in query.items() if value}
+        return f"{path}?{urlencode(parameters, quote_via=quote, safe='/')}" if parameters else path
 
     def origin(self, host: str) -> str:
         """Return the origin under which the client of this Host header reached the hub."""
@@ -164,5 +164,5 @@ class Site(Look):
 
     def render(self, template: str, **values: Any) -> bytes:
         """Render a page. Admins see the hub's problems on every page; users who wait because of one are told so."""
-        told = {"hub_problems": self.health.problems, "starts_wait": self.health.starts_wait}
-        return super().render(template, **told, **values)
+        problems = {"hub_problems": self.health.problems, "starts_wait": self.health.starts_wait}
+        return super().render(template, **problems, **values)

@@ -74,12 +74,12 @@ async def change(site: Site, user: User, *, join: Iterable[str] = (), leave: Ite
         if current is None:
             return user  # removed in the meantime
         kept = tuple(group for group in current.groups if group not in left)
-        wanted = kept + tuple(group for group in joined if group not in kept)
-        if wanted == current.groups:
+        new_groups = kept + tuple(group for group in joined if group not in kept)
+        if new_groups == current.groups:
             return current
-        check_number(site, wanted)
+        check_number(site, new_groups)
         try:
-            return await site.store.users.save(replace(current, groups=wanted))
+            return await site.store.users.save(replace(current, groups=new_groups))
         except ConflictError:
             current = await site.store.users.get(user.name)
     raise ConflictError(f"Others keep changing {user.name}. Try again.")

@@ -44,12 +44,12 @@ async def use(site: Site, request: Request[Any, Any, Any], group: str, text: str
     """
     identity = signed_in(request)
     group_actions.check_gift(site, identity, group)
-    wanted = roster.read(text)
-    known = dict(zip(wanted.names, await site.store.users.gather(list(wanted.names)), strict=True))
+    listed = roster.read(text)
+    known = dict(zip(listed.names, await site.store.users.gather(list(listed.names)), strict=True))
     new = [name for name, user in known.items() if user is None]
-    faults = list(wanted.faults)
+    faults = list(listed.faults)
     if new and not View(identity).everywhere("admin:users"):
-        faults += [(wanted.lines[name], f"{name} has never been on this hub.") for name in new]
+        faults += [(listed.lines[name], f"{name} has never been on this hub.") for name in new]
     if faults:
         raise RosterError(tuple(sorted(faults)))
     joined = [name for name, user in known.items() if user is None or group not in user.groups]
@@ -58,7 +58,7 @@ async def use(site: Site, request: Request[Any, Any, Any], group: str, text: str
     for user in known.values():
         if user is not None:
             await group_actions.change(site, user, join=(group,))
-    left = await _leavers(site, group, set(wanted.names)) if replace else []
+    left = await _leavers(site, group, set(listed.names)) if replace else []
     for user in left:
         await group_actions.change(site, user, leave=(group,))
     outcome = Outcome(tuple(joined), tuple(user.name for user in left), tuple(new))

@@ -90,10 +90,10 @@ def _checked(identity: Identity, name: str, new: NewService) -> Service:
     if new.api_token and not is_secret(new.api_token):
         raise InvalidError(f"api_token must have at least {SECRET_LEAST} ASCII characters.")
     _only_admins(identity, new.admin)
-    wanted = scopes.granted(new.oauth_client_allowed_scopes, "")
+    allowed = scopes.granted(new.oauth_client_allowed_scopes, "")
     if not all(scopes.known(scope) for scope in new.oauth_client_allowed_scopes):
         raise InvalidError("oauth_client_allowed_scopes contains an unknown scope.")
-    if not wanted <= scopes.narrow(wanted, identity.scopes, user=identity.name):
+    if not allowed <= scopes.narrow(allowed, identity.scopes, user=identity.name):
         raise NotAllowedError("You do not have all of oauth_client_allowed_scopes.")
     return Service(
         name=name,

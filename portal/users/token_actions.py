@@ -33,12 +33,12 @@ async def issue(
     *,
     note: str,
     expires_in: int | None,
-    wanted: list[str] | None,
+    requested: list[str] | None,
     roles: Sequence[str] = (),
 ) -> tuple[Token, str]:
     """Create a token of `user`, requested by the caller. Returns the token and its secret.
 
-    `wanted` None and no `roles`: all scopes that both have. A user's own token then inherits what the user has at
+    `requested` None and no `roles`: all scopes that both have. A user's own token then inherits what the user has at
     any time.
 
     `roles` are replaced by their scopes. A token never has more scopes than its owner, nor more
@@ -52,7 +52,7 @@ async def issue(
     token = Token(
         id=secrets.token_hex(8),
         user=user.name,
-        scopes=tuple(sorted(_granted(identity, user, owners, _named(site, wanted, roles)))),
+        scopes=tuple(sorted(_granted(identity, user, owners, _named(site, requested, roles)))),
         note=note,
         created=now,
         expires=_end(site, expires_in, now),
@@ -91,24 +91,24 @@ def held(token: Token, owners: frozenset[str]) -> frozenset[str]:
     return scopes.narrow((*token.scopes, *scopes.identify(token.user, is_user=True)), owners, user=token.user)
 
 
-def _named(site: Site, wanted: list[str] | None, roles: Sequence[str]) -> list[str] | None:
+def _named(site: Site, requested: list[str] | None, roles: Sequence[str]) -> list[str] | None:
     """Return the requested scopes, with roles replaced by their scopes; None: everything available."""
-    if wanted is None and not roles:
+    if requested is None and not roles:
         return None
-    asked = list(wanted or ())
+    named = list(requested or ())
     for name in roles:
         if name not in site.roles.named:
             raise InvalidError(f"The role {name[:64]!r} does not exist.")
         # `!server` is valid only in the token of a server
-        asked += [scope for scope in site.roles.named[name].scopes if not scope.endswith("!server")]
-    if len(asked) > SCOPES_MAX:
+        named += [scope for scope in site.roles.named[name].scopes if not scope.endswith("!server")]
+    if len(named) > SCOPES_MAX:
         raise InvalidError(f"At most {SCOPES_MAX} scopes.")
-    return asked
+    return named
 
 
-def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list[str] | None) -> frozenset[str]:
+def _granted(identity: Identity, user: User, owners: frozenset[str], requested: list[str] | None) -> frozenset[str]:
     """Return the token's scopes. Raises InvalidError for a scope that is not completely available."""
-    for scope in asked or ():
+    for scope in requested or ():
         whole = scopes.granted([scope], user.name)
         if scope not in METASCOPES and (not whole or not whole <= _both([scope], owners, identity, user)):
             own = f"{scope}!user"
@@ -116,9 +116,9 @@ def _granted(identity: Identity, user: User, owners: frozenset[str], asked: list
             raise InvalidError(
                 f"The scope {scope[:100]!r} is unknown, or is more than you have.{hint}",
             )
-    if (asked is None or INHERIT in asked) and _inherits(identity, user):
+    if (requested is None or INHERIT in requested) and _inherits(identity, user):
         return frozenset({INHERIT})
-    return _both([INHERIT] if asked is None else asked, owners, identity, user)
+    return _both([INHERIT] if requested is None else requested, owners, identity, user)
 
 
 def _inherits(identity: Identity, user: User) -> bool:
@@ -130,9 +130,9 @@ def _inherits(identity: Identity, user: User) -> bool:
     return identity.is_user(user.name) and (token is None or INHERIT in token.scopes)
 
 
-def _both(asked: list[str], owners: frozenset[str], identity: Identity, user: User) -> frozenset[str]:
+def _both(requested: list[str], owners: frozenset[str], identity: Identity, user: User) -> frozenset[str]:
     """Return the part of the scopes that both the owner and the caller have."""
-    return scopes.narrow(scopes.narrow(asked, owners, user=user.name), identity.scopes, user=user.name)
+    return scopes.narrow(scopes.narrow(requested, owners, user=user.name), identity.scopes, user=user.name)
 
 
 def _end(site: Site, expires_in: int | None, now: float) -> float | None:

@@ -90,11 +90,11 @@ async def add(
     identity = signed_in(request)
     if admin and not rules_admins(identity):
         raise NotAllowedError("Only admins with all of their rights can make other users admins.")
-    wanted = _groups(groups)
-    group_actions.check_change(site, identity, (), wanted)
-    group_actions.check_number(site, wanted)
+    memberships = _groups(groups)
+    group_actions.check_change(site, identity, (), memberships)
+    group_actions.check_number(site, memberships)
     users = [
-        User(name=name, admin=admin, groups=wanted, created=site.clock())
+        User(name=name, admin=admin, groups=memberships, created=site.clock())
         for name in dict.fromkeys(user_name(name) for name in names)
     ]
     known = await site.store.users.gather([user.name for user in users])
@@ -123,13 +123,13 @@ async def change(
     if admin and not rules_admins(identity):
         raise NotAllowedError("Only admins with all of their rights can make other users admins.")
     made_admin = user.admin if admin is None else admin
-    wanted = user.groups if groups is None else _groups(groups)
-    if len(set(wanted) - set(user.groups)) > NEW_GROUPS_MAX:
+    memberships = user.groups if groups is None else _groups(groups)
+    if len(set(memberships) - set(user.groups)) > NEW_GROUPS_MAX:
         raise InvalidError(f"At most {NEW_GROUPS_MAX} new groups at a time.")
-    group_actions.check_change(site, identity, user.groups, wanted)
-    group_actions.check_number(site, wanted)
+    group_actions.check_change(site, identity, user.groups, memberships)
+    group_actions.check_number(site, memberships)
     admin_by = user.admin_by if made_admin == user.admin else ""
-    changed = replace(user, admin=made_admin, admin_by=admin_by, groups=wanted)
+    changed = replace(user, admin=made_admin, admin_by=admin_by, groups=memberships)
     if changed != user:
         changed = await site.store.users.save(changed)
         await recorder.note(site.store, request, Act.USER_CHANGED, user=user.name, what=_difference(user, changed))
@@ -166,9 +166,9 @@ def _groups(names: Sequence[str]) -> tuple[str, ...]:
 
 def _difference(old: User, new: User) -> str:
     """Describe for the audit what has changed."""
-    words = []
+    changes = []
     if old.admin != new.admin:
-        words.append("is an admin now" if new.admin else "is no admin any more")
+        changes.append("is an admin now" if new.admin else "is no admin any more")
     if old.groups != new.groups:
-        words.append(f"groups: {', '.join(new.groups) or 'none'}")
-    return ", ".join(words)
+        changes.append(f"groups: {', '.join(new.groups) or 'none'}")
+    return ", ".join(changes)

@@ -38,14 +38,14 @@ class Page(Struct, frozen=True):
 
 def page_of(request: Request[Any, Any, Any], *, always: bool = False) -> Page:
     """Return the requested page. Raises 400. `always`: the list only has the paged form."""
-    asked = arguments(request)
-    asked_for = PAGED in request.headers.get("accept", "")
+    query = arguments(request)
+    paged = PAGED in request.headers.get("accept", "")
     try:
-        offset = abs(int(asked.get("offset", "0")))
-        limit = abs(int(asked.get("limit", LIMIT_DEFAULT if asked_for else LIMIT_MAX)))
+        offset = abs(int(query.get("offset", "0")))
+        limit = abs(int(query.get("limit", LIMIT_DEFAULT if paged else LIMIT_MAX)))
     except ValueError as error:
         raise HTTPException(status_code=400, detail="offset and limit must be whole numbers.") from error
-    return Page(min(offset, OFFSET_MAX), max(1, min(limit, LIMIT_MAX)), always or asked_for)
+    return Page(min(offset, OFFSET_MAX), max(1, min(limit, LIMIT_MAX)), always or paged)
 
 
 class Part(Struct, Generic[T], frozen=True, kw_only=True):
@@ -68,14 +68,16 @@ def part_of(request: Request[Any, Any, Any], items: Sequence[T], *, key: str = "
 
     An invalid value selects the first part.
     """
-    asked = arguments(request)
-    raw = asked.get(key, "")
+    parameters = arguments(request)
+    raw = parameters.get(key, "")
     offset = int(raw) if raw.isascii() and raw.isdecimal() and len(raw) < 10 else 0  # noqa: PLR2004 - digits
     offset = offset if offset < len(items) else 0
     path = raw_target(request).partition("?")[0]
 
     def url(start: int) -> str:
-        query = urlencode({**asked, key: str(start)} if start else {name: asked[name] for name in asked if name != key})
+        query = urlencode(
+            {**parameters, key: str(start)} if start else {name: parameters[name] for name in parameters if name != key}
+        )
         return f"{path}?{query}" if query else path
 
     return Part(
@@ -97,6 +99,6 @@ def place(site: Site, request: Request[Any, Any, Any], page: Page, total: int) -
     after = None
     if page.end < total:
         query = urlencode({**arguments(request), "offset": page.end, "limit": page.limit})
-        here = site.origin(request.headers.get("host", "")) + raw_target(request).partition("?")[0]
-        after = {"offset": page.end, "limit": page.limit, "url": f"{here}?{query}"}
+        address = site.origin(request.headers.get("host", "")) + raw_target(request).partition("?")[0]
+        after = {"offset": page.end, "limit": page.limit, "url": f"{address}?{query}"}
     return {"offset": page.offset, "limit": page.limit, "total": total, "next": after}

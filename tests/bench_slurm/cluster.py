@@ -51,7 +51,7 @@ class BenchCluster:
             self._slurm("scancel", "-A", CROWD)
 
     def _allow(self, account: str, names: list[str]) -> None:
-        said = clients.attempt(self.layout, ("sacctmgr", "--immediate", "--quiet"), given=(
+        said = clients.attempt(self.layout, ("sacctmgr", "--immediate", "--quiet"), stdin=(
             f"add account {account} Description=bench Organization=bench QosLevel=normal DefaultQOS=normal\n"
             f"add user {','.join(names)} Account={account} DefaultAccount={account}\n"
         ))  # fmt: skip

@@ -28,7 +28,7 @@ def output_of(slurm, *options, script, user="alice"):
     file = home / f"output-{os.getpid()}"
     file.unlink(missing_ok=True)
     job = slurm.run(
-        "sbatch", "--parsable", f"--output={file}", *options, user=user, given=f"#!/bin/sh\n{script}\n"
+        "sbatch", "--parsable", f"--output={file}", *options, user=user, stdin=f"#!/bin/sh\n{script}\n"
     ).strip()
     eventually(lambda: slurm.state(job) in ENDED, what=f"the end of job {job}")
     try:

@@ -11,7 +11,7 @@ SCRIPT = "#!/bin/sh\nsleep 60\n"
 
 
 def refusal(slurm, *options, user="alice"):
-    done = slurm.attempt("sbatch", "--parsable", "--output=/dev/null", *options, user=user, given=SCRIPT, seconds=60)
+    done = slurm.attempt("sbatch", "--parsable", "--output=/dev/null", *options, user=user, stdin=SCRIPT, seconds=60)
     assert done.returncode, f"it was accepted: {done.stdout}"
     return refused(done.stderr, qos="its-qos", account="its-account")
 

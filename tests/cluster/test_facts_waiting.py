@@ -81,7 +81,7 @@ def test_some_versions_reject_what_others_keep_waiting(slurm, groups, nodes, ref
     slurm.run("scontrol", "update", "PartitionName=cpu", f"AllowGroups={groups}")
     argv = ("sbatch", "--parsable", "--output=/dev/null", f"--nodes={nodes}")
     try:
-        done = slurm.attempt(*argv, user="alice", given=SLEEP)
+        done = slurm.attempt(*argv, user="alice", stdin=SLEEP)
         if done.returncode:
             error = refused(done.stderr)
             assert (error.code, error.transient) == (refusal, False)

@@ -148,7 +148,7 @@ class Asker:
         asked = resources_of(record(self.user, choices=choices), FORM)
         options = [f"--{name}={value}" if value else f"--{name}" for name, value in resource_options(asked)]
         argv = ("sbatch", "--parsable", "--output=/dev/null", *options, *more)
-        done = self.slurm.attempt(*argv, user=self.user, given="#!/bin/sh\nsleep 600\n")
+        done = self.slurm.attempt(*argv, user=self.user, stdin="#!/bin/sh\nsleep 600\n")
         return done.stdout.strip(), done.stderr.strip() if done.returncode else ""
 
     def waits_for_ever(self, choices: dict) -> bool:

@@ -321,7 +321,7 @@ def test_a_request_over_a_partitions_limit_can_wait_there_and_says_so(slurm, mak
 def test_a_job_name_that_is_not_utf8_does_not_stop_the_poll(slurm, make):
     """Any user can submit one. It belongs to them, and the servers of all users are still visible."""
     odd = ("--job-name", b"b\xff\xfed", "--comment", b"\xff", "--hold")
-    slurm.run("sbatch", "--parsable", "--output=/dev/null", *odd, user="bob", given="#!/bin/sh\nsleep 60\n")
+    slurm.run("sbatch", "--parsable", "--output=/dev/null", *odd, user="bob", stdin="#!/bin/sh\nsleep 60\n")
 
     async def body():
         launcher = make()

@@ -169,21 +169,23 @@ class Directory:
         config = self._config
         what = filled(self._user_filter, {"name": name})
         try:
-            entries = await directory.search(config.user_base, what, self._wanted(), most=2)
+            entries = await directory.search(config.user_base, what, self._user_attributes(), most=2)
         except TooManyError:
             entries = []
         if len(entries) != 1:
             log.info("Not exactly one directory entry matches a typed name: found=%s", "several" if entries else "none")
         return entries
 
-    def _wanted(self) -> list[str]:
+    def _user_attributes(self) -> list[str]:
         return [attribute for attribute in (self._config.name_attribute, "memberOf") if attribute]
 
     async def _entries(self, directory: Connection, bind_name: str, name: str) -> list[Entry]:
         """Return the entry that was bound as `bind_name`; empty if it cannot be read."""
         if self._by_principal:
             return await self._matching(directory, name)
-        return await directory.search(bind_name, parsed("(objectClass=*)"), self._wanted(), most=1, below=False)
+        return await directory.search(
+            bind_name, parsed("(objectClass=*)"), self._user_attributes(), most=1, below=False
+        )
 
     async def _found(self, directory: Connection, entry: Entry, typed: str) -> DirectoryUser | None:
         config = self._config
@@ -203,20 +205,20 @@ class Directory:
 
     async def _groups(self, directory: Connection, entry: Entry, name: str) -> list[Entry]:
         config = self._config
-        wanted = [config.group_name, "memberOf"]
+        attributes = [config.group_name, "memberOf"]
 
         async def of_members(members: Sequence[str]) -> list[Entry]:
             found = []
             for at in range(0, len(members), AT_ONCE):
                 some = [filled(self._group_filter, {"dn": dn, "name": name}) for dn in members[at : at + AT_ONCE]]
-                found += await directory.search(config.group_base, either(some), wanted, most=MOST)
+                found += await directory.search(config.group_base, either(some), attributes, most=MOST)
             return found
 
         async def named(names: Sequence[str]) -> list[Entry]:
             everything = parsed("(objectClass=*)")
             found = []
             for dn in names[:MOST]:
-                found += await directory.search(dn, everything, wanted, most=1, below=False)
+                found += await directory.search(dn, everything, attributes, most=1, below=False)
             return found
 
         if config.groups == "search":

@@ -112,14 +112,14 @@ def verified_email(claims: Mapping[str, Any]) -> bool:
     return value is True or value == "true"
 
 
-def matches(claims: Mapping[str, Any], wanted: Mapping[str, tuple[str, ...]]) -> bool:
-    """Return whether every claim in `wanted` has one of the listed values, compared exactly."""
-    return all(set(texts(claims, path)) & set(values) for path, values in wanted.items())
+def matches(claims: Mapping[str, Any], accepted: Mapping[str, tuple[str, ...]]) -> bool:
+    """Return whether every claim in `accepted` has one of the listed values, compared exactly."""
+    return all(set(texts(claims, path)) & set(values) for path, values in accepted.items())
 
 
-def missing(claims: Mapping[str, Any], wanted: Iterable[str]) -> tuple[str, ...]:
+def missing(claims: Mapping[str, Any], required: Iterable[str]) -> tuple[str, ...]:
     """Return which of the wanted claims are absent."""
-    return tuple(path for path in wanted if find(claims, path) is None)
+    return tuple(path for path in required if find(claims, path) is None)
 
 
 def with_numeric_times(claims: Mapping[str, Any]) -> dict[str, Any]:

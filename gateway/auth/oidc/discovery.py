@@ -57,8 +57,8 @@ class Source(Protocol):
         """Return the endpoints."""
         ...
 
-    async def keys(self, wanted: str) -> tuple[PublicKey, ...]:
-        """Return the provider's signing keys. `wanted`: the id of the key that is needed."""
+    async def keys(self, key_id: str) -> tuple[PublicKey, ...]:
+        """Return the provider's signing keys. `key_id`: the id of the key that is needed."""
         ...
 
 
@@ -95,27 +95,27 @@ class Discovery:
                     self._facts_at = self._clock()
         return self._facts
 
-    async def keys(self, wanted: str) -> tuple[PublicKey, ...]:
-        """Return the keys. They are fetched again if `wanted` (a key's id) is unknown, at most every REFETCH_SECONDS.
+    async def keys(self, key_id: str) -> tuple[PublicKey, ...]:
+        """Return the keys. They are fetched again if `key_id` (a key's id) is unknown, at most every REFETCH_SECONDS.
 
         Raises UnreachableError, InvalidResponseError.
         """
         facts = await self.facts()
-        if self._has(wanted) and self._clock() - self._keys_at < KEPT_SECONDS:
+        if self._has(key_id) and self._clock() - self._keys_at < KEPT_SECONDS:
             return self._keys
         async with self._turn:
             age = self._clock() - self._keys_at
-            if age >= KEPT_SECONDS or (age >= REFETCH_SECONDS and not self._has(wanted)):
+            if age >= KEPT_SECONDS or (age >= REFETCH_SECONDS and not self._has(key_id)):
                 self._keys_at = self._clock()
                 try:
                     self._keys = public_keys(await self._ask(facts.keys))
                 except UnreachableError:
-                    if not self._has(wanted):
+                    if not self._has(key_id):
                         raise
         return self._keys
 
-    def _has(self, wanted: str) -> bool:
-        return bool(self._keys) and (not wanted or any(key.id == wanted for key in self._keys))
+    def _has(self, key_id: str) -> bool:
+        return bool(self._keys) and (not key_id or any(key.id == key_id for key in self._keys))
 
     async def _ask(self, url: str) -> Any:
         answer = await self._client.get(url)

@@ -61,7 +61,7 @@ class Engine:
         self._issuer = config.issuer or (config.url if preset.openid else "") or preset.issuer
         self._profile = None if preset.openid else Profile(client, preset, config.url)
         self._source: Source = self._profile or Discovery(client, self._issuer)
-        self._wanted = tuple(
+        self._used_claims = tuple(
             dict.fromkeys(
                 path
                 for path in (
@@ -203,9 +203,14 @@ class Engine:
         own = subject or reported
         if not 0 < len(own) <= SUBJECT_MAX or (found and reported != own):
             raise InvalidResponseError("the response is about another user", claim="sub")
-        if self._profile is None and facts.userinfo and access and (not token or reading.missing(found, self._wanted)):
+        if (
+            self._profile is None
+            and facts.userinfo
+            and access
+            and (not token or reading.missing(found, self._used_claims))
+        ):
             found = {**await self._userinfo(facts, access, own), **found}
-        elif subject and self._profile is None and reading.missing(found, self._wanted):
+        elif subject and self._profile is None and reading.missing(found, self._used_claims):
             complete = False
         return ProviderAccount(
             subject=own,

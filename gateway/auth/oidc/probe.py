@@ -11,7 +11,7 @@ from gateway.auth.oidc.provider import OidcProvider
 
 async def probe(provider: OidcProvider) -> tuple[bool, str]:
     """Return whether the provider is usable, and a message: what to register there, or what is wrong."""
-    engine, preset = provider.engine, PRESETS[provider.given.preset]
+    engine, preset = provider.engine, PRESETS[provider.oidc.preset]
     try:
         facts = await engine.facts()
         keys = await engine.keys()
@@ -25,7 +25,7 @@ async def probe(provider: OidcProvider) -> tuple[bool, str]:
         if not keys:
             return False, f"answers, but publishes no key that this hub can use ({', '.join(ALGORITHMS)})"
         notes.insert(0, f"{facts.issuer} answers, {len(keys)} keys ({', '.join(usable)})")
-        if facts.end_session and provider.given.sign_out:
+        if facts.end_session and provider.oidc.sign_out:
             notes.append(f"address after signing out: {provider.signed_out}")
         if facts.backchannel:
             hub = provider.signed_out.rpartition("/")[0]
@@ -34,6 +34,6 @@ async def probe(provider: OidcProvider) -> tuple[bool, str]:
             notes.append("its metadata does not list PKCE (S256)")
     else:
         notes.insert(0, f"{facts.issuer} comes from the preset and was not contacted")
-    if provider.config.allow_all and preset.public and not provider.given.required_claims:
+    if provider.config.allow_all and preset.public and not provider.oidc.required_claims:
         notes.append("anyone in the world with an account there can sign in")
     return True, "; ".join(notes)

@@ -32,7 +32,7 @@ class Profile:
         """Return the endpoints of the preset."""
         return self._facts
 
-    async def keys(self, wanted: str) -> tuple[PublicKey, ...]:  # noqa: ARG002
+    async def keys(self, key_id: str) -> tuple[PublicKey, ...]:  # noqa: ARG002
         """Return no keys: the provider signs nothing."""
         return ()
 

@@ -219,7 +219,7 @@ def verified(
 
     The key is chosen by `kid`. Without one, there must be exactly one key of the kind that the algorithm needs.
     """
-    wanted = token.key
+    key_id = token.key
 
     def pick(member: Any) -> Key:
         algorithm = member.headers()["alg"]
@@ -228,11 +228,11 @@ def verified(
             for key in keys
             if isinstance(key.key, _KINDS[algorithm[:2]])
             and key.algorithm in ("", algorithm)
-            and (not wanted or key.id == wanted)
+            and (not key_id or key.id == key_id)
         ]
         if len(fitting) != 1:
             raise InvalidResponseError(
-                f"signed with a key that the provider does not publish ({wanted!r:.80})", claim="kid"
+                f"signed with a key that the provider does not publish ({key_id!r:.80})", claim="kid"
             )
         return fitting[0]
 

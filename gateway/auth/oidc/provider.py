@@ -50,28 +50,28 @@ class OidcProvider:
         self, config: ProviderConfig, providers: tuple[ProviderConfig, ...], *, redirect_uri: str, signed_out: str
     ) -> None:
         """`providers`: all providers. `redirect_uri`: for sign-in. `signed_out`: the URL after signing out."""
-        given = config.oidc or OidcConfig()
-        preset = PRESETS[given.preset]
+        oidc = config.oidc or OidcConfig()
+        preset = PRESETS[oidc.preset]
         self.config = config
         self.redirect_uri = redirect_uri
         self.title = config.title or preset.title
         self.shown = Provider(name=config.name, title=self.title, note=config.note, form="link", logo=logo_name(config))
-        self.given = given
+        self.oidc = oidc
         self._preset = preset
         self.signed_out = signed_out
-        self._seal = Seal(given.client_id, given.client_secret)
+        self._seal = Seal(oidc.client_id, oidc.client_secret)
         self._providers = providers
-        self._table = {as_listed(name): here for name, here in config.names.items()}
+        self._table = {as_listed(name): local_name for name, local_name in config.names.items()}
         self._client = Client(
-            client_id=given.client_id,
-            client_secret=given.client_secret,
-            auth_method=given.client_auth,
-            timeout=given.timeout,
-            ca_file=given.ca_file,
-            proxy=given.proxy,
+            client_id=oidc.client_id,
+            client_secret=oidc.client_secret,
+            auth_method=oidc.client_auth,
+            timeout=oidc.timeout,
+            ca_file=oidc.ca_file,
+            proxy=oidc.proxy,
         )
-        self.engine = Engine(given, preset, self._client)
-        self._said: set[str] = set()
+        self.engine = Engine(oidc, preset, self._client)
+        self._logged: set[str] = set()
 
     async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:  # noqa: ARG002
         """Raise RefusedError: this provider has no form."""
@@ -150,7 +150,7 @@ class OidcProvider:
 
         Waits only briefly for a provider that does not respond, because the session here has not ended yet.
         """
-        if not self.given.sign_out:
+        if not self.oidc.sign_out:
             return ""
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
@@ -174,7 +174,7 @@ class OidcProvider:
         is omitted (OpenID Connect Core section 5.3.2; so do Okta and Keycloak). Groups are unknown only when the answer
         need not be complete, or when the provider says that there are too many of them.
         """
-        given, found = self.given, account.claims
+        oidc, found = self.oidc, account.claims
         self._log_odd_shapes(account)
         raw = reading.name_of(found, self._name_claim)
         if raw and self._name_claim == "email" and not reading.verified_email(found):
@@ -182,7 +182,7 @@ class OidcProvider:
                 f"{self.title} has not verified your address {shown(raw)}.",
                 hint="Verify it there, then sign in again.",
             )
-        if not reading.matches(found, given.required_claims):
+        if not reading.matches(found, oidc.required_claims):
             raise RefusedError(
                 f"You are signed in as {shown(raw)}, but this account is not allowed to use this hub.",
                 hint="Sign in with another account, or ask your admin for access.",
@@ -196,8 +196,8 @@ class OidcProvider:
         return Proven(
             name=hub_name(raw, self.config, self._providers, self._table),
             groups=self._groups(account),
-            admin=any(reading.matches(found, {path: values}) for path, values in given.admin_claims.items()),
-            allowed=any(reading.matches(found, {path: values}) for path, values in given.allowed_claims.items()),
+            admin=any(reading.matches(found, {path: values}) for path, values in oidc.admin_claims.items()),
+            allowed=any(reading.matches(found, {path: values}) for path, values in oidc.allowed_claims.items()),
             shown=shown(raw),
             subject=account.subject,
             auth_state=self._auth_state(account) if self.config.auth_state else None,
@@ -219,7 +219,7 @@ class OidcProvider:
         claim = self._groups_claim
         if not claim or (not account.complete and reading.find(account.claims, claim) is None):
             return None
-        return reading.groups(account.claims, claim, separator=self.given.groups_separator)
+        return reading.groups(account.claims, claim, separator=self.oidc.groups_separator)
 
     def _log_odd_shapes(self, account: ProviderAccount) -> None:
         """Log unusual claims of this provider, each once, because every user's claims have the same shape."""
@@ -227,11 +227,11 @@ class OidcProvider:
             account.claims,
             name=self._name_claim,
             groups_=self._groups_claim,
-            separator=self.given.groups_separator,
+            separator=self.oidc.groups_separator,
         )
         for sentence in shapes:
-            if sentence not in self._said:
-                self._said.add(sentence)
+            if sentence not in self._logged:
+                self._logged.add(sentence)
                 log.warning("Unusual claims. provider=%s: %s", self.config.name, sentence)
 
     async def close(self) -> None:
@@ -240,11 +240,11 @@ class OidcProvider:
 
     @property
     def _name_claim(self) -> str:
-        return self.given.name_claim or self._preset.name_claim
+        return self.oidc.name_claim or self._preset.name_claim
 
     @property
     def _groups_claim(self) -> str:
-        return self.given.groups_claim or self._preset.groups_claim
+        return self.oidc.groups_claim or self._preset.groups_claim
 
     def _refusal(self, error: UnreachableError | ProviderError | InvalidResponseError) -> RefusedError:
         log.warning("A sign-in failed. provider=%s error=%s", self.config.name, error)

@@ -90,7 +90,7 @@ class CliClient:
 
     async def submit(self, batch: Batch, identity: Identity) -> int:
         """See the Protocol. The argv is the same for every job: what differs is in the script, on standard input."""
-        answer = await self._as("sbatch", ["--parsable"], batch.environment, identity, given=batch.text)
+        answer = await self._as("sbatch", ["--parsable"], batch.environment, identity, stdin=batch.text)
         number = answer.out.strip().split(";")[0]
         if answer.code == 0 and number.isascii() and number.isdigit():
             if said := answer.err.strip():
@@ -176,7 +176,7 @@ class CliClient:
         line = changes.scontrol_line(name, identity.uid, options)
         if line is None:
             return False
-        answer = await self._as("scontrol", [], identity.environment, identity, given=line)
+        answer = await self._as("scontrol", [], identity.environment, identity, stdin=line)
         said = answer.err.lower()
         if any(words in said for words in NOT_WAITING):
             raise JobGoneError
@@ -204,7 +204,7 @@ class CliClient:
         return await commands.run([self._programs[program], *argv], environment=environment, seconds=self._seconds)
 
     async def _as(
-        self, program: str, argv: list[str], environment: dict[str, str], identity: Identity, *, given: str = ""
+        self, program: str, argv: list[str], environment: dict[str, str], identity: Identity, *, stdin: str = ""
     ) -> Output:
         if self._sudo:
             become = None
@@ -214,7 +214,7 @@ class CliClient:
             become = identity
             argv = [self._programs[program], *argv]
         environment = {**environment, **self._conf}
-        answer = await commands.run(argv, environment=environment, seconds=self._seconds, given=given, become=become)
+        answer = await commands.run(argv, environment=environment, seconds=self._seconds, stdin=stdin, become=become)
         if self._sudo and answer.code != 0 and answer.err.startswith("sudo:"):
             log.error("%s", answer.err.strip())
             raise LauncherError(

@@ -55,10 +55,10 @@ async def run(
     *,
     environment: Mapping[str, str],
     seconds: float,
-    given: str = "",
+    stdin: str = "",
     become: Identity | None = None,
 ) -> Output:
-    """Run a command in a session of its own, with `given` on its standard input; as another account when root asks.
+    """Run a command in a session of its own, with `stdin` on its standard input; as another account when root asks.
 
     The input is a file in memory (memfd_create(2)), and not a pipe: if this process is killed while it writes a long
     script to a pipe, sbatch takes what has arrived for the whole and submits it.
@@ -70,11 +70,11 @@ async def run(
     if become is not None and by_setpriv:
         argv = [SETPRIV, *privileges(become), "--", *argv]
     within = None if by_setpriv else become
-    stdin = _file_in_memory(given.encode())
+    stdin_file = _file_in_memory(stdin.encode())
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=stdin,
+            stdin=stdin_file,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=dict(environment),
@@ -92,7 +92,7 @@ async def run(
             f"{argv[0]} cannot be started: {error.strerror}.", transient=True, code="command"
         ) from error
     finally:
-        os.close(stdin)
+        os.close(stdin_file)
     talk = asyncio.ensure_future(process.communicate())
     try:
         out, err = await asyncio.wait_for(asyncio.shield(talk), seconds)

@@ -146,7 +146,7 @@ def test_a_command_has_the_environment_and_the_folder_that_were_said_and_no_more
     finally:
         del os.environ["TOWPATH_TEST_SECRET"]
     assert done.out == "A=1\n"
-    done = run(commands.run(["/bin/sh", "-c", "pwd; umask; cat"], environment={}, seconds=5, given="given"))
+    done = run(commands.run(["/bin/sh", "-c", "pwd; umask; cat"], environment={}, seconds=5, stdin="given"))
     assert done.out == "/\n0022\ngiven"
 
 
@@ -171,7 +171,7 @@ def test_a_command_is_run_as_the_account_for_good_with_its_groups_and_no_others(
 
     def error_of(script):
         argv = ["/usr/bin/python3", "-I", "-S", "-c", script]
-        return run(commands.run(argv, environment={}, seconds=20, given="given", become=account))
+        return run(commands.run(argv, environment={}, seconds=20, stdin="given", become=account))
 
     assert error_of(SHOW).out == f"(4000, 4000, 4000) (4001, 4001, 4001) {list(groups)} / given\n"
     assert error_of(CAPABLE).out == "[]\n"
@@ -217,7 +217,7 @@ import asyncio, sys
 from batch.launchers.slurm.clients import commands
 script = "x" * 1_000_000
 read_later = 'echo started > "$0/started"; while [ ! -e "$0/killed" ]; do sleep 0.02; done; wc -c > "$0/count"; mv "$0/count" "$0/read"'
-asyncio.run(commands.run(["/bin/sh", "-c", read_later, sys.argv[1]], environment={"PATH": "/usr/bin:/bin"}, seconds=60, given=script))
+asyncio.run(commands.run(["/bin/sh", "-c", read_later, sys.argv[1]], environment={"PATH": "/usr/bin:/bin"}, seconds=60, stdin=script))
 """
 
 
