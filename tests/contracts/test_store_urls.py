@@ -1,13 +1,17 @@
 """How a store is reached: each kind of URL on a real server, and the messages for invalid ones."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from redis.asyncio.connection import parse_url
 
 from state.errors import StateUnavailableError
 from state.records.models import User
-from state.redis.client import address_of
+from state.redis.urls import address_of
 from state.store.all import Store
 from tests.conftest import Sentinel, run, until
 from tests.ports import free_port
@@ -105,6 +109,57 @@ def test_a_sentinel_without_this_master_is_reported(sentinel):
     with pytest.raises(StateUnavailableError) as caught:
         run(Store.open(sentinel.url.replace("/hub", "/other")))
     assert "knows no master other" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://store.example",
+        "redis://store.example:7000/4",
+        "redis://store.example:7000/4/",
+        "redis://[::1]:7000",
+        "redis://alice@store.example",
+        "redis://alice:p%40%3A%2Fss@store.example/2?db=3",
+        "redis://store.example?password=p%2540&username=alice",
+        "rediss://:secret@store.example",
+        "unix:///run/towpath/valkey.sock",
+        "unix://:secret@/run/a%20b/valkey.sock?db=5",
+    ],
+)
+def test_a_url_means_what_it_means_to_redis_py(url):
+    expected = parse_url(url)
+    address = address_of(url)
+    assert address.path == expected.get("path", "")
+    assert address.path or (address.host, address.port) == (
+        expected.get("host", "127.0.0.1"),
+        expected.get("port", 6379),
+    )
+    assert (address.username, address.password) == (expected.get("username", ""), expected.get("password", ""))
+    assert address.database == expected.get("db", 0)
+    assert (address.tls is not None) == url.startswith("rediss")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://127.0.0.1", "begins with redis://"),
+        ("127.0.0.1:6379", "begins with redis://"),
+        ("redis://127.0.0.1:port", "port"),
+        ("redis://127.0.0.1/first", "'first' is not the number of a database"),
+        ("unix:///run/valkey.sock?db=-1", "'-1' is not the number of a database"),
+        ("redis://127.0.0.1?sssl_ca_certs=/x", "'sssl_ca_certs' is not an option"),
+    ],
+)
+def test_a_url_that_is_wrong_is_reported(url, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run(Store.open(url))
+
+
+def test_redis_py_is_loaded_only_for_a_cluster():
+    script = "import sys, state.store.all; print(any(name.split('.')[0] == 'redis' for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:1", "redis+sentinel:///hub", "redis+sentinel://,/hub"])

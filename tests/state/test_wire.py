@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state.errors import StateUnavailableError
-from state.redis.client import Redis, _Server
+from state.redis.client import Redis
 from state.redis.connection import Address, Line
+from state.redis.server import SingleServer
 from tests.conftest import run
 
 
@@ -96,7 +97,7 @@ def test_a_lost_connection_fails_waiting_callers_and_the_next_call_reconnects():
 
     async def main():
         async with server(once) as address:
-            redis = Redis(_Server(at(address)))
+            redis = Redis(SingleServer(at(address)))
             assert await redis.call("ECHO", "a") == b"a"  # the PING at the start was the first of three
             results = await asyncio.gather(*[redis.call("ECHO", word) for word in "bcd"], return_exceptions=True)
             assert results[0] == b"b"
@@ -120,7 +121,7 @@ def test_callers_that_find_the_connection_lost_open_one_together():
 
     async def main():
         async with server(counted) as address:
-            redis = Redis(_Server(at(address)))
+            redis = Redis(SingleServer(at(address)))
             assert await asyncio.gather(*[redis.call("ECHO", f"{n}") for n in range(50)]) == [
                 f"{n}".encode() for n in range(50)
             ]
@@ -140,7 +141,7 @@ def test_a_server_that_does_not_speak_redis_is_reported(greeting):
 
     async def main():
         async with server(rude) as address:
-            redis = Redis(_Server(at(address)))
+            redis = Redis(SingleServer(at(address)))
             with pytest.raises(StateUnavailableError):
                 await redis.pipeline([("GET", "a"), ("GET", "b")])
             await redis.close()
