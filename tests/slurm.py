@@ -111,10 +111,10 @@ class Slurm:
     def save(self) -> None:
         """Wait until slurmctld has saved its state. It does so every few seconds; a crash loses later changes."""
         state = self.layout.state / "slurmctld" / "part_state"  # written in the same round as the jobs, after them
-        before = state.stat().st_mtime_ns if state.exists() else 0
+        before = changed_at(state)
         self.run("scontrol", "update", "PartitionName=cpu", "State=UP")
         end = time.monotonic() + 90
-        while not state.exists() or state.stat().st_mtime_ns == before:
+        while changed_at(state) in (0, before):
             assert time.monotonic() < end, "slurmctld does not save its state"
             time.sleep(0.05)
 
@@ -186,6 +186,14 @@ class Slurm:
             if state.startswith(("drain", "drng", "down")):
                 self.attempt("scontrol", "update", f"NodeName={node}", "State=RESUME")
         return jobs + reservations + nodes
+
+
+def changed_at(path: Path) -> int:
+    """Return when a file was last changed, in ns; 0 while there is none, as between two steps of slurmctld's saving."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 class FaultyDaemon:

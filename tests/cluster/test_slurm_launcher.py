@@ -18,6 +18,7 @@ from deploy.devcluster.clients import version
 from tests.batch.apps import Hub
 from tests.batch.launchers.slurm.making import job, opener, real_pyslurm, slurm_config, slurm_maker
 from tests.conftest import until
+from tests.slurm import changed_at
 
 GIB = 1024**3
 CLIENTS = ("cli", "rest", *(["pyslurm"] if real_pyslurm() else []))
@@ -548,8 +549,9 @@ def test_a_killed_slurmctld_loses_nothing(slurm, make_near):
         spec = job()
         ref = await launcher.submit(spec)
         await shown(launcher, spec, JobState.ACTIVE)
-        began, saved = time.time(), slurm.folder / "state/slurmctld/job_state"
-        await until(lambda: saved.exists() and saved.stat().st_mtime > began)  # it saves its state from time to time
+        before = time.time_ns()
+        saved = slurm.folder / "state/slurmctld/job_state"
+        await until(lambda: changed_at(saved) > before)  # it saves its state from time to time
         slurm.daemon("slurmctld").kill()
         with pytest.raises(LauncherError) as caught:
             await launcher.poll()
