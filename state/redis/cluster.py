@@ -16,6 +16,9 @@ from redis.backoff import NoBackoff
 from state.redis.connection import Command, ReplyError
 from state.redis.server import WAIT_MARGIN
 
+AT_ONCE: Final = 64
+"""Commands under way, and so connections, per process. More callers wait: a thousand connections that are opened at one
+moment take longer than each of them may."""
 _FAILURES: Final = (OSError, errors.RedisError, errors.RedisClusterException)
 """Everything that redis-py raises. The errors of its cluster client have a base class of their own."""
 
@@ -28,6 +31,7 @@ class Cluster:
     def __init__(self, url: str) -> None:
         self._quick = self._client(url, seconds=3.0)
         self._slow = self._client(url, seconds=None)
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self.losses = 0
 
     @staticmethod
@@ -48,8 +52,8 @@ class Cluster:
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands and return the replies in order. Error replies are returned as values."""
         if len(commands) == 1:
-            return [await self._one(self._quick, commands[0])]
-        return await asyncio.gather(*[self._one(self._quick, command) for command in commands])
+            return [await self._in_turn(commands[0])]
+        return await asyncio.gather(*[self._in_turn(command) for command in commands])
 
     async def wait(self, command: Command, seconds: float) -> Any:
         """Run a blocking command on a separate connection."""
@@ -75,6 +79,10 @@ class Cluster:
         """Close every connection."""
         await self._quick.aclose()
         await self._slow.aclose()
+
+    async def _in_turn(self, command: Command) -> Any:
+        async with self._turns:
+            return await self._one(self._quick, command)
 
     async def _one(self, client: RedisCluster, command: Command) -> Any:
         try:

@@ -22,10 +22,14 @@ class Flows:
 
         It is created for `lifetime` seconds if missing.
         """
-        fresh = secrets.token_hex(32)
-        await self._redis.call("SET", keys.flow_key(name), fresh, "NX", "PX", int(lifetime * 1000))
-        found = await self._redis.call("GET", keys.flow_key(name))
-        return bytes.fromhex(found.decode())
+        key, fresh = keys.flow_key(name), secrets.token_hex(32)
+        while True:
+            create = ("SET", key, fresh, "NX", "PX", int(lifetime * 1000))
+            made, found = await self._redis.in_order((create,), (("GET", key),))
+            if made is not None:
+                return bytes.fromhex(fresh)
+            if found is not None:  # otherwise it has expired between the two commands
+                return bytes.fromhex(found.decode())
 
     async def over(self, state: str) -> bool:
         """Return whether the flow with this `state` has ended."""

@@ -42,6 +42,25 @@ def test_all_callers_get_the_same_key_of_a_flow_until_it_expires(on_store):
     on_store(main)
 
 
+def test_a_key_that_expires_while_it_is_read_is_made_again(on_store, monkeypatch):
+    """SET NX finds the key, and GET does not find it any more."""
+
+    async def main(store):
+        redis = store.flows._redis
+        sent, in_order = [], redis.in_order
+
+        async def expiring(*steps):
+            sent.append(steps)
+            return [None, None] if len(sent) == 1 else await in_order(*steps)
+
+        monkeypatch.setattr(redis, "in_order", expiring)
+        key = await store.flows.key("3", lifetime=60)
+        assert len(sent) == 2
+        assert await store.flows.key("3", lifetime=60) == key
+
+    on_store(main)
+
+
 def test_a_due_session_goes_to_one_worker_and_to_another_only_after_a_crash(on_store):
     async def main(store):
         standings = store.standings
