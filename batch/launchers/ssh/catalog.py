@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from batch.contract import Offer
 from batch.launchers.ssh.placement import ANY_HOST, HostFacts
 from state.offer.catalog import DOWN, Catalog, GpuCount, NodeKind, Partition
+from state.offer.quantities import MEBIBYTE
 
 
 def offer_of(cluster: str, hosts: Sequence[HostFacts], silent: Mapping[str, str], *, time: float) -> Offer:
@@ -28,6 +29,7 @@ def offer_of(cluster: str, hosts: Sequence[HostFacts], silent: Mapping[str, str]
 
 
 def _partition(host: HostFacts) -> Partition:
+    memory = host.memory // MEBIBYTE * MEBIBYTE  # as the form counts it: a default above the maximum would be requested
     total = Counter(gpu.type for gpu in host.gpus)
     free = Counter(gpu.type for gpu in host.gpus_free)
     return Partition(
@@ -38,8 +40,8 @@ def _partition(host: HostFacts) -> Partition:
         cores=host.cores,
         cores_free=host.cores_free,
         cores_per_node=host.cores,
-        memory_per_node=host.memory,
-        kinds=(NodeKind(count=1, cores=host.cores, memory=host.memory, gpus=dict(total), any_gpus=len(host.gpus)),),
+        memory_per_node=memory,
+        kinds=(NodeKind(count=1, cores=host.cores, memory=memory, gpus=dict(total), any_gpus=len(host.gpus)),),
         gpus=tuple(
             GpuCount(type=kind, total=count, free=free[kind], per_node=count) for kind, count in sorted(total.items())
         ),

@@ -1,5 +1,6 @@
 """Which host a job goes to, and which of its GPUs it gets."""
 
+import msgspec
 import pytest
 
 from batch.contract import LauncherError, Resources
@@ -8,6 +9,11 @@ from batch.launchers.ssh.catalog import offer_of
 from batch.launchers.ssh.launcher import gpu_environment, own_address
 from batch.launchers.ssh.native_id import Place, parse
 from batch.launchers.ssh.placement import GIB, Gpu, HostFacts, Share, choose, in_turn, share_of
+from state.config.tables import OptionConfig, ProfileConfig
+from state.offer.access import Facts
+from state.offer.catalog import Grants
+from state.offer.combinations import Combinations
+from state.offer.resolution import settle
 
 
 def host(name, *, cores=16, memory=64, free=None, gpus=(), shares=(), load=0.0, most=0):
@@ -141,6 +147,15 @@ def test_the_catalog_has_each_host_and_one_for_any():
     assert [(gpu.type, gpu.total, gpu.free, gpu.per_node) for gpu in every.gpus] == [("a100", 2, 1, 2)]
     assert not catalog.partition("c").up
     assert catalog.notes == ("c does not answer.",)
+
+
+def test_a_form_that_leaves_the_memory_alone_requests_none():
+    """A host's memory is no multiple of 1 MiB, and the form's maximum is: it must not be taken for a request for all."""
+    odd = msgspec.structs.replace(host("a"), memory=24152 * 1024**2 + 4096)
+    catalog = offer_of("lab", [odd], {}, time=1.0).catalog
+    profile = ProfileConfig(name="stub", cluster="lab", option={"memory": OptionConfig(kind="memory")})
+    form = Combinations(profile, Facts(catalog=catalog, grants=Grants(), user="alice"))
+    assert settle(form, {}).values["memory"] == ""
 
 
 def test_only_an_address_is_listened_on():
