@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from batch.authority import ensure
 from gateway.serve import valkey
 from state.errors import StateUnavailableError
+from state.offer.catalog import Reservation
 from state.settings.loader import load
 from state.store.all import Store
 from state.store.health import LEASE
@@ -151,12 +152,19 @@ class Stage(Hub):
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(asyncio.run, with_store()).result()
 
-    def catalog(self, catalog=CATALOG, *, age=20.0, **grants):
-        """Write a catalog that was gathered `age` seconds ago. By default alice may use it."""
+    def catalog(self, catalog=CATALOG, *, age=20.0, maintenance=0.0, **grants):
+        """Write a catalog that was gathered `age` seconds ago. By default alice may use it.
+
+        `maintenance`: in how many seconds that of partition cpu begins; 0: there is none.
+        """
         now = time.time()
         moved = tuple(
             replace(one, start=now - 60, end=now + 3600) for one in catalog.reservations if one.end > catalog.time
         )
+        if maintenance:
+            begins = now + maintenance
+            one = Reservation(name="repair", start=begins, end=begins + 7200, users=("root",), maintenance=True)
+            moved = (*moved, replace(one, whole_partitions=("cpu",)))
         fresh = replace(catalog, time=now - age, reservations=moved)
         self.run(lambda store: store.catalogs.put(fresh, grants or {"alice": ALICE}, fence=1))
 

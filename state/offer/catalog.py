@@ -170,7 +170,8 @@ class Grants(Stored, frozen=True, kw_only=True):
 class Reservation(Struct, frozen=True, kw_only=True):
     """Nodes that are set aside. `users` and `accounts`: who may use them; both empty: all users.
 
-    A group is in `users` as `@name`. Names that begin with `-` are of users who may not use it.
+    A group is in `users` as `@name`. Names that begin with `-` are of users who may not use it. `whole_partitions`: the
+    partitions that have no other nodes for jobs.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Reservation(Struct, frozen=True, kw_only=True):
     users: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
     maintenance: bool = False
+    whole_partitions: tuple[str, ...] = ()
 
 
 class Catalog(Stored, frozen=True, kw_only=True):

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from state.config.tables import OptionConfig, ProfileConfig
 from state.offer import sentences
 from state.offer.choices import default_of
-from state.offer.combinations import Combinations, Facts, names_of
+from state.offer.combinations import Combinations, Facts, lowest, names_of
 from state.offer.limits import Bounds, bounds
-from state.offer.option_kinds import NAMED, amount, least, of_entry, scheduler_options, unit
+from state.offer.maintenance import in_the_way, warning
+from state.offer.option_kinds import NAMED, amount, fixed, least, of_entry, scheduler_options, unit
 from state.offer.quantities import DAY, HOUR, MINUTE, walltime_text
 from state.offer.resolution import Settled, settle
 from state.offer.way import Way, amount_text
@@ -108,17 +110,44 @@ def offer_of(combinations: Combinations, picks: Mapping[str, Any], *, narrow: bo
             notes=catalog.notes,
         )
     scene = _Scene(combinations, settled, settled.way, narrow)
+    fields = {
+        name: _named(scene, kind, name, option) if kind in NAMED else _counted(scene, kind, name, option)
+        for kind, (name, option) in combinations.options.items()
+    }
+    fields, notes = _with_maintenance(scene, fields)
     return Offer(
         profile=profile.name,
         cluster=profile.cluster,
         time=catalog.time,
-        fields={
-            name: _named(scene, kind, name, option) if kind in NAMED else _counted(scene, kind, name, option)
-            for kind, (name, option) in combinations.options.items()
-        },
+        fields=fields,
         wrong=settled.wrong,
-        notes=catalog.notes,
+        notes=(*notes, *catalog.notes),
     )
+
+
+def _with_maintenance(scene: _Scene, fields: dict[str, Field]) -> tuple[dict[str, Field], tuple[str, ...]]:
+    """Say that the server would run into maintenance: at the time limit, else at the partition, else as a note."""
+    settled, combinations, partition = scene.settled, scene.combinations, scene.way.partition
+    catalog, options = combinations.facts.catalog, combinations.options
+    assert catalog is not None  # combinations need a catalog
+    name = options["walltime"][0] if "walltime" in options else ""
+    limit = amount("walltime", settled.values[name]) if name else fixed(combinations.profile.resources, "walltime")
+    found = in_the_way(
+        catalog.reservations,
+        partition.name,
+        own=settled.request.reservation,
+        time_limit=limit or partition.default_walltime or partition.max_walltime,
+        now=catalog.time,
+    )
+    if found is None:
+        return fields, ()
+    within = bounds("walltime", scene.way, settled.request.without("walltime"))
+    low = lowest("walltime", options["walltime"][1], within) if name else None
+    told = warning(found, now=catalog.time, least=low)
+    where = name or (options["partition"][0] if "partition" in options else "")
+    if not where or fields[where].hidden:
+        return fields, (told,)
+    return fields | {where: replace(fields[where], says=f"{fields[where].says} {told}".strip())}, ()
 
 
 def _unknown(kind: str, option: OptionConfig, picked: Any) -> Field:

@@ -51,6 +51,10 @@ def test_slurmrestd_gathers_the_same_catalog_while_jobs_run_and_nodes_are_draine
         *("scontrol", "create", "reservation", "ReservationName=course", "Users=alice,bob", "Nodes=cn1"),
         *("StartTime=now+3600", "Duration=60", "PartitionName=cpu"),
     )
+    slurm.run(
+        *("scontrol", "create", "reservation", "ReservationName=repair", "Users=root", "Nodes=ALL"),
+        *("StartTime=now+7200", "Duration=60", "Flags=MAINT"),
+    )
     end = time.monotonic() + 90
     while slurm.state(job) != "RUNNING":
         assert time.monotonic() < end
@@ -64,7 +68,9 @@ def test_slurmrestd_gathers_the_same_catalog_while_jobs_run_and_nodes_are_draine
     assert (cpu.nodes_up, cpu.nodes_idle, cpu.cores_free, cpu.gpus) == (1, 1, 8, ())
     assert gpu.gpus[0] == GpuCount(type="a100", total=2, free=1, per_node=2)
     assert gpu.cores_free == 6
-    (course,) = text.catalog.reservations
+    course, repair = sorted(text.catalog.reservations, key=lambda one: one.name)
+    assert (repair.maintenance, repair.whole_partitions) == (True, ("cpu", "gpu"))
+    assert course.whole_partitions == ("cpu",)  # cn2 is drained
     assert (course.users, course.partition, course.nodes) == (("alice", "bob"), "cpu", 1)
     assert abs(course.start - time.time() - 3600) < 300
 

@@ -60,6 +60,8 @@ default = "cpu"
 [profile.option.qos]
 kind = "qos"
 default = "normal"
+[profile.option.time]
+kind = "walltime"
 """
 
 
@@ -185,3 +187,23 @@ def test_a_gpu_over_the_limit_waits_with_slurms_reason_in_a_message(slurm, alice
         what="the reason",
     )
     assert waiting["message"] == "With this job, you would use more GPUs than QOS gpuq allows each user."
+
+
+def test_the_form_tells_of_maintenance_and_a_server_with_the_limit_that_it_names_starts(slurm, hub, alice):
+    def form(limit):
+        return alice.browser.get("/hub/spawn", params={"opt-time": limit, "opt-partition": "cpu"}).text
+
+    assert "maintenance" not in form("08:00:00")
+    slurm.run(
+        *("scontrol", "create", "reservation", "ReservationName=repair", "Users=root", "Nodes=cn[1-2]"),
+        *("StartTime=now+58minutes", "Duration=60", "Flags=MAINT"),
+    )
+    told = "before the server would reach its time limit. To start now, ask for at most 55 minutes."
+    page = eventually(lambda: (page := form("08:00:00")) and told in page and page, what="the form's warning")
+    assert "Planned maintenance begins in 5" in page
+    assert told not in form("00:55:00")
+    assert told not in alice.browser.get("/hub/spawn?opt-time=08:00:00&opt-partition=gpu").text
+    offered = alice.browser.get("/hub/api/towpath/offer", params={"profile": "app", "opt.app.time": "2h"}).json()
+    assert told in offered["fields"]["time"]["says"]
+    alice.start(time="00:55:00")
+    alice.until("ready")

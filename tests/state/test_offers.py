@@ -1,10 +1,10 @@
 """What the form shows: entries with what is free, limits in sentences, and what it says when there is nothing."""
 
-from catalogs import ALICE, ALL, CATALOG, CPU, FIXED, GPU
+from catalogs import ALICE, ALL, CATALOG, CPU, FIXED, GPU, HOUR, NOW
 from msgspec.structs import replace
 
 from state.config.tables import OptionConfig
-from state.offer.catalog import Grants
+from state.offer.catalog import Grants, Reservation
 from state.offer.combinations import Facts
 from state.offer.fields import offer
 
@@ -126,3 +126,75 @@ def test_while_nothing_is_known_the_profiles_own_values_are_shown():
     assert made.fields["cores"].value == 3
     assert made.fields["memory"].value == "4G"
     assert made.fields["partition"].entries is None
+
+
+def maintained(start, *, end=None, partitions=("cpu",), **more):
+    """What is known when maintenance of whole partitions begins in so many seconds."""
+    end = start + 4 * HOUR if end is None else end
+    one = Reservation(
+        name="repair",
+        start=NOW + start,
+        end=NOW + end,
+        nodes=2,
+        users=("root",),
+        maintenance=more.get("maintenance", True),
+        whole_partitions=partitions,
+    )
+    return replace(FACTS, catalog=replace(CATALOG, reservations=(*CATALOG.reservations, one)))
+
+
+SOON = 58 * 60
+TOLD = "Planned maintenance begins in 58 minutes, before the server would reach its time limit."
+HOW = "To start now, ask for at most 55 minutes. Otherwise it starts after the maintenance."
+
+
+def test_a_time_limit_that_runs_into_maintenance_is_told_with_the_longest_that_does_not():
+    facts = maintained(SOON)
+    assert fields({"time": "08:00:00"}, facts=facts)["time"].says.endswith(f"{TOLD} {HOW}")
+    assert fields(facts=facts)["time"].value == "01:00:00"  # the partition's own
+    assert fields(facts=facts)["time"].says.endswith(HOW)
+    assert "maintenance" not in fields({"time": "00:55:00"}, facts=facts)["time"].says
+
+
+def test_maintenance_that_leaves_a_job_room_is_not_told():
+    for facts in (
+        maintained(SOON, partitions=()),
+        maintained(SOON, partitions=("gpu",)),
+        maintained(SOON, maintenance=False),
+        maintained(-2 * HOUR, end=-HOUR),
+        maintained(30 * HOUR),
+    ):
+        assert "maintenance" not in fields({"partition": "cpu", "time": "08:00:00"}, facts=facts)["time"].says
+    assert HOW in fields({"partition": "gpu"}, facts=maintained(SOON, partitions=("gpu",)))["time"].says
+
+
+def test_maintenance_that_leaves_no_time_or_has_begun_is_told_so():
+    assert fields({"time": "08:00:00"}, facts=maintained(60))["time"].says.endswith(
+        "Planned maintenance begins in 1 minute, before the server would reach its time limit. "
+        "It starts after the maintenance."
+    )
+    assert fields({"time": "00:10:00"}, facts=maintained(-60))["time"].says.endswith(
+        "Maintenance is in progress. The server starts when it is over."
+    )
+    days = fields({"time": "1-00:00:00"}, facts=maintained(23 * HOUR + 59 * 60))["time"].says
+    assert "ask for at most 23 hours 55 minutes." in days
+    listed = replace(ALL, option={**ALL.option, "time": OptionConfig(kind="walltime", values=("1h", "4h"))})
+    assert fields({"time": "04:00:00"}, facts=maintained(SOON), profile=listed)["time"].says.endswith(
+        "It starts after the maintenance."
+    )
+
+
+def test_maintenance_is_told_elsewhere_if_the_form_has_no_time_limit():
+    facts = maintained(30 * 60, partitions=("gpu", "cpu"))
+    made = offer(FIXED, facts, {}, narrow=False)
+    assert made.notes == (
+        (
+            "Planned maintenance begins in 30 minutes, before the server would reach its time limit. "
+            "It starts after the maintenance."
+        ),
+    )
+    some = {kind: ALL.option[kind] for kind in ("partition", "cores")}
+    made = offer(replace(ALL, option=some), facts, {}, narrow=False)
+    assert made.fields["partition"].says.endswith("It starts after the maintenance.")
+    assert made.notes == ()
+    assert offer(FIXED, maintained(HOUR + 60, partitions=("gpu",)), {}, narrow=False).notes == ()

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from batch.contract import LauncherError, Offer
 from batch.launchers.slurm.catalog.groups import Groups
-from batch.launchers.slurm.catalog.nodes import Node, with_nodes
+from batch.launchers.slurm.catalog.nodes import Node, with_nodes, with_whole_partitions
 from batch.launchers.slurm.identity import hub_user
 from state.offer.catalog import (
     Account,
@@ -168,6 +168,7 @@ def catalog_of(
     now: float,
 ) -> Catalog:
     """Return the catalog of these answers. `now`: seconds since the epoch. Pure."""
+    found = tuple(with_nodes(partition, nodes) for partition in partitions)
     return Catalog(
         cluster=cluster,
         kind="slurm",
@@ -176,10 +177,10 @@ def catalog_of(
         queues=True,
         safe=accounting.safe,
         nested_accounts=accounting.nested,
-        partitions=tuple(with_nodes(partition, nodes) for partition in partitions),
+        partitions=found,
         qos=accounting.qos,
         accounts=tuple(sorted(accounting.accounts, key=lambda one: one.name)),
-        reservations=tuple(map(for_hub_users, reservations)),
+        reservations=tuple(with_whole_partitions(for_hub_users(one), found, nodes) for one in reservations),
         cores=sum(node.cores for node in nodes),
         memory=sum(node.memory for node in nodes),
         notes=tuple(notes),

@@ -9,7 +9,8 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from state.offer.catalog import GpuCount, NodeKind, Partition
+from batch.launchers.slurm.catalog.hostlist import nodes_in
+from state.offer.catalog import GpuCount, NodeKind, Partition, Reservation
 from state.offer.way import SHARED
 
 DRAINED: Final = frozenset(
@@ -96,6 +97,29 @@ def with_nodes(partition: Partition, nodes: Iterable[Node]) -> Partition:
         gpus=tuple(_gpus(kind, own) for kind in types),
         features=tuple(sorted({feature for node in own for feature in node.features})),
     )
+
+
+class SlurmReservation(Reservation, frozen=True, kw_only=True):
+    """A reservation as Slurm shows it. `hosts`: its nodes, as Slurm writes them."""
+
+    hosts: str = ""
+
+
+def with_whole_partitions(
+    reservation: Reservation, partitions: Iterable[Partition], nodes: Sequence[Node]
+) -> Reservation:
+    """The reservation with the partitions that have no other nodes for jobs. Pure."""
+    hosts = nodes_in(reservation.hosts) if isinstance(reservation, SlurmReservation) else frozenset()
+    whole = [one.name for one in partitions if hosts and _all_within(one, nodes, hosts)]
+    kept = {name: getattr(reservation, name) for name in Reservation.__struct_fields__}
+    return Reservation(**kept | {"whole_partitions": tuple(whole)})
+
+
+def _all_within(partition: Partition, nodes: Iterable[Node], hosts: frozenset[str]) -> bool:
+    """Whether these hosts are all nodes of a partition that may start jobs, or all of it where none may."""
+    own = [node for node in nodes if partition.name in node.partitions and "FUTURE" not in node.states]
+    some = [node for node in own if node.up] or own
+    return bool(some) and len(own) >= partition.nodes and all(node.name in hosts for node in some)
 
 
 def kinds_of(nodes: Iterable[Node]) -> list[NodeKind]:

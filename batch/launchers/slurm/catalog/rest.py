@@ -13,7 +13,7 @@ from typing import Any
 
 from batch.contract import LauncherError
 from batch.launchers.slurm.catalog.gather import Accounting
-from batch.launchers.slurm.catalog.nodes import Node
+from batch.launchers.slurm.catalog.nodes import Node, SlurmReservation
 from batch.launchers.slurm.catalog.rest_accounting import accounts_of, grants_of, qos_of, usage_of
 from batch.launchers.slurm.catalog.rest_fields import inside, items, minutes, names_in, number, state_parts, text
 from batch.launchers.slurm.catalog.text_accounting import used_by
@@ -148,13 +148,13 @@ def _memory(one: Mapping[str, Any], what: str, key: str) -> int | None:
 
 def reservations_of(answer: Mapping[str, Any]) -> list[Reservation]:
     """Of `slurm/reservations`."""
-    found = []
+    found: list[Reservation] = []
     for one in items(answer, "reservations"):
         start, end = number(one, "start_time"), number(one, "end_time")
         if start is None or end is None:
             continue
         found.append(
-            Reservation(
+            SlurmReservation(
                 name=text(one, "name"),
                 start=float(start),
                 end=float(end),
@@ -163,6 +163,7 @@ def reservations_of(answer: Mapping[str, Any]) -> list[Reservation]:
                 users=with_groups(names_in(one, "users"), names_in(one, "groups")),
                 accounts=names_in(one, "accounts"),
                 maintenance="MAINT" in state_parts(one, "flags"),
+                hosts=text(one, "node_list"),
             )
         )
     return found

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from batch.contract import LauncherError
 from batch.launchers.slurm.catalog.gather import Accounting
-from batch.launchers.slurm.catalog.nodes import Node
+from batch.launchers.slurm.catalog.nodes import Node, SlurmReservation
 from batch.launchers.slurm.catalog.text_accounting import (
     ACCOUNT_FIELDS,
     ACCOUNTS,
@@ -198,14 +198,14 @@ def with_defaults(partition: Partition, configuration: Mapping[str, str]) -> Par
 
 def reservations_of(text: str) -> list[Reservation]:
     """What `RESERVATIONS` prints. See `tres.with_groups`."""
-    found = []
+    found: list[Reservation] = []
     for one in records(text, "ReservationName"):
         start, end = time_of(one.get("StartTime", "")), time_of(one.get("EndTime", ""))
         if start is None or end is None:
             continue
         groups = names(one.get("Groups", ""))
         found.append(
-            Reservation(
+            SlurmReservation(
                 name=one["ReservationName"],
                 start=start,
                 end=end,
@@ -214,6 +214,7 @@ def reservations_of(text: str) -> list[Reservation]:
                 users=with_groups(names(one.get("Users", "")), groups),
                 accounts=names(one.get("Accounts", "")),
                 maintenance="MAINT" in names(one.get("Flags", "")),
+                hosts=one.get("Nodes", ""),
             )
         )
     return found

@@ -12,13 +12,10 @@ from typing import Final
 
 from batch.launchers.slurm.messages.amounts import duration
 from batch.launchers.slurm.messages.limits import Explanation, limit, named
+from state.offer.maintenance import advice
 from state.records.models import Waiting
 
 MINUTE: Final = 60.0
-MARGIN: Final = 30.0
-"""Seconds that a job needs to be changed and started before maintenance."""
-STEP: Final = 5
-"""The time that is left is rounded down to so many minutes."""
 TEXT_MAX: Final = 300
 AUTOMATIC: Final = "You don't need to do anything. It starts automatically."
 ASK_ADMIN: Final = "Tell the cluster's admins if it stays like this."
@@ -283,14 +280,7 @@ def _before_maintenance(now: float, time_limit: float | None, begins: float | No
     """
     of = f" (time limit {duration(time_limit)})" if time_limit else ""
     message = f"Planned maintenance begins before the job could end{of}."
-    minutes = math.floor((begins - now - MARGIN) / MINUTE) if begins is not None else 0
-    minutes -= minutes % STEP if minutes > STEP else 0
-    if minutes < 1:
-        return Explanation(message, "It starts after the maintenance.", "walltime")
-    most = duration(minutes * MINUTE)
-    return Explanation(
-        message, f"To start now, ask for at most {most}. Otherwise it starts after the maintenance.", "walltime"
-    )
+    return Explanation(message, advice(begins, now), "walltime")
 
 
 def _explained(text: str, *, qos: str, account: str) -> tuple[str, Explanation]:
