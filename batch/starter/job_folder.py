@@ -16,9 +16,9 @@ from batch.starter.errors import StartError
 from batch.starter.files import make_private, remove, write_atomically
 from batch.starter.json_text import dumps
 from batch.starter.processes import boot_id, start_time
+from batch.starter.spare_folder import SpareFolder
 
 MAX_SOCKET_PATH = 100  # of 108 bytes: some apps append to the name
-SPARE = "/tmp/towpath-%d-%s"  # noqa: S108 - private, and checked to be ours
 
 
 class JobFolder:
@@ -27,8 +27,7 @@ class JobFolder:
     def __init__(self, path: str, attempt: str) -> None:
         self.path = path
         self.attempt = attempt
-        self.spare = SPARE % (os.geteuid(), attempt)
-        self.spare_is_made = False
+        self.spare = SpareFolder(attempt)
         self.fault: "OSError | None" = None  # the last write that failed
 
     def make(self) -> None:
@@ -42,17 +41,15 @@ class JobFolder:
     def make_spare(self) -> str:
         """Make the spare folder; its path. Raises StartError."""
         try:
-            make_private(self.spare)
+            return self.spare.make()
         except OSError as error:
-            raise StartError("folder", "Neither %s nor %s can be used: %s." % (self.path, self.spare, error))
-        self.spare_is_made = True
-        return self.spare
+            raise StartError("folder", "Neither %s nor %s can be used: %s." % (self.path, self.spare.path, error))
 
     def log_folders(self) -> "list[str]":
         """Where the log goes: the first that takes it."""
         if self.fault is None:
             return [self.path]
-        return [self.spare] if self.spare_is_made else [self.make_spare()]
+        return [self.spare.path] if self.spare.is_made else [self.make_spare()]
 
     def socket_path(self) -> str:
         """A path in the folder, or in the spare one where that is too long for a socket (unix(7)) or the disk is full.
@@ -90,13 +87,3 @@ class JobFolder:
             self.fault = error
             return False
         return True
-
-    def tidy_up(self) -> None:
-        """Remove the spare folder, with the socket and the log that it may hold."""
-        if self.spare_is_made:
-            for name in ("app.sock", "app.log"):
-                remove(os.path.join(self.spare, name))
-            try:
-                os.rmdir(self.spare)
-            except OSError:
-                pass

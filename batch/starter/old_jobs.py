@@ -18,6 +18,11 @@ NAME_LENGTH = 32
 HEX = frozenset("0123456789abcdef")
 
 
+def is_attempt(name: str) -> bool:
+    """Whether a name is an attempt's."""
+    return len(name) == NAME_LENGTH and HEX.issuperset(name)
+
+
 def touch(folder: str) -> None:
     """Show that the job runs."""
     try:
@@ -36,7 +41,7 @@ def prune(folder: str, now: "float | None" = None) -> None:
     except OSError:
         return
     for name in names:
-        if name != ours and len(name) == NAME_LENGTH and HEX.issuperset(name):
+        if name != ours and is_attempt(name):
             try:
                 facts = os.lstat(os.path.join(above, name))
             except OSError:

@@ -42,6 +42,17 @@ def environment_of(pid: int) -> "dict[str, str]":
     return dict(row.decode("utf-8", "surrogateescape").partition("=")[::2] for row in rows if row)
 
 
+def running_attempts() -> "set[str]":
+    """The attempts whose processes run here, as far as they are ours to see."""
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            attempt = environment_of(int(name)).get(ATTEMPT)
+            if attempt:
+                found.add(attempt)
+    return found
+
+
 def find_app(attempt: str) -> int:
     """The pid of an attempt's app; 0: there is none.
 

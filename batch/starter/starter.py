@@ -63,7 +63,7 @@ class Starter:
         try:
             return self.carry_out()
         finally:
-            self.folder.tidy_up()
+            self.folder.spare.tidy_up()
 
     def carry_out(self) -> int:
         """The sequence, without the tidying up."""
@@ -72,7 +72,7 @@ class Starter:
             self.folder.make()
             self.note_job()
             self.log.open(self.folder.log_folders())
-            if not self.folder.spare_is_made:  # what is in that one is removed at the end
+            if not self.folder.spare.is_made:  # what is in that one is removed at the end
                 self.reporter.log_path = self.log.path
             if self.spec.get("adopt"):
                 self.take_over()

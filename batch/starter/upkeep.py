@@ -2,6 +2,7 @@
 
 import time
 
+from batch.starter import spare_folder
 from batch.starter.old_jobs import TOUCH_SECONDS, prune, touch
 
 TYPE_CHECKING = False
@@ -26,6 +27,7 @@ class Upkeep:
         self.next_look = self.next_touch = time.monotonic() + FAST_LOOK_SECONDS
         if spec.get("prune"):
             prune(folder.path)
+        spare_folder.prune(folder.attempt)
 
     def reports(self, now: float) -> "list[str]":
         """Look, if it is due; what is to be reported."""
