@@ -21,11 +21,11 @@ async def lead(dependencies: Dependencies, holder: str) -> None:
     """Stand by and lead in turns, until cancelled. A cancelled leader releases the lease; jobs keep running."""
     while True:
         fence = await _take(dependencies, holder)
-        log.info("Leading fence=%d", fence)
+        log.info("This controller manages the servers now. fence=%d", fence)
         try:
             await Term(dependencies, holder=holder, fence=fence).run()
         except LeaseLostError as error:
-            log.warning("No longer leading reason=%s", error)
+            log.warning("This controller no longer manages the servers. reason=%s", error)
             await asyncio.sleep(STANDBY_SECONDS)
         finally:
             with contextlib.suppress(StateUnavailableError):

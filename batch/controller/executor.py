@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from msgspec.structs import replace
 
 from batch.contract import Change, JobSpec, LauncherError, Passport, Updated
-from batch.controller.log_fields import log_fields
 from batch.controller.reconcile import (
     Action,
     Adopt,
@@ -39,6 +38,7 @@ from state.plugins.hooks import ENDED
 from state.records.audit import of_end
 from state.records.failure_log import log_failure
 from state.records.lifecycle import PROGRESS, advance
+from state.records.log_fields import log_fields
 from state.records.models import Event, JobRef, Reason, Server, Status, Target, User, Waiting
 from state.records.readiness import is_ready, route_of
 from state.rights.roles import Roles

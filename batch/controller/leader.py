@@ -20,7 +20,6 @@ from batch.controller.catalog_refresh import refresh
 from batch.controller.cluster_health import report_clusters
 from batch.controller.executor import Executor, Place
 from batch.controller.joins import answer_joins
-from batch.controller.log_fields import log_fields
 from batch.controller.poll_schedule import stage_of
 from batch.controller.reconcile import Action, Sight, orphan, reconcile
 from batch.controller.watcher import ClusterWatch
@@ -30,6 +29,7 @@ from state.config.addresses import base_path
 from state.config.tables import Config
 from state.errors import ConflictError, FencedError, StateUnavailableError
 from state.names import server_key
+from state.records.log_fields import log_fields
 from state.records.models import Server, Target
 from state.records.readiness import is_ready, route_changes
 from state.store.all import Store
@@ -280,7 +280,7 @@ class Term:
                 try:
                     actions = self._decide(key, server)
                 except Exception:
-                    log.exception("A server could not be handled server=%s", key)
+                    log.exception("A server could not be handled %s", log_fields(server, key))
                     continue
                 if actions:
                     self._group.create_task(self._queue.work(key, self._task(key, server, actions)))
@@ -324,7 +324,7 @@ class Term:
             except FencedError:
                 raise
             except Exception:
-                log.exception("An action failed server=%s", key)
+                log.exception("An action failed %s", log_fields(server, key))
                 return False
 
         return task

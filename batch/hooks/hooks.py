@@ -24,6 +24,7 @@ from state.errors import StateUnavailableError
 from state.names import server_key
 from state.plugins.entry_points import PluginError
 from state.plugins.hooks import BEFORE_SUBMIT, kind_of, options_of
+from state.records.log_fields import log_fields
 from state.records.models import Server
 from state.store.auth_states import AuthStateError, AuthStates
 
@@ -128,10 +129,9 @@ class Hooks:
                 changed(spec, total)
         except FAILURES as error:
             told = _hidden(getattr(error, "told", ""), auth_state)
-            key = server_key(server.user, server.name)
             log.warning(
-                "A hook failed. hook=%s event=%s server=%s attempt=%s why=%s%s",
-                *(hook.kind, event, key, server.attempt, error, f" stderr={told!r}" if told else ""),
+                "A hook failed. hook=%s event=%s %s why=%s%s",
+                *(hook.kind, event, log_fields(server), error, f" stderr={told!r}" if told else ""),
             )
             if hook.required and event == BEFORE_SUBMIT:
                 message = f"This hub could not prepare the server: its hook {hook.kind!r} failed."

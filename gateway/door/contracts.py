@@ -30,6 +30,9 @@ class Answers(Protocol):
     async def not_running(self, target: str, identity: Identity, user: str, segment: str, *, page: bool) -> Answer:
         """Return the page of a server without a route (start, or pending), or JSON 424."""
 
+    async def no_answer(self, target: str, user: str, name: str, status: int, message: str, *, itself: bool) -> Answer:
+        """Return the page of a server whose app or node did not answer. `itself`: its own user asks."""
+
 
 class Portal(Protocol):
     """The hub's own pages and API."""

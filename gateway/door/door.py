@@ -302,7 +302,21 @@ class App:
         request.respond(*answer)
 
     def _refuse_upstream(self, request: Request, error: UpstreamError) -> None:
-        self._refuse(request, Refusal(error.status, str(error)))
+        """Answer in place of an app that gave no answer. Browsers get a page that names the server and its job."""
+        proof: Proof | None = request.head.memo
+        page = proof is not None and proof.brought.wants_page and not request.head.websocket
+        target = self._read(request.target.partition(b"?")[0]) if page and error.silent else None
+        route = None if target is None else self._mirror.lookup(target.user, target.segment)
+        if proof is None or proof.identity is None or route is None:
+            self._refuse(request, Refusal(error.status, str(error)))
+        else:
+            self._spawn(request, self._no_answer(request, proof, route, error))
+
+    async def _no_answer(self, request: Request, proof: Proof, route: Route, error: UpstreamError) -> None:
+        assert proof.identity is not None  # who is not known reaches no app of a user
+        where, itself = request.target.decode("latin-1"), proof.identity.is_user(route.user)
+        answer = await self._answers.no_answer(where, route.user, route.name, error.status, str(error), itself=itself)
+        self._respond(request, proof.brought, answer)
 
     async def _not_running(self, request: Request, identity: Identity, target: paths.UserPath, *, page: bool) -> None:
         where = request.target.decode("latin-1")

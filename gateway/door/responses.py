@@ -55,6 +55,14 @@ class PortalAnswers:
             may_look=itself or view("read:servers", owner, name),
         )
 
+    async def no_answer(self, target: str, user: str, name: str, status: int, message: str, *, itself: bool) -> Answer:
+        """Return the page of a server that should answer, with its job's id. The caller may use the server."""
+        try:
+            server = await self._store.servers.get(user, name)
+        except (StateUnavailableError, BadRecordError):
+            server = None
+        return self._pages.unreachable(status, message, user=user, name=name, server=server, path=target, itself=itself)
+
     async def _which(self, user: str, segment: str) -> tuple[str, Server | None]:
         """Return the server of a path: the named one if it exists, otherwise the default one."""
         try:

@@ -3,10 +3,12 @@
 Owns `UpstreamError` and its kinds. Does not know how an error is shown: the caller makes a page or JSON of it.
 """
 
+from typing import Final
+
 from state.errors import TowpathError
 
 _KINDS: dict[str, tuple[int, str]] = {
-    "refused": (503, "The server does not answer: no connection could be made to it."),
+    "refused": (503, "No connection could be made to the server."),
     "identity": (503, "The hub cannot prove itself to the server's node. Tell the hub's administrator."),
     "busy": (503, "The server has too many open requests. Try again in a moment."),
     "too-many": (429, "You have too many open requests to this server. Try again in a moment."),
@@ -15,6 +17,7 @@ _KINDS: dict[str, tuple[int, str]] = {
     "timeout": (504, "The server took too long to answer."),
     "bad-request": (400, "The request cannot be passed on: its head is not valid."),
 }
+_SILENT: Final = frozenset({"refused", "before-headers", "bad-response", "timeout"})
 
 
 class UpstreamError(TowpathError):
@@ -28,6 +31,11 @@ class UpstreamError(TowpathError):
         super().__init__(sentence)
         self.kind = kind
         self.detail = detail
+
+    @property
+    def silent(self) -> bool:
+        """Whether the app, or its node, gave no answer that can be used."""
+        return self.kind in _SILENT
 
 
 class TruncatedError(Exception):

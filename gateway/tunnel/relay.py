@@ -19,6 +19,7 @@ from gateway.wire.request import Request
 
 _READING: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 _ONE_WRITE: Final = 16 * 1024
+_SERVER_ERROR: Final = 500
 
 Refuse = Callable[[Request, UpstreamError], None]
 """Answers a request that could not be carried. Nothing has been sent to the client yet."""
@@ -146,6 +147,8 @@ class Relay:
         self._on_end(self)
         client = self._client
         if not self._started and isinstance(error, UpstreamError):
+            if error.status >= _SERVER_ERROR:
+                self.way.log_refused(error)
             self._refuse(self._request, error)
             return
         self.way.log_truncated(error)

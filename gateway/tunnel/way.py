@@ -10,12 +10,13 @@ from typing import Final
 
 from gateway.tunnel.answers import Rules
 from gateway.tunnel.cors import AllowedOrigins
+from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.options import Caller, Stats, TunnelOptions
 from gateway.tunnel.pool import Pool
 from gateway.tunnel.prefix import HEADER, stripped
 from gateway.tunnel.query import without_token
 from gateway.tunnel.quota import Quota
-from state.names import USER_NAME
+from state.names import USER_NAME, server_key
 from state.records.models import Endpoint, Route
 
 _HOSTS_MAX: Final = 32
@@ -109,4 +110,16 @@ class Way:
 
     def log_truncated(self, error: Exception) -> None:
         """Note that a response could not be completed: the client's connection was closed."""
-        log.info("%s: the response ended early: %r", self.name, error)
+        log.info("A response ended early. %s error=%r", self.label, error)
+
+    def log_refused(self, error: UpstreamError) -> None:
+        """Note that the app gave no answer that can be used."""
+        log.info("An app did not answer. %s error=%s detail=%s", self.label, error, error.detail or "-")
+
+    @property
+    def label(self) -> str:
+        """Where it leads, for a log line: the server and its attempt, which is in its job's name."""
+        route = self.route
+        if route is None or not route.user:
+            return f"path={self.name}"
+        return f"server={server_key(route.user, route.name)} attempt={route.attempt}"

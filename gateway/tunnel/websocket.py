@@ -8,7 +8,6 @@ Source: RFC 6455 section 4.2.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -21,8 +20,6 @@ from gateway.tunnel.relay import Refuse, Relay
 from gateway.tunnel.upstream import Connection
 from gateway.tunnel.way import Way
 from gateway.wire import Request
-
-log = logging.getLogger("towpath.tunnel")
 
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -133,12 +130,6 @@ class Opening(Relay):
         early = self._client.detach()
         client.write(block)
         self._tie(self, End(client, early), End(connection.transport, rest))
-
-    def failed(self, error: Exception) -> None:
-        """See `Receiver`."""
-        if isinstance(error, UpstreamError):
-            log.info("%s: WebSocket: %s (%s)", self.way.name, error, error.detail)
-        super().failed(error)
 
     def _release(self) -> None:
         connection, self._connection = self._connection, None

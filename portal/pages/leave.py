@@ -34,7 +34,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         await share_actions.held(site, me.name, owner, server)
         shares = await site.store.shares.of(*recipients_of(me))
         groups = [share.group for share in shares if share.group and (share.owner, share.server) == (owner, server)]
-        return page(site, request, "leave.html", user=me, owner=owner, name=server, groups=groups)
+        record = await site.store.servers.get(owner, server)
+        return page(site, request, "leave.html", user=me, owner=owner, name=server, groups=groups, server=record)
 
     @post(PATHS)
     async def leave(request: Request[Any, Any, Any]) -> Response[bytes]:

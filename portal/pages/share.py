@@ -141,6 +141,7 @@ async def _show(at: Place, *, faults: Faults | None = None, link: str = "") -> R
         user=at.identity.user,
         owner=owner,
         name=at.server,
+        server=record,
         title=(record.display_name if record else "") or at.server,
         app=profile.app if profile else "",
         shares=part_of(at.request, shares),

@@ -180,6 +180,7 @@ async def render_form(site: Site, request: Request[Any, Any, Any], target: Targe
             if profile is picked or not state.editing
         ],
         editing=state.editing,
+        server=await site.store.servers.get(target.owner.name, target.server) if state.editing else None,
         chosen=picked.name if picked else "",
         clusters=len(site.config.cluster),
         problem=above or state.problem or usual,

@@ -125,7 +125,7 @@ class ErrorPages:
 
         If the server is starting, browsers are redirected to its progress page (302). `path`: raw path and query. The
         caller has checked that the user may access this server. Users with a share may neither start it nor see its
-        progress (`may_look`) or why it failed, because its log belongs to its owner.
+        progress (`may_look`) or why it failed, because its log belongs to its owner. They see the id of its job.
         """
         look = self._look
         way = pending(server) if server else None
@@ -144,6 +144,7 @@ class ErrorPages:
                 owner=user,
                 name=name,
                 server=server if may_look else None,
+                last=server,
                 way=way,
                 may_start=may_start,
                 start_url=look.at("spawn", user, name, next=back),
@@ -151,18 +152,24 @@ class ErrorPages:
             ),
         )
 
-    def unreachable(self, *, html: bool, user: str, name: str, path: str) -> Answer:
-        """Return 503, because the server should be running but its node does not answer."""
-        label = f"{user}/{name}" if name else user
-        if not html:
-            return _json(503, f"The server {label} does not answer.", retry=2)
+    def unreachable(
+        self, status: int, message: str, *, user: str, name: str, server: Server | None, path: str, itself: bool
+    ) -> Answer:
+        """Return a page: the server should be running, but its app or node gave no answer.
+
+        `message`: a sentence. `itself`: its own user asks.
+        """
         return _page(
-            503,
+            status,
             self._look.render(
                 "unreachable.html",
                 user=None,
+                status=status,
+                message=message,
                 owner=user,
                 name=name,
+                server=server,
+                itself=itself,
                 retry_url=safe_next(path, self._look.base),
             ),
         )

@@ -212,6 +212,7 @@ def test_a_hook_that_fails_starts_nothing_and_the_log_says_why(make_rig, program
 
     with_store(rig.url, body)
     assert "A hook failed. hook=executables event=before-submit server=alice/ attempt=" in rig.log.read_text()
+    assert " job=- why=" in rig.log.read_text()
     assert why in rig.log.read_text()
 
 

@@ -43,4 +43,4 @@ def test_a_page_in_a_users_files_cannot_send_requests_to_the_hub_and_jupyterlab_
     finally:
         hub.stop_server(api)
         api.close()
-        hub.stop()
+        hub.close()

@@ -17,7 +17,7 @@ def hub(tmp_path, home):  # noqa: F811
     yield hub
     with hub.api() as api:
         hub.stop_server(api)
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_hubs_entry_opens_the_home_page_and_log_out_signs_out_of_the_hub(hub
         choose(page, "Hub Control Panel")
     home = opened.value  # noqa: F811
     home.wait_for_url("**/hub/home")
-    expect(home.get_by_role("button", name="Stop").first).to_be_visible()
+    expect(home.get_by_role("link", name="Stop").first).to_be_visible()
 
     # As in JupyterHub's own servers: one way to sign out, and none to end the server without the hub.
     choose(page, "Log Out", only=True)

@@ -44,4 +44,4 @@ def test_the_log_opens_at_its_end_and_links_to_the_complete_log(tmp_path):
             assert whole.read_text().count("line ") == 200
             browser.close()
     finally:
-        hub.stop()
+        hub.close()

@@ -32,7 +32,7 @@ def hub(tmp_path, home):
     yield hub
     with hub.api() as api:
         hub.stop_server(api)
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_user_signs_in_works_in_jupyterlab_and_signs_out(hub, page, home, tmp_
     # stop, on the home page
     page.goto(f"{hub.origin}/hub/home")
     page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Stop").first.click()
+    page.get_by_role("link", name="Stop").first.click()
     confirm = page.get_by_role("button", name="Stop").first
     eventually(
         lambda: page.get_by_text("Stopped", exact=True).count() or (confirm.count() and confirm.click() and False),

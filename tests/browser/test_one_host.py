@@ -55,7 +55,7 @@ def hub(tmp_path_factory):
         yield hub
         bob.delete("/hub/api/users/bob/server")
         eventually(lambda: bob.get("/hub/api/users/bob/server").json()["stopped"], what="the end")
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture
@@ -242,4 +242,4 @@ def test_sharing_must_be_allowed_in_the_configuration(tmp_path):
         hub.config.write_text(CONFIG)
         assert re.search(r"WARN +sharing +share_on_one_host is set\..*one host name", hub.command("check").stdout)
     finally:
-        hub.stop()
+        hub.close()

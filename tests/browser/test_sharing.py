@@ -58,7 +58,7 @@ def hub(tmp_path_factory):
     eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
     for client in clients.values():
         client.close()
-    hub.stop()
+    hub.close()
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def test_a_read_only_share_allows_reading_and_no_websocket(hub):
         assert bob.goto(f"{hub.origin}/user/alice/").status == 200
         assert bob.evaluate(SOCKET) == "closed 1006"  # refused before it was opened
         bob.goto(f"{hub.origin}/hub/home")
-        bob.get_by_role("button", name="Leave alice's server").click()
+        bob.get_by_role("link", name="Leave alice's server").click()
         bob.get_by_role("button", name="Leave").click()
         expect(bob.get_by_role("status")).to_have_text("You left the shared server.")
         assert bob.goto(f"{hub.origin}/user/alice/").status == 403

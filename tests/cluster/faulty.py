@@ -190,7 +190,7 @@ class PartedHub(FaultyHub):
     def wait_leading(self) -> None:
         """Wait until the controller that was started last is leading."""
         log = self.folder / "controller.log"
-        eventually(lambda: "Leading" in log.read_text()[self._began :], what="a leader")
+        eventually(lambda: "manages the servers now" in log.read_text()[self._began :], what="a leader")
 
     def kill_leader(self) -> None:
         """Kill the controller with SIGKILL."""

@@ -44,7 +44,7 @@ def signed_in(browser, hub, name):
 def stop(page, hub):
     page.goto(f"{hub.origin}/hub/home")
     page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Stop").first.click()
+    page.get_by_role("link", name="Stop").first.click()
     confirm = page.get_by_role("button", name="Stop").first
     eventually(
         lambda: page.get_by_text("Stopped", exact=True).count() or (confirm.count() and confirm.click() and False),

@@ -159,7 +159,7 @@ def test_a_gateway_and_a_controller_of_two_accounts_share_one_authority(hub):
     assert not hub.logged("Towpath is ready")
     assert not list(hub.data_dir.rglob("*.key"))
     hub.start_controller()
-    eventually(lambda: "Leading" in hub.log.read_text(), what="a leader")
+    eventually(lambda: "manages the servers now" in hub.log.read_text(), what="a leader")
 
     # one command
     assert "has joined" in hub.join()
@@ -207,7 +207,7 @@ def test_a_gateway_and_a_controller_of_two_accounts_share_one_authority(hub):
 def test_the_accounts_of_the_gateway_and_of_users_can_read_only_their_own_files(hub):
     hub.start_gateway()
     hub.start_controller()
-    eventually(lambda: "Leading" in hub.log.read_text(), what="a leader")
+    eventually(lambda: "manages the servers now" in hub.log.read_text(), what="a leader")
     hub.join()
     code = "import sys\nfor p in sys.argv[1:]:\n    try: open(p); print(p)\n    except OSError: pass"
     authority = [hub.controllers_dir / "authority" / name for name in ("authority.key", "seal.key")]

@@ -67,7 +67,7 @@ def hub(tmp_path_factory):
     eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
     for client in hub.browsers.values():
         client.close()
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +131,13 @@ def test_a_full_share_gives_full_access_and_its_end_closes_open_websockets_withi
     assert (
         bob.post("/user/alice/x", json={}).status_code == 502
     )  # the request reached the app, which does not support POST
+    job = alice.get("/hub/api/users/alice").json()["servers"][""]["job_id"]
+    for browser, advice in ((alice, "stop the server and start it again"), (bob, "ask alice to restart it")):
+        page = browser.post("/user/alice/x", json={}, headers={"Sec-Fetch-Mode": "navigate"})
+        assert page.status_code == 502
+        assert f"Job {job}<" in page.text
+        assert advice in page.text
+    eventually(lambda: any("An app did not answer. server=alice/ attempt=" in line for line in hub.output))
     code, seconds = asyncio.run(ends_after(hub, "bob", lambda: alice.patch(SHARE, json={"user": "bob"})))
     assert code == 4403
     assert seconds < 1

@@ -85,7 +85,7 @@ def test_users_with_a_running_server_are_shown_with_it(bench):
         assert names(page) == ["alice"]
         assert 'href="/user/alice/lab2/lab"' in page
         user_page = (await client.get("/hub/admin/users/alice")).text
-        assert 'action="/hub/stop/alice/lab2"' in user_page
+        assert 'href="/hub/stop/alice/lab2"' in user_page
         assert 'href="/user/alice/lab2/lab"' in user_page
         answer = await client.post("/hub/stop/alice/lab2")
         assert answer.headers["location"] == "/hub/admin/users/alice"

@@ -28,7 +28,7 @@ def test_the_form_says_that_other_users_of_the_node_can_open_an_app(bench, profi
         assert [one["name"] for one in listed if one["shared_node_port"]] == ["board"]
         home = (await client.get("/hub/home")).text
         assert (
-            '<form method="get" action="/hub/spawn/alice">' in home
+            '<a class="button primary" href="/hub/spawn/alice">Start</a>' in home
         )  # the form comes first, even with nothing to choose
 
     bench(main, config=replace(CONFIG, profile=profiles))
@@ -266,7 +266,7 @@ def test_a_running_server_is_stopped_after_a_confirmation(bench):
         await bench.make_ready(bench.client())
         home = (await client.get("/hub/home")).text
         assert "Running" in home
-        assert '<form method="get" action="/hub/stop/alice">' in home
+        assert '<a class="button" href="/hub/stop/alice">Stop</a>' in home
         assert "unsaved work" in (await client.get("/hub/stop/alice")).text
         assert (await bench.store.servers.get("alice", "")).target == "ready"
 
@@ -388,8 +388,9 @@ def test_the_data_plane_answers_browsers_and_programs(bench):
         assert dict(way.headers)[b"location"].startswith(b"/hub/spawn-pending/alice?next=")
         failed = replace(server, status=Status.FAILED, reason=Reason(code="x", message="It <broke>."))
         assert b"It &lt;broke&gt;." in pages.stopped_page(html=True, server=failed, **asked).body
-        assert pages.unreachable(html=False, **asked).status == 503
-        assert pages.unreachable(html=True, **asked).status == 503
+        silent = pages.unreachable(502, "It <broke>.", server=None, itself=True, **asked)
+        assert silent.status == 502
+        assert b"It &lt;broke&gt;." in silent.body
         assert pages.sign_in_first(html=True, path="//evil.example").headers[-1] == (b"location", b"/hub/login")
         for status in (400, 403, 404, 418, 499, 503, 777):
             assert pages.error(status, html=True).status == status

@@ -355,8 +355,8 @@ def test_recipients_see_a_share_on_their_home_page_and_can_leave(bench):
         assert ">Read-only<" in home
         assert "Not running" in home
         assert 'href="/user/ann/' not in home  # it is not running
-        assert 'action="/hub/leave/ann/lab2"' in home
-        assert 'action="/hub/leave/ann"' not in home  # what the group has, bob does not give up for it
+        assert 'href="/hub/leave/ann/lab2"' in home
+        assert 'href="/hub/leave/ann"' not in home  # what the group has, bob does not give up for it
         assert "Shared with you" not in (await ask["carl"].get("/hub/home")).text
         await bench.make_ready(ask["ann"], "ann")
         home = (await ask["bob"].get("/hub/home")).text

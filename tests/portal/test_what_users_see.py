@@ -5,9 +5,11 @@ import re
 import pytest
 from msgspec.structs import replace
 
+from portal.refusals.pages import ErrorPages
 from state.records.endings import as_told_to
 from state.records.lifecycle import advance
-from state.records.models import JobRef, Reason, Status
+from state.records.models import JobRef, Reason, Share, Status
+from tests.portal.test_api_shares import SHARING
 
 WARNING = re.compile(r'data-ends="[^"]*" data-warn-seconds="900"( hidden)?><strong>([^<]*)</strong>')
 CANCELLED = Reason(
@@ -67,17 +69,81 @@ def test_a_stopping_server_has_no_warning(bench):
     bench(main)
 
 
-@pytest.mark.parametrize("path", ["/hub/home", "/hub/stop/alice", "/hub/admin/users/alice"])
-def test_a_page_about_a_server_shows_its_job(bench, path):
+ABOUT_A_SERVER = [
+    ("alice", "/hub/home"),
+    ("alice", "/hub/stop/alice"),
+    ("alice", "/hub/share/alice"),
+    ("root", "/hub/stop/alice"),
+    ("root", "/hub/share/alice"),
+    ("root", "/hub/admin"),
+    ("root", "/hub/admin/users/alice"),
+    ("bob", "/hub/home"),
+    ("bob", "/hub/leave/alice"),
+]
+
+
+@pytest.mark.parametrize(("viewer", "path"), ABOUT_A_SERVER)
+def test_a_page_about_a_server_shows_its_job(bench, viewer, path):
     async def main(bench):
-        admin = await bench.user("root", admin=True)
+        users = {name: await bench.user(name, admin=name == "root") for name in ("root", "alice", "bob")}
+        alice = bench.client(bench.session(users["alice"]))
+        await running(bench, alice)
+        share = Share(owner="alice", user="bob", scopes=("access:servers!server=alice/",), created=bench.clock())
+        await bench.store.shares.grant(share)
+        page = (await bench.client(bench.session(users[viewer])).get(path)).text
+        assert page.count("Job 4711") == 1
+        assert (await alice.get("/hub/api/users/alice/server")).json()["job_id"] == "4711"
+
+    bench(main, config=SHARING)
+
+
+def test_the_form_that_edits_a_request_shows_its_job(bench):
+    async def main(bench):
         client = bench.client(bench.session(await bench.user()))
-        await running(bench, client)
-        client = bench.client(bench.session(admin)) if "admin" in path else client
-        assert "Job 4711" in (await client.get(path)).text
-        assert (await client.get("/hub/api/users/alice/server")).json()["job_id"] == "4711"
+        assert (await client.post("/hub/api/users/alice/server", json={"profile": "gpu"})).status_code == 202
+        server = await bench.store.servers.get("alice", "")
+        job = JobRef(cluster="local", native_id="4711")
+        await bench.store.servers.save(replace(server, status=Status.QUEUED, job=job))
+        for path in ("/hub/edit/alice", "/hub/spawn-pending/alice"):
+            assert "4711" in (await client.get(path)).text, path
 
     bench(main)
+
+
+@pytest.mark.parametrize("itself", [True, False], ids=["owner", "guest"])
+@pytest.mark.parametrize("status", [Status.STOPPED, Status.FAILED, Status.STOPPING])
+def test_the_page_in_place_of_an_app_shows_the_servers_job(bench, status, itself):
+    async def main(bench):
+        pages = ErrorPages(bench.config, "0.1.0", bench.clock)
+        client = bench.client(bench.session(await bench.user()))
+        server = replace(await running(bench, client), status=status, target="stopped")
+        asked = {"user": "alice", "name": "", "server": server, "path": "/user/alice/lab"}
+        told = pages.stopped_page(html=True, may_start=itself, may_look=itself, **asked)
+        assert told.status == 424
+        assert told.body.count(b"Job 4711") == 1
+        silent = pages.unreachable(502, "No answer.", itself=itself, **asked)
+        assert silent.body.count(b"Job 4711") == 1
+        assert (b"ask alice to restart it" in silent.body) is not itself
+
+    bench(main)
+
+
+def test_no_link_and_no_form_makes_an_empty_query_string(bench):
+    """A form with the method `get` and no fields ends in `?` in the browser's address bar."""
+
+    async def main(bench):
+        users = {name: await bench.user(name, admin=name == "root") for name in ("root", "alice", "bob")}
+        await running(bench, bench.client(bench.session(users["alice"])))
+        await running(bench, bench.client(bench.session(users["alice"])), "gpu")
+        share = Share(owner="alice", user="bob", scopes=("access:servers!server=alice/",), created=bench.clock())
+        await bench.store.shares.grant(share)
+        for viewer, path in ABOUT_A_SERVER:
+            page = (await bench.client(bench.session(users[viewer])).get(path)).text
+            assert not re.search(r'(?:href|action)="[^"]*[?]"', page), path
+            for form in re.findall(r'<form[^>]*method="get".*?</form>', page, re.DOTALL):
+                assert ' name="' in form, (path, form)
+
+    bench(main, config=SHARING)
 
 
 def test_a_suspended_server_is_shown_as_such(bench):

@@ -72,7 +72,7 @@ def test_alice_works_in_jupyterlab_on_a_host_and_stops_it(hub, pool, browser):
 
     page.goto(f"{hub.origin}/hub/home")
     page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name=re.compile("^Stop")).first.click()
+    page.get_by_role("link", name=re.compile("^Stop")).first.click()
     confirm = page.get_by_role("button", name=re.compile("^Stop")).first
     eventually(
         lambda: page.get_by_text("Stopped", exact=True).count() or (confirm.count() and confirm.click() and False),

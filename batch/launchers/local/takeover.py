@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from batch.launchers.local.folder import JobFolder, Processes, try_lock
+from batch.launchers.local.folder import JobFolder, Processes, native_id, try_lock
 from batch.launchers.local.forks import ForkLostError, Forks
 
 log = logging.getLogger("towpath.local")
@@ -40,7 +40,8 @@ def take_over(folder: JobFolder, forks: Forks, starter: str) -> None:
         finally:
             os.close(lock)
     except (OSError, ForkLostError, ValueError) as error:
-        log.warning("A starter could not be replaced. attempt=%s error=%s", folder.attempt, error)
+        job = native_id(processes)
+        log.warning("A starter could not be replaced. attempt=%s job=%s error=%s", folder.attempt, job, error)
 
 
 def _replace(folder: JobFolder, before: Processes, app: tuple[int, int], fork: Fork) -> None:
@@ -63,7 +64,10 @@ def _replace(folder: JobFolder, before: Processes, app: tuple[int, int], fork: F
         os.close(text)
     processes = replace(before, pid=new, start=began, app=pid, app_start=start, takeover=takeover)
     folder.take(processes)
-    log.warning("The starter of a running app had died; another one has taken over. attempt=%s", folder.attempt)
+    log.warning(
+        "The starter of a running app had died; another one has taken over. attempt=%s job=%s",
+        *(folder.attempt, native_id(processes)),
+    )
     path = folder.path / "job.json"
     temporary = path.with_suffix(f".{os.getpid()}")
     try:

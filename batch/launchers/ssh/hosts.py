@@ -118,19 +118,23 @@ class Hosts:
             raise connection_error(host, account, error) from error
         answer = read_answer(mark, output.out)
         if answer is None:
-            raise self._no_answer(host, account, output)
+            raise self._no_answer(host, account, output, str(request.get("attempt", "-")))
         if "refused" in answer:
+            log.warning(
+                "A host refused a request. host=%s account=%s attempt=%s code=%s detail=%r",
+                *(host, account, request.get("attempt", "-"), answer["refused"], answer.get("detail", "")),
+            )
             raise refusal(host, account, str(answer["refused"]), str(answer.get("detail", "")))
         try:
             return msgspec.convert(answer, kind)
         except msgspec.ValidationError as error:
             raise LauncherError(f"The answer of {host} cannot be read.", transient=True, code="no-answer") from error
 
-    def _no_answer(self, host: str, account: str, output: Output) -> LauncherError:
+    def _no_answer(self, host: str, account: str, output: Output, attempt: str) -> LauncherError:
         """Why the program did not come to answer: no interpreter, or a login shell that does not run commands."""
         log.warning(
-            "A host did not answer a request. host=%s account=%s code=%d stderr=%r",
-            host, account, output.code, output.err[-500:],
+            "A host did not answer a request. host=%s account=%s attempt=%s code=%d stderr=%r",
+            host, account, attempt, output.code, output.err[-500:],
         )  # fmt: skip
         if output.code in (NOT_FOUND, NOT_EXECUTABLE):
             return LauncherError(
@@ -163,7 +167,6 @@ def connection_error(host: str, account: str, error: SshError) -> LauncherError:
 
 def refusal(host: str, account: str, code: str, detail: str) -> LauncherError:
     """A request that a host does not carry out."""
-    log.warning("A host refused a request. host=%s account=%s code=%s detail=%r", host, account, code, detail)
     table = {
         "system-account": (False, f"The account {account} on {host} is one of the system's.", TELL_ADMINS),
         "account": (False, f"{host} has no account named {account}.", TELL_ADMINS),

@@ -94,7 +94,8 @@ class CliClient:
         number = answer.out.strip().split(";")[0]
         if answer.code == 0 and number.isascii() and number.isdigit():
             if said := answer.err.strip():
-                log.info("Slurm has a message about a job: job=%s message=%r", number, said[:MESSAGE_MAX])
+                name = dict(batch.options).get("job-name", "-")
+                log.info("Slurm has a message about a job: job=%s name=%s message=%r", number, name, said[:MESSAGE_MAX])
             return int(number)
         if answer.code == 0:
             raise LauncherError("sbatch has not returned a job id.", transient=True, code="no-answer")

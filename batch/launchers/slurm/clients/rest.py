@@ -64,7 +64,8 @@ class RestClient:
         if not number:
             raise LauncherError("Slurm has not returned a job id.", transient=True, code="no-answer")
         if said := site_words(answer):
-            log.info("Slurm has a message about a job: job=%d message=%r", number, said[:MESSAGE_MAX])
+            name = dict(batch.options).get("job-name", "-")
+            log.info("Slurm has a message about a job: job=%d name=%s message=%r", number, name, said[:MESSAGE_MAX])
         return number
 
     async def jobs(self, name: str = "") -> list[Job]:

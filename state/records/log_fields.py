@@ -7,7 +7,12 @@ from state.names import server_key
 from state.records.models import Server
 
 
-def log_fields(server: Server) -> str:
-    """Return `server=alice/gpu attempt=0123... job=4711`; the job's id is `-` while there is none."""
+def log_fields(server: Server | None, key: str = "") -> str:
+    """Return `server=alice/gpu attempt=0123... job=4711`; the job's id is `-` while there is none.
+
+    `key`: names a server that has no record.
+    """
+    if server is None:
+        return f"server={key} attempt=- job=-"
     job = server.job.native_id if server.job is not None and server.job.native_id else "-"
     return f"server={server_key(server.user, server.name)} attempt={server.attempt} job={job}"
