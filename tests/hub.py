@@ -23,6 +23,7 @@ from gateway.commands.token import issue
 from gateway.serve import valkey
 from state.settings.loader import load
 from state.store.all import Store
+from tests import leftovers
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,6 +120,7 @@ class Hub:
         self.several = "[[auth.provider]]" in config and 'kind = "test"' not in config
         """Whether users sign in only with other providers: then only the ready line is printed."""
         self.output: list[str] = []
+        leftovers.hubs.append(self)
         if config:
             self.config.write_text(config)
 
@@ -208,6 +210,11 @@ class Hub:
             self.process.stdout.close()
             self.process = None
             self.remember()
+
+    def close(self):
+        """Stop the hub and end its users' servers on this machine, also those that a failed test has left."""
+        self.stop()
+        leftovers.end(self.data_dir)
 
     def kill_all(self):
         """Kill the supervisor and all children at once (SIGKILL), as in a power failure."""

@@ -33,7 +33,7 @@ def end(hub):
     with hub.api() as api:
         for name in api.get(f"/users/{hub.user()}").json()["servers"]:
             hub.stop_server(api, name)
-    hub.stop()
+    hub.close()
 
 
 def test_a_servers_token_may_do_what_the_role_says_for_this_server_alone(tmp_path):

@@ -19,6 +19,7 @@ from stage import CONFIG, Stage
 from state.offer.catalog import Grants
 from state.records.audit import Act, Entry, Outcome
 from state.records.models import Endpoint, Event, Group, JobRef, Reason, Status, User, Waiting
+from state.records.readiness import route_of
 from state.store.all import Store
 
 LOOKS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
@@ -143,6 +144,20 @@ def event(status: Status, message: str, progress: int) -> Event:
     return Event(attempt="", time=time.time(), status=status, message=message, progress=progress)
 
 
+async def publish(store: Store) -> None:
+    """Publish the route of alice's server, as the controller would."""
+    server = await store.servers.get("alice", "")
+    assert server is not None
+    await store.feed.set_route(route_of(server, "/"))
+
+
+async def withdraw(store: Store) -> None:
+    """Withdraw it."""
+    server = await store.servers.get("alice", "")
+    assert server is not None
+    await store.feed.drop_route("/user/alice/", attempt=server.attempt)
+
+
 def cluster_pages(browser: Browser, stage: Stage, folder: Path) -> None:
     """Visit the pages of a user of a Slurm cluster."""
     context = browser.new_context()
@@ -221,9 +236,11 @@ def cluster_pages(browser: Browser, stage: Stage, folder: Path) -> None:
     stage.put(status=Status.READY, endpoint=endpoint, ready=time.time(), deadline=time.time() + 4830)
     page.goto(f"{stage.origin}/hub/home")
     shoot(page, folder, "lake-home")
+    stage.run(publish)
     page.goto(f"{stage.origin}/user/alice/lab")
     page.get_by_role("heading", name="does not answer").wait_for()
     shoot(page, folder, "lake-silent")
+    stage.run(withdraw)
     stage.put(status=Status.FAILED, endpoint=None, ended=time.time(), reason=FAILED)
     page.goto(f"{stage.origin}/hub/spawn-pending/alice")
     shoot(page, folder, "lake-failed")

@@ -42,7 +42,7 @@ group_base = "{GROUPS}"
 """
     hub = Hub(folder, config=config + stub_config(folder), workers=1).start()
     yield hub
-    hub.stop()
+    hub.close()
     slapd.stop()
 
 

@@ -32,7 +32,7 @@ def place(tmp_path_factory):
     hub.port = port
     hub.start()
     yield campus, hub
-    hub.stop()
+    hub.close()
     campus.stop()
 
 

@@ -74,7 +74,7 @@ def hub(slurm_session, tmp_path_factory):
     try:
         yield hub
     finally:
-        hub.stop()
+        hub.close()
 
 
 class Alice:

@@ -109,7 +109,7 @@ def single_hub(slurm_session, short_folder):
     hub = FaultyHub(short(short_folder), slurm_session).start()
     hub.settled()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 def cancelled(hub, user):

@@ -19,7 +19,7 @@ def hub(slurm, short_folder):
     hub = FaultyHub(short(short_folder), slurm, window=20).start()
     hub.settled()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 def test_each_end_is_reported_with_its_cause_and_the_next_start_works(slurm, hub):

@@ -86,7 +86,7 @@ def hub(slurm_session, short_folder):
     hub = FaultyHub(short(short_folder), slurm_session).start()
     hub.settled()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture

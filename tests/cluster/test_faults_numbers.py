@@ -89,4 +89,4 @@ def test_a_server_whose_job_is_lost_is_stopped_and_no_other_job_ends(slurm, drai
             clear(hub, alice)
             assert lives(slurm, job_id)
     finally:
-        hub.stop()
+        hub.close()

@@ -16,7 +16,7 @@ def hub(slurm_session, short_folder):
     hub = FaultyHub(short(short_folder), slurm_session, catalog_seconds=3600).start()
     hub.settled()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture(scope="module")

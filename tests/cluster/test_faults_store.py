@@ -74,7 +74,7 @@ def test_twenty_running_servers_are_found_again_after_a_loss_of_the_store(slurm,
     finally:
         for user in users.values():
             user.close()
-        hub.stop()
+        hub.close()
 
 
 def test_a_queued_start_survives_every_process_and_begins_when_possible(slurm, short_folder):
@@ -123,4 +123,4 @@ def test_a_queued_start_survives_every_process_and_begins_when_possible(slurm, s
         clear(hub, alice)
     finally:
         alice.close()
-        hub.stop()
+        hub.close()

@@ -32,7 +32,7 @@ def hub(slurm_session, short_folder):
     hub.start()
     hub.settled()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture

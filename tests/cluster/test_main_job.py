@@ -20,7 +20,7 @@ def hub(slurm, short_folder):
     hub = SlurmHub(short(short_folder), slurm, apps=True, workers=2)
     hub.start()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture

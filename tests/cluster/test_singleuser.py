@@ -50,4 +50,4 @@ def test_it_runs_on_a_node_as_its_user_and_no_other_user_sees_its_token(slurm, s
 
             eventually(ended, seconds=30, what="the end of its token")
     finally:
-        hub.stop()
+        hub.close()

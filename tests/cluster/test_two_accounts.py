@@ -137,7 +137,7 @@ def hub(slurm, make_store_server):
     folder = Path(tempfile.mkdtemp(prefix="towpath-two-", dir="/tmp"))  # accessed by three accounts
     hub = PartedHub(folder, slurm, server, password)
     yield hub
-    hub.stop()
+    hub.close()
     server.kill()
     shutil.rmtree(folder)
 

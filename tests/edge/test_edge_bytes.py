@@ -58,7 +58,7 @@ def hub(request, tmp_path_factory, slapd):
     yield hub
     api.delete(f"/users/{USER}/server")
     api.close()
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture(scope="module", params=NAMES)

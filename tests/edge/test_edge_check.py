@@ -49,7 +49,7 @@ def hub(tmp_path_factory, certificate):
         patch.setenv("SSL_CERT_FILE", str(certificate.authority))
         hub = PublicHub(tmp_path_factory.mktemp("hub")).start()
         yield hub
-        hub.stop()
+        hub.close()
 
 
 def configuration(hub, certificate, name="nginx-1.22"):

@@ -30,7 +30,7 @@ def hub(request, tmp_path_factory, slapd):
         for name in ("server", "servers/bulk"):
             api.delete(f"/users/{USER}/{name}")
         api.close()
-        hub.stop()
+        hub.close()
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -36,7 +36,7 @@ def hub(tmp_path, saved):
     shutil.copytree(saved, made.data_dir / "valkey", dirs_exist_ok=True)
     yield made
     if made.process is not None:
-        made.stop()
+        made.close()
 
 
 def files(hub, part):

@@ -89,7 +89,7 @@ def test_a_scheduler_that_does_not_answer_now_is_said_and_the_hub_starts(tmp_pat
     try:
         assert any("cluster hpc" in line for line in hub.output), "\n".join(hub.output)
     finally:
-        hub.stop()
+        hub.close()
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def hub(tmp_path):
     hub = Hub(tmp_path, config=AUTH + stub_config(tmp_path), workers=2)
     hub.start()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 def problems(hub, client):
@@ -194,5 +194,5 @@ def test_two_controllers_of_a_local_cluster_with_two_data_directories_are_refuse
             hub.wait_ready(api)
             hub.stop_server(api)
     finally:
-        hub.stop()
+        hub.close()
         server.kill()

@@ -23,7 +23,7 @@ def hub(tmp_path):
     with hub.api() as api:
         for name in [name for name, model in api.get(f"/users/{hub.user()}").json()["servers"].items() if model]:
             hub.stop_server(api, name)
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture

@@ -103,4 +103,4 @@ def test_ten_thousand_malformed_requests_do_no_harm(tmp_path):
         said = "\n".join(hub.output)
         assert "Traceback" not in said, said[-3000:]
     finally:
-        hub.stop()
+        hub.close()

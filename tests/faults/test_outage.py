@@ -35,4 +35,4 @@ def test_known_servers_are_served_during_the_grace_then_503_and_again_after_the_
             eventually(lambda: hub.model(api)["ready"], what="the record")
             hub.stop_server(api)
     finally:
-        hub.stop()
+        hub.close()

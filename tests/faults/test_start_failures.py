@@ -13,7 +13,7 @@ def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
     hub = Hub(folder, config=stub_config(folder)).start()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def hub(tmp_path_factory, short_folder):
     eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end of the server")
     for client in hub.browsers.values():
         client.close()
-    hub.stop()
+    hub.close()
     hub.log.close()
 
 

@@ -70,7 +70,7 @@ command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
         yield hub
         for name in ("", "echo"):
             hub.stop_server(api, name)
-    hub.stop()
+    hub.close()
 
 
 def ask(hub, path, method="GET", **headers):

@@ -40,7 +40,7 @@ default_path = ""
             eventually(lambda: browser.get(hub.base).status_code == 200, what="the app")
             yield hub
         hub.stop_server(api)
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture

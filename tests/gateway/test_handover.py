@@ -28,7 +28,7 @@ def hub(tmp_path_factory):
     hub = Hub(folder, config=stub_config(folder), workers=2).start()
     eventually(lambda: listeners(hub.port) == 2, what="both workers")  # the second worker may start later
     yield hub
-    hub.stop()
+    hub.close()
     assert list((hub.data_dir / "run").iterdir()) == [], "nothing is left behind"
 
 

@@ -57,7 +57,7 @@ def hub(tmp_path_factory):
     secret.chmod(0o600)
     hub = Hub(folder, config=CONFIG, workers=1).start()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 def proxy_of(hub, folder, **more):

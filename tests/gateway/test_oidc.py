@@ -48,7 +48,7 @@ admins = ["carol"]
     hub.port = port
     hub.start()
     yield campus, hub
-    hub.stop()
+    hub.close()
     campus.stop()
 
 
@@ -325,7 +325,7 @@ def several(tmp_path_factory):
     hub.port = port
     hub.start()
     yield campus, hub
-    hub.stop()
+    hub.close()
     campus.stop()
 
 

@@ -49,7 +49,7 @@ def hub(tmp_path):
     config = stub_config(tmp_path, more=SERVICE.format(port=server.server_port))
     hub = Hub(tmp_path, config=config, workers=1).start()
     yield hub
-    hub.stop()
+    hub.close()
     server.shutdown()
     server.server_close()
 
@@ -94,4 +94,4 @@ def test_a_request_without_its_body_times_out(tmp_path):
                 with contextlib.suppress(ConnectionResetError):
                     assert client.recv(1) == b""
         finally:
-            hub.stop()
+            hub.close()

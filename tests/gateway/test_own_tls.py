@@ -105,7 +105,7 @@ def hub(tmp_path_factory):
     api.delete("/users/alice/server")
     eventually(lambda: api.get("/users/alice/server").json()["stopped"], what="the end")
     api.close()
-    hub.stop()
+    hub.close()
 
 
 def test_a_user_signs_in_and_uses_a_server_over_tls(hub):

@@ -43,7 +43,7 @@ service = "{machine.files[0].name}"
 """
     hub = Hub(folder, config=auth + stub_config(folder), workers=2).start()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 def post(hub, name, password, *, address="192.0.2.1", **more):

@@ -44,7 +44,7 @@ default_path = ""
         for path in ("server", "servers/gpu"):
             browser.delete(f"/hub/api/users/{NAME}/{path}")
         eventually(lambda: not any(one["ready"] for one in servers(browser)), what="their end")
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture

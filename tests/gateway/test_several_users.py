@@ -45,7 +45,7 @@ def hub(tmp_path_factory):
     eventually(lambda: alice.get("/hub/api/users/alice/server").json()["stopped"], what="the end")
     for client in hub.browsers.values():
         client.close()
-    hub.stop()
+    hub.close()
 
 
 def test_the_terminal_warns_about_the_test_sign_in(hub):

@@ -32,7 +32,7 @@ default_path = ""
 def hub(tmp_path):
     hub = Hub(tmp_path, config=CONFIG).start()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 def ready(hub, carol):

@@ -65,7 +65,7 @@ command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
         yield hub
         for name in ("", "echo"):
             hub.stop_server(api, name)
-    hub.stop()
+    hub.close()
 
 
 @pytest.fixture

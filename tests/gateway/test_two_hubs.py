@@ -99,7 +99,7 @@ class OneHost:
         self._nginx.terminate()
         self._nginx.wait(20)
         for hub in self.hubs:
-            hub.stop()
+            hub.close()
 
 
 @pytest.fixture(scope="module")
@@ -224,4 +224,4 @@ def test_in_a_browser_two_hubs_at_two_ports_both_stay_signed_in(tmp_path):
                 assert page.evaluate("async () => (await (await fetch('/hub/api/user')).json()).name") == name
     finally:
         for hub in hubs:
-            hub.stop()
+            hub.close()

@@ -130,7 +130,7 @@ def hub(tmp_path_factory):
         alice.delete(where)
         eventually(lambda where=where: alice.get(where).json()["stopped"], what="the end")
     alice.close()
-    hub.stop()
+    hub.close()
 
 
 def test_the_hub_redirects_a_browser_to_a_servers_host_with_a_cookie_only_for_it(hub):

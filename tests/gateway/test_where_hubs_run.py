@@ -180,7 +180,7 @@ def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("log")
     hub = Hub(folder, config=USERS + stub_config(folder), workers=1).start()
     yield hub
-    hub.stop()
+    hub.close()
 
 
 def line_with(hub, *parts):
@@ -231,4 +231,4 @@ def test_a_look_at_a_one_time_link_does_not_use_it_up(tmp_path):
             assert client.get(hub.link, follow_redirects=True).status_code == 200
             assert client.get("/hub/home").status_code == 200
     finally:
-        hub.stop()
+        hub.close()

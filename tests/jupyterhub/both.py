@@ -99,5 +99,5 @@ def both(folder):
                 ours.own = lambda name: hub.api(name).headers["Authorization"].removeprefix("token ")
                 yield theirs, ours
         finally:
-            hub.stop()
+            hub.close()
             jupyterhub.terminate()

@@ -75,7 +75,7 @@ def serving(folder, more="", *, port=0):
         try:
             yield hub
         finally:
-            hub.stop()
+            hub.close()
 
 
 class Running:

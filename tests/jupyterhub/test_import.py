@@ -59,7 +59,7 @@ def hub(tmp_path_factory):
     hub.admin = hub.browser_of("root2")
     yield hub
     hub.admin.close()
-    hub.stop()
+    hub.close()
 
 
 async def shares_of(hub, owner):

@@ -136,7 +136,7 @@ def hub(tmp_path_factory):
         yield prepared(hub)
     finally:
         hub.client.close()
-        hub.stop()
+        hub.close()
 
 
 def prepared(hub):

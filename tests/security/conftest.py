@@ -24,4 +24,4 @@ def hub(tmp_path_factory):
         eventually(lambda server=server: alice.get(f"/hub/api/users/alice/{server}").json()["stopped"], what="the end")
     for client in hub.browsers.values():
         client.close()
-    hub.stop()
+    hub.close()

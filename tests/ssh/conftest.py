@@ -18,7 +18,7 @@ def hub(pool, short_folder):
     try:
         yield hub.start()
     finally:
-        hub.stop()
+        hub.close()
 
 
 @pytest.fixture
