@@ -67,15 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-async def _run(given: argparse.Namespace) -> int:
+async def _run(options: argparse.Namespace) -> int:
     """Run the command. Each one imports only what it needs."""
-    settings = load(given.config, given.data_dir)
-    match given.command:
+    settings = load(options.config, options.data_dir)
+    match options.command:
         case "controller":
             from batch.commands.controller import control  # noqa: PLC0415
 
-            holder = given.holder or f"{socket.gethostname()}-{secrets.token_hex(4)}"
-            return await control(settings, holder, with_gateway=given.with_gateway, take_over=given.take_over)
+            holder = options.holder or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+            return await control(settings, holder, with_gateway=options.with_gateway, take_over=options.take_over)
         case "check":
             from batch.commands.check import check  # noqa: PLC0415
 
@@ -83,15 +83,15 @@ async def _run(given: argparse.Namespace) -> int:
         case "tls":
             from batch.commands.certificates import tls  # noqa: PLC0415
 
-            return await tls(settings, with_gateway=given.with_gateway)
+            return await tls(settings, with_gateway=options.with_gateway)
         case "invite":
             from batch.commands.certificates import invite  # noqa: PLC0415
 
-            return await invite(settings, given.role, lifetime=given.expires_in)
+            return await invite(settings, options.role, lifetime=options.expires_in)
         case _:
             from batch.commands.certificates import join  # noqa: PLC0415
 
-            return await join(settings, given.token_file, replace=given.replace)
+            return await join(settings, options.token_file, replace=options.replace)
 
 
 if __name__ == "__main__":

@@ -268,5 +268,5 @@ def _serves(path: Path, authority: Authority, names: tuple[str, ...], clock: Clo
     certificate = _read_certificate(path)
     if certificate is None or not authority.signed(certificate):
         return False
-    wanted = tuple(str(general(name).value) for name in names)
-    return alternative_names(certificate) == wanted and lasts(certificate, clock)
+    expected = tuple(str(general(name).value) for name in names)
+    return alternative_names(certificate) == expected and lasts(certificate, clock)

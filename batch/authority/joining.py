@@ -102,11 +102,11 @@ async def answer(store: Joining, data_dir: Path, token_id: str, *, clock: Callab
         log.warning("Join refused token=%s reason=wrong-key", token_id)  # the token stays valid
         return
     try:
-        given = admit(data_dir, invitation.role, request)
+        reply = admit(data_dir, invitation.role, request)
     except AuthorityError as error:
-        given = JoinAnswer(refusal=str(error))
-    if await store.answer(token_id, seal_answer(given, token)):
-        outcome = f"refused: {given.refusal}" if given.refusal else "admitted"
+        reply = JoinAnswer(refusal=str(error))
+    if await store.answer(token_id, seal_answer(reply, token)):
+        outcome = f"refused: {reply.refusal}" if reply.refusal else "admitted"
         log.info("Join answered token=%s role=%s host=%s outcome=%s", token_id, request.role, request.host, outcome)
 
 
@@ -144,7 +144,7 @@ def renewal(authority: Authority, held: GatewayCertificates, *, clock: Clock = n
     Raises AuthorityError if what it has published does not prove that it has joined.
     """
     gateway, reports = _certificate(held.gateway), _certificate(held.reports)
-    wanted = _request(held.reports_request)
+    requested = _request(held.reports_request)
     if (
         not authority.signed(gateway)
         or ExtendedKeyUsageOID.CLIENT_AUTH not in _uses(gateway)
@@ -154,7 +154,7 @@ def renewal(authority: Authority, held: GatewayCertificates, *, clock: Clock = n
     ):
         raise AuthorityError("This gateway's certificate does not prove that it has joined.")
     good = lasts(gateway, clock) and lasts(reports, clock) and authority.signed(reports)
-    if good and alternative_names(reports) == alternative_names(wanted):
+    if good and alternative_names(reports) == alternative_names(requested):
         return None
     fresh, listener = signed(authority, held.gateway_request, held.reports_request, clock=clock)
     return RenewedCertificates(authority=authority.pem.decode(), gateway=fresh, reports=listener)
@@ -179,7 +179,7 @@ async def renew(store: Joining, data_dir: Path, gateway_ids: set[str] | None = N
             log.info("Gateway certificate renewed gateway=%s host=%s", gateway_id, held.host)
 
 
-def adopt(data_dir: Path, given: JoinAnswer, *, replace: bool) -> None:
+def adopt(data_dir: Path, joined: JoinAnswer, *, replace: bool) -> None:
     """Store the authority's files that a controller has received.
 
     Raises AuthorityError if there is another authority.
@@ -188,13 +188,13 @@ def adopt(data_dir: Path, given: JoinAnswer, *, replace: bool) -> None:
     make_private_folder(folder)
     with locked_folder(folder):
         own = folder / "authority.key"
-        if own.exists() and own.read_bytes() != given.files["authority.key"] and not replace:
+        if own.exists() and own.read_bytes() != joined.files["authority.key"] and not replace:
             raise AuthorityError(
                 f"{folder} has another authority. If it is replaced, jobs that trust it cannot be reached."
                 " To replace it anyway, add --replace."
             )
         for name in CONTROLLER_FILES:
-            write_private_file(folder / name, given.files[name])
+            write_private_file(folder / name, joined.files[name])
 
 
 async def _invitation(store: Joining, data_dir: Path, token_id: str, at: float) -> Invitation | None:

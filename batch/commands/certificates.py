@@ -64,10 +64,10 @@ async def join(settings: Settings, token_file: Path | None, *, replace: bool) ->
     store = await _open(settings)
     try:
         request = JoinRequest(role="controller", host=socket.gethostname())
-        given = await ask_to_join(store.joining, token, request, patience=PATIENCE_SECONDS)
+        joined = await ask_to_join(store.joining, token, request, patience=PATIENCE_SECONDS)
     finally:
         await store.close()
-    joining.adopt(settings.data_dir, given, replace=replace)
+    joining.adopt(settings.data_dir, joined, replace=replace)
     sys.stdout.write(f"This controller has joined: the hub's authority is in {settings.data_dir / 'authority'}.\n")
     return 0
 

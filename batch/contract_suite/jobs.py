@@ -43,16 +43,16 @@ class ReportListener:
         self.tokens: list[str] = []
         self.status = 200
         self.body: dict[str, Any] = {}
-        self.heard = threading.Condition()
+        self.received = threading.Condition()
         hub = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 text = self.rfile.read(int(self.headers["Content-Length"]))
-                with hub.heard:
+                with hub.received:
                     hub.reports.append(json.loads(text))
                     hub.tokens.append(self.headers["Authorization"])
-                    hub.heard.notify_all()
+                    hub.received.notify_all()
                 answer = json.dumps(hub.body).encode()
                 self.send_response(hub.status)
                 self.send_header("Content-Length", str(len(answer)))
@@ -78,8 +78,8 @@ class ReportListener:
         def of_kind() -> list[dict[str, Any]]:
             return [report for report in self.reports if report["kind"] == kind]
 
-        with self.heard:
-            found = self.heard.wait_for(of_kind, seconds)
+        with self.received:
+            found = self.received.wait_for(of_kind, seconds)
         assert found, f"no report {kind}, only {self.reports}"
         return found[0]
 

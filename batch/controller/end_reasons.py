@@ -48,10 +48,10 @@ def why(server: Server, view: JobView) -> tuple[Status, Reason]:
     if view.ending is not None:
         return status_of(view.ending), replace(view.ending, log_tail=report.log_tail, exit_code=code)
     if report.kind == "failed":
-        word = report.code or "start-failed"
-        hint = report.hint or HINTS.get(word, SEE_LOG)
+        reason_code = report.code or "start-failed"
+        hint = report.hint or HINTS.get(reason_code, SEE_LOG)
         return Status.FAILED, Reason(
-            code=word, message=report.message, hint=hint, log_tail=report.log_tail, exit_code=code
+            code=reason_code, message=report.message, hint=hint, log_tail=report.log_tail, exit_code=code
         )
     if view.state is JobState.CANCELED:
         return Status.FAILED, replace(CANCELLED, log_tail=report.log_tail, exit_code=code)

@@ -28,28 +28,28 @@ async def answer_joins(store: Joining, data_dir: Path) -> None:
             if loop.time() >= renew_at:
                 await _renew(store, data_dir, None)
                 renew_at = loop.time() + RENEW_SECONDS
-            position, asked = await store.work(position, timeout=WAIT_SECONDS)
-            for one in asked:
+            position, pending = await store.work(position, timeout=WAIT_SECONDS)
+            for one in pending:
                 await _look(store, data_dir, one)
         except StateUnavailableError:
             await asyncio.sleep(OUTAGE_PAUSE)
 
 
-async def _look(store: Joining, data_dir: Path, asked: str) -> None:
-    """`asked`: the id of a token or of a gateway."""
-    if len(asked) != TOKEN_ID_LENGTH:
-        await _renew(store, data_dir, {asked})
+async def _look(store: Joining, data_dir: Path, token_id: str) -> None:
+    """`token_id`: the id of a token or of a gateway."""
+    if len(token_id) != TOKEN_ID_LENGTH:
+        await _renew(store, data_dir, {token_id})
         return
-    if await store.request(asked) is None:  # answered already
+    if await store.request(token_id) is None:  # answered already
         return
     from batch.authority import joining  # noqa: PLC0415 - 80 ms that most controllers never need
 
     try:
-        await joining.answer(store, data_dir, asked)
+        await joining.answer(store, data_dir, token_id)
     except StateUnavailableError:
         raise
     except (TowpathError, OSError) as error:
-        log.error("Join not answered token=%s reason=%s", asked, error)  # noqa: TRY400 - a sentence for the admin
+        log.error("Join not answered token=%s reason=%s", token_id, error)  # noqa: TRY400 - a sentence for the admin
 
 
 async def _renew(store: Joining, data_dir: Path, gateway_ids: set[str] | None) -> None:

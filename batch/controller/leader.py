@@ -156,10 +156,10 @@ class Term:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
-                asked = loop.time()
+                began = loop.time()
                 if not await self._store.leases.renew(LEASE, self._holder, self._fence, seconds=LEASE_SECONDS):
                     raise LeaseLostError("Another controller has the lease.")
-                held = asked
+                held = began
             except StateUnavailableError as error:
                 if loop.time() - held > LEASE_SECONDS:
                     raise LeaseLostError("The lease could not be renewed in time.") from error
@@ -197,8 +197,8 @@ class Term:
         for key in marks.keys() - bad:
             self._queue.put(key)
         snapshot = await self._store.feed.snapshot()
-        wanted, stray = route_changes(records.values(), snapshot.routes, self._base)
-        for server in wanted:
+        routable, stray = route_changes(records.values(), snapshot.routes, self._base)
+        for server in routable:
             log.info("A missing route was published %s", log_fields(server))
             await self._executor.publish(server)
         for route in stray:

@@ -71,7 +71,7 @@ class ClusterWatch:
         self._requests: dict[str, PollRequest] = {}  # of servers, by their keys
         self._others: dict[str, PollRequest] = {}  # of jobs without a request for their server, by attempt
         self._records: dict[str, Server] = {}
-        self._wanted = False
+        self._poll_requested = False
         self._poke = asyncio.Event()
 
     def sight(self, attempt: str) -> Sight:
@@ -129,7 +129,7 @@ class ClusterWatch:
 
     def look(self) -> None:
         """Poll as soon as possible, because something went wrong."""
-        self._wanted = True
+        self._poll_requested = True
         self._poke.set()
 
     async def run(self) -> None:
@@ -151,7 +151,7 @@ class ClusterWatch:
         least = max(tick, LATENCY_SHARE * self._latency)
         if self._failures:
             return self._latency + max(tick, min(tick * 2.0**self._failures, LONGEST_BACK_OFF))
-        if self._wanted:
+        if self._poll_requested:
             return least
         last = self._last
         requests = (*self._requests.values(), *self._others.values())
@@ -159,7 +159,7 @@ class ClusterWatch:
 
     async def _poll(self, began: float) -> None:
         as_of = time.time()
-        self._wanted = False
+        self._poll_requested = False
         try:
             views = await self.launcher.poll(tuple(self._records.values()))
         except Exception as error:  # a launcher from a plug-in may break its contract

@@ -105,12 +105,12 @@ def changed(spec: JobSpec, changes: JobChanges) -> JobSpec:
         if (value := getattr(changes, name)) is not UNSET:
             fields[name] = value
     for name, kind in (("resources", Resources), ("setup", Setup)):
-        given = getattr(changes, name)
-        if given is not UNSET:
-            unknown = sorted(set(given) - set(kind.__struct_fields__))
+        overrides = getattr(changes, name)
+        if overrides is not UNSET:
+            unknown = sorted(set(overrides) - set(kind.__struct_fields__))
             if unknown:
                 raise msgspec.ValidationError(f"{name} has no field {unknown[0]}")
-            fields[name] = msgspec.convert({**_plain(getattr(spec, name)), **given}, kind)
+            fields[name] = msgspec.convert({**_plain(getattr(spec, name)), **overrides}, kind)
     return replace(spec, **fields)
 
 

@@ -128,10 +128,10 @@ class Hooks:
             if spec is not None:
                 changed(spec, total)
         except FAILURES as error:
-            told = _hidden(getattr(error, "told", ""), auth_state)
+            stderr = _hidden(getattr(error, "stderr", ""), auth_state)
             log.warning(
                 "A hook failed. hook=%s event=%s %s why=%s%s",
-                *(hook.kind, event, log_fields(server), error, f" stderr={told!r}" if told else ""),
+                *(hook.kind, event, log_fields(server), error, f" stderr={stderr!r}" if stderr else ""),
             )
             if hook.required and event == BEFORE_SUBMIT:
                 message = f"This hub could not prepare the server: its hook {hook.kind!r} failed."
@@ -144,17 +144,17 @@ class Hooks:
         kind, options = kind_of(hook), options_of(hook)
         if kind.commands is None:
             commands: list[tuple[str, ...]] = [(sys.executable, "-m", "batch.hooks.child", kind.name)]
-            given = msgspec.json.encode(Call(options=msgspec.Raw(msgspec.json.encode(options)), event=event))
+            document = msgspec.json.encode(Call(options=msgspec.Raw(msgspec.json.encode(options)), event=event))
         else:
             try:
                 commands = await asyncio.to_thread(kind.commands, options, event.event)
             except OSError as error:
                 raise HookFailedError(str(error)) from error
-            given = msgspec.json.encode(event)
+            document = msgspec.json.encode(event)
         answers = []
         for command in commands:
             async with self._turns:
-                out = await run(command, given, _environment(event), seconds=hook.timeout)
+                out = await run(command, document, _environment(event), seconds=hook.timeout)
             if event.event == BEFORE_SUBMIT and out.strip():
                 try:
                     answers.append(msgspec.json.decode(out, type=HookChanges))
@@ -213,8 +213,8 @@ def _added(before: JobChanges, later: JobChanges) -> JobChanges:
         value = getattr(later, name)
         fields[name] = getattr(before, name) if value is UNSET else value
     for name in ("environment", "resources", "setup"):
-        given = [one for one in (getattr(before, name), getattr(later, name)) if one is not UNSET]
-        fields[name] = {key: value for one in given for key, value in one.items()} if given else UNSET
+        updates = [one for one in (getattr(before, name), getattr(later, name)) if one is not UNSET]
+        fields[name] = {key: value for one in updates for key, value in one.items()} if updates else UNSET
     return JobChanges(**fields, secrets=(*before.secrets, *later.secrets))
 
 
@@ -227,11 +227,11 @@ def _with_secrets(changes: JobChanges, auth_state: Mapping[str, Any] | None) -> 
     return msgspec.structs.replace(changes, secrets=(*changes.secrets, *dict.fromkeys(found)))
 
 
-def _hidden(told: str, auth_state: Mapping[str, Any] | None) -> str:
+def _hidden(output: str, auth_state: Mapping[str, Any] | None) -> str:
     for text in texts(auth_state):
         if len(text) >= SECRET_MIN:
-            told = told.replace(text, "[hidden]")
-    return told
+            output = output.replace(text, "[hidden]")
+    return output
 
 
 def texts(value: Any) -> list[str]:

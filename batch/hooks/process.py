@@ -10,21 +10,21 @@ from typing import Final
 
 ANSWER_MAX: Final = 1024 * 1024
 """Bytes that a hook may print in all."""
-LAST_WORDS_SECONDS: Final = 1.0
+STDERR_SECONDS: Final = 1.0
 """How long stderr is still read after the end, should a process that left the group hold it open."""
-TOLD_MAX: Final = 2000
+STDERR_MAX: Final = 2000
 """Characters of its stderr that the log gets."""
 
 
 class HookFailedError(Exception):
-    """A run failed. `str` says how, for the log; `told`: the end of what the hook wrote on stderr."""
+    """A run failed. `str` says how, for the log; `stderr`: the end of what the hook wrote on stderr."""
 
-    def __init__(self, message: str, told: bytes = b"") -> None:
+    def __init__(self, message: str, stderr: bytes = b"") -> None:
         super().__init__(message)
-        self.told = told.decode(errors="replace").strip()[-TOLD_MAX:]
+        self.stderr = stderr.decode(errors="replace").strip()[-STDERR_MAX:]
 
 
-async def run(command: tuple[str, ...], given: bytes, environment: Mapping[str, str], *, seconds: float) -> bytes:
+async def run(command: tuple[str, ...], document: bytes, environment: Mapping[str, str], *, seconds: float) -> bytes:
     """Run the command and return its stdout. Raises HookFailedError.
 
     The process has a group of its own, which is killed at the time limit, at a cancellation, and when it has ended
@@ -36,34 +36,34 @@ async def run(command: tuple[str, ...], given: bytes, environment: Mapping[str, 
         )
     except OSError as error:
         raise HookFailedError(f"it cannot be started: {error.strerror or error}") from error
-    told = bytearray()
-    reading = asyncio.create_task(_drain(process.stderr, told))
+    stderr = bytearray()
+    reading = asyncio.create_task(_drain(process.stderr, stderr))
     try:
         async with asyncio.timeout(seconds):
-            out = await _exchange(process, given)
+            out = await _exchange(process, document)
             code = await process.wait()
     except TimeoutError:
-        raise HookFailedError(f"it did not end within {seconds:g} s and was killed", bytes(told)) from None
+        raise HookFailedError(f"it did not end within {seconds:g} s and was killed", bytes(stderr)) from None
     finally:
         _kill(process)
         await process.wait()
-        await asyncio.wait({reading}, timeout=LAST_WORDS_SECONDS)
+        await asyncio.wait({reading}, timeout=STDERR_SECONDS)
         reading.cancel()
     if out is None:
-        raise HookFailedError(f"it printed more than {ANSWER_MAX} bytes", bytes(told))
+        raise HookFailedError(f"it printed more than {ANSWER_MAX} bytes", bytes(stderr))
     if code < 0:
-        raise HookFailedError(f"it was killed by {signal.Signals(-code).name}", bytes(told))
+        raise HookFailedError(f"it was killed by {signal.Signals(-code).name}", bytes(stderr))
     if code:
-        raise HookFailedError(f"it ended with exit code {code}", bytes(told))
+        raise HookFailedError(f"it ended with exit code {code}", bytes(stderr))
     return out
 
 
-async def _exchange(process: asyncio.subprocess.Process, given: bytes) -> bytes | None:
+async def _exchange(process: asyncio.subprocess.Process, document: bytes) -> bytes | None:
     """Write the input and read the output; None: there was too much."""
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a hook need not read its input
-        process.stdin.write(given)
+        process.stdin.write(document)
         await process.stdin.drain()
         process.stdin.close()
     out = bytearray()
@@ -75,12 +75,12 @@ async def _exchange(process: asyncio.subprocess.Process, given: bytes) -> bytes 
     return bytes(out)
 
 
-async def _drain(stream: asyncio.StreamReader | None, told: bytearray) -> None:
+async def _drain(stream: asyncio.StreamReader | None, tail: bytearray) -> None:
     """Keep the end of what it writes on stderr, so that it never waits for a reader."""
     assert stream is not None
     while chunk := await stream.read(65536):
-        told += chunk
-        del told[:-ANSWER_MAX]
+        tail += chunk
+        del tail[:-ANSWER_MAX]
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

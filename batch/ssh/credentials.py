@@ -101,27 +101,27 @@ class CommandCertificates:
                 limit=MAX_CERTIFICATE,
             )
         except OSError as error:
-            words = f"The command for SSH certificates cannot be run: {error.strerror or error}."
-            raise CredentialsError(words) from error
+            message = f"The command for SSH certificates cannot be run: {error.strerror or error}."
+            raise CredentialsError(message) from error
         talk = asyncio.ensure_future(process.communicate(public_line.encode() + b"\n"))
         try:
             out, err = await asyncio.wait_for(asyncio.shield(talk), self._timeout)
         except TimeoutError:
-            words = f"The command for SSH certificates did not answer within {self._timeout:.0f} seconds."
-            raise CredentialsError(words, transient=True) from None
+            message = f"The command for SSH certificates did not answer within {self._timeout:.0f} seconds."
+            raise CredentialsError(message, transient=True) from None
         finally:
             if not talk.done():
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await asyncio.wait([talk], timeout=2)
         if process.returncode != 0:
-            said = err.decode(errors="replace").strip()
+            printed = err.decode(errors="replace").strip()
             log.error(
                 "The command for SSH certificates failed. account=%s code=%s said=%r",
-                account, process.returncode, said[-500:],
+                account, process.returncode, printed[-500:],
             )  # fmt: skip
-            words = f"The command for SSH certificates failed (exit code {process.returncode})."
-            raise CredentialsError(words, transient=True)
+            message = f"The command for SSH certificates failed (exit code {process.returncode})."
+            raise CredentialsError(message, transient=True)
         return out[:MAX_CERTIFICATE].decode(errors="replace")
 
 

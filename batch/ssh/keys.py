@@ -118,8 +118,8 @@ async def login_with_agent(socket_path: str) -> Login:
         agent = await asyncssh.connect_agent(socket_path)
         keys = await agent.get_keys()
     except (OSError, ValueError) as error:
-        words = f"The SSH agent at {socket_path} does not answer."
-        raise CredentialsError(words, transient=True) from error
+        message = f"The SSH agent at {socket_path} does not answer."
+        raise CredentialsError(message, transient=True) from error
     if not keys:
         agent.close()
         raise CredentialsError(f"The SSH agent at {socket_path} has no keys.", transient=True)

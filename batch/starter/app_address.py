@@ -54,11 +54,11 @@ class AppAddress:
 
     def adopt(self, app: int) -> None:
         """Find both of an app that runs, by its environment. Raises StartError and OSError."""
-        told = environment_of(app)
-        if "TOWPATH_SOCKET" in told:
-            self.endpoint = self.listens = {"kind": "unix", "path": told["TOWPATH_SOCKET"]}
+        environment = environment_of(app)
+        if "TOWPATH_SOCKET" in environment:
+            self.endpoint = self.listens = {"kind": "unix", "path": environment["TOWPATH_SOCKET"]}
             return
-        port = int(told.get("TOWPATH_PORT", "0"))
+        port = int(environment.get("TOWPATH_PORT", "0"))
         self.listens = {"kind": "tcp", "host": "127.0.0.1", "port": port}
         if self.spec.get("shared_node_port"):
             self.endpoint = self.listens
@@ -67,7 +67,7 @@ class AppAddress:
 
         self.isolation = Isolation(self.spec, self.note, self.become_helper)
         self.endpoint = {"kind": "unix", "path": self.folder.socket_path()}
-        self.isolation.adopt(self.endpoint["path"], app, port, told)
+        self.isolation.adopt(self.endpoint["path"], app, port, environment)
 
     def command(self) -> "list[str]":
         """The app's command."""

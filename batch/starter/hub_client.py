@@ -87,7 +87,7 @@ def post(url: str, token: str, text: str, authority: str) -> "tuple[str, bytes]"
     finally:
         sock.close()
     head, _, body = got.partition(b"\r\n\r\n")
-    words = head.split(None, 2)
-    if len(words) < 2 or words[0][:5] != b"HTTP/":
+    parts = head.split(None, 2)
+    if len(parts) < 2 or parts[0][:5] != b"HTTP/":
         raise ValueError("that was no HTTP answer")
-    return words[1].decode("ascii", "replace"), body
+    return parts[1].decode("ascii", "replace"), body

@@ -68,15 +68,15 @@ class Isolation:
             raise StartError("isolation", FORBIDDEN % error, HINT) from None
         self.way_out.open(self.namespaces, proxy, self.bridge.pid)
 
-    def adopt(self, path: str, app: int, port: int, told: "Mapping[str, str]") -> None:
-        """Serve an app that runs in such a network already; `told` is its environment. Raises StartError."""
+    def adopt(self, path: str, app: int, port: int, environment: "Mapping[str, str]") -> None:
+        """Serve an app that runs in such a network already, with this environment. Raises StartError."""
         self.listener = listen_on_path(path)
         try:
             self.namespaces = open_namespaces(app)
         except OSError as error:
             raise StartError("isolation", NOT_AGAIN % error) from None
         self.port = port
-        self.proxy_port = int(told.get("http_proxy", "").rpartition(":")[2].strip("/") or 0)
+        self.proxy_port = int(environment.get("http_proxy", "").rpartition(":")[2].strip("/") or 0)
         ours, self.channel = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
         why = self.bridge.start()
         self.channel.close()

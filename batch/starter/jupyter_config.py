@@ -62,5 +62,5 @@ else:
 def write(folder: "JobFolder", environment: "dict[str, str]", hub: "dict[str, Any]") -> None:
     """Write the file and name its folder in the environment. Without room for it, Jupyter runs as it is."""
     if folder.write(NAME, TEXT % repr(dumps(hub))):
-        given = environment.get("JUPYTER_CONFIG_PATH", "")  # of higher priority, where a site has one
-        environment["JUPYTER_CONFIG_PATH"] = os.pathsep.join(one for one in (given, folder.path) if one)
+        configured = environment.get("JUPYTER_CONFIG_PATH", "")  # of higher priority, where a site has one
+        environment["JUPYTER_CONFIG_PATH"] = os.pathsep.join(one for one in (configured, folder.path) if one)

@@ -35,7 +35,7 @@ class MemoryKills:
             folder, version = "", 2
         if attempt in folder or (job and "job_" + job in folder.split("/")):
             self.folder, self.version = folder, version
-        self.before = self.told = self.total()
+        self.before = self.reported = self.total()
 
     def total(self) -> int:
         """How many processes were killed in the life of the control group."""
@@ -48,9 +48,9 @@ class MemoryKills:
     def news(self) -> str:
         """How many were killed since we began, and the limit, when more were since the last call; else `""`."""
         total = self.total()
-        if total <= self.told:
+        if total <= self.reported:
             return ""
-        self.told = total
+        self.reported = total
         return ", ".join(filter(None, [self.limit(), "processes killed so far: %d" % (total - self.before)]))
 
     def limit(self) -> str:

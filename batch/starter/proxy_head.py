@@ -54,11 +54,11 @@ def read_request(head: bytes) -> "ProxyRequest | None":
     """
     top, _, body = head.partition(b"\r\n\r\n")
     lines = top.split(b"\r\n")
-    words = lines[0].split(b" ")
-    if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+    parts = lines[0].split(b" ")
+    if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
         return None
-    target = words[1].decode("latin-1")
-    if words[0] == b"CONNECT":
+    target = parts[1].decode("latin-1")
+    if parts[0] == b"CONNECT":
         where = split_host(target, 443)
         return None if where is None else ProxyRequest(where[0], where[1], True, body, top + b"\r\n\r\n" + body)
     if target[:7].lower() != "http://":
@@ -69,7 +69,7 @@ def read_request(head: bytes) -> "ProxyRequest | None":
         return None
     kept = [line for line in lines[1:] if line.partition(b":")[0].strip().lower() not in HOP_BY_HOP]
     rest = b"\r\n".join([*kept, b"Connection: close", b"", body])
-    origin = words[0] + b" /" + path.encode("latin-1") + b" " + words[2] + b"\r\n"
+    origin = parts[0] + b" /" + path.encode("latin-1") + b" " + parts[2] + b"\r\n"
     return ProxyRequest(where[0], where[1], False, origin + rest, lines[0] + b"\r\n" + rest)
 
 

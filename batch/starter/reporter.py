@@ -66,9 +66,9 @@ class Reporter:
 
     def end_time(self) -> "dict[str, Any]":
         """When the scheduler will end the job: as newer Slurm tells it, or by the time limit that was requested."""
-        told = os.environ.get("SLURM_JOB_END_TIME", "")
-        if told.isdigit():
-            return {"ends": int(told)} if int(told) < self.began + NO_LIMIT else {}
+        end = os.environ.get("SLURM_JOB_END_TIME", "")
+        if end.isdigit():
+            return {"ends": int(end)} if int(end) < self.began + NO_LIMIT else {}
         limit = self.spec.get("walltime") or 0
         return {"ends": int(self.began + limit)} if limit else {}
 

@@ -36,7 +36,7 @@ class WayOut:
         self, environment: "Mapping[str, str]", note: "Callable[[str], None]", become_helper: "Callable[[], None]"
     ) -> None:
         """`environment`: the app's; it says where to go out, on a node that has a proxy itself."""
-        self.given = environment
+        self.inherited = environment
         self.note = note
         self.become_helper = become_helper
         self.environment: "dict[str, str]" = {}
@@ -68,14 +68,14 @@ class WayOut:
         sock.close()
         self.note("The app has a network of its own. It reaches other machines by the HTTP proxy %s alone." % proxy)
         self.environment = dict.fromkeys(PROXIES, proxy)
-        self.environment.update((name, "") for name in OTHERS if name in self.given)
+        self.environment.update((name, "") for name in OTHERS if name in self.inherited)
         self.environment.update(no_proxy=NO_PROXY, NO_PROXY=NO_PROXY)
 
     def serve_proxy(self, lifeline: int, ready: "Callable[[], None]") -> None:
         """In a process of its own: be the app's proxy."""
         from batch.starter.proxy import serve
 
-        serve(self.listener, self.given, lifeline, ready)
+        serve(self.listener, self.inherited, lifeline, ready)
 
     def has_route(self, inside: int) -> bool:
         """Whether the network gets a default route, soon."""

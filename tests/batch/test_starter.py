@@ -261,8 +261,8 @@ def test_a_report_is_repeated_until_it_is_heard(start, hub):
     hub.status = 503
     start(app())
     hub.wait("ready")
-    with hub.heard:
-        assert hub.heard.wait_for(lambda: len(hub.reports) >= 3, 20)
+    with hub.received:
+        assert hub.received.wait_for(lambda: len(hub.reports) >= 3, 20)
     hub.status = 200
 
 

@@ -28,13 +28,15 @@ class Stops:
 
     def stop(self, folder: JobFolder, boot: str) -> None:
         """Request the end of the job; kill it if that was requested long enough ago. Raises OSError."""
-        asked = self._mark(folder)
+        seconds_ago = self._mark(folder)
         processes, spec = folder.processes(), folder.spec()
         if processes is None or spec is None or processes.boot != boot:
             return
-        if asked > spec.grace + KILL_MARGIN:
+        if seconds_ago > spec.grace + KILL_MARGIN:
             kill(processes)
-        elif (asked == 0.0 or asked > spec.grace / 2) and not send(processes.pid, processes.start, signal.SIGTERM):
+            return
+        signal_due = seconds_ago == 0.0 or seconds_ago > spec.grace / 2
+        if signal_due and not send(processes.pid, processes.start, signal.SIGTERM):
             send(processes.app, processes.app_start, signal.SIGTERM, group=True)
 
     def _mark(self, folder: JobFolder) -> float:

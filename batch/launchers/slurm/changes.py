@@ -61,7 +61,7 @@ def scontrol_line(name: str, uid: int, options: Iterable[tuple[str, str]]) -> st
     arguments = ["update", f"JobName={name}", f"UserID={uid}"]
     for option, value in options:
         arguments += CHANGEABLE[option](value)
-    return " ".join(arguments) + "\n" if all(_WORD.fullmatch(word) for word in arguments) else None
+    return " ".join(arguments) + "\n" if all(_WORD.fullmatch(argument) for argument in arguments) else None
 
 
 def rest_body(options: Iterable[tuple[str, str]], version: int) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def open_slurm(cluster: ClusterConfig, context: LauncherContext) -> SlurmLaunche
     at = f"cluster.{cluster.name}.slurm"
     config = options_of(cluster)
     if config.client == "cli" and config.submit_as == "setuid" and os.geteuid() != 0:
-        words = "setuid needs a controller that runs as root; or set submit_as = sudo, or client = rest."
-        raise ConfigError([Fault("", f"{at}.submit_as", words)])
+        message = "setuid needs a controller that runs as root; or set submit_as = sudo, or client = rest."
+        raise ConfigError([Fault("", f"{at}.submit_as", message)])
     try:
         client = open_client(config)
     except LauncherError as error:

@@ -1,7 +1,7 @@
-"""What is remembered of jobs between two polls, and what accounting knows about them.
+"""What the launcher remembers of jobs between two polls, and what accounting has reported about them.
 
-Owns these two records, and how accounting completes an end that slurmctld has shown. Pure. Does not know
-when which of the two is asked (`batch.launchers.slurm.launcher`).
+Owns these two records, and how accounting completes an end that slurmctld has shown. Pure. Does not know when
+slurmctld or accounting is queried (`batch.launchers.slurm.launcher`).
 """
 
 from msgspec import Struct
@@ -16,40 +16,41 @@ class Known(Struct, kw_only=True):
 
     id: int
     view: JobView
-    asked: float
+    requested: float
     """When the server was requested, or earlier."""
     seen: bool = False
     since: float = 0.0
-    """Since when it has been missing, or has ended without a record in accounting; 0: it is not."""
-    told: bool = False
-    """Whether the accounting has told how it ended, or never will."""
+    """Since when the job has been missing, or has ended without a record in accounting; 0: neither."""
+    settled: bool = False
+    """Whether accounting has reported how the job ended, or never will."""
 
 
-def with_word(seen: JobView, full: JobView) -> JobView:
-    """An end that slurmctld has shown, with what accounting knows about it.
+def with_accounting(seen: JobView, full: JobView) -> JobView:
+    """Return an end that slurmctld has shown, completed with what accounting knows about it.
 
-    slurmdbd's REST answer of 22.05 has no exit codes; slurmctld has them.
+    The REST response of slurmdbd 22.05 has no exit codes; the one of slurmctld has.
     """
     code = seen.exit_code if full.exit_code is None else full.exit_code
     return replace(seen, exit_code=code, ending=full.ending or seen.ending)
 
 
-class Word(Struct, kw_only=True):
-    """What the accounting said. `about`: of which attempts, None: of all; `whole`: of all that ended lately.
+class AccountingAnswer(Struct, kw_only=True):
+    """What accounting has reported: the jobs of `attempts` (None: all attempts) that it knows.
 
-    `pending`: it is still thinking. `disabled`: there is none on this cluster.
+    `whole`: it was asked about every job that ended lately. `pending`: it has not answered yet. `disabled`: this
+    cluster has no accounting.
     """
 
     pasts: dict[str, Past] = {}
-    about: frozenset[str] | None = frozenset()
+    attempts: frozenset[str] | None = frozenset()
     whole: bool = False
     pending: bool = False
     disabled: bool = False
 
-    def answers(self, attempt: str) -> bool:
-        """Whether it has spoken of this attempt, if only by leaving it out."""
-        return self.about is None or attempt in self.about
+    def covers(self, attempt: str) -> bool:
+        """Return whether it is about this attempt, even if accounting has no record of it."""
+        return self.attempts is None or attempt in self.attempts
 
-    def may_come(self, attempt: str) -> bool:
-        """Whether it may still tell of the attempt's end, a little later."""
-        return not self.disabled and (self.pending or self.answers(attempt))
+    def may_follow(self, attempt: str) -> bool:
+        """Return whether accounting may still report the attempt's end, a little later."""
+        return not self.disabled and (self.pending or self.covers(attempt))

@@ -25,7 +25,7 @@ from batch.launchers.slurm.client import AccountingDisabledError, Client, JobGon
 from batch.launchers.slurm.comment import attempt_of
 from batch.launchers.slurm.identity import Identity, identity_of, same_person
 from batch.launchers.slurm.kind import SlurmConfig
-from batch.launchers.slurm.known import Known, Word, with_word
+from batch.launchers.slurm.known import AccountingAnswer, Known, with_accounting
 from batch.launchers.slurm.script import NAME_PREFIX, batch
 from batch.launchers.slurm.states import job_state
 from batch.launchers.slurm.view import Mine, Seals, interruption, last_run, ours, past_view, places, view
@@ -35,25 +35,25 @@ from state.records.models import JobRef, Reason, Server
 log = logging.getLogger("towpath.slurm")
 
 KEEP_SECONDS: Final = 3600.0
-"""For so long an ended job stays in the answer."""
+"""How long an ended job stays in the answer."""
 LATE_SECONDS: Final = 10.0
-"""So far may the accounting be behind with an end that slurmctld shows already."""
-WORD_SECONDS: Final = 120.0
-"""For so long after an end that only slurmctld has shown, accounting is queried for details."""
+"""How far accounting may lag behind an end that slurmctld already shows."""
+SETTLE_SECONDS: Final = 120.0
+"""How long accounting is queried for details after an end that only slurmctld has shown."""
 LOST_SECONDS: Final = 120.0
-"""A job that neither the queue nor a working accounting has known for so long is gone."""
+"""How long a job may be missing in both the queue and accounting before it counts as lost."""
 AGAIN_SECONDS: Final = 3.0
-"""So long the run that is over may be missing there, before a job that waits again is shown as one without why."""
+"""How long a requeued job is shown as before while accounting has no record of its last run yet."""
 PATIENCE_SECONDS: Final = 2.0
-"""For so long a poll waits for the accounting."""
+"""How long a poll waits for accounting."""
 REST_SECONDS: Final = 30.0
-"""After the accounting has not answered, it is left alone for so long."""
+"""How long accounting is not queried after it has failed to answer."""
 MARGIN: Final = 60.0
 """Seconds by which the hub's clock and Slurm's may differ."""
 IDENTITY_SECONDS: Final = 60.0
 AT_ONCE: Final = 24
 """Submits and cancels at the same time."""
-UNTOLD: Final = Reason(
+UNKNOWN_END: Final = Reason(
     code="ended",
     message="The job has ended. Slurm keeps no record of how.",
     hint="Start the server again.",
@@ -74,7 +74,7 @@ class SlurmLauncher:
         offer: Callable[[], Awaitable[Offer]],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`key`: of the records' seal. `starter`: its text, of `batch.bundle`. `offer` gathers the catalog."""
+        """`key` seals the jobs' records. `starter`: its program text (`batch.bundle`). `offer` gathers the catalog."""
         self._cluster = cluster
         self._config = config
         self._client = client
@@ -84,14 +84,14 @@ class SlurmLauncher:
         self._clock = clock
         self._seals = Seals(key)
         self._known: dict[str, Known] = {}
-        self._asked: set[str] = set()
-        self._held: dict[str, float] = {}  # attempt → since when it waits again and is shown as before
-        self._explained: dict[str, int] = {}  # attempt → of how many restarts it is known why, or will not be
+        self._cancelled: set[str] = set()
+        self._held: dict[str, float] = {}  # attempt → since when its requeued job is shown as before
+        self._explained: dict[str, int] = {}  # attempt → how many restarts have a reason, or will never have one
         self._room = asyncio.Semaphore(AT_ONCE)
         self._identities: dict[str, tuple[float, Identity]] = {}
         self._maintenance: tuple[Reservation, ...] = ()  # as of the last catalog
         self._caught_up = False
-        self._asking: asyncio.Future[Word] | None = None
+        self._asking: asyncio.Future[AccountingAnswer] | None = None
         self._rest_until = 0.0
 
     # --- submit
@@ -125,11 +125,11 @@ class SlurmLauncher:
             native_id=str(number),
             record=spec.record,
         )
-        self._known.setdefault(spec.attempt, Known(id=number, view=first, asked=spec.record.requested))
+        self._known.setdefault(spec.attempt, Known(id=number, view=first, requested=spec.record.requested))
         return self._ref(number)
 
     async def _look_up(self, attempt: str, requested: float) -> int | None:
-        """The number of the attempt's job, running or ended. Raises when that cannot be known."""
+        """Return the number of the attempt's job, running or ended. Raises when Slurm cannot say."""
         name = NAME_PREFIX + attempt
         mine = ours(await self._client.jobs(name), Seals(self._key)).get(attempt)
         if mine is not None:
@@ -141,7 +141,7 @@ class SlurmLauncher:
         return min((past.id for past in pasts if past.name == name), default=None)
 
     async def _oldest(self, attempt: str, number: int, identity: Identity) -> int:
-        """Of all jobs of this attempt the oldest; ours is cancelled where it is another."""
+        """Return the oldest job of this attempt. The new job is cancelled if it is not the oldest."""
         mine = ours(await self._client.jobs(NAME_PREFIX + attempt), Seals(self._key)).get(attempt)
         if mine is None or mine.job.id == number:
             return number
@@ -152,7 +152,7 @@ class SlurmLauncher:
     # --- poll
 
     async def poll(self, known: Collection[Server] = ()) -> dict[str, JobView]:  # noqa: ARG002 - jobs are listed here
-        """See the contract. One request to slurmctld; one to the accounting when jobs have ended since the last."""
+        """See the contract. One request to slurmctld, and one to accounting if jobs have ended since the last poll."""
         before = dict(self._known)
         rows = await self._client.jobs()
         mine = ours(rows, self._seals, {attempt: known.id for attempt, known in before.items()})
@@ -163,25 +163,25 @@ class SlurmLauncher:
         missing = [
             attempt
             for attempt, known in before.items()
-            if attempt not in mine and not (known.view.state.final and self._has_word(attempt))
+            if attempt not in mine and not (known.view.state.final and self._is_settled(attempt))
         ]
-        ended = [attempt for attempt, one in seen.items() if one.state.final and not self._has_word(attempt)]
-        word = await self._word([*missing, *ended], mine, before)
+        ended = [attempt for attempt, one in seen.items() if one.state.final and not self._is_settled(attempt)]
+        answer = await self._accounting([*missing, *ended], mine, before)
         seen |= await self._interrupted(seen, before)
         for attempt, one in seen.items():
-            self._note(attempt, mine[attempt], one, word, now)
+            self._note(attempt, mine[attempt], one, answer, now)
         sees_others = self._client.user == "root" or any(row.user != self._client.user for row in rows)
         ids = {row.id for row in rows}
         for attempt in missing:
             reused = before[attempt].id in ids
-            self._miss(attempt, before[attempt], word, now, sees_others=sees_others, reused=reused)
-        self._remember(word, mine, now)
+            self._miss(attempt, before[attempt], answer, now, sees_others=sees_others, reused=reused)
+        self._remember(answer, mine, now)
         self._forget(mine.keys(), now)
         await self._cancel_doubles(mine.values())
         return {attempt: known.view for attempt, known in self._known.items()}
 
     async def _interrupted(self, seen: Mapping[str, JobView], before: Mapping[str, Known]) -> dict[str, JobView]:
-        """The views of jobs that ran and wait again, with why; while that is not written down yet, as they were."""
+        """Return the views of requeued jobs with the reason; until accounting has it, they are shown as before."""
         again = {
             attempt: before[attempt]
             for attempt, one in seen.items()
@@ -202,50 +202,52 @@ class SlurmLauncher:
         return views
 
     async def _runs(self, jobs: Iterable[Known]) -> list[Past] | None:
-        """All runs of these jobs; None: the accounting does not answer, or soon enough."""
-        asked = {known.id: known.asked for known in jobs}
+        """Return all runs of these jobs; None: accounting does not answer, or not soon enough."""
+        requested = {known.id: known.requested for known in jobs}
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                return await self._client.past(ids=list(asked), since=min(asked.values()) - MARGIN, runs=True)
+                return await self._client.past(ids=list(requested), since=min(requested.values()) - MARGIN, runs=True)
         except (LauncherError, AccountingDisabledError, TimeoutError):
             return None
 
-    def _has_word(self, attempt: str) -> bool:
-        """Whether its end needs no accounting: it is told already, or too old, or we asked for it ourselves."""
+    def _is_settled(self, attempt: str) -> bool:
+        """Return whether the end needs no query: it is reported already, too long ago, or the hub cancelled the job."""
         known = self._known.get(attempt)
-        if attempt in self._asked or known is None or not known.view.state.final:
-            return attempt in self._asked
-        return known.told or self._clock() - known.since > WORD_SECONDS
+        if attempt in self._cancelled or known is None or not known.view.state.final:
+            return attempt in self._cancelled
+        return known.settled or self._clock() - known.since > SETTLE_SECONDS
 
-    async def _word(self, attempts: Sequence[str], mine: Mapping[str, Mine], before: Mapping[str, Known]) -> Word:
-        """What the accounting says of these jobs, and at first of all that have ended lately; one request or none.
+    async def _accounting(
+        self, attempts: Sequence[str], mine: Mapping[str, Mine], before: Mapping[str, Known]
+    ) -> AccountingAnswer:
+        """Return what accounting knows of these jobs, and the first time of all jobs that ended lately.
 
-        It is waited for a little only: a database that thinks for long holds up nobody's view of the queue, and its
-        answer is read in a later poll.
+        Sends at most one request, and waits for it only briefly: a slow database must not delay the view of the
+        queue. Its answer is read in a later poll.
         """
         now, patience = self._clock(), 0.0
         if self._asking is None:
             patience = PATIENCE_SECONDS
             if self._rest_until > now or (self._caught_up and not attempts):
-                return Word()
+                return AccountingAnswer()
             known = {one: (mine[one].job.id, mine[one].owner.record.requested) for one in attempts if one in mine}
-            known |= {one: (before[one].id, before[one].asked) for one in attempts if one not in mine}
+            known |= {one: (before[one].id, before[one].requested) for one in attempts if one not in mine}
             self._asking = asyncio.ensure_future(self._ask_accounting(known if self._caught_up else None))
         await asyncio.wait([self._asking], timeout=patience)
         if not self._asking.done():
-            return Word(pending=True)
+            return AccountingAnswer(pending=True)
         asking, self._asking = self._asking, None
         try:
-            word = asking.result()
+            answer = asking.result()
         except LauncherError as error:
             log.warning("The accounting of %s does not answer: %s", self._cluster, error)
             self._rest_until = self._clock() + REST_SECONDS
-            return Word()
+            return AccountingAnswer()
         self._caught_up = True
-        return word
+        return answer
 
-    async def _ask_accounting(self, known: Mapping[str, tuple[int, float]] | None) -> Word:
-        """`known`: attempt → id, and when it was requested; None: all jobs that have ended lately."""
+    async def _ask_accounting(self, known: Mapping[str, tuple[int, float]] | None) -> AccountingAnswer:
+        """Query accounting. `known`: attempt → id and time of the request; None: all jobs that ended lately."""
         try:
             if known is None:
                 pasts = await self._client.past(since=self._clock() - KEEP_SECONDS)
@@ -253,58 +255,66 @@ class SlurmLauncher:
                 since = min(at for _, at in known.values()) - MARGIN
                 pasts = await self._client.past(ids=[number for number, _ in known.values()], since=since)
         except AccountingDisabledError:
-            return Word(about=None, disabled=True)
+            return AccountingAnswer(attempts=None, disabled=True)
         found: dict[str, Past] = {}
         for past in sorted(pasts, key=lambda past: past.id, reverse=True):
             if attempt := attempt_of(past.name):
                 found[attempt] = past
-        return Word(pasts=found, about=None if known is None else frozenset(known), whole=known is None)
+        return AccountingAnswer(pasts=found, attempts=None if known is None else frozenset(known), whole=known is None)
 
-    def _note(self, attempt: str, mine: Mine, seen: JobView, word: Word, now: float) -> None:
-        """A job that is in the queue's list."""
+    def _note(self, attempt: str, mine: Mine, seen: JobView, answer: AccountingAnswer, now: float) -> None:
+        """Note a job that the queue lists."""
         known = self._known.get(attempt)
         number = mine.job.id
         over = known is not None and known.view.state.final and seen.state.final
-        if over and self._has_word(attempt):
+        if over and self._is_settled(attempt):
             return
         since = (known.since if known is not None else 0.0) or now
-        told = word.disabled
-        if seen.state.final and attempt not in self._asked:
-            past = word.pasts.get(attempt)
+        settled = answer.disabled
+        if seen.state.final and attempt not in self._cancelled:
+            past = answer.pasts.get(attempt)
             if past is not None and past.id == number and past.facts is not None:
-                seen, told = with_word(seen, past_view(past, attempt, mine.owner)), True
-            elif over and not told:
+                seen, settled = with_accounting(seen, past_view(past, attempt, mine.owner)), True
+            elif over and not settled:
                 return
-            elif not over and word.may_come(attempt) and now - since < LATE_SECONDS:
+            elif not over and answer.may_follow(attempt) and now - since < LATE_SECONDS:
                 seen = replace(seen, state=JobState.ACTIVE, exit_code=None, ending=None, unsure=True)
                 self._known[attempt] = Known(
-                    id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=since
+                    id=number, view=seen, requested=mine.owner.record.requested, seen=True, since=since
                 )
                 return
         at = 0.0 if not seen.state.final else since if over else now
-        seen = replace(seen, unsure=seen.state.final and not told and attempt not in self._asked)
+        seen = replace(seen, unsure=seen.state.final and not settled and attempt not in self._cancelled)
         self._known[attempt] = Known(
-            id=number, view=seen, asked=mine.owner.record.requested, seen=True, since=at, told=told
+            id=number, view=seen, requested=mine.owner.record.requested, seen=True, since=at, settled=settled
         )
 
-    def _miss(self, attempt: str, known: Known, word: Word, now: float, *, sees_others: bool, reused: bool) -> None:
-        """Note a job that was there and is not in the queue's list any more.
+    def _miss(
+        self, attempt: str, known: Known, answer: AccountingAnswer, now: float, *, sees_others: bool, reused: bool
+    ) -> None:
+        """Note a job that the queue does not list any more.
 
-        slurmctld forgets what has ended, and what it had not saved when it was killed. `sees_others`: whether the hub
-        is shown jobs of other users, so that one which was never seen is not just hidden from it. `reused`: whether
-        another job has its id, so that slurmctld cannot have it any more.
+        slurmctld forgets jobs that have ended, and jobs that it had not saved when it was killed. `sees_others`:
+        whether Slurm shows the hub jobs of other users, so that a job which was never seen is not only hidden from it.
+        `reused`: whether another job has its id, so that slurmctld cannot have this job any more.
         """
-        past, over = word.pasts.get(attempt), known.view.state.final
+        past, over = answer.pasts.get(attempt), known.view.state.final
         if past is not None and past.facts is not None:
             full = past_view(past, attempt, None, known.view)
-            view, since = (replace(with_word(known.view, full), unsure=False), known.since) if over else (full, now)
-            self._known[attempt] = Known(id=past.id, view=view, asked=known.asked, seen=True, since=since, told=True)
+            view, since = (
+                (replace(with_accounting(known.view, full), unsure=False), known.since) if over else (full, now)
+            )
+            self._known[attempt] = Known(
+                id=past.id, view=view, requested=known.requested, seen=True, since=since, settled=True
+            )
         elif over:
             return
-        elif word.disabled:
-            view = replace(known.view, state=JobState.FAILED, waiting=None, ending=UNTOLD)
-            self._known[attempt] = Known(id=known.id, view=view, asked=known.asked, seen=True, since=now, told=True)
-        elif word.answers(attempt):
+        elif answer.disabled:
+            view = replace(known.view, state=JobState.FAILED, waiting=None, ending=UNKNOWN_END)
+            self._known[attempt] = Known(
+                id=known.id, view=view, requested=known.requested, seen=True, since=now, settled=True
+            )
+        elif answer.covers(attempt):
             since = known.since or now
             if not known.seen and not sees_others and now - since > LATE_SECONDS:
                 raise LauncherError(
@@ -317,32 +327,34 @@ class SlurmLauncher:
                 del self._known[attempt]
             else:
                 doubted = replace(known.view, unsure=True)
-                self._known[attempt] = Known(id=known.id, view=doubted, asked=known.asked, seen=known.seen, since=since)
+                self._known[attempt] = Known(
+                    id=known.id, view=doubted, requested=known.requested, seen=known.seen, since=since
+                )
         else:
             known.view = replace(known.view, unsure=True)
 
-    def _remember(self, word: Word, mine: Mapping[str, Mine], now: float) -> None:
-        """At the start: what has ended within the last hour, and is forgotten by slurmctld."""
-        if not word.whole:
+    def _remember(self, answer: AccountingAnswer, mine: Mapping[str, Mine], now: float) -> None:
+        """Note, at the start, the jobs that ended within the last hour and that slurmctld has forgotten."""
+        if not answer.whole:
             return
-        for attempt, past in word.pasts.items():
+        for attempt, past in answer.pasts.items():
             if attempt in mine or attempt in self._known or past.facts is None:
                 continue
             owner = self._seals.owner(attempt, past.comment) if past.comment else None
             if past.comment and (owner is None or not same_person(past.user, owner.user)):
-                continue  # another hub's, or a copy
-            told = past_view(past, attempt, owner)
+                continue  # a job of another hub, or a copy of ours
+            ended = past_view(past, attempt, owner)
             self._known[attempt] = Known(
-                id=past.id, view=told, asked=now, seen=True, since=past.ended or now, told=True
+                id=past.id, view=ended, requested=now, seen=True, since=past.ended or now, settled=True
             )
 
     def _forget(self, present: Collection[str], now: float) -> None:
         for attempt, known in list(self._known.items()):
             if attempt not in present and known.view.state.final and now - known.since > KEEP_SECONDS:
                 del self._known[attempt]
-            elif known.view.state.final and known.view.unsure and self._has_word(attempt):
+            elif known.view.state.final and known.view.unsure and self._is_settled(attempt):
                 known.view = replace(known.view, unsure=False)
-        self._asked &= self._known.keys()
+        self._cancelled &= self._known.keys()
         self._explained = {attempt: count for attempt, count in self._explained.items() if attempt in self._known}
 
     async def _cancel_doubles(self, mine: Iterable[Mine]) -> None:
@@ -359,7 +371,7 @@ class SlurmLauncher:
     # --- cancel, catalog, close
 
     async def cancel(self, ref: JobRef | None, attempt: str) -> None:  # noqa: ARG002  (a hint that is not needed)
-        """See the contract. The id is what the last poll showed; Slurm is told the job's name and account with it."""
+        """See the contract. The id is from the last poll; the request also names the job and its account."""
         known = self._known.get(attempt)
         if known is None:
             mine = ours(await self._client.jobs(NAME_PREFIX + attempt), Seals(self._key)).get(attempt)
@@ -373,7 +385,7 @@ class SlurmLauncher:
         identity = await self._identity(user)
         async with self._room:
             await self._client.cancel(number, NAME_PREFIX + attempt, identity)
-        self._asked.add(attempt)
+        self._cancelled.add(attempt)
 
     async def update(self, change: Change) -> Updated:
         """See the contract. The job is looked up by its name and seal right before."""

@@ -59,9 +59,9 @@ FLAGS_FIRST: Final = tuple(STATES)[12:]
 """The flags, where Slurm gives a list: the one that is shown in place of the state."""
 
 
-def job_state(word: str) -> JobState:
+def job_state(state: str) -> JobState:
     """What the word means. One that is not in the table ends nothing: the job is thought to run."""
-    return STATES.get(word, JobState.ACTIVE)
+    return STATES.get(state, JobState.ACTIVE)
 
 
 def one_word(parts: list[str]) -> str:

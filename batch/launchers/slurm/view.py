@@ -50,8 +50,8 @@ class Seals:
 
     def keep(self, jobs: Iterable[Mine]) -> None:
         """Forget all others."""
-        wanted = {(one.attempt, job.comment) for one in jobs for job in (one.job, *one.doubles)}
-        self._read = {at: owner for at, owner in self._read.items() if at in wanted}
+        present = {(one.attempt, job.comment) for one in jobs for job in (one.job, *one.doubles)}
+        self._read = {at: owner for at, owner in self._read.items() if at in present}
 
 
 def ours(rows: Iterable[Job], seals: Seals, known: Mapping[str, int] | None = None) -> dict[str, Mine]:
@@ -168,7 +168,7 @@ def facts_of(job: Job) -> Ended:
         code=job.exit_code,
         signal=job.signal,
         reason=job.reason,
-        asked=job.memory,
+        requested=job.memory,
         elapsed=elapsed,
         limit=job.limit,
         nodes=job.node,

@@ -17,8 +17,8 @@ class Place(Struct, frozen=True, kw_only=True):
     start: int = 0
 
     def __str__(self) -> str:
-        there = f"{self.account}@{self.host}"
-        return f"{there}:{self.pid}.{self.start}" if self.pid else there
+        address = f"{self.account}@{self.host}"
+        return f"{address}:{self.pid}.{self.start}" if self.pid else address
 
 
 def parse(native_id: str) -> Place | None:

@@ -70,14 +70,14 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     @property
     def memory_free(self) -> int:
         """Memory that no job was given, and that the machine still has."""
-        given = sum(share.memory for _, share in self.shares)
-        return max(0, min(self.memory - given, self.memory_available))
+        reserved = sum(share.memory for _, share in self.shares)
+        return max(0, min(self.memory - reserved, self.memory_available))
 
     @property
     def gpus_free(self) -> tuple[Gpu, ...]:
         """GPUs that no job was given, and no process uses."""
-        given = {index for _, share in self.shares for index in share.gpus}
-        return tuple(gpu for gpu in self.gpus if gpu.index not in given and not gpu.used)
+        assigned = {index for _, share in self.shares for index in share.gpus}
+        return tuple(gpu for gpu in self.gpus if gpu.index not in assigned and not gpu.used)
 
     @property
     def full(self) -> bool:
@@ -102,33 +102,33 @@ def choose(resources: Resources, hosts: Sequence[HostFacts], *, silent: Mapping[
 
     Raises LauncherError: transient when it fits later, or on a host that does not answer now.
     """
-    wanted = "" if resources.partition == ANY_HOST else resources.partition
-    if wanted and wanted not in silent and wanted not in {host.name for host in hosts}:
+    host_name = "" if resources.partition == ANY_HOST else resources.partition
+    if host_name and host_name not in silent and host_name not in {host.name for host in hosts}:
         raise LauncherError(
-            f"{cluster} has no host named {wanted}.", transient=False, code="host", field="partition",
+            f"{cluster} has no host named {host_name}.", transient=False, code="host", field="partition",
             hint="Choose another host.",
         )  # fmt: skip
-    if wanted in silent:
-        raise LauncherError(silent[wanted], transient=True, code="host-silent", field="partition")
-    able = [host for host in hosts if wanted in ("", host.name)]
+    if host_name in silent:
+        raise LauncherError(silent[host_name], transient=True, code="host-silent", field="partition")
+    able = [host for host in hosts if host_name in ("", host.name)]
     if not able:
         raise LauncherError(f"No host of {cluster} can be used now.", transient=True, code="no-host")
     large = [host for host in able if _lack(resources, host) is None]
     if not large:
-        if silent and not wanted:
+        if silent and not host_name:
             raise LauncherError(
                 f"No host of {cluster} that can be used now is large enough.", transient=True, code="no-host"
             )
         largest = max(able, key=lambda host: (len(host.gpus), host.memory))
         field, sentence = _lack(resources, largest) or ("", "")
-        where = wanted or f"No host of {cluster}"
+        where = host_name or f"No host of {cluster}"
         raise LauncherError(
-            f"{where} {'does not have' if wanted else 'has'} {sentence}.", transient=False, code=field, field=field,
+            f"{where} {'does not have' if host_name else 'has'} {sentence}.", transient=False, code=field, field=field,
             hint="Request fewer resources.",
         )  # fmt: skip
     fitting = [host for host in large if not host.full and _fits(resources, host)]
     if not fitting:
-        what = wanted or f"Every host of {cluster}"
+        what = host_name or f"Every host of {cluster}"
         raise LauncherError(f"{what} is fully used. The server starts when there is room.", transient=True, code="full")
     best = min(fitting, key=lambda host: _rank(resources, host))
     return Choice(host=best.name, share=share_on(resources, best))

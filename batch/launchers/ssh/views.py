@@ -117,11 +117,11 @@ def limits_note(owner: dict[str, Any] | None, host: str) -> str:
         return ""
     names = [
         name
-        for name, asked, limited in (
+        for name, requested, limited in (
             ("memory", found.share.memory, found.limits.memory),
             ("CPU", found.share.cores, found.limits.cores),
         )
-        if asked and not limited
+        if requested and not limited
     ]
     if not names:
         return ""
@@ -140,8 +140,8 @@ def _state(
         return JobState.CANCELED, "The job was cancelled.", None
     if job is None:
         stillborn = facts.age > STILLBORN_SECONDS
-        words = f"The job's starter did not come up on {place.host}." if stillborn else ""
-        return (JobState.FAILED if stillborn else JobState.NEW), words, None
+        message = f"The job's starter did not come up on {place.host}." if stillborn else ""
+        return (JobState.FAILED if stillborn else JobState.NEW), message, None
     return _ended(job, report, place, boot)
 
 
@@ -162,10 +162,10 @@ def _report(note: dict[str, Any] | None, attempt: str) -> Report | None:
         return None
     endpoint = None
     if found.kind == "ready":
-        said = found.endpoint
-        if said is None or said.kind != "tls" or said.port is None or not said.host:
+        reported = found.endpoint
+        if reported is None or reported.kind != "tls" or reported.port is None or not reported.host:
             return None
-        endpoint = Endpoint(kind="tls", host=said.host, port=said.port, name=f"{attempt}.{INTERNAL_DOMAIN}")
+        endpoint = Endpoint(kind="tls", host=reported.host, port=reported.port, name=f"{attempt}.{INTERNAL_DOMAIN}")
     return Report(
         kind=found.kind,
         attempt=attempt,

@@ -50,7 +50,7 @@ def state_parts(value: Any, key: str) -> set[str]:
     """A state or flags in upper case: from a list, or one string."""
     found = value.get(key) if isinstance(value, Mapping) else None
     listed = found if isinstance(found, list) else [found] if isinstance(found, str) else []
-    return {str(word).upper() for word in listed if word}
+    return {str(part).upper() for part in listed if part}
 
 
 def names_in(value: Any, key: str) -> tuple[str, ...]:

@@ -106,8 +106,8 @@ class TextSource:
             return found
         return used_by(found, of_qos | of_accounts)
 
-    async def _usage(self, flags: str, what: str, wanted: Sequence[str]) -> dict[tuple[str, ...], Amounts]:
-        chosen = (f"{what}={','.join(wanted)}",) if len(wanted) <= NAMED_AT_MOST else ()
+    async def _usage(self, flags: str, what: str, selected: Sequence[str]) -> dict[tuple[str, ...], Amounts]:
+        chosen = (f"{what}={','.join(selected)}",) if len(selected) <= NAMED_AT_MOST else ()
         return usage_of(await self._run((*USAGE, flags, *chosen)))
 
     async def _settings(self) -> dict[str, str]:
@@ -120,8 +120,8 @@ class TextSource:
 
 def enforces(setting: str) -> bool:
     """Whether AccountingStorageEnforce binds a job to an association. Each of its words but two implies it."""
-    words = {word.strip().lower() for word in setting.split(",")}
-    return bool(words - {"", "none", "(null)", "0", "nojobs", "nosteps"})
+    flags = {flag.strip().lower() for flag in setting.split(",")}
+    return bool(flags - {"", "none", "(null)", "0", "nojobs", "nosteps"})
 
 
 def nodes_of(text: str) -> list[Node]:
@@ -145,8 +145,8 @@ def nodes_of(text: str) -> list[Node]:
 
 def states_of(text: str) -> frozenset[str]:
     """A node's state and its flags: `MIXED+DRAIN`, `DOWN*` (it does not answer), `IDLE~` (powered down)."""
-    words = {word.rstrip("*~#!%$@^-").upper() for word in text.split("+")}
-    return frozenset(words - {""}) | (frozenset({"NOT_RESPONDING"}) if "*" in text else frozenset())
+    parts = {part.rstrip("*~#!%$@^-").upper() for part in text.split("+")}
+    return frozenset(parts - {""}) | (frozenset({"NOT_RESPONDING"}) if "*" in text else frozenset())
 
 
 def features_of(text: str) -> tuple[str, ...]:

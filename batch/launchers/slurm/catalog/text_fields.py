@@ -36,12 +36,12 @@ def records(text: str, first: str) -> Iterator[dict[str, str]]:
             yield fields(line)
 
 
-def rows(text: str, wanted: Sequence[str]) -> Iterator[dict[str, str]]:
+def rows(text: str, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     """The lines with as many fields as are wanted, by their names."""
     for line in text.splitlines():
         values = line.split("|")
-        if len(values) == len(wanted):
-            yield dict(zip(wanted, values, strict=True))
+        if len(values) == len(columns):
+            yield dict(zip(columns, values, strict=True))
 
 
 def seconds_of(text: str) -> int | None:

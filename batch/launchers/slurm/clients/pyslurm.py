@@ -282,7 +282,7 @@ def past_of(row: Mapping[str, Any]) -> Past:
             signal=row["exit_code_signal"] or 0,
             reason="" if row["state_reason"] == "None" else row["state_reason"] or "",
             used=row["used"] or None,
-            asked=_memory(row),
+            requested=_memory(row),
             elapsed=row["elapsed_time"],
             limit=_limit(row),
             nodes="" if row["nodelist"] == "None assigned" else row["nodelist"] or "",

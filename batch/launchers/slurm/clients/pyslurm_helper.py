@@ -47,9 +47,9 @@ def jobs(pyslurm: Any, _: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def past(pyslurm: Any, request: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Jobs of the accounting, of these numbers or names, or all jobs since a time."""
-    given = {name: request[name] for name in ("ids", "names", "start_time") if request.get(name)}
+    filters = {name: request[name] for name in ("ids", "names", "start_time") if request.get(name)}
     found = []
-    for job in pyslurm.db.Jobs.load(pyslurm.db.JobFilter(**given)).values():
+    for job in pyslurm.db.Jobs.load(pyslurm.db.JobFilter(**filters)).values():
         row = read(job, PAST)
         used = [getattr(step.stats, "max_resident_memory", 0) or 0 for step in job.steps.values()]
         found.append({**row, "used": max(used, default=0)})

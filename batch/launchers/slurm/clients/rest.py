@@ -63,9 +63,9 @@ class RestClient:
         number = _submitted(answer)
         if not number:
             raise LauncherError("Slurm has not returned a job id.", transient=True, code="no-answer")
-        if said := site_words(answer):
+        if message := site_words(answer):
             name = dict(batch.options).get("job-name", "-")
-            log.info("Slurm has a message about a job: job=%d name=%s message=%r", number, name, said[:MESSAGE_MAX])
+            log.info("Slurm has a message about a job: job=%d name=%s message=%r", number, name, message[:MESSAGE_MAX])
         return number
 
     async def jobs(self, name: str = "") -> list[Job]:
@@ -87,8 +87,8 @@ class RestClient:
             return [past for answer in answers for past in answer]
         query = {"start_time": f"uts{since:.0f}", **({"job_name": name} if name else {})}
         found = await self._past(f"jobs?{urlencode(query, quote_via=quote)}")
-        wanted = set(ids)
-        return [past for past in found if (past.facts is not None if not ids else past.id in wanted)]
+        numbers = set(ids)
+        return [past for past in found if (past.facts is not None if not ids else past.id in numbers)]
 
     async def _past(self, path: str) -> list[Past]:
         return _readable(pasts_of, await self._ask("GET", "slurmdb", path, fine=NOTHING))
@@ -171,8 +171,8 @@ class RestClient:
             self._version = 0  # it may have become another
         if not answer:
             seconds = time.monotonic() - began
-            words = f"Slurm's REST service has not returned JSON (HTTP {status}, after {seconds:.1f} seconds)."
-            raise LauncherError(words, transient=True, code="no-answer")
+            message = f"Slurm's REST service has not returned JSON (HTTP {status}, after {seconds:.1f} seconds)."
+            raise LauncherError(message, transient=True, code="no-answer")
         return answer
 
 
@@ -203,8 +203,8 @@ def newest(paths: Mapping[str, Any]) -> int:
 
 def site_words(answer: Mapping[str, Any]) -> str:
     """What the site says to the user about a submit, be it refused or not."""
-    said = answer.get("job_submit_user_msg")
-    return said if isinstance(said, str) else ""
+    message = answer.get("job_submit_user_msg")
+    return message if isinstance(message, str) else ""
 
 
 def _readable(read: Callable[[Mapping[str, Any]], list[T]], answer: Mapping[str, Any]) -> list[T]:
@@ -220,7 +220,7 @@ def _error(
     """The hub's error: by the first number that is known, else by the words. `named`: the job's options."""
     lines = [str(one[key]) for one in errors for key in ("description", "error") if one.get(key)]
     text = "\n".join(lines)
-    if any(words in text.lower() for words in DISABLED):
+    if any(phrase in text.lower() for phrase in DISABLED):
         return AccountingDisabledError()
     number = next((number for number in numbers if isinstance(number, int) and number), None)
     return refused(text, number=number, site=site, qos=named.get("qos", ""), account=named.get("account", ""))

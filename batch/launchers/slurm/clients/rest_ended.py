@@ -17,9 +17,9 @@ def from_rest(job: Mapping[str, Any]) -> Ended | None:
     a state a list.
     """
     state = _of(job, "state")
-    words = _of(state, "current")
-    word = str(words[0] if isinstance(words, list) and words else words or "").upper()
-    if word in {"", "PENDING", "RUNNING", "SUSPENDED", "REQUEUED", "RESIZING", "COMPLETING"}:
+    states = _of(state, "current")
+    state_name = str(states[0] if isinstance(states, list) and states else states or "").upper()
+    if state_name in {"", "PENDING", "RUNNING", "SUSPENDED", "REQUEUED", "RESIZING", "COMPLETING"}:
         return None
     times, exit_ = _of(job, "time"), _of(job, "exit_code")
     reason = str(_of(state, "reason") or "")
@@ -30,15 +30,15 @@ def from_rest(job: Mapping[str, Any]) -> Ended | None:
     limit = number(_of(times, "limit"))
     seen = [_memory(_of(_of(_of(step, "tres"), "requested"), "max")) for step in _of(job, "steps") or ()]
     used = max((value for value in seen if value), default=None)
-    by = _of(job, "kill_request_user") if word == "CANCELLED" else None
+    by = _of(job, "kill_request_user") if state_name == "CANCELLED" else None
     return Ended(
-        state=word,
+        state=state_name,
         cancelled_by=by if isinstance(by, (int, str)) and by != "" else None,
         code=number(_of(exit_, "return_code")),
         signal=signal or 0,
         reason="" if reason == "None" else reason,
         used=used,
-        asked=None if memory is None else memory * UNITS["M"] // count,
+        requested=None if memory is None else memory * UNITS["M"] // count,
         elapsed=number(_of(times, "elapsed")),
         limit=None if limit is None else limit * 60.0,
         nodes="" if nodes == "None assigned" else nodes,

@@ -49,10 +49,10 @@ def _megabytes(key: str) -> Put:
 
 
 def _warning(value: str) -> dict[str, Any]:
-    word, _, seconds = value.removeprefix("B:").partition("@")
+    signal_name, _, seconds = value.removeprefix("B:").partition("@")
     return {
         "kill_warning_flags": ["BATCH_JOB"],
-        "kill_warning_signal": word,
+        "kill_warning_signal": signal_name,
         "kill_warning_delay": int(seconds),
     }
 
@@ -180,8 +180,8 @@ def _read(answer: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> 
 
 def _job(job: Mapping[str, Any]) -> Job:
     state = job.get("job_state") or ""
-    word = one_word(state) if isinstance(state, list) else str(state)
-    waits = job_state(word) is JobState.QUEUED
+    state_name = one_word(state) if isinstance(state, list) else str(state)
+    waits = job_state(state_name) is JobState.QUEUED
     begins, ends = _time(job, "start_time"), _time(job, "end_time")
     code, signal = _exit(job.get("exit_code"))
     limit = number(job.get("time_limit"))
@@ -190,7 +190,7 @@ def _job(job: Mapping[str, Any]) -> Job:
         user=_text(job, "user_name"),
         name=_text(job, "name"),
         comment=_text(job, "comment"),
-        state=word,
+        state=state_name,
         reason=_reason(job),
         partition=_text(job, "partition"),
         account=_text(job, "account"),

@@ -69,7 +69,7 @@ def _job_of(row: Mapping[str, str]) -> Ended | None:
         code=_number(code),
         signal=_number(signal) or 0,
         reason="" if row["Reason"] == "None" else row["Reason"],
-        asked=memory_of(row["AllocTRES"], nodes) or memory_of(row["ReqTRES"], nodes),
+        requested=memory_of(row["AllocTRES"], nodes) or memory_of(row["ReqTRES"], nodes),
         elapsed=_number(row["ElapsedRaw"]),
         limit=None if limit is None else limit * 60.0,
         nodes="" if row["NodeList"] == "None assigned" else row["NodeList"],

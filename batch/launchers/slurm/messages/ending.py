@@ -50,7 +50,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     """What Slurm knows of one ended job; None and `""`: not known.
 
     `state`: in upper case, without what follows (`CANCELLED`). `cancelled_by`: a user id or name. `signal`: as
-    Slurm numbers it. `reason`: as Slurm names it. `used`, `asked`: the most memory seen and the requested memory,
+    Slurm numbers it. `reason`: as Slurm names it. `used`, `requested`: the most memory seen and the requested memory,
     bytes per node. `elapsed`, `limit`: seconds. `nodes`: as Slurm writes them.
     """
 
@@ -60,7 +60,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     signal: int = 0
     reason: str = ""
     used: int | None = None
-    asked: int | None = None
+    requested: int | None = None
     elapsed: float | None = None
     limit: float | None = None
     nodes: str = ""
@@ -105,20 +105,22 @@ def _otherwise(ended: Ended) -> Reason | None:
             message=f"Slurm could not start the job{where}.",
             hint="Check that your home directory is available on the nodes and has space. Tell the cluster's admins.",
         )
-    told = REASONS.get(ended.reason)
-    if ended.state == "FAILED" and told is not None and ended.reason in {"BadConstraints", "SystemFailure"}:
+    explanation = REASONS.get(ended.reason)
+    if ended.state == "FAILED" and explanation is not None and ended.reason in {"BadConstraints", "SystemFailure"}:
         message = (
             "No node has what the job asks for." if ended.reason == "BadConstraints" else "Something in Slurm failed."
         )
-        return Reason(code="refused", message=message, hint=told.hint.replace("Cancel it, and request", "Request"))
+        return Reason(
+            code="refused", message=message, hint=explanation.hint.replace("Cancel it, and request", "Request")
+        )
     return None
 
 
 def _out_of_memory(ended: Ended) -> Reason:
     details = ""
-    if ended.asked:
-        used = bool(ended.used) and (ended.used or 0) >= NEARLY * ended.asked
-        details = f" (asked for {size(ended.asked)}{f', used {size(ended.used or 0)}' if used else ''})"
+    if ended.requested:
+        used = bool(ended.used) and (ended.used or 0) >= NEARLY * ended.requested
+        details = f" (asked for {size(ended.requested)}{f', used {size(ended.used or 0)}' if used else ''})"
     return Reason(
         code="out-of-memory",
         message=f"The job ran out of memory{details}.",

@@ -30,7 +30,7 @@ _LIMIT: Final = re.compile(
 class Resource(Struct, frozen=True):
     """What a limit counts: in a sentence, over time (the `Minutes` of its name), and the form's field."""
 
-    words: str
+    noun: str
     time: str
     field: str = ""
     countable: bool = True
@@ -53,7 +53,7 @@ RESOURCES: Final = {
 class Owner(Struct, frozen=True):
     """Whose limit it is: in a sentence, what else the user could pick, and the form's field."""
 
-    words: str
+    noun: str
     other: str
     field: str
 
@@ -88,13 +88,13 @@ def _of_a_user(resource: Resource, per: str, owner: Owner, account: str) -> Expl
     """What one user, or one account, may use at a time."""
     if per == "Account":
         return Explanation(
-            f"With this job, {named('account', account)} would use more {resource.words} than {owner.words} allows each"
+            f"With this job, {named('account', account)} would use more {resource.noun} than {owner.noun} allows each"
             " account.",
             "It starts when enough of the account's other jobs have ended. Another account or QOS may be quicker.",
             "account",
         )
     return Explanation(
-        f"With this job, you would use more {resource.words} than {owner.words} allows each user.",
+        f"With this job, you would use more {resource.noun} than {owner.noun} allows each user.",
         f"It starts when enough of your other jobs have ended. Or cancel it, and ask for {_less(resource)} or pick"
         f" {owner.other}.",
         owner.field,
@@ -105,20 +105,20 @@ def _of_a_job(resource: Resource, kind: str, measure: str | None, per: str | Non
     """What a job may or must ask for: one that does not fit never starts."""
     if kind == "Min":
         return Explanation(
-            f"The job asks for {_less(resource)} {resource.words} than {owner.words} requires.",
+            f"The job asks for {_less(resource)} {resource.noun} than {owner.noun} requires.",
             f"Cancel it and ask for more, or pick {owner.other}.",
             resource.field,
         )
     if measure:
         return Explanation(
-            f"The job asks for more {resource.time} ({resource.words} times time limit) than {owner.words} allows each"
+            f"The job asks for more {resource.time} ({resource.noun} times time limit) than {owner.noun} allows each"
             " job.",
             f"Cancel it and request less or a shorter time limit, or pick {owner.other}.",
             resource.field,
         )
     where = "on each node" if per == "Node" else "each job"
     return Explanation(
-        f"The job asks for more {resource.words} than {owner.words} allows {where}.",
+        f"The job asks for more {resource.noun} than {owner.noun} allows {where}.",
         f"Cancel it and ask for {_less(resource)}, or pick {owner.other}.",
         resource.field,
     )
@@ -131,18 +131,18 @@ def _less(resource: Resource) -> str:
 def _of_a_group(resource: Resource, measure: str | None, owner: Owner) -> Explanation:
     if measure == "Minutes":
         return Explanation(
-            f"The budget of {resource.time} of {owner.words} is used up.",
+            f"The budget of {resource.time} of {owner.noun} is used up.",
             f"Ask its managers for more, or pick {owner.other}.",
             owner.field,
         )
     if measure == "RunMinutes":
         return Explanation(
-            f"The running jobs of {owner.words} have reserved all the {resource.time} that it may use at once.",
+            f"The running jobs of {owner.noun} have reserved all the {resource.time} that it may use at once.",
             f"It starts when some of them have ended. A shorter time limit or {owner.other} may be quicker.",
             owner.field,
         )
     return Explanation(
-        f"With this job, the users of {owner.words} would together use more {resource.words} than it allows.",
+        f"With this job, the users of {owner.noun} would together use more {resource.noun} than it allows.",
         f"It starts when some of their jobs have ended. {_first(owner.other)} may be quicker.",
         owner.field,
     )
@@ -152,34 +152,34 @@ def _of_jobs(what: str, kind: str, per: str | None, owner: Owner) -> Explanation
     have = "have as many jobs waiting and running" if what.startswith("submit") else "run as many jobs"
     if kind == "Grp":
         return Explanation(
-            f"The users of {owner.words} together already {have} as it allows.",
+            f"The users of {owner.noun} together already {have} as it allows.",
             f"It starts when some of their jobs have ended. {_first(owner.other)} may be quicker.",
             owner.field,
         )
     if per == "Account":
-        message = f"The users of your account together already {have} as {owner.words} allows each account."
+        message = f"The users of your account together already {have} as {owner.noun} allows each account."
     else:
-        message = f"You already {have} as {owner.words} allows each user."
+        message = f"You already {have} as {owner.noun} allows each user."
     return Explanation(message, f"Stop another server or job first, or pick {owner.other}.", owner.field)
 
 
 def _of_time(kind: str, owner: Owner) -> Explanation:
     if kind == "Grp":
         return Explanation(
-            f"The budget of running time of {owner.words} is used up.",
+            f"The budget of running time of {owner.noun} is used up.",
             f"Ask its managers for more, or pick {owner.other}.",
             owner.field,
         )
     wrong, right = ("shorter", "longer") if kind == "Min" else ("longer", "shorter")
     return Explanation(
-        f"The time limit is {wrong} than {owner.words} allows.",
+        f"The time limit is {wrong} than {owner.noun} allows.",
         f"Cancel the job and ask for a {right} time limit, or pick {owner.other}.",
         "walltime",
     )
 
 
-def _first(words: str) -> str:
-    return words[0].upper() + words[1:]
+def _first(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def named(kind: str, name: str) -> str:

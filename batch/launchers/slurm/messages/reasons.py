@@ -260,11 +260,11 @@ def waiting(
     `""` where not known.
     """
     text = code.replace("_", " ").strip().strip("()").strip()[:TEXT_MAX]
-    word, found = _explained(text, qos=qos, account=account)
-    if word == "ReqNodeNotAvail" and "maintenance" in text.lower():
+    reason_code, found = _explained(text, qos=qos, account=account)
+    if reason_code == "ReqNodeNotAvail" and "maintenance" in text.lower():
         found = _before_maintenance(now, limit, maintenance)
     return Waiting(
-        code=word,
+        code=reason_code,
         message=_fill(found.message, partition, qos, account),
         hint=_fill(found.hint, partition, qos, account),
         start=math.ceil(start / MINUTE) * MINUTE if start is not None and start > now else None,
@@ -284,16 +284,16 @@ def _before_maintenance(now: float, time_limit: float | None, begins: float | No
 
 
 def _explained(text: str, *, qos: str, account: str) -> tuple[str, Explanation]:
-    word, _, more = text.partition(",")
-    word = word.partition(":")[0].strip()  # newer versions: `RaisedSignal:11(Segmentation fault)`
-    if found := REASONS.get(word):
-        return word, _with_nodes(found, more) if word == "ReqNodeNotAvail" else found
-    if found := limit(word, qos=qos, account=account):
-        return word, found
+    reason_code, _, more = text.partition(",")
+    reason_code = reason_code.partition(":")[0].strip()  # newer versions: `RaisedSignal:11(Segmentation fault)`
+    if found := REASONS.get(reason_code):
+        return reason_code, _with_nodes(found, more) if reason_code == "ReqNodeNotAvail" else found
+    if found := limit(reason_code, qos=qos, account=account):
+        return reason_code, found
     for part, stands_for, found in PHRASES:
         if part in text.lower():
             return stands_for, found
-    return word, Explanation(
+    return reason_code, Explanation(
         f"The job is waiting. Slurm gives the reason \u201c{text}\u201d.",
         "It may start automatically. Ask the cluster's admins if it stays like this.",
     )
@@ -310,6 +310,6 @@ def _with_nodes(found: Explanation, more: str) -> Explanation:
 def _fill(text: str, partition: str, qos: str, account: str) -> str:
     names = {"partition": named("partition", partition), "qos": named("QOS", qos)}
     names["account"] = named("account", account)
-    for key, words in names.items():
-        text = text.replace(f"{{{key}}}", words).replace(f"{{{key.capitalize()}}}", words[0].upper() + words[1:])
+    for key, phrase in names.items():
+        text = text.replace(f"{{{key}}}", phrase).replace(f"{{{key.capitalize()}}}", phrase[0].upper() + phrase[1:])
     return text

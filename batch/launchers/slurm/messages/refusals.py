@@ -58,16 +58,16 @@ def refused(
     if row is None:
         row = next((row for part, row in _BY_TEXT if part in lower), None)
     explained = _limit_in(text, qos=qos, account=account) if row is None or row.code == "limit" else None
-    words = _of_the_site(site.splitlines()) or _of_the_site(_site_lines(text, row))
-    if words:
-        return _by_the_site(words, row, explained)
+    site_text = _of_the_site(site.splitlines()) or _of_the_site(_site_lines(text, row))
+    if site_text:
+        return _by_the_site(site_text, row, explained)
     if explained is not None:
         name, found = explained
         return LauncherError(found.message, transient=False, code=name, hint=_before(found.hint), field=found.field)
     if row is None:
-        said = plain(text) or (f"error {number}" if number is not None else "no reason given")
+        reason = plain(text) or (f"error {number}" if number is not None else "no reason given")
         return LauncherError(
-            f"Slurm refuses this: {said.rstrip('.')}.",
+            f"Slurm refuses this: {reason.rstrip('.')}.",
             transient=False,
             code="refused",
             hint="Change the request, or ask the cluster's admins.",
@@ -100,18 +100,18 @@ def _before(hint: str) -> str:
 
 
 # --- the site's own words -------------------------------------------------------------------------------------------
-def _by_the_site(words: str, row: Refusal | None, explained: tuple[str, Explanation] | None) -> LauncherError:
+def _by_the_site(site_text: str, row: Refusal | None, explained: tuple[str, Explanation] | None) -> LauncherError:
     """The site's words, then what Slurm's error means where it has one of its own."""
-    field = _field_of(words)
+    field = _field_of(site_text)
     if explained is not None:
         name, found = explained
-        message = f"{words} {found.message}"
+        message = f"{site_text} {found.message}"
         return LauncherError(message, transient=False, code=name, hint=_before(found.hint), field=found.field)
     if row is None or row.code == "site":
         hint = "Change the request, or ask the cluster's admins."
-        return LauncherError(words, transient=False, code="site", hint=hint, field=field)
+        return LauncherError(site_text, transient=False, code="site", hint=hint, field=field)
     return LauncherError(
-        f"{words} {row.message}", transient=row.transient, code=row.code, hint=row.hint, field=field or row.field
+        f"{site_text} {row.message}", transient=row.transient, code=row.code, hint=row.hint, field=field or row.field
     )
 
 
@@ -119,8 +119,8 @@ def _site_lines(text: str, row: Refusal | None) -> list[str]:
     """The lines of sbatch's errors that are not Slurm's own."""
     if row is not None and (row.transient or row.code in _SPEAKS_OF_ITSELF):
         return []
-    said = [found["said"].strip() for line in text.splitlines() if (found := _ERROR_LINE.match(line.strip()))]
-    return [line for line in said if line and not _is_slurms(line)]
+    messages = [found["said"].strip() for line in text.splitlines() if (found := _ERROR_LINE.match(line.strip()))]
+    return [line for line in messages if line and not _is_slurms(line)]
 
 
 def _is_slurms(line: str) -> bool:
@@ -143,9 +143,9 @@ def _of_the_site(lines: list[str]) -> str:
     return text if not text or text.endswith((".", "!", "?", "\u2026", ")")) else f"{text}."
 
 
-def _field_of(words: str) -> str:
+def _field_of(sentence: str) -> str:
     """The kind of option that a sentence is about; `""`: none, or it cannot be told."""
-    lower = words.lower()
+    lower = sentence.lower()
     return next((kind for kind, names in _FIELDS if re.search(rf"(?<![\w-])(?:{names})(?![\w-])", lower)), "")
 
 
@@ -153,5 +153,5 @@ def plain(text: str) -> str:
     """The last line of an error's text that says something, without the command's name and cut."""
     lines = [_NOISE.sub("", line.strip()) for line in text.splitlines()]
     lines = [line.removeprefix(_SUBMIT).strip() for line in lines if line]
-    said = "".join(letter for letter in (lines[-1] if lines else "") if letter.isprintable())
-    return said[:TEXT_MAX]
+    printable = "".join(letter for letter in (lines[-1] if lines else "") if letter.isprintable())
+    return printable[:TEXT_MAX]

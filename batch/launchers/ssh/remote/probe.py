@@ -43,9 +43,9 @@ def resources() -> "dict[str, Any]":
     """Cores, memory (bytes), load, GPUs."""
     memory = {}
     for line in read_file("/proc/meminfo").decode("ascii", "replace").splitlines():
-        words = line.split()
-        if len(words) > 1 and words[1].isdigit():
-            memory[words[0].rstrip(":")] = int(words[1]) * 1024
+        parts = line.split()
+        if len(parts) > 1 and parts[1].isdigit():
+            memory[parts[0].rstrip(":")] = int(parts[1]) * 1024
     gpus, note = gpu_list()
     return {
         "cores": len(os.sched_getaffinity(0)),
@@ -83,4 +83,4 @@ def smi(query: str) -> "list[list[str]]":
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=GPU_SECONDS, check=True,
     )  # fmt: skip
     lines = done.stdout.decode("utf-8", "replace").splitlines()
-    return [[word.strip() for word in line.split(",")] for line in lines if line.strip()]
+    return [[cell.strip() for cell in line.split(",")] for line in lines if line.strip()]

@@ -33,9 +33,9 @@ def _all_marked() -> "Iterator[dict[str, Any]]":
         if not entry.isdigit():
             continue
         try:
-            words = read_file("/proc/%s/cmdline" % entry).split(b"\0")
-            at = words.index(MARK)
-            attempt, label = words[at + 1].decode("ascii"), words[at + 2].decode("ascii")
+            arguments = read_file("/proc/%s/cmdline" % entry).split(b"\0")
+            at = arguments.index(MARK)
+            attempt, label = arguments[at + 1].decode("ascii"), arguments[at + 2].decode("ascii")
             uid = os.stat("/proc/" + entry).st_uid
         except (OSError, ValueError, IndexError, UnicodeError):
             continue
@@ -83,13 +83,13 @@ def signal_process(pid: int, start: int, number: int, *, group: bool = False) ->
 
 def of_attempt(attempt: str) -> "Iterator[tuple[int, int]]":
     """(pid, start time) of what has the attempt in its environment. Processes of other users cannot be read."""
-    wanted = ("TOWPATH_ATTEMPT=" + attempt).encode("ascii")
+    entry_text = ("TOWPATH_ATTEMPT=" + attempt).encode("ascii")
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         start = start_time(int(entry))
         try:
-            ours = wanted in read_file("/proc/%s/environ" % entry).split(b"\0")
+            ours = entry_text in read_file("/proc/%s/environ" % entry).split(b"\0")
         except OSError:
             continue
         if ours and is_alive(int(entry), start):

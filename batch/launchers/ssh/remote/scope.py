@@ -46,9 +46,9 @@ def open_scope(request: "dict[str, Any]", account: "pwd.struct_passwd", variable
     printed = output([*prefix, "--", "/bin/sh", "-c", READ_LIMITS], variables)
     if printed is None:
         return Scope([])
-    words = printed.split()
-    memory = bool(share.get("memory")) and len(words) > 0 and words[0].isdigit()
-    cores = bool(share.get("cores")) and len(words) > 1 and words[1].isdigit()
+    limits = printed.split()
+    memory = bool(share.get("memory")) and len(limits) > 0 and limits[0].isdigit()
+    cores = bool(share.get("cores")) and len(limits) > 1 and limits[1].isdigit()
     unit = "--unit=towpath-%s" % request["attempt"]
     return Scope([*prefix, unit, "--"], memory=memory, cores=cores)
 

@@ -24,14 +24,14 @@ def stop(request: "dict[str, Any]", account: "pwd.struct_passwd") -> "dict[str, 
     folder = folders.job(attempt)
     for one in (folders.root, folders.jobs, folder):
         make_private(one)
-    told = (read_note(folder, "owner.json") or {}).get("grace")
-    grace = told if isinstance(told, (int, float)) else request["grace"]
+    configured = (read_note(folder, "owner.json") or {}).get("grace")
+    grace = configured if isinstance(configured, (int, float)) else request["grace"]
     mark = os.path.join(folder, "canceled")
     try:
         os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        asked = 0.0
+        seconds_ago = 0.0
     except FileExistsError:
-        asked = time.time() - os.lstat(mark).st_mtime
+        seconds_ago = time.time() - os.lstat(mark).st_mtime
     job = read_note(folder, "job.json") or {}
     if job.get("attempt") != attempt or job.get("boot") != boot_id():
         job = {}
@@ -40,15 +40,15 @@ def stop(request: "dict[str, Any]", account: "pwd.struct_passwd") -> "dict[str, 
         (one["pid"], one["start"]) for one in marked() if (one["attempt"], one["uid"]) == (attempt, os.geteuid())
     ]
     app = (job.get("app", 0), job.get("app_start", 0))
-    if asked > grace + KILL_MARGIN:
+    if seconds_ago > grace + KILL_MARGIN:
         signal_process(app[0], app[1], signal.SIGKILL, group=True)
         for pid, start in starters:
             signal_process(pid, start, signal.SIGKILL)
         for pid, start in of_attempt(attempt):
             signal_process(pid, start, signal.SIGKILL)
-    elif asked == 0.0 or asked > grace / 2:
-        heard = [signal_process(pid, start, signal.SIGTERM) for pid, start in dict(starters).items()]
-        if not any(heard) and not signal_process(app[0], app[1], signal.SIGTERM, group=True):
+    elif seconds_ago == 0.0 or seconds_ago > grace / 2:
+        signalled = [signal_process(pid, start, signal.SIGTERM) for pid, start in dict(starters).items()]
+        if not any(signalled) and not signal_process(app[0], app[1], signal.SIGTERM, group=True):
             for pid, start in of_attempt(attempt):  # an app whose starter was killed before it wrote down the app's pid
                 signal_process(pid, start, signal.SIGTERM)
     return {}

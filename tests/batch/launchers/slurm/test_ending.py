@@ -52,17 +52,17 @@ def test_sacct_and_slurmrestd_give_the_same_facts():
     by_text = from_sacct(text("sacct.txt"))
     for job in answer("jobs.json")["jobs"]:
         one, other = from_rest(job), by_text[str(job["job_id"])]
-        assert (one.state, one.signal, one.used or 0, one.asked) == (
+        assert (one.state, one.signal, one.used or 0, one.requested) == (
             other.state,
             other.signal,
             other.used or 0,
-            other.asked,
+            other.requested,
         )
         assert (one.elapsed, one.limit, one.nodes) == (other.elapsed, other.limit, other.nodes)
 
 
 def test_memory_that_was_seen_to_be_nearly_all_is_shown():
-    ended = Ended(state="OUT_OF_MEMORY", signal=125, used=int(3.9 * GB), asked=4 * GB)
+    ended = Ended(state="OUT_OF_MEMORY", signal=125, used=int(3.9 * GB), requested=4 * GB)
     reason = cause(ended)
     assert reason.message == "The job ran out of memory (asked for 4 GB, used 3.9 GB)."
     assert (reason.field, reason.hint) == (
@@ -143,7 +143,7 @@ def test_memory_is_told_per_node_and_the_largest_step_counts():
         "7.0|FAILED|0:125||cpu=2||4080218931|5||cn2|1\n"
     )
     ended = from_sacct(lines)["7"]
-    assert (ended.asked, ended.used) == (4 * GB, 4080218931)
+    assert (ended.requested, ended.used) == (4 * GB, 4080218931)
     assert cause(ended).message == "The job ran out of memory (asked for 4 GB, used 3.8 GB)."
 
 

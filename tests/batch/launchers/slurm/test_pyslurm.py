@@ -175,7 +175,7 @@ def test_an_end_in_the_accounting_has_its_causes():
         "used": 0,
     }
     past = past_of(row)
-    assert (past.facts.cancelled_by, past.facts.signal, past.facts.limit, past.facts.asked) == (
+    assert (past.facts.cancelled_by, past.facts.signal, past.facts.limit, past.facts.requested) == (
         "carol",
         15,
         1800.0,

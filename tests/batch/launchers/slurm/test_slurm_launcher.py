@@ -15,7 +15,7 @@ from batch.launchers.slurm.launcher import (
     LATE_SECONDS,
     LOST_SECONDS,
     REST_SECONDS,
-    WORD_SECONDS,
+    SETTLE_SECONDS,
 )
 from tests.batch.launchers.slurm.making import job
 from tests.batch.launchers.slurm.scripted import Clock, Scripted, make
@@ -354,7 +354,7 @@ def test_an_accounting_that_never_tells_is_not_asked_for_ever(one, slurm, clock)
         clock.now += LATE_SECONDS
         view = (await one.poll())[spec.attempt]
         assert (view.state, view.unsure) == (JobState.FAILED, True)  # it is looked at again soon
-        clock.now += WORD_SECONDS + 1
+        clock.now += SETTLE_SECONDS + 1
         slurm.calls.clear()
         assert view.unsure
         assert (await one.poll())[spec.attempt] == replace(view, unsure=False)
