@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from typing import Callable
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGCHLD", "SIGPIPE", "SIGXFSZ")
-"""The app finds these at their defaults."""
+"""Signals that the app has at their defaults."""
 REPEATED_SECONDS = 2.0
-"""A scheduler signals every process of a job, and what watches the starter passes that on: one request, told twice."""
+"""Seconds in which several requests to end count as one.
+
+A scheduler signals every process of a job, and the guard passes its signal on to the starter as well.
+"""
 
 
 class App:
     """One app. Its pid is also its session and its process group."""
 
-    longest_sleep = 60.0  # seconds; the end of a child wakes us up
+    longest_sleep = 60.0  # seconds; the end of a child also ends a wait
 
     def __init__(self, grace: float) -> None:
         """`grace`: seconds between the request to end and SIGKILL."""
@@ -40,12 +43,12 @@ class App:
         log: int,
         enter: "Callable[[], None] | None" = None,
     ) -> str:
-        """Fork and exec, with the log as output and nothing else of ours; `""`, or why it could not be executed.
+        """Fork and exec, with only the log as output; returns `""`, or why the app could not be executed.
 
         `enter` is called in the forked process, to put the app into namespaces.
         """
         null = os.open(os.devnull, os.O_RDONLY)
-        failure, report = os.pipe()  # closed by the exec; else it says why there was none
+        failure, report = os.pipe()  # closed by the exec; otherwise it carries the error
         starter = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -60,7 +63,9 @@ class App:
                 if enter is not None:
                     enter()
                 os.chdir(directory)
-                if os.getppid() == starter:  # else it was killed, and another one may have started the app again
+                if (
+                    os.getppid() == starter
+                ):  # otherwise the starter was killed, and another one may have started the app again
                     os.execvpe(command[0], command, environment)
             except BaseException as error:
                 why = "%s: %s" % (command[0], getattr(error, "strerror", None) or error)
@@ -93,7 +98,7 @@ class App:
         self.signal(number)
 
     def has_ended(self) -> bool:
-        """Whether the app has ended. One that was asked to is killed after the grace."""
+        """Return whether the app has ended. An app that was asked to end is killed after the grace."""
         if not self.ended and self.pid:
             self.ended = self.reap()
             if not self.ended and self.stop_since is not None and not self.killed:
@@ -107,14 +112,14 @@ class App:
         return self.ended
 
     def reap(self) -> bool:
-        """Whether it has ended by now; its exit code is 128 + signal where one ended it."""
+        """Return whether the app has ended by now. Its exit code is 128 + signal if a signal ended it."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid:
             self.exit_code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         return pid != 0
 
     def end(self, sleep: "Callable[[float], None]") -> None:
-        """End an app that did not come up: asked first, then killed after the grace."""
+        """End an app that did not start properly: ask it first, and kill it after the grace."""
         if not self.pid:
             return
         if not self.has_ended():
@@ -129,7 +134,7 @@ class App:
             self.killed = False
 
     def forget(self) -> None:
-        """Be ready for another start, after `end`."""
+        """Prepare for another start, after `end`."""
         self.pid = 0
         self.ended = False
         self.exit_code = None
@@ -143,16 +148,19 @@ class App:
 
 
 class AdoptedApp(App):
-    """An app that a starter before this one has started. It is not our child: how it ends cannot be known."""
+    """An app that an earlier starter has started.
+
+    It is not a child of this process, so its exit code cannot be known.
+    """
 
     longest_sleep = 1.0
 
     def __init__(self, grace: float, pid: int, start: int) -> None:
-        """`start`: when it began (proc(5), field 22)."""
+        """`start`: when the app began (proc(5), field 22)."""
         App.__init__(self, grace)
         self.pid = pid
         self.start = start
 
     def reap(self) -> bool:
-        """Whether it has ended by now."""
+        """Return whether the app has ended by now."""
         return not is_alive(self.pid, self.start)

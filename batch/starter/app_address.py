@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class AppAddress:
-    """A 0600 unix socket: the app's own, or that of the bridge to its port in a network of its own.
+    """The app's own 0600 unix socket, or the socket of the bridge to its port in a network namespace.
 
-    Where the profile says so (`shared_node_port`), a port of the node's loopback.
+    If the profile says so (`shared_node_port`), a port of the node's loopback.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class AppAddress:
         self.note = note
         self.become_helper = become_helper
         self.endpoint: "dict[str, Any]" = {}  # where the app is reached
-        self.listens: "dict[str, Any]" = {}  # where the app is told to listen
+        self.listens: "dict[str, Any]" = {}  # where the app must listen
         self.isolation: "Isolation | None" = None
 
     def choose(self) -> None:
-        """Choose both. Raises StartError and OSError."""
+        """Choose both addresses. Raises StartError and OSError."""
         if wants_socket(self.spec["command"]):
             self.endpoint = self.listens = {"kind": "unix", "path": self.folder.socket_path()}
         elif self.spec.get("shared_node_port"):
@@ -53,7 +53,7 @@ class AppAddress:
             self.listens = {"kind": "tcp", "host": "127.0.0.1", "port": self.isolation.port}
 
     def adopt(self, app: int) -> None:
-        """Find both of an app that runs, by its environment. Raises StartError and OSError."""
+        """Find both addresses of a running app in its environment. Raises StartError and OSError."""
         environment = environment_of(app)
         if "TOWPATH_SOCKET" in environment:
             self.endpoint = self.listens = {"kind": "unix", "path": environment["TOWPATH_SOCKET"]}
@@ -70,26 +70,26 @@ class AppAddress:
         self.isolation.adopt(self.endpoint["path"], app, port, environment)
 
     def command(self) -> "list[str]":
-        """The app's command."""
+        """Return the app's command."""
         return fill_in(self.spec["command"], self.listens.get("path", ""), self.listens.get("port", 0))
 
     def environment(self) -> "dict[str, str]":
-        """The app's environment."""
+        """Return the app's environment."""
         environment = environment_for(self.spec, self.listens)
         if self.isolation is not None:
             environment.update(self.isolation.way_out.environment)
         return environment
 
     def enter(self) -> "Callable[[], None] | None":
-        """What the process that becomes the app calls first; None: nothing."""
+        """Return what the process that becomes the app calls first; None: nothing."""
         return None if self.isolation is None else self.isolation.enter
 
     def helpers(self) -> "list[Helper]":
-        """The processes that serve it."""
+        """Return the processes that serve the app."""
         return [] if self.isolation is None else self.isolation.helpers()
 
     def is_lost(self) -> bool:
-        """Whether another process has taken the app's port. The app has ended."""
+        """Return whether another process has taken the app's port. The app has ended."""
         if self.endpoint["kind"] != "tcp":
             return False
         from batch.starter.ports import is_taken
@@ -97,7 +97,7 @@ class AppAddress:
         return is_taken(self.endpoint["port"])
 
     def is_ours(self) -> bool:
-        """Whether it is our own user who answers there; a socket is made private."""
+        """Return whether our own user answers there. A socket is made private."""
         if self.endpoint["kind"] == "unix":
             os.chmod(self.endpoint["path"], 0o600)
             return True

@@ -1,4 +1,4 @@
-"""The app's log file: opened, written to by the starter too, kept within its size, read at its end.
+"""The app's log file: opened, also written to by the starter, kept within its size, read at its end.
 
 Nothing here raises: on a full disk the log is incomplete, and the app keeps running.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TAIL_BYTES = 4096  # of the log, in a report
 MAX_BYTES = 16 * 1024 * 1024
-FAST_BYTES = 1024 * 1024  # a log that grows so much between two looks is looked at more often
+FAST_BYTES = 1024 * 1024  # a log that grows this much between two checks is checked more often
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 MEMORY = "/dev/shm"  # noqa: S108 - the file there has no name
 
@@ -22,16 +22,16 @@ class AppLog:
     """`app.log` in the job's folder. While it is not open nothing is written, and the tail is empty."""
 
     def __init__(self, max_bytes: int = MAX_BYTES, job: str = "") -> None:
-        """`job`: the scheduler's id of the job, for lines of our own."""
+        """`job`: the scheduler's id of the job, for the starter's own lines."""
         self.mark = "[towpath job=%s] " % job if job else "[towpath] "
         self.fd = -1
         self.path = ""  # while it is not in a file
         self.max_bytes = max_bytes
-        self.size = 0  # when it was last looked at
+        self.size = 0  # when it was last checked
         self.fault: "OSError | None" = None  # the last write that failed
 
     def open(self, folders: "Sequence[str]") -> None:
-        """Open the file for appending, 0600, in the first folder that takes it; else in memory, else nowhere."""
+        """Open the file for appending, 0600, in the first folder that is writable; else in memory, else not at all."""
         for folder in folders:
             path = os.path.join(folder, "app.log")
             try:
@@ -46,11 +46,11 @@ class AppLog:
             self.fd = os.open(os.devnull, os.O_RDWR)
 
     def note(self, text: str) -> None:
-        """Write a line of our own."""
+        """Write a line of the starter's own."""
         self.write((self.mark + text + "\n").encode("utf-8", "replace"))
 
     def write(self, content: bytes) -> None:
-        """Write, as far as there is room."""
+        """Write as much as there is room for."""
         if self.fd >= 0:
             try:
                 write_all(self.fd, content)
@@ -58,24 +58,24 @@ class AppLog:
                 self.fault = error
 
     def length(self) -> int:
-        """The size of the file in bytes."""
+        """Return the size of the file in bytes."""
         try:
             return os.fstat(self.fd).st_size if self.fd >= 0 else 0
         except OSError:
             return 0
 
     def read(self, size: int, offset: int) -> bytes:
-        """Bytes of the file; none where it cannot be read."""
+        """Return bytes of the file; none if it cannot be read."""
         try:
             return os.pread(self.fd, size, offset) if self.fd >= 0 else b""
         except OSError:
             return b""
 
     def cap(self) -> bool:
-        """Cut a log that has grown over its limit down to its last quarter; whether it grows fast.
+        """Cut a log over its limit to its last quarter; return whether it grows fast.
 
-        The app writes to the file itself (in append mode), so that it outlives the starter; a few lines that are
-        written in the middle of the cut are lost.
+        The app writes to the file itself (in append mode), so that it outlives the starter. A few lines that are
+        written during the cut are lost.
         """
         size = self.length()
         fast = size - self.size > FAST_BYTES
@@ -93,7 +93,7 @@ class AppLog:
         return fast
 
     def tail(self, secrets: "Iterable[str]") -> str:
-        """The end of the log as text, without the secrets."""
+        """Return the end of the log as text, without the secrets."""
         encoded = [secret.encode("utf-8") for secret in secrets if secret]
         room = TAIL_BYTES + max([len(secret) for secret in encoded] + [0])
         text = self.read(room, max(0, self.length() - room))

@@ -1,4 +1,4 @@
-"""What the app is run with: its command, its environment, and the endpoint that follows from them. Pure."""
+"""The app's command, its environment, and the endpoint that follows from them. Pure."""
 
 from batch.starter.json_text import percent_encoded
 
@@ -12,8 +12,8 @@ SETUP_FAILURE = "TOWPATH_SETUP_FAILURE"  # why the job's script could not make t
 def settle(spec: "dict[str, Any]", own: "Mapping[str, str]") -> "dict[str, Any]":
     """Fill in what only the node knows: the home of the job's user, and the environment that the job's setup has made.
 
-    `inherit`: the app gets `own`, our environment, and the specification's on top. `~/` at the start of the two
-    folders and `{home}` in command and environment stand for the home.
+    `inherit`: the app gets `own`, the starter's environment, with the specification's on top. `~/` at the start of the
+    two folders and `{home}` in command and environment mean the home.
     """
     if spec.get("inherit"):
         environment = {name: value for name, value in own.items() if name != SETUP_FAILURE}
@@ -29,17 +29,17 @@ def settle(spec: "dict[str, Any]", own: "Mapping[str, str]") -> "dict[str, Any]"
 
 
 def wants_socket(command: "Sequence[str]") -> bool:
-    """Whether the app listens on a unix socket, and not on a port."""
+    """Return whether the app listens on a unix socket, and not on a port."""
     return any("{socket}" in part for part in command)
 
 
 def fill_in(command: "Sequence[str]", path: str, port: int) -> "list[str]":
-    """The command with its socket's path or its port."""
+    """Return the command with its socket's path or its port."""
     return [part.replace("{socket}", path).replace("{port}", str(port)) for part in command]
 
 
 def environment_for(spec: "dict[str, Any]", endpoint: "dict[str, Any]") -> "dict[str, str]":
-    """The app's environment: the specification's, and where the app is to listen (`endpoint`)."""
+    """Return the app's environment: the specification's, and where the app must listen (`endpoint`)."""
     environment = dict(spec["environment"])
     environment["TOWPATH_ATTEMPT"] = spec["attempt"]
     if endpoint["kind"] == "unix":

@@ -2,7 +2,7 @@
 
 
 class StartError(Exception):
-    """The app was not started, or did not come up. `code` is for programs, the text and the hint for the user."""
+    """The app was not started, or did not become ready. `code` is for programs, the text and the hint for the user."""
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         Exception.__init__(self, message)

@@ -1,4 +1,4 @@
-"""Reading and writing files that belong to the job's user alone."""
+"""Reading and writing files that belong only to the job's user."""
 
 import os
 import stat
@@ -17,7 +17,7 @@ def read_all(fd: int) -> bytes:
 
 
 def read_file(path: str) -> bytes:
-    """The content of a file. Raises OSError."""
+    """Return the content of a file. Raises OSError."""
     fd = os.open(path, os.O_RDONLY)
     try:
         return read_all(fd)
@@ -26,7 +26,7 @@ def read_file(path: str) -> bytes:
 
 
 def read_private(path: str) -> bytes:
-    """The content of a file that nobody but us may read. Raises StartError for any other, OSError for none."""
+    """Return the content of a file that only our user can read. Raises StartError for any other, OSError for none."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         facts = os.fstat(fd)
@@ -38,7 +38,7 @@ def read_private(path: str) -> bytes:
 
 
 def make_private(folder: str) -> None:
-    """Make the folder 0700, or check that the existing one is a folder of ours that no other user can open."""
+    """Make the folder 0700, or check that the existing one is ours and that no other user can open it."""
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:
@@ -61,7 +61,7 @@ def make_private(folder: str) -> None:
 
 
 def write_all(fd: int, content: bytes) -> None:
-    """Write the whole content: a disk that is nearly full takes a part. Raises OSError."""
+    """Write the whole content, because a nearly full disk accepts only part of it. Raises OSError."""
     while content:
         content = content[os.write(fd, content) :]
 
@@ -69,7 +69,7 @@ def write_all(fd: int, content: bytes) -> None:
 def write_atomically(path: str, text: str) -> None:
     """Replace the file in one step: a reader sees the old content or the new one, never half. Raises OSError.
 
-    A full disk or quota may be told by the write or (NFS) by the close.
+    Either the write or (NFS) the close may report a full disk or quota.
     """
     temporary = "%s.%d" % (path, os.getpid())
     try:
@@ -85,7 +85,7 @@ def write_atomically(path: str, text: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove the file, if it is there and can be removed."""
+    """Remove the file, if it exists and can be removed."""
     try:
         os.unlink(path)
     except OSError:

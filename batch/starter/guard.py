@@ -1,8 +1,8 @@
-"""The process that watches the starter: where it dies, another takes over the app.
+"""The process that watches the starter: if the starter dies, another one takes over the app.
 
 A scheduler that runs a batch script ends the job, and the app with it, when that process ends. So the process that the
-scheduler knows does next to nothing, and the starter is its child. It has little memory and no connections, so that
-little can go wrong in it.
+scheduler knows does next to nothing, and the starter is its child. It uses little memory and has no connections, so
+that little can go wrong in it.
 """
 
 import _signal
@@ -58,7 +58,7 @@ class Signals:
             send(self.pid, number)
 
     def start(self, pid: int) -> None:
-        """This is the starter from now on. Signals are held meanwhile."""
+        """Forward signals to this starter from now on, and unblock them."""
         self.pid = pid
         if self.end:
             send(pid, self.end)
@@ -66,7 +66,7 @@ class Signals:
 
 
 def send(pid: int, number: int) -> None:
-    """Signal a process, if it is there."""
+    """Signal a process, if it exists."""
     try:
         os.kill(pid, number)
     except OSError:
@@ -74,8 +74,8 @@ def send(pid: int, number: int) -> None:
 
 
 def run_once(spec: "dict[str, Any]", run: "Callable[[dict[str, Any]], int]", signals: Signals) -> "int | None":
-    """The starter's exit code; None: it died before its end."""
-    done, tell = os.pipe()  # an exit code alone does not say whether the starter came to its end
+    """Return the starter's exit code; None: it died before its end."""
+    done, tell = os.pipe()  # an exit code alone does not show whether the starter finished
     hold_signals()
     pid = os.fork()
     if pid == 0:
@@ -94,7 +94,7 @@ def run_once(spec: "dict[str, Any]", run: "Callable[[dict[str, Any]], int]", sig
     signals.start(pid)
     status = os.waitpid(pid, 0)[1]
     signals.pid = 0
-    os.set_blocking(done, False)  # helpers of a starter that was killed may hold the other end for a moment
+    os.set_blocking(done, False)  # helpers of a starter that was killed may keep the other end open for a moment
     try:
         ended = os.read(done, 3) == b"end"
     except BlockingIOError:
@@ -104,7 +104,7 @@ def run_once(spec: "dict[str, Any]", run: "Callable[[dict[str, Any]], int]", sig
 
 
 def app_of(spec: "dict[str, Any]") -> "tuple[int, int] | None":
-    """Pid and start time of the app that a starter has started, running or not; None: it was never started."""
+    """Return pid and start time of the app that a starter has started, running or not; None: it was never started."""
     from batch.starter.files import read_file
 
     pid = find_app(spec["attempt"])

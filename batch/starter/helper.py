@@ -1,7 +1,7 @@
-"""Processes of the starter's that serve the app: the way in, and the bridge to an isolated app.
+"""Processes of the starter that serve the app: the way in, and the bridge to an isolated app.
 
-Each is a fork. It ends when our end of its lifeline, a pipe, closes: however we end. One that ends by itself is
-started again.
+Each is a fork. It ends when the starter's end of its lifeline, a pipe, closes, however the starter ends. A helper that
+ends by itself is started again.
 """
 
 import os
@@ -17,10 +17,10 @@ RETRY_PAUSE = 30.0  # seconds after one that could not be started
 
 
 class Helper:
-    """One such process, at a time."""
+    """One such process, restarted if it ends."""
 
     _lifelines: "set[int]" = set()
-    """Our ends of all helpers' lifelines. A helper closes those that it inherits: it must not keep others alive."""
+    """The starter's ends of all lifelines. A helper closes those that it inherits: it must not keep others alive."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Helper:
         note: "Callable[[str], None]",
         become_helper: "Callable[[], None]",
     ) -> None:
-        """`name` begins a sentence. `serve(lifeline, ready)` runs in the process, and calls `ready` when it is up.
+        """`name` begins a sentence. `serve(lifeline, ready)` runs in the process, and calls `ready` when it is ready.
 
         `note` writes to the log; `become_helper` is called in the process first.
         """
@@ -42,7 +42,7 @@ class Helper:
         self.lifeline = -1
 
     def start(self) -> str:
-        """Fork the process and wait until it is up; `""`, or why it is not."""
+        """Fork the process and wait until it is ready; return `""`, or why it is not."""
         held, self.lifeline = os.pipe()
         failure, ready = os.pipe()
         pid = os.fork()
@@ -73,13 +73,13 @@ class Helper:
         return why
 
     def has_ended(self) -> bool:
-        """Whether the process has ended by itself; it is reaped."""
+        """Return whether the process has ended by itself, and reap it."""
         if self.pid > 0 and os.waitpid(self.pid, os.WNOHANG)[0]:
             self.forget()
         return self.pid == -1
 
     def look(self, now: float) -> None:
-        """Reap the process; start it again when it has ended by itself."""
+        """Reap the process; start it again if it has ended by itself."""
         if self.pid > 0 and self.has_ended():
             self.restart_at = now + RESTART_PAUSE
         if self.restart_at and now >= self.restart_at:
@@ -100,7 +100,7 @@ class Helper:
             os.waitpid(pid, 0)
 
     def forget(self) -> None:
-        """The process has ended, or shall."""
+        """Forget the process: it has ended, or will."""
         self.pid = -1
         self._lifelines.discard(self.lifeline)
         os.close(self.lifeline)

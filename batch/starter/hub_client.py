@@ -1,4 +1,4 @@
-"""HTTP towards the hub: one POST per report, over http or https."""
+"""HTTP to the hub: one POST per report, over http or https."""
 
 import _socket
 import errno
@@ -17,7 +17,10 @@ _contexts: "dict[str, ssl.SSLContext]" = {}
 
 
 def tls_context(authority: str) -> "ssl.SSLContext":
-    """TLS towards the hub: the system's authorities and the hub's own (PEM text, or `""`). Made once: 20 ms."""
+    """Return the TLS context for the hub: the system's authorities and the hub's own (PEM text, or `""`).
+
+    Costs 20 ms.
+    """
     context = _contexts.get(authority)
     if context is None:
         import ssl
@@ -29,7 +32,7 @@ def tls_context(authority: str) -> "ssl.SSLContext":
 
 
 def connect(secure: bool, host: str, port: int, authority: str) -> "_socket.socket":
-    """A connection to the hub, with a time-out. Raises OSError."""
+    """Return a connection to the hub, with a time-out. Raises OSError."""
     if secure:
         import socket
 
@@ -53,7 +56,7 @@ def connect(secure: bool, host: str, port: int, authority: str) -> "_socket.sock
 
 
 def ascii_name(host: str) -> "bytes | str":
-    """The host's name for getaddrinfo, as bytes: a str imports the codec for international names, 10 ms."""
+    """Return the host's name for getaddrinfo as bytes. A str would import the codec for international names: 10 ms."""
     try:
         return host.encode("ascii")
     except UnicodeError:
@@ -61,7 +64,7 @@ def ascii_name(host: str) -> "bytes | str":
 
 
 def post(url: str, token: str, text: str, authority: str) -> "tuple[str, bytes]":
-    """POST the JSON text; (status as text, body). Raises OSError or ValueError when there is no answer."""
+    """POST the JSON text; return (status as text, body). Raises OSError or ValueError if there is no response."""
     scheme, _, rest = url.partition("://")
     if scheme not in ("http", "https"):
         raise ValueError("a hub URL is http or https")
@@ -77,7 +80,7 @@ def post(url: str, token: str, text: str, authority: str) -> "tuple[str, bytes]"
         while len(got) < ANSWER_BYTES:
             try:
                 part = sock.recv(16384)
-            except OSError:  # an old Python on OpenSSL 3: the hub closed TCP without ending TLS
+            except OSError:  # an old Python with OpenSSL 3: the hub closed TCP without ending TLS
                 if b"\r\n\r\n" not in got:
                     raise
                 break

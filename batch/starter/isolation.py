@@ -1,7 +1,7 @@
-"""An app that listens on a port, out of reach of the node's other users.
+"""Isolates an app that listens on a port from the node's other users.
 
-A port of the node's loopback can be opened by every user of the node. So the app runs in a network namespace of its
-own, where it listens on 127.0.0.1, and the bridge, a process inside it, carries bytes between that port and the 0600
+Every user of the node can open a port of its loopback. So the app runs in a network namespace of its own, where it
+listens on 127.0.0.1, and the bridge, a process inside the namespace, forwards bytes between that port and the 0600
 socket in the job's folder. Everything else is as for an app that listens on a socket.
 """
 
@@ -36,22 +36,25 @@ LOCALHOST = ((_socket.AF_INET, "127.0.0.1"), (_socket.AF_INET6, "::1"))
 
 
 class Isolation:
-    """Opened once, before the app is started. The socket is kept here: it stays when the bridge is started again."""
+    """The namespace and its bridge, opened once, before the app is started.
+
+    The socket belongs to this process, so that it stays when the bridge is started again.
+    """
 
     def __init__(
         self, spec: "dict[str, Any]", note: "Callable[[str], None]", become_helper: "Callable[[], None]"
     ) -> None:
         """`note` and `become_helper`: see Helper."""
         self.listener: "_socket.socket"  # from `open` on
-        self.channel: "_socket.socket | None" = None  # on which the bridge tells what it made
+        self.channel: "_socket.socket | None" = None  # through which the bridge reports what it has made
         self.namespaces: "list[tuple[int, int]]" = []
         self.port = 0
-        self.proxy_port = 0  # that of an app which runs already; 0: any
+        self.proxy_port = 0  # the port of an app that runs already; 0: any
         self.bridge = Helper("The bridge to the app's port", self.serve, note, become_helper)
         self.way_out = WayOut(spec["environment"], note, become_helper)
 
     def open(self, path: str) -> None:
-        """Make the namespace, the bridge and the app's way out. Raises StartError where that is forbidden."""
+        """Make the namespace, the bridge and the app's way out. Raises StartError if that is forbidden."""
         self.listener = listen_on_path(path)
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
         self.channel = theirs
@@ -92,7 +95,7 @@ class Isolation:
         join(self.namespaces)
 
     def serve(self, lifeline: int, ready: "Callable[[], None]") -> None:
-        """In the bridge: make the namespace, or join the one that is there, and carry bytes."""
+        """Run the bridge: make the namespace, or join the existing one, and forward bytes."""
         if self.namespaces:
             join(self.namespaces)
         else:
@@ -110,12 +113,12 @@ class Isolation:
         loop.run()
 
     def helpers(self) -> "list[Helper]":
-        """The processes."""
+        """Return the processes."""
         return [self.bridge] if self.way_out.helper is None else [self.bridge, self.way_out.helper]
 
 
 def listen_on_path(path: str) -> "_socket.socket":
-    """A listening socket there, 0600 from its first moment. Raises OSError."""
+    """Return a listening socket at this path, 0600 from its first moment. Raises OSError."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
@@ -131,7 +134,7 @@ def listen_on_path(path: str) -> "_socket.socket":
 
 
 def listen_on_port(port: int) -> "_socket.socket":
-    """A listening socket on the loopback. A process that had the port may be about to end. Raises OSError."""
+    """Return a listening socket on the loopback. A process that had the port may be about to end. Raises OSError."""
     limit = time.monotonic() + PORT_PATIENCE
     while True:
         sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
@@ -168,14 +171,14 @@ def bridge(loop: Loop, sock: "_socket.socket", port: int) -> None:
 
 
 def send(channel: "_socket.socket", port: int, fd: int) -> None:
-    """Tell the starter the port, and give it a descriptor (unix(7))."""
+    """Send the starter the port and a descriptor (unix(7))."""
     rights = fd.to_bytes(4, sys.byteorder)
     channel.sendmsg([b"%d" % port], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
 
 
 def receive(channel: "_socket.socket") -> "tuple[int, int]":
-    """The port and the descriptor, which the app must not inherit: it would hold the port after our end."""
+    """Receive the port and the descriptor, which the app must not inherit: it would keep the port after our end."""
     text, ancillary, _, _ = channel.recvmsg(MESSAGE_BYTES, _socket.CMSG_SPACE(4))
     fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
-    os.set_inheritable(fd, False)  # PEP 446 says nothing of received descriptors
+    os.set_inheritable(fd, False)  # PEP 446 does not cover received descriptors
     return int(text), fd

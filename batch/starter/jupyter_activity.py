@@ -1,7 +1,7 @@
-"""When the user of a Jupyter server last did something, or something ran there for them.
+"""When the user of a Jupyter server was last active, or something ran there for them.
 
-One look asks the server's `/api/status`; its `/api/kernels`, where there are kernels; and the kernel of Linux, whether
-a terminal has a program in its foreground. So neither a long cell nor a long program is taken for an idle server.
+One check queries the server's `/api/status`; its `/api/kernels`, if there are kernels; and Linux, whether a terminal
+has a program in its foreground. So neither a long cell nor a long program makes a server look idle.
 
 Sources: Jupyter Server 2 (`last_activity` and `no_track_activity` of its REST API), proc(5), setpgid(2).
 """
@@ -23,7 +23,7 @@ SESSION, TTY, FOREGROUND = 3, 4, 5  # fields of /proc/PID/stat after the command
 
 
 class JupyterActivity:
-    """Of one server."""
+    """The activity of one server."""
 
     def __init__(self, spec: "dict[str, Any]", endpoint: "dict[str, Any]") -> None:
         self.attempt = spec["attempt"]
@@ -35,13 +35,13 @@ class JupyterActivity:
         self.last = 0.0
 
     def look(self, now: float) -> "float | None":
-        """The new time of the last activity (seconds since the epoch); None: it is not due, or nothing has changed."""
+        """Return the new time of the last activity (seconds since the epoch); None: not due, or no change."""
         if now < self.next_look:
             return None
         self.next_look = now + self.every
         try:
             seen = self.last_activity()
-        except (OSError, ValueError, KeyError, TypeError):  # busy, or not what was expected: the next look may tell
+        except (OSError, ValueError, KeyError, TypeError):  # busy, or an unexpected answer: the next check may succeed
             return None
         if seen <= self.last:
             return None
@@ -49,7 +49,7 @@ class JupyterActivity:
         return seen
 
     def last_activity(self) -> float:
-        """Ask. Raises OSError, ValueError, KeyError and TypeError."""
+        """Query the server. Raises OSError, ValueError, KeyError and TypeError."""
         status = self.ask("api/status")
         seen = seconds(status["last_activity"])
         if status["kernels"]:
@@ -60,13 +60,13 @@ class JupyterActivity:
         return time.time() if has_busy_terminal(self.attempt) else seen
 
     def ask(self, path: str) -> "Any":
-        """What the server's API answers. The question itself is no activity."""
+        """Return the response of the server's API. The query itself does not count as activity."""
         body = get(self.endpoint, "%s%s?no_track_activity=1" % (self.base_path, path), self.token)
         return loads(body.decode("utf-8"))
 
 
 def seconds(text: str) -> float:
-    """A time as Jupyter writes it (ISO 8601 in UTC) in seconds since the epoch. Raises ValueError."""
+    """Return a time as Jupyter writes it (ISO 8601 in UTC) in seconds since the epoch. Raises ValueError."""
     import datetime as dt
 
     day = dt.date(int(text[:4]), int(text[5:7]), int(text[8:10]))
@@ -75,7 +75,7 @@ def seconds(text: str) -> float:
 
 
 def has_busy_terminal(attempt: str) -> bool:
-    """Whether the shell of one of the attempt's terminals waits for a program."""
+    """Return whether the shell of one of the attempt's terminals waits for a program."""
     mark = ("%s=%s" % (ATTEMPT, attempt)).encode("ascii")
     for name in os.listdir("/proc"):
         if name.isdigit():

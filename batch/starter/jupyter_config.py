@@ -21,7 +21,7 @@ import json
 import os
 
 HUB = json.loads(%s)
-PATH = "JUPYTER_CONFIG_PATH"  # not for what is started from kernels and terminals
+PATH = "JUPYTER_CONFIG_PATH"  # not for programs that are started from kernels and terminals
 folders = [one for one in os.environ.get(PATH, "").split(os.pathsep) if one and one != os.path.dirname(__file__)]
 os.environ.pop(PATH, None)
 if folders:
@@ -47,7 +47,7 @@ else:
 
     class HubIdentityProvider(PasswordIdentityProvider):
         async def get_user_token(self, handler):
-            # The token is the gateway's, and so is the name: it lets no such header of a client's through.
+            # The gateway sets the token and the name, and drops such headers of clients.
             user = await super().get_user_token(handler)
             name = handler.request.headers.get("X-Forwarded-User", "")
             if user is None or not name:

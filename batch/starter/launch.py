@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from batch.starter.app import App
     from batch.starter.app_address import AppAddress
 
-FIRST_PROBE = 0.01  # seconds; an app that is quick is seen quickly
+FIRST_PROBE = 0.01  # seconds; short at first, so that a fast app is noticed soon
 LONGEST_PROBE = 0.1
 CANCELLED = "The job was cancelled before the app answered."
 
@@ -32,7 +32,7 @@ def wait_until_it_answers(
 ) -> bool:
     """Return True once it accepts requests, False if it lost its port.
 
-    Raises StartError if it ends, is too slow, or is to be stopped.
+    Raises StartError if it ends, is too slow, or has to stop.
     """
     limit = time.monotonic() + spec["start_window"]
     pause = FIRST_PROBE

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def run(spec: "dict[str, Any]") -> int:
-    """Run the starter; the job's exit code."""
+    """Run the starter; return the job's exit code."""
     from batch.starter.starter import Starter
 
     return Starter(spec).run()
 
 
 def main(argv: "Sequence[str]", runner: "Callable[[dict[str, Any]], int]" = run) -> int:
-    """Run a job; its exit code."""
+    """Run a job; return its exit code."""
     try:
         text = read_private(argv[1]) if len(argv) > 1 else read_all(0)
         spec = settle(loads(text.decode("utf-8")), os.environ)
@@ -36,7 +36,7 @@ def main(argv: "Sequence[str]", runner: "Callable[[dict[str, Any]], int]" = run)
     if null > 2:
         os.close(null)
     if spec.get("lock_fd"):
-        os.set_inheritable(spec["lock_fd"], False)  # held for as long as this process lives, not the app
+        os.set_inheritable(spec["lock_fd"], False)  # held as long as this process lives, and not inherited by the app
     if spec.get("guard"):
         from batch.starter.guard import watch
 

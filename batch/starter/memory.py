@@ -1,8 +1,8 @@
-"""Processes of the job that the kernel has killed because the job's memory limit was reached.
+"""Processes of the job that the kernel has killed because the job reached its memory limit.
 
 A notebook's kernel that is killed leaves its server running, so no scheduler reports it. Linux counts such kills for
-each control group. A control group that the job shares with others says nothing about the job, so only one whose path
-names the job is read.
+each control group. The counter of a control group that the job shares with others proves nothing about the job, so it
+is only read if the group's path names the job.
 
 Sources: cgroups(7); the kernel's admin-guide/cgroup-v2.rst (memory.events) and cgroup-v1/memory.rst
 (memory.oom_control).
@@ -16,16 +16,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Mapping
 
-NO_LIMIT = 1 << 60  # bytes; version 1 has a number near 2**63 for it
+NO_LIMIT = 1 << 60  # bytes; in version 1, a number near 2**63 means "no limit"
 FILES = {1: ("memory.oom_control", "memory.limit_in_bytes"), 2: ("memory.events", "memory.max")}
-"""By the version of control groups: where the kills and where the limit are."""
+"""Version of control groups → the files with the number of kills and the limit."""
 
 
 class MemoryKills:
     """Counts the kills from now on."""
 
     def __init__(self, attempt: str, own: "Mapping[str, str]") -> None:
-        """`own`: the environment that the scheduler gave us."""
+        """`own`: the environment that the scheduler gave the starter."""
         self.folder, self.version = "", 2
         job = own.get("SLURM_JOB_ID", "")
         try:
@@ -38,7 +38,7 @@ class MemoryKills:
         self.before = self.reported = self.total()
 
     def total(self) -> int:
-        """How many processes were killed in the life of the control group."""
+        """Return how many processes were killed in the life of the control group."""
         try:
             rows = read_file(self.folder + "/" + FILES[self.version][0]).splitlines() if self.folder else []
         except OSError:
@@ -46,7 +46,7 @@ class MemoryKills:
         return next((int(row.split()[1]) for row in rows if row.split()[:1] == [b"oom_kill"]), 0)
 
     def news(self) -> str:
-        """How many were killed since we began, and the limit, when more were since the last call; else `""`."""
+        """Return the number of kills and the limit, if there was a kill since the last call; else `""`."""
         total = self.total()
         if total <= self.reported:
             return ""
@@ -54,7 +54,7 @@ class MemoryKills:
         return ", ".join(filter(None, [self.limit(), "processes killed so far: %d" % (total - self.before)]))
 
     def limit(self) -> str:
-        """The job's memory limit for readers; `""`: none was found."""
+        """Return the job's memory limit for readers; `""`: none was found."""
         folder = self.folder
         while folder.count("/") > 2:
             try:
@@ -68,7 +68,7 @@ class MemoryKills:
 
 
 def find_group(groups: str, mounts: str) -> "tuple[str, int]":
-    """The folder of our memory control group, and its version; `""`: there is none.
+    """Return the folder of our memory control group, and its version; `""`: there is none.
 
     `groups`, `mounts`: the texts of /proc/self/cgroup and /proc/self/mountinfo.
     """

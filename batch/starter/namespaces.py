@@ -21,7 +21,7 @@ KINDS = (("user", CLONE_NEWUSER), ("net", CLONE_NEWNET))
 
 
 def _libc(name: str) -> "Callable[..., None]":
-    """A function of the C library that is new in Python 3.12."""
+    """Return a function of the C library that is new in Python 3.12."""
     import ctypes
 
     function = getattr(ctypes.CDLL(None, use_errno=True), name)
@@ -35,12 +35,12 @@ def _libc(name: str) -> "Callable[..., None]":
 
 
 def unshare(flags: int) -> None:
-    """Leave namespaces for new ones, as the system call does. Raises OSError."""
+    """Leave namespaces for new ones (unshare(2)). Raises OSError."""
     (getattr(os, "unshare", None) or _libc("unshare"))(flags)
 
 
 def setns(fd: int, flags: int) -> None:
-    """Join a namespace, as the system call does. Raises OSError."""
+    """Join a namespace (setns(2)). Raises OSError."""
     (getattr(os, "setns", None) or _libc("setns"))(fd, flags)
 
 
@@ -54,7 +54,7 @@ def write(path: str, text: str) -> None:
 
 
 def leave_network() -> None:
-    """Move this process, which must have one thread, to a network of its own. Raises OSError where that is forbidden.
+    """Move this process, which must have one thread, to a network of its own. Raises OSError if that is forbidden.
 
     Root needs no user namespace, and keeps its rights on files. For others it maps their own user and group; after an
     exec they have no capabilities in it.
@@ -76,7 +76,7 @@ def leave_network() -> None:
 
 
 def raise_loopback() -> None:
-    """Bring the interface `lo` up (netdevice(7)), and make sure that it carries connections. Raises OSError."""
+    """Bring the interface `lo` up (netdevice(7)), and check that it carries connections. Raises OSError."""
     import fcntl
 
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
@@ -92,7 +92,7 @@ def raise_loopback() -> None:
 
 
 def open_namespaces(pid: int) -> "list[tuple[int, int]]":
-    """The namespaces of a process of ours that are not those of this process: (descriptor, kind). Raises OSError."""
+    """Return the namespaces of a process that differ from this process's: (descriptor, kind). Raises OSError."""
     found = []
     for name, kind in KINDS:
         path = "/proc/%%s/ns/%s" % name

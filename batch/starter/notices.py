@@ -11,7 +11,7 @@ MAX_DETAIL = 300
 
 
 class Notices:
-    """Of one job."""
+    """The notices of one job."""
 
     def __init__(self, reporter: "Reporter", folder: "JobFolder", log: "AppLog", memory: "MemoryKills") -> None:
         self.reporter = reporter
@@ -21,11 +21,11 @@ class Notices:
         self.told_faults: "set[str]" = set()
 
     def build(self, code: str, detail: str = "") -> str:
-        """The report of one notice."""
+        """Return the report of one notice."""
         return self.reporter.build("notice", {"code": code, "detail": detail[:MAX_DETAIL]})
 
     def new_faults(self) -> "list[str]":
-        """The reports on writes that have failed since the last call; each place is reported once."""
+        """Return reports on writes that have failed since the last call; each place is reported once."""
         reports = []
         for what, owner in (("folder", self.folder), ("log", self.log)):
             if owner.fault is not None and what not in self.told_faults:
@@ -34,7 +34,7 @@ class Notices:
         return reports
 
     def new_kills(self) -> "list[str]":
-        """The report on processes that were killed for memory since the last call."""
+        """Return the report on processes that were killed for memory since the last call."""
         news = self.memory.news()
         if not news:
             return []

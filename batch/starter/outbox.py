@@ -1,4 +1,4 @@
-"""The reports that are still to be sent, in their order, with pauses while the hub does not answer."""
+"""The reports that must still be sent, in order, with pauses while the hub does not answer."""
 
 import time
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from batch.starter.reporter import Reporter
 
 MAX_WAITING = 50
-"""A hub that is away for long is told the first of them; the rest would be old news."""
+"""How many reports are kept for a hub that is away for long. Later ones are dropped."""
 
 
 class Outbox:
-    """One is sent at a time. `regular` is sent again every `repeat` seconds (0: never)."""
+    """Sends one report at a time. `regular` is sent again every `repeat` seconds (0: never)."""
 
     def __init__(self, reporter: "Reporter", send: "Callable[[str], bool]", regular: str, repeat: float) -> None:
         """`send` returns whether the report need not be sent again."""
@@ -35,7 +35,7 @@ class Outbox:
             self.waiting.append(report)
 
     def put_latest(self, report: str) -> None:
-        """Add a report that stands for the one before of this kind, where that is still to be sent."""
+        """Add a report that replaces the earlier one of this kind, if that was not sent yet."""
         if self.latest in self.waiting:
             self.waiting[self.waiting.index(self.latest)] = report
         else:
@@ -43,11 +43,11 @@ class Outbox:
         self.latest = report
 
     def hurry(self) -> None:
-        """Do not wait for the end of a pause."""
+        """End a pause early."""
         self.next_send = 0.0
 
     def step(self, now: float) -> bool:
-        """Do what is due; whether there was something."""
+        """Send what is due; return whether there was something."""
         if now < self.next_send or not (self.waiting or self.repeat):
             return False
         if not self.waiting:
@@ -61,5 +61,5 @@ class Outbox:
         return True
 
     def times(self) -> "list[float]":
-        """When it is to be looked at again."""
+        """Return when to send again."""
         return [self.next_send] if self.waiting or self.repeat else []

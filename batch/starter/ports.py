@@ -9,7 +9,7 @@ TCP_LISTEN = "0A"  # proc(5), the column `st` of /proc/net/tcp
 
 
 def free_port() -> int:
-    """A loopback port that is free at this moment."""
+    """Return a loopback port that is free at this moment."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
         sock.bind(("127.0.0.1", 0))
@@ -19,7 +19,7 @@ def free_port() -> int:
 
 
 def is_taken(port: int) -> bool:
-    """Whether another process has the loopback port."""
+    """Return whether another process has the loopback port."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
         sock.bind(("127.0.0.1", port))
@@ -31,7 +31,7 @@ def is_taken(port: int) -> bool:
 
 
 def is_listener_ours(port: int) -> bool:
-    """Whether our own user listens on the loopback port: on a shared node another one may have been faster."""
+    """Return whether our own user listens on the loopback port: another user of the node may have been faster."""
     suffix = ":%04X" % port
     owners = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):

@@ -1,4 +1,4 @@
-"""Asking the app over its own socket or port."""
+"""Queries to the app over its own socket or port."""
 
 import _socket
 
@@ -12,7 +12,7 @@ REQUEST = "GET %s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: towpath-starter\r\n
 
 
 def connect_to_app(endpoint: "dict[str, Any]") -> "_socket.socket":
-    """A connection to the app, with a time-out. Raises OSError."""
+    """Return a connection to the app, with a time-out. Raises OSError."""
     if endpoint["kind"] == "unix":
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         address: "Any" = endpoint["path"]
@@ -29,7 +29,7 @@ def connect_to_app(endpoint: "dict[str, Any]") -> "_socket.socket":
 
 
 def answers(endpoint: "dict[str, Any]", base_path: str) -> bool:
-    """Whether an HTTP server answers there, with any status."""
+    """Return whether an HTTP server answers there, with any status."""
     try:
         sock = connect_to_app(endpoint)
     except OSError:
@@ -50,7 +50,7 @@ def answers(endpoint: "dict[str, Any]", base_path: str) -> bool:
 
 
 def get(endpoint: "dict[str, Any]", path: str, token: str) -> bytes:
-    """The body of the answer to a GET with Jupyter's token. Raises OSError and ValueError."""
+    """Return the body of the response to a GET with Jupyter's token. Raises OSError and ValueError."""
     sock = connect_to_app(endpoint)
     try:
         head = REQUEST[:-2] % path + "Authorization: token %s\r\n\r\n" % token

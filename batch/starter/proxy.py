@@ -1,7 +1,8 @@
 """The HTTP proxy of an isolated app: CONNECT for everything, and plain requests for http URLs.
 
-It listens inside the app's network and connects outside of it, as the user: what the user may reach from the node,
-the app may. Where the node goes out by a proxy itself (`http_proxy`, `https_proxy`, `no_proxy`), so does this.
+It listens inside the app's network and connects outside of it, as the user: the app can reach what the user can reach
+from the node. If the node itself uses a proxy (`http_proxy`, `https_proxy`, `no_proxy`), this proxy uses it too.
+
 Source: RFC 9110 section 9.3.6 (CONNECT), RFC 9112 section 3.2 (forms of the request's target).
 """
 
@@ -39,7 +40,7 @@ def serve(listener: int, environment: "Mapping[str, str]", lifeline: int, ready:
 
 
 class Resolver:
-    """Looks names up in threads, for a lookup blocks; the answers come back to the loop through a pipe."""
+    """Looks names up in threads, because a lookup blocks. The results return to the loop through a pipe."""
 
     def __init__(self, loop: Loop) -> None:
         self.read, self.write = os.pipe()
@@ -49,7 +50,7 @@ class Resolver:
         loop.watch(self.read, self.answered)
 
     def resolve(self, host: str, port: int, done: "Callable[[list[Any]], None]") -> None:
-        """Call `done` with (family, address) of each address; none where the name is not known."""
+        """Call `done` with (family, address) of each address; none if the name is not known."""
         import _thread
 
         self.count += 1
@@ -57,7 +58,7 @@ class Resolver:
         _thread.start_new_thread(self.look_up, (self.count, host, port))
 
     def look_up(self, number: int, host: str, port: int) -> None:
-        """In a thread."""
+        """Look a name up, in a thread."""
         try:
             found = _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM)
         except (OSError, UnicodeError):
@@ -66,13 +67,13 @@ class Resolver:
         os.write(self.write, number.to_bytes(8, sys.byteorder))
 
     def answered(self, events: int) -> None:
-        """In the loop."""
+        """Pass the results on, in the loop."""
         number = int.from_bytes(os.read(self.read, 8), sys.byteorder)
         self.waiting.pop(number)(self.answers.pop(number))
 
 
 class Client:
-    """One connection of the app's: its request's head is read, then bytes are carried."""
+    """One connection of the app: the head of its request is read, then bytes are forwarded."""
 
     def __init__(
         self, loop: Loop, resolver: Resolver, environment: "Mapping[str, str]", sock: "_socket.socket"
@@ -88,7 +89,7 @@ class Client:
         self.loop.watch(self.sock.fileno(), self.readable)
 
     def readable(self, events: int) -> None:
-        """Read on, until the head is whole."""
+        """Continue to read until the head is complete."""
         try:
             part = self.sock.recv(HEAD_BYTES)
         except BlockingIOError:
@@ -110,7 +111,10 @@ class Client:
         self.resolver.resolve(host, port, lambda found: self.connect(found, request, first, upstream is None))
 
     def connect(self, addresses: "list[Any]", request: "ProxyRequest", first: bytes, direct: bool) -> None:
-        """Try the addresses in turn. `first`: what is sent there; `direct`: it is no proxy, so we answer a CONNECT."""
+        """Try the addresses one after the other.
+
+        `first`: sent to the host; `direct`: no proxy, so we answer a CONNECT.
+        """
         if not addresses:
             self.refuse(BAD_GATEWAY, b"The host cannot be reached from this node.\n")
             return
@@ -135,17 +139,17 @@ class Client:
             self.connect(addresses[1:], request, first, direct)
 
     def refuse(self, status: bytes, text: bytes) -> None:
-        """Answer that it cannot be done."""
+        """Respond that it cannot be done."""
         try:
             self.sock.send(REFUSED % (status, len(text), text))
             self.sock.shutdown(_socket.SHUT_WR)
         except OSError:
             self.sock.close()
             return
-        self.loop.watch(self.sock.fileno(), self.discard)  # to close with bytes unread would take the answer back
+        self.loop.watch(self.sock.fileno(), self.discard)  # closing with unread bytes would discard the response
 
     def discard(self, events: int) -> None:
-        """Read what still comes after an answer, until the app closes."""
+        """Read and drop what arrives after a response, until the app closes."""
         try:
             if self.sock.recv(HEAD_BYTES):
                 return

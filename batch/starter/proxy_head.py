@@ -1,4 +1,4 @@
-"""What a request to a proxy asks for, and how it is passed on. Pure."""
+"""The head of a request to a proxy, and how it is passed on. Pure."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -8,7 +8,7 @@ HOP_BY_HOP = (b"connection", b"proxy-connection", b"keep-alive", b"proxy-authori
 
 
 class ProxyRequest:
-    """A request: where it goes, what is sent there directly, and what to another proxy."""
+    """A request: its destination, and the head for the destination itself or for another proxy."""
 
     def __init__(self, host: str, port: int, connect: bool, direct: bytes, through_proxy: bytes) -> None:
         self.host = host
@@ -19,7 +19,7 @@ class ProxyRequest:
 
 
 class Upstream:
-    """A proxy by which the node goes out."""
+    """A proxy that the node uses for outgoing connections."""
 
     def __init__(self, host: str, port: int, credentials: str) -> None:
         self.host = host
@@ -27,7 +27,7 @@ class Upstream:
         self.credentials = credentials
 
     def head(self, request: ProxyRequest) -> bytes:
-        """What is sent there for the request."""
+        """Return the head that is sent to it for the request."""
         line, end, rest = request.through_proxy.partition(b"\r\n")
         if self.credentials:
             import base64
@@ -37,7 +37,7 @@ class Upstream:
 
 
 def split_host(text: str, port: int) -> "tuple[str, int] | None":
-    """`host`, `host:port` or `[address]:port`; None: it is none of these."""
+    """Parse `host`, `host:port` or `[address]:port`; None: it is none of these."""
     host, colon, number = text.rpartition(":")
     if not colon or number.endswith("]"):
         host, number = text, str(port)
@@ -48,9 +48,9 @@ def split_host(text: str, port: int) -> "tuple[str, int] | None":
 
 
 def read_request(head: bytes) -> "ProxyRequest | None":
-    """The request of a head (and what follows it); None: it is none for a proxy.
+    """Return the request of a head (and what follows it); None: it is not a request to a proxy.
 
-    A plain request gets a connection of its own: the next one may be for another host.
+    A plain request gets a connection of its own, because the next one may be for another host.
     """
     top, _, body = head.partition(b"\r\n\r\n")
     lines = top.split(b"\r\n")
@@ -74,7 +74,7 @@ def read_request(head: bytes) -> "ProxyRequest | None":
 
 
 def upstream_for(request: ProxyRequest, environment: "Mapping[str, str]") -> "Upstream | None":
-    """The node's own proxy for the request; None: there is none, or the host is reached without it (`no_proxy`)."""
+    """Return the node's own proxy for the request; None: there is none, or `no_proxy` excepts the host."""
     names = ("https_proxy", "HTTPS_PROXY") if request.connect else ("http_proxy",)
     url = next((environment[name] for name in (*names, "all_proxy", "ALL_PROXY") if environment.get(name)), "")
     scheme, mark, rest = url.partition("://")
@@ -88,7 +88,7 @@ def upstream_for(request: ProxyRequest, environment: "Mapping[str, str]") -> "Up
 
 
 def is_excepted(host: str, environment: "Mapping[str, str]") -> bool:
-    """Whether `no_proxy` names the host, its domain, or everything."""
+    """Return whether `no_proxy` names the host, its domain, or everything."""
     listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     for entry in listed.replace(" ", ",").split(","):
         name = entry.strip().lower().lstrip(".")

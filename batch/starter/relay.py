@@ -1,6 +1,6 @@
-"""Carrying bytes between two sockets, both ways, unparsed: one epoll loop for many pairs.
+"""Forwards bytes between two sockets, both ways, unparsed: one epoll loop for many pairs.
 
-A side that does not take its bytes stops the reading from the other; either side may end first.
+If a side does not accept its bytes, reading from the other stops. Either side may end first.
 """
 
 import _socket
@@ -31,7 +31,7 @@ class Loop:
         self.epoll.register(lifeline, select.EPOLLIN)
 
     def run(self) -> None:
-        """Until the lifeline ends."""
+        """Run until the lifeline ends."""
         while True:
             for fd, events in self.epoll.poll(0.1 if self.paused else -1):
                 handler = self.handlers.get(fd)
@@ -83,10 +83,10 @@ class Side:
     def __init__(self, sock: "_socket.socket") -> None:
         self.sock = sock
         self.events = 0  # what it is watched for
-        self.to_send = b""  # what it has not taken yet
-        self.ended = False  # nothing more will come from it
+        self.to_send = b""  # bytes that it has not accepted yet
+        self.ended = False  # it will send nothing more
         self.broken = False  # it ended by an error
-        self.refuses = False  # it takes nothing more
+        self.refuses = False  # it accepts nothing more
 
 
 class Relay:
@@ -95,7 +95,7 @@ class Relay:
     __slots__ = ("loop", "one", "other")
 
     def __init__(self, loop: Loop, one: "_socket.socket", other: "_socket.socket", first: bytes = b"") -> None:
-        """`first`: bytes for `other` that have come from `one` already."""
+        """`first`: bytes for `other` that have arrived from `one` already."""
         self.loop = loop
         self.one = Side(one)
         self.other = Side(other)
@@ -109,11 +109,11 @@ class Relay:
                 self.close()
 
     def handler(self, side: Side, opposite: Side) -> "Callable[[int], None]":
-        """What is called for the events of a side."""
+        """Return the handler for the events of a side."""
 
         def handle(events: int) -> None:
             try:
-                if side.events & select.EPOLLOUT and events & ~select.EPOLLIN:  # a send finds its end, too
+                if side.events & select.EPOLLOUT and events & ~select.EPOLLIN:  # a send also notices its end
                     self.flush(opposite, side)
                 if side.events & select.EPOLLIN and events & ~select.EPOLLOUT:
                     self.read(side, opposite)
@@ -123,13 +123,13 @@ class Relay:
         return handle
 
     def watch(self, side: Side, events: int) -> None:
-        """Be called for these events of a side; 0: not at all, or epoll would report its end for ever."""
+        """Watch these events of a side; 0: none, or epoll would report its end for ever."""
         if events != side.events and side.sock.fileno() >= 0:
             change_events(self.loop.epoll, side.sock, side.events, events)
             side.events = events
 
     def read(self, source: Side, target: Side) -> None:
-        """Take bytes from a side and give them to the other."""
+        """Read bytes from a side and send them to the other."""
         try:
             size = source.sock.recv_into(self.loop.buffer)
         except BlockingIOError:
@@ -146,7 +146,7 @@ class Relay:
             self.end(source, target)
 
     def give(self, source: Side, target: Side, data: "Any") -> None:
-        """Send to a side; what it does not take stops the reading from the other."""
+        """Send to a side. Reading from the other stops while it does not accept all bytes."""
         if target.refuses:
             return
         try:
@@ -162,7 +162,7 @@ class Relay:
             self.watch(target, target.events | select.EPOLLOUT)
 
     def flush(self, source: Side, target: Side) -> None:
-        """A side takes bytes again."""
+        """Send what has been waiting for this side."""
         data, target.to_send = target.to_send, b""
         self.watch(target, target.events & ~select.EPOLLOUT)
         self.give(source, target, data)
@@ -174,7 +174,7 @@ class Relay:
             self.watch(source, source.events | select.EPOLLIN)
 
     def end(self, source: Side, target: Side) -> None:
-        """All that came from a side was given to the other: tell it that nothing more comes."""
+        """Shut the other side down for writing: everything from this side was sent."""
         if source.broken or (target.ended and not source.to_send):
             self.close()
             return
@@ -191,7 +191,7 @@ class Relay:
 
 
 def connect(loop: Loop, family: int, address: "Any", done: "Callable[[_socket.socket | None], None]") -> None:
-    """Connect without waiting; calls `done` with the socket, or None where there is no connection."""
+    """Connect without blocking; call `done` with the socket, or None if there is no connection."""
     sock = _socket.socket(family, _socket.SOCK_STREAM)
     sock.setblocking(False)
     if family != _socket.AF_UNIX:
@@ -209,7 +209,7 @@ def connect(loop: Loop, family: int, address: "Any", done: "Callable[[_socket.so
 
     try:
         error = sock.connect_ex(address)
-    except OSError as failure:  # a name that is no address
+    except OSError as failure:  # a name that is not an address
         error = failure.errno or errno.EINVAL
     if error == errno.EINPROGRESS:
         loop.handlers[sock.fileno()] = writable

@@ -1,4 +1,4 @@
-"""The reports to the hub: what each says, and how it is sent (docs/architecture.md has the protocol)."""
+"""The reports to the hub: their content, and how they are sent (docs/architecture.md has the protocol)."""
 
 import os
 import time
@@ -24,7 +24,7 @@ RECEIVED, NOT_RECEIVED, STOP = range(3)
 
 
 def jittered(seconds: float) -> float:
-    """About so many, so that a thousand jobs do not report at the same moment."""
+    """Return about this many seconds, so that a thousand jobs do not report at the same moment."""
     return seconds * (1 + REPEAT_JITTER * (os.urandom(1)[0] / 127.5 - 1))
 
 
@@ -39,7 +39,7 @@ class Reporter:
         self.authority: str = (spec.get("passport") or {}).get("authority", "")
 
     def build(self, kind: str, more: "dict[str, Any]") -> str:
-        """The JSON text of a report."""
+        """Return the JSON text of a report."""
         spec = self.spec
         report = {
             "user": spec["user"], "server": spec["server"], "attempt": spec["attempt"], "kind": kind,
@@ -56,7 +56,7 @@ class Reporter:
         return dumps(report)
 
     def running(self) -> str:
-        """The report that the job runs, and where."""
+        """Return the report that the job runs, and where."""
         more = {
             "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
             "native_id": os.environ.get("SLURM_JOB_ID", ""),
@@ -65,7 +65,7 @@ class Reporter:
         return self.build("running", more)
 
     def end_time(self) -> "dict[str, Any]":
-        """When the scheduler will end the job: as newer Slurm tells it, or by the time limit that was requested."""
+        """Return when the scheduler will end the job: from newer Slurm, or from the requested time limit."""
         end = os.environ.get("SLURM_JOB_END_TIME", "")
         if end.isdigit():
             return {"ends": int(end)} if int(end) < self.began + NO_LIMIT else {}
@@ -73,7 +73,7 @@ class Reporter:
         return {"ends": int(self.began + limit)} if limit else {}
 
     def seconds_left(self) -> int:
-        """About how long the job may go on, when the scheduler has warned of the end."""
+        """Return about how long the job can still run, when the scheduler has warned of its end."""
         end = os.environ.get("SLURM_JOB_END_TIME", "")
         return max(0, int(end) - int(time.time()) if end.isdigit() else self.spec.get("warning_seconds") or 0)
 
@@ -99,7 +99,7 @@ class Reporter:
         self.retry = FIRST_RETRY
 
     def back_off(self) -> float:
-        """The next pause in seconds: doubled each time, with jitter."""
+        """Return the next pause in seconds: doubled each time, with jitter."""
         pause = self.retry * (0.5 + os.urandom(1)[0] / 255.0)
         self.retry = min(self.retry * 2, LONGEST_RETRY)
         return pause

@@ -1,11 +1,11 @@
-"""What is done to sockets in an epoll loop."""
+"""Operations on sockets in an epoll loop."""
 
 import _socket
 import select
 
 
 def change_events(epoll: "select.epoll", sock: "_socket.socket", before: int, after: int) -> None:
-    """Change what a socket is watched for; 0: not at all."""
+    """Change which events a socket is watched for; 0: none."""
     if not before:
         epoll.register(sock.fileno(), after)
     elif after:
@@ -15,7 +15,7 @@ def change_events(epoll: "select.epoll", sock: "_socket.socket", before: int, af
 
 
 def prepare(sock: "_socket.socket") -> None:
-    """Set up a connection over the network: no delays, and an end even when the peer's machine vanishes."""
+    """Set up a connection over the network: without delays, and with an end even if the peer's machine vanishes."""
     sock.setblocking(False)
     sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
@@ -24,7 +24,7 @@ def prepare(sock: "_socket.socket") -> None:
 
 
 def allow_many_descriptors() -> None:
-    """Raise the limit of open files as far as we may: each connection takes two."""
+    """Raise the limit of open files as far as permitted: each connection takes two."""
     try:
         import resource
 

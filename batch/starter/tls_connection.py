@@ -1,4 +1,4 @@
-"""One connection of the gateway's, and the connection to the app that belongs to it."""
+"""One connection of the gateway, and the connection to the app that belongs to it."""
 
 import _socket
 import errno
@@ -29,11 +29,11 @@ class TlsConnection:
         self.app: "_socket.socket" = None  # type: ignore[assignment] # until the gateway has proven itself
         self.open = False  # the app is connected
         self.closed = False
-        self.app_to_send = b""  # plain bytes that the app has not taken yet
-        self.sock_to_send = b""  # encrypted bytes that the gateway has not taken yet
+        self.app_to_send = b""  # plain bytes that the app has not accepted yet
+        self.sock_to_send = b""  # encrypted bytes that the gateway has not accepted yet
         self.sock_events = self.app_events = 0
-        self.sock_ended = self.app_ended = False  # nothing more will come from there
-        self.app_refuses = False  # it takes nothing more
+        self.sock_ended = self.app_ended = False  # nothing more will arrive from there
+        self.app_refuses = False  # it accepts nothing more
         self.app_failed = False  # it ended by an error
         self.encrypted_in = ssl.MemoryBIO()
         self.encrypted_out = ssl.MemoryBIO()
@@ -42,22 +42,22 @@ class TlsConnection:
         server.handlers[sock.fileno()] = self.on_sock
         self.watch_sock(select.EPOLLIN)
 
-    # A socket from which nothing is wanted is not watched at all: epoll would report its end for ever.
+    # A socket without wanted events is not watched at all, because epoll would report its end for ever.
 
     def watch_sock(self, events: int) -> None:
-        """Be called for these events of the gateway's side."""
+        """Watch these events of the gateway's side."""
         if events != self.sock_events and not self.closed:
             change_events(self.server.epoll, self.sock, self.sock_events, events)
             self.sock_events = events
 
     def watch_app(self, events: int) -> None:
-        """Be called for these events of the app's side."""
+        """Watch these events of the app's side."""
         if events != self.app_events and not self.closed:
             change_events(self.server.epoll, self.app, self.app_events, events)
             self.app_events = events
 
     def on_sock(self, events: int) -> None:
-        """Something happened on the gateway's side."""
+        """Handle events of the gateway's side."""
         try:
             if events & select.EPOLLOUT:
                 self.send_to_sock()
@@ -71,20 +71,20 @@ class TlsConnection:
             self.close()
 
     def on_app(self, events: int) -> None:
-        """Something happened on the app's side."""
+        """Handle events of the app's side."""
         try:
             if not self.open:
                 self.app_connected(self.app.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR))
                 return
             if events & select.EPOLLOUT:
                 self.send_to_app()
-            if self.app_events & select.EPOLLIN and events & ~select.EPOLLOUT:  # a read finds its end, too
+            if self.app_events & select.EPOLLIN and events & ~select.EPOLLOUT:  # a read also notices its end
                 self.read_app()
         except (OSError, ValueError):
             self.close()
 
     def read_sock(self) -> None:
-        """Take encrypted bytes."""
+        """Read encrypted bytes."""
         server = self.server
         try:
             size = self.sock.recv_into(server.encrypted)
@@ -100,17 +100,17 @@ class TlsConnection:
             self.handshake()
 
     def handshake(self) -> None:
-        """Go on with the handshake; connect to the app when the peer has proven to be the gateway."""
+        """Continue the handshake; connect to the app when the peer has proven to be the gateway."""
         try:
             self.tls.do_handshake()
         except ssl.SSLWantReadError:
             self.send_to_sock()
             return
         except ssl.SSLError:
-            self.send_to_sock()  # the alert that says why
+            self.send_to_sock()  # the alert that gives the reason
             self.close()
             return
-        # The authority has also signed other jobs' certificates: only this name is the gateway.
+        # The authority has also signed other jobs' certificates: only this name is the gateway's.
         certificate = self.tls.getpeercert() or {}
         if ("DNS", GATEWAY_NAME) not in certificate.get("subjectAltName", ()):
             self.close()
@@ -120,7 +120,7 @@ class TlsConnection:
         self.connect_to_app()
 
     def connect_to_app(self) -> None:
-        """Connect to the app; meanwhile, what the gateway sends waits in the kernel."""
+        """Connect to the app. What the gateway sends meanwhile waits in the kernel."""
         if self.closed:
             return
         self.watch_sock(0)
@@ -137,7 +137,7 @@ class TlsConnection:
             self.app_connected(error)
 
     def app_connected(self, error: int) -> None:
-        """The app is connected, or not."""
+        """Begin to forward bytes, or close: the app is connected, or not."""
         if error:
             self.close()
             return
@@ -150,7 +150,7 @@ class TlsConnection:
         self.decrypt()
 
     def decrypt(self) -> None:
-        """Give the app what has arrived; a slow app stops the reading."""
+        """Send the app what has arrived. Reading stops while the app is slow."""
         plain = self.server.plain
         tls = self.tls
         more = True
@@ -170,7 +170,7 @@ class TlsConnection:
                 self.sock_ended = True
             if size:
                 self.give_app(plain[:size])
-            if self.encrypted_out.pending:  # TLS had something to say of its own
+            if self.encrypted_out.pending:  # TLS had data of its own to send
                 self.send_to_sock()
         if self.sock_ended:
             self.watch_sock(self.sock_events & ~select.EPOLLIN)
@@ -178,7 +178,7 @@ class TlsConnection:
                 self.end_app_side()
 
     def give_app(self, data: memoryview) -> None:
-        """Send to the app; keep what it does not take."""
+        """Send to the app; keep what it does not accept."""
         if self.app_refuses:
             return
         try:
@@ -194,7 +194,7 @@ class TlsConnection:
             self.watch_app(self.app_events | select.EPOLLOUT)
 
     def send_to_app(self) -> None:
-        """The app takes bytes again."""
+        """Send what has been waiting for the app."""
         try:
             sent = self.app.send(self.app_to_send)
         except BlockingIOError:
@@ -213,7 +213,7 @@ class TlsConnection:
             self.decrypt()
 
     def end_app_side(self) -> None:
-        """The gateway has ended its side: end ours towards the app, which may still answer."""
+        """Shut our side towards the app down, because the gateway has ended its own. The app may still answer."""
         if self.closed:
             return
         if self.app_ended:
@@ -226,7 +226,7 @@ class TlsConnection:
             pass
 
     def read_app(self) -> None:
-        """Take bytes from the app and encrypt them."""
+        """Read bytes from the app and encrypt them."""
         plain = self.server.plain
         try:
             size = self.app.recv_into(plain, len(plain) // 2)
@@ -245,7 +245,7 @@ class TlsConnection:
         self.send_to_sock()
 
     def send_to_sock(self) -> None:
-        """Send what is encrypted; a slow gateway stops the reading from the app."""
+        """Send encrypted bytes. Reading from the app stops while the gateway is slow."""
         data = self.sock_to_send or self.encrypted_out.read()
         while data:
             try:
@@ -268,7 +268,7 @@ class TlsConnection:
             self.finish()
 
     def end_sock_side(self) -> None:
-        """The app has ended its side: tell the gateway (close_notify), unless the app ended by an error."""
+        """Send close_notify to the gateway, because the app has ended its side; not if it ended by an error."""
         self.app_ended = True
         self.watch_app(self.app_events & ~select.EPOLLIN)
         if not self.app_failed:
@@ -279,7 +279,7 @@ class TlsConnection:
         self.send_to_sock()
 
     def finish(self) -> None:
-        """All is sent. The gateway may still have something for the app."""
+        """Finish after everything was sent. The gateway may still have something for the app."""
         if self.sock_ended or self.app_failed:
             self.close()
             return

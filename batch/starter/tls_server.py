@@ -1,7 +1,7 @@
-"""The process that lets in the gateway over TLS, and carries bytes between it and the app, both ways, unparsed.
+"""The process that accepts the gateway's TLS connections, and forwards bytes between it and the app, unparsed.
 
-One process, one epoll loop. TLS runs over memory, so that a read of it never waits for a write, and the app may end
-its side first.
+One process, one epoll loop. TLS runs over memory, so that a read of it never waits for a write, and the app may end its
+side first.
 """
 
 import _socket
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 HANDSHAKE_TIMEOUT = 10.0
 MAX_UNFINISHED = 128  # connections that have not shown the gateway's certificate yet
 ACCEPT_AT_ONCE = 32
-READ_SIZE = 131072  # bytes that are taken from one connection before the next has its turn
+READ_SIZE = 131072  # bytes that are read from one connection before the next one is served
 
 
 def load_pem(load: "Callable[..., Any]", *texts: str) -> None:
-    """Give PEM texts to a call that wants paths. A pipe has one, and nothing is written to a disk."""
+    """Pass PEM texts to a function that takes paths: a pipe has one, and nothing is written to a disk."""
     ends = []
     try:
         for text in texts:
@@ -44,7 +44,7 @@ def load_pem(load: "Callable[..., Any]", *texts: str) -> None:
 
 
 def server_context(passport: "dict[str, str]") -> ssl.SSLContext:
-    """TLS as the server of this attempt, for clients of the hub's authority."""
+    """Return the TLS context of this attempt, for clients of the hub's authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if hasattr(ssl, "PROTOCOL_TLS_SERVER") else ssl.PROTOCOL_TLS)
     if hasattr(ssl, "TLSVersion"):
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -66,7 +66,7 @@ class TlsServer:
     def __init__(
         self, listener: "_socket.socket", context: ssl.SSLContext, family: int, address: "Address", lifeline: int
     ) -> None:
-        """`family` and `address`: the app's socket. `lifeline`: a pipe's end, which closes when this is to end."""
+        """`family` and `address`: the app's socket. `lifeline`: the end of a pipe, which closes when this must end."""
         self.context = context
         self.listener = listener
         self.family = family
@@ -74,8 +74,8 @@ class TlsServer:
         self.lifeline = lifeline
         self.epoll = select.epoll()
         self.handlers: "dict[int, Callable[[int], None]]" = {}
-        self.unfinished: "dict[TlsConnection, float]" = {}  # until when the handshake must be done; oldest first
-        self.waiting: "list[TlsConnection]" = []  # the app had no room for one more connection
+        self.unfinished: "dict[TlsConnection, float]" = {}  # until when the handshake must be complete; oldest first
+        self.waiting: "list[TlsConnection]" = []  # the app could not accept one more connection
         self.paused_until = 0.0  # nothing is accepted before: there were no descriptors left
         self.encrypted = memoryview(bytearray(READ_SIZE))
         self.plain = memoryview(bytearray(2 * READ_SIZE))
@@ -121,7 +121,7 @@ class TlsServer:
             self.watch_listener()
 
     def accept(self, what: int) -> None:
-        """Take new connections."""
+        """Accept new connections."""
         for _ in range(ACCEPT_AT_ONCE):
             try:
                 fd, peer = self.listener._accept()  # type: ignore[attr-defined]
@@ -144,7 +144,7 @@ class TlsServer:
             self.unfinished[connection] = time.monotonic() + HANDSHAKE_TIMEOUT
 
     def make_room(self) -> None:
-        """Close the oldest unfinished connection of the address that most of them come from."""
+        """Close the oldest unfinished connection of the address that has most of them."""
         counts: "dict[str, int]" = {}
         for connection in self.unfinished:
             counts[connection.peer] = counts.get(connection.peer, 0) + 1
@@ -159,7 +159,7 @@ def serve(
     lifeline: int,
     ready: "Callable[[], None]",
 ) -> None:
-    """Carry bytes until the lifeline's other end closes. Calls `ready` when connections would be let in."""
+    """Forward bytes until the lifeline's other end closes. Calls `ready` when connections are accepted."""
     context = server_context(passport)
     if endpoint["kind"] == "unix":
         family, address = _socket.AF_UNIX, endpoint["path"]

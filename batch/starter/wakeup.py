@@ -1,4 +1,4 @@
-"""Waiting for the time or a signal, whichever comes first."""
+"""Waits for a time or a signal, whichever comes first."""
 
 import _signal
 import os
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 SIGNALS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1)
-"""What a scheduler, the launcher or a user sends."""
+"""The signals that a scheduler, the launcher or a user sends."""
 
 
 def hold_signals() -> None:
-    """Let signals wait until `Wakeup.take_signals`: one that came before would end the process, or be lost."""
+    """Block signals until `Wakeup.take_signals`: an earlier one would end the process, or be lost."""
     _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
 
 
@@ -35,7 +35,7 @@ class Wakeup:
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, SIGNALS)
 
     def leave_signals(self) -> None:
-        """In a child of ours that is not the app: signals of the scheduler's to the whole job are not for it."""
+        """Ignore signals in a child that is not the app: a scheduler's signals to the whole job are not for it."""
         _signal.set_wakeup_fd(-1)
         os.close(self.read)
         os.close(self.write)
@@ -44,7 +44,7 @@ class Wakeup:
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
 
     def wait(self, seconds: float) -> None:
-        """Sleep until a signal comes, or for that long."""
+        """Sleep until a signal comes, or for this long."""
         try:
             select.select([self.read], [], [], seconds)
             os.read(self.read, 512)

@@ -1,7 +1,7 @@
 """The way out of an isolated app's network: to package indexes, databases, other machines.
 
-Where the node has slirp4netns or pasta, and lets the user use them, the app has a network as usual. Elsewhere it has
-an HTTP proxy, which nothing but the app can reach: enough for what honours `http_proxy` and `https_proxy` (pip, conda,
+If the node has slirp4netns or pasta, and lets the user use them, the app has a network as usual. Otherwise it has an
+HTTP proxy, which only the app can reach: enough for programs that honour `http_proxy` and `https_proxy` (pip, conda,
 curl, git over https, R), and nothing for other protocols.
 """
 
@@ -30,12 +30,12 @@ OTHERS = ("all_proxy", "ALL_PROXY", "ftp_proxy", "FTP_PROXY")
 
 
 class WayOut:
-    """Opened once. `environment` is what the app needs for it, from `open` on."""
+    """The app's way out, opened once. `environment`: what the app needs for it, after `open`."""
 
     def __init__(
         self, environment: "Mapping[str, str]", note: "Callable[[str], None]", become_helper: "Callable[[], None]"
     ) -> None:
-        """`environment`: the app's; it says where to go out, on a node that has a proxy itself."""
+        """`environment`: the app's; it names the proxy of a node that has one."""
         self.inherited = environment
         self.note = note
         self.become_helper = become_helper
@@ -72,13 +72,13 @@ class WayOut:
         self.environment.update(no_proxy=NO_PROXY, NO_PROXY=NO_PROXY)
 
     def serve_proxy(self, lifeline: int, ready: "Callable[[], None]") -> None:
-        """In a process of its own: be the app's proxy."""
+        """Serve the app's proxy, in a process of its own."""
         from batch.starter.proxy import serve
 
         serve(self.listener, self.inherited, lifeline, ready)
 
     def has_route(self, inside: int) -> bool:
-        """Whether the network gets a default route, soon."""
+        """Return whether the network gets a default route soon."""
         limit = time.monotonic() + ROUTE_SECONDS
         while time.monotonic() < limit and not (self.helper is None or self.helper.has_ended()):
             try:
@@ -91,7 +91,7 @@ class WayOut:
         return False
 
     def run_program(self, lifeline: int, ready: "Callable[[], None]") -> None:
-        """In a process of its own: run the program until the lifeline ends."""
+        """Run the program until the lifeline ends, in a process of its own."""
         pid = os.fork()
         if pid == 0:
             try:
@@ -112,7 +112,7 @@ class WayOut:
 
 
 def programs(pid: int, user: bool) -> "list[list[str]]":
-    """The commands that give a process's network namespace a network, of the programs that are on this node.
+    """Return the commands of this node's programs that connect a process's network namespace to the network.
 
     `user`: the namespace belongs to a user namespace. Nothing of the node's own loopback can be reached through them.
     """
@@ -136,7 +136,7 @@ def programs(pid: int, user: bool) -> "list[list[str]]":
     ]
     pasta += ["-U", "none", "--userns", owner, "--netns", net]
     found = []
-    for command in ([*slirp, net, DEVICE], *([pasta] if user else [])):  # as root, pasta becomes nobody
+    for command in ([*slirp, net, DEVICE], *([pasta] if user else [])):  # run by root, pasta becomes nobody
         for folder in SEARCHED.split(":"):
             path = folder + "/" + command[0]
             if os.access(path, os.X_OK):

@@ -1,4 +1,4 @@
-"""Slurm: a server as a batch job of its user. The design is docs/slurm.md.
+"""Slurm: a server as a batch job of its user. docs/slurm.md describes the design.
 
-Owns everything that is about Slurm. Does not know servers' lifecycles (`batch.controller.reconcile`).
+Owns everything about Slurm. Does not know about the lifecycle of servers (`batch.controller.reconcile`).
 """

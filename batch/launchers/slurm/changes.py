@@ -1,10 +1,10 @@
-"""What may be changed about a job that waits, so that it keeps its place in the queue.
+"""What can be changed about a waiting job, so that it keeps its place in the queue.
 
-Owns which options Slurm can change, and how scontrol and slurmrestd are told. Pure. Does not know whose job it is, or
-whether it still waits.
+Owns which options Slurm can change, and how scontrol and slurmrestd are called for it. Pure. Does not know whose job it
+is, or whether it still waits.
 
-Sources: scontrol(1), UPDATE COMMAND, and Slurm 22.05 to 26.05. A job that was submitted with an option cannot be made
-one without it (22.05 keeps the GPUs of a job whose `TresPerNode` is emptied), and the number of nodes also sets that of
+Sources: scontrol(1), UPDATE COMMAND, and Slurm 22.05 to 26.05. An option that a job was submitted with cannot be
+removed (22.05 keeps the GPUs of a job whose `TresPerNode` is emptied), and the number of nodes also sets the number of
 tasks, which stays: both need a new job.
 """
 
@@ -18,9 +18,9 @@ from batch.launchers.slurm.clients.rest_shapes import OLD, megabytes, options_of
 from batch.launchers.slurm.script import resource_options
 
 Options = tuple[tuple[str, str], ...]
-"""Options of sbatch by long name, with their values."""
+"""Options of sbatch by their long names, with their values."""
 _WORD: Final = re.compile(r"[!-~]+")
-"""What scontrol reads as one word on its standard input."""
+"""A value that scontrol reads as one word of its standard input."""
 
 
 def _same(key: str) -> Callable[[str], tuple[str, ...]]:
@@ -43,7 +43,7 @@ CHANGEABLE: Final[dict[str, Callable[[str], tuple[str, ...]]]] = {
 
 
 def changes(before: Resources, after: Resources) -> Options | None:
-    """The options that differ, with their new values; None: some of them cannot be changed. Raises LauncherError."""
+    """Return the options that differ, with new values; None: some of them cannot be changed. Raises LauncherError."""
     old, new = dict(resource_options(before)), dict(resource_options(after))
     if old.keys() - new.keys() or before.more != after.more or "no-kill" in new:
         return None
@@ -54,7 +54,7 @@ def changes(before: Resources, after: Resources) -> Options | None:
 
 
 def scontrol_line(name: str, uid: int, options: Iterable[tuple[str, str]]) -> str | None:
-    """The line for scontrol's standard input; None: it cannot be written, because a value has a space in it.
+    """Return the line for scontrol's standard input; None: a value has a space in it, which scontrol cannot read.
 
     scontrol finds the job by its name and account, so that it cannot change another one.
     """
@@ -65,7 +65,7 @@ def scontrol_line(name: str, uid: int, options: Iterable[tuple[str, str]]) -> st
 
 
 def rest_body(options: Iterable[tuple[str, str]], version: int) -> dict[str, Any]:
-    """The body of slurmrestd's `POST /job/ID`. `version`: of the API."""
+    """Return the body of slurmrestd's `POST /job/ID`. `version`: of the API."""
     body = options_of(options, version)
     if "cpus_per_task" in body:
         body["minimum_cpus_per_node"] = body["cpus_per_task"]

@@ -1,7 +1,7 @@
-"""What the launcher asks of Slurm, whichever way it is spoken to: a few verbs, and the rows that they answer with.
+"""How the launcher uses Slurm, whatever the client: a few operations, and the rows that they return.
 
-Owns the shape of a job in the queue and of one in the accounting, with Slurm's own words in them. Does not know how
-Slurm is reached (`cli`, `rest`, `pyslurm`), and which jobs are ours (`batch.launchers.slurm.view`).
+Owns the shape of a job in the queue and of a job in accounting, with Slurm's own words in them. Does not know how Slurm
+is reached (`cli`, `rest`, `pyslurm`), and which jobs belong to the hub (`batch.launchers.slurm.view`).
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,11 @@ from batch.launchers.slurm.script import Batch
 class Job(Struct, frozen=True, kw_only=True):
     """One job as slurmctld shows it. Times are seconds since the epoch, None while not known.
 
-    `state` is Slurm's word in capitals (`PENDING`; a flag such as COMPLETING where it has one). `started` is when it
-    began, `expected` when a pending one is thought to begin, `ends` when it ended or will be ended. `exit_code` and
-    `signal` are those of the script, for a job that has ended. `restarts`: how often it was requeued. `node`: the first
-    one, where the script runs. `memory`: bytes that it asked for on each node; `limit`: its walltime in seconds.
+    `state` is Slurm's name of the state in capitals (`PENDING`; a flag such as COMPLETING if it has one). `started` is
+    when it began, `expected` when Slurm expects a pending job to begin, `ends` when it ended or will be ended.
+    `exit_code` and `signal` are those of the script, for a job that has ended. `restarts`: how often it was requeued.
+    `node`: the first one, where the script runs. `memory`: the requested bytes on each node; `limit`: its time limit in
+    seconds.
     """
 
     id: int
@@ -47,10 +48,10 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Past(Struct, frozen=True, kw_only=True):
-    """One job as the accounting shows it, its steps taken together. `facts` None: it has not ended there.
+    """One job as accounting shows it, with its steps combined. `facts` None: it has not ended there.
 
-    `state` is Slurm's word in capitals, without what follows. `comment` is empty where the site does not store it
-    (AccountingStoreFlags=job_comment).
+    `state` is Slurm's name of the state in capitals, without its details. `comment` is empty if the site does not store
+    it (AccountingStoreFlags=job_comment).
     """
 
     id: int
@@ -66,56 +67,56 @@ class Past(Struct, frozen=True, kw_only=True):
 
 
 class AccountingDisabledError(Exception):
-    """There is no accounting on this cluster at all: what has left the queue is known no more."""
+    """This cluster has no accounting: nothing is known about a job that has left the queue."""
 
 
 class JobGoneError(Exception):
-    """No such job waits: it runs, has ended, or was never there."""
+    """There is no such waiting job: it runs, has ended, or never existed."""
 
 
 class Client(Protocol):
-    """One way to speak to Slurm. Every verb is one request, or a few, and may raise LauncherError."""
+    """A client of Slurm. Each operation is one request or a few, and may raise LauncherError."""
 
     @property
     def user(self) -> str:
-        """The account by which the queue is looked at: with PrivateData, others may not see every job."""
+        """The account that queries the queue: with PrivateData, some accounts cannot see every job."""
         ...
 
     async def submit(self, batch: Batch, identity: Identity) -> int:
-        """Submit the job as that account; its id."""
+        """Submit the job as that account, and return its id."""
         ...
 
     async def jobs(self, name: str = "") -> list[Job]:
-        """All jobs that slurmctld knows, of all users and states; with `name`: those of that very name."""
+        """Return all jobs that slurmctld knows, of all users and states; with `name`: only those of that name."""
         ...
 
     async def past(self, *, ids: Sequence[int] = (), name: str = "", since: float, runs: bool = False) -> list[Past]:
-        """What the accounting knows of these jobs, or of all, that were there after `since`.
+        """Return what accounting knows of these jobs, or of all jobs, that existed after `since`.
 
-        `runs`: of a job that was requeued its earlier runs, too, each in a row of its own. Raises
-        AccountingDisabledError where there is none.
+        `runs`: also the earlier runs of a requeued job, each in a row of its own. Raises AccountingDisabledError if
+        there is no accounting.
         """
         ...
 
     async def cancel(self, job: int, name: str, identity: Identity) -> None:
         """End the job with this id, name and account: SIGTERM to all of it, SIGKILL after Slurm's KillWait.
 
-        Slurm may have given the id to another job: one with another name or account is left alone. Neither that nor a
-        job that is gone is an error.
+        Slurm may have reused the id for another job: a job with another name or account is left alone. Neither that nor
+        a job that has ended is an error.
         """
         ...
 
     async def update(self, job: int, name: str, options: Sequence[tuple[str, str]], identity: Identity) -> bool:
-        """Give the waiting job with this id, name and account these options; False: this client cannot.
+        """Set these options of the waiting job with this id, name and account; False: this client cannot.
 
-        Raises LauncherError where Slurm refuses them, and JobGoneError where no such job waits any more.
+        Raises LauncherError if Slurm refuses them, and JobGoneError if no such job waits any more.
         """
         ...
 
     def source(self) -> Source:
-        """Where the catalog is gathered from."""
+        """Return the source that the catalog is gathered from."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections and helpers."""
+        """Close connections and helpers."""
         ...

@@ -1,6 +1,6 @@
-"""The comment of a job: whose it is, and the sealed record of its server.
+"""The comment of a job: whose job it is, and the sealed record of its server.
 
-Owns `towpath:1:USER/SERVER:RECORD`, and how a record is made small enough: slurmctld takes 1024 bytes. Does not know
+Owns `towpath:1:USER/SERVER:RECORD`, and how a record is made small enough: slurmctld accepts 1024 bytes. Does not know
 how a seal is made (`batch.authority`). All users of the cluster can read comments, and copy them.
 """
 
@@ -27,13 +27,16 @@ COMMON: Final = (
     b'"requested":1,"report_hash":"0123456789abcdef","credential":"token ","choices":{"profile":"jupyterlab",'
     b'"cluster":"slurm","target":"ready","status":"requested",'
 )
-"""What most records hold: with it, a record takes a third of the room. Part of version 1: never to be changed."""
+"""The text that most records contain: with it, a record takes a third of the space.
+
+Part of version 1; it must never change.
+"""
 LEFT_OUT: Final = ("user", "name", "attempt", "revision", "fence")
-"""What is in the comment or the job's name anyway, or belongs only in the store."""
+"""Fields that are in the comment or the job's name anyway, or belong only in the store."""
 
 
 class Owner(Struct, frozen=True, kw_only=True):
-    """Whose a job is, as its comment says."""
+    """The owner of a job, from its comment."""
 
     user: str
     server: str
@@ -57,7 +60,7 @@ def write(key: bytes, record: Server) -> str:
 
 
 def read(key: bytes, attempt: str, comment: str) -> Owner | None:
-    """Whose it is; None: the comment is not one that this hub wrote for this attempt."""
+    """Return the owner; None: this hub did not write the comment for this attempt."""
     if not comment.startswith(PREFIX):
         return None
     whose, _, sealed = comment.removeprefix(PREFIX).partition(":")
@@ -74,7 +77,7 @@ def read(key: bytes, attempt: str, comment: str) -> Owner | None:
 
 
 def attempt_of(name: str) -> str:
-    """The attempt that a job's name is of; `""`: the job is not one of this hub."""
+    """Return the attempt of a job's name; `""`: the job does not belong to this hub."""
     attempt = name.removeprefix(NAME_PREFIX)
     if name == NAME_PREFIX + attempt and len(attempt) == ATTEMPT_LENGTH and not set(attempt) - set("0123456789abcdef"):
         return attempt
@@ -82,12 +85,12 @@ def attempt_of(name: str) -> str:
 
 
 def _bound(attempt: str, user: str, server: str) -> str:
-    """What the seal holds together: who copies a comment can change no part of it."""
+    """Return what the seal protects together: a user who copies a comment can change no part of it."""
     return f"{attempt} {user}/{server}"
 
 
 def _short(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields without defaults, and without what the comment or the job's name says anyway."""
+    """Return the fields without defaults, and without what the comment or the job's name contains anyway."""
     return {name: value for name, value in fields.items() if name not in LEFT_OUT and value != _DEFAULTS.get(name)}
 
 

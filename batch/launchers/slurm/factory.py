@@ -1,6 +1,6 @@
-"""The `slurm` cluster, put together: a client for the way that Slurm is spoken to, the seal's key, the starter's text.
+"""Builds the launcher of a `slurm` cluster from its client, the seal's key and the starter's text.
 
-Owns which client a configuration selects. Does not know what they do.
+Owns which client a configuration selects. Does not know what the parts do.
 """
 
 import os
@@ -25,7 +25,7 @@ CLIENTS: Final = {
 
 
 def open_slurm(cluster: ClusterConfig, context: LauncherContext) -> SlurmLauncher:
-    """The launcher of a Slurm cluster. Raises ConfigError for what this machine lacks."""
+    """Return the launcher of a Slurm cluster. Raises ConfigError for what this machine lacks."""
     at = f"cluster.{cluster.name}.slurm"
     config = options_of(cluster)
     if config.client == "cli" and config.submit_as == "setuid" and os.geteuid() != 0:
@@ -46,5 +46,5 @@ def open_slurm(cluster: ClusterConfig, context: LauncherContext) -> SlurmLaunche
 
 
 def open_client(config: SlurmConfig) -> Client:
-    """The client that the configuration names."""
+    """Return the client that the configuration names."""
     return cast("Client", import_module(CLIENTS[config.client]).open_client(config))

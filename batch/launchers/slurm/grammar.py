@@ -1,10 +1,11 @@
-"""What may stand after `#SBATCH`: each option with the form that its value must have.
+"""The lines after `#SBATCH`: each option, with the form that its value must have.
 
-Owns the names of the options that Towpath writes, the allow-list for an admin's further ones, and what each value
-looks like. Does not know where values come from and whether the cluster has them.
+Owns the names of the options that Towpath writes, the allow-list of options that an admin can add, and the form of each
+value. Does not know where values come from and whether the cluster has them.
 
-A value that passes has no quote, no backslash, no `#` and no white space, but for the spaces of an account's or a QOS's
-name, which is quoted. So sbatch reads a line `#SBATCH --name=value` as it was written, and it means one thing only.
+A valid value has no quote, no backslash, no `#` and no white space, except for the spaces in the name of an account or
+QOS, which is quoted. So sbatch reads a line `#SBATCH --name=value` exactly as it was written.
+
 Source: sbatch(1), Slurm 22.05.
 """
 
@@ -27,7 +28,7 @@ _COUNTEDS: Final = rf"{_COUNTED}(?:,{_COUNTED})*"
 _COMMENT: Final = r"[A-Za-z0-9_.:/@+=-]{1,1024}"
 _FLAG: Final = ""
 _PLAIN: Final = re.compile(r"[!-~]+")
-"""What sbatch reads as one word without quotes."""
+"""A value that sbatch reads as one word without quotes."""
 
 OWN: Final[dict[str, str]] = {
     "job-name": _WORD,
@@ -51,7 +52,7 @@ OWN: Final[dict[str, str]] = {
     "requeue": _FLAG,
     "no-kill": _FLAG,
 }
-"""What Towpath writes itself."""
+"""The options that Towpath itself writes."""
 
 ALLOWED: Final[dict[str, str]] = {
     "acctg-freq": r"[a-z0-9=,]{1,64}",
@@ -90,8 +91,11 @@ ALLOWED: Final[dict[str, str]] = {
     "use-min-nodes": _FLAG,
     "wckey": r"\*?" + _WORD,
 }
-"""What an admin may add in `[profile.resources.extra]`. Not here: whatever reads or writes files as the hub, sets
-another's identity, the environment or the job's name, holds the job, or makes more than one of it."""
+"""The options that an admin can add in `[profile.resources.extra]`.
+
+Options are not here if they read or write files as the hub, set another identity, the environment or the job's name,
+hold the job, or make more than one job.
+"""
 
 FIELDS: Final[dict[str, str]] = {
     "partition": "partition",
@@ -105,11 +109,11 @@ FIELDS: Final[dict[str, str]] = {
     "time": "walltime",
     "nodes": "nodes",
 }
-"""sbatch's name of an option → the kind of option of a profile that it comes from."""
+"""sbatch's name of an option → the kind of a profile's option that sets it."""
 
 
 def line(name: str, value: str) -> str:
-    """`#SBATCH --name=value`. Raises LauncherError for a value that does not have the form."""
+    """Return `#SBATCH --name=value`. Raises LauncherError for a value that does not have the form."""
     checked(name, value)
     if not value:
         return f"#SBATCH --{name}"
@@ -117,7 +121,7 @@ def line(name: str, value: str) -> str:
 
 
 def checked(name: str, value: str) -> None:
-    """Raises LauncherError when the option is not on a list, or its value has not the form."""
+    """Check an option. Raises LauncherError if it is not on a list, or if its value does not have the form."""
     field = FIELDS.get(name, "")
     form = OWN.get(name, ALLOWED.get(name))
     if form is None:
@@ -138,7 +142,7 @@ def checked(name: str, value: str) -> None:
 
 
 def further(name: str, value: str) -> str:
-    """The line of an option that an admin has added. Raises LauncherError when it is not on the allow-list."""
+    """Check an option that an admin has added. Raises LauncherError if it is not on the allow-list."""
     if name not in ALLOWED:
         raise LauncherError(
             f"The option --{name} of sbatch is not one that a profile may set.",

@@ -1,4 +1,4 @@
-"""The kind `slurm`: batch jobs of the users' own, and the table that says how the controller speaks to Slurm."""
+"""The kind `slurm`: batch jobs of the users' own accounts, and the table of settings for it."""
 
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -91,7 +91,7 @@ def _rest(slurm: SlurmConfig, at: str, say: Say) -> None:
 
 
 def check_profile(profile: ProfileConfig, at: str, say: Say) -> None:
-    """Further options of sbatch: only those that cannot make a job another user's, each by its own grammar."""
+    """Further options of sbatch. Each has its own form, and none can turn a job into another user's."""
     if not profile.resources.extra:
         return
     from batch.contract import LauncherError  # noqa: PLC0415 - most profiles have none, and most processes no jobs

@@ -1,13 +1,13 @@
-"""The cluster of kind `slurm`: the contract of a launcher, kept with four verbs of Slurm's.
+"""The launcher for clusters of kind `slurm`: the contract of a launcher, built on four operations of Slurm.
 
-Owns the order of questions that keeps an attempt from having two jobs, what is remembered of jobs between polls, and
-what follows when the accounting does not answer. Does not know how Slurm is spoken to
-(`batch.launchers.slurm.client`), and servers.
+Owns the order of queries that keeps an attempt from having two jobs, what is remembered of jobs between polls, and what
+follows when accounting does not answer. Does not know how Slurm is reached (`batch.launchers.slurm.client`), and
+servers.
 
-Never two jobs. A first submit asks nothing (its record was saved before, under the leader's fencing token). A second
-one, after a lost answer or a crash, asks first whether there is a job of that name, and after its own submit once more:
-of two that do so at the same time both see the same oldest one. Should a fenced-off leader's submit arrive late all the
-same, the younger job does not begin (`--dependency=singleton`), and the next poll cancels it.
+An attempt never has two jobs. A first submit queries nothing (its record was saved before, under the leader's fencing
+token). A second one, after a lost answer or a crash, first looks for a job of that name, and looks again after its own
+submit: if two controllers do so at the same time, both see the same oldest job. If a submit of a fenced-off leader
+arrives late, the younger job does not begin (`--dependency=singleton`), and the next poll cancels it.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ MARGIN: Final = 60.0
 """Seconds by which the hub's clock and Slurm's may differ."""
 IDENTITY_SECONDS: Final = 60.0
 AT_ONCE: Final = 24
-"""Submits and cancels at the same time."""
+"""How many submits and cancels run at the same time."""
 UNKNOWN_END: Final = Reason(
     code="ended",
     message="The job has ended. Slurm keeps no record of how.",

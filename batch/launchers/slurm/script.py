@@ -1,14 +1,14 @@
-"""From a JobSpec to the one script that is the whole job.
+"""Turns a JobSpec into the one script that is the whole job.
 
-Owns the `#SBATCH` lines, the shell that makes the app available (modules, prologue, conda, venv, image), and how the
-starter and its specification come to the node. Pure: what is on disk is an argument. Does not know how the script
-reaches Slurm.
+Owns the `#SBATCH` lines, the shell code that makes the app available (modules, prologue, conda, venv, image), and how
+the starter and its specification reach the node. Pure: files are read by the caller. Does not know how the script is
+submitted.
 
-The script holds everything, so that nothing has to be installed or shared between hub and nodes but an interpreter and
-bash. The starter and its specification are here-documents: bash gives them by pipe, or by a file of 0600 that has no
-name any more (before 5.1, or where they are long); so no secret is in an argv, in the environment or in a file that
-stays. No value from a user is in the shell's text unquoted: what the shell expands is `$HOME`, and what the admin
-wrote.
+The script contains everything, so that nodes need only bash and a Python interpreter, and share no files with the hub.
+The starter and its specification are here-documents. bash passes each of them through a pipe, or through an unlinked
+temporary file with mode 0600 (before 5.1, or if it is long). So no secret is in an argv, in the environment or in a
+file that remains. Values from users are always quoted: the shell expands only `$HOME` and what the admin has
+configured.
 """
 
 import shlex
@@ -24,29 +24,29 @@ from batch.launchers.slurm import grammar
 from batch.launchers.slurm.identity import Identity
 
 MAX_SCRIPT: Final = 4 * 1024 * 1024
-"""slurm.conf(5): SchedulerParameters=max_script_size, its default."""
+"""slurm.conf(5): the default of SchedulerParameters=max_script_size."""
 MAX_COMMENT: Final = 1024
-"""What slurmctld takes (job_mgr.c, 22.05 to 26.05)."""
+"""The longest comment that slurmctld accepts (job_mgr.c, 22.05 to 26.05)."""
 NAME_PREFIX: Final = "towpath-"
 MIB: Final = 1024 * 1024
 COUNTED_ALONE: Final = frozenset({"shard", "mps"})
-"""Generic resources that are shares of a GPU, and not types of one: `--gres=shard:2`."""
+"""Generic resources that are shares of a GPU, and not types of GPU: `--gres=shard:2`."""
 NODE_FOLDER: Final = "~/.towpath/jobs"
 REPEAT_SECONDS: Final = 30.0
-"""So often a job says again that it is ready: a hub that lost its memory learns it."""
+"""How often a job repeats that it is ready, so that a hub that lost its store finds it."""
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 END_OF_STARTER: Final = "TOWPATH_END_OF_STARTER"
 END_OF_SPEC: Final = "TOWPATH_END_OF_SPECIFICATION"
 LOADER: Final = (
     'import os; f = os.fdopen(3, "rb"); code = f.read(); f.close(); exec(compile(code, "towpath-starter", "exec"))'
 )
-"""Runs the starter from descriptor 3 and closes it: the app is to inherit nothing."""
+"""Runs the starter from descriptor 3 and closes it, so that the app inherits no descriptor."""
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """A job as sbatch wants it: options by long name (`""`: a flag), the environment, and the shell's text.
+    """A job for sbatch: options by long name (`""`: a flag), the environment, and the shell script.
 
-    Slurm's other doors take options and environment apart from the script; `text` is all of it but the environment.
+    slurmrestd and pyslurm take options and environment separately; `text` is the script with its options.
     """
 
     options: tuple[tuple[str, str], ...]
@@ -55,7 +55,7 @@ class Batch(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """The script for `sbatch --parsable` on its standard input."""
+        """Return the script for the standard input of `sbatch --parsable`."""
         lines = [grammar.line(name, value) for name, value in self.options]
         return "\n".join(["#!/bin/bash", *lines, self.body])
 
@@ -73,7 +73,9 @@ def batch(
     node_folder: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Batch:
-    """The job of this attempt. `comment`: user, server and the sealed record; `starter`: its text, of `batch.bundle`.
+    """Build the job of this attempt.
+
+    `comment`: user, server and the sealed record; `starter`: its text (`batch.bundle`).
 
     `environment` is added to what login(1) would set. Raises LauncherError for a value that cannot be in a script.
     """
@@ -83,12 +85,12 @@ def batch(
         ("job-name", NAME_PREFIX + spec.attempt),
         ("comment", comment),
         *resource_options(spec.resources),
-        # A second job of this name does not begin while the first is there; the launcher then cancels it.
+        # A second job of this name does not begin while the first one exists; the launcher then cancels it.
         ("dependency", "singleton"),
         ("requeue", ""),
         ("output", "/dev/null"),
         ("export", "ALL"),
-        # The hub's own limits (open files, core size, ...) are not the job's.
+        # The hub's own limits (open files, core size, ...) do not apply to the job.
         ("propagate", "NONE"),
     ]
     if _is_plain_path(identity.home):
@@ -107,7 +109,7 @@ def batch(
 
 
 def resource_options(resources: Resources) -> list[tuple[str, str]]:
-    """The options of sbatch for what a job asks for."""
+    """Return sbatch's options for the requested resources."""
     named = {
         "partition": resources.partition,
         "account": resources.account,
@@ -129,7 +131,7 @@ def resource_options(resources: Resources) -> list[tuple[str, str]]:
         options.append(("time", walltime(resources.walltime)))
     if resources.nodes is not None:
         options.append(("nodes", str(resources.nodes)))
-        if resources.nodes > 1:  # the notebook is on the first: another's end need not be its own
+        if resources.nodes > 1:  # the notebook runs on the first node: the failure of another node need not end it
             options.append(("no-kill", ""))
     if resources.signal:
         options.append(("signal", f"B:USR1@{resources.signal}"))
@@ -137,7 +139,7 @@ def resource_options(resources: Resources) -> list[tuple[str, str]]:
 
 
 def walltime(seconds: int) -> str:
-    """`D-HH:MM:SS` as sbatch reads it."""
+    """Return a time limit in sbatch's notation: `D-HH:MM:SS`."""
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)
@@ -166,9 +168,9 @@ def _is_plain_path(path: str) -> bool:
     return True
 
 
-# --- the shell's text -----------------------------------------------------------------------------------------------
+# --- the shell script -----------------------------------------------------------------------------------------------
 HEAD: Final = """\
-# Written by Towpath for one start of one server. Its secrets are this job's alone, and end with it.
+# Written by Towpath for one start of one server. Its secrets belong to this job only, and expire when it ends.
 trap '' USR1
 [ -z "$SUDO_COMMAND" ] || {{ export PATH={path}; unset SUDO_COMMAND SUDO_USER SUDO_UID SUDO_GID MAIL TERM; }}
 towpath_folder={folder}

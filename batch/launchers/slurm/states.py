@@ -1,6 +1,6 @@
-"""Slurm's words for where a job stands, and what they are to us: one table.
+"""Slurm's names of job states, and what they mean for the hub: one table.
 
-Owns the table, and what the numbers of an exit mean. Does not know who says them.
+Owns the table, and the meaning of the numbers of an exit. Does not know where they come from.
 
 Sources: squeue(1), JOB STATE CODES; `job_state_string` in Slurm 22.05 to 26.05, which shows a flag (COMPLETING) in
 place of the state that it belongs to.
@@ -41,7 +41,7 @@ STATES: Final[dict[str, JobState]] = {
     "STAGE_OUT": JobState.ACTIVE,
     "STOPPED": JobState.ACTIVE,
     "UPDATE_DB": JobState.ACTIVE,
-    # --- flags: what follows is not known yet: an end or another try
+    # --- flags: it is not known yet whether it ends or is tried again
     "LAUNCH_FAILED": JobState.ACTIVE,
     "RECONFIG_FAIL": JobState.ACTIVE,
     # --- flags: another cluster of the federation has it
@@ -49,32 +49,34 @@ STATES: Final[dict[str, JobState]] = {
 }
 
 RUNS: Final = frozenset({"RUNNING", "RESIZING", "SIGNALING", "UPDATE_DB"})
-"""It runs, and what Slurm says of the run's end is when it will be ended: a job that is being sent a signal, the
-warning before its walltime ends say, is shown as SIGNALING for a moment."""
+"""States of a running job for which Slurm's time of the end is when it will be ended.
+
+A job that is being sent a signal, such as the warning before its time limit, is shown as SIGNALING for a moment.
+"""
 
 SUSPENDED: Final = frozenset({"SUSPENDED", "STOPPED"})
-"""It has nodes, and its processes are stopped: by `scontrol suspend` or gang scheduling, or by SIGSTOP."""
+"""States in which it has nodes, and its processes are stopped: by `scontrol suspend`, gang scheduling or SIGSTOP."""
 
 FLAGS_FIRST: Final = tuple(STATES)[12:]
-"""The flags, where Slurm gives a list: the one that is shown in place of the state."""
+"""Flags that are shown in place of the state if Slurm returns a list."""
 
 
 def job_state(state: str) -> JobState:
-    """What the word means. One that is not in the table ends nothing: the job is thought to run."""
+    """Return the meaning of a state. A state that is not in the table ends nothing: the job counts as running."""
     return STATES.get(state, JobState.ACTIVE)
 
 
 def one_word(parts: list[str]) -> str:
-    """What squeue would show for a state with its flags (`["RUNNING", "COMPLETING"]`), as newer REST gives them."""
+    """Return what squeue would show for a list of newer REST: a state with its flags (`["RUNNING", "COMPLETING"]`)."""
     return next((part for part in parts if part in FLAGS_FIRST), parts[0] if parts else "")
 
 
 def exit_text(text: str) -> tuple[int, int]:
-    """The same of squeue's `exit_code`: a wait status in 22.05, later `3:0`, the exit code and the signal."""
+    """Return exit code and signal from squeue's `exit_code`: a wait status in 22.05, later `3:0`."""
     code, colon, signal = text.partition(":")
     return (int(code or 0), int(signal or 0)) if colon else exit_of(int(text or 0))
 
 
 def exit_of(status: int) -> tuple[int, int]:
-    """Exit code and signal of a wait status (wait(2)), as `exit_code` of slurmctld is."""
+    """Return exit code and signal of a wait status (wait(2)), which `exit_code` of slurmctld is."""
     return (status >> 8) & 0xFF, status & 0x7F

@@ -1,10 +1,10 @@
-"""From Slurm's rows to what the controller sees: which jobs are ours, where each stands, its place in the queue.
+"""Turns Slurm's rows into the controller's view: which jobs belong to the hub, their states, their places in the queue.
 
 Owns the parsing of rows. Pure: the time and the seal's key are arguments. Does not know how rows are requested, and
 what follows from a view.
 
-A row is ours when its name holds an attempt, its comment was sealed by this hub for that attempt, and the account that
-Slurm says it runs as is the user's whom the comment names. Any user can copy name and comment into a job of their own.
+A row belongs to the hub if its name contains an attempt, this hub sealed its comment for that attempt, and Slurm runs
+it as the account of the user whom the comment names. Any user can copy name and comment into a job of their own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,11 +22,11 @@ from state.offer.catalog import Reservation
 from state.records.models import Reason, Waiting
 
 Places = Mapping[int, tuple[int, int]]
-"""Job's id → its place among those that wait for its partition, and how many those are."""
+"""Job's id → its place among the jobs that wait for its partition, and how many wait."""
 
 
 class Mine(Struct, frozen=True, kw_only=True):
-    """A job of ours in the queue. `doubles`: further ones of the same attempt, younger, which should not be."""
+    """A job of the hub in the queue. `doubles`: younger jobs of the same attempt, which should not exist."""
 
     attempt: str
     owner: Owner
@@ -35,14 +35,14 @@ class Mine(Struct, frozen=True, kw_only=True):
 
 
 class Seals:
-    """Reads comments, each once: a poll shows the same ones again and again."""
+    """Parses comments, each of them once, because every poll shows the same ones again."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._read: dict[tuple[str, str], Owner | None] = {}
 
     def owner(self, attempt: str, comment: str) -> Owner | None:
-        """Whose it is; None: not this hub's."""
+        """Return the owner of a job; None: it does not belong to this hub."""
         at = (attempt, comment)
         if at not in self._read:
             self._read[at] = read(self._key, attempt, comment)
@@ -55,9 +55,10 @@ class Seals:
 
 
 def ours(rows: Iterable[Job], seals: Seals, known: Mapping[str, int] | None = None) -> dict[str, Mine]:
-    """Attempt → its job. Of several, the one that was first: a number is never given twice at a time.
+    """Return attempt → its job. If it has several, the oldest counts.
 
-    `known`: attempt → number of a job that was found to be ours before; its account's name may be gone for a while.
+    `known`: attempt → id of a job that was verified before, because the name of its account may not resolve for a
+    while.
     """
     known = known or {}
     found: dict[str, list[tuple[Job, Owner]]] = {}
@@ -74,9 +75,9 @@ def ours(rows: Iterable[Job], seals: Seals, known: Mapping[str, int] | None = No
 
 
 def places(rows: Iterable[Job]) -> dict[int, tuple[int, int]]:
-    """The place of each waiting job in the first partition that it requests: by priority, then by age.
+    """Return the place of each waiting job in the first partition that it requests: by priority, then by age.
 
-    Held jobs (priority 0) and those that wait for another job or a set time stand in nobody's way.
+    Held jobs (priority 0) and jobs that wait for another job or a set time do not delay others.
     """
     lines: dict[str, list[Job]] = {}
     for row in rows:
@@ -100,9 +101,9 @@ def view(
     ending: Reason | None = None,
     maintenance: Iterable[Reservation] = (),
 ) -> JobView:
-    """One job of ours in the queue. `ending`: what the accounting says about its end, where it has.
+    """Return the view of one job in the queue. `ending`: what accounting knows about its end, if anything.
 
-    `maintenance`: the reservations for maintenance that are known.
+    `maintenance`: the known reservations for maintenance.
     """
     job, owner = mine.job, mine.owner
     state = job_state(job.state)
@@ -121,13 +122,13 @@ def view(
         node=job.node if state is JobState.ACTIVE else "",
         ending=ending or cause(facts_of(job), user=owner.user) if state.final else None,
         suspended=job.state in SUSPENDED,
-        # One that is put back counts the run to come already, while its last one still ends (COMPLETING).
+        # Slurm already counts the next run of a requeued job while its last run still ends (COMPLETING).
         restarts=job.restarts if job.state == "PENDING" or job.state in RUNS else 0,
     )
 
 
 def past_view(past: Past, attempt: str, owner: Owner | None, before: JobView | None = None) -> JobView:
-    """One job that has left the queue. `before`: how it was last seen there."""
+    """Return the view of one job that has left the queue. `before`: how it was last seen there."""
     facts = past.facts or Ended(state=past.state)
     user = owner.user if owner else before.user if before else past.user
     return JobView(
@@ -144,9 +145,9 @@ def past_view(past: Past, attempt: str, owner: Owner | None, before: JobView | N
 
 
 def last_run(runs: Iterable[Past], attempt: str, number: int, restarts: int) -> Past | None:
-    """The last run of a job that waits again after so many; None: it is not written down yet that it is over.
+    """Return the last run of a job that waits again after so many restarts; None: accounting has no end of it yet.
 
-    The accounting may know another job of the same id, from before slurmctld lost its state or after.
+    Accounting may know another job with the same id, from before or after slurmctld lost its state.
     """
     ours = (run for run in runs if run.id == number and attempt_of(run.name) == attempt)
     over = [run for run in ours if run.started and run.ended]
@@ -154,14 +155,14 @@ def last_run(runs: Iterable[Past], attempt: str, number: int, restarts: int) -> 
 
 
 def interruption(run: Past, *, user: str) -> Reason | None:
-    """Why a run ended that is followed by another; None: not known."""
+    """Return why a run ended that is followed by another; None: not known."""
     if run.state == "REQUEUED":
         return Reason(code="requeued", message="It was put back into the queue on request.")
     return cause(Ended(state=run.state, nodes=run.node), user=user)
 
 
 def facts_of(job: Job) -> Ended:
-    """What slurmctld itself knows of a job's end: less than the accounting."""
+    """Return what slurmctld itself knows of a job's end, which is less than accounting knows."""
     elapsed = job.ends - job.started if job.ends is not None and job.started is not None else None
     return Ended(
         state=job.state,
@@ -176,7 +177,7 @@ def facts_of(job: Job) -> Ended:
 
 
 def exit_code(job: Job) -> int | None:
-    """As a shell would say it."""
+    """Return the exit code as a shell reports it."""
     return facts_of(job).exit_code
 
 
@@ -197,7 +198,7 @@ def _waiting(job: Job, places: Places, now: float, maintenance: Iterable[Reserva
 
 
 def _next_maintenance(job: Job, now: float, maintenance: Iterable[Reservation]) -> float | None:
-    """When the next maintenance begins that the job would still run into; None: none is known."""
+    """Return when the next maintenance begins that the job would run into; None: none is known."""
     end = now + job.limit if job.limit else float("inf")
     partitions = {"", *job.partition.split(",")}
     ahead = [one.start for one in maintenance if now < one.start < end and one.partition in partitions]

@@ -19,20 +19,21 @@ DRAINED: Final = frozenset(
         *("REBOOT", "REBOOT_ISSUED", "REBOOT_REQUESTED", "REBOOT_CANCELED"),
     }
 )
-"""Words of a node's state with which it starts no job, because an admin said so."""
+"""Parts of a node's state with which it starts no job because an admin has closed it."""
 BROKEN: Final = frozenset({"DOWN", "ERROR", "FAIL", "FAILING", "FUTURE", "UNKNOWN", "INVAL", "INVALID_REG"})
-"""Those with which it starts no job for another reason."""
+"""Parts of a node's state with which it starts no job for another reason."""
 SILENT: Final = frozenset({"NO_RESPOND", "NOT_RESPONDING"})
 POWER: Final = frozenset({"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP", "POWERED_UP"})
-"""Words of a node that Slurm starts when a job needs it: it does not answer meanwhile, and takes jobs all the same."""
+"""Parts of the state of a node that Slurm starts when a job needs it: it does not respond until then, but accepts jobs.
+"""
 OFF: Final = frozenset({"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP"})
-"""Those of a node whose devices Slurm has not seen since it was last started."""
+"""Parts of the state of a node whose devices Slurm has not seen since it was last started."""
 
 
 class Node(Struct, frozen=True, kw_only=True):
     """One node. `gpus` and `gpus_used`: type → number (`""`: without a type).
 
-    `cores` and `memory` (bytes) are those for jobs, without what is kept for the system.
+    `cores` and `memory` (bytes) are what jobs can use, without what is reserved for the system.
     """
 
     name: str
@@ -47,12 +48,12 @@ class Node(Struct, frozen=True, kw_only=True):
 
     @property
     def up(self) -> bool:
-        """Whether jobs may start there, be it that the node is started for them."""
+        """Return whether jobs can start on it, even if the node must be started for them first."""
         return bool(self.states) and not self.drained and not self._broken
 
     @property
     def drained(self) -> bool:
-        """Whether an admin has closed it for new jobs; one that is broken beside that is down."""
+        """Return whether an admin has closed it for new jobs. A node that is also broken counts as down instead."""
         return bool(self.states & DRAINED) and not self._broken
 
     @property
@@ -61,21 +62,21 @@ class Node(Struct, frozen=True, kw_only=True):
 
     @property
     def any_gpus(self) -> int:
-        """How many GPUs a job gets that asks for no type: of one type only, where Slurm has not seen the devices."""
+        """Return how many GPUs a job gets that requests no type: of one type only if Slurm has not seen the devices."""
         counts = [count for kind, count in self.gpus.items() if kind != SHARED]
         return max(counts, default=0) if self.states & OFF else sum(counts)
 
     @property
     def idle(self) -> bool:
-        """Whether it is up and has no job."""
+        """Return whether it is up and has no job."""
         return self.up and "IDLE" in self.states
 
 
 def with_nodes(partition: Partition, nodes: Iterable[Node]) -> Partition:
-    """The partition with what its nodes have and what of that is free. Pure.
+    """Return the partition with what its nodes have and how much of that is free. Pure.
 
-    It may have more nodes and cores than are shown: Slurm before 23.02 does not show nodes of a cloud that are powered
-    down (PrivateData=cloud in slurm.conf would). They are started for a job; what each has is not known.
+    It may have more nodes and cores than are shown: Slurm before 23.02 does not show cloud nodes that are powered down
+    (PrivateData=cloud in slurm.conf would). Slurm starts them for a job; what each of them has is not known.
     """
     own = [node for node in nodes if partition.name in node.partitions and "FUTURE" not in node.states]
     up = [node for node in own if node.up]
@@ -123,7 +124,7 @@ def _all_within(partition: Partition, nodes: Iterable[Node], hosts: frozenset[st
 
 
 def kinds_of(nodes: Iterable[Node]) -> list[NodeKind]:
-    """Nodes that are alike, once each with their number. Pure."""
+    """Return the distinct kinds of node, each with its number of nodes. Pure."""
     found: dict[tuple[object, ...], list[Node]] = {}
     for node in nodes:
         alike = (node.cores, node.memory, tuple(sorted(node.gpus.items())), node.any_gpus, node.features)

@@ -1,10 +1,11 @@
-"""The catalog's facts by slurmrestd: which paths are asked, and how the answers are read.
+"""The catalog's facts from slurmrestd: which paths are requested, and how the responses are parsed.
 
-Owns the shapes of its JSON, 0.0.38 (22.05) to 0.0.45 (26.05). Does not know tokens, versions of the API, HTTP, and
-what follows from the facts (`gather`). What is not understood is left out.
+Owns the shapes of its JSON, from 0.0.38 (22.05) to 0.0.45 (26.05). Does not know about tokens, versions of the API,
+HTTP and what follows from the facts (`gather`). Fields that it does not understand are left out.
 
 Newer versions wrap numbers (`{"set": true, "infinite": false, "number": 7}`), nest what was flat (a partition's limits)
-and make lists of states. 0.0.40 to 0.0.44 tell neither which partition is the default nor which are root's alone.
+and turn states into lists. 0.0.40 to 0.0.44 report neither which partition is the default nor which ones are only for
+root.
 """
 
 import re
@@ -22,11 +23,14 @@ from batch.launchers.slurm.catalog.tres import gpus_of, names, nested, who, with
 from state.offer.catalog import Partition, Reservation
 
 Get = Callable[[str, str], Awaitable[Mapping[str, Any]]]
-"""Asks slurmrestd: (`slurm` or `slurmdb`, path without version) → the answer. Raises LauncherError when it fails."""
+"""Queries slurmrestd: (`slurm` or `slurmdb`, path without version) → the response. Raises LauncherError on failure."""
 
 
 class RestSource:
-    """Slurm by slurmrestd. It does not tell AccountingStorageEnforce: it is taken to be set if accounting has users."""
+    """Slurm through slurmrestd.
+
+    It does not report AccountingStorageEnforce, which counts as set if accounting has users.
+    """
 
     def __init__(self, get: Get) -> None:
         self._get = get
@@ -65,14 +69,14 @@ class RestSource:
 
 
 def version_of(answer: Mapping[str, Any]) -> tuple[int, int]:
-    """The version of Slurm that an answer is from, such as (24, 11)."""
+    """Return the version of Slurm that a response is from, such as (24, 11)."""
     found = inside(answer, "meta", "slurm", "version") or inside(answer, "meta", "Slurm", "version")
     parts = [str(found.get(key, "")) for key in ("major", "minor")]
     return (int(parts[0]), int(parts[1])) if all(part.isascii() and part.isdigit() for part in parts) else (0, 0)
 
 
 def nodes_of(answer: Mapping[str, Any]) -> list[Node]:
-    """Of `slurm/nodes`."""
+    """Return the nodes of `slurm/nodes`."""
     found = []
     for one in items(answer, "nodes"):
         states = state_parts(one, "state") | state_parts(one, "state_flags")
@@ -93,13 +97,13 @@ def nodes_of(answer: Mapping[str, Any]) -> list[Node]:
 
 
 def _cores(tres: str) -> int:
-    """`cpu=6,mem=16000M`: the cores for jobs, as versions before 0.0.40 say it; 0: not there."""
+    """Return the cores for jobs from `cpu=6,mem=16000M`, the notation before 0.0.40; 0: it names none."""
     found = re.match(r"cpu=([0-9]{1,9})(?:,|$)", tres)
     return int(found[1]) if found else 0
 
 
 def partitions_of(answer: Mapping[str, Any]) -> list[Partition]:
-    """Of `slurm/partitions`."""
+    """Return the partitions of `slurm/partitions`."""
     return [_partition(one) for one in items(answer, "partitions") if not _flags(one) & {"ROOT_ONLY", "ROOTONLY"}]
 
 
@@ -108,7 +112,7 @@ def _flags(one: Mapping[str, Any]) -> set[str]:
 
 
 def _partition(one: Mapping[str, Any]) -> Partition:
-    """Flat up to 0.0.38, nested from 0.0.39 on."""
+    """Return a partition's limits and defaults, which are flat up to 0.0.38 and nested from 0.0.39 on."""
     flags, most, least = _flags(one), inside(one, "maximums"), inside(one, "defaults")
     states = state_parts(one, "state") | state_parts(inside(one, "partition"), "state")
     nodes = number(one, "maximum_nodes_per_job")
@@ -141,13 +145,13 @@ def _partition(one: Mapping[str, Any]) -> Partition:
 
 
 def _memory(one: Mapping[str, Any], what: str, key: str) -> int | None:
-    """A limit on memory, or a default, in bytes; 0 is none."""
+    """Return a limit on memory, or a default, in bytes; 0: none."""
     found = number(one, f"{what}_{key}") or number(inside(one, f"{what}s"), f"partition_{key}")
     return found * MIB if found else None
 
 
 def reservations_of(answer: Mapping[str, Any]) -> list[Reservation]:
-    """Of `slurm/reservations`."""
+    """Return the reservations of `slurm/reservations`."""
     found: list[Reservation] = []
     for one in items(answer, "reservations"):
         start, end = number(one, "start_time"), number(one, "end_time")

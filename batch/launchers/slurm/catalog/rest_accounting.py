@@ -1,8 +1,8 @@
-"""The accounting by slurmrestd: how its answers are read, 0.0.38 (22.05) to 0.0.45 (26.05).
+"""Accounting from slurmrestd: how its responses are parsed, from 0.0.38 (22.05) to 0.0.45 (26.05).
 
-Owns QOS, accounts, associations, and what is used of budgets. Pure. Does not know HTTP.
+Owns QOS, accounts, associations, and how much of a budget is used. Pure. Does not know about HTTP.
 
-What some versions do not tell: 0.0.38 no budget of a QOS; all no use of one.
+Some versions do not report everything: 0.0.38 has no budget of a QOS, and no version has its use.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ IGNORED: Final = {
     "PARTITION_MAXIMUM_NODE": "max_nodes",
     "PARTITION_TIME_LIMIT": "max_walltime",
 }
-"""Flags of a QOS whose jobs a limit of the partition does not bind."""
+"""Flags of a QOS whose jobs may exceed a limit of the partition."""
 
 
 def qos_of(answer: Mapping[str, Any]) -> list[Qos]:
-    """Of `slurmdb/qos`."""
+    """Return the QOS of `slurmdb/qos`."""
     return [_qos(one) for one in items(answer, "qos") or items(answer, "QOS") if text(one, "name")]
 
 
@@ -59,7 +59,7 @@ def _qos(one: Mapping[str, Any]) -> Qos:
 
 
 def accounts_of(answer: Mapping[str, Any]) -> list[Account]:
-    """The accounts of `slurmdb/associations`: what is there without a user."""
+    """Return the accounts of `slurmdb/associations`: the entries without a user."""
     return [
         Account(name=text(one, "account"), parent=text(one, "parent_account"), limits=_shared(one))
         for one in _of_this_cluster(answer)
@@ -68,7 +68,7 @@ def accounts_of(answer: Mapping[str, Any]) -> list[Account]:
 
 
 def grants_of(answer: Mapping[str, Any]) -> dict[str, Grants]:
-    """Of `slurmdb/associations`, by user; QOS by name, as sacctmgr has them."""
+    """Return the associations of `slurmdb/associations`, by user. A QOS is given by its name, as in sacctmgr."""
     default: dict[str, str] = {}
     found: dict[str, list[Association]] = {}
     for one in _of_this_cluster(answer):
@@ -90,7 +90,10 @@ def grants_of(answer: Mapping[str, Any]) -> dict[str, Grants]:
 
 
 def _of_this_cluster(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """A database may hold several clusters: newer versions say which one slurmrestd is of."""
+    """Return the associations of this cluster.
+
+    A database may hold several clusters; newer versions say which one slurmrestd serves.
+    """
     cluster = text(inside(answer, "meta", "slurm"), "cluster")
     return [
         one
@@ -127,7 +130,7 @@ def _limits(one: Mapping[str, Any]) -> Limits:
 
 
 def amounts_of(entries: Sequence[Any], times: int = 1) -> Amounts:
-    """A list of trackable resources (`{"type": "gres", "name": "gpu", "count": 2}`), each so many times."""
+    """Return amounts of trackable resources (`{"type": "gres", "name": "gpu", "count": 2}`), each times a factor."""
     found = {}
     for entry in entries:
         kind, count = text(entry, "type"), number(entry, "count")
@@ -138,7 +141,7 @@ def amounts_of(entries: Sequence[Any], times: int = 1) -> Amounts:
 
 
 def usage_of(answer: Mapping[str, Any]) -> dict[tuple[str, ...], Amounts]:
-    """What is gone of accounts' budgets, of `slurm/shares`; see `text_accounting.usage_of`. It counts in seconds."""
+    """Return how much of accounts' budgets is used, from `slurm/shares`, in seconds. See `text_accounting.usage_of`."""
     found: dict[tuple[str, ...], Amounts] = {}
     for one in items(inside(answer, "shares"), "shares"):
         used: Amounts = {}

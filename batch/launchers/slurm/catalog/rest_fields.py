@@ -1,6 +1,6 @@
-"""The JSON of slurmrestd, taken apart, whatever its shape.
+"""Readers of single fields in the JSON of slurmrestd, in whatever shape a version writes them.
 
-Owns those primitives. Pure. What is not understood is None or empty.
+Owns these primitives. Pure. A field that they do not understand is None or empty.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from typing import Any, Final
 from batch.launchers.slurm.catalog.tres import names
 
 ENDLESS: Final = 2**31 - 1
-"""From here on a number means: no limit (NO_VAL and INFINITE are 2^32 - 2 and 2^32 - 1)."""
+"""From this number on, a number means "no limit" (NO_VAL and INFINITE are 2^32 - 2 and 2^32 - 1)."""
 
 
 def number(value: Any, key: str) -> int | None:
-    """A number, wrapped or not; None: not set, or no limit."""
+    """Return a number, wrapped or not; None: not set, or no limit."""
     found = value.get(key) if isinstance(value, Mapping) else None
     if isinstance(found, Mapping):
         found = found.get("number") if found.get("set") and not found.get("infinite") else None
@@ -23,37 +23,37 @@ def number(value: Any, key: str) -> int | None:
 
 
 def minutes(value: int | None) -> int | None:
-    """Minutes in seconds."""
+    """Convert minutes to seconds."""
     return None if value is None else value * 60
 
 
 def text(value: Any, key: str) -> str:
-    """A string."""
+    """Return a string."""
     found = value.get(key) if isinstance(value, Mapping) else None
     return found if isinstance(found, str) else ""
 
 
 def items(value: Any, key: str) -> list[Any]:
-    """A list."""
+    """Return a list."""
     found = value.get(key) if isinstance(value, Mapping) else None
     return found if isinstance(found, list) else []
 
 
 def inside(value: Any, *path: str) -> Mapping[str, Any]:
-    """The object at the end of a path of keys."""
+    """Return the object at the end of a path of keys."""
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
 
 def state_parts(value: Any, key: str) -> set[str]:
-    """A state or flags in upper case: from a list, or one string."""
+    """Return a state or flags in upper case, from a list or one string."""
     found = value.get(key) if isinstance(value, Mapping) else None
     listed = found if isinstance(found, list) else [found] if isinstance(found, str) else []
     return {str(part).upper() for part in listed if part}
 
 
 def names_in(value: Any, key: str) -> tuple[str, ...]:
-    """A list of names, or a string with commas."""
+    """Return a list of names, from a list or a string with commas."""
     found = value.get(key) if isinstance(value, Mapping) else None
     return tuple(str(name) for name in found) if isinstance(found, list) else names(text(value, key))

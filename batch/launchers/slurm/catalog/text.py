@@ -1,11 +1,11 @@
-"""The catalog's facts by Slurm's commands: what is asked, and how the answers are read.
+"""The catalog's facts from Slurm's commands: which commands are run, and how their output is parsed.
 
-Owns the arguments of scontrol and sacctmgr, and the parsers of what they print. Does not know how a command is run,
-and what follows from the facts (`gather`). A line or a field that is not understood is left out.
+Owns the arguments of scontrol and sacctmgr, and the parsers of their output. Does not know how a command is run and
+what follows from the facts (`gather`). Lines and fields that it does not understand are left out.
 
-Sources: scontrol(1), sacctmgr(1), of 22.05 to 26.05. Six requests: nodes (two RPCs, scontrol reads the partitions with
-them), partitions, reservations, and three of slurmdbd's; where there are budgets, one or two for what is used of them;
-and once an hour the configuration (two RPCs: it pings, too).
+Sources: scontrol(1), sacctmgr(1), of 22.05 to 26.05. Six requests: nodes (two RPCs, because scontrol also reads the
+partitions), partitions, reservations, and three to slurmdbd; if there are budgets, one or two more for their use; and
+once an hour the configuration (two RPCs, because it also pings).
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from batch.launchers.slurm.catalog.tres import gpus_of, names, nested, who, with
 from state.offer.catalog import Amounts, Partition, Reservation
 
 Run = Callable[[Sequence[str]], Awaitable[str]]
-"""Runs a command (its name and arguments) and gives what it prints; raises LauncherError when it fails."""
+"""Runs a command (its name and arguments) and returns its output. Raises LauncherError on failure."""
 
 NODES: Final = ("scontrol", "--details", "--oneliner", "show", "node")
 PARTITIONS: Final = ("scontrol", "--all", "--oneliner", "show", "partition")
@@ -45,13 +45,13 @@ RESERVATIONS: Final = ("scontrol", "--oneliner", "show", "reservation")
 CONFIGURATION: Final = ("scontrol", "show", "config")
 
 NAMED_AT_MOST: Final = 200
-"""If there are more names, all are requested instead."""
+"""If there are more names than this, all are requested instead."""
 CONFIGURATION_SECONDS: Final = 3600.0
-"""What is read of it changes with a restart of slurmctld only."""
+"""How long the configuration is kept: the parts that are used only change when slurmctld restarts."""
 
 
 class TextSource:
-    """Slurm by its commands."""
+    """Slurm through its commands."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -73,7 +73,7 @@ class TextSource:
         return reservations_of(await self._run(RESERVATIONS))
 
     async def accounting(self) -> Accounting:
-        """See `gather.Source`. Where the accounting does not decide who may submit, it is not asked further."""
+        """See `gather.Source`. If accounting does not decide who may submit, it is not queried further."""
         configuration = await self._settings()
         enforcement = configuration.get("AccountingStorageEnforce", "")
         if not enforces(enforcement):
@@ -95,7 +95,7 @@ class TextSource:
         )
 
     async def _with_usage(self, found: Accounting) -> Accounting:
-        """With what is gone of budgets. Where slurmctld does not tell, nothing is taken to be gone."""
+        """Return the accounting with the use of each budget. Without slurmctld's report, nothing counts as used."""
         qos = [one.name for one in found.qos if one.limits.budget]
         accounts = {one.name for one in found.accounts if one.limits.budget}
         accounts |= {one.account for each in found.grants.values() for one in each.associations if one.limits.budget}
@@ -119,13 +119,13 @@ class TextSource:
 
 
 def enforces(setting: str) -> bool:
-    """Whether AccountingStorageEnforce binds a job to an association. Each of its words but two implies it."""
+    """Return whether AccountingStorageEnforce requires an association for a job. All of its flags but two imply it."""
     flags = {flag.strip().lower() for flag in setting.split(",")}
     return bool(flags - {"", "none", "(null)", "0", "nojobs", "nosteps"})
 
 
 def nodes_of(text: str) -> list[Node]:
-    """What `NODES` prints."""
+    """Parse the output of `NODES`."""
     return [
         Node(
             name=one["NodeName"],
@@ -144,18 +144,18 @@ def nodes_of(text: str) -> list[Node]:
 
 
 def states_of(text: str) -> frozenset[str]:
-    """A node's state and its flags: `MIXED+DRAIN`, `DOWN*` (it does not answer), `IDLE~` (powered down)."""
+    """Return a node's state and flags: `MIXED+DRAIN`, `DOWN*` (it does not respond), `IDLE~` (powered down)."""
     parts = {part.rstrip("*~#!%$@^-").upper() for part in text.split("+")}
     return frozenset(parts - {""}) | (frozenset({"NOT_RESPONDING"}) if "*" in text else frozenset())
 
 
 def features_of(text: str) -> tuple[str, ...]:
-    """A node's features."""
+    """Return a node's features."""
     return names(text)
 
 
 def partitions_of(text: str) -> list[Partition]:
-    """What `PARTITIONS` prints."""
+    """Parse the output of `PARTITIONS`."""
     return [
         Partition(
             name=one["PartitionName"],
@@ -187,7 +187,7 @@ def partitions_of(text: str) -> list[Partition]:
 
 
 def with_defaults(partition: Partition, configuration: Mapping[str, str]) -> Partition:
-    """The partition, with the cluster's own limits on memory and its defaults where it has none."""
+    """Return the partition, with the cluster's limits on memory and its defaults where it has none of its own."""
     keys = {"max_memory_per": "MaxMemPer", "default_memory_per": "DefMemPer"}
     for ours, theirs in keys.items():
         if getattr(partition, f"{ours}_node") is None and getattr(partition, f"{ours}_core") is None:
@@ -197,7 +197,7 @@ def with_defaults(partition: Partition, configuration: Mapping[str, str]) -> Par
 
 
 def reservations_of(text: str) -> list[Reservation]:
-    """What `RESERVATIONS` prints. See `tres.with_groups`."""
+    """Parse the output of `RESERVATIONS`. See `tres.with_groups`."""
     found: list[Reservation] = []
     for one in records(text, "ReservationName"):
         start, end = time_of(one.get("StartTime", "")), time_of(one.get("EndTime", ""))
@@ -221,12 +221,12 @@ def reservations_of(text: str) -> list[Reservation]:
 
 
 def configuration_of(text: str) -> dict[str, str]:
-    """What `CONFIGURATION` prints, as a dictionary."""
+    """Parse the output of `CONFIGURATION`."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def version_of(text: str) -> tuple[int, int]:
-    """`22.05.8` as (22, 5); what is no version is the oldest."""
+    """Return `22.05.8` as (22, 5). A text that is no version counts as the oldest one."""
     found = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", text)
     return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,6 +1,6 @@
-"""The accounting by Slurm's commands: which fields are requested, and how the answers are parsed.
+"""Accounting from Slurm's commands: which fields are requested, and how the output is parsed.
 
-Owns QOS, accounts, associations, and what is used of their budgets. Pure. Does not know how a command is run.
+Owns QOS, accounts, associations, and how much of their budgets is used. Pure. Does not know how a command is run.
 
 Sources: sacctmgr(1), scontrol(1) (`show assoc_mgr`), of 22.05 to 26.05.
 """
@@ -17,7 +17,7 @@ from batch.launchers.slurm.catalog.tres import amount_key, names, smallest, with
 from state.offer.catalog import Account, Amounts, Association, Grants, Limits, Qos
 
 SHARED_FIELDS: Final = ("grptres", "grptresmins", "grptresrunmins", "grpwall")
-"""What limits the jobs of a QOS or an account together."""
+"""Fields that limit all jobs of a QOS or an account together."""
 QOS_FIELDS: Final = (
     *("name", "priority", "flags", "maxwall", "maxtres", "maxtrespernode", "mintresperjob", "maxtresmins"),
     *SHARED_FIELDS,
@@ -30,7 +30,7 @@ USER_FIELDS: Final = (
 )
 QOS: Final = ("sacctmgr", "--noheader", "--parsable2", "show", "qos", f"format={','.join(QOS_FIELDS)}")
 ACCOUNTS: Final = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc", "user=")
-"""With no user: those of accounts."""
+"""Associations; the rows without a user are those of accounts."""
 USERS: Final = ("sacctmgr", "--noheader", "--parsable2", "show", "user", "withassoc")
 USAGE: Final = ("scontrol", "--oneliner", "show", "assoc_mgr")
 MINUTE: Final = 60
@@ -39,11 +39,11 @@ IGNORED: Final = {
     "PartitionMaxNodes": "max_nodes",
     "PartitionTimeLimit": "max_walltime",
 }
-"""Flags of a QOS whose jobs a limit of the partition does not bind."""
+"""Flags of a QOS whose jobs may exceed a limit of the partition."""
 
 
 def qos_of(text: str) -> list[Qos]:
-    """What `QOS` prints."""
+    """Parse the output of `QOS`."""
     found = []
     for one in rows(text, QOS_FIELDS):
         flags = names(one["flags"])
@@ -78,7 +78,7 @@ def qos_of(text: str) -> list[Qos]:
 
 
 def accounts_of(text: str) -> list[Account]:
-    """What `ACCOUNTS` prints."""
+    """Parse the output of `ACCOUNTS`."""
     return [
         Account(name=one["account"], parent=one["parentname"], limits=shared_limits(one))
         for one in rows(text, ACCOUNT_FIELDS)
@@ -87,7 +87,7 @@ def accounts_of(text: str) -> list[Account]:
 
 
 def grants_of(text: str) -> dict[str, Grants]:
-    """What `USERS` prints, by user; in Slurm's order, the default account's associations first."""
+    """Parse the output of `USERS`, by user; in Slurm's order, with the associations of the default account first."""
     default: dict[str, str] = {}
     found: dict[str, list[Association]] = {}
     for one in rows(text, USER_FIELDS):
@@ -114,13 +114,13 @@ def grants_of(text: str) -> dict[str, Grants]:
 
 
 def grants(default: str, associations: list[Association]) -> Grants:
-    """One user's, with the default account's first."""
+    """Return the associations of one user, with those of the default account first."""
     ordered = sorted(associations, key=lambda one: one.account != default)
     return Grants(default_account=default, associations=tuple(ordered))
 
 
 def shared_limits(one: Mapping[str, str]) -> Limits:
-    """What limits the jobs of a QOS, an account or an association together."""
+    """Return the limits on all jobs of a QOS, an account or an association together."""
     return Limits(
         group=amounts_of(one["grptres"]),
         run_time=amounts_of(one["grptresrunmins"], MINUTE),
@@ -129,7 +129,7 @@ def shared_limits(one: Mapping[str, str]) -> Limits:
 
 
 def amounts_of(text: str, times: int = 1) -> Amounts:
-    """A set of trackable resources (`cpu=4,mem=10G,gres/gpu:a100=1`), each so many times."""
+    """Parse trackable resources (`cpu=4,mem=10G,gres/gpu:a100=1`) into amounts, each multiplied by a factor."""
     found = {}
     for part in text.split(","):
         name, _, value = part.partition("=")
@@ -145,7 +145,10 @@ def amounts_of(text: str, times: int = 1) -> Amounts:
 
 
 def usage_of(text: str) -> dict[tuple[str, ...], Amounts]:
-    """What is used of budgets, by `USAGE`: ("qos", name) or ("account", name, user, partition) → amounts."""
+    """Return how much of each budget is used, from the output of `USAGE`.
+
+    The keys are ("qos", name) and ("account", name, user, partition).
+    """
     found: dict[tuple[str, ...], Amounts] = {}
     for line in text.splitlines():
         one = fields(line)
@@ -158,12 +161,12 @@ def usage_of(text: str) -> dict[tuple[str, ...], Amounts]:
 
 
 def _bare(text: str) -> str:
-    """Without the number behind it: `alice(1001)`."""
+    """Return a name without the number after it: `alice(1001)`."""
     return text.rpartition("(")[0] if text.endswith(")") else text
 
 
 def _used(minutes: str, wall: str) -> Amounts:
-    """`cpu=1000(17),mem=N(0)` and `600(1.50)`: what is in brackets, where there is a limit."""
+    """Return the numbers in brackets of `cpu=1000(17),mem=N(0)` and `600(1.50)`, if there is a limit."""
     limited = [part for part in minutes.split(",") if "=N(" not in part and "(" in part]
     gone_of = (re.sub(r"=[^(]*\(([0-9]+)(?:\.[0-9]+)?\)", r"=\1", part) for part in limited)
     used = amounts_of(",".join(gone_of), MINUTE)
@@ -172,7 +175,7 @@ def _used(minutes: str, wall: str) -> Amounts:
 
 
 def used_by(found: Accounting, usage: Mapping[tuple[str, ...], Amounts]) -> Accounting:
-    """The accounting with what is gone of each budget. Pure."""
+    """Return the accounting with the use of each budget. Pure."""
 
     def of(association: Association, user: str) -> Association:
         key = ("account", association.account, user, association.partition)

@@ -1,6 +1,6 @@
-"""What Slurm's commands print, taken apart: records, rows, times, sizes.
+"""Parsers for the output of Slurm's commands: records, rows, times, sizes.
 
-Owns those primitives. Pure. A line or a field that is not understood is left out.
+Owns these primitives. Pure. Lines and fields that they do not understand are left out.
 """
 
 import calendar
@@ -17,9 +17,10 @@ _SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,6})?)([KMGTP]?)")
 
 
 def fields(line: str) -> dict[str, str]:
-    """`Key=value` pairs of a one-line record. Values may hold blanks; of a key that is there twice the first counts.
+    """Parse the `Key=value` pairs of a one-line record.
 
-    What users write (a node's reason or comment) comes last, so it cannot take the place of what Slurm says.
+    Values may contain spaces. If a key occurs twice, the first counts: what users write (a node's reason or comment)
+    comes last, so it cannot replace a value of Slurm.
     """
     marks = list(_FIELD.finditer(line))
     found: dict[str, str] = {}
@@ -30,14 +31,14 @@ def fields(line: str) -> dict[str, str]:
 
 
 def records(text: str, first: str) -> Iterator[dict[str, str]]:
-    """The fields of each line that begins with this key."""
+    """Return the fields of each line that begins with this key."""
     for line in text.splitlines():
         if line.startswith(f"{first}="):
             yield fields(line)
 
 
 def rows(text: str, columns: Sequence[str]) -> Iterator[dict[str, str]]:
-    """The lines with as many fields as are wanted, by their names."""
+    """Return the lines that have as many fields as there are columns, as dictionaries."""
     for line in text.splitlines():
         values = line.split("|")
         if len(values) == len(columns):
@@ -45,7 +46,7 @@ def rows(text: str, columns: Sequence[str]) -> Iterator[dict[str, str]]:
 
 
 def seconds_of(text: str) -> int | None:
-    """`[D-]HH:MM:SS`, `MM:SS` or minutes, in seconds; None: no limit (`UNLIMITED`, `NONE`, `Partition_Limit`)."""
+    """Parse `[D-]HH:MM:SS`, `MM:SS` or minutes into seconds; None: no limit (such as `UNLIMITED`)."""
     found = _DURATION.fullmatch(text)
     if found is None:
         return None
@@ -59,13 +60,13 @@ def seconds_of(text: str) -> int | None:
 
 
 def memory_of(text: str) -> int | None:
-    """Memory in bytes: `4G`, `100M`, or MiB."""
+    """Parse a size of memory into bytes: `4G`, `100M`, or a number of MiB."""
     found = _SIZE.fullmatch(text)
     return None if found is None else int(float(found[1]) * UNITS[found[2]])
 
 
 def time_of(text: str) -> float | None:
-    """`2026-11-25T14:31:33` (UTC, which Slurm's commands are told to use), or seconds; None: not known."""
+    """Parse `2026-11-25T14:31:33` (UTC, because the hub sets TZ for Slurm's commands), or seconds; None: not known."""
     if text.isascii() and text.isdigit() and len(text) < 12:  # noqa: PLR2004 - up to the year 5138
         return float(text)
     try:
@@ -75,5 +76,5 @@ def time_of(text: str) -> float | None:
 
 
 def integer(text: str) -> int | None:
-    """A whole number; None: it is none, or no limit."""
+    """Parse a whole number; None: it is not a number, or means "no limit"."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None  # noqa: PLR2004 - 64 bits

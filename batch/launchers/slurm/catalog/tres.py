@@ -1,6 +1,6 @@
-"""What commands and slurmrestd write alike: generic resources, names of trackable resources, lists of names.
+"""Notations that commands and slurmrestd share: generic resources, trackable resources, lists of names.
 
-Owns the reading of these, and how limits are put together. Pure.
+Owns their parsing, and how several limits are combined. Pure.
 """
 
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ from state.offer.catalog import Amounts, Limits
 from state.offer.way import SHARED
 
 NESTED_SINCE: Final = (23, 2)
-"""The version of Slurm since which AllowAccounts and DenyAccounts hold for accounts below, slurm.conf(5)."""
+"""The version of Slurm from which AllowAccounts and DenyAccounts also apply to subaccounts, slurm.conf(5)."""
 
 
 def gpus_of(gres: str) -> dict[str, int]:
-    """Type → number, of a node's generic resources: `gpu:a100:2(S:0-1),gpu:a100_1g.5gb:7,shard:8`.
+    """Return type → number from a node's generic resources: `gpu:a100:2(S:0-1),gpu:a100_1g.5gb:7,shard:8`.
 
-    A GPU without a type is of type `""`; shards are of type `shard`, whatever they are slices of. Other resources, and
-    what is not understood, are left out.
+    A GPU without a type has the type `""`; shards have the type `shard`, of whatever GPU they are. Other resources and
+    parts that it does not understand are left out.
     """
     counts: dict[str, int] = {}
     for part in _parts(gres):
@@ -36,7 +36,7 @@ def gpus_of(gres: str) -> dict[str, int]:
 
 
 def _parts(gres: str) -> list[str]:
-    """At the commas outside of brackets: `gpu:2(IDX:0,3)` is one."""
+    """Split at the commas outside of brackets: `gpu:2(IDX:0,3)` is one part."""
     parts, depth = [""], 0
     for letter in gres:
         depth += (letter == "(") - (letter == ")")
@@ -48,7 +48,7 @@ def _parts(gres: str) -> list[str]:
 
 
 def _bare(part: str) -> str:
-    """Without the sockets or indexes at the end; `gpu:(null):1` keeps its brackets."""
+    """Return it without the sockets or indexes at the end; `gpu:(null):1` keeps its brackets."""
     return part[: part.rindex("(")] if part.endswith(")") and not part.endswith("(null)") and "(" in part else part
 
 
@@ -58,7 +58,7 @@ def _count(text: str) -> int | None:
 
 
 def amount_key(kind: str, name: str) -> str:
-    """Slurm's name of a trackable resource → ours (see `state.offer.catalog.Amounts`); `""`: no job requests it.
+    """Return our name of a trackable resource (see `state.offer.catalog.Amounts`); `""`: jobs do not request it.
 
     `kind` and `name` as in `gres/gpu:a100`.
     """
@@ -69,7 +69,7 @@ def amount_key(kind: str, name: str) -> str:
 
 
 def smallest(*sets: Amounts) -> Amounts:
-    """Of several limits on the same thing the smallest."""
+    """Return the smallest of several limits on the same thing."""
     found: Amounts = {}
     for amounts in sets:
         for key, amount in amounts.items():
@@ -78,33 +78,33 @@ def smallest(*sets: Amounts) -> Amounts:
 
 
 def with_walltime(amounts: Amounts, seconds: int | None) -> Amounts:
-    """The amounts, with a limit on time where there is one."""
+    """Return the amounts, with a limit on time if there is one."""
     return amounts if seconds is None else {**amounts, "walltime": seconds}
 
 
 def with_used(limits: Limits, used: Amounts) -> Limits:
-    """The limits, with what is gone of each budget. Pure."""
+    """Return the limits with the use of each budget. Pure."""
     mine = {key: amount for key, amount in used.items() if key in limits.budget}
     return replace(limits, used=mine) if mine else limits
 
 
 def nested(version: tuple[int, int]) -> bool:
-    """Whether lists of accounts hold for accounts below in this version of Slurm."""
+    """Return whether lists of accounts also apply to subaccounts in this version of Slurm."""
     return version >= NESTED_SINCE
 
 
 def names(text: str) -> tuple[str, ...]:
-    """A list with commas; `(null)`, `N/A` and nothing are empty."""
+    """Parse a list with commas; `(null)`, `N/A` and nothing are empty."""
     return (
         () if text in ("", "(null)", "N/A", "None") else tuple(part.strip() for part in text.split(",") if part.strip())
     )
 
 
 def with_groups(users: Iterable[str], groups: Iterable[str]) -> tuple[str, ...]:
-    """The users of a reservation, with its groups as `@name` (`-@name`: its members may not use it)."""
+    """Return the users of a reservation, with its groups as `@name` (`-@name`: its members may not use it)."""
     return (*users, *(f"-@{group[1:]}" if group.startswith("-") else f"@{group}" for group in groups))
 
 
 def who(text: str) -> tuple[str, ...] | None:
-    """Who may use it: None for `ALL` and for an empty value, which both mean all users."""
+    """Return who may use it: None for `ALL` and for an empty value, which both mean all users."""
     return None if text in ("", "ALL", "(null)") else names(text)

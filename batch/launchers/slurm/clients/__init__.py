@@ -1,1 +1,1 @@
-"""The ways to speak to Slurm: its commands, slurmrestd, pyslurm."""
+"""The clients for Slurm: its commands, slurmrestd, pyslurm."""

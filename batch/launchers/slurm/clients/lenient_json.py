@@ -1,7 +1,7 @@
-"""JSON as Slurm's programs write it: with whatever bytes users put into names, and with NaN.
+"""JSON as Slurm's programs write it: with any bytes that users put into names, and with NaN.
 
-Owns the reading of it. Pure. slurmrestd and `squeue --json` copy a job's name and comment as they are, so one user's
-job name that is not UTF-8 would make the whole answer unreadable; and a division by zero of theirs is written as NaN.
+Owns its parsing. Pure. slurmrestd and `squeue --json` copy a job's name and comment unchanged, so one user's job name
+that is not UTF-8 would make the whole response unreadable; and Slurm writes a division by zero as NaN.
 """
 
 import json
@@ -11,7 +11,7 @@ import msgspec
 
 
 def decode(text: bytes | str) -> Any:
-    """The value. Bytes that are not UTF-8 become U+FFFD, and NaN and infinities None. Raises ValueError: no JSON."""
+    """Parse JSON. Bytes that are not UTF-8 become U+FFFD; NaN and infinities become None. Raises ValueError."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):

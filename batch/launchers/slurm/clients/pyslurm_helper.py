@@ -1,10 +1,10 @@
-"""The process that speaks pyslurm, and the one door to it: `python -m batch.launchers.slurm.clients.pyslurm_helper`.
+"""The process that uses pyslurm: `python -m batch.launchers.slurm.clients.pyslurm_helper`.
 
-Owns pyslurm's calls, one after the other; requests and answers as lines of JSON on standard input and output. Does
-not know what they are for (`batch.launchers.slurm.clients.pyslurm`), servers and the hub.
+Owns the calls of pyslurm, one after the other; requests and responses are lines of JSON on standard input and output.
+Does not know what they are for (`batch.launchers.slurm.clients.pyslurm`), servers and the hub.
 
-A process of its own, because pyslurm holds the GIL while it waits for slurmctld, and ends its process when it is
-imported where there is no slurm.conf. Whatever prints to standard output meanwhile reaches the log instead.
+It is a process of its own because pyslurm holds the GIL while it waits for slurmctld, and ends its process when it is
+imported without a slurm.conf. What is printed to standard output meanwhile goes to the log instead.
 """
 
 import json
@@ -25,12 +25,12 @@ PAST: Final = (
 
 
 def submit(pyslurm: Any, request: Mapping[str, Any]) -> int:
-    """A job from what `JobSubmitDescription` calls it."""
+    """Submit a job that is described by the arguments of `JobSubmitDescription`."""
     return int(pyslurm.JobSubmitDescription(**request["job"]).submit())
 
 
 def read(job: Any, names: Sequence[str]) -> dict[str, Any]:
-    """These attributes of a job; None for one that it does not have, or whose text is not UTF-8."""
+    """Return these attributes of a job; None for one that it does not have, or whose text is not UTF-8."""
     found: dict[str, Any] = {}
     for name in names:
         try:
@@ -41,12 +41,12 @@ def read(job: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def jobs(pyslurm: Any, _: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All jobs of slurmctld. Names of accounts are looked up once each, and not once for every job."""
+    """Return all jobs of slurmctld. The name of each account is looked up once, and not once for every job."""
     return [read(job, QUEUE) for job in pyslurm.Jobs.load().values()]
 
 
 def past(pyslurm: Any, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Jobs of the accounting, of these numbers or names, or all jobs since a time."""
+    """Return the jobs in accounting with these ids or names, or all jobs since a time."""
     filters = {name: request[name] for name in ("ids", "names", "start_time") if request.get(name)}
     found = []
     for job in pyslurm.db.Jobs.load(pyslurm.db.JobFilter(**filters)).values():
@@ -72,7 +72,7 @@ VERBS: Final[dict[str, Callable[[Any, Mapping[str, Any]], Any]]] = {
 
 
 def answer(pyslurm: Any, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to one request: what was found, or pyslurm's error."""
+    """Return the response to one request: the result, or pyslurm's error."""
     try:
         return {"id": request["id"], "found": VERBS[request["verb"]](pyslurm, request)}
     except pyslurm.PyslurmError as error:
@@ -83,14 +83,14 @@ def answer(pyslurm: Any, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def serve(pyslurm: Any, requests: TextIO, answers: TextIO) -> None:
-    """Until there are no more requests: the hub has closed its end, or is gone."""
+    """Answer requests until the hub has closed its end, or has ended."""
     for line in requests:
         answers.write(json.dumps(answer(pyslurm, json.loads(line))) + "\n")
         answers.flush()
 
 
 def main() -> int:
-    """Import pyslurm, say so, serve."""
+    """Import pyslurm, report that, and serve."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         try:

@@ -1,9 +1,9 @@
-"""Slurm by slurmrestd: no root in the hub, no Slurm on its machine.
+"""Slurm through slurmrestd: the hub needs no root, and no Slurm on its machine.
 
-Owns the paths, the API's version, and whose name goes with which request. Does not know HTTP
+Owns the paths, the version of the API, and the user of each request. Does not know about HTTP
 (`batch.launchers.slurm.clients.rest_http`) and the shapes of JSON (`batch.launchers.slurm.clients.rest_shapes`).
 
-An answer has failed if it has `errors`, whatever its status: 22.05 says 500 for a partition that does not exist.
+A response with `errors` has failed, whatever its status: 22.05 answers 500 for a partition that does not exist.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ T = TypeVar("T")
 log = logging.getLogger("towpath.slurm")
 SPECIFICATIONS: Final = ("/openapi/v3", "/openapi")
 FEW: Final = 8
-"""Up to so many jobs are requested one by one: slurmrestd takes no list of ids."""
+"""Up to this number, jobs are requested one by one, because slurmrestd accepts no list of ids."""
 GONE: Final = frozenset({2017, 2021, 2172})
-"""slurm_errno.h: the job is not there, has ended, or does not match the request's conditions."""
+"""slurm_errno.h: the job does not exist, has ended, or does not match the request's conditions."""
 CONDITIONAL_KILL: Final = 41
-"""From this version of the API on (24.05), a cancel may name conditions."""
+"""From this version of the API on (24.05), a cancel may have conditions."""
 NOTHING: Final = frozenset({9003})
-"""No such record: an answer, not a failure."""
+"""slurm_errno.h: no such record. This is an empty result, not a failure."""
 DISABLED: Final = ("accounting storage is disabled", "slurmdbd is not in use", "accounting storage configured")
 DENIED: Final = frozenset({401, 403})
 MESSAGE_MAX: Final = 300
@@ -104,7 +104,7 @@ class RestClient:
             await self._ask("DELETE", "slurm", f"job/{job}", user=identity.name, fine=GONE)
 
     async def update(self, job: int, name: str, options: Sequence[tuple[str, str]], identity: Identity) -> bool:
-        """See the Protocol. slurmrestd takes the id alone, so the job is read right before, as its user."""
+        """See the Protocol. slurmrestd only accepts the id, so the job is read right before, as its user."""
         found = _readable(jobs_of, await self._ask("GET", "slurm", f"job/{job}", user=identity.name, fine=GONE))
         if not any((one.id, one.name, one.user) == (job, name, identity.name) for one in found):
             raise JobGoneError
@@ -129,7 +129,7 @@ class RestClient:
         await self._http.close()
 
     async def _api(self) -> int:
-        """The newest version of the API that both know, asked for once."""
+        """Return the newest version of the API that both sides know. It is requested once."""
         if not self._version:
             for path in SPECIFICATIONS:
                 status, answer = await self._http.ask("GET", path, self._tokens.headers(self.user))
@@ -177,7 +177,7 @@ class RestClient:
 
 
 def errors_of(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What the answer says has failed. Newer versions tell of a cancel in `status`, by job, beside empty `errors`."""
+    """Return the errors of the response. Newer versions report a cancel in `status`, by job, beside empty `errors`."""
     errors: list[Mapping[str, Any]] = [one for one in answer.get("errors") or () if isinstance(one, dict)]
     for one in answer.get("status") or ():
         error = one.get("error") if isinstance(one, dict) else None
@@ -187,13 +187,13 @@ def errors_of(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _submitted(answer: Mapping[str, Any]) -> int:
-    """The number of the job that was made, 0: none was. Beside it an error is a warning, such as that it must wait."""
+    """Return the id of the new job, 0: there is none. An error beside an id is a warning, such as that it must wait."""
     number = answer.get("job_id")
     return number if isinstance(number, int) and not isinstance(number, bool) else 0
 
 
 def newest(paths: Mapping[str, Any]) -> int:
-    """The newest version that has jobs in both services and that our shapes were made for; 0: none."""
+    """Return the newest version that has jobs in both services and that our shapes support; 0: none."""
     found: dict[str, set[int]] = {"slurm": set(), "slurmdb": set()}
     for path in paths:
         if match := re.fullmatch(r"/(slurm|slurmdb)/v0\.0\.([0-9]+)/jobs/?", path):
@@ -202,7 +202,7 @@ def newest(paths: Mapping[str, Any]) -> int:
 
 
 def site_words(answer: Mapping[str, Any]) -> str:
-    """What the site says to the user about a submit, be it refused or not."""
+    """Return the site's message to the user about a submit, whether it was refused or not."""
     message = answer.get("job_submit_user_msg")
     return message if isinstance(message, str) else ""
 
@@ -217,7 +217,7 @@ def _readable(read: Callable[[Mapping[str, Any]], list[T]], answer: Mapping[str,
 def _error(
     errors: Sequence[Mapping[str, Any]], numbers: Sequence[Any], *, site: str, named: Mapping[str, str]
 ) -> Exception:
-    """The hub's error: by the first number that is known, else by the words. `named`: the job's options."""
+    """Return the hub's error, by the first known error number, else by the text. `named`: the job's options."""
     lines = [str(one[key]) for one in errors for key in ("description", "error") if one.get(key)]
     text = "\n".join(lines)
     if any(phrase in text.lower() for phrase in DISABLED):

@@ -1,6 +1,6 @@
-"""What slurmdbd's REST says of an ended job, as facts.
+"""Facts about an ended job from slurmdbd's REST responses.
 
-Owns the reading of them, of 0.0.38 (22.05) to 0.0.45 (26.05). Pure.
+Owns their parsing, from 0.0.38 (22.05) to 0.0.45 (26.05). Pure.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from batch.launchers.slurm.messages.ending import Ended
 
 
 def from_rest(job: Mapping[str, Any]) -> Ended | None:
-    """Facts of one entry of `jobs` in slurmdbd's answer (`/slurmdb/vX/job/ID`, `/jobs`); None: it has not ended.
+    """Return the facts of a job in slurmdbd's response; None: it has not ended.
 
-    The shapes of 0.0.38 (22.05) and of 0.0.40 and later are both read: a number may be `{"set": true, "number": 7}`,
-    a state a list.
+    `job`: an entry of `jobs` (`/slurmdb/vX/job/ID`, `/jobs`). Both the shapes of 0.0.38 (22.05) and those of 0.0.40 and
+    later are read: a number may be `{"set": true, "number": 7}`, and a state may be a list.
     """
     state = _of(job, "state")
     states = _of(state, "current")
@@ -50,7 +50,7 @@ def _of(value: Any, key: str) -> Any:
 
 
 def number(value: Any) -> int | None:
-    """A number of slurmrestd's, which newer versions wrap: `7`, `{"set": true, "infinite": false, "number": 7}`."""
+    """Return a number, which newer versions wrap: `7`, `{"set": true, "infinite": false, "number": 7}`."""
     if isinstance(value, dict):
         value = value.get("number") if value.get("set") and not value.get("infinite") else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None

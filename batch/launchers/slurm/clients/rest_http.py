@@ -40,16 +40,16 @@ KEY_MIN: Final = 32
 
 
 def mint(key: bytes, user: str, *, now: int, seconds: int = TOKEN_SECONDS) -> str:
-    """A token for `user` that is valid until `now + seconds`, as auth/jwt reads it: HS256; `sun`, `iat`, `exp`."""
+    """Return a token for `user` that is valid until `now + seconds`, for auth/jwt: HS256; `sun`, `iat`, `exp`."""
     claims = {"sun": user, "iat": now, "exp": now + seconds}
     return jwt.encode({"alg": "HS256", "typ": "JWT"}, claims, OctKey.import_key(key))
 
 
 class Tokens:
-    """The token of a request: one made for its user, or the operator's own for all."""
+    """The token of a request: one created for its user, or the operator's, which is used for all."""
 
     def __init__(self, config: SlurmConfig) -> None:
-        """Reads the file. Raises LauncherError when it cannot be used."""
+        """Read the file. Raises LauncherError if it cannot be used."""
         self._key = _secret(config.rest_key_file) if config.rest_key_file else b""
         self._token = _secret(config.rest_token_file).decode("ascii", "replace").strip() if not self._key else ""
         if self._key and len(self._key) < KEY_MIN:
@@ -57,7 +57,7 @@ class Tokens:
         self._made: dict[str, tuple[float, str]] = {}
 
     def headers(self, user: str) -> dict[str, str]:
-        """What proves to slurmrestd that a request is `user`'s."""
+        """Return the headers that prove to slurmrestd that a request is from `user`."""
         return {"X-SLURM-USER-NAME": user, "X-SLURM-USER-TOKEN": self._token or self._of(user)}
 
     def _of(self, user: str) -> str:

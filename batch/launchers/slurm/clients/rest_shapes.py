@@ -1,9 +1,10 @@
-"""The JSON of slurmrestd: a job as it wants it, and jobs as it gives them, of two generations.
+"""The JSON of slurmrestd: the description of a new job, and the jobs that it returns, in two generations.
 
-Owns the names of properties. Pure. Does not know HTTP, and whose a job is.
+Owns the names of properties. Pure. Does not know about HTTP, and whose a job is.
 
 Up to 0.0.38 (Slurm 22.05) a job is described as on the command line, and an environment is an object; from 0.0.39 on it
-is described as slurmctld holds it, the environment is a list, numbers come wrapped and states as lists.
+is described as slurmctld stores it, the environment is a list, numbers are wrapped, and states are lists.
+
 Sources: the OpenAPI pages of 0.0.38; `data_parser/v0.0.39` to `v0.0.45`.
 """
 
@@ -22,9 +23,9 @@ from batch.launchers.slurm.states import exit_of, job_state, one_word
 OLD: Final = 38
 """The last version of the first generation."""
 NEW_GRES: Final = 40
-"""From here on (23.11) generic resources are written `gres/gpu`, not `gres:gpu`."""
+"""From this version on (23.11), generic resources are written `gres/gpu`, not `gres:gpu`."""
 LEAST, MOST = 38, 45
-"""Versions that these shapes were made for."""
+"""Versions that these shapes support."""
 DAY, HOUR, MINUTE = 86400, 3600, 60
 
 Put = Callable[[str], dict[str, Any]]
@@ -87,14 +88,14 @@ BOTH: Final[dict[str, Put]] = {
     "mcs-label": _same("mcs_label"),
     "mincpus": _whole("minimum_cpus_per_node"),
 }
-"""Options that both generations call the same. `propagate`: slurmrestd hands no limits on."""
+"""Options with the same name in both generations. `propagate`: slurmrestd passes no limits on."""
 
 FIRST: Final[dict[str, Put]] = {
     **BOTH,
     "gres": _same("gres"),
     "nodes": lambda value: {"nodes": [int(value), int(value)]},
     "no-kill": lambda _: {"no_kill": "set"},
-    # 22.05 cannot signal the script alone ("Invalid SIGNAL specification"), and steps there are none.
+    # 22.05 cannot signal only the script ("Invalid SIGNAL specification"), and the job has no steps.
     "signal": lambda _: {},
     "exclusive": lambda value: {"exclusive": value or "true"},
     "oversubscribe": _flag("oversubscribe"),
@@ -117,17 +118,17 @@ SECOND: Final[dict[str, Put]] = {
 
 
 def described(batch: Batch, version: int) -> dict[str, Any]:
-    """The body of a submit. Raises LauncherError for an option that this version has no property for."""
+    """Return the body of a submit. Raises LauncherError for an option that this version has no property for."""
     job = options_of(batch.options, version)
     environment = batch.environment
     job["environment"] = environment if version <= OLD else [f"{name}={value}" for name, value in environment.items()]
     job.setdefault("current_working_directory", environment.get("HOME", "/"))
-    # What is told by `job` need not be told by the script's head, which is left as it is: a comment to the shell.
+    # `job` has all options, so the script does not need the lines for sbatch, which the shell reads as comments.
     return {"script": batch.text, "job": job}
 
 
 def options_of(options: Iterable[tuple[str, str]], version: int) -> dict[str, Any]:
-    """Options of sbatch as properties of a job. Raises LauncherError for one that this version has none for."""
+    """Return options of sbatch as properties of a job. Raises LauncherError for one that has none."""
     table = FIRST if version <= OLD else SECOND
     job: dict[str, Any] = {}
     for name, value in options:
@@ -147,13 +148,13 @@ def options_of(options: Iterable[tuple[str, str]], version: int) -> dict[str, An
 
 
 def megabytes(size: str) -> int:
-    """`2048M`, `2G` as sbatch reads them, in megabytes."""
+    """Return `2048M` or `2G`, as sbatch reads them, in megabytes."""
     unit = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}.get(size[-1])
     return max(1, int(int(size) if unit is None else int(size[:-1]) * unit))
 
 
 def minutes(walltime: str) -> int:
-    """`D-HH:MM:SS` in minutes, rounded up."""
+    """Return `D-HH:MM:SS` in minutes, rounded up."""
     days, _, clock = walltime.rpartition("-")
     parts = [int(part) for part in clock.split(":")]
     seconds = int(days or 0) * DAY + sum(part * unit for part, unit in zip(parts, (HOUR, MINUTE, 1), strict=False))
@@ -161,7 +162,10 @@ def minutes(walltime: str) -> int:
 
 
 def jobs_of(answer: Mapping[str, Any]) -> list[Job]:
-    """The jobs of `GET /slurm/vX/jobs`. One that cannot be read is left out, unless it may be ours: then ValueError."""
+    """Return the jobs of `GET /slurm/vX/jobs`. Leaves out a job that it cannot parse.
+
+    Raises ValueError if such a job may belong to the hub.
+    """
     return _read(answer, _job)
 
 
@@ -210,13 +214,13 @@ def _job(job: Mapping[str, Any]) -> Job:
 
 
 def _reason(job: Mapping[str, Any]) -> str:
-    """As squeue shows it: what Slurm writes out, where it does, in the reason's place."""
+    """Return the reason as squeue shows it: Slurm's explanation, if there is one, in place of the reason's name."""
     reason = _text(job, "state_description") or _text(job, "state_reason")
     return "" if reason == "None" else reason
 
 
 def pasts_of(answer: Mapping[str, Any]) -> list[Past]:
-    """The jobs of `GET /slurmdb/vX/jobs` or `/job/ID`."""
+    """Return the jobs of `GET /slurmdb/vX/jobs` or `/job/ID`."""
     return _read(answer, _past)
 
 
@@ -240,10 +244,13 @@ def _past(job: Mapping[str, Any]) -> Past:
 
 
 def _exit(value: Any) -> tuple[int | None, int]:
-    """Exit code and signal: a wait status before 0.0.40, then `{"return_code": {...}, "signal": {"id": {...}}}`."""
+    """Return exit code and signal.
+
+    Before 0.0.40 the value is a wait status, then `{"return_code": {...}, "signal": {"id": {...}}}`.
+    """
     if isinstance(value, dict) and "return_code" in value:
         signal = value.get("signal") or {}
-        # Of a job that a signal ended it is not set.
+        # It is not set for a job that ended by a signal.
         return number(value["return_code"]) or 0, number(signal.get("id")) or number(signal.get("signal_id")) or 0
     status = number(value)
     return (None, 0) if status is None else exit_of(status)

@@ -1,4 +1,4 @@
-"""What sacct says of an ended job, as facts.
+"""Facts about an ended job from sacct.
 
 Owns the fields that are requested, and their parsing. Pure. Source: sacct(1), 22.05 to 26.05.
 """
@@ -31,14 +31,14 @@ _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTP]?)[Bnc]?")
 
 
 def sacct_arguments(jobs: Iterable[str]) -> tuple[str, ...]:
-    """The arguments of sacct that `from_sacct` reads the answer to; all jobs in one call."""
+    """Return the arguments of sacct for all these jobs in one call. `from_sacct` parses its output."""
     return ("--noheader", "--parsable2", "--noconvert", f"--format={','.join(FIELDS)}", f"--jobs={','.join(jobs)}")
 
 
 def from_sacct(text: str) -> dict[str, Ended]:
-    """Job id → facts, of the jobs that sacct shows as ended. Lines that are not understood are left out.
+    """Return job id → facts for the jobs that sacct shows as ended. Leaves out lines that it does not understand.
 
-    The memory used is in the lines of the steps (`7.batch`), everything else in the line of the job.
+    The used memory is in the lines of the steps (`7.batch`), everything else in the line of the job.
     """
     jobs: dict[str, Ended] = {}
     used: dict[str, int] = {}
@@ -77,18 +77,18 @@ def _job_of(row: Mapping[str, str]) -> Ended | None:
 
 
 def tres(text: str) -> dict[str, str]:
-    """`cpu=1,mem=100M,gres/gpu:a100=2` as a dictionary."""
+    """Return `cpu=1,mem=100M,gres/gpu:a100=2` as a dictionary."""
     return dict(part.split("=", 1) for part in text.split(",") if "=" in part)
 
 
 def memory_of(text: str, nodes: int | None) -> int | None:
-    """The memory in such a text, in bytes on each of so many nodes (None: one); None: it names none."""
+    """Return the memory in such a text, in bytes on each of so many nodes (None: one); None: it names none."""
     memory = bytes_of(tres(text).get("mem", ""))
     return None if memory is None else memory // (nodes or 1)
 
 
 def bytes_of(text: str) -> int | None:
-    """A size as Slurm writes it (`212992`, `100M`, `1.5G`); None: it is none."""
+    """Return a size as Slurm writes it (`212992`, `100M`, `1.5G`) in bytes; None: it is not a size."""
     found = _SIZE.fullmatch(text.strip())
     return None if found is None else int(float(found[1]) * UNITS.get(found[2], 1))
 

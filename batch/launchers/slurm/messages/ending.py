@@ -1,14 +1,14 @@
 """How a job ended: what Slurm knows about it, as a cause with a message.
 
-Owns the facts of an ended job, and the words for each cause that Slurm can know: memory, the time limit, who cancelled
-it, a failed node, preemption, a job that could not be started. Pure. Does not know how the facts are read
-(`batch.launchers.slurm.clients`), and the starter's report: `batch.controller.reconcile` puts the two together.
+Owns the facts of an ended job, and the message for each cause that Slurm can know: memory, the time limit, who
+cancelled it, a failed node, preemption, a job that could not be started. Pure. Does not know how the facts are read
+(`batch.launchers.slurm.clients`) and what the starter reports: `batch.controller.reconcile` combines the two.
 
-A plain exit code or signal is no cause that Slurm knows: `cause` is None for it, and `Ended.exit_code` tells.
+A plain exit code or signal is no cause that Slurm knows: `cause` returns None for it, and `Ended.exit_code` has it.
 
-Sources: sacct(1), JOB STATE CODES and the fields; 22.05 to 26.05. Seen on a real 22.05: the ExitCode is `0:125` after
-memory ran out and `0:53` when the job could not be started; the reason JobLaunchFailure also stands where a script was
-ended by a signal, so it proves nothing by itself; a cancelled job's own line has `0:0`, whatever its script did.
+Sources: sacct(1), JOB STATE CODES and the fields; 22.05 to 26.05. Observed with 22.05: the ExitCode is `0:125` after
+memory ran out and `0:53` when the job could not be started; a script that a signal ended can also have the reason
+JobLaunchFailure, so it proves nothing by itself; a cancelled job's own line has `0:0`, whatever its script returned.
 """
 
 import pwd
@@ -25,7 +25,8 @@ from state.records.models import Reason
 OOM_SIGNAL, LAUNCH_SIGNAL = 125, 53
 LAST_SIGNAL: Final = 64
 NEARLY: Final = 0.8
-"""Slurm samples a job's memory: of one that ran out it may have seen far too little, and less than this is not told."""
+"""Used memory is only shown from this share of the request on: Slurm samples it, and may have missed the peak by far.
+"""
 
 START_AGAIN: Final = "Start the server again."
 ALWAYS: Final = {
@@ -43,15 +44,15 @@ ALWAYS: Final = {
     "DEADLINE": Reason(code="deadline", message="The job could not have ended before its deadline.", hint=START_AGAIN),
     "REVOKED": Reason(code="revoked", message="Another cluster has taken over the job.", hint=START_AGAIN),
 }
-"""States that say all: {where} is the node."""
+"""States that are a complete cause: {where} is the node."""
 
 
 class Ended(Struct, frozen=True, kw_only=True):
     """What Slurm knows of one ended job; None and `""`: not known.
 
-    `state`: in upper case, without what follows (`CANCELLED`). `cancelled_by`: a user id or name. `signal`: as
-    Slurm numbers it. `reason`: as Slurm names it. `used`, `requested`: the most memory seen and the requested memory,
-    bytes per node. `elapsed`, `limit`: seconds. `nodes`: as Slurm writes them.
+    `state`: in upper case, without its details (`CANCELLED`). `cancelled_by`: a user id or name. `signal`: Slurm's
+    number of it. `reason`: Slurm's name of it. `used`, `requested`: the peak memory that was sampled and the requested
+    memory, bytes per node. `elapsed`, `limit`: seconds. `nodes`: as Slurm writes them.
     """
 
     state: str
@@ -67,19 +68,20 @@ class Ended(Struct, frozen=True, kw_only=True):
 
     @property
     def exit_code(self) -> int | None:
-        """As a shell would say it: a signal's number and 128; None where it is not the job's own, or not known."""
+        """The exit code as a shell reports it: 128 plus a signal's number; None: not known, or not the job's own."""
         if self.signal:
             return 128 + self.signal if self.signal <= LAST_SIGNAL and self.signal != LAUNCH_SIGNAL else None
         return self.code if self.code or self.state == "COMPLETED" else None
 
 
-# --- the words
+# --- the messages
 
 
 def cause(ended: Ended, *, user: str = "", name_of: Callable[[int], str] | None = None) -> Reason | None:
-    """The cause that Slurm knows; None: it knows none beyond the exit code. It has neither log tail nor exit code.
+    """Return the cause that Slurm knows; None: no cause beyond the exit code. It has neither log tail nor exit code.
 
-    `user`: whose job it is. `name_of`: a user id's name, `""` where there is none (default: this machine's accounts).
+    `user`: the owner of the job. `name_of`: returns the name for a user id, `""` if there is none (default: this
+    machine's accounts).
     """
     match ended.state:
         case "OUT_OF_MEMORY":
@@ -95,7 +97,7 @@ def cause(ended: Ended, *, user: str = "", name_of: Callable[[int], str] | None 
 
 
 def _otherwise(ended: Ended) -> Reason | None:
-    """COMPLETED, FAILED, and what a later Slurm may say."""
+    """Return the cause for COMPLETED, FAILED, and states of later versions of Slurm."""
     if ended.signal == OOM_SIGNAL:
         return _out_of_memory(ended)
     if ended.signal == LAUNCH_SIGNAL or (ended.reason == "JobLaunchFailure" and not ended.signal and not ended.code):
@@ -162,7 +164,7 @@ def _cancelled(ended: Ended, user: str, name_of: Callable[[int], str]) -> Reason
 
 
 def account_name(uid: int) -> str:
-    """The name of an account of this machine, `""`: none has this id."""
+    """Return the name of an account of this machine, `""`: no account has this id."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -1,7 +1,7 @@
-"""What a limit of Slurm's accounting means, by its name: a sentence, what to do, and the form's field that it is about.
+"""What a limit of Slurm's accounting means: a message, what to do, and the form's field that it is about.
 
-Owns the grammar of limits' names and the words for each part. Pure. Does not know where the name was met: a job
-waits with it as its reason, or is refused with it.
+Owns the grammar of limits' names and the noun for each part. Pure. Does not know where the name comes from: it is the
+reason why a job waits, or why it was refused.
 
 Sources: the names that `slurm_job_state_reason_string` gives, 22.05 to 26.05; resource_limits.html. A limit on a
 resource that a newer Slurm adds is explained like the others.
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 
 class Explanation(Struct, frozen=True):
-    """A sentence, what to do, and the kind of option that it is about (`""`: none)."""
+    """A message, what to do, and the kind of option that it is about (`""`: none)."""
 
     message: str
     hint: str = ""
@@ -28,7 +28,7 @@ _LIMIT: Final = re.compile(
 
 
 class Resource(Struct, frozen=True):
-    """What a limit counts: in a sentence, over time (the `Minutes` of its name), and the form's field."""
+    """What a limit counts: its noun, the noun for it times time (`Minutes` in the name), and the form's field."""
 
     noun: str
     time: str
@@ -51,7 +51,7 @@ RESOURCES: Final = {
 
 
 class Owner(Struct, frozen=True):
-    """Whose limit it is: in a sentence, what else the user could pick, and the form's field."""
+    """Whose limit it is: the noun for it, what else the user could pick, and the form's field."""
 
     noun: str
     other: str
@@ -85,7 +85,7 @@ def limit(name: str, *, qos: str = "", account: str = "") -> Explanation | None:
 
 
 def _of_a_user(resource: Resource, per: str, owner: Owner, account: str) -> Explanation:
-    """What one user, or one account, may use at a time."""
+    """Explain a limit on what one user or one account may use at a time."""
     if per == "Account":
         return Explanation(
             f"With this job, {named('account', account)} would use more {resource.noun} than {owner.noun} allows each"
@@ -102,7 +102,7 @@ def _of_a_user(resource: Resource, per: str, owner: Owner, account: str) -> Expl
 
 
 def _of_a_job(resource: Resource, kind: str, measure: str | None, per: str | None, owner: Owner) -> Explanation:
-    """What a job may or must ask for: one that does not fit never starts."""
+    """Explain a limit on what a job may or must request: a job that does not fit never starts."""
     if kind == "Min":
         return Explanation(
             f"The job asks for {_less(resource)} {resource.noun} than {owner.noun} requires.",
@@ -183,5 +183,5 @@ def _first(text: str) -> str:
 
 
 def named(kind: str, name: str) -> str:
-    """`QOS gpuq`, or `its QOS` where the name is not known."""
+    """Return `QOS gpuq`, or `its QOS` if the name is not known."""
     return f"{kind} {name}" if name else f"its {kind}"

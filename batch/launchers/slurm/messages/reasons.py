@@ -1,7 +1,7 @@
-"""Why a job waits: a sentence and what to do, for Slurm's reason.
+"""Why a job waits: a message and what to do, for Slurm's reason.
 
-Owns the sentences for every reason of Slurm 22.05 to 26.05 that a user can meet. Pure. Does not know how a reason is
-asked for, and what a server is.
+Owns the messages for every reason of Slurm 22.05 to 26.05 that a user can meet. Pure. Does not know how a reason is
+queried, and what a server is.
 
 Sources: squeue(1), JOB REASON CODES; the names that `slurm_job_state_reason_string` gives; what slurmctld 22.05 writes
 in place of a name. Limits are explained by `batch.launchers.slurm.messages.limits`.
@@ -188,7 +188,7 @@ REASONS: Final[dict[str, Explanation]] = {
     "BurstBufferOperation": Explanation("An operation on the job's burst buffer failed.", ASK_ADMIN),
 }
 
-# Slurm writes some reasons as sentences; these are parts of them, in lower case, and the code that each stands for.
+# Slurm writes some reasons as sentences. These are parts of them in lower case, each with the code that it means.
 PHRASES: Final[tuple[tuple[str, str, Explanation], ...]] = (
     (
         "nodes required for job are down, drained or reserved",
@@ -252,12 +252,13 @@ def waiting(
     limit: float | None = None,
     maintenance: float | None = None,
 ) -> Waiting:
-    """Why a pending job waits. `code`: squeue's `%r`, REST's `state_reason`, or what Slurm writes in its place.
+    """Explain why a pending job waits.
 
-    `start`: when Slurm expects to start it (seconds since the epoch); one that has passed says nothing, and it is
-    rounded up to a minute. `limit`: its time limit in seconds. `maintenance`: when maintenance begins that it would run
-    into (seconds since the epoch); None: none is known. `partition`, `qos`, `account`: the job's own,
-    `""` where not known.
+    `code`: squeue's `%r`, REST's `state_reason`, or the text that Slurm writes instead.
+
+    `start`: when Slurm expects to start it (seconds since the epoch), rounded up to a minute; a time that has passed is
+    ignored. `limit`: its time limit in seconds. `maintenance`: when maintenance begins that it would run into (seconds
+    since the epoch); None: none is known. `partition`, `qos`, `account`: the job's own, `""` if not known.
     """
     text = code.replace("_", " ").strip().strip("()").strip()[:TEXT_MAX]
     reason_code, found = _explained(text, qos=qos, account=account)
@@ -274,9 +275,9 @@ def waiting(
 
 
 def _before_maintenance(now: float, time_limit: float | None, begins: float | None) -> Explanation:
-    """Why a job waits that would not end before maintenance begins, and how it could start now.
+    """Explain that a job would not end before maintenance begins, and how it could start now.
 
-    The sentence stays the same while time goes by: it is an event each time it changes.
+    The message does not change while time passes, because each change of it is an event.
     """
     of = f" (time limit {duration(time_limit)})" if time_limit else ""
     message = f"Planned maintenance begins before the job could end{of}."
@@ -300,7 +301,7 @@ def _explained(text: str, *, qos: str, account: str) -> tuple[str, Explanation]:
 
 
 def _with_nodes(found: Explanation, more: str) -> Explanation:
-    """With the nodes that Slurm names (`UnavailableNodes:cn[1-2]`)."""
+    """Add the nodes that Slurm names (`UnavailableNodes:cn[1-2]`)."""
     nodes = more.strip().partition("UnavailableNodes:")[2].strip("() ")
     if not nodes:
         return found

@@ -1,4 +1,4 @@
-"""The errors of Slurm that submit, poll and cancel can meet: what each means, what to do, and whether it may pass.
+"""The errors of Slurm for submit, poll and cancel: their meaning, what to do, and whether a retry may help.
 
 Owns the table. Pure data. Sources: slurm/slurm_errno.h (numbers), `slurm_strerror` (texts), Slurm 22.05 to 26.05.
 """
@@ -13,7 +13,10 @@ WAITS: Final = "The hub tries again automatically."
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
-    """One row. `numbers` of slurm_errno.h and parts of texts (in lower case) are what it is known by."""
+    """One row.
+
+    It applies to these `numbers` of slurm_errno.h, and to errors with one of these texts (in lower case).
+    """
 
     code: str
     message: str

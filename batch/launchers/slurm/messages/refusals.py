@@ -1,11 +1,11 @@
-"""Why Slurm refused a job, or did not respond: its error, as a sentence, what to do, and the form's field.
+"""Why Slurm refused a job, or did not respond: its error, as a message, what to do, and the form's field.
 
-Owns which part of what Slurm prints says why, and which of it are the site's own words. Pure. Does not know how a
+Owns which part of Slurm's output gives the reason, and which of it is the site's own text. Pure. Does not know how a
 command is run.
 
-The site's own words come first: what a job_submit plug-in or a cli_filter says to the user. sbatch prints it as lines
-before the error, and slurmrestd returns it as `job_submit_user_msg`. A limit's name, which sbatch prints there, too,
-says more than the error: `batch.launchers.slurm.messages.limits` explains it.
+The site's own text comes first: what a job_submit plug-in or a cli_filter tells the user. sbatch prints it as lines
+before the error, and slurmrestd returns it as `job_submit_user_msg`. The name of a limit, which sbatch also prints
+there, says more than the error: `batch.launchers.slurm.messages.limits` explains it.
 """
 
 import re
@@ -17,7 +17,7 @@ from batch.launchers.slurm.messages.refusal_table import TABLE, Refusal
 
 TEXT_MAX: Final = 300
 SITE_MAX: Final = 1000
-"""So many characters of a site's words are shown."""
+"""How many characters of a site's text are shown."""
 _BY_NUMBER: Final = {number: row for row in TABLE for number in row.numbers}
 _BY_TEXT: Final = tuple((text, row) for row in TABLE for text in row.texts)
 _NOISE: Final = re.compile(
@@ -26,10 +26,10 @@ _NOISE: Final = re.compile(
 _ERROR_LINE: Final = re.compile(r"^sbatch: error: (?:lua: )?(?P<said>.*)$")
 _NAME: Final = re.compile(r"\b(?:QOS|Assoc|Max)[A-Za-z]+\b")
 _INTERNAL: Final = re.compile(r"^(?:slurm_|auth|plugin|unpack|cred|hash|mpi|If munged|Munge|[a-z0-9_]+: )")
-"""How Slurm's own libraries begin what they print."""
+"""Prefixes with which Slurm's own libraries print messages."""
 _SUBMIT: Final = "Batch job submission failed:"
 _SPEAKS_OF_ITSELF: Final = frozenset({"configuration", "authentication"})
-"""Errors beside which Slurm prints details of its own, which are not a site's words."""
+"""Errors beside which Slurm prints details of its own, which are not a site's text."""
 _FIELDS: Final = (
     ("walltime", r"time[- ]?limit|wall[- ]?time|--time|max(?:imum)? time"),
     ("account", r"accounts?|projects?|allocations?|--account"),
@@ -42,16 +42,16 @@ _FIELDS: Final = (
     ("nodes", r"nodes?"),
     ("partition", r"partitions?|queues?"),
 )
-"""Kind of option → what a site calls it. The first that a sentence has is what it is about."""
+"""Kind of option → what a site may call it. The first one that occurs in a sentence decides."""
 
 
 def refused(
     text: str = "", *, number: int | None = None, site: str = "", qos: str = "", account: str = ""
 ) -> LauncherError:
-    """The hub's error for an error of Slurm's. `text`: stderr, or REST's `description` and `error` in lines.
+    """Return the hub's error for an error of Slurm. `text`: stderr, or REST's `description` and `error` in lines.
 
-    `number`: of slurm_errno.h, where it is known. `site`: the site's words, where Slurm gives them apart. What neither
-    is known by is told with Slurm's own words, and is not transient: the same request would be refused again.
+    `number`: of slurm_errno.h, if it is known. `site`: the site's text, if Slurm returns it separately. An error that
+    neither identifies is shown with Slurm's own text, and is not transient: the same request would be refused again.
     """
     lower = text.lower()
     row = _BY_NUMBER.get(number) if number is not None else None
@@ -76,7 +76,7 @@ def refused(
 
 
 def _limit_in(text: str, *, qos: str, account: str) -> tuple[str, Explanation] | None:
-    """The limit that is named in a text, and what it means."""
+    """Return the limit that a text names, and its explanation."""
     for name in _NAME.findall(text):
         if found := limit(name, qos=qos, account=account):
             return name, found
@@ -84,7 +84,7 @@ def _limit_in(text: str, *, qos: str, account: str) -> tuple[str, Explanation] |
 
 
 def _before(hint: str) -> str:
-    """A hint for a job that waits, as one for a job that was refused."""
+    """Return the hint for a waiting job, changed for a job that was refused."""
     replacements = {
         "Cancel it and ask": "Ask",
         "Cancel the job and ask": "Ask",
@@ -99,9 +99,9 @@ def _before(hint: str) -> str:
     return hint
 
 
-# --- the site's own words -------------------------------------------------------------------------------------------
+# --- the site's own text --------------------------------------------------------------------------------------------
 def _by_the_site(site_text: str, row: Refusal | None, explained: tuple[str, Explanation] | None) -> LauncherError:
-    """The site's words, then what Slurm's error means where it has one of its own."""
+    """Return the site's text, followed by the meaning of Slurm's error if it has one of its own."""
     field = _field_of(site_text)
     if explained is not None:
         name, found = explained
@@ -116,7 +116,7 @@ def _by_the_site(site_text: str, row: Refusal | None, explained: tuple[str, Expl
 
 
 def _site_lines(text: str, row: Refusal | None) -> list[str]:
-    """The lines of sbatch's errors that are not Slurm's own."""
+    """Return the lines of sbatch's errors that do not come from Slurm."""
     if row is not None and (row.transient or row.code in _SPEAKS_OF_ITSELF):
         return []
     messages = [found["said"].strip() for line in text.splitlines() if (found := _ERROR_LINE.match(line.strip()))]
@@ -124,7 +124,7 @@ def _site_lines(text: str, row: Refusal | None) -> list[str]:
 
 
 def _is_slurms(line: str) -> bool:
-    """Whether a line is the error itself, a limit's name, or one that Slurm's programs are known to print."""
+    """Return whether a line is the error itself, a limit's name, or one that Slurm's programs are known to print."""
     lower = line.lower()
     return (
         line.startswith(_SUBMIT)
@@ -135,7 +135,7 @@ def _is_slurms(line: str) -> bool:
 
 
 def _of_the_site(lines: list[str]) -> str:
-    """The lines as one text: printable, ended with a full stop, cut."""
+    """Return the lines as one text: printable, shortened, with a full stop at the end."""
     kept = ["".join(letter for letter in line if letter.isprintable()).strip() for line in lines]
     text = " ".join(line for line in kept if line)
     if len(text) > SITE_MAX:
@@ -144,13 +144,13 @@ def _of_the_site(lines: list[str]) -> str:
 
 
 def _field_of(sentence: str) -> str:
-    """The kind of option that a sentence is about; `""`: none, or it cannot be told."""
+    """Return the kind of option that a sentence is about; `""`: none, or not known."""
     lower = sentence.lower()
     return next((kind for kind, names in _FIELDS if re.search(rf"(?<![\w-])(?:{names})(?![\w-])", lower)), "")
 
 
 def plain(text: str) -> str:
-    """The last line of an error's text that says something, without the command's name and cut."""
+    """Return the last line of an error's text that has content, shortened, without the command's name."""
     lines = [_NOISE.sub("", line.strip()) for line in text.splitlines()]
     lines = [line.removeprefix(_SUBMIT).strip() for line in lines if line]
     printable = "".join(letter for letter in (lines[-1] if lines else "") if letter.isprintable())
