@@ -1,6 +1,6 @@
 """How the hub proves to a host that it may act as an account.
 
-Owns the four ways: certificates of the hub's own authority, certificates that a command of the site's prints, a key
+Owns the four methods: certificates of the hub's own authority, certificates that a command of the site prints, a key
 file, an agent. A certificate is for one account and a few minutes; its private key exists in memory only.
 """
 
@@ -27,7 +27,7 @@ COMMAND_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Credentials(Protocol):
-    """One way to log in."""
+    """One method to log in."""
 
     @property
     def authority(self) -> str:
@@ -35,7 +35,7 @@ class Credentials(Protocol):
         ...
 
     async def login(self, account: str) -> Login:
-        """What a new connection as this account authenticates with. Raises CredentialsError."""
+        """Return the credentials of a new connection as this account. Raises CredentialsError."""
         ...
 
 
@@ -43,7 +43,7 @@ class HubCertificates:
     """Certificates of the hub's own authority."""
 
     def __init__(self, authority: Authority, *, hub: str, seconds: int, clock: Callable[[], float] = time.time) -> None:
-        """`hub`: its name in the certificates' ids, which sshd logs. `seconds`: for how long one is good."""
+        """`hub`: its name in the certificates' ids, which sshd logs. `seconds`: how long a certificate is valid."""
         self._authority = authority
         self.authority = authority.public_line
         self._hub = hub
@@ -61,7 +61,7 @@ class HubCertificates:
 class CommandCertificates:
     """Certificates that a command prints, which gets the public key on its standard input.
 
-    The command finds the account in TOWPATH_SSH_ACCOUNT and the wanted lifetime in TOWPATH_SSH_SECONDS. Its argv is
+    The command finds the account in TOWPATH_SSH_ACCOUNT and the requested lifetime in TOWPATH_SSH_SECONDS. Its argv is
     fixed and goes through no shell.
     """
 
@@ -70,7 +70,7 @@ class CommandCertificates:
     def __init__(
         self, argv: Sequence[str], *, seconds: int, timeout: float, environment: Mapping[str, str] | None = None
     ) -> None:
-        """`timeout`: seconds that the command may take. `environment`: what it gets besides."""
+        """`timeout`: seconds that the command may take. `environment`: further variables for it."""
         self._argv = tuple(argv)
         self._seconds = seconds
         self._timeout = timeout
@@ -146,7 +146,7 @@ class KeyFile:
 
 
 class Agent:
-    """The keys of an agent, by its socket."""
+    """The keys of an agent, through its socket."""
 
     authority = ""
 
@@ -159,7 +159,7 @@ class Agent:
 
 
 def hub_authority(folder: Path) -> Authority:
-    """The hub's own SSH authority, which is in this folder. Raises CredentialsError, PrivateFileError."""
+    """Return the hub's own SSH authority from this folder. Raises CredentialsError, PrivateFileError."""
     path = folder / SSH_USER_CA
     if not is_private_file(path):
         raise CredentialsError("The hub has no SSH authority yet. The controller makes it when it starts.")

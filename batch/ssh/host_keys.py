@@ -19,7 +19,7 @@ class HostKeyFiles:
         self._known: KnownHosts | None = None
 
     def read(self) -> KnownHosts:
-        """What the files say now. Raises CredentialsError for one that cannot be read."""
+        """Return the current contents of the files. Raises CredentialsError for a file that cannot be read."""
         try:
             marks = tuple((facts.st_mtime_ns, facts.st_size, facts.st_ino) for facts in map(Path.stat, self._paths))
             if self._known is None or marks != self._marks:

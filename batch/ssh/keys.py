@@ -1,6 +1,6 @@
-"""Keys, certificates and known hosts, as asyncssh has them: half of the one door to it.
+"""Keys, certificates and known hosts for asyncssh. Only this module and `batch.ssh.door` import asyncssh.
 
-Owns what may be logged in with, and which host keys are trusted.
+Owns which credentials are usable, and which host keys are trusted.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from batch.ssh.errors import CredentialsError
 
 KEY_TYPE: Final = "ssh-ed25519"
 CLOCK_SKEW: Final = 60
-"""Certificates are valid from so many seconds ago, for hosts whose clocks are slow."""
+"""How many seconds certificates are backdated, for hosts whose clocks are slow."""
 
 
 class Login:
-    """What a connection authenticates with. Made by the functions of this module, opaque to others."""
+    """The credentials of a connection. Only functions of this module create them; they are opaque to others."""
 
     def __init__(self, keys: Sequence[Any], close: Callable[[], None] | None = None) -> None:
         """`keys` are asyncssh's, and never empty: it would look for some in ~/.ssh."""
@@ -25,7 +25,7 @@ class Login:
         self._close = close
 
     def close(self) -> None:
-        """Let go of the agent, when the connection has been made."""
+        """Close the agent after the connection was made."""
         if self._close is not None:
             self._close()
 
@@ -41,7 +41,7 @@ class FreshKey:
 
     @property
     def public_line(self) -> str:
-        """The public key as OpenSSH writes it."""
+        """Return the public key as OpenSSH writes it."""
         return self._key.export_public_key().decode().strip()
 
     def login(self, certificate: str, account: str) -> Login:
@@ -63,7 +63,7 @@ class FreshKey:
 
 
 def _certificate_fault(cert: asyncssh.SSHCertificate, key: asyncssh.SSHKey, account: str) -> str:
-    """Why a certificate is not used; `""`: it is. One without principals would be good for every account."""
+    """Return why a certificate is not used; `""`: it is. One without principals would be valid for every account."""
     if not isinstance(cert, SSHOpenSSHCertificate) or cert.key.public_data != key.public_data:
         return "The certificate is for another key than the one that it was requested for."
     if account not in cert.principals:
@@ -76,7 +76,7 @@ def _certificate_fault(cert: asyncssh.SSHCertificate, key: asyncssh.SSHKey, acco
 
 
 class Authority:
-    """A certificate authority for users, as sshd's TrustedUserCAKeys trusts it."""
+    """A certificate authority for users, which sshd trusts through TrustedUserCAKeys."""
 
     def __init__(self, text: bytes) -> None:
         """`text`: the private key. Raises CredentialsError."""
@@ -84,11 +84,11 @@ class Authority:
 
     @property
     def public_line(self) -> str:
-        """The public key, for the file that TrustedUserCAKeys names."""
+        """Return the public key for the file that TrustedUserCAKeys names."""
         return self._key.export_public_key().decode().strip()
 
     def sign(self, public_line: str, account: str, *, key_id: str, now: float, seconds: int) -> str:
-        """A certificate for one account, good for so many seconds, for commands alone."""
+        """Return a certificate for one account that is valid for this many seconds, and only for commands."""
         cert = self._key.generate_user_certificate(
             asyncssh.import_public_key(public_line),
             key_id,
@@ -113,7 +113,7 @@ def login_with_key(text: bytes) -> Login:
 
 
 async def login_with_agent(socket_path: str) -> Login:
-    """Log in with the keys of an agent. Raises CredentialsError for one that does not answer or has no key."""
+    """Log in with the keys of an agent. Raises CredentialsError if it does not answer or has no key."""
     try:
         agent = await asyncssh.connect_agent(socket_path)
         keys = await agent.get_keys()
@@ -134,16 +134,16 @@ def _private_key(text: bytes, what: str) -> asyncssh.SSHKey:
 
 
 class KnownHosts:
-    """The host keys and host authorities that are trusted, as known_hosts files have them (sshd(8))."""
+    """The trusted host keys and host authorities, from known_hosts files (sshd(8))."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        """Raises ValueError for a line that is not one of known_hosts."""
+        """Raise ValueError for a line that is not one of known_hosts."""
         self._known = asyncssh.SSHKnownHosts()
         for text in texts:
             self._known.load(text)
 
     def knows(self, name: str, port: int) -> bool:
-        """Whether any key or authority is known for this host."""
+        """Return whether any key or authority is known for this host."""
         keys, authorities, *_ = self._match(name, port)
         return bool(keys or authorities)
 
@@ -151,6 +151,9 @@ class KnownHosts:
         return self._known.match(name, "", None if port == asyncssh.DEFAULT_PORT else port)
 
     def of(self, name: str, port: int) -> Any:
-        """The lookup that asyncssh asks. By the host's name alone: an address is nothing that an admin has named."""
+        """Return the lookup function for asyncssh.
+
+        It uses only the host's name, because no admin has named an address.
+        """
         found = self._match(name, port)
         return lambda _host, _address, _port: found

@@ -8,7 +8,7 @@ FIRST_LIMIT: Final = 8
 
 
 class Sessions:
-    """A limit that shrinks when sshd refuses a session. Used as an asynchronous context manager around each."""
+    """A limit that shrinks when sshd refuses a session. Each session uses it as an asynchronous context manager."""
 
     def __init__(self, limit: int = FIRST_LIMIT) -> None:
         self.limit = limit
@@ -29,5 +29,5 @@ class Sessions:
             self._changed.notify_all()
 
     def refused(self) -> None:
-        """Sshd refused the session that the caller holds: fewer than are in use now fit."""
+        """Lower the limit below the number in use, because sshd refused the caller's session."""
         self.limit = max(1, min(self.limit, self.used - 1))

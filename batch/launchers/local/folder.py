@@ -28,13 +28,13 @@ from state.store import codecs
 T = TypeVar("T")
 
 STILLBORN_SECONDS = 30.0
-"""A starter that has not written its job.json by then did not start."""
+"""A starter that has not written its job.json after this time did not start."""
 
 
 class Processes(Struct, frozen=True, kw_only=True):
-    """job.json. `start` and `app_start`: clock ticks since boot, as /proc/PID/stat has them (field 22).
+    """job.json. `start` and `app_start`: clock ticks since boot, from /proc/PID/stat (field 22).
 
-    `takeover`: how many starters of the job went before this one.
+    `takeover`: how many starters of the job ran before this one.
     """
 
     attempt: str
@@ -137,7 +137,7 @@ class JobFolder:
         processes = self.processes() if not processes.app else processes
         if processes is None:
             return False
-        pid = processes.app or find_app(self.attempt)  # its starter may have died before it wrote that down
+        pid = processes.app or find_app(self.attempt)  # its starter may have died before it recorded that
         start = processes.app_start if processes.app else start_time(pid)
         if not is_alive(pid, start):
             return False
@@ -146,7 +146,7 @@ class JobFolder:
         return True
 
     def _is_over(self) -> bool:
-        """Whether the job is to end, or has reported its end."""
+        """Return whether the job has to end, or has reported its end."""
         report = self.report()
         return (self.path / "canceled").exists() or (report is not None and report.kind != "ready")
 

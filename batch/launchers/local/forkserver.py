@@ -29,7 +29,7 @@ DESCRIPTORS = 3
 DEFAULTS = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 END_SIGNALS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
-"""As every interpreter does when it starts: an app or a hub that closes a connection must not end the starter."""
+"""The signals that every interpreter ignores from its start: a closed connection must not end the starter."""
 
 
 class Bytecode(dict[str, bytes]):
@@ -52,7 +52,7 @@ def load(path: str) -> None:
 
 
 def candidates(program: str, environment: "Mapping[str, str]") -> list[str]:
-    """Where a program may be, as execvp(3) looks for it."""
+    """Return the paths where a program may be, in the order of execvp(3)."""
     if "/" in program:
         return [program]
     return [f"{folder or '.'}/{program}" for folder in environment.get("PATH", os.defpath).split(":")]
@@ -87,7 +87,7 @@ def forked() -> "Callable[[dict[str, Any]], int]":
                             path, command, environment,
                             file_actions=output, setsid=True, setsigmask=[], setsigdef=defaults,
                         )  # fmt: skip
-                    except OSError as error:  # as execvp(3): what is not there or no folder counts least
+                    except OSError as error:  # as execvp(3): a missing file is the least important error
                         if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
                             number = error.errno or number
                     else:
@@ -103,7 +103,7 @@ def forked() -> "Callable[[dict[str, Any]], int]":
         app_class = ForkedApp
 
         def note_job(self) -> None:
-            if self.app.pid:  # the launcher has written down who we are
+            if self.app.pid:  # the launcher has recorded our process
                 super().note_job()
 
     return lambda spec: ForkedStarter(spec).run()
@@ -142,7 +142,7 @@ def serve(line: _socket.socket) -> None:
     room = _socket.CMSG_SPACE(DESCRIPTORS * 4)
     _signal.signal(_signal.SIGCHLD, reap)
     gc.collect()
-    gc.freeze()  # what is there now is never looked at again: its pages stay shared
+    gc.freeze()  # existing objects are never collected, so their pages stay shared
     while True:
         request, ancillary, _, _ = line.recvmsg(1, room)
         descriptors = array.array("i")
@@ -173,11 +173,13 @@ def serve(line: _socket.socket) -> None:
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGCHLD, *END_SIGNALS])
         try:
             line.send(answer)
-        except OSError:  # the launcher is gone: so shall we
+        except OSError:  # the launcher has ended: so must we
             return
 
 
 if __name__ == "__main__":
-    os.closerange(LINE + 1, os.sysconf("SC_OPEN_MAX"))  # what the hub was started with is not the jobs' to keep open
+    os.closerange(
+        LINE + 1, os.sysconf("SC_OPEN_MAX")
+    )  # files that the hub was started with must not stay open in the jobs
     load(sys.argv[1])
     serve(_socket.socket(fileno=LINE))

@@ -12,7 +12,7 @@ PROBE_SECONDS: Final = 20.0
 
 
 def port_fault(config: Config, cluster: ClusterConfig) -> str:
-    """Why the profiles of this cluster that need it cannot be started; `""`: they can, or there are none."""
+    """Return why profiles of this cluster that need it cannot be started; `""`: they can, or there are none."""
     profiles = isolated_on(config, cluster.name)
     if not profiles:
         return ""

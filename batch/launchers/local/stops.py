@@ -10,20 +10,20 @@ from typing import Final
 from batch.launchers.local.folder import JobFolder, Processes, is_alive
 
 KILL_MARGIN: Final = 5.0
-"""Seconds after the grace in which the starter is to have killed the app itself."""
+"""Seconds after the grace in which the starter should have killed the app itself."""
 PIDFD_SIGNAL_PROCESS_GROUP: Final = 4
 """A flag of pidfd_send_signal(2), since Linux 6.9."""
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Stops:
-    """The requested stops. Only what a full disk has no room for is remembered here."""
+    """The requested stops. This object only remembers what cannot be written to a full disk."""
 
     def __init__(self) -> None:
         self._first: dict[str, float] = {}  # attempt → when its stop was first requested, if it could not be marked
 
     def forget(self, attempt: str) -> None:
-        """The job's folder was removed."""
+        """Forget the attempt: its folder was removed."""
         self._first.pop(attempt, None)
 
     def stop(self, folder: JobFolder, boot: str) -> None:
@@ -65,7 +65,7 @@ def kill(processes: Processes) -> None:
 
 
 def send(pid: int, start: int, number: signal.Signals, *, group: bool = False) -> bool:
-    """Signal the process with this id and start time (or its group); False when it does not run any more.
+    """Signal the process with this id and start time (or its group); return False if it does not run any more.
 
     The pidfd is opened before the start time is compared, and the signal goes through it: it reaches the process that
     was compared, or none.
@@ -109,7 +109,7 @@ def _kill_if_of(attempt: str, pid: int) -> None:
     try:
         if f"TOWPATH_ATTEMPT={attempt}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
-    except OSError:  # another user's, or gone
+    except OSError:  # another user's, or it has ended
         return
     finally:
         os.close(handle)

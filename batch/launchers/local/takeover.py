@@ -19,10 +19,10 @@ from batch.launchers.local.forks import ForkLostError, Forks
 log = logging.getLogger("towpath.local")
 
 Fork = Callable[[int, int], tuple[int, int]]
-"""Forks a starter with these descriptors of its specification and its output; its pid and start time."""
+"""Forks a starter with the descriptors of its specification and its output; returns its pid and start time."""
 
 MAX_TAKEOVERS: Final = 5
-"""After so many starters of one job have died, the next one ends the app and says why."""
+"""After this many starters of one job have died, the next one ends the app and reports the reason."""
 
 
 def take_over(folder: JobFolder, forks: Forks, starter: str) -> None:
@@ -33,7 +33,7 @@ def take_over(folder: JobFolder, forks: Forks, starter: str) -> None:
         return
     try:
         lock = try_lock(folder.path / "lock")
-        if lock is None:  # a helper of the starter that died is about to end, or another process is at work here
+        if lock is None:  # a helper of the dead starter is about to end, or another process works on this job
             return
         try:
             _replace(folder, processes, app, lambda spec, out: forks.fork(starter, spec=spec, log=out, lock=lock))

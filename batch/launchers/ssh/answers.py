@@ -1,4 +1,4 @@
-"""What hosts answer, as values. Pure."""
+"""The answers of hosts, as values. Pure."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ class RawGpu(Struct, kw_only=True):
 
 
 class HostResources(Scan, kw_only=True):
-    """And what the host has: sizes in bytes."""
+    """The starters on a host, and what the host has. Sizes are in bytes."""
 
     cores: int
     memory: int
@@ -48,7 +48,7 @@ class HostResources(Scan, kw_only=True):
 
 
 class Account(Struct, kw_only=True):
-    """What a host knows of an account."""
+    """What a host knows about an account."""
 
     found: bool
     uid: int = 0
@@ -59,7 +59,7 @@ class Account(Struct, kw_only=True):
 
 
 class Started(Struct, kw_only=True):
-    """What a start came to: who runs the job; or that it was cancelled before; or that the starter has to be sent."""
+    """The result of a start: who runs the job, that it was cancelled before, or that the starter must be sent."""
 
     job: dict[str, Any] | None = None
     canceled: bool = False
@@ -68,7 +68,7 @@ class Started(Struct, kw_only=True):
 
 
 def gpu_of(raw: RawGpu) -> Gpu:
-    """A GPU with a short type: `NVIDIA A100-SXM4-80GB` is `a100-sxm4-80gb`."""
+    """Return a GPU with a short type: `NVIDIA A100-SXM4-80GB` becomes `a100-sxm4-80gb`."""
     name = raw.name.lower().removeprefix("nvidia ").removeprefix("tesla ")
     kind = "-".join("".join(one if one.isalnum() or one in "-._" else " " for one in name).split())
     return Gpu(index=raw.index, type=kind or "gpu", uuid=raw.uuid, used=raw.used)

@@ -1,4 +1,4 @@
-"""The native id of a job: ACCOUNT@HOST once it has its place, ACCOUNT@HOST:PID.START when it was started. Pure."""
+"""The native id of a job: ACCOUNT@HOST after its placement, ACCOUNT@HOST:PID.START after its start. Pure."""
 
 import re
 from typing import Final
@@ -22,7 +22,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 def parse(native_id: str) -> Place | None:
-    """The place that a native id names; None: it is not one of ours."""
+    """Return the place that a native id names; None: the hub did not write it."""
     found = _NATIVE_ID.fullmatch(native_id)
     if found is None:
         return None

@@ -1,7 +1,7 @@
-"""Which host a job goes to, and which of its GPUs it gets. Pure.
+"""Which host a job is placed on, and which of its GPUs it gets. Pure.
 
-What a host has left is what it has, less what the hub's jobs there were given, and no more memory than the machine says
-is available. GPUs that any process uses are not given.
+A host has left what it has, less the shares of the hub's jobs on it, and no more memory than the machine reports as
+available. GPUs that any process uses are not assigned.
 """
 
 import re
@@ -15,7 +15,7 @@ from batch.contract import LauncherError, Resources
 
 GIB: Final = 1024**3
 ANY_HOST: Final = "any"
-"""The partition that stands for whichever host has room. No host may have this name."""
+"""The partition that means any host with room. No host may have this name."""
 _LABEL: Final = re.compile(r"c(\d+),m(\d+),g((?:\d+(?:\.\d+)*)?)")
 
 
@@ -29,7 +29,7 @@ class Gpu(Struct, frozen=True, kw_only=True):
 
 
 class Share(Struct, frozen=True, kw_only=True):
-    """What one job was given: cores, bytes of memory, the indexes of its GPUs. 0: none was requested."""
+    """The share of one job: cores, bytes of memory, the indexes of its GPUs. 0: none was requested."""
 
     cores: int = 0
     memory: int = 0
@@ -42,7 +42,7 @@ class Share(Struct, frozen=True, kw_only=True):
 
 
 def share_of(label: str) -> Share:
-    """The inverse of `Share.label`; nothing for a text that is none: jobs may write what they like."""
+    """Parse `Share.label`; a text that is not one gives an empty share, because jobs can write anything."""
     found = _LABEL.fullmatch(label)
     if found is None:
         return Share()
@@ -51,7 +51,7 @@ def share_of(label: str) -> Share:
 
 
 class HostFacts(Struct, frozen=True, kw_only=True):
-    """What a host has (sizes in bytes), and what the hub's jobs on it were given: (user, share)."""
+    """What a host has (sizes in bytes), and the shares of the hub's jobs on it: (user, share)."""
 
     name: str
     cores: int
@@ -64,24 +64,24 @@ class HostFacts(Struct, frozen=True, kw_only=True):
 
     @property
     def cores_free(self) -> int:
-        """Cores that no job was given."""
+        """Return the cores that are in no job's share."""
         return max(0, self.cores - sum(share.cores for _, share in self.shares))
 
     @property
     def memory_free(self) -> int:
-        """Memory that no job was given, and that the machine still has."""
+        """Return the memory that is in no job's share, and that the machine still has."""
         reserved = sum(share.memory for _, share in self.shares)
         return max(0, min(self.memory - reserved, self.memory_available))
 
     @property
     def gpus_free(self) -> tuple[Gpu, ...]:
-        """GPUs that no job was given, and no process uses."""
+        """Return the GPUs that are in no job's share, and that no process uses."""
         assigned = {index for _, share in self.shares for index in share.gpus}
         return tuple(gpu for gpu in self.gpus if gpu.index not in assigned and not gpu.used)
 
     @property
     def full(self) -> bool:
-        """Whether it has as many servers as it may."""
+        """Return whether it runs its maximum number of servers."""
         return self.max_servers > 0 and len(self.shares) >= self.max_servers
 
 
@@ -98,9 +98,9 @@ def gpu_count(resources: Resources) -> int:
 
 
 def choose(resources: Resources, hosts: Sequence[HostFacts], *, silent: Mapping[str, str], cluster: str) -> Choice:
-    """The host with the most room for this job. `silent`: hosts that cannot be used now, and why (a sentence).
+    """Return the host with the most room for this job. `silent`: hosts that cannot be used now, with the reason.
 
-    Raises LauncherError: transient when it fits later, or on a host that does not answer now.
+    Raises LauncherError: transient if the job fits later, or on a host that does not answer now.
     """
     host_name = "" if resources.partition == ANY_HOST else resources.partition
     if host_name and host_name not in silent and host_name not in {host.name for host in hosts}:
@@ -141,14 +141,14 @@ def in_turn(earlier: Sequence[Resources], hosts: Sequence[HostFacts], *, cluster
         try:
             choice = choose(resources, list(left.values()), silent={}, cluster=cluster)
         except LauncherError:
-            continue  # there is no room for it: others may have what it cannot use
+            continue  # there is no room for it: other jobs may have what it cannot use
         host = left[choice.host]
         left[choice.host] = replace(host, shares=(*host.shares, ("", choice.share)))
     return list(left.values())
 
 
 def share_on(resources: Resources, host: HostFacts) -> Share:
-    """What a job that fits gets on this host."""
+    """Return the share of a job that fits on this host."""
     free = [gpu.index for gpu in host.gpus_free if resources.gpu_type in ("", gpu.type)]
     return Share(
         cores=resources.cores or 0,
@@ -158,7 +158,7 @@ def share_on(resources: Resources, host: HostFacts) -> Share:
 
 
 def _lack(resources: Resources, host: HostFacts) -> tuple[str, str] | None:
-    """(field, what the host does not have) for a job that it can never run; None: it can."""
+    """Return (field, what the host lacks) for a job that it can never run; None: it can."""
     count, kind = gpu_count(resources), resources.gpu_type
     if count > sum(kind in ("", gpu.type) for gpu in host.gpus):
         return ("gpus" if resources.gpus else "gpu"), f"{count} {f'{kind} ' if kind else ''}GPU{'s' * (count > 1)}"
@@ -179,7 +179,10 @@ def _fits(resources: Resources, host: HostFacts) -> bool:
 
 
 def _rank(resources: Resources, host: HostFacts) -> tuple[object, ...]:
-    """Smaller is better: no GPU host for a job without GPUs, then the most memory and cores left, the least load."""
+    """Return the sort key of a host; the lowest is best.
+
+    No GPU host for a job without GPUs, then the most memory and cores left, then the least load.
+    """
     idle_gpus = len(host.gpus) if gpu_count(resources) == 0 else 0
     left = host.memory_free / host.memory if host.memory else 0.0
     return (idle_gpus, len(host.shares), -round(left, 1), host.load, host.name)

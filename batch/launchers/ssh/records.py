@@ -1,6 +1,6 @@
-"""A server's record as it is kept in the job's folder on a host: sealed, because that is its user's to change.
+"""A server's record in the job's folder on a host: sealed, because the user can change the folder.
 
-Owns its text, and whose a job is: the user's that the sealed record names, and nobody else's. Pure.
+Owns its text, and whose a job is: it belongs only to the user whom the sealed record names. Pure.
 """
 
 import base64
@@ -13,12 +13,12 @@ from state.store import codecs
 
 
 def seal_record(key: bytes, record: Server) -> str:
-    """The text to keep with the job of this record."""
+    """Return the text to keep with the job of this record."""
     return base64.b64encode(seal(key, record.attempt, codecs.SERVER.encode(record))).decode()
 
 
 def open_record(key: bytes, attempt: str, text: object) -> Server | None:
-    """The record; None: this hub did not seal the text for this attempt."""
+    """Return the record; None: this hub did not seal the text for this attempt."""
     if not isinstance(text, str):
         return None
     try:

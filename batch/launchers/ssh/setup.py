@@ -1,7 +1,7 @@
-"""The shell script that a host runs before the starter, where a profile has a setup. Pure.
+"""The shell script that a host runs before the starter if a profile has a setup. Pure.
 
-The script's first arguments are the mark, the attempt and the share, so that a job can be seen while it is prepared. It
-holds no secret: the starter's specification is on standard input, which the setup must not read.
+The script's first arguments are the mark, the attempt and the share, so that a job can be found while it is prepared.
+It contains no secret: the starter's specification is on standard input, which the setup must not read.
 """
 
 import shlex
@@ -30,7 +30,7 @@ set --
 
 
 def setup_script(spec: JobSpec, *, folder: str, python: str) -> str:
-    """The script; `""` where the profile has no setup. Raises LauncherError for what cannot be written into one."""
+    """Return the script; `""` if the profile has no setup. Raises LauncherError for values that cannot be in one."""
     if spec.setup == Setup():
         return ""
     head = HEAD.format(folder=shell_path(folder), python=shlex.quote(python), loader=shlex.quote(LOADER))
@@ -38,14 +38,14 @@ def setup_script(spec: JobSpec, *, folder: str, python: str) -> str:
 
 
 def with_image(spec: JobSpec) -> JobSpec:
-    """The spec with its command in the image, where there is one."""
+    """Return the spec with its command in the image, if there is one."""
     if not spec.setup.image:
         return spec
     return replace(spec, command=(*command_in_image(spec.setup), *spec.command))
 
 
 def check_texts(spec: JobSpec) -> None:
-    """Raise LauncherError for a value that no command line and no environment can hold."""
+    """Raise LauncherError for a value that cannot be in a command line or an environment."""
     setup = spec.setup
     texts = [*spec.command, spec.directory, setup.prologue, setup.conda, setup.venv, setup.image]
     texts += [*setup.modules, *setup.binds, *spec.environment, *spec.environment.values()]

@@ -1,7 +1,7 @@
-"""From what a host says about a job to the contract's view of it. Pure.
+"""Turns what a host reports about a job into the contract's view of it. Pure.
 
-What comes from a job's folder is its user's to write: nothing of it is believed but about this very job, and its place
-in the hub (user, server, secrets) comes from the sealed record alone.
+The user can write anything into a job's folder: its content is only trusted about this one job, and the job's place in
+the hub (user, server, secrets) comes from the sealed record only.
 """
 
 from typing import Annotated, Any, Final, TypeVar
@@ -15,7 +15,7 @@ from state.names import INTERNAL_DOMAIN
 from state.records.models import Endpoint, Reason, Server
 
 STILLBORN_SECONDS: Final = 60.0
-"""A job without a process so long after its folder was made did not come up."""
+"""A job that has no process this long after its folder was made did not start."""
 TAIL_MAX: Final = 16 * 1024
 RESTARTED: Final = "host-restarted"
 
@@ -69,7 +69,7 @@ class _Owner(Struct):
 
 
 class Facts(Struct, kw_only=True):
-    """What `remote.look` says about one job."""
+    """The report of `remote.look` about one job."""
 
     owner: dict[str, Any] | None = None
     job: dict[str, Any] | None = None
@@ -88,7 +88,7 @@ class Look(Struct, kw_only=True):
 
 
 def view_of(facts: Facts, place: Place, record: Server, *, boot: str) -> JobView:
-    """The view of a job that has a folder on its host. `boot`: the host's present boot id."""
+    """Return the view of a job that has a folder on its host. `boot`: the host's present boot id."""
     job = _convert(facts.job, _Job)
     report = _report(facts.report, record.attempt)
     state, reason, ending = _state(facts, job, report, place, boot)
@@ -111,7 +111,7 @@ def view_of(facts: Facts, place: Place, record: Server, *, boot: str) -> JobView
 
 
 def limits_note(owner: dict[str, Any] | None, host: str) -> str:
-    """What the job asked for and the host does not limit, as a sentence; `""`: nothing."""
+    """Return, as a sentence, what the job requested and the host does not limit; `""`: nothing."""
     found = _convert(owner, _Owner)
     if found is None or found.share is None:
         return ""
@@ -131,7 +131,7 @@ def limits_note(owner: dict[str, Any] | None, host: str) -> str:
 def _state(
     facts: Facts, job: _Job | None, report: Report | None, place: Place, boot: str
 ) -> tuple[JobState, str, Reason | None]:
-    """(state, reason, ending) of a job."""
+    """Return (state, reason, ending) of a job."""
     if facts.alive:
         return JobState.ACTIVE, "", None
     if job is None and facts.locked:
@@ -156,7 +156,7 @@ def _ended(job: _Job, report: Report | None, place: Place, boot: str) -> tuple[J
 
 
 def _report(note: dict[str, Any] | None, attempt: str) -> Report | None:
-    """The starter's last report. An endpoint is taken only where the app must prove that it is this attempt's."""
+    """Return the starter's last report. An endpoint only counts if the app must prove that it is this attempt's."""
     found = _convert(note, _Report)
     if found is None or found.kind not in ("ready", "ended", "failed"):
         return None

@@ -1,4 +1,4 @@
-"""What jobs of the account look like, for the hub to conclude from."""
+"""The state of jobs of the account, from which the hub draws its conclusions."""
 
 import os
 import time
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def look(request: "dict[str, Any]", account: "pwd.struct_passwd") -> "dict[str, Any]":
-    """The facts about each of these attempts that has a folder."""
+    """Return the facts about each of these attempts that has a folder."""
     folders = Folders(request["folder"], account)
     boot = boot_id()
     found = {}
@@ -26,7 +26,7 @@ def look(request: "dict[str, Any]", account: "pwd.struct_passwd") -> "dict[str, 
 
 
 def facts(folder: str, attempt: str, boot: str) -> "dict[str, Any]":
-    """What one job's folder says."""
+    """Return the facts in one job's folder."""
     lock = try_lock(os.path.join(folder, "lock"))
     if lock >= 0:
         os.close(lock)
@@ -48,7 +48,7 @@ def facts(folder: str, attempt: str, boot: str) -> "dict[str, Any]":
 def runs(job: "dict[str, Any] | None", report: "dict[str, Any] | None", boot: str) -> bool:
     """Return whether the starter or the app is running. An app keeps running if its starter is killed.
 
-    It may have been killed before it wrote down the app's pid: then the app is found by its environment.
+    The starter may have been killed before it recorded the app's pid: then the app is found by its environment.
     """
     if job is None or job.get("boot") != boot:
         return False

@@ -18,11 +18,11 @@ GPU_SECONDS = 20
 
 
 def probe(request: "dict[str, Any]") -> "dict[str, Any]":
-    """The processes of jobs; with `resources`, also what the host has."""
+    """Return the processes of jobs; with `resources`, also what the host has."""
     found = {
         "boot": boot_id(),
         "jobs": [with_account(process) for process in marked()],
-        "sees_all": start_time(1) > 0,  # else /proc shows us our own processes alone (hidepid)
+        "sees_all": start_time(1) > 0,  # otherwise /proc only shows our own processes (hidepid)
     }
     if request.get("resources"):
         found.update(resources())
@@ -30,7 +30,7 @@ def probe(request: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def with_account(process: "dict[str, Any]") -> "dict[str, Any]":
-    """The process with its account's name; its uid where that has none."""
+    """Return the process with its account's name, or its uid if that has none."""
     uid = process.pop("uid")
     try:
         process["account"] = pwd.getpwuid(uid).pw_name
@@ -40,7 +40,7 @@ def with_account(process: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def resources() -> "dict[str, Any]":
-    """Cores, memory (bytes), load, GPUs."""
+    """Return cores, memory (bytes), load and GPUs."""
     memory = {}
     for line in read_file("/proc/meminfo").decode("ascii", "replace").splitlines():
         parts = line.split()
@@ -61,7 +61,7 @@ def resources() -> "dict[str, Any]":
 
 
 def gpu_list() -> "tuple[list[dict[str, Any]], str]":
-    """The NVIDIA GPUs, and which are used by any process; why they are not known."""
+    """Return the NVIDIA GPUs and which of them any process uses, or why they are not known."""
     try:
         cards = smi("--query-gpu=index,uuid,name")
         used = {row[0] for row in smi("--query-compute-apps=gpu_uuid")}
@@ -77,7 +77,7 @@ def gpu_list() -> "tuple[list[dict[str, Any]], str]":
 
 
 def smi(query: str) -> "list[list[str]]":
-    """The rows of an answer of nvidia-smi."""
+    """Return the rows of nvidia-smi's output."""
     done = subprocess.run(
         ["nvidia-smi", query, "--format=csv,noheader,nounits"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=GPU_SECONDS, check=True,

@@ -1,4 +1,4 @@
-"""The processes of jobs: found by a mark in their command line, and signalled only while they are the ones meant."""
+"""The processes of jobs: found by a mark in their command line, and signalled only if they are still the same ones."""
 
 import os
 import signal
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from typing import Any, Iterator
 
 MARK = b"towpath-job"
-"""In the command line of each starter, before the attempt and its share."""
+"""Part of the command line of each starter, before the attempt and its share."""
 PIDFD_OPEN, PIDFD_SEND_SIGNAL = 434, 424  # the same on all architectures (linux 5.1, 5.3)
 
 
 def marked() -> "list[dict[str, Any]]":
-    """All starters on this host that we may see, of every account; of an attempt's processes the first one.
+    """Return the visible starters on this host, of every account: of an attempt's processes the first one.
 
     Processes that a starter has forked have its command line too.
     """
@@ -45,7 +45,7 @@ def _all_marked() -> "Iterator[dict[str, Any]]":
 
 
 def is_alive(pid: int, start: int) -> bool:
-    """Whether this very process runs: the pid with that start time, and not a zombie."""
+    """Return whether this process runs: the pid with that start time, and not a zombie."""
     if not pid or not start:
         return False
     try:
@@ -56,9 +56,9 @@ def is_alive(pid: int, start: int) -> bool:
 
 
 def signal_process(pid: int, start: int, number: int, *, group: bool = False) -> bool:
-    """Signal this very process, or the group that it leads; False when it does not run any more.
+    """Signal this process, or the group that it leads; return False if it does not run any more.
 
-    Where the kernel and Python have pidfds, the signal goes through one that was opened before the start time was
+    If the kernel and Python have pidfds, the signal goes through one that was opened before the start time was
     compared. A group has no such handle: its leader is compared right before.
     """
     if not pid:
@@ -82,7 +82,7 @@ def signal_process(pid: int, start: int, number: int, *, group: bool = False) ->
 
 
 def of_attempt(attempt: str) -> "Iterator[tuple[int, int]]":
-    """(pid, start time) of what has the attempt in its environment. Processes of other users cannot be read."""
+    """Yield (pid, start time) of processes with the attempt in their environment, if they are readable."""
     entry_text = ("TOWPATH_ATTEMPT=" + attempt).encode("ascii")
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():

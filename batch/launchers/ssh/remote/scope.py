@@ -1,6 +1,6 @@
-"""A systemd scope for a job, where the host has user managers: memory, CPU and processes are limited by its cgroup.
+"""A systemd scope for a job, if the host has user managers: its cgroup limits memory, CPU and processes.
 
-A scope lives below the account's user manager, which ends with the last login, together with its processes, unless the
+A scope belongs to the account's user manager, which ends with the last login, together with its processes, unless the
 account lingers. So an account that may not linger gets no scope.
 """
 
@@ -16,7 +16,7 @@ SECONDS = 10
 LINGER = "/var/lib/systemd/linger"
 MAX_TASKS = 8192
 READ_LIMITS = 'cd "/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)" && cat memory.max cpu.max'
-"""Prints the limits of the cgroup that it runs in: a number of bytes or `max`, then a quota or `max` and a period."""
+"""Prints the limits of the cgroup that it runs in: a number of bytes or `max`, then a quota or `max`, and a period."""
 
 
 class Scope:
@@ -29,7 +29,10 @@ class Scope:
 
 
 def open_scope(request: "dict[str, Any]", account: "pwd.struct_passwd", variables: "dict[str, str]") -> Scope:
-    """The scope for this job, tried once; without one its prefix is empty. `variables` gets what systemd-run needs."""
+    """Return the scope for this job, after trying it once. Without one its prefix is empty.
+
+    `variables` receives what systemd-run needs.
+    """
     if not os.path.isdir("/run/systemd/system"):
         return Scope([])
     runtime = "/run/user/%d" % account.pw_uid
@@ -54,7 +57,7 @@ def open_scope(request: "dict[str, Any]", account: "pwd.struct_passwd", variable
 
 
 def lingers(name: str) -> bool:
-    """Whether the account's user manager stays without a login; asked for where it is not so."""
+    """Return whether the account's user manager stays without a login; request it if not."""
     path = os.path.join(LINGER, name)
     if not os.path.exists(path):
         output(["loginctl", "enable-linger"], dict(os.environ))
@@ -62,7 +65,7 @@ def lingers(name: str) -> bool:
 
 
 def output(argv: "list[str]", variables: "dict[str, str]") -> "str | None":
-    """What a command prints; None: it failed."""
+    """Return the output of a command; None: it failed."""
     try:
         done = subprocess.run(
             argv, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Ending a job: marked as cancelled, then signalled; what is left after its grace is killed."""
+"""Ending a job: it is marked as cancelled, then signalled; what is left after its grace is killed."""
 
 import os
 import signal
@@ -49,6 +49,6 @@ def stop(request: "dict[str, Any]", account: "pwd.struct_passwd") -> "dict[str, 
     elif seconds_ago == 0.0 or seconds_ago > grace / 2:
         signalled = [signal_process(pid, start, signal.SIGTERM) for pid, start in dict(starters).items()]
         if not any(signalled) and not signal_process(app[0], app[1], signal.SIGTERM, group=True):
-            for pid, start in of_attempt(attempt):  # an app whose starter was killed before it wrote down the app's pid
+            for pid, start in of_attempt(attempt):  # an app whose starter was killed before it recorded the app's pid
                 signal_process(pid, start, signal.SIGTERM)
     return {}
