@@ -1,8 +1,8 @@
-"""The files in which the embedded Valkey keeps everything: whether they are whole, and what can be repaired.
+"""The files in which the embedded Valkey stores everything: whether they are complete, and how they are repaired.
 
 There is a manifest, a base (a snapshot) and increments (commands since). Valkey itself cuts off a last command that a
-crash left incomplete. Anything else that is damaged keeps it from starting; without a manifest it would start empty.
-What is repaired here is copied aside first.
+crash left incomplete. Any other damage prevents its start, and without a manifest it would start empty. Files are
+copied before they are repaired here.
 
 Source: https://valkey.io/topics/persistence/ (log rewriting, "What should I do if my AOF gets corrupted?").
 """
@@ -34,13 +34,13 @@ class FileFault(Struct, frozen=True, kw_only=True):
 
 
 def without_manifest(data_dir: Path) -> bool:
-    """Whether there are files that Valkey would not read, for there is no manifest that names them."""
+    """Return whether there are files that Valkey would not read, because no manifest names them."""
     folder = data_dir / "valkey" / FOLDER
     return not (folder / MANIFEST).exists() and bool(_files(folder))
 
 
 def faults(data_dir: Path) -> list[FileFault]:
-    """All files that are damaged. Valkey must not run."""
+    """Return all damaged files. Valkey must not be running."""
     folder = data_dir / "valkey" / FOLDER
     names = _files(folder)
     if not names:
@@ -59,7 +59,7 @@ def faults(data_dir: Path) -> list[FileFault]:
 
 
 def repair(data_dir: Path, found: list[FileFault]) -> Path:
-    """Repair what can be repaired; where the files as they were have been copied to."""
+    """Repair what can be repaired. Return the folder with copies of the original files."""
     folder = data_dir / "valkey" / FOLDER
     aside = data_dir / "valkey" / time.strftime("damaged-%Y%m%d-%H%M%S", time.gmtime())
     shutil.copytree(folder, aside)
@@ -74,7 +74,7 @@ def repair(data_dir: Path, found: list[FileFault]) -> Path:
 
 
 def _files(folder: Path) -> list[str]:
-    """The newest base and the increments since, by number. Names of an older rewrite are left out."""
+    """Return the newest base and its increments, by number. Names of an older rewrite are left out."""
     if not folder.is_dir():
         return []
     parts = sorted((int(found[1]), found[0]) for path in folder.iterdir() if (found := _NAME.fullmatch(path.name)))
@@ -85,7 +85,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _listed(manifest: Path) -> list[str] | None:
-    """The files that the manifest names, in its order; None: it is missing or broken."""
+    """Return the files that the manifest names, in order; None: it is missing or broken."""
     try:
         lines = [line for line in manifest.read_text().splitlines() if line and not line.startswith("#")]
     except (OSError, UnicodeDecodeError):
@@ -104,7 +104,7 @@ def _write_manifest(path: Path, names: list[str]) -> None:
 
 
 def _fault_of(path: Path, *, last: bool) -> FileFault | None:
-    """`last`: the file is the last increment. Only its end may be cut off: what comes later builds on all else."""
+    """Return what is wrong with a file. `last`: it is the last increment, and only its end may be cut off."""
     if not path.exists():
         return FileFault(path=path, message="is missing")
     if path.suffix == ".rdb":

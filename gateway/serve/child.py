@@ -26,12 +26,12 @@ RESTART_MOST: Final = 5.0
 STEADY: Final = 10.0
 """Seconds after which a child counts as up, and its next restart is immediate again."""
 FAILING_ENDS: Final = 3
-"""So many ends in a row, each within `STEADY` seconds of the start, make a child that fails."""
+"""After this many ends in a row, each within `STEADY` seconds of the start, a child counts as failing."""
 RECENT_SECONDS: Final = 300.0
 RECENT_ENDS: Final = 5
-"""And so many later ends within `RECENT_SECONDS`: it runs for a while each time, and then ends."""
+"""The same for this many later ends within `RECENT_SECONDS`: it runs for a while each time, and then ends."""
 WRONG_CONFIGURATION: Final = 2
-"""The exit code with which a process says that it will not do better the next time."""
+"""The exit code of a process that would fail again the next time."""
 
 
 class Failure(NamedTuple):
@@ -54,9 +54,9 @@ class Child:
         reason_file: Path | None = None,
         why: Callable[[], str] = str,
     ) -> None:
-        """`command` gives the argv; it is asked before each start, to make what the process needs to be there.
+        """`command` returns the argv; it is called before each start, and may prepare what the process needs.
 
-        `reason_file`: where the process leaves a sentence on why it ended. `why`: asked for one where it leaves none.
+        `reason_file`: where the process writes a sentence on why it ended. `why`: returns one if it wrote none.
         """
         self.name = name
         self.process: Process | None = None
@@ -120,7 +120,7 @@ class Child:
 
     @property
     def failure(self) -> Failure | None:
-        """Why this child counts as failing; None while it runs, or has ended only now and then."""
+        """Return why this child counts as failing; None while it runs, or ends only occasionally."""
         running = self.process is not None and self.process.returncode is None
         if running and asyncio.get_running_loop().time() - self._begun > STEADY:
             self._quick.clear()
@@ -133,11 +133,11 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The pid of the process as it runs now; 0 before the first start."""
+        """Return the pid of the current process; 0 before the first start."""
         return self.process.pid if self.process else 0
 
     async def end(self, *, grace: float) -> None:
-        """SIGTERM, then SIGKILL after `grace` seconds. Not started again."""
+        """End it: SIGTERM, then SIGKILL after `grace` seconds. It is not started again."""
         self._ending = True
         process = self.process
         if process is not None and process.returncode is None:

@@ -1,4 +1,4 @@
-"""What keeps a hub from being served."""
+"""Errors that prevent a hub from starting or running."""
 
 from state.errors import TowpathError
 

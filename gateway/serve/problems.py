@@ -16,7 +16,7 @@ REPORT_SECONDS: Final = 20.0
 
 
 class ProblemReporter:
-    """Reports the children that fail, for as long as they do."""
+    """Reports the children that fail, as long as they fail."""
 
     def __init__(self, store: Health, children: Callable[[], Iterable[Child]], *, host: str = "") -> None:
         self._store = store
@@ -31,7 +31,7 @@ class ProblemReporter:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Report what fails, and what does not fail any more."""
+        """Report failing children, and withdraw the report of those that do not fail any more."""
         now = time.monotonic()
         for child in self._children():
             failure = child.failure

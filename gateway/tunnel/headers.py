@@ -59,7 +59,7 @@ _PLAIN_CONNECTION = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close",
 
 
 def named_in_connection(values: Iterable[bytes]) -> frozenset[bytes]:
-    """The lower-case field names that a Connection header declares hop-by-hop; never Host."""
+    """Return the lower-case field names that a Connection header declares hop-by-hop; never Host."""
     names = {name.strip().lower() for value in values for name in value.split(b",")}
     return frozenset(names - {b"host", b""})
 
@@ -93,7 +93,7 @@ class RequestRules:
         public: PublicAddress,
         hidden_headers: frozenset[bytes] = frozenset(),
     ) -> None:
-        """`hidden_headers`: dropped, with whatever a WSGI or CGI app would read as one of them."""
+        """`hidden_headers`: dropped, with every spelling that a WSGI or CGI app would read as one of them."""
         self._hidden = hidden
         self._networks = networks
         self._public = public
@@ -110,11 +110,11 @@ class RequestRules:
         cookie: bytes = b"",
         websocket: bool = False,
     ) -> RequestHead:
-        """The head for the app: request line, what may cross, and our own fields.
+        """Return the head for the app: request line, the client's fields that pass, and our own.
 
-        `line` is method, target and version without CRLF; `credential` a whole Authorization line with CRLF, or
-        empty; `cookie` one more cookie for the app, or empty. `fields` have lower-case names.
-        Raises UpstreamError("bad-request").
+        `line` is method, target and version without CRLF; `credential` a whole Authorization line with CRLF, or empty;
+        `cookie` one more cookie for the app, or empty. `fields` have lower-case names. Raises
+        UpstreamError("bad-request").
         """
         host, lines, inbound, lengths, codings = self._sorted(fields, websocket=websocket)
         out = [line, *lines]
@@ -175,7 +175,7 @@ class RequestRules:
 
 
 def own_authorization(fields: Fields) -> bytes:
-    """The client's Authorization as a whole line with CRLF; empty when there is none, or not exactly one."""
+    """Return the client's Authorization as a whole line with CRLF; empty if there is none, or more than one."""
     values = [value for name, value in fields if name == b"authorization"]
     if len(values) != 1 or any(byte in values[0] for byte in (b"\r", b"\n", b"\0")):
         return b""
@@ -183,7 +183,7 @@ def own_authorization(fields: Fields) -> bytes:
 
 
 class ResponseHead(NamedTuple):
-    """What the client gets, and how the body from the app is framed (a length, CHUNKED or UNTIL_CLOSE)."""
+    """The fields for the client, and how the body from the app is framed (a length, CHUNKED or UNTIL_CLOSE)."""
 
     fields: list[tuple[bytes, bytes]]
     length: int
@@ -192,11 +192,10 @@ class ResponseHead(NamedTuple):
 def response_head(  # noqa: C901, PLR0912 - one pass over the fields
     fields: Fields, prefix: bytes, hidden: cookies.Hidden, *, withheld: frozenset[bytes] = frozenset()
 ) -> ResponseHead:
-    """The response's fields for the client. `prefix` is the route's path. Names may have any case.
+    """Return the response's fields for the client. `prefix` is the route's path. Names may have any case.
 
-    `withheld`: names, in lowercase, of further fields to drop.
-
-    Raises UpstreamError("bad-response") for ambiguous framing and for anything that could split a response.
+    `withheld`: names, in lowercase, of further fields to drop. Raises UpstreamError("bad-response") for ambiguous
+    framing and for anything that could split a response.
     """
     out: list[tuple[bytes, bytes]] = []
     lengths: list[bytes] = []

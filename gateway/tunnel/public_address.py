@@ -1,15 +1,15 @@
-"""The address of the hub as browsers write it: `public_url` decides, whatever an edge proxy makes of Host. Pure."""
+"""The address of the hub as browsers use it: `public_url` decides, whatever an edge proxy does to Host. Pure."""
 
 from urllib.parse import urlsplit
 
 
 class PublicAddress:
-    """Of one hub. Without a `public_url` every request says itself how it reached the hub."""
+    """The address of one hub. Without a `public_url`, each request shows how it reached the hub."""
 
     __slots__ = ("_name", "_port", "_suffix", "scheme")
 
     def __init__(self, public_url: str = "", user_domain: str = "") -> None:
-        """`user_domain`: every user's servers have a host of their own under it; empty: they do not."""
+        """`user_domain`: the domain in which every user's servers have their own host; empty: there is none."""
         parts = urlsplit(public_url)
         self.scheme = parts.scheme
         self._port = f":{parts.port}" if parts.port else ""

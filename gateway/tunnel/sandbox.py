@@ -14,7 +14,7 @@ _PLACES: Final = (b"files", b"nbconvert")
 
 
 def confined(target: bytes, slashes: int) -> bool:
-    """Whether the answer to this request shows a file as it is. `slashes`: how many the server's prefix has. Pure."""
+    """Return whether the response shows a file unchanged. `slashes`: how many the server's prefix has. Pure."""
     if b"files" not in target and b"nbconvert" not in target and b"%" not in target:
         return False
     parts = target.partition(b"?")[0].split(b"/", slashes)

@@ -22,7 +22,7 @@ _FLUSH_SECONDS: Final = 10.0
 
 
 class Phase(Enum):
-    """Where a splice stands."""
+    """The stage of a splice."""
 
     OPEN = "open"
     ENDING = "ending"  # our close frame is sent, or both sides have sent theirs
@@ -74,7 +74,7 @@ class Side(asyncio.Protocol):
             peer.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Resume reading from the peer."""
         peer = self.peer
         if peer.read_paused:
             peer.read_paused = False
@@ -103,7 +103,7 @@ class Side(asyncio.Protocol):
         return self.peer.tracker.closing or self.say(frames.PING, self.mark)
 
     def stalled(self, now: float) -> bool:
-        """Whether this side has read nothing for too long of what waits for it."""
+        """Return whether this side has read nothing for too long, while bytes wait for it."""
         if self.lost:
             return False
         unsent = self.transport.get_write_buffer_size()

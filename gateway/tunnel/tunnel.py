@@ -30,7 +30,7 @@ _NO_LIMIT = 1_000_000
 
 
 class _Carried:
-    """A head as it goes to an app, for one caller on one way: kept with the client's head that it was made of."""
+    """A head for an app, for one caller and one way: kept with the client's head that it was made from."""
 
     __slots__ = ("block", "caller", "peer", "source", "way")
 
@@ -199,9 +199,9 @@ class Tunnel:
         return self.end_where(lambda caller, _route, _writing: predicate(caller), code, reason)
 
     def end_where(self, predicate: Callable[[Caller, Route, bool], bool], code: int, reason: str) -> int:
-        """As `close_where`, by what is open: the caller, the route, and whether it is more than reading.
+        """End what these select: the caller, the route, and whether it is more than reading. See `close_where`.
 
-        A WebSocket is, and a request of an unsafe method (RFC 9110 section 9.2.1).
+        A WebSocket is more than reading, and a request of an unsafe method (RFC 9110 section 9.2.1).
         """
         count = 0
         for splice in [each for each in self._splices if predicate(each.caller, each.route, True)]:  # noqa: FBT003
@@ -216,7 +216,7 @@ class Tunnel:
 
     @property
     def requests_open(self) -> int:
-        """How many requests are under way; for WebSockets see `stats`."""
+        """Return how many requests are open; for WebSockets see `stats`."""
         return len(self._relays)
 
     async def drain(self, deadline: float) -> None:

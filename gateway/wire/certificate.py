@@ -25,8 +25,8 @@ class CertificateError(Exception):
 def load(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
     """Load certificate and key (None: in the same file) into a context. Raises CertificateError; blocks.
 
-    Both are read once, and tried in a context of their own first: OpenSSL replaces the certificate in a context before
-    it looks whether the key belongs to it.
+    Both are read once, and tried in a context of their own first, because OpenSSL replaces the certificate in a context
+    before it checks whether the key belongs to it.
     """
     try:
         text = b"\n".join(file.read_bytes() for file in (certificate, key) if file is not None)
@@ -72,12 +72,12 @@ class Certificate:
         self._watching = asyncio.create_task(self._watch(look_seconds))
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         if self._watching is not None:
             self._watching.cancel()
 
     def _look(self) -> Mark | None:
-        """What tells one version of the files from another; None: a file is missing."""
+        """Return what distinguishes two versions of the files; None: a file is missing."""
         try:
             found = [file.stat() for file in self._files if file is not None]
         except OSError:
@@ -85,7 +85,7 @@ class Certificate:
         return tuple((each.st_ino, each.st_mtime_ns, each.st_size) for each in found)
 
     async def _watch(self, seconds: float) -> None:
-        """New connections are served with renewed files. Those that cannot be used are reported once."""
+        """Load renewed files for new connections. Files that cannot be used are reported once."""
         while True:
             await asyncio.sleep(seconds)
             mark = self._look()

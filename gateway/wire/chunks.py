@@ -38,7 +38,7 @@ class Chunks:
 
     @property
     def done(self) -> bool:
-        """Whether the body is complete."""
+        """Return whether the body is complete."""
         return self._stage is _Stage.DONE
 
     def feed(self, data: bytes) -> bytes:
@@ -103,4 +103,4 @@ def chunk(data: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 LAST: Final = b"0\r\n\r\n"
-"""The end of a body in chunks."""
+"""Return the end of a body in chunks."""

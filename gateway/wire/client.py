@@ -232,19 +232,19 @@ class Client(asyncio.Protocol):
             self._resume_reading()
 
     def pause_body(self) -> None:
-        """Pass on no more of the body for now."""
+        """Pause passing on the body."""
         self._body_paused = True
         self._pause_reading()
 
     def resume_body(self) -> None:
-        """Go on with the body."""
+        """Continue to pass on the body."""
         self._body_paused = False
         if self.stage is not _CLOSED:
             self._resume_reading()
 
     @property
     def will_close(self) -> bool:
-        """Whether the connection would end if the response were done now."""
+        """Return whether the connection would end if the response were complete now."""
         request = self.request
         return bool(self._left) or request is None or not request.head.keep or self._context.draining
 
@@ -259,7 +259,7 @@ class Client(asyncio.Protocol):
             self.close()
         elif self._buffer:
             self._enter(_HEAD)
-            # Not at once: a row of requests must not become a pile of calls.
+            # Not at once, because many pipelined requests must not become deeply nested calls.
             self._context.loop.call_soon(self._read_next)
         else:
             self.stage = _IDLE
@@ -337,7 +337,7 @@ class Client(asyncio.Protocol):
     # --- time -----------------------------------------------------------------------------------------------
 
     def check(self, now: float) -> None:
-        """Called about once a second: end what has made no progress for too long."""
+        """End what has made no progress for too long. Called about once a second."""
         stage = self.stage
         if self._read_paused and self._peer_closed():
             self.abort()
@@ -360,7 +360,7 @@ class Client(asyncio.Protocol):
             self.close()
 
     def _peer_closed(self) -> bool:
-        """Whether the client has closed its side. While reading is paused, nothing else would tell."""
+        """Return whether the client has closed its side. While reading is paused, nothing else would show it."""
         sock = self.transport.get_extra_info("socket")
         return sock is not None and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) in _PEER_CLOSED
 
@@ -383,7 +383,7 @@ class Client(asyncio.Protocol):
             self._sink.client_paused()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Resume sending."""
         self.write_paused = False
         self._progress.since = self._context.now()
         if self._sink is not None:

@@ -33,10 +33,10 @@ class Connection(Protocol):
 
 
 class ListenerContext:
-    """One for each listener.
+    """The state of one listener.
 
-    `heads`: parsed heads by their bytes behind the first line. Browsers repeat theirs, and an edge proxy mixes
-    requests of all users on its connections, so connections share them.
+    `heads`: parsed heads by their bytes after the first line. Browsers repeat theirs, and an edge proxy mixes requests
+    of all users on its connections, so connections share them.
     """
 
     __slots__ = (
@@ -109,7 +109,7 @@ class ListenerContext:
         self.heads[block] = head
 
     def check(self, now: float) -> None:
-        """Called about once a second: look after all connections, and drop the heads once a minute.
+        """Check all connections, and drop the heads once a minute. Called about once a second.
 
         Heads contain credentials, which must not stay in memory for long.
         """

@@ -1,6 +1,6 @@
-"""What a head says about its body, and the fixed parts of a response's head. Pure.
+"""The framing of a message's body, and the fixed parts of a response's head. Pure.
 
-Owns the one reading of Content-Length and Transfer-Encoding, for requests and responses. Does not know about
+Owns the one interpretation of Content-Length and Transfer-Encoding, for requests and responses. Does not know about
 connections.
 
 Source: RFC 9112 section 6.
@@ -14,26 +14,26 @@ from http import HTTPStatus
 from typing import Final
 
 CHUNKED: Final = -1
-"""A body of unknown length that says itself where it ends."""
+"""The length of a body that marks its own end (chunked)."""
 UNTIL_CLOSE: Final = -2
+"""The length of a response's body that ends with its connection."""
 NO_CONTENT: Final = 204
-"""A response's body that ends with its connection."""
 
 CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-"""What no field value may hold (RFC 9110 section 5.5)."""
+"""Characters that no field value may contain (RFC 9110 section 5.5)."""
 _TEXT: Final = bytes(byte for byte in range(256) if (byte >= 0x20 and byte != 0x7F) or byte in b"\t\r\n")  # noqa: PLR2004
 _TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-"""What a field's name consists of (RFC 9110 section 5.6.2)."""
+"""Characters of a field's name (RFC 9110 section 5.6.2)."""
 
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 _PHRASES: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 def fields_of(raw: bytes, at: int) -> list[tuple[bytes, bytes]]:
-    """The fields of a head, whose first line ends at `at`; names in lower case. Raises ValueError.
+    """Return the fields of a head, whose first line ends at `at`; names in lower case. Raises ValueError.
 
-    Strict: each line is a name, a colon and a value without control characters, ended by CRLF (RFC 9112 section 5):
-    no folding, no bare line end, no space before the colon. What matches can be read in one way only.
+    Strict: each line is a name, a colon and a value without control characters, ended by CRLF (RFC 9112 section 5): no
+    folding, no bare line end, no space before the colon. A valid head can be interpreted in only one way.
     """
     lines = raw[at:-4].split(b"\r\n") if len(raw) > at + 2 else []
     ends = len(lines) + 2
@@ -47,10 +47,10 @@ def fields_of(raw: bytes, at: int) -> list[tuple[bytes, bytes]]:
 
 
 def declared_length(lengths: Sequence[bytes], codings: Sequence[bytes], otherwise: int) -> int:
-    """A body's length in bytes, CHUNKED, or `otherwise` where the head declares nothing.
+    """Return a body's length in bytes, CHUNKED, or `otherwise` if the head declares none.
 
-    Raises ValueError for what two parsers could read differently: both kinds, several lengths, a length that is not
-    digits only, a coding other than one `chunked`.
+    Raises ValueError for what two parsers could interpret differently: both kinds, several lengths, a length that is
+    not only digits, a coding other than one `chunked`.
     """
     if codings:
         if lengths or len(codings) > 1 or codings[0].strip().lower() != b"chunked":
@@ -72,14 +72,14 @@ def status_line(status: int) -> bytes:
 
 
 class _Clock:
-    """The Date field of this second."""
+    """Format the Date field of this second."""
 
     def __init__(self) -> None:
         self._second = 0
         self._line = b""
 
     def line(self) -> bytes:
-        """With CRLF (RFC 9110 section 6.6.1)."""
+        """Return the line with CRLF (RFC 9110 section 6.6.1)."""
         second = int(time.time())
         if second != self._second:
             self._second = second

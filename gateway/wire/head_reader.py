@@ -1,4 +1,4 @@
-"""Requests' heads out of what a connection receives."""
+"""Finds the heads of requests in what a connection receives."""
 
 import re
 from typing import Final, NamedTuple
@@ -9,7 +9,7 @@ from gateway.wire.heads import BadHeadError, Head
 from gateway.wire.receive_buffer import ReceiveBuffer
 
 LINE: Final = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!-\"$-~]*) HTTP/1\.1")
-"""A request line in front of a remembered head, without its line break. Any other is parsed with its head."""
+"""A request line before a remembered head, without its line break. Any other is parsed with its head."""
 
 
 class Read(NamedTuple):
@@ -21,7 +21,7 @@ class Read(NamedTuple):
 
 
 class HeadReader:
-    """Holds what has been received and not read yet. Heads are read from its beginning."""
+    """Holds the received bytes that were not read yet. Heads are read from its beginning."""
 
     __slots__ = ("_context", "_empty_lines", "buffer")
 

@@ -1,7 +1,7 @@
-"""A request's head: from bytes to a method, a target and checked fields. Pure.
+"""The head of a request: from bytes to a method, a target and checked fields. Pure.
 
-Owns what a head must be to be read at all. It is read twice, by a strict grammar of our own and by llhttp (without
-lenience); unless both agree the answer is 400. Does not know about connections and what fields mean to whom.
+Owns which heads are valid. A head is parsed twice, by a strict grammar of our own and by llhttp (without lenience);
+unless both agree, the response is 400. Does not know about connections and the meaning of fields.
 
 Sources: RFC 9112 sections 2.2 (line ends), 3.2 (target forms, Host), 5.2 (no folding), 6.1 (HTTP/1.0).
 """
@@ -22,7 +22,7 @@ REMEMBERED_MAX: Final = 4096
 
 
 class BadHeadError(Exception):
-    """The head cannot be read: answer `status` and this sentence, and close."""
+    """The head is not valid: respond with `status` and this sentence, and close."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -30,17 +30,17 @@ class BadHeadError(Exception):
 
 
 class Head:
-    """All of a head but its first line. Several requests may share one: browsers repeat it to the byte.
+    """A head without its first line. Several requests may share one, because browsers repeat it exactly.
 
-    `fields` have lower-case names. `length` is of the body, or CHUNKED. `keep`: the connection may be used again.
-    `modern`: HTTP/1.1. `memo` belongs to the handler, `carried` to the tunnel: what each worked out from the
-    fields, to be used again with the next request that has the same.
+    `fields` have lower-case names. `length` is of the body, or CHUNKED. `keep`: the connection can be used again.
+    `modern`: HTTP/1.1. `memo` belongs to the handler, `carried` to the tunnel: what each has computed from the fields,
+    for the next request with the same ones.
     """
 
     __slots__ = ("carried", "expects", "fields", "host", "keep", "length", "memo", "modern", "websocket")
 
     def __init__(self, fields: list[tuple[bytes, bytes]], *, host: bytes, modern: bool) -> None:
-        """Raises ValueError when the length of the body is not clear."""
+        """Raise ValueError if the length of the body is ambiguous."""
         self.fields = fields
         self.host = host
         self.modern = modern
@@ -58,12 +58,12 @@ class Head:
 
     @property
     def plain(self) -> bool:
-        """Nothing but the fields matters: no body, no upgrade, no end. Such a head may be remembered."""
+        """Return whether only the fields matter: no body, no upgrade, no end. Such a head can be remembered."""
         return not self.length and self.keep and not self.expects
 
 
 class Values:
-    """All values of a field, by its name."""
+    """Return all values of a field, by its name."""
 
     __slots__ = ("_fields", "_last", "_repeats")
 
@@ -73,7 +73,7 @@ class Values:
         self._repeats = len(self._last) != len(fields)
 
     def __call__(self, name: bytes) -> list[bytes]:
-        """In order; none: empty."""
+        """Return the values in order; empty if there are none."""
         value = self._last.get(name)
         if value is None:
             return []
@@ -83,7 +83,7 @@ class Values:
 
 
 class _Watch:
-    """What llhttp says of a head."""
+    """The result of llhttp for a head."""
 
     def __init__(self) -> None:
         self.url = b""
@@ -97,7 +97,7 @@ class _Watch:
 
 
 def read(raw: bytes, *, most_fields: int) -> tuple[bytes, bytes, Head]:
-    """Method, target in origin form (path and query) and head of `raw`, which ends with its first blank line.
+    """Return method, target in origin form (path and query) and head of `raw`, which ends with its first blank line.
 
     Raises BadHeadError.
     """
@@ -133,7 +133,7 @@ def read(raw: bytes, *, most_fields: int) -> tuple[bytes, bytes, Head]:
 
 
 def _agree(raw: bytes, method: bytes, target: bytes) -> None:
-    """Whether llhttp finds the same head in `raw`, and nothing behind it. Raises BadHeadError."""
+    """Return whether llhttp finds the same head in `raw`, and nothing after it. Raises BadHeadError."""
     watch = _Watch()
     parser = HttpRequestParser(watch)
     try:
@@ -148,7 +148,7 @@ def _agree(raw: bytes, method: bytes, target: bytes) -> None:
 
 
 def _origin_form(target: bytes) -> tuple[bytes, list[bytes]]:
-    """Path and query, and the host, of an absolute target, whose host counts (RFC 9112 section 3.2.2)."""
+    """Return path and query, and the host, of an absolute target, whose host counts (RFC 9112 section 3.2.2)."""
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise BadHeadError(400, "The request's target must be a path.")

@@ -1,4 +1,4 @@
-"""What one client connection may take: sizes, and times without progress."""
+"""The limits of one client connection: sizes, and times without progress."""
 
 from dataclasses import dataclass
 

@@ -1,11 +1,11 @@
-"""Whether a connection stands still for too long. Pure, but for what it remembers from one check to the next."""
+"""Whether a connection has stalled. Pure, except that it remembers the last check."""
 
 from gateway.wire.limits import ConnectionLimits
 from gateway.wire.stages import TIME_LIMIT, Stage
 
 
 class Progress:
-    """`begin` with each stage; `stalled` about once a second."""
+    """Call `begin` with each stage, and `stalled` about once a second."""
 
     __slots__ = ("_moved", "_unsent", "since")
 
@@ -17,10 +17,10 @@ class Progress:
     def stalled(
         self, now: float, stage: Stage, limits: ConnectionLimits, *, moved: int, unsent: int, write_paused: bool
     ) -> bool:
-        """Whether the client has let the time of what it is waited for run out.
+        """Return whether the client has not done in time what the connection waits for.
 
-        `moved`: bytes of the request's body so far, of which nothing is waited for if it is negative. `unsent`: bytes
-        of the response that wait for the client. `write_paused`: the response is stopped until it reads them.
+        `moved`: bytes of the request's body so far; negative: nothing is expected of it. `unsent`: bytes of the
+        response that wait for the client. `write_paused`: the response is paused until the client reads them.
         """
         if (write_paused or stage is Stage.CLOSING) and unsent != self._unsent:
             self._unsent = unsent

@@ -11,7 +11,7 @@ from gateway.wire.heads import Head
 
 
 class Sink(Protocol):
-    """Carries a request on, and is told meanwhile what the client does."""
+    """Carries a request on, and receives the client's events meanwhile."""
 
     def body_received(self, data: bytes) -> None:
         """Take a part of the request's body."""
@@ -23,7 +23,7 @@ class Sink(Protocol):
         """Stop sending: the client reads more slowly than it is sent to."""
 
     def client_resumed(self) -> None:
-        """Go on sending."""
+        """Resume sending."""
 
     def client_gone(self) -> None:
         """Stop: nobody waits for the response any more."""
@@ -44,7 +44,7 @@ class ClientConnection(Protocol):
 
     @property
     def will_close(self) -> bool:
-        """Whether the connection would end if the response were done now."""
+        """Return whether the connection would end if the response were complete now."""
 
     def attach(self, sink: Sink) -> None:
         """Tell `sink` about the current request from now on."""
@@ -53,10 +53,10 @@ class ClientConnection(Protocol):
         """Begin to pass the request's body to the sink."""
 
     def pause_body(self) -> None:
-        """Pass on no more of the body for now."""
+        """Pause passing on the body."""
 
     def resume_body(self) -> None:
-        """Go on with the body."""
+        """Continue to pass on the body."""
 
     def response_done(self) -> None:
         """Note that the response is written completely."""
@@ -75,7 +75,7 @@ class ClientConnection(Protocol):
 
 
 class Request:
-    """To be answered once: by `respond`, or through `client` by its sink.
+    """A request that is answered once: by `respond`, or through `client` by its sink.
 
     `method` and `target` (path and query, in origin form) are bytes as received.
     """
@@ -90,12 +90,12 @@ class Request:
 
     @property
     def path(self) -> bytes:
-        """The target's path."""
+        """Return the target's path."""
         return self.target.partition(b"?")[0]
 
     @property
     def open(self) -> bool:
-        """Whether the request is still to be answered, and the client waits for it."""
+        """Return whether the request still needs an answer, and the client waits for it."""
         return self.client.request is self
 
     def respond(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> None:

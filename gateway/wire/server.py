@@ -42,10 +42,10 @@ class Server:
         response_field: tuple[bytes, bytes] | None = None,
         uncounted: Callable[[str], bool] = _no_address,
     ) -> None:
-        """`only`: the one method and path that are answered here; everything else is 404, without asking the handler.
+        """`only`: the one method and path that are served; everything else is 404, without calling the handler.
 
-        `response_field`: what every response has besides its own fields.
-        `uncounted`: whether `limits.per_address` does not apply to an address.
+        `response_field`: a further header line of every response. `uncounted`: whether `limits.per_address` does not
+        apply to an address.
         """
         self.context = ListenerContext(
             handler.handle if only is None else self._handle_only,
@@ -95,7 +95,7 @@ class Server:
             connection.close_if_idle()
 
     def close(self) -> None:
-        """Close at once what is left."""
+        """Close the remaining connections at once."""
         self.stop_accepting()
         if self._timer is not None:
             self._timer.cancel()

@@ -12,7 +12,7 @@ from gateway.wire.limits import ConnectionLimits
 
 
 class Stage(Enum):
-    """Where a connection stands."""
+    """The stage of a connection."""
 
     NEW = "new"  # nothing has been received yet
     IDLE = "idle"  # the last response is out, and nothing has been received since
