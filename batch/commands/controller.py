@@ -12,9 +12,9 @@ from typing import Final
 from batch.commands.opening import embedded_url, open_store, store_url
 from batch.contract import Launcher, LauncherContext, Passport
 from batch.controller.controller import lead
-from batch.controller.executor import Place
 from batch.controller.homes import claim_homes, home_of, show_homes
 from batch.controller.leader import Dependencies
+from batch.controller.submits import JobContext
 from batch.launchers.opening import open_launcher
 from state.errors import TowpathError
 from state.plugins.launchers import kind_of, needs_certificates
@@ -58,7 +58,7 @@ async def _control(settings: Settings, holder: str, *, with_gateway: bool, take_
             keepers.append(asyncio.create_task(show_homes(store, here, home)))
         context = LauncherContext(data_dir=settings.data_dir, seal_key=lambda: seal_key(settings))
         launchers |= {cluster.name: open_launcher(cluster, context) for cluster in settings.config.cluster}
-        place = Place(
+        job_context = JobContext(
             settings.environment,
             as_root=os.geteuid() == 0,
             hostname=socket.getfqdn(),
@@ -68,7 +68,7 @@ async def _control(settings: Settings, holder: str, *, with_gateway: bool, take_
             store=store,
             config=settings.config,
             launchers=launchers,
-            place=place,
+            job_context=job_context,
             fault=fault_hook(settings.environment.get("TOWPATH_FAULT", "")),
             joins=settings.data_dir if certificates else None,
         )

@@ -18,10 +18,11 @@ from batch.contract import Launcher
 from batch.controller.audit_writer import export, keep, sinks
 from batch.controller.catalog_refresh import refresh
 from batch.controller.cluster_health import report_clusters
-from batch.controller.executor import Executor, Place
+from batch.controller.executor import Executor
 from batch.controller.joins import answer_joins
 from batch.controller.poll_schedule import stage_of
 from batch.controller.reconcile import Action, Sight, orphan, reconcile
+from batch.controller.submits import JobContext
 from batch.controller.watcher import ClusterWatch
 from batch.controller.workqueue import WorkQueue
 from batch.hooks.hooks import Hooks
@@ -61,7 +62,7 @@ class Dependencies(Struct, frozen=True, kw_only=True):
     store: Store
     config: Config
     launchers: Mapping[str, Launcher]
-    place: Place
+    job_context: JobContext
     fault: Callable[[str], None]
     joins: Path | None = None
     """The data directory of the authority, where gateways may join; None: this hub needs no certificates."""
@@ -96,7 +97,7 @@ class Term:
             dependencies.config,
             self._watches,
             fence=fence,
-            place=dependencies.place,
+            context=dependencies.job_context,
             fault=dependencies.fault,
             hooks=self._hooks,
         )

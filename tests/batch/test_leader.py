@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from batch.contract import JobState, LauncherError
 from batch.controller.controller import lead
-from batch.controller.executor import Place
 from batch.controller.leader import Dependencies
+from batch.controller.submits import JobContext
 from state.config.tables import ClusterConfig, Config, OptionConfig, ProfileConfig
 from state.errors import ConflictError
 from state.names import server_path
@@ -59,7 +59,7 @@ class Stage:
             store=self.store,
             config=CONFIG,
             launchers={"local": self.cluster},
-            place=Place({"HOME": "/", "PATH": "/bin"}, as_root=False),
+            job_context=JobContext({"HOME": "/", "PATH": "/bin"}, as_root=False),
             fault=lambda _: None,
         )
         task = asyncio.create_task(lead(dependencies, holder))
