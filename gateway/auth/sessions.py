@@ -75,10 +75,6 @@ class BrowserSessions:
         """See `portal.site.sign_in.Auth.origin_cookie`."""
         return self._jar.another(ORIGIN_NAME).set(secret, lifetime=lifetime)
 
-    async def close_open(self, *, digests: tuple[str, ...] = (), user: str = "") -> None:
-        """Close everything open under these credentials (or check all of this user's again), on every worker."""
-        await self._store.feed.revoke(digests=digests, user=user)
-
     async def _end(self, request: Any) -> None:
         identity: Identity | None = request.scope.get("state", {}).get("identity")
         if identity is not None and identity.session is not None:

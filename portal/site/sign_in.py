@@ -153,7 +153,3 @@ class Auth(Protocol):
     def origin_cookie(self, secret: str, *, lifetime: int) -> str:
         """Return the Set-Cookie value with the token for that host."""
         ...
-
-    async def close_open(self, *, digests: tuple[str, ...] = (), user: str = "") -> None:
-        """Close everything open under these credentials (or all of this user's): WebSockets, cached identities."""
-        ...

@@ -216,10 +216,6 @@ class Catalog(Stored, frozen=True, kw_only=True):
             return next((one for one in self.partitions if one.default), None)
         return next((one for one in self.partitions if one.name == name), None)
 
-    def qos_named(self, name: str) -> Qos | None:
-        """Return the QOS of that name, or None."""
-        return next((one for one in self.qos if one.name == name), None)
-
     def ancestry(self, account: str) -> tuple[Account, ...]:
         """Return the account of that name, its parent, and so on, without unknown ones."""
         known = {one.name: one for one in self.accounts}

@@ -21,7 +21,6 @@ from state.offer.option_kinds import quantity_text
 
 SHARED: Final = "shard"
 """Slurm's name for a part of a GPU, which does not count if any type of GPU is requested."""
-NO_LIMITS: Final = Limits()
 NO_QOS: Final = Qos(name="")
 TOGETHER: Final = ("group", "run_time", "budget")
 """Limits that the accounts above can set, too."""

@@ -35,8 +35,9 @@ def test_partitions_gpus_and_who_may_use_what(slurm):
         GpuCount(type="a100", total=2, free=2, per_node=2),
         GpuCount(type="v100", total=2, free=2, per_node=2),
     )
-    assert catalog.qos_named("gpuq").limits == Limits(user={"gpus": 2})
-    assert catalog.qos_named("debug").limits == Limits(job={"walltime": 1800}, running_jobs=2)
+    limits = {qos.name: qos.limits for qos in catalog.qos}
+    assert limits["gpuq"] == Limits(user={"gpus": 2})
+    assert limits["debug"] == Limits(job={"walltime": 1800}, running_jobs=2)
     assert [(one.name, one.parent) for one in catalog.accounts] == [("bio", "root"), ("physics", "root"), ("root", "")]
     alice = offer.grants["alice"]
     assert alice.default_account == "physics"

@@ -2,7 +2,7 @@
 
 import time
 
-from batch.launchers.slurm.clients.sacct import from_sacct, sacct_arguments
+from batch.launchers.slurm.clients.sacct import FIELDS, from_sacct
 from batch.launchers.slurm.factory import open_client
 from batch.launchers.slurm.messages.ending import cause
 from tests.batch.launchers.slurm.making import slurm_config
@@ -23,12 +23,19 @@ def until(ready, seconds, what):
         time.sleep(0.25)
 
 
+def facts_of(slurm, *jobs, duplicates=False):
+    """Return job → facts from sacct, of the jobs that it shows as ended."""
+    options = ["--duplicates"] if duplicates else []
+    options += ["--noheader", "--parsable2", "--noconvert", f"--format={','.join(FIELDS)}", f"--jobs={','.join(jobs)}"]
+    return from_sacct(slurm.run("sacct", *options))
+
+
 def ends(slurm, jobs, *, seconds):
     """Return job → facts from sacct, once it shows all of them as ended: slurmdbd lags behind."""
     found = {}
 
     def look():
-        found.update(from_sacct(slurm.run("sacct", *sacct_arguments(jobs))))
+        found.update(facts_of(slurm, *jobs))
         return set(jobs) <= found.keys()
 
     until(look, seconds, lambda: f"{jobs}: {found}")
@@ -103,7 +110,7 @@ def test_every_end_is_reported_with_its_cause(slurm):
         assert code_of(by_rest(slurm, job)) == code_of(ended[name]), name
     # The other job of the failed node waits again, and accounting still has its first run.
     until(lambda: slurm.state(again) == "PENDING", 90, lambda: slurm.state(again))
-    first = from_sacct(slurm.run("sacct", "--duplicates", *sacct_arguments([again])))[again]
+    first = facts_of(slurm, again, duplicates=True)[again]
     assert code_of(first) == "node-failed"
 
 
@@ -117,7 +124,7 @@ def test_a_preempted_job_is_requeued_and_its_first_run_was_preempted(slurm):
     found = {}
 
     def look():
-        found.update(from_sacct(slurm.run("sacct", "--duplicates", *sacct_arguments([low]))))
+        found.update(facts_of(slurm, low, duplicates=True))
         return low in found
 
     until(look, 30, lambda: found)

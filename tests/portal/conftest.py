@@ -96,9 +96,6 @@ class Links:
         self.closed.append(request.scope["state"]["identity"].user.name)
         return "towpath-session=; Max-Age=0; Path=/"
 
-    async def close_open(self, *, digests=(), user=""):
-        pass
-
 
 class Bench:
     """The portal, its store, and clients for any user."""

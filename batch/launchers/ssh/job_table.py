@@ -7,7 +7,7 @@ runs no more. A host that does not answer makes its jobs silent, and nobody else
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -186,13 +186,3 @@ class JobTable:
             if job.ended and now - job.ended > KEEP_SECONDS:
                 del self._jobs[attempt]
         self._foreign = {key: at for key, at in self._foreign.items() if now - at < FOREIGN_SECONDS}
-
-
-def attempts_on(scans: Mapping[str, Scan], attempt: str) -> list[Place]:
-    """Where starters of an attempt run."""
-    return [
-        Place(host=host, account=process.account, pid=process.pid, start=process.start)
-        for host, scan in scans.items()
-        for process in scan.jobs
-        if process.attempt == attempt
-    ]

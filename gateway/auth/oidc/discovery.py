@@ -44,7 +44,6 @@ class Facts(Struct, frozen=True, kw_only=True):
     revocation: str = ""
     algorithms: tuple[str, ...] = ALGORITHMS
     userinfo_algorithms: tuple[str, ...] = ALGORITHMS
-    auth_methods: tuple[str, ...] = ()
     says_issuer: bool = False
     backchannel: bool = False
     challenges: tuple[str, ...] = ()
@@ -159,7 +158,6 @@ def facts_in(found: Any, issuer: str) -> Facts:
         revocation=url("revocation_endpoint"),
         algorithms=algorithms("id_token_signing_alg_values_supported"),
         userinfo_algorithms=algorithms("userinfo_signing_alg_values_supported"),
-        auth_methods=names("token_endpoint_auth_methods_supported"),
         says_issuer=found.get("authorization_response_iss_parameter_supported") is True,
         backchannel=found.get("backchannel_logout_supported") is True,
         challenges=names("code_challenge_methods_supported"),

@@ -4,7 +4,7 @@ Owns the fields that are requested, and their parsing. Pure. Source: sacct(1), 2
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -28,11 +28,6 @@ FIELDS: Final = (
 UNITS: Final = {"K": KIB, "M": KIB**2, "G": KIB**3, "T": KIB**4, "P": KIB**5}
 _STATE: Final = re.compile(r"([A-Z_]+)(?: by ([0-9]+))?\+?")
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTP]?)[Bnc]?")
-
-
-def sacct_arguments(jobs: Iterable[str]) -> tuple[str, ...]:
-    """Return the arguments of sacct for all these jobs in one call. `from_sacct` parses its output."""
-    return ("--noheader", "--parsable2", "--noconvert", f"--format={','.join(FIELDS)}", f"--jobs={','.join(jobs)}")
 
 
 def from_sacct(text: str) -> dict[str, Ended]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 MARK = b"towpath-job"
 """Part of the command line of each starter, before the attempt and its share."""
-PIDFD_OPEN, PIDFD_SEND_SIGNAL = 434, 424  # the same on all architectures (linux 5.1, 5.3)
 
 
 def marked() -> "list[dict[str, Any]]":

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.launchers.slurm.clients.rest_ended import from_rest
-from batch.launchers.slurm.clients.sacct import FIELDS, bytes_of, from_sacct, sacct_arguments
+from batch.launchers.slurm.clients.sacct import bytes_of, from_sacct
 from batch.launchers.slurm.messages.amounts import duration, size
 from batch.launchers.slurm.messages.ending import Ended, account_name, cause
 from tests.batch.launchers.slurm.seen import answer, text
@@ -121,12 +121,6 @@ def test_a_script_that_was_ended_by_a_signal_did_start():
     assert cause(Ended(state="FAILED", signal=11, reason="JobLaunchFailure")) is None
     assert cause(Ended(state="FAILED", signal=53, reason="JobLaunchFailure")).code == "launch-failed"
     assert cause(Ended(state="FAILED", code=1, reason="BadConstraints")).message == "No node has what the job asks for."
-
-
-def test_the_question_to_sacct_is_one_for_all_jobs():
-    arguments = sacct_arguments(["7", "8"])
-    assert "--jobs=7,8" in arguments
-    assert f"--format={','.join(FIELDS)}" in arguments
 
 
 def test_jobs_that_have_not_ended_are_not_there():
