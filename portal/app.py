@@ -10,6 +10,7 @@ from typing import Any
 from litestar import Litestar, Request, Response, Router
 from litestar.datastructures import ResponseHeader, State
 from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
@@ -124,8 +125,8 @@ def create_portal(hub_services: Services) -> Litestar:
         return Response(file.body, media_type=file.media_type, headers=headers)
 
     only_by_pages, warnings = _hooks(site)
-    api: list[Any] = [handler for part in API for handler in part.routes(site)]
-    pages: list[Any] = [handler for part in PAGES for handler in part.routes(site)]
+    api: list[HTTPRouteHandler] = [handler for part in API for handler in part.routes(site)]
+    pages: list[HTTPRouteHandler] = [handler for part in PAGES for handler in part.routes(site)]
     health = [
         handler for handler in [*hub.routes(site), *metrics.routes(site)] if handler.paths & {"/health", "/metrics"}
     ]

@@ -6,17 +6,19 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from msgspec.structs import replace
 
 from batch.contract import Change, JobSpec, JobState, Launcher, Updated
 from batch.contract_suite.jobs import ReportListener, job_spec, processes_by_attempt
+from state.offer.catalog import Catalog
 from state.records.models import JobRef
 
 WAIT_SECONDS = 60.0
 
+Result = TypeVar("Result")
 Alive = Callable[[], bool]
 GiveAway = Callable[[JobRef, str], "contextlib.AbstractContextManager[Alive]"]
 
@@ -54,10 +56,10 @@ class Opened:
         """Return a new job."""
         return job_spec(self.hub_url, **self.cluster.spec)
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run a test's body, and close the launchers that it has opened."""
 
-        async def body() -> Any:
+        async def body() -> Result:
             try:
                 return await coroutine
             finally:
@@ -67,7 +69,7 @@ class Opened:
         return asyncio.run(body())
 
 
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = WAIT_SECONDS) -> Any:
+async def until(condition: Callable[[], Awaitable[Result]], seconds: float = WAIT_SECONDS) -> Result:
     """Wait until the condition is true and return its value."""
     end = time.monotonic() + seconds
     while True:
@@ -164,7 +166,7 @@ class LauncherContract:
             await launcher.cancel(ref, spec.attempt)
             await launcher.cancel(ref, spec.attempt)
 
-            async def final() -> Any:
+            async def final() -> JobState | bool:
                 view = (await launcher.poll())[spec.attempt]
                 return view.state.final and view.state
 
@@ -244,7 +246,7 @@ class LauncherContract:
         opened.run(body())
 
     def test_the_catalog_names_its_kind_and_its_time(self, opened: Opened) -> None:
-        async def body() -> Any:
+        async def body() -> Catalog:
             return (await opened.launcher().catalog()).catalog
 
         catalog = opened.run(body())

@@ -16,10 +16,14 @@ CLOCK_SKEW: Final = 60
 """How many seconds certificates are backdated, for hosts whose clocks are slow."""
 
 
+Credential = asyncssh.SSHKey | asyncssh.SSHKeyPair | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
+"""A key, an agent's key, or a key with its certificate."""
+
+
 class Login:
     """The credentials of a connection. Only functions of this module create them; they are opaque to others."""
 
-    def __init__(self, keys: Sequence[Any], close: Callable[[], None] | None = None) -> None:
+    def __init__(self, keys: Sequence[Credential], close: Callable[[], None] | None = None) -> None:
         """`keys` are asyncssh's, and never empty: it would look for some in ~/.ssh."""
         self.options: dict[str, Any] = {"client_keys": list(keys), "agent_path": None}
         self._close = close

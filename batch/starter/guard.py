@@ -15,6 +15,7 @@ from batch.starter.wakeup import SIGNALS, hold_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import Any, Callable
 
 MAX_TAKEOVERS = 5
@@ -50,7 +51,7 @@ class Signals:
         for number in SIGNALS:
             _signal.signal(number, self.pass_on)
 
-    def pass_on(self, number: int, frame: "Any") -> None:
+    def pass_on(self, number: int, frame: "FrameType | None") -> None:
         """Handle a signal."""
         if number != _signal.SIGUSR1:
             self.end = number

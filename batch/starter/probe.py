@@ -15,7 +15,7 @@ def connect_to_app(endpoint: "dict[str, Any]") -> "_socket.socket":
     """Return a connection to the app, with a time-out. Raises OSError."""
     if endpoint["kind"] == "unix":
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        address: "Any" = endpoint["path"]
+        address: "str | tuple[str, int]" = endpoint["path"]
     else:
         sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
         address = (endpoint["host"], endpoint["port"])

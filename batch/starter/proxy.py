@@ -16,9 +16,12 @@ from batch.starter.sockets import allow_many_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping
+    from typing import Callable, List, Mapping, Tuple
 
     from batch.starter.proxy_head import ProxyRequest
+    from batch.starter.relay import Address
+
+    Addresses = List[Tuple[int, Address]]
 
 HEAD_BYTES = 65536
 CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -44,12 +47,12 @@ class Resolver:
 
     def __init__(self, loop: Loop) -> None:
         self.read, self.write = os.pipe()
-        self.waiting: "dict[int, Callable[[list[Any]], None]]" = {}
-        self.answers: "dict[int, list[Any]]" = {}
+        self.waiting: "dict[int, Callable[[Addresses], None]]" = {}
+        self.answers: "dict[int, Addresses]" = {}
         self.count = 0
         loop.watch(self.read, self.answered)
 
-    def resolve(self, host: str, port: int, done: "Callable[[list[Any]], None]") -> None:
+    def resolve(self, host: str, port: int, done: "Callable[[Addresses], None]") -> None:
         """Call `done` with (family, address) of each address; none if the name is not known."""
         import _thread
 
@@ -110,7 +113,7 @@ class Client:
         first = upstream.head(request) if upstream else request.direct
         self.resolver.resolve(host, port, lambda found: self.connect(found, request, first, upstream is None))
 
-    def connect(self, addresses: "list[Any]", request: "ProxyRequest", first: bytes, direct: bool) -> None:
+    def connect(self, addresses: "Addresses", request: "ProxyRequest", first: bytes, direct: bool) -> None:
         """Try the addresses one after the other.
 
         `first`: sent to the host; `direct`: no proxy, so we answer a CONNECT.

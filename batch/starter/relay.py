@@ -12,7 +12,9 @@ from batch.starter.sockets import change_events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Callable, Tuple, Union
+
+    Address = Union[str, Tuple[Union[str, bytes, int], ...]]
 
 READ_SIZE = 131072
 ACCEPT_AT_ONCE = 32
@@ -145,7 +147,7 @@ class Relay:
         if not target.to_send:
             self.end(source, target)
 
-    def give(self, source: Side, target: Side, data: "Any") -> None:
+    def give(self, source: Side, target: Side, data: "bytes | memoryview") -> None:
         """Send to a side. Reading from the other stops while it does not accept all bytes."""
         if target.refuses:
             return
@@ -190,7 +192,7 @@ class Relay:
             side.sock.close()  # which takes it out of the epoll, too
 
 
-def connect(loop: Loop, family: int, address: "Any", done: "Callable[[_socket.socket | None], None]") -> None:
+def connect(loop: Loop, family: int, address: "Address", done: "Callable[[_socket.socket | None], None]") -> None:
     """Connect without blocking; call `done` with the socket, or None if there is no connection."""
     sock = _socket.socket(family, _socket.SOCK_STREAM)
     sock.setblocking(False)

@@ -21,6 +21,7 @@ from batch.starter.wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import Any
 
     from batch.starter.helper import Helper
@@ -278,11 +279,11 @@ class Starter:
         for helper in self.helpers():
             helper.look(now)
 
-    def on_end_signal(self, number: int, frame: "Any") -> None:
+    def on_end_signal(self, number: int, frame: "FrameType | None") -> None:
         """The job is to end: so is the app."""
         self.app.begin_stop(_signal.SIGTERM if number == _signal.SIGHUP else number)
 
-    def on_warning(self, number: int, frame: "Any") -> None:
+    def on_warning(self, number: int, frame: "FrameType | None") -> None:
         """The scheduler says that the time limit is near."""
         self.warned = True
 

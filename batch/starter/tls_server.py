@@ -26,7 +26,7 @@ ACCEPT_AT_ONCE = 32
 READ_SIZE = 131072  # bytes that are read from one connection before the next one is served
 
 
-def load_pem(load: "Callable[..., Any]", *texts: str) -> None:
+def load_pem(load: "Callable[..., object]", *texts: str) -> None:
     """Pass PEM texts to a function that takes paths: a pipe has one, and nothing is written to a disk."""
     ends = []
     try:

@@ -6,7 +6,10 @@ import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from types import FrameType
+    from typing import Callable
+
+    Handler = Callable[[int, "FrameType | None"], None]
 
 SIGNALS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1)
 """The signals that a scheduler, the launcher or a user sends."""
@@ -25,7 +28,7 @@ class Wakeup:
         os.set_blocking(self.read, False)
         os.set_blocking(self.write, False)
 
-    def take_signals(self, on_end: "Callable[[int, Any], None]", on_warning: "Callable[[int, Any], None]") -> None:
+    def take_signals(self, on_end: "Handler", on_warning: "Handler") -> None:
         """Handle the signals that a scheduler or a user sends, and the end of children."""
         _signal.set_wakeup_fd(self.write)
         for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):

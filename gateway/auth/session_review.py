@@ -14,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -26,6 +26,7 @@ from state.errors import StateUnavailableError
 from state.plugins import authenticators
 from state.records.audit import Act, Entry
 from state.records.models import Standing
+from state.redis.connection import Command
 from state.store.all import Store
 
 log = logging.getLogger("towpath.sign-in")
@@ -80,7 +81,7 @@ class SessionReview:
         """Schedule the next review of a session."""
         await self._store.standings.put(standing, due=self._due(standing), lifetime=self._lifetime)
 
-    def putting(self, standing: Standing) -> Sequence[Any]:
+    def putting(self, standing: Standing) -> Sequence[Command]:
         """Return the store's commands that schedule the review of a session that is about to be opened."""
         return self._store.standings.putting(standing, due=self._due(standing), lifetime=self._lifetime)
 

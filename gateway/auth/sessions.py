@@ -13,6 +13,7 @@ from gateway.auth.cookies import ENTRANCE_NAME, ORIGIN_NAME, CookieJar
 from portal.audit import recorder
 from state.records.audit import Act
 from state.records.models import Session, User
+from state.redis.connection import Command
 from state.rights.identity import Identity
 from state.store.all import Store
 
@@ -48,7 +49,7 @@ class BrowserSessions:
         await recorder.note(self._store, request, Act.SIGN_IN, user=user.name, who=user.name, by=by, what=way)
         return self._jar.set(ticket, lifetime=self._lifetime)
 
-    def _about_to_open(self, session: Session, request: Any) -> Sequence[Any]:  # noqa: ARG002
+    def _about_to_open(self, session: Session, request: Any) -> Sequence[Command]:  # noqa: ARG002
         """Return commands that the store executes before it writes the session. Overridden if more is stored."""
         return ()
 

@@ -31,6 +31,7 @@ from state.config.tables import AuthConfig, ProviderConfig
 from state.errors import BadRecordError
 from state.plugins import authenticators
 from state.records.models import Session, Standing, User
+from state.redis.connection import Command
 from state.rights.identity import Identity
 from state.store.all import Store
 
@@ -242,7 +243,7 @@ class SharedAuth(BrowserSessions):
         )
         return user
 
-    def _about_to_open(self, session: Session, request: Any) -> Sequence[Any]:
+    def _about_to_open(self, session: Session, request: Any) -> Sequence[Command]:
         """Schedule the session's review before the session exists, so that a crash leaves no session without review."""
         standing: Standing | None = request.scope.get("state", {}).pop(_STANDING, None)
         if standing is None or standing.user != session.user:

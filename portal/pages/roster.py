@@ -3,6 +3,7 @@
 Owns `/hub/roster/{group}`. Does not know CSV, or what is done with it (`portal.users.roster_actions`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Request, Response, post
@@ -28,7 +29,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         group: str,
         *,
         text: str = "",
-        faults: Any = (),
+        faults: Sequence[tuple[int, str]] = (),
         outcome: roster_actions.Outcome | None = None,
     ) -> Response[bytes]:
         members = (await site.store.groups.members(group))[group]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Protocol
 
 from state.errors import BadRecordError, ConflictError, FencedError, LimitError, StateUnavailableError, TowpathError
-from state.redis.connection import Command, ReplyError
+from state.redis.connection import Argument, Command, ReplyError
 from state.redis.damage import Damage
 from state.redis.server import SingleServer
 from state.redis.urls import CLUSTER_SCHEMES, finder
@@ -100,7 +100,7 @@ class Redis:
         """
         return self._transport.losses
 
-    async def call(self, *command: Any) -> Any:
+    async def call(self, *command: Argument) -> Any:
         """Run one command. Raises StateUnavailableError."""
         return (await self.pipeline((command,)))[0]
 
@@ -149,14 +149,14 @@ class Redis:
         replies = await self.pipeline([*(("GET", key) for key in keys), *commands])
         return replies[: len(keys)], replies[len(keys) :]
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         """Run a script atomically. All `keys` share one hash tag.
 
         Raises StateUnavailableError, or the script's refusal: ConflictError, FencedError, BadRecordError or LimitError.
         """
         return (await self.run_many(script, ((keys, args),)))[0]
 
-    async def run_many(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    async def run_many(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]) -> list[Any]:
         """Run a script for several (keys, args), pipelined in parts. Each run is atomic. Raises as `run` does."""
         if len(calls) > PART:
             return [reply for part in parts(calls) for reply in await self.run_many(script, part)]
@@ -199,7 +199,7 @@ class Redis:
         except _FAILURES as error:
             raise StateUnavailableError(AWAY) from error
 
-    async def wait(self, *command: Any, seconds: float) -> Any:
+    async def wait(self, *command: Argument, seconds: float) -> Any:
         """Run a command that blocks for up to `seconds`, on a separate connection. Raises StateUnavailableError."""
         try:
             reply = await self._transport.wait(command, seconds)

@@ -20,7 +20,8 @@ CONNECT_SECONDS: Final = 1.5
 ANSWER_SECONDS: Final = 3.0
 """Seconds without data after which a server that owes replies is considered lost."""
 
-Command = Sequence[Any]
+Argument = str | bytes | int | float
+Command = Sequence[Argument]
 ReplyError = hiredis.ReplyError
 
 

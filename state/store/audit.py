@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from state.records.audit import Act, AuditFilter, Entry, Outcome, made_plain
 from state.redis.client import Redis, Script
+from state.redis.connection import Command
 from state.store import codecs, keys
 from state.store.table import Table
 
@@ -44,7 +45,7 @@ class Audit:
         """Append an entry with its texts escaped. What was done to a user is in that user's stream too."""
         plain = made_plain(entry)
         record = self._entries.encode(replace(plain, id=""))
-        commands: list[tuple[Any, ...]] = [("XADD", keys.AUDIT_LOG, "MAXLEN", "~", MOST, "*", "entry", record)]
+        commands: list[Command] = [("XADD", keys.AUDIT_LOG, "MAXLEN", "~", MOST, "*", "entry", record)]
         if plain.user and plain.outcome is Outcome.DONE and plain.act is not Act.USER_REMOVED:
             own = keys.audit(plain.user)
             commands.append(("XADD", own, "MAXLEN", "~", OWN_KEPT, "*", "entry", record))

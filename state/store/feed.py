@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from state.redis.connection import Argument
 from state.records.codec import Codec, UnreadableError
 from state.records.models import Route
 from state.records.stored import Stored
@@ -238,6 +239,6 @@ class Feed:
             self._redis.damage.note("event of the feed", keys.FEED_LOG, position.decode(), str(error))
             return Unreadable(number)
 
-    async def _run(self, script: Script, *args: Any) -> int:
+    async def _run(self, script: Script, *args: Argument) -> int:
         number: int = await self._redis.run(script, _KEYS, (secrets.token_hex(8), *args))
         return number

@@ -7,12 +7,13 @@ A crash between writing a user's record and a list can leave an extra name in th
 """
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
 from state.records.models import Group
 from state.redis.client import REVISION_OF, Redis, Script
+from state.redis.connection import Command
 from state.store import codecs, keys
 from state.store.table import Table
 
@@ -95,7 +96,7 @@ class Groups:
 
 async def list_in(redis: Redis, user: str, groups: Iterable[str]) -> None:
     """Add a user to the lists of groups, which are created if missing. Call it before writing the user's record."""
-    commands: list[tuple[Any, ...]] = []
+    commands: list[Command] = []
     for name in groups:
         commands += _making(Group(name=name, revision=1))
         commands.append(("SADD", keys.members(name), user))
@@ -117,7 +118,7 @@ async def list_out(redis: Redis, user: str, groups: Iterable[str]) -> None:
     await redis.pipeline([("SADD", keys.members(name), user) for name in back])
 
 
-def _making(group: Group) -> list[tuple[Any, ...]]:
+def _making(group: Group) -> list[Command]:
     """Return the commands that create a group if it does not exist.
 
     The name comes first, so that every group is listed.

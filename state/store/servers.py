@@ -269,7 +269,7 @@ class Servers:
 
         With `keys.ACTIVITY_OF_USER` as the name, only the user's is set.
         """
-        by_user: dict[str, list[Any]] = {}
+        by_user: dict[str, list[str]] = {}
         for (user, name), seconds in seen.items():
             by_user.setdefault(user, [keys.ACTIVITY_OF_USER]).extend((name, repr(float(seconds))))
         await self._redis.run_many(

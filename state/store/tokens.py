@@ -7,7 +7,7 @@ record is written and once more after, because revoking all tokens in between wo
 
 import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -107,7 +107,7 @@ class Tokens:
     async def used(self, secret_digests: dict[str, float]) -> None:
         """Save the last use (digest → seconds) of several tokens. Revoked ones stay revoked."""
         for order in parts(list(secret_digests)):
-            commands: list[tuple[Any, ...]] = []
+            commands: list[Command] = []
             for key, token in zip(order, await self.many(order), strict=True):
                 at = secret_digests[key]
                 if token is not None and (token.last_activity is None or token.last_activity < at):

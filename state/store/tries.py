@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from state.redis.connection import Argument
 from state.redis.client import Redis, Script
 from state.store import keys
 
@@ -109,7 +110,7 @@ class Tries:
     async def begin(self, limits: Mapping[str, Limit], *, now: float) -> Begun | Wait:
         """Count an attempt under each of these keys (with one hash tag), or under none, atomically."""
         order = list(limits)
-        args: list[Any] = [repr(now)]
+        args: list[Argument] = [repr(now)]
         for limit in limits.values():
             args += [limit.free, limit.leak, limit.first, limit.most]
         reply = await self._redis.run(_BEGIN, order, args)
