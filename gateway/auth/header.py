@@ -9,9 +9,10 @@ others); it sends the secret; and the header occurs once, under its exact name. 
 
 import hmac
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from gateway.auth.naming import shown
+from gateway.auth.portal_request import PortalRequest, peer_of
 from gateway.auth.proof import Proven
 from gateway.tunnel.forwarded import trusted
 from gateway.tunnel.options import Network
@@ -63,11 +64,9 @@ class HeaderProof:
         self._name_of = name_of
         self._proxies = proxies
 
-    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:  # noqa: ARG002
+    async def prove(self, fields: Mapping[str, str], request: PortalRequest) -> Proven:  # noqa: ARG002
         """Return the user whom the portal reports. Raises RefusedError."""
-        name, groups = portal_identity(
-            request.scope["client"][0], request.scope["headers"], self._config, self._proxies
-        )
+        name, groups = portal_identity(peer_of(request), request.scope["headers"], self._config, self._proxies)
         return Proven(name=self._name_of(name), groups=groups, shown=shown(name))
 
 

@@ -4,9 +4,9 @@ Owns the check of links. Does not know about sessions and pages.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from gateway.auth.cookies import CookieJar
+from gateway.auth.portal_request import PortalRequest
 from gateway.auth.sessions import BrowserSessions
 from portal.site.sign_in import Arrival, Departure, Provider, RefusedError
 from state.records.models import User
@@ -24,7 +24,7 @@ class LocalAuth(BrowserSessions):
         super().__init__(store, jar, lifetime=lifetime, limit=limit)
         self._user = user
 
-    async def sign_in(self, provider: str, fields: Mapping[str, str], request: Any) -> User:  # noqa: ARG002
+    async def sign_in(self, provider: str, fields: Mapping[str, str], request: PortalRequest) -> User:  # noqa: ARG002
         """Raise RefusedError: this mode has no provider."""
         raise RefusedError("This hub is for the user at its machine. Sign in with the link that it printed.")
 
@@ -32,18 +32,18 @@ class LocalAuth(BrowserSessions):
         self,
         provider: str,  # noqa: ARG002
         next_url: str,  # noqa: ARG002
-        request: Any,  # noqa: ARG002
+        request: PortalRequest,  # noqa: ARG002
         *,
         other: bool = False,  # noqa: ARG002
     ) -> Departure:
         """Raise RefusedError: this mode has no provider."""
         raise RefusedError("This way to sign in does not exist.")
 
-    async def arrive(self, provider: str, answer: Mapping[str, str], request: Any) -> Arrival:  # noqa: ARG002
+    async def arrive(self, provider: str, answer: Mapping[str, str], request: PortalRequest) -> Arrival:  # noqa: ARG002
         """Raise RefusedError: this mode has no provider."""
         raise RefusedError("This way to sign in does not exist.")
 
-    async def farewell(self, request: Any) -> str:  # noqa: ARG002
+    async def farewell(self, request: PortalRequest) -> str:  # noqa: ARG002
         """Return `""`: there is no provider to sign out from."""
         return ""
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from gateway.auth import pam_helper
+from gateway.auth.portal_request import PortalRequest
 from gateway.auth.proof import GoneError, Proven, UnsureError
 from gateway.auth.throttle import WRONG
 from gateway.auth.turns import Turns
@@ -54,7 +55,7 @@ class PamProof:
         self._turns = Turns(AT_ONCE, WAITING)
         self._again = Turns(CHECKS_AT_ONCE, WAITING)
 
-    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
+    async def prove(self, fields: Mapping[str, str], request: PortalRequest) -> Proven:
         """Return the account with this name and password. Raises RefusedError and UnansweredError."""
         payload = {
             "name": fields.get("username", ""),

@@ -7,8 +7,9 @@ Does not know about sessions and pages.
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from gateway.auth.portal_request import PortalRequest
 from gateway.auth.proof import Proven
 from portal.site.sign_in import Provider, RefusedError
 
@@ -29,7 +30,7 @@ class PasswordlessProof:
             names=names,
         )
 
-    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
+    async def prove(self, fields: Mapping[str, str], request: PortalRequest) -> Proven:
         """Return the chosen name. Raises RefusedError for other names, and for requests from other machines."""
         if not is_local_request(request.scope.get("client"), [name.lower() for name in request.headers]):
             raise RefusedError("The test sign-in works only on the hub's own machine.")

@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from gateway.auth.contract import Account, Authenticator, AuthenticatorContext, SignInRequest
 from gateway.auth.naming import shown
+from gateway.auth.portal_request import PortalRequest, peer_of
 from gateway.auth.proof import GoneError, Proven, UnsureError
 from gateway.tunnel.options import Network
 from portal.site.sign_in import Provider, RefusedError, UnansweredError
@@ -35,14 +36,14 @@ class PluginProof:
         self._authenticator = authenticator
         self._name_of = name_of
 
-    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
+    async def prove(self, fields: Mapping[str, str], request: PortalRequest) -> Proven:
         """Return the account that the request proves. Raises RefusedError, UnansweredError."""
         sign_in = SignInRequest(
             fields=dict(fields),
             headers=tuple(
                 (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers(request)
             ),
-            peer=request.scope["client"][0],
+            peer=peer_of(request),
             address=request.scope["state"]["address"],
         )
         try:
@@ -121,6 +122,6 @@ def open_authenticator(
     return opened
 
 
-def headers(request: Any) -> list[tuple[bytes, bytes]]:
+def headers(request: PortalRequest) -> list[tuple[bytes, bytes]]:
     """Return the request's headers without those that hold the hub's own credentials."""
     return [(name, value) for name, value in request.scope["headers"] if name.lower() != b"cookie"]

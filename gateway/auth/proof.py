@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from gateway.auth.portal_request import PortalRequest
 from portal.site.sign_in import Provider
 from state.records.models import Standing
 
@@ -51,7 +52,7 @@ class Proof(Protocol):
         """The provider as the sign-in page shows it."""
         ...
 
-    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
+    async def prove(self, fields: Mapping[str, str], request: PortalRequest) -> Proven:
         """Return who sent this form. Raises RefusedError, or UnansweredError if it could not be checked."""
         ...
 

@@ -7,9 +7,9 @@ Does not know who may sign in, and does not know about pages.
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from gateway.auth.cookies import ENTRANCE_NAME, ORIGIN_NAME, CookieJar
+from gateway.auth.portal_request import PortalRequest
 from portal.audit import recorder
 from state.records.audit import Act
 from state.records.models import Session, User
@@ -30,7 +30,7 @@ class BrowserSessions:
         self._jar = jar
         self._lifetime = lifetime
 
-    async def open_session(self, user: User, request: Any, *, way: str = "") -> str:
+    async def open_session(self, user: User, request: PortalRequest, *, way: str = "") -> str:
         """Open a session, end the request's old one, and return the Set-Cookie value. `way`: the provider's name."""
         await self._end(request)
         now = time.time()
@@ -49,7 +49,7 @@ class BrowserSessions:
         await recorder.note(self._store, request, Act.SIGN_IN, user=user.name, who=user.name, by=by, what=way)
         return self._jar.set(ticket, lifetime=self._lifetime)
 
-    def _about_to_open(self, session: Session, request: Any) -> Sequence[Command]:  # noqa: ARG002
+    def _about_to_open(self, session: Session, request: PortalRequest) -> Sequence[Command]:  # noqa: ARG002
         """Return commands that the store executes before it writes the session. Overridden if more is stored."""
         return ()
 
@@ -59,7 +59,7 @@ class BrowserSessions:
     async def stop(self) -> None:
         """Stop background tasks and close connections to providers."""
 
-    async def close_session(self, request: Any) -> str:
+    async def close_session(self, request: PortalRequest) -> str:
         """End the request's session on all workers. Returns the Set-Cookie value that deletes the cookie."""
         identity = request.scope["state"].get("identity")
         await self._end(request)
@@ -67,7 +67,7 @@ class BrowserSessions:
             await recorder.note(self._store, request, Act.SIGN_OUT, user=identity.user.name)
         return self._jar.clear()
 
-    def entrance(self, request: Any) -> str:
+    def entrance(self, request: PortalRequest) -> str:
         """See `portal.site.sign_in.Auth.entrance`."""
         cookies = [value for name, value in request.scope["headers"] if name == b"cookie"]
         return self._jar.another(ENTRANCE_NAME).ticket(cookies)
@@ -76,7 +76,7 @@ class BrowserSessions:
         """See `portal.site.sign_in.Auth.origin_cookie`."""
         return self._jar.another(ORIGIN_NAME).set(secret, lifetime=lifetime)
 
-    async def _end(self, request: Any) -> None:
+    async def _end(self, request: PortalRequest) -> None:
         identity: Identity | None = request.scope.get("state", {}).get("identity")
         if identity is not None and identity.session is not None:
             await self._store.sessions.close(identity.digest)

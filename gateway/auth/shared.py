@@ -21,6 +21,7 @@ from gateway.auth.header import HeaderProof
 from gateway.auth.listed_admins import review_until_done
 from gateway.auth.passwordless import PasswordlessProof
 from gateway.auth.plugin import PluginProof
+from gateway.auth.portal_request import PortalRequest
 from gateway.auth.proof import Closable, Proof, Proven, RecheckableProof
 from gateway.auth.session_review import SessionReview
 from gateway.auth.sessions import BrowserSessions
@@ -132,14 +133,14 @@ class SharedAuth(BrowserSessions):
         """The ways to sign in."""
         return tuple(proof.shown for proof in self._proofs.values())
 
-    async def sign_in(self, provider: str, fields: Mapping[str, str], request: Any) -> User:
+    async def sign_in(self, provider: str, fields: Mapping[str, str], request: PortalRequest) -> User:
         """Return the user who sent this form. The user is created at the first sign-in."""
         proof = self._proofs.get(provider)
         if proof is None:
             raise RefusedError(UNKNOWN_PROVIDER)
         return await self._admitted(self._of[provider], await proof.prove(fields, request), request)
 
-    async def depart(self, provider: str, next_url: str, request: Any, *, other: bool = False) -> Departure:
+    async def depart(self, provider: str, next_url: str, request: PortalRequest, *, other: bool = False) -> Departure:
         """See `portal.site.sign_in.Auth.depart`."""
         known = self._proofs.get(provider)
         if isinstance(known, HeaderProof | PluginProof) and known.shown.form == "link":
@@ -152,7 +153,7 @@ class SharedAuth(BrowserSessions):
         url = await proof.depart(browser, next_url, other=other, sealing=await self._flows.sealing())
         return Departure(url=url, cookie=cookie)
 
-    async def arrive(self, provider: str, answer: Mapping[str, str], request: Any) -> Arrival:
+    async def arrive(self, provider: str, answer: Mapping[str, str], request: PortalRequest) -> Arrival:
         """See `portal.site.sign_in.Auth.arrive`."""
         state = answer.get("state", "")
         flow = await self._flows.of(state, request)
@@ -170,7 +171,7 @@ class SharedAuth(BrowserSessions):
             raise
         return Arrival(next=flow.next, cookie=await self.open_session(user, request, way=flow.provider))
 
-    async def farewell(self, request: Any) -> str:
+    async def farewell(self, request: PortalRequest) -> str:
         """See `portal.site.sign_in.Auth.farewell`."""
         standing = await self._standing(request)
         proof = self._proofs.get(standing.provider) if standing is not None else None
@@ -180,7 +181,7 @@ class SharedAuth(BrowserSessions):
             return ""
         return await cast("OidcProvider", proof).goodbye(standing)
 
-    async def close_session(self, request: Any) -> str:
+    async def close_session(self, request: PortalRequest) -> str:
         """End the request's session on all workers. Returns the Set-Cookie value that deletes the cookie."""
         standing = await self._standing(request)
         cookie = await super().close_session(request)
@@ -218,7 +219,7 @@ class SharedAuth(BrowserSessions):
         self,
         provider: ProviderConfig,
         proven: Proven,
-        request: Any,
+        request: PortalRequest,
         *,
         sealed: str = "",
         asks: bool = False,
@@ -243,14 +244,14 @@ class SharedAuth(BrowserSessions):
         )
         return user
 
-    def _about_to_open(self, session: Session, request: Any) -> Sequence[Command]:
+    def _about_to_open(self, session: Session, request: PortalRequest) -> Sequence[Command]:
         """Schedule the session's review before the session exists, so that a crash leaves no session without review."""
         standing: Standing | None = request.scope.get("state", {}).pop(_STANDING, None)
         if standing is None or standing.user != session.user:
             return ()
         return self.session_review.putting(replace(standing, session=session.id))
 
-    async def _standing(self, request: Any) -> Standing | None:
+    async def _standing(self, request: PortalRequest) -> Standing | None:
         """Return the proof behind the request's session."""
         identity: Identity | None = request.scope.get("state", {}).get("identity")
         if identity is None or identity.session is None:

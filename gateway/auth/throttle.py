@@ -19,9 +19,10 @@ import secrets
 import time
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from gateway.auth.cookies import COOKIES, CookieJar
+from gateway.auth.portal_request import PortalRequest
 from gateway.auth.proof import Closable, Proof, Proven, RecheckableProof, as_before
 from gateway.wire.addresses import client_key
 from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
@@ -81,7 +82,7 @@ class ThrottledProof:
         """How the sign-in page shows the provider."""
         return self._proof.shown
 
-    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:
+    async def prove(self, fields: Mapping[str, str], request: PortalRequest) -> Proven:
         """Prove the user with the provider. Raises TooOftenError before it is asked, RefusedError, UnansweredError."""
         begun_at = self._clock()
         name, password = fields.get("username", ""), fields.get("password", "")

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from state.redis.connection import Argument
 from state.records.codec import Codec, UnreadableError
 from state.records.models import Route
 from state.records.stored import Stored
 from state.redis.client import Redis, Script
+from state.redis.connection import Argument
 from state.store import codecs, keys
 from state.store.table import Table
 from state.turns import PART, Turns, parts

@@ -7,12 +7,12 @@ attempts are too many: a `Limit` says so.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
-from state.redis.connection import Argument
 from state.redis.client import Redis, Script
+from state.redis.connection import Argument
 from state.store import keys
 
 FAMILIAR_KEPT: Final = 64

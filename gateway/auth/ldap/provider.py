@@ -5,10 +5,11 @@ how a directory is queried.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from gateway.auth.ldap.directory import Directory, DirectoryUser, UnreachableError
 from gateway.auth.naming import shown
+from gateway.auth.portal_request import PortalRequest
 from gateway.auth.proof import GoneError, Proven, UnsureError
 from gateway.auth.throttle import WRONG
 from gateway.auth.turns import Turns
@@ -33,7 +34,7 @@ class LdapProof:
         self._turns = Turns(AT_ONCE, WAITING)
         self._again = Turns(CHECKS_AT_ONCE, WAITING)
 
-    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:  # noqa: ARG002
+    async def prove(self, fields: Mapping[str, str], request: PortalRequest) -> Proven:  # noqa: ARG002
         """Return the user with this name and password. Raises RefusedError and UnansweredError."""
         try:
             async with self._turns:

@@ -12,12 +12,13 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from gateway.auth.cookies import CookieJar
 from gateway.auth.oidc.messages import STALE
+from gateway.auth.portal_request import PortalRequest
 from portal.site.sign_in import RefusedError
 from state.records.models import Flow
 from state.sealing.box import Box
@@ -44,7 +45,7 @@ class Flows:
         self._clock = clock
         self._boxes: dict[str, tuple[Box, float]] = {}
 
-    def browser(self, request: Any) -> tuple[str, str]:
+    def browser(self, request: PortalRequest) -> tuple[str, str]:
         """Return the browser's id (the SHA-256 of its cookie) and a Set-Cookie value.
 
         A browser that has the cookie keeps it, because it may have started another sign-in in another tab.
@@ -58,7 +59,7 @@ class Flows:
         box = await self._box(name)
         return lambda flow: f"{name}.{box.seal_text(msgspec.json.encode(flow))}"
 
-    async def of(self, state: str, request: Any) -> Flow:
+    async def of(self, state: str, request: PortalRequest) -> Flow:
         """Return the flow of this `state`. Raises RefusedError if it is of another browser, expired or used."""
         ticket = self._ticket(request)
         flow = await self._opened(state) if ticket else None
@@ -94,7 +95,7 @@ class Flows:
             self._boxes[name] = box, now
         return box
 
-    def _ticket(self, request: Any) -> str:
+    def _ticket(self, request: PortalRequest) -> str:
         return self._jar.ticket([value for name, value in request.scope["headers"] if name == b"cookie"])
 
 

@@ -20,6 +20,7 @@ from gateway.auth.oidc.logout import Ended
 from gateway.auth.oidc.messages import refusal
 from gateway.auth.oidc.presets import PRESETS
 from gateway.auth.oidc.protocol import Client, Seal
+from gateway.auth.portal_request import PortalRequest
 from gateway.auth.proof import GoneError, Proven, UnsureError, as_before
 from portal.site.sign_in import Provider, RefusedError
 from state.config.tables import OidcConfig, ProviderConfig
@@ -73,7 +74,7 @@ class OidcProvider:
         self.engine = Engine(oidc, preset, self._client)
         self._logged: set[str] = set()
 
-    async def prove(self, fields: Mapping[str, str], request: Any) -> Proven:  # noqa: ARG002
+    async def prove(self, fields: Mapping[str, str], request: PortalRequest) -> Proven:  # noqa: ARG002
         """Raise RefusedError: this provider has no form."""
         raise RefusedError(f"Sign in with the button {self.title}.")
 
