@@ -43,7 +43,7 @@ def notices(node):
 
 
 @pytest.mark.parametrize("where", ["{socket}", "{port}"])
-def test_an_app_comes_up_on_a_full_disk_and_the_hub_is_told(node, where):
+def test_an_app_starts_on_a_full_disk_and_the_hub_is_notified(node, where):
     fill(node)
     process = node.start(echo(where))
     assert node.ask(node.ready()).endswith(b"xx")
@@ -58,7 +58,7 @@ def test_an_app_comes_up_on_a_full_disk_and_the_hub_is_told(node, where):
     assert not SPARE.exists()
 
 
-def test_an_app_that_fails_on_a_full_disk_is_told_with_its_own_words(node):
+def test_an_app_that_fails_on_a_full_disk_is_reported_with_its_own_message(node):
     fill(node)
     code = "import sys; print('cannot save: the disk is full', flush=True); sys.exit(5)"
     node.start((PYTHON, "-c", code, "{socket}"), passport=False)
@@ -67,7 +67,7 @@ def test_an_app_that_fails_on_a_full_disk_is_told_with_its_own_words(node):
     assert "the disk is full" in report["log_tail"]
 
 
-def test_a_disk_that_fills_later_ends_nothing_and_is_told_once(node):
+def test_a_disk_that_fills_later_ends_nothing_and_is_reported_once(node):
     gate = node.home.parent / "gate"
     talks = (
         "import contextlib, threading, time\n"

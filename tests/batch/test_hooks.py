@@ -70,7 +70,7 @@ def alive(path):
     return Path(f"/proc/{path.read_text().strip()}").exists()
 
 
-def test_a_home_is_created_before_and_the_end_is_told_after(make_rig):
+def test_a_hook_creates_a_home_before_and_receives_the_end_after(make_rig):
     rig = make_rig()
     rig.program("before-submit", "10-home", f'#!/bin/sh\nmkdir -p "{rig.out}/home-$TOWPATH_USER"\n')
     rig.program("ready", "10-told", f'#!/bin/sh\necho "$TOWPATH_JOB" > "{rig.out}/ready"\n')

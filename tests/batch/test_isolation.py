@@ -297,7 +297,7 @@ def test_an_app_may_end_its_side_and_go_on_listening(alices):
     until(lambda: "heard 100004" in (alices.home / "job" / "app.log").read_text())
 
 
-def test_an_app_that_answers_early_and_closes_is_still_heard(alices):
+def test_an_early_response_of_an_app_that_closes_is_still_received(alices):
     alices.start(echo("{port}"), passport=False)
     with contextlib.closing(reached(alices)) as peer:
         peer.sendall(b"EARLY")

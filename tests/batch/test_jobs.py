@@ -191,7 +191,7 @@ def test_a_profile_cannot_override_the_hubs_variables():
     assert job.environment["JUPYTERHUB_USER"] == job.environment["TOWPATH_USER"] == "alice"
 
 
-def test_only_jupyterlab_is_told_to_allow_root():
+def test_only_jupyterlab_gets_the_option_to_allow_root():
     assert "--allow-root" in spec(as_root=True)[0].command
     web = ProfileConfig(name="web", cluster="local", command=("serve",))
     assert spec(web, as_root=True)[0].command == ("serve",)

@@ -410,7 +410,7 @@ def test_a_hub_has_one_authority_and_a_second_controller_joins_it(place, tmp_pat
     assert {path.stat().st_mode & 0o777 for path in (second / "authority").iterdir()} == {0o600}
 
 
-def test_two_controllers_with_different_authorities_are_told_which_to_replace(place, tmp_path):
+def test_two_controllers_with_different_authorities_see_which_one_to_replace(place, tmp_path):
     controller, _, on = place
     second = tmp_path / "second"
     second.mkdir()

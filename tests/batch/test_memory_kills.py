@@ -60,7 +60,7 @@ def notices(node):
 
 
 @real
-def test_a_kernel_that_is_killed_for_memory_is_told_and_the_server_goes_on(group, node):
+def test_a_kernel_that_is_killed_for_memory_is_reported_and_the_server_continues(group, node):
     spawn = f"import subprocess\nsubprocess.run([{PYTHON!r}, '-c', {EATER!r}])\n"
     command = echo()
     begin = command[4].replace(
@@ -79,7 +79,7 @@ def test_a_kernel_that_is_killed_for_memory_is_told_and_the_server_goes_on(group
 
 @real
 @pytest.mark.parametrize("when", ["ended", "failed"])
-def test_an_app_that_is_killed_for_memory_itself_is_told_as_that(group, node, when):
+def test_an_app_that_is_killed_for_memory_is_reported_as_out_of_memory(group, node, when):
     gate = node.root / "gate"
     eat = f"import time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.05)\n{EATER}"
     code = f"threading.Thread(target=lambda: exec({eat!r})).start()\n" if when == "ended" else f"{EATER}\n"

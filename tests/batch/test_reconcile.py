@@ -152,7 +152,7 @@ def test_reports_of_a_run_that_the_scheduler_has_given_up_no_longer_count():
     assert decide(server(Status.READY, restart=2), seen(JobState.ACTIVE, restarts=1)) == []
 
 
-def test_the_user_is_told_when_a_cluster_answers_again():
+def test_the_user_sees_when_a_cluster_answers_again():
     (save,) = decide(server(Status.READY, stale=True), seen(JobState.ACTIVE))
     assert (save.message, save.server.stale) == ("here answers again.", False)
 
@@ -641,7 +641,7 @@ def test_a_suspended_server_is_not_warned_of_a_time_limit_that_moves():
     assert decide(ready, seen(JobState.ACTIVE, suspended=True)) == []
 
 
-def test_that_a_job_was_requeued_is_said_only_if_the_scheduler_says_so():
+def test_a_requeue_is_reported_only_if_the_scheduler_reports_it():
     ready = server(Status.READY)
     assert decide(ready, seen(JobState.QUEUED))[1].message == "The scheduler shows the job as waiting again."
     assert decide(ready, seen(JobState.QUEUED, restarts=1))[1].message.startswith("The scheduler has requeued the job.")

@@ -145,7 +145,7 @@ def test_a_job_folder_too_deep_for_a_socket_gets_a_short_private_one(start, hub,
     assert not path.parent.exists()  # it goes with the job
 
 
-def test_an_app_that_ends_at_once_is_told_with_its_exit_code_and_log(start, hub, tmp_path):
+def test_an_app_that_ends_at_once_is_reported_with_its_exit_code_and_log(start, hub, tmp_path):
     job = start(script("import sys; print('no licence for you', flush=True); sys.exit(7)"))
     report = hub.wait("failed")
     assert (report["code"], report["exit_code"]) == ("exited", 7)
@@ -154,7 +154,7 @@ def test_an_app_that_ends_at_once_is_told_with_its_exit_code_and_log(start, hub,
     assert word(tmp_path)["kind"] == "failed"
 
 
-def test_a_command_that_does_not_exist_is_told_in_words(start, hub):
+def test_a_command_that_does_not_exist_is_reported_as_a_message(start, hub):
     start(("no-such-program-anywhere", "{socket}"))
     report = hub.wait("failed")
     assert report["code"] == "command"
@@ -172,7 +172,7 @@ def test_an_app_that_never_answers_is_ended_after_the_start_window(start, hub):
     ] == []
 
 
-def test_an_app_that_dies_later_is_told_with_the_end_of_its_log(start, hub, tmp_path):
+def test_an_app_that_dies_later_is_reported_with_the_end_of_its_log(start, hub, tmp_path):
     gate = tmp_path / "gate"
     start(
         app(f"""
@@ -213,7 +213,7 @@ def test_the_app_sees_the_given_environment_and_nothing_else(start, hub, tmp_pat
 
 
 @pytest.mark.parametrize("where", ["{socket}", "{port}"])
-def test_an_app_of_jupyterhubs_is_told_where_to_listen(start, hub, tmp_path, where):
+def test_an_app_of_jupyterhub_gets_its_address(start, hub, tmp_path, where):
     said = {"PATH": os.environ["PATH"], "JUPYTERHUB_SERVICE_URL": "/user/alice/"}
     listens = f"open({str(tmp_path / 'url')!r}, 'w').write(os.environ['JUPYTERHUB_SERVICE_URL'])"
     start(app(listens, where=where), environment=said, shared_node_port=True)
@@ -223,7 +223,7 @@ def test_an_app_of_jupyterhubs_is_told_where_to_listen(start, hub, tmp_path, whe
     assert (tmp_path / "url").read_text() == f"{scheme}://{place}/user/alice/"
 
 
-def test_sigterm_ends_the_whole_group_and_the_end_is_told(start, hub):
+def test_sigterm_ends_the_whole_group_and_the_end_is_reported(start, hub):
     job = start(app("if os.fork() == 0:\n    while True: time.sleep(60)"))
     hub.wait("ready")
     assert len(processes_of()) == 2
@@ -243,7 +243,7 @@ def test_an_app_that_ignores_sigterm_is_killed_after_the_grace(start, hub):
     job.wait(20)
 
 
-def test_a_hub_that_is_away_hears_the_word_when_it_is_back(start, hub, tmp_path):
+def test_a_hub_that_was_away_receives_the_report_when_it_is_back(start, hub, tmp_path):
     hub.close()
     start(app())
     deadline = time.monotonic() + 20
@@ -257,7 +257,7 @@ def test_a_hub_that_is_away_hears_the_word_when_it_is_back(start, hub, tmp_path)
         back.close()
 
 
-def test_a_report_is_repeated_until_it_is_heard(start, hub):
+def test_a_report_is_repeated_until_the_hub_receives_it(start, hub):
     hub.status = 503
     start(app())
     hub.wait("ready")

@@ -72,7 +72,7 @@ async def taken_over(launcher, jobs, attempt):
 
 @pytest.mark.parametrize("step", [step for step in dying.STEPS if step not in dying.BEFORE_THE_APP])
 @pytest.mark.parametrize("where", ["{socket}", pytest.param("{port}", marks=as_root)])
-def test_an_app_goes_on_and_is_taken_over(jobs, killed_at, step, where):
+def test_an_app_continues_and_is_taken_over(jobs, killed_at, step, where):
     async def body():
         flag = killed_at(step)
         command = ("/usr/bin/python3", *app(where=where)[1:])
@@ -108,7 +108,7 @@ def test_a_job_whose_starter_dies_before_the_app_is_started_fails_at_the_next_po
     run(body())
 
 
-def test_an_app_that_ends_after_a_takeover_is_told_at_once(jobs, killed_at):
+def test_an_app_that_ends_after_a_takeover_is_reported_at_once(jobs, killed_at):
     async def body():
         killed_at("while it stands by")
         launcher, spec = LocalLauncher("here", jobs), spec_of()
@@ -145,7 +145,7 @@ def test_an_app_that_ends_while_it_is_taken_over_has_ended(jobs, killed_at, monk
     run(body())
 
 
-def test_a_starter_that_dies_again_and_again_is_given_up_and_the_reason_is_told(jobs, killed_at):
+def test_a_starter_that_keeps_dying_is_given_up_and_the_reason_is_reported(jobs, killed_at):
     async def body():
         killed_at("before the ready report", always=True)
         launcher, spec = LocalLauncher("here", jobs), spec_of()
@@ -255,7 +255,7 @@ def test_the_batch_process_passes_signals_on_and_ends_as_the_starter_does(node):
     assert process.wait(20) == 143
 
 
-def test_an_app_that_ended_while_no_starter_watched_is_told_and_not_started_again(node):
+def test_an_app_that_ended_unwatched_is_reported_and_not_started_again(node):
     flag = node.root / "flag"
     flag.touch()
     text = dying.program("while it stands by", flag)

@@ -120,7 +120,7 @@ def test_a_gateway_that_does_not_read_stops_the_app(node):
     peer.close()
 
 
-def test_an_app_that_answers_early_and_closes_is_still_heard(node):
+def test_an_early_response_of_an_app_that_closes_is_still_received(node):
     node.start()
     with contextlib.closing(node.dial(node.ready())) as peer:
         peer.sendall(b"EARLY")
@@ -213,7 +213,7 @@ def test_sigterm_to_the_whole_job_leaves_the_way_in_open_until_the_app_has_ended
         node.dial(where)
 
 
-def test_a_certificate_that_is_none_is_told_in_words(node):
+def test_an_invalid_certificate_is_reported_as_a_message(node):
     from msgspec.structs import replace
 
     process = node.start(passport=replace(node.authority.passport(ATTEMPT), key="rubbish"))
@@ -223,7 +223,7 @@ def test_a_certificate_that_is_none_is_told_in_words(node):
     process.wait(20)
 
 
-def test_an_address_that_is_not_the_nodes_is_told_in_words(node):
+def test_an_address_that_is_not_the_nodes_is_reported_as_a_message(node):
     process = node.start(address="192.0.2.1")
     assert node.hub.wait("failed")["code"] == "address"
     process.wait(20)
@@ -282,7 +282,7 @@ def test_a_hub_that_hangs_does_not_delay_the_app(node):
         assert time.monotonic() - begun < 9  # HUB_TIMEOUT is 10
 
 
-def test_the_walltimes_end_is_said_in_the_log_to_the_hub_and_to_an_app_that_asked(node):
+def test_the_time_limit_is_announced_in_the_log_to_the_hub_and_to_an_app_that_asked(node):
     hears = "import signal\nsignal.signal(signal.SIGUSR2, lambda *_: print('saving', flush=True))\n"
     command = echo()
     process = node.start((*command[:4], hears + command[4], command[5]), warning_signal="USR2", warning_seconds=60)

@@ -51,7 +51,7 @@ def drain(slurm, *nodes):
 
 
 @pytest.mark.parametrize("how", ["hangs", "is-killed"])
-def test_while_slurmctld_is_stopped_nothing_is_lost_or_cancelled_and_users_are_told(slurm, hub, alice, hold, how):
+def test_nothing_is_lost_or_cancelled_while_slurmctld_is_stopped_and_users_see_it(slurm, hub, alice, hold, how):
     daemon = slurm.daemon("slurmctld")
     drain(slurm, "gn1")
     hold("starts")

@@ -125,7 +125,7 @@ def test_bob_may_not_use_alices_account(make):
 
 
 @pytest.mark.parametrize("user", ["root", "daemon", "nobody", "no-such-user"])
-def test_root_system_accounts_and_unknown_users_are_rejected_before_slurm_is_asked(slurm, make, user):
+def test_root_system_accounts_and_unknown_users_are_rejected_before_a_request_to_slurm(slurm, make, user):
     before = slurm.run("squeue", "-h", "-t", "all")
     with pytest.raises(LauncherError) as caught:
         run(make().submit(job(user=user)))

@@ -500,7 +500,7 @@ def test_a_reader_waits_for_the_next_change(on_store):
     on_store(body)
 
 
-def test_a_reader_that_is_too_far_behind_or_in_another_epoch_is_told(on_store, backend):
+def test_a_reader_too_far_behind_or_in_another_epoch_must_read_everything(on_store, backend):
     async def body(store):
         start = await store.feed.snapshot()
         for n in range(5):

@@ -127,7 +127,7 @@ def test_a_sentinel_without_this_master_is_reported(sentinel):
         "unix://:secret@/run/a%20b/valkey.sock?db=5",
     ],
 )
-def test_a_url_means_what_it_means_to_redis_py(url):
+def test_a_url_has_the_same_meaning_as_in_redis_py(url):
     expected = parse_url(url)
     address = address_of(url)
     assert address.path == expected.get("path", "")

@@ -151,7 +151,7 @@ HASHING = """() => {
 }"""
 
 
-def test_the_browser_speaks_http_3_where_the_edge_does(edge, page):
+def test_the_browser_uses_http_3_if_the_edge_does(edge, page):
     if not edge.http3:
         pytest.skip("this edge has no HTTP/3")
     browser = chromium(page.context.browser.browser_type, edge.arguments(http3=True))

@@ -98,14 +98,14 @@ def users(hub):
     return found
 
 
-def test_whole_files_are_said_to_be_whole(hub, store_check):
+def test_undamaged_files_are_reported_as_such(hub, store_check):
     code, said = store_check()
     assert code == 0, said
     assert "whole" in said
     assert re.search(r"[1-9][0-9]* records were read; none of them cannot be read", said)
 
 
-def test_a_damaged_end_is_said_and_repaired(hub, store_check):
+def test_a_damaged_end_is_reported_and_repaired(hub, store_check):
     (log,) = files(hub, ".incr.")
     before = log.read_bytes()
     damage(log, 0.8)
@@ -180,7 +180,7 @@ def test_a_store_that_cannot_come_up_keeps_nobody_waiting(hub):
     assert "Interrupted before the hub was ready." in said
 
 
-def test_damage_that_is_found_when_valkey_starts_again_is_said_in_the_hubs_log(hub):
+def test_damage_that_is_found_at_a_restart_of_valkey_is_logged(hub):
     hub.start()
     (log,) = files(hub, ".incr.")
     valkey = hub.child("valkey-server")

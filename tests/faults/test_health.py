@@ -68,7 +68,7 @@ def test_permanent_problems_are_reported_before_the_hub_is_ready(tmp_path, more,
     assert "Towpath is ready" not in done.stdout
 
 
-def test_a_scheduler_that_does_not_answer_now_is_said_and_the_hub_starts(tmp_path):
+def test_a_scheduler_that_does_not_answer_is_reported_and_the_hub_starts(tmp_path):
     """An outage of the cluster must not keep a hub with open notebooks from being restarted."""
     folder = tmp_path / "bin"
     folder.mkdir()

@@ -175,7 +175,7 @@ def test_a_hub_of_several_users_does_not_start_on_a_cluster_without_isolation(to
     assert 'isolation = "none"' in done.stderr
 
 
-def test_check_says_what_a_cluster_without_isolation_means(towpath, tmp_path):
+def test_check_explains_a_cluster_without_isolation(towpath, tmp_path):
     (tmp_path / "towpath.toml").write_text(SEVERAL + HERE + "isolation = 'none'\n")
     done = towpath("check")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -242,7 +242,7 @@ def test_a_token_without_a_running_hub_says_how_to_start_it(towpath):
     assert "towpath serve" in done.stderr
 
 
-def test_a_configuration_with_a_wrong_name_in_the_environment_is_said(towpath):
+def test_a_wrong_variable_name_in_the_environment_is_reported(towpath):
     done = towpath("serve", TOWPATH_GATEWAY_PORT="no")
     assert done.returncode == 2
     assert "TOWPATH_GATEWAY_PORT" in done.stderr

@@ -47,7 +47,7 @@ def test_the_origin_is_written_as_in_browsers(scheme, host, origin):
 
 
 @pytest.mark.parametrize("host", ["hub.example", "hub.example:8443", "Hub.Example:8000"])
-def test_a_page_of_the_public_url_is_our_own_whatever_a_proxy_does_to_the_port(host):
+def test_a_page_of_the_public_url_is_same_origin_if_a_proxy_changes_the_port(host):
     own = own_origin("https", PublicAddress("https://hub.example:8443").host(host).encode())
     assert from_ourselves(origin=b"https://hub.example:8443", fetch_site=None, own=own)
     assert not from_ourselves(origin=b"https://hub.example", fetch_site=None, own=own)

@@ -84,7 +84,7 @@ def test_only_the_attempts_own_token_is_accepted(bench):
     bench(main)
 
 
-def test_the_starter_of_a_cancelled_start_is_told_to_stop(bench):
+def test_the_starter_of_a_cancelled_start_gets_the_request_to_stop(bench):
     async def main(bench):
         client = bench.client(bench.session(await bench.user()))
         await client.post("/hub/api/users/alice/server")

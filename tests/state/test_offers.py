@@ -71,7 +71,7 @@ def test_a_type_that_is_in_two_partitions_says_where():
     assert "a100: 3 of 4 free in gpu, 3 of 4 free in big" in labels(fields(facts=facts, narrow=False)["gpu"])
 
 
-def test_limits_are_told_with_what_sets_them():
+def test_limits_are_explained_with_what_sets_them():
     shown = fields({"partition": "gpu", "gpu": "a100"})
     assert shown["time"].says == "Partition gpu allows at most 8 hours."
     assert shown["time"].suggestions[-1] == "08:00:00"

@@ -123,7 +123,7 @@ def test_lists_of_accounts_hold_for_the_accounts_below_and_ignore_the_case_of_as
         ({"users": ("alice",), "accounts": ("bio",)}, True),
     ],
 )
-def test_a_reservation_is_for_those_whom_slurm_lets_in(reservation, there):
+def test_a_reservation_is_offered_to_its_users(reservation, there):
     one = Reservation(name="r", start=CATALOG.time, end=CATALOG.time + HOUR, **reservation)
     accounts = (Account(name="bio", parent="science"), Account(name="science"))
     catalog = replace(CATALOG, partitions=(CPU,), accounts=accounts, reservations=(one,))
@@ -276,7 +276,7 @@ def test_the_limit_that_binds_is_named_beside_the_field(picked, field, said):
     assert wrong(picked) == {field: said}
 
 
-def test_every_fault_is_told_at_once():
+def test_all_faults_are_reported_at_once():
     found = wrong(
         {"partition": "gpu", "account": "bio", "gpu": "h100", "time": "soon", "cores": 99, "memory": "1P", "x": 1}
     )
@@ -481,7 +481,7 @@ def test_a_partition_that_wants_more_nodes_is_for_profiles_that_ask_for_them():
 
 
 @pytest.mark.parametrize("state", ["DRAIN", "INACTIVE"])
-def test_a_partition_that_refuses_jobs_is_not_offered_and_is_told(state):
+def test_a_partition_that_refuses_jobs_is_not_offered_and_the_reason_is_shown(state):
     catalog = replace(CATALOG, partitions=(replace(CPU, state=state), GPU))
     facts = replace(FACTS, catalog=catalog)
     assert partitions(facts=facts) == ["gpu"]
@@ -534,7 +534,7 @@ def test_more_than_one_node_gives_needs_more_nodes():
     assert bounds("nodes", way, Request(cores=4)).least.amount == 3
 
 
-def test_limits_on_each_node_bind_whatever_the_number_of_nodes():
+def test_limits_on_each_node_apply_to_any_number_of_nodes():
     way = way_of(CPU, qos=Qos(name="q", limits=Limits(node={"cores": 3, "memory": GIB})))
     assert most("cores", way, nodes=2) == (3, "QOS q allows at most 3 cores on each node.")
     assert most("memory", way)[0] == GIB
@@ -577,7 +577,7 @@ def test_a_budget_binds_when_it_is_used_up_and_where_slurm_looks_at_what_is_left
     assert {way.qos.name for way in ways(ALL, replace(FACTS, catalog=catalog, grants=grants))} == {"normal"}
 
 
-def test_memory_that_is_left_alone_is_asked_for_where_the_clusters_default_is_too_much():
+def test_unset_memory_is_requested_if_the_clusters_default_is_too_much():
     profile = replace(ALL, option={**ALL.option, "memory": OptionConfig(kind="memory")})
     qos = Qos(name="normal", limits=Limits(node={"memory": 2 * GIB}))
     facts = replace(FACTS, catalog=replace(CATALOG, qos=(qos,), partitions=(CPU,)))
@@ -755,7 +755,7 @@ CATALOGS = st.builds(
 
 
 @given(CATALOGS, PICKS)
-def test_whatever_is_chosen_is_canonical_goes_together_and_is_chosen_again(catalog, picked):
+def test_choices_are_canonical_compatible_and_stable(catalog, picked):
     facts = Facts(catalog=catalog, grants=ALICE, user="alice")
     try:
         found = choose(ALL, picked, facts)
@@ -797,6 +797,6 @@ def test_defaults_work_on_any_cluster_that_allows_the_user(catalog):
         assert wrong({}, facts=facts)["partition"]
 
 
-def test_large_numbers_of_bytes_are_told_in_words():
+def test_large_numbers_of_bytes_are_shown_with_units():
     way = way_of(replace(CPU, kinds=(NodeKind(count=2, cores=8, memory=15 * GIB + 12345),)))
     assert most("memory", way) == (15 * GIB, "Nodes of partition cpu have at most 15G of memory.")

@@ -244,7 +244,7 @@ def test_a_command_of_the_sites_signs_for_one_account(pool, signer):
         ("$TOWPATH_SSH_ACCOUNT", "-V 20200101:20210101", "cannot be used for alice"),
     ],
 )
-def test_a_certificate_that_was_not_asked_for_is_not_used(pool, signer, names, options, words):
+def test_a_certificate_for_another_request_is_not_used(pool, signer, names, options, words):
     with pytest.raises(CredentialsError, match=words):
         connect(pool, signer(names=names, options=options))
 
@@ -270,7 +270,7 @@ def test_a_certificate_for_another_key_is_not_used(pool, signer):
         ("#!/bin/sh\nsleep 60\n", "within 1 seconds"),
     ],
 )
-def test_a_command_that_fails_is_said(pool, tmp_path, script, words):
+def test_a_failing_command_is_reported(pool, tmp_path, script, words):
     path = tmp_path / "sign"
     path.write_text(script)
     path.chmod(0o755)

@@ -75,7 +75,7 @@ def test_two_different_hosts_are_refused():
         request([(b"host", b"a"), (b"host", b"b")])
 
 
-def test_the_apps_credential_replaces_whatever_the_client_sent():
+def test_the_apps_credential_replaces_the_clients_authorization():
     found = request(
         [(b"authorization", b"token hub"), (b"Authorization".lower(), b"Basic x")],
         credential=b"Authorization: token app\r\n",
@@ -157,7 +157,7 @@ def test_an_address_in_the_chain_may_have_a_port(chain, told, real):
     ],
 )
 @pytest.mark.parametrize("proto", [b"https", b"http", b"https, http", b"x"])
-def test_the_public_url_decides_what_an_app_is_told(host, told, port, proto):
+def test_the_public_url_decides_the_forwarded_headers(host, told, port, proto):
     """Whatever the proxies say of the scheme, and with or without the port in Host."""
     found = request(
         [(b"host", host), (b"x-forwarded-proto", proto), (b"x-forwarded-host", b"x.example, " + host)],

@@ -87,7 +87,7 @@ def test_the_app_sees_its_credential_the_host_and_where_from_but_no_hub_secret()
 
 
 @pytest.mark.parametrize(("credential", "told"), [("token secret", [b"x-forwarded-user: a"]), ("", [])])
-def test_an_app_that_trusts_our_credential_is_told_the_user_by_us_alone(credential, told):
+def test_an_app_that_trusts_our_credential_gets_the_user_only_from_us(credential, told):
     script = answers(OK)
 
     async def check(worker, upstream):

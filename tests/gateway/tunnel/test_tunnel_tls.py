@@ -83,7 +83,7 @@ def test_the_systems_authorities_vouch_for_no_node(node, tmp_path):
         other.close()
 
 
-def test_an_address_where_nothing_speaks_tls_is_a_server_that_does_not_answer(node):
+def test_an_address_without_tls_is_a_server_that_does_not_answer(node):
     async def main():
         async with Upstream(answers(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as plain:
             with worker_for(node, ("127.0.0.1", plain.endpoint[1])) as worker:

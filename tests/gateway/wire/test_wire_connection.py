@@ -70,7 +70,7 @@ def test_an_absolute_target_does_not_leave_its_host_to_the_next_request():
     through(script, check)
 
 
-def test_bodies_and_requests_in_one_row_are_told_apart_wherever_they_are_cut():
+def test_pipelined_bodies_and_requests_are_separated_wherever_they_are_cut():
     row = b"".join(
         b"POST /user/a/%d HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc" % turn
         + b"POST /user/a/c%d HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n1\r\nf\r\n0\r\n\r\n" % turn
@@ -221,7 +221,7 @@ def test_a_head_that_comes_too_slowly_is_408_and_silence_is_closed():
     through(answers(OK), check, limits={"head_time": 0.5})
 
 
-def test_a_kept_connection_is_closed_when_nothing_is_asked_for_long():
+def test_an_idle_connection_is_closed():
     async def check(worker, upstream):
         reader, writer = await worker.connect()
         for _ in range(3):
@@ -306,7 +306,7 @@ def test_nothing_is_kept_of_many_connections():
     ("address", "host"),
     [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.3"), ("::1", "::1"), ("::", "::1"), ("::", "127.0.0.1")],
 )
-def test_a_worker_listens_where_it_is_told(address, host):
+def test_a_worker_listens_on_the_configured_address(address, host):
     if ":" in address + host:
         try:
             with socket.socket(socket.AF_INET6) as probe:

@@ -143,7 +143,7 @@ def test_a_response_that_the_client_does_not_read_ends():
     through(endless, check, limits=SHORT)
 
 
-def test_a_response_that_the_client_reads_slowly_goes_on():
+def test_a_response_continues_if_the_client_reads_slowly():
     async def check(worker, upstream):
         reader, writer = await worker.connect()
         writer.write(b"GET /user/a/ HTTP/1.1\r\nHost: h\r\n\r\n")

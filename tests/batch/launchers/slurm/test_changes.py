@@ -23,7 +23,7 @@ NAME = "towpath-" + "a" * 32
         ({"reservation": "course"}, "ReservationName=course"),
     ],
 )
-def test_each_option_has_its_word_for_scontrol(after, words):
+def test_each_option_has_its_argument_for_scontrol(after, words):
     found = changes(BEFORE, Resources(**{**resources(BEFORE), **after}))
     assert scontrol_line(NAME, 1001, found) == f"update JobName={NAME} UserID=1001 {words}\n"
 

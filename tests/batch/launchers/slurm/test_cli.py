@@ -51,7 +51,7 @@ TEXTS = st.text() | st.sampled_from(['"}],"jobs":[{"job_id":9', "\n9|alice|", "\
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**9), TEXTS, TEXTS), max_size=5))
-def test_whatever_others_write_a_json_answer_has_one_job_for_each_and_their_texts_whole(table):
+def test_a_json_answer_has_one_job_each_with_any_text_of_other_users(table):
     jobs = [
         {"job_id": number, "name": name, "comment": comment, "job_state": "PENDING"} for number, name, comment in table
     ]
@@ -77,7 +77,7 @@ def test_an_incomplete_json_answer_is_none(text):
     assert read_json(text) is None
 
 
-def test_the_longer_reason_is_told_as_squeue_does():
+def test_the_longer_reason_is_shown_as_in_squeue():
     def reason(**more):
         (job,) = read_json(json.dumps({"jobs": [{"job_id": 1, "job_state": ["PENDING"], **more}]}))
         return job.reason
@@ -114,7 +114,7 @@ def played(tmp_path):
     return Squeue
 
 
-def test_few_jobs_are_asked_for_with_one_message_and_many_with_little_work(played):
+def test_few_jobs_need_one_message_and_many_need_little_work(played):
     async def main():
         few = played(FEW)
         for _ in range(3):
@@ -129,7 +129,7 @@ def test_few_jobs_are_asked_for_with_one_message_and_many_with_little_work(playe
     run(main())
 
 
-def test_a_slurm_without_json_is_asked_for_it_once(played):
+def test_a_slurm_without_json_is_tried_once(played):
     async def main():
         without = played(3, json_too=False)
         for _ in range(3):
@@ -139,7 +139,7 @@ def test_a_slurm_without_json_is_asked_for_it_once(played):
     run(main())
 
 
-def test_a_command_has_the_environment_and_the_folder_that_were_said_and_no_more():
+def test_a_command_has_only_the_configured_environment_and_folder():
     os.environ["TOWPATH_TEST_SECRET"] = "x"
     try:
         done = run(commands.run(["/usr/bin/env"], environment={"A": "1"}, seconds=5))

@@ -28,7 +28,7 @@ def test_a_record_comes_back_as_it_was_saved():
 
 @settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,20}", fullmatch=True), st.text(max_size=1024), max_size=6), st.text())
-def test_it_fits_into_a_comment_whatever_was_picked(choices, title):
+def test_a_record_fits_into_a_comment_with_any_picks(choices, title):
     saved = record("u" * 64, "s" * 30, choices=choices, display_name=title[:64])
     text = write(KEY, saved)
     assert len(text) <= MAX_COMMENT

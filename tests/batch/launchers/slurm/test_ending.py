@@ -130,7 +130,7 @@ def test_jobs_that_have_not_ended_are_not_there():
     assert from_sacct(line.replace("RUNNING", "CANCELLED+"))["7"].state == "CANCELLED"
 
 
-def test_memory_is_told_per_node_and_the_largest_step_counts():
+def test_memory_is_reported_per_node_and_the_largest_step_counts():
     lines = (
         "7|OUT_OF_MEMORY|0:125|None|cpu=4,mem=8G,node=2|cpu=4,mem=8G||5|30|cn[1-2]|2\n"
         "7.batch|OUT_OF_MEMORY|0:125||cpu=2||104857600|5||cn1|1\n"

@@ -412,7 +412,7 @@ def test_the_catalog_shows_what_partitions_have_and_what_is_free():
     assert "cluster=towpath7" in commands.asked[-1]
 
 
-def test_grants_and_reservations_are_the_hub_users_whatever_the_case_of_their_accounts():
+def test_grants_and_reservations_match_hub_users_in_any_case_of_their_accounts():
     given = {"Alice": Grants(default_account="a"), "BOB": Grants(default_account="b"), "bob": Grants(), "x y": Grants()}
     assert by_hub_user(given) == {"alice": Grants(default_account="a"), "bob": Grants()}
     users = ("Alice", "-Bob", "@Staff", "-@Staff")
@@ -448,7 +448,7 @@ def test_without_accounting_everybody_may_try_everything():
     assert "accounting does not answer" in offer.catalog.notes[0]
 
 
-def test_when_the_accounting_goes_away_what_it_told_last_stands():
+def test_the_last_answer_of_accounting_is_kept_when_it_becomes_unavailable():
     async def main():
         commands = Commands()
         gatherer = Gatherer("hpc", text.TextSource(commands.run), ALL_USERS)

@@ -36,7 +36,7 @@ def test_an_accounts_own_group_is_remembered():
     assert "dan" not in asked
 
 
-def test_the_machines_own_directory_is_asked():
+def test_the_machines_own_directory_is_queried():
     me = pwd.getpwuid(os.getuid())
     members, missing = Groups().of(["no-such-group-here"], [me.pw_name])
     assert (members, missing) == ({}, {"no-such-group-here"})

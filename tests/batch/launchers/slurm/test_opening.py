@@ -28,7 +28,7 @@ def test_it_is_a_kind_of_cluster(context):
     run(launcher.close())
 
 
-def test_setuid_without_root_is_told(context, monkeypatch):
+def test_setuid_without_root_is_reported(context, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(ConfigError, match=r"cluster\.hpc\.slurm\.submit_as.*root"):
         open_launcher(cluster(), context)

@@ -63,7 +63,7 @@ def test_a_pyslurm_that_ends_its_process_at_import_is_transient(tmp_path):
     run(body())
 
 
-def test_where_pyslurm_is_not_installed_the_admin_is_told_how(tmp_path):
+def test_a_missing_pyslurm_is_reported_with_how_to_install_it(tmp_path):
     async def body():
         client = PyslurmClient(CONFIG)
         output = await tried(client.jobs(), transient=False)
@@ -109,7 +109,7 @@ def test_requests_at_the_same_time_are_answered_one_after_the_other(tmp_path):
     run(body())
 
 
-def test_slurms_refusals_are_told_as_with_the_other_clients(tmp_path):
+def test_slurms_refusals_are_reported_as_by_the_other_clients(tmp_path):
     async def body():
         client = fake_pyslurm(tmp_path)(CONFIG)
         for resources, field in ((Resources(partition="nope"), "partition"), (Resources(account="nope"), "account")):

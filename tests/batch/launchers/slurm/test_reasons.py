@@ -32,7 +32,7 @@ def test_every_reason_of_slurms_has_a_sentence_and_something_to_do_in_plain_word
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_reason_can_be_told_without_knowing_the_jobs_names(name):
+def test_every_reason_has_a_message_without_the_jobs_names(name):
     said = waiting(name, now=0.0)
     assert not JARGON.search(said.message + said.hint)
     assert "  " not in said.message
@@ -95,14 +95,14 @@ def test_reasons_that_slurm_writes_as_sentences_are_understood(written, code, pa
     assert part in said.message
 
 
-def test_a_reason_that_nobody_knows_is_told_honestly_with_its_code():
+def test_an_unknown_reason_is_shown_with_its_code():
     said = shown("QuantumFlux")
     assert "QuantumFlux" in said.message
     assert said.code == "QuantumFlux"
     assert "may start automatically" in said.hint
 
 
-def test_a_limit_on_a_resource_that_comes_later_is_told_like_the_others():
+def test_a_limit_on_a_future_resource_is_explained_like_the_others():
     assert (
         limit("QOSMaxTapePerUser", qos="q").message
         == "With this job, you would use more resources than QOS q allows each user."
@@ -128,7 +128,7 @@ def test_every_phrase_is_met_before_it_is_taken_for_a_name():
 
 @given(st.text(), st.text(), st.text())
 @example("0\r,", "", "")
-def test_whatever_slurm_writes_there_is_a_sentence(code, partition, qos):
+def test_any_reason_of_slurm_becomes_a_sentence(code, partition, qos):
     said = waiting(code, partition=partition, qos=qos, now=0.0)
     assert said.message
     assert said.code == said.code.strip()
@@ -147,7 +147,7 @@ MAINTENANCE = "ReqNodeNotAvail, Reserved for maintenance"
         (None, "It starts after the maintenance."),
     ],
 )
-def test_a_job_that_maintenance_keeps_waiting_is_told_how_it_could_start_now(begins, hint):
+def test_a_job_that_waits_for_maintenance_shows_how_it_could_start_now(begins, hint):
     at = None if begins is None else 1000.0 + begins * 60
     found = waiting(MAINTENANCE, now=1000.0, limit=8 * 3600, maintenance=at)
     assert found.message == "Planned maintenance begins before the job could end (time limit 8 hours)."

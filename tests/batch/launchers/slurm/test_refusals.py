@@ -93,7 +93,7 @@ def test_a_limits_name_tells_more_than_its_number():
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.code}: {row.message}")
-def test_every_row_speaks_in_sentences(row):
+def test_every_row_has_whole_sentences(row):
     for words in (row.message, row.hint):
         assert words.endswith(".")
         assert words[0].isupper()
@@ -102,7 +102,7 @@ def test_every_row_speaks_in_sentences(row):
     assert all(text == text.lower() for text in row.texts)
 
 
-def test_no_number_stands_in_two_rows():
+def test_no_number_is_in_two_rows():
     numbers = [number for row in TABLE for number in row.numbers]
     assert len(numbers) == len(set(numbers))
 
@@ -195,7 +195,7 @@ def test_errors_of_slurm_itself_are_no_message_of_the_site(text):
 
 
 @given(st.text(), st.sampled_from([FAILED + "Unspecified error", POLICY, CONNECT, ""]))
-def test_whatever_a_site_says_is_printable_and_of_a_limited_length(said, end):
+def test_a_sites_message_is_printable_and_of_limited_length(said, end):
     text = "".join(f"sbatch: error: {line}\n" for line in said.splitlines()) + end
     error = refused(text, site=said)
     assert str(error).isprintable()
@@ -211,7 +211,7 @@ def test_unknown_errors_are_quoted_and_not_retried():
 
 
 @given(st.text(), st.one_of(st.none(), st.integers()))
-def test_whatever_slurm_prints_is_an_error_with_a_sentence(text, number):
+def test_any_output_of_slurm_becomes_an_error_with_a_message(text, number):
     error = refused(text, number=number)
     assert str(error).endswith(".")
     assert "\n" not in str(error)

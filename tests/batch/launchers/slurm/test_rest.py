@@ -210,7 +210,7 @@ def test_an_operators_token_goes_with_every_name(tmp_path):
     assert made.headers("alice") == {"X-SLURM-USER-NAME": "alice", "X-SLURM-USER-TOKEN": "a.b.c"}
 
 
-def test_a_key_that_is_missing_or_short_is_told(tmp_path):
+def test_a_missing_or_short_key_is_reported(tmp_path):
     with pytest.raises(LauncherError, match="cannot be read"):
         Tokens(SlurmConfig(client="rest", rest_key_file=str(tmp_path / "none")))
     with pytest.raises(LauncherError, match="too short"):
@@ -285,7 +285,7 @@ def client(restd, tmp_path):
     return RestClient(SlurmConfig(client="rest", rest_url=restd.url, rest_key_file=str(tmp_path / "key"), timeout=5.0))
 
 
-def test_the_version_is_asked_for_once_and_each_request_goes_in_its_persons_name(restd, client):
+def test_the_version_is_requested_once_and_each_request_has_its_own_user(restd, client):
     restd.tell("/slurm/v0.0.38/jobs", {"jobs": [OLD], "errors": []})
     restd.tell("/slurm/v0.0.38/job/submit", {"job_id": 9, "errors": []})
     restd.tell("/slurm/v0.0.38/job/9", {"jobs": [{**OLD, "job_id": 9, "name": NAME}], "errors": []})
@@ -403,7 +403,7 @@ def test_a_cancel_that_newer_versions_refuse_beside_empty_errors_is_refused(rest
     run(body())
 
 
-def test_no_accounting_and_no_answer_are_told_apart(restd, client):
+def test_missing_accounting_and_a_missing_answer_are_distinguished(restd, client):
     async def body():
         restd.tell("/slurmdb/v0.0.38/jobs", {"errors": [{"error": "Slurm accounting storage is disabled"}]}, 500)
         with pytest.raises(AccountingDisabledError):

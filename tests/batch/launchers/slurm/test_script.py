@@ -113,7 +113,7 @@ def directives(text: str) -> list[tuple[str, str]]:
 @settings(deadline=None, max_examples=30)
 @given(st.lists(hostile, min_size=1, max_size=3), st.dictionaries(st.sampled_from("ABC"), hostile), hostile)
 @example(list(HOSTILE), {"A": "\n".join(HOSTILE)}, "\nTOWPATH_END_OF_SPECIFICATION\n")
-def test_whatever_is_in_it_reaches_the_starter_as_it_was_and_is_run_by_nobody(command, environment, text):
+def test_any_specification_reaches_the_starter_unchanged_and_is_not_executed(command, environment, text):
     failure, spec, before, _ = run(batch_with(command=tuple(command), environment=environment, secrets=(text,)))
     assert failure == ""
     assert before == ""
@@ -155,7 +155,7 @@ def test_a_further_option_is_on_the_list_with_its_form_or_refused(name, value):
     assert (name, value) in directives(text)
 
 
-def test_no_list_of_options_lets_in_white_space_or_quotes_but_for_spaces_in_names_of_accounts():
+def test_no_list_of_options_allows_white_space_or_quotes_except_spaces_in_names_of_accounts():
     for name, form in {**grammar.OWN, **grammar.ALLOWED}.items():
         named = form == ACCOUNTING_NAME
         for bad in (" ", "a b", "a\nb", "'", '"', "a#b", "\\", "$x", "`", ";", "a\n"):
@@ -176,7 +176,7 @@ def test_a_name_that_would_be_another_option_or_a_list_is_refused(name):
     assert caught.value.field == "account"
 
 
-def test_all_that_can_be_asked_for_is_an_option_by_its_long_name():
+def test_every_request_is_an_option_by_its_long_name():
     asked = Resources(
         partition="gpu",
         account="physics",
@@ -275,7 +275,7 @@ def test_the_real_starter_can_be_in_a_script():
         ("true\r\ntrue\r\n", ""),
     ],
 )
-def test_a_prologue_that_fails_is_told_and_any_other_is_left_alone(prologue, failure):
+def test_a_failing_prologue_is_reported_and_others_run_unchanged(prologue, failure):
     told, spec, _, _ = run(batch_with(setup=Setup(prologue=prologue)))
     assert told == failure
     assert spec["command"]
@@ -306,7 +306,7 @@ def test_names_of_environments_are_words_and_not_shell(name):
             assert told.startswith(("This node has no", "There is no virtual environment", "The module"))
 
 
-def test_modules_are_loaded_in_order_and_a_missing_one_is_told():
+def test_modules_are_loaded_in_order_and_a_missing_one_is_reported():
     prologue = 'module() { echo "$@"; [ "$2" != gone/1 ]; }; export -f module'
     batch = batch_with(setup=Setup(modules=("python/3.11", "gone/1", "never")))
     text = batch.text.replace("type module", f"{prologue}; type module", 1)

@@ -158,7 +158,7 @@ def test_a_poll_is_one_request(one, slurm):
     run(body())
 
 
-def test_all_that_have_ended_are_asked_for_in_one_request(one, slurm, clock):
+def test_all_ended_jobs_are_queried_in_one_request(one, slurm, clock):
     async def body():
         specs = [job(again=False) for _ in range(4)]
         for number, spec in enumerate(specs, 1):
@@ -246,7 +246,7 @@ def test_an_accounting_that_does_not_answer_is_left_alone_for_a_while(one, slurm
     run(body())
 
 
-def test_an_accounting_that_thinks_for_long_holds_up_no_poll_and_is_heard_later(one, slurm, clock, monkeypatch):
+def test_a_slow_accounting_delays_no_poll_and_is_read_later(one, slurm, clock, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.01)
 
     async def body():
@@ -312,7 +312,7 @@ def test_an_accounting_that_stays_behind_is_not_waited_for(one, slurm, clock):
     run(body())
 
 
-def test_an_end_without_the_accounting_is_told_with_what_slurmctld_knows(one, slurm, clock):
+def test_an_end_without_accounting_is_reported_with_what_slurmctld_knows(one, slurm, clock):
     async def body():
         spec = job(again=False)
         number = int((await one.submit(spec)).native_id)
@@ -347,7 +347,7 @@ def test_details_that_accounting_adds_late_are_reported(one, slurm, clock, forge
     run(body())
 
 
-def test_an_accounting_that_never_tells_is_not_asked_for_ever(one, slurm, clock):
+def test_an_accounting_that_never_reports_an_end_is_not_queried_for_ever(one, slurm, clock):
     async def body():
         spec = job(again=False)
         await ended(one, slurm, clock, spec, forget=False, told=False, code=2)
@@ -503,7 +503,7 @@ async def requeued(one, slurm, clock):
     return spec, over
 
 
-def test_a_job_that_waits_again_is_told_with_why_its_last_run_ended(one, slurm, clock):
+def test_a_requeued_job_shows_why_its_last_run_ended(one, slurm, clock):
     async def body():
         spec, over = await requeued(one, slurm, clock)
         over("PREEMPTED")
@@ -603,7 +603,7 @@ def test_a_name_that_the_directory_service_does_not_tell_for_a_while_is_no_loss(
     run(body())
 
 
-def test_a_cancel_is_of_the_job_with_the_name_whatever_number_it_is_told(one, slurm, clock):
+def test_a_cancel_checks_the_jobs_name_and_not_only_its_id(one, slurm, clock):
     async def body():
         specs = [job(again=False) for _ in range(2)]
         refs = [await one.submit(spec) for spec in specs]
@@ -616,7 +616,7 @@ def test_a_cancel_is_of_the_job_with_the_name_whatever_number_it_is_told(one, sl
 # --- what is shown
 
 
-def test_a_waiting_job_says_why_and_where_it_stands(one, slurm, clock):
+def test_a_waiting_job_shows_its_reason_and_its_place(one, slurm, clock):
     async def body():
         specs = [job(again=False) for _ in range(3)]
         for spec in specs:

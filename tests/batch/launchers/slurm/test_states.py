@@ -34,7 +34,7 @@ def test_only_an_end_is_final(word):
     assert job_state(word).final == (word in ENDED or word == "REVOKED")
 
 
-def test_success_cancel_and_failure_are_told_apart():
+def test_success_cancel_and_failure_are_distinguished():
     assert {word: job_state(word) for word in ENDED} == {
         **dict.fromkeys(ENDED, JobState.FAILED),
         "COMPLETED": JobState.COMPLETED,
@@ -54,7 +54,7 @@ def test_jobs_with_nodes_and_unknown_states_are_running(word):
     assert job_state(word) is JobState.ACTIVE
 
 
-def test_a_flag_stands_for_the_state_that_it_belongs_to_as_in_squeue():
+def test_a_flag_replaces_its_state_as_in_squeue():
     assert one_word(["RUNNING", "COMPLETING"]) == "COMPLETING"
     assert one_word(["CONFIGURING", "RUNNING"]) == "CONFIGURING"
     assert one_word(["RUNNING"]) == "RUNNING"

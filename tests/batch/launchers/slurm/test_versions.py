@@ -146,7 +146,7 @@ def test_squeue_and_slurmrestd_tell_the_same_jobs(version):
 
 
 @pytest.mark.parametrize("version", NEWER)
-def test_each_end_is_told_as_what_it_was_by_sacct_and_by_slurmrestd(version):
+def test_sacct_and_slurmrestd_report_the_cause_of_each_end(version):
     by_sacct = from_sacct(seen.text("sacct.txt", version))
     assert tuple(shown(by_sacct[number]) for number in sorted(by_sacct, key=int)) == ENDS
     by_rest = {job["job_id"]: from_rest(job) for job in seen.answer("jobs.json", version)["jobs"]}

@@ -188,7 +188,7 @@ def test_a_job_is_placed_anew_only_while_nothing_can_have_been_started(pool, hub
     run(body())
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(pool):
+def test_a_full_disk_is_reported_and_leaves_no_files(pool):
     async def body():
         gpu1 = pool.hosts["gpu1"]
         home = gpu1.run("getent", "passwd", "alice").split(":")[5]
@@ -205,7 +205,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(pool):
     run(body())
 
 
-def test_a_home_that_is_not_there_is_said(pool):
+def test_a_missing_home_is_reported(pool):
     async def body():
         shutil.rmtree(pool.hosts["gpu1"].homes / "alice")
         async with opened(pool) as launcher:
@@ -216,7 +216,7 @@ def test_a_home_that_is_not_there_is_said(pool):
     run(body())
 
 
-def test_a_host_without_python_is_said(pool):
+def test_a_host_without_python_is_reported(pool):
     async def body():
         async with opened(pool, config_of(pool, python="/opt/python3")) as launcher:
             with pytest.raises(LauncherError, match="gpu1 has no Python at /opt/python3"):
@@ -260,7 +260,7 @@ def test_a_login_shell_that_prints_and_changes_things_is_no_obstacle(pool, hub):
         ("kill -9 $$", "did not run the hub's command"),
     ],
 )
-def test_a_login_shell_that_does_not_run_commands_is_said(pool, rc, words):
+def test_a_login_shell_that_does_not_run_commands_is_reported(pool, rc, words):
     async def body():
         (pool.hosts["gpu1"].homes / "alice" / ".bashrc").write_text(rc + "\n")
         async with opened(pool, config_of(pool, timeout=2.0)) as launcher:
@@ -290,7 +290,7 @@ def test_many_requests_at_once_pass_through_few_sessions(pool, sessions, hub):
     run(body())
 
 
-def test_no_session_at_all_is_said(pool):
+def test_a_missing_session_is_reported(pool):
     async def body():
         gpu1 = pool.hosts["gpu1"]
         gpu1.configure("MaxSessions 0")

@@ -85,7 +85,7 @@ def test_jobs_that_do_not_fit_now_wait():
     assert refused([host("a", free=1)], memory=2 * GIB).transient
 
 
-def test_a_picked_host_is_taken_or_said_to_be_down_or_unknown():
+def test_a_picked_host_is_used_or_reported_as_down_or_unknown():
     hosts, silent = [host("a"), host("b")], {"c": "c does not answer."}
     assert pick(hosts, silent, partition="a").host == "a"
     assert pick(hosts, silent, partition="any").host == "a"
@@ -129,7 +129,7 @@ def test_gpu_types_are_short():
         assert gpu_of(RawGpu(index=0, name=name)).type == kind
 
 
-def test_an_app_is_told_its_gpus_where_the_profile_asks_about_gpus():
+def test_an_app_gets_its_gpus_if_the_profile_has_a_gpu_option():
     assert gpu_environment(Resources(), Share()) == {}
     assert gpu_environment(Resources(gpus=0), Share())["CUDA_VISIBLE_DEVICES"] == ""
     told = gpu_environment(Resources(gpu_type="a100"), Share(gpus=(2, 3)))
