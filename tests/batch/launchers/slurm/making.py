@@ -1,4 +1,4 @@
-"""Launchers of a real Slurm for tests, and the values that go into scripts."""
+"""Launchers for a real Slurm in tests, and the values that scripts are made of."""
 
 import importlib.util
 import os
@@ -25,7 +25,7 @@ ALICE = Identity(name="alice", uid=1001, gid=1001, groups=(1001,), home="/home/a
 
 
 def slurm_config(slurm: Any, client: str, **more: Any) -> SlurmConfig:
-    """How to speak to a cluster of the tests."""
+    """Return the configuration of a client for a cluster of the tests."""
     ways = {
         "cli": {"conf": str(slurm.slurm_conf), "bin_dir": slurm.layout.bin_dir},
         "pyslurm": {"conf": str(slurm.slurm_conf), "bin_dir": slurm.layout.bin_dir},
@@ -35,13 +35,13 @@ def slurm_config(slurm: Any, client: str, **more: Any) -> SlurmConfig:
 
 
 def real_pyslurm() -> bool:
-    """Whether pyslurm can be imported: here, or by the Python of the Debian whose Slurm is tested."""
+    """Return whether pyslurm can be imported: here, or by the Python of the Debian whose Slurm is tested."""
     debian = os.environ.get("TOWPATH_TEST_DEBIAN")
     return bool(another.pyslurm(Path(debian)) if debian else importlib.util.find_spec("pyslurm"))
 
 
 def opener(slurm: Any, client: str) -> Callable[[SlurmConfig], Client] | None:
-    """What opens a client on a cluster of the tests; None: the usual one does."""
+    """Return the function that opens a client for a cluster of the tests; None: the usual one."""
     debian = slurm.layout.debian
     if client != "pyslurm" or debian is None:
         return None
@@ -54,7 +54,7 @@ def opener(slurm: Any, client: str) -> Callable[[SlurmConfig], Client] | None:
 
 
 def fake_pyslurm(folder: Path, trick: str = "") -> Callable[[SlurmConfig], PyslurmClient]:
-    """Makes clients whose helpers import the fake, on one cluster that is a file."""
+    """Creates clients whose helpers import the fake pyslurm, for one cluster that is a file."""
     environment = {
         "PYTHONPATH": str(Path(__file__).parents[3] / "contracts/fake_pyslurm"),
         "FAKE_PYSLURM": str(folder / "cluster.json"),
@@ -66,7 +66,7 @@ def fake_pyslurm(folder: Path, trick: str = "") -> Callable[[SlurmConfig], Pyslu
 def slurm_maker(
     config: SlurmConfig, speaks: Callable[[SlurmConfig], Client] | None = None
 ) -> Callable[[], SlurmLauncher]:
-    """Makes launchers of one hub: they share a key, and nothing else."""
+    """Creates launchers of one hub: they share a key, and nothing else."""
     key = os.urandom(32)
 
     def make() -> SlurmLauncher:
@@ -78,7 +78,7 @@ def slurm_maker(
 
 
 async def gathered(config: SlurmConfig) -> Offer:
-    """The catalog, by a client that is closed afterwards."""
+    """Return the catalog from a client that is closed afterwards."""
     client = open_client(config)
     try:
         return await Gatherer("slurm", client.source()).gather()
@@ -87,7 +87,7 @@ async def gathered(config: SlurmConfig) -> Offer:
 
 
 def record(user: str = "alice", name: str = "lab", **more: Any) -> Server:
-    """A record as it is saved before a submit."""
+    """Return a record as it is saved before a submit."""
     values = {
         "user": user,
         "name": name,
@@ -104,7 +104,7 @@ def record(user: str = "alice", name: str = "lab", **more: Any) -> Server:
 
 
 def job(**more: Any) -> JobSpec:
-    """A job that waits to be asked to end."""
+    """Return a job that waits until it is asked to end."""
     server = more.pop("record", None) or record(more.pop("user", "alice"))
     values = {
         "attempt": server.attempt,

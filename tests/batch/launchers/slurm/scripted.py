@@ -1,4 +1,4 @@
-"""A Slurm in memory that does what it is told to, one request at a time; and a clock to turn."""
+"""A scripted Slurm in memory, which handles one request at a time, and a clock that tests advance."""
 
 import itertools
 
@@ -100,7 +100,7 @@ class Scripted:
         self.rows[number] = replace(self.rows[number], state=state, **more)
 
     def end(self, number: int, state: str, *, forget: bool = True, told: bool = True, **facts) -> None:
-        """The job ends; slurmctld forgets it, the accounting knows it."""
+        """End the job: slurmctld forgets it, and accounting has it."""
         row = self.rows[number]
         if told:
             self.pasts[number] = Past(
@@ -120,7 +120,7 @@ class Scripted:
             self.step(number, state, exit_code=facts.get("code", 0), signal=facts.get("signal", 0), ends=self.clock())
 
     def forge(self, number: int, **more) -> int:
-        """A user's own job with parts of another one."""
+        """Add a user's own job with parts of another one."""
         made = next(self.numbers)
         self.rows[made] = replace(self.rows[number], id=made, **more)
         return made

@@ -1,4 +1,4 @@
-"""What may be changed about a waiting job, and how Slurm is told."""
+"""Which parts of a waiting job can be changed, and how Slurm is called for it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the commands print, read; and that nobody can put a row into it."""
+"""The output of the commands is parsed, and no user can inject a row into it."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_the_longer_reason_is_shown_as_in_squeue():
 
 
 class Squeue(CliClient):
-    """squeue, played: so many jobs, with JSON or without."""
+    """A fake squeue with this many jobs, with JSON or without."""
 
     def __init__(self, count, *, json_too=True):
         super().__init__(SlurmConfig(bin_dir=str(self.programs)))
@@ -200,7 +200,7 @@ def test_a_command_that_takes_too_long_goes_with_all_its_children(tmp_path):
     for pid in mark.read_text().split():
         eventually(
             lambda pid=pid: gone(pid), what=f"the end of {pid}"
-        )  # a killed process goes when the kernel gets to it
+        )  # a killed process disappears when the kernel gets to it
 
 
 def test_a_program_that_is_not_there_is_a_fault_of_the_configuration(tmp_path):
@@ -222,7 +222,7 @@ asyncio.run(commands.run(["/bin/sh", "-c", read_later, sys.argv[1]], environment
 
 
 def test_a_command_reads_the_whole_script_though_the_controller_was_killed_meanwhile(tmp_path):
-    """A pipe holds 64 KiB (pipe(7)): sbatch would take them for the whole script and submit that."""
+    """A pipe holds 64 KiB (pipe(7)), which sbatch would take for the whole script and submit."""
     controller = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], cwd=Path(__file__).parents[4])
     eventually((tmp_path / "started").exists)
     controller.kill()

@@ -1,4 +1,4 @@
-"""A job's comment: room for the record, and nobody's but ours."""
+"""A job's comment has room for the record, and only this hub can write it."""
 
 import json
 import os

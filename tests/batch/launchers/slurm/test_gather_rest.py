@@ -1,4 +1,4 @@
-"""What slurmrestd of a real cluster answered says the same as the commands; newer shapes; whatever else may come."""
+"""The responses of a real slurmrestd give the same facts as the commands, in newer shapes and with odd values too."""
 
 import pytest
 from hypothesis import given

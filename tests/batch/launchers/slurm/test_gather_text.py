@@ -1,4 +1,4 @@
-"""What scontrol and sacctmgr of a real cluster printed, as facts; and whatever else they may print."""
+"""The output of scontrol and sacctmgr of a real cluster, and other possible output, as facts."""
 
 import pytest
 from hypothesis import given
@@ -365,7 +365,7 @@ def test_lists_and_everybody():
 
 
 class Commands:
-    """Answers each command with what was seen; raises for those that are away."""
+    """Answers each command with recorded output, and raises for those that do not answer."""
 
     def __init__(self, *away: str) -> None:
         self.away = away

@@ -1,4 +1,4 @@
-"""AllowGroups: who is in a group, and what follows for the catalog."""
+"""AllowGroups: the members of a group, and what follows for the catalog."""
 
 import os
 import pwd

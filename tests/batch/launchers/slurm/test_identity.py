@@ -1,4 +1,4 @@
-"""Who may have jobs."""
+"""Which accounts may have jobs."""
 
 import os
 import pwd

@@ -1,4 +1,4 @@
-"""A Slurm cluster as it is configured: what this machine lacks is told before the hub starts."""
+"""A configured Slurm cluster: what this machine lacks is reported before the hub starts."""
 
 import os
 

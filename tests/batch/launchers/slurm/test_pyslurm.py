@@ -1,4 +1,4 @@
-"""The helper that speaks pyslurm: its end, its hanging, its absence; and what a job is called there."""
+"""The helper that uses pyslurm: its end, its hanging, its absence, and pyslurm's names for a job's fields."""
 
 import asyncio
 import os

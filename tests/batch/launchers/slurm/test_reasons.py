@@ -1,4 +1,4 @@
-"""The words for why a job waits: every reason that Slurm has, and what it writes out instead of one."""
+"""The messages for why a job waits: every reason of Slurm, and the texts that it writes instead of one."""
 
 import re
 

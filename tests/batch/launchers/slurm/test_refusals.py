@@ -1,4 +1,4 @@
-"""The words for what Slurm refuses, and which refusals may pass."""
+"""The messages for what Slurm refuses, and which refusals are transient."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What slurmrestd is told and what it answers, of both generations; tokens; the connection."""
+"""Requests to slurmrestd and its responses, of both generations; tokens; the connection."""
 
 import base64
 import hashlib
@@ -221,7 +221,7 @@ def test_a_missing_or_short_key_is_reported(tmp_path):
 
 
 class Restd:
-    """An HTTP server that answers as it is told."""
+    """An HTTP server with scripted responses."""
 
     def __init__(self, socket_path=""):
         self.asked, self.answers = [], {}

@@ -1,4 +1,4 @@
-"""A job as one script: what stands after #SBATCH, what the shell reads, what reaches the starter."""
+"""A job as one script: the options after #SBATCH, the shell code, and what the starter receives."""
 
 import json
 import re
@@ -73,8 +73,10 @@ def batch_with(**more) -> Batch:
 def run(
     made: Batch, made_there: frozenset[str] | set[str] = frozenset()
 ) -> tuple[str, dict, str, subprocess.CompletedProcess]:
-    """Run the script as slurmd does, in a home of its own: what failed, the specification, what was
-    printed before."""
+    """Run the script as slurmd does, in a home of its own.
+
+    Return the setup's failure, the specification, and what was printed before.
+    """
     with tempfile.TemporaryDirectory() as home:
         script = Path(home) / "slurm_script"
         script.write_text(made.text)
@@ -98,7 +100,7 @@ def run(
 
 
 def directives(text: str) -> list[tuple[str, str]]:
-    """What sbatch reads: the options of the comments before the first command (opt.c, `_get_next_opt`)."""
+    """Return the options that sbatch reads from comments before the first command (opt.c, `_get_next_opt`)."""
     found = []
     for line in text.split("\n"):
         if line.startswith("#SBATCH"):

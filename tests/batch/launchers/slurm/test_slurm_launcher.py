@@ -1,4 +1,4 @@
-"""The launcher's own rules, on a Slurm that does what it is told to."""
+"""The launcher's own rules, on a scripted Slurm."""
 
 import asyncio
 
@@ -48,7 +48,7 @@ def one(slurm, clock):
 
 
 async def ended(launcher, slurm, clock, spec, state="FAILED", **how):
-    """A job that ran and ended, and its view."""
+    """Return a job that ran and ended, and its view."""
     number = int((await launcher.submit(spec)).native_id)
     slurm.step(number, "RUNNING", started=clock.now)
     await launcher.poll()
@@ -120,7 +120,7 @@ def test_a_late_submit_of_a_fenced_off_leader_is_cancelled_by_the_poll(one, slur
     async def body():
         spec = job(again=False)
         await one.submit(spec)
-        await make(slurm, clock).submit(spec)  # the old leader's, which believed to be the first
+        await make(slurm, clock).submit(spec)  # a job of the old leader, which believed to be the first
         slurm.step(1, "RUNNING", started=clock.now)
         view = (await one.poll())[spec.attempt]
         assert (view.native_id, view.state) == ("1", JobState.ACTIVE)
@@ -264,7 +264,7 @@ def test_a_slow_accounting_delays_no_poll_and_is_read_later(one, slurm, clock, m
         slurm.past = slow
         slurm.end(1, "TIMEOUT")
         assert (await one.poll())[specs[0].attempt].state is JobState.ACTIVE
-        slurm.end(2, "TIMEOUT")  # nobody has asked about this one yet
+        slurm.end(2, "TIMEOUT")  # nothing has queried this one yet
         clock.now += LOST_SECONDS * 2
         views = await one.poll()
         assert [views[spec.attempt].state for spec in specs] == [JobState.ACTIVE, JobState.ACTIVE]
@@ -353,7 +353,7 @@ def test_an_accounting_that_never_reports_an_end_is_not_queried_for_ever(one, sl
         await ended(one, slurm, clock, spec, forget=False, told=False, code=2)
         clock.now += LATE_SECONDS
         view = (await one.poll())[spec.attempt]
-        assert (view.state, view.unsure) == (JobState.FAILED, True)  # it is looked at again soon
+        assert (view.state, view.unsure) == (JobState.FAILED, True)  # it is checked again soon
         clock.now += SETTLE_SECONDS + 1
         slurm.calls.clear()
         assert view.unsure
@@ -413,7 +413,7 @@ def test_a_hub_that_may_not_see_its_jobs_says_so_and_concludes_nothing(one, slur
 
 
 def test_a_job_that_slurmctld_lost_before_it_was_seen_does_not_stop_the_poll_of_the_others(one, slurm, clock):
-    """slurmctld was killed before it saved the job: others' jobs are shown, so nothing is hidden from the hub."""
+    """slurmctld was killed before it saved the job. It shows jobs of others, so nothing is hidden from the hub."""
 
     async def body():
         lost, other = job(again=False), job(user="bob", again=False)
@@ -485,7 +485,7 @@ def test_a_requeued_job_waits_again(one, slurm, clock):
 
 
 async def requeued(one, slurm, clock):
-    """A job that ran, and waits again."""
+    """Return a job that ran, and waits again."""
     spec = job(again=False)
     await one.submit(spec)
     slurm.step(1, "RUNNING", started=clock(), node="cn1")

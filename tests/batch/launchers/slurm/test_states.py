@@ -1,4 +1,4 @@
-"""Slurm's states as ours: the whole table."""
+"""The table of Slurm's states and the hub's."""
 
 import pytest
 

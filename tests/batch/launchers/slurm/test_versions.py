@@ -1,4 +1,4 @@
-"""What three versions of Slurm said of clusters in the same state is read as the same, from commands and from REST."""
+"""Three versions of Slurm in the same state give the same facts, through commands and REST."""
 
 import re
 
@@ -28,7 +28,7 @@ ENDS = (
     (None, "Slurm could not start the job on cn1."),
     (1, "The node gn1 failed while the job was running on it."),
 )
-"""In the order of their numbers: exit code, sentence."""
+"""Return exit code and message, in the order of the jobs' numbers."""
 
 
 def shown(ended):

@@ -12,11 +12,11 @@ VERSIONS = ("22.05", "24.11", "26.05")
 
 
 def text(name: str, version: str = VERSIONS[0]) -> str:
-    """A file as it is."""
+    """Return a file's content."""
     folder = Path(__file__).parent
     return (folder / name if version == VERSIONS[0] else folder / version / name).read_text()
 
 
 def answer(name: str, version: str = VERSIONS[0]) -> Any:
-    """A file of JSON."""
+    """Return the value of a JSON file."""
     return json.loads(text(name, version))
