@@ -64,6 +64,6 @@ def seal_answer(answer: JoinAnswer, token: JoinToken) -> bytes:
     return Box(token.key).seal(msgspec.json.encode(answer), _context("answer", token.id))
 
 
-def _context(what: str, token_id: str) -> bytes:
+def _context(kind: str, token_id: str) -> bytes:
     """What sealed content is bound to: it cannot be used for another step or another token."""
-    return f"towpath join {what} {token_id}".encode()
+    return f"towpath join {kind} {token_id}".encode()

@@ -186,19 +186,19 @@ class SessionReview:
             return False
         return await self._store.tokens.count(standing.user) > 0
 
-    async def over(self, standing: Standing, why: str) -> None:
+    async def over(self, standing: Standing, reason: str) -> None:
         """End a session, with the reason in the log and the audit. Raises StateUnavailableError."""
         user, session = standing.user, standing.session
-        log.info("Session ended. session=%s user=%s reason=%s", session, user, why)
+        log.info("Session ended. session=%s user=%s reason=%s", session, user, reason)
         if not self.lasts(standing):
             await self._store.standings.drop(user, session)
         if await self._store.sessions.end(user, session):
-            entry = Entry(time=time.time(), act=Act.SIGN_OUT, by=f"session {session}", user=user, why=why)
+            entry = Entry(time=time.time(), act=Act.SIGN_OUT, by=f"session {session}", user=user, why=reason)
             await self._store.audit.note(entry)
 
-    async def _end(self, standing: Standing, why: str, *, tokens: bool) -> None:
+    async def _end(self, standing: Standing, reason: str, *, tokens: bool) -> None:
         """End a session and review the user's others immediately. With the last one, the user's tokens end too."""
-        await self.over(standing, why)
+        await self.over(standing, reason)
         store = self._store
         await store.standings.drop(standing.user, standing.session)
         left = await store.standings.hasten(standing.user, self._clock())

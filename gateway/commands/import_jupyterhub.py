@@ -54,7 +54,7 @@ def report(decided: Plan, counts: ImportCounts, *, written: bool) -> list[str]:
         f"  {len(decided.shares)} shares: {counts.shares} new",
     ]
     if decided.skipped:
-        lines += ["Skipped:", *(f"  {one.what}: {one.why}" for one in decided.skipped)]
+        lines += ["Skipped:", *(f"  {one.entry}: {one.reason}" for one in decided.skipped)]
     if decided.roles:
         lines += [
             "Roles are part of the configuration. Check these tables and add them to it:",

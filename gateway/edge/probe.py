@@ -131,8 +131,8 @@ class Probe:
         own = [(b"Host", (host or self._netloc).encode()), (HEADER, self._target.secret.encode())]
         return [*own, (b"User-Agent", b"towpath-edge-check"), *more]
 
-    def _at(self, what: str) -> str:
-        return f"{self._target.base_path}{PATH}{what}"
+    def _at(self, part: str) -> str:
+        return f"{self._target.base_path}{PATH}{part}"
 
     async def _reach(self) -> None:
         """Connect once, to inspect the certificate and HTTP/2."""
@@ -231,7 +231,7 @@ class Probe:
         except TimeoutError:
             return 200
 
-    async def _upload(self, length: int, body: bytes, what: str) -> int:
+    async def _upload(self, length: int, body: bytes, part: str) -> int:
         connection = await self._open()
         try:
             fields = self._fields(
@@ -240,7 +240,7 @@ class Probe:
                 (b"Content-Type", b"application/octet-stream"),
                 (b"Content-Length", b"%d" % length),
             )
-            asking = asyncio.create_task(connection.ask("POST", self._at(what), fields, body))
+            asking = asyncio.create_task(connection.ask("POST", self._at(part), fields, body))
             response: Response = await asking
             return response.status
         finally:

@@ -63,7 +63,7 @@ class EdgeWatch:
     def __init__(self, reports: EdgeReports, config: Config) -> None:
         self._reports = reports
         self._config = config
-        self._begun = time.monotonic()
+        self._started_at = time.monotonic()
         self._silence_at = 0.0
         self._silent: EdgeFinding | None = None
         self._task: asyncio.Task[None] | None = None
@@ -96,7 +96,7 @@ class EdgeWatch:
         report = await check(self._reports, self._config)
         assert report is not None
         unreached = any(each.check == "reach" for each in report.problems)
-        if unreached and time.monotonic() - self._begun < PATIENCE_SECONDS:
+        if unreached and time.monotonic() - self._started_at < PATIENCE_SECONDS:
             return BAD_SECONDS
         await self._publish(self._with_silence(report))
         if await self._try_silence(report):  # only now: it takes over a minute

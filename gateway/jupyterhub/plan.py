@@ -27,8 +27,8 @@ NOTE_MAX: Final = 200
 class Skipped(Struct, frozen=True, order=True):
     """Something that is not imported, and the reason."""
 
-    what: str
-    why: str
+    entry: str
+    reason: str
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -159,5 +159,5 @@ class OAuthProvider:
             await self._store.tokens.revoke(*issued)
 
 
-def _union(many: Iterable[tuple[str, ...]]) -> frozenset[str]:
-    return frozenset(scope for scopes_ in many for scope in scopes_)
+def _union(groups: Iterable[tuple[str, ...]]) -> frozenset[str]:
+    return frozenset(scope for scopes_ in groups for scope in scopes_)

@@ -52,11 +52,11 @@ class Child:
         environment: Mapping[str, str],
         *,
         reason_file: Path | None = None,
-        why: Callable[[], str] = str,
+        explain: Callable[[], str] = str,
     ) -> None:
         """`command` returns the argv; it is called before each start, and may prepare what the process needs.
 
-        `reason_file`: where the process writes a sentence on why it ended. `why`: returns one if it wrote none.
+        `reason_file`: where the process writes a sentence on why it ended. `explain`: returns one if it wrote none.
         """
         self.name = name
         self.process: Process | None = None
@@ -64,14 +64,14 @@ class Child:
         """Whether it has ended by itself with an error, at least once."""
         self._command = command
         self._reason_file = reason_file
-        self._why = why
+        self._explain = explain
         self._environment = {**environment, **({VARIABLE: str(reason_file)} if reason_file else {})}
         self._ending = False
         self._task: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
         self._quick: list[float] = []
         self._recent: deque[float] = deque(maxlen=RECENT_ENDS)
-        self._begun = 0.0
+        self._started_at = 0.0
         self._code = 0
         self._last_message = ""
         self._reason = ""
@@ -85,7 +85,7 @@ class Child:
         delay = RESTART_FIRST
         loop = asyncio.get_running_loop()
         while not self._ending:
-            self._begun = loop.time()
+            self._started_at = loop.time()
             self.process = await asyncio.create_subprocess_exec(
                 *self._command(),
                 env=self._environment,
@@ -98,9 +98,9 @@ class Child:
             self._code = await self.process.wait()
             if self._ending:
                 return
-            self._note_end(steady=loop.time() - self._begun > STEADY)
+            self._note_end(steady=loop.time() - self._started_at > STEADY)
             delay = min(delay * 2, RESTART_MOST) if self._quick else RESTART_FIRST
-            say(f"{self.name} ended ({self._how()}); starting it again in {delay:.1f} s")
+            say(f"{self.name} ended ({self._ending_text()}); starting it again in {delay:.1f} s")
             if self._last_message:
                 say(self._last_message)
             await asyncio.sleep(delay)
@@ -112,19 +112,19 @@ class Child:
         else:
             self._quick.append(time.time())
         self.failed = self.failed or self._code > 0
-        self._last_message = self._why() if self._code > 0 else ""
+        self._last_message = self._explain() if self._code > 0 else ""
         self._reason = (take_reason(self._reason_file) if self._reason_file is not None else "") or self._last_message
 
-    def _how(self) -> str:
+    def _ending_text(self) -> str:
         return f"signal {-self._code}" if self._code < 0 else f"exit code {self._code}"
 
     @property
     def failure(self) -> Failure | None:
         """Return why this child counts as failing; None while it runs, or ends only occasionally."""
         running = self.process is not None and self.process.returncode is None
-        if running and asyncio.get_running_loop().time() - self._begun > STEADY:
+        if running and asyncio.get_running_loop().time() - self._started_at > STEADY:
             self._quick.clear()
-        reason = self._reason or f"It ends with {self._how()}; see the log."
+        reason = self._reason or f"It ends with {self._ending_text()}; see the log."
         if len(self._quick) >= (1 if self._code == WRONG_CONFIGURATION else FAILING_ENDS):
             return Failure(self._quick[0], len(self._quick), reason)
         if len(self._recent) == RECENT_ENDS and time.time() - self._recent[0] < RECENT_SECONDS:

@@ -124,7 +124,7 @@ class Supervisor:
                 "valkey",
                 lambda: valkey.command(self._data_dir),
                 self._environment,
-                why=lambda: valkey.why_it_ended(self._data_dir) if self._opened else "",
+                explain=lambda: valkey.why_it_ended(self._data_dir) if self._opened else "",
             )
             await self._valkey.start()
         deadline = asyncio.get_running_loop().time() + START_LIMIT

@@ -30,17 +30,29 @@ class Tracker:
     of our own pings to this side; pongs that carry it are swallowed.
     """
 
-    __slots__ = ("_base", "_held", "_limit", "_mark", "_masked", "_open", "_size", "active", "closing", "fault", "left")
+    __slots__ = (
+        "_base",
+        "_incomplete",
+        "_limit",
+        "_mark",
+        "_masked",
+        "_open",
+        "_size",
+        "active",
+        "closing",
+        "fault",
+        "remaining",
+    )
 
     def __init__(self, *, masked: bool, limit: int, mark: bytes) -> None:
         self._masked = masked
         self._base = 0x80 if masked else 0
         self._limit = limit
         self._mark = mark
-        self._held = b""  # an incomplete header or control frame
+        self._incomplete = b""  # an incomplete header or control frame
         self._open = False  # between the fragments of a message
         self._size = 0  # of the message so far
-        self.left = 0  # bytes of the current data frame still to come; 0: what was forwarded ends at a frame's end
+        self.remaining = 0  # bytes of the current data frame still to come; 0: what was forwarded ends at a frame's end
         self.active = False  # a data frame arrived; the caller may reset it
         self.closing = False  # a close frame arrived
         self.fault: tuple[int, str] | None = None  # close code and reason; nothing after it is forwarded
@@ -48,12 +60,12 @@ class Tracker:
     def feed(self, data: bytes) -> bytes:
         """Return the bytes that can be forwarded now: complete headers, complete control frames, any payload."""
         size = len(data)
-        left = self.left
+        left = self.remaining
         if left:
             if size <= left:
-                self.left = left - size
+                self.remaining = left - size
                 return data
-        elif size > 8 and not self._held and not self._open and size <= self._limit:  # noqa: PLR2004 - longest short header
+        elif size > 8 and not self._incomplete and not self._open and size <= self._limit:  # noqa: PLR2004 - longest short header
             first = data[0]
             if first == _WHOLE_BINARY or first == _WHOLE_TEXT:  # noqa: PLR1714, SIM109 - the hot path
                 length = data[1] - self._base
@@ -70,17 +82,17 @@ class Tracker:
         """Handle the general case, frame by frame."""
         if self.fault is not None and self.fault[0] == PROTOCOL_ERROR:
             return b""
-        if self._held:
-            data = self._held + data
-            self._held = b""
+        if self._incomplete:
+            data = self._incomplete + data
+            self._incomplete = b""
         kept: list[bytes] = []
         begin = at = 0
         stop: int | None = 0 if self.fault is not None else None
         size = len(data)
         while at < size:
-            if self.left:
-                step = min(self.left, size - at)
-                self.left -= step
+            if self.remaining:
+                step = min(self.remaining, size - at)
+                self.remaining -= step
                 at += step
                 continue
             if size - at < 2:  # noqa: PLR2004 - the shortest header
@@ -104,7 +116,7 @@ class Tracker:
                 at += header
         if self.fault is None or self.fault[0] == TOO_BIG:
             # Frames after one that is too large are still parsed, so that a close frame is recognized.
-            self._held = data[at:]
+            self._incomplete = data[at:]
         if stop is not None:
             at = max(begin, stop)
         kept.append(data[begin:at])
@@ -147,7 +159,7 @@ class Tracker:
         self._open = not first & 0x80
         if not self._open:
             self._size = 0
-        self.left = length + (4 if self._masked else 0)
+        self.remaining = length + (4 if self._masked else 0)
         return header
 
     def _is_ours(self, data: bytes, at: int, total: int) -> bool:

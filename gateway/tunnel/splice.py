@@ -4,8 +4,8 @@ Owns the two protocols, pauses in both directions, our own close frames and ping
 Does not know about how the sockets came to be.
 
 How it works: a `Side` receives from its own socket and writes to its peer's. Its tracker says where frames end, so that
-we can send something of our own to the peer only when `tracker.left == 0`. Close frames of either side pass untouched;
-once both sides have sent one, the WebSocket is over (RFC 6455 section 7.1.1).
+we can send something of our own to the peer only when `tracker.remaining == 0`. Close frames of either side pass
+untouched; once both sides have sent one, the WebSocket is over (RFC 6455 section 7.1.1).
 """
 
 import asyncio
@@ -93,7 +93,7 @@ class Side(asyncio.Protocol):
 
     def say(self, opcode: int, payload: bytes) -> bool:
         """Send a control frame to this side, between the peer's frames; False: not possible now."""
-        if self.peer.tracker.left or self.peer.tracker.closing or self.lost or self.transport.is_closing():
+        if self.peer.tracker.remaining or self.peer.tracker.closing or self.lost or self.transport.is_closing():
             return False
         self.transport.write(frames.control(opcode, payload, masked=not self.client))
         return True
@@ -172,7 +172,7 @@ class Splice:
         for side in (self._client, self._app):
             if side.lost:
                 continue
-            if side.peer.tracker.left and side.peer.tracker.fault is None:
+            if side.peer.tracker.remaining and side.peer.tracker.fault is None:
                 # In the middle of a frame nothing can be said: the end of the connection must do.
                 side.transport.close()
                 continue

@@ -27,12 +27,12 @@ class _Stage(Enum):
 class Chunks:
     """Decodes one body: `feed` it what arrives and take what it returns; once `done`, see `rest`."""
 
-    __slots__ = ("_left", "_line", "_stage", "_trailers", "rest")
+    __slots__ = ("_line", "_remaining", "_stage", "_trailers", "rest")
 
     def __init__(self) -> None:
         self._stage = _Stage.SIZE
         self._line = bytearray()  # the beginning of a line that is not complete
-        self._left = 0
+        self._remaining = 0
         self._trailers = 0
         self.rest = b""  # what arrived behind the body
 
@@ -47,11 +47,11 @@ class Chunks:
         at, size = 0, len(data)
         while at < size and self._stage is not _Stage.DONE:
             if self._stage is _Stage.DATA:
-                step = min(self._left, size - at)
+                step = min(self._remaining, size - at)
                 out.append(data[at : at + step])
                 at += step
-                self._left -= step
-                if not self._left:
+                self._remaining -= step
+                if not self._remaining:
                     self._stage = _Stage.DATA_END
                 continue
             end = data.find(b"\n", at) + 1
@@ -83,8 +83,8 @@ class Chunks:
             found = _SIZE.fullmatch(data, at, end) if end - at <= _LINE_MAX else None
             if found is None:
                 raise ValueError("a chunk's size is not valid")
-            self._left = int(found[1], 16)
-            self._stage = _Stage.DATA if self._left else _Stage.TRAILERS
+            self._remaining = int(found[1], 16)
+            self._stage = _Stage.DATA if self._remaining else _Stage.TRAILERS
         elif self._stage is _Stage.DATA_END:
             if data[at:end] != b"\r\n":
                 raise ValueError("a chunk is longer than its size says")

@@ -42,12 +42,12 @@ class Client(asyncio.Protocol):
     __slots__ = (
         "_body_bytes",
         "_body_paused",
+        "_body_remaining",
         "_buffer",
         "_chunks",
         "_context",
         "_handle",
         "_heads",
-        "_left",
         "_progress",
         "_read_paused",
         "_reader",
@@ -68,7 +68,7 @@ class Client(asyncio.Protocol):
         self._sink: Sink | None = None
         self._reader = HeadReader(context)
         self._buffer = self._reader.buffer
-        self._left = 0  # bytes of the body to come; CHUNKED: the decoder knows
+        self._body_remaining = 0  # bytes of the body to come; CHUNKED: the decoder knows
         self._chunks: Chunks | None = None
         self._body_bytes = 0  # received of the body
         self._body_paused = False
@@ -145,7 +145,7 @@ class Client(asyncio.Protocol):
             elif not self._buffer and self.stage is _HEAD:
                 self.stage = _IDLE
             return
-        self._left = found.head.length
+        self._body_remaining = found.head.length
         self._chunks = Chunks() if found.head.length == CHUNKED else None
         self._begin(Request(self, *found))
 
@@ -176,14 +176,14 @@ class Client(asyncio.Protocol):
                 return
             if chunks.done:
                 self._buffer += chunks.rest
-                self._left = 0
-        elif len(data) > self._left:
-            self._buffer += data[self._left :]
-            data = data[: self._left]
-            self._left = 0
+                self._body_remaining = 0
+        elif len(data) > self._body_remaining:
+            self._buffer += data[self._body_remaining :]
+            data = data[: self._body_remaining]
+            self._body_remaining = 0
         else:
-            self._left -= len(data)
-        complete = not self._left
+            self._body_remaining -= len(data)
+        complete = not self._body_remaining
         if complete:
             self.stage = _REQUEST
         assert sink is not None
@@ -220,14 +220,16 @@ class Client(asyncio.Protocol):
     def read_body(self) -> None:
         """Begin to pass the request's body to the sink."""
         request = self.request
-        if request is None or not self._left:
+        if request is None or not self._body_remaining:
             return
         if request.head.expects and not self._buffer:
             self.transport.write(_CONTINUE)
         self._enter(_BODY)
         self._body_bytes = 0
         if self._buffer:
-            self._receive_body(self._buffer.take(self._left) if self._left > 0 else self._buffer.take_all())
+            self._receive_body(
+                self._buffer.take(self._body_remaining) if self._body_remaining > 0 else self._buffer.take_all()
+            )
         if not self._body_paused:
             self._resume_reading()
 
@@ -246,7 +248,7 @@ class Client(asyncio.Protocol):
     def will_close(self) -> bool:
         """Return whether the connection would end if the response were complete now."""
         request = self.request
-        return bool(self._left) or request is None or not request.head.keep or self._context.draining
+        return bool(self._body_remaining) or request is None or not request.head.keep or self._context.draining
 
     def response_done(self) -> None:
         """Note that the response is written completely."""
@@ -255,7 +257,7 @@ class Client(asyncio.Protocol):
         self._body_paused = False
         if request is None:
             return
-        if self._left or not request.head.keep or self._context.draining:
+        if self._body_remaining or not request.head.keep or self._context.draining:
             self.close()
         elif self._buffer:
             self._enter(_HEAD)
@@ -281,7 +283,7 @@ class Client(asyncio.Protocol):
         if self.stage is _CLOSING or self.stage is _CLOSED:
             return
         self._enter(_CLOSING)
-        if self._left and self.transport.can_write_eof():
+        if self._body_remaining and self.transport.can_write_eof():
             self.transport.write_eof()
             self._resume_reading()
         else:
@@ -328,7 +330,7 @@ class Client(asyncio.Protocol):
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer what is not a request, and close."""
-        self._left = 1  # the client may go on sending
+        self._body_remaining = 1  # the client may go on sending
         fields = ((b"content-type", b"text/plain; charset=utf-8"),)
         text, extra = message.encode() + b"\n", self.response_fields
         self.transport.write(framing.response(status, fields, text, close=True, bodiless=False, extra=extra))

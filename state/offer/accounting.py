@@ -62,68 +62,68 @@ def least(kind: str, way: Way, request: Request) -> Iterator[Limit]:
             yield Limit(amount, partial(_why_spread, one, nodes if kind in SPREAD else 1))
 
 
-def _of_a_sum(kind: str, one: Binding, amount: int, request: Request) -> Limit:
+def _of_a_sum(kind: str, binding: Binding, amount: int, request: Request) -> Limit:
     nodes = request.nodes or 1
     if kind not in SPREAD or nodes == 1:
-        return Limit(amount, partial(_why, one, amount))
-    return Limit(amount // nodes, partial(_why_spread, one, nodes))
+        return Limit(amount, partial(_why, binding, amount))
+    return Limit(amount // nodes, partial(_why_spread, binding, nodes))
 
 
-def _over_time(kind: str, own: tuple[str, ...], way: Way, one: Binding, request: Request) -> Iterator[Limit]:
+def _over_time(kind: str, own: tuple[str, ...], way: Way, binding: Binding, request: Request) -> Iterator[Limit]:
     """Yield the limits that follow from a limit on resource times time."""
-    amount = _left(way, one) if one.limit == "budget" else one.amount
+    amount = _left(way, binding) if binding.limit == "budget" else binding.amount
     if amount is None:
         return
     if kind == "walltime":
-        yield from _walltime(one, amount, request)
-    elif request.walltime and one.key != "walltime" and (kind == "nodes" or one.key in own):
-        each = request.on_a_node(one.key) if kind == "nodes" else request.nodes or 1
+        yield from _walltime(binding, amount, request)
+    elif request.walltime and binding.key != "walltime" and (kind == "nodes" or binding.key in own):
+        each = request.on_a_node(binding.key) if kind == "nodes" else request.nodes or 1
         if each:
-            yield Limit(amount // (request.walltime * each), partial(_why_for, one, amount, request.walltime))
+            yield Limit(amount // (request.walltime * each), partial(_why_for, binding, amount, request.walltime))
 
 
-def _walltime(one: Binding, amount: int, request: Request) -> Iterator[Limit]:
+def _walltime(binding: Binding, amount: int, request: Request) -> Iterator[Limit]:
     """Yield the longest possible time limit, in whole minutes, as Slurm counts."""
-    if one.key == "walltime":
-        yield Limit(amount - amount % MINUTE, partial(_why, one, amount))
-    elif requested := request.on_a_node(one.key) * (request.nodes or 1):
+    if binding.key == "walltime":
+        yield Limit(amount - amount % MINUTE, partial(_why, binding, amount))
+    elif requested := request.on_a_node(binding.key) * (request.nodes or 1):
         seconds = amount // requested
-        yield Limit(seconds - seconds % MINUTE, partial(_why_with, one, amount, requested))
+        yield Limit(seconds - seconds % MINUTE, partial(_why_with, binding, amount, requested))
 
 
-def _left(way: Way, one: Binding) -> int | None:
+def _left(way: Way, binding: Binding) -> int | None:
     """Return how much of a budget a job may request; None: all, because Slurm starts it while any of it is left."""
-    left = max(0, one.amount - one.used)
+    left = max(0, binding.amount - binding.used)
     if left == 0 or way.safe:
         return left
-    return one.amount if way.rules.strict else None
+    return binding.amount if way.rules.strict else None
 
 
 # --- sentences ----------------------------------------------------------------------------------------------------
-def _limit_sentence(one: Binding, amount: int) -> str:
-    text = _time(one.key, amount) if one.limit in TIMES else _amount(one.key, amount)
-    return SENTENCES[one.limit].format(who=one.who, most=text)
+def _limit_sentence(binding: Binding, amount: int) -> str:
+    text = _time(binding.key, amount) if binding.limit in TIMES else _amount(binding.key, amount)
+    return SENTENCES[binding.limit].format(who=binding.who, most=text)
 
 
-def _why(one: Binding, amount: int) -> str:
-    return f"{_limit_sentence(one, amount)}."
+def _why(binding: Binding, amount: int) -> str:
+    return f"{_limit_sentence(binding, amount)}."
 
 
-def _why_spread(one: Binding, nodes: int) -> str:
+def _why_spread(binding: Binding, nodes: int) -> str:
     over = f", over {count(nodes, 'node')}" if nodes > 1 else ""
-    return f"{_limit_sentence(one, one.amount)}{over}."
+    return f"{_limit_sentence(binding, binding.amount)}{over}."
 
 
-def _why_on_each(one: Binding, each: int) -> str:
-    return f"{_limit_sentence(one, one.amount)}, and this asks for {_amount(one.key, each)} on each node."
+def _why_on_each(binding: Binding, each: int) -> str:
+    return f"{_limit_sentence(binding, binding.amount)}, and this asks for {_amount(binding.key, each)} on each node."
 
 
-def _why_for(one: Binding, amount: int, walltime: int) -> str:
-    return f"{_limit_sentence(one, amount)}, and this asks for {amount_text('walltime', walltime)}."
+def _why_for(binding: Binding, amount: int, walltime: int) -> str:
+    return f"{_limit_sentence(binding, amount)}, and this asks for {amount_text('walltime', walltime)}."
 
 
-def _why_with(one: Binding, amount: int, requested: int) -> str:
-    return f"{_limit_sentence(one, amount)}, and this asks for {_amount(one.key, requested)}."
+def _why_with(binding: Binding, amount: int, requested: int) -> str:
+    return f"{_limit_sentence(binding, amount)}, and this asks for {_amount(binding.key, requested)}."
 
 
 def _amount(key: str, amount: int) -> str:

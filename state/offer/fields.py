@@ -214,13 +214,13 @@ def _may_be_none(scene: _Scene, kind: str, option: OptionConfig) -> bool:
     return any(scene.combinations.has_room(one, **{kind: ""}) for one in some)
 
 
-def _before(kind: str, one: Way, way: Way) -> bool:
+def _before(kind: str, other: Way, way: Way) -> bool:
     """Return whether a way is compatible with the values of the fields before this one."""
     if kind == "partition":
         return True
-    if one.partition.name != way.partition.name:
+    if other.partition.name != way.partition.name:
         return False
-    return kind == "account" or (one.account == way.account and (kind == "qos" or one.qos.name == way.qos.name))
+    return kind == "account" or (other.account == way.account and (kind == "qos" or other.qos.name == way.qos.name))
 
 
 # --- amounts ----------------------------------------------------------------------------------------------------

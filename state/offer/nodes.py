@@ -41,8 +41,8 @@ def fitting(partition: Partition, request: Request) -> list[NodeKind]:
     ]
 
 
-def _has(kind: NodeKind, what: str, gpu: str) -> int:
-    match what:
+def _has(kind: NodeKind, resource: str, gpu: str) -> int:
+    match resource:
         case "gpus":
             return kind.gpus.get(gpu, 0) if gpu else kind.any_gpus
         case "cores":
@@ -51,15 +51,15 @@ def _has(kind: NodeKind, what: str, gpu: str) -> int:
             return kind.memory - kind.memory % MEBIBYTE
 
 
-def most_on(partition: Partition, what: str, request: Request) -> int:
+def most_on(partition: Partition, resource: str, request: Request) -> int:
     """Return the maximum of cores, memory or GPUs on the requested number of nodes, given the rest of the request."""
     left = request.nodes or 1
-    beside = replace(request.without(what), gpu="") if what == "gpus" else request.without(what)
+    beside = replace(request.without(resource), gpu="") if resource == "gpus" else request.without(resource)
     kinds = fitting(partition, beside)
-    for kind in sorted(kinds, key=lambda one: _has(one, what, request.gpu), reverse=True):
+    for kind in sorted(kinds, key=lambda one: _has(one, resource, request.gpu), reverse=True):
         left -= kind.count
         if left <= 0:
-            return _has(kind, what, request.gpu)
+            return _has(kind, resource, request.gpu)
     return 0
 
 
@@ -109,24 +109,24 @@ def _why_on_each(kind: str, partition: Partition, request: Request, most: int) -
     return f"With {beside}, nodes of partition {partition.name} have at most {has}."
 
 
-def _only(request: Request, one: str, kind: str) -> Request:
+def _only(request: Request, resource: str, kind: str) -> Request:
     """Return a request for only this (`""`: for nothing), to limit that kind of amount."""
-    bare = Request(gpu=request.gpu) if "gpus" in (kind, one) else Request()
-    if not one or one == "gpus":
-        return replace(bare, gpus=request.gpu_count) if one else bare
-    return replace(bare, **{one: getattr(request, one)})
+    bare = Request(gpu=request.gpu) if "gpus" in (kind, resource) else Request()
+    if not resource or resource == "gpus":
+        return replace(bare, gpus=request.gpu_count) if resource else bare
+    return replace(bare, **{resource: getattr(request, resource)})
 
 
-def _request_text(request: Request, which: Collection[str]) -> str:
+def _request_text(request: Request, kinds: Collection[str]) -> str:
     """Return these parts of a request as text, such as `4 a100 GPUs and 8 cores`."""
-    parts = [f"the features {request.constraint}"] if "constraint" in which and request.constraint else []
-    if "nodes" in which and (request.nodes or 1) > 1:
+    parts = [f"the features {request.constraint}"] if "constraint" in kinds and request.constraint else []
+    if "nodes" in kinds and (request.nodes or 1) > 1:
         parts.append(count(request.nodes or 1, "node"))
-    if "gpus" in which and request.gpu_count:
+    if "gpus" in kinds and request.gpu_count:
         parts.append(amount_text("gpus", request.gpu_count, request.gpu))
     parts += [
         amount_text(one, amount)
         for one in ("cores", "memory")
-        if one in which and (amount := getattr(request, one)) is not None and amount > int(one == "cores")
+        if one in kinds and (amount := getattr(request, one)) is not None and amount > int(one == "cores")
     ]
     return listed(parts) or "this"

@@ -80,14 +80,14 @@ def _way(combinations: Combinations, picked: Mapping[str, Any]) -> tuple[Way, di
     return min(left, key=lambda one: _liking(combinations, one)), wrong
 
 
-def _why_not(combinations: Combinations, kind: str, value: str, left: tuple[Way, ...]) -> str:
+def _why_not(combinations: Combinations, kind: str, value: str, ways: tuple[Way, ...]) -> str:
     """Return why this pick is not possible, and what can be picked instead."""
     option, facts = combinations.options[kind][1], combinations.facts
-    partitions = names_of(way.partition.name for way in left)
+    partitions = names_of(way.partition.name for way in ways)
     where = f"partition {partitions[0]}" if len(partitions) == 1 else "this cluster"
     others = [
         name
-        for name in names_of(found for way in left for found in combinations.values_of(kind, way))
+        for name in names_of(found for way in ways for found in combinations.values_of(kind, way))
         if not option.values or name in option.values
     ]
     elsewhere = names_of(way.partition.name for way in combinations.every if combinations.goes(kind, value, way))
@@ -213,13 +213,13 @@ def _amounts(combinations: Combinations, way: Way, picked: Mapping[str, Any], ba
     return made
 
 
-def _take(kind: str, name: str, found: Bounds, made: _Amounts, request: Request) -> Request:
+def _take(kind: str, name: str, found: Bounds, amounts: _Amounts, request: Request) -> Request:
     """Return the request with the option's value, or unchanged after recording the error in the value."""
-    error = _out_of_bounds(kind, made.values[name], found, request.gpu)
+    error = _out_of_bounds(kind, amounts.values[name], found, request.gpu)
     if error is not None:
-        made.wrong[name] = error
+        amounts.wrong[name] = error
         return request
-    number = amount(kind, made.values[name])
+    number = amount(kind, amounts.values[name])
     return request if number is None else replace(request, **{kind: number})
 
 

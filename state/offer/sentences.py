@@ -104,9 +104,9 @@ def _closed(partition: Partition) -> str:
 def _of_qos(qos: Qos) -> str:
     limits = qos.limits
     parts = [
-        *_limits_told(limits.job, "for each job"),
-        *_limits_told(limits.node, "on each node"),
-        *_limits_told(limits.user, "for each user"),
+        *_limit_texts(limits.job, "for each job"),
+        *_limit_texts(limits.node, "on each node"),
+        *_limit_texts(limits.user, "for each user"),
     ]
     if limits.running_jobs is not None:
         parts.append(f"at most {count(limits.running_jobs, 'running job')} for each user")
@@ -114,7 +114,7 @@ def _of_qos(qos: Qos) -> str:
     return f"QOS {qos.name}: {'; '.join(parts)}." if parts else ""
 
 
-def _limits_told(limits: Amounts, where: str) -> list[str]:
+def _limit_texts(limits: Amounts, where: str) -> list[str]:
     return [f"at most {', '.join(_amounts(limits))} {where}"] if limits else []
 
 

@@ -59,7 +59,7 @@ def read(text: str) -> Roster:
     return Roster(tuple(lines), tuple(faults), lines)
 
 
-def _take(row: list[str], column: int, at: int, lines: dict[str, int]) -> str:
+def _take(row: list[str], column: int, line: int, lines: dict[str, int]) -> str:
     """Add the row's name to `lines`. Return an error message, or `""`."""
     raw = row[column].strip() if column < len(row) else ""
     if not raw:
@@ -70,7 +70,7 @@ def _take(row: list[str], column: int, at: int, lines: dict[str, int]) -> str:
         return f"{raw[:80]!r} is not a valid username. {error}"
     if name in lines:
         return f"{name} was already in line {lines[name]}."
-    lines[name] = at
+    lines[name] = line
     return ""
 
 

@@ -97,21 +97,21 @@ def _groups(groups: Iterable[str], key: str, say: Say) -> None:
             say(key, f"{group!r} is not a valid group name.")
 
 
-def _provider(provider: ProviderConfig, config: Config, auth: AuthConfig, at: str, say: Say) -> None:
+def _provider(provider: ProviderConfig, config: Config, auth: AuthConfig, path: str, say: Say) -> None:
     kind = provider.kind
-    if kind not in authenticators.BUILT_IN and not _plug_in(provider, at, say):
+    if kind not in authenticators.BUILT_IN and not _plug_in(provider, path, say):
         return
     for table in TABLES:
         has_table = getattr(provider, table) is not None
         if has_table and table != kind:
-            say(f"{at}.{table}", f"a provider of kind {kind} has no such table. Remove it.")
+            say(f"{path}.{table}", f"a provider of kind {kind} has no such table. Remove it.")
         if not has_table and table == kind and kind in NEEDED:
-            say(f"{at}.{table}", f"a provider of kind {kind} needs a table [auth.provider.{table}]. Add it.")
-    _names(provider, at, say)
+            say(f"{path}.{table}", f"a provider of kind {kind} needs a table [auth.provider.{table}]. Add it.")
+    _names(provider, path, say)
     if kind == "test":
-        _test(config, auth, f"{at}.kind", say)
+        _test(config, auth, f"{path}.kind", say)
         return
-    _who(provider, auth, at, say)
+    _admission(provider, auth, path, say)
     door = config.gateway
     if not is_private(door.public_url or f"http://{door.host}"):
         say(
@@ -120,57 +120,60 @@ def _provider(provider: ProviderConfig, config: Config, auth: AuthConfig, at: st
             " that browsers use.",
         )
     if kind == "oidc" and provider.oidc is not None:
-        _oidc(provider.oidc, f"{at}.oidc", say)
+        _oidc(provider.oidc, f"{path}.oidc", say)
     if kind == "ldap" and provider.ldap is not None:
-        directory_checks.ldap(provider.ldap, f"{at}.ldap", say)
+        directory_checks.ldap(provider.ldap, f"{path}.ldap", say)
     if kind == "header" and provider.header is not None:
-        directory_checks.header(provider.header, door, f"{at}.header", say)
+        directory_checks.header(provider.header, door, f"{path}.header", say)
 
 
-def _plug_in(provider: ProviderConfig, at: str, say: Say) -> bool:
+def _plug_in(provider: ProviderConfig, path: str, say: Say) -> bool:
     """Check a provider of another package's kind; False if there is none, or it is broken, which is reported."""
     try:
         kind = authenticators.find_kind(provider.kind)
     except PluginError as error:
-        say(f"{at}.kind", str(error))
+        say(f"{path}.kind", str(error))
         return False
     if kind is None:
         known = sorted({*authenticators.BUILT_IN, *authenticators.kind_names()})
-        say(f"{at}.kind", f"{provider.kind!r} is not a kind of provider. Use one of: {', '.join(known)}.")
+        say(f"{path}.kind", f"{provider.kind!r} is not a kind of provider. Use one of: {', '.join(known)}.")
         return False
     if provider.options is not None or not has_required(kind.options):  # else the fault has been reported
-        kind.check(authenticators.options_of(provider), f"{at}.{provider.kind}", say)
+        kind.check(authenticators.options_of(provider), f"{path}.{provider.kind}", say)
     return True
 
 
-def _names(provider: ProviderConfig, at: str, say: Say) -> None:
+def _names(provider: ProviderConfig, path: str, say: Say) -> None:
     for key in ("admins", "allowed_users"):
-        _users(getattr(provider, key), f"{at}.{key}", say)
+        _users(getattr(provider, key), f"{path}.{key}", say)
     for key in ("admin_groups", "allowed_groups"):
-        _groups(getattr(provider, key), f"{at}.{key}", say)
+        _groups(getattr(provider, key), f"{path}.{key}", say)
     if provider.prefix:
         try:
             usable = user_name(f"{provider.prefix}x") == f"{provider.prefix}x"
         except NameRuleError:
             usable = False
         if not usable:
-            say(f"{at}.prefix", f"{provider.prefix!r} cannot begin a username. Use lowercase letters, digits and _ . -")
+            say(
+                f"{path}.prefix",
+                f"{provider.prefix!r} cannot begin a username. Use lowercase letters, digits and _ . -",
+            )
     domain = provider.strip_domain
     if domain and ("@" in domain or not domain.strip(".") or domain != domain.strip()):
-        say(f"{at}.strip_domain", f"{domain!r} is not a domain such as example.edu.")
-    _users(provider.names.values(), f"{at}.names", say)
+        say(f"{path}.strip_domain", f"{domain!r} is not a domain such as example.edu.")
+    _users(provider.names.values(), f"{path}.names", say)
     if provider.logo and not provider.logo.lower().endswith(LOGOS):
-        say(f"{at}.logo", f"{provider.logo!r} must be a file of type {' or '.join(LOGOS)}.")
+        say(f"{path}.logo", f"{provider.logo!r} must be a file of type {' or '.join(LOGOS)}.")
 
 
-def _who(provider: ProviderConfig, auth: AuthConfig, at: str, say: Say) -> None:
+def _admission(provider: ProviderConfig, auth: AuthConfig, path: str, say: Say) -> None:
     """Check that someone can sign in, and that each list has an effect."""
     own = (provider.allowed_users, provider.allowed_groups, provider.admins, provider.admin_groups)
     claims = () if provider.oidc is None else (provider.oidc.allowed_claims, provider.oidc.admin_claims)
     common = (auth.allowed_users, auth.allowed_groups, auth.admins)
     if not any((*own, *claims, *common, provider.allow_all)):
         say(
-            at,
+            path,
             f"nobody can sign in with {provider.name}. Set allowed_users, allowed_groups or admins, or"
             " allow_all = true to accept every account of the provider.",
         )
@@ -181,11 +184,11 @@ def _who(provider: ProviderConfig, auth: AuthConfig, at: str, say: Say) -> None:
         and not oidc.groups_claim
         and oidc.preset not in GROUPS_KNOWN
     ):
-        say(f"{at}.oidc.groups_claim", "groups are used, but no claim is set that lists them. Set this key.")
+        say(f"{path}.oidc.groups_claim", "groups are used, but no claim is set that lists them. Set this key.")
     if (provider.allowed_groups or provider.admin_groups) and (key := directory_checks.groupless(provider)):
-        say(f"{at}.{key}", "groups are used, but this setting disables them. Change one of the two.")
+        say(f"{path}.{key}", "groups are used, but this setting disables them. Change one of the two.")
     if provider.allow_all and (provider.allowed_users or provider.allowed_groups):
-        say(f"{at}.allow_all", "with this, allowed_users and allowed_groups have no effect. Keep one of them.")
+        say(f"{path}.allow_all", "with this, allowed_users and allowed_groups have no effect. Keep one of them.")
 
 
 def _test(config: Config, auth: AuthConfig, key: str, say: Say) -> None:
@@ -211,51 +214,51 @@ def exposed(config: Config) -> list[str]:
     return faults
 
 
-def _oidc(oidc: OidcConfig, at: str, say: Say) -> None:
+def _oidc(oidc: OidcConfig, path: str, say: Say) -> None:
     if oidc.preset not in PRESETS:
-        say(f"{at}.preset", f"{oidc.preset!r} is not a preset. Use one of: {', '.join(PRESETS)}.")
+        say(f"{path}.preset", f"{oidc.preset!r} is not a preset. Use one of: {', '.join(PRESETS)}.")
         return
-    _addresses(oidc, at, say)
-    _secret(oidc, at, say)
+    _addresses(oidc, path, say)
+    _secret(oidc, path, say)
     if oidc.scopes and oidc.preset != "github" and "openid" not in oidc.scopes:
-        say(f"{at}.scopes", "openid is missing. Add it: without it, the provider does not identify the user.")
+        say(f"{path}.scopes", "openid is missing. Add it: without it, the provider does not identify the user.")
     for key in sorted(RESERVED & oidc.parameters.keys()):
-        say(f"{at}.parameters", f"the hub sets {key} itself. Remove it.")
-    _claims(oidc, at, say)
+        say(f"{path}.parameters", f"the hub sets {key} itself. Remove it.")
+    _claims(oidc, path, say)
 
 
-def _addresses(oidc: OidcConfig, at: str, say: Say) -> None:
+def _addresses(oidc: OidcConfig, path: str, say: Say) -> None:
     if oidc.preset == "oidc" and not oidc.issuer:
-        say(f"{at}.issuer", "this key is missing. Set the URL of the provider.")
+        say(f"{path}.issuer", "this key is missing. Set the URL of the provider.")
     if oidc.issuer and not is_private(oidc.issuer):
-        say(f"{at}.issuer", f"{oidc.issuer!r} is not an https URL (or an http URL of this machine).")
+        say(f"{path}.issuer", f"{oidc.issuer!r} is not an https URL (or an http URL of this machine).")
     if oidc.url and (oidc.preset not in OWN_URL or not is_private(oidc.url)):
-        say(f"{at}.url", f"this must be an https URL, and is for {' and '.join(OWN_URL)} only.")
+        say(f"{path}.url", f"this must be an https URL, and is for {' and '.join(OWN_URL)} only.")
     if oidc.proxy and not is_web_url(oidc.proxy):
-        say(f"{at}.proxy", f"{oidc.proxy!r} is not a URL such as http://proxy.example.edu:3128.")
+        say(f"{path}.proxy", f"{oidc.proxy!r} is not a URL such as http://proxy.example.edu:3128.")
 
 
-def _secret(oidc: OidcConfig, at: str, say: Say) -> None:
+def _secret(oidc: OidcConfig, path: str, say: Say) -> None:
     if not oidc.client_id:
-        say(f"{at}.client_id", "this key is missing. Set the client id that the provider issued to this hub.")
+        say(f"{path}.client_id", "this key is missing. Set the client id that the provider issued to this hub.")
     if oidc.client_secret and oidc.client_secret_file:
-        say(f"{at}.client_secret_file", "client_secret is set too. Keep one of the two.")
+        say(f"{path}.client_secret_file", "client_secret is set too. Keep one of the two.")
     elif not oidc.client_secret_file:
         for fault in secret_faults(oidc.client_secret, oidc.client_id):
-            say(f"{at}.client_secret", fault)
+            say(f"{path}.client_secret", fault)
     if oidc.client_auth not in ("", "basic", "post"):
-        say(f"{at}.client_auth", f"{oidc.client_auth!r} is not a method of client authentication. Use basic or post.")
+        say(f"{path}.client_auth", f"{oidc.client_auth!r} is not a method of client authentication. Use basic or post.")
 
 
-def _claims(oidc: OidcConfig, at: str, say: Say) -> None:
+def _claims(oidc: OidcConfig, path: str, say: Say) -> None:
     for key in ("required_claims", "allowed_claims", "admin_claims"):
         for claim, values in getattr(oidc, key).items():
             if not values or not all(values):
-                say(f"{at}.{key}", f"{claim} has no values, so nobody could sign in by it. Add a value.")
+                say(f"{path}.{key}", f"{claim} has no values, so nobody could sign in by it. Add a value.")
     for claim in PRESETS[oidc.preset]:
         if claim not in oidc.required_claims:
             say(
-                f"{at}.required_claims",
+                f"{path}.required_claims",
                 f"{oidc.preset} serves many institutions, and each of them could assert any name. Set"
                 f" {claim} to the institutions that you trust.",
             )

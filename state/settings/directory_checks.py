@@ -59,17 +59,17 @@ def directory_password(secret: str) -> str:
     return ""
 
 
-def ldap(config: LdapConfig, at: str, say: Say) -> None:
+def ldap(config: LdapConfig, path: str, say: Say) -> None:
     """Report all errors in the table of an LDAP directory."""
     if config.tls not in TLS:
-        say(f"{at}.tls", f"{config.tls!r} is not a TLS mode. Use one of: {', '.join(TLS)}.")
+        say(f"{path}.tls", f"{config.tls!r} is not a TLS mode. Use one of: {', '.join(TLS)}.")
     if not config.servers:
-        say(f"{at}.servers", "no server is set. Add one, such as ldaps://ldap.example.edu.")
+        say(f"{path}.servers", "no server is set. Add one, such as ldaps://ldap.example.edu.")
     for url in config.servers:
-        _server(url, config, f"{at}.servers", say)
-    _hub(config, at, say)
-    _entry(config, at, say)
-    _groups(config, at, say)
+        _server(url, config, f"{path}.servers", say)
+    _hub(config, path, say)
+    _entry(config, path, say)
+    _groups(config, path, say)
 
 
 def _server(url: str, config: LdapConfig, key: str, say: Say) -> None:
@@ -88,42 +88,42 @@ def _port(url: str) -> int:
         return 0
 
 
-def _hub(config: LdapConfig, at: str, say: Say) -> None:
+def _hub(config: LdapConfig, path: str, say: Say) -> None:
     secret = bool(config.bind_password or config.bind_password_file)
     if config.bind_password and config.bind_password_file:
-        say(f"{at}.bind_password_file", "bind_password is set too. Keep one of the two.")
+        say(f"{path}.bind_password_file", "bind_password is set too. Keep one of the two.")
     if secret and not config.bind_dn:
-        say(f"{at}.bind_dn", "a password is set, but not the account that it belongs to. Set this key.")
+        say(f"{path}.bind_dn", "a password is set, but not the account that it belongs to. Set this key.")
     if fault := directory_password(config.bind_password):
-        say(f"{at}.bind_password", fault)
+        say(f"{path}.bind_password", fault)
     if config.bind_dn and not secret:
-        say(f"{at}.bind_password_file", f"the password of {config.bind_dn} is missing. Set it.")
+        say(f"{path}.bind_password_file", f"the password of {config.bind_dn} is missing. Set it.")
 
 
-def _entry(config: LdapConfig, at: str, say: Say) -> None:
+def _entry(config: LdapConfig, path: str, say: Say) -> None:
     if bool(config.user_base) == bool(config.user_dn) and "=" in (config.user_dn or "="):
-        say(f"{at}.user_base", "set one of user_base (a search) and user_dn (a template) to locate users.")
+        say(f"{path}.user_base", "set one of user_base (a search) and user_dn (a template) to locate users.")
     if config.user_dn:
         if config.user_dn.count("{name}") != 1:
-            say(f"{at}.user_dn", "it must contain {name} exactly once, for the typed name.")
+            say(f"{path}.user_dn", "it must contain {name} exactly once, for the typed name.")
         if "=" not in config.user_dn and not config.user_base:
-            say(f"{at}.user_base", f"{config.user_dn!r} is not an entry's name. Set the entry below which users are.")
-    _filter(config.user_filter, ("{name}",), f"{at}.user_filter", say)
+            say(f"{path}.user_base", f"{config.user_dn!r} is not an entry's name. Set the entry below which users are.")
+    _filter(config.user_filter, ("{name}",), f"{path}.user_filter", say)
     for key in ("name_attribute", "group_name"):
         attribute = getattr(config, key)
         if (attribute or key == "group_name") and not ATTRIBUTE.fullmatch(attribute):
-            say(f"{at}.{key}", f"{attribute!r} is not a valid attribute name.")
+            say(f"{path}.{key}", f"{attribute!r} is not a valid attribute name.")
 
 
-def _groups(config: LdapConfig, at: str, say: Say) -> None:
+def _groups(config: LdapConfig, path: str, say: Say) -> None:
     if config.groups not in GROUPS:
-        say(f"{at}.groups", f"{config.groups!r} is not a way to find groups. Use one of: {', '.join(GROUPS)}.")
+        say(f"{path}.groups", f"{config.groups!r} is not a way to find groups. Use one of: {', '.join(GROUPS)}.")
     elif config.groups != "none" and not config.group_base:
         say(
-            f"{at}.group_base",
+            f"{path}.group_base",
             "set the entry below which groups count. Elsewhere, users may be able to create groups with any name.",
         )
-    _filter(config.group_filter, ("{dn}", "{name}"), f"{at}.group_filter", say)
+    _filter(config.group_filter, ("{dn}", "{name}"), f"{path}.group_filter", say)
 
 
 def _filter(text: str, placeholders: tuple[str, ...], key: str, say: Say) -> None:
@@ -142,25 +142,25 @@ def _filter(text: str, placeholders: tuple[str, ...], key: str, say: Say) -> Non
         )
 
 
-def header(config: HeaderConfig, door: GatewayConfig, at: str, say: Say) -> None:
+def header(config: HeaderConfig, door: GatewayConfig, path: str, say: Say) -> None:
     """Report all errors in the table of a portal's header."""
     if not door.trusted_proxies:
         say("gateway.trusted_proxies", "this key is missing. Headers are trusted from these addresses only.")
     for proxy in door.trusted_proxies:
         if proxy.endswith("/0"):
             say("gateway.trusted_proxies", f"{proxy!r} contains all addresses. Set the addresses of the proxies.")
-    _fields(config, at, say)
+    _fields(config, path, say)
     if config.secret and config.secret_file:
-        say(f"{at}.secret_file", "secret is set too. Keep one of the two.")
+        say(f"{path}.secret_file", "secret is set too. Keep one of the two.")
     if not config.secret and not config.secret_file:
-        say(f"{at}.secret_file", "set the file with the secret that the portal's proxy sends.")
+        say(f"{path}.secret_file", "set the file with the secret that the portal's proxy sends.")
     if config.secret and (fault := portal_secret(config.secret)):
-        say(f"{at}.secret", fault)
+        say(f"{path}.secret", fault)
     if config.sign_out_url and not is_web_url(config.sign_out_url):
-        say(f"{at}.sign_out_url", f"{config.sign_out_url!r} is not a URL such as https://portal.example.edu/logout.")
+        say(f"{path}.sign_out_url", f"{config.sign_out_url!r} is not a URL such as https://portal.example.edu/logout.")
 
 
-def _fields(config: HeaderConfig, at: str, say: Say) -> None:
+def _fields(config: HeaderConfig, path: str, say: Say) -> None:
     """Check that the names are valid header fields without another meaning."""
     seen: set[str] = set()
     for key in ("header", "secret_header", "groups_header"):
@@ -168,7 +168,7 @@ def _fields(config: HeaderConfig, at: str, say: Say) -> None:
         if key == "groups_header" and not name:
             continue
         if not FIELD.fullmatch(name) or name in TAKEN or name.startswith(("x-forwarded", "sec-")):
-            say(f"{at}.{key}", f"{name!r} is not allowed. Use letters, digits and dashes, and no standard header.")
+            say(f"{path}.{key}", f"{name!r} is not allowed. Use letters, digits and dashes, and no standard header.")
         if name in seen:
-            say(f"{at}.{key}", f"{name!r} is used twice.")
+            say(f"{path}.{key}", f"{name!r} is used twice.")
         seen.add(name)

@@ -97,24 +97,24 @@ class Folder:
         return text.strip()
 
 
-def _provider(provider: ProviderConfig, at: Folder, key: str, say: Say) -> ProviderConfig:
+def _provider(provider: ProviderConfig, folder: Folder, key: str, say: Say) -> ProviderConfig:
     changes: dict[str, Any] = {}
     if provider.logo:
-        path = at.path(provider.logo)
+        path = folder.path(provider.logo)
         if not path.is_file():
             say(f"{key}.logo", f"there is no file {path}.")
         changes["logo"] = str(path)
     if provider.names_file:
-        changes["names"] = {**_names(provider.names_file, at, f"{key}.names_file", say), **provider.names}
+        changes["names"] = {**_names(provider.names_file, folder, f"{key}.names_file", say), **provider.names}
     for name, value in asdict(provider).items():
         if isinstance(value, Struct):
             table = provider.kind if name == "options" else name
-            changes[name] = _table(value, at, f"{key}.{table}", say, weak=_no_rule if name == "options" else _weak)
+            changes[name] = _table(value, folder, f"{key}.{table}", say, weak=_no_rule if name == "options" else _weak)
     return replace(provider, **changes)
 
 
 def _table(
-    table: Struct, at: Folder, key: str, say: Say, *, weak: Callable[[str, str, Mapping[str, Any]], list[str]]
+    table: Struct, folder: Folder, key: str, say: Say, *, weak: Callable[[str, str, Mapping[str, Any]], list[str]]
 ) -> Struct:
     """Return a provider's table with the contents of each `X_file` in `X`, and with absolute paths.
 
@@ -127,14 +127,14 @@ def _table(
             continue
         target = name.removesuffix(SUFFIX)
         if name in PATHS:
-            path = at.path(value)
+            path = folder.path(value)
             if not path.is_file():
                 say(f"{key}.{name}", f"there is no file {path}.")
             changes[name] = str(path)
         elif target in fields and not fields[target]:
-            secret = at.secret(value, f"{key}.{name}", say)
+            secret = folder.secret(value, f"{key}.{name}", say)
             if secret == "":
-                say(f"{key}.{name}", f"{at.path(value)} is empty.")
+                say(f"{key}.{name}", f"{folder.path(value)} is empty.")
             for fault in weak(secret, target, fields) if secret else ():
                 say(f"{key}.{name}", fault)
             changes[target] = secret or ""
@@ -159,15 +159,15 @@ def _weak(secret: str, target: str, fields: Mapping[str, Any]) -> list[str]:
             return []
 
 
-def _names(configured: str, at: Folder, key: str, say: Say) -> dict[str, str]:
+def _names(configured: str, folder: Folder, key: str, say: Say) -> dict[str, str]:
     """Read a table of names: the provider's and the hub's on each line; # begins a comment."""
-    text = at.text(configured, key, say, longest=NAMES_LONGEST)
+    text = folder.text(configured, key, say, longest=NAMES_LONGEST)
     found: dict[str, str] = {}
     for number, line in enumerate((text or "").splitlines(), 1):
         parts = line.partition("#")[0].split()
         if not parts:
             continue
-        where = f"line {number} of {at.path(configured)}"
+        where = f"line {number} of {folder.path(configured)}"
         if len(parts) != 2:  # noqa: PLR2004 - two names
             say(key, f"{where} must have two names.")
             continue

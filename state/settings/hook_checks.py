@@ -22,17 +22,17 @@ def check(config: Config, say: Say) -> None:
             say(key, "the auth state is kept encrypted only. Set auth_state_key_file in [auth].")
 
 
-def _hook(hook: HookConfig, at: str, say: Say) -> None:
+def _hook(hook: HookConfig, path: str, say: Say) -> None:
     try:
         kind = hooks.find_kind(hook.kind)
     except PluginError as error:
-        say(f"{at}.kind", str(error))
+        say(f"{path}.kind", str(error))
         return
     if kind is None:
-        say(f"{at}.kind", f"{hook.kind!r} is not a kind of hook. Use one of: {', '.join(hooks.kind_names())}.")
+        say(f"{path}.kind", f"{hook.kind!r} is not a kind of hook. Use one of: {', '.join(hooks.kind_names())}.")
         return
     for event in hook.events:
         if event not in hooks.EVENTS:
-            say(f"{at}.events", f"{event!r} is not an event. Use one of: {', '.join(hooks.EVENTS)}.")
+            say(f"{path}.events", f"{event!r} is not an event. Use one of: {', '.join(hooks.EVENTS)}.")
     if hook.options is not None or not has_required(kind.options):  # else the fault has been reported
-        kind.check(hooks.options_of(hook), f"{at}.{hook.kind}", say)
+        kind.check(hooks.options_of(hook), f"{path}.{hook.kind}", say)

@@ -33,56 +33,56 @@ def check(config: Config, say: Say) -> None:
         _service(service, f"service[{number}]", say)
 
 
-def _role(role: RoleConfig, services: set[str], at: str, say: Say) -> None:
+def _role(role: RoleConfig, services: set[str], path: str, say: Say) -> None:
     if role.name in FIXED:
-        say(f"{at}.name", f"the role {role.name} is built in and cannot be changed. Set admins in [auth].")
+        say(f"{path}.name", f"the role {role.name} is built in and cannot be changed. Set admins in [auth].")
     if role.name not in BUILT_IN and not role.scopes:
-        say(f"{at}.scopes", "a role without scopes has no effect. Add scopes.")
-    _scopes(role.scopes, f"{at}.scopes", say, of_server=role.name == "server")
+        say(f"{path}.scopes", "a role without scopes has no effect. Add scopes.")
+    _scopes(role.scopes, f"{path}.scopes", say, of_server=role.name == "server")
     if "inherit" in role.scopes and role.name != "server":
-        say(f"{at}.scopes", "inherit is for tokens. Remove it: a role has no owner to inherit from.")
-    _members(role, at, say)
+        say(f"{path}.scopes", "inherit is for tokens. Remove it: a role has no owner to inherit from.")
+    _members(role, path, say)
     for service in role.services:
         if service not in services:
-            say(f"{at}.services", f"no [[service]] is named {service!r}.")
+            say(f"{path}.services", f"no [[service]] is named {service!r}.")
 
 
-def _members(role: RoleConfig, at: str, say: Say) -> None:
+def _members(role: RoleConfig, path: str, say: Say) -> None:
     for user in role.users:
         try:
             normal = user_name(user)
         except NameRuleError as error:
-            say(f"{at}.users", f"{user!r} cannot be a user: {error}")
+            say(f"{path}.users", f"{user!r} cannot be a user: {error}")
         else:
             if normal != user:
-                say(f"{at}.users", f"write {normal!r} instead of {user!r}, which is the normal form of the name.")
+                say(f"{path}.users", f"write {normal!r} instead of {user!r}, which is the normal form of the name.")
     for group in role.groups:
         try:
             group_name(group)
         except NameRuleError as error:
-            say(f"{at}.groups", f"{group!r} cannot be a group: {error}")
+            say(f"{path}.groups", f"{group!r} cannot be a group: {error}")
 
 
-def _service(service: ServiceConfig, at: str, say: Say) -> None:
+def _service(service: ServiceConfig, path: str, say: Say) -> None:
     if service.url and not SERVICE_URL.fullmatch(service.url):
         say(
-            f"{at}.url",
+            f"{path}.url",
             f"{service.url!r} must be http://host:port (without a path) or http+unix://%2Fpath%2Fto.sock.",
         )
-    _scopes(service.scopes, f"{at}.scopes", say)
-    _scopes(service.oauth_scopes, f"{at}.oauth_scopes", say)
+    _scopes(service.scopes, f"{path}.scopes", say)
+    _scopes(service.oauth_scopes, f"{path}.oauth_scopes", say)
     for scope in sorted(SELF_SERVING & set(service.scopes)):
-        say(f"{at}.scopes", f"{scope} is for users and their tokens. Set the scopes of the service itself.")
+        say(f"{path}.scopes", f"{scope} is for users and their tokens. Set the scopes of the service itself.")
     if not service.api_token_file and (service.admin or service.scopes or service.oauth_redirect_uris):
-        say(f"{at}.api_token_file", "without a token, the service cannot authenticate. Set this key.")
+        say(f"{path}.api_token_file", "without a token, the service cannot authenticate. Set this key.")
     for uri in service.oauth_redirect_uris:
         if not is_redirect(uri):
-            say(f"{at}.oauth_redirect_uris", f"{uri!r} must be a URL without a fragment, or a path of this hub.")
+            say(f"{path}.oauth_redirect_uris", f"{uri!r} must be a URL without a fragment, or a path of this hub.")
 
 
-def _scopes(written: tuple[str, ...], at: str, say: Say, *, of_server: bool = False) -> None:
+def _scopes(written: tuple[str, ...], path: str, say: Say, *, of_server: bool = False) -> None:
     for scope in written:
         if not scopes.known(scope):
-            say(at, f"{scope!r} is not a scope. docs/api.md lists them.")
+            say(path, f"{scope!r} is not a scope. docs/api.md lists them.")
         elif scope.endswith("!server") and not of_server:
-            say(at, f"{scope!r} works only in the role server. Name a server instead: !server=user/name.")
+            say(path, f"{scope!r} works only in the role server. Name a server instead: !server=user/name.")

@@ -52,12 +52,12 @@ class Audit:
             commands.append(("EXPIRE", own, OWN_SECONDS))
         await self._redis.pipeline(commands)
 
-    async def first(self, what: str, *, seconds: int) -> bool:
-        """Return whether `what` occurs for the first time within `seconds`, on any worker.
+    async def first(self, name: str, *, seconds: int) -> bool:
+        """Return whether `name` occurs for the first time within `seconds`, on any worker.
 
-        `what` is a short key from the hub itself.
+        `name` is a short key from the hub itself.
         """
-        return await self._redis.call("SET", keys.audit_seen(what), 1, "NX", "EX", seconds) is not None
+        return await self._redis.call("SET", keys.audit_seen(name), 1, "NX", "EX", seconds) is not None
 
     async def page(self, filters: AuditFilter, *, before: str = "", limit: int = 100) -> tuple[list[Entry], str]:
         """Return the newest `limit` matching entries before the id `before`, and the id to continue with.

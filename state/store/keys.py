@@ -120,9 +120,9 @@ def audit(user_name: str) -> str:
     return f"towpath:{{u:{user_name}}}:audit"
 
 
-def audit_seen(what: str) -> str:
+def audit_seen(name: str) -> str:
     """Whether something was recorded recently, with TTL."""
-    return f"towpath:{{audit}}:seen:{what}"
+    return f"towpath:{{audit}}:seen:{name}"
 
 
 def auth_state(user_name: str) -> str:

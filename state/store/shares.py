@@ -191,9 +191,9 @@ def _both(old: Share, new: Share) -> Share:
     return replace(old, scopes=tuple(sorted({*old.scopes, *new.scopes})))
 
 
-def _without(old: Share | None, gone: frozenset[str]) -> Share | None:
+def _without(old: Share | None, removed: frozenset[str]) -> Share | None:
     """Return what is left without these scopes (none given: without all), or None."""
-    left = tuple(scope for scope in old.scopes if scope not in gone) if old is not None and gone else ()
+    left = tuple(scope for scope in old.scopes if scope not in removed) if old is not None and removed else ()
     return replace(old, scopes=left) if old is not None and left else None
 
 

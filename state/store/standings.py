@@ -104,9 +104,9 @@ class Standings:
         found = await self._redis.call("GET", _vouched(provider, "sub", subject))
         return None if found is None else str(found.decode())
 
-    async def first(self, what: str, *, lifetime: float) -> bool:
+    async def first(self, name: str, *, lifetime: float) -> bool:
         """Return whether this is seen for the first time (in `lifetime` seconds)."""
-        key = keys.once(digest(what))
+        key = keys.once(digest(name))
         return await self._redis.call("SET", key, "1", "NX", "PX", max(1, int(lifetime * 1000))) is not None
 
 

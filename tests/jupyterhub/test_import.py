@@ -277,7 +277,7 @@ def test_roles_that_cannot_be_printed_as_tables_are_reported_as_skipped(database
     unheld = RoleRow(name="sweeps", description="", scopes=("delete:servers",))
     wheel = GroupRow(name="wheel", properties={}, roles=("admin",))
     decided = plan(replace(found, roles=(*roles, unheld), groups=(*found.groups, wheel)), Roles())
-    skipped = {one.what: one.why for one in decided.skipped}
+    skipped = {one.entry: one.reason for one in decided.skipped}
     assert skipped["role sweeps"] == "no imported user or group has it"
     assert skipped["role admin of the group wheel"] == "here a provider's admin_groups gives a group the admin right"
     assert '[[role]]\nname = "user"\nscopes = ["self", "shares!user"]' in decided.roles
@@ -287,11 +287,11 @@ def test_roles_that_cannot_be_printed_as_tables_are_reported_as_skipped(database
 
 def test_running_servers_and_sign_in_states_are_reported_as_skipped(database):
     decided = plan(replace(read(database[0]), running=2, auth_states=1), Roles())
-    skipped = {one.what: one.why for one in decided.skipped}
+    skipped = {one.entry: one.reason for one in decided.skipped}
     assert skipped["2 running servers"] == "they belong to JupyterHub until it stops them"
     assert skipped["1 sign-in states"] == "only JupyterHub can decrypt them; users sign in again"
     assert (
-        not {one.what for one in plan(read(database[0]), Roles()).skipped}
+        not {one.entry for one in plan(read(database[0]), Roles()).skipped}
         & skipped.keys()
         & {
             "2 running servers",

@@ -82,27 +82,27 @@ class Connection:
         self._session = session
 
     @classmethod
-    async def open(cls, where: ServerAddress, tls: ssl.SSLContext) -> "Connection":
+    async def open(cls, address: ServerAddress, tls: ssl.SSLContext) -> "Connection":
         """Connect and verify the server's certificate. Raises LdapError."""
         session = sansldap.LDAPClient()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                line = await _connected(where)
+                line = await _connected(address)
                 try:
-                    if where.start_tls:
+                    if address.start_tls:
                         await _start_tls(line, session)
-                    secure = tls if where.tls or where.start_tls else None
-                    name = where.host if secure else None
+                    secure = tls if address.tls or address.start_tls else None
+                    name = address.host if secure else None
                     reader, writer = await asyncio.open_connection(sock=line, ssl=secure, server_hostname=name)
                 except BaseException:
                     line.close()
                     raise
         except ssl.SSLCertVerificationError as error:
-            raise LdapError(f"The certificate of {where.host} is not trusted: {error.verify_message}.") from error
+            raise LdapError(f"The certificate of {address.host} is not trusted: {error.verify_message}.") from error
         except TimeoutError as error:
-            raise LdapError(f"{where.host} did not answer within {CONNECT_SECONDS:.0f} s.") from error
+            raise LdapError(f"{address.host} did not answer within {CONNECT_SECONDS:.0f} s.") from error
         except OSError as error:
-            raise LdapError(f"{where.host} cannot be reached: {error.strerror or error}.") from error
+            raise LdapError(f"{address.host} cannot be reached: {error.strerror or error}.") from error
         return cls(reader, writer, session)
 
     async def __aenter__(self) -> Self:
@@ -128,7 +128,7 @@ class Connection:
         raise LdapError(f"The server rejects sign-ins: {_describe(answer.result)}.")
 
     async def search(
-        self, base: str, what: LDAPFilter, attributes: Sequence[str], *, most: int, below: bool = True
+        self, base: str, search_filter: LDAPFilter, attributes: Sequence[str], *, most: int, below: bool = True
     ) -> list[Entry]:
         """Return the entries at and below `base`, or only at `base` without `below`. More than `most`: TooManyError."""
         number = self._session.search_request(
@@ -136,7 +136,7 @@ class Connection:
             scope=sansldap.SearchScope.SUBTREE if below else sansldap.SearchScope.BASE,
             size_limit=most,
             time_limit=10,
-            filter=what,
+            filter=search_filter,
             attributes=list(attributes) or ["1.1"],
         )
         *found, end = await self._ask(number)

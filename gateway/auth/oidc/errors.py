@@ -32,8 +32,8 @@ class ProviderError(_LoggedError):
 class InvalidResponseError(_LoggedError):
     """The response is not valid. `str` is the reason, for the log; `claim`: the claim that is wrong."""
 
-    def __init__(self, why: str, *, claim: str = "") -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, *, claim: str = "") -> None:
+        super().__init__(reason)
         self.claim = claim
 
 

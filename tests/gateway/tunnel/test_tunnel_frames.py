@@ -65,7 +65,7 @@ def test_valid_frames_pass_unchanged_however_they_are_cut(messages, masked, data
         at += step
     assert out == stream
     assert one.fault is None
-    assert one.left == 0
+    assert one.remaining == 0
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8), st.booleans())
