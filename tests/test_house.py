@@ -132,3 +132,35 @@ def test_a_log_line_about_an_attempt_has_its_job():
             if re.search(r"(server|attempt)=%", text) and not re.search(r"(job|name)=%", text):
                 without.append(text.strip("'").partition(".")[0])
     assert sorted(without) == ["A host did not answer a request", "A host refused a request"]
+
+
+DIALECT = {"told", "asked", "heard", "said", "words", "stands", "wanted", "wish", "drawn", "judged", "meant"}
+"""Names that tell how a value came about, and not what it is: `reply`, `requested`, `message`, `options`, ... do."""
+FIELDS_OF_REPORTS = {("portal/servers/report_messages.py", "told")}
+"""Starters of earlier versions send them."""
+
+
+def names_of(tree):
+    """Yield the names of functions, parameters, fields and attributes that a module defines."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield node.name
+            case ast.arg():
+                yield node.arg
+            case ast.Attribute(ctx=ast.Store()):
+                yield node.attr
+            case ast.ClassDef():
+                fields = (item.target for item in node.body if isinstance(item, ast.AnnAssign))
+                yield from (field.id for field in fields if isinstance(field, ast.Name))
+
+
+def test_no_function_parameter_or_attribute_has_a_name_of_the_old_dialect():
+    found = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in tracked()
+        if path.suffix == ".py" and path.parts[len(ROOT.parts)] in ROOMS | {"deploy"}
+        for name in names_of(ast.parse(path.read_text()))
+        if name.strip("_") in DIALECT
+    }
+    assert found == FIELDS_OF_REPORTS

@@ -26,26 +26,26 @@ def why_nothing(profile: ProfileConfig, facts: Facts) -> str:
     named = fixed(profile.resources, "partition")
     if "partition" not in options and named and catalog.partition(named) is None:
         return f"This profile needs partition {named}, which cluster {catalog.cluster} does not have. {ASK}"
-    meant = list(partitions(profile, options, catalog))
-    if not meant:
+    allowed = list(partitions(profile, options, catalog))
+    if not allowed:
         return f"Cluster {catalog.cluster} has no partition for this profile. {ASK}"
-    return f"{_why_not(meant, facts) or _unfit(catalog.cluster)} {ASK}"
+    return f"{_why_not(allowed, facts) or _unfit(catalog.cluster)} {ASK}"
 
 
 def _unfit(cluster: str) -> str:
     return f"No partition of cluster {cluster} is available to your account and fits this profile."
 
 
-def _why_not(meant: list[Partition], facts: Facts) -> str:
+def _why_not(allowed: list[Partition], facts: Facts) -> str:
     """Return why none of these partitions accepts a job of the user; `""`: several reasons, or another one."""
-    names = ", ".join(one.name for one in meant)
-    noun = "Partition" if len(meant) == 1 else "Partitions"
-    if all(not one.nodes for one in meant):
-        return f"{noun} {names} {'has' if len(meant) == 1 else 'have'} no nodes."
-    if all(not one.takes_jobs for one in meant):
-        states = ", ".join(dict.fromkeys(one.state for one in meant))
-        return f"{noun} {names} {'takes' if len(meant) == 1 else 'take'} no new jobs now ({states})."
-    if all(one.groups is not None and not set(one.groups) & set(facts.grants.groups) for one in meant):
-        groups = list(dict.fromkeys(group for one in meant for group in one.groups or ()))
+    names = ", ".join(one.name for one in allowed)
+    noun = "Partition" if len(allowed) == 1 else "Partitions"
+    if all(not one.nodes for one in allowed):
+        return f"{noun} {names} {'has' if len(allowed) == 1 else 'have'} no nodes."
+    if all(not one.takes_jobs for one in allowed):
+        states = ", ".join(dict.fromkeys(one.state for one in allowed))
+        return f"{noun} {names} {'takes' if len(allowed) == 1 else 'take'} no new jobs now ({states})."
+    if all(one.groups is not None and not set(one.groups) & set(facts.grants.groups) for one in allowed):
+        groups = list(dict.fromkeys(group for one in allowed for group in one.groups or ()))
         return f"This is for members of {' or '.join(groups)}, and you are not one."
     return ""

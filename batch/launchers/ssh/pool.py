@@ -126,15 +126,15 @@ class HostPool:
 
     # --- what is known of the hosts
 
-    async def facts(self, wanted: Collection[str], *, without: str = "") -> tuple[list[HostFacts], dict[str, str]]:
-        """(hosts that can be used, hosts that cannot → why). Only hosts in `wanted` are waited for to the end."""
+    async def facts(self, needed: Collection[str], *, without: str = "") -> tuple[list[HostFacts], dict[str, str]]:
+        """(hosts that can be used, hosts that cannot → why). Only hosts in `needed` are waited for to the end."""
         tasks = {host.name: asyncio.ensure_future(self._resources(host.name)) for host in self._config.host}
         await asyncio.wait(tasks.values(), timeout=PATIENCE_SECONDS)
         found: list[HostFacts] = []
         silent: dict[str, str] = {}
         for host in self._config.host:
             task = tasks[host.name]
-            if not task.done() and host.name not in wanted:
+            if not task.done() and host.name not in needed:
                 silent[host.name] = f"{host.name} has not answered yet."
                 continue
             answer = await task
